@@ -39,6 +39,7 @@ REACHING = ("tunnel", "attach", "session watch", "doctor")
 SAID_BY = {
     "admin/access/": ("grant add",),
     "admin/account.py": ("ssh-config",),
+    "admin/api/requests.py": ("request list",),
     "admin/recordings.py": ("recording play",),
     "admin/requests/": ("request rule add",),
     "admin/service.py": ("grant add", "grant change"),

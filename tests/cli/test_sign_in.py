@@ -8,9 +8,10 @@ import click
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.api.views import show_sign_in
 from stagedoor.admin.service import AdminService
 from stagedoor.cli.complete import sign_in_ids
-from stagedoor.cli.sign_in import document, row
+from stagedoor.cli.sign_in import row
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import ProviderAnswer, WebSession
@@ -107,9 +108,9 @@ def test_a_list_shows_what_the_provider_answered_since_it_confirmed() -> None:
         answered_at=2.0,
     )
     record = SignInRecord(session)
-    confirmed = row(record)["answered"]
+    confirmed = row(show_sign_in(record))["answered"]
     refused = replace(record, failure="400, invalid_request", failed_at=3.0)
-    answered = row(refused)["answered"]
+    answered = row(show_sign_in(refused))["answered"]
     assert answered.startswith(f"{confirmed}; ")
     assert answered.endswith(": 400, invalid_request")
-    assert document(refused)["failed_at"] == "1970-01-01T00:00:03.000Z"
+    assert show_sign_in(refused).failed_at == "1970-01-01T00:00:03.000Z"

@@ -7,6 +7,7 @@ from stagedoor.authn.passwords import hash_password
 from stagedoor.authn.tokens import parse_token_id
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.name import FORM, is_valid_name
+from stagedoor.model.role import ApiScope
 from stagedoor.model.selector import ALL_USERS
 
 MIN_PASSWORD_CHARS = 8
@@ -78,7 +79,9 @@ def check_pattern(pattern: str, kind: str) -> None:
 
 
 def check_scope(scope: str) -> None:
-    """Raise RefusedError unless `scope` is a scope of a token: `connect:APP.ENVIRONMENT`."""
+    """Raise RefusedError unless `scope` is a scope of a token: `connect:APP.ENVIRONMENT`, or of the API."""
+    if scope in frozenset(ApiScope):
+        return
     action, colon, pattern = scope.partition(":")
     app, dot, environment = pattern.partition(".")
     if (
@@ -88,5 +91,5 @@ def check_scope(scope: str) -> None:
     ):
         raise RefusedError(
             f"{scope!r} is no scope: use connect, connect:APP or connect:APP.ENVIRONMENT, "
-            "where both may be patterns (connect:app*.staging)"
+            "where both may be patterns (connect:app*.staging), or api:read or api:write"
         )

@@ -9,9 +9,10 @@ import platform
 import pwd
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from stagedoor.admin.checks import (
     check_groups,
@@ -29,38 +30,60 @@ from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.settings.settings import Settings
 from stagedoor.store import grants, people
-from stagedoor.store.database import Database, open_database
+from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.policy import PolicyChange, change_policy, load_policy
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
+class ChangeGuard(Protocol):
+    """The checks of a change inside of its transaction. An exception undoes the change."""
+
+    def begin(self, transaction: Transaction) -> None:
+        """Check the rows before the change."""
+        ...
+
+    def finish(self, transaction: Transaction) -> None:
+        """Check the rows after it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AdminService:
-    """An opened store for one administrator or user. `actor` names them in the audit."""
+    """An opened store for one administrator or user. `actor` names them in the audit.
+
+    `guard` checks each change, None if nothing but the function itself does.
+    """
 
     database: Database
     data_dir: Path
     actor: str
     clock: Callable[[], float]
+    guard: ChangeGuard | None = None
 
     @property
     def instance(self) -> str:
         """The name of this process in the audit."""
         return f"administration-{os.getpid()}"
 
-    def change(self, action: str, *, revokes: bool = False) -> AbstractContextManager[PolicyChange]:
+    @contextmanager
+    def change(self, action: str, *, revokes: bool = False) -> Iterator[PolicyChange]:
         """Begin a change of the policy, which is written to the audit as `action`.
 
         `revokes` is true if rights are only taken away, which works on a full disk too.
         """
-        return change_policy(
+        with change_policy(
             self.database,
             at=self.clock(),
             instance=self.instance,
             actor=self.actor,
             action=action,
             revokes=revokes,
-        )
+        ) as change:
+            if self.guard is not None:
+                self.guard.begin(change.transaction)
+            yield change
+            if self.guard is not None:
+                self.guard.finish(change.transaction)
 
 
 @contextmanager
@@ -305,13 +328,7 @@ def change_grant(
     Live sessions lose within seconds what it no longer permits. Raises NotFoundError, RefusedError,
     StoreError.
     """
-    if both := allow & without:
-        raise RefusedError(f"{to_words(both)}: both allowed and taken away")
-    if Permission.ENTER in allow | without:
-        raise RefusedError.with_mend(
-            "a grant to enter stays one",
-            f"to change that, remove it and add another (stagedoor grant remove {number})",
-        )
+    check_permission_change(number, allow, without)
     with service.change("grant.change", revokes=not allow) as change:
         rule = grants.find_grant(change.transaction, number)
         rule = replace(rule, permissions=(rule.permissions | allow) - without)
@@ -325,6 +342,17 @@ def change_grant(
         grants.update_grant(change.transaction, rule)
         change.fields |= _grant_fields(number, rule)
     return rule
+
+
+def check_permission_change(number: int, allow: Permissions, without: Permissions) -> None:
+    """Raise RefusedError unless a grant may be changed so."""
+    if both := allow & without:
+        raise RefusedError(f"{to_words(both)}: both allowed and taken away")
+    if Permission.ENTER in allow | without:
+        raise RefusedError.with_mend(
+            "a grant to enter stays one",
+            f"to change that, remove it and add another (stagedoor grant remove {number})",
+        )
 
 
 def remove_grant(service: AdminService, number: int) -> GrantRule:

@@ -21,6 +21,7 @@ __all__ = [
     "find_session",
     "follow",
     "list_sessions",
+    "read_events",
     "request_close",
     "wait_closed",
 ]
@@ -113,6 +114,13 @@ def entries(
     while page := read_entries(service.database, wanted, after=after):
         yield from page
         after = page[-1].seq
+
+
+def read_events(
+    service: AdminService, wanted: Filter, after: int, limit: int
+) -> list[JournalEntry]:
+    """Return up to `limit` entries of the audit after the number `after`. Raises StoreError."""
+    return read_entries(service.database, wanted, after=after, limit=limit)
 
 
 def follow(

@@ -61,6 +61,9 @@ grant_ids = _of_policy(
 request_rule_ids = _of_policy(
     lambda p: ((str(r.id), f"{r.subject} {r.app_pattern}") for r in p.request_rules.values())
 )
+role_ids = _of_policy(
+    lambda p: ((str(r.id), f"{r.subject} {r.role} {r.app_pattern}") for r in p.roles.values())
+)
 request_ids = _of_policy(
     lambda p: ((str(r.id), f"{r.user} {r.apps}: {r.reason}") for r in p.requests.values())
 )

@@ -31,6 +31,7 @@ def controller(installation: Installation, stop_shells: bool) -> None:
 
     It runs until a signal stops it.
     """
+    installation.keep_local()
     settings = installation.settings
     if not (settings.kubernetes.namespaces or settings.kubernetes.leaving):
         raise SettingsError(

@@ -1,16 +1,16 @@
 """`stagedoor grant`: manage the users' permissions for apps."""
 
+import time
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from stagedoor.admin import service as admin
-from stagedoor.admin.service import open_service
+from stagedoor.admin.service import check_permission_change
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import (
     complete_permissions,
     grant_ids,
@@ -21,8 +21,7 @@ from stagedoor.cli.complete import (
 )
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import FORMS, end, parse_limit
-from stagedoor.model.errors import StagedoorError
-from stagedoor.model.grant import GrantRule
+from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.model.permission import (
     DEFAULT,
     Permission,
@@ -31,9 +30,12 @@ from stagedoor.model.permission import (
     parse_permissions,
     sort_permissions,
 )
-from stagedoor.model.selector import has_match, list_subjects
+from stagedoor.model.selector import has_match
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
+from stagedoor.wire.api.inputs import GrantChange, GrantNew
+from stagedoor.wire.api.port import Administration
+from stagedoor.wire.api.types import GrantEntry
 
 MAX_NAMED = 5
 """The most environments that a note names: a platform has a thousand."""
@@ -153,35 +155,47 @@ def add(
         permissions = combine_permissions(allow, without)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    with open_service(installation.settings, create=False) as service:
-        rule = admin.add_grant(
-            service,
-            subject,
-            app,
-            environment_pattern=environment,
-            expires_at=expires,
-            permissions=permissions,
-            resume_s=resume_s,
-            prolong=given("expires") is not ParameterSource.DEFAULT,
-        )
-        kind, _, name = subject.partition(":")
-        members = [u for u in admin.policy(service).all_users.values() if name in u.groups]
-    if kind == "group" and not members:
+    wanted = GrantNew(
+        subject,
+        app,
+        environment,
+        list(sort_permissions(permissions)),
+        show.make_time(expires),
+        resume_s,
+        given("expires") is not ParameterSource.DEFAULT,
+    )
+    with open_administration(installation) as admin:
+        rule: GrantEntry = admin.call("grants.add", body=wanted)
+        if installation.context is None:
+            _note(
+                installation.settings,
+                admin,
+                rule,
+                names_environment=given("environment") is not ParameterSource.DEFAULT,
+            )
+    if json_:
+        return show.as_json(show.dump(rule))
+    return _print_grant(rule)
+
+
+def _note(
+    settings: Settings, admin: Administration, rule: GrantEntry, *, names_environment: bool
+) -> None:
+    """Print what may surprise about a new grant."""
+    kind, _, name = rule.subject.partition(":")
+    if kind == "group" and not any(admin.list_all("users.list", {"group": name}, 1)):
         show.note(
             f"The group {name} has no members yet; add one: stagedoor user group USER --add {name}"
         )
-    named = _environments(installation.settings)
-    if given("environment") is ParameterSource.DEFAULT and len(named) > 1:
+    named = _environments(settings)
+    if not names_environment and len(named) > 1:
         first = ", ".join(named[:MAX_NAMED])
         rest = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
         show.note(
             f"It covers every environment ({first}{rest}); narrow it with --environment NAME."
         )
-    if unknown := _unknown(installation.settings, rule):
+    if unknown := _unknown(settings, rule):
         show.note(unknown)
-    if json_:
-        return show.as_json(document(rule))
-    return _print_grant(rule)
 
 
 @grant.command(
@@ -215,16 +229,22 @@ def change(
         raise click.UsageError(
             "say what to change: --allow PERMISSION, --without PERMISSION or --resume DURATION"
         )
-    with open_service(installation.settings, create=False) as service:
-        rule = admin.change_grant(
-            service,
-            _id(number),
-            allow=allow,
-            without=without,
-            resume_s=resume_s,
-            limits_resume=limits_resume,
+    grant_id = _id(number)
+    check_permission_change(grant_id, allow, without)
+    path = {"id": str(grant_id)}
+    with open_administration(installation) as admin:
+        before: GrantEntry = admin.call("grants.get", path)
+        permissions = (frozenset(before.permissions) | allow) - without
+        if not permissions:
+            raise RefusedError.with_mend(
+                f"grant {number} would permit nothing",
+                f"remove it: stagedoor grant remove {number}",
+            )
+        wanted = GrantChange(
+            list(sort_permissions(permissions)), resume_s if limits_resume else before.resume_s
         )
-    return show.as_json(document(rule)) if json_ else _print_grant(rule)
+        rule: GrantEntry = admin.call("grants.change", path, body=wanted)
+    return show.as_json(show.dump(rule)) if json_ else _print_grant(rule)
 
 
 @grant.command(
@@ -253,39 +273,28 @@ def list_(
     json_: bool,
 ) -> None:
     """List the grants; with options, only those that match."""
-    with open_service(installation.settings, create=False) as service:
-        groups = admin.require_user(service, user).groups if user is not None else ()
-        subjects = None if user is None else list_subjects(user, groups)
-        rules = [
-            rule
-            for rule in admin.policy(service).grants
-            if _covers(rule, app, environment) and (subjects is None or rule.subject in subjects)
-        ]
-        now = service.clock()
+    named = {"app": app, "environment": environment, "user": user}
+    query = {name: value for name, value in named.items() if value is not None}
+    with open_administration(installation) as admin:
+        rules: list[GrantEntry] = list(admin.list_all("grants.list", query))
     if json_:
-        return show.as_json([document(rule) for rule in rules])
+        return show.as_json(show.dump(rules))
+    now = time.time()
     none = show.no("grants", None, "add one: stagedoor grant add user:NAME APP")
     if app is not None or environment is not None or user is not None:
         none = "No grant fits; for all of them: stagedoor grant list"
     return show.table([row(rule, now) for rule in rules], none)
 
 
-def _covers(rule: GrantRule, app: str | None, environment: str | None) -> bool:
-    """Return whether the rule covers the app and the environment; None stands for any."""
-    return (app is None or fnmatchcase(app, rule.app_pattern)) and (
-        environment is None or fnmatchcase(environment, rule.environment_pattern)
-    )
-
-
-def row(rule: GrantRule, now: float) -> dict[str, str]:
+def row(rule: GrantEntry, now: float) -> dict[str, str]:
     """Return a line of `grant list`."""
     return {
         "id": str(rule.id),
         "subject": rule.subject,
         "permissions": _list(rule),
-        "app": rule.app_pattern,
-        "environment": rule.environment_pattern,
-        "ends": show.ends(rule.expires_at, now),
+        "app": rule.app,
+        "environment": rule.environment,
+        "ends": show.ends(show.read_time(rule.expires_at), now),
     }
 
 
@@ -294,12 +303,13 @@ def row(rule: GrantRule, now: float) -> dict[str, str]:
 @click.pass_obj
 def remove(installation: Installation, number: str) -> None:
     """Remove the grant ID (from `grant list`). Live sessions that no other grant covers close."""
-    with open_service(installation.settings, create=False) as service:
-        rule = admin.remove_grant(service, _id(number))
-    show.note(f"Removed grant {number}: {rule.subject} to {_list(rule)} {rule.app_pattern}.")
+    path = {"id": str(_id(number))}
+    with open_administration(installation) as admin:
+        rule: GrantEntry = admin.call("grants.remove", path)
+    show.note(f"Removed grant {number}: {rule.subject} to {_list(rule)} {rule.app}.")
 
 
-def _unknown(settings: Settings, rule: GrantRule) -> str | None:
+def _unknown(settings: Settings, rule: GrantEntry) -> str | None:
     """Return a warning about a rule that covers no known app, else None."""
     known = list_settings_targets(settings)
     if _is_any_covered(rule, known):
@@ -310,17 +320,17 @@ def _unknown(settings: Settings, rule: GrantRule) -> str | None:
         return None  # the cluster may have such an app
     if _is_any_covered(rule, known):
         return None
-    close = get_close_matches(rule.app_pattern, {target.app for target in known}, n=1)
+    close = get_close_matches(rule.app, {target.app for target in known}, n=1)
     meant = f" Did you mean {close[0]}?" if close else ""
-    where = "" if rule.environment_pattern == "*" else f" in {rule.environment_pattern}"
+    where = "" if rule.environment == "*" else f" in {rule.environment}"
     return (
-        f"Attention: no app is known as {rule.app_pattern}{where} now (stagedoor app list). The grant holds "
+        f"Attention: no app is known as {rule.app}{where} now (stagedoor app list). The grant holds "
         f"once there is one.{meant}"
     )
 
 
-def _is_any_covered(rule: GrantRule, known: Iterable[Target]) -> bool:
-    return any(has_match(rule.app_pattern, rule.environment_pattern, target) for target in known)
+def _is_any_covered(rule: GrantEntry, known: Iterable[Target]) -> bool:
+    return any(has_match(rule.app, rule.environment, target) for target in known)
 
 
 def _environments(settings: Settings) -> list[str]:
@@ -338,34 +348,22 @@ def _id(number: str) -> int:
     return int(number)
 
 
-def _list(rule: GrantRule) -> str:
-    words = [str(permission) for permission in sort_permissions(rule.permissions)]
+def _list(rule: GrantEntry) -> str:
+    words = [str(permission) for permission in rule.permissions]
     if rule.resume_s is not None:
         words.append(f"resume {show.lasting(rule.resume_s)}" if rule.resume_s else "no resume")
     return ", ".join(words)
 
 
-def _print_grant(rule: GrantRule) -> None:
-    until = "for good" if rule.expires_at is None else "until " + show.local(rule.expires_at)
+def _print_grant(rule: GrantEntry) -> None:
+    ends_at = show.read_time(rule.expires_at)
+    until = "for good" if ends_at is None else "until " + show.local(ends_at)
     entering = (
         ""
         if Permission.ENTER in rule.permissions
         else "; it does not permit logins without another grant"
     )
     show.note(
-        f"Grant {rule.id}: {rule.subject} has {_list(rule)} for {rule.app_pattern} in "
-        f"{rule.environment_pattern}, {until}{entering}."
+        f"Grant {rule.id}: {rule.subject} has {_list(rule)} for {rule.app} in "
+        f"{rule.environment}, {until}{entering}."
     )
-
-
-def document(rule: GrantRule) -> dict[str, object]:
-    """Return one entry of `grant list --json`."""
-    return {
-        "id": rule.id,
-        "subject": rule.subject,
-        "permissions": list(sort_permissions(rule.permissions)),
-        "app": rule.app_pattern,
-        "environment": rule.environment_pattern,
-        "expires_at": show.iso(rule.expires_at),
-        "resume_s": rule.resume_s,
-    }

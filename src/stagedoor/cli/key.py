@@ -3,13 +3,14 @@
 from typing import BinaryIO
 
 import click
+from msgspec import structs
 
-from stagedoor.admin import service as admin
-from stagedoor.admin.certificates.revocation import RevokedKeysFile, require_unrevoked
-from stagedoor.admin.service import open_service
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import fingerprints, user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.wire.api.inputs import KeyRemoval, KeysNew
+from stagedoor.wire.api.types import KeyEntry
 
 _MAX_FILE_BYTES = 1 << 20
 
@@ -42,11 +43,8 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
     # A byte that is not UTF-8 becomes a lone surrogate, which no key has, so the parser refuses the line.
     lines = content.decode(errors="surrogateescape").splitlines()
     wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    require_unrevoked(
-        wanted, RevokedKeysFile(installation.settings.ssh.revoked_keys_file).explain_refusal
-    )
-    with open_service(installation.settings, create=False) as service:
-        added = admin.add_keys(service, user, wanted)
+    with open_administration(installation) as admin:
+        added: list[KeyEntry] = admin.call("keys.add", body=KeysNew(user, wanted))
     for record in added:
         click.echo(f"{record.fingerprint} {record.comment}".rstrip())
 
@@ -57,22 +55,13 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the keys of USER, or of all users."""
-    with open_service(installation.settings, create=False) as service:
-        if user is not None:
-            admin.require_user(service, user)
-        policy = admin.policy(service)
-    rows = [
-        {
-            "user": record.user,
-            "type": record.public_key.partition(" ")[0],
-            "fingerprint": record.fingerprint,
-            "comment": record.comment,
-        }
-        for record in policy.keys.values()
-        if user in (None, record.user)
-    ]
+    query = {} if user is None else {"user": user}
+    with open_administration(installation) as admin:
+        records: list[KeyEntry] = list(admin.list_all("keys.list", query))
     none = show.no("keys", user, f"add one: stagedoor key add {user or 'USER'} FILE")
-    return show.as_json(rows) if json_ else show.table(rows, none)
+    if json_:
+        return show.as_json(show.dump(records))
+    return show.table([structs.asdict(record) for record in records], none)
 
 
 @key.command("remove", epilog=show.examples("stagedoor key remove SHA256:9fT…"))
@@ -80,6 +69,6 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 @click.pass_obj
 def remove(installation: Installation, fingerprint: str) -> None:
     """Remove the key with this FINGERPRINT (from `key list`)."""
-    with open_service(installation.settings, create=False) as service:
-        user = admin.remove_key(service, fingerprint)
-    show.note(f"Removed the key {fingerprint} of {user}.")
+    with open_administration(installation) as admin:
+        key: KeyEntry = admin.call("keys.remove", body=KeyRemoval(fingerprint))
+    show.note(f"Removed the key {fingerprint} of {key.user}.")

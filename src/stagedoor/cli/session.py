@@ -1,19 +1,23 @@
 """`stagedoor session`: list, close and watch sessions."""
 
+import time
+
 import click
 
-from stagedoor.admin import sessions as admin_sessions
-from stagedoor.admin.service import open_service
-from stagedoor.admin.sessions import SessionRecord
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.ask import confirm
 from stagedoor.cli.attach import gateway_options, run
 from stagedoor.cli.complete import session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import size
+from stagedoor.wire.api.inputs import SessionsEnd
+from stagedoor.wire.api.port import Administration
+from stagedoor.wire.api.types import SessionEntry
 
 _WAIT_S = 10.0
+_PAUSE_S = 0.1
 
 
 @click.group()
@@ -48,14 +52,13 @@ def list_(
     If the process of a gateway on another machine was killed, its sessions are listed for about a minute
     more, beside those with which its users have come back.
     """
-    with open_service(installation.settings, create=False) as service:
-        records = admin_sessions.list_sessions(
-            service, open_only=not all_, identity=user, limit=limit
-        )
-        now = service.clock()
-        shared = service.database.shared
+    query = {"all": str(all_).lower(), **({} if user is None else {"user": user})}
+    with open_administration(installation) as admin:
+        records: list[SessionEntry] = list(admin.list_all("sessions.list", query, limit))[::-1]
+        shared = admin.is_shared
     if json_:
-        return show.as_json([document(record) for record in records])
+        return show.as_json(show.dump(records))
+    now = time.time()
     if all_:
         none = show.no("sessions", user, "a login by a grant opens one: stagedoor grant list")
     else:
@@ -64,48 +67,29 @@ def list_(
     return show.table([row(record, now, state=all_, instance=shared) for record in records], none)
 
 
-def row(record: SessionRecord, now: float, *, state: bool, instance: bool) -> dict[str, str]:
+def row(record: SessionEntry, now: float, *, state: bool, instance: bool) -> dict[str, str]:
     """Return a line of `session list`.
 
     `state` adds whether the session has ended, and `instance` the process that carries it.
     """
-    until = now if record.closed_at is None else record.closed_at
+    opened_at = show.read_time(record.opened_at) or 0.0
+    until = show.read_time(record.closed_at) or now
     cells = {
         "id": record.id,
-        "user": record.identity,
+        "user": record.user,
         "target": record.target,
         "from": record.source,
         "way": record.way,
         # The process and the machine, for a store that several machines share.
         **({"instance": record.instance} if instance else {}),
-        "opened": show.local(record.opened_at),
-        "lasting": show.lasting(until - record.opened_at),
+        "opened": show.local(opened_at),
+        "lasting": show.lasting(until - opened_at),
         "sent": size(record.sent),
         "received": size(record.received),
     }
     if state:
         cells["end"] = record.end or ("closing" if record.close_requested_at else "open")
     return cells
-
-
-def document(record: SessionRecord) -> dict[str, object]:
-    """Return an entry of `session list --json`."""
-    return {
-        "id": record.id,
-        "user": record.identity,
-        "target": record.target,
-        "source": record.source,
-        "way": record.way,
-        "instance": record.instance,
-        "opened_at": show.iso(record.opened_at),
-        "closed_at": show.iso(record.closed_at),
-        "end": record.end,
-        "sent": record.sent,
-        "received": record.received,
-        "last_active_at": show.iso(record.last_active_at),
-        "close_requested_at": show.iso(record.close_requested_at),
-        "close_reason": record.close_reason,
-    }
 
 
 @session.command(
@@ -147,11 +131,12 @@ def close(
         raise click.UsageError("name sessions, or give --user or --all, and only one of these")
     if not reason.isprintable() or len(reason) > 200:
         raise click.UsageError("--reason is one line of 200 characters at most")
-    with open_service(installation.settings, create=False) as service:
+    with open_administration(installation) as admin:
         if ids:
-            records = [admin_sessions.find_session(service, id_) for id_ in dict.fromkeys(ids)]
+            records = [admin.call("sessions.get", {"id": id_}) for id_ in dict.fromkeys(ids)]
         else:
-            records = admin_sessions.list_sessions(service, identity=user, limit=None)
+            query = {} if user is None else {"user": user}
+            records = list(admin.list_all("sessions.list", query))
             if records:
                 confirm(f"Close {show.count(len(records), 'session')}?", yes=yes)
         wanted = [record.id for record in records if record.closed_at is None]
@@ -160,11 +145,11 @@ def close(
                 show.note(f"{record.id} was closed before ({record.end}).")
         if not wanted:
             return show.note("There is no open session to close.")
-        admin_sessions.request_close(service, wanted, reason)
+        admin.call("sessions.close", body=SessionsEnd(wanted, reason))
         if no_wait:
             return show.note(f"Asked to close {show.count(len(wanted), 'session')}.")
-        still = admin_sessions.wait_closed(service, wanted, _WAIT_S)
-        elsewhere = service.database.shared
+        still = _wait_closed(admin, wanted)
+        elsewhere = admin.is_shared
     if still:
         raise StagedoorError(
             f"{len(still)} of {show.count(len(wanted), 'session')} still open after {_WAIT_S:g} s "
@@ -176,6 +161,17 @@ def close(
             )
         )
     return show.note(f"Closed {show.count(len(wanted), 'session')}.")
+
+
+def _wait_closed(admin: Administration, ids: list[str]) -> list[str]:
+    """Wait until the sessions are closed. Return the ids of those that are still open after a while."""
+    deadline, still = time.monotonic() + _WAIT_S, ids
+    while True:
+        open_ids = {record.id for record in admin.list_all("sessions.list")}
+        still = [id_ for id_ in still if id_ in open_ids]
+        if not still or time.monotonic() >= deadline:
+            return still
+        time.sleep(_PAUSE_S)
 
 
 @session.command(

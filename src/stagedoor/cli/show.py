@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import click
+import msgspec
 
-from stagedoor.wire.rfc3339 import show_milliseconds
+from stagedoor.wire.rfc3339 import parse_time, show_milliseconds
 
 EXIT_CODES = (
     "\b\nExit codes:\n  0  done\n  1  failed (the store, or something that must run)\n"
@@ -69,6 +70,21 @@ def ends(at: float | None, now: float) -> str:
 def iso(at: float | None) -> str | None:
     """Format an instant for programs: ISO 8601, UTC, milliseconds."""
     return None if at is None else show_milliseconds(at)
+
+
+def read_time(time: str | None) -> float | None:
+    """Return a time in an answer of the API as seconds since the epoch."""
+    return None if time is None else parse_time(time)
+
+
+def make_time(at: float | None) -> datetime | None:
+    """Return seconds since the epoch as a time in a request to the API."""
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def dump(value: object) -> object:
+    """Return an answer of the API for `as_json`."""
+    return msgspec.to_builtins(value)
 
 
 def count(number: int, thing: str) -> str:

@@ -2,20 +2,15 @@
 
 import click
 
-from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_ins import (
-    SHOWN_CHARS,
-    end_sign_ins,
-    find_sign_in,
-    list_sign_ins,
-)
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import sign_in_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.identity import Method
 from stagedoor.model.webpass import LINK
-from stagedoor.store.sign_in.sign_ins import SignInRecord
+from stagedoor.wire.api.inputs import SessionsEnd
+from stagedoor.wire.api.types import SignInEntry
 
 
 @click.group("sign-in")
@@ -41,59 +36,39 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
     certificate. ANSWERED is when the identity provider last confirmed the sign-in, and its failure since
     then, if any. It is - for a sign-in without a provider.
     """
-    with open_service(installation.settings, create=False) as service:
-        records = list_sign_ins(service, user)
+    query = {} if user is None else {"user": user}
+    with open_administration(installation) as admin:
+        records: list[SignInEntry] = list(admin.list_all("sign-ins.list", query))
     if json_:
-        return show.as_json([document(record) for record in records])
+        return show.as_json(show.dump(records))
     none = show.no("sign-ins", user, "a browser signs in on the web, a machine by: stagedoor login")
     return show.table([row(record) for record in records], none)
 
 
-def row(record: SignInRecord) -> dict[str, str]:
+def row(record: SignInEntry) -> dict[str, str]:
     """Return a line of `sign-in list`."""
-    opened = record.sign_in
-    credential = opened.credential_id
-    by = opened.method if credential is None else f"{opened.method} {credential}"
-    if opened.method is Method.PASSWORD and credential is not None:
+    credential = record.credential
+    by = record.method if credential is None else f"{record.method} {credential}"
+    if record.method == Method.PASSWORD and credential is not None:
         by = LINK if credential == LINK else f"passkey {credential}"
     return {
-        "id": record.id[:SHOWN_CHARS],
-        "user": opened.name,
+        "id": record.id,
+        "user": record.user,
         "by": by,
-        "on": opened.label or "browser",
-        "from": opened.source or "-",
-        "since": "-" if opened.opened_at is None else show.local(opened.opened_at),
-        "used": show.local(opened.last_used_at),
-        "ends": show.local(opened.expires_at),
+        "on": record.label or "browser",
+        "from": record.source or "-",
+        "since": show.local(show.read_time(record.opened_at)),
+        "used": show.local(show.read_time(record.used_at)),
+        "ends": show.local(show.read_time(record.ends_at)),
         "answered": _answered(record),
     }
 
 
-def _answered(record: SignInRecord) -> str:
-    answered_at = show.local(record.sign_in.answered_at)
+def _answered(record: SignInEntry) -> str:
+    answered_at = show.local(show.read_time(record.answered_at))
     if record.failure is None:
         return answered_at
-    return f"{answered_at}; {show.local(record.failed_at)}: {record.failure}"
-
-
-def document(record: SignInRecord) -> dict[str, object]:
-    """Return an entry of `sign-in list --json`."""
-    opened = record.sign_in
-    return {
-        "id": record.id[:SHOWN_CHARS],
-        "user": opened.name,
-        "method": opened.method.value,
-        "credential": opened.credential_id,
-        "label": opened.label,
-        "key": record.key_fingerprint,
-        "source": opened.source,
-        "opened_at": show.iso(opened.opened_at),
-        "used_at": show.iso(opened.last_used_at),
-        "ends_at": show.iso(opened.expires_at),
-        "answered_at": show.iso(opened.answered_at),
-        "failure": record.failure,
-        "failed_at": show.iso(record.failed_at),
-    }
+    return f"{answered_at}; {show.local(show.read_time(record.failed_at))}: {record.failure}"
 
 
 @sign_in.command(
@@ -127,12 +102,12 @@ def end(
         raise click.UsageError("name sign-ins, or give --user, and only one of these")
     if not reason.isprintable() or not 0 < len(reason) <= 200:
         raise click.UsageError("--reason is one line of 200 characters at most")
-    with open_service(installation.settings, create=False) as service:
-        if user is None:
-            records = [find_sign_in(service, id_) for id_ in dict.fromkeys(ids)]
-        else:
-            records = list_sign_ins(service, user)
-            if records:
-                confirm(f"End {show.count(len(records), 'sign-in')}?", yes=yes)
-        ended = end_sign_ins(service, records, reason, require_proof=True)
-    show.note(f"Ended {show.count(ended, 'sign-in')}.")
+    with open_administration(installation) as admin:
+        wanted = list(dict.fromkeys(ids))
+        if user is not None:
+            wanted = [record.id for record in admin.list_all("sign-ins.list", {"user": user})]
+            if wanted:
+                confirm(f"End {show.count(len(wanted), 'sign-in')}?", yes=yes)
+        order = SessionsEnd(wanted, reason)
+        ended = admin.call("sign-ins.end", body=order) if wanted else []
+    show.note(f"Ended {show.count(len(ended), 'sign-in')}.")

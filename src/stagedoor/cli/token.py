@@ -1,13 +1,17 @@
 """`stagedoor token`: manage tokens, which replace a password and have a scope and an expiry."""
 
+import time
+
 import click
 
-from stagedoor.admin import service as admin
-from stagedoor.admin.service import open_service
+from stagedoor.authn.tokens import parse_token_id
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import token_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import FORMS, end
+from stagedoor.wire.api.inputs import TokenNew
+from stagedoor.wire.api.types import TokenEntry, TokenMade
 
 
 @click.group()
@@ -36,7 +40,7 @@ def token() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    help="Limit it: connect, connect:APP, connect:APP.ENVIRONMENT, patterns allowed. "
+    help="Limit it: connect, connect:APP, connect:APP.ENVIRONMENT, patterns allowed; api:read, api:write. "
     "May be given more than once. Default: all that the user's grants allow.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
@@ -49,19 +53,12 @@ def create(
     json_: bool,
 ) -> None:
     """Create a token for USER and print it. It is shown only once; only its hash is stored."""
-    with open_service(installation.settings, create=False) as service:
-        new_token = admin.create_token(service, user, scopes=scopes or None, expires_at=expires)
+    wanted = TokenNew(user, list(scopes) or None, show.make_time(expires))
+    with open_administration(installation) as admin:
+        new_token: TokenMade = admin.call("tokens.add", body=wanted)
     if json_:
-        return show.as_json(
-            {
-                "id": new_token.id,
-                "user": user,
-                "token": new_token.text,
-                "scopes": list(scopes) or None,
-                "expires_at": show.iso(expires),
-            }
-        )
-    click.echo(new_token.text)
+        return show.as_json(show.dump(new_token))
+    click.echo(new_token.token)
     return show.note(
         f"Token {new_token.id} of {user} ends {show.local(expires, 'never')}. It is not shown again."
     )
@@ -75,32 +72,19 @@ def create(
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the tokens of USER, or of all users, without secrets."""
-    with open_service(installation.settings, create=False) as service:
-        if user is not None:
-            admin.require_user(service, user)
-        policy = admin.policy(service)
-        now = service.clock()
-    records = [record for record in policy.tokens.values() if user in (None, record.user)]
+    query = {} if user is None else {"user": user}
+    with open_administration(installation) as admin:
+        records: list[TokenEntry] = list(admin.list_all("tokens.list", query))
     if json_:
-        return show.as_json(
-            [
-                {
-                    "id": record.id,
-                    "user": record.user,
-                    "scopes": None if record.scopes is None else list(record.scopes),
-                    "expires_at": show.iso(record.expires_at),
-                    "expired": record.expires_at is not None and record.expires_at <= now,
-                }
-                for record in records
-            ]
-        )
+        return show.as_json(show.dump(records))
+    now = time.time()
     return show.table(
         [
             {
                 "id": record.id,
                 "user": record.user,
                 "scopes": "all" if record.scopes is None else " ".join(record.scopes),
-                "ends": show.ends(record.expires_at, now),
+                "ends": show.ends(show.read_time(record.expires_at), now),
             }
             for record in records
         ],
@@ -113,6 +97,7 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 @click.pass_obj
 def revoke(installation: Installation, token_id: str) -> None:
     """Remove the token with this ID (from `token list`). Its live sessions are closed."""
-    with open_service(installation.settings, create=False) as service:
-        user = admin.revoke_token(service, token_id)
-    show.note(f"Revoked the token of {user}.")
+    name = parse_token_id(token_id) or token_id
+    with open_administration(installation) as admin:
+        token: TokenEntry = admin.call("tokens.remove", {"id": name})
+    show.note(f"Revoked the token of {token.user}.")

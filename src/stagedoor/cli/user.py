@@ -1,22 +1,21 @@
 """`stagedoor user`: manage users, their passwords and their groups."""
 
-from collections import Counter
-
 import click
+from msgspec import structs
 
-from stagedoor.admin import service as admin
-from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.checks import check_name
-from stagedoor.admin.person import set_disabled
-from stagedoor.admin.service import open_service
+from stagedoor.admin.service import open_service, require_user
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.ask import ask_new_password, confirm
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.user_show import show_
 from stagedoor.cli.when import end
-from stagedoor.model.policy import User
+from stagedoor.model.errors import RefusedError
 from stagedoor.signin.invitations import invite as make_invitation
+from stagedoor.wire.api.inputs import UserGroups, UserNew, UserPassword
+from stagedoor.wire.api.types import RemovedUser, UserEntry
 
 
 @click.group()
@@ -60,9 +59,9 @@ def add(
         raise click.UsageError("--password-stdin and --no-password exclude each other")
     check_name(name, "user")
     password = None if no_password else ask_new_password(name, from_stdin=password_stdin)
-    with open_service(installation.settings) as service:
-        admin.add_user(service, name, groups=groups, password=password)
-        _note_unused(installation, admin.require_user(service, name))
+    with open_administration(installation, create=True) as admin:
+        admin.call("users.add", body=UserNew(name, list(groups), password))
+    _note_unused(installation, name)
     show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
 
 
@@ -125,38 +124,23 @@ def invite(
 @click.pass_obj
 def list_(installation: Installation, group: str | None, json_: bool) -> None:
     """List the users, and when each last logged in to a shell."""
-    with open_service(installation.settings, create=False) as service:
-        policy = admin.policy(service)
-        last = admin_sessions.find_last_opened(service)
-    keys = Counter(key.user for key in policy.keys.values())
-    tokens = Counter(token.user for token in policy.tokens.values())
-    rows = [
-        {
-            "name": record.name,
-            "groups": sorted(record.groups),
-            "password": record.password_hash is not None,
-            "keys": keys[record.name],
-            "tokens": tokens[record.name],
-            "disabled": record.name in policy.disabled,
-            "last_login": show.iso(last.get(record.name)),
-        }
-        for record in policy.all_users.values()
-        if group is None or group in record.groups
-    ]
+    query = {} if group is None else {"group": group}
+    with open_administration(installation) as admin:
+        users: list[UserEntry] = list(admin.list_all("users.list", query))
     if json_:
-        return show.as_json(rows)
+        return show.as_json(show.dump(users))
     return show.table(
         [
             {
-                "name": str(row["name"]),
-                "groups": " ".join(sorted(policy.all_users[str(row["name"])].groups)) or "-",
-                "password": "yes" if row["password"] else "no",
-                "keys": str(row["keys"]),
-                "tokens": str(row["tokens"]),
-                "disabled": "yes" if row["disabled"] else "no",
-                "last login": show.local(at) if (at := last.get(str(row["name"]))) else "never",
+                "name": record.name,
+                "groups": " ".join(record.groups) or "-",
+                "password": "yes" if record.password else "no",
+                "keys": str(record.keys),
+                "tokens": str(record.tokens),
+                "disabled": "yes" if record.disabled else "no",
+                "last login": show.local(show.read_time(record.last_login), "never"),
             }
-            for row in rows
+            for record in users
         ],
         show.no("users", group and f"the group {group}", "add one: stagedoor user add NAME"),
     )
@@ -171,9 +155,10 @@ def disable(installation: Installation, name: str) -> None:
     Within seconds, every gateway refuses their password, tokens, keys and sign-ins. Nothing is removed:
     `stagedoor user enable NAME` makes all of them valid again.
     """
-    with open_service(installation.settings, create=False) as service:
-        changed = set_disabled(service, name, disabled=True)
-        live = admin_sessions.list_sessions(service, identity=name)
+    with open_administration(installation) as admin:
+        changed = not admin.call("users.get", {"name": name}).disabled
+        admin.call("users.disable", {"name": name})
+        live = list(admin.list_all("sessions.list", {"user": name}))
     show.note(f"{name} is disabled." if changed else f"{name} is disabled already.")
     if live:
         are = "is" if len(live) == 1 else "are"
@@ -185,8 +170,9 @@ def disable(installation: Installation, name: str) -> None:
 @click.pass_obj
 def enable(installation: Installation, name: str) -> None:
     """Allow a disabled user to log in again."""
-    with open_service(installation.settings, create=False) as service:
-        changed = set_disabled(service, name, disabled=False)
+    with open_administration(installation) as admin:
+        changed = admin.call("users.get", {"name": name}).disabled
+        admin.call("users.enable", {"name": name})
     show.note(f"{name} is enabled." if changed else f"{name} is not disabled.")
 
 
@@ -202,20 +188,23 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
 
     All keys, tokens and grants of NAME are removed too, and live sessions are closed.
     """
-    with open_service(installation.settings, create=False) as service:
-        policy = admin.policy(service)
-        live = admin_sessions.list_sessions(service, identity=name)
-        if name in policy.all_users:
-            held = [
-                (sum(key.user == name for key in policy.keys.values()), "key"),
-                (sum(token.user == name for token in policy.tokens.values()), "token"),
-                (sum(grant.subject == f"user:{name}" for grant in policy.grants), "grant"),
-            ]
-            what = ", ".join(show.count(number, kind) for number, kind in held)
-            closing = f" and close {show.count(len(live), 'live session')}" if live else ""
-            confirm(f"Remove {name} with {what}{closing}?", yes=yes)
-        removed = admin.remove_user(service, name)
-    what = ", ".join(show.count(number, kind.removesuffix("s")) for kind, number in removed.items())
+    with open_administration(installation) as admin:
+        user: UserEntry = admin.call("users.get", {"name": name})
+        live = list(admin.list_all("sessions.list", {"user": name}))
+        grants = admin.list_all("grants.list", {"user": name})
+        held = [
+            (user.keys, "key"),
+            (user.tokens, "token"),
+            (sum(grant.subject == f"user:{name}" for grant in grants), "grant"),
+        ]
+        what = ", ".join(show.count(number, kind) for number, kind in held)
+        closing = f" and close {show.count(len(live), 'live session')}" if live else ""
+        confirm(f"Remove {name} with {what}{closing}?", yes=yes)
+        removed: RemovedUser = admin.call("users.remove", {"name": name})
+    what = ", ".join(
+        show.count(number, kind.removesuffix("s"))
+        for kind, number in structs.asdict(removed).items()
+    )
     show.note(f"Removed {name} with {what}.")
     if live:
         are = "is" if len(live) == 1 else "are"
@@ -244,18 +233,24 @@ def password(installation: Installation, name: str, password_stdin: bool, remove
     """
     if password_stdin and remove_:
         raise click.UsageError("--password-stdin and --remove exclude each other")
-    with open_service(installation.settings, create=False) as service:
-        admin.require_user(service, name)
-        admin.set_password(
-            service, name, None if remove_ else ask_new_password(name, from_stdin=password_stdin)
-        )
-        _note_unused(installation, admin.require_user(service, name))
+    with open_administration(installation) as admin:
+        admin.call("users.get", {"name": name})
+        new_password = None if remove_ else ask_new_password(name, from_stdin=password_stdin)
+        admin.call("users.password", {"name": name}, body=UserPassword(new_password))
+    _note_unused(installation, name)
     show.note(f"{name} has {'no password any more' if remove_ else 'a new password'}.")
 
 
-def _note_unused(installation: Installation, user: User) -> None:
+def _note_unused(installation: Installation, name: str) -> None:
     """Print a note if `accounts.password_groups` prevents logins with the user's password."""
-    if user.limited_to(installation.settings.accounts.passwords_for) != user:
+    if installation.context is not None:
+        return  # the settings there are not known here
+    groups = installation.settings.accounts.passwords_for
+    if groups is None:
+        return
+    with open_service(installation.settings, create=False) as service:
+        user = require_user(service, name)
+    if user.limited_to(groups) != user:
         show.note(
             f"{user.name} is in none of accounts.password_groups, so logins with this password are refused."
         )
@@ -277,11 +272,13 @@ def group(
     installation: Installation, name: str, add_: tuple[str, ...], remove_: tuple[str, ...]
 ) -> None:
     """Change and print the groups of the user NAME."""
-    with open_service(installation.settings, create=False) as service:
+    with open_administration(installation) as admin:
+        groups = set(admin.call("users.get", {"name": name}).groups)
         if add_ or remove_:
-            groups = admin.change_groups(service, name, add=add_, remove=remove_)
-        else:
-            groups = admin.require_user(service, name).groups
+            if missing := set(remove_) - groups:
+                raise RefusedError(f"{name} is not in the group {', '.join(sorted(missing))}")
+            wanted = UserGroups(sorted((groups | set(add_)) - set(remove_)))
+            groups = set(admin.call("users.groups", {"name": name}, body=wanted).groups)
     for group_name in sorted(groups):
         click.echo(group_name)
     if not groups:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from stagedoor.admin.api import views
 from stagedoor.admin.person import UserState, read_user_state
 from stagedoor.admin.service import open_service
 from stagedoor.cli import grant, session, show, sign_in
@@ -31,11 +32,14 @@ def show_(installation: Installation, name: str, json_: bool) -> None:
         return show.as_json(_document(state, now))
     limits = installation.settings.accounts.passwords_for
     _head(state, counts=state.user.limited_to(limits) == state.user)
-    _part("grants", [grant.row(entry, now) for entry in state.grants])
+    _part("grants", [grant.row(views.show_grant(entry), now) for entry in state.grants])
     _part("keys", [_key(entry) for entry in state.keys])
     _part("tokens", [_token(entry, now) for entry in state.tokens])
-    _part("sign-ins", [sign_in.row(entry) for entry in state.sign_ins])
-    rows = [session.row(entry, now, state=False, instance=shared) for entry in state.sessions]
+    _part("sign-ins", [sign_in.row(views.show_sign_in(entry)) for entry in state.sign_ins])
+    rows = [
+        session.row(view, now, state=False, instance=shared)
+        for view in map(views.show_session, state.sessions)
+    ]
     return _part("live sessions", rows)
 
 
@@ -88,7 +92,7 @@ def _document(state: UserState, now: float) -> dict[str, object]:
         "groups": sorted(user.groups),
         "provided_groups": sorted(state.provided),
         "persons": [{"issuer": entry.issuer, "subject": entry.subject} for entry in state.accounts],
-        "grants": [grant.document(entry) for entry in state.grants],
+        "grants": show.dump([views.show_grant(entry) for entry in state.grants]),
         "keys": [_key(entry) for entry in state.keys],
         "tokens": [
             {
@@ -100,6 +104,6 @@ def _document(state: UserState, now: float) -> dict[str, object]:
             }
             for entry in state.tokens
         ],
-        "sign_ins": [sign_in.document(entry) for entry in state.sign_ins],
-        "sessions": [session.document(entry) for entry in state.sessions],
+        "sign_ins": show.dump([views.show_sign_in(entry) for entry in state.sign_ins]),
+        "sessions": show.dump([views.show_session(entry) for entry in state.sessions]),
     }

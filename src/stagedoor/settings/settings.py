@@ -15,6 +15,7 @@ from msgspec import Meta, field
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import AccountSettings, StepUpSettings
+from stagedoor.settings.api import ApiSettings
 from stagedoor.settings.audit import AuditSettings, RecordingSettings
 from stagedoor.settings.form import (
     Count,
@@ -220,6 +221,7 @@ class Settings(Table, frozen=True):
     ] = ()
     accounts: AccountSettings = AccountSettings()
     step_up: StepUpSettings = StepUpSettings()
+    api: ApiSettings = ApiSettings()
     recording: RecordingSettings = RecordingSettings()
     audit: AuditSettings = AuditSettings()
     workers: WorkerSettings = WorkerSettings()

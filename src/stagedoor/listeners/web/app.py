@@ -5,7 +5,7 @@ sign-in. Neither of them is ever in a URL, nor is a ticket, which the client sen
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from starlette.applications import Starlette
@@ -19,6 +19,7 @@ from stagedoor.admin.account import AccountService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.listeners.web.account import AccountPages, InvitationPages
+from stagedoor.listeners.web.admin_api import AdminApi, ApiParts
 from stagedoor.listeners.web.errors import ClientClosedError, refusal
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
@@ -89,6 +90,7 @@ class WebApp:
         recordings: RecordingService,
         limits: WebLimits,
         runs: RunService,
+        api: ApiParts,
     ) -> None:
         self._access = access
         self._flow: Flow = access.flow
@@ -99,17 +101,15 @@ class WebApp:
         self.sessions: set[TerminalSession] = set()
         self.files = Files(self._guard, passes, access)
         shown = (recordings.has_any, requests.is_concerned)
-        has_passkeys, has_runs = proofs.is_sign_in_possible, runs.has_any
-        pages = Pages(
-            self._guard, passes, sign_ins, *shown, shows_runs=has_runs, passkeys=has_passkeys
-        )
+        may, has = runs.has_any, proofs.is_sign_in_possible
+        pages = Pages(self._guard, passes, sign_ins, *shown, shows_runs=may, passkeys=has)
         self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self._refusal = partial(refusal, logins=logins.logins.is_possible)
         posts = PostRoutes(self._flow, self._guard, self._identity, self._refusal)
         terminals = TerminalRequests(self._flow)
         self._guests = Guests(self._guard, posts, terminals, passes, access, pages)
         home = Home(self._guard, pages, account, self._live, self._has_terminals)
-        api: list[BaseRoute] = [
+        endpoints: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
@@ -118,6 +118,7 @@ class WebApp:
             posts.make_route("/api/apps", home.list_apps),
             *Runs(posts, runs).routes,
             *LoginApi(self._guard, logins).routes,
+            *AdminApi(self._flow, self._guard, self._identify, api).routes,
         ]
         routes = [
             *home.routes,
@@ -133,7 +134,7 @@ class WebApp:
             *SignInApi(self._guard, passes).routes,
             *LoginPages(self._guard, pages, logins).routes,
         ]
-        self.app = _mount(self._guard, api, routes, pages)
+        self.app = _mount(self._guard, endpoints, routes, pages)
 
     def _has_terminals(self, target: Target) -> bool:
         return self._access.holder(target) is not None
@@ -197,6 +198,12 @@ class WebApp:
         return JSONResponse({"ticket": secret}, headers={"Cache-Control": "no-store"})
 
     async def _identity(self, request: Request, source: Source) -> Identity | Denial:
+        return await self._identify(request, source, self._guard.check_own_page)
+
+    async def _identify(
+        self, request: Request, source: Source, check_site: Callable[[Request], Denial | None]
+    ) -> Identity | Denial:
+        """Return who asks, by the Authorization header, or by a cookie from a site that passes the check."""
         header = request.headers.get("authorization")
         if header is None:
             cookie = read_cookie(self._guard, request)
@@ -204,7 +211,7 @@ class WebApp:
                 return cookie
             if cookie is None:
                 return Denial(Reason.CREDENTIAL_MISSING, "sign in with your password or a token")
-            denial = self._guard.check_own_page(request)
+            denial = check_site(request)
             if denial is not None:
                 return denial
             owner = await self._passes.check_session(cookie)

@@ -6,6 +6,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from stagedoor.admin.account import AccountService
+from stagedoor.admin.api.service import ApiService
 from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList
 from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.presence import PresenceService
@@ -13,6 +14,7 @@ from stagedoor.admin.recording_service import RecordingService
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.laptop.onefile import build_client_file
+from stagedoor.listeners.web.admin_api import ApiParts
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
@@ -42,7 +44,7 @@ from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
-from stagedoor.signin.step_up import StepUpService
+from stagedoor.signin.step_up import StepUpService, read_step_up_rules
 
 
 def build_web_listener(
@@ -94,9 +96,27 @@ def build_web_listener(
             RecordingService(settings, database, policy),
             _limits(settings),
             runs,
+            _build_api(context, flow, refused, requests),
         ),
         secure,
     )
+
+
+def _build_api(
+    context: SignInContext, flow: Flow, refused: RefusedKeys, requests: RequestService
+) -> ApiParts:
+    settings = context.settings
+    service = ApiService(
+        settings,
+        context.database,
+        context.policy,
+        read_step_up_rules(settings),
+        flow.shells.targets,
+        refused,
+        requests,
+        context.now,
+    )
+    return ApiParts(service, parse_networks(settings.api.networks))
 
 
 def _limits(settings: Settings) -> WebLimits:

@@ -1,0 +1,275 @@
+"""The operations on grants, apps, sessions, sign-ins and the audit."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from stagedoor.admin import service as admin
+from stagedoor.admin import sessions, sign_ins
+from stagedoor.admin.api.call import (
+    Call,
+    DeniedError,
+    PageTokenError,
+    make_page_token,
+    read_page_token,
+    refuse,
+    require_found,
+)
+from stagedoor.admin.api.views import show_grant, show_session, show_sign_in
+from stagedoor.audit.chain import make_document
+from stagedoor.authz.roles import check_giving, check_taking, deny_role
+from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.event import EventKind
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.role import Role
+from stagedoor.model.selector import EVERYWHERE, TargetPattern, list_subjects
+from stagedoor.model.target import Target
+from stagedoor.store.sessions import SessionRecord, list_sessions_before
+from stagedoor.store.sign_in.sign_ins import SignInRecord
+from stagedoor.wire.api import inputs as i
+from stagedoor.wire.api import types as t
+from stagedoor.wire.target import parse_login
+
+SCANNED = 5000
+"""The sessions that one request reads at most to fill a page for a role that is for some apps only."""
+
+
+# Grants.
+
+
+def list_grants(call: Call) -> t.Page[t.GrantEntry]:
+    """List the grants for apps that the caller may read."""
+    wanted: i.GrantFilter = call.filters
+    subjects = None
+    if wanted.user is not None:
+        user = require_found(
+            call.policy.all_users.get(wanted.user), f"user {wanted.user}", "user list"
+        )
+        subjects = list_subjects(user.name, user.groups)
+    rules = [
+        rule
+        for rule in call.policy.grants
+        if call.access.has(Role.AUDITOR, find_pattern(rule))
+        and (subjects is None or rule.subject in subjects)
+        and _covers(rule, wanted.app, wanted.environment)
+    ]
+    return call.list_page(rules, lambda rule: rule.id, show_grant)
+
+
+def _covers(rule: GrantRule, app: str | None, environment: str | None) -> bool:
+    """Return whether the rule covers the app and the environment; None stands for any."""
+    return (app is None or fnmatchcase(app, rule.app_pattern)) and (
+        environment is None or fnmatchcase(environment, rule.environment_pattern)
+    )
+
+
+def get_grant(call: Call) -> t.GrantEntry:
+    """Show a grant."""
+    return show_grant(_find_grant(call))
+
+
+def add_grant(call: Call) -> t.GrantEntry:
+    """Add a grant. An owner gives what they have."""
+    body: i.GrantNew = call.body
+    rule = GrantRule(
+        0,
+        body.subject,
+        body.app,
+        body.environment,
+        None if body.expires_at is None else body.expires_at.timestamp(),
+        frozenset(body.permissions),
+        resume_s=body.resume_s,
+    )
+    refuse(check_giving(call.access, rule))
+    added = admin.add_grant(
+        call.service,
+        rule.subject,
+        rule.app_pattern,
+        environment_pattern=rule.environment_pattern,
+        expires_at=rule.expires_at,
+        permissions=rule.permissions,
+        resume_s=rule.resume_s,
+        prolong=body.prolong,
+    )
+    return show_grant(added)
+
+
+def change_grant(call: Call) -> t.GrantEntry:
+    """Set the permissions and the limit of a grant."""
+    body: i.GrantChange = call.body
+    rule, wanted = _find_grant(call), frozenset(body.permissions)
+    added, removed = wanted - rule.permissions, rule.permissions - wanted
+    if added:
+        refuse(check_giving(call.access, replace(rule, permissions=added)))
+    if removed or body.resume_s != rule.resume_s:
+        refuse(check_taking(call.access, rule))
+    changed = admin.change_grant(
+        call.service,
+        rule.id,
+        allow=added,
+        without=removed,
+        resume_s=body.resume_s,
+        limits_resume=body.resume_s != rule.resume_s,
+    )
+    return show_grant(changed)
+
+
+def remove_grant(call: Call) -> t.GrantEntry:
+    """Remove a grant."""
+    rule = _find_grant(call)
+    refuse(check_taking(call.access, rule))
+    return show_grant(admin.remove_grant(call.service, rule.id))
+
+
+def _find_grant(call: Call) -> GrantRule:
+    """Return the grant in the path. One that the caller may not read does not exist for them."""
+    rules = (rule for rule in call.policy.grants if rule.id == call.number)
+    rule = next(rules, None)
+    if rule is not None and not call.access.has(Role.AUDITOR, find_pattern(rule)):
+        rule = None
+    return require_found(rule, f"grant {call.number}", "grant list")
+
+
+def find_pattern(rule: GrantRule) -> TargetPattern:
+    """Return the apps that a grant is for."""
+    return TargetPattern(rule.app_pattern, rule.environment_pattern)
+
+
+# Apps and sessions.
+
+
+def list_apps(call: Call) -> t.Page[t.AppEntry]:
+    """List the apps that the caller may read."""
+    inside = Counter(record.target for record in sessions.list_sessions(call.service, limit=None))
+    targets = [target for target in set(call.apps()) if call.access.covers(Role.AUDITOR, target)]
+
+    def show(target: Target) -> t.AppEntry:
+        return t.AppEntry(target.login_name, target.app, target.environment, inside[str(target)])
+
+    return call.list_page(targets, lambda target: target.login_name, show)
+
+
+def list_sessions(call: Call) -> t.Page[t.SessionEntry]:
+    """List the sessions of apps that the caller may read, the newest first."""
+    before = None
+    if call.page_token is not None:
+        opened_at, id_ = read_page_token(call.page_token, 2)
+        if not isinstance(opened_at, int | float) or not isinstance(id_, str):
+            raise PageTokenError("this page_token is not of this list")
+        before = (float(opened_at), id_)
+    rows: list[SessionRecord] = []
+    last: SessionRecord | None = None
+    for count, record in enumerate(_read_sessions(call, before)):
+        if len(rows) == call.page_size or count == SCANNED:
+            assert last is not None, "a page has at least one row"
+            return t.Page(
+                [show_session(row) for row in rows], make_page_token(last.opened_at, last.id)
+            )
+        last = record
+        if _may(call, Role.AUDITOR, record):
+            rows.append(record)
+    return t.Page([show_session(row) for row in rows])
+
+
+def _read_sessions(call: Call, before: tuple[float, str] | None) -> Iterator[SessionRecord]:
+    wanted: i.SessionFilter = call.filters
+    while part := list_sessions_before(
+        call.service.database,
+        before,
+        open_only=not wanted.all,
+        identity=wanted.user,
+        limit=call.page_size + 1,
+    ):
+        yield from part
+        before = (part[-1].opened_at, part[-1].id)
+
+
+def get_session(call: Call) -> t.SessionEntry:
+    """Show a session."""
+    return show_session(_find_session(call, call.path["id"]))
+
+
+def close_sessions(call: Call) -> list[t.SessionEntry]:
+    """Ask for the end of sessions, and show them."""
+    order: i.SessionsEnd = call.body
+    _check_line(order.reason)
+    records = [_find_session(call, name) for name in dict.fromkeys(order.ids)]
+    for record in records:
+        if not _may(call, Role.OPERATOR, record):
+            raise DeniedError(deny_role(Role.OPERATOR, _get_pattern(parse_login(record.target))))
+    sessions.request_close(call.service, [record.id for record in records], order.reason)
+    return [show_session(sessions.find_session(call.service, record.id)) for record in records]
+
+
+def _find_session(call: Call, name: str) -> SessionRecord:
+    record = sessions.find_session(call.service, name)
+    if not _may(call, Role.AUDITOR, record):
+        raise NotFoundError.with_mend(f"there is no session {name}", "see `stagedoor session list`")
+    return record
+
+
+def _may(call: Call, role: Role, record: SessionRecord) -> bool:
+    target = parse_login(record.target)
+    return call.access.has(role) or (target is not None and call.access.covers(role, target))
+
+
+def _get_pattern(target: Target | None) -> TargetPattern:
+    return EVERYWHERE if target is None else TargetPattern(target.app, target.environment or "*")
+
+
+# Sign-ins.
+
+
+def list_sign_ins(call: Call) -> t.Page[t.SignInEntry]:
+    """List the sign-ins of all users, or of one."""
+    call.require(Role.AUDITOR)
+    records = sign_ins.list_sign_ins(call.service, call.filters.user)
+    return call.list_page(records, _get_sign_in_key, show_sign_in)
+
+
+def end_sign_ins(call: Call) -> list[t.SignInEntry]:
+    """End sign-ins, with all that they opened. Return those that lasted."""
+    call.require(Role.OPERATOR)
+    order: i.SessionsEnd = call.body
+    _check_line(order.reason)
+    records = [sign_ins.find_sign_in(call.service, name) for name in dict.fromkeys(order.ids)]
+    return [
+        show_sign_in(record)
+        for record in records
+        if sign_ins.end_sign_ins(call.service, [record], order.reason, require_proof=True)
+    ]
+
+
+def _get_sign_in_key(record: SignInRecord) -> str:
+    """Return what sign-ins are sorted by: their user, and when they were opened, which never changes."""
+    opened = record.sign_in
+    return f"{opened.name} {opened.opened_at or 0:017.3f} {record.id}"
+
+
+def _check_line(text: str) -> None:
+    if not text.isprintable():
+        raise RefusedError("a reason is one line, without control characters")
+
+
+# The audit.
+
+
+def list_events(call: Call) -> list[t.EventEntry]:
+    """List audit events, the oldest first."""
+    call.require(Role.AUDITOR)
+    wanted: i.EventFilter = call.filters
+    kinds: tuple[EventKind, ...] = ()
+    if wanted.kind is not None:
+        try:
+            kinds = (EventKind(wanted.kind),)
+        except ValueError:
+            raise RefusedError(f"{wanted.kind!r} is no kind of event") from None
+    selection = sessions.Filter(identity=wanted.user, kinds=kinds)
+    entries = sessions.read_events(call.service, selection, wanted.after, call.page_size)
+    return [
+        msgspec.convert({"seq": entry.seq, **make_document(entry.event)}, t.EventEntry)
+        for entry in entries
+    ]

@@ -1,0 +1,120 @@
+"""One call of an operation: who calls, what they sent, and the store."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from stagedoor.admin.requests.request_service import RequestService
+from stagedoor.admin.service import AdminService
+from stagedoor.authz.roles import AdminAccess, deny_role
+from stagedoor.model.denial import Denial
+from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import Policy
+from stagedoor.model.role import Role
+from stagedoor.model.selector import EVERYWHERE, TargetPattern
+from stagedoor.model.target import Target
+from stagedoor.wire.api.operations import PAGE
+from stagedoor.wire.api.types import Page
+
+Row = TypeVar("Row")
+View = TypeVar("View")
+
+
+class DeniedError(Exception):
+    """A denial, raised by an operation."""
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.line)
+        self.denial = denial
+
+
+class PageTokenError(RefusedError):
+    """A page token that no list has given out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of an operation. `access` are the caller's roles, and `policy` is as new as the store.
+
+    `path` has the parameters in the path, `filters` the query and `body` the request's value, all of the
+    operation's types. `apps` returns the apps that are known now. `check_keys` raises RefusedError for
+    public keys that are revoked. `identity` and `requests` are None for an administrator at the gateway's
+    machine.
+    """
+
+    service: AdminService
+    policy: Policy
+    access: AdminAccess
+    path: Mapping[str, str] = field(default_factory=dict)
+    filters: Any = None
+    body: Any = None
+    page_size: int = PAGE
+    page_token: str | None = None
+    apps: Callable[[], Iterable[Target]] = tuple
+    check_keys: Callable[[Sequence[str]], None] = lambda lines: None
+    identity: Identity | None = None
+    requests: RequestService | None = None
+
+    @property
+    def number(self) -> int:
+        """Return the number in the path."""
+        return int(self.path["id"])
+
+    def require(self, role: Role, pattern: TargetPattern = EVERYWHERE) -> None:
+        """Raise DeniedError unless the caller has `role` for all apps of `pattern`."""
+        if not self.access.has(role, pattern):
+            raise DeniedError(deny_role(role, pattern))
+
+    def list_page(
+        self, rows: Iterable[Row], key: Callable[[Row], str | int], show: Callable[[Row], View]
+    ) -> Page[View]:
+        """Return the part of `rows` that the caller asks for. `key` sorts them, and no two have the same.
+
+        So a row that is there from the first page to the last is on exactly one of them.
+        """
+        ordered = sorted(rows, key=key)
+        if self.page_token is not None:
+            after = read_page_token(self.page_token, 1)[0]
+            if ordered and type(after) is not type(key(ordered[0])):
+                raise PageTokenError("this page_token is not of this list")
+            ordered = [row for row in ordered if key(row) > after]
+        part = ordered[: self.page_size]
+        token = make_page_token(key(part[-1])) if len(ordered) > len(part) else None
+        return Page([show(row) for row in part], token)
+
+
+def refuse(denial: Denial | None) -> None:
+    """Raise DeniedError if there is a denial."""
+    if denial is not None:
+        raise DeniedError(denial)
+
+
+def require_found(row: Row | None, what: str, see: str) -> Row:
+    """Return `row`, or raise NotFoundError if it is None: it does not exist, or is not for the caller."""
+    if row is None:
+        raise NotFoundError.with_mend(f"there is no {what}", f"see `stagedoor {see}`")
+    return row
+
+
+def make_page_token(*key: str | int | float) -> str:
+    """Return the token of the part of a list after `key`."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def read_page_token(token: str, length: int) -> Sequence[Any]:
+    """Return the key in a page token. Raises PageTokenError."""
+    try:
+        key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        key = None
+    if (
+        not isinstance(key, list)
+        or len(key) != length
+        or not all(isinstance(part, str | int | float) for part in key)
+    ):
+        raise PageTokenError("this page_token is not of this list")
+    return key

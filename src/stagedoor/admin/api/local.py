@@ -1,0 +1,69 @@
+"""The API's operations over the store, for an administrator at the gateway's machine."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import iscoroutine
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from stagedoor.admin.api.call import Call, DeniedError
+from stagedoor.admin.api.handlers import HANDLERS
+from stagedoor.admin.service import AdminService, policy
+from stagedoor.authz.roles import ROOT
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.target import Target
+from stagedoor.wire.api.inputs import Input
+from stagedoor.wire.api.operations import BY_NAME
+from stagedoor.wire.api.port import NOTHING
+
+_PAGE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAdministration:
+    """An `Administration` over an opened store, with all rights. `apps` returns the apps that are known."""
+
+    service: AdminService
+    apps: Callable[[], Iterable[Target]] = tuple
+    check_keys: Callable[[Sequence[str]], None] = lambda lines: None
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether gateways on several machines share the store."""
+        return self.service.database.shared
+
+    def call(
+        self,
+        name: str,
+        path: Mapping[str, str] = NOTHING,
+        query: Mapping[str, str] = NOTHING,
+        body: Input | None = None,
+    ) -> Any:
+        """Perform an operation, as `Administration` says."""
+        filters = msgspec.convert(query, BY_NAME[name].filters, strict=False)
+        call = Call(
+            self.service,
+            policy(self.service),
+            ROOT,
+            path,
+            filters,
+            body,
+            _PAGE,
+            None,
+            self.apps,
+            self.check_keys,
+        )
+        try:
+            answer = HANDLERS[name](call)
+            return asyncio.run(answer) if iscoroutine(answer) else answer
+        except DeniedError as error:
+            raise RefusedError(str(error)) from None
+
+    def list_all(
+        self, name: str, query: Mapping[str, str] = NOTHING, limit: int | None = None
+    ) -> Iterator[Any]:
+        """Yield the items of a list, as `Administration` says."""
+        yield from islice(self.call(name, query=query).items, limit)

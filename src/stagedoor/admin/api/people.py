@@ -1,0 +1,206 @@
+"""The operations on users, groups, roles, tokens and keys."""
+
+from collections import defaultdict
+
+from stagedoor.admin import person, roles, sessions
+from stagedoor.admin import service as admin
+from stagedoor.admin.api.call import Call, DeniedError, refuse, require_found
+from stagedoor.admin.api.views import (
+    make_user_view,
+    show_key,
+    show_new_token,
+    show_role,
+    show_token,
+)
+from stagedoor.authz.roles import check_role_change
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.policy import Policy, TokenRecord, User
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.wire.api import inputs as i
+from stagedoor.wire.api import types as t
+
+
+def list_users(call: Call) -> t.Page[t.UserEntry]:
+    """List the users of all groups, or of one."""
+    call.require(Role.AUDITOR)
+    group = call.filters.group
+    users = [u for u in call.policy.all_users.values() if group is None or group in u.groups]
+    view = make_user_view(call.policy, sessions.find_last_opened(call.service))
+    return call.list_page(users, lambda user: user.name, view)
+
+
+def get_user(call: Call) -> t.UserEntry:
+    """Show a user."""
+    call.require(Role.AUDITOR)
+    return _show_user(call, call.policy, call.path["name"])
+
+
+def add_user(call: Call) -> t.UserEntry:
+    """Add a user. Groups that have a role are for others to give."""
+    call.require(Role.ADMINISTRATOR)
+    body: i.UserNew = call.body
+    admin.add_user(call.service, body.name, groups=body.groups, password=body.password)
+    return _show_user(call, admin.policy(call.service), body.name)
+
+
+def change_groups(call: Call) -> t.UserEntry:
+    """Set the groups of a user. Those that an identity provider gives cannot be left out."""
+    call.require(Role.ADMINISTRATOR)
+    user, wanted = _find_user(call), frozenset(call.body.groups)
+    own = person.read_own_groups(call.service, user.name)
+    if provided := user.groups - own - wanted:
+        raise RefusedError(
+            f"{user.name} is in the group {', '.join(sorted(provided))} by an identity provider"
+        )
+    if wanted - user.groups and call.access.is_about_me(f"user:{user.name}"):
+        raise DeniedError(
+            Denial(Reason.NO_GRANT, "no user joins groups by themselves; ask another administrator")
+        )
+    admin.change_groups(call.service, user.name, add=wanted - user.groups, remove=own - wanted)
+    return _show_user(call, admin.policy(call.service), user.name)
+
+
+def set_password(call: Call) -> t.UserEntry:
+    """Set a user's password, or remove it."""
+    call.require(Role.ADMINISTRATOR)
+    admin.set_password(call.service, _find_user(call).name, call.body.password)
+    return _show_user(call, admin.policy(call.service), call.path["name"])
+
+
+def disable_user(call: Call) -> t.UserEntry:
+    """Keep a user out, and close their sessions."""
+    call.require(Role.OPERATOR)
+    person.set_disabled(call.service, call.path["name"], disabled=True)
+    return _show_user(call, admin.policy(call.service), call.path["name"])
+
+
+def enable_user(call: Call) -> t.UserEntry:
+    """Allow a disabled user to log in again."""
+    call.require(Role.ADMINISTRATOR)
+    person.set_disabled(call.service, call.path["name"], disabled=False)
+    return _show_user(call, admin.policy(call.service), call.path["name"])
+
+
+def remove_user(call: Call) -> t.RemovedUser:
+    """Remove a user with all that belongs to them."""
+    call.require(Role.ADMINISTRATOR)
+    return t.RemovedUser(**admin.remove_user(call.service, call.path["name"]))
+
+
+def _find_user(call: Call) -> User:
+    name = call.path["name"]
+    return require_found(call.policy.all_users.get(name), f"user {name}", "user list")
+
+
+def _show_user(call: Call, policy: Policy, name: str) -> t.UserEntry:
+    user: User = require_found(policy.all_users.get(name), f"user {name}", "user list")
+    return make_user_view(policy, sessions.find_last_opened(call.service))(user)
+
+
+def list_groups(call: Call) -> t.Page[t.GroupEntry]:
+    """List the groups that have members."""
+    call.require(Role.AUDITOR)
+    members: dict[str, list[str]] = defaultdict(list)
+    for user in call.policy.all_users.values():
+        for group in user.groups:
+            members[group].append(user.name)
+    return call.list_page(members, str, lambda name: t.GroupEntry(name, sorted(members[name])))
+
+
+# Roles.
+
+
+def list_roles(call: Call) -> t.Page[t.RoleEntry]:
+    """List the roles."""
+    call.require(Role.AUDITOR)
+    return call.list_page(call.policy.roles.values(), lambda rule: rule.id, show_role)
+
+
+def get_role(call: Call) -> t.RoleEntry:
+    """Show a role."""
+    call.require(Role.AUDITOR)
+    return show_role(_find_role(call))
+
+
+def add_role(call: Call) -> t.RoleEntry:
+    """Give a role, but not to oneself."""
+    body: i.RoleNew = call.body
+    expires_at = None if body.expires_at is None else body.expires_at.timestamp()
+    rule = RoleRule(0, body.subject, body.role, body.app, body.environment, expires_at)
+    refuse(check_role_change(call.access, rule))
+    return show_role(roles.add_role(call.service, rule))
+
+
+def remove_role(call: Call) -> t.RoleEntry:
+    """Take a role away."""
+    call.require(Role.ADMINISTRATOR)
+    _find_role(call)
+    return show_role(roles.remove_role(call.service, call.number))
+
+
+def _find_role(call: Call) -> RoleRule:
+    return require_found(call.policy.roles.get(call.number), f"role {call.number}", "role list")
+
+
+# Credentials.
+
+
+def list_tokens(call: Call) -> t.Page[t.TokenEntry]:
+    """List the tokens of all users, or of one."""
+    call.require(Role.AUDITOR)
+    now, user = call.service.clock(), _find_named(call)
+    records = [r for r in call.policy.tokens.values() if user in (None, r.user)]
+    return call.list_page(records, lambda t: f"{t.user} {t.id}", lambda t: show_token(t, now))
+
+
+def _find_named(call: Call) -> str | None:
+    """Return the user that the filter names, or None. Raises NotFoundError for an unknown one."""
+    name: str | None = call.filters.user
+    if name is not None:
+        require_found(call.policy.all_users.get(name), f"user {name}", "user list")
+    return name
+
+
+def add_token(call: Call) -> t.TokenMade:
+    """Create a token, and show it once."""
+    call.require(Role.ADMINISTRATOR)
+    body: i.TokenNew = call.body
+    expires_at = None if body.expires_at is None else body.expires_at.timestamp()
+    token = admin.create_token(
+        call.service, body.user, scopes=body.scopes or None, expires_at=expires_at
+    )
+    return show_new_token(token, body.user, body.scopes or None, expires_at)
+
+
+def remove_token(call: Call) -> t.TokenEntry:
+    """Revoke a token."""
+    call.require(Role.ADMINISTRATOR)
+    name = call.path["id"]
+    token: TokenRecord = require_found(call.policy.tokens.get(name), f"token {name}", "token list")
+    admin.revoke_token(call.service, token.id)
+    return show_token(token, call.service.clock())
+
+
+def list_keys(call: Call) -> t.Page[t.KeyEntry]:
+    """List the public keys of all users, or of one."""
+    call.require(Role.AUDITOR)
+    user = _find_named(call)
+    records = [r for r in call.policy.keys.values() if user in (None, r.user)]
+    return call.list_page(records, lambda key: f"{key.user} {key.fingerprint}", show_key)
+
+
+def add_keys(call: Call) -> list[t.KeyEntry]:
+    """Register public keys, all or none."""
+    call.require(Role.ADMINISTRATOR)
+    call.check_keys(call.body.keys)
+    return [show_key(key) for key in admin.add_keys(call.service, call.body.user, call.body.keys)]
+
+
+def remove_key(call: Call) -> t.KeyEntry:
+    """Remove a public key."""
+    call.require(Role.ADMINISTRATOR)
+    name = call.body.fingerprint
+    key = require_found(call.policy.keys.get(name), f"key {name}", "key list")
+    admin.remove_key(call.service, name)
+    return show_key(key)

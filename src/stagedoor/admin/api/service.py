@@ -1,0 +1,344 @@
+"""The API's requests, from what was sent to the answer, without HTTP's connection.
+
+A request is admitted before its body is read: an unknown path, a missing scope and a missing role are refused
+first. Then its values are checked, and its operation runs in a thread.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from inspect import iscoroutinefunction
+
+import msgspec
+
+from stagedoor.admin.api.call import Call, DeniedError, refuse
+from stagedoor.admin.api.guard import ApiGuard, DryRunError, StalePolicyError
+from stagedoor.admin.api.handlers import HANDLERS, make_tag
+from stagedoor.admin.api.parsing import (
+    ApiRequestError,
+    decode_body,
+    find_request_key,
+    parse_filters,
+    parse_flag,
+    parse_if_match,
+    parse_page_size,
+)
+from stagedoor.admin.api.problems import RAISED, from_denial, from_error, make_problem
+from stagedoor.admin.api.views import show_difference
+from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
+from stagedoor.admin.requests.request_service import RequestService
+from stagedoor.admin.service import AdminService
+from stagedoor.authz.access_request import check_fresh
+from stagedoor.authz.decide import check_credential
+from stagedoor.authz.roles import AdminAccess, deny_role, find_admin_access
+from stagedoor.authz.step_up import StepUpRules
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import StoreError
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import Policy
+from stagedoor.model.role import Role
+from stagedoor.model.selector import EVERYWHERE
+from stagedoor.model.target import Target
+from stagedoor.settings.settings import Settings
+from stagedoor.store.administration import answers
+from stagedoor.store.database import Database
+from stagedoor.store.policy import load_newest
+from stagedoor.wire.api.operation import Operation
+from stagedoor.wire.api.operations import PAGE, find_operation
+from stagedoor.wire.api.types import Preview, Problem
+
+FOLLOW_S = 0.5
+"""How often a request that waits for events looks for them."""
+_TRIES = 10
+"""How often a request is judged again because the policy has changed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAnswer:
+    """An answer of the API: a status, its JSON document, and further headers.
+
+    `denial` is the refusal for the audit, if the caller lacks a right.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+    denial: Denial | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedRequest:
+    """A request whose caller may send it. `path` has the parameters in its path."""
+
+    operation: Operation
+    path: Mapping[str, str]
+    identity: Identity
+    access: AdminAccess
+    policy: Policy
+
+
+class ApiService:
+    """The API over a worker's store. Belongs to one event loop; the store is used in threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        step_up: StepUpRules,
+        apps: Callable[[], Iterable[Target]],
+        refused: RefusedKeys,
+        requests: RequestService,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`policy` returns the policy in memory, `apps` the apps that exist now."""
+        self._settings = settings
+        self._database = database
+        self._policy = policy
+        self._step_up = step_up
+        self._apps = apps
+        self._refused = refused
+        self._requests = requests
+        self._now = now
+
+    async def admit(
+        self, identity: Identity, method: str, path: str
+    ) -> AdmittedRequest | ApiAnswer:
+        """Return the request if the caller may send it to that path (below `PREFIX`), or the refusal."""
+        match = find_operation(method, path)
+        if isinstance(match, list):
+            return _refuse_path(match)
+        try:
+            return await self._judge(identity, *match)
+        except StoreError as error:
+            return make_problem_answer(from_error(error, shows_mend=False))
+        except DeniedError as error:
+            return make_denial_answer(error.denial)
+
+    async def _judge(
+        self, identity: Identity, operation: Operation, parameters: Mapping[str, str]
+    ) -> AdmittedRequest:
+        """Return the request by the newest policy. Raises DeniedError, StoreError."""
+        policy = await asyncio.to_thread(load_newest, self._database, self._policy())
+        now = self._now()
+        until = check_credential(policy, identity, now)
+        access = find_admin_access(policy, identity.name, now)
+        denial = until if isinstance(until, Denial) else None
+        denial = denial or check_scope(identity, operation)
+        role = operation.role
+        if denial is None and role is not None and not access.has_somewhere(role):
+            denial = deny_role(role, EVERYWHERE)
+        # Who decides on a request gives a proof if its rule wants one.
+        is_change = role is not None and operation.method != "GET"
+        if denial is None and identity.is_person and is_change:
+            denial = check_fresh(policy, identity, "a change", self._step_up, now)
+        refuse(denial)
+        return AdmittedRequest(operation, parameters, identity, access, policy)
+
+    async def answer(
+        self,
+        request: AdmittedRequest,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> ApiAnswer:
+        """Return the answer to an admitted request. `headers` have lower-case names."""
+        try:
+            call, guard = self._prepare(request, query, headers, body)
+            key = find_request_key(request.operation, request.identity.name, headers)
+            if key is None:
+                return await self._run(request, call, guard)
+            return await self._run_once(request, call, guard, key, query, body)
+        except ApiRequestError as refused:
+            return make_problem_answer(refused.problem)
+        except DeniedError as error:
+            return make_denial_answer(error.denial)
+        except RAISED as error:
+            return make_problem_answer(self._explain(request, error))
+
+    def _prepare(
+        self,
+        request: AdmittedRequest,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> tuple[Call, ApiGuard]:
+        """Return the call, and the guard of its change. Raises ApiRequestError."""
+        operation = request.operation
+        filters = dict(query)
+        size, token = PAGE, None
+        if operation.is_list or operation.waits:
+            size = parse_page_size(filters.pop("page_size", None))
+        if operation.is_list:
+            token = filters.pop("page_token", None)
+        is_dry_run = operation.has_preview and parse_flag(filters, "dry_run")
+        resource = operation.name.partition(".")[0]
+        guard = ApiGuard(
+            request.policy.version,
+            parse_if_match(operation, headers),
+            lambda transaction: make_tag(transaction, resource, request.path),
+            is_dry_run,
+            self._now(),
+        )
+        actor = f"{request.identity.name} (api)"
+        service = AdminService(self._database, self._settings.data_dir, actor, self._now, guard)
+        call = Call(
+            service,
+            request.policy,
+            request.access,
+            request.path,
+            parse_filters(filters, operation),
+            decode_body(body, headers, operation),
+            size,
+            token,
+            self._apps,
+            lambda lines: require_unrevoked(lines, self._refused),
+            request.identity,
+            self._requests,
+        )
+        return call, guard
+
+    async def _run(self, request: AdmittedRequest, call: Call, guard: ApiGuard) -> ApiAnswer:
+        """Run the operation. If the policy changes before it, judge the caller by the new one first."""
+        for _ in range(_TRIES):
+            try:
+                return await self._run_now(request, call, guard)
+            except StalePolicyError:
+                request = await self._judge(request.identity, request.operation, request.path)
+                guard.version = request.policy.version
+                call = replace(call, policy=request.policy, access=request.access)
+        line = "others change the policy all the time, so this was not done; try again"
+        return make_problem_answer(make_problem(503, "busy", line))
+
+    async def _run_now(self, request: AdmittedRequest, call: Call, guard: ApiGuard) -> ApiAnswer:
+        operation = request.operation
+        until = time.monotonic() + (call.filters.wait if operation.waits else 0)
+        tag = await asyncio.to_thread(self._read_tag, guard) if operation.is_tagged else None
+        handler = HANDLERS[operation.name]
+        try:
+            if iscoroutinefunction(handler):
+                return _make_answer(operation.status, await handler(call))
+            answer = await asyncio.to_thread(handler, call)
+            while operation.waits and not answer and time.monotonic() < until:
+                await asyncio.sleep(FOLLOW_S)
+                answer = await asyncio.to_thread(handler, call)
+        except DryRunError as done:
+            return _make_answer(200, _preview(done))
+        if operation.is_tagged and operation.method == "PUT":
+            tag = await asyncio.to_thread(self._read_tag, guard)
+        headers = {} if tag is None or operation.method == "DELETE" else {"ETag": tag}
+        return _make_answer(operation.status, answer, headers)
+
+    def _read_tag(self, guard: ApiGuard) -> str | None:
+        with self._database.read() as transaction:
+            return guard.make_tag(transaction)
+
+    async def _run_once(
+        self,
+        request: AdmittedRequest,
+        call: Call,
+        guard: ApiGuard,
+        key: str,
+        query: Mapping[str, str],
+        body: bytes,
+    ) -> ApiAnswer:
+        """Run the request unless it was run before; then return the answer of that time."""
+        what = msgspec.json.encode(
+            [request.operation.name, dict(request.path), sorted(query.items())]
+        )
+        digest = hashlib.sha256(what + b"\0" + body).digest()
+        before = await asyncio.to_thread(
+            answers.begin_request, self._database, key, digest, self._now()
+        )
+        if before is not None:
+            return _repeat(before, digest)
+        try:
+            answer = await self._run(request, call, guard)
+        except RAISED as error:
+            problem = self._explain(request, error)
+            if problem.status < 500:
+                await asyncio.to_thread(answers.forget_request, self._database, key)
+            raise
+        stored = None if request.operation.has_secret else answer.body
+        await asyncio.to_thread(answers.finish_request, self._database, key, answer.status, stored)
+        return answer
+
+    def _explain(self, request: AdmittedRequest, error: BaseException) -> Problem:
+        return from_error(error, shows_mend=request.access.has(Role.AUDITOR))
+
+
+def check_scope(identity: Identity, operation: Operation) -> Denial | None:
+    """Return why this credential may not be used for an operation, or None.
+
+    A token needs the scope by name: one without scopes was made to enter apps.
+    """
+    if identity.is_person or (identity.method is Method.MACHINE and identity.scopes is None):
+        is_program = not identity.is_person
+    elif identity.method is Method.TOKEN:
+        is_program = True
+        if operation.scope not in (identity.scopes or ()):
+            return Denial.with_mend(
+                Reason.NO_GRANT,
+                f"this token lacks the scope {operation.scope}",
+                f"make one with: stagedoor token create {identity.name} --scope {operation.scope}",
+                "ask an administrator for a token with it",
+            )
+    else:
+        return Denial(
+            Reason.NO_GRANT, "this credential is not for the API; sign in, or use a token"
+        )
+    if is_program and operation.is_for_person:
+        return Denial(
+            Reason.NO_GRANT,
+            "credentials and roles are given by a person who has signed in, not by a program",
+        )
+    return None
+
+
+def make_problem_answer(problem: Problem) -> ApiAnswer:
+    """Return a problem as an answer."""
+    headers = {"Content-Type": "application/problem+json"}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
+    if problem.status in (429, 503):
+        headers["Retry-After"] = "5"
+    return ApiAnswer(problem.status, msgspec.json.encode(problem), headers)
+
+
+def make_denial_answer(denial: Denial) -> ApiAnswer:
+    """Return a denial as an answer."""
+    return replace(make_problem_answer(from_denial(denial)), denial=denial)
+
+
+def _make_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> ApiAnswer:
+    named = {"Content-Type": "application/json", **(headers or {})}
+    return ApiAnswer(status, msgspec.json.encode(value), named)
+
+
+def _refuse_path(methods: list[str]) -> ApiAnswer:
+    if not methods:
+        return make_problem_answer(make_problem(404, "not_found", "the API has no such path"))
+    allowed = ", ".join(methods)
+    answer = make_problem_answer(make_problem(405, "bad_method", f"this path knows {allowed}"))
+    return ApiAnswer(answer.status, answer.body, {**answer.headers, "Allow": allowed})
+
+
+def _preview(done: DryRunError) -> Preview:
+    gains = [show_difference(d) for d in done.differences if d.is_gain]
+    return Preview(gains, [show_difference(d) for d in done.differences if not d.is_gain])
+
+
+def _repeat(before: answers.StoredAnswer, digest: bytes) -> ApiAnswer:
+    """Return the answer to a repeated request, or why there is none."""
+    if before.request != digest:
+        line = "this Idempotency-Key was sent with another request; use a new one"
+        return make_problem_answer(make_problem(422, "key_reused", line))
+    if before.status is None:
+        line = "this request is being handled, or was cut off; look whether it was done"
+        return make_problem_answer(make_problem(409, "outcome_unknown", line))
+    if before.body is None:
+        line = "this was done before, and its secret is shown only once"
+        return make_problem_answer(make_problem(409, "done_before", line))
+    return ApiAnswer(before.status, before.body, {"Content-Type": "application/json"})

@@ -1,0 +1,188 @@
+"""The store's values as the API and `--json` show them."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from stagedoor.admin.sign_ins import show_id
+from stagedoor.authn.tokens import MintedToken
+from stagedoor.authz.access_difference import AccessDifference
+from stagedoor.model.access_request import AccessRequest, Decision, RequestRule
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.permission import sort_permissions
+from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
+from stagedoor.model.role import RoleRule
+from stagedoor.store.sessions import SessionRecord
+from stagedoor.store.sign_in.sign_ins import SignInRecord
+from stagedoor.wire.api import types as t
+from stagedoor.wire.rfc3339 import show_milliseconds
+
+
+def iso(at: float | None) -> str | None:
+    """Format a time, or None for none."""
+    return None if at is None else show_milliseconds(at)
+
+
+def make_user_view(policy: Policy, last: Mapping[str, float]) -> Callable[[User], t.UserEntry]:
+    """Return a function that shows a user. `last` is when each last opened a session."""
+    keys = Counter(key.user for key in policy.keys.values())
+    tokens = Counter(token.user for token in policy.tokens.values())
+
+    def show(user: User) -> t.UserEntry:
+        return t.UserEntry(
+            user.name,
+            sorted(user.groups),
+            user.password_hash is not None,
+            keys[user.name],
+            tokens[user.name],
+            user.name in policy.disabled,
+            iso(last.get(user.name)),
+        )
+
+    return show
+
+
+def show_grant(rule: GrantRule) -> t.GrantEntry:
+    """Show a grant."""
+    return t.GrantEntry(
+        rule.id,
+        rule.subject,
+        list(sort_permissions(rule.permissions)),
+        rule.app_pattern,
+        rule.environment_pattern,
+        iso(rule.expires_at),
+        rule.resume_s,
+    )
+
+
+def show_role(rule: RoleRule) -> t.RoleEntry:
+    """Show a role."""
+    return t.RoleEntry(
+        rule.id,
+        rule.subject,
+        rule.role,
+        rule.app_pattern,
+        rule.environment_pattern,
+        iso(rule.expires_at),
+    )
+
+
+def show_session(record: SessionRecord) -> t.SessionEntry:
+    """Show a session."""
+    return t.SessionEntry(
+        record.id,
+        record.identity,
+        record.target,
+        record.source,
+        record.way,
+        record.instance,
+        show_milliseconds(record.opened_at),
+        iso(record.closed_at),
+        record.end,
+        record.sent,
+        record.received,
+        iso(record.last_active_at),
+        iso(record.close_requested_at),
+        record.close_reason,
+    )
+
+
+def show_sign_in(record: SignInRecord) -> t.SignInEntry:
+    """Show a sign-in."""
+    opened = record.sign_in
+    return t.SignInEntry(
+        show_id(opened.id),
+        opened.name,
+        opened.method.value,
+        opened.credential_id,
+        opened.label,
+        record.key_fingerprint,
+        opened.source,
+        iso(opened.opened_at),
+        iso(opened.last_used_at),
+        show_milliseconds(opened.expires_at),
+        iso(opened.answered_at),
+        record.failure,
+        iso(record.failed_at),
+    )
+
+
+def show_token(record: TokenRecord, now: float) -> t.TokenEntry:
+    """Show a token without its secret."""
+    return t.TokenEntry(
+        record.id,
+        record.user,
+        None if record.scopes is None else list(record.scopes),
+        iso(record.expires_at),
+        record.expires_at is not None and record.expires_at <= now,
+    )
+
+
+def show_new_token(
+    token: MintedToken, user: str, scopes: list[str] | None, expires_at: float | None
+) -> t.TokenMade:
+    """Show a new token with its secret."""
+    return t.TokenMade(token.id, user, token.text, scopes, iso(expires_at))
+
+
+def show_key(record: KeyRecord) -> t.KeyEntry:
+    """Show a public key."""
+    return t.KeyEntry(
+        record.user, record.public_key.partition(" ")[0], record.fingerprint, record.comment
+    )
+
+
+def show_difference(difference: AccessDifference) -> t.AccessChange:
+    """Show what a user gains or loses."""
+    return t.AccessChange(
+        difference.user,
+        difference.pattern.app,
+        difference.pattern.environment,
+        list(sort_permissions(difference.permissions)),
+    )
+
+
+def show_request_rule(rule: RequestRule) -> t.RequestRuleEntry:
+    """Show a rule of access on request."""
+    return t.RequestRuleEntry(
+        rule.id,
+        rule.subject,
+        rule.app_pattern,
+        rule.environment_pattern,
+        list(sort_permissions(rule.permissions)),
+        rule.longest_s,
+        list(rule.approvers),
+        rule.approvals,
+        rule.reason_pattern,
+        rule.needs_step_up,
+        rule.is_break_glass,
+    )
+
+
+def show_request(request: AccessRequest, now: float) -> t.AccessRequestEntry:
+    """Show an access request."""
+    return t.AccessRequestEntry(
+        request.id,
+        request.find_state(now).value,
+        request.user,
+        [target.login_name for target in request.targets],
+        list(sort_permissions(request.permissions)),
+        request.rule,
+        request.reason,
+        request.lasts_s,
+        show_milliseconds(request.created_at),
+        iso(request.began_at),
+        show_milliseconds(request.ends_at),
+        request.is_break_glass,
+        request.reviewed_by,
+    )
+
+
+def show_decision(decision: Decision) -> t.DecisionEntry:
+    """Show a decision on a request."""
+    return t.DecisionEntry(
+        decision.approver,
+        decision.is_yes,
+        show_milliseconds(decision.at),
+        decision.lasts_s,
+        decision.note,
+    )

@@ -1,0 +1,89 @@
+"""`stagedoor context`: choose the gateway that commands administer."""
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.client import contexts
+from stagedoor.client.contexts import LOCAL, Context
+from stagedoor.laptop.login_web import GatewayWeb
+from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.model.errors import RefusedError
+
+
+@click.group()
+def context() -> None:
+    """Choose the gateway that commands administer.
+
+    Commands work on the store on this machine until a context is in use. Then they use that gateway's API
+    with the login of `stagedoor login`, and your roles there (`stagedoor role`).
+    """
+
+
+@context.command(
+    "add",
+    epilog=show.examples(
+        "stagedoor context add prod https://gw.example",
+        "stagedoor context add lab https://gw.lab:8443 --ca-file lab-ca.pem",
+    ),
+)
+@click.argument("name")
+@click.argument("gateway")
+@click.option("--ca-file", type=click.Path(exists=True, resolve_path=True), help="CAs to trust.")
+def add(name: str, gateway: str, ca_file: str | None) -> None:
+    """Add the gateway at the address GATEWAY as NAME, and use it."""
+    try:
+        url = GatewayWeb(gateway, ca_file).url
+    except TunnelError as error:
+        raise RefusedError(error.line) from None
+    contexts.write_contexts(contexts.read_contexts().add(Context(name, url, ca_file)))
+    show.note(f"Commands administer {url} now. Log in: stagedoor login {url}")
+
+
+@context.command(
+    "use", epilog=show.examples("stagedoor context use prod", "stagedoor context use local")
+)
+@click.argument("name")
+def use(name: str) -> None:
+    """Use the context NAME; `local` is the store on this machine.
+
+    STAGEDOOR_CONTEXT=NAME does so for one command.
+    """
+    contexts.write_contexts(contexts.read_contexts().use(name))
+    show.note(f"Commands use {name} now.")
+
+
+@context.command(
+    "list", epilog=show.examples("stagedoor context list", "stagedoor context list --json")
+)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+def list_(json_: bool) -> None:
+    """List the contexts."""
+    known = contexts.read_contexts()
+    rows = [
+        {"name": c.name, "gateway": c.gateway, "in_use": c.name == known.current}
+        for c in known.by_name.values()
+    ]
+    if json_:
+        return show.as_json(rows)
+    none = show.no("contexts", None, "add one: stagedoor context add NAME https://GATEWAY")
+    return show.table(
+        [
+            {
+                "name": str(row["name"]),
+                "gateway": str(row["gateway"]),
+                "in use": "yes" if row["in_use"] else "no",
+            }
+            for row in rows
+        ],
+        none,
+    )
+
+
+@context.command("remove", epilog=show.examples("stagedoor context remove prod"))
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove the context NAME. The login at its gateway stays."""
+    if name == LOCAL:
+        raise RefusedError(f"{LOCAL} is the store on this machine, and stays")
+    contexts.write_contexts(contexts.read_contexts().remove(name))
+    show.note(f"Removed the context {name}.")

@@ -1,0 +1,110 @@
+"""`stagedoor role`: manage who administers which apps over the API."""
+
+import time
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
+from stagedoor.cli.complete import role_ids, subjects
+from stagedoor.cli.installation import Installation
+from stagedoor.cli.when import FORMS, end
+from stagedoor.model.role import Role
+from stagedoor.wire.api.inputs import RoleNew
+from stagedoor.wire.api.types import RoleEntry
+
+
+@click.group()
+def role() -> None:
+    """Manage roles: who administers which apps over the API.
+
+    \b
+    auditor        reads users, grants, sessions, requests and the audit
+    operator       also closes sessions; for all apps, ends sign-ins and disables users
+    owner          also gives others the permissions that they have themselves
+    administrator  everything, for all apps
+
+    No user has a role until one is given here. Commands on the gateway's machine need none.
+    """
+
+
+@role.command(
+    "add",
+    epilog=show.examples(
+        "stagedoor role add user:alice administrator",
+        "stagedoor role add group:team-a owner 'a-*' --environment staging",
+        "stagedoor role add group:on-call operator --expires 8h",
+    ),
+)
+@click.argument("subject", shell_complete=subjects)
+@click.argument("role_", metavar="ROLE", type=click.Choice([role.value for role in Role]))
+@click.argument("app", default="*")
+@click.option(
+    "--environment", default="*", show_default=True, help="Name or pattern of the environments."
+)
+@click.option(
+    "--expires",
+    metavar="WHEN",
+    callback=end,
+    default="never",
+    show_default=True,
+    help=f"When: {FORMS}, or never.",
+)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def add(
+    installation: Installation,
+    subject: str,
+    role_: str,
+    app: str,
+    environment: str,
+    expires: float | None,
+    json_: bool,
+) -> None:
+    """Give SUBJECT the role ROLE for APP.
+
+    SUBJECT is user:NAME or group:NAME. APP is a name, or a pattern such as 'app*'; by default, all apps.
+    """
+    wanted = RoleNew(subject, Role(role_), app, environment, show.make_time(expires))
+    with open_administration(installation) as admin:
+        rule: RoleEntry = admin.call("roles.add", body=wanted)
+    if json_:
+        return show.as_json(show.dump(rule))
+    return show.note(
+        f"Role {rule.id}: {rule.subject} is {rule.role} for {rule.app} in {rule.environment}."
+    )
+
+
+@role.command("list", epilog=show.examples("stagedoor role list", "stagedoor role list --json"))
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_(installation: Installation, json_: bool) -> None:
+    """List the roles."""
+    with open_administration(installation) as admin:
+        rules: list[RoleEntry] = list(admin.list_all("roles.list"))
+    if json_:
+        return show.as_json(show.dump(rules))
+    now = time.time()
+    none = show.no("roles", None, "give one: stagedoor role add user:NAME administrator")
+    return show.table([_row(rule, now) for rule in rules], none)
+
+
+@role.command("remove", epilog=show.examples("stagedoor role remove 3"))
+@click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=role_ids)
+@click.pass_obj
+def remove(installation: Installation, number: int) -> None:
+    """Take the role ID away (from `role list`)."""
+    with open_administration(installation) as admin:
+        rule: RoleEntry = admin.call("roles.remove", {"id": str(number)})
+    show.note(f"Removed role {number}: {rule.subject} was {rule.role} for {rule.app}.")
+
+
+def _row(rule: RoleEntry, now: float) -> dict[str, str]:
+    return {
+        "id": str(rule.id),
+        "subject": rule.subject,
+        "role": rule.role.value,
+        "app": rule.app,
+        "environment": rule.environment,
+        "ends": show.ends(show.read_time(rule.expires_at), now),
+    }

@@ -1,0 +1,131 @@
+"""The HTTP API `/api/v1`: connections, credentials and headers. Its operations are in `admin.api`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.admin.api.problems import make_problem
+from stagedoor.admin.api.service import (
+    ApiAnswer,
+    ApiService,
+    make_denial_answer,
+    make_problem_answer,
+)
+from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.sign_in.cookies import BODY_S
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.source import Network, Source, is_within
+from stagedoor.session.flow import Flow
+from stagedoor.wire.api.openapi import encode_openapi
+from stagedoor.wire.api.operations import MAX_BODY_BYTES, PREFIX
+
+SiteCheck = Callable[[Request], Denial | None]
+_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+_SAME_SITE = frozenset({"same-origin", "none"})
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """The parts of the API. Only `networks` may use it; none stands for all that may come in."""
+
+    service: ApiService
+    networks: tuple[Network, ...]
+
+
+class AdminApi:
+    """The routes of the API. Belongs to one event loop.
+
+    `identify` verifies who asks, by the Authorization header or by the cookie of a sign-in.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        guard: RequestGuard,
+        identify: Callable[[Request, Source, SiteCheck], Awaitable[Identity | Denial]],
+        parts: ApiParts,
+    ) -> None:
+        self._flow = flow
+        self._guard = guard
+        self._identify = identify
+        self._service = parts.service
+        self._networks = parts.networks
+        self.routes: list[BaseRoute] = [
+            Route(f"{PREFIX}/openapi.json", self._describe, methods=["GET"]),
+            Route(f"{PREFIX}{{path:path}}", self._answer, methods=_METHODS),
+        ]
+
+    async def _describe(self, request: Request) -> Response:
+        refused = self._check_source(self._guard.source_of(request))
+        if refused is not None:
+            return self._refuse(request, refused)
+        return Response(encode_openapi(), media_type="application/json")
+
+    async def _answer(self, request: Request) -> Response:
+        source = self._guard.source_of(request)
+        refused = self._check_source(source)
+        if refused is not None:
+            return self._refuse(request, refused)
+        identity = await self._identify(request, source, self._check_site)
+        if isinstance(identity, Denial):
+            return self._refuse(request, identity)
+        admitted = await self._service.admit(identity, request.method, request.path_params["path"])
+        if isinstance(admitted, ApiAnswer):
+            return self._respond(request, admitted, identity)
+        body = await _read_body(request)
+        if isinstance(body, ApiAnswer):
+            return self._respond(request, body, identity)
+        answer = await self._service.answer(
+            admitted, dict(request.query_params), dict(request.headers), body
+        )
+        return self._respond(request, answer, identity)
+
+    def _check_source(self, source: Source) -> Denial | None:
+        denial = self._guard.check_source(source)
+        if denial is not None or not self._networks or is_within(source.address, self._networks):
+            return denial
+        return Denial.with_mend(
+            Reason.SOURCE_NOT_ALLOWED,
+            f"the API is not for your address {source.address}",
+            "an administrator adds its network to api.networks",
+            "come from another network, or ask an administrator",
+        )
+
+    def _check_site(self, request: Request) -> Denial | None:
+        """Refuse what a page of another site sends with its user's cookie, even if it only reads."""
+        origin = request.headers.get("origin")
+        own = self._guard.find_own_origin(request)
+        site = request.headers.get("sec-fetch-site", "none")
+        if request.method == "GET" and origin in (None, own) and site in _SAME_SITE:
+            return None
+        return self._guard.check_own_page(request)
+
+    def _refuse(self, request: Request, denial: Denial) -> Response:
+        return self._respond(request, make_denial_answer(denial), None)
+
+    def _respond(self, request: Request, answer: ApiAnswer, identity: Identity | None) -> Response:
+        if answer.denial is not None:
+            self._flow.deny(answer.denial, web(self._guard.source_of(request)), identity)
+        headers = {"Cache-Control": "no-store", **answer.headers}
+        return Response(answer.body, answer.status, headers)
+
+
+async def _read_body(request: Request) -> bytes | ApiAnswer:
+    """Return the body, or a problem if it is too long or too slow."""
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > MAX_BODY_BYTES:
+                    line = f"the body is longer than {MAX_BODY_BYTES} bytes"
+                    return make_problem_answer(make_problem(413, "too_large", line))
+    except TimeoutError:
+        line = f"the body was not complete after {BODY_S:g} s"
+        return make_problem_answer(make_problem(408, "too_slow", line))
+    return body

@@ -1,0 +1,184 @@
+"""The types of the API's requests: bodies, and the filters of lists.
+
+They have no defaults but "none" and "no": what is not sent is not guessed.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from stagedoor.model.permission import Permission
+from stagedoor.model.role import Role
+
+Until = Annotated[datetime, Meta(tz=True)]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Subject = Annotated[str, Meta(min_length=1, max_length=80)]
+Pattern = Annotated[str, Meta(min_length=1, max_length=100)]
+Line = Annotated[str, Meta(min_length=1, max_length=200)]
+Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
+
+
+class Input(Struct, frozen=True, forbid_unknown_fields=True):
+    """A value in a request. A field that is not known is refused."""
+
+
+class UserNew(Input, frozen=True):
+    """A new user, without a password if it is left out."""
+
+    name: Name
+    groups: Annotated[list[Name], Meta(max_length=200)]
+    password: Annotated[str, Meta(min_length=8, max_length=1024)] | None = None
+
+
+class UserGroups(Input, frozen=True):
+    """All groups that a user should be in, with those that an identity provider gives."""
+
+    groups: Annotated[list[Name], Meta(max_length=200)]
+
+
+class UserPassword(Input, frozen=True):
+    """The password that a user should have; null for none."""
+
+    password: Annotated[str, Meta(min_length=8, max_length=1024)] | None
+
+
+class GrantNew(Input, frozen=True):
+    """A new grant. Without `expires_at` it has no end, without `resume_s` no limit of its own.
+
+    With `prolong`, a grant of the same that ends earlier gets the new end.
+    """
+
+    subject: Subject
+    app: Pattern
+    environment: Pattern
+    permissions: Annotated[list[Permission], Meta(min_length=1, max_length=20)]
+    expires_at: Until | None = None
+    resume_s: Seconds | None = None
+    prolong: bool = False
+
+
+class GrantChange(Input, frozen=True):
+    """The permissions and the limit that a grant should have."""
+
+    permissions: Annotated[list[Permission], Meta(min_length=1, max_length=20)]
+    resume_s: Seconds | None
+
+
+class RoleNew(Input, frozen=True):
+    """A new role. Without `expires_at` it has no end."""
+
+    subject: Subject
+    role: Role
+    app: Pattern
+    environment: Pattern
+    expires_at: Until | None = None
+
+
+class RequestRuleNew(Input, frozen=True):
+    """A new rule. `reason` is a pattern that reasons must match."""
+
+    subject: Subject
+    app: Pattern
+    environment: Pattern
+    permissions: Annotated[list[Permission], Meta(min_length=1, max_length=20)]
+    longest_s: Seconds
+    approvers: Annotated[list[Subject], Meta(max_length=20)]
+    approvals: Annotated[int, Meta(ge=0, le=10)]
+    reason: Line
+    step_up: bool
+    break_glass: bool
+
+
+class AccessRequestNew(Input, frozen=True):
+    """A request of the caller for apps, as the home page names them. `lasts_s` null is the usual time."""
+
+    apps: Annotated[list[Line], Meta(min_length=1, max_length=50)]
+    reason: Annotated[str, Meta(max_length=300)]
+    lasts_s: Seconds | None = None
+    break_glass: bool = False
+
+
+class DecisionNew(Input, frozen=True):
+    """A decision. `lasts_s` shortens what was asked for; `note` is a line for the requester."""
+
+    yes: bool
+    lasts_s: Seconds | None = None
+    note: Annotated[str, Meta(max_length=300)] = ""
+
+
+class SessionsEnd(Input, frozen=True):
+    """The sessions, or sign-ins, to end, and the reason: one line, which their users read."""
+
+    ids: Annotated[list[Name], Meta(min_length=1, max_length=1000)]
+    reason: Line
+
+
+class TokenNew(Input, frozen=True):
+    """A new token. Scopes null allow all that the user's grants allow, and nothing of this API."""
+
+    user: Name
+    scopes: Annotated[list[Line], Meta(max_length=20)] | None
+    expires_at: Until | None
+
+
+class KeysNew(Input, frozen=True):
+    """Public keys to register, all or none: lines of `.pub` files."""
+
+    user: Name
+    keys: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=16_384)]],
+        Meta(min_length=1, max_length=50),
+    ]
+
+
+class KeyRemoval(Input, frozen=True):
+    """The fingerprint of a key to remove, `SHA256:…`. It may hold a slash, so it is not in the path."""
+
+    fingerprint: Line
+
+
+class NoFilter(Input, frozen=True):
+    """A list without filters."""
+
+
+class UserFilter(Input, frozen=True):
+    """Filters of users."""
+
+    group: Name | None = None
+
+
+class OwnerFilter(Input, frozen=True):
+    """A filter by user."""
+
+    user: Name | None = None
+
+
+class GrantFilter(Input, frozen=True):
+    """Filters of grants: those for a user, also by a group, and those that cover an app."""
+
+    user: Name | None = None
+    app: Pattern | None = None
+    environment: Pattern | None = None
+
+
+class SessionFilter(Input, frozen=True):
+    """Filters of sessions. `all` lists closed ones too."""
+
+    user: Name | None = None
+    all: bool = False
+
+
+class AccessRequestFilter(Input, frozen=True):
+    """Filters of requests. `all` lists those that are over too."""
+
+    all: bool = False
+
+
+class EventFilter(Input, frozen=True):
+    """Filters of events: those after the number `after`, for which the request waits up to `wait` seconds."""
+
+    after: Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)] = 0
+    wait: Annotated[int, Meta(ge=0, le=25)] = 0
+    kind: Name | None = None
+    user: Name | None = None

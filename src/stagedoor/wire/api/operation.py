@@ -1,0 +1,90 @@
+"""One operation of the API: its place, its types and its rights."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stagedoor.model.role import ApiScope, Role
+from stagedoor.wire.api import inputs as i
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_NUMBER = "id"
+"""A parameter of this name in `Operation.path` is a number, unless the operation `has_text_id`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation of the API.
+
+    `path` is below `PREFIX`. `role` is the lowest role with which a request may succeed for any app; the
+    operation's function checks the role for the very apps. None takes no role: rules of access on request say
+    who may. `filters` are the parameters of its query. A
+    `matched` operation changes a row, and so needs the ETag of that row in If-Match. One `for_person` makes
+    credentials or roles, and so refuses tokens. An answer that `has_secret` is not stored for a repeated
+    request.
+    """
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    role: Role | None
+    answer: Any
+    body: Any = None
+    filters: type[i.Input] = i.NoFilter
+    status: int = 200
+    is_list: bool = False
+    is_tagged: bool = False
+    is_matched: bool = False
+    is_for_person: bool = False
+    has_secret: bool = False
+    has_text_id: bool = False
+    waits: bool = False
+    problems: tuple[int, ...] = ()
+
+    @property
+    def scope(self) -> ApiScope:
+        """Return the scope that a token needs."""
+        return ApiScope.READ if self.method == "GET" else ApiScope.WRITE
+
+    @property
+    def parameters(self) -> list[str]:
+        """Return the names in the path."""
+        return _PARAMETER.findall(self.path)
+
+    @property
+    def has_preview(self) -> bool:
+        """Return whether `dry_run` shows who would gain and lose access."""
+        return self.method != "GET" and self.name.partition(".")[0] in ("users", "grants", "roles")
+
+    @property
+    def statuses(self) -> list[int]:
+        """Return the statuses of all refusals, sorted."""
+        always = {400, 401, 403, 429, 503}
+        if self.method != "GET":
+            always |= {408, 422}
+        if self.body is not None:
+            always |= {413, 415}
+        if self.parameters:
+            always |= {404}
+        if self.method == "POST":
+            always |= {409}
+        if self.is_matched:
+            always |= {412, 428}
+        return sorted(always | set(self.problems))
+
+    def parse_path(self, path: str) -> Mapping[str, str] | None:
+        """Return the parameters in `path`, or None if it is not the path of this operation."""
+        pattern = _PARAMETER.sub(self._expression, self.path)
+        match = re.fullmatch(pattern, path, re.ASCII)
+        return None if match is None else match.groupdict()
+
+    def _expression(self, parameter: re.Match[str]) -> str:
+        name = parameter[1]
+        is_number = name == _NUMBER and not self.has_text_id
+        return rf"(?P<{name}>{'[1-9][0-9]{0,8}' if is_number else '[^/]{1,200}'})"
+
+    def is_number(self, parameter: str) -> bool:
+        """Return whether a parameter of the path is a number."""
+        return parameter == _NUMBER and not self.has_text_id

@@ -1,0 +1,160 @@
+"""Commands over the store and over the API of a gateway that runs: the same words, JSON and audit."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from stagedoor.admin import roles
+from stagedoor.admin.service import open_service
+from stagedoor.cli.app import stagedoor
+from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.store.sign_in.passes import step_up
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import log_in
+from tests.web.conftest import SETTINGS
+
+KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl alice@laptop"
+)
+STORY: tuple[tuple[str, ...], ...] = (
+    ("user", "add", "alice", "--group", "dev", "--no-password"),
+    ("user", "group", "alice", "--add", "ops", "--remove", "dev"),
+    ("user", "list", "--group", "ops", "--json"),
+    ("grant", "add", "user:alice", "app01", "--allow", "forward", "--json"),
+    ("grant", "add", "user:alice", "app01", "--json"),
+    ("grant", "add", "user:absent", "app01"),
+    ("grant", "add", "user:alice", "A_1"),
+    ("grant", "change", "1", "--without", "files", "--resume", "15m", "--json"),
+    ("grant", "list", "--user", "alice", "--json"),
+    ("grant", "list"),
+    ("grant", "remove", "1"),
+    ("grant", "remove", "1"),
+    ("key", "list", "alice", "--json"),
+    ("token", "create", "alice", "--scope", "connect:app*", "--expires", "never", "--json"),
+    ("token", "list", "alice", "--json"),
+    ("role", "add", "user:alice", "owner", "a-*", "--json"),
+    ("role", "list"),
+    ("role", "remove", "2"),
+    ("session", "list", "--json"),
+    ("session", "close", "0123456789ab"),
+    ("sign-in", "list", "--user", "alice", "--json"),
+    ("user", "disable", "alice"),
+    ("user", "disable", "alice"),
+    ("user", "enable", "alice"),
+    ("user", "remove", "alice", "--yes"),
+    ("user", "remove", "alice", "--yes"),
+)
+CHANGING = re.compile(r"sdt_[\w-]+|\b[a-z2-9]{10}\b|\d{4}-\d\d-\d\d[T ][\d:.]+Z?")
+
+
+@dataclass
+class Outcome:
+    """What a command printed and how it ended, without what differs each time."""
+
+    argv: tuple[str, ...]
+    stdout: str
+    stderr: str
+    error: str
+
+
+def run(argv: tuple[str, ...], environment: Mapping[str, str], *options: str) -> Outcome:
+    result = CliRunner().invoke(
+        stagedoor, [*options, *argv], env=dict(environment), standalone_mode=False
+    )
+    error = result.exception
+    assert error is None or isinstance(error, StagedoorError), (argv, error)
+    said = "" if error is None else f"{error.exit_code} {error}"
+    return Outcome(
+        argv, *(CHANGING.sub("…", text) for text in (result.stdout, result.stderr, said))
+    )
+
+
+def changes(events: list[dict[str, Any]], actor: str) -> list[tuple[str, str]]:
+    """Return what the actor has changed, with all fields but secrets of that time."""
+    return [
+        (e["kind"], CHANGING.sub("…", json.dumps(e["fields"])))
+        for e in events
+        if e["identity"] == actor
+    ]
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    (tmp_path / "gateway").mkdir()
+    with Gateway(tmp_path / "gateway", SETTINGS) as gateway:
+        gateway.add_user("ada")
+        with gateway.service() as service:
+            roles.add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
+        yield gateway.start()
+
+
+@pytest.fixture
+def remote(gateway: Gateway, tmp_path: Path) -> Mapping[str, str]:
+    """Log in as an administrator who was there a moment ago; return the environment of their commands."""
+    with gateway.changed() as service:
+        secret, sign_in = log_in(service, "ada", KEY)
+        with service.change("test") as change:
+            step_up(change.transaction, sign_in.id, service.clock())
+    file = tmp_path / "secret"
+    file.write_text(secret)
+    file.chmod(0o600)
+    environment = {
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "STAGEDOOR_USER": "ada",
+        "STAGEDOOR_TOKEN_FILE": str(file),
+    }
+    url = f"http://127.0.0.1:{gateway.port('web')}"
+    assert not run(("context", "add", "test", url), environment).error
+    return environment
+
+
+@pytest.mark.access(27)
+def test_commands_say_and_do_the_same_over_the_api(
+    gateway: Gateway, remote: Mapping[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "local.toml"
+    file.write_text(gateway.file.read_text().replace(str(gateway.data_dir), str(tmp_path / "own")))
+    with open_service(tmp_path / "own") as service:
+        from stagedoor.admin.service import add_user
+
+        add_user(service, "ada")
+        roles.add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
+    for argv in STORY:
+        by_store = run(argv, {}, "--config", str(file))
+        by_api = run(argv, remote)
+        assert by_api == by_store
+    audit = CliRunner().invoke(stagedoor, ["--config", str(file), "audit", "--json"])
+    own = [json.loads(line) for line in audit.stdout.splitlines()]
+    account = own[-1]["identity"]
+    assert changes(gateway.audit(), "ada (api)") == changes(own, account)[2:]
+
+
+def test_a_command_of_the_machine_says_that_it_is_one(remote: Mapping[str, str]) -> None:
+    result = CliRunner().invoke(stagedoor, ["status"], env=dict(remote), standalone_mode=False)
+    assert isinstance(result.exception, SettingsError)
+    assert "stagedoor context use local" in str(result.exception)
+
+
+def test_contexts_are_added_used_and_removed(tmp_path: Path) -> None:
+    home = {"XDG_CONFIG_HOME": str(tmp_path)}
+    assert "plain http" in run(("context", "add", "x", "http://gw.example"), home).error
+    assert "is no name" in run(("context", "add", "local", "https://gw.example"), home).error
+    run(("context", "add", "prod", "https://gw.example"), home)
+    run(("context", "add", "lab", "https://lab.example:8443/s"), home)
+    listed = json.loads(run(("context", "list", "--json"), home).stdout)
+    assert [(c["name"], c["in_use"]) for c in listed] == [("prod", False), ("lab", True)]
+    run(("context", "use", "prod"), home)
+    assert "not logged in at https://gw.example" in run(("user", "list"), home).error
+    assert run(("context", "use", "other"), home).error.startswith("3 there is no context")
+    run(("context", "remove", "prod"), home)
+    assert json.loads(run(("context", "list", "--json"), home).stdout)[0]["in_use"] is False
+    assert (tmp_path / "stagedoor/contexts.json").stat().st_mode & 0o777 == 0o600
+    elsewhere = {**home, "STAGEDOOR_CONTEXT": "gone"}
+    assert run(("user", "list"), elsewhere).error.startswith("3 there is no context 'gone'")

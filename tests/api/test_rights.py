@@ -1,0 +1,202 @@
+"""Who may do what over the API: attacks first."""
+
+import pytest
+
+from stagedoor.admin import roles
+from stagedoor.admin import service as admin
+from stagedoor.admin.api.handlers import HANDLERS
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.permission import Permission
+from stagedoor.model.role import ApiScope, Role, RoleRule
+from stagedoor.model.selector import ALL_USERS
+from stagedoor.wire.api.operation import Operation
+from stagedoor.wire.api.operations import BY_NAME, OPERATIONS
+from tests.api.world import World
+
+
+def grant(subject: str, app: str, *permissions: str, **more: object) -> dict[str, object]:
+    words = list(permissions) or ["enter"]
+    return {"subject": subject, "app": app, "environment": "*", "permissions": words, **more}
+
+
+def path_of(operation: Operation) -> str:
+    return f"{operation.method} {operation.path.format(name='nick', id='1')}"
+
+
+# Raising oneself.
+
+
+async def test_no_role_is_given_to_oneself(world: World) -> None:
+    roles.add_role(world.service, RoleRule(0, "group:admins", Role.ADMINISTRATOR))
+    admin.change_groups(world.service, "ada", add=["admins"])
+    for subject in ("user:ada", "group:admins"):
+        body = {"subject": subject, "role": "owner", "app": "*", "environment": "*"}
+        refused = await world.ask("ada", "POST /roles", body)
+        assert refused.status == 403
+        assert "to themselves" in refused.said["detail"]
+    for who in ("olga", "otto", "ann", "nick"):
+        body = {"subject": f"user:{who}", "role": "administrator", "app": "*", "environment": "*"}
+        assert (await world.ask(who, "POST /roles", body)).status == 403
+
+
+async def test_no_user_grants_themselves_what_they_lack(world: World) -> None:
+    admin.change_groups(world.service, "ada", add=["dev"])
+    for subject in ("user:ada", "group:dev", ALL_USERS):
+        refused = await world.ask("ada", "POST /grants", grant(subject, "secret"))
+        assert refused.status == 403, subject
+    refused = await world.ask("olga", "POST /grants", grant("user:olga", "a-web"))
+    assert refused.status == 403
+    assert "you lack enter" in refused.said["detail"]
+
+
+async def test_an_owner_gives_what_they_have_and_no_longer_than_they_have_it(world: World) -> None:
+    until = world.now + 3600
+    admin.add_grant(world.service, "user:olga", "a-*", expires_at=until)
+    body = grant("user:nick", "a-web")
+    assert (await world.ask("olga", "POST /grants", body)).status == 403, "it had no end"
+    body["expires_at"] = "2100-01-01T00:00:00Z"
+    assert (await world.ask("olga", "POST /grants", body)).status == 403
+    from datetime import UTC, datetime
+
+    body["expires_at"] = datetime.fromtimestamp(int(until) - 60, UTC).isoformat()
+    assert (await world.ask("olga", "POST /grants", body)).status == 201
+    body |= {"app": "a-db", "permissions": ["enter", "forward"]}
+    refused = await world.ask("olga", "POST /grants", body)
+    assert "you lack forward for all of a-db" in refused.said["detail"]
+    for app in ("secret", "*", "?-web", "[a-z]-web"):
+        body |= {"app": app, "permissions": ["enter"]}
+        assert (await world.ask("olga", "POST /grants", body)).status == 403, app
+
+
+async def test_an_owner_ends_no_duty(world: World) -> None:
+    admin.add_grant(world.service, "user:olga", "a-*")
+    for app, permissions, resume_s in (
+        ("a-web", frozenset({Permission.ENTER, Permission.RECORD}), None),
+        ("a-db", frozenset({Permission.ENTER}), 0.0),
+    ):
+        rule = admin.add_grant(
+            world.service, "user:nick", app, permissions=permissions, resume_s=resume_s
+        )
+        place = f"/grants/{rule.id}"
+        seen = await world.ask("olga", f"GET {place}")
+        assert (await world.ask("olga", f"DELETE {place}", headers=seen.tag)).status == 403
+        body = {"permissions": ["enter"], "resume_s": None}
+        assert (await world.ask("olga", f"PUT {place}", body, seen.tag)).status == 403
+        assert (await world.ask("ada", f"DELETE {place}", headers=seen.tag)).status == 200
+
+
+async def test_an_administrator_joins_no_group(world: World) -> None:
+    seen = await world.ask("ada", "GET /users/ada")
+    refused = await world.ask("ada", "PUT /users/ada/groups", {"groups": ["ops"]}, seen.tag)
+    assert refused.status == 403
+    for who in ("otto", "olga"):
+        assert (
+            await world.ask(who, "PUT /users/nick/groups", {"groups": ["ops"]}, seen.tag)
+        ).status == 403
+
+
+async def test_an_operator_only_takes_away(world: World) -> None:
+    assert (await world.ask("otto", "POST /users/nick/disable")).status == 200
+    assert (await world.ask("otto", "POST /users/nick/enable")).status == 403
+    assert (await world.ask("otto", "POST /grants", grant("user:nick", "a-web"))).status == 403
+
+
+# What one may not see.
+
+
+async def test_names_of_apps_are_not_to_be_tried_out(world: World) -> None:
+    hidden = admin.add_grant(world.service, "user:nick", "secret")
+    admin.add_grant(world.service, "user:nick", "a-*")
+    for who in ("olga", "ansel"):
+        there, nowhere = [await world.ask(who, f"GET /grants/{n}") for n in (hidden.id, 999)]
+        said = there.said["detail"].replace(str(hidden.id), "999")
+        assert (there.status, said) == (404, nowhere.said["detail"])
+        apps = (await world.ask(who, "GET /apps")).said["items"]
+        assert [app["name"] for app in apps] == ["a-db.production", "a-web"]
+        listed = (await world.ask(who, "GET /grants")).said["items"]
+        assert [entry["app"] for entry in listed] == ["a-*"]
+    refusals = [
+        await world.ask("olga", "POST /grants", grant("user:nick", app))
+        for app in ("secret", "none")
+    ]
+    assert refusals[0].said["detail"].replace("secret", "X") == refusals[1].said["detail"].replace(
+        "none", "X"
+    )
+
+
+async def test_users_are_for_those_whose_role_is_for_all_apps(world: World) -> None:
+    for path in (
+        "/users",
+        "/users/nick",
+        "/tokens",
+        "/keys",
+        "/sign-ins",
+        "/roles",
+        "/events",
+        "/groups",
+    ):
+        assert (await world.ask("ansel", f"GET {path}")).status == 403, path
+        assert (await world.ask("ann", f"GET {path}")).status == 200, path
+
+
+# Credentials.
+
+
+@pytest.mark.access(23)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+async def test_each_operation_wants_its_role_and_its_scope(
+    world: World, operation: Operation
+) -> None:
+    path = path_of(operation)
+    lower = [name for name in ("ann", "otto", "nick") if not _has(name, operation)]
+    for name in lower:
+        assert (await world.ask(name, path)).status == 403, name
+    other = ApiScope.WRITE if operation.scope is ApiScope.READ else ApiScope.READ
+    for scopes in ((), ("connect",), (other.value,)):
+        assert (await world.ask(world.token("ada", *scopes), path)).status == 403, scopes
+    allowed = await world.ask(world.token("ada", operation.scope.value), path)
+    assert (allowed.status == 403) == operation.is_for_person, allowed.said
+    assert (await world.ask("ada", path)).status != 403
+    stale = await world.ask(world.person("ada", fresh=False), path)
+    is_change = operation.method != "GET" and operation.role is not None
+    assert (stale.status == 403) == is_change, "a change wants a fresh proof"
+
+
+def _has(name: str, operation: Operation) -> bool:
+    role = {"ann": Role.AUDITOR, "otto": Role.OPERATOR, "nick": None}[name]
+    return operation.role is None or (role is not None and role.has_rights_of(operation.role))
+
+
+def test_each_operation_has_its_function() -> None:
+    assert set(HANDLERS) == set(BY_NAME)
+
+
+async def test_a_disabled_user_and_an_expired_role_are_nothing(world: World) -> None:
+    rule = RoleRule(0, "user:nick", Role.ADMINISTRATOR, expires_at=world.now + 5)
+    roles.add_role(world.service, rule)
+    assert (await world.ask("nick", "GET /users")).status == 200
+    world.now += 6
+    assert (await world.ask("nick", "GET /users")).status == 403
+    await world.ask("otto", "POST /users/ada/disable")
+    assert (await world.ask("ada", "GET /users")).status == 403
+    identity = Identity("ada", frozenset(), Method.PUBLIC_KEY, "SHA256:x")
+    assert (await world.ask(identity, "GET /users")).status == 403
+
+
+async def test_a_removed_user_leaves_no_role_to_the_next_of_the_name(world: World) -> None:
+    admin.remove_user(world.service, "ada")
+    admin.add_user(world.service, "ada")
+    assert (await world.ask("ada", "GET /users")).status == 403
+
+
+async def test_a_right_that_is_lost_while_the_request_comes_is_lost(world: World) -> None:
+    rule = admin.add_grant(world.service, "user:nick", "a-web")
+    admin.add_grant(world.service, "user:olga", "a-*")
+    admitted = await world.api.admit(world.person("olga"), "DELETE", f"/grants/{rule.id}")
+    for role in roles.list_roles(world.service):
+        if role.subject == "user:olga":
+            roles.remove_role(world.service, role.id)
+    answer = await world.api.answer(admitted, {}, {"if-match": "*"}, b"")  # type: ignore[arg-type]
+    assert answer.status == 403
+    assert GrantRule(rule.id, "user:nick", "a-web") in admin.policy(world.service).grants

@@ -1,0 +1,118 @@
+"""The API over a store, with a person for each role, and no network."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stagedoor.admin import roles
+from stagedoor.admin import service as admin
+from stagedoor.admin.api.service import ApiAnswer, ApiService
+from stagedoor.admin.change_rate import ChangeRateLimit
+from stagedoor.admin.requests.request_service import RequestService
+from stagedoor.authz.step_up import StepUpRules
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import Policy
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.target import Target
+from stagedoor.settings.settings import Settings
+from stagedoor.store.policy import load_policy
+
+JSON = {"content-type": "application/json"}
+APPS = (Target("a-web"), Target("a-db", "production"), Target("secret"))
+ROLES = {
+    "ada": (Role.ADMINISTRATOR, "*"),
+    "olga": (Role.OWNER, "a-*"),
+    "otto": (Role.OPERATOR, "*"),
+    "ann": (Role.AUDITOR, "*"),
+    "ansel": (Role.AUDITOR, "a-*"),
+}
+
+
+@dataclass
+class Reply:
+    status: int
+    said: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tag(self) -> dict[str, str]:
+        return {"if-match": self.headers["ETag"]}
+
+
+class World:
+    """`ada`, `olga`, `otto`, `ann` and `ansel` have the roles in ROLES, `nick` has none."""
+
+    def __init__(self, service: admin.AdminService) -> None:
+        self.service = service
+        self.database = service.database
+        self.now = time.time()
+        for name in (*ROLES, "nick"):
+            admin.add_user(service, name)
+        for name, (role, app) in ROLES.items():
+            roles.add_role(service, RoleRule(0, f"user:{name}", role, app))
+        self.refused = ""
+        self.api = self.make_api(service.data_dir)
+
+    def make_api(self, data_dir: Path) -> ApiService:
+        settings, rules = Settings(data_dir=data_dir), StepUpRules()
+
+        def policy() -> Policy:
+            return load_policy(self.database)
+
+        requests = RequestService(
+            settings,
+            self.database,
+            policy,
+            ChangeRateLimit(),
+            rules,
+            lambda: APPS,
+            now=lambda: self.now,
+        )
+        return ApiService(
+            settings,
+            self.database,
+            policy,
+            rules,
+            lambda: APPS,
+            lambda line: None,
+            requests,
+            lambda: self.now,
+        )
+
+    def person(self, name: str, *, fresh: bool = True) -> Identity:
+        present_at = self.now if fresh else None
+        return Identity(name, frozenset(), Method.SSO, "Company", present_at=present_at)
+
+    def token(self, name: str, *scopes: str) -> Identity:
+        token = admin.create_token(self.service, name, scopes=scopes or None)
+        return Identity(name, frozenset(), Method.TOKEN, token.id, scopes or None)
+
+    async def ask(
+        self,
+        who: str | Identity,
+        what: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        **query: str,
+    ) -> Reply:
+        """Send `GET /users`, or another request, as a person who was there a moment ago."""
+        identity = self.person(who) if isinstance(who, str) else who
+        method, _, path = what.partition(" ")
+        admitted = await self.api.admit(identity, method, path)
+        if not isinstance(admitted, ApiAnswer):
+            sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+            admitted = await self.api.answer(admitted, query, {**JSON, **(headers or {})}, sent)
+        return Reply(admitted.status, json.loads(admitted.body), admitted.headers)
+
+    def actions(self) -> list[str]:
+        """Return the changes in the audit, each with its actor."""
+        from stagedoor.admin.sessions import Filter, entries
+
+        return [
+            f"{entry.event.identity}: {entry.event.fields['action']}"
+            for entry in entries(self.service, Filter())
+            if "action" in entry.event.fields
+        ]
