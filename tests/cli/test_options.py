@@ -40,6 +40,7 @@ SAID_BY = {
     "admin/access/": ("grant add",),
     "admin/account.py": ("ssh-config",),
     "admin/api/requests.py": ("request list",),
+    "admin/apply/": ("apply",),
     "admin/recordings.py": ("recording play",),
     "admin/requests/": ("request rule add",),
     "admin/service.py": ("grant add", "grant change"),

@@ -296,22 +296,27 @@ def add_grant(
     An expired grant of the same is replaced; with `prolong`, a grant that ends earlier gets the new end.
     Raises NotFoundError for an unknown user, RefusedError, ConflictError, StoreError.
     """
-    check_subject(subject)
-    check_pattern(app_pattern, "app")
-    check_pattern(environment_pattern, "environment")
-    _check_expiry(service, expires_at)
-    if not permissions:
-        raise RefusedError(
-            "the grant would permit nothing; leave out some of --without, or remove the grant"
-        )
     rule = GrantRule(
         0, subject, app_pattern, environment_pattern, expires_at, permissions, resume_s=resume_s
     )
+    check_grant(rule)
+    _check_expiry(service, expires_at)
     with service.change("grant.add") as change:
         now = service.clock()
         number = grants.add_grant(change.transaction, rule, now, prolong=prolong)
-        change.fields |= _grant_fields(number, rule)
+        change.fields |= describe_grant(number, rule)
     return replace(rule, id=number)
+
+
+def check_grant(rule: GrantRule) -> None:
+    """Raise RefusedError unless the grant's subject, patterns and permissions may be stored."""
+    check_subject(rule.subject)
+    check_pattern(rule.app_pattern, "app")
+    check_pattern(rule.environment_pattern, "environment")
+    if not rule.permissions:
+        raise RefusedError(
+            "the grant would permit nothing; leave out some of --without, or remove the grant"
+        )
 
 
 def change_grant(
@@ -340,7 +345,7 @@ def change_grant(
                 f"remove it: stagedoor grant remove {number}",
             )
         grants.update_grant(change.transaction, rule)
-        change.fields |= _grant_fields(number, rule)
+        change.fields |= describe_grant(number, rule)
     return rule
 
 
@@ -359,7 +364,7 @@ def remove_grant(service: AdminService, number: int) -> GrantRule:
     """Remove a grant and return it. Raises NotFoundError, StoreError."""
     with service.change("grant.remove", revokes=True) as change:
         rule = grants.remove_grant(change.transaction, number)
-        change.fields |= _grant_fields(number, rule)
+        change.fields |= describe_grant(number, rule)
     return rule
 
 
@@ -368,7 +373,8 @@ def _check_expiry(service: AdminService, expires_at: float | None) -> None:
         raise RefusedError("it would end before it begins; give a time to come")
 
 
-def _grant_fields(number: int, rule: GrantRule) -> dict[str, str | int | float | bool | None]:
+def describe_grant(number: int, rule: GrantRule) -> dict[str, str | int | float | bool | None]:
+    """Return the fields of a grant in its audit events."""
     return {
         "grant": number,
         "subject": rule.subject,

@@ -19,6 +19,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMANDS = {
     "access": ("stagedoor.cli.access", "access"),
     "app": ("stagedoor.cli.apps", "app"),
+    "apply": ("stagedoor.cli.apply", "apply"),
     "attach": ("stagedoor.cli.attach", "attach"),
     "audit": ("stagedoor.cli.audit", "audit"),
     "ca": ("stagedoor.cli.ca", "ca"),

@@ -15,12 +15,14 @@ from stagedoor.model.access_request import (
     RequestRule,
     RequestState,
 )
+from stagedoor.model.access_set import refuse_owned
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.permission import from_words, to_words
 from stagedoor.model.selector import list_subjects
 from stagedoor.model.target import Target
 from stagedoor.model.units import HOUR_S
 from stagedoor.store.changes import Part, touch
+from stagedoor.store.columns import find_owner
 from stagedoor.store.database import Transaction
 from stagedoor.store.schema import (
     access_requests,
@@ -41,19 +43,7 @@ def add_request_rule(transaction: Transaction, rule: RequestRule, at: float) -> 
     """Add a rule and return its number; the number in `rule` is not used."""
     added = transaction.execute(
         insert(request_rules)
-        .values(
-            subject=rule.subject,
-            app_pattern=rule.app_pattern,
-            environment_pattern=rule.environment_pattern,
-            permissions=to_words(rule.permissions),
-            longest_s=rule.longest_s,
-            approvers=" ".join(rule.approvers),
-            approvals=rule.approvals,
-            reason_pattern=rule.reason_pattern,
-            break_glass=int(rule.is_break_glass),
-            step_up=int(rule.needs_step_up),
-            created_at=at,
-        )
+        .values(**request_rule_values(rule), created_at=at)
         .returning(request_rules.c.id)
     )
     number = int(added.scalar_one())
@@ -61,10 +51,26 @@ def add_request_rule(transaction: Transaction, rule: RequestRule, at: float) -> 
     return number
 
 
+def request_rule_values(rule: RequestRule) -> dict[str, Any]:
+    """Return the columns of a rule, besides its number."""
+    return {
+        "subject": rule.subject,
+        "app_pattern": rule.app_pattern,
+        "environment_pattern": rule.environment_pattern,
+        "permissions": to_words(rule.permissions),
+        "longest_s": rule.longest_s,
+        "approvers": " ".join(rule.approvers),
+        "approvals": rule.approvals,
+        "reason_pattern": rule.reason_pattern,
+        "break_glass": int(rule.is_break_glass),
+        "step_up": int(rule.needs_step_up),
+    }
+
+
 def remove_request_rule(transaction: Transaction, number: int) -> RequestRule:
     """Remove a rule and return it; what was approved by it gives nothing from now on.
 
-    Raises NotFoundError.
+    Raises NotFoundError, and RefusedError for a rule that belongs to an access set.
     """
     row = transaction.execute(
         delete(request_rules).where(request_rules.c.id == number).returning(*request_rules.c)
@@ -73,8 +79,9 @@ def remove_request_rule(transaction: Transaction, number: int) -> RequestRule:
         raise NotFoundError.with_mend(
             f"there is no request rule {number}", "see `stagedoor request rule list`"
         )
+    refuse_owned(f"request rule {number}", find_owner(row))
     touch(transaction, Part.REQUEST_RULES, [number])
-    return _rule(row)
+    return request_rule_of(row)
 
 
 def read_request_rules(
@@ -84,7 +91,7 @@ def read_request_rules(
     query = select(request_rules).order_by(request_rules.c.id)
     if only is not None:
         query = query.where(request_rules.c.id.in_(only))
-    return {row.id: _rule(row) for row in transaction.execute(query)}
+    return {row.id: request_rule_of(row) for row in transaction.execute(query)}
 
 
 def add_request(transaction: Transaction, request: AccessRequest) -> int:
@@ -281,7 +288,8 @@ def _changing(request: AccessRequest) -> dict[str, Any]:
     }
 
 
-def _rule(row: Row[Any]) -> RequestRule:
+def request_rule_of(row: Row[Any]) -> RequestRule:
+    """Return the rule in a row of `request_rules`."""
     return RequestRule(
         row.id,
         row.subject,

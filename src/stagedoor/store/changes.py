@@ -54,15 +54,24 @@ Touched = dict[Part, frozenset[str]]
 
 def touch(transaction: Transaction, part: Part, names: Iterable[str | int]) -> None:
     """Record that this change adds, changes or removes the rows `names` of `part`."""
+    _touch(transaction, part.value, {str(name) for name in names})
+
+
+def touch_all(transaction: Transaction) -> None:
+    """Record that this change touches so many rows that workers read the whole policy."""
+    _touch(transaction, _EVERYTHING, {""})
+
+
+def _touch(transaction: Transaction, part: str, names: set[str]) -> None:
     version = _version(transaction) + 1
     known = set(
         transaction.execute(
             select(policy_changes.c.name).where(
-                policy_changes.c.version == version, policy_changes.c.part == part.value
+                policy_changes.c.version == version, policy_changes.c.part == part
             )
         ).scalars()
     )
-    _record(transaction, version, part.value, {str(name) for name in names} - known)
+    _record(transaction, version, part, names - known)
 
 
 def count_change(transaction: Transaction, *, unchanged: bool) -> None:

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, Row, String, Text
 from sqlalchemy.types import TypeEngine
+
+from stagedoor.model.access_set import Owner
 
 metadata = MetaData()
 
@@ -24,3 +26,16 @@ def make_integer_type() -> TypeEngine[Any]:
 def make_owner_column() -> Column[str]:
     """Return a column for the user that a row belongs to. Removing the user removes the row."""
     return Column("user_name", ForeignKey("users.name", ondelete="CASCADE"), nullable=False)
+
+
+def make_set_columns() -> tuple[Column[str], Column[str]]:
+    """Return the columns for the access set that a row belongs to, and for the file that declares it.
+
+    Since version 19. Older programs leave both empty.
+    """
+    return Column("owner_set", String(64)), Column("owner_file", Text)
+
+
+def find_owner(row: Row[Any]) -> Owner | None:
+    """Return the access set in a row, or None."""
+    return None if row.owner_set is None else Owner(row.owner_set, row.owner_file)

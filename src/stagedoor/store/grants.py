@@ -4,10 +4,12 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
+from stagedoor.model.access_set import refuse_owned
 from stagedoor.model.errors import ConflictError, NotFoundError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission, from_words, to_words
 from stagedoor.store.changes import Part, touch
+from stagedoor.store.columns import find_owner
 from stagedoor.store.database import Transaction
 from stagedoor.store.people import require_user
 from stagedoor.store.schema import (
@@ -22,7 +24,8 @@ def add_grant(
 
     A grant with the same subject and patterns that has expired at `at` is removed. With `prolong`, a grant
     that permits the same and ends earlier gets the new end, and its number is returned. Raises NotFoundError
-    for an unknown user, ConflictError if there is such a grant already.
+    for an unknown user, ConflictError if there is such a grant already, and RefusedError if it belongs to an
+    access set.
     """
     kind, _, name = rule.subject.partition(":")
     if kind == "user":
@@ -37,6 +40,8 @@ def add_grant(
     # A grant to enter and a grant that only adds permissions are two grants with different ends.
     enters = Permission.ENTER in rule.permissions
     row = next((r for r in rows if (Permission.ENTER in from_words(r.permissions)) == enters), None)
+    if row is not None:
+        refuse_owned(f"grant {row.id}, which is about the same,", find_owner(row))
     if row is not None and row.expires_at is not None and row.expires_at <= at:
         remove_grant(transaction, row.id)
     elif row is not None:
@@ -52,17 +57,7 @@ def add_grant(
             f"later, add it with --expires; to end it earlier, run `stagedoor grant remove {row.id}` first",
         )
     added = transaction.execute(
-        insert(grants)
-        .values(
-            subject=rule.subject,
-            app_pattern=rule.app_pattern,
-            environment_pattern=rule.environment_pattern,
-            expires_at=rule.expires_at,
-            created_at=at,
-            permissions=to_words(rule.permissions),
-            resume_s=rule.resume_s,
-        )
-        .returning(grants.c.id)
+        insert(grants).values(**grant_values(rule), created_at=at).returning(grants.c.id)
     )
     number = int(added.scalar_one())
     touch(transaction, Part.GRANTS, [number])
@@ -78,6 +73,18 @@ def _only_lasts_longer(rule: GrantRule, before: GrantRule) -> bool:
     )
 
 
+def grant_values(rule: GrantRule) -> dict[str, Any]:
+    """Return the columns of a grant, besides its number."""
+    return {
+        "subject": rule.subject,
+        "app_pattern": rule.app_pattern,
+        "environment_pattern": rule.environment_pattern,
+        "expires_at": rule.expires_at,
+        "permissions": to_words(rule.permissions),
+        "resume_s": rule.resume_s,
+    }
+
+
 def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
     """Return the grant with that number. Raises NotFoundError."""
     row = transaction.execute(select(grants).where(grants.c.id == grant_id)).first()
@@ -87,8 +94,15 @@ def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
 
 
 def update_grant(transaction: Transaction, rule: GrantRule) -> None:
-    """Replace a grant's permissions, except the one to enter, and its limit. Raises NotFoundError."""
-    before = find_grant(transaction, rule.id)
+    """Replace a grant's permissions, except the one to enter, and its limit.
+
+    Raises NotFoundError, and RefusedError for a grant that belongs to an access set.
+    """
+    row = transaction.execute(select(grants).where(grants.c.id == rule.id)).first()
+    if row is None:
+        raise _no_grant(rule.id)
+    refuse_owned(f"grant {rule.id}", find_owner(row))
+    before = grant_of(row)
     assert (Permission.ENTER in before.permissions) == (Permission.ENTER in rule.permissions)
     transaction.execute(
         update(grants)
@@ -99,12 +113,16 @@ def update_grant(transaction: Transaction, rule: GrantRule) -> None:
 
 
 def remove_grant(transaction: Transaction, grant_id: int) -> GrantRule:
-    """Remove a grant and return it. Raises NotFoundError."""
+    """Remove a grant and return it.
+
+    Raises NotFoundError, and RefusedError for a grant that belongs to an access set.
+    """
     row = transaction.execute(
         delete(grants).where(grants.c.id == grant_id).returning(*grants.c)
     ).first()
     if row is None:
         raise _no_grant(grant_id)
+    refuse_owned(f"grant {grant_id}", find_owner(row))
     touch(transaction, Part.GRANTS, [grant_id])
     return grant_of(row)
 

@@ -1,14 +1,17 @@
 """Rows of users, their groups, tokens and keys. Each function runs in a policy change."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Executable, Table, delete, func, insert, select, update
+from sqlalchemy import Executable, Select, Table, delete, func, insert, select, update
 
+from stagedoor.model.access_set import refuse_owned
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.policy import KeyRecord, TokenRecord, User
 from stagedoor.store.access_requests import end_requests_of
 from stagedoor.store.administration.tables import roles
 from stagedoor.store.changes import Part, touch
+from stagedoor.store.columns import find_owner
 from stagedoor.store.database import Transaction
 from stagedoor.store.schema import (
     grants,
@@ -105,12 +108,20 @@ def find_user(transaction: Transaction, name: str) -> User | None:
 
 
 def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
-    """Replace the groups that the user is in. Raises NotFoundError."""
+    """Replace the groups that the user is in.
+
+    Raises NotFoundError, and RefusedError if the user would leave a group by a row of an access set.
+    """
     require_user(transaction, name)
-    transaction.execute(delete(user_groups).where(user_groups.c.user_name == name))
-    if groups:
+    mine = user_groups.c.user_name == name
+    before = {row.group_name: row for row in transaction.execute(select(user_groups).where(mine))}
+    left = before.keys() - groups
+    for group in sorted(left):
+        refuse_owned(f"{name} in the group {group}", find_owner(before[group]))
+    transaction.execute(delete(user_groups).where(mine, user_groups.c.group_name.in_(left)))
+    if joined := groups - before.keys():
         transaction.execute(
-            insert(user_groups), [{"user_name": name, "group_name": g} for g in sorted(groups)]
+            insert(user_groups), [{"user_name": name, "group_name": g} for g in sorted(joined)]
         )
     touch(transaction, Part.USERS, [name])
 
@@ -139,13 +150,17 @@ def set_language(transaction: Transaction, name: str, language: str | None) -> N
     touch(transaction, Part.USERS, [name])
 
 
-def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
+def remove_user(
+    transaction: Transaction, name: str, *, by_set: str | None = None
+) -> dict[str, int]:
     """Remove the user with all rows of the name. Return how many keys, tokens and grants there were.
 
-    Raises NotFoundError.
+    `by_set` is the access set that removes its user. Raises NotFoundError, and RefusedError if one of the
+    rows belongs to another access set.
     """
     require_user(transaction, name)
     subject = f"user:{name}"
+    _refuse_owned_rows(transaction, name, by_set)
     removed_counts = {}
     for part, removal in (
         (Part.KEYS, delete(keys).where(keys.c.user_name == name).returning(keys.c.fingerprint)),
@@ -172,6 +187,19 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
     transaction.execute(delete(users).where(users.c.name == name))
     touch(transaction, Part.USERS, [name])
     return {part: removed_counts[part] for part in ("keys", "tokens", "grants")}
+
+
+def _refuse_owned_rows(transaction: Transaction, name: str, by_set: str | None) -> None:
+    """Raise RefusedError if the user, or a row about them, belongs to another set than `by_set`."""
+    for what, table, is_theirs in (
+        (f"the user {name}", users, users.c.name == name),
+        (f"a group of {name}", user_groups, user_groups.c.user_name == name),
+        (f"a grant of {name}", grants, grants.c.subject == f"user:{name}"),
+    ):
+        columns: Select[Any] = select(table.c.owner_set, table.c.owner_file).where(is_theirs)
+        for row in transaction.execute(columns.where(table.c.owner_set.is_not(None))):
+            owner = find_owner(row)
+            refuse_owned(what, None if owner is None or owner.set == by_set else owner)
 
 
 def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | None = None) -> None:

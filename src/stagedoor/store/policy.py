@@ -209,12 +209,14 @@ def _where_in(
 class PolicyChange:
     """A change of the policy in progress: its transaction, and the fields of its audit event.
 
-    `unchanged` is true if no row of the policy was written, so that no worker has to read anything.
+    `unchanged` is true if no row of the policy was written, so that no worker has to read anything. `parts`
+    are the fields of further events, one for each act of a change that has many, with their actions.
     """
 
     transaction: Transaction
     fields: dict[str, Plain] = field(default_factory=dict)
     unchanged: bool = False
+    parts: list[dict[str, Plain]] = field(default_factory=list)
 
 
 @contextmanager
@@ -237,11 +239,14 @@ def change_policy(
         change = PolicyChange(transaction, {"action": action})
         yield change
         count_change(transaction, unchanged=change.unchanged)
-        event = Event(
-            at=at,
-            kind=EventKind.POLICY_CHANGED,
-            instance=instance,
-            identity=actor,
-            fields=MappingProxyType(change.fields),
-        )
-        append(transaction, [event])
+        events = [
+            Event(
+                at=at,
+                kind=EventKind.POLICY_CHANGED,
+                instance=instance,
+                identity=actor,
+                fields=MappingProxyType(fields),
+            )
+            for fields in (*change.parts, change.fields)
+        ]
+        append(transaction, events)

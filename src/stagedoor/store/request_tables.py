@@ -5,7 +5,7 @@ They are apart from `grants`, so that an older program on the same store gives n
 
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, String, Table, Text
 
-from stagedoor.store.columns import make_text_key_type, metadata
+from stagedoor.store.columns import make_set_columns, make_text_key_type, metadata
 
 request_rules = Table(
     "request_rules",
@@ -22,6 +22,7 @@ request_rules = Table(
     Column("break_glass", Integer, nullable=False),
     Column("step_up", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
+    *make_set_columns(),
     sqlite_autoincrement=True,  # a request names its rule's number, so it is never reused
 )
 

@@ -35,6 +35,7 @@ from stagedoor.store.administration.tables import api_answers, roles
 from stagedoor.store.columns import (
     make_integer_type,
     make_owner_column,
+    make_set_columns,
     make_text_key_type,
     metadata,
 )
@@ -67,7 +68,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 19
+SCHEMA_VERSION = 20
 _COMPATIBLE = re.compile(r"SET value = (\d+) WHERE name = 'compatible_version'")
 
 meta = Table(
@@ -88,6 +89,7 @@ users = Table(
     Column("sign_in_again_at", Float),
     Column("disabled_at", Float),
     Column("language", Text),
+    *make_set_columns(),
 )
 """Since version 11: `sign_in_again_at`, when an administrator ended a sign-in, so that the user must have
 proved who they are at their identity provider after it; `disabled_at`, since when all logins as this user
@@ -102,6 +104,7 @@ user_groups = Table(
         "user_name", ForeignKey("users.name", ondelete="CASCADE"), primary_key=True, nullable=False
     ),
     Column("group_name", make_text_key_type(64), primary_key=True),
+    *make_set_columns(),
 )
 
 identities = Table(
@@ -161,6 +164,7 @@ grants = Table(
     Column("created_at", Float, nullable=False),
     Column("permissions", Text, nullable=False, server_default="enter files"),
     Column("resume_s", Float),
+    *make_set_columns(),
     sqlite_autoincrement=True,  # the audit names a removed grant's number, so it is never reused
 )
 """The grants. `permissions` are words as in `model.permission`, since version 7; `resume_s`, how long a

@@ -54,19 +54,20 @@ class ApproverError(RefusedError):
 
 def add_rule(service: AdminService, rule: RequestRule) -> RequestRule:
     """Add a rule, and return it with its number. Raises RefusedError, StoreError."""
+    check_rule(rule)
+    with service.change("request.rule.add") as change:
+        number = store.add_request_rule(change.transaction, rule, service.clock())
+        change.fields |= describe_rule(number, rule)
+    return replace(rule, id=number)
+
+
+def check_rule(rule: RequestRule) -> None:
+    """Raise RefusedError unless the rule may be stored."""
     check_subject(rule.subject)
     check_pattern(rule.app_pattern, "app")
     check_pattern(rule.environment_pattern, "environment")
     for approver in rule.approvers:
         check_subject(approver)
-    _check_rule(rule)
-    with service.change("request.rule.add") as change:
-        number = store.add_request_rule(change.transaction, rule, service.clock())
-        change.fields |= _rule_fields(number, rule)
-    return replace(rule, id=number)
-
-
-def _check_rule(rule: RequestRule) -> None:
     most_s = LONGEST_BREAK_GLASS_S if rule.is_break_glass else LONGEST_S
     if not 0 < rule.longest_s <= most_s:
         raise RefusedError(f"access by this rule lasts {show_period(most_s)} at most")
@@ -94,7 +95,7 @@ def remove_rule(service: AdminService, number: int) -> RequestRule:
     """
     with service.change("request.rule.remove", revokes=True) as change:
         rule = store.remove_request_rule(change.transaction, number)
-        change.fields |= _rule_fields(number, rule)
+        change.fields |= describe_rule(number, rule)
     return rule
 
 
@@ -308,7 +309,8 @@ def _require(request: AccessRequest | None, number: int, user: str | None = None
     return request
 
 
-def _rule_fields(number: int, rule: RequestRule) -> dict[str, Plain]:
+def describe_rule(number: int, rule: RequestRule) -> dict[str, Plain]:
+    """Return the fields of a rule in its audit events."""
     return {
         "rule": number,
         "subject": rule.subject,

@@ -1,0 +1,1 @@
+"""Access sets: users, groups, grants and request rules that are declared in files."""

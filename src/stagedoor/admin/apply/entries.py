@@ -1,0 +1,138 @@
+"""The entries of a set's files, and the rows that they declare. Pure but for the checks of names."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from stagedoor.admin.checks import check_name
+from stagedoor.admin.requests.access_requests import check_rule
+from stagedoor.admin.service import check_grant
+from stagedoor.model.access_request import LONGEST_BREAK_GLASS_S, USUAL_S, RequestRule
+from stagedoor.model.access_set import (
+    Owner,
+    Row,
+    make_grant_row,
+    make_member_row,
+    make_rule_row,
+    make_user_row,
+)
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.permission import DEFAULT, combine_permissions, parse_permissions
+from stagedoor.model.units import DAY_S
+from stagedoor.settings.form import Table
+from stagedoor.wire.duration import parse_duration
+
+
+class UserEntry(Table, frozen=True):
+    """A user, and groups that this set puts them in."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+
+    def make_rows(self, owner: Owner) -> Iterator[Row]:
+        """Yield the rows of the user. Raises RefusedError."""
+        check_name(self.name, "user")
+        yield make_user_row(self.name, owner)
+        for group in self.groups:
+            yield _make_member(self.name, group, owner)
+
+
+class GroupEntry(Table, frozen=True):
+    """The members that this set puts in a group."""
+
+    name: str
+    members: tuple[str, ...]
+
+    def make_rows(self, owner: Owner) -> Iterator[Row]:
+        """Yield a row for each member. Raises RefusedError."""
+        for member in self.members:
+            yield _make_member(member, self.name, owner)
+
+
+class GrantEntry(Table, frozen=True):
+    """A grant, in the words of `stagedoor grant add`."""
+
+    subject: str
+    app: str
+    environment: str = "*"
+    allow: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    expires: datetime | None = None
+    resume: str | None = None
+
+    def make_rows(self, owner: Owner) -> Iterator[Row]:
+        """Yield the row of the grant. Raises RefusedError, and ValueError, which names the key first."""
+        if self.expires is not None and self.expires.tzinfo is None:
+            raise ValueError("expires: write the offset from UTC, as in 2026-12-31T18:00:00Z")
+        allow = parse_permissions(self.allow) if self.allow else frozenset()
+        without = parse_permissions(self.without) if self.without else frozenset()
+        rule = GrantRule(
+            0,
+            self.subject,
+            self.app,
+            self.environment,
+            None if self.expires is None else self.expires.timestamp(),
+            combine_permissions(allow, without),
+            resume_s=None if self.resume is None else _parse_time("resume", self.resume),
+        )
+        check_grant(rule)
+        yield make_grant_row(rule, owner)
+
+
+class RuleEntry(Table, frozen=True):
+    """A request rule, in the words of `stagedoor request rule add`."""
+
+    subject: str
+    app: str
+    environment: str = "*"
+    allow: tuple[str, ...] = ()
+    longest: str | None = None
+    approvers: tuple[str, ...] = ()
+    approvals: int | None = None
+    reason: str = "*"
+    step_up: bool = False
+    break_glass: bool = False
+
+    def make_rows(self, owner: Owner) -> Iterator[Row]:
+        """Yield the row of the rule. Raises RefusedError, and ValueError, which names the key first."""
+        usual_s = LONGEST_BREAK_GLASS_S if self.break_glass else USUAL_S
+        rule = RequestRule(
+            0,
+            self.subject,
+            self.app,
+            self.environment,
+            DEFAULT | (parse_permissions(self.allow) if self.allow else frozenset()),
+            usual_s if self.longest is None else _parse_time("longest", self.longest),
+            tuple(dict.fromkeys(self.approvers)),
+            (0 if self.break_glass else 1) if self.approvals is None else self.approvals,
+            self.reason,
+            self.break_glass,
+            self.step_up,
+        )
+        check_rule(rule)
+        yield make_rule_row(rule, owner)
+
+
+class AccessFile(Table, frozen=True):
+    """One file of a set."""
+
+    set: str | None = None
+    users: tuple[UserEntry, ...] = ()
+    groups: tuple[GroupEntry, ...] = ()
+    grants: tuple[GrantEntry, ...] = ()
+    request_rules: tuple[RuleEntry, ...] = ()
+
+
+TABLES = ("users", "groups", "grants", "request_rules")
+
+
+def _make_member(user: str, group: str, owner: Owner) -> Row:
+    check_name(user, "user")
+    check_name(group, "group")
+    return make_member_row(user, group, owner)
+
+
+def _parse_time(key: str, text: str) -> float:
+    seconds = 0 if text == "0" else parse_duration(text)
+    if seconds is None or seconds > 7 * DAY_S:
+        raise ValueError(f"{key}: {text!r} is no duration: write 15m, 8h or 1d; 7d is the most")
+    return float(seconds)

@@ -1,0 +1,194 @@
+"""The files of an access set: TOML or JSON, read from one directory. Mistakes name file, line and key."""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from stagedoor.admin.apply.entries import TABLES, AccessFile
+from stagedoor.admin.apply.lines import find_json_line, find_toml_line
+from stagedoor.admin.checks import check_name
+from stagedoor.model.access_set import Key, Owner, Row, RowKind
+from stagedoor.model.errors import RefusedError
+from stagedoor.settings.mistakes import explain
+from stagedoor.wire.oneline import one_line
+
+MAX_FILE_BYTES = 32 * 1024 * 1024
+MOST_FILES = 1000
+_TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)")
+_AT = re.compile(r"`\$\.(?P<table>\w+)(?:\[(?P<index>\d+)\](?:\.(?P<key>\w+))?)?")
+_UNKNOWN = re.compile(r"unknown field `(\w+)`")
+_KEY = re.compile(r"(\w+): ")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An entry of a file, such as `grants[2]`."""
+
+    file: str
+    table: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredSet:
+    """The rows that the files of a set declare, and where."""
+
+    name: str
+    rows: Sequence[Row]
+    texts: Mapping[str, str]
+    places: Mapping[tuple[RowKind, Key], _Place]
+
+    def describe_problem(self, row: Row, text: str) -> str:
+        """Return a message about a row, with the file, the line and the entry that declare it."""
+        place = self.places.get((row.kind, row.key))
+        return text if place is None else _describe(self.texts, place, text)
+
+
+def read_set(directory: Path, name: str | None = None) -> DeclaredSet:
+    """Read all `.toml` and `.json` files below `directory`.
+
+    `name` is the set's if no file says it. Raises RefusedError, whose message names file, line and key.
+    """
+    texts = {str(path.relative_to(directory)): _read(path) for path in _find_files(directory)}
+    if not texts:
+        raise RefusedError(f"there is no .toml or .json file in {directory}")
+    files = {file: _parse(file, text) for file, text in texts.items()}
+    set_name = _find_name(texts, files, name)
+    rows: list[Row] = []
+    places: dict[tuple[RowKind, Key], _Place] = {}
+    for file, content in files.items():
+        owner = Owner(set_name, file)
+        for table in TABLES:
+            for index, entry in enumerate(getattr(content, table)):
+                place = _Place(file, table, index)
+                try:
+                    for row in entry.make_rows(owner):
+                        _add(texts, places, row, place)
+                        rows.append(row)
+                except (RefusedError, ValueError) as error:
+                    raise RefusedError(_describe(texts, place, str(error))) from None
+    return DeclaredSet(set_name, rows, texts, places)
+
+
+def _add(
+    texts: Mapping[str, str],
+    places: dict[tuple[RowKind, Key], _Place],
+    row: Row,
+    place: _Place,
+) -> None:
+    known = places.setdefault((row.kind, row.key), place)
+    if known is not place:
+        raise RefusedError(f"the {row.name} is declared twice; see {_locate(texts, known, None)}")
+
+
+def _find_files(directory: Path) -> Iterator[Path]:
+    """Yield the files, sorted. Hidden files and folders are left out, as Kubernetes has in a volume."""
+    count = 0
+    for folder, folders, names in os.walk(directory, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith(".") or not name.endswith((".toml", ".json")):
+                continue
+            count += 1
+            if count > MOST_FILES:
+                raise RefusedError(f"there are more than {MOST_FILES} files in {directory}")
+            yield Path(folder) / name
+
+
+def _refuse(error: OSError) -> None:
+    raise RefusedError(f"{error.filename} cannot be read: {error.strerror}")
+
+
+def _read(path: Path) -> str:
+    if not str(path).isprintable():
+        raise RefusedError(f"{str(path)!r} is no name for a file of a set: rename it")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise RefusedError(f"{path} has more than {MAX_FILE_BYTES} bytes")
+        return content.decode()
+    except UnicodeDecodeError:
+        raise RefusedError(f"{path} is not UTF-8") from None
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _find_name(texts: Mapping[str, str], files: Mapping[str, AccessFile], name: str | None) -> str:
+    """Return the name of the set, on which all files agree. Raises RefusedError."""
+    for file, content in files.items():
+        if content.set is None or content.set == name:
+            continue
+        at = _locate(texts, _Place(file, "set", 0), None)
+        if name is not None:
+            raise RefusedError(
+                f"{at}: set is {content.set!r}, and {name!r} in another file or by --set"
+            )
+        name = content.set
+    if name is None:
+        raise RefusedError('no file names the set; write set = "NAME" in one, or use --set')
+    check_name(name, "set")
+    return name
+
+
+def _parse(file: str, text: str) -> AccessFile:
+    """Parse one file. Raises RefusedError."""
+    try:
+        if file.endswith(".json"):
+            document = json.loads(text, object_pairs_hook=_require_distinct)
+        else:
+            document = tomllib.loads(text)
+        return msgspec.convert(document, AccessFile)
+    except json.JSONDecodeError as error:
+        raise RefusedError(f"{file}:{error.lineno}: this is not valid JSON: {error.msg}") from None
+    except tomllib.TOMLDecodeError as error:
+        line = _TOML_LINE.search(str(error))
+        at = file if line is None else f"{file}:{line[1]}"
+        raise RefusedError(f"{at}: this is not valid TOML: {one_line(str(error), 200)}") from None
+    except msgspec.ValidationError as error:
+        raise RefusedError(_explain(file, text, str(error))) from None
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"{file}: {one_line(str(error), 200)}") from None
+
+
+def _require_distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object. A key that is there twice would hide one of its values."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {max(keys, key=keys.count)!r} is there twice")
+    return content
+
+
+def _explain(file: str, text: str, message: str) -> str:
+    """Rewrite msgspec's message, with the line."""
+    what = explain(message, AccessFile).replace("there is no setting", "there is no key")
+    unknown = _UNKNOWN.search(message)
+    at = _AT.search(message)
+    key = unknown and unknown[1]
+    if at is None:
+        place = _Place(file, key or "", 0)
+        key = None
+    else:
+        place = _Place(file, at["table"], int(at["index"] or 0))
+        key = key or at["key"]
+    return f"{_locate({file: text}, place, key)}: {one_line(what, 300)}"
+
+
+def _describe(texts: Mapping[str, str], place: _Place, text: str) -> str:
+    """Return `grants.toml:7: grants[2]: …`; a text that begins with a key has that key's line."""
+    key = _KEY.match(text)
+    line = _locate(texts, place, key and key[1])
+    return f"{line}: {place.table}[{place.index}]: {text}"
+
+
+def _locate(texts: Mapping[str, str], place: _Place, key: str | None) -> str:
+    find_line = find_json_line if place.file.endswith(".json") else find_toml_line
+    line = find_line(texts[place.file], place.table, place.index, key)
+    return place.file if line is None else f"{place.file}:{line}"

@@ -1,0 +1,174 @@
+"""The changes that make the policy agree with the files of an access set. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stagedoor.model.access_set import Key, Row, RowKind
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.grant import GrantRule
+
+PRUNE_PERCENT = 20
+"""The part of a set's rows that `Options.prunes` removes at most, unless the options say more."""
+
+
+class Action(StrEnum):
+    """The kinds of changes."""
+
+    ADD = "add"
+    CHANGE = "change"
+    ADOPT = "adopt"
+    """The row becomes the set's. It belonged to no set, or to another one."""
+    MOVE = "move"
+    """Another file of the set declares the row."""
+    REMOVE = "remove"
+    RELEASE = "release"
+    """The row belongs to no set any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of one row. `row` is the new row, or the one that is removed; `before` is the stored one."""
+
+    action: Action
+    row: Row
+    before: Row | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The choices of an administrator.
+
+    `adopts` takes rows over. Rows of the set that the files do not declare are kept. `prunes` removes them,
+    at most `prune_percent` of the set's rows; `releases` lets them belong to no set.
+    """
+
+    adopts: bool = False
+    prunes: bool = False
+    releases: bool = False
+    prune_percent: float = PRUNE_PERCENT
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A declared row that cannot be stored, and the reason."""
+
+    row: Row
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The changes, in the order in which they are made.
+
+    `kept` are rows of the set that the files do not declare, and that stay.
+    """
+
+    changes: Sequence[Change] = ()
+    kept: Sequence[Row] = ()
+    problems: Sequence[Problem] = ()
+
+
+@dataclass(slots=True)
+class _Planner:
+    name: str
+    options: Options
+    changes: list[Change] = field(default_factory=list)
+    kept: list[Row] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add_declared(self, row: Row, stored: Row | None, now: float) -> None:
+        if stored is None:
+            if not _has_ended(row, now):
+                self.changes.append(Change(Action.ADD, row))
+            return
+        owner = stored.owner
+        is_own = owner is not None and owner.set == self.name
+        if not is_own and not self.options.adopts:
+            holder = "no set" if owner is None else f"the set {owner.set} ({owner.file})"
+            text = f"{stored.name} is there already and belongs to {holder}; --adopt takes it over"
+            self.problems.append(Problem(row, text))
+        elif not row.is_same_rule(stored):
+            self.changes.append(Change(Action.CHANGE, row, stored))
+        elif not is_own:
+            self.changes.append(Change(Action.ADOPT, row, stored))
+        elif row.owner != owner:
+            self.changes.append(Change(Action.MOVE, row, stored))
+
+    def add_absent(self, absent: Sequence[Row], stored: Sequence[Row], own: int) -> None:
+        if self.options.releases:
+            self.changes += [Change(Action.RELEASE, row, row) for row in absent]
+        if not self.options.prunes:
+            self.kept += [] if self.options.releases else absent
+            return
+        if len(absent) * 100 > own * self.options.prune_percent:
+            raise RefusedError(
+                f"--prune would remove {len(absent)} of the set's {own} rows, and removes at most "
+                f"{self.options.prune_percent:g} %; allow more with --prune-at-most"
+            )
+        gone = {row.key[0] for row in absent if row.kind is RowKind.USER}
+        known = {id(row) for row in absent}
+        removals = list(absent)
+        # The rows of a user are removed with the user.
+        for row in stored if gone else ():
+            if id(row) in known or gone.isdisjoint(row.users):
+                continue
+            if row.owner is not None and row.owner.set != self.name:
+                text = f"{row.name} is in the set {row.owner.set} ({row.owner.file}); remove it there first"
+                self.problems.append(Problem(row, text))
+            elif row.owner is None:
+                removals.append(row)
+        self.changes += [Change(Action.REMOVE, row, row) for row in removals]
+
+    def check_users(self, declared: Iterable[Row], stored: Iterable[Row]) -> None:
+        names = {row.key[0] for row in stored if row.kind is RowKind.USER}
+        names |= {row.key[0] for row in declared if row.kind is RowKind.USER}
+        gone = {
+            change.row.key[0]
+            for change in self.changes
+            if change.action is Action.REMOVE and change.row.kind is RowKind.USER
+        }
+        for row in declared:
+            for name in row.users:
+                if name not in names:
+                    self.problems.append(Problem(row, f"there is no user {name}"))
+                elif name in gone:
+                    text = f"the user {name} is in none of the files, and would be removed"
+                    self.problems.append(Problem(row, text))
+
+
+def plan_changes(
+    name: str, declared: Sequence[Row], stored: Sequence[Row], options: Options, now: float
+) -> Plan:
+    """Return the changes that make the set `name` what is declared.
+
+    A declared grant whose time is over is not added. Raises RefusedError if too many rows would be removed.
+    """
+    planner = _Planner(name, options)
+    by_key = _index(name, stored)
+    wanted = {(row.kind, row.key) for row in declared}
+    own = [row for row in stored if row.owner is not None and row.owner.set == name]
+    absent = [row for row in own if (row.kind, row.key) not in wanted]
+    planner.add_absent(absent, stored, len(own))
+    for row in declared:
+        planner.add_declared(row, by_key.get((row.kind, row.key)), now)
+    planner.check_users(declared, stored)
+    return Plan(planner.changes, planner.kept, planner.problems)
+
+
+def _index(name: str, stored: Iterable[Row]) -> Mapping[tuple[RowKind, Key], Row]:
+    """Map each key to its row. Administrators may add one rule twice: then the set's own row counts."""
+    by_key: dict[tuple[RowKind, Key], Row] = {}
+    for row in stored:
+        known = by_key.setdefault((row.kind, row.key), row)
+        if known is not row and row.owner is not None and row.owner.set == name:
+            by_key[row.kind, row.key] = row
+    return by_key
+
+
+def _has_ended(row: Row, now: float) -> bool:
+    return (
+        isinstance(row.rule, GrantRule)
+        and row.rule.expires_at is not None
+        and row.rule.expires_at <= now
+    )

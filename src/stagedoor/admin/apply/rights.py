@@ -1,0 +1,177 @@
+"""The users who gain and lose rights by a plan. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache, lru_cache
+
+from stagedoor.admin.apply.plan import Action, Change
+from stagedoor.model.access_request import RequestRule
+from stagedoor.model.access_set import Row, RowKind
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.permission import sort_permissions
+from stagedoor.model.selector import ALL_USERS, list_subjects
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Right:
+    """A right to the apps and environments of two patterns.
+
+    `word` is a permission, or `ask` and `approve` for access requests.
+    """
+
+    app: str
+    environment: str
+    word: str
+
+    def covers(self, other: "Right") -> bool:
+        """Return True if this right includes `other`, as far as the patterns alone say."""
+        return (
+            self.word == other.word
+            and _includes(self.app, other.app)
+            and _includes(self.environment, other.environment)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RightsChange:
+    """The rights that all of `users` gain and lose."""
+
+    users: tuple[str, ...]
+    gains: tuple[Right, ...]
+    losses: tuple[Right, ...]
+
+
+Rights = frozenset[Right]
+
+
+class _State:
+    """The rights of all users at one side of a plan."""
+
+    def __init__(
+        self, rows: Iterable[Row], provided: Iterable[tuple[str, str]], now: float
+    ) -> None:
+        self.users: set[str] = set()
+        self.groups: dict[str, set[str]] = defaultdict(set)
+        self.members: dict[str, set[str]] = defaultdict(set)
+        self._rights: dict[str, set[Right]] = defaultdict(set)
+        for row in rows:
+            if row.kind is RowKind.USER:
+                self.users.add(row.key[0])
+            elif row.kind is RowKind.MEMBER:
+                self._add_member(*row.key)
+            else:
+                self._add_rule(row.rule, now)
+        for user, group in provided:
+            self._add_member(user, group)
+        self.of_groups = cache(self._of_groups)
+
+    def _add_member(self, user: str, group: str) -> None:
+        self.groups[user].add(group)
+        self.members[f"group:{group}"].add(user)
+
+    def _add_rule(self, rule: GrantRule | RequestRule | None, now: float) -> None:
+        if rule is None:
+            return
+        place = (rule.app_pattern, rule.environment_pattern)
+        if isinstance(rule, RequestRule):
+            self._rights[rule.subject].add(Right(*place, "ask"))
+            for approver in rule.approvers:
+                self._rights[approver].add(Right(*place, "approve"))
+        elif rule.expires_at is None or rule.expires_at > now:
+            words = sort_permissions(rule.permissions)
+            self._rights[rule.subject].update(Right(*place, word.value) for word in words)
+
+    def _of_groups(self, subjects: frozenset[str]) -> Rights:
+        return frozenset().union(*(self._rights.get(subject, ()) for subject in subjects))
+
+    def rights_of(self, user: str) -> tuple[Rights, Rights]:
+        """Return the user's rights by groups, and the user's own."""
+        if user not in self.users:
+            return frozenset(), frozenset()
+        subjects = list_subjects(user, self.groups.get(user, ())) - {f"user:{user}"}
+        return self.of_groups(subjects), frozenset(self._rights.get(f"user:{user}", ()))
+
+
+def compare_rights(
+    stored: Sequence[Row],
+    changes: Sequence[Change],
+    provided: Iterable[tuple[str, str]],
+    now: float,
+) -> Sequence[RightsChange]:
+    """Return the users whose rights change, those with the same change together.
+
+    `provided` are the members of groups by identity providers. A right that a wider one of the same user
+    includes is left out.
+    """
+    after = {id(row): row for row in stored}
+    subjects: set[str] = set()
+    for change in changes:
+        if change.before is not None and change.action in (Action.REMOVE, Action.CHANGE):
+            after.pop(id(change.before), None)
+        if change.action in (Action.ADD, Action.CHANGE):
+            after[id(change.row)] = change.row
+        if change.action in (Action.ADD, Action.CHANGE, Action.REMOVE):
+            subjects |= _subjects(change.row)
+            subjects |= set() if change.before is None else _subjects(change.before)
+    provided = tuple(provided)
+    old, new = _State(stored, provided, now), _State(after.values(), provided, now)
+    together: dict[tuple[tuple[Right, ...], tuple[Right, ...]], list[str]] = defaultdict(list)
+    for user in sorted(_affected(subjects, old, new)):
+        both = _compare(old.rights_of(user), new.rights_of(user))
+        if both != ((), ()):
+            together[both].append(user)
+    return [RightsChange(tuple(users), *both) for both, users in together.items()]
+
+
+def _subjects(row: Row) -> set[str]:
+    if row.kind in (RowKind.USER, RowKind.MEMBER):
+        return {f"user:{row.key[0]}"}
+    approvers = row.rule.approvers if isinstance(row.rule, RequestRule) else ()
+    return {row.key[0], *approvers}
+
+
+def _affected(subjects: Iterable[str], old: _State, new: _State) -> set[str]:
+    users: set[str] = set()
+    for subject in subjects:
+        if subject == ALL_USERS:
+            users |= old.users | new.users
+        elif subject.startswith("user:"):
+            users.add(subject.removeprefix("user:"))
+        else:
+            users |= old.members.get(subject, set()) | new.members.get(subject, set())
+    return users
+
+
+def _compare(
+    old: tuple[Rights, Rights], new: tuple[Rights, Rights]
+) -> tuple[tuple[Right, ...], tuple[Right, ...]]:
+    return _only_in(new, old), _only_in(old, new)
+
+
+@lru_cache(maxsize=4096)
+def _only_in(some: tuple[Rights, Rights], others: tuple[Rights, Rights]) -> tuple[Right, ...]:
+    rights = some[0].union(some[1]).difference(*others)
+    if not rights:
+        return ()
+    wide = [right for part in others for right in part if _is_pattern(right)]
+    return tuple(sorted(right for right in rights if not any(w.covers(right) for w in wide)))
+
+
+def _is_pattern(right: Right) -> bool:
+    return not frozenset("*?[").isdisjoint(right.app + right.environment)
+
+
+def _includes(pattern: str, other: str) -> bool:
+    if pattern in ("*", other):
+        return True
+    return frozenset("*?[").isdisjoint(other) and fnmatchcase(other, pattern)
+
+
+def list_words(rights: Iterable[Right]) -> Mapping[tuple[str, str], Sequence[str]]:
+    """Return the words of each app and environment, for people."""
+    words: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for right in rights:
+        words[right.app, right.environment].append(right.word)
+    return words

@@ -1,0 +1,1 @@
+"""The rows of the policy that belong to access sets."""
