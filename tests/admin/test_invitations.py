@@ -13,15 +13,9 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import User
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import (
-    Invitation,
-    SignInLink,
-    Ticket,
-    WebPass,
-    WebSession,
-    pass_id,
-)
+from stagedoor.model.webpass import Invitation, SignInLink, Ticket, WebPass, WebSession
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import WebSettings
 from stagedoor.signin.context import SignInContext
@@ -134,7 +128,7 @@ async def test_no_other_pass_sets_a_password_and_it_is_no_other_pass(office: Off
     for kind, more in others.items():
         assert passes.use_up(office.database, kind, secret) is None
         other = passes.make_secret()
-        passes.issue(office.database, kind(id=pass_id(other), **fields, **more), 0.0)  # type: ignore[arg-type]
+        passes.issue(office.database, kind(id=hash_secret(other), **fields, **more), 0.0)  # type: ignore[arg-type]
         assert isinstance(await office.web.accept_invitation(other, PASSWORD), Denial)
     for guess in ("", "x", secret[:-1], secret + "x", "\udc80"):
         assert isinstance(await office.web.accept_invitation(guess, PASSWORD), Denial)

@@ -16,8 +16,9 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.rate import Rate
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.source import Source
-from stagedoor.model.webpass import KeyLogin, pass_id
+from stagedoor.model.webpass import KeyLogin
 from tests import hashing
 from tests.waiting import BOUND_S
 
@@ -438,7 +439,7 @@ async def test_the_secrets_of_logins_cannot_be_tried_without_end(maker: Authenti
     """Each costs the store a question. A right one costs nothing, and is its own user's alone."""
     asked: list[str] = []
     login = KeyLogin(
-        id=pass_id("sgl_right"),
+        id=hash_secret("sgl_right"),
         name="dev",
         method=Method.SSO,
         credential_id="Company",

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.authn.decide import MISSING, CheckPassword, confirm, decide, deny_password
-from stagedoor.authn.tokens import MintedToken, hash_token, mint, parse_token_id
+from stagedoor.authn.tokens import MintedToken, mint, parse_token_id
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy, TokenRecord, User
+from stagedoor.model.secret import hash_secret
 
 NOW = 1_800_000_000.0
 MINTED = mint()
@@ -179,7 +180,7 @@ def test_a_minted_token_has_the_documented_form_and_is_never_the_same() -> None:
         shown = parse_token_id(text)
         assert shown is not None
         assert text.startswith(f"sdt_{shown}_")
-        assert len(hash_token(text)) == 32
+        assert len(hash_secret(text)) == 32
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,11 @@ from stagedoor.model.pending_login import (
     approve_by_letters,
     deny,
     derive_letters,
-    digest,
     holds_verifier,
     is_due,
     spend,
 )
+from stagedoor.model.secret import hash_secret
 
 NOW = 1_700_000_000.0
 MINE, OTHER = b"m" * 32, b"o" * 32
@@ -38,7 +38,7 @@ GOOD, GATEWAY = "BCDFGHJK", "https://gw.example"
 def login(*, port: int | None = 40000, wanted: str | None = None) -> PendingLogin:
     return PendingLogin(
         "id1",
-        digest("verifier"),
+        hash_secret("verifier"),
         "ssh-ed25519 AAAA",
         "SHA256:abc",
         hash_letters("id1", GOOD, GATEWAY),
@@ -165,4 +165,4 @@ def test_letters_make_no_word_and_are_read_back(random: bytes) -> None:
 @given(st.text(), st.text())
 def test_no_verifier_but_the_own_one(verifier: str, other: str) -> None:
     assert holds_verifier(login(), verifier) == (verifier == "verifier")
-    assert digest(verifier) != digest(other) or verifier == other
+    assert hash_secret(verifier) != hash_secret(other) or verifier == other

@@ -17,7 +17,8 @@ from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import derive_login_letters, show_letters
-from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, PendingLogin, digest
+from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, PendingLogin
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
@@ -83,7 +84,7 @@ class Installation:
     async def begin(
         self, key: Key, *, port: int | None = 40000, source: Source = HERE
     ) -> PendingLogin:
-        challenge = digest(VERIFIER)
+        challenge = hash_secret(VERIFIER)
         signature = key.sign(make_login_text(ORIGIN, challenge))
         begun = await self.logins.begin(ORIGIN, challenge, signature, "laptop", port, source)
         assert isinstance(begun, PendingLogin), begun
@@ -247,10 +248,10 @@ async def test_only_a_person_lets_a_machine_in(here: Installation, key: Key) -> 
 async def test_a_key_is_certified_for_who_holds_it_alone(
     here: Installation, key: Key, tmp_path: Path
 ) -> None:
-    challenge = digest(VERIFIER)
+    challenge = hash_secret(VERIFIER)
     for text, namespace in (
         (make_login_text("https://other.example", challenge), NAMESPACE),
-        (make_login_text(ORIGIN, digest("another")), NAMESPACE),
+        (make_login_text(ORIGIN, hash_secret("another")), NAMESPACE),
         (make_login_text(ORIGIN, challenge), "git"),
     ):
         signature = key.sign(text, namespace)
@@ -267,7 +268,7 @@ async def test_a_key_is_certified_for_who_holds_it_alone(
 async def test_pending_logins_of_a_source_are_bounded(here: Installation, key: Key) -> None:
     for _ in range(pending_logins.LIMITS.of_source):
         await here.begin(key)
-    challenge = digest(VERIFIER)
+    challenge = hash_secret(VERIFIER)
     signature = key.sign(make_login_text(ORIGIN, challenge))
     here.ahead_s = 60  # what was begun at once is forgotten, what waits is not
     got = await here.logins.begin(ORIGIN, challenge, signature, "laptop", None, HERE)
@@ -381,7 +382,7 @@ async def test_a_revoked_key_gets_no_login_and_no_certificate(here: Installation
     assert waited.message == why.message
     assert len(load_policy(here.admin.database).bound_keys) == bound
     assert await here.renew(key) == why
-    challenge = digest(VERIFIER)
+    challenge = hash_secret(VERIFIER)
     signature = key.sign(make_login_text(ORIGIN, challenge))
     assert await here.logins.begin(ORIGIN, challenge, signature, "laptop", None, HERE) == why
 

@@ -13,14 +13,8 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.model.fair_queue import PendingLimits
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.letters import hash_letters
-from stagedoor.model.pending_login import (
-    PENDING_S,
-    PendingLogin,
-    approve_by_letters,
-    deny,
-    digest,
-    spend,
-)
+from stagedoor.model.pending_login import PENDING_S, PendingLogin, approve_by_letters, deny, spend
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.webpass import KeyLogin, ProviderAnswer, SignInPass, WebSession
 from stagedoor.store import people
 from stagedoor.store.database import Database
@@ -51,7 +45,7 @@ def carol(database: Database) -> None:
 def pending(id_: str, source: str = "192.0.2.1") -> PendingLogin:
     return PendingLogin(
         id_,
-        digest("verifier"),
+        hash_secret("verifier"),
         "ssh-ed25519 AAAA",
         "SHA256:abc",
         hash_letters(id_, "BCDFGHJK", GATEWAY),

@@ -12,6 +12,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.grant import SharedTerminal
 from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import (
     Invitation,
@@ -21,7 +22,6 @@ from stagedoor.model.webpass import (
     WatchedSession,
     WebPass,
     WebSession,
-    pass_id,
 )
 from stagedoor.store import people
 from stagedoor.store.database import Database
@@ -86,16 +86,16 @@ def issue(database: Database, given: WebPass, now: float) -> str:
 
 def kept(given: Given, secret: str) -> Given:
     """As it comes back."""
-    return replace(given, id=pass_id(secret))
+    return replace(given, id=hash_secret(secret))
 
 
 def sign_in(secret: str) -> SignIn:
-    return SignIn(pass_id(secret), SESSION.expires_at)
+    return SignIn(hash_secret(secret), SESSION.expires_at)
 
 
 def sign_out(database: Database, secret: str, now: float = NOW) -> None:
     with database.write() as transaction:
-        end_sign_in(transaction, pass_id(secret), None, now)
+        end_sign_in(transaction, hash_secret(secret), None, now)
 
 
 @pytest.fixture(autouse=True)
@@ -200,11 +200,11 @@ def test_use_moves_the_end_of_a_session_and_all_that_it_opened_hears_of_it(
     secret, still = issue(database, SESSION, NOW), issue(database, SESSION, NOW)
     end = SESSION.expires_at + 100
     with database.write() as transaction:
-        extend_sign_in(transaction, pass_id(secret), end, NOW + 60)
+        extend_sign_in(transaction, hash_secret(secret), end, NOW + 60)
     moved = replace(SESSION, expires_at=end, used_at=NOW + 60)
     assert find(database, WebSession, secret) == kept(moved, secret)
     policy = load_policy(database)
-    assert policy.sign_in_ends == {pass_id(secret): end}
+    assert policy.sign_in_ends == {hash_secret(secret): end}
     assert policy.explain_sign_in_end("dev", sign_in(secret), end - 1) is None
     assert policy.explain_sign_in_end("dev", sign_in(still), end - 1) is not None
 
@@ -218,7 +218,7 @@ def test_what_is_over_or_would_last_too_long_is_not_moved(database: Database, en
         now = SESSION.expires_at + 1 if ended == "expired" else NOW
         end = SESSION.expires_at + (101 if ended == "too far" else 99)
         with pytest.raises(NotFoundError):
-            extend_sign_in(transaction, pass_id(secret), end, now)
+            extend_sign_in(transaction, hash_secret(secret), end, now)
 
 
 def test_a_session_whose_time_is_over_cannot_be_ended_any_more(database: Database) -> None:
@@ -245,7 +245,7 @@ def test_a_sign_out_holds_however_many_later_sign_ins_were_ended_before_it(
 
     def over(name: str, number: int, secret: str) -> bool:
         """Return whether a terminal that it opened has to close."""
-        sign_in = SignIn(pass_id(secret), SESSION.expires_at + number)
+        sign_in = SignIn(hash_secret(secret), SESSION.expires_at + number)
         identity = Identity(name, frozenset(), Method.CERTIFICATE, sign_in=sign_in)
         return isinstance(check_credential(policy, identity, NOW), Denial)
 

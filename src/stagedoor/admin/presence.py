@@ -16,12 +16,13 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.presence import PresenceEntry
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 from stagedoor.store import attachments
 from stagedoor.store.database import Database
-from stagedoor.store.shares import hash_of, require_share
+from stagedoor.store.shares import require_share
 
 # Each attachment costs some processes and memory in the shell. The holder there has a limit of its own
 # (`holder.limits`), which keeps a part for users who type. The limits here are lower, so that users who only
@@ -157,7 +158,7 @@ class PresenceService:
 
     def find_share(self, secret: str) -> Share | None:
         """Return the share with this secret by the current policy, or None."""
-        digest = hash_of(secret)
+        digest = hash_secret(secret)
         for share in self._policy().shares.values():
             if secrets.compare_digest(share.secret_hash, digest):
                 return share

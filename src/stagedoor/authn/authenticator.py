@@ -24,9 +24,10 @@ from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SiteRates
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import MINUTE_S
-from stagedoor.model.webpass import KeyLogin, SignInPass, pass_id
+from stagedoor.model.webpass import KeyLogin, SignInPass
 
 FULL_S = 2
 OTHERWISE = "or use a token or key, which never has to wait"
@@ -199,7 +200,7 @@ class Authenticator:
             return login
         if login is None:
             # The id of a sign-in is its secret's digest, so only the owner of an ended one sees why it ended.
-            why = self._policy().signed_out.get(pass_id(secret))
+            why = self._policy().signed_out.get(hash_secret(secret))
             return Denial(Reason.CREDENTIAL_WRONG, why) if why else _NO_LOGIN
         if name not in (None, login.name):
             return _NO_LOGIN

@@ -8,11 +8,12 @@ import hmac
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from stagedoor.authn.tokens import hash_token, parse_token_id
+from stagedoor.authn.tokens import parse_token_id
 from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
+from stagedoor.model.secret import hash_secret
 
 _NO_HASH = bytes(32)
 _SHOWN_NAME_LIMIT = 64
@@ -76,7 +77,7 @@ def _by_token(
 ) -> Identity | Denial:
     record = policy.tokens.get(shown_id) if shown_id else None
     # The comparison runs for an unknown id as well, so that its time reveals nothing.
-    is_right = hmac.compare_digest(hash_token(text), record.secret_hash if record else _NO_HASH)
+    is_right = hmac.compare_digest(hash_secret(text), record.secret_hash if record else _NO_HASH)
     user = policy.users.get(record.user) if record else None
     if not is_right or record is None or claimed not in (None, record.user):
         return wrong

@@ -54,7 +54,7 @@ def create_session(
 ) -> WebSession:
     """Return the session of a browser that signs in as `identity`.
 
-    As in the functions below, `id_` is `model.webpass.pass_id` of the secret. `source` is the browser's
+    As in the functions below, `id_` is `hash_secret` of the secret. `source` is the browser's
     address, `label` names it.
     """
     latest_end = now + lifetimes.session_max_s

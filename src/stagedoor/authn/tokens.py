@@ -5,10 +5,11 @@ The prefix lets secret scanners find a leaked token. The id is public: the audit
 guesses need no throttle.
 """
 
-import hashlib
 import re
 import secrets
 from dataclasses import dataclass, field
+
+from stagedoor.model.secret import hash_secret
 
 PREFIX = "sdt_"
 _FORM = re.compile(r"sdt_([a-z0-9]{4,32})_([A-Za-z0-9_-]{32,128})")
@@ -30,13 +31,8 @@ def parse_token_id(text: str) -> str | None:
     return match[1] if match else None
 
 
-def hash_token(text: str) -> bytes:
-    """Return the SHA-256 of the whole token, 32 bytes, as in `TokenRecord.secret_hash`."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
 def mint() -> MintedToken:
     """Make a new token."""
     new_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(10))
     text = f"{PREFIX}{new_id}_{secrets.token_urlsafe(32)}"
-    return MintedToken(new_id, text, hash_token(text))
+    return MintedToken(new_id, text, hash_secret(text))

@@ -11,13 +11,13 @@ useless too (RFC 9207): both ways bind the approval to the address of the page, 
 compares with the gateway that it was given.
 """
 
-import hashlib
 import hmac
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.letters import derive_login_letters, hash_letters
+from stagedoor.model.secret import hash_secret
 
 PENDING_S = 180.0
 """The time in which a login has to be approved."""
@@ -69,11 +69,6 @@ class PendingLogin:
     def find_state(self, now: float) -> LoginState | None:
         """Return the state at `now`, or None if the login has expired."""
         return self.state if now < self.ends_at else None
-
-
-def digest(secret: str) -> bytes:
-    """Return the digest of a verifier or a code that the store keeps (32 bytes)."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def deny(login: PendingLogin, now: float) -> PendingLogin:
@@ -130,7 +125,7 @@ def approve_by_code(
         state=LoginState.APPROVED,
         sign_in=sign_in,
         wanted_user=user,
-        code_hash=digest(code),
+        code_hash=hash_secret(code),
     )
 
 
@@ -147,7 +142,9 @@ def _require_open(login: PendingLogin, now: float, user: str) -> None:
 
 def holds_verifier(login: PendingLogin, verifier: str) -> bool:
     """Return True if `verifier` is that of the client that began the login; never for a login held by ssh."""
-    return login.challenge is not None and hmac.compare_digest(digest(verifier), login.challenge)
+    return login.challenge is not None and hmac.compare_digest(
+        hash_secret(verifier), login.challenge
+    )
 
 
 def is_due(login: PendingLogin, now: float, code: str | None = None) -> bool:
@@ -159,7 +156,7 @@ def is_due(login: PendingLogin, now: float, code: str | None = None) -> bool:
         return False
     if login.code_hash is None:
         return True
-    return code is not None and hmac.compare_digest(digest(code), login.code_hash)
+    return code is not None and hmac.compare_digest(hash_secret(code), login.code_hash)
 
 
 def spend(login: PendingLogin) -> PendingLogin:

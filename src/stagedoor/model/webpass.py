@@ -16,7 +16,7 @@ from stagedoor.model.target import Target
 class WebPass:
     """The fields that all passes have.
 
-    `id` is `pass_id` of the secret. `name`, `method`, `credential_id` and `scopes` are those of the
+    `id` is `hash_secret` of the secret. `name`, `method`, `credential_id` and `scopes` are those of the
     identity that the pass was issued to (`model.identity.Identity`). `password_mark` is a digest of the
     password hash that the identity was verified against, None without a password. `expires_at` is seconds
     since the epoch. `answered_at` is when the identity provider last confirmed the sign-in that the pass
@@ -142,14 +142,6 @@ class ProviderAnswer:
     answered_at: float
     refresh_token: str | None = field(repr=False)
     ask_at: float | None
-
-
-def pass_id(secret: str) -> bytes:
-    """Return the SHA-256 (32 bytes) of a pass's secret.
-
-    The secret has 256 random bits, so a slow hash would add nothing.
-    """
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def hash_password_mark(password_hash: str | None) -> bytes | None:

@@ -10,8 +10,9 @@ from stagedoor.authn.passes import create_invitation, make_link_identity
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.units import DAY_S
-from stagedoor.model.webpass import Invitation, hash_password_mark, pass_id
+from stagedoor.model.webpass import Invitation, hash_password_mark
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.links import find_site
 from stagedoor.store import people
@@ -77,7 +78,7 @@ def invite(
         known = user or User(name, wanted)
         _check_usable(settings, name, known.groups | provided_groups)
         secret = passes.make_secret()
-        invitation = create_invitation(pass_id(secret), make_link_identity(known), expires_at)
+        invitation = create_invitation(hash_secret(secret), make_link_identity(known), expires_at)
         passes.invite(change.transaction, invitation)
         change.unchanged = user is not None
         change.fields |= {

@@ -8,9 +8,10 @@ from stagedoor.admin.shares import make_share
 from stagedoor.authn.passes import Lifetimes, create_link, make_link_identity
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
 from stagedoor.model.source import host_port
-from stagedoor.model.webpass import LINK, pass_id
+from stagedoor.model.webpass import LINK
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.people import is_disabled
@@ -49,7 +50,7 @@ def make_link(
     identity = make_link_identity(_usable_user(settings, service, user), scopes)
     now = service.clock()
     secret = passes.make_secret()
-    link = create_link(pass_id(secret), replace(identity, credential_id=LINK), now, Lifetimes())
+    link = create_link(hash_secret(secret), replace(identity, credential_id=LINK), now, Lifetimes())
     with service.change("web.link") as change:
         change.unchanged = True
         change.fields |= {"user": user, "app": app, "expires_at": link.expires_at}

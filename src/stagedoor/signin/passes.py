@@ -19,6 +19,7 @@ from stagedoor.authn.passes import (
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, StoreError
 from stagedoor.model.identity import Identity
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.webpass import (
     ProviderAnswer,
     SignInLink,
@@ -27,7 +28,6 @@ from stagedoor.model.webpass import (
     TicketPurpose,
     WebPass,
     WebSession,
-    pass_id,
 )
 from stagedoor.signin.context import SignInContext
 from stagedoor.store.sign_in import passes
@@ -77,7 +77,7 @@ class PassService:
             if denial is not None:
                 return denial
         secret, now = passes.make_secret(), self._context.now()
-        id_ = pass_id(secret)
+        id_ = hash_secret(secret)
         session = create_session(id_, identity, now, self._lifetimes, source, label)
         denial = await ask(passes.issue, self._context.database, session, now, answer)
         if denial is not None:
@@ -88,7 +88,7 @@ class PassService:
     async def issue_ticket(self, identity: Identity, purpose: TicketPurpose) -> str | Denial:
         """Issue a ticket and return its secret. It lasts seconds and changes no policy."""
         secret, now = passes.make_secret(), self._context.now()
-        ticket = create_ticket(pass_id(secret), identity, purpose, now, self._lifetimes)
+        ticket = create_ticket(hash_secret(secret), identity, purpose, now, self._lifetimes)
         return await ask(passes.issue, self._context.database, ticket, now) or secret
 
     def _is_local_exception(self, identity: Identity) -> bool:

@@ -3,7 +3,6 @@
 Each function that writes runs in a policy change.
 """
 
-import hashlib
 import secrets
 from collections.abc import Collection
 from typing import Any
@@ -12,6 +11,7 @@ from sqlalchemy import Row, delete, func, insert, select
 
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Method
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.store.changes import Part, touch
@@ -29,12 +29,7 @@ MOST = 20
 def make_secret() -> tuple[str, bytes]:
     """Return a secret for a link, and its hash, which is stored."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    return secret, hash_of(secret)
-
-
-def hash_of(secret: str) -> bytes:
-    """Return the SHA-256 of a secret. It has 256 random bits, so a slow hash would add nothing."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+    return secret, hash_secret(secret)
 
 
 def add_share(transaction: Transaction, share: Share, now: float) -> None:

@@ -1,6 +1,5 @@
 """Machine logins: a machine logs in with its own ID token. No user approves the login, and it expires."""
 
-import hashlib
 import math
 
 import structlog
@@ -13,6 +12,7 @@ from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.webpass import KeyLogin
 from stagedoor.oidc.errors import OidcError, UnavailableError
@@ -147,8 +147,7 @@ class MachineLoginService:
 
 def make_machine_text(origin: str, token: str) -> bytes:
     """Return the text that a machine signs; it is valid only for this gateway and this token."""
-    digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"stagedoor machine\n{origin}\n{digest}\n".encode()
+    return f"stagedoor machine\n{origin}\n{hash_secret(token).hex()}\n".encode()
 
 
 def _log_refusal(error: OidcError, source: Source) -> Denial:

@@ -7,7 +7,8 @@ from sqlalchemy import delete, select
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method
 from stagedoor.model.pending_login import PendingLogin
-from stagedoor.model.webpass import LOGIN_SECRET, KeyLogin, SignInPass, WebSession, pass_id
+from stagedoor.model.secret import hash_secret
+from stagedoor.model.webpass import LOGIN_SECRET, KeyLogin, SignInPass, WebSession
 from stagedoor.store import people
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
@@ -38,7 +39,7 @@ def open_login(
     people.require_enabled(transaction, approver.name)
     secret = make_secret(LOGIN_SECRET)
     login = KeyLogin(
-        id=pass_id(secret),
+        id=hash_secret(secret),
         name=approver.name,
         method=approver.method,
         credential_id=approver.credential_id,
@@ -85,7 +86,7 @@ def open_machine_login(
     touch(transaction, Part.BOUND_KEYS, removed)
     secret = make_secret(LOGIN_SECRET)
     login = KeyLogin(
-        id=pass_id(secret),
+        id=hash_secret(secret),
         name=user,
         method=Method.MACHINE,
         credential_id=rule,

@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method
-from stagedoor.model.webpass import Invitation, ProviderAnswer, WebPass, pass_id
+from stagedoor.model.secret import hash_secret
+from stagedoor.model.webpass import Invitation, ProviderAnswer, WebPass
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.sign_in import provider_answers as answers
@@ -67,7 +68,7 @@ def invite(transaction: Transaction, invitation: Invitation) -> None:
 def find(database: Database, of: type[Pass], secret: str) -> Pass | None:
     """Return the pass of that type with that secret, expired or not, or None. Raises StoreError."""
     with database.read() as transaction:
-        return read_pass(transaction, of, pass_id(secret))
+        return read_pass(transaction, of, hash_secret(secret))
 
 
 def use_up(database: Database, of: type[Pass], secret: str) -> Pass | None:
@@ -84,7 +85,7 @@ def use_up(database: Database, of: type[Pass], secret: str) -> Pass | None:
 
 def take(transaction: Transaction, of: type[Pass], secret: str) -> Pass | None:
     """Return a pass and remove it, as `use_up` does. Call this in a transaction that writes."""
-    id_ = pass_id(secret)
+    id_ = hash_secret(secret)
     pass_ = read_pass(transaction, of, id_)
     return pass_ if remove_pass(transaction, of, id_) else None
 
