@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.authz.authoriser import Authoriser
-from stagedoor.authz.decide import authorise, is_in_scope
+from stagedoor.authz.decide import authorise, is_in_scope, select_targets
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -239,6 +239,20 @@ def test_any_pattern_is_a_yes_or_a_no_and_never_an_error(pattern: str, app: str)
     entered = enters(Target(app), GrantRule(1, "user:dev", pattern))
     if not set(pattern) & set("*?["):
         assert entered is (pattern == app)
+
+
+PATTERNS = st.text("ab*?[]!", min_size=1, max_size=6)
+
+
+@given(st.lists(PATTERNS, max_size=5), st.lists(st.text("ab", min_size=1, max_size=4), max_size=9))
+def test_the_targets_that_are_selected_include_each_that_has_a_grant(
+    patterns: list[str], names: list[str]
+) -> None:
+    held = policy(*(GrantRule(n, "user:dev", pattern) for n, pattern in enumerate(patterns)))
+    targets = [Target(name) for name in names]
+    granted = [t for t in targets if isinstance(authorise(held, DEV, t, NOW), Grant)]
+    assert list(select_targets(held, DEV, targets)) == granted
+    assert not list(select_targets(held, Identity("other", frozenset(), Method.PASSWORD), targets))
 
 
 def test_a_hostile_pattern_does_not_stall() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -139,6 +139,9 @@ class Authz:
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
         self.script.asked.append("authorise")
         return self.script.grant()
+
+    def select_targets(self, identity: Identity, targets: Iterable[Target]) -> Iterable[Target]:
+        return targets
 
     def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
         return self.script.step_ups.pop(0) if self.script.step_ups else None

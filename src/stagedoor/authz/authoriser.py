@@ -1,9 +1,9 @@
 """The authz stage: `decide` with the policy and the clock of this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from stagedoor.authz import guest
-from stagedoor.authz.decide import authorise
+from stagedoor.authz.decide import authorise, select_targets
 from stagedoor.authz.step_up import NOWHERE, StepUpRules, step_up_needed
 from stagedoor.model.denial import UNREAD, Denial
 from stagedoor.model.grant import Grant
@@ -89,6 +89,10 @@ class Authoriser:
         if policy.unread:
             return UNREAD
         return self._given.by(policy).authorise(identity, target, self._now())
+
+    def select_targets(self, identity: Identity, targets: Iterable[Target]) -> Iterator[Target]:
+        """Yield the targets that may have a grant; see `authz.decide.select_targets`."""
+        return select_targets(self._policy(), identity, targets)
 
     def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
         """Return what `identity` may do by this share now. See `authz.guest`."""

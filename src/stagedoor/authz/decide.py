@@ -1,6 +1,8 @@
 """The rules of entry and of playing recordings. Default deny: without a rule that matches now, no."""
 
+import re
 from collections.abc import Iterable, Iterator
+from fnmatch import translate
 from math import inf
 
 from stagedoor.model.access_request import RequestState
@@ -14,6 +16,7 @@ from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
 
 CONNECT_SCOPE = "connect"
+_GLOB = re.compile(r"[*?[]")
 
 
 def authorise(
@@ -110,6 +113,29 @@ def list_matching(
         return rules
     requested = _on_request(policy, user, target, now)
     return (*rules, *(rule for began, rule in requested if began or begins))
+
+
+def select_targets(
+    policy: Policy, identity: Identity, targets: Iterable[Target]
+) -> Iterator[Target]:
+    """Yield the targets that may have a grant: `authorise` has none for the others. Pure.
+
+    It looks at the names of apps alone, since a page may ask about fifty thousand.
+    """
+    user = policy.users.get(identity.name)
+    if user is None:
+        return
+    rules = policy.find_grants(list_subjects(user.name, user.groups))
+    patterns = {rule.app_pattern for rule in rules}
+    names = {pattern for pattern in patterns if not _GLOB.search(pattern)}
+    names |= {
+        target.app for request in policy.find_requests(user.name) for target in request.targets
+    }
+    globs = sorted(patterns - names)
+    match = re.compile("|".join(map(translate, globs))).match if globs else lambda _: None
+    for target in targets:
+        if target.app in names or match(target.app):
+            yield target
 
 
 def _on_request(

@@ -187,7 +187,7 @@ class AccessControl:
 
     def grants(self, identity: Identity) -> Iterator[Grant]:
         """Yield the grants for the apps that `identity` may enter now, in order of name."""
-        for target in self.shells.targets():
+        for target in self.authoriser.select_targets(identity, self.shells.targets()):
             grant = self.authoriser.authorise(identity, target)
             if isinstance(grant, Grant):
                 yield grant

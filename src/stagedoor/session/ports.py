@@ -57,6 +57,10 @@ class Authoriser(Protocol):
         """Return the grant to enter `target`."""
         ...
 
+    def select_targets(self, identity: Identity, targets: Iterable[Target]) -> Iterable[Target]:
+        """Return those of `targets` that may have a grant, in their order; all others have none."""
+        ...
+
     def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
         """Return the grant to enter a shared terminal."""
         ...
