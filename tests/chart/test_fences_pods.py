@@ -19,6 +19,7 @@ OWN: Manifest = {
     "controller": {
         "kit_resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
         "pod_labels": {"team": "platform"},
+        "app_labels": ["cost"],
         "pod_annotations": {"sidecar.istio.io/inject": "false"},
         "priority_class": "shells",
     }
@@ -38,9 +39,11 @@ def own(lone: LoneApi, fenced: Fenced) -> Iterator[tuple[Fenced, Kit]]:
 
 def test_a_shell_has_what_the_installation_gives_it(own: tuple[Fenced, Kit]) -> None:
     fenced, kit = own
-    shop = enter(fenced, app("labelled"), given=kit)
+    of = app("labelled")
+    of["metadata"]["labels"]["cost"] = "42"
+    shop = enter(fenced, of, given=kit)
     template = shop.shell["spec"]["template"]
-    assert template["metadata"]["labels"]["team"] == "platform"
+    assert template["metadata"]["labels"].items() >= {"team": "platform", "cost": "42"}.items()
     assert template["spec"]["priorityClassName"] == "shells"
     started = shop.started()
     assert started.ok, started.message

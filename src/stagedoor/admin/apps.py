@@ -22,6 +22,7 @@ from stagedoor.shells.kubernetes.derive.annotations import WrongSettings, read_s
 from stagedoor.shells.kubernetes.derive.explain import ShellReport, explain
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.policies import egress_problem
+from stagedoor.shells.kubernetes.derive.shell import list_pod_labels
 from stagedoor.shells.kubernetes.live.events import SUITABLE, UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere
 from stagedoor.shells.kubernetes.live.outdated import sentence
@@ -128,8 +129,8 @@ class Apps:
         except ClusterError:
             return None  # no right to list them
         labels = (app["spec"]["template"].get("metadata") or {}).get("labels") or {}
-        pod_labels = self._settings.controller.pod_labels
-        return egress_problem(app["metadata"]["name"], labels, policies, pod_labels)
+        shell = list_pod_labels(app, read_kit(self._settings) or UNNAMED_KIT)
+        return egress_problem(app["metadata"]["name"], labels, policies, shell)
 
     async def start(self, target: Target, progress: Progress) -> ClusterApp:
         """Request the shell's start, and wait for it. Raises NotFoundError, StagedoorError."""

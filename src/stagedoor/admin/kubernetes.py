@@ -146,6 +146,7 @@ def read_kit(settings: Settings) -> Kit | None:
         wanted.pod_annotations,
         wanted.priority_class,
         wanted.kit_uid or None,
+        wanted.app_labels,
     )
 
 

@@ -15,7 +15,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     read_settings,
 )
 from stagedoor.shells.kubernetes.derive.kit import Kit
-from stagedoor.shells.kubernetes.derive.shell import Derived
+from stagedoor.shells.kubernetes.derive.shell import Derived, list_pod_labels
 from stagedoor.shells.kubernetes.live.namespace_cache import offers_shell
 from stagedoor.shells.kubernetes.live.register import derive_now
 from stagedoor.shells.kubernetes.ports import Cluster
@@ -25,13 +25,14 @@ from stagedoor.shells.kubernetes.ports import Cluster
 class AppRecord:
     """An app as it was read: its version, when that was, and what a shell of it would be.
 
-    `labels` are those of the app's pods.
+    `labels` are those of the app's pods, `shell_labels` those that the shell's pod would have.
     """
 
     version: str
     at: float
     derived: Derived | WrongSettings
     labels: dict[str, str]
+    shell_labels: dict[str, str]
 
 
 @dataclass
@@ -88,7 +89,7 @@ class AppReader:
         else:
             derived = await derive_now(self.cluster, app, settings, self.kit)
         labels = (app["spec"]["template"].get("metadata") or {}).get("labels") or {}
-        return AppRecord(_version(app), at, derived, labels)
+        return AppRecord(_version(app), at, derived, labels, list_pod_labels(app, self.kit))
 
 
 def _version(app: Object) -> str:

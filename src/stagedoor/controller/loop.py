@@ -116,7 +116,7 @@ class Controller:
         self._environments = {view.namespace: name for name, view in self._namespaces.items()}
         reader = AppReader(cluster, kit, defaults, clock)
         self._reconciler = Reconciler(cluster, maker, reader, self._namespaces, now)
-        self._opt_ins = OptIns(cluster, kit.pod_labels, self._namespaces, reader.readings)
+        self._opt_ins = OptIns(cluster, self._namespaces, reader.readings)
         self._requests: dict[Target, object] = {}
         """For each shell, the number of requests for it and whether its lease has a failure, as last seen.
         A renewal of the lease is no request."""

@@ -36,12 +36,10 @@ class OptIns:
     def __init__(
         self,
         cluster: Cluster,
-        pod_labels: Mapping[str, str],
         namespaces: Mapping[str | None, NamespaceMirrors],
         readings: Mapping[Target, AppRecord],
     ) -> None:
         self._cluster = cluster
-        self._pod_labels = pod_labels
         self._namespaces = namespaces
         self._readings = readings
         self._reported: dict[tuple[str, str, str], str] = {}
@@ -90,7 +88,9 @@ class OptIns:
             view = self._namespaces[target.environment]
             app, bounding = view.app(target.app), policies.get(view.namespace)
             if app is not None and bounding:
-                problem = egress_problem(target.app, reading.labels, bounding, self._pod_labels)
+                problem = egress_problem(
+                    target.app, reading.labels, bounding, reading.shell_labels
+                )
                 if problem is not None:
                     problems.append((app, "ShellOutsidePolicy", problem))
         return problems

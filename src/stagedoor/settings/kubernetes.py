@@ -165,6 +165,15 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             "or NetworkPolicy that selects by one of them also selects the shells."
         ),
     ] = field(default_factory=dict)
+    app_labels: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The names of labels that a shell's pod takes from the app, so that reports of costs "
+            'count it for its team: `["team", "example.com/cost-center"]`. Those of the '
+            "app's pods come before those of its Deployment or StatefulSet. A label by which the app selects "
+            "its pods is left out."
+        ),
+    ] = ()
     pod_annotations: Annotated[
         dict[str, str],
         Meta(
@@ -218,6 +227,12 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             _check_key(name, "controller.pod_labels")
             if not _LABEL_VALUE.fullmatch(value):
                 raise ValueError(f"controller.pod_labels: {value!r} is no label's value")
+        for name in self.app_labels:
+            _check_key(name, "controller.app_labels")
+            if name in self.pod_labels:
+                raise ValueError(
+                    f"controller.app_labels: {name!r} is in controller.pod_labels as well; keep one"
+                )
         for name in self.pod_annotations:
             _check_key(name, "controller.pod_annotations")
         if self.priority_class is not None and not is_valid_subdomain(self.priority_class):

@@ -433,6 +433,21 @@ def test_an_installation_s_own_amounts_labels_and_class_stand_in_the_pod() -> No
     assert made.template != derived(of).template
 
 
+def test_the_pod_has_the_labels_of_costs_that_the_app_has_and_none_by_which_it_selects() -> None:
+    of = app("plain")
+    of["metadata"]["labels"] |= {"team": "of-the-deployment", "example.com/cost": "42"}
+    template = of["spec"]["template"]["metadata"]
+    template["labels"] = {**template.get("labels", {}), "team": "shop", "other": "x"}
+    selecting, *_ = of["spec"]["selector"]["matchLabels"]
+    names = ("team", "example.com/cost", "absent", selecting)
+    made = derived(of, Kit(KIT.image, app_labels=names)).deployment["spec"]
+    assert made["template"]["metadata"]["labels"] == {
+        "team": "shop",
+        "example.com/cost": "42",
+        **made["selector"]["matchLabels"],
+    }
+
+
 def test_the_image_as_its_author_wrote_it_is_a_line_that_an_annotation_can_hold() -> None:
     of = app("plain")
     one = of["spec"]["template"]["spec"]["containers"][0]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from stagedoor.shells.kubernetes.derive.policies import egress_problem
+from stagedoor.shells.kubernetes.names import shell_labels
 
 
 def policy(name: str, selector: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -38,7 +39,9 @@ OURS = {"matchExpressions": [{"key": "team", "operator": "In", "values": ["shop"
 def test_a_policy_that_bounds_the_app_alone_is_named(
     policies: list[dict[str, Any]], named: str | None
 ) -> None:
-    said = egress_problem("app01", {"app": "app01"}, policies, {"team": "shop"})
+    said = egress_problem(
+        "app01", {"app": "app01"}, policies, {"team": "shop", **shell_labels("app01")}
+    )
     assert (said is None) == (named is None), said
     if said is not None and named is not None:
         assert said.startswith(named)

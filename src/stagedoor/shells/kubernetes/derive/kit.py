@@ -63,7 +63,8 @@ class Kit:
     `resources` are those of the containers that copy, None for small
     defaults. These containers run as `uid` if the app's pod sets no user; None lets the cluster choose one,
     as OpenShift does. `pod_labels` and `pod_annotations` are added to a shell's own, for the cluster's
-    policies and webhooks; `priority_class` is a PriorityClass.
+    policies and webhooks; `app_labels` are the names of the app's labels that its shell has too;
+    `priority_class` is a PriorityClass.
     """
 
     image: str
@@ -73,6 +74,7 @@ class Kit:
     pod_annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     priority_class: str | None = None
     uid: int | None = KIT_UID
+    app_labels: tuple[str, ...] = ()
 
 
 class KitParts(NamedTuple):

@@ -7,21 +7,20 @@ from collections.abc import Mapping, Sequence
 
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.images import selects
-from stagedoor.shells.kubernetes.names import SHELL_OF, shell_labels
+from stagedoor.shells.kubernetes.names import SHELL_OF
 
 
 def egress_problem(
     name: str,
     app_labels: Mapping[str, str],
     policies: Sequence[Object],
-    pod_labels: Mapping[str, str],
+    shell: Mapping[str, str],
 ) -> str | None:
     """Return a sentence on the policies that let the shell of an app reach more than the app, else None.
 
-    `app_labels` are those of the app's pods; `policies` are all of the namespace; `pod_labels` are the labels
-    that the installation gives every shell's pod.
+    `app_labels` are those of the app's pods, and `shell` those of its shell's pod; `policies` are all of the
+    namespace.
     """
-    shell = {**pod_labels, **shell_labels(name)}
     bounding = [policy for policy in policies if _bounds_egress(policy)]
     if any(_selects(policy, shell) for policy in bounding):
         # A default for the namespace, or a policy for the shell: its author has considered shells.

@@ -92,7 +92,7 @@ def derive(
     notes: list[Note] = []
     container = app_container(pod["containers"], metadata, settings, notes)
     others = companions(pod, container, settings, digests) if container else None
-    problems = _problems(app, settings, container, others, kit.pod_labels)
+    problems = _problems(app, settings, container, others, labels := list_pod_labels(app, kit))
     if problems or container is None or others is None:
         return WrongSettings(tuple(problems), settings)
 
@@ -120,7 +120,8 @@ def derive(
         spec["priorityClassName"] = kit.priority_class
     notes += pod_annotation_notes(metadata)
 
-    pod_template = {"metadata": _pod_metadata(app, kit), "spec": spec}
+    marks = {"labels": labels, "annotations": {**kit.pod_annotations, DEFAULT_CONTAINER: CONTAINER}}
+    pod_template = {"metadata": marks, "spec": spec}
     digest = template_hash(pod_template)
     return Derived(
         _deployment(app, pod_template, digest),
@@ -140,11 +141,19 @@ def _containers(brought: KitParts, shell: Object, others: Sidecars) -> dict[str,
     return {"initContainers": first, **containers} if first else containers
 
 
-def _pod_metadata(app: Object, kit: Kit) -> dict[str, Any]:
-    return {
-        "labels": {**kit.pod_labels, **shell_labels(app["metadata"]["name"])},
-        "annotations": {**kit.pod_annotations, DEFAULT_CONTAINER: CONTAINER},
-    }
+def list_pod_labels(app: Object, kit: Kit) -> dict[str, str]:
+    """Return the labels of the shell's pod: the installation's, the app's that it names, and Stagedoor's own.
+
+    The app's are those of its pods, else of its Deployment or StatefulSet. A label by which the app selects
+    its pods is never among them: its Service most likely selects by the same.
+    """
+    metadata = app["spec"]["template"].get("metadata") or {}
+    given = {**(app["metadata"].get("labels") or {}), **(metadata.get("labels") or {})}
+    selector = app["spec"].get("selector") or {}
+    selecting = {*(selector.get("matchLabels") or ())}
+    selecting |= {str(term.get("key")) for term in selector.get("matchExpressions") or ()}
+    copied = {key: given[key] for key in kit.app_labels if key in given and key not in selecting}
+    return {**kit.pod_labels, **copied, **shell_labels(app["metadata"]["name"])}
 
 
 def with_replicas(deployment: Object, replicas: int) -> Object:
@@ -157,14 +166,13 @@ def _problems(
     settings: AppSettings,
     container: Object | None,
     others: Sidecars | None,
-    pod_labels: Mapping[str, str],
+    labels: Mapping[str, str],
 ) -> list[str]:
     about = describe(app)
     problems = []
     problem = name_problem(app["metadata"]["name"])
     if problem is not None:
         problems.append(f"{about} can have no shell: {problem}")
-    labels = {**pod_labels, **shell_labels(app["metadata"]["name"])}
     if selects(app["spec"].get("selector") or {}, labels):
         problems.append(
             f"{about} can have no shell: its selector selects the shell's pod; "
