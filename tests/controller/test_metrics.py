@@ -8,7 +8,7 @@ LINE = re.compile(r'[a-z_]+(\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\})? [0-9.e+-]
 
 
 def test_every_line_is_of_openmetrics_and_each_metric_has_its_help_and_type() -> None:
-    metrics = Metrics(reconcile_seconds=1.25, shells=3, served=2)
+    metrics = Metrics(reconcile_seconds=1.25, shells=3, served=2, leading=True)
     metrics.decisions.update(["Keep", "Keep", "Start"])
     metrics.failures['odd "reason"\n'] += 1
     metrics.requests = {("patch", "Deployment", 200): 7}

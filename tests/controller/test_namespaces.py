@@ -22,6 +22,7 @@ from stagedoor.settings.file import parse_settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.live.bounds import DEFAULT_BOUNDS, ShellBounds
+from stagedoor.shells.kubernetes.live.namespace_directory import Namespaces
 from tests.controller.test_stories import now
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster, Pods
@@ -41,13 +42,14 @@ in_both_modes = pytest.mark.parametrize("wide", [True, False], ids=["cluster", "
 class Platform:
     """Two namespaces with an app each, gateways that come and go, and controllers."""
 
-    def __init__(self, cluster: MemoryCluster) -> None:
+    def __init__(self, cluster: MemoryCluster, spaces: Namespaces = SPACES) -> None:
         self.cluster = cluster
+        self.spaces = spaces
         self._tasks: list[asyncio.Task[None]] = []
         self._shells: list[KubernetesShells] = []
 
     async def gateway(self, bounds: ShellBounds = DEFAULT_BOUNDS) -> KubernetesShells:
-        shells = KubernetesShells(self.cluster, SPACES, "gateway-1", bounds=bounds, now=now)
+        shells = KubernetesShells(self.cluster, self.spaces, "gateway-1", bounds=bounds, now=now)
         self._shells.append(shells)
         shells.start()
         await asyncio.sleep(SOON_S)
@@ -62,7 +64,7 @@ class Platform:
         )
         controller = Controller(
             self.cluster,
-            SPACES,
+            self.spaces,
             writer,
             Kit("kit:1"),
             on_problem=lambda target, problem, again_s: None,
@@ -81,7 +83,7 @@ class Platform:
 
 
 @asynccontextmanager
-async def platform(*, wide: bool = True) -> AsyncIterator[Platform]:
+async def platform(*, wide: bool = True, spaces: Namespaces = SPACES) -> AsyncIterator[Platform]:
     async def banner(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-memory\r\n")
         await writer.drain()
@@ -92,7 +94,7 @@ async def platform(*, wide: bool = True) -> AsyncIterator[Platform]:
     Pods(cluster, server.sockets[0].getsockname(), "stagedoor: idle\n")
     for namespace in SPACES.values():
         cluster.put(deployment(namespace))
-    made = Platform(cluster)
+    made = Platform(cluster, spaces)
     try:
         yield made
     finally:

@@ -235,7 +235,7 @@ class MemoryCluster:
     def _uid(self, key: Key) -> str:
         """Return a uid for an object that is made: a later one under the same name is another object."""
         times = self._made[key]
-        return f"uid-{key[0]}-{key[2]}" + (f"-{times}" if times > 1 else "")
+        return f"uid-{key[1]}-{key[0]}-{key[2]}" + (f"-{times}" if times > 1 else "")
 
     def put(self, manifest: Object) -> Object:
         """Make or change an object, all of it."""
@@ -320,8 +320,8 @@ class Pods:
         self._address = address
         self._log = log
         self._numbers = itertools.count(1)
-        self._of: dict[str, tuple[Key, object]] = {}
-        """By the Deployment's name: its pod, and the template that it was made of."""
+        self._of: dict[Key, tuple[Key, object]] = {}
+        """By the Deployment: its pod, and the template that it was made of."""
         cluster.heard.append(self._heard)
 
     def _heard(self, key: Key, found: Object | None) -> None:
@@ -329,16 +329,16 @@ class Pods:
         if kind is not Kind.DEPLOYMENT or (found is not None and not _app_of(found)):
             return
         wanted = found["spec"]["template"] if found and found["spec"].get("replicas", 1) else None
-        pod, template = self._of.pop(name, (None, None))
+        pod, template = self._of.pop(key, (None, None))
         if wanted is not None and wanted == template:
             assert pod is not None
-            self._of[name] = (pod, template)
+            self._of[key] = (pod, template)
             return
         if pod is not None and _replica_set_of(pod) in self._cluster.objects:
             self._cluster.drop(_replica_set_of(pod))
         if found is not None and wanted is not None:
             pod = (Kind.POD, namespace, f"{name}-{next(self._numbers)}")
-            self._of[name] = (pod, wanted)
+            self._of[key] = (pod, wanted)
             self._cluster.said[pod[2]] = self._log
             replica_set = self._cluster.put(_head("apps/v1", _replica_set_of(pod), found))
             self._cluster.put(self._pod(pod, replica_set))

@@ -19,7 +19,12 @@ LABELS = {SHELL_OF: "app01"}
 
 def owner(kind: str, name: str) -> dict[str, Any]:
     """As `MemoryCluster` gives uids."""
-    reference = {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": f"uid-{kind}-{name}"}
+    reference = {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "name": name,
+        "uid": f"uid-apps-{kind}-{name}",
+    }
     return {"ownerReferences": [{**reference, "controller": True}]}
 
 

@@ -8,7 +8,13 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from stagedoor.admin.kubernetes import connect_cluster, defaults_of, find_replica_name, read_kit
+from stagedoor.admin.kubernetes import (
+    connect_cluster,
+    defaults_of,
+    find_replica_name,
+    list_namespaces,
+    read_kit,
+)
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.denial import Denial
@@ -60,7 +66,6 @@ class Apps:
         self._settings = settings
         self._cluster = cluster
         self._shells = shells
-        self._namespaces = settings.kubernetes.by_environment
 
     async def list(self, inside: Mapping[str, Sequence[str]]) -> list[ClusterApp]:
         """List all apps by name. `inside` has the user of each open session, by target."""
@@ -74,14 +79,20 @@ class Apps:
         return sorted([*rows, *await self._unsuitable()], key=lambda row: str(row.target))
 
     def unserved(self) -> dict[str, tuple[str | None, str]]:
-        """Return environment and reason for each namespace that the cluster does not show, by name."""
+        """Return environment and reason for each namespace that is not served, by its name."""
+        namespaces = self._shells.spaces.by_environment
         reasons = self._shells.unserved()
-        return {self._namespaces[name]: (name, why) for name, why in reasons.items()}
+        unserved = {namespaces[name]: (name, why) for name, why in reasons.items()}
+        return {
+            **unserved,
+            **{name: (name, why) for name, why in self._shells.spaces.refused.items()},
+        }
 
     async def _unsuitable(self) -> Sequence[ClusterApp]:
         """Return the objects that offer a shell but can have none, with the reason."""
         rows = []
-        environments = {namespace: name for name, namespace in self._namespaces.items()}
+        served = self._shells.spaces.by_environment
+        environments = {namespace: name for name, namespace in served.items()}
         for kind in (*SUITABLE, *UNSUITABLE):
             opted_in: Iterable[Object] = ()
             with suppress(ClusterError):  # no right to list them
@@ -179,7 +190,7 @@ class Apps:
 
     def _require_known(self, target: Target) -> None:
         """Raise StagedoorError if the cluster cannot be asked, NotFoundError if it has no such app."""
-        why = self._shells.unserved().get(target.environment)
+        why = self._shells.spaces.problem or self._shells.unserved().get(target.environment)
         if why is not None:
             raise StagedoorError(f"the cluster cannot be asked: {why}")
         if not self._shells.knows(target):
@@ -188,10 +199,13 @@ class Apps:
             )
 
     def _namespace(self, target: Target) -> str:
-        namespace = self._namespaces.get(target.environment)
+        spaces = self._shells.spaces
+        namespace = spaces.by_environment.get(target.environment)
         if namespace is None:
+            mend = "stagedoor app list names the namespaces that are not served, and why"
             raise NotFoundError.with_mend(
-                f"there is no environment {target.environment!r}", "kubernetes.namespaces has all"
+                f"there is no environment {target.environment!r}",
+                "kubernetes.namespaces has all" if spaces.is_fixed else mend,
             )
         return namespace
 
@@ -211,15 +225,15 @@ async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
     cluster = connect_cluster(
         settings, "stagedoor", find_replica_name(), lambda part, problem: None
     )
-    shells = KubernetesShells(
-        cluster, settings.kubernetes.by_environment, f"{find_replica_name()}/admin"
-    )
+    shells = KubernetesShells(cluster, list_namespaces(settings), f"{find_replica_name()}/admin")
     shells.start()
     try:
         await shells.synced(SYNC_S)
         unserved = shells.unserved()
-        if len(unserved) == len(settings.kubernetes.namespaces):
+        why = shells.spaces.problem
+        if unserved and len(unserved) == len(shells.spaces.by_environment):
             why = next(iter(unserved.values()))
+        if why is not None:
             raise StagedoorError(f"the cluster cannot be asked: {why}")
         yield Apps(settings, cluster, shells)
     except ClusterError as error:
@@ -234,9 +248,7 @@ async def list_targets(settings: Settings, *, within_s: float) -> list[Target]:
     cluster = connect_cluster(
         settings, "stagedoor", find_replica_name(), lambda part, problem: None
     )
-    shells = KubernetesShells(
-        cluster, settings.kubernetes.by_environment, f"{find_replica_name()}/admin"
-    )
+    shells = KubernetesShells(cluster, list_namespaces(settings), f"{find_replica_name()}/admin")
     shells.start()
     try:
         await shells.synced(within_s)

@@ -24,12 +24,22 @@ from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
 from stagedoor.shells.kubernetes.derive.values import WrongValueError, resources
 from stagedoor.shells.kubernetes.live.bounds import ShellBounds
 from stagedoor.shells.kubernetes.live.leader import LeaderReport, read_report
+from stagedoor.shells.kubernetes.live.namespace_directory import Namespaces, NamespaceSelector
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
 from stagedoor.shells.kubernetes.names import FIELD_MANAGER
 
 OnProblem = Callable[[str, str | None], None]
 """Called with the name of a part and why it fails, or None when it works again."""
+
+
+def list_namespaces(settings: Settings) -> Namespaces:
+    """Return the namespaces with apps: those of the settings, or the selector of those that have a label."""
+    labels = settings.kubernetes.namespace_selector
+    if labels is None:
+        return settings.kubernetes.by_environment
+    own = settings.controller.namespace or os.environ.get("POD_NAMESPACE")
+    return NamespaceSelector(labels, own or "")
 
 
 def find_replica_name() -> str:
@@ -109,7 +119,7 @@ def build_shells(settings: Settings, instance: str, on_problem: OnProblem) -> Ku
     authorise = settings.kubernetes.authorise
     return KubernetesShells(
         cluster,
-        settings.kubernetes.by_environment,
+        list_namespaces(settings),
         holder,
         rights=ClusterAccess(cluster, authorise) if authorise else None,
         judging=_derive_context(settings, on_problem),

@@ -48,14 +48,14 @@ def list_(installation: Installation, json_: bool) -> None:
     settings = installation.settings
     inside = _users_inside(settings)
     rows = _settings_rows(settings, Counter({at: len(who) for at, who in inside.items()}))
-    if settings.kubernetes.namespaces:
+    if settings.kubernetes.is_used:
         rows += _query_cluster(settings, lambda apps: app_rows(apps, inside))
     rows.sort(key=lambda row: str(row["target"]))
     if json_:
         return show.as_json(rows)
     names = ("target", "kind", "state", "sessions", "address", "detail")
     more = "add the server of one to the settings, as [[shells.static]]"
-    if settings.kubernetes.namespaces:
+    if settings.kubernetes.is_used:
         more = "why one of the cluster is left out: stagedoor app explain APP"
     none = show.no("apps", None, more)
     return show.table([{name: str(row[name]) for name in names} for row in rows], none)
@@ -174,7 +174,7 @@ def _refuse_own(settings: Settings, target: Target, what: str) -> None:
             f"{target} is an entry of the settings and cannot be {what} here: a static shell is another "
             "server's, and a local one starts with a login and stops when it is no longer in use"
         )
-    if not settings.kubernetes.namespaces:
+    if not settings.kubernetes.is_used:
         raise NotFoundError(f"there is no app {target}; see: stagedoor app list")
 
 

@@ -140,7 +140,7 @@ def list_cluster_targets(settings: Settings) -> list[Target]:
 
     Raises StagedoorError if the cluster does not answer within COMPLETE_S.
     """
-    if not settings.kubernetes.namespaces:
+    if not settings.kubernetes.is_used:
         return []
     from stagedoor.serve.prepare import check_kubernetes
 

@@ -188,7 +188,8 @@ def _note(
             f"The group {name} has no members yet; add one: stagedoor user group USER --add {name}"
         )
     named = _environments(settings)
-    if not names_environment and len(named) > 1:
+    is_wide = len(named) > 1 or settings.kubernetes.namespace_selector is not None
+    if not names_environment and is_wide:
         first = ", ".join(named[:MAX_NAMED])
         rest = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
         show.note(
@@ -338,6 +339,8 @@ def _environments(settings: Settings) -> list[str]:
     environments = set(settings.kubernetes.namespaces)
     environments |= {entry.environment or "" for entry in settings.shells.static}
     environments |= {entry.environment or "" for entry in settings.shells.local}
+    if settings.kubernetes.namespace_selector is not None:
+        environments |= {f"each namespace with {settings.kubernetes.namespace_selector}"}
     return [name or "apps without one" for name in sorted(environments)]
 
 

@@ -88,6 +88,8 @@ def _lines(current: Status) -> list[tuple[str, str]]:
         lines.append(("audit", f"{show.count(int(backlog), 'event')} not written yet"))
     kinds = current.shells
     shells = f"{kinds['static']} static, {kinds['local']} local ({kinds['local_running']} running)"
+    if kinds.get("selector"):
+        shells += ", and those of namespaces with a label: stagedoor app list"
     if kinds["namespaces"]:
         shells += (
             f", {show.count(kinds['namespaces'], 'namespace')} of a cluster: stagedoor app list"

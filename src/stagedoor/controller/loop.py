@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,6 +10,7 @@ from stagedoor.controller.app_reader import AppReader
 from stagedoor.controller.make import ShellWriter, StepError
 from stagedoor.controller.metrics import Metrics
 from stagedoor.controller.mirrors import ControllerMirrors, NamespaceMirrors, is_annotated
+from stagedoor.controller.namespace_registry import ADOPT_S, NamespaceRegistry
 from stagedoor.controller.opt_ins import OptIns
 from stagedoor.controller.queue import WorkQueue
 from stagedoor.controller.reconcile import Reconciler
@@ -18,6 +19,7 @@ from stagedoor.model.target import Target, is_valid_app
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory, Namespaces
 from stagedoor.shells.kubernetes.ports import Cluster
 
 Arguments = ParamSpec("Arguments")
@@ -76,15 +78,16 @@ OnProblem = Callable[[Target, str, float], None]
 class Controller:
     """A controller that keeps the shells of some namespaces as they should be while `run` runs.
 
-    `namespaces` maps an environment to its namespace. In the `leaving` namespaces no shell is offered, so
-    those that exist are removed. An app's annotations take precedence over `defaults`. `now` returns seconds
-    since the epoch, `clock` monotonic seconds.
+    `namespaces` maps an environment to its namespace, or selects them. In the `leaving` namespaces, and in
+    those that are selected no more, no shell is offered, so those that exist are removed. An app's
+    annotations take precedence over `defaults`. `now` returns seconds since the epoch, `clock` monotonic
+    seconds.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        namespaces: Mapping[str | None, str],
+        namespaces: Namespaces,
         maker: ShellWriter,
         kit: Kit,
         *,
@@ -102,21 +105,18 @@ class Controller:
         self._queue: WorkQueue[Target] = WorkQueue()
         self._wake = asyncio.Event()
         leaving = tuple(leaving)
+        self._spaces = NamespaceDirectory(cluster, namespaces, self._spaces_changed)
+        names = (*self._spaces.by_environment.values(), *leaving)
         self._mirrors = ControllerMirrors(
-            cluster, frozenset((*namespaces.values(), *leaving)), self._app_changed
+            cluster, frozenset(names) if self._spaces.is_fixed else None, self._app_changed
         )
         self._mirrors.access.on_change = self._access_changed
-        self._namespaces = {
-            environment: NamespaceMirrors(self._mirrors, name)
-            for environment, name in namespaces.items()
-        }
-        for name in leaving:
-            # A key that is no valid environment, for such a shell has no name that a developer could use.
-            self._namespaces[f"({name})"] = NamespaceMirrors(self._mirrors, name, offers=False)
-        self._environments = {view.namespace: name for name, view in self._namespaces.items()}
-        reader = AppReader(cluster, kit, defaults, clock)
-        self._reconciler = Reconciler(cluster, maker, reader, self._namespaces, now)
-        self._opt_ins = OptIns(cluster, self._namespaces, reader.readings)
+        self._views = NamespaceRegistry(cluster, self._spaces, self._mirrors, leaving)
+        self._namespaces = self._views.by_environment
+        self._reader = AppReader(cluster, kit, defaults, clock)
+        self._reconciler = Reconciler(cluster, maker, self._reader, self._namespaces, now)
+        self._opt_ins = OptIns(cluster, self._namespaces, self._reader.readings)
+        self._tasks: asyncio.TaskGroup | None = None
         self._requests: dict[Target, object] = {}
         """For each shell, the number of requests for it and whether its lease has a failure, as last seen.
         A renewal of the lease is no request."""
@@ -127,17 +127,40 @@ class Controller:
     def unserved(self) -> dict[str, str]:
         """Return the reason, in one line, for each namespace that is not served at the moment."""
         problems = {view.namespace: view.why_unserved for view in self._namespaces.values()}
+        problems |= {**self._spaces.refused, "every namespace": self._spaces.problem}
         return {name: problem for name, problem in problems.items() if problem is not None}
 
     async def run(self) -> None:
         """Watch and work until cancelled. A write that is under way then may or may not take effect."""
         async with asyncio.TaskGroup() as tasks:
-            for work in self._mirrors.work():
+            self._tasks = tasks
+            for work in (*self._spaces.work(), *self._mirrors.work()):
                 tasks.create_task(work)
-            for environment, namespace in self._namespaces.items():
-                tasks.create_task(self._begin(environment, namespace))
+            self._begin_all(self._namespaces)
+            if not self._spaces.is_fixed:
+                tasks.create_task(self._adopt())
             tasks.create_task(self._opt_ins.run())
             await self._work(tasks)
+
+    def _begin_all(self, environments: Iterable[str | None]) -> None:
+        assert self._tasks is not None, "nothing changes before `run`"
+        for environment in environments:
+            self._tasks.create_task(self._begin(environment, self._namespaces[environment]))
+
+    def _spaces_changed(self) -> None:
+        """Serve the namespaces that are selected now; in the others, let the shells end."""
+        self._begin_all(self._views.follow())
+        for known in (self._requests, self._apps, self._reader.readings):
+            for target in [key for key in known if key.environment not in self._namespaces]:
+                known.pop(target, None)
+
+    async def _adopt(self) -> None:
+        """Look after the shells in namespaces that lost their label while no controller worked."""
+        await self._spaces.wait_until_synced()
+        self._spaces_changed()
+        while True:
+            self._begin_all(await self._views.adopt())
+            await asyncio.sleep(ADOPT_S)
 
     async def _begin(self, environment: str | None, namespace: NamespaceMirrors) -> None:
         """Wait until a namespace is listed, and queue its apps.
@@ -145,6 +168,8 @@ class Controller:
         Nothing is decided before, for an object that is not listed yet would count as deleted.
         """
         await namespace.wait_until_synced()
+        if self._namespaces.get(environment) is not namespace:
+            return  # its label has gone meanwhile
         for app in namespace.with_shell() | namespace.list_annotated():
             self._add(Target(app, environment), at_once=False)
 
@@ -162,7 +187,7 @@ class Controller:
 
     def _access_changed(self, name: str) -> None:
         """Try again what was refused in a namespace that is served again."""
-        environment = self._environments[name]
+        environment = self._views.environments[name]
         namespace = self._namespaces[environment]
         if namespace.is_synced and namespace.problem is None:
             for app in namespace.with_shell():
@@ -189,6 +214,9 @@ class Controller:
         return target
 
     async def _reconcile(self, target: Target) -> None:
+        if target.environment not in self._namespaces:
+            self._queue.finish(target)
+            return
         started_at = self._clock()
         try:
             result = await self._reconciler.reconcile(target)
@@ -220,8 +248,12 @@ class Controller:
         self._on_problem(target, str(error), self._queue.retry(target, now) - now)
 
     def _app_changed(self, name: str, app: str, kind: Kind) -> None:
-        environment = self._environments[name]
+        if name not in self._views.environments:
+            self._views.note(name)
+            return
+        environment = self._views.environments[name]
         namespace = self._namespaces[environment]
+        self._views.forget_if_empty(namespace)
         if not namespace.is_synced or not is_valid_app(app):
             return
         target = Target(app, environment)
@@ -264,7 +296,8 @@ class Controller:
         """Return the metrics with the gauges brought up to date."""
         unserved = len(self.unserved())
         self.metrics.unserved = unserved
-        self.metrics.served = len(self._namespaces) - unserved
+        self.metrics.served = sum(not view.why_unserved for view in self._namespaces.values())
+        self.metrics.leading = self.metrics.served > 0 or not unserved
         self.metrics.queue = len(self._queue)
         self.metrics.apps = sum(mirror.count() for mirror in self._mirrors.apps)
         self.metrics.shells = sum(namespace.shells() for namespace in self._namespaces.values())

@@ -31,7 +31,7 @@ QUEUE = Metric(
 LEADING = Metric(
     "stagedoor_controller_leading",
     MetricKind.GAUGE,
-    "1 in the replica that works: it leads, and serves a namespace at least. 0 in the others.",
+    "1 in the replica that works: it leads, and serves one of the namespaces at least. 0 in the others.",
 )
 NAMESPACES = Metric(
     "stagedoor_controller_namespaces",
@@ -69,15 +69,13 @@ class Metrics:
     served: int = 0
     """The number of namespaces that the leader sees; `unserved` counts the others."""
     unserved: int = 0
-
-    @property
-    def leading(self) -> bool:
-        """Return whether this replica leads and serves a namespace at least."""
-        return self.served > 0
+    leading: bool = False
+    """Whether this replica leads, and serves a namespace at least if there is any."""
 
     def stand_by(self) -> None:
         """Set the gauges that only a leading replica has to zero."""
         self.shells = self.apps = self.queue = self.served = self.unserved = 0
+        self.leading = False
 
     def text(self) -> str:
         """Return the metrics page in the OpenMetrics text format."""

@@ -27,7 +27,9 @@ OnChange = Callable[[str, str, Kind], None]
 class ControllerMirrors(ClusterMirrors):
     """The controller's mirrors. They call `on_change` in the event loop for each app with a change."""
 
-    def __init__(self, cluster: Cluster, namespaces: Collection[str], on_change: OnChange) -> None:
+    def __init__(
+        self, cluster: Cluster, namespaces: Collection[str] | None, on_change: OnChange
+    ) -> None:
         super().__init__(
             cluster, namespaces, _shell, {Kind.SERVICE: select_fields, Kind.CONFIG_MAP: _config}
         )

@@ -85,12 +85,12 @@ class OptIns:
                 policies[policy["metadata"]["namespace"]].append(policy)
         problems: list[Problem] = []
         for target, reading in self._readings.items():
-            view = self._namespaces[target.environment]
+            view = self._namespaces.get(target.environment)
+            if view is None:
+                continue  # the namespace has lost its label
             app, bounding = view.app(target.app), policies.get(view.namespace)
             if app is not None and bounding:
-                problem = egress_problem(
-                    target.app, reading.labels, bounding, reading.shell_labels
-                )
+                problem = egress_problem(target.app, reading.labels, bounding, reading.shell_labels)
                 if problem is not None:
                     problems.append((app, "ShellOutsidePolicy", problem))
         return problems

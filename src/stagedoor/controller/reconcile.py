@@ -72,10 +72,10 @@ class Reconciler:
 
     async def reconcile(self, target: Target) -> ReconcileResult:
         """Decide on one app, and do the next thing for it. Raises StepError, ClusterError."""
-        mirrors = self.namespaces[target.environment]
+        mirrors = self.namespaces[target.environment]  # even if its label goes meanwhile
         self._requests[target] = objects.asked(mirrors.lease(target.app))
         began = self.reader.clock()
-        seen = await self._read(target)
+        seen = await self._read(target, mirrors)
         await self._report_problems(seen)
         decision = decide(seen.state, self.now())
         if isinstance(decision, StartShell | AskLog | Replace | ScaleToZero | Delete):
@@ -86,15 +86,19 @@ class Reconciler:
             if not isinstance(decision, StartShell):
                 await self._read_lease(seen)
             is_start = isinstance(decision, StartShell | Replace)
-            seen = await self._read(target, since=began if is_start else NEVER, log=log)
+            seen = await self._read(target, mirrors, since=began if is_start else NEVER, log=log)
             decision = decide(seen.state, self.now())
         return ReconcileResult(type(decision).__name__, await self._do(decision, seen))
 
     async def _read(
-        self, target: Target, *, since: float = NEVER, log: str | None = None
+        self,
+        target: Target,
+        mirrors: NamespaceMirrors,
+        *,
+        since: float = NEVER,
+        log: str | None = None,
     ) -> AppSnapshot:
         """Read the state of one app, and the app itself if that is needed and was not read `since` then."""
-        mirrors = self.namespaces[target.environment]
         derived = await self.reader.derive(target, mirrors, since)
         return read_app(target, mirrors, derived, self.reader.defaults, log)
 
@@ -102,8 +106,11 @@ class Reconciler:
         """Report to the waiting logins why a shell cannot be created. Raises nothing."""
         # A quota or an admission webhook refuses in its own words, with any status that its author chose.
         cause = Cause(*(refusal(error.error.message) or (error.step, error.error.message)))
-        await self._write_failure(target, cause)
-        app = self.namespaces[target.environment].app(target.app)
+        mirrors = self.namespaces.get(target.environment)
+        if mirrors is None:
+            return  # the namespace is served no more
+        await self._write_failure(target, mirrors, cause)
+        app = mirrors.app(target.app)
         reported_at = self._failure_events.get(target)
         if app is not None and (reported_at is None or self.now() - reported_at >= REPORT_EVERY_S):
             self._failure_events[target] = self.now()
@@ -134,7 +141,7 @@ class Reconciler:
                 return None
             case Refuse(problems, again_at):
                 cause = Cause("reading the annotations", "; ".join(problems))
-                await self._write_failure(seen.target, cause)
+                await self._write_failure(seen.target, seen.mirrors, cause)
                 return again_at
             case AskLog():
                 return now + AGAIN_S
@@ -152,7 +159,7 @@ class Reconciler:
             await self._mark(seen, None, None)
         for written in await self.maker.make(seen.app, seen.target, seen.settings, seen.derived):
             mirrors.put(written)
-        await self._write_failure(seen.target, None)
+        await self._write_failure(seen.target, mirrors, None)
         if shell is not None and shell.modified and isinstance(decision, Replace):
             changed = "the shell's Deployment was changed, by hand or by a cluster upgrade"
             await self._report(seen, "ShellReplaced", f"{changed}; a new shell was made")
@@ -186,7 +193,7 @@ class Reconciler:
             )
             if mirrors.config(name) != digest(config):
                 mirrors.put(await maker.refresh(config, pods))
-            await self._write_failure(seen.target, None)
+            await self._write_failure(seen.target, mirrors, None)
         elif written is not None:
             # The app's annotations have errors, or it offers no shell. Revoked rights must still be removed.
             keys = maker.keys(seen.target, offered=seen.derived is not None, until=until)
@@ -197,12 +204,14 @@ class Reconciler:
             await self._patch(seen, {"metadata": {"annotations": {KEYS_UNTIL: show_time(until)}}})
         return until - RENEW_AT * KEYS_LEASE_S
 
-    async def _write_failure(self, target: Target, cause: Cause | None) -> None:
+    async def _write_failure(
+        self, target: Target, mirrors: NamespaceMirrors, cause: Cause | None
+    ) -> None:
         """Write to the lease why the shell cannot be created, or clear it (None). Raises nothing.
 
         Nothing is written if the lease already has it.
         """
-        mirrors, name = self.namespaces[target.environment], target.app
+        name = target.app
         lease = mirrors.lease(name)
         if lease is None:
             return

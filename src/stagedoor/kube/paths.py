@@ -44,6 +44,10 @@ RESOURCES: Mapping[Kind, Resource] = {
     Kind.EVENT: Resource("events.k8s.io", "v1", "events"),
     Kind.ENDPOINT_SLICE: Resource("discovery.k8s.io", "v1", "endpointslices"),
     Kind.PERSISTENT_VOLUME_CLAIM: Resource("", "v1", "persistentvolumeclaims"),
+    Kind.ROLE_BINDING: Resource("rbac.authorization.k8s.io", "v1", "rolebindings"),
+    Kind.CLUSTER_ROLE: Resource(
+        "rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False
+    ),
     Kind.NAMESPACE: Resource("", "v1", "namespaces", namespaced=False),
 }
 

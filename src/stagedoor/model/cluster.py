@@ -25,6 +25,8 @@ class Kind(StrEnum):
     EVENT = "Event"
     ENDPOINT_SLICE = "EndpointSlice"
     NAMESPACE = "Namespace"
+    ROLE_BINDING = "RoleBinding"
+    CLUSTER_ROLE = "ClusterRole"
     NETWORK_POLICY = "NetworkPolicy"
     PERSISTENT_VOLUME_CLAIM = "PersistentVolumeClaim"
 

@@ -18,6 +18,7 @@ from stagedoor.admin.kubernetes import (
     defaults_of,
     election_of,
     find_replica_name,
+    list_namespaces,
     read_kit,
 )
 from stagedoor.authz.admitted import admitted
@@ -164,7 +165,7 @@ class ControllerManager:
         cluster = LeaderOnly(self._cluster, lambda: self._election.leads)
         controller = Controller(
             cluster,
-            self._settings.kubernetes.by_environment,
+            list_namespaces(self._settings),
             ShellWriter(
                 cluster,
                 self._new_host_key,

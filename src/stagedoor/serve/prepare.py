@@ -60,7 +60,7 @@ def check(settings_file: Path | None) -> VerifiedSettings:
     if tunnel.certificate_file and tunnel.key_file:
         _refuse_if_exposed(tunnel.key_file)
         make_server_context(tunnel.certificate_file, tunnel.key_file)
-    if settings.kubernetes.namespaces or settings.kubernetes.leaving:
+    if settings.kubernetes.is_controlled:
         check_kubernetes(settings)
     if settings.traces.url is not None:
         check_traces(settings.traces)

@@ -41,6 +41,10 @@ NAMESPACE_FIX = (
     "if it was deleted take it out of kubernetes.namespaces (the chart's apps.namespaces); "
     "else give its Role and RoleBinding back: helm upgrade does both"
 )
+LABEL_FIX = (
+    "mend its labels, or wait a minute for its RoleBindings: the binder creates them, and its log says why "
+    "it cannot"
+)
 UNNAMED = "health.address names no port"
 
 
@@ -128,7 +132,7 @@ def read_status(settings: Settings) -> Status:
 
 
 def _controller(settings: Settings) -> "LeaderReport | str | None":
-    if not settings.kubernetes.namespaces:
+    if not settings.kubernetes.is_used:
         return None
     # Imported here, since its libraries are an extra.
     from stagedoor.admin.kubernetes import report_leader
@@ -169,6 +173,7 @@ async def _shells(settings: Settings) -> Mapping[str, int]:
         "local": len(states),
         "local_running": states.count(ShellState.READY),
         "namespaces": len(settings.kubernetes.namespaces),
+        "selector": int(settings.kubernetes.namespace_selector is not None),
     }
 
 
@@ -178,7 +183,7 @@ def list_problems(status: Status) -> list[Finding]:
         *_without_gateway(status),
         *_of_store(status),
         *_of_measures(status),
-        *_of_controller(status.controller),
+        *_of_controller(status.controller, by_label=bool(status.shells.get("selector"))),
     ]
     for name, at in status.certificates.items():
         left = at - status.at
@@ -221,7 +226,8 @@ def _of_store(status: Status) -> list[Finding]:
     ]
 
 
-def _of_controller(report: "LeaderReport | str | None") -> list[Finding]:
+def _of_controller(report: "LeaderReport | str | None", *, by_label: bool = False) -> list[Finding]:
+    namespace_fix = LABEL_FIX if by_label else NAMESPACE_FIX
     if report is None:
         return []
     if isinstance(report, str):
@@ -231,15 +237,15 @@ def _of_controller(report: "LeaderReport | str | None") -> list[Finding]:
         what = "no controller leads, so no shell is started on the cluster"
         return [fail(what, "see the controllers' log: kubectl logs, or stagedoor controller")]
     findings = [
-        warn(f"the controller does not serve the namespace {name}: {why}", NAMESPACE_FIX)
+        warn(f"the controller does not serve the namespace {name}: {why}", namespace_fix)
         for name, why in report.reasons.items()
     ]
     if report.unserved and not report.served:
-        findings.insert(0, fail("the controller serves no namespace", NAMESPACE_FIX))
+        findings.insert(0, fail("the controller serves no namespace", namespace_fix))
     elif report.unserved > len(report.reasons):
         more = report.unserved - len(report.reasons)
         findings.append(
-            warn(f"the controller does not serve {more} more namespaces", NAMESPACE_FIX)
+            warn(f"the controller does not serve {more} more namespaces", namespace_fix)
         )
     return findings
 

@@ -41,8 +41,11 @@ async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None
 
     async def work() -> None:
         await asyncio.sleep(TIMING.renew_within_s)  # until then the previous leader may still write
+        leader = LeaderOnly(cluster, lambda: election.leads)
         namespaces = (*wanted.namespaces.values(), *wanted.leaving)
-        await stop_all(LeaderOnly(cluster, lambda: election.leads), namespaces, report)
+        if wanted.namespace_selector is not None:
+            namespaces = await _find_shells(leader)
+        await stop_all(leader, namespaces, report)
 
     try:
         await election.run(work)
@@ -50,6 +53,14 @@ async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None
         raise StagedoorError(f"the shells could not be stopped: {error.message}") from error
     finally:
         await cluster.close_connections()
+
+
+async def _find_shells(cluster: Cluster) -> tuple[str, ...]:
+    """Return the namespaces with shells where this account may write: others are another installation's."""
+    leases = await cluster.list(Kind.LEASE, "", SHELL_OF)
+    names = {str(lease["metadata"]["namespace"]) for lease in leases}
+    resource = "leases.coordination.k8s.io"
+    return tuple([name for name in sorted(names) if await cluster.may_i(name, "create", resource)])
 
 
 AGAIN_S = 1.0

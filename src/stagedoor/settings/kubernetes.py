@@ -14,6 +14,11 @@ from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 _RESOURCE = re.compile(r"[a-z0-9.]+(?:/[a-z0-9]+)?")
 
 _LABEL_VALUE = re.compile(r"|[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_LABEL = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+    rf"=(?:{_LABEL_VALUE.pattern})",
+    re.ASCII,
+)
 _OWN_KEYS = ("app.kubernetes.io/managed-by", "kubectl.kubernetes.io/default-container")
 
 WholeSeconds = Annotated[int, Meta(ge=1, le=366 * DAY_S)]
@@ -29,6 +34,16 @@ class KubernetesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             '(`app01.ssh`) are in the environment `""`. Empty: no shells on Kubernetes.'
         ),
     ] = field(default_factory=dict)
+    namespace_selector: Annotated[
+        str | None,
+        Meta(
+            description="The label of the namespaces whose apps may have shells, in place of `namespaces`, "
+            "such as `stagedoor.dev/shells=true`; several with commas. The environment is the namespace's "
+            "label `stagedoor.dev/environment`, else its name; an empty label stands for names without an "
+            "environment. It needs rights in the whole cluster to list and watch, and a separate "
+            "`stagedoor controller --bind FILE`, which gives the accounts their rights in each namespace."
+        ),
+    ] = None
     leaving: Annotated[
         tuple[str, ...],
         Meta(
@@ -105,10 +120,30 @@ class KubernetesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
                     f"kubernetes.leaving: {namespace!r} is no name for a namespace, or is among "
                     "kubernetes.namespaces as well"
                 )
+        if self.namespace_selector is not None:
+            if self.namespaces:
+                raise ValueError(
+                    "kubernetes.namespaces and kubernetes.namespace_selector exclude each other; keep one"
+                )
+            if not all(map(_LABEL.fullmatch, self.namespace_selector.split(","))):
+                raise ValueError(
+                    f"kubernetes.namespace_selector: {self.namespace_selector!r} is no list of labels; "
+                    "write stagedoor.dev/shells=true"
+                )
         if self.authorise is not None and not _RESOURCE.fullmatch(self.authorise):
             raise ValueError(
                 f"kubernetes.authorise: {self.authorise!r} is no resource; write pods/exec"
             )
+
+    @property
+    def is_used(self) -> bool:
+        """Return whether apps on a cluster may have shells."""
+        return bool(self.namespaces) or self.namespace_selector is not None
+
+    @property
+    def is_controlled(self) -> bool:
+        """Return whether a controller has work: shells may be on a cluster, or may be left there."""
+        return self.is_used or bool(self.leaving)
 
     @property
     def by_environment(self) -> dict[str | None, str]:

@@ -3,15 +3,29 @@
 import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
-from stagedoor.admin.kubernetes import connect_cluster, find_replica_name, read_kit
+from stagedoor.admin.kubernetes import (
+    connect_cluster,
+    find_replica_name,
+    list_namespaces,
+    read_kit,
+)
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.model.cluster import ClusterError
+from stagedoor.model.cluster import ClusterError, Kind
+from stagedoor.model.errors import SettingsError
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
-from stagedoor.wire.finding import Finding, Level, fail, ok
+from stagedoor.shells.kubernetes.live.namespace_directory import (
+    NamespaceDecision,
+    NamespaceSelector,
+    choose,
+)
+from stagedoor.wire.finding import Finding, Level, fail, ok, warn
 
 ANSWER_S = 10.0
+MAX_NAMESPACES = 20
+"""The most namespaces in which rights are checked: each takes a dozen requests."""
 AT_ONCE = 8
 """The most requests at the same time."""
 _WATCH = ("list", "watch")
@@ -74,6 +88,8 @@ async def _check(settings: Settings) -> Sequence[Finding]:
     )
     controls = settings.kubernetes.controller
     reads = list(_each(GATEWAY_READS, *((CONTROLLER_READS,) if controls else ())))
+    if settings.kubernetes.namespace_selector is not None:
+        reads += _each({"namespaces": _WATCH})
     wanted = list(_each(GATEWAY, *((CONTROLLER,) if controls else ())))
     if settings.kubernetes.register:
         wanted.append(REGISTER)
@@ -83,8 +99,16 @@ async def _check(settings: Settings) -> Sequence[Finding]:
             findings = [everywhere]
         else:
             findings, wanted = [], reads + wanted
-        for namespace in settings.kubernetes.namespaces.values():
+        choice = await _choose(cluster, settings)
+        findings += [
+            warn(f"the namespace {name} is not served: {why}", "mend its labels")
+            for name, why in choice.refused.items()
+        ]
+        for namespace in islice(choice.by_environment.values(), MAX_NAMESPACES):
             findings.append(await _rights(cluster, namespace, wanted))
+        if len(choice.by_environment) > MAX_NAMESPACES:
+            more = len(choice.by_environment) - MAX_NAMESPACES
+            findings.append(ok(f"{more} more namespaces were not checked: see stagedoor status"))
         if settings.kubernetes.authorise:
             findings.append(await _rights(cluster, "", [REVIEW]))
         if controls:
@@ -104,6 +128,17 @@ async def _check(settings: Settings) -> Sequence[Finding]:
             fail("controller.kit_image is not set", "name the image of deploy/kit there")
         )
     return findings
+
+
+async def _choose(cluster: KubeCluster, settings: Settings) -> NamespaceDecision:
+    """Return the namespaces that are served. Raises SettingsError if they cannot be listed."""
+    wanted = list_namespaces(settings)
+    if not isinstance(wanted, NamespaceSelector):
+        return NamespaceDecision(wanted, {})
+    try:
+        return choose(await cluster.list(Kind.NAMESPACE, "", wanted.labels), wanted.own)
+    except ClusterError as error:
+        raise SettingsError(f"the namespaces cannot be listed: {error.message}") from error
 
 
 async def _rights(cluster: KubeCluster, namespace: str, wanted: Sequence[Right]) -> Finding:

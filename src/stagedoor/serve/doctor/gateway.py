@@ -75,7 +75,7 @@ def list_checks(settings: Settings, file: Path | None) -> list[Check]:
         Check(f"sso {provider.name}", partial(_provider, settings, provider))
         for provider in settings.sso
     ]
-    if settings.kubernetes.namespaces:
+    if settings.kubernetes.is_used:
         checks.append(Check("cluster", partial(_cluster, settings)))
     return checks
 

@@ -45,8 +45,10 @@ class ShellDirectory:
 
     def targets(self) -> tuple[Target, ...]:
         """Return the targets of all adapters, sorted."""
-        targets = {target for adapter in self._adapters for target in adapter.targets()}
-        return tuple(sorted(targets, key=str))
+        of_each = [targets for adapter in self._adapters if (targets := adapter.targets())]
+        if len(of_each) == 1:
+            return of_each[0]  # a cluster's fifty thousand are sorted already
+        return tuple(sorted({target for targets in of_each for target in targets}, key=str))
 
     def knows(self, target: Target) -> bool:
         """Return whether an adapter has the target."""
@@ -199,12 +201,13 @@ def holders_of(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
         for entry in settings.shells.static
     }
     known |= {Target(entry.app, entry.environment): HERE for entry in settings.shells.local}
-    environments = frozenset(settings.kubernetes.namespaces)
+    wanted = settings.kubernetes
 
     def holder(target: Target) -> Sequence[str] | None:
         if target in known:
             return known[target]
-        return IN_THE_KIT if (target.environment or "") in environments else None
+        is_known = wanted.namespace_selector or (target.environment or "") in wanted.namespaces
+        return IN_THE_KIT if is_known else None
 
     return holder
 
@@ -213,7 +216,7 @@ def start_kubernetes_shells(
     settings: Settings, instance: str, problems: ProblemLog
 ) -> "KubernetesShells | None":
     """Return the cluster's shells, started, or None if the settings name no namespace."""
-    if not settings.kubernetes.namespaces:
+    if not settings.kubernetes.is_used:
         return None
     # Imported here, since its libraries are an extra and would cost every worker memory.
     from stagedoor.admin.kubernetes import build_shells

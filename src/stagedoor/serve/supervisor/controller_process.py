@@ -31,7 +31,7 @@ class ControllerProcess:
         """Stop the controller, and run it by these settings if they want one."""
         await self.stop()
         wanted = checked.settings.kubernetes
-        if (wanted.namespaces or wanted.leaving) and wanted.controller:
+        if wanted.is_controlled and wanted.controller:
             self._keeping = asyncio.create_task(_keep_running(checked))
 
     async def stop(self) -> None:

@@ -14,13 +14,14 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import failure_of
 from stagedoor.shells.kubernetes.live.bounds import DEFAULT_BOUNDS, ShellBounds
 from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
-from stagedoor.shells.kubernetes.live.environment import Environment
+from stagedoor.shells.kubernetes.live.environment import Environment, Environments
 from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.live.namespace_cache import (
     Address,
     ClusterCache,
     NamespaceCache,
 )
+from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory, Namespaces
 from stagedoor.shells.kubernetes.live.outdated import Outdated, notice, outdated
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
@@ -44,16 +45,17 @@ OnProblem = Callable[[str | None], None]
 class KubernetesShells:
     """A `shells.ports.Shells` of apps on Kubernetes. It belongs to the event loop in which it is created.
 
-    `namespaces` maps an environment to its namespace; `holder` names this gateway in leases. With `rights`
-    the cluster decides on a login too, with None only Stagedoor's grants do. `judging` has the settings
-    with which the gateway approves shells for the cluster's admission policy, None if there is no such
-    policy. `bounds` are for users' logins. `now` returns seconds since the epoch.
+    `namespaces` maps an environment to its namespace, or selects them; a namespace that is selected no more
+    admits no logins, and the leases of its open sessions are kept. `holder` names this gateway in leases.
+    With `rights` the cluster decides on a login too, with None only Stagedoor's grants do. `judging` has the
+    settings with which the gateway approves shells for the cluster's admission policy, None if there is no
+    such policy. `bounds` are for users' logins. `now` returns seconds since the epoch.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        namespaces: Mapping[str | None, str],
+        namespaces: Namespaces,
         holder: str,
         *,
         rights: ClusterAccess | None = None,
@@ -67,40 +69,62 @@ class KubernetesShells:
         self._on_problem = on_problem
         self._now = now
         self._loop = asyncio.get_running_loop()
-        self._cluster_cache = ClusterCache(cluster, frozenset(namespaces.values()))
+        self.spaces = NamespaceDirectory(cluster, namespaces, self._follow_spaces)
+        names = self.spaces.by_environment.values() if self.spaces.is_fixed else None
+        self._cluster_cache = ClusterCache(cluster, names)
         self.access = self._cluster_cache.access
-        self._environments = {
-            name: Environment(cluster, self._cluster_cache, namespace, holder, judging, now)
-            for name, namespace in namespaces.items()
-        }
+        make = partial(
+            Environment, cluster, self._cluster_cache, holder=holder, judging=judging, now=now
+        )
+        self._environments = Environments(make, self._spawn)
+        self._starting: dict[Target, asyncio.Timeout] = {}
+        """The time limit of each start."""
         self._asking: dict[Target, str] = {}
         """The user of a login that is under way to each shell."""
         self._answered: dict[Target, Address] = {}
         """The address at which each shell has sent its banner to this gateway."""
         self._starts = Starts()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._targets: tuple[Target, ...] | None = None
+        """The result of `targets`, until an app comes or goes."""
+        for mirror in self._cluster_cache.apps:
+            mirror.listen(self._forget_targets)
+        self._follow_spaces()
 
     def start(self) -> None:
         """Start to watch. `ensure` itself waits for the first list."""
-        for work in self._cluster_cache.work():
+        for work in (*self.spaces.work(), *self._cluster_cache.work()):
             self._spawn(work)
-        for environment in self._environments.values():
-            for work in environment.work():
-                self._spawn(work)
         self._spawn(self._renew())
+
+    def _follow_spaces(self) -> None:
+        """Serve the namespaces that are selected now, and the others no more."""
+        self._targets = None
+        wanted = self.spaces.by_environment
+        left = self._environments.follow(wanted)
+        for target, limit in self._starting.items():
+            if target.environment in left:
+                limit.reschedule(self._loop.time())
+        if not self.spaces.is_fixed:
+            self.access.follow(tuple(wanted.values()))
 
     async def synced(self, within_s: float) -> bool:
         """Wait until all namespaces are listed or the API has refused that, for `within_s` seconds at most.
 
         Return whether all are listed.
         """
-        caches = [environment.cache for environment in self._environments.values()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.spaces.wait_until_settled()
+        if self.spaces.problem is not None:
+            return False
+        caches = [environment.cache for environment in self._environments.served.values()]
         return all(await asyncio.gather(*(cache.synced(within_s) for cache in caches)))
 
     def unserved(self) -> dict[str | None, str]:
         """Return the reason, in one line, for each environment whose namespace is not seen at the moment."""
         problems = {}
-        for name, environment in self._environments.items():
+        for name, environment in self._environments.served.items():
             if environment.cache.problem is not None:
                 problems[name] = environment.cache.problem.message
             elif not environment.cache.is_synced:
@@ -109,12 +133,17 @@ class KubernetesShells:
 
     def targets(self) -> tuple[Target, ...]:
         """Return the apps that offer a shell now, sorted."""
-        targets = [
-            Target(app, name)
-            for name, environment in self._environments.items()
-            for app in environment.cache.apps()
-        ]
-        return tuple(sorted(targets, key=str))
+        if self._targets is None:
+            targets = [
+                Target(app, name)
+                for name, environment in self._environments.served.items()
+                for app in environment.cache.apps()
+            ]
+            self._targets = tuple(sorted(targets, key=str))
+        return self._targets
+
+    def _forget_targets(self, _: object) -> None:
+        self._targets = None
 
     def knows(self, target: Target) -> bool:
         """Return whether the app offers a shell now."""
@@ -130,7 +159,10 @@ class KubernetesShells:
         target, user = grant.target, grant.identity.name
         denial = await self._check(grant)
         if denial is None:
-            caches = {name: environment.cache for name, environment in self._environments.items()}
+            served = self._environments.served.items()
+            caches = {name: environment.cache for name, environment in served}
+            if target.environment not in caches:
+                return self._no_app(target)  # its namespace has lost the label meanwhile
             denial = self._bounds.refuse(target, user, caches, self._asking)
         if denial is not None:
             return denial
@@ -145,7 +177,12 @@ class KubernetesShells:
         denial = await self.unknown(grant.target)
         if denial is not None or self._rights is None:
             return denial
-        return await self._rights.judge(grant, self._of(grant.target).namespace)
+        cache = self._cache(grant.target)
+        return (
+            await self._rights.judge(grant, cache.namespace)
+            if cache
+            else self._no_app(grant.target)
+        )
 
     async def unknown(self, target: Target) -> Denial | None:
         """Return a denial if no app that offers a shell is known under `target`; None if there is one."""
@@ -166,7 +203,9 @@ class KubernetesShells:
 
         A shell that is started counts as one of the `user`.
         """
-        environment = self._of(target)
+        environment = self._environments.served.get(target.environment)
+        if environment is None:
+            return self._no_app(target)
         cache = environment.cache
         ended_at = cache.keys_end(target.app)
         if ended_at is not None and ended_at <= self._now():
@@ -177,7 +216,8 @@ class KubernetesShells:
             return shell_at(target, known, cache)
         if cache.problem is not None and not cache.problem.retry:
             return _no_access(target, cache.namespace)
-        return await self._starts.join(target, partial(self._start, target, user), progress)
+        start = partial(self._start, environment, target, user)
+        return await self._starts.join(target, start, progress)
 
     async def resolve(self, target: Target) -> Shell | None:
         """Return the shell if one of its pods is ready, else None."""
@@ -210,7 +250,9 @@ class KubernetesShells:
 
     def start_state(self, target: Target) -> StartStep | Cause | None:
         """Return the step of a start, or the cause of its failure, from the mirrors; None without a start."""
-        cache = self._of(target).cache
+        cache = self._cache(target)
+        if cache is None:
+            return None
         shell, lease = cache.shell(target.app), cache.lease(target.app)
         failure = failure_of(lease) if lease else None
         if failure is None and (shell is None or not shell["spec"].get("replicas", 1)):
@@ -254,19 +296,23 @@ class KubernetesShells:
             task.cancel()
         await asyncio.gather(*self._tasks, self._starts.cancel_all(), return_exceptions=True)
 
-    def _of(self, target: Target) -> Environment:
-        return self._environments[target.environment]
-
     def _cache(self, target: Target) -> NamespaceCache | None:
-        environment = self._environments.get(target.environment)
+        environment = self._environments.served.get(target.environment)
         return environment.cache if environment is not None else None
 
-    async def _start(self, target: Target, user: str, progress: Progress) -> Shell | Denial:
+    async def _start(
+        self, environment: Environment, target: Target, user: str, progress: Progress
+    ) -> Shell | Denial:
         try:
-            async with asyncio.timeout(GIVE_UP_S):
-                outcome = await self._of(target).start(target, progress, user)
+            async with asyncio.timeout(GIVE_UP_S) as limit:
+                self._starting[target] = limit
+                outcome = await environment.start(target, progress, user)
         except TimeoutError:
+            if self._environments.served.get(target.environment) is not environment:
+                return self._no_app(target)
             return unavailable(target, f"waiting for it: not ready after {GIVE_UP_S:g} s")
+        finally:
+            self._starting.pop(target, None)
         if isinstance(outcome, Shell):
             self._answered[target] = (outcome.host, outcome.port)
         return outcome
@@ -282,7 +328,7 @@ class KubernetesShells:
             self._loop.call_soon_threadsafe(self._count, target, by)
 
     def _count(self, target: Target, by: int) -> None:
-        environment = self._environments.get(target.environment)
+        environment = self._environments.find(target, ends=by < 0)
         if environment is None:
             return
         # The end of a session is counted even if the app offers no shell any more, or its lease would be
@@ -298,7 +344,7 @@ class KubernetesShells:
             await asyncio.sleep(RENEW_S)
             failed = [
                 failure
-                for environment in self._environments.values()
+                for environment in self._environments.list_in_use()
                 for failure in await environment.leases.keep_all()
             ]
             if failed and not failing:
@@ -314,7 +360,9 @@ class KubernetesShells:
             return Denial.with_mend(
                 Reason.NO_APP,
                 f"there is no app {place} here",
-                f"no environment {target.environment or ''} is in kubernetes.namespaces",
+                f"no environment {target.environment or ''} is in kubernetes.namespaces"
+                if self.spaces.is_fixed
+                else self.spaces.explain_absence(target.environment),
                 "look for its name among your apps, or ask an administrator",
             )
         return Denial(
@@ -323,10 +371,11 @@ class KubernetesShells:
             f"{cache.namespace} offers a shell once it is labelled {OPT_IN}=true)",
         )
 
-    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
         task: asyncio.Task[None] = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _no_access(target: Target, namespace: str) -> Denial:

@@ -8,6 +8,9 @@ PREFIX = "stagedoor.dev/"
 OPT_IN = PREFIX + "shell"
 """The label of an app's Deployment or StatefulSet that offers a shell if it is `true`."""
 
+ENVIRONMENT = PREFIX + "environment"
+"""The label of a namespace with its environment. Without it, the environment has the namespace's name."""
+
 SHELL_OF = PREFIX + "shell-of"
 """The label of every object of a shell, its pods and its lease included: the app's name.
 

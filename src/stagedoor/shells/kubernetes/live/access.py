@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from itertools import islice
 
 from stagedoor.model.cluster import ClusterError
@@ -11,6 +12,8 @@ LONGEST_S, SHORTEST_S, ROUND_S = 10.0, 0.5, 60.0
 """The seconds between two requests: all namespaces have their turn in a round, if that is not too often."""
 AGAIN = 4
 """The most lost namespaces that are asked about each time, besides the next one."""
+FRESH_TURNS = 120
+"""How often in a row a new namespace is asked about, until its Role is there."""
 
 
 class WriteAccess:
@@ -20,26 +23,53 @@ class WriteAccess:
     `on_change` is called with a namespace that was lost or is back.
     """
 
-    def __init__(self, cluster: Cluster, namespaces: Collection[str]) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.problems: dict[str, ClusterError] = {}
         """The reasons, by namespace."""
         self.asked = asyncio.Event()
         """Set once the API was asked about every namespace."""
         self.on_change: Callable[[str], None] = lambda _: None
         self._cluster = cluster
-        self._namespaces = namespaces
+        self._namespaces: tuple[str, ...] | None = None
+        self._fresh: dict[str, int] = {}
+        """How often each new namespace will be asked about until it waits for its turn."""
+        self._news = asyncio.Event()
+
+    def follow(self, namespaces: Collection[str]) -> None:
+        """Ask about these namespaces from now on, and about new ones at once."""
+        known, self._namespaces = self._namespaces or (), tuple(namespaces)
+        gone = {*known}.difference(namespaces)
+        self.problems = {name: why for name, why in self.problems.items() if name not in gone}
+        fresh = [name for name in self._namespaces if name not in known]
+        self._fresh = {name: left for name, left in self._fresh.items() if name not in gone}
+        self._fresh |= dict.fromkeys(fresh, FRESH_TURNS)
+        self._news.set()
 
     async def run(self) -> None:
         """Ask until cancelled. Raises nothing."""
-        for namespace in self._namespaces:
-            await self._ask(namespace)
-        self.asked.set()
-        pause_s = max(SHORTEST_S, min(LONGEST_S, ROUND_S / max(1, len(self._namespaces))))
-        while self._namespaces:
-            for namespace in self._namespaces:
-                await asyncio.sleep(pause_s)
-                for name in {namespace, *islice(self.problems, AGAIN)}:
+        turn = 0
+        while True:
+            self._news.clear()
+            for name in tuple(self._fresh):
+                await self._ask(name)
+                self._fresh[name] = self._fresh.get(name, 0) - 1
+                if name not in self.problems or self._fresh[name] <= 0:
+                    del self._fresh[name]
+            if self._namespaces is not None:
+                self.asked.set()
+            await self._pause()
+            if self._namespaces:
+                turn += 1
+                next_one = self._namespaces[turn % len(self._namespaces)]
+                for name in {next_one, *islice(self.problems, AGAIN)}:
                     await self._ask(name)
+
+    async def _pause(self) -> None:
+        """Wait for the next turn, or for a new namespace."""
+        pause_s = max(SHORTEST_S, min(LONGEST_S, ROUND_S / max(1, len(self._namespaces or ()))))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHORTEST_S if self._fresh else pause_s):
+                await self._news.wait()
 
     async def _ask(self, namespace: str) -> None:
         try:
@@ -48,7 +78,9 @@ class WriteAccess:
             )
         except ClusterError:
             return  # the mirrors show that the API does not answer
-        if is_granted == (namespace not in self.problems):
+        if is_granted == (namespace not in self.problems) or namespace not in (
+            self._namespaces or ()
+        ):
             return
         if is_granted:
             del self.problems[namespace]

@@ -1,7 +1,8 @@
-"""One environment as a gateway serves it: the cache of its namespace, and the gateway's writes there."""
+"""The environments that a gateway serves: the cache of each namespace, and the gateway's writes there."""
 
+import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -51,3 +52,49 @@ class Environment:
         )
         with self._register.asking(target.app) if self._register else nullcontext():
             return await start.wait()
+
+
+class Environments:
+    """The environments that are served now, and those that are left while this gateway has sessions there.
+
+    `make` returns the environment of a namespace, and `spawn` starts a task.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str], Environment],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self.served: dict[str | None, Environment] = {}
+        self._make = make
+        self._spawn = spawn
+        self._left: list[tuple[str | None, Environment]] = []
+        self._tasks: dict[Environment, list[asyncio.Task[None]]] = {}
+
+    def follow(self, wanted: Mapping[str | None, str]) -> Collection[str | None]:
+        """Serve these namespaces from now on. Return the names of the environments that were left."""
+        left = []
+        for name, environment in list(self.served.items()):
+            if wanted.get(name) != environment.namespace:
+                del self.served[name]
+                left.append(name)
+                self._left.append((name, environment))
+                for task in self._tasks.pop(environment):
+                    task.cancel()
+        for name, namespace in wanted.items():
+            if name not in self.served:
+                environment = self.served[name] = self._make(namespace)
+                self._tasks[environment] = [self._spawn(work) for work in environment.work()]
+        return left
+
+    def find(self, target: Target, *, ends: bool) -> Environment | None:
+        """Return the environment in which a session of `target` begins, or `ends`; None if there is none."""
+        for name, environment in self._left if ends else ():
+            if name == target.environment and environment.leases.has_sessions(target.app):
+                return environment
+        return self.served.get(target.environment)
+
+    def list_in_use(self) -> list[Environment]:
+        """Return the environments in which leases may have to be renewed."""
+        self._left = [left for left in self._left if left[1].leases.has_sessions()]
+        return [*self.served.values(), *(environment for _, environment in self._left)]

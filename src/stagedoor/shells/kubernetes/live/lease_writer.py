@@ -42,6 +42,10 @@ class LeaseWriter:
         if self._sessions[app] <= 0:
             del self._sessions[app]
 
+    def has_sessions(self, app: str | None = None) -> bool:
+        """Return whether this process has sessions in the app's shell, or in any (None)."""
+        return bool(self._sessions) if app is None else app in self._sessions
+
     async def request_shell(self, app: str, user: str = "") -> int:
         """Ask for the shell, for `user` if a login does, so that a failed start is attempted again.
 

@@ -18,7 +18,7 @@ Keep = Callable[[Object], Object]
 """Returns the part of an object to keep, with its uid: that bounds the memory."""
 
 Key = tuple[str, str]
-"""A namespace, and a name in it."""
+"""A namespace, and a name in it. An object of the cluster has the namespace CLUSTER."""
 
 OnChange = Callable[[Collection[Key]], None]
 """Called with the keys of the created, changed or deleted objects. Runs in the loop, must not block."""
@@ -30,6 +30,13 @@ CLUSTER = ""
 def keep_whole(item: Object) -> Object:
     """Keep the whole object."""
     return item
+
+
+def select_metadata(item: Object) -> Object:
+    """Return an object's kind, name, uid, version and labels, and the time of its deletion."""
+    fields = ("name", "uid", "resourceVersion", "labels", "deletionTimestamp")
+    metadata = {name: item["metadata"][name] for name in fields if name in item["metadata"]}
+    return {"kind": item["kind"], "metadata": metadata}
 
 
 def shell_of(item: Object) -> str | None:
@@ -49,14 +56,15 @@ class _Feed:
 class Mirror:
     """The objects of one kind in `namespaces`. The owner keeps `run` running; code in the same loop may read.
 
-    `labels` is a label selector. With `metadata_only` the API sends only the objects' metadata.
+    With None it has all namespaces, which needs a watch of the whole cluster. `labels` is a label selector.
+    With `metadata_only` the API sends only the objects' metadata.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         kind: Kind,
-        namespaces: Collection[str],
+        namespaces: Collection[str] | None,
         labels: str = SHELL_OF,
         keep: Keep = keep_whole,
         *,
@@ -70,18 +78,19 @@ class Mirror:
         self._feeds = {CLUSTER: _Feed()}
         self._news = asyncio.Event()
         """Set at each change of a feed, and replaced by a new event."""
-        self._objects: dict[str, dict[str, Object]] = {name: {} for name in namespaces}
+        self._namespaces = None if namespaces is None else frozenset(namespaces)
+        self._objects: dict[str, dict[str, Object]] = {}
         self._by_app: dict[Key, dict[str, Object]] = {}
         """The objects of each shell by their names, by namespace and app."""
         self._listeners: list[OnChange] = []
 
     def get(self, namespace: str, name: str) -> Object | None:
         """Return the object of that name, or None."""
-        return self._objects[namespace].get(name)
+        return self.all(namespace).get(name)
 
     def all(self, namespace: str) -> Mapping[str, Object]:
         """Return all objects of a namespace by their names."""
-        return self._objects[namespace]
+        return self._objects.get(namespace, {})
 
     def of_shell(self, namespace: str, app: str) -> Sequence[Object]:
         """Return the objects of the shell of an app."""
@@ -132,7 +141,7 @@ class Mirror:
             async for change in changes:
                 is_refused = change.problem is not None and change.problem.status == 403
                 if is_refused and not feed.synced and not narrow:
-                    for namespace in self._objects:
+                    for namespace in (self._namespaces or {CLUSTER}) - {CLUSTER}:
                         self._feeds[namespace] = _Feed()
                         narrow.append(tasks.create_task(self._follow(namespace)))
                 elif change.verb is Verb.LISTED and narrow:
@@ -181,7 +190,7 @@ class Mirror:
         """
         namespace, name = _key(item)
         nothing = {"metadata": {"namespace": namespace, "name": name}}
-        if namespace not in self._objects:
+        if self._namespaces is not None and namespace not in self._namespaces:
             return nothing
         known = self.get(namespace, name)
         if known is not None and (_uid(known), _version(known)) == (_uid(item), _version(item)):
@@ -201,7 +210,7 @@ class Mirror:
         gone = {
             (namespace, name)
             for namespace in scopes
-            for name in self._objects[namespace]
+            for name in self.all(namespace)
             if (namespace, name) not in fresh
         }
         changed = {key for key, item in fresh.items() if self._is_news(key, item)}
@@ -225,14 +234,14 @@ class Mirror:
         self._notify(keys)
 
     def _is_news(self, key: Key, item: Object) -> bool:
-        before = self._objects.get(key[0], {}).get(key[1])
+        before = self.get(*key)
         return before is None or not (item is before or _is_older(item, before))
 
     def _drop(self, deleted: Iterable[Object]) -> None:
         keys = set()
         for item in deleted:
             namespace, name = _key(item)
-            before = self._objects.get(namespace, {}).get(name)
+            before = self.get(namespace, name)
             if before is not None and _uid(before) == _uid(item):
                 self._remove(namespace, name)
                 keys.add((namespace, name))
@@ -241,7 +250,7 @@ class Mirror:
     def _set(self, key: Key, item: Object) -> None:
         namespace, name = key
         self._remove(namespace, name)
-        self._objects[namespace][name] = item
+        self._objects.setdefault(namespace, {})[name] = item
         if (app := shell_of(item)) is not None:
             self._by_app.setdefault((namespace, app), {})[name] = item
 

@@ -4,6 +4,7 @@ A process has one watch of each kind for all namespaces (`ClusterCache`), and a 
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from sys import intern
@@ -43,6 +44,7 @@ def offers_shell(item: Object) -> bool:
 class ClusterMirrors:
     """The mirrors of all apps that offer a shell in `namespaces`, and of the objects of their shells.
 
+    With None they have all namespaces, and the owner gives `access` those that it serves.
     `keep_shell` reduces the Deployments of shells; `others` are further kinds of objects of shells. Of the
     apps, which may be very many, only some metadata is kept; an app is read when its shell starts. The owner
     keeps the coroutines of `work` running.
@@ -51,7 +53,7 @@ class ClusterMirrors:
     def __init__(
         self,
         cluster: Cluster,
-        namespaces: Collection[str],
+        namespaces: Collection[str] | None,
         keep_shell: Keep,
         others: Mapping[Kind, Keep],
     ) -> None:
@@ -70,7 +72,9 @@ class ClusterMirrors:
             }.items()
         }
         self.all = (*self.apps, *self.of_shells.values())
-        self.access = WriteAccess(cluster, namespaces)
+        self.access = WriteAccess(cluster)
+        if namespaces is not None:
+            self.access.follow(namespaces)
 
     def work(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield the coroutines that follow the cluster."""
@@ -128,12 +132,12 @@ class NamespaceState:
 class ClusterCache(ClusterMirrors):
     """The mirrors of a gateway's process."""
 
-    def __init__(self, cluster: Cluster, namespaces: Collection[str]) -> None:
+    def __init__(self, cluster: Cluster, namespaces: Collection[str] | None) -> None:
         others = {Kind.REPLICA_SET: _owner, Kind.ENDPOINT_SLICE: _slice}
         super().__init__(cluster, namespaces, _shell, others)
-        self.changed = {namespace: asyncio.Event() for namespace in namespaces}
+        self.changed = defaultdict[str, asyncio.Event](asyncio.Event)
         """The event that is set at the next change in each namespace, and then replaced."""
-        self.starting: dict[str, dict[str, Object]] = {name: {} for name in namespaces}
+        self.starting = defaultdict[str, dict[str, Object]](dict)
         """The Deployments of the shells that are to start and have no pod yet, by namespace and app."""
         self.of_shells[Kind.DEPLOYMENT].listen(self._shells_changed)
         for mirror in self.all:

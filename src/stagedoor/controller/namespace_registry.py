@@ -1,0 +1,104 @@
+"""The namespaces that a controller looks after: those that are served, and those in which shells are left."""
+
+from collections.abc import Iterable
+
+from stagedoor.controller.mirrors import ControllerMirrors, NamespaceMirrors
+from stagedoor.model.cluster import ClusterError
+from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
+from stagedoor.shells.kubernetes.ports import Cluster
+
+ADOPT_S = 10.0
+"""The seconds between two looks at namespaces that are not served and have objects of shells."""
+
+
+class NamespaceRegistry:
+    """The views of the namespaces that `spaces` serves, and of others in which shells are left.
+
+    A namespace that loses its label keeps its environment's key until another one has that environment.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        spaces: NamespaceDirectory,
+        mirrors: ControllerMirrors,
+        leaving: Iterable[str],
+    ) -> None:
+        self.by_environment: dict[str | None, NamespaceMirrors] = {}
+        self.environments: dict[str, str | None] = {}
+        """The key of each namespace in `by_environment`."""
+        self._cluster = cluster
+        self._spaces = spaces
+        self._mirrors = mirrors
+        self._strangers: set[str] = set()
+        for name in leaving:
+            self._leave(NamespaceMirrors(mirrors, name, offers=False))
+        self.follow()
+
+    def follow(self) -> list[str | None]:
+        """Look after the namespaces that are served now. Return the keys of the views that have changed."""
+        wanted, changed = self._spaces.by_environment, list[str | None]()
+        names = frozenset(wanted.values())
+        for key, view in list(self.by_environment.items()):
+            is_wanted = wanted.get(key) == view.namespace
+            if is_wanted and not view.offers:
+                view.offers = True
+                changed.append(key)
+            elif not is_wanted and (view.offers or view.namespace in names or key in wanted):
+                self._remove(view)
+                if view.namespace not in names and view.with_shell():
+                    changed.append(self._leave(view, key if key not in wanted else None))
+        for key, name in wanted.items():
+            if key not in self.by_environment:
+                self._put(key, NamespaceMirrors(self._mirrors, name))
+                changed.append(key)
+        self._ask()
+        return changed
+
+    def note(self, name: str) -> None:
+        """Note that a namespace that is not looked after has an app, or an object of a shell."""
+        self._strangers.add(name)
+
+    async def adopt(self) -> list[str | None]:
+        """Look after the shells that are left in noted namespaces where this account may still write.
+
+        Another installation may have its shells elsewhere. Return the keys of the new views.
+        """
+        changed = list[str | None]()
+        for name in sorted(self._strangers - self.environments.keys()):
+            view = NamespaceMirrors(self._mirrors, name, offers=False)
+            if view.with_shell() and await self._may_write(name) and name not in self.environments:
+                changed.append(self._leave(view))
+        self._strangers.clear()
+        self._ask()
+        return changed
+
+    def forget_if_empty(self, view: NamespaceMirrors) -> None:
+        """Forget a namespace that lost its label once no shell is left in it."""
+        if not self._spaces.is_fixed and not view.offers and not view.with_shell():
+            self._remove(view)
+            self._ask()
+
+    def _leave(self, view: NamespaceMirrors, key: str | None = None) -> str:
+        view.offers = False
+        # A key that is no valid environment, for such a shell has no name that a developer could use.
+        key = key or f"({view.namespace})"
+        self._put(key, view)
+        return key
+
+    def _put(self, key: str | None, view: NamespaceMirrors) -> None:
+        self.by_environment[key] = view
+        self.environments[view.namespace] = key
+
+    def _remove(self, view: NamespaceMirrors) -> None:
+        del self.by_environment[self.environments.pop(view.namespace)]
+
+    async def _may_write(self, name: str) -> bool:
+        try:
+            return await self._cluster.may_i(name, "create", "leases.coordination.k8s.io")
+        except ClusterError:
+            return False
+
+    def _ask(self) -> None:
+        if not self._spaces.is_fixed:
+            self._mirrors.access.follow(tuple(self.environments))

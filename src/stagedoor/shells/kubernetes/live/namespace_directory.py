@@ -1,0 +1,155 @@
+"""The namespaces whose apps may have shells: those of the settings, or those that a label selects now."""
+
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.target import is_valid_environment
+from stagedoor.shells.kubernetes.live.mirror import CLUSTER, Mirror, select_metadata
+from stagedoor.shells.kubernetes.names import ENVIRONMENT
+from stagedoor.shells.kubernetes.ports import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceSelector:
+    """The namespaces that the label selector `labels` selects, except the installation's `own`."""
+
+    labels: str
+    own: str = ""
+
+
+Namespaces = Mapping[str | None, str] | NamespaceSelector
+"""The namespaces by environment, or the selector of those that are served."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceDecision:
+    """The namespaces by environment, and the reason for each selected namespace that is not served."""
+
+    by_environment: Mapping[str | None, str]
+    refused: Mapping[str, str]
+
+
+def choose(selected: Iterable[Object], own: str = "") -> NamespaceDecision:
+    """Return the served namespaces of those that the label selects. Pure.
+
+    The environment of a namespace is its label ENVIRONMENT, else its name; an empty label stands for names
+    without an environment. Of two namespaces with the same environment neither is served, since an app must
+    not change its place by another namespace's label.
+    """
+    refused: dict[str, str] = {}
+    claims = defaultdict[str, list[str]](list)
+    for namespace in selected:
+        metadata = namespace["metadata"]
+        name = str(metadata["name"])
+        environment = str((metadata.get("labels") or {}).get(ENVIRONMENT, name))
+        if name == own:
+            refused[name] = "Stagedoor itself is in it"
+        elif metadata.get("deletionTimestamp"):
+            refused[name] = "it is being deleted"
+        elif environment and not is_valid_environment(environment):
+            refused[name] = (
+                f"{environment!r} is no name for an environment: give the namespace another label "
+                f"{ENVIRONMENT} (lower-case letters, digits and inner hyphens, and not ssh alone)"
+            )
+        else:
+            claims[environment].append(name)
+    for environment, names in claims.items():
+        if len(names) > 1:
+            words = (
+                f"the environment {environment!r}"
+                if environment
+                else "names without an environment"
+            )
+            for name in names:
+                other = min(other for other in names if other != name)
+                refused[name] = (
+                    f"the namespace {other} has {words} as well: change a label {ENVIRONMENT}"
+                )
+    served = {key or None: names[0] for key, names in claims.items() if len(names) == 1}
+    return NamespaceDecision(served, refused)
+
+
+class NamespaceDirectory:
+    """The namespaces that are served now.
+
+    If a label selects them, the owner keeps the coroutines of `work` running, and `on_change` is called in
+    the event loop after each change.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespaces: Namespaces,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_change = on_change
+        self._mirror: Mirror | None = None
+        self._own = ""
+        if isinstance(namespaces, NamespaceSelector):
+            self._own = namespaces.own
+            self._labels = namespaces.labels
+            self._mirror = Mirror(
+                cluster,
+                Kind.NAMESPACE,
+                [CLUSTER],
+                namespaces.labels,
+                select_metadata,
+                metadata_only=True,
+            )
+            self._mirror.listen(lambda _: self._choose())
+            namespaces = {}
+        self.choice = NamespaceDecision(dict(namespaces), {})
+
+    @property
+    def is_fixed(self) -> bool:
+        """Return whether the settings name the namespaces."""
+        return self._mirror is None
+
+    @property
+    def by_environment(self) -> Mapping[str | None, str]:
+        """Return the served namespaces by environment."""
+        return self.choice.by_environment
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Return why each selected namespace that is not served is not."""
+        return self.choice.refused
+
+    @property
+    def problem(self) -> str | None:
+        """Return why the namespaces are not known, in one line; None if they are."""
+        if self._mirror is None or self._mirror.is_synced(CLUSTER):
+            return None
+        problem: ClusterError | None = self._mirror.find_problem(CLUSTER)
+        why = problem.message if problem is not None else "no answer of the Kubernetes API yet"
+        return f"the namespaces with the label {self._labels} are not known: {why}"
+
+    def explain_absence(self, environment: str | None) -> str:
+        """Return why no selected namespace is served under the name of an environment."""
+        refused = self.refused.get(environment or "")
+        why = self.problem or refused or "no namespace with the label has it"
+        return f"no environment {environment or ''} is served: {why}"
+
+    def work(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield the coroutines that follow the cluster."""
+        if self._mirror is not None:
+            yield self._mirror.run()
+
+    async def wait_until_settled(self) -> None:
+        """Wait until the namespaces are known, or the API has refused to list them."""
+        if self._mirror is not None:
+            await self._mirror.wait_until_settled(CLUSTER)
+
+    async def wait_until_synced(self) -> None:
+        """Wait until the namespaces are known, without a limit."""
+        if self._mirror is not None:
+            await self._mirror.wait_until_synced(CLUSTER)
+
+    def _choose(self) -> None:
+        assert self._mirror is not None, "only a mirror reports changes"
+        before, self.choice = self.choice, choose(self._mirror.all(CLUSTER).values(), self._own)
+        if self.choice != before:
+            self._on_change()

@@ -1,0 +1,250 @@
+"""Namespaces that a label selects: who has it is served, and who loses it has shells that end in order."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+
+from stagedoor.admin.apps import Apps
+from stagedoor.cli.apps import app_rows
+from stagedoor.model.cluster import Kind
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.shell import Shell
+from stagedoor.model.target import Target
+from stagedoor.settings.file import parse_settings
+from stagedoor.shells.kubernetes.adapter import KubernetesShells
+from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector, choose
+from stagedoor.shells.kubernetes.names import ENVIRONMENT, shell_object
+from tests.controller.test_namespaces import Platform, enter, platform
+from tests.kube.apps import deployment
+from tests.kube.memory import MemoryCluster
+from tests.virtual_time import in_virtual_time
+
+LABEL = {"stagedoor.dev/shells": "true"}
+SELECTOR = NamespaceSelector("stagedoor.dev/shells=true", own="stagedoor")
+NOW_S = 5.0
+"""How soon a new namespace works."""
+TEAM = Target("app01", "team")
+
+
+def namespace(name: str, labels: Mapping[str, str] = LABEL, **metadata: str) -> dict[str, Any]:
+    meta = {"name": name, "labels": dict(labels), **metadata}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
+
+
+def environment(name: str) -> dict[str, str]:
+    return {**LABEL, ENVIRONMENT: name}
+
+
+def open_team(cluster: MemoryCluster, name: str = "team") -> None:
+    """Give a namespace with an app the label, and the accounts their rights there."""
+    if (Kind.DEPLOYMENT, name, "app01") not in cluster.objects:
+        cluster.put(deployment(name))
+    cluster.restore(name)
+    cluster.put(namespace(name))
+
+
+def left_in(cluster: MemoryCluster, name: str = "team") -> set[Kind]:
+    """Return the kinds of the objects that are left of the shell."""
+    return {key[0] for key in cluster.objects if key[1] == name and key[2] != "app01"}
+
+
+def test_the_environment_is_the_label_else_the_name_and_an_empty_label_stands_for_none() -> None:
+    names = [
+        namespace("a"),
+        namespace("b", environment("staging")),
+        namespace("c", environment("")),
+    ]
+    chosen = choose(names)
+    assert chosen.by_environment == {"a": "a", "staging": "b", None: "c"}
+    assert not chosen.refused
+
+
+@pytest.mark.platform(30)
+def test_of_two_namespaces_with_one_environment_neither_is_served() -> None:
+    names = [namespace("a"), namespace("b", environment("a")), namespace("c")]
+    chosen = choose(names)
+    assert chosen.by_environment == {"c": "c"}
+    assert chosen.refused.keys() == {"a", "b"}
+    assert "the namespace b has the environment 'a' as well" in chosen.refused["a"]
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (namespace("a", environment("ssh")), "'ssh' is no name for an environment"),
+        (namespace("a", environment("A_b")), "'A_b' is no name for an environment"),
+        (namespace("a", deletionTimestamp="2026-01-01T00:00:00Z"), "it is being deleted"),
+        (namespace("stagedoor"), "Stagedoor itself is in it"),
+    ],
+)
+def test_a_namespace_that_cannot_be_served_has_a_reason(found: dict[str, Any], why: str) -> None:
+    chosen = choose([found, namespace("z")], own="stagedoor")
+    assert chosen.by_environment == {"z": "z"}
+    assert why in chosen.refused[found["metadata"]["name"]]
+
+
+@pytest.mark.platform(29)
+@in_virtual_time
+async def test_a_namespace_works_within_seconds_of_its_label_and_nothing_is_restarted() -> None:
+    async with platform(spaces=SELECTOR) as it:
+        shells, controller = await it.gateway(), await it.controller()
+        assert not shells.targets()
+        assert controller.measure().leading, "an installation without namespaces works"
+        assert controller.unserved() == {}
+        it.cluster.close_namespace("team")
+        it.cluster.put(deployment("team"))
+        await asyncio.sleep(NOW_S)
+        it.cluster.put(namespace("team"))
+        await asyncio.sleep(NOW_S)
+        assert controller.unserved().keys() == {"team"}, "the binder has not been there yet"
+        it.cluster.restore("team")
+        await asyncio.sleep(1)
+        assert [str(target) for target in shells.targets()] == ["app01.team.ssh"]
+        async with asyncio.timeout(NOW_S):
+            assert isinstance(await enter(shells, TEAM), Shell)
+        assert controller.measure().served == 1
+        assert controller.unserved() == shells.unserved() == {}
+
+
+@pytest.mark.platform(29)
+@in_virtual_time
+async def test_without_its_label_a_namespace_admits_nobody_and_its_shell_ends_after_its_sessions() -> (
+    None
+):
+    async with platform(spaces=SELECTOR) as it:
+        open_team(it.cluster)
+        shells, _ = await it.gateway(), await it.controller()
+        assert isinstance(await enter(shells, TEAM), Shell)
+        shells.touch(TEAM)
+        it.cluster.put(namespace("team", {}))
+        await asyncio.sleep(1)
+        refused = await enter(shells, TEAM)
+        assert isinstance(refused, Denial)
+        assert refused.reason is Reason.NO_APP
+        assert not shells.targets()
+        await asyncio.sleep(3600)
+        assert {Kind.DEPLOYMENT, Kind.POD, Kind.LEASE} <= left_in(it.cluster), "its session is open"
+        config = it.cluster.objects[Kind.CONFIG_MAP, "team", shell_object("app01")]
+        assert "ssh-" not in str(config["data"].get("authorized_keys", ""))
+        shells.release(TEAM)
+        await asyncio.sleep(600)
+        assert not left_in(it.cluster)
+
+
+@in_virtual_time
+async def test_a_start_in_a_namespace_that_loses_its_label_is_refused_at_once() -> None:
+    async with platform(spaces=SELECTOR) as it:
+        open_team(it.cluster)
+        shells = await it.gateway()  # and no controller, so that it waits
+        login = asyncio.create_task(enter(shells, TEAM))
+        await asyncio.sleep(5)
+        it.cluster.put(namespace("team", {}))
+        async with asyncio.timeout(1):
+            refused = await login
+        assert isinstance(refused, Denial)
+        assert refused.reason is Reason.NO_APP
+
+
+@in_virtual_time
+async def test_labels_that_flip_quickly_end_as_the_last_one_says() -> None:
+    async with platform(spaces=SELECTOR) as it:
+        open_team(it.cluster)
+        shells, controller = await it.gateway(), await it.controller()
+        assert isinstance(await enter(shells, TEAM), Shell)
+        for flip in range(20):
+            it.cluster.put(namespace("team", LABEL if flip % 2 else {}))
+            await asyncio.sleep(0.05 * flip)
+        assert isinstance(await enter(shells, TEAM), Shell)
+        assert controller.unserved() == {}
+        login = asyncio.create_task(enter(shells, TEAM))
+        for flip in range(21):
+            it.cluster.put(namespace("team", LABEL if flip % 2 else {}))
+            await asyncio.sleep(0.01)
+        await login
+        await asyncio.sleep(600)
+        assert not left_in(it.cluster)
+
+
+@in_virtual_time
+async def test_a_label_that_goes_while_no_controller_works_is_seen_by_the_next_one() -> None:
+    """In a namespace where this account may not write, the shell is another installation's."""
+    async with platform(spaces=SELECTOR) as it:
+        for name in ("team", "foreign"):
+            open_team(it.cluster, name)
+        shells, _ = await it.gateway(), await it.controller()
+        assert isinstance(await enter(shells, TEAM), Shell)
+        assert isinstance(await enter(shells, Target("app01", "foreign")), Shell)
+        await it.close()
+        for name in ("team", "foreign"):
+            it.cluster.put(namespace(name, {}))
+        it.cluster.close_namespace("foreign")
+        it.cluster.read.clear()
+        controller = await it.controller()
+        await asyncio.sleep(600)
+        assert not left_in(it.cluster)
+        assert Kind.DEPLOYMENT in left_in(it.cluster, "foreign")
+        assert controller.unserved() == {}
+        assert not [key for key in it.cluster.read if key[1] == "foreign"]
+
+
+@in_virtual_time
+async def test_an_environment_that_moves_to_another_namespace_takes_no_session_along() -> None:
+    async with platform(spaces=SELECTOR) as it:
+        for name in ("blue", "green"):
+            open_team(it.cluster, name)
+        it.cluster.put(namespace("blue", environment("team")))
+        shells, _ = await it.gateway(), await it.controller()
+        assert isinstance(await enter(shells, TEAM), Shell)
+        shells.touch(TEAM)
+        it.cluster.put(namespace("blue", {}))
+        it.cluster.put(namespace("green", environment("team")))
+        await asyncio.sleep(1)
+        assert isinstance(await enter(shells, TEAM), Shell)
+        shells.touch(TEAM)
+        await asyncio.sleep(3600)
+        assert Kind.POD in left_in(it.cluster, "blue") & left_in(it.cluster, "green")
+        shells.release(TEAM)
+        await asyncio.sleep(600)
+        assert not left_in(it.cluster, "blue")
+        assert Kind.POD in left_in(it.cluster, "green")
+
+
+@pytest.mark.platform(30)
+@in_virtual_time
+async def test_a_doubled_environment_is_a_row_that_says_why_and_works_once_mended() -> None:
+    async with platform(spaces=SELECTOR) as it:
+        for name in ("team", "other"):
+            open_team(it.cluster, name)
+        it.cluster.put(namespace("other", environment("team")))
+        shells, controller = await it.gateway(), await it.controller()
+        assert controller.unserved().keys() == {"other", "team"}
+        assert isinstance(await enter(shells, TEAM), Denial)
+        rows = await app_rows(await apps_of(it, shells), {})
+        assert {(row["kind"], row["environment"]) for row in rows} == {
+            ("namespace", "other"),
+            ("namespace", "team"),
+        }
+        assert "has the environment 'team' as well" in str(rows[0]["detail"])
+        it.cluster.put(namespace("other"))
+        await asyncio.sleep(NOW_S)
+        assert controller.unserved() == {}
+        assert isinstance(await enter(shells, TEAM), Shell)
+
+
+async def apps_of(it: Platform, shells: KubernetesShells) -> Apps:
+    text = '[kubernetes]\nnamespace_selector = "stagedoor.dev/shells=true"\n'
+    return Apps(parse_settings(text, "the test's"), cast("Any", it.cluster), shells)
+
+
+@pytest.mark.platform(32)
+@in_virtual_time
+async def test_the_label_costs_one_watch_more() -> None:
+    async with platform(spaces=SELECTOR) as it:
+        await it.controller()
+        assert it.cluster.watches() == 8
+        for number in range(50):
+            open_team(it.cluster, f"team{number}")
+        await asyncio.sleep(NOW_S)
+        assert it.cluster.watches() == 8
