@@ -53,7 +53,9 @@ def test_only_a_client_that_asks_gets_progress() -> None:
     wire = Wire(1000)
     downstream(wire, b"User-Agent: curl\r\n").show_progress(StartStep("scheduling"))
     assert wire.sent == b""
-    downstream(wire, b"Stagedoor-Progress: 1\r\n").show_progress(StartStep("pulling image", "a/b:1"))
+    downstream(wire, b"Stagedoor-Progress: 1\r\n").show_progress(
+        StartStep("pulling image", "a/b:1")
+    )
     assert wire.sent == (
         b"HTTP/1.1 102 Processing\r\nStagedoor-Progress: pulling image: a/b:1\r\n\r\n"
     )

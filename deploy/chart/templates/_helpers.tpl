@@ -67,6 +67,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}{{ end }}
 {{- end -}}
 
+{{/* apps.namespaceSelector as the API takes it: stagedoor.dev/shells=true,example.com/tier=app. */}}
+{{- define "stagedoor.labelSelector" -}}
+{{- $terms := list }}{{ range $key, $value := .Values.apps.namespaceSelector }}{{ $terms = append $terms (printf "%s=%s" $key $value) }}{{ end -}}
+{{- join "," $terms -}}
+{{- end -}}
+
 {{/* What both parts are told: where the store and the apps are. */}}
 {{- define "stagedoor.commonSettings" -}}
 # The folder itself belongs to root and is open to our group; this one is ours.
@@ -87,6 +93,9 @@ kubernetes:
     {{- range . }}
     {{ .environment | default "" | quote }}: {{ .name | quote }}
     {{- end }}
+  {{- end }}
+  {{- if .Values.apps.namespaceSelector }}
+  namespace_selector: {{ include "stagedoor.labelSelector" . | quote }}
   {{- end }}
   {{- if .Values.authorise.enabled }}
   authorise: pods/exec
@@ -254,12 +263,16 @@ is left. What fences a shell stays until it has gone. JSON. */}}
 {{- end -}}
 
 {{/* "true" where there is any. */}}
-{{- define "stagedoor.hasApps" -}}{{ if include "stagedoor.fenced" . | fromJsonArray }}true{{ end }}{{- end -}}
+{{- define "stagedoor.hasApps" -}}{{ if or (include "stagedoor.fenced" . | fromJsonArray) .Values.apps.namespaceSelector }}true{{ end }}{{- end -}}
 
+{{/* Where a shell needs the register. By label: everywhere, since the label may go before the shell does. */}}
 {{- define "stagedoor.inApps" -}}
-namespaceSelector:
-  matchExpressions:
-    - key: kubernetes.io/metadata.name
-      operator: In
-      values: {{ include "stagedoor.fenced" . }}
+{{- if not .Values.apps.namespaceSelector -}}
+matchResources:
+  namespaceSelector:
+    matchExpressions:
+      - key: kubernetes.io/metadata.name
+        operator: In
+        values: {{ include "stagedoor.fenced" . }}
+{{- end -}}
 {{- end -}}

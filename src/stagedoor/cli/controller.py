@@ -1,5 +1,7 @@
 """`stagedoor controller`: make and remove shells on Kubernetes."""
 
+from pathlib import Path
+
 import click
 
 from stagedoor.cli import show
@@ -12,7 +14,8 @@ from stagedoor.serve.process import run_process
 @click.command(
     epilog="\b\nExamples:\n  stagedoor controller\n"
     "  stagedoor --config ./stagedoor.toml controller\n"
-    "  stagedoor controller --stop-shells\n\n"
+    "  stagedoor controller --stop-shells\n"
+    "  stagedoor controller --bind /etc/stagedoor/objects/namespace.json\n\n"
     "Several may run at once: one works, and the others stand by to take over within 15 s. Small\n"
     "installations let `stagedoor serve` run it (kubernetes.controller = true).\n\n"
     "\b\nSignals:\n  TERM, INT  let another controller take over, and exit\n\n"
@@ -25,20 +28,34 @@ from stagedoor.serve.process import run_process
     help="Stop all shells, wait until they are gone, and exit. Running controllers do nothing meanwhile, and "
     "sessions have their grace period. Run it before an uninstall, which also removes the shells' fences.",
 )
+@click.option(
+    "--bind",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Do something else: create the objects of FILE, which the chart writes, in each namespace that "
+    "kubernetes.namespace_selector selects. It needs a separate account, and no store.",
+)
 @click.pass_obj
-def controller(installation: Installation, stop_shells: bool) -> None:
+def controller(installation: Installation, stop_shells: bool, bind: Path | None) -> None:
     """Run the controller of shells on Kubernetes.
 
     It runs until a signal stops it.
     """
     installation.keep_local()
     settings = installation.settings
-    if not (settings.kubernetes.namespaces or settings.kubernetes.leaving):
+    if not settings.kubernetes.is_controlled:
         raise SettingsError(
             "there is no namespace to look after: name one in [kubernetes] namespaces"
         )
+    if stop_shells and bind is not None:
+        raise click.UsageError("--bind and --stop-shells exclude each other")
     check_kubernetes(settings)
     # Imported here, since its libraries are an extra.
+    if bind is not None:
+        from stagedoor.serve.binder import run_binder
+
+        run_process(run_binder(settings, bind))
+        return
     if stop_shells:
         from stagedoor.serve.stop_shells import stop_shells as stop
 

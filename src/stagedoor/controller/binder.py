@@ -1,0 +1,184 @@
+"""The account that prepares namespaces: with the label, each gets the rights of the others, and a fence.
+
+It is apart from gateway and controller, since an account that may write RoleBindings may give itself
+rights. A policy of the cluster lets it create these objects alone, and in namespaces with the label alone.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.shells.kubernetes.live.namespace_directory import (
+    NamespaceDirectory,
+    NamespaceSelector,
+)
+from stagedoor.shells.kubernetes.names import SHELL_OF
+from stagedoor.shells.kubernetes.ports import Cluster
+
+ROUND_S = 60.0
+"""The longest time until an object that another client changed or deleted is mended."""
+AGAIN_S = 2.0
+"""The seconds until a namespace is looked at again in which shells are left, or a write was refused."""
+AT_ONCE = 8
+"""The most namespaces that are prepared at the same time."""
+_OF_SHELLS = (Kind.LEASE, Kind.DEPLOYMENT, Kind.POD)
+"""The kinds of a shell's objects of which one is left until the last: its pod ends after its Deployment."""
+
+OnProblem = Callable[[str, str | None], None]
+"""Called with a namespace, and why it cannot be prepared, or None if it is."""
+
+
+def prepare(manifest: Object, namespace: str, owner: Object) -> Object:
+    """Return a manifest for a namespace. It goes when `owner` does, which an uninstall deletes. Pure."""
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+    }
+    metadata = {**manifest["metadata"], "namespace": namespace, "ownerReferences": [reference]}
+    return {**manifest, "metadata": metadata}
+
+
+def has_all(actual: Any, wanted: Any) -> bool:
+    """Return whether an object has all that a manifest says; lists must be as long. Pure."""
+    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
+        return all(key in actual and has_all(actual[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(actual, list):
+        return len(wanted) == len(actual) and all(map(has_all, actual, wanted))
+    return bool(actual == wanted)
+
+
+class BindingController:
+    """The loop that keeps `manifests` in the namespaces that are selected.
+
+    They are removed from a namespace without the label once no shell is left in it. `owner` is the name of a
+    ClusterRole that owns them all. Several may run at once, since each does the same.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        selector: NamespaceSelector,
+        manifests: Sequence[Object],
+        owner: str,
+        on_problem: OnProblem = lambda namespace, problem: None,
+    ) -> None:
+        self._cluster = cluster
+        self._manifests = manifests
+        self._owner_name = owner
+        self._owner: Object = {}
+        self._on_problem = on_problem
+        self._spaces = NamespaceDirectory(cluster, selector, self._spaces_changed)
+        self._served = frozenset[str]()
+        self._due: set[str] = set()
+        self._news = asyncio.Event()
+
+    @property
+    def problem(self) -> str | None:
+        """Return why it cannot work, in one line; None if it works."""
+        return self._spaces.problem
+
+    async def run(self) -> None:
+        """Prepare namespaces until cancelled."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            for work in self._spaces.work():
+                tasks.create_task(work)
+            await self._spaces.wait_until_synced()
+            while True:
+                try:
+                    await self._look_at_all()
+                except ClusterError as error:
+                    self._on_problem("", error.message)
+                    await asyncio.sleep(AGAIN_S)
+                else:
+                    self._on_problem("", None)
+                    await self._follow_until(loop.time() + ROUND_S)
+
+    async def _look_at_all(self) -> None:
+        """Prepare each namespace in which something is missing, or is left over. Raises ClusterError."""
+        owner = await self._cluster.get(Kind.CLUSTER_ROLE, "", self._owner_name)
+        if owner is None:
+            raise ClusterError(
+                f"there is no ClusterRole {self._owner_name}, which the chart makes",
+                status=404,
+                reason="NotFound",
+                retry=False,
+            )
+        self._owner = owner
+        self._due.clear()
+        there: dict[tuple[str, str, str], Object] = {}
+        for manifest in self._manifests:
+            kind, name = manifest["kind"], manifest["metadata"]["name"]
+            for item in await self._cluster.list(Kind(kind), "", fields=f"metadata.name={name}"):
+                there[item["metadata"]["namespace"], kind, name] = item
+        due = {namespace for (namespace, _, _), item in there.items() if self._owns(item)}
+        due -= self._served
+        for namespace in self._served:
+            for manifest in self._manifests:
+                key = (namespace, manifest["kind"], manifest["metadata"]["name"])
+                if not has_all(there.get(key), prepare(manifest, namespace, owner)):
+                    due.add(namespace)
+        await self._settle_all(due)
+
+    async def _follow_until(self, end: float) -> None:
+        """Settle the namespaces whose label changes, and those that could not be settled, until `end`."""
+        loop = asyncio.get_running_loop()
+        while (now := loop.time()) < end:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(AGAIN_S, end - now) if self._due else end - now):
+                    await self._news.wait()
+            self._news.clear()
+            due, self._due = self._due, set()
+            await self._settle_all(due)
+
+    async def _settle_all(self, namespaces: Collection[str]) -> None:
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def settle(namespace: str) -> None:
+            async with slots:
+                try:
+                    await self._settle(namespace)
+                except ClusterError as error:
+                    self._due.add(namespace)
+                    self._on_problem(namespace, error.message)
+                else:
+                    self._on_problem(namespace, None)
+
+        await asyncio.gather(*map(settle, sorted(namespaces)))
+
+    async def _settle(self, namespace: str) -> None:
+        """Prepare a namespace, or remove what was prepared. Raises ClusterError."""
+        if namespace in self._served:
+            for manifest in self._manifests:
+                await self._cluster.apply(prepare(manifest, namespace, self._owner))
+        elif await self._has_shells(namespace):
+            self._due.add(namespace)
+        else:
+            for manifest in self._manifests:
+                kind, name = Kind(manifest["kind"]), str(manifest["metadata"]["name"])
+                item = await self._cluster.get(kind, namespace, name)
+                if item is not None and self._owns(item) and namespace not in self._served:
+                    await self._cluster.delete(kind, namespace, name, uid=item["metadata"]["uid"])
+
+    async def _has_shells(self, namespace: str) -> bool:
+        for kind in _OF_SHELLS:
+            if await self._cluster.list(kind, namespace, SHELL_OF):
+                return True
+        return False
+
+    def _owns(self, item: Object) -> bool:
+        """Return whether an object is this installation's: all have the ConfigMap under the same name."""
+        owners = item["metadata"].get("ownerReferences") or ()
+        return item["kind"] != Kind.CONFIG_MAP or any(
+            (owner["kind"], owner["name"]) == ("ClusterRole", self._owner_name) for owner in owners
+        )
+
+    def _spaces_changed(self) -> None:
+        served = frozenset(self._spaces.by_environment.values())
+        self._due |= served ^ self._served
+        self._served = served
+        self._news.set()
