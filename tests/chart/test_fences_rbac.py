@@ -40,11 +40,13 @@ CONTROLLER_READS = LISTED | {
     "pods": {*WATCH},
     "services": {*WATCH},
     "configmaps": {*WATCH},
+    "jobs.batch": {*WATCH},
     LEASES: {*WATCH},
 }
 GATEWAY = {
     "deployments.apps": {"get"},
     "statefulsets.apps": {"get"},
+    "jobs.batch": {"get"},
     "pods/log": {"get"},
     "persistentvolumeclaims": {"get"},
     EVENTS: {"list"},
@@ -54,6 +56,7 @@ GATEWAY = {
 CONTROLLER = {
     "deployments.apps": {"get", "create", "patch", "delete"},
     "statefulsets.apps": {"get"},
+    "jobs.batch": {"create", "patch", "delete"},
     "pods": {"patch"},
     "pods/log": {"get"},
     "persistentvolumeclaims": {"get"},
@@ -76,7 +79,6 @@ NOTHING = (
     "pods/ephemeralcontainers",
     "pods/eviction",
     "deployments.apps/scale",
-    "jobs.batch",
     "roles.rbac.authorization.k8s.io",
     "rolebindings.rbac.authorization.k8s.io",
     "nodes",
@@ -173,7 +175,7 @@ def test_the_doctor_finds_each_account_to_have_its_rights(fenced: Fenced, tmp_pa
     assert [finding.level for finding in others] == [Level.OK] * 2, others
     # With `controller = true` one account is both; the chart's controller is not, and lacks these alone.
     lacks = apps.what.partition(" may not ")[2].split(", ")
-    assert {right.split()[1] for right in lacks} == {"replicasets.apps", SLICES}
+    assert {right.split()[1] for right in lacks} == {"replicasets.apps", "jobs.batch", SLICES}
 
 
 def test_the_doctor_accepts_rights_in_the_namespaces_alone(narrow: Fenced, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 #ifndef STAGEDOOR_KIT_H
 #define STAGEDOOR_KIT_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,7 +49,8 @@ void environment_set(struct strings *list, const char *name, const char *value);
 void environment_copy(struct strings *list, char **from, const char *prefix);
 void environment_unset(struct strings *list, const char *prefix);
 
-// settings.c: KEY=VALUE lines of SHELL/settings, read again at each call of settings_read
+// settings.c: KEY=VALUE lines of SHELL/settings, read again at each call of settings_read. In a run's pod they are elsewhere.
+#define SETTINGS_OF_RUN RUN "/settings"
 struct settings {
   char *app, *environment, *image, *login_name, *directory, *setup, *packages, *permit_listen;
   long idle_stop_s, grace_s;
@@ -96,6 +98,12 @@ void login_as(const char *command, char **instead) __attribute__((noreturn));
 char *duration(long seconds);
 void motd_print(void);
 
+// start.c: `start stop` is the preStop hook of shells and runs. It waits until the first process has written OVER, or has ended.
+#define OVER RUN "/over"
+#define OVER_MS 250  // for the hook to see OVER before it ends with that process
+void stop_signals(sigset_t *set);
+void prepare_sessions(const struct settings *settings);
+
 // The names that the program is called by.
 int start_main(int argc, char **argv);
 int login_main(int argc, char **argv);
@@ -104,5 +112,6 @@ int tool_main(int argc, char **argv);
 int copy_main(int argc, char **argv);
 int hold_main(int argc, char **argv);
 int tunnel_main(int argc, char **argv);
+int task_main(int argc, char **argv);
 
 #endif

@@ -41,6 +41,7 @@ struct settings settings_read(void) {
   struct settings found = {.app = "", .environment = "", .image = "", .login_name = "", .directory = "",
                            .setup = "", .packages = "", .permit_listen = "none", .idle_stop_s = 0, .grace_s = 30};
   char *text = read_file(FILE_NAME, NULL);
+  if (!text) text = read_file(SETTINGS_OF_RUN, NULL);
   if (!text) die("cannot read %s: %s; the pod needs the shell's ConfigMap mounted at " SHELL, FILE_NAME, strerror(errno));
   char *rest = text, *line;
   while ((line = strsep(&rest, "\n"))) {

@@ -32,8 +32,6 @@ extern char **environ;
 #define ENDPOINT_MS 10000    // an endpoint of tunnels that lives for a shorter time is started again only after
 #define ENDPOINT_LATE_MS 600000
 #define DRAINING RUN "/draining"
-#define OVER RUN "/over"
-#define OVER_MS 250          // for the hook to see OVER before it ends with this process
 
 static struct {
   struct settings settings;
@@ -56,7 +54,7 @@ static const long WARN_AT[] = {300, 60, 30, 10};
 
 // Fills `set` with the signals that mean stop. The runtime sends the image's STOPSIGNAL: SIGQUIT for nginx, SIGINT for
 // PostgreSQL, SIGWINCH for Apache, SIGRTMIN+3 for systemd. The kernel applies no default action to a first process.
-static void stop_signals(sigset_t *set) {
+void stop_signals(sigset_t *set) {
   const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPWR, SYSTEMD_STOP};
   sigemptyset(set);
   for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaddset(set, signals[i]);
@@ -314,6 +312,16 @@ static int stop(void) {
   return 0;
 }
 
+// Saves what sessions begin with: the environment, the folder and the account of the container.
+void prepare_sessions(const struct settings *settings) {
+  environment_save(environ);
+  char *folder = *settings->directory ? need(strdup(settings->directory)) : getcwd(NULL, 0);
+  if (!folder) folder = need(strdup("/"));
+  write_file(RUN "/directory", 0600, folder, strlen(folder));
+  free(folder);
+  account_write(settings);
+}
+
 int start_main(int argc, char **argv) {
   if (argc > 1 && !strcmp(argv[1], "stop")) return stop();
   shell.settings = settings_read();
@@ -334,11 +342,7 @@ int start_main(int argc, char **argv) {
 
   unlink(DRAINING);
   unlink(OVER);
-  environment_save(environ);
-  char *folder = *shell.settings.directory ? need(strdup(shell.settings.directory)) : getcwd(NULL, 0);
-  if (!folder) folder = need(strdup("/"));
-  write_file(RUN "/directory", 0600, folder, strlen(folder));
-  account_write(&shell.settings);
+  prepare_sessions(&shell.settings);
   sshd_prepare(&shell.settings);
   sshd_keys_changed();
   shell.sessions = shell.tmux = -1;  // so that the first census is reported

@@ -27,6 +27,7 @@ from stagedoor.shells.kubernetes.live.leader import LeaderReport, read_report
 from stagedoor.shells.kubernetes.live.namespace_directory import Namespaces, NamespaceSelector
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
+from stagedoor.shells.kubernetes.live.runs.runner import KubernetesRunner
 from stagedoor.shells.kubernetes.names import FIELD_MANAGER
 
 OnProblem = Callable[[str, str | None], None]
@@ -127,6 +128,24 @@ def build_shells(settings: Settings, instance: str, on_problem: OnProblem) -> Ku
             settings.kubernetes.shells_per_user, settings.kubernetes.shells_per_namespace
         ),
         on_problem=lambda problem: on_problem("leases of shells", problem),
+    )
+
+
+def build_runner(
+    settings: Settings, shells: KubernetesShells, instance: str, on_problem: OnProblem
+) -> KubernetesRunner:
+    """Return the place of runs in the cluster, in the running event loop. The caller runs it.
+
+    Raises SettingsError.
+    """
+    holder = f"{find_replica_name()}/{instance}"
+    return KubernetesRunner(
+        connect_cluster(settings, "stagedoor-runs", holder, on_problem),
+        shells.spaces,
+        shells.knows,
+        settings.data_dir / "cluster-runs",
+        holder,
+        _derive_context(settings, on_problem),
     )
 
 

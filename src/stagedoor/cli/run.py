@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -155,7 +156,7 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
 def _start(client: "RunClient", command: "StartRun") -> int:
     from stagedoor.wire.run_text import run_object
 
-    has_input = not (command.detach or os.isatty(0))
+    has_input = not (command.detach or os.isatty(0) or _is_null(0))
     run = client.start(replace(command.order, has_input=has_input))
     if command.detach and not run.is_over:
         if command.json:
@@ -176,6 +177,14 @@ def _start(client: "RunClient", command: "StartRun") -> int:
         _say(f"run {run.id} goes on; to end it: stagedoor run cancel {run.id}")
         return _INTERRUPTED
     return _finish(client, run, json=command.json)
+
+
+def _is_null(fd: int) -> bool:
+    """Return whether a descriptor is /dev/null, or closed."""
+    try:
+        return os.fstat(fd).st_rdev == Path(os.devnull).stat().st_rdev
+    except OSError:
+        return True
 
 
 def _finish(client: "RunClient", run: "Run", *, json: bool = False) -> int:

@@ -14,12 +14,15 @@ from stagedoor.controller.namespace_registry import ADOPT_S, NamespaceRegistry
 from stagedoor.controller.opt_ins import OptIns
 from stagedoor.controller.queue import WorkQueue
 from stagedoor.controller.reconcile import Reconciler
+from stagedoor.controller.runs import FindOrder, RunReconciler
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target, is_valid_app
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.run import make_run_kit
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory, Namespaces
+from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.ports import Cluster
 
 Arguments = ParamSpec("Arguments")
@@ -80,8 +83,8 @@ class Controller:
 
     `namespaces` maps an environment to its namespace, or selects them. In the `leaving` namespaces, and in
     those that are selected no more, no shell is offered, so those that exist are removed. An app's
-    annotations take precedence over `defaults`. `now` returns seconds since the epoch, `clock` monotonic
-    seconds.
+    annotations take precedence over `defaults`. Without `find_order` it creates no runs. `now` returns
+    seconds since the epoch, `clock` monotonic seconds.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Controller:
         defaults: AppSettings = DEFAULT_SETTINGS,
         metrics: Metrics | None = None,
         leaving: Iterable[str] = (),
+        find_order: FindOrder | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -116,6 +120,10 @@ class Controller:
         self._reader = AppReader(cluster, kit, defaults, clock)
         self._reconciler = Reconciler(cluster, maker, self._reader, self._namespaces, now)
         self._opt_ins = OptIns(cluster, self._namespaces, self._reader.readings)
+        self._runs = None
+        if find_order is not None:
+            context = DeriveContext(make_run_kit(kit), defaults, lambda _: None)
+            self._runs = RunReconciler(cluster, self._spaces, context, find_order, on_problem, now)
         self._tasks: asyncio.TaskGroup | None = None
         self._requests: dict[Target, object] = {}
         """For each shell, the number of requests for it and whether its lease has a failure, as last seen.
@@ -140,6 +148,8 @@ class Controller:
             if not self._spaces.is_fixed:
                 tasks.create_task(self._adopt())
             tasks.create_task(self._opt_ins.run())
+            if self._runs is not None:
+                tasks.create_task(self._runs.run())
             await self._work(tasks)
 
     def _begin_all(self, environments: Iterable[str | None]) -> None:

@@ -125,9 +125,10 @@ class RunFolder:
 class LogWriter:
     """The log that a holder writes. A disk that fails leaves a gap in it and does not stop the task."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, size: int = 0) -> None:
+        """Create a writer that goes on after `size` bytes."""
         self._folder = folder
-        self.size = 0
+        self.size = size
         """The bytes of output so far, whether they were written or not."""
         self.problem = ""
         """Why a part of the output is missing."""
@@ -149,6 +150,15 @@ class LogWriter:
             self.problem = f"a part of the output could not be written: {error.strerror}"
             self._close_segment()
         self.size += len(data)
+
+    def skip(self, size: int) -> None:
+        """Leave a gap up to byte `size`: what was there is lost."""
+        self._close_segment()
+        self.size = size
+
+    def close_files(self) -> None:
+        """Close the files; all that was written is in them."""
+        self._close_segment()
 
     def _open(self) -> tuple[int, int]:
         if self._files is not None and (

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from stagedoor import __version__
-from stagedoor.kube import lists, paths
+from stagedoor.kube import answers, lists, paths
 from stagedoor.kube.access import Access
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.api_client import ApiClient, encoded
@@ -17,6 +17,7 @@ from stagedoor.kube.http import Http, HttpRequest
 from stagedoor.kube.lists import ListOptions, Trim
 from stagedoor.kube.pace import Bucket, Limits
 from stagedoor.kube.watch import ResourceWatch, WatchProblems
+from stagedoor.kube.wire import NoApiAnswerError
 from stagedoor.model.cluster import Change, ClusterError, Kind, Object
 from stagedoor.model.units import KIB
 
@@ -177,6 +178,17 @@ class KubeCluster:
         """
         return await read(self._client, namespace, pod, container, lines)
 
+    async def follow_log(
+        self, namespace: str, pod: str, container: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a container's log from its first kept byte on, until the container or the line ends.
+
+        Raises ClusterError.
+        """
+        async with aclosing(follow(self._client, namespace, pod, container)) as pieces:
+            async for piece in pieces:
+                yield piece
+
     async def report(
         self, about: Object, *, reason: str, message: str, warning: bool = False
     ) -> None:
@@ -325,3 +337,29 @@ async def _read(
             return None
         raise
     return answer.body[:LOG_LIMIT_BYTES].decode("utf-8", "replace")
+
+
+FOLLOW_SILENCE_S = 3600.0
+"""How long a followed log may be silent before it is asked for again: the line may be dead."""
+
+
+async def follow(
+    client: ApiClient, namespace: str, pod: str, container: str
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a log as they come. Raises ClusterError."""
+    operation = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
+    query: dict[str, str | int | bool] = {"container": container, "follow": True}
+    path = paths.with_query(paths.item(Kind.POD, namespace, pod, "log"), query)
+    await client.pace()
+    try:
+        request = HttpRequest("GET", path, accept="*/*")
+        async with client.http.stream(request, client.limits.ask_s) as stream:
+            head = stream.head
+            client.tally[operation.verb, operation.what, head.status] += 1
+            if head.status >= 300:
+                body = await stream.read(client.limits.ask_s)
+                raise answers.refusal(operation, head.status, head.content_type, body)
+            while data := await stream.read(FOLLOW_SILENCE_S):
+                yield data
+    except NoApiAnswerError as error:
+        raise answers.no_answer(operation, str(error)) from None

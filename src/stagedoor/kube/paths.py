@@ -35,6 +35,7 @@ RESOURCES: Mapping[Kind, Resource] = {
     Kind.DAEMON_SET: Resource("apps", "v1", "daemonsets"),
     Kind.NETWORK_POLICY: Resource("networking.k8s.io", "v1", "networkpolicies"),
     Kind.CRON_JOB: Resource("batch", "v1", "cronjobs"),
+    Kind.JOB: Resource("batch", "v1", "jobs"),
     Kind.REPLICA_SET: Resource("apps", "v1", "replicasets"),
     Kind.POD: Resource("", "v1", "pods"),
     Kind.SERVICE: Resource("", "v1", "services"),

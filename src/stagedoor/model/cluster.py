@@ -16,6 +16,7 @@ class Kind(StrEnum):
     STATEFUL_SET = "StatefulSet"
     DAEMON_SET = "DaemonSet"
     CRON_JOB = "CronJob"
+    JOB = "Job"
     REPLICA_SET = "ReplicaSet"
     POD = "Pod"
     SERVICE = "Service"

@@ -132,7 +132,7 @@ class Gateway:
         flow = self._flow(settings, connector)
         self.listener = self._tunnels(settings, flow, connector)
         self._runs, self.run_watch = make_runs(
-            settings, flow, self.database, self.watch, instance, self._problems
+            settings, flow, self.database, self.watch, instance, self._problems, self._runner
         )
         self.recorder = build_recorder(settings, self._note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
@@ -144,7 +144,9 @@ class Gateway:
         self.heartbeat = self._heartbeat(settings)  # for a store that machines share
 
     def _open_shells(self, settings: Settings, instance: str) -> None:
-        self._cluster = start_kubernetes_shells(settings, instance, self._problems)
+        started = start_kubernetes_shells(settings, instance, self._problems)
+        self._cluster = None if started is None else started[0]
+        self._runner = None if started is None else started[1]
         # The users who may log in to a shell stay written there while the store is unreachable.
         shells = build_shells(settings, lambda: self.watch.last_policy, self._cluster)
         self.shells: Shells = shells.shells

@@ -21,6 +21,7 @@ from stagedoor.admin.kubernetes import (
     list_namespaces,
     read_kit,
 )
+from stagedoor.admin.runs import RunRecords
 from stagedoor.authz.admitted import admitted
 from stagedoor.controller.loop import Controller, LeaderOnly
 from stagedoor.controller.make import ShellWriter
@@ -30,9 +31,11 @@ from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import encode_private, make_key, public_line
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.listeners.health import HealthListener, HealthPage
+from stagedoor.model.denial import Denial
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.grant import Admission
 from stagedoor.model.policy import Policy
+from stagedoor.model.run import RunOrder, RunState
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.serve import log
@@ -178,6 +181,7 @@ class ControllerManager:
             defaults=defaults_of(self._settings),
             metrics=self._metrics,
             leaving=self._settings.kubernetes.leaving,
+            find_order=self._find_order,
         )
         self._controller = controller
         try:
@@ -186,6 +190,18 @@ class ControllerManager:
             self._controller = None
             self._metrics.stand_by()
             self._log.info("controller leads no more", identity=self._identity)
+
+    async def _find_order(self, run_id: str) -> RunOrder | None:
+        """Return the order of a run that is to start, None if the store has none."""
+        assert self.database is not None, "nothing is made before the store was read"
+        records = RunRecords(self.database, self._identity, time.time)
+        runs = await records.find(run_id)
+        if isinstance(runs, Denial) or not runs:
+            return None
+        (run, *_) = runs
+        if run.id != run_id or run.state is not RunState.STARTING:
+            return None
+        return RunOrder(run.target, run.command, run.timeout_s)
 
     def _new_host_key(self, names: tuple[str, ...]) -> tuple[bytes, str]:
         key = make_key()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from stagedoor.model.identity import Identity
 from stagedoor.model.run import Run
@@ -56,6 +57,15 @@ class RunInputPump:
         self._is_lost = not self._is_complete
         self._release = lambda: None
         self._news.set()
+
+    async def is_empty(self, within_s: float) -> bool:
+        """Return whether the client closes its input within `within_s` seconds, and has sent nothing."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not (self._waiting or self._is_complete):
+                    self._news.clear()
+                    await self._news.wait()
+        return self._is_complete and not self._waiting
 
     async def run(self, run: Run) -> None:
         """Send the input to the task until its end."""

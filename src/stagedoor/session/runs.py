@@ -97,6 +97,8 @@ class RunService:
                 grant = await self._flow.wait_for_step_up(identity, grant, origin.source, progress)
         if isinstance(grant, Grant) and not self._runner.has(order.target):
             grant = _no_runner(order.target)
+        elif isinstance(grant, Grant) and order.has_input and not self.has_input(order.target):
+            grant = _no_input(order.target)
         if isinstance(grant, Denial):
             return self._flow.deny(grant, origin, identity, order.target)
         if run_id is not None:
@@ -107,6 +109,10 @@ class RunService:
                 return await self.refresh(started[0])
         starting = self._start(identity, order, origin, run_id or self._new_id())
         return await asyncio.shield(self.keep_task(starting))
+
+    def has_input(self, target: Target) -> bool:
+        """Return whether a run of this app can have input."""
+        return not self._runner.has(target) or self._runner.has_input(target)
 
     async def _start(
         self, identity: Identity, order: RunOrder, origin: Origin, run_id: str
@@ -334,8 +340,16 @@ def _no_runner(target: Target) -> Denial:
     name = target.login_name
     return Denial(
         Reason.SHELL_UNAVAILABLE,
-        f"{name} has no runs, which only apps on the gateway's own machine have; run the command "
-        f"in its shell: ssh {name}@GATEWAY COMMAND",
+        f"{name} has no runs, as it has an SSH server of its own; run the command in its shell: "
+        f"ssh {name}@GATEWAY COMMAND",
+    )
+
+
+def _no_input(target: Target) -> Denial:
+    return Denial(
+        Reason.BAD_REQUEST,
+        f"a run of {target.login_name} takes no input, as it is on Kubernetes; send it none: "
+        "stagedoor run … </dev/null, or ssh -n",
     )
 
 

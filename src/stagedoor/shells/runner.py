@@ -20,6 +20,10 @@ class Runner(Protocol):
         """Return whether runs of this app execute here. Never blocks."""
         ...
 
+    def has_input(self, target: Target) -> bool:
+        """Return whether input can be sent to runs of this app. Never blocks."""
+        ...
+
     async def start(self, run_id: str, order: RunOrder) -> str | None:
         """Start a task, once for each id. Return None once it runs, else why it does not."""
         ...

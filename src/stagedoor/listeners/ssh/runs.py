@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import asyncssh
 
@@ -11,6 +12,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.run import INPUT_OUTPUT_CODE, REFUSED_CODE, Output, Run, RunOrder
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import StartStep
+from stagedoor.model.target import Target
 from stagedoor.session.run_input import RunInputPump
 from stagedoor.session.runs import RunService
 from stagedoor.wire.run_command import (
@@ -26,6 +28,8 @@ from stagedoor.wire.run_command import (
 from stagedoor.wire.run_text import end_text, list_text, run_object, show_gap
 
 USAGE_CODE = 2
+INPUT_END_S = 2.0
+"""How long a client may take to close its input, if the run takes none."""
 FAILED_CODE = 255
 """The exit status for a refusal that is no limit's, as ssh itself has it for its own failures."""
 
@@ -130,9 +134,8 @@ class RunChannel:
                 return 0
 
     async def _start(self, order: RunOrder, *, detach: bool, as_json: bool) -> int:
-        order = RunOrder(
-            order.target, order.command, order.timeout_s, order.lock, has_input=not detach
-        )
+        has_input = not (detach or await self._has_no_input(order.target))
+        order = replace(order, has_input=has_input)
         run = await self._runs.start(self._identity, order, self._origin, self._show_step)
         if isinstance(run, Denial):
             return self._refuse(run)
@@ -151,6 +154,16 @@ class RunChannel:
             document = json.dumps(run_object(await self._runs.refresh(run)))
             self._put(f"{document}\n".encode(), is_error=True)
         return code
+
+    async def _has_no_input(self, target: Target) -> bool:
+        """Return whether the client sends nothing, if runs of this app take no input.
+
+        A terminal counts as none. Another client has to close its input first, as `ssh -n` does: a task
+        that reads nothing would look as if it had read all.
+        """
+        if self._runs.has_input(target):
+            return False
+        return self._is_terminal or await self._input.is_empty(INPUT_END_S)
 
     async def _follow(self, run: Run, start: int) -> int:
         """Show the output from `start` until the end, and return the exit status."""

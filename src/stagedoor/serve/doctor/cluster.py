@@ -48,16 +48,18 @@ GATEWAY_READS: Rights = {
 GATEWAY: Rights = {
     "deployments.apps": ("get",),
     "statefulsets.apps": ("get",),
+    "jobs.batch": ("get",),
     "pods/log": ("get",),
     "persistentvolumeclaims": ("get",),
     "events.events.k8s.io": ("list",),
     _LEASES: ("get", "create", "patch", "update"),
 }
 """The rights that it needs in each app's namespace besides; the chart's Role has the same."""
-CONTROLLER_READS: Rights = {"services": _WATCH, "configmaps": _WATCH}
+CONTROLLER_READS: Rights = {"services": _WATCH, "configmaps": _WATCH, "jobs.batch": _WATCH}
 """The further rights that a controller needs as GATEWAY_READS are needed."""
 CONTROLLER: Rights = {
     "deployments.apps": _WRITE,
+    "jobs.batch": _WRITE,
     "pods": ("patch",),
     "services": _WRITE,
     "configmaps": _WRITE,

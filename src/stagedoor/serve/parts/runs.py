@@ -1,20 +1,90 @@
 """The runs of a worker: the service for its listeners, and the watch that records their ends."""
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 from stagedoor.admin.runs import RunRecords
 from stagedoor.authz.decide import has_somewhere
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
+from stagedoor.model.run import Output, RunEnd, RunOrder, RunState
+from stagedoor.model.target import Target
 from stagedoor.serve.parts.shells import open_local_runner
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.flow import Flow
 from stagedoor.session.run_watch import RunWatch
 from stagedoor.session.runs import RunService
 from stagedoor.settings.settings import Settings
+from stagedoor.shells.runner import Runner
 from stagedoor.store.database import Database
 from stagedoor.store.watch import PolicyWatch
+
+
+class RunnerDirectory:
+    """A `Runner` that uses the first of `runners` that has the app, or the run."""
+
+    def __init__(self, runners: Sequence[Runner]) -> None:
+        self._runners = tuple(runners)
+
+    def has(self, target: Target) -> bool:
+        """Return whether a runner has the app."""
+        return any(runner.has(target) for runner in self._runners)
+
+    def has_input(self, target: Target) -> bool:
+        """Return whether input can be sent to runs of this app."""
+        return self._for(target).has_input(target)
+
+    async def start(self, run_id: str, order: RunOrder) -> str | None:
+        """Start a task; see `Runner`."""
+        return await self._for(order.target).start(run_id, order)
+
+    def ids(self) -> set[str]:
+        """Return the runs that are here."""
+        return {run_id for runner in self._runners for run_id in runner.ids()}
+
+    def observe(self, run_id: str) -> RunState | RunEnd:
+        """Return the state of a run."""
+        return self._of(run_id).observe(run_id)
+
+    def read(self, run_id: str, start: int, most: int) -> list[Output]:
+        """Return output of a run; see `Runner`."""
+        return self._of(run_id).read(run_id, start, most)
+
+    def measure(self, run_id: str) -> tuple[int, int]:
+        """Return which output is kept; see `Runner`."""
+        return self._of(run_id).measure(run_id)
+
+    def feed(self, run_id: str, at: int, data: bytes) -> int:
+        """Send input; see `Runner`."""
+        return self._of(run_id).feed(run_id, at, data)
+
+    def end_input(self, run_id: str, size: int | None) -> bool:
+        """Report the end of the input; see `Runner`."""
+        return self._of(run_id).end_input(run_id, size)
+
+    def keep_input(self, run_id: str) -> None:
+        """Report that the client is still there."""
+        self._of(run_id).keep_input(run_id)
+
+    def cancel(self, run_id: str) -> None:
+        """Ask a task to end."""
+        self._of(run_id).cancel(run_id)
+
+    def remove(self, run_id: str) -> None:
+        """Remove a run that has ended."""
+        self._of(run_id).remove(run_id)
+
+    def _for(self, target: Target) -> Runner:
+        return next((runner for runner in self._runners if runner.has(target)), self._runners[-1])
+
+    def _of(self, run_id: str) -> Runner:
+        for runner in self._runners[:-1]:
+            with suppress(OSError):
+                runner.measure(run_id)
+                return runner
+        return self._runners[-1]
 
 
 def make_runs(
@@ -24,9 +94,15 @@ def make_runs(
     watch: PolicyWatch,
     instance: str,
     problems: ProblemLog,
+    cluster: Runner | None = None,
 ) -> tuple[RunService, RunWatch]:
-    """Return both for the worker `instance`. `problems` gets what the watch over runs cannot do."""
-    records, runner = RunRecords(database, instance, time.time), open_local_runner(settings)
+    """Return both for the worker `instance`. `problems` gets what the watch over runs cannot do.
+
+    `cluster` has the runs of apps on Kubernetes.
+    """
+    records = RunRecords(database, instance, time.time)
+    local = open_local_runner(settings)
+    runner = local if cluster is None else RunnerDirectory((local, cluster))
 
     def has_any(identity: Identity) -> bool:
         return has_somewhere(watch.policy, identity, Permission.RUN, time.time())

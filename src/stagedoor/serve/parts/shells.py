@@ -32,6 +32,7 @@ from stagedoor.upstream.connect import TcpConnector
 
 if TYPE_CHECKING:
     from stagedoor.shells.kubernetes.adapter import KubernetesShells
+    from stagedoor.shells.kubernetes.live.runs.runner import KubernetesRunner
 
 
 class ShellDirectory:
@@ -214,13 +215,14 @@ def holders_of(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
 
 def start_kubernetes_shells(
     settings: Settings, instance: str, problems: ProblemLog
-) -> "KubernetesShells | None":
-    """Return the cluster's shells, started, or None if the settings name no namespace."""
+) -> "tuple[KubernetesShells, KubernetesRunner] | None":
+    """Return the cluster's shells and runs, started, or None if the settings name no namespace."""
     if not settings.kubernetes.is_used:
         return None
     # Imported here, since its libraries are an extra and would cost every worker memory.
-    from stagedoor.admin.kubernetes import build_shells
+    from stagedoor.admin.kubernetes import build_runner, build_shells
 
     shells = build_shells(settings, instance, problems)
-    shells.start()
-    return shells
+    runner = build_runner(settings, shells, instance, problems)
+    shells.start(runner.run())
+    return shells, runner

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from stagedoor.model.cluster import ClusterError
 from stagedoor.model.denial import Denial, Reason
@@ -91,11 +92,10 @@ class KubernetesShells:
             mirror.listen(self._forget_targets)
         self._follow_spaces()
 
-    def start(self) -> None:
-        """Start to watch. `ensure` itself waits for the first list."""
-        for work in (*self.spaces.work(), *self._cluster_cache.work()):
+    def start(self, *others: Coroutine[Any, Any, None]) -> None:
+        """Start to watch, and what else runs as long. `ensure` itself waits for the first list."""
+        for work in (*self.spaces.work(), *self._cluster_cache.work(), self._renew(), *others):
             self._spawn(work)
-        self._spawn(self._renew())
 
     def _follow_spaces(self) -> None:
         """Serve the namespaces that are selected now, and the others no more."""

@@ -64,6 +64,15 @@ NAMESPACES = PREFIX + "namespaces"
 """An annotation of the controllers' lease, by the leading one: the number of namespaces that it serves, and
 the reasons for the others, in JSON (`live.leader`)."""
 
+RUN_OF = PREFIX + "run-of"
+"""The label of a run's lease, Job and pod: the app's name. No Service selects such a pod."""
+
+RUN_JOB = PREFIX + "run-job"
+"""An annotation of a run's lease, by the controller: the uid of its Job. No second Job is created then."""
+
+RUN_CANCELLED = PREFIX + "run-cancelled"
+"""An annotation of a run's lease: when the gateway asked to end it, RFC 3339."""
+
 REGISTER = "stagedoor-apps"
 """The ConfigMap in which the gateway approves shells; see `live.register`."""
 
@@ -91,6 +100,9 @@ A gateway looks for an endpoint only in a pod that has this port: the kit of an 
 RESUME_PORT = 2223
 """That port, which the kit listens on (`deploy/kit/source/kit.h`)."""
 
+RUN_ENTRY = "run."
+"""How the keys of runs in REGISTER begin; no app's name has a dot."""
+
 SUFFIX = "-ssh"
 
 MAX_APP_CHARS = 63 - len(SUFFIX)
@@ -116,6 +128,16 @@ def name_problem(app: str) -> str | None:
 def shell_object(app: str) -> str:
     """Return the name of the shell's Deployment, Service, ConfigMap, Secret and Lease, as `app01-ssh`."""
     return app + SUFFIX
+
+
+def run_object(run_id: str) -> str:
+    """Return the name of a run's lease and Job, as `run-0123456789ab`."""
+    return f"run-{run_id}"
+
+
+def run_labels(app: str) -> dict[str, str]:
+    """Return the labels of every object of a run."""
+    return {MANAGED_BY: "stagedoor", RUN_OF: app}
 
 
 def shell_labels(app: str) -> dict[str, str]:

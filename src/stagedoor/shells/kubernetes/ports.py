@@ -110,3 +110,14 @@ class Cluster(Protocol):
     async def close_connections(self) -> None:
         """Close the connections."""
         ...
+
+
+class RunCluster(Cluster, Protocol):
+    """A `Cluster` that can follow the log of a run."""
+
+    def follow_log(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
+        """Yield a container's log from its first kept byte on, until the container or the line ends.
+
+        Raises ClusterError.
+        """
+        ...

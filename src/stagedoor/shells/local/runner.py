@@ -68,6 +68,10 @@ class LocalRunner:
         """Return whether the target's shell is on this machine."""
         return target in self._shells
 
+    def has_input(self, target: Target) -> bool:
+        """Return True: a run has a pipe for its input."""
+        return True
+
     async def start(self, run_id: str, order: RunOrder) -> str | None:
         """Start a task. Return None once it runs, else why it does not."""
         return await asyncio.to_thread(self._start, run_id, order)

@@ -56,6 +56,32 @@ def differences(wanted: Object, actual: Object) -> tuple[str, ...]:
     return tuple(".".join(path).replace(".[", "[") for path in paths)
 
 
+def find_job_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
+    """Return the first few paths at which the Job `actual` differs from `wanted` (`run.run_job`)."""
+    uid, name = actual["metadata"].get("uid"), wanted["metadata"]["name"]
+    ours, theirs = wanted["metadata"], actual["metadata"]
+    # The API adds these itself (pkg/registry/batch/job/strategy.go, generateSelector).
+    selector = {"batch.kubernetes.io/controller-uid": uid}
+    added = {
+        **selector,
+        "controller-uid": uid,
+        "batch.kubernetes.io/job-name": name,
+        "job-name": name,
+    }
+    template = wanted["spec"]["template"]
+    labels = {**template["metadata"]["labels"], **added}
+    spec = {
+        **wanted["spec"],
+        "selector": {"matchLabels": selector},
+        "template": {**template, "metadata": {**template["metadata"], "labels": labels}},
+    }
+    paths: list[Path] = []
+    for field in ("labels", "ownerReferences", "finalizers"):
+        paths += _differ(ours.get(field) or [], theirs.get(field) or [], ("metadata", field))
+    paths += islice(_differ(spec, actual["spec"], ("spec",)), MAX_DIFFERENCES)
+    return tuple(".".join(path).replace(".[", "[") for path in paths[:MAX_DIFFERENCES])
+
+
 def spec_hash(deployment: Object) -> str:
     """Return the hash of the whole spec as the API has it, without the number of replicas."""
     return template_hash(_without_replicas(deployment))

@@ -51,16 +51,19 @@ def metadata_of(app: Object) -> dict[str, Any]:
         "name": shell_object(metadata["name"]),
         "namespace": metadata["namespace"],
         "labels": shell_labels(metadata["name"]),
-        "ownerReferences": [
-            {
-                "apiVersion": "apps/v1",
-                "kind": kind_of(app),
-                "name": metadata["name"],
-                "uid": metadata["uid"],
-                "controller": False,
-                "blockOwnerDeletion": False,
-            }
-        ],
+        "ownerReferences": [make_owner(app)],
+    }
+
+
+def make_owner(app: Object) -> dict[str, Any]:
+    """Return the ownerReference to an app, with which what it owns is deleted."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind_of(app),
+        "name": app["metadata"]["name"],
+        "uid": app["metadata"]["uid"],
+        "controller": False,
+        "blockOwnerDeletion": False,
     }
 
 

@@ -129,6 +129,12 @@ def diagnose(
     return StartStep(CREATING)
 
 
+def find_cause(pod: Object, now: float) -> Cause | None:
+    """Return why a pod cannot start, by its own state; None if it may still start, or has started."""
+    diagnosis = _pod(pod, (), now, MappingProxyType({}))
+    return diagnosis if isinstance(diagnosis, Cause) else None
+
+
 def _refusal(owners: Iterable[Object]) -> Cause | None:
     """Return why the API refused the pod to one of its possible owners (apps/v1: ReplicaFailure), or None."""
     for owner in owners:

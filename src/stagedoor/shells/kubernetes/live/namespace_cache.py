@@ -66,7 +66,7 @@ class ClusterMirrors:
             kind: Mirror(cluster, kind, namespaces, keep=keep)
             for kind, keep in {
                 Kind.DEPLOYMENT: keep_shell,
-                Kind.POD: _pod,
+                Kind.POD: keep_pod,
                 Kind.LEASE: keep_whole,
                 **others,
             }.items()
@@ -308,7 +308,8 @@ def _slice(item: Object) -> Object:
     return select_fields(item, "ports", "endpoints")
 
 
-def _pod(item: Object) -> Object:
+def keep_pod(item: Object) -> Object:
+    """Keep the state of a pod."""
     return {**select_fields(item, "status"), "spec": _containers(item)}
 
 

@@ -19,7 +19,7 @@ from stagedoor.shells.kubernetes.derive.images import running_digests, selector_
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.shell import Derived, derive
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache, offers_shell
-from stagedoor.shells.kubernetes.names import REGISTER
+from stagedoor.shells.kubernetes.names import REGISTER, RUN_ENTRY
 from stagedoor.shells.kubernetes.ports import Cluster
 
 AGAIN_S = 1.0
@@ -103,7 +103,8 @@ class Register:
                 if not due:
                     return None
                 # Entries from before this process started, also of shells that have started or are deleted.
-                self._written = set((await self._merge({})).get("data") or {})
+                entries = (await self._merge({})).get("data") or {}
+                self._written = {key for key in entries if not key.startswith(RUN_ENTRY)}
             await self._write(due, self._written - starting.keys())
         except ClusterError as error:
             return error.message
@@ -164,21 +165,36 @@ class Register:
 
     async def _derive(self, name: str) -> Derived | str:
         """Derive the shell of an app as the API has the app now, or return why it can have none."""
-        app = await self._app(name)
-        if app is None:
-            return "there is no such app that offers a shell"
-        settings = read_settings(app, self._judging.defaults)
-        if isinstance(settings, WrongSettings):
-            return "; ".join(settings.problems)
-        shell = await derive_now(self._cluster, app, settings, self._judging.kit)
-        return shell if isinstance(shell, Derived) else "; ".join(shell.problems)
+        known = await read_app(self._cluster, self._cache.namespace, name, self._judging)
+        return known if isinstance(known, str) else known.derived
 
-    async def _app(self, name: str) -> Object | None:
-        for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
-            workload = await self._cluster.get(kind, self._cache.namespace, name)
-            if workload is not None and offers_shell(workload):
-                return workload
-        return None
+
+@dataclass(frozen=True, slots=True)
+class DerivedApp:
+    """An app as the API has it now, and what a shell of it would be."""
+
+    app: Object
+    settings: AppSettings
+    derived: Derived
+
+
+async def read_app(
+    cluster: Cluster, namespace: str, name: str, judging: DeriveContext
+) -> DerivedApp | str:
+    """Read an app and derive its shell, or return why it can have none. Raises ClusterError."""
+    for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
+        app = await cluster.get(kind, namespace, name)
+        if app is not None and offers_shell(app):
+            break
+    else:
+        return "there is no such app that offers a shell"
+    settings = read_settings(app, judging.defaults)
+    if isinstance(settings, WrongSettings):
+        return "; ".join(settings.problems)
+    shell = await derive_now(cluster, app, settings, judging.kit)
+    if isinstance(shell, WrongSettings):
+        return "; ".join(shell.problems)
+    return DerivedApp(app, settings, shell)
 
 
 def identity(shell: Object) -> str:

@@ -1,0 +1,172 @@
+// The first process of a run's container. It runs one command, and writes its output to the container's log.
+//
+// Each line of that log is a piece of output, such as `o 120 hello\n`: o for standard output or e for standard error, the
+// offset of its first byte in all of the output, and the bytes, in which a line end is written \n and a backslash \\. So a
+// reader may begin at any line, and sees what it lacks. How the task ended is in the container's termination message.
+//
+//   task SECONDS SETTINGS COMMAND      SETTINGS as in SHELL/settings, which a run's pod does not have
+//
+// The pod's preStop hook (`start stop`) sends a signal when the pod is deleted: the task gets SIGTERM, and SIGKILL after
+// GRACE_MS.
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kit.h"
+
+#define GRACE_MS 10000
+#define PIECE 8192              // bytes in a line; with escapes it is twice that at most
+#define LEFT (1024 * 1024)      // the most that is read from each pipe after the end: processes that stay may go on writing
+#define MESSAGE "/dev/termination-log"
+#define TIMED_OUT 124
+#define STOPPED 143
+
+static struct {
+  pid_t task;
+  int outputs[2];    // the task's stdout and stderr; -1 once closed
+  unsigned long long size;
+  const char *end;   // why it was asked to end: "timed_out", "stopped" or NULL
+  int64_t ends_at, kills_at;
+  int signals, status;
+  bool ended;
+} run = {.outputs = {-1, -1}};
+
+static void write_line(const char *bytes, size_t length) {
+  while (length) {
+    ssize_t put = write(STDOUT_FILENO, bytes, length);
+    if (put < 0 && errno != EINTR) return;  // the log is gone, and the task goes on
+    if (put > 0) bytes += put, length -= (size_t)put;
+  }
+}
+
+// Forwards a piece of output. Returns how many bytes it had, 0 if there is nothing now.
+static size_t forward(int stream) {
+  static char piece[PIECE], line[2 * PIECE + 64];
+  if (run.outputs[stream] < 0) return 0;
+  ssize_t got = read(run.outputs[stream], piece, sizeof piece);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+  if (got <= 0) {
+    close(run.outputs[stream]);
+    run.outputs[stream] = -1;
+    return 0;
+  }
+  size_t at = (size_t)snprintf(line, sizeof line, "%c %llu ", stream ? 'e' : 'o', run.size);
+  for (ssize_t i = 0; i < got; i++) {
+    if (piece[i] == '\\' || piece[i] == '\n') line[at++] = '\\';
+    line[at++] = piece[i] == '\n' ? 'n' : piece[i];
+  }
+  line[at++] = '\n';
+  write_line(line, at);
+  run.size += (size_t)got;
+  return (size_t)got;
+}
+
+static void stop(const char *why) {
+  if (run.end || run.ended) return;
+  run.end = why;
+  run.kills_at = now_ms() + GRACE_MS;
+  kill(-run.task, SIGTERM);
+  kill(-run.task, SIGCONT);  // a stopped process could not end
+}
+
+static void take_signals(void) {
+  struct signalfd_siginfo signal;
+  while (read(run.signals, &signal, sizeof signal) == sizeof signal)
+    if (signal.ssi_signo != SIGCHLD) stop("stopped");
+  int status;
+  for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+    if (pid == run.task) run.ended = true, run.status = status;
+}
+
+__attribute__((noreturn)) static void become(const char *command, const int outputs[2]) {
+  setsid();
+  int null = open("/dev/null", O_RDONLY);
+  dup2(null, STDIN_FILENO);
+  dup2(outputs[0], STDOUT_FILENO);
+  dup2(outputs[1], STDERR_FILENO);
+  for (int fd = 3; fd < 64; fd++) close(fd);
+  for (int number = 1; number < NSIG; number++)
+    if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  login_as(command, NULL);
+}
+
+static void spawn_task(const char *command) {
+  int out[2], err[2];
+  if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC)) die("cannot make a pipe: %s", strerror(errno));
+  run.task = fork();
+  if (run.task < 0) die("cannot start the task: %s", strerror(errno));
+  if (!run.task) become(command, (const int[2]){out[1], err[1]});
+  close(out[1]);
+  close(err[1]);
+  run.outputs[0] = out[0];
+  run.outputs[1] = err[0];
+  for (int i = 0; i < 2; i++) fcntl(run.outputs[i], F_SETFL, O_NONBLOCK);
+}
+
+// Waits for output, for a signal, or until there is something to do.
+static void wait_for_news(void) {
+  int64_t left = (run.end ? run.kills_at : run.ends_at) - now_ms();
+  struct pollfd from[] = {{.fd = run.signals, .events = POLLIN},
+                          {.fd = run.outputs[0], .events = POLLIN},
+                          {.fd = run.outputs[1], .events = POLLIN}};
+  poll(from, 3, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
+}
+
+// Reports how the run has ended, and ends with the exit code of the task or of that end.
+__attribute__((noreturn)) static void finish(void) {
+  int killed_by = WIFSIGNALED(run.status) ? WTERMSIG(run.status) : 0;
+  int code = killed_by ? 128 + killed_by : WEXITSTATUS(run.status);
+  if (run.end) code = strcmp(run.end, "stopped") ? TIMED_OUT : STOPPED;
+  char *text = format("{\"state\": \"%s\", \"code\": %d, \"signal\": %d, \"size\": %llu}", run.end ? run.end : "exited",
+                      code, run.end ? 0 : killed_by, run.size);
+  int file = open(MESSAGE, O_WRONLY | O_TRUNC | O_CLOEXEC);
+  if (file < 0 || write(file, text, strlen(text)) < 0) say("cannot write %s: %s", MESSAGE, strerror(errno));
+  if (run.end && !strcmp(run.end, "stopped")) {  // the pod's hook waits
+    write_file(OVER, 0600, "", 0);
+    poll(NULL, 0, OVER_MS);
+  }
+  exit(code);
+}
+
+int task_main(int argc, char **argv) {
+  if (argc != 4) die("a task takes SECONDS SETTINGS COMMAND");
+  write_file(SETTINGS_OF_RUN, 0600, argv[2], strlen(argv[2]));
+  struct settings settings = settings_read();
+  sigset_t ours;
+  stop_signals(&ours);
+  sigaddset(&ours, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &ours, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  run.signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (run.signals < 0) die("cannot take signals: %s", strerror(errno));
+  prctl(PR_SET_DUMPABLE, 0);  // the task has the same uid: it must not write lines of the log through /proc/1/fd/1
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  prepare_sessions(&settings);
+  run.ends_at = now_ms() + atoll(argv[1]) * 1000;
+  spawn_task(argv[3]);
+  while (!run.ended) {
+    wait_for_news();
+    take_signals();
+    forward(0);
+    forward(1);
+    if (now_ms() >= run.ends_at) stop("timed_out");
+    if (run.end && now_ms() >= run.kills_at) kill(-run.task, SIGKILL);
+  }
+  // What the task has left behind ends with it.
+  if (getpid() == 1) kill(-1, SIGKILL);
+  else kill(-run.task, SIGKILL);
+  for (int stream = 0; stream < 2; stream++)
+    for (size_t left = LEFT, got; left && (got = forward(stream)); left -= got < left ? got : left) {}
+  finish();
+}

@@ -1,0 +1,252 @@
+"""The controller's part in runs: for each run's lease it creates a suspended Job, resumes and removes it.
+
+A Job is created once for a lease, and the lease has its uid from then on. So a Job that is lost, with its
+node or by hand, is never created again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from enum import Enum, auto
+
+from stagedoor.controller.make import APPROVAL_S
+from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.run import RunOrder
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.derive.objects import failure_of, failure_patch, time_of
+from stagedoor.shells.kubernetes.derive.run import find_cancel_time, run_job
+from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
+from stagedoor.shells.kubernetes.live.namespace_cache import select_fields
+from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
+from stagedoor.shells.kubernetes.live.register import DeriveContext, read_app
+from stagedoor.shells.kubernetes.names import REGISTER, RUN_JOB, RUN_OF, run_object
+from stagedoor.shells.kubernetes.ports import Cause, Cluster
+
+CHECK_S = 10.0
+"""Seconds between two looks at all runs."""
+START_WITHIN_S = 90.0
+"""A Job that was not resumed so long after its lease is deleted: no gateway waits for it any more."""
+KEPT_S = 120.0
+"""How long the lease of a cancelled run is kept: gateways read there that a user has ended it."""
+CONCURRENCY = 8
+
+
+FindOrder = Callable[[str], Awaitable[RunOrder | None]]
+"""Returns the order of a run that is to start, by its id, as the store has it; None if there is none."""
+
+
+class RunStep(Enum):
+    """What is to be done about a run."""
+
+    NOTHING = auto()
+    CREATE = auto()
+    MARK = auto()
+    """Write the Job's uid to the lease."""
+    RESUME = auto()
+    DELETE_JOB = auto()
+    DELETE_LEASE = auto()
+
+
+def decide_run(lease: Object | None, job: Object | None, now: float) -> RunStep:
+    """Return the next step for a run by its lease and Job. Pure; `now` is in seconds since the epoch."""
+    is_suspended = job is not None and bool(job["spec"].get("suspend"))
+    if lease is None:
+        return RunStep.DELETE_JOB if is_suspended else RunStep.NOTHING
+    asked_at = time_of((lease.get("spec") or {}).get("renewTime"))
+    is_late = asked_at is None or now > asked_at + START_WITHIN_S
+    is_over = job is not None and _has_ended(job)
+    cancelled = find_cancel_time(lease)
+    if cancelled is not None:
+        if job is not None and not is_over:
+            return RunStep.DELETE_JOB
+        return RunStep.DELETE_LEASE if now > cancelled + KEPT_S else RunStep.NOTHING
+    created = (lease["metadata"].get("annotations") or {}).get(RUN_JOB)
+    if job is None:
+        if created is not None or is_late:
+            return RunStep.DELETE_LEASE
+        return RunStep.NOTHING if failure_of(lease) is not None else RunStep.CREATE
+    if created is None:
+        return RunStep.MARK
+    if created != job["metadata"].get("uid"):
+        return RunStep.NOTHING  # another client has created it
+    if is_over:
+        return RunStep.DELETE_LEASE
+    if is_suspended:
+        return RunStep.DELETE_JOB if is_late else RunStep.RESUME
+    return RunStep.NOTHING
+
+
+def _has_ended(job: Object) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(
+        condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
+        for condition in conditions
+    )
+
+
+class RunReconciler:
+    """The keeper of the runs in the namespaces of `spaces`. `now` returns seconds since the epoch.
+
+    `context` has the settings of the derivation, with the kit of runs. The order of a run is in the store, so
+    a lease alone makes no Job. `on_problem` is called as the controller's is.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        spaces: NamespaceDirectory,
+        context: DeriveContext,
+        find_order: FindOrder,
+        on_problem: Callable[[Target, str, float], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._spaces = spaces
+        self._context = context
+        self._find_order = find_order
+        self._on_problem = on_problem
+        self._now = now
+        places = list(spaces.by_environment.values()) if spaces.is_fixed else None
+        self._leases = Mirror(cluster, Kind.LEASE, places, RUN_OF)
+        self._jobs = Mirror(cluster, Kind.JOB, places, RUN_OF, _keep_job)
+        for mirror in (self._leases, self._jobs):
+            mirror.listen(self._on_change)
+        self._due: set[Key] = set()
+        self._busy: set[Key] = set()
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the runs until cancelled."""
+        slots = asyncio.Semaphore(CONCURRENCY)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._leases.run())
+            tasks.create_task(self._jobs.run())
+            while True:
+                self._news.clear()
+                due, self._due = self._due - self._busy, self._due & self._busy
+                for key in due:
+                    self._busy.add(key)
+                    tasks.create_task(self._keep(key, slots))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CHECK_S):
+                        await self._news.wait()
+                        continue
+                self._due |= self._list_all()
+
+    def _list_all(self) -> set[Key]:
+        return {
+            (namespace, name)
+            for namespace in self._spaces.by_environment.values()
+            for mirror in (self._leases, self._jobs)
+            for name in mirror.all(namespace)
+        }
+
+    def _on_change(self, keys: Collection[Key]) -> None:
+        self._due |= set(keys)
+        self._news.set()
+
+    async def _keep(self, key: Key, slots: asyncio.Semaphore) -> None:
+        try:
+            async with slots:
+                is_served = key[0] in self._spaces.by_environment.values()
+                mirrors = (self._leases, self._jobs)
+                if is_served and all(mirror.is_synced(key[0]) for mirror in mirrors):
+                    await self._do(key)
+        except ClusterError as error:
+            self._on_problem(self._target(key), f"{key[1]}: {error.message}", CHECK_S)
+        except Exception as error:  # a bug that one run triggers must not stop the others
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"a fault in the controller at {key[1]}", "exception": error}
+            )
+        finally:
+            self._busy.discard(key)
+            if key in self._due:
+                self._news.set()
+
+    def _target(self, key: Key) -> Target:
+        item = self._leases.get(*key) or self._jobs.get(*key) or {"metadata": {"labels": {}}}
+        app = str(item["metadata"]["labels"].get(RUN_OF, key[1]))
+        return Target(app, self._find_environment(key[0]))
+
+    def _find_environment(self, namespace: str) -> str | None:
+        environments = self._spaces.by_environment.items()
+        return next((name for name, place in environments if place == namespace), f"({namespace})")
+
+    async def _do(self, key: Key) -> None:
+        namespace, name = key
+        lease, job = self._leases.get(*key), self._jobs.get(*key)
+        match decide_run(lease, job, self._now()):
+            case RunStep.CREATE if lease is not None:
+                await self._create(namespace, lease)
+            case RunStep.MARK if job is not None:
+                await self._mark(job)
+            case RunStep.RESUME if job is not None:
+                await self._resume(job)
+            case RunStep.DELETE_JOB if job is not None:
+                uid = str(job["metadata"]["uid"])
+                await self._cluster.delete(Kind.JOB, namespace, name, uid=uid)
+            case RunStep.DELETE_LEASE if lease is not None:
+                version = str(lease["metadata"]["resourceVersion"])
+                await self._cluster.delete(Kind.LEASE, namespace, name, version=version)
+
+    async def _create(self, namespace: str, lease: Object) -> None:
+        """Create the suspended Job of a lease, or write to the lease why there can be none."""
+        name, app = str(lease["metadata"]["name"]), str(lease["metadata"]["labels"][RUN_OF])
+        run_id = name.removeprefix(run_object(""))
+        order = await self._find_order(run_id)
+        if order is None or order.target != Target(app, self._find_environment(namespace)):
+            await self._fail(namespace, name, "the store has no such run that is to start")
+            return
+        known = await read_app(self._cluster, namespace, app, self._context)
+        if isinstance(known, str):
+            await self._fail(namespace, name, known)
+            return
+        job = run_job(known.app, known.settings, known.derived, run_id, order)
+        try:
+            created = await self._cluster.create(job)
+        except ClusterError as error:
+            if error.status is None or error.retry or error.reason == "AlreadyExists":
+                raise
+            await self._fail(namespace, name, error.message)
+            return
+        self._jobs.put(created)
+        await self._mark(created)
+
+    async def _mark(self, job: Object) -> None:
+        metadata = job["metadata"]
+        patch = {"metadata": {"annotations": {RUN_JOB: metadata["uid"]}}}
+        lease = await self._cluster.merge(
+            Kind.LEASE, metadata["namespace"], metadata["name"], patch
+        )
+        self._leases.put(lease)
+
+    async def _fail(self, namespace: str, name: str, why: str) -> None:
+        patch = failure_patch(Cause("creating its Job", why), self._now())
+        self._leases.put(await self._cluster.merge(Kind.LEASE, namespace, name, patch))
+
+    async def _resume(self, job: Object) -> None:
+        """Resume a Job once a gateway has approved it."""
+        metadata = job["metadata"]
+        patch = {"spec": {"suspend": False}}
+        for wait_s in (*APPROVAL_S, None):
+            try:
+                resumed = await self._cluster.merge(
+                    Kind.JOB, metadata["namespace"], metadata["name"], patch
+                )
+            except ClusterError as error:
+                is_unapproved = error.status == 403 and REGISTER in error.message
+                if error.status == 404 or (is_unapproved and wait_s is None):
+                    return  # it was deleted, or the next look tries again
+                if not is_unapproved:
+                    raise
+                await asyncio.sleep(wait_s or 0)
+            else:
+                self._jobs.put(resumed)
+                return
+
+
+def _keep_job(item: Object) -> Object:
+    return {
+        **select_fields(item, "status"),
+        "spec": {"suspend": (item.get("spec") or {}).get("suspend", False)},
+    }

@@ -1,0 +1,261 @@
+"""The lease and the Job of a run, and what its pod and its container's log report. Pure.
+
+A run's pod is derived as the app's shell is. It has no sshd, no key and no sidecar: its one container runs
+the kit's `task` (`deploy/kit/source/task.c`). The Job never starts a second pod.
+"""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stagedoor.model.cluster import Object
+from stagedoor.model.run import (
+    LOST_CODE,
+    NOT_STARTED_CODE,
+    TIMED_OUT_CODE,
+    RunOrder,
+    RunState,
+)
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.kit import (
+    HOST_KEY_VOLUME,
+    KIT_PATH,
+    SHELL_VOLUME,
+    Kit,
+    KitSource,
+)
+from stagedoor.shells.kubernetes.derive.objects import make_owner, shell_settings, time_of
+from stagedoor.shells.kubernetes.derive.shell import Derived
+from stagedoor.shells.kubernetes.names import (
+    CONTAINER,
+    RUN_CANCELLED,
+    run_labels,
+    run_object,
+)
+from stagedoor.shells.kubernetes.sentences import plain
+from stagedoor.wire.rfc3339 import show_time
+
+TASK = f"{KIT_PATH}/bin/task"
+START_S = 900
+"""The part of a Job's deadline in which its pod may start: a node may have to be added, an image pulled."""
+END_S = 60
+"""The part in which its pod may end."""
+KEPT_S = 3600
+"""How long an ended Job is kept, and so the container's log."""
+GRACE_S = 30
+"""The pod's grace: the kit gives the task 10 s of it (GRACE_MS)."""
+MAX_LINE_BYTES = 32 * 1024
+"""More than the kit writes in one line of its container's log."""
+_LINE = re.compile(rb"([oe]) ([0-9]{1,15}) (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class PodEnd:
+    """The end of a run's pod. `size` is the number of bytes of output, None if the kit did not report it.
+
+    A run that a user has cancelled is LOST here too: its pod was deleted.
+    """
+
+    state: RunState
+    code: int
+    detail: str = ""
+    size: int | None = None
+
+
+def make_run_kit(kit: Kit) -> Kit:
+    """Return the kit as runs have it: a container beside the task would keep the pod from ending."""
+    return replace(kit, way=KitSource.INIT) if kit.way is KitSource.SIBLING else kit
+
+
+def run_lease(app: Object, run_id: str, holder: str, now: float) -> Object:
+    """Return the lease by which the gateway `holder` asks the controller for a run's Job.
+
+    The order itself is in the store: not everyone who may write a lease here may run commands in the app.
+    """
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": _metadata(app, run_id),
+        "spec": {"holderIdentity": holder, "renewTime": show_time(now, micro=True)},
+    }
+
+
+def find_cancel_time(lease: Object | None) -> float | None:
+    """Return when a gateway asked to end a run, in seconds since the epoch; None if none did."""
+    if lease is None:
+        return None
+    return time_of((lease["metadata"].get("annotations") or {}).get(RUN_CANCELLED))
+
+
+def run_job(
+    app: Object, settings: AppSettings, derived: Derived, run_id: str, order: RunOrder
+) -> Object:
+    """Return the Job of a run, which does nothing before it is resumed.
+
+    `derived` is the app's shell, derived with `make_run_kit`.
+    """
+    name = app["metadata"]["name"]
+    shell = derived.deployment["spec"]["template"]
+    labels = {
+        key: value
+        for key, value in shell["metadata"]["labels"].items()
+        if key not in derived.deployment["spec"]["selector"]["matchLabels"]
+    }
+    template = {
+        "metadata": {**shell["metadata"], "labels": {**labels, **run_labels(name)}},
+        "spec": _pod(shell["spec"], settings, derived, order),
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _metadata(app, run_id),
+        "spec": {
+            "suspend": True,
+            "parallelism": 1,
+            "completions": 1,
+            "completionMode": "NonIndexed",
+            "manualSelector": False,
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "activeDeadlineSeconds": order.timeout_s + START_S + END_S,
+            "ttlSecondsAfterFinished": KEPT_S,
+            "template": template,
+        },
+    }
+
+
+def _metadata(app: Object, run_id: str) -> dict[str, Any]:
+    metadata = app["metadata"]
+    return {
+        "name": run_object(run_id),
+        "namespace": metadata["namespace"],
+        "labels": run_labels(metadata["name"]),
+        "ownerReferences": [make_owner(app)],
+    }
+
+
+def _pod(shell: Object, settings: AppSettings, derived: Derived, order: RunOrder) -> dict[str, Any]:
+    volumes = [
+        volume
+        for volume in shell["volumes"]
+        if volume["name"] not in (HOST_KEY_VOLUME, SHELL_VOLUME)
+    ]
+    container = next(item for item in shell["containers"] if item["name"] == CONTAINER)
+    return {
+        **shell,
+        "containers": [_container(container, settings, derived, order)],
+        "volumes": volumes,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_S,
+    }
+
+
+def _container(
+    shell: Object, settings: AppSettings, derived: Derived, order: RunOrder
+) -> dict[str, Any]:
+    left_out = ("ports", "terminationMessagePolicy")
+    kept = {field: value for field, value in shell.items() if field not in left_out}
+    text = shell_settings(order.target, settings, derived.image)
+    # The kubelet replaces $(NAME) in arguments by the container's variables; `$$` is a `$`.
+    arguments = [argument.replace("$", "$$") for argument in (text, order.command)]
+    return {
+        **kept,
+        "command": [*settings.command, TASK, str(order.timeout_s), *arguments],
+        "volumeMounts": [
+            mount
+            for mount in shell["volumeMounts"]
+            if mount["name"] not in (HOST_KEY_VOLUME, SHELL_VOLUME)
+        ],
+    }
+
+
+def _state(pod: Object) -> Object:
+    """Return the state of the task's container, empty if it has none yet."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        if container["name"] == CONTAINER:
+            return container.get("state") or {}
+    return {}
+
+
+def has_started(pod: Object) -> bool:
+    """Return whether a run's container has a log."""
+    state = _state(pod)
+    return "running" in state or "terminated" in state
+
+
+def read_end(pod: Object) -> PodEnd | None:
+    """Return how a run's pod has ended, or None while it has not."""
+    status = pod.get("status") or {}
+    ended = _state(pod).get("terminated")
+    if ended is not None:
+        return _end_of(ended)
+    if status.get("phase") not in ("Failed", "Succeeded"):
+        return None
+    why = plain(str(status.get("message") or status.get("reason") or "its pod has failed"))
+    for container in status.get("initContainerStatuses") or ():
+        code = ((container.get("state") or {}).get("terminated") or {}).get("exitCode")
+        if code:
+            what = f"the container {container['name']} before it ended with code {code}"
+            return PodEnd(RunState.NOT_STARTED, NOT_STARTED_CODE, what)
+    return PodEnd(RunState.LOST, LOST_CODE, why)
+
+
+def _end_of(ended: Object) -> PodEnd:
+    """Return the end that a container's state `terminated` has, with the message of the kit's `task`."""
+    try:
+        message = json.loads(ended.get("message") or "")
+        state, code = str(message["state"]), int(message["code"])
+        killed_by, size = int(message["signal"]), int(message["size"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return _end_without_message(ended)
+    if state == "stopped":
+        return PodEnd(RunState.LOST, LOST_CODE, "the cluster deleted its pod", size)
+    if state == "timed_out":
+        return PodEnd(RunState.TIMED_OUT, TIMED_OUT_CODE, size=size)
+    detail = f"ended by signal {killed_by}" if killed_by else ""
+    if killed_by == 9 and ended.get("reason") == "OOMKilled":
+        detail = "it used more memory than its limit"
+    return PodEnd(RunState.EXITED, min(max(code, 0), 255), detail, size)
+
+
+def _end_without_message(ended: Object) -> PodEnd:
+    code, reason = int(ended.get("exitCode") or 0), str(ended.get("reason") or "")
+    if reason == "OOMKilled":
+        return PodEnd(RunState.EXITED, code, "it used more memory than its limit")
+    if reason in ("StartError", "ContainerCannotRun"):
+        why = plain(str(ended.get("message") or reason))
+        return PodEnd(RunState.NOT_STARTED, NOT_STARTED_CODE, why)
+    return PodEnd(RunState.LOST, LOST_CODE, f"its container was killed (code {code})")
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A piece of output in a container's log, which begins at byte `start` of all of it."""
+
+    start: int
+    data: bytes
+    is_error: bool
+
+
+def parse_line(line: bytes) -> LogLine | None:
+    """Parse a line of the container's log, without its end; None if the kit's `task` did not write it."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return None
+    parts = (part.replace(b"\\n", b"\n") for part in match[3].split(b"\\\\"))
+    return LogLine(int(match[2]), b"\\".join(parts), match[1] == b"e")
+
+
+class LogParser:
+    """A parser of a container's log, which comes in pieces. Lines that are no output are left out."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> list[LogLine]:
+        """Return the output in the lines that are complete now."""
+        self._pending += data
+        *lines, rest = self._pending.split(b"\n")
+        self._pending = bytearray() if len(rest) > MAX_LINE_BYTES else bytearray(rest)
+        return [output for line in lines if (output := parse_line(bytes(line))) is not None]

@@ -1,0 +1,222 @@
+"""The runner of apps on Kubernetes.
+
+The gateway writes a lease, for which the controller creates a suspended Job of the run in the store. The
+gateway derives the Job as well, compares every field, and writes its uid and generation to the register; the
+admission policy lets the controller resume that Job alone (docs/decisions/0048-runs.md). A second Job of a
+run is never approved.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.run import START_WITHIN_S, Output, RunEnd, RunOrder, RunState
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.derive.compare import find_job_differences
+from stagedoor.shells.kubernetes.derive.objects import failure_of
+from stagedoor.shells.kubernetes.derive.run import (
+    has_started,
+    make_run_kit,
+    read_end,
+    run_job,
+    run_lease,
+)
+from stagedoor.shells.kubernetes.live.diagnose import find_cause
+from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
+from stagedoor.shells.kubernetes.live.register import DeriveContext, identity, read_app
+from stagedoor.shells.kubernetes.live.runs.folder import RunFolders, RunNamespace
+from stagedoor.shells.kubernetes.live.runs.mirrors import RunMirrors
+from stagedoor.shells.kubernetes.names import (
+    REGISTER,
+    RUN_CANCELLED,
+    RUN_ENTRY,
+    RUN_JOB,
+    run_object,
+)
+from stagedoor.shells.kubernetes.ports import RunCluster
+from stagedoor.wire.rfc3339 import show_time
+
+START_S = 0.8 * START_WITHIN_S
+"""How long a start is waited for. A pod that waits longer, for a node or an image, still starts."""
+ASK_AGAIN_S = 0.1
+LOOK_S = 1.0
+CALL_S = 20.0
+PER_NAMESPACE = 100
+"""The runs of one namespace at a time."""
+
+
+class KubernetesRunner:
+    """A `shells.runner.Runner` of Jobs. It belongs to the event loop in which it is created.
+
+    `spaces` has the namespaces by environment, and `offers` returns whether an app is there. `folder` has a
+    folder for each run. Without `judging` the cluster has no admission policy, and no Job is compared.
+    """
+
+    def __init__(
+        self,
+        cluster: RunCluster,
+        spaces: NamespaceDirectory,
+        offers: Callable[[Target], bool],
+        folder: Path,
+        holder: str,
+        judging: DeriveContext | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._cluster = cluster
+        self._spaces = spaces
+        self._offers = offers
+        self._holder = holder
+        self._judging = judging and replace(judging, kit=make_run_kit(judging.kit))
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self._folders = RunFolders(folder, now)
+        names = list(spaces.by_environment.values()) if spaces.is_fixed else None
+        self._copies = RunMirrors(cluster, names, self._folders, now)
+
+    async def run(self) -> None:
+        """Copy the logs of all runs until cancelled."""
+        await self._copies.run()
+
+    def has(self, target: Target) -> bool:
+        """Return whether the app is in one of the namespaces."""
+        return self._offers(target)
+
+    def has_input(self, target: Target) -> bool:
+        """Return False: no input reaches a Job."""
+        return False
+
+    async def start(self, run_id: str, order: RunOrder) -> str | None:
+        """Ask for the Job and approve it. Return None once it runs, else why it does not."""
+        namespace = self._spaces.by_environment.get(order.target.environment)
+        if namespace is None:
+            return "its namespace is no longer served"
+        of_others = self._copies.pods(namespace).values()
+        if sum(read_end(pod) is None for pod in of_others) >= PER_NAMESPACE:
+            return (
+                f"its namespace has {PER_NAMESPACE} runs, and more are not started; try again later"
+            )
+        try:
+            place = RunNamespace(namespace, order.target.app)
+            await asyncio.to_thread(self._folders.make, run_id, place)
+            async with asyncio.timeout(START_S):
+                why = await self._ask(namespace, run_id, order)
+                why = why or await self._wait_for_pod(run_id)
+        except TimeoutError:
+            if self._copies.find_pod(run_id) is not None:
+                return None  # it waits for a node or an image
+            why = "no controller has started its Job; an administrator finds the reason in its log"
+        except ClusterError as error:
+            why = f"asking the cluster: {error.message}"
+        except OSError as error:
+            why = error.strerror or str(error)
+        finally:
+            with suppress(ClusterError):
+                await self._approve(namespace, run_id, None)
+        if why is not None:
+            with suppress(ClusterError):
+                await self._cancel(namespace, run_id)
+        return why
+
+    def ids(self) -> set[str]:
+        """Return the runs with a folder here."""
+        return self._folders.ids()
+
+    def observe(self, run_id: str) -> RunState | RunEnd:
+        """Return how a run has ended, or `STARTING` or `RUNNING`."""
+        return self._folders.observe(run_id)
+
+    def read(self, run_id: str, start: int, most: int) -> list[Output]:
+        """Return output from offset `start` on; see `Runner`."""
+        return self._folders.read(run_id, start, most)
+
+    def measure(self, run_id: str) -> tuple[int, int]:
+        """Return the offset of the first byte of output that is kept, and the number of all bytes so far."""
+        return self._folders.measure(run_id)
+
+    def feed(self, run_id: str, at: int, data: bytes) -> int:
+        """Drop input: a run that takes some is not started."""
+        return at + len(data)
+
+    def end_input(self, run_id: str, size: int | None) -> bool:
+        """Do nothing: the task's input is empty."""
+        return True
+
+    def keep_input(self, run_id: str) -> None:
+        """Do nothing: the task's input is empty."""
+
+    def cancel(self, run_id: str) -> None:
+        """Ask the controller to delete the Job, and so its pod."""
+        namespace = self._folders.read_place(run_id).namespace
+        asking = asyncio.run_coroutine_threadsafe(self._cancel(namespace, run_id), self._loop)
+        try:
+            asking.result(CALL_S)
+        except (ClusterError, TimeoutError) as error:
+            raise OSError(str(error)) from error
+
+    def remove(self, run_id: str) -> None:
+        """Remove the folder of a run."""
+        self._folders.remove(run_id)
+
+    async def _ask(self, namespace: str, run_id: str, order: RunOrder) -> str | None:
+        """Ask for the Job and approve it. Return why that is not possible, else None. Raises ClusterError."""
+        app = await self._find_app(namespace, order.target.app)
+        if app is None:
+            return "there is no such app"
+        lease = await self._cluster.create(run_lease(app, run_id, self._holder, self._now()))
+        while RUN_JOB not in (lease["metadata"].get("annotations") or {}):
+            cause = failure_of(lease)
+            if cause is not None:
+                return f"{cause.step}: {cause.message}"
+            await asyncio.sleep(ASK_AGAIN_S)
+            seen = await self._cluster.get(Kind.LEASE, namespace, run_object(run_id))
+            if seen is None:
+                return "its lease was deleted"
+            lease = seen
+        if self._judging is None:
+            return None
+        job = await self._cluster.get(Kind.JOB, namespace, run_object(run_id))
+        known = await read_app(self._cluster, namespace, order.target.app, self._judging)
+        if isinstance(known, str) or job is None:
+            return known if isinstance(known, str) else "its Job was deleted"
+        wanted = run_job(known.app, known.settings, known.derived, run_id, order)
+        if paths := find_job_differences(wanted, job):
+            return f"its Job is not what the app has at {', '.join(paths)}"
+        await self._approve(namespace, run_id, identity(job))
+        return None
+
+    async def _find_app(self, namespace: str, name: str) -> Object | None:
+        for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
+            app = await self._cluster.get(kind, namespace, name)
+            if app is not None:
+                return app
+        return None
+
+    async def _approve(self, namespace: str, run_id: str, entry: str | None) -> None:
+        """Write a run's entry in the register, or remove it (None). Raises ClusterError."""
+        if self._judging is not None:
+            patch = {"data": {f"{RUN_ENTRY}{run_id}": entry}}
+            await self._cluster.merge(Kind.CONFIG_MAP, namespace, REGISTER, patch)
+
+    async def _wait_for_pod(self, run_id: str) -> str | None:
+        """Wait until the task runs. Return why it does not start, else None."""
+        while True:
+            pod = self._copies.find_pod(run_id)
+            if pod is not None:
+                if has_started(pod) or read_end(pod) is not None:
+                    return None
+                cause = find_cause(pod, self._now())
+                if cause is not None:
+                    return f"{cause.step}: {cause.message}"
+            await self._copies.wait(LOOK_S)
+
+    async def _cancel(self, namespace: str, run_id: str) -> None:
+        patch = {"metadata": {"annotations": {RUN_CANCELLED: show_time(self._now())}}}
+        try:
+            await self._cluster.merge(Kind.LEASE, namespace, run_object(run_id), patch)
+        except ClusterError as error:
+            if error.status != 404:
+                raise  # without a lease it has ended

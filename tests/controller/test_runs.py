@@ -1,0 +1,68 @@
+"""What the controller does about a run, by its lease and its Job."""
+
+from typing import Any
+
+import pytest
+
+from stagedoor.controller.runs import KEPT_S, START_WITHIN_S, RunStep, decide_run
+from stagedoor.shells.kubernetes.names import FAILURE, RUN_CANCELLED, RUN_JOB
+from stagedoor.wire.rfc3339 import show_time
+
+NOW = 1_700_000_000.0
+
+
+def lease(age_s: float = 1.0, **annotations: str) -> dict[str, Any]:
+    names = {"job": RUN_JOB, "cancelled": RUN_CANCELLED, "failure": FAILURE}
+    marks = {names[key]: value for key, value in annotations.items()}
+    return {
+        "metadata": {"annotations": marks},
+        "spec": {"renewTime": show_time(NOW - age_s, micro=True)},
+    }
+
+
+def job(*, suspend: bool = False, ended: str = "") -> dict[str, Any]:
+    conditions = [{"type": ended, "status": "True"}] if ended else []
+    return {
+        "metadata": {"uid": "u-1"},
+        "spec": {"suspend": suspend},
+        "status": {"conditions": conditions},
+    }
+
+
+LATE = START_WITHIN_S + 1
+CANCELLED = show_time(NOW - 1)
+FAILED = '{"step": "x", "message": "y"}'
+
+
+@pytest.mark.platform(5)
+@pytest.mark.parametrize(
+    ("lease", "job", "step"),
+    [
+        (lease(), None, RunStep.CREATE),
+        (lease(failure=FAILED), None, RunStep.NOTHING),
+        (lease(), job(suspend=True), RunStep.MARK),
+        (lease(job="u-1"), job(suspend=True), RunStep.RESUME),
+        (lease(job="u-1"), job(), RunStep.NOTHING),
+        (lease(LATE, job="u-1"), job(), RunStep.NOTHING),
+        (lease(LATE, job="u-1"), job(ended="Complete"), RunStep.DELETE_LEASE),
+        (lease(job="u-1"), job(ended="Failed"), RunStep.DELETE_LEASE),
+        # A Job is created once, and one of another client is left alone.
+        (lease(job="u-1"), None, RunStep.DELETE_LEASE),
+        (lease(job="u-2"), job(suspend=True), RunStep.NOTHING),
+        # No gateway waits any more.
+        (lease(LATE), None, RunStep.DELETE_LEASE),
+        (lease(LATE, job="u-1"), job(suspend=True), RunStep.DELETE_JOB),
+        (None, job(suspend=True), RunStep.DELETE_JOB),
+        (None, job(), RunStep.NOTHING),
+        # The lease of a cancelled run says a while that it was cancelled.
+        (lease(job="u-1", cancelled=CANCELLED), job(), RunStep.DELETE_JOB),
+        (lease(job="u-1", cancelled=CANCELLED), None, RunStep.NOTHING),
+        (lease(cancelled=CANCELLED), None, RunStep.NOTHING),
+        (lease(cancelled=show_time(NOW - KEPT_S - 1)), None, RunStep.DELETE_LEASE),
+        (None, None, RunStep.NOTHING),
+    ],
+)
+def test_the_next_step_of_a_run(
+    lease: dict[str, Any] | None, job: dict[str, Any] | None, step: RunStep
+) -> None:
+    assert decide_run(lease, job, NOW) is step

@@ -1,0 +1,145 @@
+"""Runs on a real cluster: `stagedoor serve`, the controller, the kit's `task`, Jobs and their pods."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagedoor.model.permission import Permission
+from stagedoor.shells.kubernetes.derive.run import run_lease
+from tests.fixtures.cluster import WITHIN_S, Cluster, KubeGateway, shared_kube, until
+
+pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
+
+
+@pytest.fixture(scope="module")
+def kube(
+    cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KubeGateway]:
+    """One whose dev may run tasks in app01."""
+    with shared_kube(cluster, kit, tmp_path_factory.mktemp("runs")) as kube:
+        kube.gateway.permit("user:dev", "app01", Permission.RUN)
+        kube.app(env={"GREETING": 'it\'s "quoted" $HOME ü'})
+        yield kube
+
+
+def run(
+    kube: KubeGateway, *words: str, tty: bool = False, text: str | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """`ssh gw run WORDS`; without `text` its input is empty."""
+    port = str(kube.gateway.port("ssh"))
+    options = ("-tt",) if tty else ()
+    command = kube.ssh_command("-p", port, *options, "dev@localhost", "run", *words, way="none")
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if text is None else {"input": text}
+    return subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, **given)
+
+
+def start(kube: KubeGateway, command: str, *options: str) -> str:
+    """Start a run, and return its id."""
+    done = run(kube, "app01", "--detach", *options, "--", command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def find(kube: KubeGateway, run_id: str) -> dict[str, Any]:
+    done = run(kube, "wait", run_id, "--json")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.platform(1, 11)
+def test_a_run_has_the_app_s_environment_its_streams_and_its_exit_code(kube: KubeGateway) -> None:
+    done = run(kube, "app01", "--", 'echo "$GREETING"; echo error >&2; exit 7')
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == 'it\'s "quoted" $HOME ü\n'
+    assert "error\n" in done.stderr
+    kinds = [event["kind"] for event in kube.gateway.audit()]
+    assert {"run_started", "run_ended"} <= {kind.replace(".", "_") for kind in kinds}
+
+
+@pytest.mark.platform(2, 3)
+def test_a_run_survives_its_gateway_and_its_log_is_whole(kube: KubeGateway) -> None:
+    run_id = start(kube, "for i in 1 2 3 4 5 6; do seq 1 20000; sleep 1; done")
+    kube.gateway.signal(signal.SIGKILL)
+    kube.gateway.stop()
+    kube.gateway.lines.clear()  # its ports are others from now on
+    kube.start()
+    assert find(kube, run_id)["code"] == 0
+    port = str(kube.gateway.port("ssh"))
+    command = kube.ssh_command("-p", port, "dev@localhost", f"run logs {run_id}", way="none")
+    log = subprocess.run(command, capture_output=True, timeout=WITHIN_S).stdout
+    wanted = "".join(f"{number}\n" for number in range(1, 20001)).encode() * 6
+    assert hashlib.sha256(log).digest() == hashlib.sha256(wanted).digest()
+    later = run(kube, "logs", run_id, "--from", "600000")
+    assert later.stdout.encode() == wanted[600000:]
+
+
+@pytest.mark.platform(4, 6)
+def test_a_time_limit_ends_a_run_with_its_log_and_a_lock_keeps_others_out(
+    kube: KubeGateway,
+) -> None:
+    run_id = start(kube, "echo before; sleep 60", "--timeout", "4s", "--lock", "one")
+    second = run(kube, "app01", "--lock", "one", "--", "true")
+    assert second.returncode == 75, second.stderr
+    done = run(kube, "attach", run_id)
+    assert done.returncode == 124, done.stderr
+    assert done.stdout == "before\n"
+
+
+def test_a_run_is_cancelled_and_its_processes_are_ended(kube: KubeGateway) -> None:
+    run_id = start(kube, 'trap "echo ended; exit" TERM; echo here; while :; do sleep 0.1; done')
+    until(lambda: run(kube, "logs", run_id).stdout == "here\n", "it has begun")
+    assert run(kube, "cancel", run_id).returncode == 0
+    ended = find(kube, run_id)
+    assert (ended["state"], ended["code"]) == ("cancelled", 143)
+    assert run(kube, "logs", run_id).stdout == "here\nended\n"
+
+
+@pytest.mark.platform(5)
+def test_a_run_whose_pod_is_deleted_is_lost_and_is_not_started_again(kube: KubeGateway) -> None:
+    run_id = start(kube, "echo here; sleep 60")
+    of_run = f"job-name=run-{run_id}"
+    (pod,) = kube.objects("pods", of_run)
+    kube.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
+    ended = find(kube, run_id)
+    assert (ended["state"], ended["code"]) == ("lost", 76)
+    until(lambda: f"run-{run_id}" not in kube.kubectl("get", "leases"), "its lease is deleted")
+    uids = {item["metadata"]["uid"] for item in kube.objects("pods", of_run)}
+    assert uids <= {pod["metadata"]["uid"]}
+
+
+@pytest.mark.platform(8)
+def test_a_run_that_would_get_input_is_refused(kube: KubeGateway) -> None:
+    done = run(kube, "app01", "--", "cat", text="half a dump")
+    assert done.returncode == 255
+    assert "takes no input" in done.stderr
+    assert run(kube, "app01", "--", "cat", tty=True).returncode == 0
+
+
+def test_an_image_that_is_not_there_is_reported(kube: KubeGateway, tmp_path: Path) -> None:
+    kube.gateway.permit("user:dev", "broken", Permission.RUN)
+    kube.app("broken", "localhost/Nothing:1")
+    done = run(kube, "broken", "--", "true")
+    assert done.returncode == 126, done.stderr
+    assert "localhost/Nothing:1" in done.stderr
+
+
+@pytest.mark.platform(10)
+def test_a_lease_alone_makes_no_job(kube: KubeGateway) -> None:
+    app = json.loads(kube.kubectl("get", "deployment", "app01", "-o", "json"))
+    lease = run_lease(app, "aaaabbbbcccc", "mallory", time.time())
+    kube.kubectl("create", "-f", "-", text=json.dumps(lease))
+
+    def is_refused() -> bool:
+        lease = kube.kubectl("get", "lease", "run-aaaabbbbcccc", "-o", "json")
+        return "the store has no such run" in lease
+
+    until(is_refused, "the controller refuses it")
+    assert "run-aaaabbbbcccc" not in kube.kubectl("get", "jobs")
+    kube.kubectl("delete", "lease", "run-aaaabbbbcccc")

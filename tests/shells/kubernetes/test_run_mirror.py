@@ -1,0 +1,140 @@
+"""The copy of a run's log in the gateway's folder, from a container's log that breaks off."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagedoor.model.cluster import ClusterError
+from stagedoor.model.run import RunState
+from stagedoor.shells.kubernetes.live.runs.folder import RunFolders, RunNamespace
+from stagedoor.shells.kubernetes.live.runs.mirror import RunMirror
+from tests.shells.kubernetes.test_run import kit_message, terminated
+
+RUN = "0123456789ab"
+
+
+class Log:
+    """A container's log: what each reading of it yields. None breaks off."""
+
+    def __init__(self, *readings: list[bytes | None]) -> None:
+        self._readings = list(readings)
+
+    async def follow_log(
+        self, namespace: str, pod: str, container: str
+    ) -> AsyncGenerator[bytes, None]:
+        for piece in self._readings.pop(0) if self._readings else []:
+            if piece is None:
+                raise ClusterError("broken", status=None, reason="NoAnswer", retry=True)
+            yield piece
+
+
+def pod(state: dict[str, Any], **metadata: str) -> dict[str, Any]:
+    return {"metadata": {"name": "run-x", **metadata}, **state}
+
+
+RUNNING = pod({"status": {"containerStatuses": [{"name": "shell", "state": {"running": {}}}]}})
+
+
+def ended(code: int, size: int, state: str = "exited") -> dict[str, Any]:
+    return pod(terminated({**kit_message(state, code), "size": size}))
+
+
+class House:
+    """A run's folder, and its pod as it is at each look."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folders = RunFolders(folder, lambda: 1000.0)
+
+    async def copy(
+        self, log: Log, *pods: dict[str, Any] | None, cancelled: bool = False, now: float = 1000.0
+    ) -> None:
+        looks = list(pods)
+
+        async def wait(within_s: float) -> None:
+            return
+
+        async def was_cancelled() -> bool:
+            return cancelled
+
+        await RunMirror(
+            log,  # type: ignore[arg-type]  # only its log is asked for
+            self.folders.make(RUN, RunNamespace("apps", "app01")),
+            "apps",
+            lambda: looks.pop(0) if len(looks) > 1 else looks[0],
+            wait,
+            was_cancelled,
+            lambda: now,
+        ).follow()
+
+    def log(self) -> bytes:
+        log = b""
+        while pieces := self.folders.read(RUN, len(log), 1000):
+            log += b"".join(piece.data for piece in pieces)
+        return log
+
+    def end(self) -> tuple[RunState, int, str]:
+        end = self.folders.observe(RUN)
+        assert not isinstance(end, RunState)
+        return end.state, end.code, end.detail
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "runs")
+
+
+@pytest.mark.platform(2, 3)
+async def test_a_log_that_breaks_off_is_read_again_and_no_byte_twice(house: House) -> None:
+    log = Log([b"o 0 ab\\n\ne 3 c", None], [b"o 0 ab\\n\n", b"e 3 cd\n"], [])
+    await house.copy(log, RUNNING, RUNNING, ended(0, 5))
+    assert house.log() == b"ab\ncd"
+    assert house.end() == (RunState.EXITED, 0, "")
+    (_, error) = house.folders.read(RUN, 0, 1000)
+    assert (error.start, error.data, error.is_error) == (3, b"cd", True)
+
+
+async def test_a_worker_goes_on_where_another_was_killed(house: House) -> None:
+    with pytest.raises(KeyError):
+        await house.copy(Log([b"o 0 abc\n"]), RUNNING, {})
+    await house.copy(Log([b"o 0 abc\n", b"o 3 def\n"]), ended(0, 6))
+    assert house.log() == b"abcdef"
+
+
+async def test_what_was_lost_is_a_gap_and_is_named(house: House) -> None:
+    await house.copy(Log([b"o 4 ef\n"]), ended(0, 10))
+    assert house.folders.measure(RUN) == (4, 6)
+    state, code, detail = house.end()
+    assert (state, code) == (RunState.EXITED, 0)
+    assert "the last 4 bytes of its output were lost" in detail
+
+
+@pytest.mark.platform(5)
+@pytest.mark.parametrize(
+    ("pods", "cancelled", "state"),
+    [
+        ((RUNNING, None), False, RunState.LOST),
+        ((RUNNING, None), True, RunState.CANCELLED),
+        ((ended(143, 0, "stopped"),), False, RunState.LOST),
+        ((ended(143, 0, "stopped"),), True, RunState.CANCELLED),
+        ((ended(0, 0),), True, RunState.EXITED),
+        (
+            (pod({"status": RUNNING["status"]}, deletionTimestamp="1970-01-01T00:00:01Z"),),
+            False,
+            RunState.LOST,
+        ),
+    ],
+)
+async def test_who_ended_a_run(
+    house: House, pods: tuple[dict[str, Any] | None, ...], cancelled: bool, state: RunState
+) -> None:
+    await house.copy(Log(), *pods, cancelled=cancelled)
+    assert house.end()[0] is state
+
+
+async def test_one_worker_copies_a_run(house: House) -> None:
+    folder = house.folders.make(RUN, RunNamespace("apps", "app01"))
+    folder.show_life()
+    await house.copy(Log(), None)
+    assert house.folders.observe(RUN) is RunState.STARTING
