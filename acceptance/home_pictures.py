@@ -1,6 +1,7 @@
 """Pictures of the pages, with few and many apps: `python -m acceptance.home_pictures FOLDER`.
 
-They are light and dark, in the widths of a desktop and a phone, for review and not for the documentation.
+They are light and dark, in the widths of a desktop and a phone, in English and, in the folder `zh-CN`, in
+Chinese: for review and not for the documentation.
 """
 
 import base64
@@ -19,6 +20,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.settings.file import load_settings
 from stagedoor.signin.links import make_link
+from stagedoor.wire.language.choose import CHINESE, ENGLISH
 
 NUMBERS = (3, 500)
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
@@ -138,7 +140,7 @@ def _address(process: "subprocess.Popen[str]") -> str:
     raise StagedoorError(f"the gateway does not start: {said.strip()}")
 
 
-def take(folder: Path, number: int) -> None:
+def take(folder: Path, number: int, language: str) -> None:
     """Write `NAME-WIDTH-THEME.png` of the home page with so many apps, and with a few of all other pages.
 
     Raises BrowserError, StagedoorError.
@@ -152,6 +154,8 @@ def take(folder: Path, number: int) -> None:
         with open_service(settings, create=False) as service:
             link = make_link(settings, service, "dev", url=web).url
         tab = browser.tab()
+        tab.call("Network.enable")
+        tab.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": language})
         tab.open(link)
         tab.until("!document.querySelector('#link button').disabled")
         tab.ask("document.querySelector('#link button').click()")
@@ -188,10 +192,12 @@ def _set_look(tab: Tab, width: str, theme: str) -> None:
 
 def main(folder: Path) -> int:
     """Take all pictures; return 0, or 1 after an error line on stderr."""
-    folder.mkdir(parents=True, exist_ok=True)
+    chinese = folder / CHINESE
+    chinese.mkdir(parents=True, exist_ok=True)
     try:
         for number in NUMBERS:
-            take(folder, number)
+            take(folder, number, ENGLISH)
+            take(chinese, number, CHINESE)
     except (BrowserError, StagedoorError) as error:
         print(f"stagedoor: {error}", file=sys.stderr)
         return 1
