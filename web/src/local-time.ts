@@ -6,6 +6,14 @@ export function formatInstant(at: Date, zone?: string): string {
   return at.toLocaleString("sv-SE", { ...style, timeZone: zone });
 }
 
+/** Return a time with this device's offset from UTC (RFC 3339): `2026-03-02T10:30:00+08:00`. */
+function formatIso(at: Date): string {
+  const minutes = -at.getTimezoneOffset();
+  const local = new Date(at.getTime() + minutes * 60_000).toISOString().slice(0, 19);
+  const two = (part: number): string => String(Math.floor(part)).padStart(2, "0");
+  return `${local}${minutes < 0 ? "-" : "+"}${two(Math.abs(minutes) / 60)}:${two(Math.abs(minutes) % 60)}`;
+}
+
 /** Convert each time in a message of the gateway, which writes them in UTC. */
 export function localizeTimes(text: string, zone?: string): string {
   return text.replace(/\b(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC\b/g, (match: string, day: string, minute: string) => {
@@ -30,7 +38,7 @@ export function showTimes(root: ParentNode): void {
   for (const time of root.querySelectorAll("time")) {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.getTime()) || time.title) continue;
-    time.title = `${time.textContent?.trim() ?? ""}, ${at.toLocaleString([], { dateStyle: "full", timeStyle: "long" })}`;
+    time.title = formatIso(at);
     time.textContent = time.dataset.ago === undefined ? formatInstant(at) : ago(at, new Date());
   }
 }

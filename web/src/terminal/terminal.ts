@@ -144,10 +144,10 @@ function show(state: State, reason: string): void {
   status.ariaLive = state === "silent" && status.dataset.state === state ? "off" : "polite";
   status.dataset.state = state;
   const words = { connecting: t`Connecting`, open: "", silent: t`Not answering`, lost: t`Line lost, coming back`, over: t`Over` };
-  const text = state === "connecting" && why ? why : state === "silent" ? `${words.silent} ${why}` : why ? `${words[state]}: ${why}` : words[state];
+  const text = state === "connecting" && why ? why : state === "silent" ? `${words.silent} ${why}` : why ? t`${words[state]}: ${why}` : words[state];
   status.title = text;
   // In a narrow bar the reason is cut, and never the state before it.
-  const [what = "", ...rest] = text.split(/(?=: )/);
+  const [what = "", ...rest] = text.split(/(?=: |：)/);
   status.replaceChildren(...(text ? [createElement("b", what), createElement("span", rest.join(""))] : []));
   if (state !== "over") return;
   const again = ended && !guest;

@@ -18,7 +18,7 @@ PAGES = {
     "Copy": "复制",
     "Close": "关闭",
     "Cancel": "取消",
-    "Name": "名称",
+    "Name": "用户名",
     "Who": "用户",
     "App": "应用",
     "Environment": "环境",

@@ -1,0 +1,79 @@
+"""Every page in Chinese: nothing of it stays English, axe-core finds nothing, and times are the user's."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from acceptance.chromium import Tab
+from stagedoor.wire.language.chinese.pages import PAGES as TEXTS
+from stagedoor.wire.language.chinese.scripts import SCRIPTS
+from tests.web.browser.test_accessibility import AXE, PAGES, gateway, violations
+
+__all__ = ["gateway"]
+pytestmark = pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-core")
+
+SHOWN = """(() => {
+  const skipped = 'script, style, noscript, code, kbd, pre, .xterm, [lang]:not(html), template, #keys';
+  const found = [document.title];
+  const nodes = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_ALL);
+  for (let node = nodes.currentNode; node !== null; node = nodes.nextNode()) {
+    const element = node instanceof Element ? node : node.parentElement;
+    if (element === null || element.closest(skipped) !== null) continue;
+    if (node instanceof Text) found.push(node.data.trim());
+    else if (node instanceof Element)
+      for (const name of ['title', 'aria-label', 'placeholder', 'alt', 'aria-valuetext'])
+        found.push((node.getAttribute(name) ?? '').trim());
+  }
+  return JSON.stringify(found.filter((text) => text !== ''));
+})()"""
+"""The texts that a page shows or names, but for code, what a terminal shows, and another language's name."""
+WORDS = re.compile(r"(?<!stagedoor )\b(?!stagedoor)[a-z]{3,} [a-z]{2,}\b")
+"""Two English words in a row that are no command."""
+
+
+@pytest.fixture(autouse=True)
+def chinese(tab: Tab) -> Iterator[None]:
+    tab.call("Network.enable")
+    tab.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": "zh-CN,zh;q=0.9"})
+    yield
+    tab.call("Network.setExtraHTTPHeaders", headers={})
+    tab.ask("localStorage.clear()")
+
+
+def english(tab: Tab) -> list[str]:
+    """Return the texts of the page that are English."""
+    shown: list[str] = json.loads(tab.ask(SHOWN))
+    known = {
+        text for texts in (TEXTS, SCRIPTS) for text, chinese in texts.items() if text != chinese
+    }
+    known -= {"laptop"}  # the comment of a key there
+    return [text for text in shown if text in known or WORDS.search(text)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__.removeprefix("at_"))
+def test_nothing_of_a_page_stays_english(
+    tab: Tab, base: str, page: Callable[[Tab, str], None]
+) -> None:
+    page(tab, base)
+    assert tab.ask("document.documentElement.lang") == "zh-CN"
+    assert english(tab) == []
+    assert not violations(tab)
+
+
+def test_times_are_the_user_s_with_24_hours_and_iso_on_hover(tab: Tab, base: str) -> None:
+    tab.call("Emulation.setTimezoneOverride", timezoneId="Asia/Shanghai")
+    try:
+        PAGES[3](tab, base)
+        tab.open(f"{base}/account")
+        tab.until("document.querySelector('time[title]') !== null")
+        shown, hover = json.loads(
+            tab.ask(
+                "(t => JSON.stringify([t.textContent, t.title]))(document.querySelector('time'))"
+            )
+        )
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", shown)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00", hover)
+    finally:
+        tab.call("Emulation.setTimezoneOverride", timezoneId="")
