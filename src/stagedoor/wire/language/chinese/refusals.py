@@ -200,6 +200,12 @@ REFUSALS = {
     "only a person who has signed in decides: sign in on the WebShell's page or with stagedoor login": "只有已登录的本人可以审批：请在 WebShell 页面登录，或使用 stagedoor login",
     "name apps as the home page does, and a number of minutes": "请按首页上的名称填写应用，并填写分钟数",
     "give a number of minutes": "请填写分钟数",
+    "you may give only what you have yourself, for as long as you have it; you lack {0} for all of {1}": "你只能授予自己拥有的权限，且不超过自己的期限；你对 {1} 的全部范围没有 {0}",
+    "grant {0} has a duty or a limit, so it takes an administrator, and another one than it binds": "授权 {0} 带有义务或限制，须由管理员操作，且不能是受其约束的管理员本人",
+    "that takes the role {0} for {1}, which you do not have": "这需要对 {1} 的角色 {0}，而你没有",
+    "no user gives a role to themselves": "用户不能给自己授予角色",
+    "no user lets themselves ask for access": "用户不能让自己可以申请访问",
+    "ask another administrator": "请联系其他管理员",
     # Proofs of presence.
     "{0} wants a fresh proof that you are there": "{0} 需要你重新证明本人在场",
     "{0} wants a fresh proof that you are there, which {1} cannot give": "{0} 需要你重新证明本人在场，而{1}无法证明",
