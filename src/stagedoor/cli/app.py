@@ -29,6 +29,7 @@ COMMANDS = {
     "demo": ("stagedoor.cli.demo", "demo"),
     "doctor": ("stagedoor.cli.doctor", "doctor"),
     "grant": ("stagedoor.cli.grant", "grant"),
+    "hook": ("stagedoor.cli.hook", "hook"),
     "key": ("stagedoor.cli.key", "key"),
     "login": ("stagedoor.cli.login", "login"),
     "logout": ("stagedoor.cli.login", "logout"),

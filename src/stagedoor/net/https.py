@@ -16,6 +16,7 @@ import h11
 
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.source import is_address
+from stagedoor.net.resolve import Choose, find_addresses
 from stagedoor.net.tls import make_client_context
 
 ANSWER_LIMIT_S = 10.0
@@ -78,11 +79,25 @@ def post(trust: Trust, url: str, headers: Headers, body: bytes, limit_s: float) 
 
     Raises NoAnswerError if the answer does not arrive within `limit_s`.
     """
+    return send(trust, url, headers, body, limit_s)[0]
 
-    async def ask() -> int:
+
+def send(
+    trust: Trust,
+    url: str,
+    headers: Headers,
+    body: bytes,
+    limit_s: float,
+    choose: Choose | None = None,
+) -> tuple[int, bytes]:
+    """Send `body` as `post` does, and return the status and the body of the answer.
+
+    `choose` returns those of the server's addresses that may be connected to. None allows all.
+    """
+
+    async def ask() -> tuple[int, bytes]:
         async with asyncio.timeout(limit_s):
-            status, _ = await _exchange(trust, "POST", url, headers, body)
-        return status
+            return await _exchange(trust, "POST", url, headers, body, choose)
 
     try:
         return asyncio.run(ask())
@@ -91,7 +106,12 @@ def post(trust: Trust, url: str, headers: Headers, body: bytes, limit_s: float) 
 
 
 async def _exchange(
-    trust: Trust, method: str, url: str, headers: Headers, body: bytes
+    trust: Trust,
+    method: str,
+    url: str,
+    headers: Headers,
+    body: bytes,
+    choose: Choose | None = None,
 ) -> tuple[int, bytes]:
     """Return the status and the body. Stop reading after `ANSWER_LIMIT_BYTES` of the body.
 
@@ -109,7 +129,7 @@ async def _exchange(
     for part in (h11.Data(body), h11.EndOfMessage()):
         request += http.send(part) or b""
     try:
-        reader, writer = await _connect(trust, parts)
+        reader, writer = await _connect(trust, parts, choose)
         try:
             writer.write(request)
             with suppress(ConnectionError):  # it may answer before it has read everything
@@ -133,17 +153,21 @@ def _request(method: str, parts: SplitResult, headers: Headers, body: bytes) -> 
 
 
 async def _connect(
-    trust: Trust, parts: SplitResult
+    trust: Trust, parts: SplitResult, choose: Choose | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to the server of a URL. Raises OSError, UnicodeError."""
     tls = parts.scheme == "https"
     host = parts.hostname or ""
+    at = host
+    if choose is not None:
+        at = str((await asyncio.to_thread(find_addresses, host, choose))[0])
     return await asyncio.open_connection(
-        host,
+        at,
         parts.port or (443 if tls else 80),
         ssl=trust if tls else None,
+        server_hostname=host if tls else None,
         # A name may have an address that does not answer beside one that does (RFC 8305).
-        happy_eyeballs_delay=None if is_address(host) else 0.25,
+        happy_eyeballs_delay=None if is_address(at) else 0.25,
         limit=_CHUNK_BYTES,
     )
 

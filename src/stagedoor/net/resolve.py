@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from ipaddress import ip_address
@@ -11,6 +12,9 @@ from stagedoor.model.source import Address, is_address, unmap
 THREADS = 16
 """getaddrinfo(3) blocks a thread for as long as the name server takes."""
 TIMEOUT_S = 5.0
+
+Choose = Callable[[Sequence[Address]], Sequence[Address]]
+"""A function that returns those addresses of a name that may be connected to."""
 
 
 class Resolver:
@@ -32,11 +36,31 @@ class Resolver:
                 addresses = await loop.run_in_executor(self._pool, _look_up, host)
         except ValueError:  # invalid IDNA, or a NUL
             raise OSError(f"{host!r} is no host name") from None
-        return tuple(dict.fromkeys(unmap(ip_address(address)) for address in addresses))
+        return _distinct(addresses)
 
     def stop_threads(self) -> None:
         """Release the threads; look-ups that have not started are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def find_addresses(host: str, choose: Choose) -> Sequence[Address]:
+    """Return the addresses of `host` that `choose` allows, at least one. Blocks.
+
+    The caller connects to these, so that a second answer of the name server has no effect. Raises OSError.
+    """
+    try:
+        literal = _literal(host)
+        addresses = _distinct(_look_up(host)) if literal is None else (literal,)
+    except ValueError:  # invalid IDNA, or a NUL
+        raise OSError(f"{host!r} is no host name") from None
+    if not (chosen := choose(addresses)):
+        refused = ", ".join(map(str, addresses))
+        raise OSError(f"its address {refused} is not public, and in none of the named networks")
+    return chosen
+
+
+def _distinct(addresses: Sequence[str]) -> tuple[Address, ...]:
+    return tuple(dict.fromkeys(unmap(ip_address(address)) for address in addresses))
 
 
 @lru_cache(maxsize=4096)  # the same shells are asked for again and again

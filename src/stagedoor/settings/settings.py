@@ -22,6 +22,7 @@ from stagedoor.settings.form import (
     Seconds,
     Table,
 )
+from stagedoor.settings.hooks import HookSettings
 from stagedoor.settings.kubernetes import ControllerSettings, KubernetesSettings
 from stagedoor.settings.listeners import HealthSettings, ListenSettings, SshSettings, TunnelSettings
 from stagedoor.settings.machines import MachineSettings, check_machines
@@ -224,6 +225,13 @@ class Settings(Table, frozen=True):
     api: ApiSettings = ApiSettings()
     recording: RecordingSettings = RecordingSettings()
     audit: AuditSettings = AuditSettings()
+    hooks: Annotated[
+        tuple[HookSettings, ...],
+        Meta(
+            description="Where messages about access requests are sent, one `[[hooks]]` each. None: "
+            "approvers see requests on the page and by ssh."
+        ),
+    ] = ()
     workers: WorkerSettings = WorkerSettings()
     relay: RelaySettings = RelaySettings()
     shells: ShellSettings = ShellSettings()
@@ -238,6 +246,9 @@ class Settings(Table, frozen=True):
         names = [provider.name for provider in self.sso]
         if len(set(names)) < len(names):
             raise ValueError("two [[sso]] tables have the same name")
+        hooks = [hook.name for hook in self.hooks]
+        if len(set(hooks)) < len(hooks):
+            raise ValueError("two [[hooks]] tables have the same name")
         clients = frozenset((provider.issuer, provider.client_id) for provider in self.sso)
         check_machines(self.machines, clients)
         if self.accounts.password_groups is not None and not self.sso:

@@ -34,9 +34,13 @@ class LineSink(Protocol):
 
     rewind_s: float
     """Lines that were sent within this time before a failure may be lost, and are sent again."""
+    confirmed: int
+    """The number of the last line that has arrived, although `send` failed later; 0 if that is unknown."""
 
-    def resume(self, stored: int | None) -> int:
-        """Return the number (`seq`) after which to continue; `stored` is the one in the store, if any.
+    def resume(self, stored: int | None, last: int) -> int:
+        """Return the number (`seq`) after which to continue.
+
+        `stored` is the one in the store, if any, and `last` is that of the newest event.
 
         Raises StagedoorError.
         """
@@ -79,6 +83,7 @@ class SyslogSink:
     """
 
     rewind_s = 30.0
+    confirmed = 0
 
     def __init__(self, sink: SinkSettings) -> None:
         context = None
@@ -87,7 +92,7 @@ class SyslogSink:
         self._host = platform.node()
         self._connection = SyslogConnection(*sink.server, context)
 
-    def resume(self, stored: int | None) -> int:
+    def resume(self, stored: int | None, last: int) -> int:
         """Return the stored number, or 0."""
         return stored or 0
 
@@ -121,6 +126,7 @@ class HttpsSink:
     """A sink that POSTs lines, each with its newline. An answer with a status of 2xx confirms them."""
 
     rewind_s = 0.0
+    confirmed = 0
 
     def __init__(self, sink: SinkSettings) -> None:
         # Imported here, so that the supervisor does not load the library without such a sink.
@@ -130,7 +136,7 @@ class HttpsSink:
         self._token_file = sink.token_file
         self._trust = load_trust(sink.ca_file, "audit.sinks.ca_file")
 
-    def resume(self, stored: int | None) -> int:
+    def resume(self, stored: int | None, last: int) -> int:
         """Return the stored number, or 0."""
         return stored or 0
 
@@ -188,12 +194,13 @@ class FileSink:
     """
 
     rewind_s = 0.0
+    confirmed = 0
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = -1
 
-    def resume(self, stored: int | None) -> int:
+    def resume(self, stored: int | None, last: int) -> int:
         """Return the number of the file's last line, or the stored number if the file is empty."""
         self._open()
         try:

@@ -74,6 +74,8 @@ def withhold_secrets(settings: Settings) -> object:
     plain: dict[str, Any] = _shown_table(settings)
     for row, sink in zip(plain["audit"]["sinks"], settings.audit.sinks, strict=True):
         row["url"] = sink.shown_url
+    for row, hook in zip(plain["hooks"], settings.hooks, strict=True):
+        row["url"] = hook.shown_url
     if settings.traces.url is not None:
         plain["traces"]["url"] = show_url(settings.traces.url)
     return plain

@@ -1,4 +1,4 @@
-"""The audit's checkpoints, sinks and removal of old events, in threads of the supervisor.
+"""The audit's checkpoints, sinks, hooks and removal of old events, in threads of the supervisor.
 
 No login waits for this work. If several gateways share a store, one of them does it at a time.
 """
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from stagedoor.admin.audit.chain import (
     ChainReader,
@@ -19,10 +20,11 @@ from stagedoor.admin.audit.chain import (
     remove_delivered,
 )
 from stagedoor.admin.audit.sinks import LineSink, open_sink
+from stagedoor.admin.hooks.delivery import HookSink
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
-from stagedoor.settings.audit import SinkSettings
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.links import find_site_or_none
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import claim, read_position, release, set_position
 from stagedoor.store.journal import read_last_seq
@@ -49,6 +51,29 @@ STOP_S = 3.0
 """How long the end waits for deliveries. The next start delivers the rest."""
 
 OnProblem = Callable[[str, str | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A sink or a hook: its name, and how it is opened. A file keeps its own position."""
+
+    name: str
+    open: Callable[[], LineSink]
+    keeps_position: bool = False
+
+
+def list_outputs(settings: Settings) -> tuple[Output, ...]:
+    """Return the sinks of the audit, then the hooks, which the store knows as `hook NAME`."""
+    sinks = [
+        Output(sink.name, partial(open_sink, sink), sink.scheme == "file")
+        for sink in settings.audit.sinks
+    ]
+    site = find_site_or_none(settings)
+    hooks = [
+        Output(f"hook {hook.name}", partial(HookSink, hook, settings, site))
+        for hook in settings.hooks
+    ]
+    return (*sinks, *hooks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +121,8 @@ class _Run:
         self._stopping = threading.Event()
         self._leads = threading.Event()
         self._deliveries: tuple[SinkWriter, ...] = ()
-        self.states = tuple(SinkState(sink.name, False, 0) for sink in settings.audit.sinks)
+        self._outputs = list_outputs(settings)
+        self.states = tuple(SinkState(output.name, False, 0) for output in self._outputs)
         self._thread = threading.Thread(target=self._main, name="audit-output", daemon=True)
 
     def start(self) -> None:
@@ -114,8 +140,8 @@ class _Run:
         if database is None:
             return
         self._deliveries = tuple(
-            SinkWriter(sink, database, self._leads, self._stopping, self._on_problem)
-            for sink in self._settings.audit.sinks
+            SinkWriter(output, database, self._leads, self._stopping, self._on_problem)
+            for output in self._outputs
         )
         for delivery in self._deliveries:
             delivery.start()
@@ -220,13 +246,13 @@ class SinkWriter:
 
     def __init__(
         self,
-        sink: SinkSettings,
+        output: Output,
         database: Database,
         leads: threading.Event,
         stopping: threading.Event,
         on_problem: OnProblem,
     ) -> None:
-        self._settings = sink
+        self._output = output
         self._database = database
         self._leads = leads
         self._stopping = stopping
@@ -239,7 +265,7 @@ class SinkWriter:
         self._persisted: int | None = None
         self._persist_at = 0.0
         self._failures = 0
-        self._thread = threading.Thread(target=self._main, name=f"audit-{sink.name}", daemon=True)
+        self._thread = threading.Thread(target=self._main, name=f"audit-{output.name}", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -255,9 +281,9 @@ class SinkWriter:
         sent = self._sent
         with self._database.read() as transaction:
             if sent is None:
-                sent = read_position(transaction, self._settings.name) or 0
+                sent = read_position(transaction, self._output.name) or 0
             backlog = max(0, read_last_seq(transaction) - sent)
-        return SinkState(self._settings.name, self._is_failing, backlog)
+        return SinkState(self._output.name, self._is_failing, backlog)
 
     def _main(self) -> None:
         while True:
@@ -298,23 +324,26 @@ class SinkWriter:
 
     @property
     def _part(self) -> str:
-        return f"audit sink {self._settings.name}"
+        name = self._output.name
+        return name if name.startswith("hook ") else f"audit sink {name}"
 
     def _deliver(self) -> bool:
         """Send the next lines, and return whether there were any. Raises StagedoorError."""
         if self._sink is None:
-            self._sink = open_sink(self._settings)
+            self._sink = self._output.open()
         if self._reader is None:
             if self._sent is None:
                 with self._database.read() as transaction:
-                    stored = read_position(transaction, self._settings.name)
+                    stored = read_position(transaction, self._output.name)
                     last = read_last_seq(transaction)
-                self._sent = self._sink.resume(stored)
+                self._sent = self._sink.resume(stored, last)
                 if self._sent > last:
                     raise StagedoorError(
                         f"it has events up to seq {self._sent}, and the store ends with seq {last}: was a "
                         "backup restored? Rename the file, and another is begun"
                     )
+                if stored is None:  # a hook begins here, and a restart must not skip what comes now
+                    self._persist(at_once=True)
             self._reader = ChainReader(self._database, self._sent)
         lines = self._reader.read()
         if lines:
@@ -334,14 +363,17 @@ class SinkWriter:
         if at_once or time.monotonic() >= self._persist_at:
             self._persist_at = time.monotonic() + PERSIST_S
             with suppress(StagedoorError):  # a full disk: the next start delivers some events again
-                set_position(self._database, self._settings.name, self._sent)
+                set_position(self._database, self._output.name, self._sent)
                 self._persisted = self._sent
 
     def _go_back(self) -> None:
         """Return to the position before the batches that may be lost. A file reports its own position."""
         sent = self._recent[0][1] if self._recent else self._sent
+        confirmed = 0 if self._sink is None else self._sink.confirmed
         self._close()
-        self._sent = None if self._settings.scheme == "file" else sent
+        if sent is not None and not self._output.keeps_position:
+            self._sent = max(sent, confirmed)
+            self._persist(at_once=True)
 
     def _close(self) -> None:
         if self._sink is not None:

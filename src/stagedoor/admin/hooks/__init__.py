@@ -1,0 +1,1 @@
+"""Hooks: messages about access requests to chats, mail and programs."""
