@@ -118,6 +118,14 @@ def wait_for_policies(fenced: Fenced) -> None:
         },
     }
     _wait_for(fenced, "shells", shell)
+    of_run = {"stagedoor.dev/run-of": "nobody", "app.kubernetes.io/managed-by": "stagedoor"}
+    run: Manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {**where, "name": "run-0000", "labels": of_run, "ownerReferences": [owner]},
+        "spec": {"template": {"spec": {**pod, "restartPolicy": "Never"}}},
+    }
+    _wait_for(fenced, "runs", run)
     config_map = {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -3,22 +3,32 @@
 The legitimate Job is what `run_job` makes, and a gateway's account writes the register.
 """
 
+import asyncio
 import copy
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stagedoor.controller.runs import RunReconciler
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.kubeconfig import load
 from stagedoor.model.run import RunOrder
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
-from stagedoor.shells.kubernetes.derive.kit import KitSource
-from stagedoor.shells.kubernetes.derive.run import run_job, run_lease
-from stagedoor.shells.kubernetes.live.register import identity
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
+from stagedoor.shells.kubernetes.derive.run import make_run_kit, run_job, run_lease
+from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
+from stagedoor.shells.kubernetes.live.register import DeriveContext, identity
+from stagedoor.shells.kubernetes.live.runs.runner import KubernetesRunner
 from stagedoor.shells.kubernetes.names import REGISTER
-from tests.chart.conftest import Fenced
+from tests.chart.conftest import KIT, Fenced
 from tests.chart.shops import DEFAULTS, DIGEST, app, denied, enter, numbers
-from tests.cluster.asking import Answer, Manifest
+from tests.cluster.asking import Answer, Asker, Manifest
+from tests.kube.api.lone import LoneApi
 from tests.waiting import wait_until
 
 pytestmark = [
@@ -35,8 +45,9 @@ class Order:
         self.fenced = fenced
         shop = enter(fenced, app(f"shop{next(numbers)}"), kit=KitSource.INIT, web=DIGEST)
         self.app = shop.app
+        self.target = Target(shop.name)
         self.id = f"{next(numbers):012x}"
-        order = RunOrder(Target(shop.name), "id", timeout_s=60)
+        order = RunOrder(self.target, "id", timeout_s=60)
         self._job = run_job(shop.app, DEFAULTS, shop.derived, self.id, order)
 
     @property
@@ -99,6 +110,59 @@ def test_a_job_that_is_created_again_is_not_resumed(order: Order) -> None:
     wait_until(lambda: not order.fenced.admin.get(order.job).ok, 10.0, "it is deleted")
     assert order.create().ok
     denied(order.resume(), "no gateway has let this run")
+
+
+@pytest.mark.platform(5)
+async def test_gateway_and_controller_start_a_run_by_their_own_accounts(
+    lone: LoneApi, order: Order, tmp_path: Path
+) -> None:
+    """Nothing runs the pod here, so the start ends when the Job is resumed."""
+    fenced, wanted = order.fenced, RunOrder(order.target, "id", timeout_s=60)
+
+    def connect(asker: Asker, component: str) -> KubeCluster:
+        return KubeCluster(
+            load(lone.kubeconfig(token=asker.token)),
+            field_manager="stagedoor",
+            component=component,
+            instance=f"{component}-0",
+            on_problem=lambda what, problem: None,
+        )
+
+    async def find_order(run_id: str) -> RunOrder:
+        return wanted
+
+    gateway, controller = (
+        connect(fenced.gateway, "gateway"),
+        connect(fenced.controller, "controller"),
+    )
+    context = DeriveContext(Kit(KIT), DEFAULTS, lambda _: None)
+    spaces = NamespaceDirectory(gateway, {None: fenced.apps})
+    runner = KubernetesRunner(
+        gateway, spaces, lambda _: True, tmp_path / "runs", "gateway-0", context
+    )
+    derived_alike = replace(context, kit=make_run_kit(context.kit))
+    problems: list[str] = []
+    reconciler = RunReconciler(
+        controller,
+        NamespaceDirectory(controller, {None: fenced.apps}),
+        derived_alike,
+        find_order,
+        lambda _, problem, again_s: problems.append(problem),
+        time.time,
+    )
+    working = [asyncio.create_task(work) for work in (runner.run(), reconciler.run())]
+    starting = asyncio.create_task(runner.start(order.id, wanted))
+    try:
+        async with asyncio.timeout(30):
+            while fenced.admin.get(order.job).body.get("spec", {}).get("suspend", True):
+                assert not starting.done(), (starting.result(), problems)
+                await asyncio.sleep(0.1)  # each look is a request
+    finally:
+        for task in (*working, starting):
+            task.cancel()
+        await asyncio.gather(*working, starting, return_exceptions=True)
+        for client in (gateway, controller):
+            await client.close_connections()
 
 
 def test_a_job_is_resumed_only_as_it_is(order: Order) -> None:
