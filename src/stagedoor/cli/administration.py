@@ -22,6 +22,7 @@ def open_administration(
     from stagedoor.admin.api.local import StoreAdministration
     from stagedoor.admin.certificates.revocation import RevokedKeysFile, require_unrevoked
     from stagedoor.cli.complete import list_settings_targets
+    from stagedoor.signin.step_up import read_step_up_rules
 
     settings = installation.settings
     refused = RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal
@@ -30,4 +31,5 @@ def open_administration(
             service,
             lambda: list_settings_targets(settings),
             lambda lines: require_unrevoked(lines, refused),
+            read_step_up_rules(settings),
         )

@@ -2,13 +2,14 @@
 
 import click
 
-from stagedoor.admin.requests import access_requests as admin
-from stagedoor.admin.service import open_service
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import complete_permissions, request_ids, request_rule_ids, subjects
 from stagedoor.cli.installation import Installation
-from stagedoor.model.access_request import AccessRequest, Decision, RequestRule, show_period
+from stagedoor.model.access_request import RequestState, describe_deciders, show_period
 from stagedoor.model.permission import DEFAULT, Permissions, parse_permissions, sort_permissions
+from stagedoor.wire.api.inputs import DecisionNew, RequestRuleNew
+from stagedoor.wire.api.types import AccessRequestEntry, AccessRequestState, RequestRuleEntry
 from stagedoor.wire.duration import parse_duration
 
 
@@ -114,26 +115,25 @@ def add_rule(
     SUBJECT is user:NAME, group:NAME or all users (see `grant add`). APP is a name, or a pattern such as
     'app*'. No user decides on a request of their own.
     """
-    wanted = RequestRule(
-        0,
+    wanted = RequestRuleNew(
         subject,
         app,
         environment,
-        DEFAULT | allow,
+        list(sort_permissions(DEFAULT | allow)),
         longest or (1800.0 if break_glass else 3600.0),
-        tuple(dict.fromkeys(approvers)),
+        list(dict.fromkeys(approvers)),
         (0 if break_glass else 1) if approvals is None else approvals,
         reason,
-        break_glass,
         step_up,
+        break_glass,
     )
-    with open_service(installation.settings, create=False) as service:
-        rule = admin.add_rule(service, wanted)
+    with open_administration(installation) as admin:
+        rule: RequestRuleEntry = admin.call("request-rules.add", body=wanted)
     if json_:
-        return show.as_json(_rule_document(rule))
+        return show.as_json(show.dump(rule))
     return show.note(
-        f"Request rule {rule.id}: {rule.subject} may ask for {rule.app_pattern} in "
-        f"{rule.environment_pattern}, {show_period(rule.longest_s)} at most; {_decided_by(rule)}."
+        f"Request rule {rule.id}: {rule.subject} may ask for {rule.app} in "
+        f"{rule.environment}, {show_period(rule.longest_s)} at most; {_decided_by(rule)}."
     )
 
 
@@ -142,10 +142,10 @@ def add_rule(
 @click.pass_obj
 def list_rules(installation: Installation, json_: bool) -> None:
     """List the rules."""
-    with open_service(installation.settings, create=False) as service:
-        rules = admin.list_rules(service)
+    with open_administration(installation) as admin:
+        rules: list[RequestRuleEntry] = list(admin.list_all("request-rules.list"))
     if json_:
-        return show.as_json([_rule_document(rule) for rule in rules])
+        return show.as_json(show.dump(rules))
     none = show.no(
         "request rules", None, "add one: stagedoor request rule add SUBJECT APP --approver SUBJECT"
     )
@@ -157,9 +157,9 @@ def list_rules(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def remove_rule(installation: Installation, number: int) -> None:
     """Remove the rule ID (from `request rule list`). What was approved by it ends within seconds."""
-    with open_service(installation.settings, create=False) as service:
-        rule = admin.remove_rule(service, number)
-    show.note(f"Removed request rule {number}: {rule.subject} to {rule.app_pattern}.")
+    with open_administration(installation) as admin:
+        rule: RequestRuleEntry = admin.call("request-rules.remove", {"id": str(number)})
+    show.note(f"Removed request rule {number}: {rule.subject} to {rule.app}.")
 
 
 @request.command(
@@ -170,13 +170,13 @@ def remove_rule(installation: Installation, number: int) -> None:
 @click.pass_obj
 def list_(installation: Installation, all_: bool, json_: bool) -> None:
     """List the requests that are pending or approved."""
-    with open_service(installation.settings, create=False) as service:
-        requests = admin.list_requests(service, open_only=not all_)
-        now = service.clock()
+    query = {"all": str(all_).lower()}
+    with open_administration(installation) as admin:
+        requests: list[AccessRequestEntry] = list(admin.list_all("requests.list", query))
     if json_:
-        return show.as_json([_document(request, now) for request in requests])
+        return show.as_json(show.dump(requests))
     none = "No request is open; for all of them: stagedoor request list --all"
-    return show.table([_row(request, now) for request in requests], none)
+    return show.table([_row(request) for request in requests], none)
 
 
 @request.command("show", epilog=show.examples("stagedoor request show 311"))
@@ -185,18 +185,15 @@ def list_(installation: Installation, all_: bool, json_: bool) -> None:
 @click.pass_obj
 def show_(installation: Installation, number: int, json_: bool) -> None:
     """Show the request ID and the decisions on it."""
-    with open_service(installation.settings, create=False) as service:
-        record = admin.read_request(service, number)
-        now = service.clock()
+    with open_administration(installation) as admin:
+        record: AccessRequestState = admin.call("requests.get", {"id": str(number)})
     if json_:
-        decisions = [_decision_document(decision) for decision in record.decisions]
-        return show.as_json({**_document(record.request, now), "decisions": decisions})
-    show.table([_row(record.request, now)])
+        return show.as_json(show.dump(record))
+    show.table([_row(record)])
     for decision in record.decisions:
-        answer = "yes" if decision.is_yes else "no"
-        click.echo(
-            f"{decision.approver}: {answer} {show.local(decision.at)} {decision.note}".rstrip()
-        )
+        answer = "yes" if decision.yes else "no"
+        at = show.local(show.read_time(decision.at))
+        click.echo(f"{decision.approver}: {answer} {at} {decision.note}".rstrip())
     return None
 
 
@@ -210,13 +207,17 @@ def show_(installation: Installation, number: int, json_: bool) -> None:
 @click.option("--for", "lasts_s", metavar="TIME", callback=_seconds, help="Shorter than asked for.")
 @click.pass_obj
 def approve(installation: Installation, number: int, lasts_s: float | None) -> None:
-    """Approve the request ID, whatever its rule wants.
+    """Approve the request ID.
 
-    The time counts from the first entry.
+    On the gateway's machine this counts alone, whatever the rule wants; over the API you decide as one of the
+    approvers. The time counts from the first entry.
     """
-    with open_service(installation.settings, create=False) as service:
-        decided = admin.decide(service, number, is_yes=True, lasts_s=lasts_s)
-    show.note(f"Request {number} of {decided.user} is approved for {show_period(decided.lasts_s)}.")
+    decided = _decide(installation, number, DecisionNew(True, lasts_s))
+    if decided.state == RequestState.PENDING:
+        return show.note(f"Request {number} of {decided.user} waits for more approvers.")
+    return show.note(
+        f"Request {number} of {decided.user} is approved for {show_period(decided.lasts_s)}."
+    )
 
 
 @request.command("deny", epilog=show.examples("stagedoor request deny 311 --why 'use staging'"))
@@ -225,8 +226,7 @@ def approve(installation: Installation, number: int, lasts_s: float | None) -> N
 @click.pass_obj
 def deny(installation: Installation, number: int, why: str) -> None:
     """Deny the request ID."""
-    with open_service(installation.settings, create=False) as service:
-        decided = admin.decide(service, number, is_yes=False, note=why)
+    decided = _decide(installation, number, DecisionNew(False, note=why))
     show.note(f"Request {number} of {decided.user} is denied.")
 
 
@@ -235,8 +235,8 @@ def deny(installation: Installation, number: int, why: str) -> None:
 @click.pass_obj
 def end(installation: Installation, number: int) -> None:
     """End the request ID. Sessions that no other grant covers close."""
-    with open_service(installation.settings, create=False) as service:
-        ended = admin.leave_request(service, number)
+    with open_administration(installation) as admin:
+        ended: AccessRequestEntry = admin.call("requests.end", {"id": str(number)})
     show.note(f"Request {number} of {ended.user} is {ended.state}.")
 
 
@@ -245,81 +245,46 @@ def end(installation: Installation, number: int) -> None:
 @click.pass_obj
 def review(installation: Installation, number: int) -> None:
     """Confirm that you have looked at a use of break-glass."""
-    with open_service(installation.settings, create=False) as service:
-        reviewed = admin.review_request(service, number)
+    with open_administration(installation) as admin:
+        reviewed: AccessRequestEntry = admin.call("requests.review", {"id": str(number)})
     show.note(f"Request {number} of {reviewed.user} is reviewed.")
 
 
-def _decided_by(rule: RequestRule) -> str:
-    if rule.is_break_glass:
+def _decide(installation: Installation, number: int, decision: DecisionNew) -> AccessRequestEntry:
+    with open_administration(installation) as admin:
+        decided: AccessRequestEntry = admin.call(
+            "requests.decide", {"id": str(number)}, body=decision
+        )
+    return decided
+
+
+def _decided_by(rule: RequestRuleEntry) -> str:
+    if rule.break_glass:
         return f"break-glass, reviewed by {', '.join(rule.approvers)}"
-    return rule.deciders if rule.approvals == 0 else f"{rule.deciders} decides"
+    deciders = describe_deciders(rule.approvals, rule.approvers)
+    return deciders if rule.approvals == 0 else f"{deciders} decides"
 
 
-def _rule_row(rule: RequestRule) -> dict[str, str]:
+def _rule_row(rule: RequestRuleEntry) -> dict[str, str]:
     return {
         "id": str(rule.id),
         "subject": rule.subject,
-        "app": rule.app_pattern,
-        "environment": rule.environment_pattern,
-        "permissions": ", ".join(sort_permissions(rule.permissions)),
+        "app": rule.app,
+        "environment": rule.environment,
+        "permissions": ", ".join(rule.permissions),
         "longest": show_period(rule.longest_s),
-        "decided": _decided_by(rule) + (", step-up" if rule.needs_step_up else ""),
-        "reason": rule.reason_pattern,
+        "decided": _decided_by(rule) + (", step-up" if rule.step_up else ""),
+        "reason": rule.reason,
     }
 
 
-def _rule_document(rule: RequestRule) -> dict[str, object]:
-    return {
-        "id": rule.id,
-        "subject": rule.subject,
-        "app": rule.app_pattern,
-        "environment": rule.environment_pattern,
-        "permissions": list(sort_permissions(rule.permissions)),
-        "longest_s": rule.longest_s,
-        "approvers": list(rule.approvers),
-        "approvals": rule.approvals,
-        "reason": rule.reason_pattern,
-        "step_up": rule.needs_step_up,
-        "break_glass": rule.is_break_glass,
-    }
-
-
-def _row(request: AccessRequest, now: float) -> dict[str, str]:
+def _row(request: AccessRequestEntry) -> dict[str, str]:
     return {
         "id": str(request.id),
-        "state": request.find_state(now).value,
+        "state": request.state,
         "user": request.user,
-        "apps": request.apps,
+        "apps": ", ".join(request.apps),
         "for": show_period(request.lasts_s),
-        "ends": show.local(request.ends_at),
-        "reason": ("break-glass: " if request.is_break_glass else "") + request.reason,
-    }
-
-
-def _document(request: AccessRequest, now: float) -> dict[str, object]:
-    return {
-        "id": request.id,
-        "state": request.find_state(now).value,
-        "user": request.user,
-        "apps": [target.login_name for target in request.targets],
-        "permissions": list(sort_permissions(request.permissions)),
-        "rule": request.rule,
-        "reason": request.reason,
-        "lasts_s": request.lasts_s,
-        "created_at": show.iso(request.created_at),
-        "began_at": show.iso(request.began_at),
-        "ends_at": show.iso(request.ends_at),
-        "break_glass": request.is_break_glass,
-        "reviewed_by": request.reviewed_by,
-    }
-
-
-def _decision_document(decision: Decision) -> dict[str, object]:
-    return {
-        "approver": decision.approver,
-        "yes": decision.is_yes,
-        "at": show.iso(decision.at),
-        "lasts_s": decision.lasts_s,
-        "note": decision.note,
+        "ends": show.local(show.read_time(request.ends_at)),
+        "reason": ("break-glass: " if request.break_glass else "") + request.reason,
     }

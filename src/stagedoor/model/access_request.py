@@ -87,11 +87,16 @@ class RequestRule:
 
     @property
     def deciders(self) -> str:
-        """Return who decides, for people: `group:sre`, `2 of group:sre, user:bob`."""
-        if self.approvals == 0:
-            return "approved at once"
-        names = ", ".join(self.approvers)
-        return f"{self.approvals} of {names}" if self.approvals > 1 else names
+        """Return who decides, for people."""
+        return describe_deciders(self.approvals, self.approvers)
+
+
+def describe_deciders(approvals: int, approvers: Iterable[str]) -> str:
+    """Return who decides, for people: `group:sre`, `2 of group:sre, user:bob`."""
+    if approvals == 0:
+        return "approved at once"
+    names = ", ".join(approvers)
+    return f"{approvals} of {names}" if approvals > 1 else names
 
 
 @dataclass(frozen=True, slots=True)

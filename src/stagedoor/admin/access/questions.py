@@ -1,33 +1,25 @@
 """Why a user may enter an app or not, and who may."""
 
-from stagedoor.admin.service import AdminService, policy
 from stagedoor.authz.explain import (
     AccessAnswer,
     AccessChange,
     ChangeKind,
     explain,
-    find_entering,
     identify_by_name,
 )
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.errors import NotFoundError
-from stagedoor.model.grant import Grant
+from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
 
 def explain_access(
-    service: AdminService, name: str, target: Target, step_up: StepUpRules = NOWHERE
+    held: Policy, name: str, target: Target, now: float, step_up: StepUpRules = NOWHERE
 ) -> AccessAnswer:
-    """Return why the user `name` may enter `target` now or not. Raises NotFoundError, StoreError."""
-    held = policy(service)
+    """Return why the user `name` may enter `target` now or not. Raises NotFoundError."""
     if name not in held.all_users:
         raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
-    return explain(held, identify_by_name(held, name), target, service.clock(), step_up)
-
-
-def list_entering(service: AdminService, target: Target) -> list[tuple[str, Grant]]:
-    """Return the users who may enter `target` now, by name, each with their grant. Raises StoreError."""
-    return find_entering(policy(service), target, service.clock())
+    return explain(held, identify_by_name(held, name), target, now, step_up)
 
 
 def describe_change(answer: AccessAnswer, change: AccessChange) -> str:

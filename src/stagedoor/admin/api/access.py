@@ -9,6 +9,7 @@ import msgspec
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions, sign_ins
+from stagedoor.admin.access import questions
 from stagedoor.admin.api.call import (
     Call,
     DeniedError,
@@ -18,8 +19,15 @@ from stagedoor.admin.api.call import (
     refuse,
     require_found,
 )
-from stagedoor.admin.api.views import show_grant, show_session, show_sign_in
+from stagedoor.admin.api.views import (
+    show_entering,
+    show_explanation,
+    show_grant,
+    show_session,
+    show_sign_in,
+)
 from stagedoor.audit.chain import make_document
+from stagedoor.authz.explain import find_entering
 from stagedoor.authz.roles import check_giving, check_taking, deny_role
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.event import EventKind
@@ -136,6 +144,34 @@ def _find_grant(call: Call) -> GrantRule:
 def find_pattern(rule: GrantRule) -> TargetPattern:
     """Return the apps that a grant is for."""
     return TargetPattern(rule.app_pattern, rule.environment_pattern)
+
+
+# Questions.
+
+
+def explain_access(call: Call) -> t.AccessReport:
+    """Explain why a user may enter an app or not."""
+    target = _parse_target(call)
+    name, now = call.filters.user, call.service.clock()
+    answer = questions.explain_access(call.policy, name, target, now, call.step_up)
+    return show_explanation(answer)
+
+
+def list_entering(call: Call) -> list[t.AdmittedUser]:
+    """List the users who may enter an app now."""
+    target = _parse_target(call)
+    entering = find_entering(call.policy, target, call.service.clock())
+    return [show_entering(name, grant) for name, grant in entering]
+
+
+def _parse_target(call: Call) -> Target:
+    """Return the app in the query. Raises DeniedError unless the caller may read it."""
+    target = parse_login(call.filters.app.removesuffix(".ssh"))
+    if target is None:
+        raise RefusedError(f"{call.filters.app!r} is no app's name; name it as the home page does")
+    if not call.access.covers(Role.AUDITOR, target):
+        raise DeniedError(deny_role(Role.AUDITOR, _get_pattern(target)))
+    return target
 
 
 # Apps and sessions.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.roles import AdminAccess, deny_role
+from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity
@@ -41,9 +42,9 @@ class Call:
     """A call of an operation. `access` are the caller's roles, and `policy` is as new as the store.
 
     `path` has the parameters in the path, `filters` the query and `body` the request's value, all of the
-    operation's types. `apps` returns the apps that are known now. `check_keys` raises RefusedError for
-    public keys that are revoked. `identity` and `requests` are None for an administrator at the gateway's
-    machine.
+    operation's types. `apps` returns the apps that are known now. `check_keys` raises RefusedError for public
+    keys that are revoked. `step_up` says which apps want a fresh proof. `identity` and `requests` are None
+    for an administrator at the gateway's machine.
     """
 
     service: AdminService
@@ -56,6 +57,7 @@ class Call:
     page_token: str | None = None
     apps: Callable[[], Iterable[Target]] = tuple
     check_keys: Callable[[Sequence[str]], None] = lambda lines: None
+    step_up: StepUpRules = NOWHERE
     identity: Identity | None = None
     requests: RequestService | None = None
 

@@ -44,6 +44,8 @@ HANDLERS: Mapping[str, Callable[[Call], object]] = {
     "requests.leave": requests.leave_request,
     "requests.end": requests.end_request,
     "requests.review": requests.review_request,
+    "access.explain": access.explain_access,
+    "access.who": access.list_entering,
     "apps.list": access.list_apps,
     "sessions.list": access.list_sessions,
     "sessions.get": access.get_session,

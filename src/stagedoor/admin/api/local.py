@@ -13,6 +13,7 @@ from stagedoor.admin.api.call import Call, DeniedError
 from stagedoor.admin.api.handlers import HANDLERS
 from stagedoor.admin.service import AdminService, policy
 from stagedoor.authz.roles import ROOT
+from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.target import Target
 from stagedoor.wire.api.inputs import Input
@@ -29,6 +30,7 @@ class StoreAdministration:
     service: AdminService
     apps: Callable[[], Iterable[Target]] = tuple
     check_keys: Callable[[Sequence[str]], None] = lambda lines: None
+    step_up: StepUpRules = NOWHERE
 
     @property
     def is_shared(self) -> bool:
@@ -55,6 +57,7 @@ class StoreAdministration:
             None,
             self.apps,
             self.check_keys,
+            self.step_up,
         )
         try:
             answer = HANDLERS[name](call)

@@ -195,6 +195,7 @@ class ApiService:
             token,
             self._apps,
             lambda lines: require_unrevoked(lines, self._refused),
+            self._step_up,
             request.identity,
             self._requests,
         )

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from stagedoor.admin.access.questions import describe_change
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.tokens import MintedToken
 from stagedoor.authz.access_difference import AccessDifference
+from stagedoor.authz.explain import AccessAnswer
 from stagedoor.model.access_request import AccessRequest, Decision, RequestRule
-from stagedoor.model.grant import GrantRule
+from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.permission import sort_permissions
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.role import RoleRule
@@ -186,3 +188,30 @@ def show_decision(decision: Decision) -> t.DecisionEntry:
         decision.lasts_s,
         decision.note,
     )
+
+
+def show_explanation(answer: AccessAnswer) -> t.AccessReport:
+    """Show why a user may enter an app or not."""
+    return t.AccessReport(
+        answer.user,
+        answer.target.login_name,
+        answer.lets_in,
+        list(sort_permissions(answer.permissions)),
+        answer.needs_step_up,
+        list(answer.stops),
+        [
+            t.RuleFinding(rule.name, rule.about, not rule.gaps, list(rule.gaps))
+            for rule in answer.rules
+        ],
+        [
+            t.AccessStep(str(change.kind), change.about, describe_change(answer, change))
+            for change in answer.changes
+        ],
+    )
+
+
+def show_entering(name: str, grant: Grant) -> t.AdmittedUser:
+    """Show a user who may enter an app, and by what."""
+    by = f"grant {grant.rule_id}" if grant.rule_id else f"request {grant.request}"
+    permissions = list(sort_permissions(grant.permissions))
+    return t.AdmittedUser(name, by, permissions, iso(grant.expires_at))

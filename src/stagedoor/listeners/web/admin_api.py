@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -25,8 +26,17 @@ from stagedoor.wire.api.openapi import encode_openapi
 from stagedoor.wire.api.operations import MAX_BODY_BYTES, PREFIX
 
 SiteCheck = Callable[[Request], Denial | None]
-_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY"]
 _SAME_SITE = frozenset({"same-origin", "none"})
+
+
+class _AnyPathConvertor(PathConvertor):
+    """A part of a path that may hold every character, also a line end."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("anything", _AnyPathConvertor())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class AdminApi:
         self._networks = parts.networks
         self.routes: list[BaseRoute] = [
             Route(f"{PREFIX}/openapi.json", self._describe, methods=["GET"]),
-            Route(f"{PREFIX}{{path:path}}", self._answer, methods=_METHODS),
+            Route(f"{PREFIX}{{path:anything}}", self._answer, methods=_METHODS),
         ]
 
     async def _describe(self, request: Request) -> Response:

@@ -175,6 +175,19 @@ class AccessRequestFilter(Input, frozen=True):
     all: bool = False
 
 
+class UserAppFilter(Input, frozen=True):
+    """The question whether a user may enter an app, as the home page names it."""
+
+    user: Name
+    app: Line
+
+
+class AppFilter(Input, frozen=True):
+    """The question who may enter an app, as the home page names it."""
+
+    app: Line
+
+
 class EventFilter(Input, frozen=True):
     """Filters of events: those after the number `after`, for which the request waits up to `wait` seconds."""
 

@@ -1,6 +1,6 @@
 """The API's description in OpenAPI 3.1, made of the table of operations."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -99,8 +99,10 @@ def _describe_parameters(operation: Operation) -> list[dict[str, Any]]:
         if operation.is_number(name):
             schema = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
         parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
-    for name, schema in _describe_query(operation):
-        parameters.append({"name": name, "in": "query", "required": False, "schema": schema})
+    query, required = _describe_query(operation)
+    for name, schema in query:
+        is_required = name in required
+        parameters.append({"name": name, "in": "query", "required": is_required, "schema": schema})
     if operation.is_matched:
         schema = {"type": "string", "description": "The ETag of what was read, or *"}
         parameters.append({"name": "If-Match", "in": "header", "required": True, "schema": schema})
@@ -110,7 +112,9 @@ def _describe_parameters(operation: Operation) -> list[dict[str, Any]]:
     return parameters
 
 
-def _describe_query(operation: Operation) -> list[tuple[str, dict[str, Any]]]:
+def _describe_query(
+    operation: Operation,
+) -> tuple[list[tuple[str, dict[str, Any]]], Collection[str]]:
     _, components = msgspec.json.schema_components([operation.filters])
     schema = components[operation.filters.__name__]
     query = list(schema.get("properties", {}).items())
@@ -120,4 +124,4 @@ def _describe_query(operation: Operation) -> list[tuple[str, dict[str, Any]]]:
         query += _PAGING[:1]
     if operation.has_preview:
         query.append(("dry_run", {"type": "boolean"}))
-    return query
+    return query, schema.get("required", ())

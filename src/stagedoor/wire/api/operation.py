@@ -61,12 +61,12 @@ class Operation:
     @property
     def statuses(self) -> list[int]:
         """Return the statuses of all refusals, sorted."""
-        always = {400, 401, 403, 429, 503}
+        always = {400, 401, 403, 422, 429, 503}
         if self.method != "GET":
-            always |= {408, 422}
+            always |= {408, 413}
         if self.body is not None:
-            always |= {413, 415}
-        if self.parameters:
+            always |= {415}
+        if self.parameters or "user" in self.filters.__struct_fields__:
             always |= {404}
         if self.method == "POST":
             always |= {409}

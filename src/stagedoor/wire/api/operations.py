@@ -248,6 +248,26 @@ OPERATIONS: Sequence[Operation] = (
         answer=t.AccessRequestEntry,
     ),
     _ask("review", "/{id}/review", "Confirm a look at a use of break-glass"),
+    Operation(
+        name="access.explain",
+        method="GET",
+        path="/access/explain",
+        summary="Explain why a user may enter an app or not",
+        role=Role.AUDITOR,
+        filters=i.UserAppFilter,
+        answer=t.AccessReport,
+        problems=(404, 422),
+    ),
+    Operation(
+        name="access.who",
+        method="GET",
+        path="/access/who",
+        summary="List the users who may enter an app now",
+        role=Role.AUDITOR,
+        filters=i.AppFilter,
+        answer=list[t.AdmittedUser],
+        problems=(422,),
+    ),
     _list("apps", "List the apps that are known now", t.AppEntry),
     _list("sessions", "List the sessions, the newest first", t.SessionEntry, i.SessionFilter),
     Operation(
@@ -329,7 +349,8 @@ def find_operation(method: str, path: str) -> tuple[Operation, Mapping[str, str]
     There are none for a path that does not exist.
     """
     methods = []
-    for operation in OPERATIONS:
+    literal = [operation for operation in OPERATIONS if operation.path == path]
+    for operation in literal or OPERATIONS:
         parameters = operation.parse_path(path)
         if parameters is None:
             continue

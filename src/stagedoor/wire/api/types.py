@@ -170,6 +170,45 @@ class AppEntry(Answer, frozen=True):
     sessions: int
 
 
+class RuleFinding(Answer, frozen=True):
+    """What one grant or request says about an app. `gaps` are why it does not let the user in."""
+
+    rule: str
+    about: str
+    fits: bool
+    gaps: list[str]
+
+
+class AccessStep(Answer, frozen=True):
+    """One change that would let the user in, and how it is made."""
+
+    kind: str
+    about: str
+    how: str
+
+
+class AccessReport(Answer, frozen=True):
+    """Why a user may or may not enter an app. `stops` hold whatever the rules say."""
+
+    user: str
+    app: str
+    lets_in: bool
+    permissions: list[Permission]
+    step_up: bool
+    stops: list[str]
+    rules: list[RuleFinding]
+    changes: list[AccessStep]
+
+
+class AdmittedUser(Answer, frozen=True):
+    """A user who may enter an app now, and by which grant or request."""
+
+    user: str
+    by: str
+    permissions: list[Permission]
+    expires_at: Time | None
+
+
 class SessionEntry(Answer, frozen=True):
     """A session, open or closed."""
 

@@ -1,0 +1,75 @@
+"""schemathesis reads the description of the API and looks for what does not keep to it, as each role.
+
+It is no dependency of the project: `pip install schemathesis` into an environment of its own, and name its
+program in SCHEMATHESIS if it is not on the PATH.
+"""
+
+import base64
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.admin import roles
+from stagedoor.admin import service as admin
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.store.sign_in.passes import step_up
+from tests.api.test_remote import KEY
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import log_in
+from tests.web.conftest import SETTINGS
+
+CONFIG = Path(__file__).parent / "schemathesis.toml"
+EXAMPLES = "6"
+PERSON = "a person"
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    program = os.environ.get("SCHEMATHESIS") or shutil.which("schemathesis")
+    if program is None:
+        pytest.skip("schemathesis is not installed: pip install schemathesis")
+    return program
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    with Gateway(tmp_path, SETTINGS) as gateway:
+        with gateway.service() as service:
+            for role in Role:
+                admin.add_user(service, role.value)
+                roles.add_role(service, RoleRule(0, f"user:{role}", role))
+            admin.add_user(service, "none")
+            admin.add_grant(service, "user:owner", "*")
+        yield gateway.start()
+
+
+def authorization(gateway: Gateway, who: str) -> str:
+    with gateway.changed() as service:
+        if who != PERSON:
+            token = admin.create_token(service, who, scopes=("api:read", "api:write"))
+            return f"Bearer {token.text}"
+        secret, sign_in = log_in(service, "administrator", KEY)
+        with service.change("test") as change:
+            step_up(change.transaction, sign_in.id, service.clock())
+        return "Basic " + base64.b64encode(f"administrator:{secret}".encode()).decode()
+
+
+@pytest.mark.access(22)
+@pytest.mark.timeout(400)  # some two thousand requests
+@pytest.mark.parametrize("who", [PERSON, *(role.value for role in Role), "none"])
+def test_nothing_is_found(gateway: Gateway, program: str, who: str) -> None:
+    url = f"http://127.0.0.1:{gateway.port('web')}/api/v1/openapi.json"
+    header = f"Authorization: {authorization(gateway, who)}"
+    done = subprocess.run(
+        [program, "--config-file", CONFIG, "run", url, "-H", header, "-n", EXAMPLES, "--no-color"],
+        capture_output=True,
+        text=True,
+        cwd=gateway.folder,  # it leaves a cache
+    )
+    assert done.returncode == 0, done.stdout[-10_000:] + done.stderr
+    faults = [line for line in gateway.lines if line.get("level") == "error"]
+    assert faults == []
