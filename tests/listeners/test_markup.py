@@ -5,6 +5,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import fields, is_dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 from stagedoor.listeners.web import replay as recordings
 from stagedoor.listeners.web.pages import markup as pages
 from stagedoor.listeners.web.pages.assets import Assets
+from stagedoor.listeners.web.pages.language import use_language
 from stagedoor.model.target import Target
+from stagedoor.wire.language.choose import NAMES
 
 HOSTILE = """x"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;"""
 TEMPLATES = Path(inspect.getfile(pages)).parent.with_name("templates")
@@ -66,8 +69,14 @@ class Elements(HTMLParser):
         self.values.append(data)
 
 
+@pytest.mark.parametrize("language", NAMES)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__)
-def test_text_changes_no_element_of_a_page(page: Callable[..., str]) -> None:
+def test_text_changes_no_element_of_a_page(page: Callable[..., str], language: str) -> None:
+    copy_context().run(_check_elements, page, language)
+
+
+def _check_elements(page: Callable[..., str], language: str) -> None:
+    use_language(language)
     hints = typing.get_type_hints(page)
     texts = list(inspect.signature(page).parameters)
     plain, hostile = (

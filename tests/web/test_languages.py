@@ -87,6 +87,8 @@ def test_ssh_speaks_the_kept_language(laptop: Laptop, port: int) -> None:
         listed = laptop.ssh("gw", "ls", "--json").stdout
         assert b'"app01"' in listed
         assert listed.isascii()
+        by_app = laptop.ssh("gw", "true", config=laptop.config(user="app02")).stderr.decode()
+        assert "stagedoor: 'dev' 没有进入 app02 的授权；请向管理员申请" in by_app
         refused = laptop.ssh("gw", "nonsense").stderr.decode()
         assert "stagedoor: 网关不执行命令：'nonsense'" in refused
     finally:

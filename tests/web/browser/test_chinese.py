@@ -16,17 +16,17 @@ pytestmark = pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-
 
 SHOWN = """(() => {
   const skipped = 'script, style, noscript, code, kbd, pre, .xterm, [lang]:not(html), template, #keys';
-  const found = [document.title];
+  const shown = [document.title];
   const nodes = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_ALL);
   for (let node = nodes.currentNode; node !== null; node = nodes.nextNode()) {
     const element = node instanceof Element ? node : node.parentElement;
     if (element === null || element.closest(skipped) !== null) continue;
-    if (node instanceof Text) found.push(node.data.trim());
+    if (node instanceof Text) shown.push(node.data.trim());
     else if (node instanceof Element)
       for (const name of ['title', 'aria-label', 'placeholder', 'alt', 'aria-valuetext'])
-        found.push((node.getAttribute(name) ?? '').trim());
+        shown.push((node.getAttribute(name) ?? '').trim());
   }
-  return JSON.stringify(found.filter((text) => text !== ''));
+  return JSON.stringify(shown.filter((text) => text !== ''));
 })()"""
 """The texts that a page shows or names, but for code, what a terminal shows, and another language's name."""
 WORDS = re.compile(r"(?<!stagedoor )\b(?!stagedoor)[a-z]{3,} [a-z]{2,}\b")

@@ -6,6 +6,7 @@ Pages work without JavaScript. docs/decisions/0038 explains why they are templat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -42,6 +43,12 @@ def _choose_plural(one: str, several: str, number: int) -> str:
     return translate_template(one if number == 1 else several)
 
 
+@lru_cache(maxsize=256)
+def _translate_value(line: str, _language: str) -> str:
+    """Return a value of a template in the request's language. Rows of a table repeat a few of them."""
+    return translate(line)
+
+
 def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent.with_name("templates")),
@@ -60,7 +67,7 @@ def _templates() -> Environment:
     environment.filters |= {
         "clock": _clock,
         "size": size,
-        "translate": translate,
+        "translate": lambda line: _translate_value(line, get_language()),
         "utc": lambda at: datetime.fromtimestamp(at, UTC),
     }
     return environment
