@@ -122,6 +122,26 @@ def test_a_run_that_would_get_input_is_refused(kube: KubeGateway) -> None:
     assert run(kube, "app01", "--", "cat", tty=True).returncode == 0
 
 
+@pytest.mark.platform(9)
+def test_a_stopped_viewer_does_not_slow_a_task_and_the_log_outlives_rotation(
+    kube: KubeGateway,
+) -> None:
+    """The node keeps 10 MiB of a container's log; the gateway has copied all of it."""
+    run_id = start(kube, "sleep 3; seq 1 3000000")
+    port = str(kube.gateway.port("ssh"))
+    attach = kube.ssh_command("-p", port, "dev@localhost", f"run attach {run_id}", way="none")
+    viewer = subprocess.Popen(attach, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    try:
+        viewer.send_signal(signal.SIGSTOP)
+        assert find(kube, run_id)["size"] == 22_888_896
+        viewer.send_signal(signal.SIGCONT)
+        log, _ = viewer.communicate(timeout=WITHIN_S)
+    finally:
+        viewer.kill()
+    wanted = subprocess.run(["seq", "1", "3000000"], capture_output=True, check=True).stdout
+    assert hashlib.sha256(log).digest() == hashlib.sha256(wanted).digest()
+
+
 def test_an_image_that_is_not_there_is_reported(kube: KubeGateway, tmp_path: Path) -> None:
     kube.gateway.permit("user:dev", "broken", Permission.RUN)
     kube.app("broken", "localhost/Nothing:1")
