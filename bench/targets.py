@@ -270,6 +270,10 @@ WEB_TARGETS: tuple[Target, ...] = (
         Below(f"a key there and back, {name}, p95: ≤ 3 ms", "web_echo", "there and back", "p95", 3, name)
         for name in (ATTACH, SOCKET)
     ),
+    Below(
+        "a key on a line of 300 ms, in the browser, p95: ≤ 30 ms",
+        "web_slow_line", "from the key to the letter, 300 ms there and back", "p95", 30, BROWSER,
+    ),
     *(
         Below(f"an idle session in the gateway, {case}: ≤ 110 KB", "web_idle", case, "idle", 107.4)
         for case in ("500 sessions", "1,000 sessions")

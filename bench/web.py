@@ -2,8 +2,8 @@
 
     python bench/web.py [--quick] [NAME…] [--out FOLDER] [--page FILE]
 
-NAME is one or more of bulk, echo, interrupt, start, escape, dead_line, wire, crowd (all, if none is
-named). Progress and notes go to stderr, tables to stdout. `--out` writes every value to
+NAME is one or more of bulk, echo, slow_line, interrupt, start, escape, dead_line, wire, crowd (all, if
+none is named). Progress and notes go to stderr, tables to stdout. `--out` writes every value to
 FOLDER/web.json and pictures to FOLDER/web_NAME.svg; `--page` writes the tables between the markers of
 FILE. A --quick run does neither. docs/performance-webshell.md says what is measured and how.
 """
@@ -29,6 +29,7 @@ from benchmarks import (
     web_echo,
     web_escape,
     web_interrupt,
+    web_slow_line,
     web_start,
     web_wire,
 )
@@ -42,6 +43,7 @@ from targets import WEB_TARGETS
 ALONE: dict[str, tuple[Table, Callable[[Stage, Programs], None]]] = {
     "bulk": (web_bulk.TABLE, web_bulk.run),
     "echo": (web_echo.TABLE, web_echo.run),
+    "slow_line": (web_slow_line.TABLE, web_slow_line.run),
     "interrupt": (web_interrupt.TABLE, web_interrupt.run),
     "start": (web_start.TABLE, web_start.run),
     "escape": (web_escape.TABLE, web_escape.run),

@@ -1,8 +1,12 @@
-"""A TCP relay in front of a page's server, which counts bytes and can fall silent as a dead line does."""
+"""A TCP relay in front of a page's server, which counts bytes, delays them, and can fall silent."""
 
 import contextlib
+import queue
 import socket
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
 
 _CHUNK = 64 * 1024
 
@@ -10,8 +14,10 @@ _CHUNK = 64 * 1024
 class Relay:
     """A relay from `port` of 127.0.0.1 to another one. `up` and `down` are the bytes so far."""
 
-    def __init__(self, to: int) -> None:
+    def __init__(self, to: int, delay_s: float = 0.0) -> None:
+        """Relay to the port `to`; bytes arrive `delay_s` later, in each direction."""
         self._to = to
+        self._delay_s = delay_s
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.up = self.down = 0
@@ -44,6 +50,7 @@ class Relay:
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
+        send = self._later(sink) if self._delay_s else partial(_pass_on, sink)
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
                 self._passes.wait()
@@ -51,5 +58,29 @@ class Relay:
                     self.up += len(data)
                 else:
                     self.down += len(data)
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
+                send(data)
+            send(b"")
+
+    def _later(self, sink: socket.socket) -> Callable[[bytes], None]:
+        """Return a function that passes bytes on after the delay, without waiting for it."""
+        due: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    at, data = due.get()
+                    time.sleep(max(0.0, at - time.monotonic()))
+                    _pass_on(sink, data)
+                    if not data:
+                        return
+
+        threading.Thread(target=send, daemon=True).start()
+        return lambda data: due.put((time.monotonic() + self._delay_s, data))
+
+
+def _pass_on(sink: socket.socket, data: bytes) -> None:
+    """Send `data`; no bytes are the end of what is sent."""
+    if data:
+        sink.sendall(data)
+    else:
+        sink.shutdown(socket.SHUT_WR)

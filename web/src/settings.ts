@@ -10,6 +10,7 @@ export interface Settings {
   fontSize: number;
   copyOnSelect: boolean;
   pasteGuard: boolean;
+  localEcho: boolean;
   tmux: boolean;
   screenReader: boolean;
   keyBar: boolean;
@@ -27,6 +28,7 @@ export function defaults(tmux: boolean): Settings {
     fontSize: 14,
     copyOnSelect: false,
     pasteGuard: true,
+    localEcho: true,
     tmux,
     screenReader: false,
     keyBar: matchMedia("(pointer: coarse)").matches,
@@ -42,7 +44,7 @@ export function load(tmux: boolean): Settings {
     if (kept.theme === "dark" || kept.theme === "light") settings.theme = kept.theme;
     settings.palette = PALETTES.find((name) => name === kept.palette) ?? settings.palette;
     if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) settings.fontSize = kept.fontSize;
-    for (const name of ["readable", "copyOnSelect", "pasteGuard", "tmux", "screenReader", "keyBar", "bell"] as const)
+    for (const name of ["readable", "copyOnSelect", "pasteGuard", "localEcho", "tmux", "screenReader", "keyBar", "bell"] as const)
       if (typeof kept[name] === "boolean") settings[name] = kept[name];
   } catch {
     // Storage may be forbidden, or hold another version's data.

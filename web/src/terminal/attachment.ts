@@ -11,6 +11,7 @@ export type Event =
   | { do: "skipped"; count: number }
   | { do: "said"; word: Word; text: string }
   | { do: "sized"; size: Size }
+  | { do: "taken"; to: number }
   | { do: "people"; people: Upstream & { kind: "people" } }
   | { do: "ended"; code: number; signal: string };
 
@@ -55,6 +56,11 @@ export class Attachment {
     return this.typed.reduce((sum, piece) => sum + piece.length, 0);
   }
 
+  /** The offset after the input so far. */
+  get end(): number {
+    return this.taken + this.waits;
+  }
+
   /** Handle a frame and return its events. Throws ProtocolError for a frame that the protocol rules out. */
   received(frame: Upstream): Event[] {
     switch (frame.kind) {
@@ -66,7 +72,7 @@ export class Attachment {
         return [{ do: "show", data: frame.data, counts: true }];
       case "inack":
         this.confirmInput(frame.to);
-        return [];
+        return [{ do: "taken", to: frame.to }];
       case "gap":
         if (frame.start !== this.seen) throw new ProtocolError(`a gap from ${frame.start} on, not ${this.seen}`);
         this.seen = this.drawn = this.acked = frame.end;

@@ -19,6 +19,7 @@ import { Mode, Word } from "./frames";
 import { fitGlyphs } from "./glyphs";
 import { joinEmoji } from "./graphemes";
 import { follow, SEEN } from "./hyperlinks";
+import { LocalEcho } from "./local-echo";
 import { Menu } from "./menu";
 import { markStyles } from "../nonce";
 import { moreMenu } from "./more";
@@ -92,12 +93,14 @@ function happened(event: Event): void {
       term.write(event.data, () => {
         waiting -= 1;
         if (event.counts) acks.reached(to);
+        echo.changed();
       });
       break;
     }
     case "skipped":
       // Written in order after earlier output, which a call of reset() would overtake.
       term.write("\x1bc");
+      echo.reset();
       if (event.count > 0) hint(t`${event.count} bytes of output were not kept while the line was cut.`);
       break;
     case "said":
@@ -105,6 +108,9 @@ function happened(event: Event): void {
       break;
     case "sized":
       sharedSize.sized(event.size, attachment.mode === Mode.Watch ? undefined : attachment.size);
+      break;
+    case "taken":
+      echo.taken(event.to);
       break;
     case "people":
       people.update(event.people);
@@ -181,6 +187,20 @@ const foreground = new Foreground(() => {
   if (attachment.attached && attachment.mode !== Mode.Watch) connection.ping();
 });
 
+/**
+ * A full-screen program echoes nothing by itself. But tmux does, which is the terminal's own program and so no job, and
+ * has the mode of bracketed paste from a line editor in it.
+ */
+const echo = new LocalEcho(term, settings, () => {
+  const full = term.buffer.active.type === "alternate";
+  return !full || (!attachment.busy && term.modes.bracketedPasteMode);
+});
+term.buffer.onBufferChange((buffer) => {
+  // Which program draws is known with the next PONG.
+  attachment.busy ||= buffer.type === "alternate";
+  foreground.stir();
+});
+
 /** The timer that sends the window's new size to the terminal. */
 let resizing: number | undefined;
 
@@ -193,6 +213,7 @@ function typed(data: Uint8Array): void {
     connection.send({ kind: "resize", size: attachment.size });
   }
   attachment.type(data);
+  if (attachment.mode !== Mode.Watch) echo.typed(data, attachment.end);
   connection.flush();
   foreground.typed(data);
   pictures?.typed();

@@ -288,6 +288,7 @@ PAGES = {
     "Font size": "字号",
     "Copy what is selected": "选中即复制",
     "Ask before several lines are pasted": "粘贴多行前询问",
+    "Local echo on slow lines": "慢速线路上的本地回显",
     "tmux in new terminals": "新终端使用 tmux",
     "Sound when another user joins": "其他用户加入时提示音",
     "Key bar": "按键栏",
