@@ -16,6 +16,8 @@ from stagedoor.controller.binder import BindingController
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.serve.binder import read_objects
+from stagedoor.serve.doctor.cluster import check_cluster
+from stagedoor.settings.file import parse_settings
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector
 from tests.chart.chart import render, the
 from tests.chart.conftest import FENCES, WITHIN_S
@@ -360,6 +362,21 @@ def test_without_a_binding_the_accounts_write_nowhere(platform: Platform, who: s
         assert time.monotonic() < end
     assert not account.may(platform.closed(), "create", LEASES)
     assert not account.may(name, "create", "rolebindings.rbac.authorization.k8s.io")
+
+
+def test_the_doctor_names_the_namespaces_that_are_not_served(
+    lone: LoneApi, platform: Platform
+) -> None:
+    name = platform.open()
+    assert platform.write(platform.object("RoleBinding", name, "gateway.")).ok
+    double = platform.open(**{"stagedoor.dev/environment": name})
+    kubeconfig = lone.kubeconfig(token=platform.gateway.token)
+    text = f'kubeconfig = "{kubeconfig}"\nnamespace_selector = "{KEY}=true"\n'
+    findings = check_cluster(parse_settings(f"[kubernetes]\n{text}", "here"))
+    lines = [finding.what for finding in findings]
+    assert "the cluster: this account has the 17 rights that it needs" in lines
+    assert any(line.startswith(f"{KEY}=true selects namespaces: ") for line in lines)
+    assert [line for line in lines if line.startswith(f"the namespace {double} is not served: ")]
 
 
 # --- the program with its own account

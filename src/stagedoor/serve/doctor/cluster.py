@@ -102,6 +102,10 @@ async def _check(settings: Settings) -> Sequence[Finding]:
         else:
             findings, wanted = [], reads + wanted
         choice = await _choose(cluster, settings)
+        if (labels := settings.kubernetes.namespace_selector) is not None:
+            findings.append(
+                ok(f"{labels} selects namespaces: {len(choice.by_environment)} are served")
+            )
         findings += [
             warn(f"the namespace {name} is not served: {why}", "mend its labels")
             for name, why in choice.refused.items()
