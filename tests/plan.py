@@ -33,6 +33,7 @@ WAITING_WORKERS = 3
 API = (
     *("tests/kube/api", "tests/chart/test_fences_admission.py", "tests/chart/test_fences_rbac.py"),
     *(
+        "tests/chart/test_fences_binder.py",
         "tests/chart/test_fences_pods.py",
         "tests/chart/test_fences_shells.py",
         "tests/chart/test_manifests.py",
@@ -45,6 +46,7 @@ LONGEST = (
     *("tests/web/browser/test_acceptance_gap.py", "tests/ssh/test_hostile_shells.py"),
     *("tests/web/test_acceptance.py", "tests/chart/test_install.py", "tests/chart/test_leaving.py"),
     *("tests/acceptance/test_kubernetes.py", "tests/chart/test_ingress.py"),
+    "tests/chart/test_by_label.py",
     *("tests/web/browser/test_acceptance.py", "tests/chart/test_fences_shells.py"),
     *("tests/kube/api/test_api_gone.py", "tests/web/browser/test_page.py"),
     *("tests/web/browser/test_acceptance_cuts.py", "tests/kube/test_lifecycle_causes.py"),

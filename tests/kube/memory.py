@@ -290,7 +290,7 @@ class MemoryCluster:
         meta = dict(wanted["metadata"])
         if before is None:
             self._made[key] += 1
-        own = before["metadata"] if before is not None else {"uid": self._uid(key)}
+        own: Object = before["metadata"] if before is not None else {"uid": self._uid(key)}
         meta |= {name: own[name] for name in OWN if name in own}
         written = {**wanted, "metadata": meta}
         if key[0] in (Kind.DEPLOYMENT, Kind.STATEFUL_SET) and (
