@@ -374,7 +374,7 @@ def test_the_doctor_names_the_namespaces_that_are_not_served(
     text = f'kubeconfig = "{kubeconfig}"\nnamespace_selector = "{KEY}=true"\n'
     findings = check_cluster(parse_settings(f"[kubernetes]\n{text}", "here"))
     lines = [finding.what for finding in findings]
-    assert "the cluster: this account has the 17 rights that it needs" in lines
+    assert any(line.startswith("the cluster: this account has the ") for line in lines)
     assert any(line.startswith(f"{KEY}=true selects namespaces: ") for line in lines)
     assert [line for line in lines if line.startswith(f"the namespace {double} is not served: ")]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stagedoor.controller.binder import ROUND_S, BindingController, has_all
+from stagedoor.controller.binder import EMPTY_S, ROUND_S, BindingController, has_all
 from stagedoor.model.cluster import Kind
+from stagedoor.shells.kubernetes.names import run_labels, shell_labels
 from tests.controller.test_namespaces_by_label import SELECTOR, namespace
 from tests.kube.memory import MemoryCluster
 from tests.virtual_time import in_virtual_time
@@ -23,9 +24,13 @@ def manifest(kind: str, name: str, **fields: Any) -> dict[str, Any]:
 
 
 def lease(name: str) -> dict[str, Any]:
-    labels = {"stagedoor.dev/shell-of": "app01"}
-    meta = {"name": "app01-ssh", "namespace": name, "labels": labels}
+    meta = {"name": "app01-ssh", "namespace": name, "labels": shell_labels("app01")}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta}
+
+
+def ended_run(name: str) -> dict[str, Any]:
+    meta = {"name": "run-1", "namespace": name, "labels": run_labels("app01")}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": {"phase": "Succeeded"}}
 
 
 OBJECTS = [
@@ -67,8 +72,11 @@ async def test_a_namespace_gets_its_bindings_with_the_label_and_loses_them_after
         cluster.put(namespace("team", {}))
         await asyncio.sleep(3600)
         assert {BINDING, REGISTER} <= cluster.objects.keys()
+        cluster.put(ended_run("team"))
         cluster.drop((Kind.LEASE, "team", "app01-ssh"))
-        await asyncio.sleep(5)
+        await asyncio.sleep(EMPTY_S - 5)
+        assert {BINDING, REGISTER} <= cluster.objects.keys()
+        await asyncio.sleep(10)
         assert not {BINDING, REGISTER} & cluster.objects.keys()
 
 
@@ -111,7 +119,7 @@ async def test_labels_that_flip_quickly_leave_what_the_last_one_says() -> None:
                     namespace("team", {} if (flip + last) % 2 else {"stagedoor.dev/shells": "true"})
                 )
                 await asyncio.sleep(0.003 * flip)
-            await asyncio.sleep(10)
+            await asyncio.sleep(EMPTY_S + 10)
             labels = cluster.objects[Kind.NAMESPACE, "", "team"]["metadata"]["labels"]
             assert (BINDING in cluster.objects) == (REGISTER in cluster.objects) == bool(labels)
 

@@ -1,12 +1,25 @@
 """What the controller does about a run, by its lease and its Job."""
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 import pytest
 
-from stagedoor.controller.runs import KEPT_S, START_WITHIN_S, RunStep, decide_run
-from stagedoor.shells.kubernetes.names import FAILURE, RUN_CANCELLED, RUN_JOB
+from stagedoor.controller.runs import (
+    KEPT_S,
+    START_WITHIN_S,
+    RunReconciler,
+    RunStep,
+    decide_run,
+)
+from stagedoor.model.cluster import Kind
+from stagedoor.model.run import RunOrder
+from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
+from stagedoor.shells.kubernetes.names import FAILURE, RUN_CANCELLED, RUN_JOB, run_labels
 from stagedoor.wire.rfc3339 import show_time
+from tests.controller.test_namespaces_by_label import SELECTOR
+from tests.kube.memory import MemoryCluster
+from tests.virtual_time import in_virtual_time
 
 NOW = 1_700_000_000.0
 
@@ -66,3 +79,38 @@ def test_the_next_step_of_a_run(
     lease: dict[str, Any] | None, job: dict[str, Any] | None, step: RunStep
 ) -> None:
     assert decide_run(lease, job, NOW) is step
+
+
+@pytest.mark.platform(29)
+@in_virtual_time
+async def test_without_its_label_a_namespace_starts_no_run_and_ends_those_that_have_begun() -> None:
+    """In a namespace where this account may not delete Jobs, a run is another installation's."""
+    cluster = MemoryCluster()
+
+    def put(kind: str, namespace: str, name: str, item: dict[str, Any]) -> None:
+        meta = {"namespace": namespace, "name": name, "labels": run_labels("app01")}
+        metadata = {**item["metadata"], **meta}
+        cluster.put({"apiVersion": "v1", "kind": kind, **item, "metadata": metadata})
+
+    for namespace in ("team", "foreign"):
+        put("Lease", namespace, "run-a", lease())
+        for name, suspend in (("run-b", True), ("run-c", False)):
+            put("Job", namespace, name, job(suspend=suspend))
+            uid = cluster.objects[Kind.JOB, namespace, name]["metadata"]["uid"]
+            put("Lease", namespace, name, lease(job=uid))
+    cluster.close_namespace("foreign")
+    spaces = NamespaceDirectory(cluster, SELECTOR)
+
+    async def find_order(_: str) -> RunOrder | None:
+        raise AssertionError("no run starts")
+
+    runs = RunReconciler(
+        cluster, spaces, cast("Any", None), find_order, lambda *_: None, lambda: NOW
+    )
+    tasks = [asyncio.create_task(work) for work in (*spaces.work(), runs.run())]
+    await asyncio.sleep(60)
+    for task in tasks:
+        task.cancel()
+    left = {key for key in cluster.objects if key[1] == "team"}
+    assert left == {(Kind.LEASE, "team", "run-c"), (Kind.JOB, "team", "run-c")}
+    assert len(cluster.objects) == 2 + 5

@@ -14,7 +14,7 @@ from stagedoor.shells.kubernetes.live.namespace_directory import (
     NamespaceDirectory,
     NamespaceSelector,
 )
-from stagedoor.shells.kubernetes.names import SHELL_OF
+from stagedoor.shells.kubernetes.names import MANAGED_BY
 from stagedoor.shells.kubernetes.ports import Cluster
 
 ROUND_S = 60.0
@@ -23,8 +23,11 @@ AGAIN_S = 2.0
 """The seconds until a namespace is looked at again in which shells are left, or a write was refused."""
 AT_ONCE = 8
 """The most namespaces that are prepared at the same time."""
-_OF_SHELLS = (Kind.LEASE, Kind.DEPLOYMENT, Kind.POD)
-"""The kinds of a shell's objects of which one is left until the last: its pod ends after its Deployment."""
+EMPTY_S = 30.0
+"""How long a namespace without the label keeps its rights after its last shell or run: a gateway still copies
+the end of a run's log."""
+_LAST = (Kind.LEASE, Kind.DEPLOYMENT, Kind.POD)
+"""The kinds of the objects of which one is left to the end of a shell or a run."""
 
 OnProblem = Callable[[str, str | None], None]
 """Called with a namespace, and why it cannot be prepared, or None if it is."""
@@ -51,11 +54,16 @@ def has_all(actual: Any, wanted: Any) -> bool:
     return bool(actual == wanted)
 
 
+def _has_ended(item: Object) -> bool:
+    """Return whether an object is the pod of a run that has ended, which the cluster keeps for a while."""
+    return (item.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 class BindingController:
     """The loop that keeps `manifests` in the namespaces that are selected.
 
-    They are removed from a namespace without the label once no shell is left in it. `owner` is the name of a
-    ClusterRole that owns them all. Several may run at once, since each does the same.
+    They are removed from a namespace without the label once no shell and no run is left in it. `owner` is the
+    name of a ClusterRole that owns them all. Several may run at once, since each does the same.
     """
 
     def __init__(
@@ -74,6 +82,8 @@ class BindingController:
         self._spaces = NamespaceDirectory(cluster, selector, self._spaces_changed)
         self._served = frozenset[str]()
         self._due: set[str] = set()
+        self._empty_since: dict[str, float] = {}
+        """Since when there is no shell and no run in a namespace without the label."""
         self._news = asyncio.Event()
 
     @property
@@ -153,22 +163,27 @@ class BindingController:
     async def _settle(self, namespace: str) -> None:
         """Prepare a namespace, or remove what was prepared. Raises ClusterError."""
         if namespace in self._served:
+            self._empty_since.pop(namespace, None)
             for manifest in self._manifests:
                 await self._cluster.apply(prepare(manifest, namespace, self._owner))
-        elif await self._has_shells(namespace):
+        elif await self._is_in_use(namespace):
             self._due.add(namespace)
         else:
+            self._empty_since.pop(namespace, None)
             for manifest in self._manifests:
                 kind, name = Kind(manifest["kind"]), str(manifest["metadata"]["name"])
                 item = await self._cluster.get(kind, namespace, name)
                 if item is not None and self._owns(item) and namespace not in self._served:
                     await self._cluster.delete(kind, namespace, name, uid=item["metadata"]["uid"])
 
-    async def _has_shells(self, namespace: str) -> bool:
-        for kind in _OF_SHELLS:
-            if await self._cluster.list(kind, namespace, SHELL_OF):
+    async def _is_in_use(self, namespace: str) -> bool:
+        now = asyncio.get_running_loop().time()
+        for kind in _LAST:
+            items = await self._cluster.list(kind, namespace, f"{MANAGED_BY}=stagedoor")
+            if not all(map(_has_ended, items)):
+                self._empty_since.pop(namespace, None)
                 return True
-        return False
+        return now < self._empty_since.setdefault(namespace, now) + EMPTY_S
 
     def _owns(self, item: Object) -> bool:
         """Return whether an object is this installation's: all have the ConfigMap under the same name."""

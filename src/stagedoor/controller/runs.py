@@ -136,9 +136,8 @@ class RunReconciler:
     def _list_all(self) -> set[Key]:
         return {
             (namespace, name)
-            for namespace in self._spaces.by_environment.values()
             for mirror in (self._leases, self._jobs)
-            for name in mirror.all(namespace)
+            for namespace, name in mirror.list_keys()
         }
 
     def _on_change(self, keys: Collection[Key]) -> None:
@@ -148,10 +147,12 @@ class RunReconciler:
     async def _keep(self, key: Key, slots: asyncio.Semaphore) -> None:
         try:
             async with slots:
-                is_served = key[0] in self._spaces.by_environment.values()
                 mirrors = (self._leases, self._jobs)
-                if is_served and all(mirror.is_synced(key[0]) for mirror in mirrors):
-                    await self._do(key)
+                is_known = self._spaces.problem is None
+                if is_known and all(mirror.is_synced(key[0]) for mirror in mirrors):
+                    is_served = key[0] in self._spaces.by_environment.values()
+                    if is_served or await self._may_end(key[0]):
+                        await self._do(key, begins=is_served)
         except ClusterError as error:
             self._on_problem(self._target(key), f"{key[1]}: {error.message}", CHECK_S)
         except Exception as error:  # a bug that one run triggers must not stop the others
@@ -163,6 +164,10 @@ class RunReconciler:
             if key in self._due:
                 self._news.set()
 
+    async def _may_end(self, namespace: str) -> bool:
+        """Return whether the runs in a namespace that has lost its label are this installation's."""
+        return await self._cluster.may_i(namespace, "delete", "jobs.batch")
+
     def _target(self, key: Key) -> Target:
         item = self._leases.get(*key) or self._jobs.get(*key) or {"metadata": {"labels": {}}}
         app = str(item["metadata"]["labels"].get(RUN_OF, key[1]))
@@ -172,10 +177,14 @@ class RunReconciler:
         environments = self._spaces.by_environment.items()
         return next((name for name, place in environments if place == namespace), f"({namespace})")
 
-    async def _do(self, key: Key) -> None:
+    async def _do(self, key: Key, *, begins: bool) -> None:
+        """Do the next step for a run. Unless it `begins`, one that has not started never does."""
         namespace, name = key
         lease, job = self._leases.get(*key), self._jobs.get(*key)
-        match decide_run(lease, job, self._now()):
+        step = decide_run(lease, job, self._now())
+        if not begins and step in (RunStep.CREATE, RunStep.MARK, RunStep.RESUME):
+            step = RunStep.DELETE_LEASE if job is None else RunStep.DELETE_JOB
+        match step:
             case RunStep.CREATE if lease is not None:
                 await self._create(namespace, lease)
             case RunStep.MARK if job is not None:

@@ -96,6 +96,10 @@ class Mirror:
         """Return the objects of the shell of an app."""
         return tuple(self._by_app.get((namespace, app), {}).values())
 
+    def list_keys(self) -> list[Key]:
+        """Return the keys of all objects."""
+        return [(namespace, name) for namespace, of in self._objects.items() for name in of]
+
     def count(self) -> int:
         """Return the number of objects."""
         return sum(map(len, self._objects.values()))
