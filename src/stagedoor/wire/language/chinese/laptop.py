@@ -123,8 +123,8 @@ LAPTOP = {
     "waiting for {0} ({1}), {2} s": "正在等待 {0}（{1}），{2} 秒",
     "a fault in stagedoor tunnel: {0}: {1}; please report it": "stagedoor tunnel 出现故障：{0}：{1}；请报告此问题",
     # Terminals and runs.
-    "watching {0} in {1}; Enter ~. ends it": "正在观看 {1} 中的 {0}；按 Enter ~. 结束",
-    "{0} may not be watched by {1}": "{1} 不能观看 {0}",
+    "watching {0} in {1}; Enter ~. ends it": "正在旁观 {1} 中的 {0}；按 Enter ~. 结束",
+    "{0} may not be watched by {1}": "{1} 不能旁观 {0}",
     "detached from {0} of {1}": "已从 {1} 的 {0} 断开",
     "detached: {0}": "已断开：{0}",
     "no other user is here any more": "已没有其他用户",

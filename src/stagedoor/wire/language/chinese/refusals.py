@@ -95,7 +95,7 @@ REFUSALS = {
     "come from another network, or ask an administrator": "请换一个网络，或联系管理员",
     "use another way to prove yourself there, or a passkey": "请在那里用其他方式证明，或使用通行密钥",
     "ask an administrator; a token, or a link for one app, never opens them": "请联系管理员；令牌或只限一个应用的链接都无法打开录像",
-    "the live sessions that you may watch are on the home page": "你可以观看的会话列在首页",
+    "the live sessions that you may watch are on the home page": "你可以旁观的会话列在首页",
     # Credentials.
     "say who you are: a user name with a password or token, or a bearer token": "请表明身份：用户名加密码或令牌，或 Bearer 令牌",
     "sign in with your password or a token": "请用密码或令牌登录",
@@ -160,7 +160,7 @@ REFUSALS = {
     "running a task in {0} is not granted to {1}": "没有授权 {1} 在 {0} 中执行任务",
     "port forwarding into {0} is not granted to {1}": "没有授权 {1} 向 {0} 转发端口",
     "agent forwarding into {0} is not granted to {1}": "没有授权 {1} 向 {0} 转发 agent",
-    "watching terminals of {0} is not granted to {1}": "没有授权 {1} 观看 {0} 的终端",
+    "watching terminals of {0} is not granted to {1}": "没有授权 {1} 旁观 {0} 的终端",
     "playing recordings of {0} is not granted to {1}": "没有授权 {1} 播放 {0} 的录像",
     "port forwarding into {0} is not granted any more": "向 {0} 转发端口的授权已收回",
     "agent forwarding into {0} is not granted any more": "向 {0} 转发 agent 的授权已收回",
