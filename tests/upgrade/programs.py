@@ -13,6 +13,7 @@ from typing import Any
 
 from stagedoor.serve.supervisor.gateway_file import GatewayNote, read_notes
 from tests.fixtures.gateway import PATIENCE_S, Gateway
+from tests.missing import missing
 from tests.waiting import wait_until
 
 SOURCE = Path(__file__).resolve().parents[2] / "src/stagedoor"
@@ -38,6 +39,22 @@ class Programs:
             text = file.read_text()
             assert text.count(before) == 1, (module, before)
             file.write_text(text.replace(before, after))
+
+    def make_commit(self, version: str, commit: str) -> None:
+        """Make a program of the tree of a commit, with today's built pages."""
+        tree = self._folder / commit
+        tree.mkdir()
+        archive = subprocess.run(
+            ["git", "-C", SOURCE.parents[1], "archive", f"{commit}:src/stagedoor"],
+            capture_output=True,
+        )
+        if archive.returncode:
+            missing(f"git fetch --unshallow  # {archive.stderr.decode().strip()}")
+        subprocess.run(["tar", "-x", "-C", tree], input=archive.stdout, check=True)
+        pages = Path("listeners/web/static")
+        if (SOURCE / pages).is_dir():
+            shutil.copytree(SOURCE / pages, tree / pages)
+        self.make(version, tree)
 
     def install(self, version: str) -> None:
         draft = self.link.with_name("draft")

@@ -4,7 +4,7 @@ import contextlib
 import os
 import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from tests.fixtures.laptop import Laptop
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.listeners.wire import bearer, dialled, head, read_answer
 from tests.net.peers import Peer, TlsPeer
+from tests.web.outer import attach_command
 
 LOOP = "stty -echo 2>/dev/null; while read -r line; do echo got-$line; done"
 
@@ -38,16 +39,17 @@ class Tunnel:
 
 
 class Shell:
-    """A loop in a shell that was entered by ssh."""
+    """A loop in a shell that was entered by ssh, or by `stagedoor attach` with a terminal's line ends."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", line_end: str = "\n") -> None:
         self._process = process
+        self._line_end = line_end
 
     def check(self, number: int) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{number}\n".encode())
-        wanted, answer = f"got-{number}\n".encode(), b""
+        wanted, answer = f"got-{number}{self._line_end}".encode(), b""
         while len(answer) < len(wanted):
             ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE_S)
             assert ready, (number, answer)
@@ -87,15 +89,26 @@ def by_connect(port: int, token: str, certificate: Path | None = None) -> Iterat
 
 @contextlib.contextmanager
 def by_ssh(config: Path, *words: str) -> Iterator[Session]:
-    process = subprocess.Popen(
-        ["ssh", "-F", config, *words, LOOP],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-    )
-    try:
+    with _started(["ssh", "-F", config, *words, LOOP]) as process:
         yield Shell(process)
+
+
+@contextlib.contextmanager
+def by_attach(folder: Path, port: int) -> Iterator[Session]:
+    loop = f"stty -echo; echo ready; {LOOP}"
+    command = attach_command(folder, port, "app01", "--", "sh", "-c", loop)
+    with _started(command) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\r\n", process.communicate()
+        yield Shell(process, "\r\n")
+
+
+@contextlib.contextmanager
+def _started(command: list[str | Path]) -> Iterator["subprocess.Popen[bytes]"]:
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+    try:
+        yield process
     finally:
         process.kill()
         process.communicate()
@@ -104,7 +117,7 @@ def by_ssh(config: Path, *words: str) -> Iterator[Session]:
 @contextlib.contextmanager
 def by_webshell(port: int) -> Iterator[Session]:
     terminal = WebTerminal(port=port)
-    terminal.hello(ticket(port), f"sh -c '{LOOP}'", terminal="upgraded")
+    terminal.hello(ticket(port), f"sh -c '{LOOP}'", terminal=f"upgraded-{os.urandom(4).hex()}")
     try:
         yield Browser(terminal)
     finally:
@@ -112,17 +125,19 @@ def by_webshell(port: int) -> Iterator[Session]:
 
 
 @contextlib.contextmanager
-def every_way(laptop: Laptop, certificate: Path) -> Iterator[list[Session]]:
-    """Yield a session by each access method, which has sent one line."""
+def every_way(laptop: Laptop, certificate: Path, count: int = 6) -> Iterator[list[Session]]:
+    """Yield `count` sessions, which have sent one line, by one access method after the other."""
     gateway, token = laptop.gateway, laptop.gateway.token()
+    ways: Sequence[Callable[[], contextlib.AbstractContextManager[Session]]] = (
+        lambda: by_connect(gateway.port(), token),
+        lambda: by_connect(gateway.port("tunnel-tls"), token, certificate),
+        lambda: by_ssh(laptop.config(), "app01.ssh"),
+        lambda: by_ssh(laptop.config(user="app01"), "gw"),
+        lambda: by_webshell(gateway.port("web")),
+        lambda: by_attach(gateway.folder, gateway.port("web")),
+    )
     with contextlib.ExitStack() as stack:
-        sessions = [
-            stack.enter_context(by_connect(gateway.port(), token)),
-            stack.enter_context(by_connect(gateway.port("tunnel-tls"), token, certificate)),
-            stack.enter_context(by_ssh(laptop.config(), "app01.ssh")),
-            stack.enter_context(by_ssh(laptop.config(user="app01"), "gw")),
-            stack.enter_context(by_webshell(gateway.port("web"))),
-        ]
+        sessions = [stack.enter_context(ways[number % len(ways)]()) for number in range(count)]
         for session in sessions:
             session.check(0)
         yield sessions

@@ -123,6 +123,48 @@ def test_the_new_supervisor_is_killed_after_the_hand_over(
     assert gateway.lines
 
 
+def start_again(gateway: UpgradedGateway) -> None:
+    """Start a gateway whose supervisor was killed, as a service manager would."""
+    assert gateway.process is not None
+    gateway.process.wait(PATIENCE_S)
+    gateway.lines.clear()
+    gateway.start()
+
+
+@pytest.mark.continuity(3)
+def test_both_supervisors_are_killed_after_the_hand_over(
+    laptop: Laptop, gateway: UpgradedGateway
+) -> None:
+    """Sessions of both have the drain time, and the next start finds nothing in its way."""
+    with by_connect(gateway.port(), gateway.token()) as before:
+        assert gateway.upgrade(B)["code"] == 0
+        with by_connect(gateway.port(), gateway.token()) as after:
+            os.kill(gateway.current().pid, signal.SIGKILL)
+            gateway.signal(signal.SIGKILL)
+            before.check(1)
+            after.check(1)
+    start_again(gateway)
+    with by_connect(gateway.port(), gateway.token()) as session:
+        session.check(2)
+
+
+@pytest.mark.continuity(3)
+def test_both_supervisors_are_killed_before_the_hand_over(
+    laptop: Laptop, gateway: UpgradedGateway
+) -> None:
+    with by_connect(gateway.port(), gateway.token()) as session:
+        command = gateway.begin_upgrade(SLOW)
+        os.kill(successor(gateway), signal.SIGKILL)
+        gateway.signal(signal.SIGKILL)
+        session.check(1)
+        with ended(command) as (code, _):
+            assert code == 1
+    gateway.programs.install(B)
+    start_again(gateway)
+    with by_connect(gateway.port(), gateway.token()) as session:
+        session.check(2)
+
+
 def test_a_service_manager_is_given_the_new_supervisor(
     laptop: Laptop, gateway: UpgradedGateway, tmp_path: Path
 ) -> None:

@@ -11,12 +11,13 @@ import pytest
 from stagedoor.admin import sessions as admin_sessions
 from stagedoor.settings.file import load_settings
 from tests.fixtures.laptop import Laptop
-from tests.upgrade.conftest import BAD_STORE, BROKEN, CRASHES, A, B
+from tests.upgrade.conftest import BAD_STORE, BROKEN, CRASHES, EARLIER, EARLIER_COMMIT, A, B
 from tests.upgrade.programs import UpgradedGateway, ended
 from tests.upgrade.sessions import by_connect, by_ssh, every_way
 from tests.waiting import wait_until
 
 UPGRADES = int(os.environ.get("STAGEDOOR_UPGRADES", "3"))
+SESSIONS = int(os.environ.get("STAGEDOOR_SESSIONS", "6"))
 
 
 def metrics(gateway: UpgradedGateway) -> str:
@@ -37,7 +38,7 @@ def test_sessions_of_every_access_method_live_through_upgrades_to_and_fro(
     laptop: Laptop, gateway: UpgradedGateway, certificate: Path
 ) -> None:
     first = gateway.current().pid
-    with every_way(laptop, certificate) as sessions:
+    with every_way(laptop, certificate, SESSIONS) as sessions:
         for number in range(1, UPGRADES + 1):
             version = (A, B)[number % 2]
             done = gateway.upgrade(version)
@@ -56,6 +57,23 @@ def test_sessions_of_every_access_method_live_through_upgrades_to_and_fro(
     reasons = {e["reason"] for e in gateway.audit() if e["kind"] == "session.closed"}
     assert reasons.isdisjoint({"lost", "drained"}), reasons
     assert gateway.stop() == 0
+
+
+@pytest.mark.continuity(1)
+def test_sessions_live_through_the_way_back_to_an_earlier_commit_and_on_again(
+    laptop: Laptop, gateway: UpgradedGateway, certificate: Path
+) -> None:
+    gateway.programs.make_commit(EARLIER, EARLIER_COMMIT)
+    with every_way(laptop, certificate) as sessions:
+        assert gateway.upgrade(EARLIER)["to"]["version"] == EARLIER
+        with every_way(laptop, certificate) as of_earlier:
+            assert gateway.upgrade(B)["to"]["version"] == B
+            for session in (*sessions, *of_earlier):
+                session.check(1)
+            with by_ssh(laptop.config(), "app01.ssh") as fresh:
+                fresh.check(2)
+    reasons = {e["reason"] for e in gateway.audit() if e["kind"] == "session.closed"}
+    assert reasons.isdisjoint({"lost", "drained"}), reasons
 
 
 def admin_sessions_of(gateway: UpgradedGateway) -> list[str]:
