@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, 
 from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.model.event import EventKind
 from stagedoor.model.units import HOUR_S, MIB
+from tests.net.test_ssh_agent import agent_with
 from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_cut import cutting
 from tests.waiting import wait_until
 
-BULK_BYTES = 24 * MIB
+BULK_BYTES = int(os.environ.get("STAGEDOOR_BULK_MIB", "24")) * MIB
 CAT = "echo in''side; cat"
 """It says `inside`, which the command itself does not contain, once it runs."""
 
@@ -105,6 +107,47 @@ def test_bulk_both_ways_at_once_arrives_whole_through_cuts(
             assert digest(sent) in done.stderr
             assert digest(back) == digest(sent)
             assert wire.cuts >= 10
+
+    here(drive)
+
+
+@pytest.mark.continuity(5)
+@pytest.mark.parametrize("is_up", [True, False], ids=["up", "down"])
+def test_scp_arrives_whole_through_cuts(entry: GatewayEntry, tmp_path: Path, is_up: bool) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(random.Random(4).randbytes(BULK_BYTES))
+
+    def drive() -> None:
+        with cutting(entry.gateway.port(), new_seed(), most=BULK_BYTES // 10) as wire:
+            reach = entry.through(TUNNEL, tmp_path, wire.port)
+            ends = (source, f"{reach.host}:{copy}") if is_up else (f"{reach.host}:{source}", copy)
+            done = reach.run(reach.argv("scp", "-q", *ends), timeout_s=100 * BULK_BYTES / 24 / MIB)
+            assert done.code == 0, done.said
+            assert wire.cuts >= 10
+            assert digest(copy) == digest(source)
+
+    here(drive)
+
+
+@pytest.mark.continuity(12)
+def test_an_agent_is_forwarded_through_cuts(entry: GatewayEntry, tmp_path: Path) -> None:
+    key = tmp_path / "forwarded"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+
+    def drive() -> None:
+        # A socket's path must be short (unix(7)).
+        with (
+            tempfile.TemporaryDirectory(prefix="sd-") as folder,
+            agent_with(Path(folder), str(key)) as agent,
+            cutting(entry.gateway.port(), new_seed(), most=8000) as wire,
+        ):
+            reach = entry.through(TUNNEL, tmp_path, wire.port)
+            ask = "for i in $(seq 40); do ssh-add -L; done"
+            env = {"SSH_AUTH_SOCK": str(agent)}
+            done = reach.run(reach.argv("ssh", "-A", reach.host, ask), env=env)
+            assert done.code == 0, done.said
+            assert done.stdout == key.with_suffix(".pub").read_bytes() * 40
+            assert wire.cuts >= 1
 
     here(drive)
 
