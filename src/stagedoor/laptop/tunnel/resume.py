@@ -71,6 +71,8 @@ class ResumableTunnel:
         self.key = key
         self.local = local
         self.stream = Stream(watches=True)
+        self.may_read = True
+        """Whether ssh may have sent something since it was read last."""
         self.gone_at: float | None = None
         """Since when ssh has not read any more or has hung up, or None."""
         self.woken_fd = -1
@@ -204,21 +206,26 @@ class ResumableTunnel:
         stream, local = self.stream, self.local
         try:
             for _ in range(PIPES_IN_TURN):
-                if not stream.room:
+                limit = min(PIPE_BYTES, stream.room)
+                if not (limit and self.may_read):
                     break
-                data = local.recv(min(PIPE_BYTES, stream.room))
+                data = local.recv(limit)
+                self.may_read = len(data) == limit
                 if data:
                     stream.take(data)
                 else:
                     stream.take_end()
         except BlockingIOError:
-            pass
+            self.may_read = False
         try:
             while self.gone_at is None:
                 ready = stream.deliverable
                 if not ready:
                     break
-                stream.delivered(local.send(ready), now)
+                count = local.send(ready)
+                stream.delivered(count, now)
+                if count < len(ready):
+                    break
             if stream.end_is_deliverable:
                 local.end()
                 stream.delivered_end(now)
@@ -243,9 +250,12 @@ class ResumableTunnel:
                 output = stream.output(now)
                 if not output:
                     break
+                length = len(output)
                 with memoryview(output) as ready:
                     count = wire.send(ready)
                 stream.sent(count)
+                if count < length:
+                    raise BlockingIOError
         except BlockingIOError:
             waits |= select.POLLOUT
         try:
@@ -255,7 +265,7 @@ class ResumableTunnel:
         if not count:
             raise ConnectionLostError("the gateway hung up")
         stream.receive(self.buffer[:count], now)
-        return 0
+        return waits if count < READ_BYTES and not wire.is_tls else 0
 
     def wait(self, wire: TcpWire, waits: int, now: float) -> bool:
         """Wait until something can be moved, or is due. Return whether there is news of routes."""
@@ -277,6 +287,7 @@ class ResumableTunnel:
         ready = dict(poller.poll(wait_s * 1000))
         if ready.get(local.write_fd, 0) & (select.POLLERR | select.POLLHUP):
             self.hang_up()
+        self.may_read = self.may_read or local.read_fd in ready
         return self.routes.fd in ready
 
 

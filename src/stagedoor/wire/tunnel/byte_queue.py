@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_BYTES = 64 * 1024
+# glibc returns free memory to the system, and page faults get it back, until a larger block has come and gone
+# (M_TRIM_THRESHOLD in mallopt(3)). None of this one is touched.
+bytes(2 * 1024 * 1024)
 
 
 class ByteQueue:
