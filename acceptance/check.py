@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from acceptance import doors, features, jump, machine_login, runs, webshell
-from acceptance.cuts import cut_network
+from acceptance.cuts import cut_network, upgrade_gateway
 from acceptance.reach import Reach, reach
 from acceptance.verdict import FailedError, NotHereError, Result, need
 from stagedoor.demo.clients import (
@@ -92,6 +92,7 @@ def rows_of(demo: DemoGateway) -> list[Row]:
         *entry_rows(demo),
         *feature_rows(demo, tuple(features.FEATURES)),
         Row("ssh through a network that is cut for 5 s", partial(_cut, demo), slow=True),
+        Row("ssh through an upgrade of the gateway", partial(_upgrade, demo, desk), slow=True),
         *(Row(name, drive) for name, drive in jump.drives(demo.configs.jump).items()),
         *(Row(name, drive) for name, drive in _webshell(demo).items()),
         *(Row(name, drive) for name, drive in _runs(demo).items()),
@@ -188,6 +189,10 @@ def _feature(entrance: ClientFiles, name: str, folder: Path) -> object:
 
 def _cut(entrance: ClientFiles, folder: Path) -> str:
     return cut_network(through(entrance, TUNNEL), folder)
+
+
+def _upgrade(entrance: ClientFiles, desk: doors.Desk, folder: Path) -> str:
+    return upgrade_gateway(through(entrance), desk)
 
 
 def _request(ask: Callable[[], str], _: Path) -> str:

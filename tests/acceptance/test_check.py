@@ -37,6 +37,7 @@ ROWS = [
     "ssh -t with tmux, left and come back",
     "git clone, push",
     "ssh through a network that is cut for 5 s",
+    "ssh through an upgrade of the gateway",
     "ssh -J",
     "ssh -W as ProxyCommand",
     "scp -J",
@@ -65,6 +66,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.continuity(20)
 @pytest.mark.timeout(300)
 def test_the_check_drives_every_way_in_and_passes(tmp_path: Path) -> None:
     done = subprocess.run(

@@ -366,12 +366,15 @@ def test_no_secret_is_in_any_command_line(demo_with_more: Demo) -> None:
 
 
 @pytest.mark.continuity(20)
-def test_a_key_cuts_the_network_for_some_seconds(tmp_path: Path) -> None:
+def test_keys_cut_the_network_and_upgrade_the_gateway(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "TERM": "xterm"}
     with Prompted(DEMO, env=env, stdin=None, on_terminal=True, timeout_s=BOUND_S) as demo:
         demo.expect("Press ")
         demo.type("c")
         demo.expect("the network is cut for 5 s")
         demo.expect("the network is back")
+        demo.type("u")
+        demo.expect("serves after")
         demo.type("\x03")
         assert demo.wait().code == 0
+    assert list(tmp_path.iterdir()) == [], "the new process has ended too"

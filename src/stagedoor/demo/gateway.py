@@ -217,17 +217,18 @@ def _open_network(stack: AsyncExitStack, port: int) -> DemoNetwork:
 async def _serve(
     stack: AsyncExitStack, signals: _EndSignals, checked: VerifiedSettings
 ) -> Supervisor:
-    supervisor = Supervisor(checked, lambda: check(Path(checked.name)))
+    command = (*find_command(), "--config", checked.name, "serve")
+    supervisor = Supervisor(checked, lambda: check(Path(checked.name)), command)
 
     async def end() -> None:
-        supervisor.stop()
+        supervisor.stop_gateway()
         await supervisor.wait()
         await asyncio.to_thread(stop_local_shells, checked.settings)
 
     stack.push_async_callback(end)
     starting = asyncio.create_task(supervisor.start())
     await asyncio.sleep(0)  # the supervisor's first step sets its handlers, which are replaced here
-    signals.act = supervisor.stop
+    signals.act = supervisor.stop_gateway
     signals.listen()
     await starting
     if signals.received:

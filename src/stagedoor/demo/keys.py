@@ -7,11 +7,15 @@ import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from stagedoor.demo.network import DemoNetwork
+from stagedoor.model.errors import StagedoorError
+from stagedoor.serve.upgrade_request import find_gateway, request_upgrade
 
 CUT_KEY = "c"
 CUT_S = 5.0
+UPGRADE_KEY = "u"
 
 
 @contextmanager
@@ -64,3 +68,34 @@ class NetworkKey:
     def _mend(self) -> None:
         self._network.restore()
         self._report("the network is back")
+
+
+class UpgradeKey:
+    """The key that upgrades the gateway to the installed program, which in a demo is the same one.
+
+    `data_dir` and `settings_file` are the gateway's. `report` gets a line for each change.
+    """
+
+    def __init__(self, data_dir: Path, settings_file: Path, report: Callable[[str], None]) -> None:
+        self._data_dir = data_dir
+        self._settings_file = settings_file
+        self._report = report
+        self._upgrading: asyncio.Task[None] | None = None
+
+    def handle(self, key: str) -> None:
+        """Take a key. Called in the event loop."""
+        if key == UPGRADE_KEY and (self._upgrading is None or self._upgrading.done()):
+            self._upgrading = asyncio.create_task(self._upgrade())
+
+    async def _upgrade(self) -> None:
+        self._report("the gateway starts its program again, beside itself")
+        try:
+            gateway = find_gateway(self._data_dir, str(self._settings_file))
+            result = await asyncio.to_thread(request_upgrade, gateway, lambda step: None)
+        except StagedoorError as error:
+            self._report(str(error))
+            return
+        self._report(
+            f"the new process {result.new.pid} serves after {result.took_s:.1f} s; "
+            f"{result.sessions} open in the old one"
+        )

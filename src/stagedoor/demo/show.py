@@ -18,7 +18,14 @@ from stagedoor.admin.sessions import list_sessions
 from stagedoor.client import sshconfig
 from stagedoor.demo.clients import APPS, NC, find, make_tunnel_command
 from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, find_command, run_demo
-from stagedoor.demo.keys import CUT_KEY, CUT_S, NetworkKey, read_keys
+from stagedoor.demo.keys import (
+    CUT_KEY,
+    CUT_S,
+    UPGRADE_KEY,
+    NetworkKey,
+    UpgradeKey,
+    read_keys,
+)
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
@@ -122,8 +129,20 @@ async def show(more: bool = False, sso: bool = False) -> None:
         async with run_demo("error", sso=sso, cuts=True) as (demo, supervisor):
             assert demo.network is not None, "it was asked for"
             news: list[StatusLine] = []
-            key = NetworkKey(demo.network, lambda line: news.append(StatusLine(line)))
-            with read_keys(key.handle) as reads_keys:
+            keys = (
+                NetworkKey(demo.network, lambda line: news.append(StatusLine(line))),
+                UpgradeKey(
+                    demo.settings.data_dir,
+                    demo.settings_file,
+                    lambda line: news.append(StatusLine(line)),
+                ),
+            )
+
+            def handle(typed: str) -> None:
+                for key in keys:
+                    key.handle(typed)
+
+            with read_keys(handle) as reads_keys:
                 _print(await asyncio.to_thread(list_suggestions, demo, more, reads_keys=reads_keys))
                 ended = asyncio.create_task(supervisor.wait())
                 with open_service(demo.settings) as service:
@@ -172,7 +191,8 @@ def list_suggestions(demo: DemoGateway, more: bool, *, reads_keys: bool = False)
         ),
         *(
             [
-                f"Press {mark_bold(CUT_KEY)} here to cut the network for {CUT_S:.0f} s: ssh goes on.",
+                f"Press {mark_bold(CUT_KEY)} here to cut the network for {CUT_S:.0f} s, or "
+                f"{mark_bold(UPGRADE_KEY)} to upgrade the gateway: ssh goes on.",
                 "",
             ]
             if reads_keys

@@ -156,7 +156,7 @@ class Supervisor:
         for kind, names in self.addresses().items():
             shown = [host_port(*name) for name in names]
             self._log.info("listening", kind=kind, addresses=shown)
-        self._log_password_groups()
+        _log_password_groups(self._checked)
         notify_service_manager("READY=1")
         return True
 
@@ -189,11 +189,6 @@ class Supervisor:
         self._log.error("the gateway that was to hand over has ended")
         self.stop()
 
-    def _log_password_groups(self) -> None:
-        groups = self._checked.settings.accounts.password_groups
-        if groups is not None:
-            self._log.info("only these groups have passwords", groups=list(groups))
-
     def _on_store_problem(self, problem: str | None) -> None:
         self._waits_for_store = problem is not None
         if problem is not None:  # sd_notify(3): the start waits, and does not hang
@@ -224,6 +219,11 @@ class Supervisor:
             warnings.append(str(error))
         for warning in filter(None, warnings):
             self._log.warning(warning)
+
+    def stop_gateway(self) -> None:
+        """Stop this gateway, or the one to which it has handed over."""
+        if not self._upgrade.pass_on(signal.SIGTERM):
+            self.stop()
 
     def stop(self, failed: bool = False) -> None:
         """Drain, with the workers of predecessors. The second call closes everything at once.
@@ -299,7 +299,7 @@ class Supervisor:
             for key in held.keys() - fresh.keys():
                 held[key].close_sockets()
             self._log.info("reloaded", workers=checked.settings.workers.count, draining=draining)
-            self._log_password_groups()
+            _log_password_groups(self._checked)
             notify_service_manager("READY=1")
 
     @property
@@ -307,3 +307,9 @@ class Supervisor:
         """Return whether a reload or an upgrade can begin now."""
         state = self._workers.state
         return not (state.is_stopping or state.is_retired or self._waits_for_store)
+
+
+def _log_password_groups(checked: VerifiedSettings) -> None:
+    groups = checked.settings.accounts.password_groups
+    if groups is not None:
+        structlog.get_logger().info("only these groups have passwords", groups=list(groups))
