@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from stagedoor.admin.asking import ask
 from stagedoor.admin.change_rate import ChangeRateLimit, count_change
 from stagedoor.admin.requests import access_requests as admin
+from stagedoor.admin.requests.request_view import RequestView, describe_request
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.access_request import (
     NOT_YOURS,
@@ -219,6 +220,13 @@ class RequestService:
     async def read(self, identity: Identity, number: int) -> admin.RequestRecord | Denial:
         """Return a request that the user may see."""
         return await ask(self._read, identity, number)
+
+    async def describe(self, identity: Identity, request: AccessRequest) -> RequestView | Denial:
+        """Return a request that the user has read, with what an approver wants to know."""
+        now = self._now()
+        return await ask(
+            describe_request, self._database, self._policy(), identity.name, request, now
+        )
 
     async def decide(
         self,

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.requests.access_requests import RequestRecord
 from stagedoor.admin.requests.request_service import RequestService, describe_end
+from stagedoor.admin.requests.request_view import RequestView
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.model.access_request import AccessRequest, RequestState, show_period
@@ -90,9 +91,14 @@ class RequestPages:
         record = await self._requests.read(identity, request.path_params["number"])
         if isinstance(record, Denial):
             return self._pages.refuse(request, record, identity)
-        return HTMLResponse(self._one(identity, record))
+        view = None
+        if record.request.user != identity.name:
+            view = await self._requests.describe(identity, record.request)
+        if isinstance(view, Denial):
+            return self._pages.refuse(request, view, identity)
+        return HTMLResponse(self._one(identity, record, view))
 
-    def _one(self, identity: Identity, record: RequestRecord) -> str:
+    def _one(self, identity: Identity, record: RequestRecord, view: RequestView | None) -> str:
         now, asked = self._guard.flow.now(), record.request
         state, is_own = asked.find_state(now), asked.user == identity.name
         onward = None
@@ -102,6 +108,7 @@ class RequestPages:
             "request.html",
             visitor=self._pages.describe_user(identity),
             request=asked,
+            view=view,
             rule=self._requests.find_rule_of(asked),
             decisions=record.decisions,
             state=state,
