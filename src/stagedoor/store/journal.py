@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     Executable,
+    Row,
     and_,
     bindparam,
     delete,
@@ -267,25 +268,43 @@ def select_entries(
 ) -> list[JournalEntry]:
     """Return up to `limit` entries with `seq` > `after`, in order, in an open transaction."""
     query = select(audit_events).where(audit_events.c.seq > after, *wanted.conditions())
-    rows = transaction.execute(query.order_by(audit_events.c.seq).limit(limit)).all()
-    return [
-        JournalEntry(
-            row.seq,
-            Event(
-                at=row.at,
-                kind=EventKind(row.kind),
-                instance=row.instance,
-                session=row.session,
-                identity=row.identity,
-                target=row.target,
-                source=row.source,
-                way=row.way,
-                reason=row.reason,
-                fields=json.loads(row.fields),
-            ),
-        )
-        for row in rows
-    ]
+    return list(
+        map(_entry_of, transaction.execute(query.order_by(audit_events.c.seq).limit(limit)))
+    )
+
+
+def read_before(database: Database, before: int | None, limit: int) -> list[JournalEntry]:
+    """Return up to `limit` entries with `seq` < `before`, the newest first. Raises StoreError."""
+    query = select(audit_events).order_by(audit_events.c.seq.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit_events.c.seq < before)
+    with database.read() as transaction:
+        return list(map(_entry_of, transaction.execute(query)))
+
+
+def read_numbered(database: Database, numbers: Sequence[int]) -> list[JournalEntry]:
+    """Return the entries with these `seq` that still exist, the newest first. Raises StoreError."""
+    query = select(audit_events).where(audit_events.c.seq.in_(numbers))
+    with database.read() as transaction:
+        return list(map(_entry_of, transaction.execute(query.order_by(audit_events.c.seq.desc()))))
+
+
+def _entry_of(row: Row[Any]) -> JournalEntry:
+    return JournalEntry(
+        row.seq,
+        Event(
+            at=row.at,
+            kind=EventKind(row.kind),
+            instance=row.instance,
+            session=row.session,
+            identity=row.identity,
+            target=row.target,
+            source=row.source,
+            way=row.way,
+            reason=row.reason,
+            fields=json.loads(row.fields),
+        ),
+    )
 
 
 def before_last(database: Database, wanted: Filter, count: int) -> int:
@@ -314,6 +333,11 @@ def find_last_of_kind(
 def read_last_seq(transaction: Transaction) -> int:
     """Return the `seq` of the newest entry, or 0."""
     return transaction.execute(select(func.max(audit_events.c.seq))).scalar() or 0
+
+
+def read_first_seq(transaction: Transaction) -> int:
+    """Return the `seq` of the oldest entry, or 0."""
+    return transaction.execute(select(func.min(audit_events.c.seq))).scalar() or 0
 
 
 def remove_entries(transaction: Transaction, through: int) -> int:

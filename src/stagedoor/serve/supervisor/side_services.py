@@ -9,6 +9,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.metric import Series
 from stagedoor.serve.health import Condition, HealthEndpoint
 from stagedoor.serve.prepare import VerifiedSettings
+from stagedoor.serve.supervisor.audit_index import AuditIndexer
 from stagedoor.serve.supervisor.audit_output import AuditOutput, OnProblem
 from stagedoor.serve.supervisor.controller_process import ControllerProcess
 
@@ -24,6 +25,7 @@ class SideServices:
     ) -> None:
         self.health = HealthEndpoint(condition, measured)
         self.audit = AuditOutput(on_problem)
+        self._index = AuditIndexer(on_problem)
         self._controller = ControllerProcess()
 
     async def begin(self, checked: VerifiedSettings) -> None:
@@ -38,9 +40,11 @@ class SideServices:
         """Run the controller and the audit's output by these settings."""
         await self._controller.follow(checked)
         await asyncio.to_thread(self.audit.follow, checked.settings)
+        await asyncio.to_thread(self._index.follow, checked.settings)
 
     async def end(self) -> None:
         """End all of them. May be called again."""
         await self.health.stop()
         await self._controller.stop()
+        await asyncio.to_thread(self._index.stop)
         await asyncio.to_thread(self.audit.stop)

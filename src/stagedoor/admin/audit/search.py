@@ -1,0 +1,92 @@
+"""Searching the audit by words, with the help of its index."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagedoor.model.errors import StoreError
+from stagedoor.model.event import Event
+from stagedoor.store.database import Database
+from stagedoor.store.journal import JournalEntry, read_before, read_numbered
+from stagedoor.store.sqlite.audit_index import AuditIndex
+
+PAGE = 50
+MOST_READ = 5000
+"""The events that one search reads, for a person who may see only a part of them."""
+MOST_WORDS = 10
+MAX_CHARS = 200
+_COLUMNS = {"user": "who", "app": "app", "from": "source", "kind": "kind"}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """A page of events, the newest first; `before` is where the next one begins, None at the end."""
+
+    entries: Sequence[JournalEntry]
+    before: int | None = None
+
+
+def make_match(text: str) -> str:
+    """Return the expression of FTS5 for what a person typed: all words, each by its beginning.
+
+    `user:alice`, `app:shop.production`, `from:10.2` and `kind:denied` look at that part only. Nothing that is
+    typed has a meaning to FTS5: each word is a string. "" if no word is left.
+    """
+    parts = []
+    for word in text[:MAX_CHARS].split()[:MOST_WORDS]:
+        name, colon, rest = word.partition(":")
+        column = _COLUMNS.get(name.lower()) if colon and rest else None
+        if column is not None:
+            word = rest
+        if not any(letter.isalnum() for letter in word):
+            continue
+        string = '"' + word.replace('"', '""').replace("\0", " ") + '"'
+        parts.append(f"{column} : {string} *" if column else f"{string} *")
+    return " AND ".join(parts)
+
+
+def search_audit(
+    database: Database,
+    folder: Path,
+    text: str,
+    *,
+    may_see: Callable[[Event], bool],
+    since: float | None = None,
+    before: int | None = None,
+) -> SearchPage:
+    """Return the events that have all words of `text` and that this person `may_see`, the newest first.
+
+    `folder` is that of the index. Without words it is not needed. Raises StoreError.
+    """
+    match = make_match(text)
+    index = AuditIndex.open_to_read(folder) if match else None
+    if match and index is None:
+        raise StoreError(
+            "the audit has no index yet; the gateway makes it within minutes of its start",
+            "the audit cannot be searched yet; try again in a minute",
+        )
+    found: list[JournalEntry] = []
+    read = 0
+    try:
+        while read < MOST_READ:
+            if index is None:
+                entries = read_before(database, before, PAGE * 2)
+            else:
+                numbers = index.search(match, since=since, before=before, limit=PAGE * 2)
+                entries = read_numbered(database, numbers)
+            if not entries:
+                return SearchPage(found)
+            for entry in entries:
+                if since is not None and entry.event.at < since:
+                    return SearchPage(found)
+                if not may_see(entry.event):
+                    continue
+                found.append(entry)
+                if len(found) == PAGE:
+                    return SearchPage(found, entry.seq)
+            before = entries[-1].seq
+            read += len(entries)
+    finally:
+        if index is not None:
+            index.close_file()
+    return SearchPage(found, before)

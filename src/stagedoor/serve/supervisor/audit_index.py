@@ -1,0 +1,98 @@
+"""The thread that keeps the audit's index, of one gateway on each machine. No login waits for it."""
+
+import threading
+import time
+from contextlib import suppress
+
+from stagedoor.model.errors import StagedoorError
+from stagedoor.serve.supervisor.audit_output import OnProblem
+from stagedoor.settings.settings import Settings
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.journal import read_entries, read_first_seq, read_last_seq
+from stagedoor.store.sqlite.audit_index import MOST_EVENTS, AuditIndex
+
+POLL_S = 1.0
+AT_ONCE = 500
+SHARE = 4
+"""It pauses for so many times as long as it has worked: a fifth of a core when there is much to read."""
+RETRY_S = 10.0
+LOOK_S = 3600.0
+"""How often it looks whether events were removed."""
+STOP_S = 3.0
+
+
+class AuditIndexer:
+    """Follows the audit into the index, where there are pages that search it."""
+
+    def __init__(self, on_problem: OnProblem) -> None:
+        """Create it, stopped. `on_problem` is called in the thread."""
+        self._on_problem = on_problem
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def follow(self, settings: Settings) -> None:
+        """Stop, and run by `settings` from now on. Blocks for `STOP_S` at most."""
+        self.stop()
+        if not (settings.web.addresses or settings.web.tls_addresses):
+            return
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(
+            target=self._main, args=(settings, self._stopping), name="audit-index", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop. Blocks for `STOP_S` at most."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(STOP_S)
+            self._thread = None
+
+    def _main(self, settings: Settings, stopping: threading.Event) -> None:
+        wait_s = 0.0
+        while not stopping.wait(wait_s):
+            problem = None
+            try:
+                self._run(settings, stopping)
+            except StagedoorError as error:
+                problem = str(error)
+            except Exception as error:  # a bug must not end the search for good
+                problem = f"{type(error).__name__}: {error}"
+            self._on_problem("audit index", problem)
+            wait_s = RETRY_S
+
+    def _run(self, settings: Settings, stopping: threading.Event) -> None:
+        """Add events until the end. Raises StagedoorError."""
+        database = open_database(settings.place, create=False)
+        try:
+            index = AuditIndex.open_to_write(settings.data_dir)
+            try:
+                look_at = time.monotonic()
+                while not stopping.is_set():
+                    if time.monotonic() >= look_at:
+                        _check_place(database, index)
+                        self._on_problem("audit index", None)
+                        look_at += LOOK_S
+                    began = time.monotonic()
+                    entries = read_entries(database, after=index.last, limit=AT_ONCE)
+                    index.add(entries)
+                    is_done = len(entries) < AT_ONCE
+                    stopping.wait(POLL_S if is_done else (time.monotonic() - began) * SHARE)
+            finally:
+                with suppress(StagedoorError):
+                    index.close_file()
+        finally:
+            database.close()
+
+
+def _check_place(database: Database, index: AuditIndex) -> None:
+    """Make the index again after a store was restored, and once a tenth of its events were removed.
+
+    Raises StoreError.
+    """
+    with database.read() as transaction:
+        first, last = read_first_seq(transaction), read_last_seq(transaction)
+    oldest = max(0, first - 1, last - MOST_EVENTS // 2)
+    gone = first - 1 - index.first
+    if index.last > last or index.last < oldest or gone * 10 > index.last - index.first > 0:
+        index.restart_after(oldest)

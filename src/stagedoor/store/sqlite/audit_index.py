@@ -1,0 +1,211 @@
+"""The index of the audit: its words for the search, and the last use of each grant and by each user.
+
+It is an SQLite file of its own beside any store, so that no login waits for it. One process of a machine
+fills it, as a sink follows the audit, and others read it. The audit has all that it holds: the file may be
+deleted at any time, and is made again.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stagedoor.model.errors import StoreError
+from stagedoor.model.event import EventKind
+from stagedoor.store.journal import JournalEntry
+
+FILE = "audit-index.sqlite3"
+MOST_EVENTS = 4_000_000
+"""The events that it holds at most, some 120 bytes each. Beyond that it is made again, of the newer half."""
+MOST_SEARCH_S = 2.0
+"""How long one search may take."""
+_VERSION = 1
+_HOUR_S = 3600
+_TABLES = """
+CREATE TABLE progress (first INTEGER NOT NULL, last INTEGER NOT NULL);
+INSERT INTO progress VALUES (0, 0);
+CREATE TABLE hours (hour INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
+CREATE TABLE grant_uses (number INTEGER PRIMARY KEY, at REAL NOT NULL, user TEXT NOT NULL);
+CREATE TABLE user_uses (user TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5(who, app, source, kind, rest, content='');
+"""
+_USES = (EventKind.SESSION_OPENED, EventKind.SESSION_RESUMED)
+
+
+class AuditIndex:
+    """The opened file. For one thread."""
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self._raw = raw
+
+    @classmethod
+    def open_to_write(cls, folder: Path) -> "AuditIndex":
+        """Open the file, or make it; one of another version is made again. Raises StoreError."""
+        path = folder / FILE
+        with _explained(path):
+            index = _open_whole(path)
+            if index is not None:
+                return index
+            for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+                name.unlink(missing_ok=True)
+            index = cls(_connect(path))
+            path.chmod(0o600)
+            index._raw.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT")
+        return index
+
+    @classmethod
+    def open_to_read(cls, folder: Path) -> "AuditIndex | None":
+        """Open the file, or return None if there is none yet. Raises StoreError."""
+        path = folder / FILE
+        if not path.exists():
+            return None
+        with _explained(path):
+            raw = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+            index = cls(raw)
+            if index.version == _VERSION:
+                return index
+            index.close_file()
+        return None
+
+    @property
+    def version(self) -> int:
+        """The version of its tables, 0 for a new file."""
+        return int(self._raw.execute("PRAGMA user_version").fetchone()[0])
+
+    @property
+    def last(self) -> int:
+        """The `seq` of the last event that it has."""
+        return int(self._raw.execute("SELECT last FROM progress").fetchone()[0])
+
+    @property
+    def first(self) -> int:
+        """The `seq` after which its events begin."""
+        return int(self._raw.execute("SELECT first FROM progress").fetchone()[0])
+
+    def close_file(self) -> None:
+        """Close the file."""
+        self._raw.close()
+
+    def restart_after(self, seq: int) -> None:
+        """Forget all words, to go on with the events after `seq`. Raises StoreError."""
+        with _explained(None), self._raw:
+            self._raw.execute("INSERT INTO words (words) VALUES ('delete-all')")
+            self._raw.execute("DELETE FROM hours")
+            self._raw.execute("UPDATE progress SET first = ?, last = ?", (seq, seq))
+
+    def add(self, entries: Sequence[JournalEntry]) -> None:
+        """Add the next events; those that it has are left out. Raises StoreError."""
+        if not entries:
+            return
+        with _explained(None), self._raw:
+            self._raw.execute("BEGIN IMMEDIATE")
+            entries = [entry for entry in entries if entry.seq > self.last]
+            self._write(entries)
+        if self.last - self.first > MOST_EVENTS:
+            self.restart_after(self.last - MOST_EVENTS // 2)
+
+    def _write(self, entries: Sequence[JournalEntry]) -> None:
+        uses = [e.event for e in entries if e.event.kind in _USES and e.event.identity is not None]
+        self._raw.executemany(
+            "INSERT INTO words (rowid, who, app, source, kind, rest) VALUES (?, ?, ?, ?, ?, ?)",
+            map(_list_words, entries),
+        )
+        self._raw.executemany(
+            "INSERT OR IGNORE INTO hours VALUES (?, ?)",
+            [(int(e.event.at // _HOUR_S), e.seq) for e in entries],
+        )
+        self._raw.executemany(
+            "INSERT OR REPLACE INTO user_uses VALUES (?, ?)",
+            [(event.identity, event.at) for event in uses],
+        )
+        self._raw.executemany(
+            "INSERT OR REPLACE INTO grant_uses VALUES (?, ?, ?)",
+            [(e.fields["grant"], e.at, e.identity) for e in uses if e.fields.get("grant")],
+        )
+        if entries:
+            self._raw.execute("UPDATE progress SET last = ?", (entries[-1].seq,))
+
+    def search(
+        self, match: str, *, since: float | None = None, before: int | None = None, limit: int = 50
+    ) -> list[int]:
+        """Return the numbers (`seq`) of the newest events that `match`, an expression of FTS5.
+
+        They are below `before`, and of the hour of `since` (seconds since the epoch) or later. Raises
+        StoreError, also after MOST_SEARCH_S.
+        """
+        first = 0
+        with _explained(None):
+            if since is not None:
+                query = "SELECT min(seq) FROM hours WHERE hour >= ?"
+                first = self._raw.execute(query, (int(since // _HOUR_S),)).fetchone()[0]
+                if first is None:
+                    return []
+            deadline = time.monotonic() + MOST_SEARCH_S
+            self._raw.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+            rows = self._raw.execute(
+                "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ? "
+                "ORDER BY rowid DESC LIMIT ?",
+                (match, first, (1 << 62) if before is None else before, limit),
+            )
+            return [row[0] for row in rows]
+
+    def read_grant_uses(self, numbers: Sequence[int]) -> dict[int, tuple[float, str]]:
+        """Return when each of these grants was last used, and the user, if it was. Raises StoreError."""
+        rows = self._read("grant_uses", "number", numbers, "number, at, user")
+        return {number: (at, user) for number, at, user in rows}
+
+    def read_user_uses(self, names: Sequence[str]) -> dict[str, float]:
+        """Return when each of these users last opened a session. Raises StoreError."""
+        return dict(self._read("user_uses", "user", names, "user, at"))
+
+    def _read(
+        self, table: str, key: str, wanted: Sequence[str] | Sequence[int], columns: str
+    ) -> list[Any]:
+        marks = ", ".join("?" * len(wanted))
+        with _explained(None):
+            query = f"SELECT {columns} FROM {table} WHERE {key} IN ({marks})"  # noqa: S608 - names of ours
+            return self._raw.execute(query, tuple(wanted)).fetchall()
+
+
+def _open_whole(path: Path) -> AuditIndex | None:
+    """Open the file, or return None if it is damaged or of another version."""
+    try:
+        index = AuditIndex(_connect(path))
+        if index.version == _VERSION:
+            return index
+        index.close_file()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise
+    return None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    raw = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
+    # What a power cut takes from it is added again, so it waits for no disk.
+    raw.execute("PRAGMA journal_mode = WAL")
+    raw.execute("PRAGMA synchronous = OFF")
+    return raw
+
+
+def _list_words(entry: JournalEntry) -> tuple[int, str, str, str, str, str]:
+    event = entry.event
+    kind = f"{event.kind.value} {event.reason or ''} {event.way or ''}"
+    if event.kind is EventKind.AUDIT_CHECKPOINT:
+        return entry.seq, "", "", "", kind, ""
+    rest = " ".join(str(v) for v in (event.session, *event.fields.values()) if v is not None)
+    return entry.seq, event.identity or "", event.target or "", event.source or "", kind, rest
+
+
+@contextmanager
+def _explained(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        where = "the audit's index" if path is None else f"the audit's index {path}"
+        raise StoreError(
+            f"{where}: {error}; it may be deleted, and is made again",
+            "the audit cannot be searched now",
+        ) from error
