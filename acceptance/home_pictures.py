@@ -15,11 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acceptance.chromium import BrowserError, Tab, chromium
+from stagedoor.admin.requests.access_requests import add_rule, make_request
+from stagedoor.admin.roles import add_role
 from stagedoor.admin.service import add_grant, add_user, open_service
+from stagedoor.model.access_request import RequestRule
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.permission import DEFAULT, Permission
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.target import Target
 from stagedoor.settings.file import load_settings
 from stagedoor.signin.links import make_link
+from stagedoor.store.journal import StoreJournal
 from stagedoor.wire.language.choose import CHINESE, ENGLISH
 
 NUMBERS = (3, 500)
@@ -64,6 +71,20 @@ SCENES = {
         f"{_DIALOG} && document.querySelector('#company li') !== null",
     ),
     "go": Scene(_TERMINAL, _OPEN, "#go", "document.querySelectorAll('#palette li').length > 3"),
+    "admin-sessions": Scene("/admin/sessions"),
+    "admin-sessions-end": Scene("/admin/sessions", press="td.act summary"),
+    "admin-requests": Scene("/admin/requests"),
+    "admin-people": Scene("/admin/people"),
+    "admin-person": Scene("/admin/people/dev"),
+    "admin-grants": Scene("/admin/grants"),
+    "admin-grants-add": Scene("/admin/grants", press="details.add summary"),
+    "admin-grant": Scene("/admin/grants/1"),
+    "admin-grant-new": Scene(
+        "/admin/grants/preview?subject=group:developers&app=*&permission=enter&permission=files"
+    ),
+    "admin-audit": Scene("/admin/audit?days="),
+    "admin-why": Scene("/admin/why?user=carol&app=api-000.production"),
+    "admin-health": Scene("/admin/health?checks"),
     "sign-in": Scene("/sign-in"),
 }
 """The pages beside the home page, by the names of their pictures."""
@@ -116,7 +137,14 @@ def served(folder: Path, apps: list[str]) -> Iterator[tuple[Path, str]]:
     file.write_text("".join(tables))
     with open_service(load_settings(file)) as service:
         add_user(service, "dev")
+        add_user(service, "carol", groups=["developers"])
         add_grant(service, "user:dev", "*", permissions=DEFAULT | {Permission.REPLAY})
+        add_grant(service, "group:developers", "api*", environment_pattern="staging")
+        add_role(service, RoleRule(0, "user:dev", Role.ADMINISTRATOR))
+        rule = RequestRule(0, "group:developers", "*", approvers=("user:dev",))
+        rule = add_rule(service, rule)
+        target = Target("api-000", "production")
+        make_request(service, "carol", [target], rule, "INC-4821, stuck queue")
     command = [sys.executable, "-m", "stagedoor", "--config", str(file), "serve"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -153,6 +181,7 @@ def take(folder: Path, number: int, language: str) -> None:
         settings = load_settings(file)
         with open_service(settings, create=False) as service:
             link = make_link(settings, service, "dev", url=web).url
+            StoreJournal(service.database).append(_list_logins(service.clock()))
         tab = browser.tab()
         tab.call("Network.enable")
         tab.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": language})
@@ -170,6 +199,19 @@ def take(folder: Path, number: int, language: str) -> None:
                     picture.write_bytes(base64.b64decode(tab.picture()))
                     print(picture.name, flush=True)
         tab.close()
+
+
+def _list_logins(now: float) -> list[Event]:
+    """Return open sessions of people and ways that these pictures have not, for the administrators' pages."""
+    made = (
+        ("carol", "api-000.production.ssh", "10.2.8.31:50112", "connect", 2520),
+        ("mia", "billing-001.ssh", "10.2.9.4:40404", "web", 420),
+        ("deploy-bot", "frontend-of-the-partner-portal-005.ssh", "[2001:db8::7]:22022", "jump", 3),
+    )
+    return [
+        Event(now - ago, EventKind.SESSION_OPENED, "gw2-1-0", f"{at:012x}", name, app, source, way)
+        for at, (name, app, source, way, ago) in enumerate(made)
+    ]
 
 
 def _show(tab: Tab, web: str, scene: Scene) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from acceptance.chromium import Browser, BrowserError, Tab, chromium
 from acceptance.scenes import Appearance, take_scenes
+from stagedoor.admin.roles import add_role
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.demo.clients import USER, DemoUser
 from stagedoor.demo.gateway import DemoGateway, run_demo
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.role import Role, RoleRule
 from stagedoor.recording.recorder import SUFFIX
 from stagedoor.signin.links import make_link
 from stagedoor.wire.terminal.asciicast import (
@@ -32,13 +34,14 @@ _STEADY = """(() => {
     time.textContent = time.dataset.ago === undefined ? '2026-03-02 09:30' : '2 min ago';
   for (const key of document.querySelectorAll('ul.keys code'))
     key.textContent = 'SHA256:' + 'Zm9yIHRoZSBwaWN0dXJlIG9ubHk'.padEnd(43, 'x');
+  for (const at of document.querySelectorAll('td.mono')) at.textContent = '10.2.8.31:50112';
   for (const id of document.querySelectorAll('#about code')) id.textContent = '0'.repeat(26) + '.1';
 })()"""
 """JavaScript that replaces the values that differ in each demo: pictures change only when the page does."""
 
 
 async def take(folder: Path, *, all_scenes: bool = False) -> None:
-    """Write `home.png`, `terminal.png`, `together.png`, `together-phone.png` and `replay.png`.
+    """Write the pictures of the documentation: `home.png`, `terminal.png`, `replay.png` and three more.
 
     `all_scenes` adds those of `acceptance.scenes`, and the two at one terminal in dark mode. Raises
     BrowserError, StagedoorError.
@@ -68,6 +71,11 @@ def _take(demo: DemoGateway, folder: Path, all_scenes: bool) -> None:
         _take_together(browser, tab, demo, folder, "light")
         with open_service(demo.settings, create=False) as service:
             session = list_sessions(service, limit=1)[0].id
+            add_role(service, RoleRule(0, f"user:{USER}", Role.ADMINISTRATOR))
+        tab.until("fetch('/admin/sessions').then(answer => answer.ok)")
+        tab.open(f"{demo.web}/admin/sessions")
+        tab.until("document.querySelector('main table') !== null")
+        _save(tab, folder / "console-sessions.png")
         tab.open(f"{demo.web}/recordings/{recorded(demo, session)}")
         tab.until("document.body.dataset.looked === 'true'")
         tab.ask("document.getElementById('seek').value = 21")

@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from stagedoor.admin.sessions import list_sessions
 from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.model.errors import SettingsError, StoreError
 from stagedoor.model.policy import Policy
+from stagedoor.model.session import AccessMethod
 from stagedoor.model.shell import ShellState
 from stagedoor.net.notify import reload_command
 from stagedoor.net.probe import fetch_page
@@ -175,6 +176,53 @@ async def _shells(settings: Settings) -> Mapping[str, int]:
         "namespaces": len(settings.kubernetes.namespaces),
         "selector": int(settings.kubernetes.namespace_selector is not None),
     }
+
+
+def list_lines(
+    current: Status, show_end: Callable[[float], str] = show_time
+) -> list[tuple[str, str]]:
+    """Return the state as lines of name and text, for people. `show_end` formats the end of a certificate."""
+    gateways = _count(len(current.gateways) - len(current.retired), "gateway")
+    lines = [("here", f"{gateways}, {_count(len(current.workers), 'worker')}")]
+    for old in current.retired:
+        left = _count(old.sessions, "session")
+        lines.append(("older", f"{old.version}, process {old.pid}, {left} left"))
+    store = current.store
+    if store is not None:
+        by = ", ".join(f"{way} {store.sessions.get(way, 0)}" for way in AccessMethod)
+        elsewhere = len(set(store.workers) - set(current.workers))
+        if elsewhere:
+            lines.append(("elsewhere", _count(elsewhere, "worker")))
+        lines.append(("sessions", f"{sum(store.sessions.values())} ({by})"))
+        lines.append(("sign-ins", str(store.sign_ins)))
+        lines += [("provider", f"{state.name}: {state}") for state in store.providers]
+        age = current.value(of.POLICY_AGE.name)
+        read = "" if age is None else f", read {age:.1f} s ago"
+        lines.append(("policy", f"version {store.policy_version}{read}"))
+        lines.append(("store", f"{current.place}, answers in {store.answer_s * 1000:.1f} ms"))
+    backlog = current.value(of.AUDIT_BACKLOG.name)
+    if backlog is not None:
+        lines.append(("audit", f"{_count(int(backlog), 'event')} not written yet"))
+    kinds = current.shells
+    shells = f"{kinds['static']} static, {kinds['local']} local ({kinds['local_running']} running)"
+    if kinds.get("selector"):
+        shells += ", and those of namespaces with a label: stagedoor app list"
+    if kinds["namespaces"]:
+        shells += f", {_count(kinds['namespaces'], 'namespace')} of a cluster: stagedoor app list"
+    lines.append(("shells", shells))
+    report = current.controller
+    if report is not None and not isinstance(report, str) and report.holder:
+        served = f"serves {report.served} of {_count(report.served + report.unserved, 'namespace')}"
+        lines.append(("controller", f"{report.holder} leads, {served}"))
+    for name, at in current.certificates.items():
+        lines.append(("certificate", f"{name} expires {show_end(at)}"))
+    if current.unmeasured:
+        lines.append(("metrics", f"none: {current.unmeasured}"))
+    return lines
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def list_problems(status: Status) -> list[Finding]:

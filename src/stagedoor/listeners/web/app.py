@@ -15,11 +15,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from stagedoor.admin.access.console import ConsoleService
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.listeners.web.account import AccountPages, InvitationPages
 from stagedoor.listeners.web.admin_api import AdminApi, ApiParts
+from stagedoor.listeners.web.console.pages import list_console_routes
 from stagedoor.listeners.web.errors import ClientClosedError, refusal
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
@@ -91,18 +93,17 @@ class WebApp:
         limits: WebLimits,
         runs: RunService,
         api: ApiParts,
+        console: ConsoleService,
     ) -> None:
-        self._access = access
+        self._access, self._passes = access, passes
         self._flow: Flow = access.flow
-        self._passes = passes
         self.guard = self._guard = RequestGuard(self._flow, limits)
-        self.ping_s = limits.ping_s
-        self.pending = PendingConnections(limits.max_pending)
+        self.ping_s, self.pending = limits.ping_s, PendingConnections(limits.max_pending)
         self.sessions: set[TerminalSession] = set()
         self.files = Files(self._guard, passes, access)
-        shown = (recordings.has_any, requests.is_concerned)
-        may, has = runs.has_any, proofs.is_sign_in_possible
-        pages = Pages(self._guard, passes, sign_ins, *shown, shows_runs=may, passkeys=has)
+        shown = (recordings.has_any, requests.is_concerned, runs.has_any)
+        has = proofs.is_sign_in_possible
+        pages = Pages(self._guard, passes, sign_ins, *shown, console, passkeys=has)
         self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self._refusal = partial(refusal, logins=logins.logins.is_possible)
         posts = PostRoutes(self._flow, self._guard, self._identity, self._refusal)
@@ -130,6 +131,7 @@ class WebApp:
             *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *RunPages(self._guard, pages, runs).routes,
+            *list_console_routes(self._guard, pages, console, self._live),
             *self._guests.routes,
             *SignInApi(self._guard, passes).routes,
             *LoginPages(self._guard, pages, logins).routes,

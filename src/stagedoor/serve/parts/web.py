@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from urllib.parse import urlsplit
 
+from stagedoor.admin.access.console import ConsoleService
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.api.service import ApiService
 from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList
@@ -28,6 +29,7 @@ from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
 from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import build_upstream, plan_recording
+from stagedoor.serve.parts.health_report import read_health
 from stagedoor.serve.parts.shells import holders_of
 from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
@@ -97,8 +99,21 @@ def build_web_listener(
             _limits(settings),
             runs,
             _build_api(context, flow, refused, requests),
+            _build_console(context, flow),
         ),
         secure,
+    )
+
+
+def _build_console(context: SignInContext, flow: Flow) -> ConsoleService:
+    return ConsoleService(
+        context.settings,
+        context.database,
+        context.policy,
+        read_step_up_rules(context.settings),
+        flow.shells.targets,
+        partial(read_health, context.settings),
+        context.now,
     )
 
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.admin.access.console import ConsoleService
 from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
@@ -54,8 +55,9 @@ class Pages:
         sign_ins: ProviderSignIns,
         shows_recordings: Callable[[Identity], bool],
         shows_requests: Callable[[Identity], bool],
-        *,
         shows_runs: Callable[[Identity], bool],
+        console: ConsoleService,
+        *,
         passkeys: bool,
     ) -> None:
         """Make the routes; `passkeys` says whether users may sign in with a passkey.
@@ -71,6 +73,7 @@ class Pages:
         self._shows_recordings = shows_recordings
         self._shows_requests = shows_requests
         self._shows_runs = shows_runs
+        self._console = console
         self._assets = Assets()
         self.place = self._place = PagePath(guard.limits.path, self._assets)
         single_sign_on = SingleSignOnRoutes(
@@ -104,6 +107,8 @@ class Pages:
             self._shows_recordings(identity),
             self._shows_requests(identity),
             self._shows_runs(identity),
+            self._console.has_any(identity),
+            self._console.has_all(identity),
         )
 
     async def identify(self, request: Request) -> Identity | Response:

@@ -28,7 +28,7 @@ _NO_HOLDER = "This shell has no terminals for the page. Enter it by ssh, or ask 
 _MOST_AT_ONCE = 24
 _FIRST = 20
 """Of more than `_MOST_AT_ONCE` apps the page shows the first, so that Tab leads through it in 60 steps."""
-_WAYS = {"connect": "tunnel", "jump": "jump host", "direct": "direct login", "web": "WebShell"}
+WAYS = {"connect": "tunnel", "jump": "jump host", "direct": "direct login", "web": "WebShell"}
 
 
 def _clock(seconds: float) -> str:
@@ -121,6 +121,10 @@ class PageUser:
     """Whether the user may ask for access, or decide on requests."""
     shows_runs: bool = False
     """Whether the user may have runs."""
+    administers: bool = False
+    """Whether the user has a role, and so the pages of administrators."""
+    administers_all: bool = False
+    """Whether that role is for all apps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +235,7 @@ def render_home(
         ssh_setup=ssh_setup,
         no_holder=_NO_HOLDER,
         states=_STATES,
-        ways=_WAYS,
+        ways=WAYS,
         token_ends_at=token_ends_at,
     )
 

@@ -1,0 +1,330 @@
+"""The pages of administrators: what each role sees and does, with the functions of `admin`.
+
+Default deny: each method asks for a role first. A change also wants a fresh proof that the person is there.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from stagedoor.admin import service as admin
+from stagedoor.admin import sessions as admin_sessions
+from stagedoor.admin.access.views import (
+    GrantRow,
+    HealthReport,
+    PeoplePage,
+    PersonRow,
+    PersonView,
+    SessionRow,
+)
+from stagedoor.admin.asking import ask
+from stagedoor.admin.audit.search import SearchPage, search_audit
+from stagedoor.admin.person import set_disabled
+from stagedoor.admin.service import AdminService
+from stagedoor.admin.sign_ins import end_sign_ins, find_sign_in, list_sign_ins
+from stagedoor.authz.access_request import check_fresh
+from stagedoor.authz.explain import AccessAnswer, explain, identify_by_name
+from stagedoor.authz.roles import AdminAccess, check_taking, deny_role, find_admin_access
+from stagedoor.authz.step_up import StepUpRules
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.event import Event
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import Policy
+from stagedoor.model.role import Role
+from stagedoor.model.selector import EVERYWHERE, TargetPattern, list_subjects
+from stagedoor.model.target import Target
+from stagedoor.settings.settings import Settings
+from stagedoor.store.database import Database
+from stagedoor.store.sessions import SessionRecord, find_sessions, list_sessions
+from stagedoor.store.sign_in.sign_ins import SignInRecord
+from stagedoor.store.sqlite.audit_index import AuditIndex
+from stagedoor.wire.target import parse_login
+
+_T = TypeVar("_T")
+PAGE = 100
+"""The rows of one page."""
+MOST_SESSIONS = 1000
+"""The open sessions that one page may show; a search finds the others."""
+NO_PAGE = Denial(Reason.NO_GRANT, "there is no such page here, or it is not for you to see")
+
+
+class ConsoleService:
+    """What the pages of administrators show and do. It uses the store in a thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        step_up: StepUpRules,
+        apps: Callable[[], Iterable[Target]],
+        read_health: Callable[[bool], HealthReport],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`apps` returns the apps that exist, `read_health` the state; with all checks if it gets True."""
+        self.settings = settings
+        self.database = database
+        self.policy = policy
+        self.step_up = step_up
+        self.apps = apps
+        self.now = now
+        self._read_health = read_health
+
+    # Roles.
+
+    def find_access(self, identity: Identity) -> AdminAccess:
+        """Return the roles of a person. A token, or a sign-in for some apps only, has none."""
+        if not identity.is_person:
+            return AdminAccess(identity.name)
+        return find_admin_access(self.policy(), identity.name, self.now())
+
+    def has_any(self, identity: Identity) -> bool:
+        """Return whether the person has any role, and so sees these pages."""
+        return self.find_access(identity).has_somewhere(Role.AUDITOR)
+
+    def has_all(self, identity: Identity) -> bool:
+        """Return whether the person has a role for all apps, and so sees people and health too."""
+        return self.find_access(identity).has(Role.AUDITOR)
+
+    def check_role(
+        self, identity: Identity, role: Role, pattern: TargetPattern = EVERYWHERE
+    ) -> Denial | None:
+        """Return why the person does not see a page that takes `role`. Who has no role learns nothing."""
+        access = self.find_access(identity)
+        if access.has(role, pattern):
+            return None
+        return deny_role(role, pattern) if access.has_somewhere(Role.AUDITOR) else NO_PAGE
+
+    def check_change(self, identity: Identity, refused: Denial | None, what: str) -> Denial | None:
+        """Return `refused`, or why a change has to wait for a fresh proof that the person is there."""
+        if refused is not None:
+            return refused
+        return check_fresh(self.policy(), identity, what, self.step_up, self.now())
+
+    def open_service(self, identity: Identity) -> AdminService:
+        """Return the opened store, with the person as the author of changes."""
+        actor = f"{identity.name} (web)"
+        return AdminService(self.database, self.settings.data_dir, actor, self.now)
+
+    # Sessions.
+
+    async def list_sessions(self, identity: Identity, wanted: str) -> Sequence[SessionRow] | Denial:
+        """Return the open sessions that the person sees, the newest first.
+
+        `wanted` is a part of the name of a user or an app, or of an address.
+        """
+        access = self.find_access(identity)
+        if not access.has_somewhere(Role.AUDITOR):
+            return NO_PAGE
+
+        def read() -> Sequence[SessionRow]:
+            rows = []
+            for session in reversed(list_sessions(self.database, limit=None)):
+                if not _covers(access, Role.AUDITOR, session):
+                    continue
+                if any(
+                    wanted in text for text in (session.identity, session.target, session.source)
+                ):
+                    rows.append(SessionRow(session, _covers(access, Role.OPERATOR, session)))
+                if len(rows) == MOST_SESSIONS:
+                    break
+            return rows
+
+        return await ask(read)
+
+    async def end_session(self, identity: Identity, id_: str, reason: str) -> Denial | None:
+        """Close a session. Its user reads the reason."""
+        if not self.has_any(identity):
+            return NO_PAGE
+        matches = await ask(find_sessions, self.database, id_, limit=1)
+        if isinstance(matches, Denial):
+            return matches
+        session = matches[0] if matches and matches[0].id == id_ else None
+        access = self.find_access(identity)
+        if session is None or not _covers(access, Role.AUDITOR, session):
+            return Denial(Reason.BAD_REQUEST, "there is no such session")
+        refused = None
+        if not _covers(access, Role.OPERATOR, session):
+            refused = deny_role(Role.OPERATOR, _get_pattern(parse_login(session.target)))
+        if (denial := self.check_change(identity, refused, "closing a session")) is not None:
+            return denial
+        said = " ".join(reason.split())[:200] or f"closed by {identity.name}"
+        if not said.isprintable():
+            return Denial(Reason.BAD_REQUEST, "the reason holds control characters")
+        service = self.open_service(identity)
+        done = await ask(admin_sessions.request_close, service, [id_], said)
+        return done if isinstance(done, Denial) else None
+
+    # People.
+
+    async def list_people(self, identity: Identity, wanted: str, after: str) -> PeoplePage | Denial:
+        """Return a page of the users whose name or group has `wanted` as a part, after the name `after`."""
+        if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
+            return denial
+        policy = self.policy()
+        matching = [
+            user
+            for name, user in policy.all_users.items()
+            if not wanted or wanted in name or any(wanted in group for group in user.groups)
+        ]
+        page = [user for user in matching if user.name > after][: PAGE + 1]
+        names = [user.name for user in page[:PAGE]]
+        keys = Counter(key.user for key in policy.keys.values())
+        tokens = Counter(token.user for token in policy.tokens.values())
+        used = await self._read_uses(names)
+        rows = [
+            PersonRow(
+                user,
+                user.name in policy.disabled,
+                keys[user.name],
+                tokens[user.name],
+                used.get(user.name),
+            )
+            for user in page[:PAGE]
+        ]
+        return PeoplePage(rows, len(matching), names[-1] if len(page) > PAGE else None)
+
+    async def find_person(self, identity: Identity, name: str) -> PersonView | Denial:
+        """Return all about one user."""
+        if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
+            return denial
+        policy = self.policy()
+        user = policy.all_users.get(name)
+        if user is None:
+            return Denial(Reason.BAD_REQUEST, "there is no such user")
+        rules = policy.find_grants(list_subjects(name, user.groups))
+
+        def read() -> tuple[list[SignInRecord], list[SessionRecord]]:
+            sessions = list_sessions(self.database, open_only=False, identity=name, limit=20)
+            return list_sign_ins(self.open_service(identity), name), sessions
+
+        stored = await ask(read)
+        if isinstance(stored, Denial):
+            return stored
+        grants = await self.make_grant_rows(identity, rules)
+        keys = [key for key in policy.keys.values() if key.user == name]
+        tokens = [token for token in policy.tokens.values() if token.user == name]
+        used = await self._read_uses([name])
+        row = PersonRow(user, name in policy.disabled, len(keys), len(tokens), used.get(name))
+        may = [self.find_access(identity).has(role) for role in (Role.OPERATOR, Role.ADMINISTRATOR)]
+        sign_ins, sessions = stored
+        return PersonView(row, grants, keys, tokens, sign_ins, sessions[::-1], *may)
+
+    async def update_person(
+        self, identity: Identity, name: str, act: str, id_: str
+    ) -> Denial | None:
+        """Disable or enable a user, or take a sign-in, a key or a token away. None if it is done."""
+        role = Role.OPERATOR if act in ("disable", "sign-in") else Role.ADMINISTRATOR
+        refused = self.check_role(identity, role)
+        if refused is None and name == identity.name and act in ("disable", "enable"):
+            refused = Denial(Reason.NO_GRANT, "no person disables themselves")
+        if (denial := self.check_change(identity, refused, "changing a user")) is not None:
+            return denial
+        service = self.open_service(identity)
+
+        def change() -> None:
+            policy = self.policy()
+            match act:
+                case "disable" | "enable":
+                    set_disabled(service, name, disabled=act == "disable")
+                case "sign-in":
+                    record = find_sign_in(service, id_)
+                    if record.sign_in.name != name:
+                        raise NotFoundError("there is no such sign-in")
+                    why = "an administrator ended your sign-in"
+                    end_sign_ins(service, [record], why, require_proof=True)
+                case "key" if id_ in policy.keys and policy.keys[id_].user == name:
+                    admin.remove_key(service, id_)
+                case "token" if id_ in policy.tokens and policy.tokens[id_].user == name:
+                    admin.revoke_token(service, id_)
+                case _:
+                    raise NotFoundError("there is nothing of that name any more")
+
+        return await ask(change)
+
+    async def _read_uses(self, names: Sequence[str]) -> dict[str, float]:
+        """Return when these users last opened a session, as far as the index knows it."""
+        return await self.read_index(lambda index: index.read_user_uses(names), {})
+
+    async def make_grant_rows(
+        self, identity: Identity, rules: Sequence[GrantRule]
+    ) -> list[GrantRow]:
+        """Return the rows of grants, each with its last use as far as the index knows it."""
+        numbers = [rule.id for rule in rules]
+        none: dict[int, tuple[float, str]] = {}
+        used = await self.read_index(lambda index: index.read_grant_uses(numbers), none)
+        access, now = self.find_access(identity), self.now()
+        return [
+            GrantRow(
+                rule,
+                used.get(rule.id),
+                rule.expires_at is not None and rule.expires_at <= now,
+                check_taking(access, rule) is None,
+            )
+            for rule in rules
+        ]
+
+    async def read_index(self, read: Callable[[AuditIndex], _T], none: _T) -> _T:
+        """Return what the audit's index has, or `none` without one."""
+
+        def load() -> _T:
+            index = AuditIndex.open_to_read(self.settings.data_dir)
+            if index is None:
+                return none
+            try:
+                return read(index)
+            finally:
+                index.close_file()
+
+        loaded = await ask(load)
+        return none if isinstance(loaded, Denial) else loaded
+
+    # Audit, explanations and health.
+
+    async def search_audit(
+        self, identity: Identity, text: str, since: float | None, before: int | None
+    ) -> SearchPage | Denial:
+        """Return the events that the person sees: all, or those of the apps that their role is for."""
+        access = self.find_access(identity)
+        if not access.has_somewhere(Role.AUDITOR):
+            return NO_PAGE
+        sees_all = access.has(Role.AUDITOR)
+
+        def may_see(event: Event) -> bool:
+            target = None if event.target is None else parse_login(event.target)
+            return sees_all or (target is not None and access.covers(Role.AUDITOR, target))
+
+        folder = self.settings.data_dir
+        return await ask(
+            search_audit, self.database, folder, text, may_see=may_see, since=since, before=before
+        )
+
+    def explain(self, identity: Identity, name: str, target: Target) -> AccessAnswer | Denial:
+        """Return why the user `name` may enter `target` or not."""
+        access = self.find_access(identity)
+        if not access.has_somewhere(Role.AUDITOR):
+            return NO_PAGE
+        if not access.covers(Role.AUDITOR, target):
+            return deny_role(Role.AUDITOR, _get_pattern(target))
+        policy = self.policy()
+        if name not in policy.all_users:
+            return Denial(Reason.BAD_REQUEST, "there is no such user")
+        return explain(policy, identify_by_name(policy, name), target, self.now(), self.step_up)
+
+    async def read_health(self, identity: Identity, *, checks: bool) -> HealthReport | Denial:
+        """Return the state of the installation, with all checks if wanted."""
+        if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
+            return denial
+        return await ask(self._read_health, checks)
+
+
+def _covers(access: AdminAccess, role: Role, session: SessionRecord) -> bool:
+    target = parse_login(session.target)
+    return access.has(role) or (target is not None and access.covers(role, target))
+
+
+def _get_pattern(target: Target | None) -> TargetPattern:
+    return EVERYWHERE if target is None else TargetPattern(target.app, target.environment or "*")

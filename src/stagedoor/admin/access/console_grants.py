@@ -1,0 +1,217 @@
+"""Grants and requests on the pages of administrators: who gains and who loses, before a change is made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.access.console import NO_PAGE, PAGE, ConsoleService
+from stagedoor.admin.access.views import GrantRow, GrantsPage
+from stagedoor.admin.asking import ask
+from stagedoor.admin.requests import access_requests
+from stagedoor.admin.requests.request_view import RequestView, describe_request
+from stagedoor.authz.access_difference import AccessDifference, list_differences
+from stagedoor.authz.roles import check_giving, check_request_rule, check_taking
+from stagedoor.model.access_request import RequestRule
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
+from stagedoor.model.policy import Policy
+from stagedoor.model.role import Role
+from stagedoor.model.selector import TargetPattern
+from stagedoor.model.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class GrantPreview:
+    """A grant that is to be added or removed, and what that changes. `apps` are those that exist now."""
+
+    row: GrantRow
+    differences: Sequence[AccessDifference]
+    apps: Sequence[Target]
+
+
+async def list_grants(
+    console: ConsoleService, identity: Identity, wanted: str, after: int
+) -> GrantsPage | Denial:
+    """Return a page of the grants whose subject or pattern has `wanted` as a part, after the number `after`.
+
+    A person whose role is for some apps sees the grants that are for these only.
+    """
+    access = console.find_access(identity)
+    if not access.has_somewhere(Role.AUDITOR):
+        return NO_PAGE
+    matching = [
+        rule
+        for rule in console.policy().grants
+        if (
+            not wanted
+            or wanted in rule.subject
+            or wanted in f"{rule.app_pattern}.{rule.environment_pattern}"
+        )
+        and access.has(Role.AUDITOR, _pattern(rule))
+    ]
+    page = [rule for rule in matching if rule.id > after][: PAGE + 1]
+    rows = await console.make_grant_rows(identity, page[:PAGE])
+    return GrantsPage(rows, len(matching), page[PAGE - 1].id if len(page) > PAGE else None)
+
+
+async def preview_adding(
+    console: ConsoleService, identity: Identity, rule: GrantRule
+) -> GrantPreview | Denial:
+    """Return who gains if `rule` is added, or why this person may not add it."""
+    refused = _explain_unseen(console, identity) or check_giving(
+        console.find_access(identity), rule
+    )
+    if refused is not None:
+        return refused
+    before = console.policy()
+    number = 1 + max((held.id for held in before.grants), default=0)
+    after = replace(before, grants=(*before.grants, replace(rule, id=number)))
+    return await _preview(console, identity, rule, before, after)
+
+
+async def preview_removing(
+    console: ConsoleService, identity: Identity, number: int
+) -> GrantPreview | Denial:
+    """Return a grant, and who loses if it is removed."""
+    before = console.policy()
+    rule = _find(console, identity, number)
+    if isinstance(rule, Denial):
+        return rule
+    after = replace(before, grants=tuple(held for held in before.grants if held.id != number))
+    return await _preview(console, identity, rule, before, after)
+
+
+async def add_grant(
+    console: ConsoleService, identity: Identity, rule: GrantRule
+) -> GrantRule | Denial:
+    """Add a grant."""
+    refused = _explain_unseen(console, identity) or check_giving(
+        console.find_access(identity), rule
+    )
+    if (denial := console.check_change(identity, refused, "adding a grant")) is not None:
+        return denial
+    return await ask(
+        admin.add_grant,
+        console.open_service(identity),
+        rule.subject,
+        rule.app_pattern,
+        environment_pattern=rule.environment_pattern,
+        expires_at=rule.expires_at,
+        permissions=rule.permissions,
+    )
+
+
+async def remove_grant(
+    console: ConsoleService, identity: Identity, number: int
+) -> GrantRule | Denial:
+    """Remove a grant."""
+    rule = _find(console, identity, number)
+    refused = rule if isinstance(rule, Denial) else _check_taking(console, identity, rule)
+    if (denial := console.check_change(identity, refused, "removing a grant")) is not None:
+        return denial
+    return await ask(admin.remove_grant, console.open_service(identity), number)
+
+
+async def make_on_request(
+    console: ConsoleService, identity: Identity, number: int, approvers: Sequence[str]
+) -> RequestRule | Denial:
+    """Put a rule by which the same people may ask in the place of a grant. For administrators."""
+    rule = _find(console, identity, number)
+    if isinstance(rule, Denial):
+        return rule
+    wanted = RequestRule(
+        0,
+        rule.subject,
+        rule.app_pattern,
+        rule.environment_pattern,
+        rule.permissions,
+        approvers=tuple(dict.fromkeys(approvers)),
+    )
+    refused = check_request_rule(console.find_access(identity), wanted)
+    if (denial := console.check_change(identity, refused, "changing a grant")) is not None:
+        return denial
+    if Permission.ENTER not in rule.permissions:
+        return Denial(
+            Reason.BAD_REQUEST, "a request is for entering, which this grant does not permit"
+        )
+    service = console.open_service(identity)
+
+    def change() -> RequestRule:
+        made = access_requests.add_rule(service, wanted)
+        admin.remove_grant(service, number)
+        return made
+
+    return await ask(change)
+
+
+async def list_request_views(
+    console: ConsoleService, identity: Identity
+) -> Sequence[RequestView] | Denial:
+    """Return the open requests for apps that the person's role is for, the newest first."""
+    access = console.find_access(identity)
+    if not access.has_somewhere(Role.AUDITOR):
+        return NO_PAGE
+    policy = console.policy()
+    requests = [
+        request
+        for request in sorted(policy.requests.values(), key=lambda request: -request.id)
+        if any(access.covers(Role.AUDITOR, target) for target in request.targets)
+    ][:PAGE]
+    now = console.now()
+
+    def read() -> list[RequestView]:
+        return [describe_request(console.database, policy, identity.name, r, now) for r in requests]
+
+    return await ask(read)
+
+
+def _explain_unseen(console: ConsoleService, identity: Identity) -> Denial | None:
+    return None if console.has_any(identity) else NO_PAGE
+
+
+def _check_taking(console: ConsoleService, identity: Identity, rule: GrantRule) -> Denial | None:
+    return check_taking(console.find_access(identity), rule)
+
+
+def _find(console: ConsoleService, identity: Identity, number: int) -> GrantRule | Denial:
+    """Return a grant that the person sees."""
+    access = console.find_access(identity)
+    if not access.has_somewhere(Role.AUDITOR):
+        return NO_PAGE
+    for rule in console.policy().grants:
+        if rule.id == number and access.has(Role.AUDITOR, _pattern(rule)):
+            return rule
+    return Denial(Reason.BAD_REQUEST, f"there is no grant {number}, or it is not for you to see")
+
+
+async def _preview(
+    console: ConsoleService, identity: Identity, rule: GrantRule, before: Policy, after: Policy
+) -> GrantPreview | Denial:
+    pattern = _pattern(rule)
+    targets = [target for target in console.apps() if pattern.covers(target)]
+
+    def compare() -> list[AccessDifference]:
+        return list(list_differences(before, after, console.now()))
+
+    differences = await ask(compare)
+    if isinstance(differences, Denial):
+        return differences
+    row = (await console.make_grant_rows(identity, [rule]))[0]
+    return GrantPreview(row, differences, sorted(targets, key=str))
+
+
+def _pattern(rule: GrantRule) -> TargetPattern:
+    return TargetPattern(rule.app_pattern, rule.environment_pattern)
+
+
+def may_give(console: ConsoleService, identity: Identity) -> bool:
+    """Return whether the person may add grants for any apps."""
+    return console.find_access(identity).has_somewhere(Role.OWNER)
+
+
+def may_make_on_request(console: ConsoleService, identity: Identity, rule: GrantRule) -> bool:
+    """Return whether the person may put a rule for requests in the place of a grant."""
+    is_administrator = console.check_role(identity, Role.ADMINISTRATOR) is None
+    return is_administrator and Permission.ENTER in rule.permissions

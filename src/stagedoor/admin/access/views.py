@@ -1,0 +1,79 @@
+"""What the pages of administrators show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.policy import KeyRecord, TokenRecord, User
+from stagedoor.store.sessions import SessionRecord
+from stagedoor.store.sign_in.sign_ins import SignInRecord
+from stagedoor.wire.finding import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """An open session; `may_end` says whether this person may close it."""
+
+    session: SessionRecord
+    may_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """A user in the list. `last_used_at` is when they last opened a session, None if that is not known."""
+
+    user: User
+    is_disabled: bool
+    keys: int
+    tokens: int
+    last_used_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeoplePage:
+    """A page of users in order of name; `after` is the last name if there are more. `count` are all found."""
+
+    rows: Sequence[PersonRow]
+    count: int
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """A grant; `used` is when it was last used and the user, None if that is not known."""
+
+    rule: GrantRule
+    used: tuple[float, str] | None
+    is_over: bool
+    may_remove: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsPage:
+    """A page of grants in order of number; `after` is the last number if there are more."""
+
+    rows: Sequence[GrantRow]
+    count: int
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PersonView:
+    """All about one user. Who looks may disable them if `may_change`, and take keys away if `may_remove`."""
+
+    row: PersonRow
+    grants: Sequence[GrantRow]
+    keys: Sequence[KeyRecord]
+    tokens: Sequence[TokenRecord]
+    sign_ins: Sequence[SignInRecord]
+    sessions: Sequence[SessionRecord]
+    may_change: bool
+    may_remove: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """The state of the installation: lines of name and text, and what needs attention."""
+
+    lines: Sequence[tuple[str, str]]
+    findings: Sequence[tuple[str, Finding]]

@@ -1,0 +1,100 @@
+"""The pages of administrators in Chromium: axe in both themes, narrow windows, and the keyboard alone."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from acceptance.chromium import Tab
+from stagedoor.admin import service as admin
+from stagedoor.admin.requests import access_requests
+from stagedoor.admin.roles import add_role
+from stagedoor.model.access_request import RequestRule
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.target import Target
+from tests.fixtures.gateway import Gateway
+from tests.web.browser.conftest import sign_in
+from tests.web.browser.test_accessibility import AXE, colours, violations
+from tests.web.conftest import SETTINGS
+
+PAGES = (
+    "sessions",
+    "requests",
+    "people",
+    "people?wanted=unknown-person",
+    "people/dev",
+    "grants",
+    "grants/1",
+    "grants/preview?subject=user:dev&app=secret&permission=enter",
+    "audit?days=",
+    "why?user=dev&app=secret",
+    "health?checks",
+)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(tmp_path_factory.mktemp("console"), SETTINGS) as gateway:
+        gateway.add_user("dev", "app01", "app02")
+        gateway.add_user("boss", "app01")
+        with gateway.service() as service:
+            add_role(service, RoleRule(0, "user:boss", Role.ADMINISTRATOR))
+            admin.change_groups(service, "dev", add=["developers", "a-group-with-a-long-name"])
+            rule = RequestRule(0, "user:dev", "secret", approvers=("user:boss",))
+            rule = access_requests.add_rule(service, rule)
+            access_requests.make_request(service, "dev", [Target("secret")], rule, "INC-42, stuck")
+        yield gateway.start()
+
+
+def at(tab: Tab, base: str, page: str) -> None:
+    tab.open(f"{base}/admin/{page}")
+    tab.until("document.querySelector('main h1') !== null")
+
+
+@pytest.mark.access(38)
+@pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-core")
+@pytest.mark.parametrize("page", PAGES)
+def test_each_page_is_clean_in_both_themes_and_fits_360_pixels(
+    tab: Tab, base: str, page: str
+) -> None:
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base, name="boss")
+    at(tab, base, page)
+    for scheme in ("light", "dark"):
+        colours(tab, scheme)
+        assert violations(tab) == [], scheme
+    tab.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=360, height=740, deviceScaleFactor=1, mobile=True,
+    )  # fmt: skip
+    wide = "document.documentElement.scrollWidth <= 360"
+    assert tab.ask(wide), tab.ask(
+        "[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > 361)"
+        ".map(e => e.outerHTML.slice(0, 90)).slice(0, 4).join('\\n')"
+    )
+
+
+@pytest.mark.access(38)
+def test_the_keyboard_alone_searches_asks_why_and_reads_a_grant(tab: Tab, base: str) -> None:
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base, name="boss")
+    at(tab, base, "people")
+    tab.ask("document.getElementById('wanted').focus()")
+    tab.type("dev")
+    tab.enter()
+    tab.until("location.search.includes('wanted=dev')")
+    focus = "document.activeElement?.textContent.trim()"
+    for _ in range(40):
+        tab.press("Tab", "Tab", 9)
+        if tab.ask(focus) == "dev":
+            break
+    assert tab.ask(focus) == "dev"
+    tab.enter()
+    tab.until("document.querySelector('h1')?.textContent.trim() === 'dev'")
+    tab.ask("document.getElementById('app').focus()")
+    tab.type("secret")
+    tab.enter()
+    tab.until("document.querySelector('h1')?.textContent.includes('may not enter')")
+    assert tab.ask("document.querySelector('main').textContent.includes('INC-42')") is False
+    assert "stagedoor grant add user:dev secret" in tab.ask(
+        "document.querySelector('main').textContent"
+    )

@@ -1,0 +1,368 @@
+"""The pages of administrators, by HTTP alone: attacks first, then what each role sees and does."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+
+import pytest
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.requests import access_requests
+from stagedoor.admin.roles import add_role
+from stagedoor.model.access_request import RequestRule
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.selector import ALL_USERS
+from stagedoor.model.target import Target
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import WebTerminal, ticket
+from tests.waiting import wait_until
+from tests.web.conftest import SETTINGS
+from tests.web.passkeys import add_passkey, by_name, prove, signed_in
+
+PAGES = (
+    "sessions",
+    "requests",
+    "people",
+    "people/dev",
+    "grants",
+    "grants/1",
+    "audit",
+    "why",
+    "health",
+)
+FOR_ALL_APPS = ("people", "people/dev", "health")
+ACTS = (
+    "sessions/0123456789ab/end",
+    "people/dev/disable",
+    "people/dev/enable",
+    "people/dev/sign-in",
+    "people/dev/key",
+    "people/dev/token",
+    "grants/add",
+    "grants/1/remove",
+    "grants/1/on-request",
+)
+ROLES = {
+    "boss": RoleRule(0, "user:boss", Role.ADMINISTRATOR),
+    "aud": RoleRule(0, "user:aud", Role.AUDITOR),
+    "op": RoleRule(0, "user:op", Role.OPERATOR),
+    "own": RoleRule(0, "user:own", Role.OWNER, "app01"),
+}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(tmp_path_factory.mktemp("console"), SETTINGS) as gateway:
+        gateway.add_user("dev", "app01", "app02")
+        gateway.add_user("own", "app01")
+        for name in ("boss", "aud", "op"):
+            gateway.add_user(name)
+        with gateway.service() as service:
+            for rule in ROLES.values():
+                add_role(service, rule)
+        yield gateway.start()
+
+
+def inside(port: int, name: str) -> PlainBrowser:
+    person = by_name(port)
+    assert person.sign_in(name).status == 303
+    return person
+
+
+@pytest.fixture(scope="module")
+def proved(gateway: Gateway) -> dict[str, PlainBrowser]:
+    """People with a role who have just proved that they are there."""
+    people = {}
+    for name in ROLES:
+        person = signed_in(gateway.port("web"), name)
+        prove(person, add_passkey(person))
+        people[name] = person
+    return people
+
+
+@pytest.fixture
+def boss(proved: dict[str, PlainBrowser]) -> PlainBrowser:
+    return proved["boss"]
+
+
+def grants(gateway: Gateway) -> list[str]:
+    with gateway.service() as service:
+        return [f"{r.id} {r.subject} {r.app_pattern}" for r in admin.policy(service).grants]
+
+
+def test_a_refusal_is_found_in_the_audit_and_leads_to_its_reason(
+    port: int, boss: PlainBrowser
+) -> None:
+    """First of all: the audit counts the refusals of one source above 20 a minute, and here are many."""
+    inside(port, "own").get("/app/app02")
+    found: list[str] = []
+
+    def is_indexed() -> bool:
+        found[:] = [boss.get("/admin/audit?q=user:own+kind:denied+app:app02").text]
+        return "no_grant" in found[0]
+
+    wait_until(is_indexed)
+    assert "/admin/why?user=own&amp;app=app02" in found[0]
+    why = boss.get("/admin/why?user=own&app=app02").text
+    assert "it is for app01, not app02" in why
+    assert "stagedoor grant add user:own app02" in why
+
+
+def test_who_has_no_role_finds_no_page(gateway: Gateway, port: int) -> None:
+    dev = inside(port, "dev")
+    token = PlainBrowser(port)
+    assert token.sign_in("boss", gateway.token("boss")).status == 303
+    before = grants(gateway)
+    for person in (dev, token):
+        assert "/admin/" not in person.get("/").text
+        for page in PAGES:
+            refused = person.get(f"/admin/{page}")
+            assert refused.status == 404, page
+            assert "There is no such page here." in refused.text
+            assert "auditor" not in refused.text
+        for act in ACTS:
+            assert person.post(f"/admin/{act}", id="x", subject="user:dev", app="*").status == 404
+    stranger = PlainBrowser(port)
+    for page in PAGES:
+        assert stranger.get(f"/admin/{page}").headers["location"].startswith("/sign-in")
+    assert grants(gateway) == before
+
+
+def test_no_page_of_another_site_changes_anything(gateway: Gateway, boss: PlainBrowser) -> None:
+    before = grants(gateway)
+    for origin in (None, "null", "https://evil.example"):
+        elsewhere = PlainBrowser(boss.port, host=boss.host, cookie=boss.cookie, origin=origin)
+        for act in ACTS:
+            assert elsewhere.post(f"/admin/{act}").status == 403, act
+    for act in ACTS:
+        assert boss.get(f"/admin/{act}").status in (404, 405), act
+    assert grants(gateway) == before
+
+
+def test_a_change_wants_a_fresh_proof(gateway: Gateway, port: int) -> None:
+    before = grants(gateway)
+    boss = inside(port, "boss")
+    assert "Prove it now" in boss.get("/admin/sessions").text
+    for act, back in (
+        ("grants/1/remove", "/admin/grants/1"),
+        ("people/dev/disable", "/admin/people/dev"),
+        ("grants/add", "/admin/grants"),
+    ):
+        answer = boss.post(f"/admin/{act}", subject="user:dev", app="*", permissions="enter")
+        assert answer.status == 303
+        assert answer.headers["location"].startswith("/step-up?next="), act
+        assert back.replace("/", "%2F") in answer.headers["location"]
+    assert grants(gateway) == before
+    assert "tag warn" not in boss.get("/admin/people/dev").text
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_each_role_sees_what_it_may(proved: dict[str, PlainBrowser], name: str) -> None:
+    person = proved[name]
+    for page in PAGES:
+        status = person.get(f"/admin/{page}").status
+        hidden = name == "own" and page in FOR_ALL_APPS
+        assert status == (403 if hidden else 200), page
+    nav = person.get("/").text
+    assert ("/admin/people" in nav) == (name != "own")
+    assert "/admin/sessions" in nav
+
+
+def test_an_owner_sees_their_apps_only(
+    gateway: Gateway, port: int, proved: dict[str, PlainBrowser]
+) -> None:
+    own = proved["own"]
+    listed = own.get("/admin/grants").text
+    assert "app02" not in listed
+    assert "app01" in listed
+    number = next(line.split()[0] for line in grants(gateway) if line.endswith("user:dev app02"))
+    assert own.get(f"/admin/grants/{number}").status == 404
+    assert own.post(f"/admin/grants/{number}/remove").status == 400
+    refused = own.get("/admin/why?user=dev&app=app02")
+    assert "you do not have" in refused.text
+    assert "dev may enter" in own.get("/admin/why?user=dev&app=app01").text
+    inside(port, "dev").get("/app/secret")
+    events = own.get("/admin/audit?days=").text
+    assert "secret" not in events
+    assert "policy.changed" not in events
+
+
+@pytest.mark.parametrize(
+    ("name", "act", "status"),
+    [
+        ("aud", "people/dev/disable", 403),
+        ("aud", "grants/1/remove", 403),
+        ("aud", "grants/add", 403),
+        ("op", "grants/1/remove", 403),
+        ("op", "people/dev/enable", 403),
+        ("op", "people/dev/key", 403),
+        ("op", "people/op/disable", 403),
+        ("own", "people/dev/disable", 403),
+        ("own", "grants/1/on-request", 403),
+    ],
+)
+def test_each_role_does_no_more_than_it_may(
+    gateway: Gateway, proved: dict[str, PlainBrowser], name: str, act: str, status: int
+) -> None:
+    before = grants(gateway)
+    fields = {"subject": "user:dev", "app": "app02", "permissions": "enter", "approvers": "user:x"}
+    assert proved[name].post(f"/admin/{act}", **fields).status == status
+    assert grants(gateway) == before
+
+
+def test_an_owner_gives_what_they_have_and_nothing_else(
+    gateway: Gateway, proved: dict[str, PlainBrowser]
+) -> None:
+    own = proved["own"]
+    give = partial(own.post, "/admin/grants/add", subject="group:crew")
+    assert give(app="app02", permissions="enter").status == 403
+    assert give(app="*", permissions="enter").status == 403
+    assert "you lack forward" in give(app="app01", permissions="enter,forward").text
+    added = give(app="app01", permissions="enter")
+    assert added.status == 303, added.text
+    assert own.post(f"{added.headers['location']}/remove").status == 303
+
+
+def test_who_gains_and_loses_is_shown_before_a_grant_is_changed(
+    gateway: Gateway, boss: PlainBrowser
+) -> None:
+    with gateway.changed() as service:
+        admin.change_groups(service, "dev", add=["crew"])
+    wanted = "subject=group:crew&app=secret&permission=enter&permission=watch&days=7"
+    shown = boss.get(f"/admin/grants/preview?{wanted}").text
+    assert "Who gains" in shown
+    assert re.search(r'people/dev">dev</a>.*?enter, watch', shown, re.S)
+    before = grants(gateway)
+    fields = {
+        name: re.search(f'name="{name}" value="([^"]*)"', shown)[1]  # type: ignore[index]
+        for name in ("subject", "app", "environment", "days", "permissions")
+    }
+    added = boss.post("/admin/grants/add", **fields)
+    assert added.status == 303, added.text
+    page = boss.get(added.headers["location"]).text
+    assert "Who loses" in page
+    assert "group:crew" in page
+    assert len(grants(gateway)) == len(before) + 1
+    assert "dev may enter" in boss.get("/admin/why?user=dev&app=secret").text
+    assert boss.post(f"{added.headers['location']}/remove").status == 303
+    assert grants(gateway) == before
+    assert "stagedoor grant add user:dev secret" in boss.get("/admin/why?user=dev&app=secret").text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"subject": "dev", "app": "app01", "permissions": "enter"},
+        {"subject": "user:missing", "app": "app01", "permissions": "enter"},
+        {"subject": "user:dev", "app": "App 01", "permissions": "enter"},
+        {"subject": "user:dev", "app": "app03", "permissions": "fly"},
+        {"subject": "user:dev", "app": "app03", "permissions": "enter", "days": "soon"},
+        {"subject": "user:dev", "app": "app03", "permissions": "enter", "days": "99999999"},
+        {},
+    ],
+)
+def test_a_wrong_form_changes_nothing(
+    gateway: Gateway, boss: PlainBrowser, fields: dict[str, str]
+) -> None:
+    before = grants(gateway)
+    answer = boss.post("/admin/grants/add", **fields)
+    assert 400 <= answer.status < 500
+    assert "stagedoor user" not in answer.text
+    assert grants(gateway) == before
+
+
+def test_a_grant_is_made_on_request(gateway: Gateway, boss: PlainBrowser) -> None:
+    with gateway.changed() as service:
+        rule = admin.add_grant(service, "group:night", "secret")
+    assert "Make it on request" in boss.get(f"/admin/grants/{rule.id}").text
+    wrong = boss.post(f"/admin/grants/{rule.id}/on-request", approvers=ALL_USERS)
+    assert (wrong.status, "name the approvers" in wrong.text) == (400, True)
+    done = boss.post(f"/admin/grants/{rule.id}/on-request", approvers="group:sre user:boss")
+    assert done.status == 303, done.text
+    assert not [line for line in grants(gateway) if "group:night" in line]
+    with gateway.service() as service:
+        made = access_requests.list_rules(service)[-1]
+    assert (made.subject, made.app_pattern) == ("group:night", "secret")
+    assert made.approvers == ("group:sre", "user:boss")
+
+
+def test_a_session_is_found_and_closed_with_a_reason(
+    gateway: Gateway, port: int, proved: dict[str, PlainBrowser]
+) -> None:
+    with closing(WebTerminal(port).hello(ticket(port, "app02"))) as terminal:
+        rows = json.loads(gateway.command("session", "list", "--json").stdout)
+        (session,) = [row["id"] for row in rows if row["target"] == "app02.ssh"]
+        assert session not in proved["own"].get("/admin/sessions").text
+        assert proved["own"].post(f"/admin/sessions/{session}/end").status == 400
+        seen = proved["aud"].get("/admin/sessions?wanted=app02").text
+        assert "dev" in seen
+        assert f"/admin/sessions/{session}/end" not in seen
+        assert proved["aud"].post(f"/admin/sessions/{session}/end").status == 403
+        page = proved["op"].get("/admin/sessions").text
+        assert f"/admin/sessions/{session}/end" in page
+        done = proved["op"].post(f"/admin/sessions/{session}/end", reason="laptop stolen")
+        assert done.status == 303, done.text
+        terminal.until(lambda: terminal.ended)
+
+    def is_written() -> bool:
+        ends = [e for e in gateway.audit() if e["session"] == session]
+        return ends[-1]["kind"] == "session.closed" and "laptop stolen" in str(ends[-1]["fields"])
+
+    wait_until(is_written)
+
+
+def test_a_user_is_disabled_and_enabled(
+    gateway: Gateway, port: int, proved: dict[str, PlainBrowser]
+) -> None:
+    with gateway.changed() as service:
+        admin.add_user(service, "carol", password="correct horse battery staple")
+    carol = inside(port, "carol")
+    listed = proved["op"].get("/admin/people/carol").text
+    id_ = re.search(r'name="id" value="([0-9a-f]{64})"', listed)
+    assert id_ is not None
+    assert proved["op"].post("/admin/people/dev/sign-in", id=id_[1]).status == 400, "not of dev"
+    assert proved["op"].post("/admin/people/carol/sign-in", id=id_[1]).status == 303
+    wait_until(lambda: carol.get("/").status == 303)
+    assert proved["op"].post("/admin/people/carol/disable").status == 303
+    assert "disabled" in proved["op"].get("/admin/people?wanted=carol").text
+    assert by_name(port).sign_in("carol").status == 403
+    assert proved["boss"].post("/admin/people/carol/enable").status == 303
+    assert by_name(port).sign_in("carol").status == 303
+    events = [e for e in gateway.audit() if e["kind"] == "policy.changed"]
+    assert {"op (web)", "boss (web)"} <= {event["identity"] for event in events}
+
+
+def test_what_people_write_is_text_on_every_page(
+    gateway: Gateway, port: int, boss: PlainBrowser
+) -> None:
+    evil = "<script>alert(1)</script>"
+    with gateway.changed() as service:
+        rule = access_requests.add_rule(
+            service, RequestRule(0, "user:dev", "secret", approvers=("user:boss",))
+        )
+        access_requests.make_request(service, "dev", [Target("secret")], rule, evil)
+    inside(port, "dev").get(f"/app/{evil}")
+    for path in (
+        "requests",
+        "audit?days=",
+        f"audit?q={evil}",
+        f"people?wanted={evil}",
+        f"sessions?wanted={evil}",
+        f"why?user={evil}&app={evil}",
+        f"grants/preview?subject={evil}&app={evil}&permission=enter",
+    ):
+        assert (
+            evil not in boss.get(f"/admin/{path}".replace("<", "%3C").replace(">", "%3E")).text
+        ), path
+    shown = boss.get("/admin/requests").text
+    assert "&lt;script&gt;" in shown
+    assert "none of these" in shown
+
+
+def test_health_shows_status_and_on_demand_all_checks(boss: PlainBrowser) -> None:
+    assert "answers in" in boss.get("/admin/health").text
+    checks = boss.get("/admin/health?checks").text
+    assert "an fsync in" in checks
