@@ -1,7 +1,8 @@
-"""An animated picture of the demo in a minute: `python -m acceptance.screencast FILE.svg`.
+"""Animated pictures of the demo: `python -m acceptance.screencast demo|continuity FILE.svg`.
 
-The commands are really run and their output is shown; only the times at which it appears are invented. The
-animation is SMIL, which browsers also play in an `<img>`.
+`demo` shows the demo in a minute. The commands are really run and their output is shown; only the times at
+which it appears are invented. `continuity` shows an ssh while the network is away and while the gateway is
+upgraded, with the real times. The animation is SMIL, which browsers also play in an `<img>`.
 """
 
 import asyncio
@@ -9,18 +10,22 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from stagedoor.demo.gateway import DemoGateway, find_command, run_demo
+from stagedoor.demo.keys import CUT_S
 from stagedoor.demo.show import list_suggestions
 from stagedoor.model.errors import StagedoorError
 
 COLUMNS, ROWS = 100, 24
 ROW_PX, COLUMN_PX, EDGE_PX = 18, 7.8, 14
 LENGTH_S = 60.0
+TITLE = "The demo: logins by ssh and scp, a refusal, a grant that is removed"
 READ_S, LINE_S = 3.5, 0.15
 """Seconds between a command's output and the next command, and between lines of output."""
 COMMANDS = (
@@ -32,6 +37,11 @@ COMMANDS = (
     "stagedoor --config stagedoor.toml grant remove 2",
     "ssh -F ssh_config app02.ssh true",
     "stagedoor --config stagedoor.toml audit --kind session.denied --json | jq -r '.fields.message'",
+)
+COUNT = "ssh -F ssh_config app01.ssh 'i=0; while i=$((i+1)); do echo $i; sleep 1; done'"
+PAUSE_S = 3.5
+CUT_TITLE = (
+    "An ssh that counts, while the network is away for five seconds and the gateway is upgraded"
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -66,39 +76,39 @@ def wrapped(text: str) -> list[str]:
     return [plain[at : at + COLUMNS] for at in range(0, len(plain), COLUMNS)] or [""]
 
 
-def picture(lines: Sequence[Shown]) -> str:
-    """Return the SVG. Without animation it shows the whole text."""
+def picture(lines: Sequence[Shown], title: str = TITLE, length_s: float = LENGTH_S) -> str:
+    """Return the SVG, of `length_s` seconds. Without animation it shows the whole text."""
     width, height = COLUMNS * COLUMN_PX + 2 * EDGE_PX, ROWS * ROW_PX + 2 * EDGE_PX
     rows = [
         f'<text x="0" y="{number * ROW_PX}"{" class=" + chr(34) + "c" + chr(34) if line.command else ""}>'
         f"{escape(line.text)}"
-        f'<animate attributeName="opacity" values="0;1" keyTimes="0;{line.at_s / LENGTH_S:.4f}" '
-        f'dur="{LENGTH_S:g}s" calcMode="discrete" repeatCount="indefinite"/></text>'
+        f'<animate attributeName="opacity" values="0;1" keyTimes="0;{line.at_s / length_s:.4f}" '
+        f'dur="{length_s:g}s" calcMode="discrete" repeatCount="indefinite"/></text>'
         for number, line in enumerate(lines, 1)
     ]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img">',
-            "<title>The demo: logins by ssh and scp, a refusal, a grant that is removed</title>",
+            f"<title>{escape(title)}</title>",
             "<style>text{font:13px ui-monospace,monospace;fill:#d0d0d0;white-space:pre}"
             ".c{fill:#7ee787}</style>",
             '<rect width="100%" height="100%" rx="8" fill="#16181d"/>',
             f'<svg x="{EDGE_PX}" y="{EDGE_PX}" width="{width - EDGE_PX:g}" height="{ROWS * ROW_PX}">',
-            f'<g xml:space="preserve">{_scroll(lines)}',
+            f'<g xml:space="preserve">{_scroll(lines, length_s)}',
             *rows,
             "</g></svg></svg>\n",
         ]
     )
 
 
-def _scroll(lines: Sequence[Shown]) -> str:
+def _scroll(lines: Sequence[Shown], length_s: float) -> str:
     """Return the animation that scrolls by one row for each line beyond the last row."""
     moves = [("0", "0 0")]
     for number, line in enumerate(lines, 1):
         if number >= ROWS:
-            moves.append((f"{line.at_s / LENGTH_S:.4f}", f"0 {-(number - ROWS + 1) * ROW_PX}"))
+            moves.append((f"{line.at_s / length_s:.4f}", f"0 {-(number - ROWS + 1) * ROW_PX}"))
     return (
-        f'<animateTransform attributeName="transform" type="translate" dur="{LENGTH_S:g}s" '
+        f'<animateTransform attributeName="transform" type="translate" dur="{length_s:g}s" '
         f'calcMode="discrete" repeatCount="indefinite" keyTimes="{";".join(at for at, _ in moves)}" '
         f'values="{";".join(to for _, to in moves)}"/>'
     )
@@ -108,6 +118,48 @@ async def record() -> str:
     """Run the demo and return its picture. Raises StagedoorError."""
     async with run_demo("error") as (demo, _):
         return picture(timed(await asyncio.to_thread(_run, demo)))
+
+
+async def record_continuity() -> str:
+    """Run an ssh through a cut and an upgrade, and return its picture. Raises StagedoorError."""
+    async with run_demo("error", cuts=True) as (demo, _):
+        lines = await asyncio.to_thread(_count_on, demo)
+    return picture(lines, CUT_TITLE, lines[-1].at_s + READ_S)
+
+
+def _count_on(demo: DemoGateway) -> list[Shown]:
+    """Return the lines of an ssh that counts, and what happens meanwhile, at their times."""
+    network, began = demo.network, time.monotonic()
+    assert network is not None, "it was asked for"
+    upgrade = [*find_command(), "--config", str(demo.settings_file), "upgrade"]
+    lines = [Shown(0.0, f"$ {COUNT}", command=True)]
+
+    def show(text: str, wait_s: float) -> None:
+        lines.append(Shown(time.monotonic() - began, f"      {text}", command=True))
+        time.sleep(wait_s)
+
+    def happen(ssh: "subprocess.Popen[bytes]") -> None:
+        with ssh:
+            time.sleep(PAUSE_S)
+            network.cut()
+            show("the network is away", CUT_S)
+            network.restore()
+            show("the network is back", PAUSE_S)
+            show("stagedoor upgrade", 0)
+            subprocess.run(upgrade, check=True, capture_output=True)
+            show("the new program serves", PAUSE_S)
+            ssh.terminate()
+
+    ssh = subprocess.Popen(
+        ["sh", "-c", f"exec {COUNT}"],
+        cwd=demo.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert ssh.stdout is not None
+    happening = threading.Thread(target=happen, args=(ssh,))
+    happening.start()
+    lines += (Shown(time.monotonic() - began, number.decode().rstrip()) for number in ssh.stdout)
+    happening.join()
+    return sorted(lines, key=lambda line: line.at_s)
 
 
 def _run(demo: DemoGateway) -> list[tuple[str, list[str]]]:
@@ -137,9 +189,10 @@ def _is_noise(line: str) -> bool:
 
 
 def main() -> None:
-    """Write the picture to the file that the command line names."""
+    """Write the picture that the command line names to its file."""
     try:
-        Path(sys.argv[1]).write_text(asyncio.run(record()), encoding="utf-8")
+        shown = record() if sys.argv[1] == "demo" else record_continuity()
+        Path(sys.argv[2]).write_text(asyncio.run(shown), encoding="utf-8")
     except StagedoorError as error:
         sys.exit(f"stagedoor: {error}")
 

@@ -2,7 +2,16 @@
 
 from xml.etree import ElementTree
 
-from acceptance.screencast import COLUMNS, COMMANDS, LENGTH_S, ROWS, picture, timed, wrapped
+from acceptance.screencast import (
+    COLUMNS,
+    COMMANDS,
+    COUNT,
+    LENGTH_S,
+    ROWS,
+    picture,
+    timed,
+    wrapped,
+)
 from tests.docs.pages import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -34,3 +43,18 @@ def test_the_picture_in_the_readme_is_of_these_commands() -> None:
     for command in COMMANDS:
         assert f"$ {command}" in rows
     assert "/tmp/" not in rows.replace("app02.ssh:/tmp/", "").replace("/tmp/report.csv", "")
+
+
+def test_the_picture_of_continuity_leaves_no_number_out() -> None:
+    shown = ElementTree.fromstring((ROOT / "docs/explanation/continuity.svg").read_text("utf-8"))
+    rows = [row.text or "" for row in shown.findall(f".//{SVG}text")]
+    numbers = [int(row) for row in rows if row.isdecimal()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    events = [row.strip() for row in rows if row.startswith("  ")]
+    assert rows[0] == f"$ {COUNT}"
+    assert events == [
+        "the network is away",
+        "the network is back",
+        "stagedoor upgrade",
+        "the new program serves",
+    ]
