@@ -14,9 +14,11 @@ from stagedoor.admin.apply.files import read_set
 from stagedoor.admin.apply.plan import Action, Options
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests as requests
+from stagedoor.admin.roles import add_role
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.permission import Permission
+from stagedoor.model.role import Role, RoleRule
 from stagedoor.settings.place import Place
 from stagedoor.store.changes import MOST
 from stagedoor.store.database import Database, open_database
@@ -157,6 +159,19 @@ def test_a_preview_writes_nothing_and_a_plan_that_others_overtook_is_made_again(
     outcome = apply_set(other, declared.name, declared.rows, Options())
     assert [problem.row.name for problem in outcome.plan.problems] == ["user alice"]
     assert load_policy(service.database).users.keys() == {"alice"}
+
+
+def test_the_last_administrator_stays(service: AdminService, run: Callable[..., Outcome]) -> None:
+    run()
+    all_ = Options(prunes=True, prune_percent=100)
+    add_role(service, RoleRule(0, "group:sre", Role.ADMINISTRATOR))
+    for change in ({"groups": []}, {"groups": [], "users": FILE["users"][:1], "grants": []}):  # type: ignore[index]
+        with pytest.raises(RefusedError, match="the last administrator would go"):
+            run(all_, **change)
+    assert load_policy(service.database).users["bob"].groups == {"sre"}
+    add_role(service, RoleRule(0, "user:alice", Role.ADMINISTRATOR))
+    run(all_, groups=[])
+    assert load_policy(service.database).users["bob"].groups == set()
 
 
 def test_many_rows_make_workers_read_all(

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from stagedoor.admin.apply.plan import Action, Change, Options, Plan, plan_changes
-from stagedoor.admin.apply.rights import RightsChange, compare_rights
+from stagedoor.admin.apply.rights import RightsChange, compare_rights, has_user, list_after
 from stagedoor.admin.requests.access_requests import describe_rule
 from stagedoor.admin.service import AdminService, describe_grant
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.access_set import Row, RowKind
-from stagedoor.model.errors import StoreError
+from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.grant import GrantRule
 from stagedoor.store.policy import Plain
 from stagedoor.store.sets.rows import (
@@ -74,8 +74,25 @@ def _plan(
     stored: RowSnapshot, name: str, declared: Sequence[Row], options: Options, now: float
 ) -> Outcome:
     plan = plan_changes(name, declared, stored.rows, options, now)
+    _keep_administrator(stored, plan, now)
     rights = compare_rights(stored.rows, plan.changes, stored.provided, now)
     return Outcome(name, plan, rights, False)
+
+
+def _keep_administrator(stored: RowSnapshot, plan: Plan, now: float) -> None:
+    """Raise RefusedError if the plan leaves no user with an administrator's role, and there is one now."""
+    holders = frozenset(
+        rule.subject
+        for rule in stored.administrators
+        if rule.expires_at is None or rule.expires_at > now
+    )
+    after = list_after(stored.rows, plan.changes)
+    if has_user(stored.rows, stored.provided, holders) and not has_user(
+        after, stored.provided, holders
+    ):
+        raise RefusedError(
+            f"the last administrator would go: keep a user with that role ({', '.join(sorted(holders))})"
+        )
 
 
 def _write(service: AdminService, version: int, name: str, changes: Sequence[Change]) -> bool:

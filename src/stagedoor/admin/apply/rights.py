@@ -105,24 +105,45 @@ def compare_rights(
     `provided` are the members of groups by identity providers. A right that a wider one of the same user
     includes is left out.
     """
-    after = {id(row): row for row in stored}
     subjects: set[str] = set()
     for change in changes:
-        if change.before is not None and change.action in (Action.REMOVE, Action.CHANGE):
-            after.pop(id(change.before), None)
-        if change.action in (Action.ADD, Action.CHANGE):
-            after[id(change.row)] = change.row
         if change.action in (Action.ADD, Action.CHANGE, Action.REMOVE):
             subjects |= _subjects(change.row)
             subjects |= set() if change.before is None else _subjects(change.before)
     provided = tuple(provided)
-    old, new = _State(stored, provided, now), _State(after.values(), provided, now)
+    old, new = _State(stored, provided, now), _State(list_after(stored, changes), provided, now)
     together: dict[tuple[tuple[Right, ...], tuple[Right, ...]], list[str]] = defaultdict(list)
     for user in sorted(_affected(subjects, old, new)):
         both = _compare(old.rights_of(user), new.rights_of(user))
         if both != ((), ()):
             together[both].append(user)
     return [RightsChange(tuple(users), *both) for both, users in together.items()]
+
+
+def list_after(stored: Iterable[Row], changes: Iterable[Change]) -> Iterable[Row]:
+    """Return the rows after the changes; their owners may be those of before."""
+    after = {id(row): row for row in stored}
+    for change in changes:
+        if change.before is not None and change.action in (Action.REMOVE, Action.CHANGE):
+            after.pop(id(change.before), None)
+        if change.action in (Action.ADD, Action.CHANGE):
+            after[id(change.row)] = change.row
+    return after.values()
+
+
+def has_user(
+    rows: Iterable[Row], provided: Iterable[tuple[str, str]], subjects: frozenset[str]
+) -> bool:
+    """Return whether there is a user among `subjects`, by name or by a group."""
+    users: set[str] = set()
+    members = {user for user, group in provided if f"group:{group}" in subjects}
+    for row in rows:
+        if row.kind is RowKind.USER:
+            users.add(row.key[0])
+        elif row.kind is RowKind.MEMBER and f"group:{row.key[1]}" in subjects:
+            members.add(row.key[0])
+    named = {s.removeprefix("user:") for s in subjects if s.startswith("user:")}
+    return not users.isdisjoint(members | named)
 
 
 def _subjects(row: Row) -> set[str]:

@@ -16,7 +16,9 @@ from stagedoor.model.access_set import (
     make_user_row,
 )
 from stagedoor.model.grant import GrantRule
+from stagedoor.model.role import Role, RoleRule
 from stagedoor.store.access_requests import request_rule_of, request_rule_values
+from stagedoor.store.administration.roles import read_roles
 from stagedoor.store.changes import MOST, Part, touch, touch_all
 from stagedoor.store.columns import find_owner
 from stagedoor.store.database import Transaction
@@ -39,12 +41,14 @@ _CHUNK = 500
 class RowSnapshot:
     """The rows of the policy that sets may own, as of one version.
 
-    `provided` are the members of groups by identity providers, as users and groups.
+    `provided` are the members of groups by identity providers, as users and groups. `administrators` are the
+    roles of that name, including expired ones.
     """
 
     version: int
     rows: Sequence[Row]
     provided: Sequence[tuple[str, str]]
+    administrators: Sequence[RoleRule] = ()
 
 
 def read_policy_version(transaction: Transaction) -> int:
@@ -75,8 +79,12 @@ def read_rows(transaction: Transaction) -> RowSnapshot:
     provided = transaction.execute(
         select(provided_groups.c.user_name, provided_groups.c.group_name)
     )
+    roles = read_roles(transaction).values()
     return RowSnapshot(
-        read_policy_version(transaction), rows, [(row[0], row[1]) for row in provided]
+        read_policy_version(transaction),
+        rows,
+        [(row[0], row[1]) for row in provided],
+        [rule for rule in roles if rule.role is Role.ADMINISTRATOR],
     )
 
 
