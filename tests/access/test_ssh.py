@@ -1,12 +1,9 @@
 """Stock OpenSSH, scp, rsync and git without a grant: they wait for an approver, and go on by themselves."""
 
-import fcntl
 import os
-import pty
 import re
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +17,15 @@ from stagedoor.model.access_request import AccessRequest, RequestRule, RequestSt
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
-from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
+from tests.fixtures.laptop import (
+    Laptop,
+    Waiting,
+    new_key,
+    open_laptop,
+    open_terminal,
+    public,
+    read_question,
+)
 from tests.fixtures.people import log_in
 from tests.waiting import BOUND_S, wait_until
 
@@ -434,11 +439,14 @@ def test_a_jump_is_refused_with_how_to_ask_and_waits_while_a_request_is_pending(
 @pytest.mark.access(3)
 def test_the_tunnel_shows_how_to_ask_and_goes_on(laptop: Laptop, tmp_path: Path) -> None:
     asks = re.compile("(jumped.ssh:22): (access: jumped is open on request)")
-    waiting = tunnel(laptop, tmp_path, asks)
-    waiting.asked()
-    asking, number = ask(laptop, laptop.config(), "jumped", "INC-11")
-    approve(laptop, number)
-    assert waiting.end()[0] == 0, waiting.said
+    with open_terminal() as (near, take_terminal):
+        waiting = tunnel(laptop, tmp_path, asks, preexec_fn=take_terminal)
+        read_question(near)
+        os.write(near, b"\n")
+        waiting.asked()
+        asking, number = ask(laptop, laptop.config(), "jumped", "INC-11")
+        approve(laptop, number)
+        assert waiting.end()[0] == 0, waiting.said
     assert asking.end()[0] == 0
 
 
@@ -465,33 +473,32 @@ def test_the_tunnel_sends_the_reason_of_its_environment(laptop: Laptop, tmp_path
 
 @pytest.mark.access(3)
 def test_the_tunnel_asks_for_the_reason_at_the_terminal(laptop: Laptop, tmp_path: Path) -> None:
-    near, far = pty.openpty()
-
-    def take_terminal() -> None:
-        os.setsid()
-        fcntl.ioctl(far, termios.TIOCSCTTY, 0)
-
-    try:
+    with open_terminal() as (near, take_terminal):
         waiting = tunnel(laptop, tmp_path, WAITS, preexec_fn=take_terminal)
-        shown = b""
-        while b"Reason: " not in shown:
-            shown += os.read(near, 4096)
-        assert b"jumped is open on request" in shown
+        assert b"jumped is open on request" in read_question(near)
         os.write(near, b"INC-14\n")
         number = int(waiting.asked()[0])
         assert [r.reason for r in open_requests(laptop)] == ["INC-14"]
         approve(laptop, number)
         assert waiting.end()[0] == 0, waiting.said
-    finally:
-        os.close(near)
-        os.close(far)
+
+
+@pytest.mark.access(3)
+def test_a_tunnel_without_a_terminal_says_how_to_ask_and_exits_with_22(
+    laptop: Laptop, tmp_path: Path
+) -> None:
+    waiting = tunnel(laptop, tmp_path, WAITS, start_new_session=True)
+    assert waiting.end()[0] == 22
+    assert "jumped.ssh:22: jumped is open on request" in waiting.said
+    assert "; ask: " in waiting.said
+    assert "Traceback" not in waiting.said
 
 
 @pytest.mark.access(21)
 def test_tunnels_that_leave_give_back_their_places(laptop: Laptop, tmp_path: Path) -> None:
-    asks = re.compile("(jumped.ssh:22): (access: jumped is open on request)")
+    env = {**os.environ, "STAGEDOOR_REASON": "INC-15"}
     for _ in range(2):
-        waiting = [tunnel(laptop, tmp_path, asks) for _ in range(5)]
+        waiting = [tunnel(laptop, tmp_path, WAITS, env=env) for _ in range(5)]
         for connection in waiting:
             connection.asked()
             connection.kill()

@@ -12,7 +12,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.model.access_request import RequestRule, RequestState
 from tests.fixtures.gateway import PASSWORD, Gateway
-from tests.fixtures.laptop import Waiting
+from tests.fixtures.laptop import Waiting, open_terminal
 from tests.fixtures.people import PlainBrowser
 from tests.web.conftest import SETTINGS
 
@@ -156,14 +156,17 @@ def test_attach_shows_where_to_ask_and_goes_on(gateway: Gateway, port: int, tmp_
     file.write_text(PASSWORD)
     url = f"http://127.0.0.1:{port}"
     attach = (sys.executable, "-m", "stagedoor", "attach", "--url", url, "--user", "dev")
-    waiting = Waiting(
-        *(*attach, "--token-file", str(file), "app01", "--", "echo", "in"),
-        asks=re.compile("(app01) .*: (access: app01 is open on request)"),
-    )
-    waiting.asked()
-    number = ask(signed_in(port, "dev"))
-    assert signed_in(port, "bob").post(f"/requests/{number}/approve").status == 303
-    assert waiting.end() == (0, b"in\r\n"), waiting.said
+    command = (*attach, "--token-file", str(file), "app01", "--", "echo", "in")
+    asks = re.compile("(app01) .*: (access: app01 is open on request)")
+    alone = Waiting(*command, asks=asks, start_new_session=True)
+    assert alone.end()[0] == 22
+    assert "app01 is open on request (2 h at most; group:sre decides); ask: " in alone.said
+    with open_terminal() as (_, take_terminal):
+        waiting = Waiting(*command, asks=asks, preexec_fn=take_terminal)
+        waiting.asked()
+        number = ask(signed_in(port, "dev"))
+        assert signed_in(port, "bob").post(f"/requests/{number}/approve").status == 303
+        assert waiting.end() == (0, b"in\r\n"), waiting.said
     assert waiting.said.count("is open on request") == 1
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 URL = "STAGEDOOR_URL"
 EXIT_CODES = (
     "\b\nExit codes:\n  N    that of the program; 0 if you detach\n  1    --list or --end failed\n"
-    "  2    wrong usage\n  255  this program itself failed: the line on stderr says why"
+    "  2    wrong usage\n  22   access has to be asked for, and there is no terminal\n"
+    "  255  this program itself failed: the line on stderr says why"
 )
 
 
@@ -152,7 +153,7 @@ def run(
         UnreadError,
     )
     from stagedoor.client.attach.screen import Screen
-    from stagedoor.laptop.tunnel.errors import TunnelError, translate
+    from stagedoor.laptop.tunnel.errors import ON_REQUEST, TunnelError, translate
     from stagedoor.wire.terminal.frames import Mode
 
     screen = Screen(watches=mode is Mode.WATCH)
@@ -172,7 +173,8 @@ def run(
             # As SIGPIPE would end a local program: no user knows the terminal's random name.
             with suppress(StagedoorError):
                 _request(app, reach, "terminals/end", {"target": app, "terminal": terminal})
-        sys.exit(FAILED)
+        needs_terminal = isinstance(error, TunnelError) and error.code == ON_REQUEST
+        sys.exit(ON_REQUEST if needs_terminal else FAILED)
 
 
 def resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[Options, str]":

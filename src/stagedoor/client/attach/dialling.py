@@ -33,7 +33,10 @@ class TerminalDialer:
         self._prompt = SecretPrompt(request.options)
 
     def reach(self) -> tuple[TerminalConnection, str]:
-        """Connect to the gateway; return the connection and a ticket. Raises LostError, AttachError."""
+        """Connect to the gateway; return the connection and a ticket.
+
+        Raises LostError, AttachError, TunnelError.
+        """
         try:
             connection = TerminalConnection(self._request.options, self._request.path)
         except TunnelError as error:
@@ -41,7 +44,7 @@ class TerminalDialer:
         try:
             ticket = self._ticket(connection)
             connection.open()
-        except (LostError, AttachError):
+        except (LostError, AttachError, TunnelError):
             connection.close()
             raise
         return connection, ticket

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.laptop.tunnel.enter import TRIES
 from stagedoor.laptop.tunnel.errors import TunnelError, clean, show
 from stagedoor.laptop.tunnel.options import Options
-from stagedoor.laptop.tunnel.prompt import ask_person
+from stagedoor.laptop.tunnel.prompt import ask_person, open_terminal
 from stagedoor.laptop.tunnel.secret import find_secret
 
 _LATER = (429, 502, 503, 504)
@@ -48,7 +49,10 @@ class PersonPrompt:
         self._began = time.monotonic()
 
     def show(self, refusal: Mapping[str, object]) -> bool:
-        """Show the person the refusal's hint once. Return False if it has none, or the time is over."""
+        """Show the person the refusal's hint once. Return False if it has none, or the time is over.
+
+        Raises TunnelError if the person has to ask for access first, and there is no terminal.
+        """
         hint = refusal.get("step")
         if not isinstance(hint, str):
             return False
@@ -57,6 +61,8 @@ class PersonPrompt:
             return False
         if hint != self._hint:
             self._hint = hint
+            if hint.startswith("access: ") and " is open on request " in hint:
+                os.close(open_terminal(self._about, hint))
             show(f"stagedoor: {self._about}: {clean(hint)}\n")
         return True
 
@@ -77,7 +83,7 @@ class SecretPrompt:
         *,
         is_again: bool = False,
     ) -> dict[str, Any]:
-        """POST `body` to `/api/WHAT` and return the JSON answer. Raises AttachError, LostError.
+        """POST `body` to `/api/WHAT` and return the JSON answer. Raises AttachError, LostError, TunnelError.
 
         `about` begins the line of an error. With `is_again`, for a reconnect, no person is asked for a secret
         or a proof, and a gateway that is busy or away raises LostError, after which the caller retries.

@@ -70,7 +70,7 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
             from stagedoor.laptop.tunnel.prompt import ask_reason
 
             wire.sock.close()
-            reason, may_ask_reason = ask_reason(f"{target}: {wanted}"), False
+            reason, may_ask_reason = ask_reason(target, str(wanted)), False
             deadline = time.monotonic() + options.timeout_s
             continue
         if answer.opened:

@@ -7,7 +7,7 @@ import sys
 
 OK, USAGE = 0, 2
 UNREACHABLE, TLS, NOT_PROXY, NO_ANSWER, CREDENTIAL, FORBIDDEN = 10, 11, 12, 13, 14, 15
-NO_SHELL, BUSY, START_TIMEOUT, REFUSED, VIA, LOST = 16, 17, 18, 19, 20, 21
+NO_SHELL, BUSY, START_TIMEOUT, REFUSED, VIA, LOST, ON_REQUEST = 16, 17, 18, 19, 20, 21, 22
 INTERNAL, INTERRUPTED = 70, 130
 EXITS = {
     OK: "the tunnel ended in order, or the socket was passed to ssh",
@@ -24,6 +24,7 @@ EXITS = {
     REFUSED: "any other refusal",
     VIA: "the corporate proxy in front of the gateway refused",
     LOST: "the connection was lost after the tunnel was open",
+    ON_REQUEST: "access has to be asked for, and there is no terminal to give a reason at",
     INTERNAL: "a fault in this program",
     INTERRUPTED: "interrupted (Ctrl-C)",
 }

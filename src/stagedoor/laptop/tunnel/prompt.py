@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from stagedoor.laptop.tunnel.errors import CREDENTIAL, TunnelError, clean, show
+from stagedoor.laptop.tunnel.errors import CREDENTIAL, ON_REQUEST, TunnelError, clean, show
 from stagedoor.laptop.tunnel.secret import Secret, checked_secret, run_program
 
 REASON_CHARS = 300  # the gateway takes no longer reason
@@ -58,17 +58,26 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
     return checked_secret(typed.decode("utf-8", "replace"), "the prompt", "fix: try again")
 
 
-def ask_reason(offer: str) -> str:
-    """Ask on the terminal why the person wants access. Return an empty line without a terminal.
+def open_terminal(about: str, step: str) -> int:
+    """Open the terminal of a person who has to ask for access. Raises TunnelError without one.
 
-    `offer` is the gateway's line.
+    `step` is the gateway's line, which says how to ask; `about` begins the line of the error.
     """
     try:
-        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
-        return ""
+        offer = clean(step).removeprefix("access: ").removesuffix(". This login waits")
+        raise TunnelError(ON_REQUEST, f"{about}: {offer}") from None
+
+
+def ask_reason(target: str, step: str) -> str:
+    """Ask on the terminal why the person wants access to `target`. Raises TunnelError without a terminal.
+
+    `step` is the gateway's line. An empty reason leaves the person to ask elsewhere.
+    """
+    terminal = open_terminal(target, step)
     try:
-        os.write(terminal, f"stagedoor: {clean(offer)}\nReason: ".encode())
+        os.write(terminal, f"stagedoor: {clean(f'{target}: {step}')}\nReason: ".encode())
         typed = b""
         while not typed.endswith(b"\n"):
             more = os.read(terminal, 1024)
