@@ -384,8 +384,9 @@ def test_the_doctor_names_the_namespaces_that_are_not_served(
 
 @pytest.mark.platform(29)
 async def test_the_accounts_get_their_rights_within_seconds_of_the_label_and_lose_them_after_it(
-    lone: LoneApi, platform: Platform
+    lone: LoneApi, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("stagedoor.controller.binder.EMPTY_S", 0.5)
     problems: list[tuple[str, str | None]] = []
     cluster = KubeCluster(
         load(lone.kubeconfig(token=platform.binder.token)),
@@ -418,6 +419,11 @@ async def test_the_accounts_get_their_rights_within_seconds_of_the_label_and_los
         await asyncio.to_thread(platform.admin.merge, namespace_of(name), labels)
         assert await until(name, True) < 5
         gone = {"metadata": {"labels": {KEY: None}}}
+        for flip in range(20):
+            patch = labels if flip % 2 else gone
+            await asyncio.to_thread(platform.admin.merge, namespace_of(name), patch)
+            await asyncio.sleep(0.02 * flip)
+        await until(name, True)
         await asyncio.to_thread(platform.admin.merge, namespace_of(name), gone)
         await until(name, False)
     finally:
