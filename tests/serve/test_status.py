@@ -79,6 +79,15 @@ def test_each_problem_is_named_with_what_mends_it(status: Status, code: int, wor
     assert found.fix
 
 
+def test_where_a_label_selects_namespaces_it_is_what_mends_one() -> None:
+    [by_label] = list_problems(
+        replace(WELL, controller=LOST, shells={**WELL.shells, "selector": 1})
+    )
+    assert "mend its labels" in by_label.fix
+    [in_a_list] = list_problems(replace(WELL, controller=LOST))
+    assert "kubernetes.namespaces" in in_a_list.fix
+
+
 def test_the_worst_comes_first() -> None:
     both = replace(WELL, gateways=(), certificates={"tls": NOW + DAY_S})
     assert [finding.level for finding in list_problems(both)] == ["fail", "warn"]

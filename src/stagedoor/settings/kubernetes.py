@@ -203,10 +203,9 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     app_labels: Annotated[
         tuple[str, ...],
         Meta(
-            description="The names of labels that a shell's pod takes from the app, so that reports of costs "
-            'count it for its team: `["team", "example.com/cost-center"]`. Those of the '
-            "app's pods come before those of its Deployment or StatefulSet. A label by which the app selects "
-            "its pods is left out."
+            description="The names of labels that the pods of shells and runs take from the app, for reports "
+            'of costs by team: `["team", "example.com/cost-center"]`. Those of its pods come before those of '
+            "its Deployment or StatefulSet. A label by which the app selects its pods is left out."
         ),
     ] = ()
     pod_annotations: Annotated[
