@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from stagedoor.wire.language.chinese.doctor import DOCTOR
 from stagedoor.wire.language.chinese.laptop import LAPTOP
 from stagedoor.wire.language.chinese.pages import PAGES
 from stagedoor.wire.language.chinese.refusals import REFUSALS
@@ -20,6 +21,7 @@ CATALOGUES = {
     "scripts": SCRIPTS,
     "shells": SHELLS,
     "laptop": LAPTOP,
+    "doctor": DOCTOR,
 }
 READ_BY_DEVELOPERS = ("authn", "authz", "model", "session", "signin")
 """The packages all of whose refusals a person may read."""
@@ -62,7 +64,7 @@ def test_the_scripts_have_all_texts_and_no_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "catalogue", [REFUSALS, SHELLS, LAPTOP], ids=["refusals", "shells", "laptop"]
+    "catalogue", [REFUSALS, SHELLS, LAPTOP, DOCTOR], ids=["refusals", "shells", "laptop", "doctor"]
 )
 def test_each_line_is_one_of_the_code(catalogue: dict[str, str]) -> None:
     """The code puts lines together, so most of their words are found there in groups of three."""

@@ -43,4 +43,23 @@ def test_a_line_is_in_the_locale_s_language(program: list[str]) -> None:
     closed = run(
         program, "--gateway", "127.0.0.1:1", "--via", "direct", "app01.ssh", LC_ALL="zh_CN.UTF-8"
     )
-    assert closed.startswith("stagedoor: 无法连接 网关 127.0.0.1:1：")
+    assert closed.startswith("stagedoor: 无法连接网关 127.0.0.1:1：")
+
+
+def test_the_walk_to_a_shell_is_in_it_too(tmp_path: Path) -> None:
+    file = tmp_path / "stagedoor"
+    file.write_bytes(build_client_file())
+    words = ("doctor", "app01.ssh", "--how", "connect", "--gateway", "127.0.0.1:1")
+    done = subprocess.run(
+        [sys.executable, "-I", str(file), *words],
+        capture_output=True,
+        timeout=30,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "LANG": "zh_CN.UTF-8",
+            "PYTHONUTF8": "1",
+        },
+    )
+    assert "FAIL  网关: 无法连接网关 127.0.0.1:1：" in done.stdout.decode()
+    assert "\n      请检查地址和端口" in done.stdout.decode()

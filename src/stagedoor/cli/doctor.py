@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.laptop_command import with_options
 from stagedoor.laptop.doctor import judge
+from stagedoor.laptop.doctor.judge import translate_finding
 from stagedoor.laptop.doctor.path import find_path, walk_to
 from stagedoor.laptop.options import DOCTOR, reach_options
 from stagedoor.wire.check import run_checks
@@ -71,7 +72,8 @@ def doctor(
     else:
         config_file = None if ssh_config is None else str(ssh_config)
         wish = find_path(host, how, given, os.environ, config_file, idle)
-        settings, results = None, _print_results(walk_to(wish), silent=json)
+        settings = None
+        results = _print_results(walk_to(wish), silent=json, translate=translate_finding)
     if bundle is not None:
         # Imported here, since only this option needs it.
         from stagedoor.serve.doctor.bundle import write_bundle
@@ -104,11 +106,13 @@ def _extra(settings: "Settings | None") -> dict[str, str]:
     return {"status.json": as_json(asdict(read_status(settings)))}
 
 
-def _print_results(results: Iterable[Result], *, silent: bool) -> list[Result]:
+def _print_results(
+    results: Iterable[Result], *, silent: bool, translate: Callable[[str], str] = str
+) -> list[Result]:
     """Return all results, after printing each as soon as it is there, unless `silent`."""
     listed = []
     for result in results:
         listed.append(result)
         if not silent:
-            click.echo(render_text(result), nl=False)
+            click.echo(render_text(result, translate), nl=False)
     return listed

@@ -146,6 +146,7 @@ def _number(least: float, most: float, text: str) -> float:
 
 def walk_the_path(given: Mapping[str, Any]) -> int:
     """Walk to a shell; return 0 if all is well, 1 for something that needs attention, 2 for a failure."""
+    from stagedoor.laptop.doctor.judge import translate_finding
     from stagedoor.laptop.doctor.path import find_path, walk_to
     from stagedoor.laptop.options import reach_options
     from stagedoor.wire.finding import exit_code, render_row, render_text
@@ -158,7 +159,7 @@ def walk_the_path(given: Mapping[str, Any]) -> int:
     for result in walk_to(wish):
         results.append(result)
         if not given["json"]:
-            sys.stdout.write(render_text(result))
+            sys.stdout.write(render_text(result, translate_finding))
             sys.stdout.flush()
     if given["json"]:
         import json

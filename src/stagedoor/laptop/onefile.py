@@ -8,7 +8,7 @@ from stagedoor.laptop.tunnel.onefile import LANGUAGE, build_one_file, read_sourc
 SHARED = (
     *("stagedoor.model.letters", "stagedoor.model.units"),
     *("stagedoor.wire.finding", "stagedoor.wire.oneline", "stagedoor.wire.tunnel"),
-    *LANGUAGE,
+    *("stagedoor.wire.language.chinese.doctor", *LANGUAGE),
 )
 """The modules of the gateway in the file. They, too, import only the standard library and each other."""
 # -I and -S make it start sooner, and keep the person's own packages from breaking it.

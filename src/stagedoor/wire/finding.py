@@ -13,7 +13,7 @@ from stagedoor.wire.oneline import folded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class Level(str, Enum):  # noqa: UP042
@@ -55,11 +55,11 @@ def render_row(result: Result) -> dict[str, str]:
     return {"check": name, "level": str(finding.level), "what": finding.what, "fix": finding.fix}
 
 
-def render_text(result: Result) -> str:
+def render_text(result: Result, translate: Callable[[str], str] = str) -> str:
     """Return a result for a terminal: one line, and a second one with the remedy."""
-    name, finding = result
-    line = f"{str(finding.level).upper():<5} {name}: {finding.what}\n"
-    return line if finding.level is Level.OK or not finding.fix else f"{line}      {finding.fix}\n"
+    name, what, fix = (translate(text) for text in (result[0], result[1].what, result[1].fix))
+    line = f"{str(result[1].level).upper():<5} {name}: {what}\n"
+    return line if result[1].level is Level.OK or not fix else f"{line}      {fix}\n"
 
 
 def ok(what: str) -> Finding:

@@ -56,6 +56,13 @@ _MEND = {
 }
 
 
+def translate_finding(text: str) -> str:
+    """Return a text of a finding in the language of the locale."""
+    from stagedoor.wire.language.chinese.doctor import DOCTOR
+
+    return errors.translate(text, DOCTOR)
+
+
 def make_failure(hop: str, what: str, fix: str = "", also: str = "") -> Result:
     """Return a failure at `hop`. `also` is one more fix, with its own semicolon at the beginning."""
     return hop, fail(what, (fix or _MEND[hop]) + also)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 OK, USAGE = 0, 2
 UNREACHABLE, TLS, NOT_PROXY, NO_ANSWER, CREDENTIAL, FORBIDDEN = 10, 11, 12, 13, 14, 15
 NO_SHELL, BUSY, START_TIMEOUT, REFUSED, VIA, LOST, ON_REQUEST = 16, 17, 18, 19, 20, 21, 22
@@ -48,10 +52,11 @@ def clean(text: str, limit: int = LINE_LIMIT) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)[:limit]
 
 
-def translate(text: str) -> str:
+def translate(text: str, more: Mapping[str, str] | None = None) -> str:
     """Return lines of a program in the language of the locale (`LC_ALL`, `LC_MESSAGES`, `LANG`).
 
     A gateway's lines in it are translated as well: it answers programs in English, whatever their version.
+    `more` are texts of one command alone.
     """
     from stagedoor.wire.language.choose import CHINESE, choose_by_locale
 
@@ -62,7 +67,7 @@ def translate(text: str) -> str:
     from stagedoor.wire.language.chinese.shells import SHELLS
     from stagedoor.wire.language.translate import Catalogue
 
-    return Catalogue({**REFUSALS, **SHELLS, **LAPTOP}).translate_output(text)
+    return Catalogue({**REFUSALS, **SHELLS, **LAPTOP, **(more or {})}).translate_output(text)
 
 
 def show(text: str) -> bool:

@@ -18,6 +18,7 @@ _VALUE = re.compile(r"\{(\d+|n)\}")
 NUMBER = "n"
 """The name of a place that holds a number only, for short texts such as `{n} min`."""
 _CLAUSE = "; "
+_BETWEEN = re.compile("(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])")
 _OUTPUT = re.compile(r"(\s*(?:stagedoor: )?)(.*?)((?:\x1b\[K)?\s*)", re.DOTALL)
 _DEPTH = 5
 _MOST_CHARS = 4000
@@ -77,13 +78,12 @@ class Catalogue:
             values = _match(pieces, line)
             if values is None or (whole and any(_CLAUSE in value for value in values.values())):
                 continue
-            return fill(
-                self.texts[key],
-                {
-                    name: self.translate(value, depth - 1) if " " in value else value
-                    for name, value in values.items()
-                },
-            )
+            shown = {
+                name: self.translate(value, depth - 1) if " " in value else value
+                for name, value in values.items()
+            }
+            # Blanks are between Chinese and other words only, and a value may be either.
+            return _BETWEEN.sub("", fill(self.texts[key], shown))
         return None
 
     def _translate_sentences(self, line: str, depth: int) -> str:
