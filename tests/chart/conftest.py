@@ -118,7 +118,7 @@ def wait_for_policies(fenced: Fenced) -> None:
         },
     }
     _wait_for(fenced, "shells", shell)
-    of_run = {"stagedoor.dev/run-of": "nobody", "app.kubernetes.io/managed-by": "stagedoor"}
+    of_run = {"stagedoor.dev/run-of": "none", "app.kubernetes.io/managed-by": "stagedoor"}
     run: Manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -225,6 +225,19 @@ def test_another_job_is_refused_at_its_creation(order: Order, bend: Bend) -> Non
     denied(order.create(bent))
 
 
+def test_a_job_that_is_no_run_is_left_alone_where_there_is_no_register(fenced: Fenced) -> None:
+    (policy,) = (
+        manifest
+        for manifest in fenced.objects
+        if manifest["kind"] == "ValidatingAdmissionPolicy"
+        and manifest["metadata"]["name"].startswith("runs.")
+    )
+    # By label the policy is bound to every namespace, and a missing register refuses all that it matches.
+    assert policy["spec"]["matchConstraints"]["objectSelector"] == {
+        "matchExpressions": [{"key": "stagedoor.dev/run-of", "operator": "Exists"}]
+    }
+
+
 def test_the_gateway_creates_no_job_and_the_controller_writes_no_register(order: Order) -> None:
     assert order.fenced.gateway.create(order.job).status == 403
     register = {
