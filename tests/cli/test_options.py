@@ -44,6 +44,7 @@ SAID_BY = {
     "admin/recordings.py": ("recording play",),
     "admin/requests/": ("request rule add",),
     "admin/service.py": ("grant add", "grant change"),
+    "session/runs.py": ("run",),
     "signin/links.py": ("share create", "user invite", "web-link"),
     "admin/backup.py": ("store restore",),
     "admin/restore.py": ("store restore",),

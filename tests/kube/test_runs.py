@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,19 @@ def test_an_image_that_is_not_there_is_reported(kube: KubeGateway, tmp_path: Pat
     done = run(kube, "broken", "--", "true")
     assert done.returncode == 126, done.stderr
     assert "localhost/Nothing:1" in done.stderr
+
+
+def test_a_size_gives_a_run_its_resources(make_kube: Callable[..., KubeGateway]) -> None:
+    kube = make_kube(run_sizes='{ large = { requests = { memory = "21Mi" } } }')
+    kube.gateway.permit("user:dev", "app01", Permission.RUN)
+    kube.app()
+    refused = run(kube, "app01", "--size", "huge", "--", "true")
+    assert refused.returncode == 255
+    assert "give --size one of: large" in refused.stderr
+    done = run(kube, "app01", "--size", "large", "--", "true")
+    assert done.returncode == 0, done.stderr
+    (pod,) = kube.objects("pods", "stagedoor.dev/run-of")
+    assert pod["spec"]["containers"][0]["resources"]["requests"]["memory"] == "21Mi"
 
 
 @pytest.mark.platform(10)

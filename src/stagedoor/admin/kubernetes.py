@@ -138,7 +138,7 @@ def build_runner(
 
     Raises SettingsError.
     """
-    holder = f"{find_replica_name()}/{instance}"
+    holder, kit = f"{find_replica_name()}/{instance}", read_kit(settings)
     return KubernetesRunner(
         connect_cluster(settings, "stagedoor-runs", holder, on_problem),
         shells.spaces,
@@ -146,6 +146,7 @@ def build_runner(
         settings.data_dir / "cluster-runs",
         holder,
         _derive_context(settings, on_problem),
+        () if kit is None else kit.run_sizes,
     )
 
 
@@ -167,6 +168,10 @@ def read_kit(settings: Settings) -> Kit | None:
         amounts = wanted.kit_resources and resources(json.dumps(wanted.kit_resources))
     except WrongValueError as error:
         raise SettingsError(f"controller.kit_resources: {error}") from None
+    try:
+        sizes = {name: resources(json.dumps(amounts)) for name, amounts in wanted.run_sizes.items()}
+    except WrongValueError as error:
+        raise SettingsError(f"controller.run_sizes: {error}") from None
     return Kit(
         wanted.kit_image,
         KitSource(wanted.kit_way),
@@ -176,6 +181,7 @@ def read_kit(settings: Settings) -> Kit | None:
         wanted.priority_class,
         wanted.kit_uid or None,
         wanted.app_labels,
+        run_sizes=sizes,
     )
 
 

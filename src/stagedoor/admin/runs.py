@@ -31,7 +31,8 @@ class RunRecords:
                 run = runs.add_run(transaction, run_id, order, starter, self._now())
                 if isinstance(run, str):
                     return Denial(Reason.RUN_LIMIT, run)
-                append(transaction, [self._event(EventKind.RUN_STARTED, run, starter, origin)])
+                started = self._event(EventKind.RUN_STARTED, run, starter, origin, order.size)
+                append(transaction, [started])
             return run
 
         return await ask(write)
@@ -115,10 +116,18 @@ class RunRecords:
 
         return await ask(write)
 
-    def _event(self, kind: EventKind, run: Run, name: str, origin: Origin | None) -> Event:
+    def _event(
+        self,
+        kind: EventKind,
+        run: Run,
+        name: str,
+        origin: Origin | None,
+        size: str | None = None,
+    ) -> Event:
         fields: dict[str, str | int | float | bool | None] = {"run": run.id}
         if kind is EventKind.RUN_STARTED:
             fields |= {"what": escape(run.command), "timeout_s": run.timeout_s, "lock": run.lock}
+            fields |= {} if size is None else {"run_size": size}
         elif kind is EventKind.RUN_ENDED:
             lasted_s = (run.ended_at or run.started_at) - run.started_at
             fields |= {"code": run.code, "duration_s": round(max(lasted_s, 0.0), 3)}

@@ -60,6 +60,7 @@ class _RunCommand(click.Command):
 )
 @click.option("--timeout", metavar="TIME", help="End the task after this time (1h; 24h at most).")
 @click.option("--lock", metavar="NAME", help="Refuse to start while a run of APP has this lock.")
+@click.option("--size", metavar="NAME", help="Give it resources of this size (Kubernetes).")
 @click.option("--follow", "-f", is_flag=True, help="With logs: until the run's end.")
 @click.option("--from", "start", metavar="BYTE", help="With logs and attach: from this byte on.")
 @click.option(
@@ -75,6 +76,7 @@ def run(
     detach: bool,
     timeout: str | None,
     lock: str | None,
+    size: str | None,
     follow: bool,
     start: str | None,
     json_: bool,
@@ -94,7 +96,7 @@ def run(
     from stagedoor.wire.run_command import RunCommandError, parse_run_words
 
     flags = {"--detach": detach, "--json": json_, "--follow": follow}
-    values = {"--timeout": timeout, "--lock": lock, "--from": start}
+    values = {"--timeout": timeout, "--lock": lock, "--size": size, "--from": start}
     given = [name for name, is_given in flags.items() if is_given]
     given += [f"{name}={value}" for name, value in values.items() if value is not None]
     task = ctx.meta.get(_COMMAND)

@@ -101,6 +101,7 @@ class RunClient:
             "command": order.command,
             "timeout_s": order.timeout_s,
             "lock": order.lock,
+            "size": order.size,
             "input": order.has_input,
             "waits": False,
         }

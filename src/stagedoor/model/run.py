@@ -78,6 +78,7 @@ class RunOrder:
 
     `command` is one line for the app's shell (`sh -c`). With `has_input` the client sends the task's
     standard input; without it, that is empty. Of the runs of an app with the same `lock` one runs at a time.
+    `size` names resources that the installation offers for runs; without it a run has those of the shell.
     """
 
     target: Target
@@ -85,6 +86,7 @@ class RunOrder:
     timeout_s: int = DEFAULT_TIMEOUT_S
     lock: str | None = None
     has_input: bool = False
+    size: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,8 @@ def check_order(order: RunOrder) -> str | None:
             f"a lock's name has letters, digits, '.', '_' and '-', at most {MAX_LOCK_CHARS} of them, and "
             "begins with a letter or digit"
         )
+    if order.size is not None and not is_lock(order.size):
+        return "that is no name of a size; an administrator knows those of the installation"
     return None
 
 

@@ -99,6 +99,9 @@ class RunService:
             grant = _no_runner(order.target)
         elif isinstance(grant, Grant) and order.has_input and not self.has_input(order.target):
             grant = _no_input(order.target)
+        elif isinstance(grant, Grant) and order.size is not None:
+            sizes = self._runner.list_sizes(order.target)
+            grant = grant if order.size in sizes else _no_size(order, sorted(sizes))
         if isinstance(grant, Denial):
             return self._flow.deny(grant, origin, identity, order.target)
         if run_id is not None:
@@ -350,6 +353,16 @@ def _no_input(target: Target) -> Denial:
         Reason.BAD_REQUEST,
         f"a run of {target.login_name} takes no input, as it is on Kubernetes; send it none: "
         "stagedoor run … </dev/null, or ssh -n",
+    )
+
+
+def _no_size(order: RunOrder, sizes: Sequence[str]) -> Denial:
+    name = order.target.login_name
+    if not sizes:
+        return Denial(Reason.BAD_REQUEST, f"runs of {name} have no sizes; start it without --size")
+    return Denial(
+        Reason.BAD_REQUEST,
+        f"runs of {name} have no size {order.size}; give --size one of: {', '.join(sizes)}",
     )
 
 

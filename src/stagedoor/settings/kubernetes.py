@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, field
 
 from stagedoor.model.hostname import is_valid_subdomain
+from stagedoor.model.run import is_lock
 from stagedoor.model.target import is_valid_environment, is_valid_label
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 
@@ -200,6 +201,14 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             "or NetworkPolicy that selects by one of them also selects the shells."
         ),
     ] = field(default_factory=dict)
+    run_sizes: Annotated[
+        dict[str, dict[str, dict[str, str]]],
+        Meta(
+            description="The sizes of `stagedoor run --size NAME` with the resources of each: `{ large = { "
+            'requests = { cpu = "2", memory = "4Gi" } } }`. Without a size, a run has the resources of its '
+            "app's shell."
+        ),
+    ] = field(default_factory=dict)
     app_labels: Annotated[
         tuple[str, ...],
         Meta(
@@ -261,6 +270,9 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             _check_key(name, "controller.pod_labels")
             if not _LABEL_VALUE.fullmatch(value):
                 raise ValueError(f"controller.pod_labels: {value!r} is no label's value")
+        for name in self.run_sizes:
+            if not is_lock(name):
+                raise ValueError(f"controller.run_sizes: {name!r} is no name of a size")
         for name in self.app_labels:
             _check_key(name, "controller.app_labels")
             if name in self.pod_labels:

@@ -1,5 +1,6 @@
 """The interface of everything that executes runs."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from stagedoor.model.run import Output, RunEnd, RunOrder, RunState
@@ -22,6 +23,10 @@ class Runner(Protocol):
 
     def has_input(self, target: Target) -> bool:
         """Return whether input can be sent to runs of this app. Never blocks."""
+        ...
+
+    def list_sizes(self, target: Target) -> Collection[str]:
+        """Return the names of the sizes that runs of this app may have. Never blocks."""
         ...
 
     async def start(self, run_id: str, order: RunOrder) -> str | None:

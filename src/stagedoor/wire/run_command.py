@@ -1,6 +1,6 @@
 """The words of the command `run`, the same by `ssh GATEWAY run …` and by `stagedoor run …`.
 
-    run [--detach] [--timeout TIME] [--lock NAME] [--json] APP -- COMMAND LINE
+    run [--detach] [--timeout TIME] [--lock NAME] [--size NAME] [--json] APP -- COMMAND LINE
     run list [APP] [--json]
     run logs ID [--follow] [--from BYTE]
     run attach ID [--from BYTE]
@@ -25,7 +25,10 @@ _SEPARATOR = re.compile(r"(?:^|\s)--(?:\s|\Z)")
 _UNITS = {"s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
 _TIME = re.compile(r"(?:\d{1,6}[smhd])+", re.ASCII)
 _PART = re.compile(r"(\d+)([smhd])", re.ASCII)
-USAGE = "run [--detach] [--timeout TIME] [--lock NAME] APP -- COMMAND, or run list|logs|wait|attach|cancel"
+USAGE = (
+    "run [--detach] [--timeout TIME] [--lock NAME] [--size NAME] APP -- COMMAND, "
+    "or run list|logs|wait|attach|cancel"
+)
 
 
 class RunCommandError(ValueError):
@@ -133,10 +136,12 @@ def _parse_start(parser: "_Words", command: str) -> StartRun:
     as_json = parser.take_flag("--json")
     timeout = parser.take_value("--timeout")
     lock = parser.take_value("--lock")
+    size = parser.take_value("--size")
     timeout_s = DEFAULT_TIMEOUT_S if timeout is None else parse_time(timeout)
     target = _target(parser.take_name("an app"))
     parser.check_empty()
-    return StartRun(RunOrder(target, command.strip(), timeout_s, lock), detach, as_json)
+    order = RunOrder(target, command.strip(), timeout_s, lock, size=size)
+    return StartRun(order, detach, as_json)
 
 
 class _Words:

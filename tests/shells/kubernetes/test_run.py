@@ -24,11 +24,13 @@ APPS = sorted(path.stem for path in Path(samples.HERE, "apps").iterdir())
 RUN = "0123456789ab"
 
 
-def job(name: str = "rich", command: str = "./manage.py migrate") -> dict[str, Any]:
+def job(
+    name: str = "rich", command: str = "./manage.py migrate", **resources: dict[str, str]
+) -> dict[str, Any]:
     app = samples.app(name)
     shell = samples.derived(app, make_run_kit(samples.KIT), **samples.DIGESTS)
     order = RunOrder(Target(app["metadata"]["name"]), command, timeout_s=60)
-    return dict(run_job(app, samples.settings(app), shell, RUN, order))
+    return dict(run_job(app, samples.settings(app), shell, RUN, order, resources or None))
 
 
 def as_created(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +64,20 @@ def test_a_job_starts_one_pod_once_which_no_service_selects(name: str) -> None:
     (task,) = pod["containers"]
     assert task.get("env") == shell.get("env")
     assert task.get("envFrom") == shell.get("envFrom")
+
+
+def test_a_size_replaces_the_resources_of_the_shell() -> None:
+    large = job(requests={"memory": "4Gi"})
+    (task,) = large["spec"]["template"]["spec"]["containers"]
+    assert task["resources"] == {"requests": {"memory": "4Gi"}}
+    assert job_without_resources(large) == job_without_resources(job())
+
+
+def job_without_resources(made: dict[str, Any]) -> dict[str, Any]:
+    pod = made["spec"]["template"]["spec"]
+    pod.pop("resources", None)
+    pod["containers"][0].pop("resources", None)
+    return made
 
 
 def test_the_kubelet_leaves_a_command_as_it_is() -> None:

@@ -201,9 +201,14 @@ def _order_in(body: Body) -> RunOrder | Denial:
     target = read_target(body)
     if isinstance(target, Denial):
         return target
-    command, timeout_s, lock = (
+    command, timeout_s, lock, size = (
         body.get(name, default)
-        for name, default in (("command", ""), ("timeout_s", DEFAULT_TIMEOUT_S), ("lock", None))
+        for name, default in (
+            ("command", ""),
+            ("timeout_s", DEFAULT_TIMEOUT_S),
+            ("lock", None),
+            ("size", None),
+        )
     )
     if not isinstance(command, str):
         return _bad("command", "a line for the app's shell")
@@ -211,7 +216,9 @@ def _order_in(body: Body) -> RunOrder | Denial:
         return _bad("timeout_s", "a whole number of seconds")
     if not (lock is None or isinstance(lock, str)):
         return _bad("lock", "a name")
-    return RunOrder(target, command, timeout_s, lock, body.get("input") is True)
+    if not (size is None or isinstance(size, str)):
+        return _bad("size", "a name")
+    return RunOrder(target, command, timeout_s, lock, body.get("input") is True, size)
 
 
 def _id_in(body: Body) -> str | Denial:

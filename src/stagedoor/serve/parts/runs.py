@@ -1,7 +1,7 @@
 """The runs of a worker: the service for its listeners, and the watch that records their ends."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -35,6 +35,10 @@ class RunnerDirectory:
     def has_input(self, target: Target) -> bool:
         """Return whether input can be sent to runs of this app."""
         return self._for(target).has_input(target)
+
+    def list_sizes(self, target: Target) -> Collection[str]:
+        """Return the sizes that runs of this app may have."""
+        return self._for(target).list_sizes(target)
 
     async def start(self, run_id: str, order: RunOrder) -> str | None:
         """Start a task; see `Runner`."""

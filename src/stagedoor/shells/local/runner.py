@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -71,6 +71,10 @@ class LocalRunner:
     def has_input(self, target: Target) -> bool:
         """Return True: a run has a pipe for its input."""
         return True
+
+    def list_sizes(self, target: Target) -> Collection[str]:
+        """Return no size: a run has what the gateway's machine has."""
+        return ()
 
     async def start(self, run_id: str, order: RunOrder) -> str | None:
         """Start a task. Return None once it runs, else why it does not."""

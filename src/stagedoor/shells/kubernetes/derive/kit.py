@@ -75,6 +75,10 @@ class Kit:
     priority_class: str | None = None
     uid: int | None = KIT_UID
     app_labels: tuple[str, ...] = ()
+    run_sizes: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """The resources that a run may have in place of its shell's, by the names of sizes."""
 
 
 class KitParts(NamedTuple):

@@ -6,6 +6,7 @@ the kit's `task` (`deploy/kit/source/task.c`). The Job never starts a second pod
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     RUN_CANCELLED,
+    RUN_SIZE,
     run_labels,
     run_object,
 )
@@ -68,7 +70,7 @@ def make_run_kit(kit: Kit) -> Kit:
     return replace(kit, way=KitSource.INIT) if kit.way is KitSource.SIBLING else kit
 
 
-def run_lease(app: Object, run_id: str, holder: str, now: float) -> Object:
+def run_lease(app: Object, run_id: str, holder: str, now: float, size: str | None = None) -> Object:
     """Return the lease by which the gateway `holder` asks the controller for a run's Job.
 
     The order itself is in the store: not everyone who may write a lease here may run commands in the app.
@@ -76,7 +78,7 @@ def run_lease(app: Object, run_id: str, holder: str, now: float) -> Object:
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": _metadata(app, run_id),
+        "metadata": _metadata(app, run_id) | ({"annotations": {RUN_SIZE: size}} if size else {}),
         "spec": {"holderIdentity": holder, "renewTime": show_time(now, micro=True)},
     }
 
@@ -89,11 +91,17 @@ def find_cancel_time(lease: Object | None) -> float | None:
 
 
 def run_job(
-    app: Object, settings: AppSettings, derived: Derived, run_id: str, order: RunOrder
+    app: Object,
+    settings: AppSettings,
+    derived: Derived,
+    run_id: str,
+    order: RunOrder,
+    resources: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Object:
     """Return the Job of a run, which does nothing before it is resumed.
 
-    `derived` is the app's shell, derived with `make_run_kit`.
+    `derived` is the app's shell, derived with `make_run_kit`. `resources` are those of the run's size, None
+    for the shell's.
     """
     name = app["metadata"]["name"]
     shell = derived.deployment["spec"]["template"]
@@ -104,7 +112,7 @@ def run_job(
     }
     template = {
         "metadata": {**shell["metadata"], "labels": {**labels, **run_labels(name)}},
-        "spec": _pod(shell["spec"], settings, derived, order),
+        "spec": _pod(shell["spec"], settings, derived, order, resources),
     }
     return {
         "apiVersion": "batch/v1",
@@ -135,13 +143,24 @@ def _metadata(app: Object, run_id: str) -> dict[str, Any]:
     }
 
 
-def _pod(shell: Object, settings: AppSettings, derived: Derived, order: RunOrder) -> dict[str, Any]:
+def _pod(
+    shell: Object,
+    settings: AppSettings,
+    derived: Derived,
+    order: RunOrder,
+    resources: Mapping[str, Mapping[str, str]] | None,
+) -> dict[str, Any]:
     volumes = [
         volume
         for volume in shell["volumes"]
         if volume["name"] not in (HOST_KEY_VOLUME, SHELL_VOLUME)
     ]
     container = next(item for item in shell["containers"] if item["name"] == CONTAINER)
+    if resources is not None:
+        amounts = {part: dict(values) for part, values in resources.items()}
+        container = {**container, "resources": amounts}
+        # Limits of the whole pod were for the shell.
+        shell = {field: value for field, value in shell.items() if field != "resources"}
     return {
         **shell,
         "containers": [_container(container, settings, derived, order)],

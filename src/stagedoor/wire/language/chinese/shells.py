@@ -154,6 +154,8 @@ SHELLS = {
     "there is no run {0}, or you may not see it; look at: run list": "没有运行 {0}，或者你无权查看；请查看：run list",
     "run {0} is on a machine that this gateway does not reach; cancel it at the gateway where it was started": "运行 {0} 所在的机器无法从此网关连接；请在发起它的网关上取消",
     "{0} has no runs, as it has an SSH server of its own; run the command in its shell: ssh {1}@GATEWAY COMMAND": "{0} 不支持运行，因为它有自己的 SSH 服务器；请在它的 shell 中执行命令：ssh {1}@GATEWAY COMMAND",
+    "runs of {0} have no size {1}; give --size one of: {2}": "{0} 的运行没有 {1} 这个规格；--size 可用：{2}",
+    "runs of {0} have no sizes; start it without --size": "{0} 的运行没有规格可选；启动时不要带 --size",
     "a run of {0} takes no input, as it is on Kubernetes; send it none: stagedoor run … </dev/null, or ssh -n": "{0} 的运行不接受输入，因为它在 Kubernetes 上；请不要发送输入：stagedoor run … </dev/null，或 ssh -n",
     "the input of run {0} comes from {1}, who started it": "运行 {0} 的输入由发起人 {1} 提供",
     "your certificate permits its own command only, and no runs": "你的证书只允许其指定的命令，不允许运行",

@@ -8,7 +8,7 @@ run is never approved.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +53,8 @@ class KubernetesRunner:
     """A `shells.runner.Runner` of Jobs. It belongs to the event loop in which it is created.
 
     `spaces` has the namespaces by environment, and `offers` returns whether an app is there. `folder` has a
-    folder for each run. Without `judging` the cluster has no admission policy, and no Job is compared.
+    folder for each run, and `sizes` are the names in `Kit.run_sizes`. Without `judging` the cluster has no
+    admission policy, and no Job is compared.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class KubernetesRunner:
         folder: Path,
         holder: str,
         judging: DeriveContext | None = None,
+        sizes: Collection[str] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cluster = cluster
@@ -71,6 +73,7 @@ class KubernetesRunner:
         self._offers = offers
         self._holder = holder
         self._judging = judging and replace(judging, kit=make_run_kit(judging.kit))
+        self._sizes = frozenset(sizes)
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._folders = RunFolders(folder, now)
@@ -88,6 +91,10 @@ class KubernetesRunner:
     def has_input(self, target: Target) -> bool:
         """Return False: no input reaches a Job."""
         return False
+
+    def list_sizes(self, target: Target) -> Collection[str]:
+        """Return the sizes that the installation offers."""
+        return self._sizes
 
     async def start(self, run_id: str, order: RunOrder) -> str | None:
         """Ask for the Job and approve it. Return None once it runs, else why it does not."""
@@ -166,7 +173,9 @@ class KubernetesRunner:
         app = await self._find_app(namespace, order.target.app)
         if app is None:
             return "there is no such app"
-        lease = await self._cluster.create(run_lease(app, run_id, self._holder, self._now()))
+        lease = await self._cluster.create(
+            run_lease(app, run_id, self._holder, self._now(), order.size)
+        )
         while RUN_JOB not in (lease["metadata"].get("annotations") or {}):
             cause = failure_of(lease)
             if cause is not None:
@@ -182,7 +191,8 @@ class KubernetesRunner:
         known = await read_app(self._cluster, namespace, order.target.app, self._judging)
         if isinstance(known, str) or job is None:
             return known if isinstance(known, str) else "its Job was deleted"
-        wanted = run_job(known.app, known.settings, known.derived, run_id, order)
+        resources = None if order.size is None else self._judging.kit.run_sizes.get(order.size)
+        wanted = run_job(known.app, known.settings, known.derived, run_id, order, resources)
         if paths := find_job_differences(wanted, job):
             return f"its Job is not what the app has at {', '.join(paths)}"
         await self._approve(namespace, run_id, identity(job))
