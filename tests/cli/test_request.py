@@ -38,6 +38,7 @@ def test_a_rule_is_added_listed_and_removed(alice: Desk) -> None:
             "reason": "*",
             "step_up": False,
             "break_glass": False,
+            "hours": None,
         }
     ]
     glass = alice.notes(*RULE, "--break-glass", "--approver", "group:leads")

@@ -42,7 +42,7 @@ def find_rule_to_ask(
     user = policy.users[identity.name]
     rules = policy.request_rules.values()
     subjects = list_subjects(user.name, user.groups)
-    return find_rule(rules, subjects, targets, needs, break_glass=break_glass)
+    return find_rule(rules, subjects, targets, needs, now=now, break_glass=break_glass)
 
 
 def is_approver(policy: Policy, rule: RequestRule, name: str) -> bool:

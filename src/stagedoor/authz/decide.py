@@ -147,10 +147,12 @@ def _on_request(
     """
     for request in policy.find_requests(user.name):
         rule = policy.request_rules.get(request.rule)
+        hours_end = None if rule is None else rule.find_end(now)
         if (
             request.find_state(now) is RequestState.APPROVED
             and target in request.targets
             and rule is not None
+            and hours_end is not None
             and rule.covers(list_subjects(user.name, user.groups), target)
         ):
             given = GrantRule(
@@ -158,7 +160,7 @@ def _on_request(
                 f"user:{user.name}",
                 target.app,
                 target.environment or "*",
-                request.ends_at,
+                min(request.ends_at, hours_end),
                 request.permissions & rule.permissions,
                 request.id,
             )

@@ -182,6 +182,8 @@ def _list_request_gaps(
         yield f"its rule {request.rule} was removed"
     elif not rule.covers(list_subjects(user.name, user.groups), target):
         yield f"its rule {rule.id} no longer lets {user.name} ask for {target.login_name}"
+    elif rule.find_end(now) is None:
+        yield f"its rule {rule.id} does not hold at this time"
     elif Permission.ENTER not in request.permissions & rule.permissions:
         yield "it does not permit to enter"
 
@@ -194,7 +196,7 @@ def _list_changes(policy: Policy, user: User, target: Target, now: float) -> Ite
         is_pending = request.find_state(now) is RequestState.PENDING
         if is_pending and not any(_list_request_gaps(policy, user, approved, target, now)):
             yield AccessChange(ChangeKind.APPROVE, str(request.id))
-    rule = find_rule(policy.request_rules.values(), subjects, [target])
+    rule = find_rule(policy.request_rules.values(), subjects, [target], now=now)
     if rule is not None:
         yield AccessChange(ChangeKind.ASK, str(rule.id))
     groups = [

@@ -48,7 +48,8 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     epilog=show.examples(
         "stagedoor request rule add group:dev 'app*' --environment production --longest 2h "
         "--approver group:sre",
-        "stagedoor request rule add group:on-call '*' --approvals 0",
+        "stagedoor request rule add group:on-call '*' --approvals 0 "
+        "--hours 'Mon-Fri 08:00-20:00 Europe/Berlin'",
         "stagedoor request rule add group:dev '*' --approver group:sre --approver group:leads "
         "--approvals 2 --reason '*INC-*' --step-up",
         "stagedoor request rule add group:sre '*' --break-glass --longest 30m --approver group:leads",
@@ -87,6 +88,11 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     "--reason", metavar="PATTERN", default="*", help="A pattern that reasons must match: '*INC-*'."
 )
 @click.option(
+    "--hours",
+    metavar="HOURS",
+    help="When the rule holds: 'Mon-Fri 08:00-20:00 Europe/Berlin'. Default: always.",
+)
+@click.option(
     "--step-up", is_flag=True, help="Approvers give a fresh proof that they are there first."
 )
 @click.option(
@@ -106,6 +112,7 @@ def add_rule(
     approvers: tuple[str, ...],
     approvals: int | None,
     reason: str,
+    hours: str | None,
     step_up: bool,
     break_glass: bool,
     json_: bool,
@@ -126,6 +133,7 @@ def add_rule(
         reason,
         step_up,
         break_glass,
+        hours,
     )
     with open_administration(installation) as admin:
         rule: RequestRuleEntry = admin.call("request-rules.add", body=wanted)
@@ -275,6 +283,7 @@ def _rule_row(rule: RequestRuleEntry) -> dict[str, str]:
         "longest": show_period(rule.longest_s),
         "decided": _decided_by(rule) + (", step-up" if rule.step_up else ""),
         "reason": rule.reason,
+        "hours": rule.hours or "always",
     }
 
 

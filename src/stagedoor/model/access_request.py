@@ -14,8 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from math import inf
 
 from stagedoor.model.errors import RefusedError
+from stagedoor.model.hours import Hours
 from stagedoor.model.permission import DEFAULT, Permission, Permissions
 from stagedoor.model.selector import has_match
 from stagedoor.model.target import Target
@@ -61,6 +63,7 @@ class RequestRule:
 
     A rule `is_break_glass` is asked for by that name only, approves at once, and wants an approver to review
     each use. With `needs_step_up`, approvers give a fresh proof that they are there before they decide.
+    Outside of `hours`, no user may ask by the rule, and what it has given ends.
     """
 
     id: int
@@ -74,12 +77,17 @@ class RequestRule:
     reason_pattern: str = "*"
     is_break_glass: bool = False
     needs_step_up: bool = False
+    hours: Hours | None = None
 
     def covers(self, subjects: Collection[str], target: Target) -> bool:
         """Return True if a user with these subjects may ask for `target`."""
         return self.subject in subjects and has_match(
             self.app_pattern, self.environment_pattern, target
         )
+
+    def find_end(self, now: float) -> float | None:
+        """Return when the present hours of the rule end, infinity without any, or None outside of them."""
+        return inf if self.hours is None else self.hours.find_end(now)
 
     def may_decide(self, subjects: Collection[str]) -> bool:
         """Return True if a user with these subjects is an approver."""
@@ -182,9 +190,10 @@ def find_rule(
     targets: Sequence[Target],
     needs: Permission = Permission.ENTER,
     *,
+    now: float,
     break_glass: bool = False,
 ) -> RequestRule | None:
-    """Return the rule by which a user may ask for all of `targets`, or None.
+    """Return the rule by which a user may ask for all of `targets` at `now`, or None.
 
     Of several, it is the one with the fewest approvals, then the one that lasts longest.
     """
@@ -193,6 +202,7 @@ def find_rule(
         for rule in rules
         if rule.is_break_glass == break_glass
         and needs in rule.permissions
+        and rule.find_end(now) is not None
         and all(rule.covers(subjects, target) for target in targets)
     ]
     return min(fitting, key=lambda rule: (rule.approvals, -rule.longest_s, rule.id), default=None)

@@ -87,6 +87,7 @@ class Row:
                 return to_words(permissions) + until + resume
             case RequestRule() as rule:
                 step_up = ", step-up" if rule.needs_step_up else ""
+                hours = "" if rule.hours is None else f", {rule.hours.text}"
                 deciders = (
                     f"break-glass, reviewed by {', '.join(rule.approvers)}"
                     if rule.is_break_glass
@@ -94,7 +95,7 @@ class Row:
                 )
                 return (
                     f"{to_words(rule.permissions)}, {show_period(rule.longest_s)} at most; "
-                    f"{deciders}, reason {rule.reason_pattern!r}{step_up}"
+                    f"{deciders}, reason {rule.reason_pattern!r}{step_up}{hours}"
                 )
         return ""
 

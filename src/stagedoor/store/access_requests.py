@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row, delete, func, insert, select, update
 
@@ -17,6 +18,7 @@ from stagedoor.model.access_request import (
 )
 from stagedoor.model.access_set import refuse_owned
 from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.hours import Hours, parse_hours
 from stagedoor.model.permission import from_words, to_words
 from stagedoor.model.selector import list_subjects
 from stagedoor.model.target import Target
@@ -64,6 +66,7 @@ def request_rule_values(rule: RequestRule) -> dict[str, Any]:
         "reason_pattern": rule.reason_pattern,
         "break_glass": int(rule.is_break_glass),
         "step_up": int(rule.needs_step_up),
+        "hours": None if rule.hours is None else rule.hours.text,
     }
 
 
@@ -302,7 +305,16 @@ def request_rule_of(row: Row[Any]) -> RequestRule:
         row.reason_pattern,
         bool(row.break_glass),
         bool(row.step_up),
+        None if row.hours is None else _hours(row.hours),
     )
+
+
+def _hours(text: str) -> Hours:
+    """Return the hours of a rule. Those that this machine cannot read, for want of the zone, never come."""
+    try:
+        return parse_hours(text)
+    except ValueError:
+        return Hours(text, frozenset(), 0, 0, ZoneInfo("UTC"))
 
 
 def _request(row: Row[Any]) -> AccessRequest:

@@ -23,6 +23,7 @@ request_rules = Table(
     Column("step_up", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
     *make_set_columns(),
+    Column("hours", String(128)),
     sqlite_autoincrement=True,  # a request names its rule's number, so it is never reused
 )
 

@@ -68,7 +68,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 20
+SCHEMA_VERSION = 21
 _COMPATIBLE = re.compile(r"SET value = (\d+) WHERE name = 'compatible_version'")
 
 meta = Table(

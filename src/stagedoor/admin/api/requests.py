@@ -17,6 +17,7 @@ from stagedoor.authz.roles import check_request_rule
 from stagedoor.model.access_request import AccessRequest, RequestRule
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.hours import require_hours
 from stagedoor.model.role import Role
 from stagedoor.model.target import Target
 from stagedoor.wire.api import inputs as i
@@ -48,6 +49,7 @@ def add_rule(call: Call) -> t.RequestRuleEntry:
         body.reason,
         body.break_glass,
         body.step_up,
+        None if body.hours is None else require_hours(body.hours),
     )
     refuse(check_request_rule(call.access, rule))
     return show_request_rule(admin.add_rule(call.service, rule))

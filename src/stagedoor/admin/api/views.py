@@ -157,6 +157,7 @@ def show_request_rule(rule: RequestRule) -> t.RequestRuleEntry:
         rule.reason_pattern,
         rule.needs_step_up,
         rule.is_break_glass,
+        None if rule.hours is None else rule.hours.text,
     )
 
 

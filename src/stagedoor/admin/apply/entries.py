@@ -16,6 +16,7 @@ from stagedoor.model.access_set import (
     make_user_row,
 )
 from stagedoor.model.grant import GrantRule
+from stagedoor.model.hours import parse_hours
 from stagedoor.model.permission import DEFAULT, combine_permissions, parse_permissions
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.form import Table
@@ -91,6 +92,7 @@ class RuleEntry(Table, frozen=True):
     reason: str = "*"
     step_up: bool = False
     break_glass: bool = False
+    hours: str | None = None
 
     def make_rows(self, owner: Owner) -> Iterator[Row]:
         """Yield the row of the rule. Raises RefusedError, and ValueError, which names the key first."""
@@ -107,6 +109,7 @@ class RuleEntry(Table, frozen=True):
             self.reason,
             self.break_glass,
             self.step_up,
+            None if self.hours is None else parse_hours(self.hours),
         )
         check_rule(rule)
         yield make_rule_row(rule, owner)

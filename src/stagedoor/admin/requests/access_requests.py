@@ -321,6 +321,7 @@ def describe_rule(number: int, rule: RequestRule) -> dict[str, Plain]:
         "approvers": " ".join(rule.approvers),
         "approvals": rule.approvals,
         "break_glass": rule.is_break_glass,
+        **({} if rule.hours is None else {"hours": rule.hours.text}),
     }
 
 

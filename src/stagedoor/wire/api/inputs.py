@@ -76,7 +76,10 @@ class RoleNew(Input, frozen=True):
 
 
 class RequestRuleNew(Input, frozen=True):
-    """A new rule. `reason` is a pattern that reasons must match."""
+    """A new rule. `reason` is a pattern that reasons must match.
+
+    `hours` are when it holds, such as `Mon-Fri 08:00-20:00 Europe/Berlin`; null is always.
+    """
 
     subject: Subject
     app: Pattern
@@ -88,6 +91,7 @@ class RequestRuleNew(Input, frozen=True):
     reason: Line
     step_up: bool
     break_glass: bool
+    hours: Line | None = None
 
 
 class AccessRequestNew(Input, frozen=True):

@@ -125,6 +125,7 @@ class RequestRuleEntry(Answer, frozen=True):
     reason: str
     step_up: bool
     break_glass: bool
+    hours: str | None = None
 
 
 class AccessRequestEntry(Answer, frozen=True):

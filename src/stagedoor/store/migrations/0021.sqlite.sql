@@ -1,0 +1,1 @@
+ALTER TABLE request_rules ADD COLUMN hours VARCHAR(128);
