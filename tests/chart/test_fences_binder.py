@@ -24,6 +24,7 @@ from tests.chart.conftest import FENCES, WITHIN_S
 from tests.chart.shops import denied
 from tests.cluster.asking import Answer, Asker, Manifest, namespace_of
 from tests.kube.api.lone import LoneApi
+from tests.kube.apps import deployment
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -208,6 +209,27 @@ def test_no_account_of_ours_may_label_a_namespace(platform: Platform, who: str) 
     account: Asker = getattr(platform, who)
     name = platform.closed()
     assert account.merge(namespace_of(name), {"metadata": {"labels": LABEL}}).status == 403
+
+
+def test_what_others_create_elsewhere_is_not_judged(platform: Platform) -> None:
+    """The register is the parameter of policies, and is not there: that must deny others nothing."""
+    namespace = platform.closed()
+    metadata = {"name": "theirs", "namespace": namespace}
+    pod = {"containers": [{"name": "x", "image": "x"}], "restartPolicy": "Never"}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {"template": {"spec": pod}},
+    }
+    made = platform.admin.create(job)
+    assert made.ok, made.message
+    for manifest in (
+        deployment(namespace),
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod},
+    ):
+        made = platform.admin.create(manifest)
+        assert made.ok, made.message
 
 
 # --- what the binder may write
