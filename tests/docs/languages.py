@@ -17,7 +17,7 @@ _TAGGED = re.compile(r"\bt`((?:[^`\\]|\\.)*)`")
 def template_texts() -> dict[str, str]:
     """Return each text of a template, with a template that has it."""
     found: dict[str, str] = {}
-    for path in sorted(TEMPLATES.glob("*.html")):
+    for path in sorted(TEMPLATES.rglob("*.html")):
         extract = markup.TEMPLATES.extract_translations  # type: ignore[attr-defined]  # of jinja2.ext.i18n
         for _, function, message in extract(
             path.read_text(), (*("gettext", "_", "ngettext", "pgettext"),)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from stagedoor.wire.language.chinese.console import CONSOLE
 from stagedoor.wire.language.chinese.doctor import DOCTOR
 from stagedoor.wire.language.chinese.laptop import LAPTOP
 from stagedoor.wire.language.chinese.pages import PAGES
@@ -17,6 +18,7 @@ from tests.docs import languages
 
 CATALOGUES = {
     "pages": PAGES,
+    "console": CONSOLE,
     "refusals": REFUSALS,
     "scripts": SCRIPTS,
     "shells": SHELLS,
@@ -53,7 +55,7 @@ TAG = re.compile(r"</?[a-z]+[^>]*>")
 
 def test_the_pages_have_all_texts_and_no_others() -> None:
     texts = languages.template_texts()
-    assert {text: where for text, where in texts.items() if text not in PAGES} == {}
+    assert {text: where for text, where in texts.items() if text not in {**PAGES, **CONSOLE}} == {}
     assert [text for text in PAGES if text not in texts] == []
 
 
