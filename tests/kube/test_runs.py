@@ -150,6 +150,25 @@ def test_an_image_that_is_not_there_is_reported(kube: KubeGateway, tmp_path: Pat
     assert "localhost/Nothing:1" in done.stderr
 
 
+@pytest.mark.platform(12)
+def test_nothing_is_left_of_runs_after_their_time(make_kube: Callable[..., KubeGateway]) -> None:
+    kube = make_kube()
+    kube.gateway.permit("user:dev", "app01", Permission.RUN)
+    kube.app()
+    ids = [start(kube, f"exit {code}") for code in range(4)]
+    assert [find(kube, run_id)["code"] for run_id in ids] == [0, 1, 2, 3]
+    # The hour for which an ended Job is kept.
+    for run_id in ids:
+        patch = '{"spec": {"ttlSecondsAfterFinished": 0}}'
+        kube.kubectl("patch", "job", f"run-{run_id}", "--type=merge", "-p", patch)
+
+    def left() -> str:
+        return kube.kubectl("get", "jobs,leases,pods", "-l", "stagedoor.dev/run-of", "-o", "name")
+
+    until(lambda: left() == "", "nothing is left in the cluster")
+    assert run(kube, "logs", ids[0]).returncode == 0, "the log is the gateway's"
+
+
 def test_a_size_gives_a_run_its_resources(make_kube: Callable[..., KubeGateway]) -> None:
     kube = make_kube(run_sizes='{ large = { requests = { memory = "21Mi" } } }')
     kube.gateway.permit("user:dev", "app01", Permission.RUN)

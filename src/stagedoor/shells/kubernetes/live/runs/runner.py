@@ -19,6 +19,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
 from stagedoor.shells.kubernetes.derive.objects import failure_of
 from stagedoor.shells.kubernetes.derive.run import (
+    find_cancel_time,
     has_started,
     make_run_kit,
     read_end,
@@ -180,6 +181,8 @@ class KubernetesRunner:
             cause = failure_of(lease)
             if cause is not None:
                 return f"{cause.step}: {cause.message}"
+            if find_cancel_time(lease) is not None:
+                return "it was cancelled before it had begun"
             await asyncio.sleep(ASK_AGAIN_S)
             seen = await self._cluster.get(Kind.LEASE, namespace, run_object(run_id))
             if seen is None:
