@@ -3,21 +3,26 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import select
 
 from stagedoor.admin import roles
 from stagedoor.admin.service import open_service
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.identity import SignIn
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.store.sign_in.passes import step_up
+from stagedoor.store.sign_in.tables import step_ups
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.people import log_in
+from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 
 KEY = (
@@ -97,23 +102,40 @@ def changes(events: list[dict[str, Any]], actor: str) -> list[tuple[str, str]]:
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
     (tmp_path / "gateway").mkdir()
-    with Gateway(tmp_path / "gateway", SETTINGS) as gateway:
+    # The page at which a proof is given has this address.
+    settings = SETTINGS.replace("[web]\n", '[web]\npublic_url = "http://gw.example"\n')
+    with Gateway(tmp_path / "gateway", settings) as gateway:
         gateway.add_user("ada")
         with gateway.service() as service:
             roles.add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
         yield gateway.start()
 
 
+def prove(gateway: Gateway, sign_in: SignIn) -> None:
+    """Store that the person of a sign-in is there, as the page of the proof does."""
+    with gateway.changed() as service, service.change("test") as change:
+        step_up(change.transaction, sign_in.id, service.clock())
+
+
 @pytest.fixture
-def remote(gateway: Gateway, tmp_path: Path) -> Mapping[str, str]:
-    """Log in as an administrator who was there a moment ago; return the environment of their commands."""
+def sign_in(gateway: Gateway, tmp_path: Path) -> SignIn:
+    """Log in as an administrator."""
     with gateway.changed() as service:
         secret, sign_in = log_in(service, "ada", KEY)
-        with service.change("test") as change:
-            step_up(change.transaction, sign_in.id, service.clock())
+    (tmp_path / "secret").write_text(secret)
+    (tmp_path / "secret").chmod(0o600)
+    return sign_in
+
+
+@pytest.fixture
+def remote(gateway: Gateway, sign_in: SignIn, tmp_path: Path) -> Mapping[str, str]:
+    """Return the environment of the commands of an administrator who was there a moment ago."""
+    prove(gateway, sign_in)
+    return environment_of(gateway, tmp_path)
+
+
+def environment_of(gateway: Gateway, tmp_path: Path) -> Mapping[str, str]:
     file = tmp_path / "secret"
-    file.write_text(secret)
-    file.chmod(0o600)
     environment = {
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "STAGEDOOR_USER": "ada",
@@ -143,6 +165,27 @@ def test_commands_say_and_do_the_same_over_the_api(
     own = [json.loads(line) for line in audit.stdout.splitlines()]
     account = own[-1]["identity"]
     assert changes(gateway.audit(), "ada (api)") == changes(own, account)[2:]
+
+
+def test_a_change_waits_until_its_person_proves_that_they_are_there(
+    gateway: Gateway, sign_in: SignIn, tmp_path: Path
+) -> None:
+    environment = environment_of(gateway, tmp_path)
+    assert not run(("user", "list"), environment).error, "reading wants no proof"
+    with ThreadPoolExecutor(1) as pool:
+        adding = pool.submit(run, ("user", "add", "alice", "--no-password"), environment)
+
+        def is_asked() -> bool:
+            with gateway.service() as service, service.database.read() as transaction:
+                return transaction.execute(select(step_ups.c.target)).first() is not None
+
+        wait_until(lambda: is_asked() or adding.done())
+        assert not adding.done(), adding.result()
+        prove(gateway, sign_in)
+        outcome = adding.result(60)
+    assert not outcome.error
+    assert "administration: step-up: open " in outcome.stderr
+    assert "Added alice." in outcome.stderr
 
 
 def test_a_command_of_the_machine_says_that_it_is_one(remote: Mapping[str, str]) -> None:

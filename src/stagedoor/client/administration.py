@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from stagedoor.client.attach.secret_prompt import PersonPrompt
 from stagedoor.client.contexts import Context
 from stagedoor.laptop.login_files import find_login_options
 from stagedoor.laptop.login_web import GatewayWeb
@@ -32,6 +34,9 @@ _KINDS: Mapping[int, type[StagedoorError]] = {
     422: RefusedError,
 }
 _LINE_CHARS = 1000
+_PAUSE_S = 0.5
+_WAIT_S = 15
+"""How long the gateway may wait for a person before it answers; the client then asks again."""
 
 
 class ApiAdministration:
@@ -79,6 +84,11 @@ class ApiAdministration:
             headers["Idempotency-Key"] = secrets.token_urlsafe(18)
         sent = b"" if body is None else msgspec.json.encode(body)
         answer = self._send(operation, path, query, headers, sent)
+        person = PersonPrompt("administration")
+        while _asks_person(answer, person):
+            time.sleep(_PAUSE_S)
+            waiting = {**headers, "Prefer": f"wait={_WAIT_S}"}
+            answer = self._send(operation, path, query, waiting, sent)
         if "etag" in answer.fields:
             self._tags[row] = answer.fields["etag"]
         if answer.status >= HTTPStatus.BAD_REQUEST:
@@ -143,3 +153,14 @@ class ApiAdministration:
         return StagedoorError(
             f"what answers at {self._web.url} has no Stagedoor API of this version; check the address"
         )
+
+
+def _asks_person(answer: http.HttpAnswer, person: PersonPrompt) -> bool:
+    """Show the person what the gateway wants them to do, if it does. Return whether to ask it again."""
+    if answer.status != HTTPStatus.FORBIDDEN:
+        return False
+    try:
+        problem = msgspec.json.decode(answer.body, type=Problem)
+    except msgspec.MsgspecError:
+        return False
+    return person.show({"step": problem.step})

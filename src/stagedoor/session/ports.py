@@ -83,8 +83,11 @@ class Authoriser(Protocol):
 class StepUps(Protocol):
     """The requests for a fresh proof to people who are not at one of our pages."""
 
-    async def begin(self, identity: Identity, target: Target, source: Source) -> str | None:
-        """Return how to give the proof, in one line that must not be logged, or None if they cannot."""
+    async def begin(self, identity: Identity, target: Target | str, source: Source) -> str | None:
+        """Return how to give the proof, in one line that must not be logged, or None if they cannot.
+
+        `target` is what the proof is for: an app, or text.
+        """
         ...
 
     def waiting(self, identity: Identity) -> AbstractContextManager[bool]:

@@ -68,9 +68,10 @@ class StepUpService:
 
     # The terminal's side.
 
-    async def begin(self, identity: Identity, target: Target, source: Source) -> str | None:
+    async def begin(self, identity: Identity, target: Target | str, source: Source) -> str | None:
         """Begin a step-up and return the instruction for its user, or None if they cannot step up here.
 
+        `target` is what the proof is for: an app, or text.
         A step-up of the same sign-in that waits long enough is used again.
         """
         if identity.sign_in is None or self._url is None:
@@ -79,7 +80,7 @@ class StepUpService:
             return await self._instruction(identity, identity.sign_in.id, target, source)
 
     async def _instruction(
-        self, identity: Identity, sign_in: bytes, target: Target, source: Source
+        self, identity: Identity, sign_in: bytes, target: Target | str, source: Source
     ) -> str | None:
         now = self._context.now()
         last = self._last_step_ups.get(sign_in)
@@ -92,7 +93,7 @@ class StepUpService:
             id_,
             sign_in,
             identity.name,
-            target.login_name,
+            target if isinstance(target, str) else target.login_name,
             self._label(sign_in),
             find_source_network(source.address),
             hash_letters(id_, letters),

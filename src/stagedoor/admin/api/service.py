@@ -308,9 +308,10 @@ def make_problem_answer(problem: Problem) -> ApiAnswer:
     return ApiAnswer(problem.status, msgspec.json.encode(problem), headers)
 
 
-def make_denial_answer(denial: Denial) -> ApiAnswer:
-    """Return a denial as an answer."""
-    return replace(make_problem_answer(from_denial(denial)), denial=denial)
+def make_denial_answer(denial: Denial, step: str | None = None) -> ApiAnswer:
+    """Return a denial as an answer. `step` is what the person does first."""
+    problem = msgspec.structs.replace(from_denial(denial), step=step)
+    return replace(make_problem_answer(problem), denial=denial)
 
 
 def _make_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> ApiAnswer:

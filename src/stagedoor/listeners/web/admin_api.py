@@ -1,6 +1,7 @@
 """The HTTP API `/api/v1`: connections, credentials and headers. Its operations are in `admin.api`."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.api.problems import make_problem
 from stagedoor.admin.api.service import (
+    AdmittedRequest,
     ApiAnswer,
     ApiService,
     make_denial_answer,
@@ -22,9 +24,15 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Network, Source, is_within
 from stagedoor.session.flow import Flow
+from stagedoor.session.person_wait import STEP_UP
 from stagedoor.wire.api.openapi import encode_openapi
 from stagedoor.wire.api.operations import MAX_BODY_BYTES, PREFIX
 
+ADMINISTRATION = "the gateway's administration"
+"""What a proof of presence for the API is for, as its page shows it."""
+WAIT_S = 15.0
+"""How long a request waits for a person: proxies cut off slow answers, so clients ask again."""
+_WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])", re.ASCII)
 SiteCheck = Callable[[Request], Denial | None]
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY"]
 _SAME_SITE = frozenset({"same-origin", "none"})
@@ -84,7 +92,7 @@ class AdminApi:
         identity = await self._identify(request, source, self._check_site)
         if isinstance(identity, Denial):
             return self._refuse(request, identity)
-        admitted = await self._service.admit(identity, request.method, request.path_params["path"])
+        admitted = await self._admit(request, identity, source)
         if isinstance(admitted, ApiAnswer):
             return self._respond(request, admitted, identity)
         body = await _read_body(request)
@@ -94,6 +102,28 @@ class AdminApi:
             admitted, dict(request.query_params), dict(request.headers), body
         )
         return self._respond(request, answer, identity)
+
+    async def _admit(
+        self, request: Request, identity: Identity, source: Source
+    ) -> AdmittedRequest | ApiAnswer:
+        """Admit a request. A program that lacks a fresh proof learns how its user gives it, and may wait."""
+        path = request.path_params["path"]
+        admitted = await self._service.admit(identity, request.method, path)
+        step_ups = self._flow.step_ups
+        if "authorization" not in request.headers or step_ups is None or not _lacks_proof(admitted):
+            return admitted
+        instruction = await step_ups.begin(identity, ADMINISTRATION, source)
+        if instruction is None:
+            return admitted
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _parse_wait(request.headers.get("prefer", ""))
+        with step_ups.waiting(identity) as may_wait:
+            while may_wait and _lacks_proof(admitted) and (left := until - loop.time()) > 0:
+                await self._flow.policy.changed(self._flow.policy.version, left)
+                admitted = await self._service.admit(identity, request.method, path)
+        if not isinstance(admitted, ApiAnswer) or admitted.denial is None:
+            return admitted
+        return make_denial_answer(admitted.denial, f"{STEP_UP}: {instruction}")
 
     def _check_source(self, source: Source) -> Denial | None:
         denial = self._guard.check_source(source)
@@ -123,6 +153,18 @@ class AdminApi:
             self._flow.deny(answer.denial, web(self._guard.source_of(request)), identity)
         headers = {"Cache-Control": "no-store", **answer.headers}
         return Response(answer.body, answer.status, headers)
+
+
+def _lacks_proof(admitted: AdmittedRequest | ApiAnswer) -> bool:
+    if not isinstance(admitted, ApiAnswer) or admitted.denial is None:
+        return False
+    return admitted.denial.reason is Reason.STEP_UP_NEEDED
+
+
+def _parse_wait(preferences: str) -> float:
+    """Return the seconds in `Prefer: wait=15` (RFC 7240 §4.3), at most `WAIT_S`; 0 without it."""
+    match = _WAIT.search(preferences)
+    return 0.0 if match is None else min(float(match[1]), WAIT_S)
 
 
 async def _read_body(request: Request) -> bytes | ApiAnswer:

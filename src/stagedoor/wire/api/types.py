@@ -34,7 +34,8 @@ class FieldProblem(Answer, frozen=True):
 class Problem(Answer, frozen=True, omit_defaults=True):
     """A refusal (RFC 9457). `detail` is a line for people.
 
-    `reason` is a word for programs, and `mend` what an administrator can do.
+    `reason` is a word for programs, and `mend` what an administrator can do. `step` is what the person does
+    first, in a browser; a request with `Prefer: wait=15` waits for it.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Problem(Answer, frozen=True, omit_defaults=True):
     reason: str
     mend: str | None = None
     errors: list[FieldProblem] = []
+    step: str | None = None
 
 
 class AccessChange(Answer, frozen=True):
