@@ -146,15 +146,20 @@ def test_what_it_has_already_is_not_added_again(
     assert found(database, tmp_path, "alice") == ["alice session.opened"]
 
 
-def test_it_is_bounded_and_made_again_of_the_newer_half(
+def test_it_is_bounded_and_forgets_what_the_audit_removed(
     database: Database, index: AuditIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_index, "MOST_EVENTS", 10)
-    follow(database, index, *(opened("alice", "shop", NOW + at) for at in range(12)))
-    assert index.last == 7
-    assert found(database, tmp_path, "alice") == []
+    monkeypatch.setattr(audit_index, "MOST_EVENTS", 20)
+    monkeypatch.setattr(audit_index, "PART", 10)
+    follow(database, index, *(opened("alice", "shop", NOW + at) for at in range(48)))
+    assert len(found(database, tmp_path, "alice")) == 29, "from 20 to 48"
+    index.drop_before(35)
+    assert len(found(database, tmp_path, "alice")) == 19, "from 30"
+    page = search_audit(database, tmp_path, "alice", may_see=lambda event: True, before=45)
+    assert [entry.seq for entry in page.entries] == list(range(44, 29, -1))
+    index.restart_after(40)
     index.add(read_entries(database, after=index.last))
-    assert len(found(database, tmp_path, "alice")) == 5
+    assert len(found(database, tmp_path, "alice")) == 8
 
 
 def test_a_file_of_another_version_or_of_something_else_is_made_again(tmp_path: Path) -> None:

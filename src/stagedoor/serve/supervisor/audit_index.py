@@ -86,13 +86,13 @@ class AuditIndexer:
 
 
 def _check_place(database: Database, index: AuditIndex) -> None:
-    """Make the index again after a store was restored, and once a tenth of its events were removed.
+    """Begin anew after a store was restored, and forget events that the audit has removed.
 
     Raises StoreError.
     """
     with database.read() as transaction:
         first, last = read_first_seq(transaction), read_last_seq(transaction)
-    oldest = max(0, first - 1, last - MOST_EVENTS // 2)
-    gone = first - 1 - index.first
-    if index.last > last or index.last < oldest or gone * 10 > index.last - index.first > 0:
+    oldest = max(0, first - 1, last - MOST_EVENTS)
+    if index.last > last or index.last < oldest:
         index.restart_after(oldest)
+    index.drop_before(first)

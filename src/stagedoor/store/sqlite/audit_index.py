@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,22 @@ from stagedoor.store.journal import JournalEntry
 
 FILE = "audit-index.sqlite3"
 MOST_EVENTS = 4_000_000
-"""The events that it holds at most, some 120 bytes each. Beyond that it is made again, of the newer half."""
+"""The events that it holds at most, some 120 bytes each."""
 MOST_SEARCH_S = 2.0
 """How long one search may take."""
-_VERSION = 1
+_VERSION = 2
+PART = 50_000
+"""The events in one table of words. The newest are searched first, so a word that all events have costs no
+more than one that few have. What the audit has removed leaves the index table by table."""
 _HOUR_S = 3600
 _TABLES = """
-CREATE TABLE progress (first INTEGER NOT NULL, last INTEGER NOT NULL);
-INSERT INTO progress VALUES (0, 0);
+CREATE TABLE progress (last INTEGER NOT NULL);
+INSERT INTO progress VALUES (0);
 CREATE TABLE hours (hour INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE TABLE grant_uses (number INTEGER PRIMARY KEY, at REAL NOT NULL, user TEXT NOT NULL);
 CREATE TABLE user_uses (user TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5(who, app, source, kind, rest, content='');
 """
+_WORDS = "USING fts5(who, app, source, kind, rest, content='')"
 _USES = (EventKind.SESSION_OPENED, EventKind.SESSION_RESUMED)
 
 
@@ -79,21 +83,23 @@ class AuditIndex:
         """The `seq` of the last event that it has."""
         return int(self._raw.execute("SELECT last FROM progress").fetchone()[0])
 
-    @property
-    def first(self) -> int:
-        """The `seq` after which its events begin."""
-        return int(self._raw.execute("SELECT first FROM progress").fetchone()[0])
-
     def close_file(self) -> None:
         """Close the file."""
         self._raw.close()
 
     def restart_after(self, seq: int) -> None:
         """Forget all words, to go on with the events after `seq`. Raises StoreError."""
+        self.drop_before(1 << 62)
         with _explained(None), self._raw:
-            self._raw.execute("INSERT INTO words (words) VALUES ('delete-all')")
             self._raw.execute("DELETE FROM hours")
-            self._raw.execute("UPDATE progress SET first = ?, last = ?", (seq, seq))
+            self._raw.execute("UPDATE progress SET last = ?", (seq,))
+
+    def drop_before(self, seq: int) -> None:
+        """Forget the words of tables whose events are all before `seq`. Raises StoreError."""
+        with _explained(None), self._raw:
+            for part in self._list_parts():
+                if (part + 1) * PART <= seq:
+                    self._raw.execute(f"DROP TABLE words_{part}")
 
     def add(self, entries: Sequence[JournalEntry]) -> None:
         """Add the next events; those that it has are left out. Raises StoreError."""
@@ -101,17 +107,25 @@ class AuditIndex:
             return
         with _explained(None), self._raw:
             self._raw.execute("BEGIN IMMEDIATE")
-            entries = [entry for entry in entries if entry.seq > self.last]
-            self._write(entries)
-        if self.last - self.first > MOST_EVENTS:
-            self.restart_after(self.last - MOST_EVENTS // 2)
+            last = self.last
+            self._write([entry for entry in entries if entry.seq > last])
+        self.drop_before(self.last - MOST_EVENTS)
+
+    def _list_parts(self) -> list[int]:
+        """Return the numbers of the tables of words, the newest first."""
+        query = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%USING fts5%'"
+        names = [row[0] for row in self._raw.execute(query)]
+        return sorted((int(name.removeprefix("words_")) for name in names), reverse=True)
 
     def _write(self, entries: Sequence[JournalEntry]) -> None:
         uses = [e.event for e in entries if e.event.kind in _USES and e.event.identity is not None]
-        self._raw.executemany(
-            "INSERT INTO words (rowid, who, app, source, kind, rest) VALUES (?, ?, ?, ?, ?, ?)",
-            map(_list_words, entries),
-        )
+        for part, group in groupby(entries, key=lambda entry: entry.seq // PART):
+            self._raw.execute(f"CREATE VIRTUAL TABLE IF NOT EXISTS words_{part} {_WORDS}")
+            self._raw.executemany(
+                f"INSERT INTO words_{part} (rowid, who, app, source, kind, rest) "  # noqa: S608
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                map(_list_words, group),
+            )
         self._raw.executemany(
             "INSERT OR IGNORE INTO hours VALUES (?, ?)",
             [(int(e.event.at // _HOUR_S), e.seq) for e in entries],
@@ -144,12 +158,20 @@ class AuditIndex:
                     return []
             deadline = time.monotonic() + MOST_SEARCH_S
             self._raw.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
-            rows = self._raw.execute(
-                "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ? "
-                "ORDER BY rowid DESC LIMIT ?",
-                (match, first, (1 << 62) if before is None else before, limit),
-            )
-            return [row[0] for row in rows]
+            numbers: list[int] = []
+            below = (1 << 62) if before is None else before
+            for part in self._list_parts():
+                if part * PART >= below or len(numbers) == limit:
+                    continue
+                if (part + 1) * PART <= first:
+                    break
+                rows = self._raw.execute(
+                    f"SELECT rowid FROM words_{part} WHERE words_{part} MATCH ? AND rowid >= ? "  # noqa: S608
+                    "AND rowid < ? ORDER BY rowid DESC LIMIT ?",
+                    (match, first, below, limit - len(numbers)),
+                )
+                numbers += [row[0] for row in rows]
+            return numbers
 
     def read_grant_uses(self, numbers: Sequence[int]) -> dict[int, tuple[float, str]]:
         """Return when each of these grants was last used, and the user, if it was. Raises StoreError."""
