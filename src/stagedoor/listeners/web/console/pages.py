@@ -18,6 +18,7 @@ from stagedoor.model.event import Event
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.units import DAY_S
+from stagedoor.wire.rfc3339 import show_time
 from stagedoor.wire.target import parse_login
 
 Live = Callable[[Identity], Awaitable[Sequence[PresenceEntry] | Denial | None]]
@@ -179,12 +180,18 @@ class ConsolePages:
 def describe_event(event: Event) -> str:
     """Return what is special about an event, as one line: its reason and its fields. Pure."""
     fields = [
-        f"{name} {value}" if name != "message" else str(value)
+        str(value) if name == "message" else f"{name} {_show_value(name, value)}"
         for name, value in event.fields.items()
         if value not in (None, "", False)
     ]
     reason = [] if event.reason is None else [str(event.reason)]
     return ", ".join([*reason, *fields[:_SHOWN_FIELDS]])
+
+
+def _show_value(name: str, value: object) -> str:
+    if name.endswith("_at") and isinstance(value, float):
+        return show_time(value)
+    return str(value)
 
 
 def _find_why(event: Event) -> str | None:
