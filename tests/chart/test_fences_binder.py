@@ -19,7 +19,8 @@ from stagedoor.serve.binder import read_objects
 from stagedoor.serve.doctor.cluster import check_cluster
 from stagedoor.settings.file import parse_settings
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector
-from tests.chart.chart import render, the
+from stagedoor.shells.kubernetes.names import shell_labels
+from tests.chart.chart import CHART, KUBE_VERSION, VALUES, helm, merged, objects_in, render, the
 from tests.chart.conftest import FENCES, WITHIN_S
 from tests.chart.shops import denied
 from tests.cluster.asking import Answer, Asker, Manifest, namespace_of
@@ -399,6 +400,37 @@ def test_the_doctor_names_the_namespaces_that_are_not_served(
     assert any(line.startswith("the cluster: this account has the ") for line in lines)
     assert any(line.startswith(f"{KEY}=true selects namespaces: ") for line in lines)
     assert [line for line in lines if line.startswith(f"the namespace {double} is not served: ")]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_of_an_earlier_list_helm_leaves_the_namespaces_with_the_label_to_the_binder(
+    lone: LoneApi, platform: Platform, labelled: bool
+) -> None:
+    """The namespace was listed, and a shell runs there; the new values have the selector."""
+    team = platform.open() if labelled else platform.closed()
+    own = f"listed-{os.getpid()}-{next(_numbers)}"
+    assert platform.admin.create(namespace_of(own)).ok
+    shell = deployment(team, "app01-ssh")
+    shell["metadata"]["labels"] = shell_labels("app01")
+    config = {"apiVersion": "v1", "kind": "ConfigMap"}
+    register = {"name": "stagedoor-apps", "namespace": team}
+    assert platform.admin.create({**config, "metadata": register}).ok
+    end = time.monotonic() + WITHIN_S
+    while not (made := platform.admin.create(shell)).ok:  # until the policy sees the register
+        assert time.monotonic() < end, made.message
+    annotations = {"stagedoor.dev/namespaces": f'["{team}"]'}
+    before = {"name": "stagedoor-gateway", "namespace": own, "annotations": annotations}
+    assert platform.admin.create({**config, "metadata": before}).ok
+    done = helm(
+        *("template", "stagedoor", str(CHART), "--namespace", own, "--dry-run=server"),
+        *("--kubeconfig", str(lone.kubeconfig()), "--kube-version", KUBE_VERSION),
+        values=merged(VALUES, {"apps": {"namespaceSelector": LABEL}}),
+    )
+    assert done.returncode == 0, done.stderr
+    there = [m for m in objects_in(done.stdout) if m["metadata"].get("namespace") == team]
+    assert bool(there) is not labelled, (
+        "where a shell is left, its fence and the controller's Role stay"
+    )
 
 
 # --- the program with its own account

@@ -248,7 +248,13 @@ is left. What fences a shell stays until it has gone. JSON. */}}
 {{- $annotations := ($installed.metadata | default dict).annotations | default dict -}}
 {{- range fromJsonArray (get $annotations "stagedoor.dev/namespaces" | default "[]") -}}
 {{- $namespace := . -}}
-{{- if not (or (has $namespace $named) (has $namespace $leaving)) -}}
+{{- /* What has the label is the binder's. */ -}}
+{{- $labelled := not (empty $.Values.apps.namespaceSelector) -}}
+{{- if $labelled -}}
+{{- $labels := ((lookup "v1" "Namespace" "" $namespace | default dict).metadata | default dict).labels | default dict -}}
+{{- range $key, $value := $.Values.apps.namespaceSelector -}}{{- if ne (get $labels $key) $value -}}{{- $labelled = false -}}{{- end -}}{{- end -}}
+{{- end -}}
+{{- if not (or $labelled (has $namespace $named) (has $namespace $leaving)) -}}
 {{- range ((lookup "apps/v1" "Deployment" $namespace "" | default dict).items | default list) -}}
 {{- if and (hasKey (.metadata.labels | default dict) "stagedoor.dev/shell-of") (not (has $namespace $leaving)) -}}
 {{- $leaving = append $leaving $namespace -}}
