@@ -22,7 +22,9 @@ class AccessDifference:
 
 def list_differences(before: Policy, after: Policy, now: float) -> Iterator[AccessDifference]:
     """Yield what users gain and lose, by user. It compares the patterns of the grants that differ."""
-    changed = {rule.subject for rule in set(before.grants) ^ set(after.grants)}
+    unseen = {rule.id: rule for rule in before.grants}
+    changed = {rule.subject for rule in after.grants if unseen.pop(rule.id, None) != rule}
+    changed |= {rule.subject for rule in unseen.values()}
     for name in sorted({*before.users, *after.users}):
         was, is_now = before.users.get(name), after.users.get(name)
         if was == is_now and not (was and list_subjects(name, was.groups) & changed):

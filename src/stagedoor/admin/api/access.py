@@ -14,6 +14,7 @@ from stagedoor.admin.api.call import (
     Call,
     DeniedError,
     PageTokenError,
+    find_user,
     make_page_token,
     read_page_token,
     refuse,
@@ -54,13 +55,14 @@ def list_grants(call: Call) -> t.Page[t.GrantEntry]:
     subjects = None
     if wanted.user is not None:
         user = require_found(
-            call.policy.all_users.get(wanted.user), f"user {wanted.user}", "user list"
+            find_user(call.policy, wanted.user), f"user {wanted.user}", "user list"
         )
         subjects = list_subjects(user.name, user.groups)
+    reads_all = call.access.has(Role.AUDITOR)
     rules = [
         rule
         for rule in call.policy.grants
-        if call.access.has(Role.AUDITOR, find_pattern(rule))
+        if (reads_all or call.access.has(Role.AUDITOR, find_pattern(rule)))
         and (subjects is None or rule.subject in subjects)
         and _covers(rule, wanted.app, wanted.environment)
     ]

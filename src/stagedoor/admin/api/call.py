@@ -14,7 +14,7 @@ from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.model.policy import Policy
+from stagedoor.model.policy import Policy, User
 from stagedoor.model.role import Role
 from stagedoor.model.selector import EVERYWHERE, TargetPattern
 from stagedoor.model.target import Target
@@ -100,6 +100,11 @@ def require_found(row: Row | None, what: str, see: str) -> Row:
     if row is None:
         raise NotFoundError.with_mend(f"there is no {what}", f"see `stagedoor {see}`")
     return row
+
+
+def find_user(policy: Policy, name: str) -> User | None:
+    """Return a user, disabled or not, or None."""
+    return policy.users.get(name) or policy.disabled.get(name)
 
 
 def make_page_token(*key: str | int | float) -> str:

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from stagedoor.admin import person, roles, sessions
 from stagedoor.admin import service as admin
-from stagedoor.admin.api.call import Call, DeniedError, refuse, require_found
+from stagedoor.admin.api.call import Call, DeniedError, find_user, refuse, require_found
 from stagedoor.admin.api.views import (
     make_user_view,
     show_key,
@@ -25,7 +25,8 @@ def list_users(call: Call) -> t.Page[t.UserEntry]:
     """List the users of all groups, or of one."""
     call.require(Role.AUDITOR)
     group = call.filters.group
-    users = [u for u in call.policy.all_users.values() if group is None or group in u.groups]
+    everyone = (*call.policy.users.values(), *call.policy.disabled.values())
+    users = [user for user in everyone if group is None or group in user.groups]
     view = make_user_view(call.policy, sessions.find_last_opened(call.service))
     return call.list_page(users, lambda user: user.name, view)
 
@@ -90,11 +91,11 @@ def remove_user(call: Call) -> t.RemovedUser:
 
 def _find_user(call: Call) -> User:
     name = call.path["name"]
-    return require_found(call.policy.all_users.get(name), f"user {name}", "user list")
+    return require_found(find_user(call.policy, name), f"user {name}", "user list")
 
 
 def _show_user(call: Call, policy: Policy, name: str) -> t.UserEntry:
-    user: User = require_found(policy.all_users.get(name), f"user {name}", "user list")
+    user: User = require_found(find_user(policy, name), f"user {name}", "user list")
     return make_user_view(policy, sessions.find_last_opened(call.service))(user)
 
 
@@ -158,7 +159,7 @@ def _find_named(call: Call) -> str | None:
     """Return the user that the filter names, or None. Raises NotFoundError for an unknown one."""
     name: str | None = call.filters.user
     if name is not None:
-        require_found(call.policy.all_users.get(name), f"user {name}", "user list")
+        require_found(find_user(call.policy, name), f"user {name}", "user list")
     return name
 
 

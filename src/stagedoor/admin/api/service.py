@@ -30,6 +30,7 @@ from stagedoor.admin.api.views import show_difference
 from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.admin.service import AdminService
+from stagedoor.authz.access_difference import list_differences
 from stagedoor.authz.access_request import check_fresh
 from stagedoor.authz.decide import check_credential
 from stagedoor.authz.roles import AdminAccess, deny_role, find_admin_access
@@ -176,11 +177,10 @@ class ApiService:
         is_dry_run = operation.has_preview and parse_flag(filters, "dry_run")
         resource = operation.name.partition(".")[0]
         guard = ApiGuard(
-            request.policy.version,
+            request.policy,
             parse_if_match(operation, headers),
             lambda transaction: make_tag(transaction, resource, request.path),
             is_dry_run,
-            self._now(),
         )
         actor = f"{request.identity.name} (api)"
         service = AdminService(self._database, self._settings.data_dir, actor, self._now, guard)
@@ -208,7 +208,7 @@ class ApiService:
                 return await self._run_now(request, call, guard)
             except StalePolicyError:
                 request = await self._judge(request.identity, request.operation, request.path)
-                guard.version = request.policy.version
+                guard.policy = request.policy
                 call = replace(call, policy=request.policy, access=request.access)
         line = "others change the policy all the time, so this was not done; try again"
         return make_problem_answer(make_problem(503, "busy", line))
@@ -226,7 +226,9 @@ class ApiService:
                 await asyncio.sleep(FOLLOW_S)
                 answer = await asyncio.to_thread(handler, call)
         except DryRunError as done:
-            return _make_answer(200, _preview(done))
+            now = self._now()
+            preview = await asyncio.to_thread(_preview, guard.policy, done.after, now)
+            return _make_answer(200, preview)
         if operation.is_tagged and operation.method == "PUT":
             tag = await asyncio.to_thread(self._read_tag, guard)
         headers = {} if tag is None or operation.method == "DELETE" else {"ETag": tag}
@@ -327,9 +329,10 @@ def _refuse_path(methods: list[str]) -> ApiAnswer:
     return ApiAnswer(answer.status, answer.body, {**answer.headers, "Allow": allowed})
 
 
-def _preview(done: DryRunError) -> Preview:
-    gains = [show_difference(d) for d in done.differences if d.is_gain]
-    return Preview(gains, [show_difference(d) for d in done.differences if not d.is_gain])
+def _preview(before: Policy, after: Policy, now: float) -> Preview:
+    differences = list(list_differences(before, after, now))
+    gains = [show_difference(d) for d in differences if d.is_gain]
+    return Preview(gains, [show_difference(d) for d in differences if not d.is_gain])
 
 
 def _repeat(before: answers.StoredAnswer, digest: bytes) -> ApiAnswer:
