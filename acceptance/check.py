@@ -30,7 +30,8 @@ AT_ONCE = 4
 GUEST = DemoUser("guest")
 EVICTED = DemoUser("evicted", ("app02",))
 REVOKED = DemoUser("revoked", ("app02",))
-OTHERS = (GUEST, EVICTED, REVOKED)
+ASKER = DemoUser("asker", on_request=("app02",))
+OTHERS = (GUEST, EVICTED, REVOKED, ASKER)
 """The users that the check needs besides the developer."""
 
 
@@ -99,6 +100,7 @@ def rows_of(demo: DemoGateway) -> list[Row]:
         Row("stagedoor login, ssh alone, its end", partial(_bare_machine, demo, desk), slow=True),
         *denial_rows(demo),
         *leaving_rows(demo, desk),
+        Row("access on request: asked for and approved", partial(_ask_access, demo, desk)),
     ]
 
 
@@ -113,6 +115,11 @@ def _runs(demo: DemoGateway) -> dict[str, runs.Drive]:
 def _bare_machine(demo: DemoGateway, desk: doors.Desk, folder: Path) -> str:
     machine = machine_login.BareMachine(folder / "home", find_command(), demo.web)
     return machine_login.drive(machine, demo.login.user, demo.login.password, desk)
+
+
+def _ask_access(demo: DemoGateway, desk: doors.Desk, folder: Path) -> str:
+    login = demo.logins[ASKER.name]
+    return doors.check_requested(through(demo, TUNNEL, login, "app02.ssh"), desk)
 
 
 def entry_rows(entrance: ClientFiles) -> list[Row]:

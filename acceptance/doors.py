@@ -8,7 +8,7 @@ import json
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,23 @@ def check_revoked(reach: Reach, login: DemoLogin, desk: Desk) -> str:
     expect(closed["end"] == "revoked", f"the session ended as {closed['end']}, not revoked")
     check_refused(login, reach.host, 22, 403)
     return f"within {took_s:.1f} s"
+
+
+def check_requested(reach: Reach, desk: Desk) -> str:
+    """Check that an ssh without a grant waits, and goes on after an approval; return how long that took."""
+    asking = replace(reach, env={**reach.env, "STAGEDOOR_REASON": "INC-42, a check"})
+    with asking.start(asking.argv("ssh", asking.host, "echo in''side")) as client:
+        deadline = time.monotonic() + ANSWER_S
+        while not (requests := desk.json("request", "list")):
+            expect(not client.ended, "ssh ended, and did not wait")
+            expect(time.monotonic() < deadline, "no request was made")
+        desk.command("request", "approve", str(requests[0]["id"]))
+        approved = time.monotonic()
+        try:
+            client.expect("inside")
+        except TimeoutError as error:
+            raise FailedError(str(error)) from None
+        return f"{max(0.0, time.monotonic() - approved):.1f} s after the approval"
 
 
 def _closed(desk: Desk, login: DemoLogin) -> dict[str, Any]:

@@ -63,6 +63,7 @@ ROWS = [
     "refused: another port",
     "session list, close",
     "grant remove closes what it covered",
+    "access on request: asked for and approved",
 ]
 
 

@@ -161,10 +161,14 @@ APPS = ("app01", "app02")
 
 @dataclass(frozen=True)
 class DemoUser:
-    """A user of the demo, with a password, a token and a grant for each of `apps`."""
+    """A user of the demo, with a password, a token and a grant for each of `apps`.
+
+    They may ask for access to the apps `on_request`, and the developer decides.
+    """
 
     name: str
     apps: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
 
 
 DEVELOPER = DemoUser(USER, APPS)

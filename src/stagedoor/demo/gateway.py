@@ -14,7 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stagedoor.admin.certificates.authorities import ensure_user_key, host_ca
-from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
+from stagedoor.admin.requests.access_requests import add_rule
+from stagedoor.admin.service import (
+    AdminService,
+    add_grant,
+    add_keys,
+    add_user,
+    create_token,
+    open_service,
+)
 from stagedoor.demo.clients import (
     APPS,
     DEVELOPER,
@@ -26,6 +34,7 @@ from stagedoor.demo.clients import (
 )
 from stagedoor.demo.network import DemoNetwork
 from stagedoor.demo.provider import GROUP, DemoProvider, run_provider
+from stagedoor.model.access_request import RequestRule
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission
 from stagedoor.serve import log
@@ -280,6 +289,8 @@ def _add_users(
             add_user(service, user.name, password=password)
             for app in user.apps:
                 add_grant(service, f"user:{user.name}", app)
+            for app in user.on_request:
+                _add_rule(service, f"user:{user.name}", app)
             if user is DEVELOPER:
                 more = frozenset({Permission.REPLAY, Permission.RUN})
                 add_grant(service, f"user:{USER}", "*", permissions=more)
@@ -291,9 +302,15 @@ def _add_users(
             token_file.write_text(token.text + "\n", encoding="utf-8")
             credentials[user.name] = (password, token_file)
         add_keys(service, USER, [ensure_user_key(folder / "id_ed25519")])
-        for app in APPS if settings.sso else ():
-            add_grant(service, f"group:{GROUP}", app)
+        if settings.sso:
+            add_grant(service, f"group:{GROUP}", APPS[0])
+            _add_rule(service, f"group:{GROUP}", APPS[1])
     return credentials
+
+
+def _add_rule(service: AdminService, subject: str, app: str) -> None:
+    """Let the users of `subject` ask for access to an app; the developer decides."""
+    add_rule(service, RequestRule(0, subject, app, approvers=(f"user:{USER}",)))
 
 
 def _describe(

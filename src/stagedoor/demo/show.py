@@ -265,6 +265,18 @@ def _sign_in(demo: DemoGateway) -> list[str]:
         "  ssh app01.ssh",
         f"  {logout}",
         "",
+        *(_ask_access(demo) if demo.sso else ()),
+    ]
+
+
+def _ask_access(demo: DemoGateway) -> list[str]:
+    """Return the lines about the app that is open on request."""
+    return [
+        f"That name may ask for {APPS[1]}. While ssh waits, {demo.login.user} (by that link) approves it "
+        f"at {demo.web}/requests:",
+        "",
+        f"  ssh {APPS[1]}.ssh",
+        "",
     ]
 
 
