@@ -116,6 +116,21 @@ def test_a_developer_enters_an_app_s_shell_through_the_installed_gateway(release
     assert shell["spec"]["automountServiceAccountToken"] is False
 
 
+@pytest.mark.platform(1, 10)
+def test_a_run_starts_by_the_agreement_of_two_accounts_and_each_gateway_shows_it(
+    release: Release,
+) -> None:
+    restricted_app(release, env={"WORD": "hard"})
+    release.stagedoor("grant", "add", "user:dev", "app01", "--allow", "run")
+    done = release.ssh("gw", "run app01 -- echo $WORD; id -u; cat /proc/1/fd/1; exit 7")
+    assert done.returncode == 7, done.stderr + release.story()
+    assert done.stdout == "hard\n12345\n"
+    run_id = done.stderr.partition("run ")[2].split()[0]
+    for _ in range(6):  # the Service chooses one of two gateways
+        shown = release.ssh("gw", f"run attach {run_id}")
+        assert (shown.returncode, shown.stdout) == (7, done.stdout), shown.stderr
+
+
 def test_the_commands_of_the_how_to_work_where_it_runs_them(release: Release) -> None:
     """In a gateway's pod, whose account may read little; an app with a claim is the most that they read."""
     volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
