@@ -223,6 +223,23 @@ async def test_a_client_that_reads_nothing_holds_up_its_program_and_costs_a_wind
         assert endpoint.private_memory() - before <= 4 * 1024 * 1024 + 64 * 1024 + 256 * 1024
 
 
+@pytest.mark.continuity(10)
+async def test_a_long_session_of_few_bytes_costs_no_window(
+    control: Any, endpoint: KitEndpoint
+) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        before = endpoint.private_memory()
+        for _ in range(200):
+            await client.says(b"y" * 5000, b"Y" * 5000)
+        client.now += 1.0
+        await client.flush()  # the last ACK
+        async with asyncio.timeout(PATIENCE_S):
+            while endpoint.private_memory() - before > 128 * 1024:
+                await asyncio.sleep(0.1)
+
+
 async def test_silent_strangers_take_no_place_from_a_ticket(
     control: Any, endpoint: KitEndpoint
 ) -> None:
