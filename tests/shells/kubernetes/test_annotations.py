@@ -54,6 +54,7 @@ def read(**annotations: Any) -> AppSettings:
         ("idle-delete", "7d", {"idle_delete_s": 604800}),
         ("tmux-grace", "0s", {"tmux_grace_s": 0}),
         ("grace", "1m", {"grace_s": 60}),
+        ("devices", "keep", {"devices": frozenset({"keep"})}),
         ("warm", "true", {"warm": True}),
         ("warm", "false", {"warm": False}),
         ("command", "/entry.sh 'a b' $HOME", {"command": ("/entry.sh", "a b", "$HOME")}),

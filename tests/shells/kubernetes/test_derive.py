@@ -433,6 +433,19 @@ def test_an_installation_s_own_amounts_labels_and_class_stand_in_the_pod() -> No
     assert made.template != derived(of).template
 
 
+@pytest.mark.platform(38)
+def test_a_shell_takes_no_gpu_from_its_app_unless_it_asks_for_one() -> None:
+    of = app("plain")
+    of["spec"]["template"]["spec"]["containers"][0]["resources"] = {
+        "limits": {"memory": "1Gi", "nvidia.com/gpu": "1"},
+        "requests": {"nvidia.com/gpu": "1"},
+    }
+    assert container(derived(of), "shell")["resources"] == {"limits": {"memory": "1Gi"}}
+    assert "resources nvidia.com/gpu" in [note.subject for note in derived(of).notes]
+    of["metadata"]["annotations"] = {"stagedoor.dev/devices": "keep"}
+    assert container(derived(of), "shell")["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
 def test_the_pod_has_the_labels_of_costs_that_the_app_has_and_none_by_which_it_selects() -> None:
     of = app("plain")
     of["metadata"]["labels"] |= {"team": "of-the-deployment", "example.com/cost": "42"}

@@ -18,6 +18,8 @@ from stagedoor.shells.kubernetes.names import OPT_IN, PREFIX
 from stagedoor.shells.kubernetes.sentences import plain
 
 READ_WRITE_ONCE = "rwo"
+KEEP = "keep"
+"""The value of the annotation `devices` with which a shell has its app's extended resources, such as GPUs."""
 
 SERVICE_ACCOUNT = "service-account"
 CAPABILITIES = "capabilities"
@@ -39,6 +41,7 @@ class AppSettings:
     image: str | None = None
     packages_image: str | None = None
     resources: Mapping[str, Mapping[str, str]] | None = None
+    devices: frozenset[str] = frozenset()
     idle_stop_s: int = 30 * MINUTE_S
     idle_delete_s: int = DAY_S
     tmux_grace_s: int = 8 * HOUR_S
@@ -81,6 +84,7 @@ _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
     "image": (values.image, ("image",)),
     "packages-image": (values.image, ("packages_image",)),
     "resources": (values.resources, ("resources",)),
+    "devices": (values.choices(KEEP), ("devices",)),
     "idle-stop": (values.duration(MINUTE_S, 30 * DAY_S), ("idle_stop_s",)),
     "idle-delete": (values.duration(MINUTE_S, 365 * DAY_S), ("idle_delete_s",)),
     "tmux-grace": (values.duration(0, 30 * DAY_S), ("tmux_grace_s",)),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.annotations import KEEP, AppSettings
 from stagedoor.shells.kubernetes.derive.kit import START
 from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, note_omitted, warning
 from stagedoor.shells.kubernetes.derive.security import shell_security
@@ -240,10 +240,19 @@ def _image(
 def _resources(
     made: dict[str, Any], container: Object, settings: AppSettings, notes: list[Note]
 ) -> None:
-    resources = {
+    """Set the resources, without extended ones such as GPUs: a node seldom has more than its apps use."""
+    given = {
         part: dict(amounts)
         for part, amounts in (container.get("resources") or {}).items()
         if part != "claims"
+    }
+    devices = sorted({name for amounts in given.values() for name in amounts if "/" in name})
+    if KEEP in settings.devices or settings.resources is not None:
+        devices = []
+    resources = {
+        part: kept
+        for part, amounts in given.items()
+        if (kept := {name: amount for name, amount in amounts.items() if name not in devices})
     }
     if "claims" in (container.get("resources") or {}):
         notes.append(left_out("resources.claims", "a device would be taken from the app"))
@@ -252,11 +261,6 @@ def _resources(
         notes.append(changed("resources", f"set by {PREFIX}resources"))
     if resources:
         made["resources"] = resources
-    extended = sorted(name for name in resources.get("limits", {}) if "/" in name)
-    if extended and settings.resources is None:
-        notes.append(
-            warning(
-                "resources",
-                f"the shell takes {', '.join(extended)} too; {PREFIX}resources says otherwise",
-            )
-        )
+    if devices:
+        why = f"the app's own pods need them; {PREFIX}devices: {KEEP} gives the shell as many"
+        notes.append(left_out(f"resources {', '.join(devices)}", why))
