@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 from acceptance.chromium import Browser, Tab, chromium
+from acceptance.firefox import x_screen
 from tests.fixtures.gateway import Gateway
 from tests.waiting import BOUND_S
 from tests.web.browser.conftest import ready, run, screen, shows, sign_in
 from tests.web.browser.test_sharing import click, mark
-from tests.web.browser.test_shortcuts import display, pytestmark
+from tests.web.browser.test_shortcuts import pytestmark
 
 __all__ = ["pytestmark"]
 ASKS = "document.getElementById('company').open"
@@ -41,7 +42,7 @@ def test_a_duplicated_tab_never_types_by_surprise(gateway: Gateway, tmp_path: Pa
     base = f"http://127.0.0.1:{gateway.port('web')}"
     url = f"{base}/app/app01?terminal=twice"
     options = (base, "--window-position=0,0", "--ozone-platform=x11")
-    with display() as shown:
+    with x_screen() as shown:
         os.environ["DISPLAY"] = shown
         try:
             with chromium(tmp_path / "p", *options, headless=False) as browser:

@@ -12,10 +12,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from acceptance.chromium import BrowserError, Tab, chromium, find_chromium
+from acceptance.firefox import NEEDED, x_screen
 from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import ready, run, shows
 
-NEEDED = ("Xvfb", "xdotool")
 pytestmark = [
     pytest.mark.webshell(5),
     pytest.mark.skipif(
@@ -23,25 +23,6 @@ pytestmark = [
         reason="as root: apt-get install chromium xvfb xdotool",
     ),
 ]
-
-
-@contextmanager
-def display() -> Iterator[str]:
-    """A screen of its own; Xvfb takes a free number and prints it."""
-    read, write = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1200x800x24", "-nolisten", "tcp"],
-        pass_fds=[write],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(write)
-    try:
-        with os.fdopen(read) as pipe:
-            yield f":{pipe.readline().strip()}"
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 def key(screen: str, keys: str) -> None:
@@ -100,7 +81,7 @@ def gone(tab: Tab) -> bool:
 def test_in_an_app_window_ctrl_w_t_and_n_reach_the_terminal(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    with display() as screen, opened(gateway, tmp_path / "p", screen, app=True) as tab:
+    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=True) as tab:
         watch_keys(tab)
         focus(screen)
         for keys, shown in (("ctrl+w", "^W"), ("ctrl+t", "^T"), ("ctrl+n", "^N")):
@@ -111,7 +92,7 @@ def test_in_an_app_window_ctrl_w_t_and_n_reach_the_terminal(
 def test_in_a_tab_the_chord_sends_what_the_browser_would_take(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    with display() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
+    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
         watch_keys(tab)
         focus(screen)
         for keys, shown in (("alt+shift+w", "^W"), ("alt+shift+t", "^T"), ("alt+shift+n", "^N")):
@@ -125,7 +106,7 @@ def test_in_a_tab_the_chord_sends_what_the_browser_would_take(
 def test_in_a_tab_ctrl_w_is_asked_about_though_nothing_runs(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    with display() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
+    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
         focus(screen)
         run(tab, "echo re''ady")
         shows(tab, "ready")
