@@ -11,6 +11,7 @@ const KEYS: [string, string][] = [
   ["Ctrl Shift F", t`Find in the output`],
   ["Ctrl Shift C", t`Copy what is selected`],
   ["Ctrl Shift V", t`Paste`],
+  ["Ctrl Shift ↑", t`To the prompt before, ↓ to the next one`],
   ["Alt Shift W", t`Ctrl-W for the program, which a tab keeps; so for T and N`],
   [t`Shift drag`, t`Select though the program has the mouse`],
 ];

@@ -26,6 +26,7 @@ import { moreMenu } from "./more";
 import { copy, createElement, element, hint, passing, showEnd } from "../page";
 import { pace, type Pace } from "./pace";
 import { PeopleBar } from "./people";
+import { promptMarks } from "./prompt-marks";
 import { search } from "./search";
 import { SignIn } from "./sign-in";
 import { Starting } from "./starting";
@@ -274,7 +275,7 @@ const openPalette = moreMenu(term, path, {
     location.assign(page);
   },
 });
-typing(term, screen, settings, { typed, openMenu: () => menu.open(), openPalette, openSearch });
+typing(term, screen, settings, { typed, openMenu: () => menu.open(), openPalette, openSearch, jump: promptMarks(term) });
 swipe(term, screen, menu.still);
 windowKeys(term);
 const control = watchControl();

@@ -14,6 +14,8 @@ export interface Typist {
   openMenu(): void;
   openPalette(): void;
   openSearch(): void;
+  /** Go to the prompt before or after. Return false if there are no prompts, and the key is the program's. */
+  jump(back: boolean): boolean;
 }
 
 export function typing(term: Terminal, screen: HTMLElement, settings: Settings, typist: Typist): void {
@@ -55,6 +57,10 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
         return false;
       }
       if (event.code === "KeyV") return false; // the browser makes a paste event
+      if ((event.code === "ArrowUp" || event.code === "ArrowDown") && typist.jump(event.code === "ArrowUp")) {
+        event.preventDefault();
+        return false;
+      }
     }
     return true;
   });

@@ -6,6 +6,8 @@ SCRIPTS = {
     # All pages.
     "Apps": "应用",
     "Copy": "复制",
+    "Exit code {0}": "退出码 {0}",
+    "To the prompt before, ↓ to the next one": "上一个提示符，↓ 为下一个",
     "Copied": "已复制",
     "Close": "关闭",
     "Open": "打开",

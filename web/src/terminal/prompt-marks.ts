@@ -1,0 +1,60 @@
+/**
+ * Marks at a shell's prompts (OSC 133, which shells send by their own settings): a bar beside each command that failed,
+ * with its exit code, and keys that go from prompt to prompt.
+ */
+
+import type { IMarker, Terminal } from "@xterm/xterm";
+import { t } from "../language";
+
+/** The most marks that are kept: about as many prompts as the kept lines have room for. */
+const MOST = 1000;
+
+/** An exit code of OSC 133 ; D, or undefined for a command that was not run. */
+export function exitCode(sequence: string): number | undefined {
+  const [, code] = /^D;(\d{1,3})(?:;|$)/.exec(sequence) ?? [];
+  return code === undefined ? undefined : Number(code);
+}
+
+/** Return the line of the prompt before or after `line`. */
+export function nextPrompt(lines: readonly number[], line: number, back: boolean): number | undefined {
+  return back ? lines.findLast((at) => at >= 0 && at < line) : lines.find((at) => at > line);
+}
+
+/** Follow the prompts of a terminal; return a function that scrolls to the one before or after. It returns whether there is one. */
+export function promptMarks(term: Terminal): (back: boolean) => boolean {
+  const prompts: IMarker[] = [];
+  let ran: IMarker | undefined;
+
+  function failed(code: number): void {
+    if (ran === undefined || ran.isDisposed) return;
+    const mark = term.registerDecoration({ marker: ran, width: 1, overviewRulerOptions: { color: "#d9534f" } });
+    mark?.onRender((place) => {
+      place.classList.add("failed");
+      place.title = t`Exit code ${code}`;
+    });
+  }
+
+  term.parser.registerOscHandler(133, (sequence) => {
+    if (term.buffer.active.type === "alternate") return true;
+    if (sequence.startsWith("A")) {
+      const marker = term.registerMarker();
+      // A prompt that is drawn again stays one.
+      if (prompts.at(-1)?.line === marker.line) prompts.pop()?.dispose();
+      prompts.push(marker);
+      if (prompts.length > MOST) prompts.shift()?.dispose();
+    } else if (sequence.startsWith("C")) ran = prompts.at(-1);
+    const code = exitCode(sequence);
+    if (code) failed(code);
+    if (sequence.startsWith("D")) ran = undefined;
+    return true;
+  });
+
+  return (back) => {
+    const { active } = term.buffer;
+    if (active.type === "alternate") return false;
+    const line = nextPrompt(prompts.map((marker) => marker.line), active.viewportY, back);
+    if (line !== undefined) term.scrollToLine(line);
+    else if (!back && prompts.length > 0) term.scrollToBottom();
+    return prompts.length > 0;
+  };
+}
