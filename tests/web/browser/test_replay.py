@@ -225,3 +225,20 @@ def test_forty_mebibytes_play_and_seek_in_less_memory(
     held = used["usedSize"] + used.get("backingStorageSize", 0)
     assert held < 32 * MIB, f"{held / MIB:.0f} MiB"
     file.unlink()
+
+
+def test_text_of_a_chosen_size_is_moved_below_a_phone_s_window(inside: Tab, base: str) -> None:
+    inside.resize(390, 700, phone=True)
+    try:
+        inside.open(f"{base}/recordings/0short.1")
+        inside.until("document.body.dataset.ready === 'true'")
+        inside.ask(
+            "(field => { field.value = '16'; field.dispatchEvent(new Event('change')); })"
+            "(document.getElementById('size'))"
+        )
+        inside.until("document.getElementById('screen').scrollWidth > 2 * 380")
+        inside.ask("document.getElementById('screen').scrollLeft = 300")
+        assert inside.ask("document.getElementById('screen').scrollLeft") == 300
+        assert inside.ask("document.documentElement.scrollWidth") == 390, "the page stays as it is"
+    finally:
+        inside.call("Emulation.clearDeviceMetricsOverride")

@@ -17,7 +17,7 @@ import { fitFont } from "../fit-font";
 import { cutLines } from "../terminal/cut-lines";
 import { t } from "../language";
 
-const { source = "", size = "0", nonce = "" } = document.body.dataset;
+const { source = "", size: bytes = "0", nonce = "" } = document.body.dataset;
 markStyles(nonce);
 
 const STEP_S = 5;
@@ -35,6 +35,7 @@ const screen = element("screen");
 const playButton = element<HTMLButtonElement>("play");
 const seek = element<HTMLInputElement>("seek");
 const speed = element<HTMLSelectElement>("speed");
+const size = element<HTMLSelectElement>("size");
 const idle = element<HTMLInputElement>("idle");
 const previous = element<HTMLButtonElement>("previous");
 const next = element<HTMLButtonElement>("next");
@@ -68,8 +69,12 @@ function failed(error: unknown): void {
   else say(String(error));
 }
 
-/** Draw the terminal as large as the page has room for. */
-const fit = (): void => fitFont(term, screen, narrow.matches ? READABLE_PX : LEAST_PX, MOST_PX);
+/** Draw the terminal in the chosen size, or as large as the page has room for. */
+function fit(): void {
+  const chosen = Number(size.value);
+  if (chosen > 0) term.options.fontSize = chosen;
+  else fitFont(term, screen, narrow.matches ? READABLE_PX : LEAST_PX, MOST_PX);
+}
 
 const light = matchMedia("(prefers-color-scheme: light)");
 function colour(): void {
@@ -90,7 +95,7 @@ async function firstShown(reel: Reel, start: number): Promise<number> {
 }
 
 async function begin(): Promise<void> {
-  const reel = new Reel(ranged(source), Number(size));
+  const reel = new Reel(ranged(source), Number(bytes));
   const [first, duration] = await Promise.all([new Head(reel, 0).line(), reel.duration(), document.fonts.ready]);
   term.open(screen);
   readableText(term);
@@ -200,6 +205,7 @@ async function begin(): Promise<void> {
   next.addEventListener("click", () => toMark(false));
   speed.addEventListener("change", pace);
   idle.addEventListener("change", pace);
+  size.addEventListener("change", fit);
   element<HTMLInputElement>("reader").addEventListener("change", (changed) => {
     term.options.screenReaderMode = (changed.target as HTMLInputElement).checked;
   });
