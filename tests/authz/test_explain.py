@@ -130,11 +130,12 @@ def check(policy: Policy, target: Target, who: str) -> set[str]:
     for wanted in answer.changes:
         after = change(policy, wanted.kind, wanted.about, identity.name, target)
         assert enters(after, identity, target), (policy, target, wanted)
-    assert [name for name, _ in find_entering(policy, target, NOW)] == [
-        name
+    verdicts = [
+        (name, authorise(policy, identify_by_name(policy, name), target, NOW))
         for name in sorted(policy.users)
-        if enters(policy, identify_by_name(policy, name), target)
     ]
+    entering = [(name, verdict) for name, verdict in verdicts if isinstance(verdict, Grant)]
+    assert find_entering(policy, target, NOW) == entering
     return {change.kind for change in answer.changes} | ({"in"} if answer.lets_in else set())
 
 

@@ -132,13 +132,20 @@ def explain(
 def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str, Grant]]:
     """Return all users that `authorise` lets into `target` now, by name."""
     subjects = frozenset(rule.subject for rule in policy.find_grants_about(target))
+    known: dict[frozenset[str], Grant | Denial] = {}
+    """The verdict for users to whom the same rules apply, which is worked out once."""
     entering = []
     for name, user in sorted(policy.users.items()):
-        if subjects.isdisjoint(list_subjects(name, user.groups)) and not policy.find_requests(name):
-            continue
-        verdict = authorise(policy, identify_by_name(policy, name), target, now)
+        theirs = subjects & list_subjects(name, user.groups)
+        identity = identify_by_name(policy, name)
+        if policy.find_requests(name):
+            verdict = authorise(policy, identity, target, now)
+        elif theirs in known:
+            verdict = known[theirs]
+        else:
+            verdict = known[theirs] = authorise(policy, identity, target, now)
         if isinstance(verdict, Grant):
-            entering.append((name, verdict))
+            entering.append((name, replace(verdict, identity=identity)))
     return entering
 
 
