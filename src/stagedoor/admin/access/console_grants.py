@@ -41,6 +41,7 @@ async def list_grants(
     access = console.find_access(identity)
     if not access.has_somewhere(Role.AUDITOR):
         return NO_PAGE
+    sees_all = access.has(Role.AUDITOR)
     matching = [
         rule
         for rule in console.policy().grants
@@ -49,7 +50,7 @@ async def list_grants(
             or wanted in rule.subject
             or wanted in f"{rule.app_pattern}.{rule.environment_pattern}"
         )
-        and access.has(Role.AUDITOR, _pattern(rule))
+        and (sees_all or access.has(Role.AUDITOR, _pattern(rule)))
     ]
     page = [rule for rule in matching if rule.id > after][: PAGE + 1]
     rows = await console.make_grant_rows(identity, page[:PAGE])
