@@ -188,6 +188,21 @@ def test_a_change_waits_until_its_person_proves_that_they_are_there(
     assert "Added alice." in outcome.stderr
 
 
+def test_the_audit_is_read_over_the_api(gateway: Gateway, remote: Mapping[str, str]) -> None:
+    def read(*options: str) -> list[Any]:
+        result = CliRunner().invoke(stagedoor, ["audit", "--json", *options], env=dict(remote))
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    assert not run(("grant", "add", "user:ada", "app01"), {}, "--config", str(gateway.file)).error
+    events = gateway.audit()
+    assert read() == events
+    changes = [event for event in events if event["kind"] == "policy.changed"]
+    assert read("--kind", "policy.changed", "--lines", "2") == changes[-2:]
+    assert read("--since", "2000-01-01", "--until", "2000-01-02") == []
+    assert read("--lines", "0") == []
+    assert "Error" not in run(("audit", "--app", "app01", "--user", "ada"), remote).error
+
+
 def test_a_command_of_the_machine_says_that_it_is_one(remote: Mapping[str, str]) -> None:
     result = CliRunner().invoke(stagedoor, ["status"], env=dict(remote), standalone_mode=False)
     assert isinstance(result.exception, SettingsError)

@@ -117,9 +117,14 @@ def entries(
 
 
 def read_events(
-    service: AdminService, wanted: Filter, after: int, limit: int
+    service: AdminService, wanted: Filter, after: int, limit: int, *, last: int | None = None
 ) -> list[JournalEntry]:
-    """Return up to `limit` entries of the audit after the number `after`. Raises StoreError."""
+    """Return up to `limit` entries of the audit after the number `after`. Raises StoreError.
+
+    With `last`, only those among so many of the newest.
+    """
+    if last is not None:
+        after = max(after, before_last(service.database, wanted, last))
     return read_entries(service.database, wanted, after=after, limit=limit)
 
 

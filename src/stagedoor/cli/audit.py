@@ -2,6 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 
 import click
 from click.core import ParameterSource
@@ -11,6 +14,7 @@ from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import Filter, JournalEntry
 from stagedoor.audit.chain import make_document
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.apps import app_target
 from stagedoor.cli.audit_export import export, key, verify
 from stagedoor.cli.audit_sink import sink
@@ -18,13 +22,27 @@ from stagedoor.cli.complete import app_names, session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import begin
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.event import EventKind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.target import Target
+from stagedoor.wire.api.types import EventEntry
 from stagedoor.wire.oneline import one_line
 
 _LONGEST = 500
 """The most characters of a field in a line for people."""
 
+_WAIT_S = 20
+"""How long a gateway waits for an event before it answers."""
+_SAME = (
+    "instance",
+    "session",
+    "identity",
+    "target",
+    "source",
+    "way",
+    "reason",
+    "fields",
+)
+"""The fields of an event that the API shows as they are."""
 _COLOURS = {
     EventKind.SESSION_OPENED: "green",
     EventKind.SESSION_CLOSED: "blue",
@@ -126,12 +144,15 @@ def audit(
     """Print the audit, oldest first; export and verify it."""
     if ctx.invoked_subcommand is not None:
         _refuse_options(ctx)
-        return
+        return None
     installation: Installation = ctx.obj
     write = _write_json if json_ else _write_line
     if follow and until is not None:
         raise click.UsageError("--follow goes on for ever; leave out --until, or --follow")
     wanted = Filter(since, session, user, until, target, tuple(map(EventKind, kinds)))
+    if installation.context is not None:
+        last = lines if lines is not None else 10 if follow and since is None else None
+        return _print_remote(installation, wanted, write, last, follows=follow)
     with open_service(installation.settings, create=False) as service:
         if not follow:
             shown = False
@@ -140,7 +161,7 @@ def audit(
                 shown = True
             if not shown and lines != 0 and not json_:
                 show.note(_none(wanted))
-            return
+            return None
         last = lines if lines is not None else None if since is not None else 10
         try:
             for news in admin_sessions.follow(service, wanted, last=last):
@@ -149,7 +170,54 @@ def audit(
                 else:
                     write(news)
         except KeyboardInterrupt:
-            return  # the normal way to end it, not a failure
+            return None  # the normal way to end it, not a failure
+
+
+def _print_remote(
+    installation: Installation,
+    wanted: Filter,
+    write: Callable[[JournalEntry], None],
+    last: int | None,
+    *,
+    follows: bool,
+) -> None:
+    """Print the audit of the gateway in the context; with `follows`, until Ctrl-C."""
+    query = {
+        "since": show.make_time(wanted.since),
+        "until": show.make_time(wanted.until),
+        "session": wanted.session,
+        "user": wanted.identity,
+        "app": wanted.target and wanted.target.login_name,
+        "kind": ",".join(wanted.kinds) or None,
+        "last": last,
+    }
+    given = {
+        name: value.isoformat() if isinstance(value, datetime) else str(value)
+        for name, value in query.items()
+        if value is not None
+    }
+    if last == 0 and not follows:
+        return
+    after = 0
+    with open_administration(installation) as admin, suppress(KeyboardInterrupt):
+        while True:
+            paged = {**given, "after": str(after), "wait": str(_WAIT_S if follows else 0)}
+            events: list[EventEntry] = admin.call("events.list", query=paged)
+            for event in events:
+                write(_make_entry(event))
+                after = event.seq
+                given.pop("last", None)
+            sys.stdout.flush()
+            if not events and not follows:
+                break
+    if not after and write is _write_line:
+        show.note(_none(wanted))
+
+
+def _make_entry(event: EventEntry) -> JournalEntry:
+    fields = {name: getattr(event, name) for name in _SAME}
+    at, kind = show.read_time(event.at), EventKind(event.kind)
+    return JournalEntry(event.seq, Event(at=at or 0.0, kind=kind, **fields))
 
 
 def _none(wanted: Filter) -> str:

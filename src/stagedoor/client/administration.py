@@ -27,7 +27,7 @@ from stagedoor.wire.api.port import NOTHING
 from stagedoor.wire.api.types import Problem
 
 _PAGE = 100
-"""The items of a page: an answer has 64 KiB at most."""
+"""The items of a page."""
 _KINDS: Mapping[int, type[StagedoorError]] = {
     404: NotFoundError,
     409: ConflictError,
@@ -37,6 +37,12 @@ _LINE_CHARS = 1000
 _PAUSE_S = 0.5
 _WAIT_S = 15
 """How long the gateway may wait for a person before it answers; the client then asks again."""
+
+
+class ApiConnection(WebConnection):
+    """One connection to the API, whose pages are longer than other answers."""
+
+    body_limit = 8 * 1024 * 1024
 
 
 class ApiAdministration:
@@ -130,7 +136,7 @@ class ApiAdministration:
         if query:
             place += f"?{urlencode(query)}"
         try:
-            connection = WebConnection(self._options, self._web.path)
+            connection = ApiConnection(self._options, self._web.path)
             try:
                 return connection.request(operation.method, place, body, headers)
             finally:

@@ -39,6 +39,8 @@ def drop_usual_port(scheme: str, place: str) -> str:
 class WebConnection:
     """One connection to the gateway's web."""
 
+    body_limit = BODY_LIMIT
+
     def __init__(self, options: Options, path: str = "") -> None:
         """Connect to the gateway. `path` is the prefix of the gateway's own paths. Raises TunnelError."""
         self.wire = reach(options)
@@ -60,12 +62,12 @@ class WebConnection:
     ) -> HttpAnswer:
         """Send a request and return the answer. Raises TunnelError.
 
-        The answer's body is empty if it has no length, or more than `BODY_LIMIT` bytes.
+        The answer's body is empty if it has no length, or more than `body_limit` bytes.
         """
         head = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         answer = self._answer(method, path, {**head, **(fields or {})}, body)
         size = answer.length
-        if size is not None and size <= BODY_LIMIT:
+        if size is not None and size <= self.body_limit:
             try:
                 answer.body = b"".join(http.receive(self.wire, size, time.monotonic() + ANSWER_S))
             except OSError as error:

@@ -299,14 +299,24 @@ def list_events(call: Call) -> list[t.EventEntry]:
     """List audit events, the oldest first."""
     call.require(Role.AUDITOR)
     wanted: i.EventFilter = call.filters
-    kinds: tuple[EventKind, ...] = ()
-    if wanted.kind is not None:
-        try:
-            kinds = (EventKind(wanted.kind),)
-        except ValueError:
-            raise RefusedError(f"{wanted.kind!r} is no kind of event") from None
-    selection = sessions.Filter(identity=wanted.user, kinds=kinds)
-    entries = sessions.read_events(call.service, selection, wanted.after, call.page_size)
+    target = None if wanted.app is None else parse_login(wanted.app.removesuffix(".ssh"))
+    if wanted.app is not None and target is None:
+        raise RefusedError(f"{wanted.app!r} is no app's name; name it as the home page does")
+    try:
+        kinds = tuple(EventKind(kind) for kind in (wanted.kind or "").split(",") if kind)
+    except ValueError:
+        raise RefusedError(f"{wanted.kind!r} is no kind of event") from None
+    selection = sessions.Filter(
+        None if wanted.since is None else wanted.since.timestamp(),
+        wanted.session,
+        wanted.user,
+        None if wanted.until is None else wanted.until.timestamp(),
+        target,
+        kinds,
+    )
+    entries = sessions.read_events(
+        call.service, selection, wanted.after, call.page_size, last=wanted.last
+    )
     return [
         msgspec.convert({"seq": entry.seq, **make_document(entry.event)}, t.EventEntry)
         for entry in entries

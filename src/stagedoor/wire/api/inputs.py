@@ -193,9 +193,18 @@ class AppFilter(Input, frozen=True):
 
 
 class EventFilter(Input, frozen=True):
-    """Filters of events: those after the number `after`, for which the request waits up to `wait` seconds."""
+    """Filters of events: those after the number `after`, for which the request waits up to `wait` seconds.
+
+    `kind` may be several, with commas. `session` is an id or the beginning of one. With `last`, only so many
+    of the newest.
+    """
 
     after: Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)] = 0
     wait: Annotated[int, Meta(ge=0, le=25)] = 0
-    kind: Name | None = None
+    kind: Line | None = None
     user: Name | None = None
+    session: Name | None = None
+    app: Line | None = None
+    since: Until | None = None
+    until: Until | None = None
+    last: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
