@@ -125,8 +125,8 @@ def _find_name(texts: Mapping[str, str], files: Mapping[str, AccessFile], name: 
     for file, content in files.items():
         if content.set is None or content.set == name:
             continue
-        at = _locate(texts, _Place(file, "set", 0), None)
         if name is not None:
+            at = _locate(texts, _Place(file, "set", 0), None)
             raise RefusedError(
                 f"{at}: set is {content.set!r}, and {name!r} in another file or by --set"
             )

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache, lru_cache
+from functools import cache
 
 from stagedoor.admin.apply.plan import Action, Change
 from stagedoor.model.access_request import RequestRule
@@ -44,6 +44,9 @@ class RightsChange:
 
 
 Rights = frozenset[Right]
+_NOTHING: Rights = frozenset()
+_Pair = tuple[Rights, Rights]
+"""The rights by groups, and the user's own."""
 
 
 class _State:
@@ -89,7 +92,7 @@ class _State:
     def rights_of(self, user: str) -> tuple[Rights, Rights]:
         """Return the user's rights by groups, and the user's own."""
         if user not in self.users:
-            return frozenset(), frozenset()
+            return _NOTHING, _NOTHING
         subjects = list_subjects(user, self.groups.get(user, ())) - {f"user:{user}"}
         return self.of_groups(subjects), frozenset(self._rights.get(f"user:{user}", ()))
 
@@ -112,12 +115,19 @@ def compare_rights(
             subjects |= set() if change.before is None else _subjects(change.before)
     provided = tuple(provided)
     old, new = _State(stored, provided, now), _State(list_after(stored, changes), provided, now)
-    together: dict[tuple[tuple[Right, ...], tuple[Right, ...]], list[str]] = defaultdict(list)
+    # The members of a group share one set of rights: comparing and hashing it once is enough.
+    alike: dict[tuple[int, Rights, int, Rights], list[str]] = defaultdict(list)
+    pairs: dict[tuple[int, Rights, int, Rights], tuple[_Pair, _Pair]] = {}
     for user in sorted(_affected(subjects, old, new)):
-        both = _compare(old.rights_of(user), new.rights_of(user))
-        if both != ((), ()):
-            together[both].append(user)
-    return [RightsChange(tuple(users), *both) for both, users in together.items()]
+        before, after = old.rights_of(user), new.rights_of(user)
+        key = (id(before[0]), before[1], id(after[0]), after[1])
+        alike[key].append(user)
+        pairs[key] = before, after
+    together: dict[tuple[tuple[Right, ...], tuple[Right, ...]], list[str]] = defaultdict(list)
+    for key, (before, after) in pairs.items():
+        together[_only_in(after, before), _only_in(before, after)] += alike[key]
+    together.pop(((), ()), None)
+    return [RightsChange(tuple(sorted(users)), *both) for both, users in together.items()]
 
 
 def list_after(stored: Iterable[Row], changes: Iterable[Change]) -> Iterable[Row]:
@@ -165,14 +175,7 @@ def _affected(subjects: Iterable[str], old: _State, new: _State) -> set[str]:
     return users
 
 
-def _compare(
-    old: tuple[Rights, Rights], new: tuple[Rights, Rights]
-) -> tuple[tuple[Right, ...], tuple[Right, ...]]:
-    return _only_in(new, old), _only_in(old, new)
-
-
-@lru_cache(maxsize=4096)
-def _only_in(some: tuple[Rights, Rights], others: tuple[Rights, Rights]) -> tuple[Right, ...]:
+def _only_in(some: _Pair, others: _Pair) -> tuple[Right, ...]:
     rights = some[0].union(some[1]).difference(*others)
     if not rights:
         return ()
