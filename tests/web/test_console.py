@@ -359,10 +359,16 @@ def test_what_people_write_is_text_on_every_page(
         ), path
     shown = boss.get("/admin/requests").text
     assert "&lt;script&gt;" in shown
-    assert "none of these" in shown
+    assert "none of them" in shown
 
 
 def test_health_shows_status_and_on_demand_all_checks(boss: PlainBrowser) -> None:
     assert "answers in" in boss.get("/admin/health").text
     checks = boss.get("/admin/health?checks").text
     assert "an fsync in" in checks
+
+
+def test_the_pages_speak_chinese(boss: PlainBrowser) -> None:
+    page = boss.get("/admin/grants/1", **{"Accept-Language": "zh-CN"}).text
+    assert "移除后谁会失去" in page
+    assert "Who loses" not in page

@@ -22,7 +22,7 @@ from stagedoor.wire.rfc3339 import show_time
 from stagedoor.wire.target import parse_login
 
 Live = Callable[[Identity], Awaitable[Sequence[PresenceEntry] | Denial | None]]
-DAYS = {"1": "a day", "7": "7 days", "31": "31 days", "": "any time"}
+DAYS = ("1", "7", "31", "")
 _SHOWN_FIELDS = 6
 
 
@@ -63,8 +63,6 @@ class ConsolePages:
             rows=rows,
             wanted=wanted,
             watchable=watchable,
-            people=len({row.session.identity for row in rows}),
-            apps=len({row.session.target for row in rows}),
         )
 
     async def _end_session(self, request: Request) -> Response:
