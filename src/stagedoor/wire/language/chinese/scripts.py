@@ -57,7 +57,6 @@ SCRIPTS = {
     "{0} apps": "{0} 个应用",
     "none of {0} apps": "{0} 个应用中没有匹配项",
     "{0} of {1} apps": "{0} / {1} 个应用",
-    "{0} of {1}": "{0} / {1}",
     "Pin to the top": "置顶",
     "Remove the pin": "取消置顶",
     "The shell does not run, so there are none.": "shell 没有运行，因此没有终端。",
