@@ -9,7 +9,7 @@ SCRIPTS = {
     "not a pattern": "不是有效的表达式",
     "none": "无结果",
     "{0} or more": "{0} 处以上",
-    "{0} of {1}": "第 {0} 处，共 {1} 处",
+    "{0} of {1}": "{0} / {1}",
     "Exit code {0}": "退出码 {0}",
     "To the prompt before, ↓ to the next one": "上一个提示符，↓ 为下一个",
     "Copied": "已复制",
