@@ -66,7 +66,8 @@ def open_terminal(about: str, step: str) -> int:
     try:
         return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
-        offer = clean(step).removeprefix("access: ").removesuffix(". This login waits")
+        said = clean(step)
+        offer = (said.partition("access: ")[2] or said).partition(". This login waits")[0]
         raise TunnelError(ON_REQUEST, f"{about}: {offer}") from None
 
 
