@@ -133,7 +133,7 @@ def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str,
     """Return all users that `authorise` lets into `target` now, by name."""
     subjects = frozenset(rule.subject for rule in policy.find_grants_about(target))
     known: dict[frozenset[str], Grant | Denial] = {}
-    """The verdict for users to whom the same rules apply, which is worked out once."""
+    """The verdicts by the subjects of the rules that apply, each worked out once."""
     entering = []
     for name, user in sorted(policy.users.items()):
         theirs = subjects & list_subjects(name, user.groups)
