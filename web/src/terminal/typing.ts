@@ -74,9 +74,12 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
   screen.addEventListener(
     "paste",
     (event) => {
-      event.preventDefault();
       event.stopPropagation();
-      void paste(event.clipboardData?.getData("text/plain") ?? "");
+      const text = event.clipboardData?.getData("text/plain") ?? "";
+      // Without text there is nothing to prevent, and Lighthouse takes it for a field that refuses to be pasted into.
+      if (text === "") return;
+      event.preventDefault();
+      void paste(text);
     },
     { capture: true },
   );
