@@ -33,7 +33,8 @@ def write_set(folder: Path, users: int, grants: int, kind: str) -> None:
 
 def measure(settings: Path, *arguments: str | Path) -> float:
     """Return the seconds that one run takes."""
-    command = [sys.executable, "-m", "stagedoor", "--config", settings, "apply", *arguments]
+    program = (sys.executable, "-m", "stagedoor", "--config", str(settings))
+    command = [*program, "apply", *map(str, arguments)]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
@@ -51,7 +52,7 @@ def main() -> None:
         for round_ in range(ROUNDS):
             settings = folder / f"{round_}.toml"
             settings.write_text(f'data_dir = "{folder / str(round_)}"\n')
-            command = [sys.executable, "-m", "stagedoor", "--config", settings]
+            command = [sys.executable, "-m", "stagedoor", "--config", str(settings)]
             subprocess.run([*command, "user", "add", "root", "--no-password"], check=True)
             for what, arguments in (
                 ("apply 2,000 users and 5,000 grants", (folder / "small",)),
