@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import fields
 
 from stagedoor.admin.api.problems import make_problem
+from stagedoor.wire.api.inputs import Until
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import MAX_PAGE, PAGE
 from stagedoor.wire.api.types import Problem
@@ -67,8 +69,14 @@ def parse_flag(query: dict[str, str], name: str) -> bool:
 
 def parse_filters(query: Mapping[str, str], operation: Operation) -> Any:
     """Return the query as the operation's filters. Raises ApiRequestError."""
+    times = {field.name for field in fields(operation.filters) if field.type == Until | None}
     try:
-        return msgspec.convert(query, operation.filters, strict=False)
+        # By the rule that makes numbers of text, a number would also be a time.
+        values = {
+            name: msgspec.convert(text, Until) if name in times else text
+            for name, text in query.items()
+        }
+        return msgspec.convert(values, operation.filters, strict=False)
     except msgspec.ValidationError as error:
         raise ApiRequestError(make_problem(400, "bad_request", f"in the query: {error}")) from None
 
