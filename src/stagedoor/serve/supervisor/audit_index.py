@@ -86,7 +86,7 @@ class AuditIndexer:
 
 
 def _check_place(database: Database, index: AuditIndex) -> None:
-    """Begin anew after a store was restored, and forget events that the audit has removed.
+    """Begin again after a store was restored, and forget events that the audit has removed.
 
     Raises StoreError.
     """
