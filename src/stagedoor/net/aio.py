@@ -64,8 +64,9 @@ class Tasks:
             task.cancel()
 
     async def wait(self) -> None:
-        """Wait until all tasks have ended, however they end."""
-        await asyncio.gather(*self._running, return_exceptions=True)
+        """Wait until all tasks have ended, however they end. To cancel the wait cancels none of them."""
+        if self._running:
+            await asyncio.wait(self._running)
 
     def _end_with(
         self, at_end: Callable[[asyncio.Task[None]], None], task: asyncio.Task[None]
