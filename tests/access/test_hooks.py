@@ -292,8 +292,8 @@ def test_hooks_are_listed_and_tested(terminal_desk: Terminal, server: HttpServer
     text = f'[[hooks]]\nname = "ci"\nkind = "json"\nurl = "{url_of(server)}"\n{HERE}\n'
     desk.settings_file.write_text(desk.settings_file.read_text() + text)
     listed = desk.json("hook", "list")
-    assert listed["hooks"][0]["backlog"] == 0
-    assert listed["key"].startswith("whpk_")
+    assert listed[0]["backlog"] == 0
+    assert listed[0]["key"].startswith("whpk_")
     assert desk.out("hook", "test", "ci") == "ci: works\n"
     assert json.loads(server.lines[0])["type"] == "hook.test"
     server.status = 410

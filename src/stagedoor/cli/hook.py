@@ -47,7 +47,7 @@ def list_(installation: Installation, json_: bool) -> None:
     ]
     key = show_webhook_key(load_hook_key(settings)) if rows else None
     if json_:
-        return show.as_json({"hooks": rows, "key": key})
+        return show.as_json([{**row, "key": key} for row in rows])
     none = show.no("hooks", None, "add one to the settings, as [[hooks]]")
     show.table([{name: str(value) for name, value in row.items()} for row in rows], none)
     if key is not None:
