@@ -53,7 +53,7 @@ def test_a_run_by_ssh_starts_once_an_approver_agrees(laptop: Laptop) -> None:
     asking.kill()
 
 
-def test_a_run_by_the_client_starts_once_an_approver_agrees(
+def test_a_run_by_the_client_says_how_to_ask_and_starts_after_the_approval(
     laptop: Laptop, web_port: int, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
@@ -61,11 +61,14 @@ def test_a_run_by_the_client_starts_once_an_approver_agrees(
     token.write_text(laptop.gateway.token())
     reach = ("--url", f"http://127.0.0.1:{web_port}", "--user", "dev", "--token-file", str(token))
     program = (sys.executable, "-m", "stagedoor", "run", *reach)
-    waiting = Waiting(*program, "own", "--", "sh", "-c", "echo it; exit 7", asks=ASKS)
-    waiting.asked()
+    command = (*program, "own", "--", "sh", "-c", "echo it; exit 7")
+    refused = Waiting(*command, asks=ASKS)
+    refused.asked()
+    assert refused.end() == (255, b"")
+    assert "ask: ssh dev@GATEWAY request own --allow run REASON" in refused.said
     asking, number = ask(laptop, laptop.config(), "own", "a repair")
     approve(laptop, number)
-    assert waiting.end() == (7, b"it\n")
+    assert Waiting(*command, asks=ASKS).end() == (7, b"it\n")
     asking.kill()
 
 

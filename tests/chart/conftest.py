@@ -122,7 +122,12 @@ def wait_for_policies(fenced: Fenced) -> None:
     run: Manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {**where, "name": "run-0000", "labels": of_run, "ownerReferences": [owner]},
+        "metadata": {
+            **where,
+            "name": "run-0000",
+            "labels": of_run,
+            "ownerReferences": [{**owner, "name": "none"}],
+        },
         "spec": {"template": {"spec": {**pod, "restartPolicy": "Never"}}},
     }
     _wait_for(fenced, "runs", run)

@@ -97,7 +97,9 @@ def test_a_user_added_at_one_is_let_in_at_the_other(two: tuple[Replica, Replica]
     token = bearer(first.token("bob"))
     eventually("the other knows", lambda: second.answer(token).status == 200)
     second.command(
-        "token", "revoke", json.loads(second.command("token", "list", "--json").stdout)[-1]["id"]
+        "token",
+        "revoke",
+        json.loads(second.command("token", "list", "bob", "--json").stdout)[0]["id"],
     )
     eventually("the first knows", lambda: first.answer(token).status == 407)
 
