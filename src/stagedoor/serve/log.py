@@ -25,7 +25,10 @@ def configure(settings: LogSettings) -> None:
     last: Any = (
         structlog.processors.JSONRenderer(_to_json)
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=terminal)
+        # Named, or it would be another one where the library rich happens to be installed, and warn of that.
+        else structlog.dev.ConsoleRenderer(
+            colors=terminal, exception_formatter=structlog.dev.plain_traceback
+        )
     )
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(
