@@ -113,7 +113,7 @@ class Release:
         *_, ca, made = self.in_one_process(
             ("user add dev --no-password", ""),
             ("key add dev -", self.key.with_suffix(".pub").read_text()),
-            ("grant add user:dev *", ""),
+            ("grant add user:dev * --allow run", ""),
             ("ca show host", ""),
             ("token create dev --json", ""),
         )

@@ -121,7 +121,6 @@ def test_a_run_starts_by_the_agreement_of_two_accounts_and_each_gateway_shows_it
     release: Release,
 ) -> None:
     restricted_app(release, env={"WORD": "hard"})
-    release.stagedoor("grant", "add", "user:dev", "app01", "--allow", "run")
     done = release.ssh("gw", "run app01 -- echo $WORD; id -u; cat /proc/1/fd/1; exit 7")
     assert done.returncode == 7, done.stderr + release.story()
     assert done.stdout == "hard\n12345\n"
