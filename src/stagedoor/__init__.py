@@ -3,4 +3,4 @@
 Nothing is imported here: `stagedoor tunnel` starts on every ssh, and each import costs it time.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -1,4 +1,4 @@
-"""The pages of figures: each names the version that was measured, and none is older than the last release."""
+"""The pages of figures: each names the version measured, at the oldest the release before the last."""
 
 import re
 from pathlib import Path
@@ -16,8 +16,9 @@ def versions(pattern: re.Pattern[str], text: str) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_figures_are_not_older_than_the_last_release(page: Path) -> None:
-    last = max(versions(_RELEASES, (ROOT / "CHANGELOG.md").read_text("utf-8")))
+def test_figures_are_not_older_than_the_release_before_the_last(page: Path) -> None:
+    """Figures are taken of commits on the way to a release, which still have the version before it."""
+    _, before = sorted(versions(_RELEASES, (ROOT / "CHANGELOG.md").read_text("utf-8")))[:-3:-1]
     measured = versions(_MEASURED, page.read_text("utf-8"))
     assert measured, "the page names the version that was measured"
-    assert min(measured) >= last, "measure it again: the page says how"
+    assert min(measured) >= before, "measure it again: the page says how"

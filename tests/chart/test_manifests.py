@@ -5,6 +5,7 @@ import subprocess
 import yaml
 from msgspec.structs import replace
 
+from stagedoor import __version__
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 from tests.chart.chart import (
@@ -89,7 +90,7 @@ def test_the_example_has_its_own_images_and_names_and_is_else_what_the_chart_say
         for part in ("containers", "initContainers")
         for container in manifest["spec"]["template"]["spec"][part]
     }
-    assert images == {"registry.example/stagedoor:0.2.0"}
+    assert images == {f"registry.example/stagedoor:{__version__}"}
     assert kinds_and_names(own) == kinds_and_names(base)
     for name in ("stagedoor-gateway", "stagedoor-controller"):
         before, after = (settings_of(found, name) for found in (base, own))
@@ -100,7 +101,7 @@ def test_the_example_has_its_own_images_and_names_and_is_else_what_the_chart_say
             ssh=replace(before.ssh, host_names=after.ssh.host_names),
             tunnel=replace(before.tunnel, public_url=after.tunnel.public_url),
         )
-        assert after.controller.kit_image == "registry.example/stagedoor-kit:0.2.0"
+        assert after.controller.kit_image == f"registry.example/stagedoor-kit:{__version__}"
     gateway = the(own, "Deployment", "stagedoor-gateway")
     [keys] = gateway["spec"]["template"]["spec"]["initContainers"]
     settings = settings_of(own, "stagedoor-gateway")

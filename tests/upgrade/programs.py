@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,12 +34,9 @@ class Programs:
         """Make a program of this version. An edit replaces a text in a module, `serve__worker` for one."""
         place = self._folder / version / "stagedoor"
         shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
-        edits = {"__init__": ('__version__ = "0.2.0"', f'__version__ = "{version}"'), **edits}
+        _replace(place / "__init__.py", r'^__version__ = ".*"$', f'__version__ = "{version}"')
         for module, (before, after) in edits.items():
-            file = place / f"{module.replace('__', '/') if module != '__init__' else module}.py"
-            text = file.read_text()
-            assert text.count(before) == 1, (module, before)
-            file.write_text(text.replace(before, after))
+            _replace(place / f"{module.replace('__', '/')}.py", re.escape(before), after)
 
     def make_commit(self, version: str, commit: str) -> None:
         """Make a program of the tree of a commit, with today's built pages."""
@@ -121,6 +119,13 @@ class UpgradedGateway(Gateway):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(note.pid, signal.SIGTERM)
         wait_until(lambda: not self.notes(), PATIENCE_S)
+
+
+def _replace(file: Path, pattern: str, text: str) -> None:
+    """Replace the one place in a file that matches `pattern`."""
+    source, places = re.subn(pattern, lambda _: text, file.read_text(), flags=re.MULTILINE)
+    assert places == 1, (file, pattern)
+    file.write_text(source)
 
 
 def children(pid: int) -> list[int]:

@@ -9,7 +9,7 @@ COMMIT_FILE = Path(stagedoor.__file__).with_name("commit")
 
 
 def describe_version(commit_file: Path = COMMIT_FILE) -> str:
-    """Return the version, such as `0.2.0 (commit 0123456789ab)`, or `0.2.0` in a checkout."""
+    """Return the version, such as `0.3.0 (commit 0123456789ab)`, or `0.3.0` in a checkout."""
     try:
         commit = commit_file.read_text("ascii").strip()
     except FileNotFoundError:
