@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.admin.apply.plan import Action, Options, plan_changes
+from stagedoor.admin.apply.plan import Action, ApplyOptions, plan_changes
 from stagedoor.admin.apply.rights import Right, compare_rights
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.access_set import (
@@ -33,15 +33,15 @@ STORED = (ALICE, make_member_row("alice", "dev", OURS), grant("group:dev", "app*
 DECLARED = (ALICE, make_member_row("alice", "dev", OURS), grant("group:dev", "app*", OURS))
 
 
-def actions(declared: tuple[Row, ...], stored: tuple[Row, ...], options: Options) -> list[str]:
+def actions(declared: tuple[Row, ...], stored: tuple[Row, ...], options: ApplyOptions) -> list[str]:
     plan = plan_changes("platform", declared, stored, options, NOW)
     assert plan.problems == []
     return [f"{change.action} {change.row.name}" for change in plan.changes]
 
 
 def test_what_is_stored_already_changes_nothing() -> None:
-    assert actions(DECLARED, STORED, Options(prunes=True)) == []
-    assert actions(DECLARED, (), Options()) == [
+    assert actions(DECLARED, STORED, ApplyOptions(prunes=True)) == []
+    assert actions(DECLARED, (), ApplyOptions()) == [
         "add user alice",
         "add alice in group dev",
         "add grant group:dev app* in *",
@@ -51,10 +51,10 @@ def test_what_is_stored_already_changes_nothing() -> None:
 def test_a_row_of_no_set_and_one_of_another_set_are_taken_over_only_if_told() -> None:
     for owner in (None, THEIRS):
         stored = (make_user_row("alice", owner), *STORED[1:])
-        plan = plan_changes("platform", DECLARED, stored, Options(), NOW)
+        plan = plan_changes("platform", DECLARED, stored, ApplyOptions(), NOW)
         assert plan.changes == []
         assert "--adopt" in plan.problems[0].text
-        assert actions(DECLARED, stored, Options(adopts=True)) == ["adopt user alice"]
+        assert actions(DECLARED, stored, ApplyOptions(adopts=True)) == ["adopt user alice"]
 
 
 def test_a_set_touches_no_row_of_another_one() -> None:
@@ -64,24 +64,24 @@ def test_a_set_touches_no_row_of_another_one() -> None:
         grant("user:bob", "app01", None, 2),
         grant("group:dev", "db", THEIRS, 3),
     )
-    assert actions(DECLARED, stored, Options(prunes=True, prune_percent=100)) == []
+    assert actions(DECLARED, stored, ApplyOptions(prunes=True, prune_percent=100)) == []
 
 
 def test_pruning_takes_a_fifth_at_most_unless_told() -> None:
     stored = (*STORED, grant("group:dev", "db", OURS, 2))
     with pytest.raises(RefusedError, match=r"remove 1 of the set's 4 rows.*--prune-at-most"):
-        plan_changes("platform", DECLARED, stored, Options(prunes=True), NOW)
-    some = Options(prunes=True, prune_percent=25)
+        plan_changes("platform", DECLARED, stored, ApplyOptions(prunes=True), NOW)
+    some = ApplyOptions(prunes=True, prune_percent=25)
     assert actions(DECLARED, stored, some) == ["remove grant 2 group:dev db in *"]
-    plan = plan_changes("platform", DECLARED, stored, Options(), NOW)
+    plan = plan_changes("platform", DECLARED, stored, ApplyOptions(), NOW)
     assert (plan.changes, len(plan.kept)) == ([], 1)
-    assert actions(DECLARED, stored, Options(releases=True)) == [
+    assert actions(DECLARED, stored, ApplyOptions(releases=True)) == [
         "release grant 2 group:dev db in *"
     ]
 
 
 def test_a_removed_user_takes_rows_made_by_hand_along_but_none_of_another_set() -> None:
-    whole = Options(prunes=True, prune_percent=100)
+    whole = ApplyOptions(prunes=True, prune_percent=100)
     by_hand = grant("user:alice", "db", None, 7)
     assert actions((), (ALICE, by_hand), whole) == [
         "remove user alice",
@@ -94,17 +94,17 @@ def test_a_removed_user_takes_rows_made_by_hand_along_but_none_of_another_set() 
 
 def test_rows_name_users_that_there_are() -> None:
     declared = (grant("user:carol", "app01", OURS),)
-    (problem,) = plan_changes("platform", declared, STORED, Options(), NOW).problems
+    (problem,) = plan_changes("platform", declared, STORED, ApplyOptions(), NOW).problems
     assert problem.text == "there is no user carol"
     declared = (grant("user:alice", "app01", OURS),)
-    whole = Options(prunes=True, prune_percent=100)
+    whole = ApplyOptions(prunes=True, prune_percent=100)
     (problem,) = plan_changes("platform", declared, (ALICE,), whole, NOW).problems
     assert "would be removed" in problem.text
 
 
 def test_a_grant_whose_time_is_over_is_not_added_again() -> None:
     over = make_grant_row(GrantRule(0, "group:dev", "db", expires_at=NOW), OURS)
-    assert actions((over,), (), Options()) == []
+    assert actions((over,), (), ApplyOptions()) == []
 
 
 def test_it_says_who_gains_and_who_loses_and_leaves_out_what_a_wider_grant_gives() -> None:
@@ -116,7 +116,9 @@ def test_it_says_who_gains_and_who_loses_and_leaves_out_what_a_wider_grant_gives
         grant("user:alice", "app02", OURS),
         make_rule_row(RequestRule(0, "group:dev", "db", approvers=("user:alice",)), OURS),
     )
-    plan = plan_changes("platform", declared, stored, Options(prunes=True, prune_percent=50), NOW)
+    plan = plan_changes(
+        "platform", declared, stored, ApplyOptions(prunes=True, prune_percent=50), NOW
+    )
     rights = {change.users: change for change in compare_rights(stored, plan.changes, (), NOW)}
     assert rights["alice",].gains == (Right("db", "*", "approve"), Right("db", "*", "ask"))
     assert rights["bob",].gains == (
@@ -134,12 +136,12 @@ def test_it_says_who_gains_and_who_loses_and_leaves_out_what_a_wider_grant_gives
 
 def test_a_grant_of_all_users_and_a_group_of_the_provider_count() -> None:
     declared = (ALICE, grant(ALL_USERS, "wiki", OURS), grant("group:idp", "ci", OURS))
-    plan = plan_changes("platform", declared, (ALICE,), Options(), NOW)
+    plan = plan_changes("platform", declared, (ALICE,), ApplyOptions(), NOW)
     (change,) = compare_rights((ALICE,), plan.changes, [("alice", "idp")], NOW)
     assert {right.app for right in change.gains} == {"wiki", "ci"}
 
 
-_ALL = Options(adopts=True, prunes=True, prune_percent=100)
+_ALL = ApplyOptions(adopts=True, prunes=True, prune_percent=100)
 NAMES = st.sampled_from(["ann", "bob", "cid"])
 OWNERS = st.sampled_from([None, OURS])
 ROWS = st.one_of(

@@ -20,15 +20,15 @@ from stagedoor.serve.supervisor import successor as successor_module
 from stagedoor.serve.supervisor.control import MetricsMessage
 from stagedoor.serve.supervisor.handover import (
     VARIABLE,
+    GatewayStop,
     HandoverChannel,
+    HandoverOffer,
     Hello,
     Message,
-    Offer,
     OldMetrics,
     OldSessions,
     Progress,
     Refusal,
-    Stop,
     SuccessorReady,
     Transfer,
 )
@@ -40,7 +40,7 @@ SOCKETS = st.lists(
     st.tuples(st.text(), st.text(), st.integers(0, 99), st.lists(st.integers(0)).map(tuple))
 ).map(tuple)
 MESSAGES = st.one_of(
-    st.builds(Offer, st.integers(0), st.text(), st.integers(0), st.integers(0), SOCKETS),
+    st.builds(HandoverOffer, st.integers(0), st.text(), st.integers(0), st.integers(0), SOCKETS),
     st.builds(Hello, st.integers(0), st.text(), st.integers(0)),
     st.builds(Progress, st.text()),
     st.builds(SuccessorReady, st.text()),
@@ -48,7 +48,7 @@ MESSAGES = st.one_of(
     st.builds(Transfer),
     st.builds(OldSessions, st.integers(0)),
     st.builds(OldMetrics, st.text(), st.none() | st.builds(MetricsMessage)),
-    st.builds(Stop, st.booleans()),
+    st.builds(GatewayStop, st.booleans()),
 )
 SCHEMA = schema.SCHEMA_VERSION
 
@@ -102,7 +102,9 @@ async def test_a_message_of_a_later_version_is_skipped() -> None:
 
 
 @contextlib.asynccontextmanager
-async def offered(monkeypatch: pytest.MonkeyPatch, offer: Offer) -> AsyncIterator[HandoverChannel]:
+async def offered(
+    monkeypatch: pytest.MonkeyPatch, offer: HandoverOffer
+) -> AsyncIterator[HandoverChannel]:
     """Yield the old end of a stream to a program that is to take over."""
     ours, theirs = socket.socketpair()
     monkeypatch.setenv(VARIABLE, str(theirs.detach()))
@@ -116,7 +118,7 @@ async def offered(monkeypatch: pytest.MonkeyPatch, offer: Offer) -> AsyncIterato
 async def test_a_predecessor_of_a_version_that_is_not_understood_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with offered(monkeypatch, Offer(99, "7.0", 1, SCHEMA, ())) as old:
+    async with offered(monkeypatch, HandoverOffer(99, "7.0", 1, SCHEMA, ())) as old:
         with pytest.raises(
             StagedoorError, match=r"cannot take over from 7\.0; restart the gateway"
         ):
@@ -132,7 +134,7 @@ async def test_a_store_that_the_predecessor_could_not_use_is_refused(
 ) -> None:
     """Its sessions would have no store: program and store of version 10 know no `compatible_version` 11."""
     for known, may in ((10, False), (SCHEMA, True), (SCHEMA + 1, True)):
-        async with offered(monkeypatch, Offer(handover.VERSION, "7.0", 1, known, ())):
+        async with offered(monkeypatch, HandoverOffer(handover.VERSION, "7.0", 1, known, ())):
             before = await Predecessor.connect()
             assert before is not None
             if may:
@@ -157,7 +159,7 @@ async def test_nothing_is_taken_over_without_the_variable(
 async def test_the_sockets_arrive_with_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
     listening = bind("127.0.0.1", 0)
     fds = tuple(os.dup(fd) for fd in listening.fds())
-    offer = Offer(handover.VERSION, "7.0", 1, SCHEMA, (("ssh", "127.0.0.1:0", 1, fds),))
+    offer = HandoverOffer(handover.VERSION, "7.0", 1, SCHEMA, (("ssh", "127.0.0.1:0", 1, fds),))
     async with offered(monkeypatch, offer):
         before = await Predecessor.connect()
         assert before is not None
@@ -217,7 +219,7 @@ async def test_metrics_and_sessions_pass_through_a_gateway_in_the_middle(
     measured = MetricsMessage()
     got: list[tuple[str, MetricsMessage | None]] = []
     counts: list[int] = []
-    async with offered(monkeypatch, Offer(handover.VERSION, "7.0", 1, SCHEMA, ())) as old:
+    async with offered(monkeypatch, HandoverOffer(handover.VERSION, "7.0", 1, SCHEMA, ())) as old:
         before = await Predecessor.connect()
         assert before is not None
         old.send(Transfer())
@@ -235,7 +237,7 @@ async def test_metrics_and_sessions_pass_through_a_gateway_in_the_middle(
         await before.wait()
         before.stop(failed=False)
         said = [await old.receive() for _ in range(3)]
-        assert said[1:] == [SuccessorReady("digest"), Stop()]
+        assert said[1:] == [SuccessorReady("digest"), GatewayStop()]
         await before._channel.close_stream()
 
 
@@ -246,7 +248,7 @@ def test_a_version_that_older_programs_cannot_use_is_found_in_the_steps() -> Non
 
 def test_a_line_is_bounded() -> None:
     most = tuple(("tunnel-tls", "[2001:db8::1]:65535", slot, (slot, slot)) for slot in range(2560))
-    assert len(msgspec.json.encode(Offer(1, "0.2.0", 1, 1, most))) < handover.LINE_BYTES
+    assert len(msgspec.json.encode(HandoverOffer(1, "0.2.0", 1, 1, most))) < handover.LINE_BYTES
 
 
 @pytest.mark.continuity(3)
@@ -254,7 +256,7 @@ async def test_the_end_of_a_predecessor_before_the_hand_over_is_noticed_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lost: list[bool] = []
-    async with offered(monkeypatch, Offer(handover.VERSION, "7.0", 1, SCHEMA, ())) as old:
+    async with offered(monkeypatch, HandoverOffer(handover.VERSION, "7.0", 1, SCHEMA, ())) as old:
         before = await Predecessor.connect()
         assert before is not None
         old.end()

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import event
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.apply.act import Outcome, apply_set, plan_set
+from stagedoor.admin.apply.act import ApplyOutcome, apply_set, plan_set
 from stagedoor.admin.apply.files import read_set
-from stagedoor.admin.apply.plan import Action, Options
+from stagedoor.admin.apply.plan import Action, ApplyOptions
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.roles import add_role
@@ -41,7 +41,7 @@ FILE = {
 }
 
 
-DEFAULTS = Options()
+DEFAULTS = ApplyOptions()
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 @pytest.fixture
-def run(service: AdminService, tmp_path: Path) -> Callable[..., Outcome]:
-    def apply(options: Options = DEFAULTS, **changes: object) -> Outcome:
+def run(service: AdminService, tmp_path: Path) -> Callable[..., ApplyOutcome]:
+    def apply(options: ApplyOptions = DEFAULTS, **changes: object) -> ApplyOutcome:
         declared = read_set(write(tmp_path / "files", **changes))
         return apply_set(service, declared.name, declared.rows, options)
 
@@ -65,7 +65,9 @@ def run(service: AdminService, tmp_path: Path) -> Callable[..., Outcome]:
 
 
 @pytest.mark.access(28)
-def test_the_second_run_writes_nothing(service: AdminService, run: Callable[..., Outcome]) -> None:
+def test_the_second_run_writes_nothing(
+    service: AdminService, run: Callable[..., ApplyOutcome]
+) -> None:
     assert len(run().plan.changes) == 7
     policy = load_policy(service.database)
     assert policy.users["alice"].groups == {"dev"}
@@ -96,14 +98,14 @@ def test_the_second_run_writes_nothing(service: AdminService, run: Callable[...,
 
 
 def test_changes_are_what_a_worker_reads(
-    service: AdminService, run: Callable[..., Outcome]
+    service: AdminService, run: Callable[..., ApplyOutcome]
 ) -> None:
     run()
     before = load_policy(service.database)
     grants = [{**FILE["grants"][0], "allow": ["run"], "resume": "15m"}]  # type: ignore[index]
     rules = [{**FILE["request_rules"][0], "longest": "1h"}]  # type: ignore[index]
     outcome = run(
-        Options(prunes=True, prune_percent=50),
+        ApplyOptions(prunes=True, prune_percent=50),
         users=FILE["users"][:1],
         groups=[],
         grants=grants,
@@ -121,7 +123,7 @@ def test_changes_are_what_a_worker_reads(
 
 
 def test_a_hand_keeps_off_what_a_set_owns(
-    service: AdminService, run: Callable[..., Outcome]
+    service: AdminService, run: Callable[..., ApplyOutcome]
 ) -> None:
     run()
     for change in (
@@ -139,15 +141,15 @@ def test_a_hand_keeps_off_what_a_set_owns(
     assert admin.change_groups(service, "alice", remove=["ops"]) == {"dev"}
     assert set_disabled(service, "alice", disabled=True), "in an emergency"
     assert not run().plan.changes
-    run(Options(releases=True), users=[], groups=[], grants=[], request_rules=[])
+    run(ApplyOptions(releases=True), users=[], groups=[], grants=[], request_rules=[])
     assert admin.remove_grant(service, 1).id == 1
 
 
 def test_a_preview_writes_nothing_and_a_plan_that_others_overtook_is_made_again(
-    service: AdminService, run: Callable[..., Outcome], tmp_path: Path
+    service: AdminService, run: Callable[..., ApplyOutcome], tmp_path: Path
 ) -> None:
     declared = read_set(write(tmp_path / "files"))
-    assert len(plan_set(service, declared.name, declared.rows, Options()).plan.changes) == 7
+    assert len(plan_set(service, declared.name, declared.rows, ApplyOptions()).plan.changes) == 7
     assert not load_policy(service.database).users
     times = iter([lambda: admin.add_user(service, "alice")])
 
@@ -156,14 +158,16 @@ def test_a_preview_writes_nothing_and_a_plan_that_others_overtook_is_made_again(
         return 1000.0
 
     other = AdminService(service.database, service.data_dir, "ci@here", clock)
-    outcome = apply_set(other, declared.name, declared.rows, Options())
+    outcome = apply_set(other, declared.name, declared.rows, ApplyOptions())
     assert [problem.row.name for problem in outcome.plan.problems] == ["user alice"]
     assert load_policy(service.database).users.keys() == {"alice"}
 
 
-def test_the_last_administrator_stays(service: AdminService, run: Callable[..., Outcome]) -> None:
+def test_the_last_administrator_stays(
+    service: AdminService, run: Callable[..., ApplyOutcome]
+) -> None:
     run()
-    all_ = Options(prunes=True, prune_percent=100)
+    all_ = ApplyOptions(prunes=True, prune_percent=100)
     add_role(service, RoleRule(0, "group:sre", Role.ADMINISTRATOR))
     for change in ({"groups": []}, {"groups": [], "users": FILE["users"][:1], "grants": []}):  # type: ignore[index]
         with pytest.raises(RefusedError, match="the last administrator would go"):
@@ -175,7 +179,7 @@ def test_the_last_administrator_stays(service: AdminService, run: Callable[..., 
 
 
 def test_many_rows_make_workers_read_all(
-    service: AdminService, run: Callable[..., Outcome]
+    service: AdminService, run: Callable[..., ApplyOutcome]
 ) -> None:
     before = load_policy(service.database)
     run(users=[*FILE["users"], *({"name": f"u{n}"} for n in range(MOST + 1))])  # type: ignore[misc]
@@ -189,7 +193,7 @@ from pathlib import Path
 from sqlalchemy import event
 from stagedoor.admin.apply.act import apply_set
 from stagedoor.admin.apply.files import read_set
-from stagedoor.admin.apply.plan import Options
+from stagedoor.admin.apply.plan import ApplyOptions
 from stagedoor.admin.service import AdminService
 from stagedoor.store.database import open_database
 from tests.store.sample import place_from
@@ -206,7 +210,7 @@ def count(*_):
 event.listen(database._adapter.writing, "after_cursor_execute", count)
 declared = read_set(Path(sys.argv[3]))
 service = AdminService(database, Path("/"), "ci@here", lambda: 1000.0)
-apply_set(service, declared.name, declared.rows, Options())
+apply_set(service, declared.name, declared.rows, ApplyOptions())
 """
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.home import describe_permissions
-from stagedoor.listeners.web.pages.markup import AppEntry, PagePath, render_home
+from stagedoor.listeners.web.pages.markup import AppRow, PagePath, render_home
 from stagedoor.model.permission import DEFAULT, Permission, Permissions
 
 FORWARD, AGENT, RECORD = Permission.FORWARD, Permission.AGENT, Permission.RECORD
@@ -26,14 +26,14 @@ def test_an_app_says_what_is_permitted_besides_entering(
     permissions: Permissions, said: str
 ) -> None:
     assert describe_permissions(permissions) == said
-    app = AppEntry("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", permits=said)
+    app = AppRow("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", permits=said)
     page = render_home(PagePath("", Assets()), "dev", [app], [], [], is_person=False)
     assert said in page
     assert ('class="permits"' in page) == bool(said)
 
 
 def test_the_home_page_asks_for_no_password_where_ssh_takes_none() -> None:
-    app = AppEntry("app01", "app01.ssh", "ready", "/app/app01", "ssh app01@gw.example")
+    app = AppRow("app01", "app01.ssh", "ready", "/app/app01", "ssh app01@gw.example")
     page = render_home(PagePath("", Assets()), "dev", [app], [], [], is_person=True)
     assert "and no password" in page
     assert "asks for your password" not in page

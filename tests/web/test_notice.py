@@ -14,9 +14,7 @@ def place(tmp_path: Path) -> markup.PagePath:
 
 
 def home(tmp_path: Path, notice: str | None) -> str:
-    app = markup.AppEntry(
-        "app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", notice=notice
-    )
+    app = markup.AppRow("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", notice=notice)
     return markup.render_home(place(tmp_path), "dev", [app], [], [], is_person=False)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from stagedoor.admin.apply.act import Outcome, apply_set, plan_set
+from stagedoor.admin.apply.act import ApplyOutcome, apply_set, plan_set
 from stagedoor.admin.apply.files import DeclaredSet, read_set
-from stagedoor.admin.apply.plan import PRUNE_PERCENT, Action, Change, Options
+from stagedoor.admin.apply.plan import PRUNE_PERCENT, Action, ApplyOptions, RowChange
 from stagedoor.admin.apply.rights import Right, RightsChange, list_words
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
@@ -88,7 +88,7 @@ def apply(
     """
     if prune and release:
         raise click.UsageError("--prune and --release exclude each other")
-    options = Options(adopt, prune, release, prune_at_most)
+    options = ApplyOptions(adopt, prune, release, prune_at_most)
     try:
         declared = read_set(directory, set_name)
         with open_service(installation.settings, create=False) as service:
@@ -107,7 +107,7 @@ def apply(
         sys.exit(1)
 
 
-def _refuse_problems(declared: DeclaredSet, outcome: Outcome) -> None:
+def _refuse_problems(declared: DeclaredSet, outcome: ApplyOutcome) -> None:
     """Print the problems and raise RefusedError, if there are any."""
     problems = outcome.plan.problems
     if not problems:
@@ -120,7 +120,7 @@ def _refuse_problems(declared: DeclaredSet, outcome: Outcome) -> None:
     raise RefusedError(f"{show.count(len(lines), 'mistake')}; nothing was changed")
 
 
-def _print(outcome: Outcome, *, is_diff: bool) -> None:
+def _print(outcome: ApplyOutcome, *, is_diff: bool) -> None:
     """Print the changes of a diff, who gains and loses, and a line that sums them up."""
     plan = outcome.plan
     for change in plan.changes if is_diff else ():
@@ -139,7 +139,7 @@ def _print(outcome: Outcome, *, is_diff: bool) -> None:
         )
 
 
-def _line(change: Change) -> str:
+def _line(change: RowChange) -> str:
     row, before = change.row, change.before
     name = row.name if before is None else before.name
     words = f": {row.terms}" if row.terms else ""
@@ -161,7 +161,7 @@ def _print_rights(verb: str, change: RightsChange, rights: Sequence[Right]) -> N
         click.echo(f"{users} {does} {', '.join(words)} for {app} in {environment}")
 
 
-def _document(outcome: Outcome) -> dict[str, object]:
+def _document(outcome: ApplyOutcome) -> dict[str, object]:
     return {
         "set": outcome.set,
         "applied": outcome.is_applied,
@@ -178,7 +178,7 @@ def _document(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _change_document(change: Change) -> dict[str, object]:
+def _change_document(change: RowChange) -> dict[str, object]:
     row, before = change.row, change.before
     return {
         "action": change.action.value,

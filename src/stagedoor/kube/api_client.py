@@ -13,7 +13,7 @@ import msgspec
 
 from stagedoor.kube import answers
 from stagedoor.kube.answers import ApiRequest
-from stagedoor.kube.http import ApiAnswer, Http, HttpRequest
+from stagedoor.kube.http import Http, HttpRequest, KubeAnswer
 from stagedoor.kube.pace import PATIENT_S, URGENT_LIMIT_S, Bucket, Limits, retry_after_s
 from stagedoor.kube.wire import NoApiAnswerError
 from stagedoor.model.cluster import Object
@@ -77,7 +77,7 @@ class ApiClient:
 
     async def answer(
         self, operation: ApiRequest, request: HttpRequest, limit_s: float | None = None
-    ) -> ApiAnswer:
+    ) -> KubeAnswer:
         """Send a request, again if the API asks for it, and return a successful answer.
 
         Raises ClusterError.
@@ -100,7 +100,7 @@ class ApiClient:
 
     async def _send_once(
         self, operation: ApiRequest, request: HttpRequest, limit_s: float
-    ) -> ApiAnswer:
+    ) -> KubeAnswer:
         await self.pace()
         async with self._room:
             try:
@@ -117,7 +117,7 @@ def encoded(value: Object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decoded(operation: ApiRequest, answer: ApiAnswer, as_type: type[T]) -> T:
+def decoded(operation: ApiRequest, answer: KubeAnswer, as_type: type[T]) -> T:
     """Decode the body of a successful answer. Raises ClusterError if it cannot come from an API server."""
     if "json" not in answer.content_type:
         raise answers.not_kubernetes(operation, answer.status, answer.content_type)

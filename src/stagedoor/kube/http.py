@@ -47,7 +47,7 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiAnswer:
+class KubeAnswer:
     """A complete answer."""
 
     status: int
@@ -68,7 +68,7 @@ class Http:
         self._clock = clock
         self._idle: list[Wire] = []
 
-    async def ask(self, request: HttpRequest, limit_s: float) -> ApiAnswer:
+    async def ask(self, request: HttpRequest, limit_s: float) -> KubeAnswer:
         """Return the answer, whatever its status, within `limit_s`. Raises NoAnswerError."""
         try:
             async with asyncio.timeout(limit_s):
@@ -76,14 +76,14 @@ class Http:
         except TimeoutError:
             raise NoApiAnswerError(f"{self._access.address} was silent for {limit_s:g} s") from None
 
-    async def _ask(self, request: HttpRequest) -> ApiAnswer:
+    async def _ask(self, request: HttpRequest) -> KubeAnswer:
         header = await self._credential()
         answer = await self._exchange(request, header)
         if answer.status == 401 and await self._renew(header):
             answer = await self._exchange(request, await self._credential())
         return answer
 
-    async def _exchange(self, request: HttpRequest, header: Header) -> ApiAnswer:
+    async def _exchange(self, request: HttpRequest, header: Header) -> KubeAnswer:
         kept = self._take()
         if kept is not None:
             try:
@@ -95,7 +95,7 @@ class Http:
                     raise
         return await self._exchange_on(await self._open(), request, header)
 
-    async def _exchange_on(self, wire: Wire, request: HttpRequest, header: Header) -> ApiAnswer:
+    async def _exchange_on(self, wire: Wire, request: HttpRequest, header: Header) -> KubeAnswer:
         try:
             head = await wire.send(self._head(request, header), request.body)
             body = bytearray()
@@ -107,7 +107,7 @@ class Http:
             wire.abort()
             raise
         self._give_back(wire)
-        return ApiAnswer(head.status, head.content_type, head.retry_after, bytes(body))
+        return KubeAnswer(head.status, head.content_type, head.retry_after, bytes(body))
 
     @asynccontextmanager
     async def stream(self, request: HttpRequest, limit_s: float) -> AsyncIterator["HttpStream"]:

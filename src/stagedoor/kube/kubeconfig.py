@@ -61,7 +61,7 @@ class Exec(msgspec.Struct, rename="camel"):
     interactive_mode: str = ""
 
 
-class UserEntry(msgspec.Struct, rename="kebab"):
+class KubeUser(msgspec.Struct, rename="kebab"):
     """A user's credentials."""
 
     token: str = ""
@@ -82,7 +82,7 @@ class UserEntry(msgspec.Struct, rename="kebab"):
     )
 
 
-class Context(msgspec.Struct):
+class KubeContext(msgspec.Struct):
     """A context: a cluster, a user and a namespace."""
 
     cluster: str = ""
@@ -101,14 +101,14 @@ class NamedUser(msgspec.Struct):
     """An entry of `users`."""
 
     name: str
-    user: UserEntry = msgspec.field(default_factory=UserEntry)
+    user: KubeUser = msgspec.field(default_factory=KubeUser)
 
 
 class NamedContext(msgspec.Struct):
     """An entry of `contexts`."""
 
     name: str
-    context: Context
+    context: KubeContext
 
 
 class Config(msgspec.Struct, rename="kebab"):
@@ -177,9 +177,9 @@ def _read(path: Path) -> bytes:
 
 def _choose(files: Sequence[tuple[Path, Config]]) -> Access:
     names = ", ".join(str(path) for path, _ in files)
-    contexts: dict[str, Context] = {}
+    contexts: dict[str, KubeContext] = {}
     clusters: dict[str, tuple[Path, ClusterEntry]] = {}
-    users: dict[str, tuple[Path, UserEntry]] = {}
+    users: dict[str, tuple[Path, KubeUser]] = {}
     for path, config in files:
         for named in config.contexts or ():
             contexts.setdefault(named.name, named.context)
@@ -194,9 +194,7 @@ def _choose(files: Sequence[tuple[Path, Config]]) -> Access:
         )
     context = _named(contexts, name, "context", names)
     at, cluster = _named(clusters, context.cluster, "cluster", names)
-    user_at, user = (
-        _named(users, context.user, "user", names) if context.user else (at, UserEntry())
-    )
+    user_at, user = _named(users, context.user, "user", names) if context.user else (at, KubeUser())
     where = f"{names} (context {name})"
     if cluster.proxy_url:
         raise SettingsError(f"proxy-url in {where} is not supported: name the API's own address")
@@ -246,7 +244,7 @@ def _material(kubeconfig: Path, path: str, data: str, where: str) -> Material | 
 
 
 def _credential(
-    kubeconfig: Path, user: UserEntry, cluster: ClusterEntry, trust: ApiTrust, where: str
+    kubeconfig: Path, user: KubeUser, cluster: ClusterEntry, trust: ApiTrust, where: str
 ) -> Credential:
     if user.auth_provider is not None:
         raise SettingsError(
@@ -303,7 +301,7 @@ def _program(kubeconfig: Path, exec_: Exec, cluster: ClusterEntry, where: str) -
     )
 
 
-def _impersonation(user: UserEntry, where: str) -> Impersonation:
+def _impersonation(user: KubeUser, where: str) -> Impersonation:
     extra = [(k, v) for k, values in (user.impersonate_extra or {}).items() for v in values]
     impersonation = Impersonation(
         user.impersonate, user.impersonate_uid, tuple(user.impersonate_groups or ()), tuple(extra)

@@ -1,10 +1,12 @@
 """An installation's status for `stagedoor status`, from the store, this machine and the gateway."""
 
 import asyncio
+import http.client
 import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,6 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.session import AccessMethod
 from stagedoor.model.shell import ShellState
 from stagedoor.net.notify import reload_command
-from stagedoor.net.probe import fetch_page
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.parts.shells import build_shells
 from stagedoor.serve.prepare import CERTIFICATE_SOON_S, read_certificate_ends
@@ -101,6 +102,24 @@ class Status:
     def value(self, metric: str) -> float | None:
         """Return the value of a metric without labels, by its sample's name; None if there is none."""
         return self.measured.get(metric)
+
+
+MOST_BYTES = 1024 * 1024
+
+
+def fetch_page(host: str, port: int, path: str, timeout_s: float) -> tuple[int, str]:
+    """Return the status and the body, at most 1 MiB. Raises OSError, ValueError.
+
+    A `host` of "" or a wildcard stands for this machine.
+    """
+    at = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    with closing(http.client.HTTPConnection(at, port, timeout=timeout_s)) as connection:
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read(MOST_BYTES).decode()
+        except http.client.HTTPException as error:
+            raise ValueError(f"{type(error).__name__}: no HTTP is spoken there") from None
 
 
 def read_status(settings: Settings) -> Status:

@@ -15,7 +15,6 @@ from msgspec import Meta, field
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import AccountSettings, StepUpSettings
-from stagedoor.settings.api import ApiSettings
 from stagedoor.settings.audit import AuditSettings, RecordingSettings
 from stagedoor.settings.form import (
     Count,
@@ -30,7 +29,7 @@ from stagedoor.settings.place import Place, Server, check_url
 from stagedoor.settings.shells import ShellSettings
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.settings.traces import TraceSettings
-from stagedoor.settings.web import WebSettings
+from stagedoor.settings.web import ApiSettings, WebSettings
 
 STORE_FILE = "stagedoor.db"
 """The SQLite store, in `data_dir`."""

@@ -18,6 +18,22 @@ from stagedoor.settings.form import (
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
+class ApiSettings(Table, frozen=True):
+    """The HTTP API `/api/v1` for administration, at the WebShell's addresses."""
+
+    networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The networks (CIDR) from which the API may be used, besides `listen.networks`. "
+            "Empty: all that may use the WebShell. The API does nothing for users without a role "
+            "(`stagedoor role add`)."
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        check_networks(self.networks, "api.networks")
+
+
 class WebSettings(Table, frozen=True):
     """The WebShell: terminals over WebSocket, in the browser and by `stagedoor attach`."""
 

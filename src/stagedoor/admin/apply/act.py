@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from stagedoor.admin.apply.plan import Action, Change, Options, Plan, plan_changes
+from stagedoor.admin.apply.plan import Action, ApplyOptions, Plan, RowChange, plan_changes
 from stagedoor.admin.apply.rights import RightsChange, compare_rights, has_user, list_after
 from stagedoor.admin.requests.access_requests import describe_rule
 from stagedoor.admin.service import AdminService, describe_grant
@@ -27,7 +27,7 @@ _TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ApplyOutcome:
     """A plan, the users who gain and lose by it, and whether it was carried out."""
 
     set: str
@@ -37,15 +37,15 @@ class Outcome:
 
 
 def plan_set(
-    service: AdminService, name: str, declared: Sequence[Row], options: Options
-) -> Outcome:
+    service: AdminService, name: str, declared: Sequence[Row], options: ApplyOptions
+) -> ApplyOutcome:
     """Return what `apply_set` would do, and write nothing. Raises RefusedError, StoreError."""
     return _plan(_read(service), name, declared, options, service.clock())
 
 
 def apply_set(
-    service: AdminService, name: str, declared: Sequence[Row], options: Options
-) -> Outcome:
+    service: AdminService, name: str, declared: Sequence[Row], options: ApplyOptions
+) -> ApplyOutcome:
     """Make the rows of the set `name` what is declared, all or none.
 
     A plan with problems is returned, and nothing is written. The plan is made before the transaction, so that
@@ -71,12 +71,12 @@ def _read(service: AdminService) -> RowSnapshot:
 
 
 def _plan(
-    stored: RowSnapshot, name: str, declared: Sequence[Row], options: Options, now: float
-) -> Outcome:
+    stored: RowSnapshot, name: str, declared: Sequence[Row], options: ApplyOptions, now: float
+) -> ApplyOutcome:
     plan = plan_changes(name, declared, stored.rows, options, now)
     _keep_administrator(stored, plan, now)
     rights = compare_rights(stored.rows, plan.changes, stored.provided, now)
-    return Outcome(name, plan, rights, False)
+    return ApplyOutcome(name, plan, rights, False)
 
 
 def _keep_administrator(stored: RowSnapshot, plan: Plan, now: float) -> None:
@@ -95,7 +95,7 @@ def _keep_administrator(stored: RowSnapshot, plan: Plan, now: float) -> None:
         )
 
 
-def _write(service: AdminService, version: int, name: str, changes: Sequence[Change]) -> bool:
+def _write(service: AdminService, version: int, name: str, changes: Sequence[RowChange]) -> bool:
     """Write the changes unless the policy has another version by now. Return whether they were written."""
     only_removes = all(change.action is Action.REMOVE for change in changes)
     try:
@@ -115,12 +115,12 @@ def _write(service: AdminService, version: int, name: str, changes: Sequence[Cha
     return True
 
 
-def _is_replaced(change: Change) -> bool:
+def _is_replaced(change: RowChange) -> bool:
     """Return whether the change removes a row and adds another: request rules never change."""
     return change.action is Action.CHANGE and change.row.kind is RowKind.REQUEST_RULE
 
 
-def _removed(changes: Iterable[Change]) -> Iterable[Row]:
+def _removed(changes: Iterable[RowChange]) -> Iterable[Row]:
     for change in changes:
         if change.action is Action.REMOVE:
             yield change.row
@@ -128,11 +128,11 @@ def _removed(changes: Iterable[Change]) -> Iterable[Row]:
             yield change.before
 
 
-def _added(changes: Iterable[Change]) -> Iterable[Row]:
+def _added(changes: Iterable[RowChange]) -> Iterable[Row]:
     return (c.row for c in changes if c.action is Action.ADD or _is_replaced(c))
 
 
-def _changed(changes: Iterable[Change]) -> Iterable[Row]:
+def _changed(changes: Iterable[RowChange]) -> Iterable[Row]:
     for change in changes:
         before = change.before
         if before is None or change.action is Action.REMOVE or _is_replaced(change):
@@ -160,7 +160,7 @@ _ACTS = {
 """The actions in the audit, which are those of a change by hand where there is one."""
 
 
-def _describe(changes: Iterable[Change], numbers: dict[Row, int]) -> Iterable[dict[str, Plain]]:
+def _describe(changes: Iterable[RowChange], numbers: dict[Row, int]) -> Iterable[dict[str, Plain]]:
     """Return the fields of each row's audit event."""
     for change in changes:
         row, before = change.row, change.before

@@ -23,7 +23,7 @@ from stagedoor.settings.form import Table
 from stagedoor.wire.duration import parse_duration
 
 
-class UserEntry(Table, frozen=True):
+class DeclaredUser(Table, frozen=True):
     """A user, and groups that this set puts them in."""
 
     name: str
@@ -37,7 +37,7 @@ class UserEntry(Table, frozen=True):
             yield _make_member(self.name, group, owner)
 
 
-class GroupEntry(Table, frozen=True):
+class DeclaredGroup(Table, frozen=True):
     """The members that this set puts in a group."""
 
     name: str
@@ -49,7 +49,7 @@ class GroupEntry(Table, frozen=True):
             yield _make_member(member, self.name, owner)
 
 
-class GrantEntry(Table, frozen=True):
+class DeclaredGrant(Table, frozen=True):
     """A grant, in the words of `stagedoor grant add`."""
 
     subject: str
@@ -79,7 +79,7 @@ class GrantEntry(Table, frozen=True):
         yield make_grant_row(rule, owner)
 
 
-class RuleEntry(Table, frozen=True):
+class DeclaredRule(Table, frozen=True):
     """A request rule, in the words of `stagedoor request rule add`."""
 
     subject: str
@@ -119,10 +119,10 @@ class AccessFile(Table, frozen=True):
     """One file of a set."""
 
     set: str | None = None
-    users: tuple[UserEntry, ...] = ()
-    groups: tuple[GroupEntry, ...] = ()
-    grants: tuple[GrantEntry, ...] = ()
-    request_rules: tuple[RuleEntry, ...] = ()
+    users: tuple[DeclaredUser, ...] = ()
+    groups: tuple[DeclaredGroup, ...] = ()
+    grants: tuple[DeclaredGrant, ...] = ()
+    request_rules: tuple[DeclaredRule, ...] = ()
 
 
 TABLES = ("users", "groups", "grants", "request_rules")

@@ -9,7 +9,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.grant import GrantRule
 
 PRUNE_PERCENT = 20
-"""The part of a set's rows that `Options.prunes` removes at most, unless the options say more."""
+"""The part of a set's rows that `ApplyOptions.prunes` removes at most, unless the options say more."""
 
 
 class Action(StrEnum):
@@ -27,7 +27,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RowChange:
     """A change of one row. `row` is the new row, or the one that is removed; `before` is the stored one."""
 
     action: Action
@@ -36,7 +36,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ApplyOptions:
     """The choices of an administrator.
 
     `adopts` takes rows over. Rows of the set that the files do not declare are kept. `prunes` removes them,
@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RowProblem:
     """A declared row that cannot be stored, and the reason."""
 
     row: Row
@@ -64,40 +64,40 @@ class Plan:
     `kept` are rows of the set that the files do not declare, and that stay.
     """
 
-    changes: Sequence[Change] = ()
+    changes: Sequence[RowChange] = ()
     kept: Sequence[Row] = ()
-    problems: Sequence[Problem] = ()
+    problems: Sequence[RowProblem] = ()
 
 
 @dataclass(slots=True)
 class _Planner:
     name: str
-    options: Options
-    changes: list[Change] = field(default_factory=list)
+    options: ApplyOptions
+    changes: list[RowChange] = field(default_factory=list)
     kept: list[Row] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[RowProblem] = field(default_factory=list)
 
     def add_declared(self, row: Row, stored: Row | None, now: float) -> None:
         if stored is None:
             if not _has_ended(row, now):
-                self.changes.append(Change(Action.ADD, row))
+                self.changes.append(RowChange(Action.ADD, row))
             return
         owner = stored.owner
         is_own = owner is not None and owner.set == self.name
         if not is_own and not self.options.adopts:
             holder = "no set" if owner is None else f"the set {owner.set} ({owner.file})"
             text = f"{stored.name} is there already and belongs to {holder}; --adopt takes it over"
-            self.problems.append(Problem(row, text))
+            self.problems.append(RowProblem(row, text))
         elif not row.is_same_rule(stored):
-            self.changes.append(Change(Action.CHANGE, row, stored))
+            self.changes.append(RowChange(Action.CHANGE, row, stored))
         elif not is_own:
-            self.changes.append(Change(Action.ADOPT, row, stored))
+            self.changes.append(RowChange(Action.ADOPT, row, stored))
         elif row.owner != owner:
-            self.changes.append(Change(Action.MOVE, row, stored))
+            self.changes.append(RowChange(Action.MOVE, row, stored))
 
     def add_absent(self, absent: Sequence[Row], stored: Sequence[Row], own: int) -> None:
         if self.options.releases:
-            self.changes += [Change(Action.RELEASE, row, row) for row in absent]
+            self.changes += [RowChange(Action.RELEASE, row, row) for row in absent]
         if not self.options.prunes:
             self.kept += [] if self.options.releases else absent
             return
@@ -115,10 +115,10 @@ class _Planner:
                 continue
             if row.owner is not None and row.owner.set != self.name:
                 text = f"{row.name} is in the set {row.owner.set} ({row.owner.file}); remove it there first"
-                self.problems.append(Problem(row, text))
+                self.problems.append(RowProblem(row, text))
             elif row.owner is None:
                 removals.append(row)
-        self.changes += [Change(Action.REMOVE, row, row) for row in removals]
+        self.changes += [RowChange(Action.REMOVE, row, row) for row in removals]
 
     def check_users(self, declared: Iterable[Row], stored: Iterable[Row]) -> None:
         names = {row.key[0] for row in stored if row.kind is RowKind.USER}
@@ -131,14 +131,14 @@ class _Planner:
         for row in declared:
             for name in row.users:
                 if name not in names:
-                    self.problems.append(Problem(row, f"there is no user {name}"))
+                    self.problems.append(RowProblem(row, f"there is no user {name}"))
                 elif name in gone:
                     text = f"the user {name} is in none of the files, and would be removed"
-                    self.problems.append(Problem(row, text))
+                    self.problems.append(RowProblem(row, text))
 
 
 def plan_changes(
-    name: str, declared: Sequence[Row], stored: Sequence[Row], options: Options, now: float
+    name: str, declared: Sequence[Row], stored: Sequence[Row], options: ApplyOptions, now: float
 ) -> Plan:
     """Return the changes that make the set `name` what is declared.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 
-from stagedoor.admin.apply.plan import Action, Change
+from stagedoor.admin.apply.plan import Action, RowChange
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.access_set import Row, RowKind
 from stagedoor.model.grant import GrantRule
@@ -99,7 +99,7 @@ class _State:
 
 def compare_rights(
     stored: Sequence[Row],
-    changes: Sequence[Change],
+    changes: Sequence[RowChange],
     provided: Iterable[tuple[str, str]],
     now: float,
 ) -> Sequence[RightsChange]:
@@ -130,7 +130,7 @@ def compare_rights(
     return [RightsChange(tuple(sorted(users)), *both) for both, users in together.items()]
 
 
-def list_after(stored: Iterable[Row], changes: Iterable[Change]) -> Iterable[Row]:
+def list_after(stored: Iterable[Row], changes: Iterable[RowChange]) -> Iterable[Row]:
     """Return the rows after the changes; their owners may be those of before."""
     after = {id(row): row for row in stored}
     for change in changes:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from urllib.parse import urlsplit
 
+from stagedoor import __version__
 from stagedoor.admin.access.console import ConsoleService
+from stagedoor.admin.access.views import HealthReport
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.api.service import ApiService
 from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList
@@ -29,8 +31,8 @@ from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
 from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import build_upstream, plan_recording
-from stagedoor.serve.parts.health_report import read_health
 from stagedoor.serve.parts.shells import holders_of
+from stagedoor.serve.status import list_lines, list_problems, read_status
 from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
 from stagedoor.settings.settings import Settings, parse_networks
@@ -47,6 +49,20 @@ from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
 from stagedoor.signin.step_up import StepUpService, read_step_up_rules
+from stagedoor.wire.check import run_checks
+
+
+def read_health(settings: Settings, checks: bool) -> HealthReport:
+    """Read the state once, and with `checks` do all that the doctor does. Blocks."""
+    status = read_status(settings)
+    lines = [("version", __version__), *list_lines(status)]
+    findings = [("status", finding) for finding in list_problems(status)]
+    if checks:
+        # Imported here, since it loads every protocol.
+        from stagedoor.serve.doctor.gateway import list_checks
+
+        findings += run_checks(list_checks(settings, None)[1:])
+    return HealthReport(lines, findings)
 
 
 def build_web_listener(

@@ -1,12 +1,12 @@
 """The messages between a supervisor and its successor: JSON lines over a pair of sockets.
 
-    old → new   Offer             the sockets, and which program hands them over
+    old → new   HandoverOffer     the sockets, and which program hands them over
     new → old   Hello             which program takes over
     new → old   Progress          for the administrator who waits
     new → old   SuccessorReady | Refusal   its workers accept, or why they do not
-    old → new   Transfer             from now on the new one is the gateway
+    old → new   Transfer          from now on the new one is the gateway
     old → new   OldSessions, OldMetrics   while sessions of older workers last
-    new → old   Stop              the gateway stops, with its older workers
+    new → old   GatewayStop       the gateway stops, with its older workers
 
 The end of the stream means that the other supervisor has ended, or that the old one has no sessions left.
 Each side names the version of this protocol that it speaks, and refuses one that it does not understand.
@@ -30,7 +30,7 @@ LINE_BYTES = 1 << 20
 """The longest line: the offer of a thousand sockets has 80 kB."""
 
 
-class Offer(msgspec.Struct, frozen=True, tag="offer"):
+class HandoverOffer(msgspec.Struct, frozen=True, tag="offer"):
     """The first line. `sockets` are a kind, an address in the settings, a slot and descriptors.
 
     `schema` is the version of the store's tables that the old program knows (`store.schema`).
@@ -86,7 +86,7 @@ class OldMetrics(msgspec.Struct, frozen=True, tag="measured"):
     measured: MetricsMessage | None
 
 
-class Stop(msgspec.Struct, frozen=True, tag="stop"):
+class GatewayStop(msgspec.Struct, frozen=True, tag="stop"):
     """A request to drain. The second one closes everything at once.
 
     `failed`: the gateway does not stop by a signal, but because the one after it has died.
@@ -96,7 +96,15 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 Message = (
-    Offer | Hello | Progress | SuccessorReady | Refusal | Transfer | OldSessions | OldMetrics | Stop
+    HandoverOffer
+    | Hello
+    | Progress
+    | SuccessorReady
+    | Refusal
+    | Transfer
+    | OldSessions
+    | OldMetrics
+    | GatewayStop
 )
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)

@@ -16,14 +16,14 @@ from stagedoor.serve.supervisor.handover import (
     UNDERSTOOD,
     VARIABLE,
     VERSION,
+    GatewayStop,
     HandoverChannel,
+    HandoverOffer,
     Hello,
-    Offer,
     OldMetrics,
     OldSessions,
     Progress,
     Refusal,
-    Stop,
     SuccessorReady,
     Transfer,
 )
@@ -47,7 +47,7 @@ def detach() -> None:
 class Predecessor:
     """The gateway from which this program takes over. Belongs to one event loop."""
 
-    def __init__(self, channel: HandoverChannel, offer: Offer) -> None:
+    def __init__(self, channel: HandoverChannel, offer: HandoverOffer) -> None:
         self._channel = channel
         self._offer = offer
         self._workers: set[str] = set()
@@ -77,9 +77,9 @@ class Predecessor:
         with suppress(TimeoutError):
             async with asyncio.timeout(OFFER_WITHIN_S):
                 offer = await channel.receive()
-        if isinstance(offer, Offer) and offer.version in UNDERSTOOD:
+        if isinstance(offer, HandoverOffer) and offer.version in UNDERSTOOD:
             return cls(channel, offer)
-        program = offer.program if isinstance(offer, Offer) else "the running program"
+        program = offer.program if isinstance(offer, HandoverOffer) else "the running program"
         error = StagedoorError(
             f"{__version__} cannot take over from {program}; restart the gateway instead"
         )
@@ -154,7 +154,7 @@ class Predecessor:
     def stop(self, *, failed: bool) -> None:
         """Have its workers drain, if it has handed over. The second call closes their sessions at once."""
         if self.has_handed_over:
-            self._channel.send(Stop(failed))
+            self._channel.send(GatewayStop(failed))
 
     async def wait(self) -> None:
         """Wait until its last session is over, if it has handed over."""

@@ -16,13 +16,13 @@ from stagedoor.serve.supervisor.handover import (
     UNDERSTOOD,
     VARIABLE,
     VERSION,
+    GatewayStop,
     HandoverChannel,
+    HandoverOffer,
     Hello,
     Message,
-    Offer,
     Progress,
     Refusal,
-    Stop,
     SuccessorReady,
 )
 from stagedoor.store.schema import SCHEMA_VERSION
@@ -64,7 +64,7 @@ class Successor:
                     f"the new program cannot be started: {error.strerror}"
                 ) from None
         channel = await HandoverChannel.open(ours)
-        channel.send(Offer(VERSION, __version__, os.getpid(), SCHEMA_VERSION, offered))
+        channel.send(HandoverOffer(VERSION, __version__, os.getpid(), SCHEMA_VERSION, offered))
         return cls(process, channel)
 
     @property
@@ -117,7 +117,7 @@ class Successor:
         """Handle its messages until it ends. Return whether it was stopped by a signal."""
         is_stopped = False
         while (message := await self._channel.receive()) is not None:
-            if isinstance(message, Stop):
+            if isinstance(message, GatewayStop):
                 is_stopped = not message.failed
                 on_stop()
         await self._channel.close_stream()

@@ -33,7 +33,7 @@ from stagedoor.listeners.web.files.fields import (
     read_upload,
 )
 from stagedoor.listeners.web.files.session import (
-    DeniedError,
+    FilesDeniedError,
     SftpSession,
     open_sftp_session,
 )
@@ -117,7 +117,7 @@ class Files:
     async def _inside(self, request: Request) -> AsyncIterator[SftpSession]:
         admitted = await self._admitted(request)
         if isinstance(admitted, Denial):
-            raise DeniedError(admitted)
+            raise FilesDeniedError(admitted)
         source = self._guard.source_of(request)
         self.busy += 1
         try:
@@ -260,7 +260,7 @@ class _Asgi:
 
         try:
             answer = await self._answer(request, watched)
-        except DeniedError as error:
+        except FilesDeniedError as error:
             answer = refusal(error.denial)
         except FilesError as error:
             answer = JSONResponse({"message": str(error)}, error.status)

@@ -30,7 +30,7 @@ SFTP_TIMEOUT_S = 15.0
 """How long the shell's sftp may take to start after the login, seconds."""
 
 
-class DeniedError(Exception):
+class FilesDeniedError(Exception):
     """The flow refused the session, or ended it."""
 
     def __init__(self, denial: Denial) -> None:
@@ -92,7 +92,7 @@ async def open_sftp_session(
         identity, target, web(source), lambda step: None, needs=Permission.FILES
     )
     if isinstance(entered, Denial):
-        raise DeniedError(entered)
+        raise FilesDeniedError(entered)
     try:
         async with open_shell_session(entered, access.upstream) as session:
             sftp = await _start_sftp(session)
@@ -109,9 +109,9 @@ async def open_sftp_session(
                 channel.ended(0, session.sent, session.received)
     except SessionEndedError as error:
         reason = Reason.DRAINING if error.end is End.DRAINED else Reason.NO_GRANT
-        raise DeniedError(Denial(reason, str(error))) from None
+        raise FilesDeniedError(Denial(reason, str(error))) from None
     except UnreachedError as error:
-        raise DeniedError(error.denial) from None
+        raise FilesDeniedError(error.denial) from None
     except (asyncssh.Error, OSError) as error:
         raise FilesError(502, hung_up(target.shell_name, error)) from None
 

@@ -14,7 +14,7 @@ from stagedoor.admin.account import AccountService, AppSessions
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.pages.markup import AppEntry
+from stagedoor.listeners.web.pages.markup import AppRow
 from stagedoor.listeners.web.terminal.fields import Body
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
@@ -119,9 +119,9 @@ class Home:
 
     def _entry(
         self, identity: Identity, grant: Grant, state: ShellState, sessions: AppSessions
-    ) -> AppEntry:
+    ) -> AppRow:
         target = grant.target
-        return AppEntry(
+        return AppRow(
             target.login_name,
             target.host_name,
             state.value,

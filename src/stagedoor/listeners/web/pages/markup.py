@@ -77,7 +77,7 @@ TEMPLATES = _templates()
 
 
 @dataclass(frozen=True, slots=True)
-class AppEntry:
+class AppRow:
     """An app that the user may enter, as the home page shows it.
 
     `name` is its login name, and `app` and `environment` are the two parts of that. `used_at` is when the
@@ -197,7 +197,7 @@ def shared(place: PagePath) -> str:
 def render_home(
     place: PagePath,
     name: str,
-    apps: Sequence[AppEntry],
+    apps: Sequence[AppRow],
     past: Sequence[AccountSession],
     keys: Sequence[KeyRecord],
     *,
