@@ -6,8 +6,8 @@ step that they do not tolerate writes the second into `meta`.
 
 The steps from each version to the next are in `migrations/VERSION.DIALECT.sql`. They are literal SQL, because
 a step generated from the tables below would change with them. A released step is never edited. To change a
-table, change it below, raise SCHEMA_VERSION, add its step for both dialects, and put the store that it starts
-from into `tests/store/released/`.
+table, change it below, raise SCHEMA_VERSION, add its step for both dialects, and put a store of that version
+into `tests/store/released/`, in place of the one before unless a release had that.
 """
 
 import re
