@@ -43,7 +43,7 @@ class Logins:
         self._request = head("echo-ssh:22", bearer(token))
         self._port = port
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._log_in) for _ in range(CLIENTS)]
+        self._threads = [threading.Thread(target=self._log_in, args=(n,)) for n in range(CLIENTS)]
 
     def __enter__(self) -> "Logins":
         for thread in self._threads:
@@ -55,10 +55,11 @@ class Logins:
         for thread in self._threads:
             thread.join()
 
-    def _log_in(self) -> None:
+    def _log_in(self, number: int) -> None:
+        source = f"127.0.1.{number + 1}"  # the ports of one address would all be in TIME_WAIT after a minute
         while not self._stopping.is_set():
             began = time.monotonic()
-            with dialled(self._port) as client:
+            with dialled(self._port, source) as client:
                 client.send(self._request)
                 answer = read_answer(client)
             assert answer.status == 200, answer
