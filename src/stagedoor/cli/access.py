@@ -32,7 +32,7 @@ def access() -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def explain(installation: Installation, name: str, app: str, json_: bool) -> None:
-    """Say why the user NAME may enter APP or not.
+    """Explain why the user NAME may enter APP or not.
 
     It names each grant and request of the user, why it does not fit, and what would let the user in.
     The exit code is 0 for both answers.
@@ -47,7 +47,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
     if answer.lets_in:
         click.echo(f"Permissions: {' '.join(answer.permissions)}.")
     if answer.step_up:
-        click.echo("It wants a fresh proof that the person is there (step_up.targets).")
+        click.echo("It requires a fresh proof that the person is there (step_up.targets).")
     for stop in answer.stops:
         click.echo(f"  {stop}")
     shown = answer.rules[:MOST_SHOWN]
@@ -87,7 +87,7 @@ def who(installation: Installation, app: str, json_: bool) -> None:
         }
         for entry in entering
     ]
-    none = f"No user may enter {app}; let one in: stagedoor grant add user:NAME {target.app}"
+    none = f"No user may enter {app}; grant access: stagedoor grant add user:NAME {target.app}"
     return show.table(rows, none)
 
 

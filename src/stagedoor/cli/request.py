@@ -252,7 +252,7 @@ def end(installation: Installation, number: int) -> None:
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_ids)
 @click.pass_obj
 def review(installation: Installation, number: int) -> None:
-    """Confirm that you have looked at a use of break-glass."""
+    """Record your review of a use of break-glass."""
     with open_administration(installation) as admin:
         reviewed: AccessRequestEntry = admin.call("requests.review", {"id": str(number)})
     show.note(f"Request {number} of {reviewed.user} is reviewed.")

@@ -30,7 +30,7 @@ _FAILED, _INTERRUPTED, _TOO_MANY = 255, 130, 429
 
 
 class _RunCommand(click.Command):
-    """A command whose words after `--` are those of the task."""
+    """A command in which the words after `--` are the command line of the task."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep the task's words apart: click would drop the `--`, and `run list -- x` names an app."""

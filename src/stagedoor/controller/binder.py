@@ -1,4 +1,4 @@
-"""The account that prepares namespaces: with the label, each gets the rights of the others, and a fence.
+"""The binder, which prepares namespaces: each one with the label gets the gateway's and controller's rights.
 
 It is apart from gateway and controller, since an account that may write RoleBindings may give itself
 rights. A policy of the cluster lets it create these objects alone, and in namespaces with the label alone.

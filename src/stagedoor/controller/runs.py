@@ -36,7 +36,7 @@ FindOrder = Callable[[str], Awaitable[RunOrder | None]]
 
 
 class RunStep(Enum):
-    """What is to be done about a run."""
+    """The next step for a run."""
 
     NOTHING = auto()
     CREATE = auto()

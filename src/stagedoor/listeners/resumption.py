@@ -146,7 +146,7 @@ class Resumption(SessionLink):
         self._ticket: Ticket | None = None
 
     async def find(self, ready: Ready) -> RunningSession | Denial | None:
-        """Return the session to which the client comes back; None if it opens one."""
+        """Return the session to which the client returns, or None if it opens a new one."""
         if not self._request.attempt:
             return None
         if not self._wait_s(ready.grant):

@@ -1,4 +1,4 @@
-"""A worker's side of the endpoint: it starts the endpoint, asks for tickets, and hears how sessions end."""
+"""A worker's side of the endpoint: it starts the endpoint, asks for tickets, and learns how sessions end."""
 
 import asyncio
 import socket
@@ -95,7 +95,7 @@ class EndpointControl:
             self._send(f"leave {number}")
 
     def forget(self, number: int) -> None:
-        """Hear no more of a session."""
+        """Forget a session; its messages are ignored."""
         self._requests.forget(number)
 
     def _send(self, line: str) -> None:

@@ -45,7 +45,7 @@ class Control(Protocol):
         ...
 
     def forget(self, number: int) -> None:
-        """Hear no more of a session."""
+        """Forget a session; its messages are ignored."""
         ...
 
 
@@ -138,7 +138,7 @@ class Requests:
         return number, answer
 
     def forget(self, number: int) -> None:
-        """Hear no more of a session."""
+        """Forget a session; its messages are ignored."""
         self._requests.pop(number, None)
 
     def take(self, line: str) -> None:

@@ -26,7 +26,7 @@ Look = Callable[[], Grant | Denial | StartStep]
 async def wait_for_person(
     look: Look, policy: PolicyReader, progress: Progress, wait_s: float, repeat_s: float
 ) -> Grant | Denial | None:
-    """Return the end of a wait as `look` finds it after a change of the policy, or None after `wait_s`.
+    """Call `look` after each change of the policy, and return its verdict, or None after `wait_s` seconds.
 
     The step is repeated every `repeat_s` seconds, so that a client which times out on silence waits.
     """

@@ -1,4 +1,4 @@
-"""The way of a run's input from a client that sends it as a stream, as ssh does."""
+"""The transfer of a run's input from a client that sends it as a stream, as ssh does."""
 
 import asyncio
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class RunInputPump:
         self._news.set()
 
     def abandon(self) -> None:
-        """Note that the client is lost. What it has sent goes on its way only if the input is complete."""
+        """Note that the client is lost. The input that it sent is passed on only if it is complete."""
         self._is_lost = not self._is_complete
         self._release = lambda: None
         self._news.set()

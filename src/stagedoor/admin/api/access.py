@@ -82,7 +82,7 @@ def get_grant(call: Call) -> t.GrantEntry:
 
 
 def add_grant(call: Call) -> t.GrantEntry:
-    """Add a grant. An owner gives what they have."""
+    """Add a grant. An owner may give only the permissions that they have."""
     body: i.GrantNew = call.body
     rule = GrantRule(
         0,
@@ -135,7 +135,7 @@ def remove_grant(call: Call) -> t.GrantEntry:
 
 
 def _find_grant(call: Call) -> GrantRule:
-    """Return the grant in the path. One that the caller may not read does not exist for them."""
+    """Return the grant in the path. Raises NotFoundError also for one that the caller may not read."""
     rules = (rule for rule in call.policy.grants if rule.id == call.number)
     rule = next(rules, None)
     if rule is not None and not call.access.has(Role.AUDITOR, find_pattern(rule)):
@@ -231,7 +231,7 @@ def get_session(call: Call) -> t.SessionEntry:
 
 
 def close_sessions(call: Call) -> list[t.SessionEntry]:
-    """Ask for the end of sessions, and show them."""
+    """Request the end of sessions, and return them."""
     order: i.SessionsEnd = call.body
     _check_line(order.reason)
     records = [_find_session(call, name) for name in dict.fromkeys(order.ids)]
@@ -269,7 +269,7 @@ def list_sign_ins(call: Call) -> t.Page[t.SignInEntry]:
 
 
 def end_sign_ins(call: Call) -> list[t.SignInEntry]:
-    """End sign-ins, with all that they opened. Return those that lasted."""
+    """End sign-ins and their sessions. Return the sign-ins that were still valid."""
     call.require(Role.OPERATOR)
     order: i.SessionsEnd = call.body
     _check_line(order.reason)
@@ -282,7 +282,7 @@ def end_sign_ins(call: Call) -> list[t.SignInEntry]:
 
 
 def _get_sign_in_key(record: SignInRecord) -> str:
-    """Return what sign-ins are sorted by: their user, and when they were opened, which never changes."""
+    """Return the sort key of a sign-in, which never changes: its user, and the time it was opened."""
     opened = record.sign_in
     return f"{opened.name} {opened.opened_at or 0:017.3f} {record.id}"
 

@@ -26,7 +26,7 @@ class DryRunError(Exception):
 
 @dataclass(slots=True)
 class ApiGuard:
-    """The guard of one request. It checks the first change alone.
+    """The checks of one request, made inside its first change.
 
     `policy` is the one by which the caller's roles were judged. `make_tag` returns the
     ETag of the request's row, and `expected` are those that the caller knows, None for any.

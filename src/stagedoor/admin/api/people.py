@@ -70,7 +70,7 @@ def set_password(call: Call) -> t.UserEntry:
 
 
 def disable_user(call: Call) -> t.UserEntry:
-    """Keep a user out, and close their sessions."""
+    """Disable a user, and close their sessions."""
     call.require(Role.OPERATOR)
     person.set_disabled(call.service, call.path["name"], disabled=True)
     return _show_user(call, admin.policy(call.service), call.path["name"])

@@ -128,7 +128,7 @@ def end_request(call: Call) -> t.AccessRequestEntry:
 
 
 async def review_request(call: Call) -> t.AccessRequestEntry:
-    """Store that a use of break-glass was looked at."""
+    """Record the review of a use of break-glass."""
     if call.requests is None or call.identity is None:
         reviewed: AccessRequest | Denial = admin.review_request(call.service, call.number)
     else:

@@ -71,7 +71,7 @@ class ApiAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AdmittedRequest:
-    """A request whose caller may send it. `path` has the parameters in its path."""
+    """A request that its caller may send. `path` has the parameters in its path."""
 
     operation: Operation
     path: Mapping[str, str]
@@ -131,7 +131,7 @@ class ApiService:
         role = operation.role
         if denial is None and role is not None and not access.has_somewhere(role):
             denial = deny_role(role, EVERYWHERE)
-        # Who decides on a request gives a proof if its rule wants one.
+        # An approver gives a fresh proof if the rule of the request demands one.
         is_change = role is not None and operation.method != "GET"
         if denial is None and identity.is_person and is_change:
             denial = check_fresh(policy, identity, "a change", self._step_up, now)
@@ -210,7 +210,7 @@ class ApiService:
                 request = await self._judge(request.identity, request.operation, request.path)
                 guard.policy = request.policy
                 call = replace(call, policy=request.policy, access=request.access)
-        line = "others change the policy all the time, so this was not done; try again"
+        line = "the policy changed at each attempt, so nothing was done; try again"
         return make_problem_answer(make_problem(503, "busy", line))
 
     async def _run_now(self, request: AdmittedRequest, call: Call, guard: ApiGuard) -> ApiAnswer:
@@ -341,7 +341,7 @@ def _repeat(before: answers.StoredAnswer, digest: bytes) -> ApiAnswer:
         line = "this Idempotency-Key was sent with another request; use a new one"
         return make_problem_answer(make_problem(422, "key_reused", line))
     if before.status is None:
-        line = "this request is being handled, or was cut off; look whether it was done"
+        line = "this request is being handled, or was cut off; check whether it was done"
         return make_problem_answer(make_problem(409, "outcome_unknown", line))
     if before.body is None:
         line = "this was done before, and its secret is shown only once"

@@ -84,10 +84,10 @@ class HookSink:
             raise StagedoorError(f"{self._hook.shown_url}: it answered code {code}")
 
     def choose(self, addresses: Sequence[Address]) -> Sequence[Address]:
-        """Return those of the server's addresses that the hook may connect to.
+        """Return the server's addresses that the hook may connect to.
 
-        These are public ones, and those in its networks: a name that others control must not lead into the
-        gateway's own network.
+        These are public addresses, and those in its networks. So a name that is under the control of others
+        cannot lead into the gateway's own network.
         """
         networks = parse_networks(self._hook.networks)
         # As for a shell: never a metadata service, whatever the settings say.

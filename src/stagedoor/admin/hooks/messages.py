@@ -1,4 +1,4 @@
-"""What hooks say about access requests, and the bodies of each kind. Pure.
+"""The messages of hooks about access requests, and their body for each kind of hook. Pure.
 
 The requester writes the reason, and approvers read it in chats. So each body has it where nothing is read as
 a link, a mention or markup.

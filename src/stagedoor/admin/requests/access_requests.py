@@ -266,7 +266,7 @@ def begin_request(service: AdminService, number: int) -> AccessRequest:
 def review_request(
     service: AdminService, number: int, approver: str | None = None
 ) -> AccessRequest:
-    """Store that a use of break-glass was reviewed. `approver` None stands for an administrator.
+    """Record the review of a use of break-glass. `approver` None stands for an administrator.
 
     Raises ApproverError, NotFoundError, RefusedError, StoreError.
     """

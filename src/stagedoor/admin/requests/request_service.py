@@ -1,6 +1,6 @@
-"""Access requests for people who are at a listener: they ask, wait, and decide.
+"""Access requests of users at a listener: they ask, wait, and decide.
 
-It uses the store in a thread; a store that fails and a refusal are a Denial.
+The store is used in a thread. A failure of the store and a refusal are both returned as a Denial.
 """
 
 import time
@@ -222,7 +222,7 @@ class RequestService:
         return await ask(self._read, identity, number)
 
     async def describe(self, identity: Identity, request: AccessRequest) -> RequestView | Denial:
-        """Return a request that the user has read, with what an approver wants to know."""
+        """Return a request that the user has read, with the details that an approver needs."""
         now = self._now()
         return await ask(
             describe_request, self._database, self._policy(), identity.name, request, now
@@ -267,7 +267,7 @@ class RequestService:
         return await ask(act)
 
     async def review(self, identity: Identity, number: int) -> AccessRequest | Denial:
-        """Store that an approver looked at a use of break-glass."""
+        """Record an approver's review of a use of break-glass."""
 
         def act() -> AccessRequest | Denial:
             record = self._read(identity, number)

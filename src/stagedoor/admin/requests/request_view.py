@@ -1,4 +1,4 @@
-"""What an approver wants to know about an access request."""
+"""The details that an approver needs to decide on an access request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The unknown key that waits for its user to sign in.
+"""Unknown keys that wait for their user to sign in.
 
 A client offers its keys one after the other (RFC 4252 §7), and does not announce how many it has. The key
 that waits must be the last one, when all others were refused. After a failure that is a partial success

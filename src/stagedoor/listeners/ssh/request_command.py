@@ -174,7 +174,7 @@ def _number(word: str) -> int | None:
 
 @dataclass(slots=True)
 class _Options:
-    """The options of a request, and the words that are none: its reason."""
+    """The options of a request, and the remaining words: its reason."""
 
     lasts_s: float | None = None
     needs: Permission = Permission.ENTER

@@ -71,7 +71,7 @@ class RunChannel:
         self._has_room.clear()
 
     def resume(self) -> None:
-        """Write again."""
+        """Resume writing."""
         self._has_room.set()
 
     # The command.

@@ -49,7 +49,7 @@ register_url_convertor("anything", _AnyPathConvertor())
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """The parts of the API. Only `networks` may use it; none stands for all that may come in."""
+    """The parts of the API. Only `networks` may use it; if empty, all networks that may use the WebShell."""
 
     service: ApiService
     networks: tuple[Network, ...]
@@ -137,7 +137,7 @@ class AdminApi:
         )
 
     def _check_site(self, request: Request) -> Denial | None:
-        """Refuse what a page of another site sends with its user's cookie, even if it only reads."""
+        """Refuse a request that a page of another site sends with its user's cookie, even one that reads."""
         origin = request.headers.get("origin")
         own = self._guard.find_own_origin(request)
         site = request.headers.get("sec-fetch-site", "none")

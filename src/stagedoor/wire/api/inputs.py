@@ -1,6 +1,6 @@
 """The types of the API's requests: bodies, and the filters of lists.
 
-They have no defaults but "none" and "no": what is not sent is not guessed.
+A field that is not sent is null, false or empty; no other default is assumed.
 """
 
 from datetime import datetime
@@ -46,7 +46,7 @@ class UserPassword(Input, frozen=True):
 class GrantNew(Input, frozen=True):
     """A new grant. Without `expires_at` it has no end, without `resume_s` no limit of its own.
 
-    With `prolong`, a grant of the same that ends earlier gets the new end.
+    With `prolong`, an equal grant that ends earlier gets the new end.
     """
 
     subject: Subject
@@ -167,14 +167,14 @@ class GrantFilter(Input, frozen=True):
 
 
 class SessionFilter(Input, frozen=True):
-    """Filters of sessions. `all` lists closed ones too."""
+    """Filters of sessions. `all` includes closed ones."""
 
     user: Name | None = None
     all: bool = False
 
 
 class AccessRequestFilter(Input, frozen=True):
-    """Filters of requests. `all` lists those that are over too."""
+    """Filters of requests. `all` includes requests that are over."""
 
     all: bool = False
 

@@ -18,11 +18,10 @@ class Operation:
     """An operation of the API.
 
     `path` is below `PREFIX`. `role` is the lowest role with which a request may succeed for any app; the
-    operation's function checks the role for the very apps. None takes no role: rules of access on request say
-    who may. `filters` are the parameters of its query. A
-    `matched` operation changes a row, and so needs the ETag of that row in If-Match. One `for_person` makes
-    credentials or roles, and so refuses tokens. An answer that `has_secret` is not stored for a repeated
-    request.
+    operation's function checks the role for the apps concerned. None takes no role: rules of access on
+    request say who may. `filters` are the parameters of its query. A `matched` operation changes a row, and
+    so needs the ETag of that row in If-Match. One `for_person` makes credentials or roles, and so refuses
+    tokens. An answer that `has_secret` is not stored for a repeated request.
     """
 
     name: str

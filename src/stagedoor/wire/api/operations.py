@@ -105,7 +105,7 @@ OPERATIONS: Sequence[Operation] = (
         name="users.disable",
         method="POST",
         path="/users/{name}/disable",
-        summary="Keep a user out, and close their sessions",
+        summary="Disable a user, and close their sessions",
         role=Role.OPERATOR,
         answer=t.UserEntry,
     ),
@@ -247,7 +247,7 @@ OPERATIONS: Sequence[Operation] = (
         role=Role.OPERATOR,
         answer=t.AccessRequestEntry,
     ),
-    _ask("review", "/{id}/review", "Confirm a look at a use of break-glass"),
+    _ask("review", "/{id}/review", "Record the review of a use of break-glass"),
     Operation(
         name="access.explain",
         method="GET",

@@ -1,4 +1,4 @@
-"""What all pages of administrators do: who sees them, how they are drawn, and how a change is answered."""
+"""The common part of the pages for administrators: access, rendering, and the answer to a change."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -77,9 +77,9 @@ class ConsoleFrame:
         act: Callable[[Identity, dict[str, str]], Awaitable[_T | Denial]],
         onward: Callable[[_T], str],
     ) -> Response:
-        """Do what a form of these pages asks for, and lead to the page `onward`.
+        """Make the change that a form asks for, and redirect to the page `onward`.
 
-        A refusal is asked for again if the policy in memory was old: the proof may have come a moment ago.
+        A refused change is tried again if the policy in memory was old: the proof may be a moment old.
         """
         fields = await self._pages.read_form(request)
         if isinstance(fields, Response):
@@ -100,11 +100,11 @@ class ConsoleFrame:
 
 
 def read_text(request: Request, name: str) -> str:
-    """Return a value of the address, without blanks around it and not too long."""
+    """Return a parameter of the query, stripped and cut to a bounded length."""
     return request.query_params.get(name, "").strip()[:MAX_CHARS]
 
 
 def read_number(request: Request, name: str) -> int | None:
-    """Return a whole number of the address, or None for any other text."""
+    """Return a parameter of the query as a whole number, or None for any other text."""
     text = request.query_params.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None

@@ -58,7 +58,7 @@ class GrantPages:
         )
 
     async def _preview(self, request: Request) -> Response:
-        """Show who would gain. It is a GET: it changes nothing, and its address can be sent to another."""
+        """Show who would gain access. A GET: it changes nothing, so its URL can be sent to a colleague."""
         identity = await self._frame.identify(request)
         if isinstance(identity, Response):
             return identity

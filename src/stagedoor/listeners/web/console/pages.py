@@ -1,4 +1,4 @@
-"""Sessions, people, the audit, why, and health, for administrators."""
+"""The pages for administrators on sessions, people, the audit, the reasons for access, and health."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote, urlencode
@@ -176,7 +176,7 @@ class ConsolePages:
 
 
 def describe_event(event: Event) -> str:
-    """Return what is special about an event, as one line: its reason and its fields. Pure."""
+    """Return the reason and the fields of an event as one line. Pure."""
     fields = [
         str(value) if name == "message" else f"{name} {_show_value(name, value)}"
         for name, value in event.fields.items()

@@ -1,1 +1,1 @@
-"""Runs on Kubernetes as a gateway has them: it asks for a Job, approves it, and copies its log."""
+"""The gateway's part in runs on Kubernetes: it requests a Job, approves it, and copies its log."""

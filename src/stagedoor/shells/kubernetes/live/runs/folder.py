@@ -55,7 +55,7 @@ class RunFolders:
         return self.find(run_id).measure()
 
     def measure_age(self, run_id: str) -> float:
-        """Return how long ago a run's folder has changed, in seconds. Raises OSError."""
+        """Return the time since the last change of a run's folder, in seconds. Raises OSError."""
         return self._now() - self.find(run_id).folder.stat().st_mtime
 
     def remove(self, run_id: str) -> None:

@@ -91,7 +91,7 @@ class RunMirror:
             await self.wait(pause_s if has_started(pod) else LONGEST_AGAIN_S)
 
     def _is_lost(self, pod: Object) -> bool:
-        """Return whether the pod should be gone since LOST_S: its node does not say that it has ended."""
+        """Return whether the pod is overdue by LOST_S: its node does not report its end."""
         gone_at = time_of(pod["metadata"].get("deletionTimestamp"))
         return gone_at is not None and self.now() > gone_at + LOST_S
 
