@@ -1,4 +1,4 @@
-"""Logging in with argon2, a policy that changes, and somebody who guesses."""
+"""Logins with argon2, a policy that changes, and a client that guesses."""
 
 import asyncio
 import threading
@@ -31,7 +31,7 @@ ELSEWHERE = Source.of("192.0.2.2", 40000)
 
 @pytest.fixture
 def real_hash() -> Iterator[str]:
-    """Of the right password, while the program hashes as it does."""
+    """Return the hash of the right password, made as the program makes it."""
     with hashing.using(hashing.REAL):
         yield hashing.REAL.hash("open sesame")
 
@@ -285,7 +285,7 @@ async def test_a_flood_of_passwords_is_refused_beyond_a_bound(
 
 
 async def done(tasks: "list[asyncio.Task[Identity | Denial]]", count: int) -> list[Denial]:
-    """What the first `count` of them that end are told."""
+    """Return the verdicts of the first `count` of them that end."""
     async with asyncio.timeout(BOUND_S):
         while sum(task.done() for task in tasks) < count:
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Which credentials of a policy are believed, and what the others are told."""
+"""The credentials that a policy accepts, and the refusals of all others."""
 
 from dataclasses import replace
 
@@ -134,7 +134,7 @@ def test_a_password_changed_while_it_was_verified_is_refused() -> None:
 
 
 def test_where_only_some_groups_have_passwords_all_others_are_as_if_they_had_none() -> None:
-    """And told the same as a name that is unknown, so that nobody learns who is in those groups."""
+    """The refusal is that of an unknown name, so it does not reveal who is in those groups."""
     theirs, others = policy().limited_to(frozenset({"crew"})), policy().limited_to(frozenset())
     shown = PasswordCredential("dev", "open sesame")
     assert decide(theirs, shown, NOW) == CheckPassword("dev", "open sesame", "$argon2id$stored")

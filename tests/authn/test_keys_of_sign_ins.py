@@ -78,22 +78,22 @@ NUMBER = ALICE.sign_in.number
 
 
 def verdict(credential: KeyCredential, held: Policy | None = None, at: float = NOW) -> str:
-    """Who it is, or why nobody."""
-    found = decide_key(held or policy(), credential, TRUST, HERE, at)
-    if isinstance(found, Denial):
-        return found.message
-    assert found.sign_in is not None
-    return found.name
+    """Return the name of the identity, or the reason of the refusal."""
+    decided = decide_key(held or policy(), credential, TRUST, HERE, at)
+    if isinstance(decided, Denial):
+        return decided.message
+    assert decided.sign_in is not None
+    return decided.name
 
 
 @pytest.mark.identity(16, 20)
 def test_the_key_of_a_sign_in_is_its_user_with_the_groups_of_now() -> None:
     # Every name that an app may have is one: the key alone says who it is.
     for name in ("alice", "app01", "app01.staging", "bob"):
-        found = decide_key(policy(), plain(name), TRUST, HERE, NOW)
-        assert found == Identity("alice", frozenset({"crew"}), Method.SSO, "Company")
-        assert isinstance(found, Identity)
-        assert found.sign_in == ALICE.sign_in
+        decided = decide_key(policy(), plain(name), TRUST, HERE, NOW)
+        assert decided == Identity("alice", frozenset({"crew"}), Method.SSO, "Company")
+        assert isinstance(decided, Identity)
+        assert decided.sign_in == ALICE.sign_in
     assert "not registered" in verdict(plain("b_b"))
     assert "not registered" in verdict(plain("alice", "another"))
 
@@ -132,7 +132,7 @@ def test_two_principals_are_refused() -> None:
 
 
 def test_behind_a_prefix_the_bare_name_is_nobodys() -> None:
-    """Of our own CA alone: another one knows no prefix."""
+    """The prefix is that of our own CA: a foreign CA does not know it."""
     prefixed = CertificateAuthority(KEY, lambda: NOW, "sd:")
     trust = replace(TRUST, principal_prefix="sd:")
 
@@ -144,9 +144,9 @@ def test_behind_a_prefix_the_bare_name_is_nobodys() -> None:
     by_hand = prefixed.sign_user(key("machine"), "by hand", ["alice"], 600)
     elsewhere = OTHER_CA.sign_user(key("machine"), "x", ["alice"], 600)
     for line in (ours, by_hand, elsewhere):
-        found = judged(certified("alice", line))
-        assert isinstance(found, Identity)
-        assert found.name == "alice"
+        decided = judged(certified("alice", line))
+        assert isinstance(decided, Identity)
+        assert decided.name == "alice"
     for line in (
         CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ()),
         CA.sign_user(key("machine"), "by hand", ["alice"], 600),
@@ -191,8 +191,8 @@ def test_it_ends_with_the_sign_in_however_that_ends() -> None:
 def test_a_clock_that_is_wrong_by_four_minutes_is_right_enough_and_by_ten_is_told() -> None:
     line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ())
     assert verdict(certified("alice", line), at=NOW - 4 * MINUTE_S) == "alice"
-    told = verdict(certified("alice", line), at=NOW - 10 * MINUTE_S)
-    assert told.endswith("for another 5.0 min; is the clock of this machine right?")
+    refusal = verdict(certified("alice", line), at=NOW - 10 * MINUTE_S)
+    assert refusal.endswith("for another 5.0 min; is the clock of this machine right?")
 
 
 def test_what_administrators_sign_holds_by_itself_as_before() -> None:
@@ -205,17 +205,17 @@ def test_what_administrators_sign_holds_by_itself_as_before() -> None:
     )
     # Another CA may say in its key ids what it likes: it is believed for itself.
     line = OTHER_CA.sign_sign_in(key("machine"), "alice", 7, NOW + 600, ())
-    found = decide_key(policy(), certified("alice", line), TRUST, HERE, NOW)
-    assert isinstance(found, Identity)
-    assert (found.method, found.sign_in) == (Method.CERTIFICATE, None)
+    decided = decide_key(policy(), certified("alice", line), TRUST, HERE, NOW)
+    assert isinstance(decided, Identity)
+    assert (decided.method, decided.sign_in) == (Method.CERTIFICATE, None)
 
 
 def test_a_registered_key_counts_as_such_and_falls_back_to_the_sign_in() -> None:
     mine = plain("alice").fingerprint
     held = policy(keys={mine: KeyRecord("alice", mine, key("laptop"))})
-    found = decide_key(held, plain("alice"), TRUST, HERE, NOW)
-    assert isinstance(found, Identity)
-    assert found.method is Method.PUBLIC_KEY
+    decided = decide_key(held, plain("alice"), TRUST, HERE, NOW)
+    assert isinstance(decided, Identity)
+    assert decided.method is Method.PUBLIC_KEY
     held = policy(keys={mine: KeyRecord("gone", mine, key("laptop"))})
     assert verdict(plain("alice"), held) == "alice"
 

@@ -35,11 +35,11 @@ POLICY = Policy(
 )
 
 
-def refused(found: Identity | Denial, why: str) -> None:
-    assert isinstance(found, Denial)
-    assert found.reason is Reason.CREDENTIAL_WRONG
-    assert why in found.message
-    assert "sign in again" in found.message
+def refused(outcome: Identity | Denial, why: str) -> None:
+    assert isinstance(outcome, Denial)
+    assert outcome.reason is Reason.CREDENTIAL_WRONG
+    assert why in outcome.message
+    assert "sign in again" in outcome.message
 
 
 def session(identity: Identity, lifetimes: Lifetimes = LIFETIMES) -> WebSession:
@@ -68,9 +68,9 @@ def test_whoever_was_given_it_is_who_shows_it(
 def test_groups_are_those_of_now() -> None:
     given = session(BY_PASSWORD)
     moved = replace(POLICY, users={"dev": User("dev", frozenset({"other"}), "$argon2id$1")})
-    found = identity_of(given, moved, NOW)
-    assert isinstance(found, Identity)
-    assert found.groups == frozenset({"other"})
+    outcome = identity_of(given, moved, NOW)
+    assert isinstance(outcome, Identity)
+    assert outcome.groups == frozenset({"other"})
 
 
 def test_no_pass_is_refused_in_the_words_of_one_that_is_over() -> None:
@@ -106,9 +106,9 @@ def test_a_user_who_was_removed_has_no_passes(identity: Identity) -> None:
 def test_a_sign_in_that_is_over_voids_its_passes() -> None:
     signed_in = replace(BY_PASSWORD, sign_in=SignIn(b"it", NOW + 20))
     given = ticket(signed_in)
-    found = identity_of(given, POLICY, NOW)
-    assert isinstance(found, Identity)
-    assert found.sign_in == signed_in.sign_in
+    outcome = identity_of(given, POLICY, NOW)
+    assert isinstance(outcome, Identity)
+    assert outcome.sign_in == signed_in.sign_in
     refused(identity_of(given, POLICY, NOW + 20), "the time of your sign-in is over")
     ended = replace(POLICY, signed_out={b"it": None})
     refused(identity_of(given, ended, NOW), "you signed out")
@@ -130,9 +130,9 @@ def test_a_provider_that_is_away_for_long_lets_its_sign_ins_open_nothing_new() -
 
 
 def test_what_a_token_may_not_do_its_pass_may_not_do_either() -> None:
-    found = identity_of(ticket(BY_TOKEN), POLICY, NOW)
-    assert isinstance(found, Identity)
-    assert found.scopes == ("connect:app01",)
+    outcome = identity_of(ticket(BY_TOKEN), POLICY, NOW)
+    assert isinstance(outcome, Identity)
+    assert outcome.scopes == ("connect:app01",)
 
 
 def test_use_moves_the_end_of_a_session_up_to_its_latest() -> None:

@@ -161,7 +161,11 @@ def test_authenticators_that_do_not_count_are_taken() -> None:
 def test_a_key_of_a_kind_that_was_not_asked_for_is_refused() -> None:
     authenticator = Authenticator(ORIGIN)
     options = make_registration_options(RP, "dev", [], CHALLENGE)
-    assert {one["alg"] for one in options["publicKey"]["pubKeyCredParams"]} == {-7, -8, -257}
+    assert {parameter["alg"] for parameter in options["publicKey"]["pubKeyCredParams"]} == {
+        -7,
+        -8,
+        -257,
+    }
     answer = authenticator.create(options)
     data = to_bytes(answer["response"]["attestationObject"])
     other = data.replace(b"\x03\x26", b"\x03\x25")  # alg: -7 becomes -6

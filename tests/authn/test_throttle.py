@@ -1,4 +1,4 @@
-"""How often somebody may guess, as transcripts with a clock of their own."""
+"""The number of guesses that a client has, as transcripts with their own clock."""
 
 from ipaddress import ip_address
 

@@ -1,4 +1,4 @@
-"""The authoriser remembers what it gave, and nobody may notice."""
+"""The authoriser caches its verdicts, without an effect that a client could notice."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The rule of guests: what a share, and a rule of watching, let somebody do; and when that ends."""
+"""The rights of guests by a share and by a rule of watching, and their end."""
 
 from dataclasses import replace
 from types import MappingProxyType
@@ -43,16 +43,16 @@ OWN = (GrantRule(1, "user:host", "app01"), GrantRule(2, "user:guest", "app01"))
 TYPING = MappingProxyType({"s1": replace(SHARE, typing=True)})
 
 
-def guest_of(found: Grant | Denial) -> Guest:
-    assert isinstance(found, Grant), found
-    assert found.guest is not None
-    return found.guest
+def guest_of(rights: Grant | Denial) -> Guest:
+    assert isinstance(rights, Grant), rights
+    assert rights.guest is not None
+    return rights.guest
 
 
 def test_a_share_lets_somebody_look_who_may_not_enter() -> None:
-    found = by_share(policy(), GUEST, "s1", NOW)
-    assert found == Grant(GUEST, APP01, 1, NOW + 3600, Guest("main", "host", "s1"))
-    assert found.login == "host"
+    rights = by_share(policy(), GUEST, "s1", NOW)
+    assert rights == Grant(GUEST, APP01, 1, NOW + 3600, Guest("main", "host", "s1"))
+    assert rights.login == "host"
     assert isinstance(authorise(policy(), GUEST, APP01, NOW), Denial), "it is no right to enter"
 
 
@@ -104,12 +104,12 @@ def test_a_share_made_by_a_token_ends_with_it_and_with_its_scopes() -> None:
         password_mark=None,
     )
     there = policy(shares=MappingProxyType({"s1": shared}), tokens=MappingProxyType({"t1": token}))
-    found = by_share(there, GUEST, "s1", NOW)
-    assert isinstance(found, Grant)
-    assert found.expires_at == NOW + 60
+    rights = by_share(there, GUEST, "s1", NOW)
+    assert isinstance(rights, Grant)
+    assert rights.expires_at == NOW + 60
     assert isinstance(by_share(there, GUEST, "s1", NOW + 60), Denial)
     gone = replace(there, tokens=MappingProxyType({}))
-    assert isinstance(again(gone, found, NOW), Denial)
+    assert isinstance(again(gone, rights, NOW), Denial)
     elsewhere = replace(shared, scopes=("connect:app02",))
     there = replace(there, shares=MappingProxyType({"s1": elsewhere}))
     assert isinstance(by_share(there, GUEST, "s1", NOW), Denial)
@@ -129,10 +129,10 @@ def test_a_credential_for_another_app_watches_nothing_here() -> None:
 def test_typing_takes_the_share_and_a_grant_of_ones_own() -> None:
     assert not guest_of(by_share(policy(grants=OWN), GUEST, "s1", NOW)).may_type
     assert not guest_of(by_share(policy(shares=TYPING), GUEST, "s1", NOW)).may_type
-    found = by_share(policy(grants=OWN, shares=TYPING), GUEST, "s1", NOW)
-    assert guest_of(found) == Guest("main", "host", "s1", may_type=True)
-    assert isinstance(found, Grant)
-    assert found.login == "guest"
+    rights = by_share(policy(grants=OWN, shares=TYPING), GUEST, "s1", NOW)
+    assert guest_of(rights) == Guest("main", "host", "s1", may_type=True)
+    assert isinstance(rights, Grant)
+    assert rights.login == "guest"
 
 
 def test_who_types_leaves_once_he_may_not_and_who_looks_stays() -> None:
@@ -149,13 +149,13 @@ def test_a_rule_of_watching_lets_look_and_never_enter() -> None:
     there = policy(
         grants=(GrantRule(4, "user:guest", "app*", expires_at=NOW + 9, permissions=WATCH),)
     )
-    found = by_rule(there, GUEST, APP01, "main", "host", NOW)
-    assert found == Grant(GUEST, APP01, 4, NOW + 9, Guest("main", "host", None))
+    rights = by_rule(there, GUEST, APP01, "main", "host", NOW)
+    assert rights == Grant(GUEST, APP01, 4, NOW + 9, Guest("main", "host", None))
     assert isinstance(authorise(there, GUEST, APP01, NOW), Denial)
-    assert isinstance(found, Grant)
-    assert isinstance(again(there, found, NOW), Grant)
-    assert isinstance(again(there, found, NOW + 9), Denial)
-    assert isinstance(again(policy(), found, NOW), Denial)
+    assert isinstance(rights, Grant)
+    assert isinstance(again(there, rights, NOW), Grant)
+    assert isinstance(again(there, rights, NOW + 9), Denial)
+    assert isinstance(again(policy(), rights, NOW), Denial)
     assert isinstance(by_rule(there, GUEST, Target("other"), "main", "host", NOW), Denial)
     narrow = replace(GUEST, scopes=("connect:app02",))
     assert isinstance(by_rule(there, narrow, APP01, "main", "host", NOW), Denial)

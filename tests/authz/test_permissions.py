@@ -31,8 +31,8 @@ from stagedoor.model.target import Target
 NOW = 1_700_000_000.0
 APP01, STAGING = Target("app01"), Target("app01", "staging")
 FORWARD, AGENT, RECORD, WATCH, REPLAY, FILES, ENTER = (
-    frozenset({one})
-    for one in (
+    frozenset({item})
+    for item in (
         Permission.FORWARD,
         Permission.AGENT,
         Permission.RECORD,
@@ -131,7 +131,7 @@ def test_one_grant_more_never_takes_a_permission(
         assert many is not None
         assert few <= many
     if many is not None:
-        given = frozenset().union(*(one.permissions for one in (*some, *more)))
+        given = frozenset().union(*(item.permissions for item in (*some, *more)))
         assert Permission.ENTER in many <= given
 
 

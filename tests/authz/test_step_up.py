@@ -53,15 +53,15 @@ def test_the_proof_of_another_sign_in_counts_for_nothing() -> None:
 @pytest.mark.identity(35)
 @given(st.floats(0, 10_000))
 def test_a_proof_counts_until_it_is_old(age_s: float) -> None:
-    found = wanted(replace(HELD, stepped_up={MINE.id: NOW - age_s}))
-    assert (found is None) == (NOW - age_s > NOW - 900)
+    refused = wanted(replace(HELD, stepped_up={MINE.id: NOW - age_s}))
+    assert (refused is None) == (NOW - age_s > NOW - 900)
 
 
 def test_the_refusal_names_the_app_and_where_to_go() -> None:
-    found = wanted()
-    assert found is not None
+    refused = wanted()
+    assert refused is not None
     for part in ("shop.production", "open https://gw.example/step-up"):
-        assert part in found
+        assert part in refused
     assert "the WebShell's page /step-up" in str(wanted(rules=replace(RULES, url=None)))
 
 
@@ -69,11 +69,11 @@ def test_the_refusal_names_the_app_and_where_to_go() -> None:
     "method", [Method.TOKEN, Method.PUBLIC_KEY, Method.PASSWORD, Method.CERTIFICATE]
 )
 def test_what_a_program_may_hold_proves_no_presence(method: Method) -> None:
-    """Nobody is told to open a page that could not help: the proof belongs to a sign-in."""
-    found = wanted(identity=Identity("dev", frozenset(), method, "t1"))
-    assert found is not None
-    assert "stagedoor login" in found
-    assert "https://" not in found
+    """No refusal names a page that could not help: the proof belongs to a sign-in."""
+    refused = wanted(identity=Identity("dev", frozenset(), method, "t1"))
+    assert refused is not None
+    assert "stagedoor login" in refused
+    assert "https://" not in refused
 
 
 @pytest.mark.identity(35)

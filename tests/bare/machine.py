@@ -193,7 +193,7 @@ class Machine:
         )  # fmt: skip
 
     def succeed(self, line: str, *, outside: bool = False) -> str:
-        """What a line prints that has to succeed. It gets no terminal and asks nothing."""
+        """Run a line that must succeed, without a terminal, and return what it prints."""
         done = subprocess.run(
             self.site.command(self.root, ["bash", "-lc", line], outside=outside),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
@@ -203,7 +203,7 @@ class Machine:
         return done.stdout
 
     def answers_at(self, address: str, port: int) -> bool:
-        """Whether something listens there."""
+        """Return whether a program listens there."""
         knock = ["bash", "-c", f"</dev/tcp/{address}/{port}"]
         command = self.site.command(self.root, knock, outside=False)
         return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0

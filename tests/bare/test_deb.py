@@ -75,12 +75,12 @@ def put(machine: Machine, file: Path, to: str) -> None:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Of each block of shell, its lines."""
+    """Return the lines of each block of shell."""
     return [list(pages.commands(one)) for one in pages.blocks("sh") if one.page == page]
 
 
 def start(machine: Machine) -> None:
-    """What systemd would do with the unit, but for its sandbox."""
+    """Start the unit as systemd does, but without its sandbox."""
     unit = machine.succeed("cat /usr/lib/systemd/system/stagedoor.service")
     values = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
     user = f"setpriv --reuid={values['User']} --regid={values['Group']} --init-groups"

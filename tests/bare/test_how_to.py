@@ -96,13 +96,13 @@ class Unit:
         wait_until(lambda: not self._machine.succeed(f"ls -d /proc/{pid} || true"), 60)
 
     def _pid(self) -> str:
-        """Of the supervisor: the oldest of its processes."""
+        """Return the process id of the supervisor, the oldest process."""
         found = "grep -lzx serve /proc/[0-9]*/cmdline | cut -d/ -f3 | sort -n | head -1"
         return self._machine.succeed(found).strip()
 
 
 class Reader:
-    """Somebody who types what a page says."""
+    """A reader who types what a page says."""
 
     def __init__(self, site: Site) -> None:
         self.gateway, self.server, self.laptop = (site.machine(name) for name in MACHINES)
@@ -157,7 +157,7 @@ class Reader:
         return line
 
     def lose_all(self) -> None:
-        """What a backup is for: another disk, on which the service has not yet been."""
+        """Replace the disk by an empty one, as before a restore."""
         folder = "/var/lib/stagedoor"
         self.gateway.succeed(f"rm -r {folder} && install -d -m 0700 -o stagedoor {folder}")
 

@@ -23,10 +23,10 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance-webshell.md"
 
 
 def result() -> Result:
-    found = Result({"processor": "one"}, quick=False)
+    made = Result({"processor": "one"}, quick=False)
     for value in (10.0, 30.0, 20.0):
-        found.take("web_bulk", "cat of 100 MB", "stagedoor attach", "speed", "MB/s", value)
-    return found
+        made.take("web_bulk", "cat of 100 MB", "stagedoor attach", "speed", "MB/s", value)
+    return made
 
 
 def test_a_visit_believes_only_what_goes_on_where_it_was() -> None:

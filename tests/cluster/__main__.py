@@ -99,7 +99,7 @@ def _pass_on(place: Place, name: str, rest: list[str]) -> None:
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """What is ours, and what is for a program that we only start."""
+    """Separate our own arguments from those of the program to start."""
     places = [place for place, word in enumerate(words) if word in _PASSED_ON]
     # `--state helm` names a folder.
     places = [place for place in places if words[place - 1 : place] != ["--state"]]

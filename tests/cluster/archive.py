@@ -26,7 +26,7 @@ class Files:
     """A layer of single files: absolute paths in the image, to files of this machine or to bytes.
 
     All are root's and executable. `links` maps symbolic links to what they point at, `open_folders`
-    are those that anybody may write to.
+    are those that all may write to.
     """
 
     files: Mapping[str, Path | bytes]
@@ -76,7 +76,7 @@ def image(name: str, layers: list[Layer], start: Start, target: Path) -> None:
                 "schemaVersion": 2,
                 "mediaType": f"{_TYPE}.manifest.v1+json",
                 "config": _add_json(archive, _config(layers, start), "config"),
-                "layers": [_add_blob(archive, one.path) for one in layers],
+                "layers": [_add_blob(archive, layer.path) for layer in layers],
             }
             described = _add_json(archive, manifest, "manifest")
             described["annotations"] = {

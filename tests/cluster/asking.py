@@ -1,4 +1,4 @@
-"""Asking an API server as somebody: one request after the other, whatever it answers."""
+"""A client of an API server as one user: one request after the other, whatever it answers."""
 
 import http.client
 import json
@@ -74,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asker:
-    """Somebody with a token. `ca` is the file of the API server's CA."""
+    """A user with a token. `ca` is the file of the API server's CA."""
 
     url: str
     ca: str
@@ -120,7 +120,7 @@ class Asker:
         return self.request("POST", collection(manifest), manifest)
 
     def tried(self, manifest: Manifest) -> Answer:
-        """What the API would say to it; it makes nothing."""
+        """Return the answer of the API to a dry run."""
         return self.request("POST", f"{collection(manifest)}?dryRun=All", manifest)
 
     def apply(
@@ -146,22 +146,22 @@ class Asker:
         return made.body
 
     def named(self, kind: str, namespace: str, name: str) -> Manifest:
-        found = self.get(reference(kind, name, namespace))
-        assert found.ok, found.message
-        return found.body
+        answer = self.get(reference(kind, name, namespace))
+        assert answer.ok, answer.message
+        return answer.body
 
     def listed(self, namespace: str, plurals: str, selector: str = "") -> list[Manifest]:
         """As `kubectl get PLURALS -l SELECTOR`, which costs 0.1 s of the processor: tests that wait for a
         cluster look again and again."""
-        found: list[Manifest] = []
+        objects: list[Manifest] = []
         for plural in plurals.split(","):
             group = f"/apis/{GROUPS[plural]}" if plural in GROUPS else "/api/v1"
             path = f"{group}/namespaces/{namespace}/{plural}?labelSelector={quote(selector)}"
             answer = self.request("GET", path)
             assert answer.ok, answer.message
             kind = str(answer.body["kind"]).removesuffix("List")
-            found += [{**one, "kind": kind} for one in answer.body["items"]]
-        return found
+            objects += [{**one, "kind": kind} for one in answer.body["items"]]
+        return objects
 
     def delete(self, manifest: Manifest) -> Answer:
         return self.request("DELETE", item(manifest))
@@ -215,7 +215,7 @@ class Asker:
 
 
 def administrator(kubeconfig: Path) -> Asker:
-    """Whom a kubeconfig with a token is for; the CA is in it by name, or lies beside it."""
+    """Return the user of a kubeconfig with a token; the CA is named in it, or is beside it."""
     config = json.loads(kubeconfig.read_text())
     at, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     ca = at.get("certificate-authority") or str(kubeconfig.with_name("ca.crt"))

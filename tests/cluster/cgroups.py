@@ -14,12 +14,12 @@ _COPIED = ("cpuset.cpus", "cpuset.mems")
 
 def hierarchies() -> list[Path]:
     """The mount points of all cgroup hierarchies, version 2's among them."""
-    found = []
+    groups = []
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, place, kind, *_ = line.split()
         if kind in ("cgroup", "cgroup2"):
-            found.append(Path(place))
-    return found
+            groups.append(Path(place))
+    return groups
 
 
 def enter(place: Place) -> None:

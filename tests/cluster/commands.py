@@ -20,7 +20,7 @@ KUBELET_FOLDER = "/var/lib/kubelet"
 """Its own name for a folder of the state: the kubelet has sockets deep below, and sockets need short
 paths (unix(7))."""
 STORE = ("etcd", "containerd", "kube-apiserver")
-"""What starts first; these need nobody."""
+"""The programs that start first; they need no other."""
 REST = ("kubelet", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 """What starts when the API server answers."""
 FIREWALL = ("kube-router",)
@@ -65,7 +65,7 @@ def command(place: Place, name: str) -> list[str]:
             f"--kubelet-client-key={secrets}/kubelet-caller.key",
             f"--kubelet-certificate-authority={secrets}/ca.crt",
             "--kubelet-preferred-address-types=InternalIP",
-            # Nobody uses it, but the others complain of its absence every few seconds.
+            # No program uses it, but the others complain of its absence every few seconds.
             f"--requestheader-client-ca-file={secrets}/ca.crt",
             "--requestheader-allowed-names=nobody",
             # The first needs a newer etcd than Debian 12's, and says so again and again; the second is

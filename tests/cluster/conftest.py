@@ -61,7 +61,7 @@ class Machine:
         return self.run(str(ROOT / "script" / "cluster"), *words, check=check)
 
     def left(self, before: dict[str, list[str]]) -> dict[str, list[str]]:
-        """What differs from `before`: `+` is here now, `-` no more; {} if all is as it was."""
+        """Return the differences from `before`, `+` for new and `-` for gone; {} if there are none."""
         now = self.seen()
         changed = {
             kind: [f"+ {line}" for line in now[kind] if line not in before[kind]]
@@ -74,7 +74,7 @@ class Machine:
         """All that a cluster could leave behind, kind by kind."""
         listing = {
             "processes": "exec ps -eo args --no-headers",
-            # Not those of images that somebody builds meanwhile: they are no cluster's.
+            # Not those of images that are built meanwhile: they are no cluster's.
             "mounts": "cut -d' ' -f2,3 /proc/self/mounts | grep -v -e /storage/overlay -e /rootfs[.]",
             "links": "ip -o link | cut -d: -f2",
             "routes": "ip route",

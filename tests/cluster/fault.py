@@ -1,4 +1,4 @@
-"""The one error of the cluster, told as it is to whoever asked."""
+"""The one error of the cluster, whose message is for the user as it is."""
 
 
 class ClusterError(Exception):

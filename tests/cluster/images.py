@@ -44,7 +44,7 @@ class Recipe:
 
     @property
     def reference(self) -> str:
-        """What a pod calls it. `latest` would make the kubelet look for it elsewhere."""
+        """Return the name of the image in a pod. `latest` would make the kubelet pull it."""
         return f"stagedoor.test/{self.name}:1"
 
 
@@ -105,7 +105,7 @@ def names() -> list[str]:
 
 
 def reference(name: str) -> str:
-    """What a pod calls the image `name`."""
+    """Return the name of the image `name` in a pod."""
     return f"stagedoor.test/{name}:1"
 
 
@@ -118,10 +118,10 @@ def _made_by() -> str:
 
 
 def _busybox() -> Path:
-    found = shutil.which("busybox")
-    if found is None:
+    path = shutil.which("busybox")
+    if path is None:
         raise ClusterError("the images need busybox; apt-get install busybox-static")
-    return Path(found)
+    return Path(path)
 
 
 def _app(name: str) -> Files:
@@ -133,7 +133,7 @@ def _app(name: str) -> Files:
 def _with_busybox(name: str, extra: dict[str, bytes]) -> Files:
     """A system of busybox alone, with the app."""
     busybox = _busybox()
-    told = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
+    listed = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
     app = _app(name)
     return Files(
         {
@@ -143,7 +143,7 @@ def _with_busybox(name: str, extra: dict[str, bytes]) -> Files:
             "/etc/group": _GROUP,
             **extra,
         },
-        {f"/bin/{applet}": "busybox" for applet in told.stdout.split() if applet != "busybox"},
+        {f"/bin/{applet}": "busybox" for applet in listed.stdout.split() if applet != "busybox"},
         ("/tmp", "/root"),
     )
 
@@ -181,7 +181,7 @@ def _bookworm() -> Layer:
 # busybox's httpd handles no signal, and as process 1 it would wait out every grace period.
 _WEB = Start(_HTTPD, directory="/app", stop_signal="SIGKILL")
 RECIPES = (
-    # Nobody signals the sandbox but containerd, by SIGKILL.
+    # Only containerd signals the sandbox, by SIGKILL.
     Recipe("sandbox", Start(["/busybox", "sleep", "infinity"]), files=_node_busybox),
     Recipe("coredns", Start([], entrypoint=["/coredns"]), files=_coredns),
     Recipe("busybox", _WEB, files=lambda: _with_busybox("busybox", {})),

@@ -9,7 +9,7 @@ from tests.cluster.needs import cni_plugins
 from tests.cluster.place import HOST_ADDRESS, NODE_ADDRESS, NODE_LINK, Place
 
 _OWN_FOLDERS = ("/run", "/var/lib", "/var/log")
-"""Where programs leave files whatever they are told; the node sees empty ones that go with it."""
+"""Where programs leave files whatever their settings are; the node sees empty ones that go with it."""
 
 _KERNEL_SETTINGS = {
     "vm/overcommit_memory": "1",
@@ -98,7 +98,7 @@ def _network() -> None:
 
 
 def _overlay_works(place: Place) -> bool:
-    """Whether containers' root filesystems can be overlays: not where the state is on one itself."""
+    """Return whether containers' root filesystems can be overlays: not if the state is on one itself."""
     probe = place.state / "overlay"
     parts = [probe / part for part in ("lower", "upper", "work", "merged")]
     for part in parts:

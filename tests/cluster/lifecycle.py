@@ -70,7 +70,7 @@ def down(place: Place) -> None:
 
 
 def is_ready(place: Place) -> bool:
-    """Whether all of the cluster answered once, and its node still runs."""
+    """Return whether all of the cluster has answered once, and its node still runs."""
     first = processes.first_process(place.state)
     try:
         return first is not None and place.ready.read_text() == str(first)
@@ -82,7 +82,7 @@ def status(place: Place) -> str:
     """One line for each program, and whether the cluster is ready."""
     first = processes.first_process(place.state)
     if first is None:
-        others = ", ".join(str(one) for one in processes.find())
+        others = ", ".join(str(process) for process in processes.find())
         return "down" + (f"; another cluster runs in {others}" if others else "")
     told = json.loads(control.order(place, "status"))
     lines = [f"{'ready' if is_ready(place) else 'starting'}: process {first}, {place.state}"]

@@ -17,7 +17,7 @@ from tests.cluster.place import (
 
 
 def there() -> bool:
-    """Whether the link is there."""
+    """Return whether the link exists."""
     return subprocess.run(["ip", "link", "show", HOST_LINK], capture_output=True).returncode == 0
 
 
@@ -59,7 +59,7 @@ def _taken() -> str | None:
     for route in json.loads(listed or "[]"):
         if route["dst"] == "default":
             continue
-        if any(ip_network(route["dst"], strict=False).overlaps(one) for one in ours):
+        if any(ip_network(route["dst"], strict=False).overlaps(own) for own in ours):
             return str(route["dst"])
     return None
 

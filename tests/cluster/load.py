@@ -19,10 +19,10 @@ def load_file(place: Place, archive: Path) -> list[str]:
     if not archive.is_file():
         raise ClusterError(f"there is no file {archive}")
     # Unpacked now, so that the first pod does not wait for it.
-    told = _ctr(
+    output = _ctr(
         place, "images", "import", "--local", "--snapshotter", _snapshotter(place), str(archive)
     )
-    return [line.split()[1] for line in told.splitlines() if line.startswith("unpacking ")]
+    return [line.split()[1] for line in output.splitlines() if line.startswith("unpacking ")]
 
 
 def load_once(place: Place, archive: Path) -> None:
@@ -58,7 +58,7 @@ def load_reference(place: Place, reference: str) -> list[str]:
 
 
 def _snapshotter(place: Place) -> str:
-    """What containerd was set to; the first process found out whether overlays work."""
+    """Return containerd's snapshotter, which the first process has chosen."""
     text = (place.config / "containerd.toml").read_text(encoding="utf-8")
     return next(name for name in ("overlayfs", "native") if f'"{name}"' in text)
 

@@ -1,4 +1,4 @@
-"""What a machine must have to run the cluster, told by name and with the command that brings it."""
+"""The requirements of the cluster, each with the command that installs it."""
 
 import os
 import platform
@@ -48,7 +48,7 @@ def _lacks_netavark() -> bool:
     except OSError:
         return False
     is_recent = release["ID"] == "debian" and int(release.get("VERSION_ID", "99")) >= 13
-    return is_recent and not any((Path(one) / _NETAVARK).exists() for one in _NETAVARK_FOLDERS)
+    return is_recent and not any((Path(place) / _NETAVARK).exists() for place in _NETAVARK_FOLDERS)
 
 
 def why_not() -> str | None:

@@ -55,7 +55,7 @@ class Place:
 
     @property
     def control_socket(self) -> Path:
-        """Where the node's first process takes orders."""
+        """Return the socket on which the node's first process takes orders."""
         return self.state / "node.sock"
 
     @property

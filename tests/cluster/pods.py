@@ -46,8 +46,8 @@ def ready(cluster: Cluster, namespace: str, *pods: str) -> list[str]:
     names = [f"pod/{name}" for name in pods]
     wait = ("wait", "--for=condition=Ready", f"--timeout={WAIT_S:.0f}s")
     cluster.kubectl("-n", namespace, *wait, *names)
-    told = json.loads(cluster.kubectl("-n", namespace, "get", "-o", "json", *names))
-    return [one["status"]["podIP"] for one in told.get("items", [told])]
+    listed = json.loads(cluster.kubectl("-n", namespace, "get", "-o", "json", *names))
+    return [item["status"]["podIP"] for item in listed.get("items", [listed])]
 
 
 def fetched(cluster: Cluster, namespace: str, pod: str, host: str, port: int) -> str | None:

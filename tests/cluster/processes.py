@@ -51,7 +51,7 @@ def _numbers(pid: int) -> list[int]:
 
 
 def _is_first(numbers: list[int]) -> bool:
-    """Whether it is process 1 of a namespace right below ours."""
+    """Return whether it is process 1 of a namespace directly below ours."""
     return len(numbers) == 2 and numbers[1] == 1
 
 

@@ -78,7 +78,7 @@ def tool(name: str) -> Tool:
     Raises:
         KeyError: there is none.
     """
-    return {each.name: each for each in ALL}[name]
+    return {entry.name: entry for entry in ALL}[name]
 
 
 def program(name: str) -> Path:
@@ -144,7 +144,7 @@ def build(tools: Sequence[Tool] = TOOLS) -> None:
 
 def missing(tools: Sequence[Tool] = TOOLS) -> list[Tool]:
     """Return those that are neither built nor here in a version that fits."""
-    return [each for each in tools if not program(each.name).exists()]
+    return [entry for entry in tools if not program(entry.name).exists()]
 
 
 def _build_all(tools: list[Tool], of: int) -> None:
@@ -166,7 +166,7 @@ def _build_all(tools: list[Tool], of: int) -> None:
 
 def left_s(tools: Sequence[Tool], done: int, took_s: float) -> float:
     """Return how long the builds will take that are left, by how long the first `done` took."""
-    before, after = (sum(each.usual_s for each in part) for part in (tools[:done], tools[done:]))
+    before, after = (sum(entry.usual_s for entry in part) for part in (tools[:done], tools[done:]))
     return after * took_s / before if before else allow(after)
 
 

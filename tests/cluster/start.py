@@ -70,7 +70,7 @@ def start(place: Place) -> None:
 
 
 class _Steps:
-    """Waits for one thing after the other, as long as the node lives, and tells how long each took."""
+    """Waits for one thing after the other, as long as the node lives, and reports the time of each."""
 
     def __init__(self, place: Place) -> None:
         first = processes.first_process(place.state)
@@ -99,7 +99,7 @@ class _Steps:
 
 
 def _clear(place: Place) -> None:
-    """What an ended cluster left: a node starts with an empty store."""
+    """Remove the remains of an ended cluster: a node starts with an empty store."""
     link.cut()
     cgroups.remove(place)
     place.ready.unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def _load_own_images(place: Place, failures: list[BaseException]) -> None:
     try:
         for name in ("sandbox", "coredns"):
             load.load_once(place, images.build(name))
-    except BaseException as error:  # told by the thread that waits for this one
+    except BaseException as error:  # reported by the thread that waits for this one
         failures.append(error)
 
 

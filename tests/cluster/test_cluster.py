@@ -29,7 +29,7 @@ def image(cluster: Cluster) -> str:
 
 
 def page(address: str, port: int) -> str | None:
-    """What a server answers to this machine."""
+    """Return the answer of a server to this machine."""
     try:
         with urllib.request.urlopen(f"http://{address}:{port}/", timeout=10) as answer:
             return str(answer.read().decode())
@@ -70,8 +70,8 @@ def test_a_service_is_reached_by_address_and_by_name_from_pods_and_from_here(
 ) -> None:
     apply(cluster, namespace, pod("web", image), pod("asker", image), service("web", "NodePort"))
     web, _ = ready(cluster, namespace, "web", "asker")
-    told = json.loads(cluster.kubectl("-n", namespace, "get", "service", "web", "-o", "json"))
-    address, node_port = told["spec"]["clusterIP"], told["spec"]["ports"][0]["nodePort"]
+    reply = json.loads(cluster.kubectl("-n", namespace, "get", "service", "web", "-o", "json"))
+    address, node_port = reply["spec"]["clusterIP"], reply["spec"]["ports"][0]["nodePort"]
 
     def from_pod(host: str, port: int) -> bool:
         return fetched(cluster, namespace, "asker", host, port) == "busybox\n"
@@ -157,19 +157,19 @@ def test_pods_reach_a_server_here_and_the_api(
     apply(cluster, namespace, pod("asker", image))
     ready(cluster, namespace, "asker")
 
-    def told(host: str, port: int) -> str:
+    def fetch(host: str, port: int) -> str:
         return fetched(cluster, namespace, "asker", host, port) or ""
 
-    until("here", lambda: told(cluster.host_address, server_here) == "from here\n")
+    until("here", lambda: fetch(cluster.host_address, server_here) == "from here\n")
     # It speaks TLS; to plain text it says so, which shows who is there.
     for name in ("10.96.0.1", "kubernetes.default.svc.cluster.local"):
-        until(name, lambda name=name: "HTTPS server" in told(name, 443))  # type: ignore[misc]
+        until(name, lambda name=name: "HTTPS server" in fetch(name, 443))  # type: ignore[misc]
     with socket.create_connection((cluster.node_address, 6443), timeout=60):
         pass
 
 
 def test_a_program_of_the_node_can_be_stopped_and_started(cluster: Cluster) -> None:
-    """What tests of an outage need. The scheduler: the other tests need the API server."""
+    """Tests of an outage need this. It stops the scheduler, since the other tests need the API server."""
     cluster.order("stop", "kube-scheduler")
     cluster.order("start", "kube-scheduler")
     with pytest.raises(Exception, match="no program 'nonsense'"):

@@ -17,10 +17,10 @@ def test_up_is_ready_and_down_leaves_nothing(machine: Machine) -> None:
 
     # As the workers of a test run do: one starts it, the other waits for that.
     with machine.begin(str(ROOT / "script" / "cluster"), "up") as other:
-        told = machine.cluster("up").stdout
-        assert "The cluster is ready" in told
+        output = machine.cluster("up").stdout
+        assert "The cluster is ready" in output
         assert "The cluster is ready" in other.communicate(timeout=60)[0]
-    assert str(machine.state / "secrets" / "admin.kubeconfig") in told
+    assert str(machine.state / "secrets" / "admin.kubeconfig") in output
     assert machine.cluster("status").stdout.startswith("ready: ")
     nodes = machine.cluster("kubectl", "get", "nodes", "--no-headers").stdout.split()
     assert nodes[:2] == ["stagedoor", "Ready"]

@@ -1,4 +1,4 @@
-"""The programs are built once, by a Go that is new enough, and whoever waits is told how far it is."""
+"""The programs are built once, by a Go that is new enough, and the progress is shown."""
 
 from pathlib import Path
 
@@ -32,9 +32,9 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("go")
 def test_each_is_built_once_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     programs.build()
-    told = capsys.readouterr().err
+    shown = capsys.readouterr().err
     for number, tool in enumerate(programs.TOOLS, 1):
-        assert f"cluster: {number} of {len(programs.TOOLS)}: {tool.name} … (" in told
+        assert f"cluster: {number} of {len(programs.TOOLS)}: {tool.name} … (" in shown
         assert programs.program(tool.name).read_text() == "built\n"
     programs.program("kubelet").unlink()
     programs.build()

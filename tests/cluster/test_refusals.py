@@ -83,7 +83,7 @@ def test_a_program_that_cannot_run_is_told_by_name_and_with_its_last_words(
     up = f"PATH={broken.parent}:$PATH exec {ROOT}/script/cluster up"
     refused = machine.run("sh", "-c", up, check=False)
     assert refused.returncode == 1
-    # Five times are enough to give up; on a busy machine one more may have come before somebody looked.
+    # Five times are enough to give up; on a busy machine one more may have come before the test looked.
     assert re.search(r"etcd ended [5-9] times while API server was waited for", refused.stderr)
     assert "out of order" in refused.stderr
 

@@ -59,9 +59,9 @@ def _own() -> Path:
 def _version(go: Path) -> tuple[int, ...]:
     """`(1, 26)`; `()` if it does not run."""
     try:
-        told = subprocess.run(
+        output = subprocess.run(
             [go, "env", "GOVERSION"], capture_output=True, text=True, check=False
         ).stdout
     except OSError:
         return ()
-    return tuple(int(part) for part in re.findall(r"\d+", told)[:2])
+    return tuple(int(part) for part in re.findall(r"\d+", output)[:2])

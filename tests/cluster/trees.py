@@ -26,7 +26,7 @@ _LEFT_OUT = (
 
 
 def folder() -> Path:
-    """Where images and layers are kept."""
+    """Return the folder of images and layers."""
     kept = cache() / "images"
     kept.mkdir(parents=True, exist_ok=True)
     return kept
@@ -69,9 +69,9 @@ def unpacked(package: str, *paths: str) -> dict[str, bytes]:
         file = next(Path(beside).glob("*.deb"))
         tree = Path(beside) / "tree"
         _run("dpkg-deb", "--extract", str(file), str(tree))
-        found = [next(tree.glob(path)) for path in paths]
+        trees = [next(tree.glob(path)) for path in paths]
         return {
-            _in_image(path.relative_to(tree)): _inside(tree, path).read_bytes() for path in found
+            _in_image(path.relative_to(tree)): _inside(tree, path).read_bytes() for path in trees
         }
 
 

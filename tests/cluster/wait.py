@@ -58,7 +58,7 @@ class Api:
         return self.get("/readyz") == "ok"
 
     def node_there(self) -> bool:
-        """Whether the kubelet has registered its node."""
+        """Return whether the kubelet has registered its node."""
         return self.get(f"/api/v1/nodes/{NODE_NAME}") is not None
 
     def node_ready(self) -> bool:
@@ -98,7 +98,7 @@ def dns_answers(name: str = "kubernetes.default.svc.cluster.local") -> bool:
 
 
 def firewall_guards(first_process: int, address: str) -> bool:
-    """Whether kube-router has a chain of its own for the pod with this address."""
+    """Return whether kube-router has a chain for the pod with this address."""
     listed = subprocess.run(
         ["nsenter", f"--net=/proc/{first_process}/ns/net", "iptables-save", "-t", "filter"],
         capture_output=True,

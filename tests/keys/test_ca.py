@@ -18,7 +18,7 @@ def ca(tmp_path: Path) -> CertificateAuthority:
 
 
 def public_key(folder: Path, name: str, *options: str) -> str:
-    """Of a new key, without its comment."""
+    """Return the public half of a new key, without its comment."""
     return " ".join(public(new_key(folder / name, *options)).split()[:2])
 
 

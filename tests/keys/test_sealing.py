@@ -1,4 +1,4 @@
-"""What is sealed is opened by the same key, for the same purpose, and by nobody else."""
+"""A sealed text is opened by the same key for the same purpose, and by no other."""
 
 from pathlib import Path
 

@@ -107,8 +107,8 @@ def test_a_security_key_has_to_be_touched(tmp_path: Path, curve: bool, flags: in
     text = format_signature(
         Signature(key, SPACE, string(kind) + string(raw) + bytes([flags]) + counter)
     )
-    found = find_signing_key(text, SPACE, MESSAGE, None)
-    assert (found is not None) == (flags == TOUCHED)
+    signing_key = find_signing_key(text, SPACE, MESSAGE, None)
+    assert (signing_key is not None) == (flags == TOUCHED)
     (tmp_path / "sig").write_text(text)
     argv = ["ssh-keygen", "-Y", "check-novalidate", "-n", SPACE, "-s", str(tmp_path / "sig")]
     done = subprocess.run(argv, input=MESSAGE, capture_output=True)

@@ -98,7 +98,7 @@ def by_sample() -> dict[str, Metric]:
 
 
 def unknown(expression: str) -> list[str]:
-    """What an expression names that no page has: a metric, a label or a label's value."""
+    """Return the metrics, labels and values that an expression names and no page has."""
     known, wrong = by_sample(), []
     for name, matchers in re.findall(r"(stagedoor_\w+)(?:\{([^}]*)\})?", expression):
         metric = known.get(name)

@@ -34,9 +34,14 @@ def test_every_metric_has_a_panel_whose_queries_name_what_there_is() -> None:
 
 def test_prometheus_reads_every_query(tmp_path: Path) -> None:
     """With values in the place of Grafana's variables."""
-    read = [one.replace("$__rate_interval", "5m").replace("$instance", "gw.*") for one in QUERIES]
-    assert not [one for one in read if "$" in one]
-    rules = [{"record": f"panel:query_{n}", "expr": one} for n, one in enumerate(read)]
+    read = [
+        expression.replace("$__rate_interval", "5m").replace("$instance", "gw.*")
+        for expression in QUERIES
+    ]
+    assert not [expression for expression in read if "$" in expression]
+    rules = [
+        {"record": f"panel:query_{n}", "expr": expression} for n, expression in enumerate(read)
+    ]
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     command = [need_promtool(), "check", "rules", file]
@@ -45,7 +50,11 @@ def test_prometheus_reads_every_query(tmp_path: Path) -> None:
 
 
 def test_every_process_can_be_chosen() -> None:
-    [query] = [one["query"] for one in BOARD["templating"]["list"] if one["name"] == "instance"]
+    [query] = [
+        expression["query"]
+        for expression in BOARD["templating"]["list"]
+        if expression["name"] == "instance"
+    ]
     chosen = [metric for metric in (*GATEWAY, *CONTROLLER) if metric.name in query]
     assert [metric in GATEWAY for metric in chosen] == [True, False]
 

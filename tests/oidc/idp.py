@@ -1,4 +1,4 @@
-"""A real identity provider on this machine: npm's oidc-provider, and somebody who signs in at it."""
+"""A real identity provider on this machine, npm's oidc-provider, and a person who signs in at it."""
 
 import html
 import http.cookiejar
@@ -64,7 +64,7 @@ class Idp:
         self._control("DELETE", name)
 
     def set_down(self, down: bool) -> None:
-        """Whether the token endpoint answers 503."""
+        """Set whether the token endpoint answers 503."""
         self._control("PUT", "down" if down else "up", kind="token")
 
     def log_out(self, name: str, session_id: str) -> bytes:

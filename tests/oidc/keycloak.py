@@ -46,7 +46,7 @@ class Keycloak:
         self._process = process
 
     def answers(self) -> bool:
-        """Whether the realm is there."""
+        """Return whether the realm exists."""
         try:
             return bool(self._ask("GET", f"/realms/{REALM}"))
         except (HTTPError, OSError):
@@ -81,15 +81,15 @@ class Keycloak:
         self.admin("PUT", f"users/{self._user()}", {"enabled": False})
 
     def set_down(self, down: bool) -> None:
-        """Whether nothing answers."""
+        """Set whether the server leaves requests without an answer."""
         os.killpg(self._process.pid, signal.SIGSTOP if down else signal.SIGCONT)
 
     def sign_out(self) -> None:
-        """An administrator signs the user out; the client is told by the back channel."""
+        """Sign the user out as an administrator; the client gets a back-channel logout."""
         self.admin("POST", f"users/{self._user()}/logout")
 
     def end_session(self, session_id: str) -> None:
-        """An administrator ends it; the client is told by the back channel."""
+        """End it as an administrator; the client gets a back-channel logout."""
         self.admin("DELETE", f"sessions/{session_id}")
 
     def _user(self) -> str:
@@ -103,7 +103,7 @@ class Keycloak:
         return str(found[0]["id"])
 
     def admin(self, method: str, path: str, body: object = None) -> Any:
-        """What the administrator's API answers."""
+        """Return the answer of the administrator's API."""
         form = {"grant_type": "password", "client_id": "admin-cli"}
         form |= {"username": ADMIN, "password": ADMIN}
         token = self._ask("POST", "/realms/master/protocol/openid-connect/token", form=form)

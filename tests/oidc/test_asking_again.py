@@ -71,14 +71,14 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
     begun = await gateways[0][0].begin("Company", "/", FROM)
     assert not isinstance(begun, Denial)
     back = await asyncio.to_thread(idp.sign_in, begun.url, "carol-1")
-    found = await gateways[1][0].finish(begun.kept, parse_qsl(urlsplit(back).query), FROM)
-    assert isinstance(found, ProviderSignIn)
+    finished = await gateways[1][0].finish(begun.kept, parse_qsl(urlsplit(back).query), FROM)
+    assert isinstance(finished, ProviderSignIn)
     fast[0] = time.time()
     open_session(
         databases[0],
-        found.identity,
+        finished.identity,
         fast[0],
-        answer=found.answer,
+        answer=finished.answer,
         session_s=9 * DAY_S,
         session_max_s=9 * DAY_S,
     )

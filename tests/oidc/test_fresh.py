@@ -1,4 +1,4 @@
-"""Whether somebody has just proved themselves: by the provider's own clock alone."""
+"""Fresh proofs at a provider, judged by the provider's own clock alone."""
 
 import pytest
 

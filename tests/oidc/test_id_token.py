@@ -41,7 +41,7 @@ def signed(claims: dict[str, Any], key: Any = KEY, **header: Any) -> str:
     return jwt.encode(head, claims, key, algorithms=[head["alg"]])
 
 
-def told(token: str | None, keys: KeySet | None = None, access: str | None = None) -> Claims:
+def read_claims(token: str | None, keys: KeySet | None = None, access: str | None = None) -> Claims:
     return verify(
         Tokens(token, access),
         keys or public(KEY),
@@ -57,7 +57,7 @@ def without(name: str) -> dict[str, Any]:
 
 
 def test_a_good_token_says_who_and_when() -> None:
-    claims = told(signed(GOOD))
+    claims = read_claims(signed(GOOD))
     assert (claims.issuer, claims.subject, claims.session_id) == (ISSUER, GOOD["sub"], "08a5019c")
     assert claims.auth_time == NOW - 60
 
@@ -93,25 +93,25 @@ def test_a_good_token_says_who_and_when() -> None:
 )
 def test_a_claim_that_is_not_for_us_is_refused(claims: dict[str, Any], why: str) -> None:
     with pytest.raises(OidcError) as refused:
-        told(signed(claims))
+        read_claims(signed(claims))
     assert why in str(refused.value)
 
 
 @pytest.mark.identity(24)
 @pytest.mark.parametrize("off_s", [-240, 240])
 def test_clocks_that_differ_by_four_minutes_do_no_harm(off_s: float) -> None:
-    told(signed({**GOOD, "iat": NOW + off_s, "exp": NOW + off_s + 10, "nbf": NOW + off_s}))
+    read_claims(signed({**GOOD, "iat": NOW + off_s, "exp": NOW + off_s + 10, "nbf": NOW + off_s}))
 
 
 @pytest.mark.identity(11)
 def test_an_access_token_that_is_not_the_tokens_own_is_refused() -> None:
     digest = hashlib.sha256(b"its own").digest()[:16]
     token = signed({**GOOD, "at_hash": urlsafe_b64encode(digest).rstrip(b"=").decode()})
-    told(token, access="its own")
+    read_claims(token, access="its own")
     with pytest.raises(OidcError, match="at_hash"):
-        told(token, access="another")
+        read_claims(token, access="another")
     with pytest.raises(OidcError, match="at_hash"):
-        told(token)
+        read_claims(token)
 
 
 def unsigned(token: str) -> str:
@@ -120,7 +120,7 @@ def unsigned(token: str) -> str:
 
 
 def by_the_public_key(_: str) -> str:
-    """The key that everybody knows, taken for the secret of a MAC."""
+    """The public key, taken for the secret of a MAC."""
     secret = OctKey.import_key(json.dumps(KEY.as_dict(private=False)))
     return jwt.encode({"alg": "HS256", "kid": "one"}, GOOD, secret, algorithms=["HS256"])
 
@@ -154,25 +154,25 @@ def changed(token: str) -> str:
 )
 def test_a_forged_token_is_refused(forge: Callable[[str], str]) -> None:
     with pytest.raises(OidcError) as refused:
-        told(forge(signed(GOOD)))
+        read_claims(forge(signed(GOOD)))
     assert not isinstance(refused.value, UnknownKeyError)
 
 
 @pytest.mark.identity(11)
 def test_a_key_that_is_not_published_is_told_apart() -> None:
     with pytest.raises(UnknownKeyError):
-        told(signed(GOOD, OTHER))
-    # With two published, a token that names none is by nobody's.
+        read_claims(signed(GOOD, OTHER))
+    # With two published keys, a token that names none is by neither.
     head = {"alg": "ES256"}
     nameless = jwt.encode(head, GOOD, KEY, algorithms=["ES256"])
     with pytest.raises(OidcError):
-        told(nameless, public(KEY, OTHER))
-    told(nameless, public(KEY))
+        read_claims(nameless, public(KEY, OTHER))
+    read_claims(nameless, public(KEY))
 
 
 def test_a_provider_that_sends_no_id_token_is_told_what_is_missing() -> None:
     with pytest.raises(OidcError, match="scopes must have openid"):
-        told(None)
+        read_claims(None)
 
 
 def test_keys_that_cannot_verify_are_left_out() -> None:
@@ -193,7 +193,7 @@ def test_keys_that_cannot_verify_are_left_out() -> None:
 
 
 def test_userinfo_adds_what_the_token_leaves_out_and_changes_nothing() -> None:
-    claims = told(signed({**GOOD, "email": "alice@example.com"}))
+    claims = read_claims(signed({**GOOD, "email": "alice@example.com"}))
     more = {"sub": GOOD["sub"], "groups": ["ops"], "email": "root@example.com", "iss": "x"}
     merged = merge_userinfo(claims, json.dumps(more).encode())
     assert merged.all["groups"] == ["ops"]
@@ -215,7 +215,7 @@ JSON = st.recursive(
 @given(st.sampled_from(sorted(GOOD)), JSON)
 def test_any_value_of_a_claim_is_believed_or_refused(name: str, value: object) -> None:
     try:
-        claims = told(signed({**GOOD, name: value}))
+        claims = read_claims(signed({**GOOD, name: value}))
     except OidcError:
         return
     assert claims.issuer == ISSUER
@@ -224,7 +224,7 @@ def test_any_value_of_a_claim_is_believed_or_refused(name: str, value: object) -
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda b: b.decode("latin-1")))
 def test_any_text_for_a_token_is_refused(token: str) -> None:
     with pytest.raises(OidcError):
-        told(token)
+        read_claims(token)
 
 
 @given(JSON)

@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def told(token: str) -> Logout:
+def parse(token: str) -> Logout:
     return verify_logout(token, public(KEY), issuer=ISSUER, client_id=CLIENT, now=NOW)
 
 
@@ -33,14 +33,14 @@ def without(*names: str) -> dict[str, Any]:
 
 @pytest.mark.identity(30)
 def test_a_good_one_names_a_session_or_a_person() -> None:
-    both = told(signed(GOOD, typ="logout+jwt"))
+    both = parse(signed(GOOD, typ="logout+jwt"))
     assert (both.subject, both.session_id) == ("1", "s")
     assert both.expires_at > NOW + AGE_S
-    assert told(signed(without("sid"))).session_id is None
-    assert told(signed(without("sub"))).subject is None
+    assert parse(signed(without("sid"))).session_id is None
+    assert parse(signed(without("sub"))).subject is None
     # The draft of the specification had no end, and some providers send none still.
-    assert told(signed(without("exp"))).id == both.id
-    assert told(signed({**GOOD, "jti": "two"})).id != both.id
+    assert parse(signed(without("exp"))).id == both.id
+    assert parse(signed({**GOOD, "jti": "two"})).id != both.id
 
 
 @pytest.mark.identity(30)
@@ -65,27 +65,27 @@ def test_a_good_one_names_a_session_or_a_person() -> None:
         (without("jti"), "jti"),
         (without("events"), "events"),
         (without("sub", "sid"), "neither"),
-        # Somebody who has an ID token, and it is no secret of the provider's, has no logout token.
+        # An ID token, which is no secret of the provider, is no logout token.
         (ID_TOKEN, "events"),
     ],
 )
 def test_each_false_one_is_refused(claims: dict[str, Any], why: str) -> None:
     with pytest.raises(OidcError, match=why):
-        told(signed(claims))
+        parse(signed(claims))
 
 
 @pytest.mark.identity(30)
 def test_only_the_providers_signature_counts() -> None:
     with pytest.raises(UnknownKeyError):
-        told(signed(GOOD, OTHER))
+        parse(signed(GOOD, OTHER))
     head, payload, signature = signed(GOOD).split(".")
     for token in (f"{head}.{payload}.", f"eyJhbGciOiJub25lIn0.{payload}.", f"{head}.{payload}", ""):
         with pytest.raises(OidcError):
-            told(token)
+            parse(token)
     assert read_unverified_issuer(f"{head}.{payload}.{signature}") == ISSUER
 
 
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}\.x", fullmatch=True))
 def test_whatever_comes_names_an_issuer_or_none(token: str) -> None:
-    found = read_unverified_issuer(token)
-    assert found is None or isinstance(found, str)
+    named = read_unverified_issuer(token)
+    assert named is None or isinstance(named, str)

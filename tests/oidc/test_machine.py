@@ -47,7 +47,7 @@ def token(key: Any = KEY, algorithm: str = "ES256", /, **more: object) -> str:
 
 
 def by_hand(algorithm: str, secret: bytes) -> str:
-    """A MAC by what everybody can read, and no signature: our library makes neither."""
+    """A MAC by a public key, and no signature: our library makes neither."""
     head, payload = (
         urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
         for part in ({"alg": algorithm, "kid": "one"}, CLAIMS)
@@ -147,9 +147,9 @@ def test_the_first_rule_that_fits_counts_and_the_nearest_is_named() -> None:
 def test_whatever_the_claims_they_fit_whole_or_are_refused_on_one_line(
     claims: dict[str, Any],
 ) -> None:
-    found = MachineClaims("x", (MAIN.audience,), claims)
+    received = MachineClaims("x", (MAIN.audience,), claims)
     try:
-        find_rule(found, [MAIN])
+        find_rule(received, [MAIN])
     except OidcError as error:
         assert str(error).isprintable()  # noqa: PT017 - it is what must be
     else:

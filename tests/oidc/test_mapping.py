@@ -1,4 +1,4 @@
-"""From claims to a user and groups: nobody becomes somebody else."""
+"""The mapping of claims to a user and groups: no person becomes another one."""
 
 from typing import Any
 

@@ -168,7 +168,7 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
 
 
 def tried_by_command(settings: Path, idp: Idp) -> tuple[str, str]:
-    """What `stagedoor sso test` prints of a sign-in, and what it says meanwhile."""
+    """Return the output of `stagedoor sso test` for a sign-in, and its messages meanwhile."""
     with subprocess.Popen(
         [*STAGEDOOR, settings, "sso", "test"],
         stdin=subprocess.PIPE,

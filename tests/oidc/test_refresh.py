@@ -67,8 +67,8 @@ def test_a_failure_that_is_reported_for_one_person_alone_is_about_them() -> None
 
 
 def test_a_name_that_changed_there_changes_nothing_here() -> None:
-    found = judge(claims(groups=[], preferred_username="NOT A NAME"), "1", RULES)
-    assert found == SignInAlive(frozenset())
+    verdict = judge(claims(groups=[], preferred_username="NOT A NAME"), "1", RULES)
+    assert verdict == SignInAlive(frozenset())
 
 
 def test_failures_are_tried_again_soon_and_then_less_often() -> None:

@@ -16,7 +16,7 @@ STATIC = "stagedoor/listeners/web/static"
 PAGE = ("home.js", "terminal.js", "terminal.css", "pages.css", "icon.svg", "licences.txt")
 """Of the WebShell."""
 COMMIT = "0123456789ab"
-"""What the builds are told: the copy of the checkout has no history."""
+"""The builds get the commit from outside: the copy of the checkout has no history."""
 pytestmark = pytest.mark.timeout(
     600
 )  # npm and pip fetch and build, on a machine that others use too
@@ -49,7 +49,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a clone has: nothing that was built."""
+    """Return a copy of the checkout without build outputs."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in tracked():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def test_the_sdist_has_what_it_is_built_and_tested_from_and_nothing_that_is_made
 def test_built_again_they_are_the_same(
     built: Built, checkout: Path, backend: Path, tmp_path: Path
 ) -> None:
-    """What a time of day, the order of a folder or its name would change."""
+    """The time of day, the order of a folder and its name change nothing."""
     sdist = build("sdist", checkout, backend, tmp_path)
     assert sdist.read_bytes() == built.sdist.read_bytes()
     source = unpacked(sdist, tmp_path / "elsewhere")
@@ -212,11 +212,11 @@ def test_an_installed_wheel_runs_without_node_and_without_the_checkout(
     where = run("-c", "import stagedoor; print(stagedoor.__file__)")
     assert where.startswith(str(place))
     version = built.wheel.name.split("-")[1]
-    told = run(str(place / "bin/stagedoor"), "--version")
-    assert told == f"stagedoor {version} (commit {COMMIT})\n"
-    told = run(
+    output = run(str(place / "bin/stagedoor"), "--version")
+    assert output == f"stagedoor {version} (commit {COMMIT})\n"
+    output = run(
         "-c",
         "from stagedoor.listeners.web.pages.assets import FOLDER; print(FOLDER, *FOLDER.iterdir())",
     )
-    assert told.startswith(str(place))
-    assert "terminal.js" in told
+    assert output.startswith(str(place))
+    assert "terminal.js" in output

@@ -1,4 +1,4 @@
-"""What the scripts install from the Python index is pinned by hash: nobody between can put in their own."""
+"""The scripts pin what they install from the Python index by hash, against a change on its way."""
 
 import re
 from pathlib import Path
@@ -12,9 +12,9 @@ SCRIPTS = ("script/environment.sh", "deploy/image/Dockerfile")
 def installs(text: str) -> list[str]:
     """The commands that have pip install something, each on one line."""
     joined = re.sub(r"\\\n\s*", " ", text)
-    found = [re.split(r"&&|\|\||;", line) for line in joined.splitlines()]
+    parts = [re.split(r"&&|\|\||;", line) for line in joined.splitlines()]
     return [
-        part.strip() for line in found for part in line if re.search(r"\bpip\b.* install ", part)
+        part.strip() for line in parts for part in line if re.search(r"\bpip\b.* install ", part)
     ]
 
 

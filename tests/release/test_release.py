@@ -93,7 +93,7 @@ def test_the_chart_s_artifact_is_what_helm_pushes(tmp_path: Path) -> None:
     first = made.read_bytes()
     assert chart.pack_artifact(source, archive, tmp_path).read_bytes() == first
     with tarfile.open(made) as layout:
-        files = {one.name: layout.extractfile(one).read() for one in layout}  # type: ignore[union-attr]
+        files = {entry.name: layout.extractfile(entry).read() for entry in layout}  # type: ignore[union-attr]
 
     def blob(described: dict[str, Any]) -> bytes:
         content = files[f"blobs/{described['digest'].replace(':', '/')}"]
@@ -116,21 +116,23 @@ def test_the_chart_s_artifact_is_what_helm_pushes(tmp_path: Path) -> None:
 
 
 def test_the_site_is_the_same_each_time(tmp_path: Path) -> None:
-    """Of a built one; `script/release --check` builds it twice as well."""
+    """The built site is the same; `script/release --check` builds it twice as well."""
     for folder in ("one", "other"):
         (tmp_path / folder / "site/zh").mkdir(parents=True)
         for name in ("zh/index.html", "index.html")[:: 1 if folder == "one" else -1]:
             (tmp_path / folder / "site" / name).write_text(name)
     made = [
-        site.pack_site(Source(ROOT, "1.2.3", "", EPOCH), tmp_path / one / "site", tmp_path / one)
-        for one in ("one", "other")
+        site.pack_site(
+            Source(ROOT, "1.2.3", "", EPOCH), tmp_path / entry / "site", tmp_path / entry
+        )
+        for entry in ("one", "other")
     ]
     assert made[0].read_bytes() == made[1].read_bytes()
     with tarfile.open(made[0]) as archive:
         assert archive.getnames() == [
             f"stagedoor-docs-1.2.3/{name}" for name in ("index.html", "zh/index.html")
         ]
-        assert {one.mtime for one in archive} == {EPOCH}
+        assert {entry.mtime for entry in archive} == {EPOCH}
 
 
 def test_the_client_is_two_files_with_their_hashes(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
 def needed(extras: tuple[str, ...] = ("kubernetes", "otel", "postgresql")) -> dict[str, str]:
     """Name and version of everything that the lock brings with these extras on Linux."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))
-    packages = {one["name"]: one for one in lock["package"]}
+    packages = {entry["name"]: entry for entry in lock["package"]}
     found: dict[str, str] = {}
     waiting = [("stagedoor", extras)]
     while waiting:
@@ -194,12 +196,12 @@ def needed(extras: tuple[str, ...] = ("kubernetes", "otel", "postgresql")) -> di
         package = packages[name]
         found[name] = package["version"] if name != "stagedoor" else ""
         optional = package.get("optional-dependencies", {})
-        for one in (
+        for entry in (
             *package.get("dependencies", ()),
             *(d for e in wanted for d in optional.get(e, ())),
         ):
-            if one["name"] not in found or one.get("extra"):
-                waiting += [(one["name"], tuple(one.get("extra", ())))]
+            if entry["name"] not in found or entry.get("extra"):
+                waiting += [(entry["name"], tuple(entry.get("extra", ())))]
     return {name: version for name, version in found.items() if version}
 
 
@@ -213,11 +215,11 @@ def test_the_bill_of_materials_is_the_locks_and_the_pages(tmp_path: Path) -> Non
     document = json.loads(made[0])
     assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.5")
     python = {c["name"]: c for c in document["components"] if c["purl"].startswith("pkg:pypi/")}
-    here = {sbom.normal(one.name) for one in distributions()}
+    here = {sbom.normal(entry.name) for entry in distributions()}
     locked = {name: version for name, version in needed().items() if name in here}
-    assert {name: one["version"] for name, one in python.items()} == locked
+    assert {name: entry["version"] for name, entry in python.items()} == locked
     assert {"psycopg", "pyyaml", "cryptography"} <= python.keys()
-    assert all(one["externalReferences"][0]["hashes"] for one in python.values())
+    assert all(entry["externalReferences"][0]["hashes"] for entry in python.values())
     assert not [c["name"] for c in document["components"] if "not stated" in str(c["licenses"])]
     page = {c["name"] for c in document["components"] if c["purl"].startswith("pkg:npm/")}
     lock = json.loads((ROOT / "web/package-lock.json").read_text("utf-8"))["packages"]
@@ -225,7 +227,7 @@ def test_the_bill_of_materials_is_the_locks_and_the_pages(tmp_path: Path) -> Non
         n.removeprefix("node_modules/") for n, p in lock.items() if n and not p.get("dev")
     }
     references = {c["bom-ref"] for c in document["components"]} | {"stagedoor-1"}
-    assert {ref for one in document["dependencies"] for ref in one["dependsOn"]} <= references
+    assert {ref for entry in document["dependencies"] for ref in entry["dependsOn"]} <= references
 
 
 def test_every_command_has_a_manual_page() -> None:
@@ -263,7 +265,7 @@ def small_deb(folder: Path, release: deb.Release) -> Path:
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg")
-@pytest.mark.parametrize("release", deb.RELEASES, ids=lambda one: str(one.number))
+@pytest.mark.parametrize("release", deb.RELEASES, ids=lambda entry: str(entry.number))
 def test_a_package_says_for_which_debian_it_is(release: deb.Release, tmp_path: Path) -> None:
     file = small_deb(tmp_path, release)
     assert file.name == f"stagedoor_{__version__}+deb{release.number}_arm64.deb"
@@ -279,7 +281,7 @@ def test_a_package_says_for_which_debian_it_is(release: deb.Release, tmp_path: P
     assert all("root/root" in line for line in listed.splitlines())
     control = tmp_path / "control"
     subprocess.run(["dpkg-deb", "-e", file, control], check=True)
-    assert {one.name for one in control.iterdir()} == {"control", "md5sums", *deb.SCRIPTS}
+    assert {entry.name for entry in control.iterdir()} == {"control", "md5sums", *deb.SCRIPTS}
     for name in deb.SCRIPTS:
         assert subprocess.run(["sh", "-n", control / name]).returncode == 0
     for line in (control / "md5sums").read_text().splitlines():

@@ -49,9 +49,9 @@ def test_a_password_or_nonsense_is_refused_and_never_repeated(url: str) -> None:
     with pytest.raises(ValueError) as e:  # noqa: PT011 - which message it has is the point
         check_url(url)
     assert "hunter2" not in str(e.value)
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as refused:
         parse_settings(f"[store]\nurl = {url!r}\n".replace("'", '"'), "f.toml")
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(refused.value)
 
 
 @given(st.text(max_size=60), st.booleans())

@@ -61,9 +61,9 @@ def browser(database: Database, *, now: float = NOW, session_s: float = 12 * 360
     return open_session(database, CAROL, now, answer=ANSWER, session_s=session_s)[1]
 
 
-def sign_in(found: SignInPass | None) -> SignIn:
-    assert found is not None
-    return found.sign_in
+def sign_in(ended: SignInPass | None) -> SignIn:
+    assert ended is not None
+    return ended.sign_in
 
 
 def logged_in(
@@ -218,9 +218,9 @@ def test_one_refresh_token_answers_for_the_logins_too(database: Database) -> Non
     [mine] = answers.take_turns(database, due(database, asked), asked + 60)
     with database.write() as transaction:
         answers.settle(transaction, mine, ask_at=asked + 600, answered_at=asked)
-        found = answers.find_sign_ins(transaction, "https://id.example", None, "sid")
+        ended = answers.find_sign_ins(transaction, "https://id.example", None, "sid")
     assert answered_at(database, "SHA256:abc", asked) == asked
-    assert len(found) == 2, "a provider's logout names both"
+    assert len(ended) == 2, "a provider's logout names both"
 
 
 def test_a_browser_that_signs_out_hands_the_token_to_a_login(database: Database) -> None:
