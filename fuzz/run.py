@@ -2,14 +2,16 @@
 
 Without `--seconds` each target gets as many inputs as two seconds take, made of one seed: `script/test` runs
 this, so that chance does not decide what lands. With it, which is for all targets together, others each time.
-The committed corpus is read and never written; what is new goes to a temporary folder. Exit status: 0 nothing
-found, 1 a target failed, 2 it could not run (no atheris, no such target).
+The committed corpus is read and never written; what is new goes to a temporary folder. The target `kit` is
+in C, and is left out where there is no clang. Exit status: 0 nothing found, 1 a target failed, 2 it could not
+run (no atheris, no such target).
 """
 
 import argparse
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,8 +29,20 @@ TARGETS = {
     "login": 380_000,
     "webauthn": 1_800,
     "tunnel": 60_000,
+    "kit": 40_000,
 }
 """How many inputs each gets where no time is given."""
+KIT = HERE.parent / "deploy/kit/source"
+KIT_PARTS = (
+    "tunnel/session",
+    "tunnel/stream",
+    "holder/bytes",
+    "holder/place",
+    "text",
+    "environment",
+)
+"""What kit.c uses and does not include."""
+CFLAGS = ("-g", "-O1", "-std=gnu17", "-D_GNU_SOURCE", "-fno-sanitize-recover=all")
 
 
 def main() -> int:
@@ -47,6 +61,9 @@ def main() -> int:
         )
         return 2
     names = chosen.names or list(TARGETS)
+    if "kit" in names and shutil.which("clang") is None:
+        print("kit: not fuzzed; as root: apt-get install clang")
+        names.remove("kit")
     findings = Path(tempfile.mkdtemp(prefix="stagedoor-fuzz-"))
     total, failed = 0, []
     for name in names:
@@ -70,8 +87,10 @@ def fuzz(name: str, bound: list[str], findings: Path) -> tuple[int, bool]:
     grown = findings / "corpus"
     grown.mkdir(parents=True)
     dictionary = HERE / f"{name}.dict"
-    command = [sys.executable, str(HERE / "harness.py"), name]
-    command += [*bound, "-print_final_stats=1", "-timeout=5"]
+    harness = (
+        [build_kit(findings)] if name == "kit" else [sys.executable, str(HERE / "harness.py"), name]
+    )
+    command = [*harness, *bound, "-print_final_stats=1", "-timeout=5"]
     command += [f"-artifact_prefix={findings}/", "-verbosity=0", "-close_fd_mask=1"]
     command += [f"-dict={dictionary}"] if dictionary.exists() else []
     command += [str(grown), str(HERE / "corpus" / name)]
@@ -87,8 +106,19 @@ def fuzz(name: str, bound: list[str], findings: Path) -> tuple[int, bool]:
     if not passed:
         print(result.stdout[-4000:])
         for found in sorted(p for p in findings.iterdir() if p.is_file()):
-            print(f"reproduce: {sys.executable} {HERE / 'harness.py'} {name} {found}")
+            print(f"reproduce: {' '.join(harness)} {found}")
     return inputs, passed
+
+
+def build_kit(folder: Path) -> str:
+    """Compile the target in C, and return its path."""
+    program = str(folder / "kit")
+    parts = [str(KIT / f"{part}.c") for part in KIT_PARTS]
+    sanitize = "-fsanitize=fuzzer,address,undefined"
+    subprocess.run(
+        ["clang", *CFLAGS, sanitize, "-o", program, str(HERE / "kit.c"), *parts], check=True
+    )
+    return program
 
 
 if __name__ == "__main__":

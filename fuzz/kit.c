@@ -1,0 +1,107 @@
+// The kit's endpoint of tunnels under libFuzzer: a gateway's lines and its tickets, and a client's frames.
+//
+// The first byte of an input chooses which of them the rest is. Sanitizers look for faults of memory, and `check` for states that
+// stream.h excludes.
+#include "../deploy/kit/source/holder/links.c"
+#undef READ
+#include "../deploy/kit/source/tunnel/endpoint.c"
+
+#define NOBODY 1  // a port at which no sshd listens
+
+static void check(bool right) {
+  if (!right) abort();
+}
+
+static void check_stream(const struct stream *stream) {
+  struct span spans[2];
+  stream_deliverable(stream, spans);
+  check(spans[0].length + spans[1].length <= TUNNEL_WINDOW);
+  check(stream_room(stream) <= TUNNEL_WINDOW);
+  check(stream_unacknowledged(stream) <= TUNNEL_WINDOW + 1);
+  check(stream->why_length <= MAX_WHY);
+}
+
+// Each step is a byte that says what happens, and one that says how much.
+static void fuzz_frames(struct span input) {
+  static struct stream stream;
+  struct span spans[3];
+  int64_t now = 0;
+  stream_start(&stream, input.length & 1);
+  while (input.length >= 2) {
+    size_t count = input.at[1], bytes = count < input.length - 2 ? count : input.length - 2;
+    switch (*input.at % 8) {
+      case 0: stream_connect(&stream, now); break;
+      case 1: stream_cut(&stream); break;
+      case 2: if (stream_room(&stream) >= count) stream_take(&stream, (struct span){input.at, 1 + count % 2}); break;
+      case 3:
+        bytes = stream_output(&stream, now, spans);
+        stream_sent(&stream, bytes < count ? bytes : count);
+        bytes = 0;
+        break;
+      case 4:
+        stream_deliverable(&stream, spans);
+        bytes = spans[0].length + spans[1].length;
+        if (bytes) stream_delivered(&stream, bytes < count ? bytes : count, now);
+        else if (stream_end_is_deliverable(&stream)) stream_delivered_end(&stream, now);
+        bytes = 0;
+        break;
+      case 5: now += (int64_t)count * 100; break;
+      default:
+        if (stream.connected && stream_receive(&stream, (struct span){input.at + 2, bytes}, now)) stream_cut(&stream);
+        input.at += bytes;
+        input.length -= bytes;
+    }
+    check_stream(&stream);
+    input.at += 2;
+    input.length -= 2;
+  }
+  stream_free(&stream);
+}
+
+// Makes a link of a socket whose other end nobody reads, with `received` on it.
+static void make_link(int number, int kind, struct span received) {
+  int ends[2];
+  check(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends));
+  close(ends[1]);
+  links[number] = (struct link){.fd = ends[0], .attached = kind == CONTROL};
+  kinds[number] = kind;
+  bytes_add(&links[number].received, (struct piece){received.at, received.length});
+}
+
+// The lines of a gateway, and after a zero byte what a client sends behind the ticket, if there is one.
+static void fuzz_lines(struct span input) {
+  const uint8_t *end = memchr(input.at, 0, input.length);
+  struct span lines = {input.at, end ? (size_t)(end - input.at) : input.length}, frames = {0};
+  if (end) frames = (struct span){end + 1, input.length - lines.length - 1};
+  make_link(0, CONTROL, lines);
+  take_lines(0, 1);
+  for EACH(of) {
+    uint8_t ticket[HEAD + TICKET] = {T_OPEN, [HEAD - 1] = TICKET};
+    memcpy(ticket + HEAD, of->ticket, TICKET);
+    make_link(1, DATA, (struct span){ticket, sizeof ticket});
+    bytes_add(&links[1].received, (struct piece){frames.at, frames.length});
+    take_ticket(1, 2);
+    if (links[1].fd) drop(1, 2);
+    break;
+  }
+  tidy(TICKET_MS * 1000);
+  if (links[0].fd) drop(0, 3);
+  for EACH(of) {
+    check_stream(&of->session.stream);
+    session_free(&of->session);
+    free(of->owner);
+    of->used = false;
+  }
+  places = 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  if (!size) return 0;
+  endpoint_prepare();
+  sshd_port = NOBODY;
+  struct span input = {data + 1, size - 1};
+  if (*data & 1) fuzz_frames(input);
+  else fuzz_lines(input);
+  return 0;
+}
