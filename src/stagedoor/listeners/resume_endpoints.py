@@ -34,13 +34,15 @@ class ResumeEndpoints:
     async def find(self, ready: Ready, request: ResumeRequest, watcher: Watcher) -> Ticket | Denial:
         """Return a ticket to the session to which a client comes back. Raises OSError."""
         key, attempt, owner = request.key, request.attempt, identify_owner(ready.grant)
+        unavailable = None
         if self.in_shells is not None:
             ticket = await self.in_shells.find(ready, key, attempt, owner, watcher)
             if isinstance(ticket, Ticket):
                 return ticket
             if ticket is not None and ticket.reason is not Reason.SESSION_OVER:
-                return ticket
-        return await self.here.resume(key, attempt, owner, watcher)
+                unavailable = ticket  # the session may be there, or here
+        ticket = await self.here.resume(key, attempt, owner, watcher)
+        return ticket if isinstance(ticket, Ticket) or unavailable is None else unavailable
 
     async def open(
         self, opened: Opened, dial: Dial, request: ResumeRequest, watcher: Watcher

@@ -1,0 +1,53 @@
+"""Which endpoint has the session to which a client comes back."""
+
+from typing import Any
+
+import pytest
+
+from stagedoor.listeners.resume_endpoints import ResumeEndpoints
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import Ready
+from stagedoor.model.shell import Shell
+from stagedoor.model.target import Target
+from stagedoor.resume.requests import Ticket
+from stagedoor.wire.http.connect import ResumeRequest
+from tests.session.stages import GRANT
+
+READY = Ready(GRANT, Shell(Target("app01"), "127.0.0.1", 22, resume_port=2223))
+OVER = Denial(Reason.SESSION_OVER, "the session has ended")
+UNAVAILABLE = Denial(Reason.SHELL_UNAVAILABLE, "the session cannot be resumed now")
+anything: Any = None
+TICKET = Ticket(anything, 1, anything, b"")
+
+
+class Endpoint:
+    """An endpoint that gives one answer."""
+
+    def __init__(self, answer: Ticket | Denial | None) -> None:
+        self._answer = answer
+
+    async def resume(self, *_: object) -> Ticket | Denial | None:
+        return self._answer
+
+    find = resume
+
+
+@pytest.mark.parametrize(
+    ("in_shell", "here", "wanted"),
+    [
+        (TICKET, OVER, TICKET),
+        (None, TICKET, TICKET),
+        (OVER, TICKET, TICKET),
+        (OVER, OVER, OVER),
+        (UNAVAILABLE, TICKET, TICKET),
+        (UNAVAILABLE, OVER, UNAVAILABLE),
+    ],
+)
+async def test_a_session_is_found_where_it_is(
+    in_shell: Ticket | Denial | None, here: Ticket | Denial, wanted: Ticket | Denial
+) -> None:
+    """A shell whose endpoint has died must not hide a session that the gateway's own endpoint keeps."""
+    endpoint: Any = Endpoint(here)
+    there: Any = Endpoint(in_shell)
+    endpoints = ResumeEndpoints(endpoint, anything, there)
+    assert await endpoints.find(READY, ResumeRequest("0" * 32, 1), anything) is wanted
