@@ -54,7 +54,7 @@ make_tree() {
   for applet in $(applets "$kit/bin/busybox"); do ln -s ../bin/busybox "$kit/busybox/$applet"; done
 
   compile "$packages/musl-dev" "$kit"
-  for name in start login pane hold tunnel task copy; do ln -s kit "$kit/bin/$name"; done
+  for name in start login pane hold task copy; do ln -s kit "$kit/bin/$name"; done
   for name in tmux rsync scp sftp-server; do ln -s ../bin/kit "$kit/tools/$name"; done
   # An image may have no /bin/sh.
   sed '1s|.*|#!/kit/bin/busybox sh|' "$here/../../src/stagedoor/shells/local/bin/stagedoor-get" >"$kit/tools/stagedoor-get"

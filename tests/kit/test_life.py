@@ -3,12 +3,16 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from stagedoor.upstream.shell_endpoint import SOCKET
+from tests.fixtures.laptop import far_socket
 from tests.kit.conftest import Make
 from tests.kit.container import Container
 from tests.kit.terminal import Terminal
@@ -177,31 +181,39 @@ def test_orphans_are_buried(make: Make) -> None:
     )
 
 
+HELLO = b"stagedoor-resume 1\n"
+
+
+def control(container: Container) -> AbstractContextManager[socket.socket]:
+    """Connect to the endpoint's private socket, as a gateway does."""
+    ssh = ["ssh", *container.ssh_options(), "app01.ssh"]
+    return far_socket(ssh, SOCKET)
+
+
 def test_logins_need_no_endpoint_of_tunnels(make: Make) -> None:
     container = make().start()
     [endpoint] = [pid for pid, name in children(container).items() if name == "tunnels"]
-    greeting = container.ssh("/kit/bin/tunnel control", stdin=b"")
-    assert greeting.returncode == 0, greeting.stderr
+    with control(container) as sock:
+        assert sock.recv(100) == HELLO
     os.kill(endpoint, signal.SIGKILL)
     wait_until(lambda: "tunnels" not in children(container).values(), what="it has ended")
-    done = container.ssh("/kit/bin/tunnel control")
-    assert done.returncode == 1
-    assert b"no endpoint of resumable tunnels runs here" in done.stderr
+    with control(container) as sock:
+        assert sock.recv(100) == b""
+    assert container.ssh("true").returncode == 0
     assert "the endpoint of tunnels has ended" in container.log
 
 
 def test_a_gateway_s_way_to_the_endpoint_is_no_session(make: Make) -> None:
     container = make().start()
-    command = ["ssh", *container.ssh_options(), "app01.ssh", "/kit/bin/tunnel control"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as control:
-        assert control.stdout is not None
-        assert control.stdout.readline() == b"stagedoor-resume 1\n"
+    with control(container) as sock:
+        assert sock.recv(100) == HELLO
         with Terminal(container) as one:
             one.type("echo rea''dy")
             one.expect("ready")
             wait_until(lambda: container.states[-1] == "stagedoor: busy sessions=1 tmux=0")
         wait_until(lambda: container.states[-1] == "stagedoor: idle")
-        assert control.poll() is None
+        sock.sendall(HELLO + b"back 1 x 1 dev\n")
+        assert sock.recv(100) == b"gone 1 the session has ended\n"
 
 
 def test_the_state_is_said_whenever_it_changes(make: Make) -> None:

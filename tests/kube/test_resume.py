@@ -11,8 +11,10 @@ import pytest
 
 from stagedoor.admin.service import policy, remove_grant
 from stagedoor.resume.messages import GREETING
+from stagedoor.upstream.shell_endpoint import SOCKET
 from stagedoor.wire.tunnel.frames import OPEN, encode
 from tests.fixtures.cluster import KubeGateway, until
+from tests.fixtures.laptop import far_socket
 from tests.kube.test_webshell import RESTRICTED, kill_gateway
 from tests.pace import allow
 from tests.path.wire_cut import cutting
@@ -122,11 +124,12 @@ def test_a_ticket_is_good_once_and_in_its_own_shell(make_kube: Make) -> None:
     kube.app("app01")
     kube.app("app02")
     kube.must("app01")
-    with kube.inside("app02") as session:
-        assert session.run("exec /kit/bin/tunnel control") == GREETING
-        assert session.process.stdin is not None
-        session.process.stdin.write(f"{GREETING}\n")
-        answer = session.run(f"open 1 {os.urandom(16).hex()} s1 60 0 - mallory app01.ssh")
+    with far_socket(kube.ssh_command("app02.ssh"), SOCKET) as control:
+        lines = control.makefile("rw")
+        assert lines.readline() == f"{GREETING}\n"
+        lines.write(f"{GREETING}\nopen 1 {os.urandom(16).hex()} s1 60 0 - mallory app01.ssh\n")
+        lines.flush()
+        answer = lines.readline()
         assert answer.startswith("ticket 1 ")
         ticket = bytes.fromhex(answer.split()[2])
         assert is_cut(pod_address(kube, "app01"), ticket)

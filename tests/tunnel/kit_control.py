@@ -24,10 +24,11 @@ class KitEndpoint:
         self.program, self.folder = program, folder
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.address = folder / "control.terminal"
         self.faults = folder.with_suffix(".faults")
 
     def start(self, sshd_port: int) -> None:
-        words = [str(self.program), "serve", str(self.folder), str(self.port), str(sshd_port)]
+        words = [str(self.program), str(self.folder), str(self.port), str(sshd_port)]
         with self.faults.open("wb") as faults:
             self.process = subprocess.Popen(words, stderr=faults)
 
@@ -58,7 +59,7 @@ class KitControl:
         self.endpoint = endpoint
         self._idle_s: float | None = None
         self._control: ShellControl | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._shells: list[socket.socket] = []
 
@@ -95,7 +96,7 @@ class KitControl:
         return TcpStream(sock)
 
     async def connected(self) -> ShellControl:
-        """Return the connection to the private socket, by the kit's own command."""
+        """Return the connection to the private socket."""
         async with asyncio.timeout(BOUND_S):
             while self._control is None or self._control.is_lost:
                 await self._connect()
@@ -105,43 +106,40 @@ class KitControl:
         raise NotImplementedError
 
     async def _connect(self) -> None:
-        words = (self.endpoint.program, "control", self.endpoint.folder)
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(
-            *words, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
-        )
+        try:
+            reader, writer = await asyncio.open_unix_connection(self.endpoint.address)
+        except OSError:  # it starts
+            await asyncio.sleep(0.01)
+            return
         greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._control = ShellControl(lambda: None, self._no_data)
-        self._reading = asyncio.create_task(self._read(self._process, self._control, greeted))
+        self._writer, self._control = writer, ShellControl(lambda: None, self._no_data)
+        self._reading = asyncio.create_task(self._read(reader, writer, self._control, greeted))
+        channel: Any = Channel(writer)
+        self._control.connection_made(channel)
+        self._control.session_started()
         await greeted
 
     async def _read(
         self,
-        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
         control: ShellControl,
         greeted: asyncio.Future[None],
     ) -> None:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        channel: Any = Channel(process.stdin)
-        control.connection_made(channel)
-        control.session_started()
-        while data := await process.stdout.read(1 << 16):
+        while data := await reader.read(1 << 16):
             control.data_received(data, None)
             if not greeted.done():
                 greeted.set_result(None)
+        writer.close()
         control.connection_lost(None)
         if not greeted.done():
             greeted.set_result(None)
-        await process.wait()
 
     async def stop(self) -> None:
-        """End the command, as a gateway that dies does."""
-        if self._process is not None and self._reading is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+        """End the connection, as a gateway that dies does."""
+        if self._writer is not None and self._reading is not None:
+            self._writer.close()
             await self._reading
-            self._process._transport.close()  # type: ignore[attr-defined]  # it has no public way
         while self._shells:
             self._shells.pop().close()
 

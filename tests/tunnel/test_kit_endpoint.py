@@ -309,7 +309,7 @@ async def test_hostile_gateways_and_pods_end_their_own_connections_only(
     control: Any, endpoint: KitEndpoint, seed: int
 ) -> None:
     chance = random.Random(seed)
-    address = str(endpoint.folder / "control.terminal")
+    address = str(endpoint.address)
     async with sshd() as (connect, _):
         client = await opened(control, await connect())
         await client.says(b"x", b"X")

@@ -19,7 +19,7 @@ from stagedoor.resume.messages import GREETING, LOST
 from stagedoor.resume.requests import SessionRequest, Ticket
 from stagedoor.upstream import shell_endpoint
 from stagedoor.upstream.connection import ShellConnection
-from stagedoor.upstream.shell_endpoint import COMMAND, ShellEndpoints
+from stagedoor.upstream.shell_endpoint import SOCKET, ShellEndpoints
 from stagedoor.wire.tunnel.frames import OPEN, encode
 from tests.session.stages import GRANT, SOURCE
 from tests.upstream.test_connection import options_of_dev
@@ -27,8 +27,9 @@ from tests.waiting import BOUND_S
 
 KEY = "0123456789abcdef" * 2
 TICKET = bytes(range(32))
-Process = asyncssh.SSHServerProcess[bytes]
-Manner = Callable[[Process, "Pod"], Awaitable[None]]
+Reader = asyncssh.SSHReader[bytes]
+Writer = asyncssh.SSHWriter[bytes]
+Manner = Callable[[Reader, Writer, "Pod"], Awaitable[None]]
 
 
 class Watched:
@@ -47,22 +48,25 @@ class Watched:
 
 @dataclass
 class Pod:
-    """A shell with an sshd whose command does as its `manner` says, and the port beside it."""
+    """A shell with an sshd whose socket does as its `manner` says, and the port beside it.
 
-    manner: Manner
+    Without a manner there is no socket.
+    """
+
+    manner: Manner | None
     logins: int = 0
-    commands: list[str | None] = field(default_factory=list)
+    sockets: list[str] = field(default_factory=list)
     heard: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
-    processes: list[Process] = field(default_factory=list)
+    writers: list[Writer] = field(default_factory=list)
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
     shown: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     is_open: bool = True
     """Whether the endpoint's port is open to the gateway."""
 
-    async def serve(self, process: Process) -> None:
-        self.commands.append(process.command)
-        self.processes.append(process)
-        await self.manner(process, self)
+    async def serve(self, reader: Reader, writer: Writer) -> None:
+        self.writers.append(writer)
+        assert self.manner is not None
+        await self.manner(reader, writer, self)
 
     async def take_data(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.shown.put_nowait(await reader.read(45))
@@ -74,7 +78,7 @@ class Pod:
         self, stream: Any, ready: Ready, extensions: tuple[str, ...], client: object
     ) -> ShellConnection:
         self.logins += 1
-        assert extensions == ()
+        assert extensions == ("permit-port-forwarding",)
         return await ShellConnection.connect(
             stream.detach(), await options_of_dev(), ready.grant.target
         )
@@ -89,41 +93,36 @@ class Pod:
 HELLO = f"{GREETING}\n".encode()
 
 
-async def honest(process: Process, pod: Pod) -> None:
-    process.stdout.write(HELLO)
-    await answer(process, pod)
+async def honest(reader: Reader, writer: Writer, pod: Pod) -> None:
+    writer.write(HELLO)
+    await answer(reader, writer, pod)
 
 
-async def answer(process: Process, pod: Pod) -> None:
-    assert await process.stdin.readline() == HELLO
-    while line := await process.stdin.readline():
+async def answer(reader: Reader, writer: Writer, pod: Pod) -> None:
+    assert await reader.readline() == HELLO
+    while line := await reader.readline():
         text = line.decode().rstrip("\n")
         pod.heard.put_nowait(text)
         word, number, *_ = f"{text} ".split(" ")
         if word in ("open", "back"):
-            process.stdout.write(f"ticket {number} {TICKET.hex()} s1 0 0 0.5\n".encode())
+            writer.write(f"ticket {number} {TICKET.hex()} s1 0 0 0.5\n".encode())
 
 
-async def newer(process: Process, pod: Pod) -> None:
-    process.stdout.write(b"stagedoor-resume 2\n")
-    await answer(process, pod)
-
-
-async def older(process: Process, _: Pod) -> None:
-    process.stderr.write(b"sh: /kit/bin/tunnel: not found\n")
-    process.exit(127)
+async def newer(reader: Reader, writer: Writer, pod: Pod) -> None:
+    writer.write(b"stagedoor-resume 2\n")
+    await answer(reader, writer, pod)
 
 
 def says(*lines: bytes) -> Manner:
-    async def lie(process: Process, _: Pod) -> None:
-        process.stdout.write(b"".join(lines))
-        await process.stdin.read()
+    async def lie(reader: Reader, writer: Writer, _: Pod) -> None:
+        writer.write(b"".join(lines))
+        await reader.read()
 
     return lie
 
 
-LIES = {
-    "an older kit": older,
+LIES: dict[str, Manner | None] = {
+    "an older kit": None,
     "nothing": says(),
     "another version": says(b"stagedoor-resume 0\n"),
     "a version that is none": says(b"stagedoor-resume one\n"),
@@ -187,12 +186,15 @@ async def world() -> AsyncIterator[World]:
         def begin_auth(self, username: str) -> bool:
             return False
 
+        def unix_connection_requested(self, dest_path: str) -> Any:
+            pod.sockets.append(dest_path)
+            return pod.serve if pod.manner else False
+
     sshd = await asyncssh.listen(
         "127.0.0.1",
         0,
         server_factory=Server,
         server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
-        process_factory=pod.serve,
         encoding=None,
     )
     data = await asyncio.start_server(pod.take_data, "127.0.0.1", 0)
@@ -222,7 +224,7 @@ async def world() -> AsyncIterator[World]:
 
 async def test_a_tunnel_shows_the_ticket_that_a_login_got(world: World) -> None:
     await world.tunnel()
-    assert world.pod.commands == [COMMAND]
+    assert world.pod.sockets == [SOCKET]
     assert await world.pod.heard.get() == f"open 1 {KEY} s1 60 0 - dev app01.ssh"
     await world.tunnel(3)
     assert await world.pod.heard.get() == f"back 2 {KEY} 3 dev app01.ssh"
@@ -240,7 +242,7 @@ async def test_a_login_without_a_tunnel_ends(world: World, monkeypatch: pytest.M
     tunnel = await world.tunnel()
     tunnel.control.forget(tunnel.number)
     async with asyncio.timeout(BOUND_S):
-        await world.pod.processes[0].wait_closed()
+        await world.pod.writers[0].wait_closed()
     await world.tunnel()
     assert world.pod.logins == 2
 
@@ -288,9 +290,9 @@ async def test_a_shell_without_an_endpoint_is_asked_again_only_for_those_who_ret
     monkeypatch.setattr(requests, "ANSWER_TIMEOUT_S", 0.3)
     world.pod.manner = LIES[lie]
     assert await world.enter() is None
-    commands = len(world.pod.commands)
+    logins = world.pod.logins
     assert await world.enter() is None
-    assert len(world.pod.commands) == commands
+    assert world.pod.logins == logins
     denial = await world.enter(1)
     assert isinstance(denial, Denial)
     assert denial.reason in (Reason.SHELL_UNAVAILABLE, Reason.SESSION_OVER)

@@ -58,13 +58,6 @@ static bool is_nobody_yet(pid_t pid) {
   return result;
 }
 
-// Returns whether a session is only a gateway's way to the endpoint of tunnels. The tunnels themselves are sessions.
-static bool is_control(const struct process *all, size_t count, pid_t session) {
-  for (size_t i = 0; i < count; i++)
-    if (all[i].parent == session && !strcmp(all[i].name, "tunnel")) return true;
-  return false;
-}
-
 static bool is_holder(const struct process *process) {
   return starts_with(process->name, "terminal: ") || starts_with(process->name, "command: ");
 }
@@ -100,7 +93,7 @@ struct census census_take(pid_t listener) {
     const struct process *monitor = find(all, count, all[i].parent);
     if (!monitor || strcmp(monitor->name, "sshd-session")) continue;
     if (monitor->parent != listener && monitor->parent != getpid()) continue;
-    if (is_nobody_yet(all[i].pid) || is_control(all, count, all[i].pid)) continue;
+    if (is_nobody_yet(all[i].pid) || endpoint_is_gateway(all[i].pid)) continue;
     result.pids[result.sessions++] = all[i].pid;
   }
   for (size_t i = 0; i < count; i++) {

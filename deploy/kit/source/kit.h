@@ -73,6 +73,8 @@ bool sshd_keys_changed(void);
 void sshd_run(int log) __attribute__((noreturn));
 
 // tunnel/endpoint.c: keeps resumable tunnels while their clients are away
+void endpoint_prepare(void);
+bool endpoint_is_gateway(pid_t session);
 void endpoint_serve(const char *folder, int port, int sshd_port) __attribute__((noreturn));
 
 // census.c: counts sessions, tmux servers and held terminals
@@ -111,7 +113,6 @@ int pane_main(int argc, char **argv);
 int tool_main(int argc, char **argv);
 int copy_main(int argc, char **argv);
 int hold_main(int argc, char **argv);
-int tunnel_main(int argc, char **argv);
 int task_main(int argc, char **argv);
 
 #endif

@@ -81,6 +81,7 @@ static void start_sshd(void) {
 // Starts the endpoint of resumable tunnels. Without one, tunnels end with their connection.
 static void start_endpoint(void) {
   shell.endpoint_since = now_ms();
+  endpoint_prepare();
   pid_t pid = fork();
   if (pid < 0) say("cannot start the endpoint of tunnels: %s", strerror(errno));
   if (pid) {

@@ -1,7 +1,7 @@
 """The endpoints of resumable tunnels in shells on Kubernetes, beside each shell's sshd.
 
-The gateway logs in to sshd with a certificate for the user, as for a terminal. There a command of the kit
-joins it to the endpoint's private socket, on which it asks for a ticket. Then it dials the endpoint's port
+The gateway logs in to sshd with a certificate for the user, as for a terminal, and has sshd connect it to
+the endpoint's private socket, on which it asks for a ticket. Then it dials the endpoint's port
 and shows the ticket; frames follow. One login serves all tunnels of a user to a shell at a worker. It stays
 for as long as one of them is open, so that a revocation reaches the endpoint.
 docs/decisions/0043-resumable-tunnels.md has the reasons.
@@ -15,6 +15,7 @@ from functools import partial
 
 import asyncssh
 
+from stagedoor.model.certificate import PORT_FORWARDING
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import Opened, Ready
 from stagedoor.model.shell import Shell
@@ -27,7 +28,7 @@ from stagedoor.upstream.login import GatewayLogin, UnreachedError
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.tunnel.frames import MAX_END_BYTES, OPEN, encode
 
-COMMAND = "/kit/bin/tunnel control"
+SOCKET = "/run/stagedoor/tunnels/control.terminal"
 UNREACHED_S = 60.0
 """How long no endpoint is looked for in a shell that had none.
 
@@ -44,7 +45,7 @@ _Place = tuple[str, int, str]
 """A shell's address and port, and the owner of its tunnels."""
 
 
-class ShellControl(asyncssh.SSHClientSession[bytes]):
+class ShellControl(asyncssh.SSHUNIXSession[bytes]):
     """The connection to the private socket of a shell's endpoint. `on_end` is called once it is lost.
 
     `dial_data` connects to the endpoint's port. The shell is hostile: whatever is no message, or does not
@@ -59,13 +60,13 @@ class ShellControl(asyncssh.SSHClientSession[bytes]):
         self._dial_data = dial_data
         self._received = b""
         self._is_greeted = False
-        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self._channel: asyncssh.SSHUNIXChannel[bytes] | None = None
         self._closing: asyncio.TimerHandle | None = None
         self.is_lost = False
 
     # For asyncssh.
 
-    def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
+    def connection_made(self, chan: "asyncssh.SSHUNIXChannel[bytes]") -> None:
         """Keep the channel."""
         self._channel = chan
 
@@ -81,8 +82,6 @@ class ShellControl(asyncssh.SSHClientSession[bytes]):
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Take messages."""
-        if datatype is not None:
-            return
         *lines, self._received = (self._received + data).split(b"\n")
         try:
             for line in lines:
@@ -247,7 +246,7 @@ class ShellEndpoints:
         return await asyncio.shield(task)
 
     async def _connect(self, ready: Ready, place: _Place) -> ShellControl | Denial:
-        """Log in to the shell, and start the command there.
+        """Log in to the shell, and connect to the socket there.
 
         Raises UnreachedError, asyncssh.Error and OSError.
         """
@@ -257,11 +256,11 @@ class ShellEndpoints:
             if isinstance(stream, Denial):
                 return stream
             assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
-            shell = await self._login.connect(stream, ready, (), asyncssh.SSHClient)
+            shell = await self._login.connect(stream, ready, (PORT_FORWARDING,), asyncssh.SSHClient)
             dial_data = partial(self._dial_endpoint, ready.shell)
             control = ShellControl(partial(self._ended, place, shell), dial_data)
             try:
-                await shell.create_session(lambda: control, COMMAND, encoding=None)
+                await shell.create_unix_connection(lambda: control, SOCKET)
             except BaseException:
                 shell.abort()
                 raise

@@ -162,6 +162,7 @@ void people_due(int64_t now);
 // links.c: the connected clients, as streams of bytes
 void links_watch(struct pollfd *from);
 int links_accept(int listener, int64_t now);
+pid_t link_peer(int link);
 void links_make_room(void);
 int64_t links_wake_at(void);
 bool links_any(void);

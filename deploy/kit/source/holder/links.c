@@ -122,6 +122,13 @@ int links_accept(int listener, int64_t now) {
   return -1;
 }
 
+// Returns the process that connected to a Unix socket.
+pid_t link_peer(int link) {
+  struct ucred peer = {0};
+  getsockopt(links[link].fd, SOL_SOCKET, SO_PEERCRED, &peer, &(socklen_t){sizeof peer});
+  return peer.pid;
+}
+
 // Drops the link that has waited longest for its first message, if there is no place for another one.
 void links_make_room(void) {
   int oldest = -1;

@@ -1,6 +1,6 @@
 // The endpoint of resumable tunnels: a process beside sshd that keeps the sessions of clients which are away.
 //
-// A gateway logs in to sshd and runs `tunnel control`, which joins it to the endpoint's private socket. There it asks to open
+// A gateway logs in to sshd, which connects it to the endpoint's private socket (direct-streamlocal). There it asks to open
 // a session, or to return to one, by lines of the messages in src/stagedoor/resume/messages.py, and gets a ticket. Its
 // connection to the data port shows the ticket in an OPEN, and frames of the client follow. docs/decisions/0043-resumable-tunnels.md
 // has the reasons.
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -24,7 +25,6 @@
 #include "session.h"
 
 #define GREETING "stagedoor-resume 1"
-#define USAGE "usage: tunnel control"
 #define SOCKET_NAME "control"
 #define MAX_LINE 4096
 #define KEY 32                        // hexadecimal digits
@@ -58,6 +58,9 @@ static enum { NO_LINK, CONTROL, DATA } kinds[MAX_LINKS];
 static int64_t heard_at[MAX_LINKS];   // when the gateway of a control link has last said something
 static int sshd_port;
 
+// The processes of sshd that are connected to the private socket, by their links: shared with the first process.
+static pid_t *gateways;
+
 #define EACH(of) (struct kept *of = kept; of < kept + places; of++) if (of->used)
 
 // ---- What the gateways hear.
@@ -88,6 +91,7 @@ static void lose_control(int link, int64_t now) {
 static void drop(int link, int64_t now) {
   if (kinds[link] == CONTROL) lose_control(link, now);
   kinds[link] = NO_LINK;
+  gateways[link] = 0;
   link_drop(link);
 }
 
@@ -301,6 +305,7 @@ static void accept_link(int listener, int kind, int64_t now) {
   int link = links_accept(listener, now);
   if (link < 0) return;
   kinds[link] = kind;
+  gateways[link] = kind == CONTROL ? link_peer(link) : 0;
   if (kind == CONTROL) answer(link, GREETING);
 }
 
@@ -321,6 +326,21 @@ static int listen_for_data(int port) {
   if (bind(fd, address, size) || listen(fd, SOMAXCONN))
     die("resumable tunnels are off: port %d cannot be listened on: %s", port, strerror(errno));
   return fd;
+}
+
+// Call this before the fork whose child serves.
+void endpoint_prepare(void) {
+  size_t size = MAX_LINKS * sizeof *gateways;
+  if (!gateways) gateways = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (gateways == MAP_FAILED) die("there is no memory");
+  memset(gateways, 0, size);
+}
+
+// Returns whether a session is only a gateway's way to the endpoint. The tunnels themselves are sessions.
+bool endpoint_is_gateway(pid_t session) {
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (gateways[i] == session) return true;
+  return false;
 }
 
 // Serves until the process is ended. Ends the program if its folder or its port cannot be had.
@@ -361,13 +381,4 @@ void endpoint_serve(const char *folder, int port, int to_port) {
     for (int i = 0; i < 2; i++)
       if (from[i].revents) accept_link(listeners[i], i ? DATA : CONTROL, now);
   }
-}
-
-// `tunnel control`: run inside a shell by a gateway, through the shell's sshd. Joins stdin and stdout to the private socket.
-int tunnel_main(int argc, char **argv) {
-  if (argc != 2 || strcmp(argv[1], "control")) die(USAGE);
-  int connection = place_connect(place_open(TUNNELS), SOCKET_NAME);
-  if (connection < 0) die("no endpoint of resumable tunnels runs here");
-  carry(connection);
-  return 0;
 }
