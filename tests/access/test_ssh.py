@@ -390,7 +390,7 @@ def test_a_terminal_shows_that_its_access_ends_soon(laptop: Laptop, config: Path
     approve(laptop, number)
     assert asking.end()[0] == 0
     terminal = Terminal(config, "own@gw")
-    terminal.read_until(r"access to own\.ssh ends in 1 min; ask again to extend it")
+    terminal.read_until(r"access to own ends in 1 min; ask again to extend it")
     terminal.type(b"exit\n")
     assert terminal.end() == 0
 

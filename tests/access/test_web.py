@@ -11,10 +11,12 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.model.access_request import RequestRule, RequestState
+from stagedoor.model.target import Target
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.laptop import Waiting, open_terminal
 from tests.fixtures.people import PlainBrowser
 from tests.web.conftest import SETTINGS
+from tests.web.outer import attach_command, outer
 
 RULE = RequestRule(0, "group:dev", "app*", longest_s=7200, approvers=("group:sre",))
 
@@ -52,6 +54,10 @@ def ask(browser: PlainBrowser, app: str = "app01", reason: str = "INC-1") -> int
     answer = browser.post("/requests", app=app, reason=reason, minutes="30")
     assert answer.status == 303, answer.text
     return int(answer.headers["location"].rpartition("/")[2])
+
+
+def find_rule(service: admin.AdminService) -> RequestRule:
+    return next(rule for rule in requests.list_rules(service) if rule.subject == RULE.subject)
 
 
 def state(gateway: Gateway, number: int) -> RequestState:
@@ -168,6 +174,31 @@ def test_attach_shows_where_to_ask_and_goes_on(gateway: Gateway, port: int, tmp_
         assert signed_in(port, "bob").post(f"/requests/{number}/approve").status == 303
         assert waiting.end() == (0, b"in\r\n"), waiting.said
     assert waiting.said.count("is open on request") == 1
+
+
+def approve(port: int, number: int) -> None:
+    approved = signed_in(port, "bob").post(f"/requests/{number}/approve")
+    assert approved.status == 303, approved.text
+
+
+@pytest.mark.access(15)
+def test_attach_shows_in_the_persons_language_that_access_ends_soon(
+    gateway: Gateway, port: int, tmp_path: Path
+) -> None:
+    """A request for 62 seconds, which no form takes: two seconds until there is a minute left."""
+    with gateway.changed() as service:
+        made = requests.make_request(service, "dev", [Target("app02")], find_rule(service), "x", 62)
+    approve(port, made.id)
+    gateway.wait_for_policy()
+    with outer(tmp_path) as screen:
+        screen.start(
+            ("env", "LC_ALL=zh_CN.UTF-8", *attach_command(tmp_path, port, "app02", "--shell"))
+        )
+        screen.shows("stagedoor: 对 app02 的访问将在 1 分钟后结束；要延长请再次申请")
+        title = screen.flag("pane_title")
+        assert title == "对 app02 的访问将在 1 分钟后结束；要延长请再次申请"
+        screen.line("exit")
+        screen.shows("exit=0")
 
 
 def test_a_denied_request_says_why(gateway: Gateway, port: int) -> None:

@@ -31,6 +31,7 @@ export enum Word {
   Detached = 3,
   Recorded = 4,
   Fault = 5,
+  Ending = 6,
 }
 
 /** The level at which a person's identity is known: see `IdentityLevel` in `stagedoor.wire.terminal.frames`. */
@@ -51,8 +52,8 @@ export interface Person {
   forS: number;
 }
 
-/** The features of the protocol that the page reads: PEOPLE. See `Feature` in `stagedoor.wire.terminal.frames`. */
-export const FEATURES = 1;
+/** The features of the protocol that the page reads: all of `Feature` in `stagedoor.wire.terminal.frames`. */
+export const FEATURES = 3;
 
 export interface Hello {
   kind: "hello";

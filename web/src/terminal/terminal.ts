@@ -129,6 +129,21 @@ function showNotice(word: Word, text: string): void {
     return show("connecting", t`Starting: ${text}`);
   }
   if (word === Word.Recorded) return mark("recorded", t`Recorded`);
+  if (word === Word.Ending) showEnding(text);
+}
+
+/** Show over the terminal that access on request ends soon, or with "" that it does not any more. */
+function showEnding(text: string): void {
+  const place = element("ending");
+  const ask = createElement("a", t`Ask again`, { href: `${path}/requests?app=${encodeURIComponent(app)}`, target: "_blank", rel: "noopener" });
+  ask.className = "button";
+  const close = createElement("button", t`Close`, { type: "button" });
+  close.addEventListener("click", () => {
+    place.hidden = true;
+    term.focus();
+  });
+  place.replaceChildren(...(text ? [text, " ", ask, " ", close] : []));
+  place.hidden = text === "";
 }
 
 function mark(id: string, text: string): void {
@@ -146,7 +161,10 @@ function show(state: State, reason: string): void {
     if (attachment.mode === Mode.Watch) sharedSize.sized(attachment.size);
     else sharedSize.claim();
   }
-  if (state === "over") starting.stop();
+  if (state === "over") {
+    starting.stop();
+    showEnding("");
+  }
   // Screen readers do not read each passing second.
   status.ariaLive = state === "silent" && status.dataset.state === state ? "off" : "polite";
   status.dataset.state = state;

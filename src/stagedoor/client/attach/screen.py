@@ -36,7 +36,7 @@ class Screen:
         self._modes = Modes()
         self._before: list[Any] | None = None
         self._marked = False
-        self._mark = self._note = ""
+        self._mark = self._note = self._warning = ""
         self._cover = b""
         self._cut = False
 
@@ -146,8 +146,15 @@ class Screen:
         if line and not self.is_full:
             self.print(f"stagedoor: {text or 'no other user is here any more'}")
 
+    def warn(self, text: str) -> None:
+        """Warn that access ends soon, as `mark` shows people but before them; an empty `text` ends that."""
+        self._warning = translate(text)
+        self._title(bell=bool(text))
+        if text and not self.is_full:
+            self.print(f"stagedoor: {text}")
+
     def note(self, text: str) -> None:
-        """Show the state of the line in the window's title, before any mark; empty if all is well."""
+        """Show the state of the line in the window's title, before all else; empty if all is well."""
         if text != self._note:
             self._note = text
             self._title()
@@ -156,7 +163,7 @@ class Screen:
         """Set the window's title, or restore the one before (XTWINOPS 22 and 23 of xterm's ctlseqs)."""
         if not self.is_terminal or self._before is None:
             return
-        if text := self._note or self._mark:
+        if text := self._note or self._warning or self._mark:
             before = b"" if self._marked else b"\x1b[22;2t"
             self._write(before + b"\x1b]2;" + text.encode() + b"\x07" + b"\x07" * bell)
         elif self._marked:

@@ -51,6 +51,8 @@ class ScreenWriter:
             case NoticeKind.PROGRESS:
                 if not self._attachment.window and os.isatty(2):
                     self._screen.print(f"stagedoor: {self._request.target}: {line}")
+            case NoticeKind.ENDING:
+                self._screen.warn(line)
             case NoticeKind.DENIED | NoticeKind.REVOKED | NoticeKind.FAULT:
                 raise AttachError(line)
             case NoticeKind.DETACHED if "taken over" in text:

@@ -82,6 +82,8 @@ class NoticeKind(IntEnum):
     """The terminal is recorded."""
     FAULT = 5
     """This session cannot continue; the text is why."""
+    ENDING = 6
+    """Access on request ends soon; the text is when. An empty text takes it back: access was extended."""
 
 
 class Feature(IntFlag):
@@ -93,9 +95,11 @@ class Feature(IntFlag):
 
     PEOPLE = 1
     """PEOPLE, sent when the people at the terminal change."""
+    ENDING = 2
+    """A NOTICE of the kind ENDING."""
 
 
-FEATURES = int(Feature.PEOPLE)
+FEATURES = int(Feature.PEOPLE | Feature.ENDING)
 """All features of this version."""
 
 

@@ -24,21 +24,18 @@ from stagedoor.listeners.ssh.direct.start import connect_forward, explain_not_st
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
-from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
-from stagedoor.model.units import MINUTE_S
 from stagedoor.net import aio
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
+from stagedoor.session.end_notices import EndNotices
 from stagedoor.session.entered import Entered
 from stagedoor.session.person_wait import PERSON_STEPS
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, open_shell_session
 
-NOTICE_MINUTES = (5, 1)
-"""The minutes before the end of access on request at which terminals show it."""
 PATIENT_S = 2.0
 """A terminal that waits longer than this is shown the reason."""
 
@@ -77,7 +74,6 @@ class DirectDriver:
         self._channels: dict[int, DirectChannel] = {}
         self._sessions: dict[int, ShellSession] = {}
         self._entering: dict[int, asyncio.Task[None]] = {}
-        self._notices: list[asyncio.TimerHandle] = []
         self._answers: dict[int, asyncio.Future[effects.AnswerRequest]] = {}
 
     # For the listener.
@@ -227,41 +223,28 @@ class DirectDriver:
             self._sessions[session] = in_shell
             for channel in self._channels.values():
                 channel.read_keys(None)
-            in_shell.on_grant = lambda: self._follow_grant(session, in_shell)
-            self._plan_notices(session, in_shell.grant)
+            notices = EndNotices(partial(self._notify_end, session), parts.now)
+            in_shell.on_grant = lambda: self._follow_grant(session, in_shell, notices)
+            notices.plan(in_shell.grant)
             self.post(events.SessionStarted(session, granted, in_shell.permissions))
             end, detail = End.DRAINED, STOPPING
             try:
                 end, detail = await watch.end(self._target.shell_name)
             finally:
                 # Ignored if the session was over before, which has closed the shell.
-                self._cancel_notices()
+                notices.cancel()
                 by_flow = in_shell.ended_by_flow
                 end, detail = by_flow or (end, detail)
                 self.post(events.SessionEnded(session, end, detail, by_flow is not None))
                 del self._sessions[session]
 
-    def _follow_grant(self, session: int, in_shell: ShellSession) -> None:
-        self._plan_notices(session, in_shell.grant)
+    def _follow_grant(self, session: int, in_shell: ShellSession, notices: EndNotices) -> None:
+        notices.plan(in_shell.grant)
         self.post(events.PermissionChange(session, in_shell.permissions))
 
-    def _plan_notices(self, session: int, grant: Grant) -> None:
-        """Show in terminals when access on request ends soon, as `NOTICE_MINUTES` say."""
-        self._cancel_notices()
-        if grant.request is None or grant.expires_at is None:
-            return
-        left_s = grant.expires_at - self._parts.now()
-        for minutes in NOTICE_MINUTES:
-            if (wait_s := left_s - minutes * MINUTE_S) > 0:
-                line = f"stagedoor: access to {self._target} ends in {minutes} min; ask again to extend it"
-                notice = events.EndNotice(session, line)
-                loop = asyncio.get_running_loop()
-                self._notices.append(loop.call_later(wait_s, self.post, notice))
-
-    def _cancel_notices(self) -> None:
-        for timer in self._notices:
-            timer.cancel()
-        self._notices.clear()
+    def _notify_end(self, session: int, line: str) -> None:
+        if line:
+            self.post(events.EndNotice(session, f"stagedoor: {line}"))
 
     # The start of a channel in the shell.
 

@@ -26,6 +26,7 @@ from stagedoor.model.source import Source
 from stagedoor.net import aio
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
 from stagedoor.recording.recorder import RecordingError
+from stagedoor.session.end_notices import EndNotices
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.upstream.session import (
@@ -34,7 +35,7 @@ from stagedoor.upstream.session import (
     ShellSession,
     open_shell_session,
 )
-from stagedoor.wire.terminal.frames import Hello, Mode, Notice, NoticeKind, Upstream
+from stagedoor.wire.terminal.frames import Feature, Hello, Mode, Notice, NoticeKind, Upstream
 
 _PTY = "permit-pty"
 
@@ -144,6 +145,10 @@ class TerminalSession:
             is_watching=self._is_watching,
             people=self._people,
         )
+        notices = EndNotices(self._notify_end, self._access.now)
+        if self._hello.features & Feature.ENDING:
+            session.on_grant = lambda: notices.plan(session.grant)
+            notices.plan(session.grant)
         try:
             self.place = (session.opened.id, str(grant.target), self._hello.terminal)
             self._changed()
@@ -153,6 +158,7 @@ class TerminalSession:
                 await self._send_reason(*(session.ended_by_flow or (End.DRAINED, STOPPING)))
             raise
         finally:
+            notices.cancel()
             code = relay.exit.code if relay.exit else None
             channel.ended(code, session.sent, session.received)
         return None
@@ -191,6 +197,9 @@ class TerminalSession:
     def _progress(self, step: StartStep) -> None:
         text = f"{step.name}{': ' if step.detail else ''}{step.detail}"
         self._send(Notice(NoticeKind.PROGRESS, text))
+
+    def _notify_end(self, line: str) -> None:
+        self._send(Notice(NoticeKind.ENDING, line))
 
     async def _send_reason(self, end: End, detail: str) -> None:
         if self._has_sent_reason:

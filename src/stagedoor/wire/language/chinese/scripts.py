@@ -13,6 +13,7 @@ SCRIPTS = {
     "Exit code {0}": "退出码 {0}",
     "To the prompt before, ↓ to the next one": "上一个提示符，↓ 为下一个",
     "Copied": "已复制",
+    "Ask again": "再次申请",
     "Close": "关闭",
     "Open": "打开",
     "End": "结束",
