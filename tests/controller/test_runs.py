@@ -1,6 +1,7 @@
 """What the controller does about a run, by its lease and its Job."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from stagedoor.controller.runs import (
     RunStep,
     decide_run,
 )
-from stagedoor.model.cluster import Kind
+from stagedoor.model.cluster import Change, Kind
 from stagedoor.model.run import RunOrder
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.names import FAILURE, RUN_CANCELLED, RUN_JOB, run_labels
@@ -79,6 +80,40 @@ def test_the_next_step_of_a_run(
     lease: dict[str, Any] | None, job: dict[str, Any] | None, step: RunStep
 ) -> None:
     assert decide_run(lease, job, NOW) is step
+
+
+class LateJobs(MemoryCluster):
+    """A cluster whose Jobs are listed a second after its leases."""
+
+    async def watch(self, kind: Kind, *how: Any, **options: Any) -> AsyncGenerator[Change, None]:
+        if kind is Kind.JOB:
+            await asyncio.sleep(1)
+        async for change in super().watch(kind, *how, **options):
+            yield change
+
+
+@in_virtual_time
+async def test_a_lease_that_is_seen_before_the_jobs_are_waits_for_them_alone() -> None:
+    """The first run after a start took ten seconds more: until the next look at all runs."""
+    cluster = LateJobs()
+    asked = asyncio.Event()
+
+    async def find_order(_: str) -> RunOrder | None:
+        asked.set()
+        return None
+
+    spaces = NamespaceDirectory(cluster, {None: "team"})
+    runs = RunReconciler(
+        cluster, spaces, cast("Any", None), find_order, lambda *_: None, lambda: NOW
+    )
+    meta = {"namespace": "team", "name": "run-a", "labels": run_labels("app01")}
+    cluster.put({"apiVersion": "v1", "kind": "Lease", **lease(), "metadata": meta})
+    working = asyncio.create_task(runs.run())
+    try:
+        async with asyncio.timeout(2):
+            await asked.wait()
+    finally:
+        working.cancel()
 
 
 @pytest.mark.platform(29)

@@ -146,10 +146,12 @@ class RunReconciler:
 
     async def _keep(self, key: Key, slots: asyncio.Semaphore) -> None:
         try:
+            # An empty list of Jobs wakes nothing, so a lease that is seen before it waits for it here.
+            await self._spaces.wait_until_synced()
+            for mirror in (self._leases, self._jobs):
+                await mirror.wait_until_synced(key[0])
             async with slots:
-                mirrors = (self._leases, self._jobs)
-                is_known = self._spaces.problem is None
-                if is_known and all(mirror.is_synced(key[0]) for mirror in mirrors):
+                if self._spaces.problem is None:
                     is_served = key[0] in self._spaces.by_environment.values()
                     if is_served or await self._may_end(key[0]):
                         await self._do(key, begins=is_served)
