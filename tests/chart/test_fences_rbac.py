@@ -47,6 +47,7 @@ GATEWAY = {
     "deployments.apps": {"get"},
     "statefulsets.apps": {"get"},
     "jobs.batch": {"get"},
+    "secrets": {"create"},
     "pods/log": {"get"},
     "persistentvolumeclaims": {"get"},
     EVENTS: {"list"},

@@ -20,11 +20,16 @@ from stagedoor.model.run import RunOrder
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
-from stagedoor.shells.kubernetes.derive.run import make_run_kit, run_job, run_lease
+from stagedoor.shells.kubernetes.derive.run import (
+    make_run_kit,
+    run_input,
+    run_job,
+    run_lease,
+)
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.live.register import DeriveContext, identity
 from stagedoor.shells.kubernetes.live.runs.runner import KubernetesRunner
-from stagedoor.shells.kubernetes.names import REGISTER
+from stagedoor.shells.kubernetes.names import REGISTER, shell_labels
 from tests.chart.conftest import KIT, Fenced
 from tests.chart.shops import DEFAULTS, DIGEST, app, denied, enter, numbers
 from tests.cluster.asking import Answer, Asker, Manifest
@@ -236,6 +241,35 @@ def test_a_job_that_is_no_run_is_left_alone_where_there_is_no_register(fenced: F
     assert policy["spec"]["matchConstraints"]["objectSelector"] == {
         "matchExpressions": [{"key": "stagedoor.dev/run-of", "operator": "Exists"}]
     }
+
+
+@pytest.mark.platform(8)
+def test_the_input_of_a_run_is_written_once_and_by_the_gateway(order: Order) -> None:
+    made = order.create()
+    assert made.ok, made.message
+    secret = dict(run_input(order.app, made.body, order.id, b"select 1;"))
+    denied(order.fenced.controller.create(secret), "once, by the gateway")
+    bends: dict[str, Bend] = {
+        "can be changed": lambda it: it.update(immutable=False),
+        "stays": lambda it: it["metadata"].update(
+            ownerReferences=order.job["metadata"]["ownerReferences"]
+        ),
+        "another name": lambda it: it["metadata"].update(name="app-token"),
+        "another run's": lambda it: it["metadata"].update(name="run-0123"),
+        "of a shell": lambda it: it["metadata"].update(labels=shell_labels(order.target.app)),
+        "another type": lambda it: it.update(type="example.com/token"),
+        "of no run": lambda it: it["metadata"].update(labels={}),
+    }
+    for what, bend in bends.items():
+        bent = copy.deepcopy(secret)
+        bend(bent)
+        assert order.fenced.gateway.create(bent).status == 403, what
+    written = order.fenced.gateway.create(secret)
+    assert written.ok, written.message
+    other = {"data": {"input": "c2VsZWN0IDI7"}}
+    for account in (order.fenced.controller, order.fenced.gateway):
+        assert not account.merge(secret, other).ok
+        assert account.delete(secret).status == 403
 
 
 def test_the_gateway_creates_no_job_and_the_controller_writes_no_register(order: Order) -> None:

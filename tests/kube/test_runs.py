@@ -115,11 +115,36 @@ def test_a_run_whose_pod_is_deleted_is_lost_and_is_not_started_again(kube: KubeG
 
 
 @pytest.mark.platform(8)
-def test_a_run_that_would_get_input_is_refused(kube: KubeGateway) -> None:
-    done = run(kube, "app01", "--", "cat", text="half a dump")
-    assert done.returncode == 255
-    assert "takes no input" in done.stderr
-    assert run(kube, "app01", "--", "cat", tty=True).returncode == 0
+def test_a_task_begins_with_its_whole_input_or_not_at_all(kube: KubeGateway) -> None:
+    dump = "".join(f"insert {number};\n" for number in range(10_000))
+    done = run(kube, "app01", "--", "wc -c; cat", text=dump)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.partition("\n")[0].strip() == str(len(dump))
+    run_id = done.stderr.partition("run ")[2].split()[0]
+    secret = json.loads(kube.kubectl("get", "secret", f"run-{run_id}", "-o", "json"))
+    assert secret["metadata"]["ownerReferences"][0]["kind"] == "Job", "it goes with the Job"
+    assert run(kube, "app01", "--", "cat", tty=True).returncode == 0, "a terminal sends none"
+
+    port = str(kube.gateway.port("ssh"))
+    command = kube.ssh_command("-p", port, "dev@localhost", "run app01 -- cat", way="none")
+    cut = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert cut.stdin is not None
+    assert cut.stderr is not None
+    cut.stdin.write("half a dump")
+    cut.stdin.flush()
+    run_id = cut.stderr.readline().partition("run ")[2].split()[0]
+    cut.kill()
+    cut.communicate()
+    ended = find(kube, run_id)
+    assert (ended["state"], ended["code"]) == ("input_lost", 74)
+    assert f"run-{run_id}" not in kube.kubectl("get", "jobs,leases", "-o", "name")
+
+
+def test_more_input_than_a_secret_has_is_refused(kube: KubeGateway) -> None:
+    done = run(kube, "app01", "--", "cat", text="x" * (2**20 + 1))
+    assert done.returncode == 74, done.stderr
+    assert "more than 1 MiB" in done.stderr
+    assert run(kube, "app01", "--", "wc -c", text="x" * 2**20).stdout.strip() == str(2**20)
 
 
 @pytest.mark.platform(9)

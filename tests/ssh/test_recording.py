@@ -21,7 +21,10 @@ from tests.fixtures.terminal import console
 from tests.ssh.test_direct_gateway import events, inside, ssh_in_terminal, terminal
 from tests.waiting import wait_until
 
-RECORDED = (("everybody", "app01", frozenset({Permission.RECORD})),)
+RECORDED = (
+    ("everybody", "app01", frozenset({Permission.RECORD})),
+    ("user:dev", "app0*", frozenset({Permission.RUN})),
+)
 
 
 @pytest.fixture(scope="module")
@@ -248,3 +251,22 @@ def test_what_is_old_is_removed_and_the_list_says_until_when_the_rest_is_kept(
         )
         assert until - written == timedelta(days=30)
         assert "KEPT UNTIL" in laptop.gateway.command("recording", "list").stdout
+
+
+def test_a_run_of_a_recorded_user_is_recorded_when_it_ends(laptop: Laptop) -> None:
+    before = len(listed(laptop))
+    command = "seq 30000; echo problem >&2; exit 3"
+    done = laptop.ssh("gw", "run", "app01", "--", command)
+    assert done.returncode == 3
+    assert b"its output is recorded" in done.stderr
+    one = finished(laptop)
+    assert one["user"] == "dev"
+    assert one["target"] == "app01.ssh"
+    reader, recorded = exported(laptop, one["id"])
+    assert reader.header.command == command
+    assert output(recorded) == done.stdout.decode() + "problem\n"
+    assert recorded[-1].data == "exited 3"
+    assert not json.loads(laptop.gateway.look("session", "list", "--json")), "none is open"
+    # Another app of the same user, for which nothing is recorded.
+    assert b"recorded" not in laptop.ssh("gw", "run", "app02", "--", "true").stderr
+    assert len(listed(laptop)) == before + 1

@@ -3,11 +3,14 @@
 import threading
 
 import pytest
+from sqlalchemy import select
 
 from stagedoor.model.errors import ConflictError
 from stagedoor.model.run import (
+    INPUT_WITHIN_S,
     KEPT_PER_APP,
     KEPT_S,
+    MAX_WHOLE_INPUT_BYTES,
     OVERDUE_S,
     PER_APP,
     PER_PERSON,
@@ -19,7 +22,7 @@ from stagedoor.model.run import (
     RunState,
 )
 from stagedoor.model.target import Target
-from stagedoor.store import runs
+from stagedoor.store import runs, schema
 from stagedoor.store.database import Database
 
 NOW = 1_700_000_000.0
@@ -83,6 +86,30 @@ def test_an_app_and_a_person_have_so_many_runs(database: Database) -> None:
     assert "you have 10 runs" in str(add(database, 90, Target("app03")))
     end(database, 0)
     assert isinstance(add(database, 91, Target("app03")), Run)
+
+
+def test_a_run_that_waits_starts_with_its_whole_input(database: Database) -> None:
+    with database.write() as transaction:
+        order = RunOrder(APP, "psql", 60, has_input=True, size="large")
+        run = runs.add_run(transaction, "a" * 12, order, "dev", NOW, waits=True)
+        assert isinstance(run, Run)
+        assert run.state is RunState.WAITING
+        assert runs.add_input(transaction, run.id, 0, b"select ", NOW + 50) == 7
+        assert runs.add_input(transaction, run.id, 4, b"ct 1;", NOW + 51) == 9, "not twice"
+        assert runs.add_input(transaction, run.id, 10, b"gap", NOW + 51) == 9
+        assert runs.add_input(transaction, run.id, 9, bytes(MAX_WHOLE_INPUT_BYTES), NOW + 52) == 9
+        assert runs.find_lost(transaction, NOW + 100) == [], "its client has sent something"
+        (lost,) = runs.find_lost(transaction, NOW + 52 + INPUT_WITHIN_S)
+        assert lost[1].state is RunState.INPUT_LOST
+        assert runs.take_input(transaction, run.id, 8, NOW + 60) is None
+        taken = runs.take_input(transaction, run.id, 9, NOW + 60)
+        assert taken is not None
+        started, data = taken
+        assert (started.state, started.order, data) == (RunState.STARTING, order, b"select 1;")
+        assert runs.add_input(transaction, run.id, 9, b"more", NOW + 61) is None
+        assert runs.take_input(transaction, run.id, 9, NOW + 61) is None
+        stored = transaction.execute(select(schema.runs.c.input)).scalar_one()
+        assert bytes(stored) == b"", "it may have secrets"
 
 
 def test_a_lock_is_held_until_the_end_by_one_of_many(database: Database) -> None:

@@ -4,7 +4,7 @@
 // offset of its first byte in all of the output, and the bytes, in which a line end is written \n and a backslash \\. So a
 // reader may begin at any line, and sees what it lacks. How the task ended is in the container's termination message.
 //
-//   task SECONDS SETTINGS COMMAND      SETTINGS as in SHELL/settings, which a run's pod does not have
+//   task SECONDS SETTINGS COMMAND [INPUT]    SETTINGS as in SHELL/settings, which a run's pod does not have; INPUT is a file
 //
 // The pod's preStop hook (`start stop`) sends a signal when the pod is deleted: the task gets SIGTERM, and SIGKILL after
 // GRACE_MS.
@@ -86,10 +86,9 @@ static void take_signals(void) {
     if (pid == run.task) run.ended = true, run.status = status;
 }
 
-__attribute__((noreturn)) static void become(const char *command, const int outputs[2]) {
+__attribute__((noreturn)) static void become(const char *command, int input, const int outputs[2]) {
   setsid();
-  int null = open("/dev/null", O_RDONLY);
-  dup2(null, STDIN_FILENO);
+  dup2(input, STDIN_FILENO);
   dup2(outputs[0], STDOUT_FILENO);
   dup2(outputs[1], STDERR_FILENO);
   for (int fd = 3; fd < 64; fd++) close(fd);
@@ -101,12 +100,14 @@ __attribute__((noreturn)) static void become(const char *command, const int outp
   login_as(command, NULL);
 }
 
-static void spawn_task(const char *command) {
-  int out[2], err[2];
+static void spawn_task(const char *command, const char *file) {
+  int out[2], err[2], input = open(file, O_RDONLY | O_CLOEXEC);
+  if (input < 0) die("cannot open %s: %s", file, strerror(errno));
   if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC)) die("cannot make a pipe: %s", strerror(errno));
   run.task = fork();
   if (run.task < 0) die("cannot start the task: %s", strerror(errno));
-  if (!run.task) become(command, (const int[2]){out[1], err[1]});
+  if (!run.task) become(command, input, (const int[2]){out[1], err[1]});
+  close(input);
   close(out[1]);
   close(err[1]);
   run.outputs[0] = out[0];
@@ -140,7 +141,7 @@ __attribute__((noreturn)) static void finish(void) {
 }
 
 int task_main(int argc, char **argv) {
-  if (argc != 4) die("a task takes SECONDS SETTINGS COMMAND");
+  if (argc != 4 && argc != 5) die("a task takes SECONDS SETTINGS COMMAND [INPUT]");
   write_file(SETTINGS_OF_RUN, 0600, argv[2], strlen(argv[2]));
   struct settings settings = settings_read();
   sigset_t ours;
@@ -154,7 +155,7 @@ int task_main(int argc, char **argv) {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   prepare_sessions(&settings);
   run.ends_at = now_ms() + atoll(argv[1]) * 1000;
-  spawn_task(argv[3]);
+  spawn_task(argv[3], argc == 5 ? argv[4] : "/dev/null");
   while (!run.ended) {
     wait_for_news();
     take_signals();

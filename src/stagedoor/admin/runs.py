@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
 
 from stagedoor.admin.asking import ask
+from stagedoor.audit.opening import new_session_id
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.run import Run, RunEnd, RunLog, RunOrder
 from stagedoor.model.session import Origin
 from stagedoor.model.target import Target
+from stagedoor.recording.recorder import RecordingEnded
 from stagedoor.store import runs
 from stagedoor.store.database import Database
 from stagedoor.store.journal import append
@@ -23,17 +25,53 @@ class RunRecords:
         self._instance = instance
         self._now = now
 
-    async def add(self, run_id: str, order: RunOrder, starter: str, origin: Origin) -> Run | Denial:
-        """Record a run that starts now, in the audit as well, or refuse it by a limit or its lock."""
+    async def add(
+        self,
+        run_id: str,
+        order: RunOrder,
+        starter: str,
+        origin: Origin,
+        *,
+        waits: bool = False,
+        is_recorded: bool = False,
+    ) -> Run | Denial:
+        """Record a run that starts now, in the audit as well, or refuse it by a limit or its lock.
+
+        If it `waits` for its input, `take_input` starts it.
+        """
 
         def write() -> Run | Denial:
+            now = self._now()
+            recording = new_session_id(now) if is_recorded else None
             with self._database.write() as transaction:
-                run = runs.add_run(transaction, run_id, order, starter, self._now())
+                run = runs.add_run(
+                    *(transaction, run_id, order, starter, now), waits=waits, recording=recording
+                )
                 if isinstance(run, str):
                     return Denial(Reason.RUN_LIMIT, run)
-                started = self._event(EventKind.RUN_STARTED, run, starter, origin, order.size)
+                started = self._event(EventKind.RUN_STARTED, run, starter, origin)
                 append(transaction, [started])
+                if run.recording is not None:
+                    runs.add_recorded(transaction, run, origin, self._instance)
             return run
+
+        return await ask(write)
+
+    async def add_input(self, run_id: str, at: int, data: bytes) -> int | Denial | None:
+        """Add input to a run that waits for it, and return its size; None if the run does not wait."""
+
+        def write() -> int | None:
+            with self._database.write() as transaction:
+                return runs.add_input(transaction, run_id, at, data, self._now())
+
+        return await ask(write)
+
+    async def take_input(self, run_id: str, size: int) -> tuple[Run, bytes] | Denial | None:
+        """Start a run that waits for its input of `size` bytes, and return both; None if it does not."""
+
+        def write() -> tuple[Run, bytes] | None:
+            with self._database.write() as transaction:
+                return runs.take_input(transaction, run_id, size, self._now())
 
         return await ask(write)
 
@@ -46,16 +84,40 @@ class RunRecords:
 
         return await ask(write)
 
-    async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Denial | None:
-        """Record the end of a run, in the audit as well. Do nothing if it has ended."""
+    async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Run | Denial | None:
+        """Record the end of a run, in the audit as well. Return the run, or None if it had ended."""
 
-        def write() -> None:
+        def write() -> Run | None:
             with self._database.write() as transaction:
                 run = runs.end_run(transaction, run_id, end, log)
                 if run is not None:
                     append(transaction, [self._event(EventKind.RUN_ENDED, run, run.starter, None)])
+            return run
 
         return await ask(write)
+
+    def note_recording(self, run: Run, ended: RecordingEnded) -> None:
+        """Write to the audit that a run was recorded, or could not be. Blocks. Raises StoreError."""
+        kind = EventKind.RECORDING_FAILED if ended.why else EventKind.RECORDING_ENDED
+        fields: dict[str, str | int | float | bool | None] = {
+            "recording": ended.name,
+            "run": run.id,
+            "size": ended.size,
+            "sha256": ended.sha256,
+        }
+        if ended.why is not None:
+            fields["why"] = ended.why
+        event = Event(
+            self._now(),
+            kind,
+            self._instance,
+            run.recording,
+            identity=run.starter,
+            target=str(run.target),
+            fields=MappingProxyType(fields),
+        )
+        with self._database.write() as transaction:
+            append(transaction, [event])
 
     async def note(self, kind: EventKind, run: Run, name: str, origin: Origin) -> Denial | None:
         """Write to the audit that the user `name` cancels or views a run."""
@@ -93,10 +155,10 @@ class RunRecords:
 
         return await ask(read)
 
-    async def lost(self) -> Sequence[tuple[Run, str]] | Denial:
-        """Return the runs that count as lost now, each with the reason."""
+    async def lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
+        """Return the runs that count as lost now, each with its end."""
 
-        def read() -> Sequence[tuple[Run, str]]:
+        def read() -> Sequence[tuple[Run, RunEnd]]:
             with self._database.read() as transaction:
                 return runs.find_lost(transaction, self._now())
 
@@ -122,12 +184,11 @@ class RunRecords:
         run: Run,
         name: str,
         origin: Origin | None,
-        size: str | None = None,
     ) -> Event:
         fields: dict[str, str | int | float | bool | None] = {"run": run.id}
         if kind is EventKind.RUN_STARTED:
             fields |= {"what": escape(run.command), "timeout_s": run.timeout_s, "lock": run.lock}
-            fields |= {} if size is None else {"run_size": size}
+            fields |= {} if run.size_name is None else {"run_size": run.size_name}
         elif kind is EventKind.RUN_ENDED:
             lasted_s = (run.ended_at or run.started_at) - run.started_at
             fields |= {"code": run.code, "duration_s": round(max(lasted_s, 0.0), 3)}

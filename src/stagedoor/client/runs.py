@@ -106,7 +106,10 @@ class RunClient:
             "waits": False,
         }
         about = f"{order.target.login_name} does not run it"
-        return _run_in(self._connection.ask("runs/start", body, about))
+        answer = self._connection.ask("runs/start", body, about)
+        if answer.get("recorded") is True:
+            self._note("its output is recorded")
+        return _run_in(answer)
 
     def list_runs(self, app: str | None) -> list[Run]:
         """Return the runs of an app, or all that the user may see. Raises AttachError."""

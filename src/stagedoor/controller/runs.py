@@ -19,7 +19,7 @@ from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
 from stagedoor.shells.kubernetes.live.namespace_cache import select_fields
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.live.register import DeriveContext, read_app
-from stagedoor.shells.kubernetes.names import REGISTER, RUN_JOB, RUN_OF, RUN_SIZE, run_object
+from stagedoor.shells.kubernetes.names import REGISTER, RUN_JOB, RUN_OF, run_object
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 
 CHECK_S = 10.0
@@ -212,10 +212,9 @@ class RunReconciler:
         if isinstance(known, str):
             await self._fail(namespace, name, known)
             return
-        size = (lease["metadata"].get("annotations") or {}).get(RUN_SIZE)
-        resources = self._context.kit.run_sizes.get(str(size))
-        if size is not None and resources is None:
-            await self._fail(namespace, name, f"the controller has no size {str(size)[:40]}")
+        resources = None if order.size is None else self._context.kit.run_sizes.get(order.size)
+        if order.size is not None and resources is None:
+            await self._fail(namespace, name, f"the controller has no size {order.size}")
             return
         job = run_job(known.app, known.settings, known.derived, run_id, order, resources)
         try:

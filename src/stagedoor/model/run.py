@@ -28,6 +28,10 @@ KEPT_PER_APP = 20
 """The ended runs of an app that are kept: their logs may have 64 MiB each."""
 START_WITHIN_S = MINUTE_S
 """A run that has not begun by then never does: its gateway died while it started it."""
+INPUT_WITHIN_S = MINUTE_S
+"""A client that sends neither input nor a sign of life for so long is gone."""
+MAX_WHOLE_INPUT_BYTES = MIB
+"""The most input of a run that gets it as a whole, at its start: a Secret of Kubernetes has no more."""
 OVERDUE_S = 5 * MINUTE_S
 """A run without an end so long after its time limit is lost: its runner would have ended it."""
 
@@ -48,8 +52,10 @@ _LOCK = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_LOCK_CHARS - 1}}}")
 
 
 class RunState(StrEnum):
-    """The states of a run. All but the first two are final."""
+    """The states of a run. All but the first three are final."""
 
+    WAITING = "waiting"
+    """It waits for its input, with which it starts."""
     STARTING = "starting"
     RUNNING = "running"
     EXITED = "exited"
@@ -132,6 +138,23 @@ class Run:
     detail: str = ""
     size: int = 0
     """The bytes of its output, once it has ended."""
+    has_whole_input: bool = False
+    """Whether the task gets input as a whole at its start."""
+    size_name: str | None = None
+    recording: str | None = None
+    """The id under which its output is recorded, as that of a session; None if it is not recorded."""
+
+    @property
+    def order(self) -> RunOrder:
+        """The order by which a runner starts it."""
+        return RunOrder(
+            self.target,
+            self.command,
+            self.timeout_s,
+            self.lock,
+            self.has_whole_input,
+            self.size_name,
+        )
 
     @property
     def is_over(self) -> bool:
@@ -222,12 +245,22 @@ def explain_refusal(order: RunOrder, starter: str, others: Iterable[Run]) -> str
     return None
 
 
-def judge_loss(run: Run, now: float) -> str | None:
-    """Return why a run whose runner has not reported its end counts as lost at `now`, or None."""
+def judge_loss(run: Run, now: float) -> RunEnd | None:
+    """Return the end of a run whose runner has reported none, if it counts as lost at `now`; else None."""
     if run.is_over:
         return None
-    if run.state is RunState.STARTING and now >= run.started_at + START_WITHIN_S:
-        return "the gateway was lost while it started the task"
-    if now >= run.started_at + run.timeout_s + OVERDUE_S:
-        return "its machine has not reported an end"
-    return None
+    age_s = now - run.started_at
+    if run.state is RunState.WAITING:
+        return end_without_input(now) if age_s >= INPUT_WITHIN_S else None
+    if run.state is RunState.STARTING and age_s >= START_WITHIN_S:
+        why = "the gateway was lost while it started the task"
+    elif age_s >= run.timeout_s + OVERDUE_S:
+        why = "its machine has not reported an end"
+    else:
+        return None
+    return RunEnd(RunState.LOST, LOST_CODE, now, why)
+
+
+def end_without_input(now: float, why: str = "its client was lost") -> RunEnd:
+    """Return the end of a run that was never started, because its input is not complete."""
+    return RunEnd(RunState.INPUT_LOST, INPUT_OUTPUT_CODE, now, f"it was not started: {why}")

@@ -201,7 +201,7 @@ class ControllerManager:
         (run, *_) = runs
         if run.id != run_id or run.state is not RunState.STARTING:
             return None
-        return RunOrder(run.target, run.command, run.timeout_s)
+        return run.order
 
     def _new_host_key(self, names: tuple[str, ...]) -> tuple[bytes, str]:
         key = make_key()

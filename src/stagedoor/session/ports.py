@@ -213,16 +213,39 @@ class SessionConnector(Protocol):
 class RunRecords(Protocol):
     """The durable records of runs. Everything but a read is in the audit when it returns."""
 
-    async def add(self, run_id: str, order: RunOrder, starter: str, origin: Origin) -> Run | Denial:
-        """Record a run that starts now, or refuse it by a limit or its lock."""
+    async def add(
+        self,
+        run_id: str,
+        order: RunOrder,
+        starter: str,
+        origin: Origin,
+        *,
+        waits: bool = False,
+        is_recorded: bool = False,
+    ) -> Run | Denial:
+        """Record a run that starts now, or refuse it by a limit or its lock.
+
+        If it `waits` for its input, `take_input` starts it.
+        """
+        ...
+
+    async def add_input(self, run_id: str, at: int, data: bytes) -> int | Denial | None:
+        """Add input, whose first byte has the offset `at`, to a run that waits for it. Return its size.
+
+        Return None if the run does not wait. Input that is too long, or leaves a gap, is not added.
+        """
+        ...
+
+    async def take_input(self, run_id: str, size: int) -> tuple[Run, bytes] | Denial | None:
+        """Start a run whose input is complete with `size` bytes, and return both; None if it is not."""
         ...
 
     async def mark_running(self, run_id: str) -> bool | Denial:
         """Record that a task runs. Return False if its run counts as ended."""
         ...
 
-    async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Denial | None:
-        """Record the end of a run. Do nothing if it has ended."""
+    async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Run | Denial | None:
+        """Record the end of a run, and return the run; None if it had ended."""
         ...
 
     async def note(self, kind: EventKind, run: Run, name: str, origin: Origin) -> Denial | None:
@@ -241,8 +264,8 @@ class RunRecords(Protocol):
         """Return what is kept of the log of a run that has ended."""
         ...
 
-    async def lost(self) -> Sequence[tuple[Run, str]] | Denial:
-        """Return the runs that count as lost now, each with the reason."""
+    async def lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
+        """Return the runs that count as lost now, each with its end."""
         ...
 
     async def forget_old(self) -> set[str] | Denial:

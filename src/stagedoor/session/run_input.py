@@ -1,12 +1,21 @@
-"""The transfer of a run's input from a client that sends it as a stream, as ssh does."""
+"""The transfer of a run's input from a client that sends it in pieces, or as a stream, as ssh does."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.run import Run
-from stagedoor.session.runs import RunService
+from stagedoor.model.run import (
+    MAX_WHOLE_INPUT_BYTES,
+    Run,
+    RunLog,
+    RunState,
+    end_without_input,
+)
+from stagedoor.model.units import MIB
+from stagedoor.session.ports import RunRecords
+from stagedoor.shells.runner import Runner
 
 FULL_BYTES = 256 * 1024
 """The waiting bytes at which the client is held back."""
@@ -19,17 +28,101 @@ _END_TRIES = 1200
 """A minute of _PAUSE_S; the holder knows by its own clock then."""
 
 
+class RunInputs:
+    """The input of runs. Only the user who has started a run sends it.
+
+    A task reads it while it comes, or begins with all of it: then the store has it until `end`, and
+    `begin` starts the run. `now` returns seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        records: RunRecords,
+        runner: Runner,
+        begin: Callable[[Run, bytes], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._records = records
+        self._runner = runner
+        self._begin = begin
+        self._now = now
+
+    async def feed(self, identity: Identity, run: Run, at: int, data: bytes) -> int | Denial:
+        """Send input from offset `at` on. Return up to which offset it was taken."""
+        if run.starter != identity.name:
+            return _not_yours(run)
+        if run.state is RunState.WAITING:
+            if at + len(data) > MAX_WHOLE_INPUT_BYTES:
+                return await self._refuse(run)
+            size = await self._records.add_input(run.id, at, data)
+            return at + len(data) if size is None else size  # None: it has ended
+        try:
+            return await asyncio.to_thread(self._runner.feed, run.id, at, data)
+        except OSError:
+            return at + len(data)  # the task has ended and reads nothing more
+
+    async def end(self, identity: Identity, run: Run, size: int | None) -> bool | Denial:
+        """Report the input's end at `size` bytes, or with None that the client is lost.
+
+        Return False if it has to be said again later.
+        """
+        if run.starter != identity.name:
+            return _not_yours(run)
+        if run.state is not RunState.WAITING:
+            try:
+                return await asyncio.to_thread(self._runner.end_input, run.id, size)
+            except OSError:
+                return True
+        if size is None:
+            return await self._end_run(run, "its client was lost") or True
+        taken = await self._records.take_input(run.id, size)
+        if isinstance(taken, Denial):
+            return taken
+        if taken is not None:
+            self._begin(*taken)
+        return True
+
+    async def keep(self, identity: Identity, run: Run) -> None:
+        """Report that the client is still there."""
+        if run.starter != identity.name:
+            return
+        if run.state is RunState.WAITING:
+            await self._records.add_input(run.id, 0, b"")
+            return
+        with suppress(OSError):  # the task has ended
+            await asyncio.to_thread(self._runner.keep_input, run.id)
+
+    async def _refuse(self, run: Run) -> Denial:
+        most = MAX_WHOLE_INPUT_BYTES // MIB
+        await self._end_run(run, f"its input has more than {most} MiB")
+        return Denial(
+            Reason.BAD_REQUEST,
+            f"its input has more than {most} MiB, and a run on Kubernetes takes no more; copy it into the "
+            "app's shell, and use it there",
+        )
+
+    async def _end_run(self, run: Run, why: str) -> Denial | None:
+        ended = await self._records.end(run.id, end_without_input(self._now(), why), RunLog())
+        return ended if isinstance(ended, Denial) else None
+
+
+def _not_yours(run: Run) -> Denial:
+    return Denial(
+        Reason.NO_GRANT, f"the input of run {run.id} comes from {run.starter}, who started it"
+    )
+
+
 class RunInputPump:
     """The input of one run. `hold` and `release` hold the client back, and let it send again."""
 
     def __init__(
         self,
-        runs: RunService,
+        inputs: RunInputs,
         identity: Identity,
         hold: Callable[[], None],
         release: Callable[[], None],
     ) -> None:
-        self._runs = runs
+        self._inputs = inputs
         self._identity = identity
         self._hold = hold
         self._release = release
@@ -53,19 +146,19 @@ class RunInputPump:
         self._news.set()
 
     def abandon(self) -> None:
-        """Note that the client is lost. The input that it sent is passed on only if it is complete."""
+        """Note that the client is lost. What it has sent goes on its way only if the input is complete."""
         self._is_lost = not self._is_complete
         self._release = lambda: None
         self._news.set()
 
-    async def is_empty(self, within_s: float) -> bool:
-        """Return whether the client closes its input within `within_s` seconds, and has sent nothing."""
+    async def is_complete(self, within_s: float) -> bool:
+        """Return whether the client ends its input within `within_s` seconds, or is lost."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while not (self._waiting or self._is_complete):
+                while not (self._is_lost or self._is_complete):
                     self._news.clear()
                     await self._news.wait()
-        return self._is_complete and not self._waiting
+        return self._is_lost or self._is_complete
 
     async def run(self, run: Run) -> None:
         """Send the input to the task until its end."""
@@ -73,7 +166,7 @@ class RunInputPump:
         while not self._is_lost:
             if self._waiting:
                 piece = bytes(self._waiting[:FULL_BYTES])
-                taken = await self._runs.feed(self._identity, run, sent, piece)
+                taken = await self._inputs.feed(self._identity, run, sent, piece)
                 if not isinstance(taken, int):
                     return
                 del self._waiting[: taken - sent]
@@ -92,9 +185,9 @@ class RunInputPump:
                     async with asyncio.timeout(KEEP_S):
                         await self._news.wait()
                 except TimeoutError:
-                    await self._runs.keep_input(self._identity, run)
+                    await self._inputs.keep(self._identity, run)
         for _ in range(_END_TRIES):
             size = None if self._is_lost else sent
-            if await self._runs.end_input(self._identity, run, size) is not False:
+            if await self._inputs.end(self._identity, run, size) is not False:
                 return
             await asyncio.sleep(_PAUSE_S)

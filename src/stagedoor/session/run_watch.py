@@ -4,16 +4,20 @@ Each worker has one. All do the same work, and the store takes each end once.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from stagedoor.model.denial import Denial
-from stagedoor.model.run import LOST_CODE, STORED_LOG_BYTES, RunEnd, RunLog, RunState
+from stagedoor.model.run import STORED_LOG_BYTES, Output, Run, RunEnd, RunLog, RunState
 from stagedoor.session.ports import RunRecords
 from stagedoor.shells.runner import PIECE_BYTES, Runner
 
 LOOK_S = 1.0
 CHECK_S = 60.0
 """The time between two looks for lost runs and old ones, seconds."""
+
+RecordRun = Callable[[Run, Iterable[Output]], None]
+"""Writes the recording of a run that has ended, from the output that is kept. Blocks, and raises nothing."""
 
 
 class RunWatch:
@@ -23,11 +27,13 @@ class RunWatch:
         self,
         records: RunRecords,
         runner: Runner,
+        record: RecordRun,
         now: Callable[[], float],
         on_problem: Callable[[str | None], None],
     ) -> None:
         self._records = records
         self._runner = runner
+        self._record = record
         self._now = now
         self._on_problem = on_problem
         self._over: set[str] = set()
@@ -63,7 +69,7 @@ class RunWatch:
             except FileNotFoundError:
                 continue  # removed meanwhile
             if isinstance(end, RunEnd):
-                size = await record_end(self._records, self._runner, run_id, end)
+                size = await record_end(self._records, self._runner, self._record, run_id, end)
                 if not isinstance(size, Denial):
                     self._over.add(run_id)
             elif end is RunState.RUNNING and run_id not in self._marked:
@@ -82,8 +88,7 @@ class RunWatch:
         lost = await self._records.lost()
         if isinstance(lost, Denial):
             return lost.message
-        for run, why in lost:
-            end = RunEnd(RunState.LOST, LOST_CODE, self._now(), why)
+        for run, end in lost:
             await self._records.end(run.id, end, RunLog())
         kept = await self._records.forget_old()
         if isinstance(kept, Denial):
@@ -93,8 +98,13 @@ class RunWatch:
         return None
 
 
-async def record_end(records: RunRecords, runner: Runner, run_id: str, end: RunEnd) -> int | Denial:
-    """Record an end that a runner reports, with the last output. Return the number of bytes of all output."""
+async def record_end(
+    records: RunRecords, runner: Runner, record: RecordRun, run_id: str, end: RunEnd
+) -> int | Denial:
+    """Record an end that a runner reports, with the last output. Return the number of bytes of all output.
+
+    The caller that ends a run also writes its recording, if it is to be recorded.
+    """
 
     def read() -> RunLog:
         first, size = runner.measure(run_id)
@@ -110,5 +120,18 @@ async def record_end(records: RunRecords, runner: Runner, run_id: str, end: RunE
         log = await asyncio.to_thread(read)
     except OSError:
         log = RunLog()
-    denial = await records.end(run_id, end, log)
-    return log.size if denial is None else denial
+    run = await records.end(run_id, end, log)
+    if isinstance(run, Denial):
+        return run
+    if run is not None and run.recording is not None:
+        await asyncio.to_thread(record, run, _read_all(runner, run_id))
+    return log.size
+
+
+def _read_all(runner: Runner, run_id: str) -> Iterator[Output]:
+    """Yield all output that is kept. What cannot be read is left out."""
+    with suppress(OSError):
+        at, size = runner.measure(run_id)
+        while at < size and (pieces := runner.read(run_id, at, PIECE_BYTES)):
+            yield from pieces
+            at = pieces[-1].end

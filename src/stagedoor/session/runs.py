@@ -8,7 +8,6 @@ with a grant: a task that was cut off in the middle may do more harm than one th
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.run import (
+    CANCELLED_CODE,
     NOT_STARTED_CODE,
     Output,
     Run,
@@ -34,7 +34,8 @@ from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
 from stagedoor.session.ports import RunRecords
 from stagedoor.session.revoke import needed
-from stagedoor.session.run_watch import record_end
+from stagedoor.session.run_input import RunInputs
+from stagedoor.session.run_watch import RecordRun, record_end
 from stagedoor.shells.runner import PIECE_BYTES, Runner
 from stagedoor.wire.oneline import one_line
 
@@ -55,17 +56,24 @@ class RunService:
         flow: Flow,
         records: RunRecords,
         runner: Runner,
+        record: RecordRun,
         has_any: Callable[[Identity], bool],
+        *,
+        has_notice: bool = True,
         new_id: Callable[[], str] = lambda: secrets.token_hex(ID_BYTES),
     ) -> None:
         self._flow = flow
         self._records = records
         self._runner = runner
+        self._record = record
         self.has_any = has_any
         """Returns whether a grant may permit a user runs of any app, by the policy in memory."""
+        self.has_notice = has_notice
+        """Whether a line says that the output of a run is recorded."""
         self._new_id = new_id
         self._tasks: set[asyncio.Task[Any]] = set()
         self._viewed_at: dict[tuple[str, str], float] = {}
+        self.input = RunInputs(records, runner, self._begin_soon, flow.now)
 
     async def start(
         self,
@@ -81,6 +89,8 @@ class RunService:
 
         `progress` shows a terminal's user how to ask for access, or how to give a fresh proof that they are
         there, if the app wants one. A run that has begun to start goes on if this call is cancelled.
+
+        A run that gets its input as a whole is returned as it waits for it: `RunInputs.end` starts it.
         """
         why = check_order(order)
         if why is not None:
@@ -97,8 +107,6 @@ class RunService:
                 grant = await self._flow.wait_for_step_up(identity, grant, origin.source, progress)
         if isinstance(grant, Grant) and not self._runner.has(order.target):
             grant = _no_runner(order.target)
-        elif isinstance(grant, Grant) and order.has_input and not self.has_input(order.target):
-            grant = _no_input(order.target)
         elif isinstance(grant, Grant) and order.size is not None:
             sizes = self._runner.list_sizes(order.target)
             grant = grant if order.size in sizes else _no_size(order, sorted(sizes))
@@ -110,25 +118,40 @@ class RunService:
                 return started
             if started and started[0].starter == identity.name:
                 return await self.refresh(started[0])
-        starting = self._start(identity, order, origin, run_id or self._new_id())
+        starting = self._start(grant, order, origin, run_id or self._new_id())
         return await asyncio.shield(self.keep_task(starting))
 
-    def has_input(self, target: Target) -> bool:
-        """Return whether a run of this app can have input."""
-        return not self._runner.has(target) or self._runner.has_input(target)
+    def has_input_stream(self, target: Target) -> bool:
+        """Return whether a run of this app reads its input while the client sends it."""
+        return not self._runner.has(target) or self._runner.has_input_stream(target)
 
     async def _start(
-        self, identity: Identity, order: RunOrder, origin: Origin, run_id: str
+        self, grant: Grant, order: RunOrder, origin: Origin, run_id: str
     ) -> Run | Denial:
-        run = await self._records.add(run_id, order, identity.name, origin)
+        waits = order.has_input and not self.has_input_stream(order.target)
+        run = await self._records.add(
+            run_id,
+            order,
+            grant.identity.name,
+            origin,
+            waits=waits,
+            is_recorded=Permission.RECORD in grant.permissions,
+        )
         if isinstance(run, Denial):
-            return self._flow.deny(run, origin, identity, order.target)
-        why = await self._runner.start(run.id, order)
+            return self._flow.deny(run, origin, grant.identity, order.target)
+        return run if waits else await self._begin(run, order)
+
+    def _begin_soon(self, run: Run, whole_input: bytes) -> None:
+        self.keep_task(self._begin(run, run.order, whole_input))
+
+    async def _begin(self, run: Run, order: RunOrder, whole_input: bytes = b"") -> Run | Denial:
+        """Have the runner start the task of a run that is recorded as starting."""
+        why = await self._runner.start(run.id, order, whole_input)
         if why is not None:
             at = self._flow.now()
             end = RunEnd(RunState.NOT_STARTED, NOT_STARTED_CODE, at, why)
-            denial = await self._records.end(run.id, end, RunLog())
-            return denial or run.with_end(end, 0)
+            ended = await self._records.end(run.id, end, RunLog())
+            return ended if isinstance(ended, Denial) else run.with_end(end, 0)
         # If the store fails now, `RunWatch` marks it later.
         if await self._records.mark_running(run.id) is False:
             await asyncio.to_thread(self._runner.cancel, run.id)
@@ -207,7 +230,7 @@ class RunService:
             return runs[0] if not isinstance(runs, Denial) and runs else run
         if not isinstance(end, RunEnd):
             return replace(run, state=end)
-        size = await record_end(self._records, self._runner, run.id, end)
+        size = await record_end(self._records, self._runner, self._record, run.id, end)
         # If the store fails now, `RunWatch` records it later; the client need not wait for that.
         return run.with_end(end, 0 if isinstance(size, Denial) else size)
 
@@ -289,6 +312,10 @@ class RunService:
         denial = await self._records.note(EventKind.RUN_CANCELLED, run, identity.name, origin)
         if denial is not None:
             return denial
+        if run.state is RunState.WAITING:
+            end = RunEnd(RunState.CANCELLED, CANCELLED_CODE, self._flow.now())
+            ended = await self._records.end(run.id, end, RunLog())
+            return run if ended is None else ended
         try:
             await asyncio.to_thread(self._runner.cancel, run.id)
         except OSError:
@@ -298,35 +325,6 @@ class RunService:
                 "where it was started",
             )
         return run
-
-    # Input, which only the user who has started the run sends.
-
-    async def feed(self, identity: Identity, run: Run, at: int, data: bytes) -> int | Denial:
-        """Send input from offset `at` on. Return up to which offset it was taken."""
-        if run.starter != identity.name:
-            return _not_yours(run)
-        try:
-            return await asyncio.to_thread(self._runner.feed, run.id, at, data)
-        except OSError:
-            return at + len(data)  # the task has ended and reads nothing more
-
-    async def end_input(self, identity: Identity, run: Run, size: int | None) -> bool | Denial:
-        """Report the input's end at `size` bytes, or with None that the client is lost.
-
-        Return False if it has to be said again later.
-        """
-        if run.starter != identity.name:
-            return _not_yours(run)
-        try:
-            return await asyncio.to_thread(self._runner.end_input, run.id, size)
-        except OSError:
-            return True
-
-    async def keep_input(self, identity: Identity, run: Run) -> None:
-        """Report that the client is still there."""
-        if run.starter == identity.name:
-            with suppress(OSError):  # the task has ended
-                await asyncio.to_thread(self._runner.keep_input, run.id)
 
     def keep_task(self, work: Coroutine[None, None, _Result]) -> asyncio.Task[_Result]:
         """Do `work` in a task that outlives its client's connection."""
@@ -348,14 +346,6 @@ def _no_runner(target: Target) -> Denial:
     )
 
 
-def _no_input(target: Target) -> Denial:
-    return Denial(
-        Reason.BAD_REQUEST,
-        f"a run of {target.login_name} takes no input, as it is on Kubernetes; send it none: "
-        "stagedoor run … </dev/null, or ssh -n",
-    )
-
-
 def _no_size(order: RunOrder, sizes: Sequence[str]) -> Denial:
     name = order.target.login_name
     if not sizes:
@@ -369,9 +359,3 @@ def _no_size(order: RunOrder, sizes: Sequence[str]) -> Denial:
 def _no_run(prefix: str) -> Denial:
     why = f"there is no run {prefix}, or you may not see it; look at: run list"
     return Denial(Reason.NO_APP, why)
-
-
-def _not_yours(run: Run) -> Denial:
-    return Denial(
-        Reason.NO_GRANT, f"the input of run {run.id} comes from {run.starter}, who started it"
-    )

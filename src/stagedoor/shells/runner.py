@@ -21,16 +21,22 @@ class Runner(Protocol):
         """Return whether runs of this app execute here. Never blocks."""
         ...
 
-    def has_input(self, target: Target) -> bool:
-        """Return whether input can be sent to runs of this app. Never blocks."""
+    def has_input_stream(self, target: Target) -> bool:
+        """Return whether input can be sent to a run of this app while it goes on. Never blocks.
+
+        Otherwise a run gets its whole input when it starts, MAX_WHOLE_INPUT_BYTES at most.
+        """
         ...
 
     def list_sizes(self, target: Target) -> Collection[str]:
         """Return the names of the sizes that runs of this app may have. Never blocks."""
         ...
 
-    async def start(self, run_id: str, order: RunOrder) -> str | None:
-        """Start a task, once for each id. Return None once it runs, else why it does not."""
+    async def start(self, run_id: str, order: RunOrder, whole_input: bytes = b"") -> str | None:
+        """Start a task, once for each id. Return None once it runs, else why it does not.
+
+        `whole_input` is its input if that is not sent with `feed`.
+        """
         ...
 
     def ids(self) -> set[str]:

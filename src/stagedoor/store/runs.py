@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from stagedoor.model.errors import ConflictError
 from stagedoor.model.run import (
     KEPT_PER_APP,
     KEPT_S,
+    MAX_WHOLE_INPUT_BYTES,
     Run,
     RunEnd,
     RunLog,
@@ -18,22 +19,35 @@ from stagedoor.model.run import (
     explain_refusal,
     judge_loss,
 )
+from stagedoor.model.session import End, Origin
 from stagedoor.model.target import Target
 from stagedoor.store.database import Transaction
-from stagedoor.store.schema import runs
+from stagedoor.store.schema import runs, sessions
 from stagedoor.wire.target import parse_target
 
 LISTED = 50
 """The runs that a list has at most."""
-_SHOWN = [column for column in runs.c if column.name not in ("log", "lock_key")]
+_SHOWN = [
+    *(column for column in runs.c if column.name not in ("log", "lock_key", "input")),
+    # Not `IS NOT NULL`, which is true of NULL in a RETURNING of SQLite 3.40.
+    (func.coalesce(func.length(runs.c.input), -1) >= 0).label("has_whole_input"),
+]
 
 
 def add_run(
-    transaction: Transaction, run_id: str, order: RunOrder, starter: str, now: float
+    transaction: Transaction,
+    run_id: str,
+    order: RunOrder,
+    starter: str,
+    now: float,
+    *,
+    waits: bool = False,
+    recording: str | None = None,
 ) -> Run | str:
     """Add a run that starts now, or return why there is no room for it (`model.run.explain_refusal`).
 
-    Raises ConflictError if there is a run with this id.
+    If it `waits` for its input, it starts with `take_input`. `recording` is the id of its recording, None for
+    none. Raises ConflictError if there is a run with this id.
     """
     if find_runs(transaction, run_id):
         raise ConflictError("this run was started already")
@@ -45,10 +59,13 @@ def add_run(
         order.target,
         starter,
         order.command,
-        RunState.STARTING,
+        RunState.WAITING if waits else RunState.STARTING,
         now,
         order.timeout_s,
         order.lock,
+        has_whole_input=waits,
+        size_name=order.size,
+        recording=recording,
     )
     transaction.execute(
         insert(runs).values(
@@ -64,9 +81,78 @@ def add_run(
             lock_key=None if run.lock is None else f"{run.target} {run.lock}",
             detail="",
             size=0,
+            input=b"" if waits else None,
+            size_name=run.size_name,
+            recording=recording,
         )
     )
     return run
+
+
+def add_input(
+    transaction: Transaction, run_id: str, at: int, data: bytes, now: float
+) -> int | None:
+    """Add input, whose first byte has the offset `at`, to a run that waits for it. Return its size.
+
+    Return None if the run does not wait. What was added before is not added twice. More than
+    MAX_WHOLE_INPUT_BYTES, and what would leave a gap, is not added. The run counts as begun at `now`.
+    """
+    row = transaction.execute(select(runs.c.input).where(*_waiting(run_id))).first()
+    if row is None:
+        return None
+    known = bytes(row.input)
+    size = len(known)
+    if at <= size and at + len(data) <= MAX_WHOLE_INPUT_BYTES:
+        known += data[size - at :]
+    changed = update(runs).where(runs.c.id == run_id)
+    transaction.execute(changed.values(started_at=now, input=known))
+    return len(known)
+
+
+def take_input(
+    transaction: Transaction, run_id: str, size: int, now: float
+) -> tuple[Run, bytes] | None:
+    """Start a run that waits for its input, if that has `size` bytes now. Return the run with its input.
+
+    Return None if the run does not wait for it. The input is no longer in the store then.
+    """
+    row = transaction.execute(select(runs.c.input).where(*_waiting(run_id))).first()
+    if row is None or len(row.input) != size:
+        return None
+    started = transaction.execute(
+        update(runs)
+        .where(runs.c.id == run_id)
+        .values(state=RunState.STARTING.value, started_at=now, input=b"" if size else None)
+        .returning(*_SHOWN)
+    ).one()
+    return _run(started), bytes(row.input)
+
+
+def add_recorded(transaction: Transaction, run: Run, origin: Origin, instance: str) -> None:
+    """Add the session that stands for a recorded run: recordings are listed by sessions. It is never open."""
+    transaction.execute(
+        insert(sessions).values(
+            id=run.recording,
+            opened_at=run.started_at,
+            closed_at=run.started_at,
+            identity=run.starter,
+            target=str(run.target),
+            source=str(origin.source),
+            way=origin.way.value,
+            instance=instance,
+            end=End.CLOSED.value,
+            sent=0,
+            received=0,
+        )
+    )
+
+
+def _waiting(run_id: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        runs.c.id == run_id,
+        runs.c.state == RunState.WAITING.value,
+        runs.c.ended_at.is_(None),
+    )
 
 
 def mark_running(transaction: Transaction, run_id: str) -> bool:
@@ -89,6 +175,7 @@ def end_run(transaction: Transaction, run_id: str, end: RunEnd, log: RunLog) -> 
             detail=end.detail,
             size=log.size,
             log=log.tail,
+            input=None,
         )
         .returning(*_SHOWN)
     ).first()
@@ -122,10 +209,10 @@ def read_log(transaction: Transaction, run_id: str) -> RunLog:
     return RunLog() if row is None or row.log is None else RunLog(bytes(row.log), row.size)
 
 
-def find_lost(transaction: Transaction, now: float) -> list[tuple[Run, str]]:
-    """Return the runs that count as lost now, each with the reason (`model.run.judge_loss`)."""
+def find_lost(transaction: Transaction, now: float) -> list[tuple[Run, RunEnd]]:
+    """Return the runs that count as lost now, each with its end (`model.run.judge_loss`)."""
     return [
-        (run, why) for run in open_runs(transaction) if (why := judge_loss(run, now)) is not None
+        (run, end) for run in open_runs(transaction) if (end := judge_loss(run, now)) is not None
     ]
 
 
@@ -163,6 +250,9 @@ def _run(row: Row[Any]) -> Run:
         row.started_at,
         row.timeout_s,
         row.lock_name,
+        has_whole_input=row.has_whole_input,
+        size_name=row.size_name,
+        recording=row.recording,
     )
     if row.ended_at is None:
         return run

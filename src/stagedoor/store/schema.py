@@ -68,7 +68,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 21
+SCHEMA_VERSION = 22
 _COMPATIBLE = re.compile(r"SET value = (\d+) WHERE name = 'compatible_version'")
 
 meta = Table(
@@ -285,9 +285,14 @@ runs = Table(
     Column("detail", Text, nullable=False),
     Column("size", make_integer_type(), nullable=False),
     Column("log", LargeBinary),
+    Column("input", LargeBinary),
+    Column("size_name", String(64)),
+    Column("recording", String(32)),
 )
 """See `runs`. Since version 16. `lock_key` is the target and the lock of a run that has not ended, else NULL.
-A run is a record, so it stays when its user is removed."""
+A run is a record, so it stays when its user is removed. Since version 22: `input`, of a run that starts with
+its whole input, empty once it has started, NULL for others; `size_name`, as in RunOrder.size;
+`recording`, the id of the session that stands for a recorded run."""
 
 
 class UnknownStoreError(StoreError):

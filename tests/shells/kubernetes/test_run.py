@@ -10,7 +10,7 @@ import pytest
 from stagedoor.model.run import RunOrder, RunState
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
-from stagedoor.shells.kubernetes.derive.kit import HOST_KEY_VOLUME, SHELL_VOLUME
+from stagedoor.shells.kubernetes.derive.kit import HOST_KEY_VOLUME, INPUT_VOLUME, SHELL_VOLUME
 from stagedoor.shells.kubernetes.derive.run import (
     LogParser,
     make_run_kit,
@@ -25,11 +25,15 @@ RUN = "0123456789ab"
 
 
 def job(
-    name: str = "rich", command: str = "./manage.py migrate", **resources: dict[str, str]
+    name: str = "rich",
+    command: str = "./manage.py migrate",
+    *,
+    has_input: bool = False,
+    **resources: dict[str, str],
 ) -> dict[str, Any]:
     app = samples.app(name)
     shell = samples.derived(app, make_run_kit(samples.KIT), **samples.DIGESTS)
-    order = RunOrder(Target(app["metadata"]["name"]), command, timeout_s=60)
+    order = RunOrder(Target(app["metadata"]["name"]), command, timeout_s=60, has_input=has_input)
     return dict(run_job(app, samples.settings(app), shell, RUN, order, resources or None))
 
 
@@ -78,6 +82,18 @@ def job_without_resources(made: dict[str, Any]) -> dict[str, Any]:
     pod.pop("resources", None)
     pod["containers"][0].pop("resources", None)
     return made
+
+
+@pytest.mark.platform(8)
+def test_a_run_with_input_has_it_in_a_file_from_its_start() -> None:
+    made = job(has_input=True)
+    (volume,) = (item for item in _pod(made)["volumes"] if item["name"] == INPUT_VOLUME)
+    assert volume["secret"]["secretName"] == f"run-{RUN}"
+    (mount,) = (item for item in _task(made)["volumeMounts"] if item["name"] == INPUT_VOLUME)
+    assert _task(made)["command"][-1] == f"{mount['mountPath']}/input"
+    assert find_job_differences(job(), as_created(made)), (
+        "a gateway without input does not approve it"
+    )
 
 
 def test_the_kubelet_leaves_a_command_as_it_is() -> None:

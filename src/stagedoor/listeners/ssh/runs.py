@@ -9,10 +9,9 @@ import asyncssh
 
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.run import INPUT_OUTPUT_CODE, REFUSED_CODE, Output, Run, RunOrder
+from stagedoor.model.run import INPUT_OUTPUT_CODE, REFUSED_CODE, Output, Run, RunOrder, RunState
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import StartStep
-from stagedoor.model.target import Target
 from stagedoor.session.run_input import RunInputPump
 from stagedoor.session.runs import RunService
 from stagedoor.wire.run_command import (
@@ -29,7 +28,7 @@ from stagedoor.wire.run_text import end_text, list_text, run_object, show_gap
 
 USAGE_CODE = 2
 INPUT_END_S = 2.0
-"""How long a client may take to close its input, if the run takes none."""
+"""How long a run waits for its whole input before a line says so."""
 FAILED_CODE = 255
 """The exit status for a refusal that is no limit's, as ssh itself has it for its own failures."""
 
@@ -49,7 +48,9 @@ class RunChannel:
         self._is_terminal = chan.get_terminal_type() is not None
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self._input = RunInputPump(runs, login.identity, chan.pause_reading, chan.resume_reading)
+        self._input = RunInputPump(
+            runs.input, login.identity, chan.pause_reading, chan.resume_reading
+        )
         self._shown = 0
 
     # For the channel.
@@ -134,8 +135,9 @@ class RunChannel:
                 return 0
 
     async def _start(self, order: RunOrder, *, detach: bool, as_json: bool) -> int:
-        has_input = not (detach or await self._has_no_input(order.target))
-        order = replace(order, has_input=has_input)
+        # What is typed at a terminal may never end, and a run that waits for its input would never start.
+        takes_input = self._runs.has_input_stream(order.target) or not self._is_terminal
+        order = replace(order, has_input=takes_input and not detach)
         run = await self._runs.start(self._identity, order, self._origin, self._show_step)
         if isinstance(run, Denial):
             return self._refuse(run)
@@ -149,21 +151,17 @@ class RunChannel:
                 f"stagedoor: run {run.id} of {run.target.login_name}; if the connection is lost it goes on: "
                 f"run attach {run.id}, run cancel {run.id}"
             )
+        if run.recording is not None and self._runs.has_notice:
+            self._say("stagedoor: its output is recorded")
+        if run.state is RunState.WAITING and not await self._input.is_complete(INPUT_END_S):
+            self._say(
+                "stagedoor: it starts once its input is complete: end it with Ctrl-D, or send none by ssh -n"
+            )
         code = await self._follow(run, 0)
         if as_json:
             document = json.dumps(run_object(await self._runs.refresh(run)))
             self._put(f"{document}\n".encode(), is_error=True)
         return code
-
-    async def _has_no_input(self, target: Target) -> bool:
-        """Return whether the client sends nothing, if runs of this app take no input.
-
-        A terminal counts as none. Another client has to close its input first, as `ssh -n` does: a task
-        that reads nothing would look as if it had read all.
-        """
-        if self._runs.has_input(target):
-            return False
-        return self._is_terminal or await self._input.is_empty(INPUT_END_S)
 
     async def _follow(self, run: Run, start: int) -> int:
         """Show the output from `start` until the end, and return the exit status."""

@@ -89,7 +89,10 @@ class Runs:
             if refused is not None:
                 return refused
         run = await self._runs.start(identity, order, web(source), None, run_id)
-        return run if isinstance(run, Denial) else {"run": run_object(run)}
+        if isinstance(run, Denial):
+            return run
+        is_told = run.recording is not None and self._runs.has_notice
+        return {"run": run_object(run)} | ({"recorded": True} if is_told else {})
 
     async def _prove(
         self, identity: Identity, order: RunOrder, source: Source, *, waits: bool
@@ -158,15 +161,15 @@ class Runs:
         if isinstance(run, Denial):
             return run
         if not data and body.get("end") is not True and body.get("lost") is not True:
-            await self._runs.keep_input(identity, run)
-        taken = await self._runs.feed(identity, run, at, data) if data else at
+            await self._runs.input.keep(identity, run)
+        taken = await self._runs.input.feed(identity, run, at, data) if data else at
         if isinstance(taken, Denial):
             return taken
         is_ended = False
         if body.get("lost") is True:
-            is_ended = await self._runs.end_input(identity, run, None) is True
+            is_ended = await self._runs.input.end(identity, run, None) is True
         elif body.get("end") is True and taken == at + len(data):
-            is_ended = await self._runs.end_input(identity, run, taken) is True
+            is_ended = await self._runs.input.end(identity, run, taken) is True
         return {"at": taken, "ended": is_ended, "over": run.is_over}
 
     async def _cancel(self, identity: Identity, body: Body, source: Source) -> Answer:

@@ -49,6 +49,7 @@ GATEWAY: Rights = {
     "deployments.apps": ("get",),
     "statefulsets.apps": ("get",),
     "jobs.batch": ("get",),
+    "secrets": ("create",),
     "pods/log": ("get",),
     "persistentvolumeclaims": ("get",),
     "events.events.k8s.io": ("list",),

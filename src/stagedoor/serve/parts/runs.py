@@ -1,20 +1,26 @@
 """The runs of a worker: the service for its listeners, and the watch that records their ends."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
+import structlog
+
 from stagedoor.admin.runs import RunRecords
 from stagedoor.authz.decide import has_somewhere
+from stagedoor.keys.age import AgeSeal
+from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.run import Output, RunEnd, RunOrder, RunState
+from stagedoor.model.run import Output, Run, RunEnd, RunOrder, RunState
 from stagedoor.model.target import Target
+from stagedoor.recording.folder import RecordingFolder
+from stagedoor.recording.run_file import write_run_recording
 from stagedoor.serve.parts.shells import open_local_runner
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.flow import Flow
-from stagedoor.session.run_watch import RunWatch
+from stagedoor.session.run_watch import RecordRun, RunWatch
 from stagedoor.session.runs import RunService
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.runner import Runner
@@ -32,17 +38,17 @@ class RunnerDirectory:
         """Return whether a runner has the app."""
         return any(runner.has(target) for runner in self._runners)
 
-    def has_input(self, target: Target) -> bool:
-        """Return whether input can be sent to runs of this app."""
-        return self._for(target).has_input(target)
+    def has_input_stream(self, target: Target) -> bool:
+        """Return whether input can be sent to a run of this app while it goes on."""
+        return self._for(target).has_input_stream(target)
 
     def list_sizes(self, target: Target) -> Collection[str]:
         """Return the sizes that runs of this app may have."""
         return self._for(target).list_sizes(target)
 
-    async def start(self, run_id: str, order: RunOrder) -> str | None:
+    async def start(self, run_id: str, order: RunOrder, whole_input: bytes = b"") -> str | None:
         """Start a task; see `Runner`."""
-        return await self._for(order.target).start(run_id, order)
+        return await self._for(order.target).start(run_id, order, whole_input)
 
     def ids(self) -> set[str]:
         """Return the runs that are here."""
@@ -111,5 +117,26 @@ def make_runs(
     def has_any(identity: Identity) -> bool:
         return has_somewhere(watch.policy, identity, Permission.RUN, time.time())
 
-    service = RunService(flow, records, runner, has_any)
-    return service, RunWatch(records, runner, time.time, partial(problems, "runs"))
+    record = _make_recorder(settings, records)
+    service = RunService(
+        flow, records, runner, record, has_any, has_notice=settings.recording.notice
+    )
+    return service, RunWatch(records, runner, record, time.time, partial(problems, "runs"))
+
+
+def _make_recorder(settings: Settings, records: RunRecords) -> RecordRun:
+    """Return the function that writes recordings of runs beside those of terminals. Raises StagedoorError."""
+    folder, recipients = RecordingFolder(settings.recordings_folder), settings.recording.recipients
+    seal = AgeSeal(recipients) if recipients else None
+    log = structlog.get_logger()
+
+    def record(run: Run, output: Iterable[Output]) -> None:
+        ended = write_run_recording(folder, seal, run, output)
+        if ended.why is not None:
+            log.error("recording failed", recording=ended.name, run=run.id, reason=ended.why)
+        try:
+            records.note_recording(run, ended)
+        except StoreError as error:
+            log.error("a recording is not in the audit", recording=ended.name, reason=str(error))
+
+    return record

@@ -70,9 +70,6 @@ RUN_OF = PREFIX + "run-of"
 RUN_JOB = PREFIX + "run-job"
 """An annotation of a run's lease, by the controller: the uid of its Job. No second Job is created then."""
 
-RUN_SIZE = PREFIX + "run-size"
-"""An annotation of a run's lease: the name of its size (`Kit.run_sizes`)."""
-
 RUN_CANCELLED = PREFIX + "run-cancelled"
 """An annotation of a run's lease: when the gateway asked to end it, RFC 3339."""
 

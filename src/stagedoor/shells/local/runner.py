@@ -68,7 +68,7 @@ class LocalRunner:
         """Return whether the target's shell is on this machine."""
         return target in self._shells
 
-    def has_input(self, target: Target) -> bool:
+    def has_input_stream(self, target: Target) -> bool:
         """Return True: a run has a pipe for its input."""
         return True
 
@@ -76,7 +76,7 @@ class LocalRunner:
         """Return no size: a run has what the gateway's machine has."""
         return ()
 
-    async def start(self, run_id: str, order: RunOrder) -> str | None:
+    async def start(self, run_id: str, order: RunOrder, whole_input: bytes = b"") -> str | None:
         """Start a task. Return None once it runs, else why it does not."""
         return await asyncio.to_thread(self._start, run_id, order)
 

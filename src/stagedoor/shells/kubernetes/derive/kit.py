@@ -18,7 +18,8 @@ RUN_PATH = "/run/stagedoor"
 HOST_KEY_PATH = "/etc/stagedoor/host"
 SHELL_PATH = "/etc/stagedoor/shell"
 PACKAGES_PATH = "/packages"
-OWN_PATHS = (KIT_PATH, RUN_PATH, HOST_KEY_PATH, SHELL_PATH, PACKAGES_PATH)
+INPUT_PATH = "/run/stagedoor-input"
+OWN_PATHS = (KIT_PATH, RUN_PATH, HOST_KEY_PATH, SHELL_PATH, PACKAGES_PATH, INPUT_PATH)
 """The folders that belong to Stagedoor in a shell; the app's volumes are not mounted there or below."""
 
 KIT_VOLUME = "stagedoor-kit"
@@ -26,7 +27,15 @@ RUN_VOLUME = "stagedoor-run"
 HOST_KEY_VOLUME = "stagedoor-host"
 SHELL_VOLUME = "stagedoor-shell"
 PACKAGES_VOLUME = "stagedoor-packages"
-OWN_VOLUMES = (KIT_VOLUME, RUN_VOLUME, HOST_KEY_VOLUME, SHELL_VOLUME, PACKAGES_VOLUME)
+INPUT_VOLUME = "stagedoor-input"
+OWN_VOLUMES = (
+    KIT_VOLUME,
+    RUN_VOLUME,
+    HOST_KEY_VOLUME,
+    SHELL_VOLUME,
+    PACKAGES_VOLUME,
+    INPUT_VOLUME,
+)
 
 START = f"{KIT_PATH}/bin/start"
 

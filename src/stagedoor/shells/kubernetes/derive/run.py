@@ -4,6 +4,7 @@ A run's pod is derived as the app's shell is. It has no sshd, no key and no side
 the kit's `task` (`deploy/kit/source/task.c`). The Job never starts a second pod.
 """
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from stagedoor.model.run import (
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import (
     HOST_KEY_VOLUME,
+    INPUT_PATH,
+    INPUT_VOLUME,
     KIT_PATH,
     SHELL_VOLUME,
     Kit,
@@ -31,7 +34,6 @@ from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     RUN_CANCELLED,
-    RUN_SIZE,
     run_labels,
     run_object,
 )
@@ -49,6 +51,8 @@ GRACE_S = 30
 """The pod's grace: the kit gives the task 10 s of it (GRACE_MS)."""
 MAX_LINE_BYTES = 32 * 1024
 """More than the kit writes in one line of its container's log."""
+_INPUT = "input"
+"""The file with a run's input, and its key in the Secret."""
 _LINE = re.compile(rb"([oe]) ([0-9]{1,15}) (.*)", re.DOTALL)
 
 
@@ -70,7 +74,7 @@ def make_run_kit(kit: Kit) -> Kit:
     return replace(kit, way=KitSource.INIT) if kit.way is KitSource.SIBLING else kit
 
 
-def run_lease(app: Object, run_id: str, holder: str, now: float, size: str | None = None) -> Object:
+def run_lease(app: Object, run_id: str, holder: str, now: float) -> Object:
     """Return the lease by which the gateway `holder` asks the controller for a run's Job.
 
     The order itself is in the store: not everyone who may write a lease here may run commands in the app.
@@ -78,7 +82,7 @@ def run_lease(app: Object, run_id: str, holder: str, now: float, size: str | Non
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": _metadata(app, run_id) | ({"annotations": {RUN_SIZE: size}} if size else {}),
+        "metadata": _metadata(app, run_id, make_owner(app)),
         "spec": {"holderIdentity": holder, "renewTime": show_time(now, micro=True)},
     }
 
@@ -114,10 +118,12 @@ def run_job(
         "metadata": {**shell["metadata"], "labels": {**labels, **run_labels(name)}},
         "spec": _pod(shell["spec"], settings, derived, order, resources),
     }
+    if order.has_input:
+        _add_input(template["spec"], run_id)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _metadata(app, run_id),
+        "metadata": _metadata(app, run_id, make_owner(app)),
         "spec": {
             "suspend": True,
             "parallelism": 1,
@@ -133,13 +139,41 @@ def run_job(
     }
 
 
-def _metadata(app: Object, run_id: str) -> dict[str, Any]:
+def run_input(app: Object, job: Object, run_id: str, data: bytes) -> Object:
+    """Return the Secret with the whole input of a run, which the gateway creates once it has compared `job`.
+
+    It is deleted with the Job. The controller may not write it: it could give the task other input.
+    """
+    metadata = job["metadata"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job"}
+    owner |= {"name": metadata["name"], "uid": metadata["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(app, run_id, owner),
+        "type": "Opaque",
+        "immutable": True,
+        "data": {_INPUT: base64.b64encode(data).decode("ascii")},
+    }
+
+
+def _add_input(pod: dict[str, Any], run_id: str) -> None:
+    """Give the pod's task the file with its input."""
+    volume = {"secretName": run_object(run_id), "defaultMode": 0o444}
+    pod["volumes"].append({"name": INPUT_VOLUME, "secret": volume})
+    (task,) = pod["containers"]
+    mount = {"name": INPUT_VOLUME, "mountPath": INPUT_PATH, "readOnly": True}
+    task["volumeMounts"].append(mount)
+    task["command"].append(f"{INPUT_PATH}/{_INPUT}")
+
+
+def _metadata(app: Object, run_id: str, owner: Object) -> dict[str, Any]:
     metadata = app["metadata"]
     return {
         "name": run_object(run_id),
         "namespace": metadata["namespace"],
         "labels": run_labels(metadata["name"]),
-        "ownerReferences": [make_owner(app)],
+        "ownerReferences": [owner],
     }
 
 

@@ -160,7 +160,12 @@ SHELLS = {
     "{0} has no runs, as it has an SSH server of its own; run the command in its shell: ssh {1}@GATEWAY COMMAND": "{0} 不支持运行，因为它有自己的 SSH 服务器；请在它的 shell 中执行命令：ssh {1}@GATEWAY COMMAND",
     "runs of {0} have no size {1}; give --size one of: {2}": "{0} 的运行没有 {1} 这个规格；--size 可用：{2}",
     "runs of {0} have no sizes; start it without --size": "{0} 的运行没有规格可选；启动时不要带 --size",
-    "a run of {0} takes no input, as it is on Kubernetes; send it none: stagedoor run … </dev/null, or ssh -n": "{0} 的运行不接受输入，因为它在 Kubernetes 上；请不要发送输入：stagedoor run … </dev/null，或 ssh -n",
+    "its input has more than {0} MiB": "其输入超过 {0} MiB",
+    "its input has more than {0} MiB, and a run on Kubernetes takes no more; copy it into the app's shell, and use it there": "其输入超过 {0} MiB，而 Kubernetes 上的运行最多接受这么多；请把它复制到应用的 shell 中再使用",
+    "it was not started: {0}": "任务未启动：{0}",
+    "its client was lost": "与其客户端的连接已断开",
+    "stagedoor: its output is recorded": "stagedoor: 其输出会被录制",
+    "stagedoor: it starts once its input is complete: end it with Ctrl-D, or send none by ssh -n": "stagedoor: 输入完整后才会启动：请用 Ctrl-D 结束输入，或用 ssh -n 不发送输入",
     "the input of run {0} comes from {1}, who started it": "运行 {0} 的输入由发起人 {1} 提供",
     "your certificate permits its own command only, and no runs": "你的证书只允许其指定的命令，不允许运行",
     # ssh to the gateway itself.

@@ -23,6 +23,7 @@ from stagedoor.shells.kubernetes.derive.run import (
     has_started,
     make_run_kit,
     read_end,
+    run_input,
     run_job,
     run_lease,
 )
@@ -89,15 +90,15 @@ class KubernetesRunner:
         """Return whether the app is in one of the namespaces."""
         return self._offers(target)
 
-    def has_input(self, target: Target) -> bool:
-        """Return False: no input reaches a Job."""
+    def has_input_stream(self, target: Target) -> bool:
+        """Return False: a Job has its input from the start, in a Secret."""
         return False
 
     def list_sizes(self, target: Target) -> Collection[str]:
         """Return the sizes that the installation offers."""
         return self._sizes
 
-    async def start(self, run_id: str, order: RunOrder) -> str | None:
+    async def start(self, run_id: str, order: RunOrder, whole_input: bytes = b"") -> str | None:
         """Ask for the Job and approve it. Return None once it runs, else why it does not."""
         namespace = self._spaces.by_environment.get(order.target.environment)
         if namespace is None:
@@ -111,7 +112,7 @@ class KubernetesRunner:
             place = RunNamespace(namespace, order.target.app)
             await asyncio.to_thread(self._folders.make, run_id, place)
             async with asyncio.timeout(START_S):
-                why = await self._ask(namespace, run_id, order)
+                why = await self._ask(namespace, run_id, order, whole_input)
                 why = why or await self._wait_for_pod(run_id)
         except TimeoutError:
             if self._copies.find_pod(run_id) is not None:
@@ -146,15 +147,15 @@ class KubernetesRunner:
         return self._folders.measure(run_id)
 
     def feed(self, run_id: str, at: int, data: bytes) -> int:
-        """Drop input: a run that takes some is not started."""
+        """Drop input: the task has all of it since its start."""
         return at + len(data)
 
     def end_input(self, run_id: str, size: int | None) -> bool:
-        """Do nothing: the task's input is empty."""
+        """Do nothing: the task has all of its input since its start."""
         return True
 
     def keep_input(self, run_id: str) -> None:
-        """Do nothing: the task's input is empty."""
+        """Do nothing: the task has all of its input since its start."""
 
     def cancel(self, run_id: str) -> None:
         """Ask the controller to delete the Job, and so its pod."""
@@ -169,14 +170,17 @@ class KubernetesRunner:
         """Remove the folder of a run."""
         self._folders.remove(run_id)
 
-    async def _ask(self, namespace: str, run_id: str, order: RunOrder) -> str | None:
-        """Ask for the Job and approve it. Return why that is not possible, else None. Raises ClusterError."""
+    async def _ask(
+        self, namespace: str, run_id: str, order: RunOrder, whole_input: bytes
+    ) -> str | None:
+        """Ask for the Job, give it its input and approve it.
+
+        Return why that is not possible, else None. Raises ClusterError.
+        """
         app = await self._find_app(namespace, order.target.app)
         if app is None:
             return "there is no such app"
-        lease = await self._cluster.create(
-            run_lease(app, run_id, self._holder, self._now(), order.size)
-        )
+        lease = await self._cluster.create(run_lease(app, run_id, self._holder, self._now()))
         while RUN_JOB not in (lease["metadata"].get("annotations") or {}):
             cause = failure_of(lease)
             if cause is not None:
@@ -188,18 +192,30 @@ class KubernetesRunner:
             if seen is None:
                 return "its lease was deleted"
             lease = seen
-        if self._judging is None:
-            return None
         job = await self._cluster.get(Kind.JOB, namespace, run_object(run_id))
-        known = await read_app(self._cluster, namespace, order.target.app, self._judging)
-        if isinstance(known, str) or job is None:
-            return known if isinstance(known, str) else "its Job was deleted"
-        resources = None if order.size is None else self._judging.kit.run_sizes.get(order.size)
-        wanted = run_job(known.app, known.settings, known.derived, run_id, order, resources)
-        if paths := find_job_differences(wanted, job):
-            return f"its Job is not what the app has at {', '.join(paths)}"
+        if job is None:
+            return "its Job was deleted"
+        why = await self._compare(namespace, run_id, order, job)
+        if why is not None:
+            return why
+        if order.has_input:
+            await self._cluster.create(run_input(app, job, run_id, whole_input))
         await self._approve(namespace, run_id, identity(job))
         return None
+
+    async def _compare(
+        self, namespace: str, run_id: str, order: RunOrder, job: Object
+    ) -> str | None:
+        """Return why a Job is not what the app has, else None. Raises ClusterError."""
+        if self._judging is None:
+            return None
+        known = await read_app(self._cluster, namespace, order.target.app, self._judging)
+        if isinstance(known, str):
+            return known
+        resources = None if order.size is None else self._judging.kit.run_sizes.get(order.size)
+        wanted = run_job(known.app, known.settings, known.derived, run_id, order, resources)
+        paths = find_job_differences(wanted, job)
+        return f"its Job is not what the app has at {', '.join(paths)}" if paths else None
 
     async def _find_app(self, namespace: str, name: str) -> Object | None:
         for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
