@@ -46,6 +46,16 @@ def tab(browser: Browser) -> Iterator[Tab]:
 
 
 @pytest.fixture
+def second(browser: Browser) -> Iterator[Tab]:
+    """A page in a window of its own, without the cookies of `tab`; a hidden page is not drawn."""
+    opened = browser.apart()
+    try:
+        yield opened
+    finally:
+        opened.end()
+
+
+@pytest.fixture
 def base(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 

@@ -7,13 +7,12 @@ the time, knows what that is.
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from acceptance.chromium import Browser, Tab
+from acceptance.chromium import Tab
 from stagedoor.holder.clients import RESUME_GRACE_S
 from stagedoor.holder.state import KEEP_BYTES
 from tests.waiting import BOUND_S, wait_until
@@ -83,37 +82,27 @@ with open(heard, "wb", buffering=0) as file:
 SAID = re.compile(r"(\d+) bytes of output were not kept while the line was cut\.")
 
 
-@pytest.fixture
-def other(browser: Browser) -> Iterator[Tab]:
-    """A page in a window of its own, since only what is in front is drawn."""
-    opened = browser.apart()
-    try:
-        yield opened
-    finally:
-        opened.end()
-
-
 FONT = "getComputedStyle(document.querySelector('.xterm-rows')).fontSize"
 
 
-def as_large(tab: Tab, other: Tab) -> None:
+def as_large(tab: Tab, second: Tab) -> None:
     """In a smaller window a watcher has a smaller font, until the page sees its size."""
-    tab.resize(*other.ask("[innerWidth, innerHeight]"))
-    wait_until(lambda: tab.ask(FONT) == other.ask(FONT), costly=True)
+    tab.resize(*second.ask("[innerWidth, innerHeight]"))
+    wait_until(lambda: tab.ask(FONT) == second.ask(FONT), costly=True)
 
 
-def same(tab: Tab, other: Tab, text: str) -> Any:
+def same(tab: Tab, second: Tab, text: str) -> Any:
     """Both come to draw the same, with `text` in it."""
 
     def agree() -> bool:
-        return text in screen(tab) and bool(tab.ask(SPANS) == other.ask(SPANS))
+        return text in screen(tab) and bool(tab.ask(SPANS) == second.ask(SPANS))
 
     try:
         wait_until(agree, costly=True)
     except AssertionError:
-        rows = enumerate(zip(tab.ask(SPANS), other.ask(SPANS), strict=False))
+        rows = enumerate(zip(tab.ask(SPANS), second.ask(SPANS), strict=False))
         first = next((row for row in rows if row[1][0] != row[1][1]), "none")
-        pages = f"back:\n{screen(tab)}\nthere:\n{screen(other)}"
+        pages = f"back:\n{screen(tab)}\nthere:\n{screen(second)}"
         pytest.fail(f"{text!r}, the first row that differs: {first}\n{pages}\nend")
     return tab.ask(SPANS)
 
@@ -123,7 +112,7 @@ def same(tab: Tab, other: Tab, text: str) -> Any:
 @pytest.mark.parametrize("who", ["alone", "one-of-two", "watcher"])
 @pytest.mark.parametrize("where", ["primary", "alternate"])
 def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
-    tab: Tab, other: Tab, base: str, port: int, tmp_path: Path, where: str, who: str
+    tab: Tab, second: Tab, base: str, port: int, tmp_path: Path, where: str, who: str
 ) -> None:
     name, there = f"gap-{where}-{who}", f"{base}/app/app01?terminal=gap-{where}-{who}"
     program, go, done, heard = (
@@ -132,29 +121,29 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
     program.write_text(PROGRAM)
     os.mkfifo(go)
     with CuttingRelay(port, 1 << 40) as relay:
-        for page in (tab, other):
+        for page in (tab, second):
             page.call("Emulation.setFocusEmulationEnabled", enabled=True)
-        terminal(other, base, name)
-        sized(other, COLUMNS, ROWS)
+        terminal(second, base, name)
+        sized(second, COLUMNS, ROWS)
         run(
-            other,
+            second,
             f"clear; {sys.executable} {program} {where} {go} {done} {heard}; stty sane; echo en''ded",
         )
-        shows(other, "picture 0")
+        shows(second, "picture 0")
         sign_in(tab, f"http://127.0.0.1:{relay.port}")
         tab.open(f"http://127.0.0.1:{relay.port}/app/app01?terminal={name}")
         choose(tab, "Only watch" if who == "watcher" else "Join in")
         ready(tab)
         if who == "watcher":
-            as_large(tab, other)
+            as_large(tab, second)
         sized(tab, COLUMNS, ROWS)
         # Each page has its size before the program has heard of it, and has drawn for the last one.
-        same(tab, other, "picture 0")
+        same(tab, second, "picture 0")
         tab.ask("window.same = true")
         go.write_bytes(b"")
-        same(tab, other, "picture 1")
+        same(tab, second, "picture 1")
         if who == "alone":  # they are waited for, and then no longer
-            other.open(base)
+            second.open(base)
 
         relay.cut()
         tab.until("document.getElementById('status').dataset.state === 'lost'")
@@ -166,9 +155,9 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
         ready(tab)
 
         if who == "alone":
-            other.open(there)
-            choose(other, "Join in")  # the first page is there again
-            ready(other)
+            second.open(there)
+            choose(second, "Join in")  # the first page is there again
+            ready(second)
         said = SAID.match(str(tab.until("document.getElementById('hint').textContent")))
         assert said is not None
         assert said[1] == missed
@@ -176,19 +165,19 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
         tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
         seen = same(
             tab,
-            other,
+            second,
             lowest := f"row {ROWS - 1 if where == 'alternate' else 19} of picture {last}",
         )
         assert tab.ask("window.same") is True
         # A person who comes only now is shown the same.
-        other.open(there)
-        ready(other)
-        wait_until(lambda: same(tab, other, lowest) == seen)
+        second.open(there)
+        ready(second)
+        wait_until(lambda: same(tab, second, lowest) == seen)
         if who != "watcher":
             hears(tab, heard, ON)
-        other.ask("document.querySelector('.xterm-helper-textarea').focus()")
-        other.type("q")
-        for page in (tab, other):
+        second.ask("document.querySelector('.xterm-helper-textarea').focus()")
+        second.type("q")
+        for page in (tab, second):
             shows(page, "ended")
             page.until("document.querySelector('.enable-mouse-events') === null")
-        same(tab, other, "ended")
+        same(tab, second, "ended")

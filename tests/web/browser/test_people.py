@@ -1,12 +1,11 @@
 """Two who are at one terminal: what each sees of the other, in windows of different size."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from acceptance.chromium import Browser, Tab
+from acceptance.chromium import Tab
 from stagedoor.wire.terminal.codec import encode
 from stagedoor.wire.terminal.frames import In, Resize, Size
 from tests.fixtures.terminal import Place
@@ -17,16 +16,6 @@ from tests.web.browser.test_sharing import ALL_IN, click
 PEOPLE = "document.getElementById('people')"
 NEWS = "document.getElementById('news')"
 ROWS = "document.querySelectorAll('.xterm-rows > div').length"
-
-
-@pytest.fixture
-def second(browser: Browser) -> Iterator[Tab]:
-    """In a window of its own: a page that is not visible is not drawn."""
-    opened = browser.apart()
-    try:
-        yield opened
-    finally:
-        opened.end()
 
 
 def follows(second: Tab, base: str, name: str) -> None:

@@ -1,7 +1,6 @@
 """Terminals with other people in them, as those people meet them: two browser contexts, two persons."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,15 +12,11 @@ from tests.web.browser.test_page import COPIES, phone
 
 
 @pytest.fixture
-def other(browser: Browser, gateway: Gateway) -> Iterator[Tab]:
+def other(second: Tab, gateway: Gateway) -> Tab:
     """A page of a second person's, `bob`, who shares no cookie with the first and may enter nothing."""
     if "bob" not in gateway.command("user", "list").stdout:
         gateway.add_user("bob")
-    opened = browser.apart()
-    try:
-        yield opened
-    finally:
-        opened.end()
+    return second
 
 
 def click(tab: Tab, text: str, within: str = "document") -> None:

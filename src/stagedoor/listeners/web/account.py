@@ -6,6 +6,7 @@ outlives it.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -14,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.listeners.web.pages.markup import PagePath, PageUser
+from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.listeners.web.sign_in.cookies import read_cookie, set_cookie, start_session
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
@@ -136,8 +138,9 @@ class AccountPages:
         self._credentials = credentials
         self._passkeys = passkeys
         self._path = f"{pages.place.path}/account"
+        self._user_routes = UserRoutes(pages, partial(pages.identify_person, refusal=_NO_PERSON))
         self.routes: list[BaseRoute] = [
-            Route("/account", self._show, methods=["GET"]),
+            self._user_routes.get("/account", self._page),
             self._form("language", "language", self._set_language),
             self._form("password", "password", self._set_password),
             self._form("tokens/add", "tokens", self._add_token),
@@ -151,26 +154,14 @@ class AccountPages:
     def _form(self, path: str, section: str, change: _Change) -> Route:
         """Return the route of a form, whose outcome is shown in its section of the page."""
 
-        async def post(request: Request) -> Response:
-            fields = await self._pages.read_form(request)
-            if isinstance(fields, Response):
-                return fields
-            identity = await self._pages.identify_person(request, _NO_PERSON)
-            if isinstance(identity, Response):
-                return identity
+        async def act(request: Request, identity: Identity, fields: dict[str, str]) -> Response:
             outcome = await change(_Submission(request, identity, fields))
             if isinstance(outcome, Denial):
                 why = FormOutcome(section, f"Nothing was changed: {outcome.line}.", wrong=True)
                 return await self._page(request, identity, why, choose_page_status(outcome))
             return outcome or RedirectResponse(f"{self._path}#{section}", SEE_OTHER)
 
-        return Route(f"/account/{path}", post, methods=["POST"])
-
-    async def _show(self, request: Request) -> Response:
-        identity = await self._pages.identify_person(request, _NO_PERSON)
-        if isinstance(identity, Response):
-            return identity
-        return await self._page(request, identity)
+        return self._user_routes.post(f"/account/{path}", act)
 
     async def _page(
         self,

@@ -14,6 +14,7 @@ from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.pages.markup import PagePath
+from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import LETTERS_COUNT
@@ -90,10 +91,11 @@ class LoginPages:
         self._approval = parts.approval
         self._client = parts.client
         self._digest = hashlib.sha256(parts.client).hexdigest()
+        routes = UserRoutes(pages, pages.identify)
         self.routes: list[BaseRoute] = [
-            Route("/login/{id}", self._show, methods=["GET"]),
-            Route("/login/{id}/approve", self._approve, methods=["POST"]),
-            Route("/login/{id}/deny", self._deny, methods=["POST"]),
+            routes.get("/login/{id}", self._page),
+            routes.post("/login/{id}/approve", self._approve),
+            routes.post("/login/{id}/deny", self._deny),
             Route("/client", self._install, methods=["GET"]),
             Route("/client/stagedoor", self._file, methods=["GET"]),
         ]
@@ -106,12 +108,6 @@ class LoginPages:
     async def _file(self, _: Request) -> Response:
         headers = {"Content-Disposition": 'attachment; filename="stagedoor"'}
         return Response(self._client, media_type="application/octet-stream", headers=headers)
-
-    async def _show(self, request: Request) -> Response:
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
-        return await self._page(request, identity)
 
     async def _page(self, request: Request, identity: Identity, wrong: str = "") -> Response:
         login = await self._approval.find(identity, request.path_params["id"])
@@ -128,13 +124,9 @@ class LoginPages:
         )
         return HTMLResponse(page, 403 if wrong else 200)
 
-    async def _approve(self, request: Request) -> Response:
-        fields = await self._pages.read_form(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _approve(
+        self, request: Request, identity: Identity, fields: dict[str, str]
+    ) -> Response:
         gateway = self._guard.address(request)
         result = await self._approval.approve(
             identity, request.path_params["id"], fields.get("letters"), gateway
@@ -160,13 +152,7 @@ class LoginPages:
             return refused
         return await self._page(request, identity, denial.line)
 
-    async def _deny(self, request: Request) -> Response:
-        fields = await self._pages.read_form(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _deny(self, request: Request, identity: Identity, _: dict[str, str]) -> Response:
         denial = await self._approval.deny(identity, request.path_params["id"])
         if denial is not None:
             return self._pages.message(

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from stagedoor.admin.requests.access_requests import RequestRecord
 from stagedoor.admin.requests.request_service import RequestService, describe_end
 from stagedoor.admin.requests.request_view import RequestView
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
+from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.access_request import AccessRequest, RequestState, show_period
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -30,17 +31,15 @@ class RequestPages:
         self._pages = pages
         self._requests = requests
         self._path = f"{pages.place.path}/requests"
+        routes = UserRoutes(pages, pages.identify)
         self.routes: list[BaseRoute] = [
-            Route("/requests", self._show_all, methods=["GET"]),
-            Route("/requests", self._ask, methods=["POST"]),
-            Route("/requests/{number:int}", self._show, methods=["GET"]),
-            Route("/requests/{number:int}/{act}", self._act, methods=["POST"]),
+            routes.get("/requests", self._show_all),
+            routes.post("/requests", self._ask),
+            routes.get("/requests/{number:int}", self._show),
+            routes.post("/requests/{number:int}/{act}", self._act),
         ]
 
-    async def _show_all(self, request: Request) -> Response:
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_all(self, request: Request, identity: Identity) -> Response:
         return await self._all(request, identity, request.query_params.get("app", ""))
 
     async def _all(
@@ -66,13 +65,7 @@ class RequestPages:
         )
         return HTMLResponse(page, 403 if wrong else 200)
 
-    async def _ask(self, request: Request) -> Response:
-        fields = await self._pages.read_form(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _ask(self, request: Request, identity: Identity, fields: dict[str, str]) -> Response:
         apps, reason = fields.get("app", ""), fields.get("reason", "")
         targets = _targets(apps)
         minutes = _minutes(fields.get("minutes", ""))
@@ -84,10 +77,7 @@ class RequestPages:
             return await self._all(request, identity, apps, made.line, reason)
         return RedirectResponse(f"{self._path}/{made.id}", SEE_OTHER)
 
-    async def _show(self, request: Request) -> Response:
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show(self, request: Request, identity: Identity) -> Response:
         record = await self._requests.read(identity, request.path_params["number"])
         if isinstance(record, Denial):
             return self._pages.refuse(request, record, identity)
@@ -124,13 +114,7 @@ class RequestPages:
             show_period=show_period,
         )
 
-    async def _act(self, request: Request) -> Response:
-        fields = await self._pages.read_form(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _act(self, request: Request, identity: Identity, fields: dict[str, str]) -> Response:
         number = request.path_params["number"]
         result = await self._perform(identity, number, request.path_params["act"], fields)
         if result is None:

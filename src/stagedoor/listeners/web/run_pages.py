@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
+from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.run import Output, Run
@@ -41,28 +42,25 @@ class RunPages:
         self._guard = guard
         self._pages = pages
         self._runs = runs
+        routes = UserRoutes(pages, pages.identify)
         self.routes: list[BaseRoute] = [
-            Route("/runs", self._list),
-            Route("/runs/{id}", self._show),
-            Route("/runs/{id}/log", self._download),
-            Route("/runs/{id}/cancel", self._cancel, methods=["POST"]),
+            routes.get("/runs", self._list),
+            routes.get("/runs/{id}", self._show),
+            routes.get("/runs/{id}/log", self._download),
+            routes.post("/runs/{id}/cancel", self._cancel),
         ]
 
-    async def _list(self, request: Request) -> Response:
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _list(self, request: Request, identity: Identity) -> Response:
         runs = await self._runs.list_runs(identity)
         if isinstance(runs, Denial):
             return self._pages.message("Not now", runs.line, choose_status(runs.reason), identity)
         visitor = self._pages.describe_user(identity)
         return HTMLResponse(self._pages.place.page("runs.html", visitor=visitor, runs=runs))
 
-    async def _show(self, request: Request) -> Response:
-        opened = await self._open(request)
-        if isinstance(opened, Response):
-            return opened
-        identity, run = opened
+    async def _show(self, request: Request, identity: Identity) -> Response:
+        run = await self._open(request, identity)
+        if isinstance(run, Response):
+            return run
         pieces = await self._runs.read_end(run, SHOWN_BYTES)
         if isinstance(pieces, Denial):
             return self._pages.message(
@@ -77,12 +75,11 @@ class RunPages:
         )
         return HTMLResponse(page, headers={} if run.is_over else {"refresh": str(AGAIN_S)})
 
-    async def _download(self, request: Request) -> Response:
+    async def _download(self, request: Request, identity: Identity) -> Response:
         """Send the log so far, as it is."""
-        opened = await self._open(request)
-        if isinstance(opened, Response):
-            return opened
-        identity, run = opened
+        run = await self._open(request, identity)
+        if isinstance(run, Response):
+            return run
         name = f"{run.target.login_name}-{run.id}.log"
         return StreamingResponse(
             self._bytes(identity, run),
@@ -100,11 +97,7 @@ class RunPages:
                 yield piece.data
                 at = piece.end
 
-    async def _cancel(self, request: Request) -> Response:
-        fields = await self._pages.read_form(request)
-        identity = fields if isinstance(fields, Response) else await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _cancel(self, request: Request, identity: Identity, _: dict[str, str]) -> Response:
         origin = web(self._guard.source_of(request))
         run = await self._runs.cancel(identity, request.path_params["id"], origin)
         if isinstance(run, Denial):
@@ -113,15 +106,12 @@ class RunPages:
             )
         return RedirectResponse(f"{self._pages.place.path}/runs/{run.id}", SEE_OTHER)
 
-    async def _open(self, request: Request) -> tuple[Identity, Run] | Response:
-        """Return the user and the run that they may read, or the answer to send instead."""
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _open(self, request: Request, identity: Identity) -> Run | Response:
+        """Return the run if the user may read it, or the answer to send instead."""
         origin = web(self._guard.source_of(request))
         run = await self._runs.open_log(identity, request.path_params["id"], origin)
         if not isinstance(run, Denial):
-            return identity, run
+            return run
         if run.reason is Reason.STEP_UP_NEEDED:
             wanted = urlencode({"next": request.url.path})
             return RedirectResponse(f"{self._pages.place.path}/step-up?{wanted}", SEE_OTHER)

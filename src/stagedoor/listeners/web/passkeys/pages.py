@@ -1,11 +1,14 @@
 """`/step-up`: a user's proof of presence, for this browser or for a terminal that waits."""
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
+from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.listeners.web.sign_in.cookies import restrict_path
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -39,23 +42,18 @@ class StepUpPages:
         self._step_ups = step_ups
         self._sign_ins = sign_ins
         self._path = f"{pages.place.path}/step-up"
+        routes = UserRoutes(pages, partial(pages.identify_person, refusal=_NO_PERSON))
         self.routes: list[BaseRoute] = [
-            Route("/step-up", self._show, methods=["GET"]),
-            Route("/step-up/sso", self._ask_provider, methods=["POST"]),
-            Route("/step-up/{id}", self._show_waiting, methods=["GET"]),
+            routes.get("/step-up", self._show),
+            routes.post("/step-up/sso", self._ask_provider),
+            routes.get("/step-up/{id}", self._show_waiting),
         ]
 
-    async def _show(self, request: Request) -> Response:
-        identity = await self._pages.identify_person(request, _NO_PERSON)
-        if isinstance(identity, Response):
-            return identity
+    async def _show(self, request: Request, identity: Identity) -> Response:
         wanted = restrict_path(request.query_params.get("next", ""), f"{self._pages.place.path}/")
         return self._page(request, identity, wanted)
 
-    async def _show_waiting(self, request: Request) -> Response:
-        identity = await self._pages.identify_person(request, _NO_PERSON)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_waiting(self, request: Request, identity: Identity) -> Response:
         waiting = await self._step_ups.find(identity, request.path_params["id"])
         if isinstance(waiting, Denial):
             return self._pages.refuse(request, waiting, identity)
@@ -64,14 +62,10 @@ class StepUpPages:
             return self._pages.message("Proved", said, 200)
         return self._page(request, identity, f"{self._path}/{waiting.id}", waiting)
 
-    async def _ask_provider(self, request: Request) -> Response:
+    async def _ask_provider(
+        self, request: Request, identity: Identity, fields: dict[str, str]
+    ) -> Response:
         """Send the browser to the identity provider for the proof."""
-        fields = await self._pages.read_form(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self._pages.identify_person(request, _NO_PERSON)
-        if isinstance(identity, Response):
-            return identity
         wanted = restrict_path(fields.get("next", ""), f"{self._pages.place.path}/")
         proves = None
         if id_ := fields.get("id", ""):
