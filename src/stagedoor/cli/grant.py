@@ -20,14 +20,14 @@ from stagedoor.cli.complete import (
     user_names,
 )
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.when import FORMS, end, parse_limit
+from stagedoor.cli.options import environment_option, make_expires_option, take_permissions
+from stagedoor.cli.when import parse_limit
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.model.permission import (
     DEFAULT,
     Permission,
     Permissions,
     combine_permissions,
-    parse_permissions,
     sort_permissions,
 )
 from stagedoor.model.selector import has_match
@@ -59,13 +59,6 @@ def grant() -> None:
     """
 
 
-def _parse(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Permissions:
-    try:
-        return parse_permissions(value) if value else frozenset()
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the two options that say what a grant permits."""
     for decorator in (
@@ -73,7 +66,7 @@ def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
             "--without",
             metavar="PERMISSION,…",
             multiple=True,
-            callback=_parse,
+            callback=take_permissions,
             shell_complete=complete_permissions,
             help="Permissions to take away.",
         ),
@@ -81,7 +74,7 @@ def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
             "--allow",
             metavar="PERMISSION,…",
             multiple=True,
-            callback=_parse,
+            callback=take_permissions,
             shell_complete=complete_permissions,
             help=f"Permissions to add: {', '.join(p for p in Permission if p not in DEFAULT)}.",
         ),
@@ -115,17 +108,8 @@ _resume_option = click.option(
 )
 @click.argument("subject", shell_complete=subjects)
 @click.argument("app")
-@click.option(
-    "--environment", default="*", show_default=True, help="Name or pattern of the environments."
-)
-@click.option(
-    "--expires",
-    metavar="WHEN",
-    callback=end,
-    default="never",
-    show_default=True,
-    help=f"When: {FORMS}, or never.",
-)
+@environment_option
+@make_expires_option("never")
 @_resume_option
 @_permissions
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")

@@ -6,8 +6,9 @@ from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import complete_permissions, request_ids, request_rule_ids, subjects
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.options import environment_option, take_permissions
 from stagedoor.model.access_request import RequestState, describe_deciders, show_period
-from stagedoor.model.permission import DEFAULT, Permissions, parse_permissions, sort_permissions
+from stagedoor.model.permission import DEFAULT, Permissions, sort_permissions
 from stagedoor.wire.api.inputs import DecisionNew, RequestRuleNew
 from stagedoor.wire.api.types import AccessRequestEntry, AccessRequestState, RequestRuleEntry
 from stagedoor.wire.duration import parse_duration
@@ -25,13 +26,6 @@ def request() -> None:
 @request.group("rule")
 def rule_group() -> None:
     """Manage the rules by which users may ask for access."""
-
-
-def _allowed(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Permissions:
-    try:
-        return parse_permissions(value) if value else frozenset()
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -57,14 +51,12 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 )
 @click.argument("subject", shell_complete=subjects)
 @click.argument("app")
-@click.option(
-    "--environment", default="*", show_default=True, help="Name or pattern of the environments."
-)
+@environment_option
 @click.option(
     "--allow",
     metavar="PERMISSION,…",
     multiple=True,
-    callback=_allowed,
+    callback=take_permissions,
     shell_complete=complete_permissions,
     help="Permissions besides entering and moving files.",
 )

@@ -8,7 +8,7 @@ from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import role_ids, subjects
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.when import FORMS, end
+from stagedoor.cli.options import environment_option, make_expires_option
 from stagedoor.model.role import Role
 from stagedoor.wire.api.inputs import RoleNew
 from stagedoor.wire.api.types import RoleEntry
@@ -39,17 +39,8 @@ def role() -> None:
 @click.argument("subject", shell_complete=subjects)
 @click.argument("role_", metavar="ROLE", type=click.Choice([role.value for role in Role]))
 @click.argument("app", default="*")
-@click.option(
-    "--environment", default="*", show_default=True, help="Name or pattern of the environments."
-)
-@click.option(
-    "--expires",
-    metavar="WHEN",
-    callback=end,
-    default="never",
-    show_default=True,
-    help=f"When: {FORMS}, or never.",
-)
+@environment_option
+@make_expires_option("never")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def add(

@@ -9,7 +9,7 @@ from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import token_ids, user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.when import FORMS, end
+from stagedoor.cli.options import make_expires_option
 from stagedoor.wire.api.inputs import TokenNew
 from stagedoor.wire.api.types import TokenEntry, TokenMade
 
@@ -28,14 +28,7 @@ def token() -> None:
     ),
 )
 @click.argument("user", shell_complete=user_names)
-@click.option(
-    "--expires",
-    metavar="WHEN",
-    callback=end,
-    default="30d",
-    show_default=True,
-    help=f"When: {FORMS}, or never.",
-)
+@make_expires_option("30d")
 @click.option(
     "--scope",
     "scopes",
