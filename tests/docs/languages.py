@@ -94,3 +94,32 @@ def _shown(call: ast.Call) -> list[ast.expr]:
     if name == "with_mend" and getattr(owner, "id", "") == "Denial":
         return [*call.args[1:2], *call.args[3:4]]
     return call.args[:1] if name == "RefusedError" else []
+
+
+def state_texts(*parts: str) -> Iterator[str]:
+    """Yield the texts of findings, of lines of a status, and of reasons that a generator yields."""
+    for part in parts:
+        path = SOURCE / part
+        for module in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            for node in ast.walk(ast.parse(module.read_text())):
+                yield from (text for text in map(text_of, _stated(node)) if text)
+
+
+def _stated(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "id", "")
+        if name in ("ok", "warn", "fail", "Check"):
+            return [side for argument in node.args for side in _sides(argument)]
+        lines = [each for each in node.args if isinstance(each, ast.Tuple)]
+        return [each for line in lines for each in line.elts] if not name else []
+    if isinstance(node, ast.Yield) and node.value is not None:
+        return [node.value]
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        name = node.targets[0].id.lower()
+        return [node.value] if name == "what" or name.endswith("fix") else []
+    return []
+
+
+def _sides(argument: ast.expr) -> list[ast.expr]:
+    """Return both texts of a conditional expression, else the argument itself."""
+    return [argument.body, argument.orelse] if isinstance(argument, ast.IfExp) else [argument]

@@ -11,8 +11,9 @@ from stagedoor.wire.language.chinese.pages import PAGES
 from stagedoor.wire.language.chinese.refusals import REFUSALS
 from stagedoor.wire.language.chinese.scripts import SCRIPTS
 from stagedoor.wire.language.chinese.shells import SHELLS
+from stagedoor.wire.language.chinese.state import STATE
 from stagedoor.wire.language.choose import CHINESE
-from stagedoor.wire.language.gateway import load_catalogue
+from stagedoor.wire.language.gateway import load_catalogue, load_state_catalogue
 from stagedoor.wire.language.translate import PLACE, fill
 from tests.docs import languages
 
@@ -24,7 +25,26 @@ CATALOGUES = {
     "shells": SHELLS,
     "laptop": LAPTOP,
     "doctor": DOCTOR,
+    "state": STATE,
 }
+SHOWN_BY_THE_CONSOLE = (
+    "authz/explain.py",
+    "serve/doctor/cluster.py",
+    "serve/doctor/gateway.py",
+    "serve/doctor/judge.py",
+    "serve/status.py",
+    "wire/check.py",
+)
+"""The modules whose lines the pages *Why* and *Health* show."""
+COMMAND = re.compile(r"^(stagedoor|chmod|ssh-keygen|systemctl|shell|sso) |^`[^`]*`$")
+PUT_TOGETHER = {
+    "{0} (ssh.host_certificate_file): {1}",
+    "the clock is {0} s {1} the store's",
+    "{0}, process {1}, {2} left",
+    "{0} not written yet",
+    "{0} leads, {1}",
+}
+"""Lines whose values are words of the catalogue's text, or that are names and an error."""
 READ_BY_DEVELOPERS = ("authn", "authz", "model", "session", "signin")
 """The packages all of whose refusals a person may read."""
 NOT_FOR_DEVELOPERS = re.compile(
@@ -46,6 +66,7 @@ ASSEMBLED = {
         "not started",
     ),
     *(f"{state} with {{0}}" for state in ("exited", "cancelled", "lost")),
+    *(f"it is {state}" for state in ("pending", "lapsed", "ended")),
     *(f"{state} with {{0}}" for state in ("timed out", "input lost", "not started")),
 }
 """Lines of pieces so short that they are not found in the code."""
@@ -67,7 +88,9 @@ def test_the_scripts_have_all_texts_and_no_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "catalogue", [REFUSALS, SHELLS, LAPTOP, DOCTOR], ids=["refusals", "shells", "laptop", "doctor"]
+    "catalogue",
+    [REFUSALS, SHELLS, LAPTOP, DOCTOR, STATE],
+    ids=["refusals", "shells", "laptop", "doctor", "state"],
 )
 def test_each_line_is_one_of_the_code(catalogue: dict[str, str]) -> None:
     """The code puts lines together, so most of their words are found there in groups of three."""
@@ -96,7 +119,7 @@ def test_both_languages_have_the_same_values_and_elements(name: str) -> None:
 
 @pytest.mark.parametrize("name", CATALOGUES)
 def test_the_chinese_is_chinese(name: str) -> None:
-    kept = {"{shown} of {all}", "{0} of {1}", "{0}: {1} of {2}", "{0}: {1}"}
+    kept = {"{shown} of {all}", "{0} of {1}", "{0}: {1} of {2}", "{0}: {1}", "{n} ({0})"}
     for english, chinese in CATALOGUES[name].items():
         assert CHINESE_LETTER.search(chinese) or english in kept, english
         prose = re.sub(r"<code>.*?</code>|<[^>]*>|\([^()]*\)|（[^（）]*）|`[^`]*`", "", chinese)
@@ -119,3 +142,33 @@ def test_each_refusal_is_translated(part: str) -> None:
         if re.search(r"(?:\b[a-z]{2,}\b[ ,]+){3}", prose):
             missing.append(f"{place}: {text} → {chinese}")
     assert missing == []
+
+
+def test_what_the_console_says_about_rules_and_health_is_translated() -> None:
+    catalogue = load_state_catalogue(CHINESE)
+    missing = []
+    for text in languages.state_texts(*SHOWN_BY_THE_CONSOLE):
+        line = fill(text, dict.fromkeys(PLACE.findall(text), "5"))
+        if COMMAND.search(line) or not re.search(r"[a-z]{3}", PLACE.sub("", text)):
+            continue
+        chinese = "" if text in PUT_TOGETHER else catalogue.translate(line)
+        if chinese and not CHINESE_LETTER.search(chinese):
+            missing.append(f"{text} → {chinese}")
+    assert missing == []
+
+
+def test_rules_and_lines_of_the_state_are_read_in_chinese() -> None:
+    translate = load_state_catalogue(CHINESE).translate
+    assert translate("grant 12") == "授权 12"
+    assert translate("group:dev: enter files for app* in prod") == (
+        "group:dev：app*（环境 prod）的 enter files"
+    )
+    gaps = "it is for app02, not app01; it ended at 2026-11-30T10:57:00Z"
+    assert translate(gaps) == "它针对 app02，而不是 app01；它已于 2026-11-30T10:57:00Z 到期"
+    assert translate("1 gateway, 2 workers") == "1 个网关，2 个 worker"
+    assert translate("0.2, process 7, 1 session left") == "0.2，进程 7，剩余 1 个会话"
+    assert translate("3 events not written yet") == "3 个事件尚未写入"
+    assert translate("gw leads, serves 1 of 2 namespaces") == "gw 为主，服务 2 个命名空间中的 1 个"
+    ahead = "the clock is 9.0 s ahead of the store's"
+    assert translate(ahead) == "时钟比存储快 9.0 秒"
+    assert translate("12 (connect 3, jump 9)") == "12（connect 3, jump 9）"

@@ -21,3 +21,15 @@ def load_catalogue(language: str | None) -> Catalogue:
     from stagedoor.wire.language.chinese.shells import SHELLS
 
     return Catalogue({**PAGES, **CONSOLE, **REFUSALS, **SHELLS})
+
+
+@cache
+def load_state_catalogue(language: str | None) -> Catalogue:
+    """Return the texts of `authz.explain`, of `status` and of `doctor` in a language, as `load_catalogue`."""
+    if language != CHINESE:
+        return _ENGLISH
+    from stagedoor.wire.language.chinese.refusals import REFUSALS
+    from stagedoor.wire.language.chinese.shells import SHELLS
+    from stagedoor.wire.language.chinese.state import STATE
+
+    return Catalogue({**REFUSALS, **SHELLS, **STATE})

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from functools import cache
 
 from stagedoor.wire.language.choose import CHINESE, ENGLISH, NAMES
-from stagedoor.wire.language.gateway import load_catalogue
+from stagedoor.wire.language.gateway import load_catalogue, load_state_catalogue
 from stagedoor.wire.language.translate import PLACE
 
 OTHERS = tuple(tag for tag in NAMES if tag != ENGLISH)
@@ -29,6 +29,11 @@ def use_language(language: str | None) -> None:
 def translate(line: str) -> str:
     """Return a finished line, such as a refusal's, in the language of this request."""
     return load_catalogue(get_language()).translate(line)
+
+
+def translate_state(line: str) -> str:
+    """Return a line about rules or about the installation's state in the language of this request."""
+    return load_state_catalogue(get_language()).translate(line)
 
 
 def translate_template(message: str) -> str:

@@ -17,6 +17,7 @@ from stagedoor.listeners.web.pages.language import (
     get_language,
     translate,
     translate_meaning,
+    translate_state,
     translate_template,
 )
 from stagedoor.model.policy import KeyRecord
@@ -67,6 +68,7 @@ def _templates() -> Environment:
     environment.filters |= {
         "clock": _clock,
         "size": size,
+        "state": translate_state,
         "translate": lambda line: _translate_value(line, get_language()),
         "utc": lambda at: datetime.fromtimestamp(at, UTC),
     }
