@@ -8,6 +8,7 @@ import pytest
 from stagedoor.holder.tmux import FEATURES
 from tests.fixtures.terminal import Place
 from tests.ssh import newest
+from tests.waiting import wait_until
 
 SINCE_3_4 = {"hyperlinks"}
 OPTIONS = (
@@ -83,3 +84,36 @@ def test_what_the_persons_files_say_holds(place: Place, version: str, tmp_path: 
     place.environment["XDG_CONFIG_HOME"] = str(configuration)
     said = asked(place, f"({options()}; tmux show -gv @read)")[1:]
     assert said == ["77", "on", "3", "on", "off", "43", "tmux-256color", "012"]
+
+
+def history(place: Place, name: str = "main") -> tuple[int, str]:
+    process = place.start("history", name)
+    stdout, stderr = process.communicate(timeout=30)
+    assert (stderr == b"") == (process.returncode == 0), stderr
+    return process.returncode, stdout.decode()
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="apt install tmux")
+def test_the_history_of_a_tmux_is_printed_with_its_colours(place: Place, tmp_path: Path) -> None:
+    place.environment["TMUX_TMPDIR"] = str(tmp_path)
+    with place.peer() as peer:
+        peer.hello("tmux")
+        peer.type(b"clear; seq -f 'line %g.' 300; printf '\\033[31mred\\033[m end\\n'\r")
+        wait_until(lambda: "\x1b[31mred\x1b[39m end" in history(place)[1])
+        code, text = history(place)
+        lines = [line.rstrip() for line in text.splitlines()]
+        last = lines.index("line 300.")
+        assert lines[last - 298 : last + 1] == [f"line {number}." for number in range(2, 301)]
+        assert code == 0
+        peer.acknowledges = False
+        peer.type(b"tmux kill-server\r")
+        peer.until(lambda: peer.exit)
+
+
+def test_a_shell_without_tmux_has_no_history_to_print(place: Place) -> None:
+    with place.peer() as peer:
+        peer.hello()
+        peer.type(b"echo he''re\r")
+        peer.shows(b"here")
+        assert history(place) == (0, "")
+    assert history(place, "other") == (1, "")

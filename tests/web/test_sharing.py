@@ -281,6 +281,7 @@ def test_a_guests_ticket_opens_no_other_door(port: int, hosted: WebTerminal, ter
         ("/api/ticket", {"target": "app01"}),
         ("/api/terminals", {"target": "app01"}),
         ("/api/terminals/end", {"target": "app01", "terminal": terminal}),
+        ("/api/terminals/history", {"target": "app01", "terminal": terminal}),
         ("/api/attached", {"target": "app01", "terminal": terminal}),
         ("/api/share", {"target": "app01", "terminal": terminal}),
         ("/api/guest-ticket", {"watch": "0"}),
@@ -345,7 +346,13 @@ def test_a_page_of_another_site_opens_nothing(
         client.open(origin=Origin("https://evil.example"))
     client.close()
     body = json.dumps({"target": "app01", "terminal": terminal}).encode()
-    for path in ("/api/share", "/api/terminals", "/api/terminals/end", "/api/guest-ticket"):
+    for path in (
+        "/api/share",
+        "/api/terminals",
+        "/api/terminals/end",
+        "/api/terminals/history",
+        "/api/guest-ticket",
+    ):
         status, _, _ = post(
             port, path, body, {"Cookie": "stagedoor=x", "Origin": "https://evil.example"}
         )
@@ -551,6 +558,8 @@ def test_terminals_are_listed_with_who_is_at_them_and_ended(
     status, answer = ask(port, "/api/attached", target="app01", terminal=terminal)
     assert [person["name"] for person in answer["attached"]] == ["host"]
     assert ask(port, "/api/attached", target="app01", terminal="nowhere")[1] == {"attached": []}
+    shell = ask(port, "/api/terminals/history", target="app01", terminal=terminal)
+    assert shell == (200, {"history": ""}), "it shows no tmux"
     hosted.acknowledges = False
     assert ask(port, "/api/terminals/end", target="app01", terminal=terminal)[0] == 200
     hosted.until(lambda: hosted.exit)

@@ -1,4 +1,6 @@
-"""`python -m stagedoor.holder attach NAME | join NAME | list | end NAME`, run in a shell by the gateway.
+"""`python -m stagedoor.holder attach NAME | join NAME | list | history NAME | end NAME`.
+
+The gateway runs it in a shell.
 
 `run`, which holds a one-off task, reads its order from standard input.
 """
@@ -17,8 +19,9 @@ from stagedoor.holder.folder import (
     folder,
     list_terminals,
 )
+from stagedoor.holder.tmux_session import print_history
 
-USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | end NAME | run"
+USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | history NAME | end NAME | run"
 
 
 def main(arguments: list[str]) -> int:
@@ -38,8 +41,8 @@ def main(arguments: list[str]) -> int:
             case ["list"]:
                 print("\n".join(list_terminals(folder())))
                 return 0
-            case ["end", name]:
-                if end(find_socket(folder(), name)):
+            case ["history" | "end" as what, name]:
+                if (end if what == "end" else print_history)(find_socket(folder(), name)):
                     return 0
                 print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
                 return 1

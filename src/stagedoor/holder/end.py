@@ -5,13 +5,12 @@ A process that does not end is killed. With tmux the whole session ends, not onl
 
 import os
 import select
-import shutil
 import signal
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.holder.folder import connect, find_holder, lock_terminal
+from stagedoor.holder.tmux_session import find_programs, run_tmux
 
 PROGRAM_S = 2.0
 """How long the program may take to end before it is killed, seconds."""
@@ -26,8 +25,8 @@ def end(path: Path) -> bool:
         return False
     with connection:
         holder = find_holder(connection)
-    for program in _children(holder):
-        _end_tmux(program)
+    for program in find_programs(holder):
+        run_tmux(program, "kill-session")
         _end(program, signal.SIGHUP, PROGRAM_S, then=signal.SIGKILL)
     # The holder sends the last output to connected clients, but would wait on for those that may return.
     _end(holder, None, HOLDER_S, then=signal.SIGTERM)
@@ -53,29 +52,3 @@ def _end(pid: int, first: signal.Signals | None, wait_s: float, *, then: signal.
                 poll.poll(wait_s * 1000)
     finally:
         os.close(pidfd)
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-    except OSError:
-        return []  # the holder's end then closes the terminal, which hangs up on the program
-    return [int(child) for child in children.split()]
-
-
-def _end_tmux(pid: int) -> None:
-    """End the tmux session that `pid` shows, if it is tmux: after a SIGHUP it would only be detached."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return
-    tmux = shutil.which("tmux")
-    if tmux is None or words[0] != "tmux" or "-s" not in words[:-1]:
-        return
-    name = words[words.index("-s") + 1]
-    with suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(
-            [tmux, "kill-session", "-t", f"={name}"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            timeout=PROGRAM_S, check=False,
-        )  # fmt: skip

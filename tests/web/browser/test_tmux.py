@@ -13,7 +13,7 @@ import pytest
 from acceptance.chromium import BrowserError, Tab
 from tests.fixtures.gateway import Gateway, open_gateway
 from tests.waiting import wait_until
-from tests.web.browser.conftest import TERMINAL, click, hides, ready, run, shows, terminal
+from tests.web.browser.conftest import TERMINAL, click, hides, ready, run, screen, shows, terminal
 from tests.web.browser.test_page import COPIES, phone, swipes
 from tests.web.conftest import SETTINGS
 
@@ -107,6 +107,34 @@ def test_what_follows_an_emoji_stands_where_tmux_says(tab: Tab, base: str, tmp_p
     }
     version = subprocess.run(["tmux", "-V"], capture_output=True, text=True).stdout
     assert set(off) == (set() if re.match(r"tmux 3\.[0-3]", version) else OTHERWISE_SINCE_3_5), off
+
+
+FOUND = "document.getElementById('found').textContent"
+
+
+def test_the_search_finds_what_tmux_has_kept(tab: Tab, base: str) -> None:
+    terminal(tab, base, "search")
+    shows(tab, "[search]")
+    run(tab, "clear; seq -f 'Line %g.' 300")
+    shows(tab, "Line 300.")
+    before = screen(tab)
+    tab.press("F", "KeyF", 70, modifiers=2 | 8)
+    tab.type("line 2")
+    tab.until(f"{FOUND} === '111 of 111'")
+    tab.until("document.getElementById('history').textContent.includes('299.')")
+    tab.enter()
+    tab.until(f"{FOUND} === '110 of 111'")
+    for name, value, found in (("regex", "^line 1?7.$", 2), ("case", "^line 1?7.$", 0)):
+        click(tab, f"#search [name={name}]")
+        tab.ask("document.getElementById('find').select()")
+        tab.type(value)
+        tab.until(f"{FOUND} === {json.dumps(f'{found} of {found}' if found else 'none')}")
+    tab.press("Escape", "Escape", 27)
+    tab.until("document.getElementById('history') === null")
+    assert screen(tab) == before, "tmux and other people have seen nothing of it"
+    run(tab, "echo ba''ck")
+    shows(tab, "back")
+    assert not tab.trouble
 
 
 def test_on_a_phone_a_finger_does_so_too(tab: Tab, base: str) -> None:

@@ -1,19 +1,27 @@
-/** The search in the terminal's output, by the form below the terminal. */
+/**
+ * The search in the terminal's output, by the form over the terminal. A tmux keeps its lines to itself, so they are
+ * asked for, and searched in a terminal of their own.
+ */
 
 import { SearchAddon } from "@xterm/addon-search";
 import type { Terminal } from "@xterm/xterm";
+import { showHistory } from "./history";
 import { t } from "../language";
-import { element } from "../page";
+import { element, passing } from "../page";
 
 const MOST = 1000;
 const MARKS = {
   decorations: { matchOverviewRuler: "#e8b04a", activeMatchColorOverviewRuler: "#ff8790", matchBackground: "#6b4e16", activeMatchBackground: "#a3701a" },
 };
 
-/** Set up the search and return a function that opens its form. */
-export function search(term: Terminal): () => void {
-  const addon = new SearchAddon({ highlightLimit: MOST });
-  term.loadAddon(addon);
+/**
+ * Set up the search and return a function that opens its form. `ask` returns the lines of the tmux that the terminal
+ * shows, or "" if it shows none.
+ */
+export function search(term: Terminal, screen: HTMLElement, ask: () => Promise<string>): () => void {
+  const own = addTo(term);
+  let addon = own;
+  let past: Terminal | undefined;
   const form = element<HTMLFormElement>("search");
   const find = element<HTMLInputElement>("find");
 
@@ -29,35 +37,61 @@ export function search(term: Terminal): () => void {
     }
   }
 
-  addon.onDidChangeResults(({ resultIndex, resultCount }) => {
-    const all = resultCount >= MOST ? t`${MOST} or more` : String(resultCount);
-    count.textContent = find.value === "" ? "" : resultCount === 0 ? t`none` : resultIndex < 0 ? all : t`${resultIndex + 1} of ${all}`;
-  });
+  /** Give a terminal a search of its own. */
+  function addTo(searched: Terminal): SearchAddon {
+    const added = new SearchAddon({ highlightLimit: MOST });
+    searched.loadAddon(added);
+    added.onDidChangeResults(({ resultIndex, resultCount }) => {
+      if (added !== addon) return;
+      const all = resultCount >= MOST ? t`${MOST} or more` : String(resultCount);
+      count.textContent = find.value === "" ? "" : resultCount === 0 ? t`none` : resultIndex < 0 ? all : t`${resultIndex + 1} of ${all}`;
+    });
+    return added;
+  }
+
+  /** Search the tmux that the terminal shows, if it shows one, from now on. */
+  async function lookBack(): Promise<void> {
+    const text = await ask();
+    if (text === "" || form.hidden || past !== undefined) return;
+    own.clearDecorations();
+    past = showHistory(term, screen, text, close);
+    addon = addTo(past);
+    past.write("", () => go("findPrevious", true)); // once it is all drawn
+  }
 
   function close(): void {
     form.hidden = true;
-    addon.clearDecorations();
+    own.clearDecorations();
+    past?.dispose();
+    [past, addon] = [undefined, own];
     term.focus();
   }
 
-  find.addEventListener("input", () => go("findNext", true));
-  form.addEventListener("change", () => go("findNext", true));
+  // The newest comes first.
+  find.addEventListener("input", () => go("findPrevious", true));
+  form.addEventListener("change", ({ target }) => {
+    if (target === find) return; // Enter in the field is a change as well
+    addon.clearDecorations(); // the add-on sees no change of its options
+    go("findPrevious", true);
+  });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    go("findNext");
+    go("findPrevious");
   });
   form.addEventListener("keydown", (event) => {
     if (event.key === "Escape") close();
     if (event.key === "Enter" && event.shiftKey) {
       event.preventDefault();
-      go("findPrevious");
+      go("findNext");
     }
   });
-  element("previous").addEventListener("click", () => go("findPrevious"));
+  element("next").addEventListener("click", () => go("findNext"));
   element("close-search").addEventListener("click", close);
 
   return () => {
     form.hidden = false;
+    if (term.buffer.active.type === "alternate")
+      lookBack().catch((error: unknown) => passing(t`Only the screen is searched: ${error instanceof Error ? error.message : String(error)}`));
     find.focus();
     find.select();
   };

@@ -5,6 +5,7 @@ import { ImageAddon } from "@xterm/addon-image";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import { Acks } from "./acks";
+import { ask } from "../ask";
 import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
 import { copied, copiedWords } from "./clipboard";
@@ -280,7 +281,10 @@ term.onResize(() => {
 // The page's controls.
 
 const menu = new Menu(term, settings, () => sharedSize.refit());
-const openSearch = search(term);
+const openSearch = search(term, screen, async () => {
+  if (guest) return "";
+  return (await ask<{ history: string }>(path, "terminals/history", { target: app, terminal: attachment.terminal })).history;
+});
 /** Whether the user has chosen another page, and so means to leave this one. */
 let leaves = false;
 const goes = (): void => {

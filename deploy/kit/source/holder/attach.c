@@ -17,7 +17,7 @@
 #include "holder.h"
 
 #define CHUNK (64 * 1024)
-#define USAGE "usage: hold attach NAME | join NAME | list | end NAME"
+#define USAGE "usage: hold attach NAME | join NAME | list | history NAME | end NAME"
 #define NOT_THERE 3
 
 // Closes all inherited descriptors except `kept`. Faults are written to a file beside the socket.
@@ -126,9 +126,11 @@ int hold_main(int argc, char **argv) {
     place_list(place_open(place_of_terminals()));
     return 0;
   }
-  if (argc == 3 && !strcmp(argv[1], "end")) {
+  bool ends = argc == 3 && !strcmp(argv[1], "end");
+  if (ends || (argc == 3 && !strcmp(argv[1], "history"))) {
     place_check_name(argv[2]);
-    if (!end_terminal(place_open(place_of_terminals()), argv[2])) die("there is no terminal %s", argv[2]);
+    struct place place = place_open(place_of_terminals());
+    if (!(ends ? end_terminal : print_history)(place, argv[2])) die("there is no terminal %s", argv[2]);
     return 0;
   }
   fputs(USAGE "\n", stderr);

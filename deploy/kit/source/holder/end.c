@@ -1,5 +1,6 @@
 // `hold end NAME`: ends the program with SIGHUP, as a lost line does, and the holder notifies its clients. A process that
-// does not end is killed. With tmux the whole session ends, not only the client that shows it.
+// does not end is killed. With tmux the whole session ends, not only the client that shows it. `hold history NAME`: prints
+// what that session has shown.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,8 +16,7 @@
 #include "holder.h"
 
 #define WAIT_MS 2000  // for the program to end, and then for the holder to notify its clients
-
-extern char **environ;
+#define HISTORY_LINES "10000"
 
 static bool is_gone(pid_t pid) {
   char *path = format("/proc/%d/stat", pid), *text = read_file(path, NULL);
@@ -34,58 +34,53 @@ static bool goes(pid_t pid) {
   return is_gone(pid);
 }
 
-// Ends the tmux session that `pid` shows, if it is tmux: after a SIGHUP it would only be detached.
-static void end_tmux(pid_t pid) {
-  char *path = format("/proc/%d/cmdline", pid), *name = NULL;
-  size_t length = 0;
-  char *words = read_file(path, &length);
-  free(path);
-  const char *base = words && strrchr(words, '/') ? strrchr(words, '/') + 1 : words;
-  for (size_t at = 0; base && !strcmp(base, "tmux") && at < length; at += strlen(words + at) + 1)
-    if (!strcmp(words + at, "-s") && at + 3 < length) name = format("=%s", words + at + 3);
-  char *tmux = environment_is_saved() ? need(strdup(TOOLS "/tmux")) : find_program("tmux", getenv("PATH"));
-  pid_t child = name && tmux ? fork() : -1;
-  if (!child) {
-    int null = open("/dev/null", O_RDWR);
-    for (int fd = 0; fd < 3; fd++) dup2(null, fd);
-    char *argv[] = {tmux, "kill-session", "-t", name, NULL};
-    alarm(WAIT_MS / 1000);
-    execve(tmux, argv, environ);
-    _exit(127);
-  }
-  if (child > 0) waitpid(child, NULL, 0);
-  free(words);
-}
-
 static void end_program(pid_t pid) {
-  end_tmux(pid);
+  tmux_run(pid, -1, (const char *[]){"kill-session", NULL});
   kill(pid, SIGHUP);
   if (goes(pid)) return;
   kill(pid, SIGKILL);
   goes(pid);
 }
 
-static void end_children(pid_t holder) {
+// Calls a function for each program that a holder has started.
+static void each_program(pid_t holder, void (*act)(pid_t)) {
   char *path = format("/proc/%d/task/%d/children", holder, holder), *children = read_file(path, NULL);
   free(path);
   for (char *rest = children, *word; (word = rest ? strsep(&rest, " ") : NULL);)
-    if (*word) end_program((pid_t)atol(word));
+    if (*word) act((pid_t)atol(word));
   free(children);
 }
 
-// Ends a terminal. Returns false if there is no such terminal.
-bool end_terminal(struct place place, const char *name) {
+// Returns the process that holds a terminal, or 0 if there is no such terminal.
+static pid_t holder_of(struct place place, const char *name) {
   int connection = place_connect(place, name);
-  if (connection < 0) return false;
+  if (connection < 0) return 0;
   struct ucred holder;
   socklen_t size = sizeof holder;
   if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &holder, &size)) die("cannot find the holder: %s", strerror(errno));
   close(connection);
-  end_children(holder.pid);
+  return holder.pid;
+}
+
+static void print_lines(pid_t pid) { tmux_run(pid, 1, (const char *[]){"capture-pane", "-epJ", "-S-" HISTORY_LINES, NULL}); }
+
+// Prints the last lines of the tmux that a terminal shows, with their colours; nothing if it shows no tmux. They end with
+// the screen of the pane that has the cursor. Returns false if there is no such terminal.
+bool print_history(struct place place, const char *name) {
+  pid_t holder = holder_of(place, name);
+  if (holder) each_program(holder, print_lines);
+  return holder;
+}
+
+// Ends a terminal. Returns false if there is no such terminal.
+bool end_terminal(struct place place, const char *name) {
+  pid_t holder = holder_of(place, name);
+  if (!holder) return false;
+  each_program(holder, end_program);
   // The holder sends the last output to connected clients, but would go on waiting for those that may return.
-  if (!goes(holder.pid)) {
-    kill(holder.pid, SIGTERM);
-    goes(holder.pid);
+  if (!goes(holder)) {
+    kill(holder, SIGTERM);
+    goes(holder);
   }
   return true;
 }

@@ -221,12 +221,14 @@ enum { TMUX_WORDS = 11 };
 bool tmux_is_asked(const char *command);
 char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defaults, const char *name);
 char *tmux_defaults(const char *name, bool described);
+void tmux_run(pid_t pid, int output, const char *const *command);
 
 // attach.c
 void carry(int connection);
 
 // end.c
 bool end_terminal(struct place place, const char *name);
+bool print_history(struct place place, const char *name);
 
 // place.c
 char *place_of_terminals(void);

@@ -6,10 +6,15 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../kit.h"
 #include "holder.h"
+
+#define TMUX_S 2  // the bound on one command of tmux
+
+extern char **environ;
 
 static const char FEATURES[] =
     "256,RGB,sync,clipboard,usstyle,overline,strikethrough,extkeys,focus,title,mouse,bpaste,hyperlinks";
@@ -58,4 +63,40 @@ char *tmux_defaults(const char *name, bool described) {
   if (!folder || fd < 0 || write(fd, text, length) != (ssize_t)length) die("cannot write %s/%s: %s", place.path, file, strerror(errno));
   close(fd);
   return format("%s/%s", folder, file);
+}
+
+// Returns the name of the session that `pid` shows as a target of tmux, or NULL if it is no tmux.
+static char *session_of(pid_t pid) {
+  char *path = format("/proc/%d/cmdline", pid), *name = NULL;
+  size_t length = 0;
+  char *words = read_file(path, &length);
+  free(path);
+  const char *base = words && strrchr(words, '/') ? strrchr(words, '/') + 1 : words;
+  for (size_t at = 0; base && !strcmp(base, "tmux") && at < length; at += strlen(words + at) + 1)
+    if (!strcmp(words + at, "-s") && at + 3 < length) name = format("=%s:", words + at + 3);
+  free(words);
+  return name;
+}
+
+// Runs a command on the session that `pid` shows, if it is tmux. Its output goes to `output`, or nowhere if that is -1.
+void tmux_run(pid_t pid, int output, const char *const *command) {
+  char *name = session_of(pid);
+  char *tmux = environment_is_saved() ? need(strdup(TOOLS "/tmux")) : find_program("tmux", getenv("PATH"));
+  pid_t child = name && tmux ? fork() : -1;
+  if (!child) {
+    int null = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < 3; fd++)
+      if (fd != output) dup2(null, fd);
+    const char *argv[8] = {tmux};
+    int count = 1;
+    while (*command) argv[count++] = *command++;
+    argv[count++] = "-t";
+    argv[count] = name;
+    alarm(TMUX_S);
+    execve(tmux, (char **)argv, environ);
+    _exit(127);
+  }
+  if (child > 0) waitpid(child, NULL, 0);
+  free(name);
+  free(tmux);
 }

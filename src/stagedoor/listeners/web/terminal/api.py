@@ -1,4 +1,4 @@
-"""The API to list, end and share the named terminals of an app's shell."""
+"""The API to list, search, end and share the named terminals of an app's shell."""
 
 from starlette.routing import BaseRoute
 
@@ -16,6 +16,9 @@ from stagedoor.model.units import MINUTE_S
 
 _NOT_RUNNING = (ShellState.ABSENT, ShellState.STARTING, ShellState.FAILED)
 """In these states the shell is not asked for its terminals, since that would start it or fail."""
+
+_MAX_HISTORY = 8 * 1024 * 1024
+"""The bound on the history of a tmux, bytes: its 10,000 lines with colours are seldom a tenth of that."""
 
 
 class Terminals:
@@ -39,6 +42,7 @@ class Terminals:
         self.api: list[BaseRoute] = [
             posts.make_route("/api/terminals", self._list),
             posts.make_route("/api/terminals/end", self._end),
+            posts.make_route("/api/terminals/history", self._history),
             posts.make_route("/api/attached", self._attached),
             posts.make_route("/api/share", self._share),
             posts.make_route("/api/shares", self._shares),
@@ -96,6 +100,15 @@ class Terminals:
         grant, name = granted
         output = await run_remote(self._access, source, grant, ["end", name])
         return output if isinstance(output, Denial) else {"ended": name}
+
+    async def _history(self, identity: Identity, body: Body, source: Source) -> Answer:
+        """Return the last lines of the tmux that a terminal shows; empty if it shows none."""
+        granted = await self._requests.find_grant_at(identity, body, source)
+        if isinstance(granted, Denial):
+            return granted
+        grant, name = granted
+        output = await run_remote(self._access, source, grant, ["history", name], _MAX_HISTORY)
+        return output if isinstance(output, Denial) else {"history": output}
 
     # Shares.
 

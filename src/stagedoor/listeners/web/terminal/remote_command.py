@@ -28,9 +28,16 @@ MAX_ANSWER = 64 * 1024
 
 
 async def run_remote(
-    access: ShellAccess, source: Source, grant: Grant, arguments: Sequence[str]
+    access: ShellAccess,
+    source: Source,
+    grant: Grant,
+    arguments: Sequence[str],
+    limit_bytes: int = MAX_ANSWER,
 ) -> str | Denial:
-    """Run the holder with `arguments`. Return its output, or why it was refused or failed."""
+    """Run the holder with `arguments`. Return its output, or why it was refused or failed.
+
+    More output than `limit_bytes` is a failure.
+    """
     target = grant.target
     entered = await access.flow.enter(
         grant.identity, target, web(source), lambda step: None, start=False
@@ -49,9 +56,9 @@ async def run_remote(
             with session.channel(request) as channel:
                 async with asyncio.timeout(COMMAND_S):
                     command = shlex.join([*holder, *arguments])
-                    result = await run_command(session.shell, command, MAX_ANSWER)
+                    result = await run_command(session.shell, command, limit_bytes)
                 channel.ended(result.exit_status, 0, 0)
-            return _answer(result, name)
+            return _answer(result, name, limit_bytes)
     except SessionEndedError as error:
         return Denial(Reason.NO_GRANT, str(error))
     except UnreachedError as error:
@@ -63,13 +70,13 @@ async def run_remote(
         return Denial(Reason.SHELL_UNAVAILABLE, hung_up(name, error))
 
 
-def _answer(result: CommandResult, name: str) -> str | Denial:
+def _answer(result: CommandResult, name: str, limit_bytes: int) -> str | Denial:
     """Return the command's output in the shell `name`, or how it failed."""
     if result.too_long:
         return Denial(
             Reason.SHELL_UNAVAILABLE,
-            f"the shell {name} printed more than {MAX_ANSWER // 1024} KiB where its terminals' holder "
-            "answers in a line, and was cut off; look at what runs there",
+            f"the shell {name} printed more than {limit_bytes // 1024} KiB where its terminals' holder "
+            "answers with less, and was cut off; look at what runs there",
         )
     if result.exit_status == 0:
         return result.output.decode("utf-8", "replace")

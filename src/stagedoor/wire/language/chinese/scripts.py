@@ -10,6 +10,7 @@ SCRIPTS = {
     "none": "无结果",
     "{0} or more": "{0} 处以上",
     "{0} of {1}": "{0} / {1}",
+    "Only the screen is searched: {0}": "只在屏幕上查找：{0}",
     "Exit code {0}": "退出码 {0}",
     "To the prompt before, ↓ to the next one": "上一个提示符，↓ 为下一个",
     "Copied": "已复制",

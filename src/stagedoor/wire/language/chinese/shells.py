@@ -85,7 +85,7 @@ SHELLS = {
     "the terminal {0} is not there any more": "终端 {0} 已不存在",
     "the shell hung up": "shell 断开了连接",
     "the shell runs no holder for terminals: {0}": "shell 没有运行终端保持进程：{0}",
-    "the shell {0} printed more than {1} KiB where its terminals' holder answers in a line, and was cut off; look at what runs there": "shell {0} 输出了超过 {1} KiB，而终端保持进程应只回答一行，因此已截断；请检查那里运行的程序",
+    "the shell {0} printed more than {1} KiB where its terminals' holder answers with less, and was cut off; look at what runs there": "shell {0} 输出了超过 {1} KiB，而终端保持进程不会回答这么多，因此已截断；请检查那里运行的程序",
     "the shell {0} runs no holder": "shell {0} 没有运行终端保持进程",
     "the shell {0} did not do it within {1} s": "shell {0} 在 {1} 秒内没有完成",
     "this shell is of a version that cannot be watched; its owner has to start it again": "此 shell 的版本不支持旁观；需由其使用者重新启动",
