@@ -1,5 +1,6 @@
-/** The script of every page: its times, also those in messages, are the user's. */
+/** The script of every page: its times, also those in messages, are the user's, and a page that waits shows news. */
 
+import { awaitNews } from "./await-news";
 import { localizeTimes, showTimes } from "./local-time";
 
 // A time's own title keeps the original.
@@ -8,3 +9,5 @@ showTimes(document);
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 for (let node = texts.nextNode(); node !== null; node = texts.nextNode())
   if (node instanceof Text) node.data = localizeTimes(node.data);
+const { refresh } = document.getElementById("main")?.dataset ?? {};
+if (refresh !== undefined) void awaitNews(Number(refresh));

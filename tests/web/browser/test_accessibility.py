@@ -1,6 +1,5 @@
 """Every page by axe-core's rules, in light and in dark, and what no rule sees: keys alone, and motion."""
 
-import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,10 +7,27 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Tab
+from stagedoor.admin.requests import access_requests
+from stagedoor.model.access_request import RequestRule
 from stagedoor.model.permission import Permission
+from stagedoor.model.target import Target
 from tests.fixtures.gateway import Gateway
-from tests.fixtures.people import PlainBrowser
-from tests.web.browser.conftest import click, ready, run, sign_in, terminal
+from tests.web.browser.conftest import ready
+from tests.web.browser.states import (
+    PAGES,
+    at_account,
+    at_home,
+    at_login,
+    at_recordings,
+    at_refused,
+    at_replay,
+    at_request,
+    at_requests,
+    at_run,
+    at_runs,
+    at_sign_in,
+    at_terminal,
+)
 from tests.web.conftest import SETTINGS
 
 AXE = Path(__file__).parents[3] / "web/node_modules/axe-core/axe.min.js"
@@ -21,7 +37,6 @@ pytestmark = pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-
 ACCOUNTS = '\n[accounts]\nself_service = ["password", "tokens", "keys"]\n'
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0nBHbVUnPWtJjJ4zBFw0Mt2AplGYVGYgVTjbTpWpV laptop"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-NUMBERS = itertools.count()
 RULES = {"runOnly": {"type": "tag", "values": TAGS}}
 
 
@@ -30,6 +45,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with Gateway(tmp_path_factory.mktemp("accessible"), SETTINGS + ACCOUNTS) as found:
         found.add_user("dev", "app01", "app02")
         found.add_user("newcomer")
+        found.add_user("lead", "app01")
+        found.permit("user:dev", "app01", Permission.RUN)
+        with found.service() as service:
+            rule = RequestRule(0, "user:dev", "secret", approvers=("user:lead",))
+            rule = access_requests.add_rule(service, rule)
+            access_requests.make_request(service, "dev", [Target("secret")], rule, "INC-42, stuck")
         found.permit("everybody", "app01", Permission.RECORD)
         found.permit("user:dev", "*", Permission.REPLAY)
         found.command("key", "add", "dev", "-", stdin=KEY + "\n")
@@ -69,162 +90,6 @@ def violations(tab: Tab) -> list[str]:
         for rule in document
         for node in rule["nodes"]
     ]
-
-
-def at_sign_in(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
-    tab.open(f"{base}/sign-in")
-
-
-def at_wrong_password(tab: Tab, base: str) -> None:
-    at_sign_in(tab, base)
-    tab.ask("document.getElementById('name').value = 'nobody'")
-    tab.ask("document.getElementById('secret').focus()")
-    tab.type("wrong")
-    tab.enter()
-    tab.until("document.querySelector('[role=alert]') !== null")
-
-
-def at_link(tab: Tab, base: str) -> None:
-    tab.open(f"{base}/link#secret")
-    tab.until("!document.querySelector('#link button').disabled")
-
-
-def at_home(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base)
-    tab.until("document.querySelector('button.copy')?.hidden === false")
-
-
-def at_row_menu(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    click(tab, "#app-list summary")
-    tab.until("document.querySelector('details.more[open]') !== null")
-
-
-def at_palette(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    tab.ask("document.getElementById('go').click()")
-    tab.until("document.querySelectorAll('#palette [role=option]').length > 3")
-
-
-def at_shortcuts(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    tab.press("?", "Slash", 191, text="?")
-    tab.until("document.getElementById('shortcuts').open")
-
-
-def at_account(tab: Tab, base: str) -> None:
-    """With a new token, and a sign-in in another browser."""
-    PlainBrowser(int(base.rpartition(":")[2])).sign_in()
-    at_home(tab, base)
-    tab.open(f"{base}/account")
-    click(tab, "form[action$='/tokens/add'] button")
-    tab.until("document.getElementById('new-token') !== null")
-
-
-def at_invitation(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
-    tab.open(f"{base}/invitation#secret&name=newcomer")
-    tab.until("document.activeElement.id === 'new'")
-
-
-def at_empty_home(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base, name="newcomer")
-
-
-def at_refused(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    tab.open(f"{base}/app/secret")
-
-
-def at_missing(tab: Tab, base: str) -> None:
-    tab.open(f"{base}/nowhere")
-
-
-def at_terminal(tab: Tab, base: str) -> None:
-    # Another each time: the person who was in it last may be on their way out, and this would be asked about.
-    terminal(tab, base, f"axe-{next(NUMBERS)}")
-
-
-def at_terminal_with_all_open(tab: Tab, base: str) -> None:
-    """The settings, the search, the bar of keys, a hint, and what is read aloud."""
-    at_terminal(tab, base)
-    tab.ask("document.getElementById('menu').click()")
-    for name in ("screenReader", "keyBar"):
-        if not tab.ask(f"document.querySelector('[name={name}]').checked"):
-            click(tab, f"[name={name}]")
-    tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
-    tab.press("F", "KeyF", 70, modifiers=2 | 8)
-    tab.until("!document.getElementById('search').hidden")
-    tab.press("Control", "ControlLeft", 17)
-    tab.until("!document.getElementById('hint').hidden")
-
-
-def at_more(tab: Tab, base: str) -> None:
-    at_terminal(tab, base)
-    click(tab, "#more")
-    tab.until("document.getElementById('more-menu').matches(':popover-open')")
-
-
-def at_end(tab: Tab, base: str) -> None:
-    at_terminal(tab, base)
-    run(tab, "exit")
-    tab.until("document.getElementById('status').dataset.state === 'over'")
-
-
-def at_question(tab: Tab, base: str) -> None:
-    at_terminal(tab, base)
-    tab.ask(
-        "(() => { const t = new DataTransfer(); t.setData('text/plain', 'one\\ntwo');"
-        " document.querySelector('.xterm-helper-textarea').dispatchEvent(new ClipboardEvent('paste',"
-        " {clipboardData: t, bubbles: true, cancelable: true})); })()"
-    )
-    tab.until("document.getElementById('ask').open")
-
-
-def at_recordings(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    tab.open(f"{base}/recordings")
-
-
-def at_replay(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    tab.open(f"{base}/recordings/0short.1")
-    tab.until("document.body.dataset.looked === 'true'")
-
-
-def at_requests(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    tab.open(f"{base}/requests")
-    tab.until("document.querySelector('main .card') !== null")
-
-
-def at_runs(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    tab.open(f"{base}/runs")
-    tab.until("document.querySelector('main .card') !== null")
-
-
-def at_sign_in_over_terminal(tab: Tab, base: str) -> None:
-    at_terminal(tab, base)
-    tab.call("Network.clearBrowserCookies")
-    tab.ask("dispatchEvent(new Event('offline'))")
-    tab.until("document.getElementById('sign-in').open")
-
-
-def at_sealed(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    tab.open(f"{base}/recordings/0sealed.1")
-
-
-PAGES: tuple[Callable[[Tab, str], None], ...] = (
-    at_sign_in, at_wrong_password, at_link, at_home, at_row_menu, at_palette, at_shortcuts,
-    at_account, at_invitation, at_empty_home,
-    at_refused, at_missing, at_terminal, at_terminal_with_all_open, at_more, at_end, at_question,
-    at_sign_in_over_terminal, at_requests, at_runs, at_recordings, at_replay, at_sealed,
-)  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__.removeprefix("at_"))
@@ -360,6 +225,11 @@ def test_nothing_is_wider_than_a_small_window(tab: Tab, base: str, width: int) -
         at_sign_in,
         at_home,
         at_account,
+        at_requests,
+        at_request,
+        at_runs,
+        at_run,
+        at_login,
         at_recordings,
         at_replay,
         at_refused,

@@ -9,7 +9,8 @@ import pytest
 from acceptance.chromium import Tab
 from stagedoor.wire.language.chinese.pages import PAGES as TEXTS
 from stagedoor.wire.language.chinese.scripts import SCRIPTS
-from tests.web.browser.test_accessibility import AXE, PAGES, gateway, violations
+from tests.web.browser.states import PAGES
+from tests.web.browser.test_accessibility import AXE, gateway, violations
 
 __all__ = ["gateway"]
 pytestmark = pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-core")

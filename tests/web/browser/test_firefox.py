@@ -1,17 +1,22 @@
-"""The stories of the terminal's page in Firefox, by real X key events."""
+"""The stories of the terminal and of the other pages in Firefox, by real X key events."""
 
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from acceptance.firefox import FirefoxTab, find_firefox, firefox
-from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
+from stagedoor.admin.requests import access_requests
+from stagedoor.model.access_request import RequestRule
+from stagedoor.model.permission import Permission
+from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.waiting import wait_until
 from tests.web.browser.conftest import TERMINAL, ready, run, shows
 from tests.web.browser.test_page import cell
+from tests.web.browser.test_replay import write
 from tests.web.conftest import SETTINGS
 
 pytestmark = [
@@ -22,12 +27,26 @@ pytestmark = [
 ]
 
 
+ACCOUNTS = '\n[accounts]\nself_service = ["password", "tokens"]\n'
+LOADED = "document.readyState === 'complete'"
+APPROVED = "document.querySelector('dl') !== null && document.querySelector('main form') === null"
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    settings = SETTINGS.replace("tmux = false\n", "")
-    with open_gateway(tmp_path_factory.mktemp("firefox"), settings, "app01", "app02") as gateway:
-        gateway.add_user("bob")
-        yield gateway
+    settings = SETTINGS.replace("tmux = false\n", "") + ACCOUNTS
+    with Gateway(tmp_path_factory.mktemp("firefox"), settings) as gateway:
+        for name, *apps in (("dev", "app01", "app02"), ("bob",), ("boss", "app01")):
+            gateway.add_user(name, *apps)
+        gateway.permit("user:dev", "*", Permission.REPLAY)
+        with gateway.service() as service:
+            rule = RequestRule(0, "user:dev", "secret", approvers=("user:boss",))
+            access_requests.add_rule(service, rule)
+        (gateway.data_dir / "recordings").mkdir(mode=0o700)
+        write(
+            gateway.data_dir / "recordings/0short.1.cast", [(0.0, "o", "one"), (60.0, "o", "two")]
+        )
+        yield gateway.start()
 
 
 @pytest.fixture
@@ -54,6 +73,26 @@ def sign_in(tab: FirefoxTab, name: str) -> None:
     tab.keys("Tab")
     tab.type(PASSWORD)
     tab.enter()
+
+
+@contextmanager
+def person(fox: FirefoxTab, base: str, name: str, path: str = "/") -> Iterator[FirefoxTab]:
+    """Open a page as a person who shares no cookies with the others."""
+    tab = fox.apart()
+    try:
+        tab.show()
+        tab.open(f"{base}{path}")
+        sign_in(tab, name)
+        tab.until(f"location.pathname === {json.dumps(path)} && {LOADED}")
+        yield tab
+    finally:
+        tab.end()
+        fox.show()
+
+
+def focus(tab: FirefoxTab, selector: str) -> None:
+    tab.until(f"document.querySelector({json.dumps(selector)}) !== null")
+    tab.ask(f"document.querySelector({json.dumps(selector)}).focus()")
 
 
 def terminal(tab: FirefoxTab, base: str, name: str, *, tmux: bool = False) -> None:
@@ -103,6 +142,14 @@ def test_tmux_splits_and_keeps_its_panes(fox: FirefoxTab, base: str) -> None:
     shows(fox, "│")
     run(fox, "echo ri''ght")
     shows(fox, "right")
+    run(fox, "clear; seq -f 'line %g.' 100")
+    shows(fox, "line 100.")
+    fox.keys("ctrl+shift+f")
+    fox.until("document.activeElement.id === 'find'")
+    fox.type("line 7.")
+    fox.until("document.getElementById('found').textContent === '1 of 1'")
+    fox.keys("Escape")
+    fox.until("document.getElementById('history') === null")
 
 
 def test_the_shell_has_the_size_of_the_window(fox: FirefoxTab, base: str) -> None:
@@ -200,3 +247,107 @@ def test_the_shortcuts_of_the_page(fox: FirefoxTab, base: str) -> None:
     fox.until("document.querySelector('dialog[open] input') !== null")
     fox.keys("Escape")
     fox.until("document.querySelector('dialog[open]') === null")
+
+
+# The other pages.
+
+
+def test_a_wrong_password_keeps_the_name_and_the_right_one_leads_on(
+    fox: FirefoxTab, base: str
+) -> None:
+    tab = fox.apart()
+    try:
+        tab.show()
+        tab.open(f"{base}/account")
+        tab.until("document.activeElement.id === 'name'")
+        tab.type("dev")
+        tab.keys("Tab")
+        tab.type("wrong")
+        tab.enter()
+        tab.until(f"document.querySelector('[role=alert]') !== null && {LOADED}")
+        assert tab.ask("document.getElementById('name').value") == "dev"
+        tab.until("document.activeElement.id === 'secret'")
+        tab.type(PASSWORD)
+        tab.enter()
+        tab.until(f"location.pathname === '/account' && {LOADED}")
+        focus(tab, "header form button")
+        tab.enter()
+        tab.until("location.pathname === '/sign-in'")
+    finally:
+        tab.end()
+        fox.show()
+
+
+def test_an_app_is_found_and_opened_by_keys(fox: FirefoxTab, base: str) -> None:
+    with person(fox, base, "dev") as tab:
+        tab.until("!document.getElementById('filter').hidden")
+        tab.keys("slash")
+        tab.until("document.activeElement.id === 'wanted'")
+        tab.type("app 02")
+        tab.until("document.querySelectorAll('#app-list > tr').length === 1")
+        tab.keys("Down")
+        tab.until("document.activeElement.closest('tr')?.dataset.name === 'app02'")
+        tab.enter()
+        tab.until("location.pathname === '/app/app02'")
+        ready(tab)
+
+
+def test_the_palette_and_the_list_of_keys(fox: FirefoxTab, base: str) -> None:
+    with person(fox, base, "dev") as tab:
+        tab.until("!document.getElementById('go').hidden")
+        tab.keys("question")
+        tab.until("document.getElementById('shortcuts')?.open === true")
+        tab.keys("Escape")
+        tab.until("!document.getElementById('shortcuts').open")
+        tab.keys("ctrl+k")
+        tab.until("document.querySelectorAll('#palette [role=option]').length > 3")
+        tab.type("account")
+        tab.until("document.querySelectorAll('#palette [role=option]').length === 1")
+        tab.enter()
+        tab.until(f"location.pathname === '/account' && {LOADED}")
+        assert not tab.trouble
+
+
+def test_a_token_is_made_and_a_language_chosen(fox: FirefoxTab, base: str) -> None:
+    with person(fox, base, "boss", "/account") as tab:
+        focus(tab, "#apps")
+        tab.type("app01")
+        tab.keys("Tab", "ctrl+a")
+        tab.type("7")
+        tab.enter()
+        tab.until("document.getElementById('new-token') !== null")
+        focus(tab, "#tongue")
+        tab.keys("End", "Tab", "Return")
+        tab.until(f"document.documentElement.lang === 'zh-CN' && {LOADED}")
+        assert tab.ask("document.querySelector('h1').textContent") == "你的账户"
+
+
+def test_access_is_asked_for_and_approved(fox: FirefoxTab, base: str) -> None:
+    with person(fox, base, "dev", "/requests") as tab:
+        focus(tab, "#app")
+        tab.type("secret")
+        tab.keys("Tab")
+        tab.type("INC-42")
+        tab.enter()
+        tab.until(f"location.pathname.startsWith('/requests/') && {LOADED}")
+        place = str(tab.ask("location.pathname"))
+        with person(tab, base, "boss", place) as approver:
+            focus(approver, "form[action$='/approve'] input[type=number]")
+            approver.enter()
+            approver.until(APPROVED)
+        tab.until("location.pathname === '/app/secret'")
+
+
+def test_a_recording_is_played_by_keys(fox: FirefoxTab, base: str) -> None:
+    at = "Number(document.getElementById('seek').value)"
+    with person(fox, base, "dev", "/recordings") as tab:
+        focus(tab, "main a[href$='0short.1']")
+        tab.enter()
+        tab.until("document.body.dataset.ready === 'true'")
+        shows(tab, "one")
+        tab.keys("space")
+        tab.until(f"{at} > 0")
+        tab.keys("space", "Home", "Right")
+        tab.until(f"{at} >= 5")
+        tab.keys("End")
+        shows(tab, "two")
