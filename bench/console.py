@@ -1,7 +1,8 @@
 """The speed of what the pages of administrators read: `python -m bench.console [--events N]`.
 
 It writes an audit of N events (10⁶) over a month into an SQLite store, makes the index, and measures the
-searches; then *why* and *who* on a policy of 10,000 users and 50,000 grants. It prints a line for each.
+searches; then *why* and *who* on a policy of 10,000 users and 50,000 grants; then each page by HTTP, of a
+gateway with that audit, 10,000 users and 30,000 grants. It prints a line for each.
 """
 
 import argparse
@@ -14,11 +15,17 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from bench.apply import write_set
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import PlainBrowser
+
 from stagedoor.admin.audit.search import search_audit
+from stagedoor.admin.roles import add_role
 from stagedoor.authz.explain import explain, find_entering, identify_by_name
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import Policy, User
+from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
 from stagedoor.store.database import Database, open_database
@@ -33,6 +40,20 @@ SEARCHES = (
     "from:10.1.2", "session.opened web", "user", "app:app1 kind:session.closed user:user9",
     "nosuchword",
 )  # fmt: skip
+
+PAGES = (
+    "/", "/account", "/requests", "/runs", "/recordings", "/admin/sessions", "/admin/requests",
+    "/admin/people", "/admin/people?wanted=u77", "/admin/people/u777", "/admin/grants",
+    "/admin/grants?wanted=app77", "/admin/grants/777", "/admin/audit", "/admin/audit?q=u777&days=",
+    "/admin/why?user=u777&app=app777", "/admin/health",
+)  # fmt: skip
+SETTINGS = """
+[web]
+addresses = ["127.0.0.1:0"]
+
+[[shells.local]]
+app = "app1"
+"""
 
 
 def events(count: int) -> list[Event]:
@@ -95,6 +116,22 @@ def fill(database: Database, folder: Path, count: int) -> None:
     )
 
 
+def measure_pages(folder: Path, count: int) -> None:
+    """Print the time of each page of a gateway with many users, grants and events."""
+    with Gateway(folder, SETTINGS) as gateway:
+        gateway.add_user("boss", "app1")
+        with gateway.service() as service:
+            add_role(service, RoleRule(0, "user:boss", Role.ADMINISTRATOR))
+            fill(service.database, gateway.data_dir, count)
+        write_set(folder / "set", USERS, 30_000, "json")
+        gateway.command("apply", str(folder / "set"))
+        boss = PlainBrowser(gateway.start().port("web"))
+        boss.sign_in("boss")
+        for page in PAGES:
+            assert boss.get(page).status == 200, page
+            measure(page, partial(boss.get, page))
+
+
 def main() -> None:
     """Measure all, and print it."""
     parser = argparse.ArgumentParser()
@@ -118,6 +155,8 @@ def main() -> None:
     target = Target("app07", "production")
     measure("why", lambda: explain(policy, identify_by_name(policy, "user7"), target, NOW))
     measure("who", lambda: find_entering(policy, Target("web1"), NOW))
+    with tempfile.TemporaryDirectory() as name:
+        measure_pages(Path(name), count)
 
 
 if __name__ == "__main__":
