@@ -286,9 +286,9 @@ def test_an_approver_and_a_rule_that_approves_at_once_are_named(desk: Desk) -> N
 
 def test_hooks_are_listed_and_tested(terminal_desk: Terminal, server: HttpServer) -> None:
     desk = terminal_desk
-    with pytest.raises(StagedoorError, match="no hook"):
-        desk.out("hook", "test")
     desk.out("user", "add", "alice", "--no-password")
+    with pytest.raises(StagedoorError, match="no hook"):
+        desk.out("hook", "test", "ci")
     text = f'[[hooks]]\nname = "ci"\nkind = "json"\nurl = "{url_of(server)}"\n{HERE}\n'
     desk.settings_file.write_text(desk.settings_file.read_text() + text)
     listed = desk.json("hook", "list")

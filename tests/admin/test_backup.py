@@ -13,7 +13,7 @@ from stagedoor.admin.restore import restore_backup
 from stagedoor.admin.service import AdminService, add_user, open_service
 from stagedoor.keys.files import KeyFileError, load_or_create
 from stagedoor.model.errors import RefusedError, StagedoorError, StoreError
-from stagedoor.recording.folder import read
+from stagedoor.recording.folder import open_to_read
 from stagedoor.settings.file import load_settings
 from stagedoor.store.liveness.instances import lock_state, remove_lock
 from stagedoor.store.sqlite.reserve import Reserve
@@ -222,4 +222,4 @@ def test_no_other_file_is_followed(data: Path) -> None:
             act(data / "instances", "etc")
     assert (secret.parent / "etc.lock").exists()
     with pytest.raises(OSError, match="symbolic"):
-        next(read(data / "x.lock"))
+        open_to_read(data / "x.lock")

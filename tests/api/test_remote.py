@@ -13,15 +13,24 @@ from click.testing import CliRunner
 from sqlalchemy import select
 
 from stagedoor.admin import roles
-from stagedoor.admin.service import open_service
+from stagedoor.admin.service import add_grant, add_user, open_service
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.identity import SignIn
+from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
+from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sign_in.passes import step_up
 from stagedoor.store.sign_in.tables import step_ups
+from stagedoor.wire.terminal.asciicast import (
+    AsciicastEvent,
+    AsciicastHeader,
+    encode_event,
+    encode_header,
+)
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.people import log_in
+from tests.store.sample import opened
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 
@@ -44,6 +53,12 @@ STORY: tuple[tuple[str, ...], ...] = (
     ("key", "list", "alice", "--json"),
     ("token", "create", "alice", "--scope", "connect:app*", "--expires", "never", "--json"),
     ("token", "list", "alice", "--json"),
+    ("user", "show", "alice", "--json"),
+    ("user", "show", "alice"),
+    ("user", "show", "absent"),
+    ("user", "invite", "bob", "--group", "dev"),
+    ("user", "invite", "alice", "--group", "dev"),
+    ("user", "invite", "alice", "--expires", "30d"),
     ("role", "add", "user:alice", "owner", "a-*", "--json"),
     ("role", "list"),
     ("role", "remove", "2"),
@@ -57,6 +72,10 @@ STORY: tuple[tuple[str, ...], ...] = (
     ("request", "list", "--all", "--json"),
     ("request", "show", "7"),
     ("session", "list", "--json"),
+    ("recording", "list"),
+    ("recording", "play", "0199aaaa"),
+    ("hook", "list", "--json"),
+    ("hook", "test", "chat"),
     ("session", "close", "0123456789ab"),
     ("sign-in", "list", "--user", "alice", "--json"),
     ("user", "disable", "alice"),
@@ -65,7 +84,15 @@ STORY: tuple[tuple[str, ...], ...] = (
     ("user", "remove", "alice", "--yes"),
     ("user", "remove", "alice", "--yes"),
 )
-CHANGING = re.compile(r"sdt_[\w-]+|\b[a-z2-9]{10}\b|\d{4}-\d\d-\d\d[T ][\d:.]+Z?")
+FILES = """
+set = "platform"
+users = [{name = "carol", groups = ["dev"]}]
+grants = [{subject = "group:dev", app = "a*"}, {subject = "user:carol", app = "wiki"}]
+request_rules = [{subject = "group:dev", app = "b*", approvals = 0}]
+"""
+CHANGING = re.compile(
+    r"\b\d{10}\.\d+|#[\w-]+&|sdt_[\w-]+|\b[a-z2-9]{10}\b|\d{4}-\d\d-\d\d[T ][\d:.]+Z?"
+)
 
 
 @dataclass
@@ -83,8 +110,8 @@ def run(argv: tuple[str, ...], environment: Mapping[str, str], *options: str) ->
         stagedoor, [*options, *argv], env=dict(environment), standalone_mode=False
     )
     error = result.exception
-    assert error is None or isinstance(error, StagedoorError), (argv, error)
-    said = "" if error is None else f"{error.exit_code} {error}"
+    assert error is None or isinstance(error, StagedoorError | SystemExit), (argv, error)
+    said = f"{error.exit_code} {error}" if isinstance(error, StagedoorError) else str(error or "")
     return Outcome(
         argv, *(CHANGING.sub("…", text) for text in (result.stdout, result.stderr, said))
     )
@@ -153,11 +180,21 @@ def test_commands_say_and_do_the_same_over_the_api(
     file = tmp_path / "local.toml"
     file.write_text(gateway.file.read_text().replace(str(gateway.data_dir), str(tmp_path / "own")))
     with open_service(tmp_path / "own") as service:
-        from stagedoor.admin.service import add_user
-
         add_user(service, "ada")
         roles.add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
-    for argv in STORY:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/access.toml").write_text(FILES)
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong/access.json").write_text('{"grants": [{"subject": "user:x", "app": "a"}]}')
+    applied = [
+        ("apply", str(tmp_path / "files"), "--diff"),
+        ("apply", str(tmp_path / "files"), "--json"),
+        ("apply", str(tmp_path / "files"), "--diff"),
+        ("apply", str(tmp_path / "wrong"), "--set", "platform"),
+        ("user", "group", "carol", "--add", "ops"),
+        ("grant", "remove", "2"),
+    ]
+    for argv in (*STORY, *applied):
         by_store = run(argv, {}, "--config", str(file))
         by_api = run(argv, remote)
         assert by_api == by_store
@@ -201,6 +238,33 @@ def test_the_audit_is_read_over_the_api(gateway: Gateway, remote: Mapping[str, s
     assert read("--since", "2000-01-01", "--until", "2000-01-02") == []
     assert read("--lines", "0") == []
     assert "Error" not in run(("audit", "--app", "app01", "--user", "ada"), remote).error
+
+
+def test_recordings_are_played_over_the_api(gateway: Gateway, remote: Mapping[str, str]) -> None:
+    session = "0199aaaa111122223333444455"
+    events = [AsciicastEvent(0.5, "o", "hello \N{SNOWMAN}\r\n")]
+    header = AsciicastHeader(80, 24, 1_760_000_000, title="alice in app01.ssh")
+    with gateway.changed() as service:
+        StoreJournal(service.database).append([opened(session)])
+    folder = gateway.data_dir / "recordings"
+    folder.mkdir(exist_ok=True)
+    content = encode_header(header) + b"".join(map(encode_event, events))
+    (folder / f"{session}.1.cast").write_bytes(content)
+    local = ("--config", str(gateway.file))
+    for argv in (("recording", "list", "--json"), ("recording", "list", "--user", "alice")):
+        assert run(argv, remote) == run(argv, {}, *local)
+    export = ("recording", "export", session[:8])
+    refused = run(export, remote)
+    assert "there is no recording" in refused.error, "a role alone opens none"
+    with gateway.changed() as service:
+        add_grant(service, "user:ada", "*", permissions=frozenset({Permission.REPLAY}))
+    exported = run(export, remote)
+    assert exported == run(export, {}, *local)
+    assert exported.stdout.encode() == content
+    viewers = [e["identity"] for e in gateway.audit() if e["kind"] == "recording.viewed"]
+    assert viewers == ["ada", None]
+    (folder / f"{session}.1.cast").unlink()
+    assert run(export, remote).error.startswith("3 there is no recording")
 
 
 def test_a_command_of_the_machine_says_that_it_is_one(remote: Mapping[str, str]) -> None:

@@ -4,12 +4,17 @@ import pytest
 
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
-from stagedoor.admin.api.handlers import HANDLERS
+from stagedoor.admin.requests import access_requests
+from stagedoor.api.handlers import HANDLERS
+from stagedoor.authz.decide import authorise
+from stagedoor.model.access_request import RequestRule
+from stagedoor.model.denial import Denial
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import ApiScope, Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
+from stagedoor.model.target import Target
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import BY_NAME, OPERATIONS
 from tests.api.world import World
@@ -102,6 +107,53 @@ async def test_an_operator_only_takes_away(world: World) -> None:
     assert (await world.ask("otto", "POST /grants", grant("user:nick", "a-web"))).status == 403
 
 
+async def test_files_give_no_user_what_they_could_not_give_themselves(world: World) -> None:
+    admin.change_groups(world.service, "ada", add=["dev"])
+    for text, said in (
+        (
+            'users = [{name = "nick", groups = ["ops"]}]\n[[groups]]\nname = "ops"\nmembers = ["ada"]',
+            "joins",
+        ),
+        (
+            'grants = [{subject = "user:ada", app = "secret"}]',
+            "you lack enter files for all of secret",
+        ),
+        ('grants = [{subject = "everybody", app = "*"}]', "you lack"),
+        (
+            'request_rules = [{subject = "group:dev", app = "*", approvals = 0}]',
+            "lets themselves ask",
+        ),
+    ):
+        body = {"set": "mine", "files": [{"path": "a.toml", "text": text}], "adopt": True}
+        before = admin.policy(world.service)
+        for query in ({}, {"dry_run": "true"}):
+            refused = await world.ask("ada", "POST /sets/apply", body, **query)
+            assert (refused.status, said in refused.said["detail"]) == (403, True), refused.said
+        assert admin.policy(world.service) == before
+
+
+async def test_files_are_applied_whole_or_not_at_all(world: World) -> None:
+    text = 'set = "s"\ngrants = [{subject = "user:nick", app = "wiki"}]'
+    body = {"files": [{"path": "a.toml", "text": text}]}
+    before = admin.policy(world.service)
+    dry = await world.ask("ada", "POST /sets/apply", body, dry_run="true")
+    assert (dry.status, dry.said["applied"], len(dry.said["changes"])) == (200, False, 1)
+    assert dry.said["rights"][0]["users"] == ["nick"]
+    wrong = {"files": [*body["files"], {"path": "b.toml", "text": text.replace("nick", "x")}]}
+    problems = await world.ask("ada", "POST /sets/apply", wrong)
+    assert problems.said["applied"] is False
+    assert problems.said["problems"] == ["b.toml:2: grants[0]: there is no user x"]
+    assert admin.policy(world.service) == before
+    for path in ("../a.sh", "a", "\x1b[2J.toml"):
+        refused = await world.ask(
+            "ada", "POST /sets/apply", {"files": [{"path": path, "text": ""}]}
+        )
+        assert refused.status == 422
+    assert (await world.ask("ada", "POST /sets/apply", body)).said["applied"] is True
+    assert (await world.ask("ada", "POST /sets/apply", body)).said["changes"] == []
+    assert world.actions()[-2:] == ["ada (api): grant.add", "ada (api): apply"]
+
+
 # What one may not see.
 
 
@@ -152,15 +204,17 @@ async def test_each_operation_wants_its_role_and_its_scope(
     lower = [name for name in ("ann", "otto", "nick") if not _has(name, operation)]
     for name in lower:
         assert (await world.ask(name, path)).status == 403, name
-    other = ApiScope.WRITE if operation.scope is ApiScope.READ else ApiScope.READ
-    for scopes in ((), ("connect",), (other.value,)):
+    others = [(scope.value,) for scope in ApiScope if scope not in operation.scopes]
+    for scopes in ((), ("connect",), *others):
         assert (await world.ask(world.token("ada", *scopes), path)).status == 403, scopes
-    allowed = await world.ask(world.token("ada", operation.scope.value), path)
-    assert (allowed.status == 403) == operation.is_for_person, allowed.said
+    for scope in operation.scopes:
+        allowed = await world.ask(world.token("ada", scope.value), path)
+        assert (allowed.status == 403) == operation.is_for_person, allowed.said
     assert (await world.ask("ada", path)).status != 403
     stale = await world.ask(world.person("ada", fresh=False), path)
     is_change = operation.method != "GET" and operation.role is not None
-    assert (stale.status == 403) == is_change, "a change wants a fresh proof"
+    wants_proof = is_change or operation.name == "recordings.file"
+    assert (stale.status == 403) == wants_proof, "a change wants a fresh proof"
 
 
 def _has(name: str, operation: Operation) -> bool:
@@ -170,6 +224,28 @@ def _has(name: str, operation: Operation) -> bool:
 
 def test_each_operation_has_its_function() -> None:
     assert set(HANDLERS) == set(BY_NAME)
+
+
+async def test_a_token_to_ask_asks_for_access_alone(world: World) -> None:
+    rule = RequestRule(0, "user:nick", "a-*", approvers=("user:ada",))
+    access_requests.add_rule(world.service, rule)
+    asking = world.token("nick", "request")
+    body = {"apps": ["a-web"], "reason": "INC-1"}
+    for scopes in ((), ("api:write",), ("connect",)):
+        refused = await world.ask(world.token("nick", *scopes), "POST /requests", body)
+        assert refused.status == 403, scopes
+    made = await world.ask(asking, "POST /requests", body)
+    assert made.status == 201, made.said
+    number = made.said["id"]
+    assert (await world.ask(asking, f"GET /requests/{number}")).said["state"] == "pending"
+    assert (await world.ask(asking, "POST /requests", {**body, "break_glass": True})).status == 403
+    for what in ("GET /users", "GET /grants", "POST /grants", f"POST /requests/{number}/decide"):
+        assert (await world.ask(asking, what, {"yes": True})).status == 403, what
+    assert (await world.ask(asking, f"POST /requests/{number}/leave")).said["state"] == "withdrawn"
+    target = Target("a-web")
+    admin.add_grant(world.service, "user:nick", "a-web")
+    policy = admin.policy(world.service)
+    assert isinstance(authorise(policy, asking, target, world.now), Denial), "it opens no app"
 
 
 async def test_a_disabled_user_and_an_expired_role_are_nothing(world: World) -> None:

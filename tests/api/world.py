@@ -1,5 +1,6 @@
 """The API over a store, with a person for each role, and no network."""
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -9,13 +10,16 @@ from typing import Any
 
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
-from stagedoor.admin.api.service import ApiAnswer, ApiService
 from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.requests.request_service import RequestService
+from stagedoor.api.answers import ApiAnswer
+from stagedoor.api.call import AppSource
+from stagedoor.api.service import ApiService
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.shell import ShellState
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 from stagedoor.store.policy import load_policy
@@ -76,7 +80,7 @@ class World:
             self.database,
             policy,
             rules,
-            lambda: APPS,
+            AppSource(lambda: APPS, lambda target: asyncio.sleep(0, ShellState.ABSENT)),
             lambda line: None,
             requests,
             lambda: self.now,
@@ -105,7 +109,8 @@ class World:
         if not isinstance(admitted, ApiAnswer):
             sent = body if isinstance(body, bytes) else json.dumps(body).encode()
             admitted = await self.api.answer(admitted, query, {**JSON, **(headers or {})}, sent)
-        return Reply(admitted.status, json.loads(admitted.body), admitted.headers)
+        document = json.loads(admitted.body) if admitted.file is None else None
+        return Reply(admitted.status, document, admitted.headers)
 
     def actions(self) -> list[str]:
         """Return the changes in the audit, each with its actor."""

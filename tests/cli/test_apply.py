@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.apply.files import MAX_FILE_BYTES, read_set
+from stagedoor.admin.apply.files import MAX_FILE_BYTES, parse_set, read_texts
 from stagedoor.model.errors import RefusedError
 from tests.cli.conftest import Desk
 
@@ -153,7 +153,7 @@ def test_a_mistake_is_said_with_file_line_and_key(
 ) -> None:
     (folder / name).write_text(text)
     with pytest.raises(RefusedError, match=message) as e:
-        read_set(folder)
+        parse_set(read_texts(folder))
     assert str(e.value).isprintable()
 
 
@@ -165,7 +165,7 @@ def test_hidden_files_and_others_are_left_out_and_links_are_followed(folder: Pat
     (folder / "README.md").write_text("Access.")
     (folder / "teams").mkdir()
     (folder / "teams" / "data.json").write_text('{"groups": [{"name": "x", "members": ["bob"]}]}')
-    declared = read_set(folder)
+    declared = parse_set(read_texts(folder))
     assert [row.owner.file for row in declared.rows if row.owner] == [
         *("access.toml",) * 3,
         *("more.toml",) * 2,
@@ -175,8 +175,8 @@ def test_hidden_files_and_others_are_left_out_and_links_are_followed(folder: Pat
 
 def test_a_folder_without_files_or_a_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=r"no \.toml or \.json file"):
-        read_set(tmp_path)
+        parse_set(read_texts(tmp_path))
     (tmp_path / "a.toml").write_text(MORE)
     with pytest.raises(RefusedError, match="--set"):
-        read_set(tmp_path)
-    assert read_set(tmp_path, "platform").name == "platform"
+        parse_set(read_texts(tmp_path))
+    assert parse_set(read_texts(tmp_path), "platform").name == "platform"

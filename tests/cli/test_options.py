@@ -39,7 +39,7 @@ REACHING = ("tunnel", "attach", "session watch", "doctor")
 SAID_BY = {
     "admin/access/": ("grant add",),
     "admin/account.py": ("ssh-config",),
-    "admin/api/requests.py": ("request list",),
+    "api/requests.py": ("request list",),
     "admin/apply/": ("apply",),
     "admin/recordings.py": ("recording play",),
     "admin/requests/": ("request rule add",),

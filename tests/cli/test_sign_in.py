@@ -8,8 +8,8 @@ import click
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.api.views import show_sign_in
 from stagedoor.admin.service import AdminService
+from stagedoor.api.views import show_sign_in
 from stagedoor.cli.complete import sign_in_ids
 from stagedoor.cli.sign_in import row
 from stagedoor.model.errors import NotFoundError, RefusedError

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from stagedoor.admin.apps import Apps
-from stagedoor.cli.apps import app_rows
+from stagedoor.api.apps import list_cluster_shells
 from stagedoor.controller.loop import CONCURRENCY, Controller
 from stagedoor.controller.make import ShellWriter
 from stagedoor.model.cluster import Kind
@@ -129,12 +129,12 @@ async def test_when_a_namespace_is_deleted_and_all_restart_logins_elsewhere_work
         settings = parse_settings(
             '[kubernetes]\nnamespaces = { "" = "apps", lost = "apps-lost" }\n', "the test's"
         )
-        rows = await app_rows(Apps(settings, cast("Any", it.cluster), shells), {})
-        assert [(row["target"], row["kind"], row["state"]) for row in rows] == [
+        rows = await list_cluster_shells(Apps(settings, cast("Any", it.cluster), shells), {})
+        assert [(row.target, row.kind, row.state) for row in rows] == [
             ("app01.ssh", "kubernetes", "ready"),
             ("*.lost.ssh", "namespace", "failed"),
         ]
-        assert rows[1]["detail"] == f"the namespace apps-lost is not served: {refusal}"
+        assert rows[1].detail == f"the namespace apps-lost is not served: {refusal}"
         assert [str(target) for target in shells.targets()] == ["app01.ssh"]
 
         it.cluster.restore("apps-lost")

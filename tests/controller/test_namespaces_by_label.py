@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from stagedoor.admin.apps import Apps
-from stagedoor.cli.apps import app_rows
+from stagedoor.api.apps import list_cluster_shells
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import Shell
@@ -221,12 +221,12 @@ async def test_a_doubled_environment_is_a_row_that_says_why_and_works_once_mende
         shells, controller = await it.gateway(), await it.controller()
         assert controller.unserved().keys() == {"other", "team"}
         assert isinstance(await enter(shells, TEAM), Denial)
-        rows = await app_rows(await apps_of(it, shells), {})
-        assert {(row["kind"], row["environment"]) for row in rows} == {
+        rows = await list_cluster_shells(await apps_of(it, shells), {})
+        assert {(row.kind, row.environment) for row in rows} == {
             ("namespace", "other"),
             ("namespace", "team"),
         }
-        assert "has the environment 'team' as well" in str(rows[0]["detail"])
+        assert "has the environment 'team' as well" in rows[0].detail
         it.cluster.put(namespace("other"))
         await asyncio.sleep(NOW_S)
         assert controller.unserved() == {}

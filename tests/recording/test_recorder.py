@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.recording.folder import RecordingFolder, read
+from stagedoor.recording.folder import RecordingFolder
 from stagedoor.recording.recorder import Recorder, Recording, RecordingError
 from stagedoor.wire.terminal.asciicast import AsciicastEvent, AsciicastReader
 from tests.recording.conftest import BOUND_S, HEADER, OPENED, Overs
@@ -42,7 +42,7 @@ async def soon(event: asyncio.Event) -> None:
 
 
 def events(path: Path) -> list[AsciicastEvent]:
-    return list(AsciicastReader(read(path)).events())
+    return list(AsciicastReader([path.read_bytes()]).events())
 
 
 class Disk:
@@ -79,7 +79,7 @@ async def test_a_recording_is_there_with_its_header_before_anything_is_shown(
 ) -> None:
     recording = await Callbacks().begin(recorder_with())
     path = folder / recording.name
-    assert AsciicastReader(read(path)).header == HEADER
+    assert AsciicastReader([path.read_bytes()]).header == HEADER
     assert (path.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
 
 

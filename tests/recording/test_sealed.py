@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stagedoor.keys.age import AgeOpener, AgeSeal
 from stagedoor.model.errors import StagedoorError
-from stagedoor.recording.folder import kept, read
+from stagedoor.recording.folder import kept
 from stagedoor.recording.recorder import Recorder
 from stagedoor.wire.terminal.asciicast import AsciicastReader
 from tests.fixtures.laptop import new_key, public
@@ -44,7 +44,7 @@ async def test_a_sealed_recording_shows_nothing_and_opens_piece_by_piece(
     content = found.path.read_bytes()
     assert b"secret" not in content
     assert content.count(b"BEGIN AGE") == 2, "the header, then what was shown"
-    reader = AsciicastReader(AgeOpener([key]).open(read(found.path)))
+    reader = AsciicastReader(AgeOpener([key]).open([content]))
     assert reader.header == HEADER
     assert [event.data for event in reader.events()] == ["the secret"]
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import event
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.apply.act import ApplyOutcome, apply_set, plan_set
-from stagedoor.admin.apply.files import read_set
+from stagedoor.admin.apply.act import ApplyOutcome, apply_set
+from stagedoor.admin.apply.files import parse_set, read_texts
 from stagedoor.admin.apply.plan import Action, ApplyOptions
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests as requests
@@ -58,7 +58,7 @@ def write(folder: Path, **changes: object) -> Path:
 @pytest.fixture
 def run(service: AdminService, tmp_path: Path) -> Callable[..., ApplyOutcome]:
     def apply(options: ApplyOptions = DEFAULTS, **changes: object) -> ApplyOutcome:
-        declared = read_set(write(tmp_path / "files", **changes))
+        declared = parse_set(read_texts(write(tmp_path / "files", **changes)))
         return apply_set(service, declared.name, declared.rows, options)
 
     return apply
@@ -148,8 +148,9 @@ def test_a_hand_keeps_off_what_a_set_owns(
 def test_a_preview_writes_nothing_and_a_plan_that_others_overtook_is_made_again(
     service: AdminService, run: Callable[..., ApplyOutcome], tmp_path: Path
 ) -> None:
-    declared = read_set(write(tmp_path / "files"))
-    assert len(plan_set(service, declared.name, declared.rows, ApplyOptions()).plan.changes) == 7
+    declared = parse_set(read_texts(write(tmp_path / "files")))
+    planned = apply_set(service, declared.name, declared.rows, ApplyOptions(), is_dry_run=True)
+    assert len(planned.plan.changes) == 7
     assert not load_policy(service.database).users
     times = iter([lambda: admin.add_user(service, "alice")])
 
@@ -192,7 +193,7 @@ import os, signal, sys
 from pathlib import Path
 from sqlalchemy import event
 from stagedoor.admin.apply.act import apply_set
-from stagedoor.admin.apply.files import read_set
+from stagedoor.admin.apply.files import parse_set, read_texts
 from stagedoor.admin.apply.plan import ApplyOptions
 from stagedoor.admin.service import AdminService
 from stagedoor.store.database import open_database
@@ -208,7 +209,7 @@ def count(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 
 event.listen(database._adapter.writing, "after_cursor_execute", count)
-declared = read_set(Path(sys.argv[3]))
+declared = parse_set(read_texts(Path(sys.argv[3])))
 service = AdminService(database, Path("/"), "ci@here", lambda: 1000.0)
 apply_set(service, declared.name, declared.rows, ApplyOptions())
 """

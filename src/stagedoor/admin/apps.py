@@ -73,7 +73,7 @@ class Apps:
             async with asyncio.timeout(SYNC_S):
                 await self._shells.access.asked.wait()
         rows = [
-            await self._describe(target, inside.get(str(target), ()))
+            await self.describe(target, inside.get(str(target), ()))
             for target in self._shells.targets()
         ]
         return sorted([*rows, *await self._unsuitable()], key=lambda row: str(row.target))
@@ -106,7 +106,8 @@ class Apps:
                     rows.append(ClusterApp(target, str(kind), ShellState.FAILED, why))
         return rows
 
-    async def _describe(self, target: Target, inside: Sequence[str] = ()) -> ClusterApp:
+    async def describe(self, target: Target, inside: Sequence[str] = ()) -> ClusterApp:
+        """Return an app with the state of its shell. `inside` has the user of each open session in it."""
         start = self._shells.start_state(target)
         behind = self._shells.outdated(target)
         detail = ""
@@ -149,7 +150,7 @@ class Apps:
         outcome = await self._shells.enter(target, progress)
         if isinstance(outcome, Denial):
             raise StagedoorError(outcome.message)
-        return await self._describe(target)
+        return await self.describe(target)
 
     async def stop(self, target: Target) -> bool:
         """Stop the shell, even with open sessions, and wait until it is gone. Return False if none was up.
@@ -240,6 +241,20 @@ async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
         raise StagedoorError(error.message) from error
     finally:
         await shells.stop_watching()
+        await cluster.close_connections()
+
+
+@asynccontextmanager
+async def open_running_apps(settings: Settings, shells: KubernetesShells) -> AsyncIterator[Apps]:
+    """Open the cluster's apps that a worker follows anyway. Raises StagedoorError."""
+    cluster = connect_cluster(
+        settings, "stagedoor", find_replica_name(), lambda part, problem: None
+    )
+    try:
+        yield Apps(settings, cluster, shells)
+    except ClusterError as error:
+        raise StagedoorError(error.message) from error
+    finally:
         await cluster.close_connections()
 
 

@@ -91,5 +91,5 @@ def check_scope(scope: str) -> None:
     ):
         raise RefusedError(
             f"{scope!r} is no scope: use connect, connect:APP or connect:APP.ENVIRONMENT, "
-            "where both may be patterns (connect:app*.staging), or api:read or api:write"
+            "where both may be patterns (connect:app*.staging), or api:read, api:write or request"
         )

@@ -1,9 +1,10 @@
 """Recordings for administrators: finding and reading them, and comparing them with the audit."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from stagedoor.admin import sessions
 from stagedoor.admin.service import AdminService
@@ -11,20 +12,22 @@ from stagedoor.admin.sessions import Filter
 from stagedoor.keys.age import SUFFIX, AgeOpener
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, EventKind
-from stagedoor.recording.folder import RecordingEntry, kept, read
+from stagedoor.model.units import KIB
+from stagedoor.recording.folder import RecordingEntry, kept
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import SessionRecord, find_sessions
 from stagedoor.wire.terminal.asciicast import AsciicastError, AsciicastReader
 
 FOLDER = "recordings"
+_PIECE_BYTES = 64 * KIB
 __all__ = [
     "Recorded",
     "RecordingEntry",
     "audit_view",
+    "find_digest",
     "find_recording",
     "list_recordings",
     "open_recording",
-    "was_changed",
 ]
 
 
@@ -55,16 +58,15 @@ def list_recordings(service: AdminService, *, identity: str | None = None) -> li
     return recordings
 
 
-def find_recording(service: AdminService, prefix: str) -> Recorded:
+def find_recording(recordings: Sequence[Recorded], prefix: str) -> Recorded:
     """Return the recording with this id, or the only one whose id begins so.
 
-    The id begins with the session's id. Raises NotFoundError, RefusedError, StagedoorError.
+    The id begins with the session's id. Raises NotFoundError, RefusedError.
     """
     if len(prefix) < sessions.MIN_PREFIX:
         raise RefusedError(
             f"{prefix!r} is too short for a recording's id: {sessions.MIN_PREFIX} characters"
         )
-    recordings = list_recordings(service)
     matches = [recorded for recorded in recordings if recorded.file.id == prefix]
     matches = matches or [
         recorded for recorded in recordings if recorded.file.id.startswith(prefix)
@@ -78,39 +80,35 @@ def find_recording(service: AdminService, prefix: str) -> Recorded:
     return matches[0]
 
 
-def open_recording(recorded: Recorded, identities: Sequence[Path]) -> AsciicastReader:
-    """Open a recording for reading, with the keys in the files `identities` if it is encrypted.
+def open_recording(
+    file: BinaryIO, name: str, identities: Sequence[Path], *, is_encrypted: bool
+) -> AsciicastReader:
+    """Open the recording `name` for reading, with the keys in the files `identities` if it is encrypted.
 
     Raises StagedoorError. Reading further raises AsciicastError or StagedoorError if the file is damaged.
     """
-    pieces = _read(recorded.file.path)
-    if recorded.sealed:
+    pieces: Iterator[bytes] = iter(partial(file.read, _PIECE_BYTES), b"")
+    if is_encrypted:
         if not identities:
             raise RefusedError(
-                f"the recording {recorded.file.id} is encrypted; name the file with a recipient's "
-                "private key with --identity"
+                f"the recording {name} is encrypted; name the file with a recipient's private key with "
+                "--identity"
             )
         pieces = AgeOpener(identities).open(pieces)
     try:
         return AsciicastReader(pieces)
     except AsciicastError as error:
-        raise StagedoorError(f"{recorded.file.path} is no recording: {error}") from None
+        raise StagedoorError(f"{name} is no recording: {error}") from None
 
 
-def was_changed(service: AdminService, recorded: Recorded) -> bool | None:
-    """Return whether the file differs from its digest in the audit; None if the audit has no digest yet.
-
-    The audit gets the digest when a recording ends. It reads the whole file. Raises StagedoorError.
-    """
+def find_digest(service: AdminService, recorded: Recorded) -> str | None:
+    """Return the SHA-256 of a recording in the audit, None before its end. Raises StoreError."""
     name = recorded.file.path.name
     for entry in sessions.entries(service, Filter(session=recorded.file.session)):
         event = entry.event
         ended = event.kind in (EventKind.RECORDING_ENDED, EventKind.RECORDING_FAILED)
         if ended and event.fields.get("recording") == name:
-            digest = hashlib.sha256()
-            for piece in _read(recorded.file.path):
-                digest.update(piece)
-            return digest.hexdigest() != event.fields.get("sha256")
+            return str(event.fields["sha256"]) if "sha256" in event.fields else None
     return None
 
 
@@ -119,11 +117,11 @@ def audit_view(
 ) -> None:
     """Write to the audit that the recording in file `name` is viewed. Call it before anything is shown.
 
-    `who` has `identity`, `source` and `way` of a user on the web; without it the viewer is the service's
-    actor. The event is durable when this returns. Raises StoreError.
+    `who` has `identity`, `source` and `way` of a user on the web. Over the API, and on the gateway's machine,
+    the service's actor is the viewer. The event is durable when this returns. Raises StoreError.
     """
     fields: dict[str, str | int | float | bool | None] = {"recording": name}
-    if not who:
+    if service.actor:
         fields["actor"] = service.actor
     event = Event(
         service.clock(),
@@ -145,10 +143,3 @@ def _list_files(service: AdminService) -> list[RecordingEntry]:
             f"cannot read {service.data_dir / FOLDER}: {error.strerror}; run this as the account that "
             "runs the gateway"
         ) from None
-
-
-def _read(path: Path) -> Iterator[bytes]:
-    try:
-        yield from read(path)
-    except OSError as error:
-        raise StagedoorError(f"cannot read {path}: {error.strerror}") from None

@@ -13,6 +13,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
+from stagedoor.model.role import ApiScope
 from stagedoor.model.selector import list_subjects
 from stagedoor.model.target import Target
 
@@ -33,9 +34,11 @@ def find_rule_to_ask(
     """Return the rule by which `identity` may ask for all of `targets`, or None.
 
     The answer depends on the rules alone, so it does not show which apps exist. Programs do not ask: not
-    jobs, and not tokens with scopes.
+    jobs, and not tokens with scopes, unless `request` is one of them.
     """
-    if identity.scopes is not None or identity.method is Method.MACHINE:
+    if identity.method is Method.MACHINE:
+        return None
+    if identity.scopes is not None and ApiScope.REQUEST not in identity.scopes:
         return None
     if isinstance(check_credential(policy, identity, now), Denial):
         return None

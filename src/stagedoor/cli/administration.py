@@ -2,10 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from stagedoor.admin.service import open_service
+from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
+from stagedoor.model.policy import Policy
+from stagedoor.model.shell import ShellState, StartStep
+from stagedoor.model.target import Target
 from stagedoor.wire.api.port import Administration
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from stagedoor.admin.apps import Apps
+    from stagedoor.api.call import AppSource
+    from stagedoor.settings.settings import Settings
 
 
 @contextmanager
@@ -19,9 +32,8 @@ def open_administration(
 
         yield ApiAdministration(context)
         return
-    from stagedoor.admin.api.local import StoreAdministration
     from stagedoor.admin.certificates.revocation import RevokedKeysFile, require_unrevoked
-    from stagedoor.cli.complete import list_settings_targets
+    from stagedoor.api.local import StoreAdministration
     from stagedoor.signin.step_up import read_step_up_rules
 
     settings = installation.settings
@@ -29,7 +41,34 @@ def open_administration(
     with open_service(settings, create=create) as service:
         yield StoreAdministration(
             service,
-            lambda: list_settings_targets(settings),
+            settings,
+            _find_apps(settings),
             lambda lines: require_unrevoked(lines, refused),
             read_step_up_rules(settings),
         )
+
+
+def _find_apps(settings: "Settings") -> "AppSource":
+    from stagedoor.api.call import AppSource
+    from stagedoor.cli.complete import list_settings_targets
+
+    async def observe(target: Target) -> ShellState:
+        from stagedoor.serve.parts.shells import build_shells
+
+        return await build_shells(settings, Policy).local.observe(target)
+
+    def progress(step: StartStep) -> None:
+        show.note(f"{step.name}: {step.detail}" if step.detail else step.name)
+
+    open_cluster = partial(_open_cluster, settings) if settings.kubernetes.is_used else None
+    return AppSource(partial(list_settings_targets, settings), observe, open_cluster, progress)
+
+
+def _open_cluster(settings: "Settings") -> "AbstractAsyncContextManager[Apps]":
+    # Imported here, since its libraries are an extra.
+    from stagedoor.serve.prepare import check_kubernetes
+
+    check_kubernetes(settings)
+    from stagedoor.admin.apps import open_apps
+
+    return open_apps(settings)

@@ -2,19 +2,19 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from stagedoor.admin.apply.act import ApplyOutcome, apply_set, plan_set
-from stagedoor.admin.apply.files import DeclaredSet, read_set
-from stagedoor.admin.apply.plan import PRUNE_PERCENT, Action, ApplyOptions, RowChange
-from stagedoor.admin.apply.rights import Right, RightsChange, list_words
-from stagedoor.admin.service import open_service
+from stagedoor.admin.apply.files import read_texts
+from stagedoor.admin.apply.plan import PRUNE_PERCENT, Action
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import RefusedError, StagedoorError
+from stagedoor.wire.api.inputs import SetFile, SetFiles
+from stagedoor.wire.api.reports import RightEntry, SetChange, SetOutcome
 
 _SIGNS = {
     Action.ADD: "+",
@@ -88,31 +88,30 @@ def apply(
     """
     if prune and release:
         raise click.UsageError("--prune and --release exclude each other")
-    options = ApplyOptions(adopt, prune, release, prune_at_most)
     try:
-        declared = read_set(directory, set_name)
-        with open_service(installation.settings, create=False) as service:
-            act = plan_set if diff else apply_set
-            outcome = act(service, declared.name, declared.rows, options)
-        _refuse_problems(declared, outcome)
+        texts = read_texts(directory)
+        files = [SetFile(path, text) for path, text in texts.items()]
+        body = SetFiles(files, set_name, adopt, prune, prune_at_most, release)
+        with open_administration(installation) as admin:
+            query = {"dry_run": str(diff).lower()}
+            outcome: SetOutcome = admin.call("sets.apply", query=query, body=body)
+        _refuse_problems(outcome.problems)
     except StagedoorError as error:
         if diff:  # as diff(1): 1 is a difference
             error.exit_code = max(2, error.exit_code)
         raise
     if json_:
-        show.as_json(_document(outcome))
+        show.as_json(show.dump(outcome))
     else:
         _print(outcome, is_diff=diff)
-    if diff and outcome.plan.changes:
+    if diff and outcome.changes:
         sys.exit(1)
 
 
-def _refuse_problems(declared: DeclaredSet, outcome: ApplyOutcome) -> None:
+def _refuse_problems(lines: Sequence[str]) -> None:
     """Print the problems and raise RefusedError, if there are any."""
-    problems = outcome.plan.problems
-    if not problems:
+    if not lines:
         return
-    lines = [declared.describe_problem(problem.row, problem.text) for problem in problems]
     if len(lines) == 1:
         raise RefusedError(f"{lines[0]}; nothing was changed")
     for line in lines[:_MOST_PROBLEMS]:
@@ -120,77 +119,39 @@ def _refuse_problems(declared: DeclaredSet, outcome: ApplyOutcome) -> None:
     raise RefusedError(f"{show.count(len(lines), 'mistake')}; nothing was changed")
 
 
-def _print(outcome: ApplyOutcome, *, is_diff: bool) -> None:
+def _print(outcome: SetOutcome, *, is_diff: bool) -> None:
     """Print the changes of a diff, who gains and loses, and a line that sums them up."""
-    plan = outcome.plan
-    for change in plan.changes if is_diff else ():
+    for change in outcome.changes if is_diff else ():
         click.echo(_line(change))
     for rights in outcome.rights:
-        _print_rights("gain", rights, rights.gains)
-        _print_rights("lose", rights, rights.losses)
-    counts = Counter(change.action for change in plan.changes)
+        _print_rights("gain", rights.users, rights.gains)
+        _print_rights("lose", rights.users, rights.losses)
+    counts = Counter(change.action for change in outcome.changes)
     parts = [f"{counts[action]} {_DONE[action]}" for action in Action if counts[action]]
     would = "would be " if is_diff else ""
     summary = f"{would}{', '.join(parts)}" if parts else "nothing to change"
     show.note(f"Set {outcome.set}: {summary}.")
-    if plan.kept:
+    if outcome.kept:
         show.note(
-            f"{show.count(len(plan.kept), 'row')} of the set in no file: --prune removes, --release releases."
+            f"{show.count(outcome.kept, 'row')} of the set in no file: --prune removes, --release releases."
         )
 
 
-def _line(change: RowChange) -> str:
-    row, before = change.row, change.before
-    name = row.name if before is None else before.name
-    words = f": {row.terms}" if row.terms else ""
-    if change.action is Action.CHANGE and before is not None and before.terms:
-        words = f": {before.terms} -> {row.terms}"
-    if change.action in (Action.ADOPT, Action.MOVE) and before is not None and before.owner:
-        words = f" from {before.owner.set} ({before.owner.file})"
-    return f"{_SIGNS[change.action]} {name}{words}"
+def _line(change: SetChange) -> str:
+    terms = change.after or change.before
+    words = f": {terms}" if terms else ""
+    if change.action == Action.CHANGE and change.before:
+        words = f": {change.before} -> {change.after}"
+    if change.taken_from:
+        words = f" from {change.taken_from}"
+    return f"{_SIGNS[Action(change.action)]} {change.row}{words}"
 
 
-def _print_rights(verb: str, change: RightsChange, rights: Sequence[Right]) -> None:
-    if not rights:
-        return
-    users = ", ".join(change.users[:_MOST_NAMES])
-    if (more := len(change.users) - _MOST_NAMES) > 0:
-        users += f" and {more} more"
-    does = f"{verb}s" if len(change.users) == 1 else verb
-    for (app, environment), words in list_words(rights).items():
-        click.echo(f"{users} {does} {', '.join(words)} for {app} in {environment}")
-
-
-def _document(outcome: ApplyOutcome) -> dict[str, object]:
-    return {
-        "set": outcome.set,
-        "applied": outcome.is_applied,
-        "changes": [_change_document(change) for change in outcome.plan.changes],
-        "kept": len(outcome.plan.kept),
-        "rights": [
-            {
-                "users": list(change.users),
-                "gains": _rights_document(change.gains),
-                "losses": _rights_document(change.losses),
-            }
-            for change in outcome.rights
-        ],
-    }
-
-
-def _change_document(change: RowChange) -> dict[str, object]:
-    row, before = change.row, change.before
-    return {
-        "action": change.action.value,
-        "row": row.name if before is None else before.name,
-        "before": None if before is None or change.action is Action.REMOVE else before.terms,
-        "after": None if change.action is Action.REMOVE else row.terms,
-        "file": None if row.owner is None else row.owner.file,
-    }
-
-
-def _rights_document(rights: Iterable[Right]) -> list[dict[str, object]]:
-    return [
-        {"app": app, "environment": environment, "permissions": list(words)}
-        for (app, environment), words in list_words(rights).items()
-    ]
+def _print_rights(verb: str, users: Sequence[str], rights: Sequence[RightEntry]) -> None:
+    names = ", ".join(users[:_MOST_NAMES])
+    if (more := len(users) - _MOST_NAMES) > 0:
+        names += f" and {more} more"
+    does = f"{verb}s" if len(users) == 1 else verb
+    for right in rights:
+        words = ", ".join(right.permissions)
+        click.echo(f"{names} {does} {words} for {right.app} in {right.environment}")

@@ -1,35 +1,25 @@
 """`stagedoor app`: list the apps and the state of their shells, and start, stop and explain shells."""
 
-import asyncio
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+import time
 
 import click
 
-from stagedoor.admin import sessions as admin_sessions
-from stagedoor.admin.service import open_service
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import app_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.denial import Denial
-from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
-from stagedoor.model.policy import Policy
-from stagedoor.model.shell import ShellState, StartStep
+from stagedoor.model.errors import RefusedError, StagedoorError
+from stagedoor.model.shell import ShellState
 from stagedoor.model.target import Target
-from stagedoor.serve.parts.shells import build_shells
-from stagedoor.serve.prepare import check_kubernetes
-from stagedoor.settings.settings import Settings
+from stagedoor.wire.api.inputs import StopOrder
+from stagedoor.wire.api.reports import AppReport, ShellEntry, ShellLog, ShellStop
 from stagedoor.wire.target import parse_target
 
-if TYPE_CHECKING:
-    from stagedoor.admin.apps import Apps
-
-Result = TypeVar("Result")
-
-_CLOSE_S = 10.0
+_START_S = 900.0
+"""How long a start is waited for over the API, whose requests wait for some seconds each."""
 
 
 @click.group()
@@ -45,20 +35,26 @@ def app() -> None:
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the apps and the state of their shells."""
-    settings = installation.settings
-    inside = _users_inside(settings)
-    rows = _settings_rows(settings, Counter({at: len(who) for at, who in inside.items()}))
-    if settings.kubernetes.is_used:
-        rows += _query_cluster(settings, lambda apps: app_rows(apps, inside))
-    rows.sort(key=lambda row: str(row["target"]))
+    with open_administration(installation, create=True) as admin:
+        shells: list[ShellEntry] = list(admin.list_all("apps.shells"))
     if json_:
-        return show.as_json(rows)
-    names = ("target", "kind", "state", "sessions", "address", "detail")
-    more = "add the server of one to the settings, as [[shells.static]]"
-    if settings.kubernetes.is_used:
-        more = "why one of the cluster is left out: stagedoor app explain APP"
-    none = show.no("apps", None, more)
-    return show.table([{name: str(row[name]) for name in names} for row in rows], none)
+        return show.as_json(show.dump(shells))
+    more = (
+        "add the server of one to the settings, as [[shells.static]]; why one of a cluster is left out: "
+        "stagedoor app explain APP"
+    )
+    rows = [
+        {
+            "target": shell.target,
+            "kind": shell.kind,
+            "state": shell.state,
+            "sessions": str(shell.sessions),
+            "address": shell.address,
+            "detail": shell.detail,
+        }
+        for shell in shells
+    ]
+    return show.table(rows, show.no("apps", None, more))
 
 
 @app.command("explain", epilog=show.examples("stagedoor app explain app01"))
@@ -70,13 +66,12 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
 
     It also shows what was left out of the app's own pods, and why.
     """
-    target = app_target(name)
-    _refuse_own(installation.settings, target, "explained")
-    explanation = _query_cluster(installation.settings, lambda apps: apps.explain(target))
+    with open_administration(installation, create=True) as admin:
+        explanation: AppReport = admin.call("apps.explain", {"name": name})
     if json_:
-        show.as_json(explanation.json())
+        show.as_json(show.dump(explanation))
     else:
-        click.echo(explanation.text())
+        click.echo(explanation.text)
     if explanation.problems:
         sys.exit(1)
 
@@ -86,14 +81,18 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
 @click.pass_obj
 def start(installation: Installation, name: str) -> None:
     """Start the shell of APP, and wait for it, as a login does."""
-    target = app_target(name)
-    _refuse_own(installation.settings, target, "started")
-
-    def progress(step: StartStep) -> None:
-        show.note(f"{step.name}: {step.detail}" if step.detail else step.name)
-
-    shell = _query_cluster(installation.settings, lambda apps: apps.start(target, progress))
-    show.note(f"{target} answers at {shell.address}.")
+    detail, until = "", time.monotonic() + _START_S
+    with open_administration(installation, create=True) as admin:
+        while True:
+            shell: ShellEntry = admin.call("apps.start", {"name": name})
+            if shell.state == ShellState.READY:
+                break
+            if time.monotonic() > until:
+                raise StagedoorError(f"{shell.target} did not start within {_START_S:g} s")
+            if shell.detail != detail:
+                detail = shell.detail
+                show.note(detail)
+    show.note(f"{shell.target} answers at {shell.address}.")
 
 
 @app.command(
@@ -111,26 +110,19 @@ def start(installation: Installation, name: str) -> None:
 def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
     """Close the sessions in the shell of APP, and stop it. The next login starts it again."""
     target = app_target(name)
-    settings = installation.settings
-    _refuse_own(settings, target, "stopped")
     if not reason.isprintable() or len(reason) > 200:
         raise click.UsageError("--reason is one line of 200 characters at most")
-    with open_service(settings, create=False) as service:
-        inside = [
-            session.id
-            for session in admin_sessions.list_sessions(service, limit=100_000)
-            if session.target == str(target)
-        ]
-        if inside:
-            confirm(f"Close {show.count(len(inside), 'session')} in {target}?", yes=yes)
-            admin_sessions.request_close(service, inside, reason)
-            still = admin_sessions.wait_closed(service, inside, _CLOSE_S)
-            if still:
-                raise StagedoorError(
-                    f"{show.count(len(still), 'session')} still open after {_CLOSE_S:g} s "
-                    f"({' '.join(still[:3])}); see the gateway's log"
-                )
-    if _query_cluster(settings, lambda apps: apps.stop(target)):
+    with open_administration(installation, create=True) as admin:
+        sessions = [s for s in admin.list_all("sessions.list") if s.target == str(target)]
+        if sessions:
+            confirm(f"Close {show.count(len(sessions), 'session')} in {target}?", yes=yes)
+        order, was_up = StopOrder(reason), False
+        while True:
+            stopped: ShellStop = admin.call("apps.stop", {"name": name}, body=order)
+            was_up |= stopped.was_up
+            if not stopped.is_up:
+                break
+    if was_up:
         show.note(f"Stopped the shell of {target}.")
     else:
         show.note(f"{target} has no shell that runs.")
@@ -151,11 +143,9 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
 @click.pass_obj
 def logs(installation: Installation, name: str, lines: int) -> None:
     """Print the last lines of the sshd in the shell of APP."""
-    target = app_target(name)
-    _refuse_own(installation.settings, target, "asked for its log")
-    click.echo(
-        _query_cluster(installation.settings, lambda apps: apps.logs(target, lines)), nl=False
-    )
+    with open_administration(installation, create=True) as admin:
+        log: ShellLog = admin.call("apps.log", {"name": name}, {"lines": str(lines)})
+    click.echo(log.text, nl=False)
 
 
 def app_target(name: str) -> Target:
@@ -165,83 +155,3 @@ def app_target(name: str) -> Target:
     if isinstance(target, Denial):
         raise RefusedError(f"{name!r} is no app's name: {target.message}")
     return target
-
-
-def _refuse_own(settings: Settings, target: Target, what: str) -> None:
-    """Refuse a target that is not on a cluster. Raises RefusedError, NotFoundError."""
-    if any(row["target"] == str(target) for row in _settings_rows(settings, Counter())):
-        raise RefusedError(
-            f"{target} is an entry of the settings and cannot be {what} here: a static shell is another "
-            "server's, and a local one starts with a login and stops when it is no longer in use"
-        )
-    if not settings.kubernetes.is_used:
-        raise NotFoundError(f"there is no app {target}; see: stagedoor app list")
-
-
-def _users_inside(settings: Settings) -> dict[str, list[str]]:
-    """Return the users of the open sessions, by target."""
-    users = defaultdict[str, list[str]](list)
-    with open_service(settings) as service:
-        for session in admin_sessions.list_sessions(service, limit=100_000):
-            users[session.target].append(session.identity)
-    return dict(users)
-
-
-def _settings_rows(settings: Settings, sessions: Counter[str]) -> list[dict[str, object]]:
-    """Return a row for each static and local shell."""
-    rows = []
-    for entry in settings.shells.static:
-        target = Target(entry.app, entry.environment)
-        address = f"{entry.host}:{entry.port}"
-        rows.append(_row(target, "static", "", address, "", sessions[str(target)]))
-    if settings.shells.local:
-        local = build_shells(settings, Policy).local
-        for target in local.targets():
-            state = asyncio.run(local.observe(target)).value
-            rows.append(_row(target, "local", state, "", "", sessions[str(target)]))
-    return rows
-
-
-async def app_rows(apps: "Apps", inside: Mapping[str, Sequence[str]]) -> list[dict[str, object]]:
-    """Return a row for each app of the cluster, and for each namespace that cannot be listed."""
-    rows = [
-        _row(
-            entry.target, entry.kind, entry.state.value, entry.address, entry.detail, entry.sessions
-        )
-        for entry in await apps.list(inside)
-    ]
-    for namespace, (environment, why) in apps.unserved().items():
-        detail = f"the namespace {namespace} is not served: {why}"
-        anything = Target("*", environment)
-        rows.append(
-            _row(anything, "namespace", ShellState.FAILED.value, "", detail, 0) | {"app": None}
-        )
-    return rows
-
-
-def _row(
-    target: Target, kind: str, state: str, address: str, detail: str, sessions: int
-) -> dict[str, object]:
-    return {
-        "target": str(target),
-        "app": target.app,
-        "environment": target.environment,
-        "kind": kind,
-        "state": state,
-        "detail": detail,
-        "address": address,
-        "sessions": sessions,
-    }
-
-
-def _query_cluster(settings: Settings, question: "Callable[[Apps], Awaitable[Result]]") -> Result:
-    """Return what `question` returns for the cluster's apps. Raises StagedoorError."""
-    check_kubernetes(settings)
-    # Imported here, since its libraries are an extra.
-    from stagedoor.admin.apps import open_apps
-
-    async def query() -> Result:
-        async with open_apps(settings) as apps:
-            return await question(apps)
-
-    return asyncio.run(query())

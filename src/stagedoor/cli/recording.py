@@ -1,5 +1,6 @@
 """`stagedoor recording`: list, play and export recordings of terminals."""
 
+import hashlib
 import os
 import select
 import sys
@@ -8,21 +9,22 @@ import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from stagedoor.admin import recordings
-from stagedoor.admin.recordings import Recorded
-from stagedoor.admin.service import AdminService, open_service
+from stagedoor.admin.recordings import open_recording
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import recording_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.client.attach.locale_name import find_locale, is_utf8
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.units import DAY_S, size
+from stagedoor.model.units import MIB, size
 from stagedoor.recording.playback import pace_events
+from stagedoor.wire.api.types import RecordingEntry, RecordingState
 from stagedoor.wire.oneline import replace_unprintable
 from stagedoor.wire.terminal import output_parser as drawing
 from stagedoor.wire.terminal.asciicast import (
@@ -63,58 +65,29 @@ def recording() -> None:
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the recordings, oldest first. A login has one for each terminal in it."""
-    with open_service(installation.settings, create=False) as service:
-        entries = recordings.list_recordings(service, identity=user)
-    keep_days = installation.settings.recording.keep_days
+    query = {} if user is None else {"user": user}
+    with open_administration(installation) as admin:
+        entries: list[RecordingEntry] = list(admin.list_all("recordings.list", query))
     if json_:
-        return show.as_json([_document(entry, keep_days) for entry in entries])
+        return show.as_json(show.dump(entries))
     duty = "stagedoor grant add everybody '*' --allow record --without enter"
     none = show.no("recordings", user, f"to have terminals recorded: {duty}")
-    return show.table([_row(entry, keep_days) for entry in entries], none)
+    return show.table([_row(entry) for entry in entries], none)
 
 
-def _kept_until(entry: Recorded, keep_days: float | None) -> float | None:
-    """Return when a recording may be removed, in seconds since the epoch.
-
-    None stands for a recording that is kept for ever, or is still being written.
-    """
-    is_open = entry.session is not None and entry.session.end is None
-    return None if keep_days is None or is_open else entry.file.changed_at + keep_days * DAY_S
-
-
-def _row(entry: Recorded, keep_days: float | None) -> dict[str, str]:
-    session = entry.session
+def _row(entry: RecordingEntry) -> dict[str, str]:
+    is_known = entry.user is not None
     return {
-        "id": entry.file.id,
-        "user": session.identity if session else "-",
-        "target": session.target if session else "-",
-        "from": session.source if session else "-",
-        "opened": show.local(session.opened_at if session else None),
-        "last written": show.local(entry.file.changed_at),
-        "kept until": show.local(_kept_until(entry, keep_days)),
-        "size": size(entry.file.size),
-        "encrypted": "yes" if entry.sealed else "no",
-        "end": "-" if session is None else session.end or "open",
-    }
-
-
-def _document(entry: Recorded, keep_days: float | None) -> dict[str, object]:
-    session = entry.session
-    return {
-        "id": entry.file.id,
-        "session": entry.file.session,
-        "channel": entry.file.number,
-        "user": session.identity if session else None,
-        "target": session.target if session else None,
-        "source": session.source if session else None,
-        "opened_at": show.iso(session.opened_at if session else None),
-        "closed_at": show.iso(session.closed_at if session else None),
-        "end": session.end if session else None,
-        "written_at": show.iso(entry.file.changed_at),
-        "kept_until": show.iso(_kept_until(entry, keep_days)),
-        "size": entry.file.size,
-        "encrypted": entry.sealed,
-        "file": str(entry.file.path),
+        "id": entry.id,
+        "user": entry.user or "-",
+        "target": entry.target or "-",
+        "from": entry.source or "-",
+        "opened": show.local(show.read_time(entry.opened_at)),
+        "last written": show.local(show.read_time(entry.written_at)),
+        "kept until": show.local(show.read_time(entry.kept_until)),
+        "size": size(entry.size),
+        "encrypted": "yes" if entry.encrypted else "no",
+        "end": entry.end or ("open" if is_known else "-"),
     }
 
 
@@ -156,21 +129,13 @@ def play(
     Space pauses, and q or Ctrl-C ends. If stdout is no terminal, everything is written at once. Only known
     drawing sequences are played; titles, the clipboard, printing, mouse modes and queries are left out.
     """
-    with open_service(installation.settings, create=False) as service:
-        entry = recordings.find_recording(service, recording_id)
-        _note_viewed(service, entry)
-        changed = _warn_if_changed(service, entry)
-    reader = recordings.open_recording(entry, identities)
-    _about(reader.header)
-    with _damage(entry):
+    with _open(installation, recording_id, identities) as reader:
+        _about(reader.header)
         if sys.stdout.isatty():
             _play(reader, speed, idle_limit_s)
         else:
             for _, text in pace_events(reader.events()):
                 click.echo(text, nl=False)
-    _about_end(reader)
-    if changed:
-        raise StagedoorError(f"the recording {entry.file.id} was changed after it was made")
 
 
 @recording.command(
@@ -195,41 +160,38 @@ def export(
     identities: tuple[Path, ...],
 ) -> None:
     """Write the recording ID as asciicast v2, for any player."""
-    with open_service(installation.settings, create=False) as service:
-        entry = recordings.find_recording(service, recording_id)
-        _note_viewed(service, entry)
-        changed = _warn_if_changed(service, entry)
-    reader = recordings.open_recording(entry, identities)
-    with _target(output) as file, _damage(entry):
+    with _open(installation, recording_id, identities) as reader, _target(output) as file:
         file.write(encode_header(reader.header))
         for event in reader.events():
             file.write(encode_event(event))
         file.flush()
-    _about_end(reader)
-    if changed:
-        raise StagedoorError(f"the recording {entry.file.id} was changed after it was made")
-
-
-def _note_viewed(service: AdminService, entry: Recorded) -> None:
-    session = entry.session
-    recordings.audit_view(
-        service, entry.file.session, session.target if session else None, entry.file.path.name
-    )
-
-
-def _warn_if_changed(service: AdminService, entry: Recorded) -> bool:
-    changed = recordings.was_changed(service, entry)
-    if changed:
-        show.note(f"Attention: {entry.file.id} is not what the audit says that was recorded.")
-    return bool(changed)
 
 
 @contextmanager
-def _damage(entry: Recorded) -> Iterator[None]:
-    try:
-        yield
-    except AsciicastError as error:
-        raise StagedoorError(f"the recording {entry.file.id} is damaged: {error}") from None
+def _open(
+    installation: Installation, recording_id: str, identities: tuple[Path, ...]
+) -> Iterator[AsciicastReader]:
+    """Open a recording, and compare it with the audit. Raises StagedoorError if it is damaged or changed."""
+    with open_administration(installation) as admin:
+        entry: RecordingState = admin.call("recordings.get", {"id": recording_id})
+        file = admin.open_file("recordings.file", {"id": entry.id})
+    with file:
+        digest = hashlib.sha256()
+        for piece in iter(partial(file.read, MIB), b""):
+            digest.update(piece)
+        is_changed = entry.sha256 not in (None, digest.hexdigest())
+        if is_changed:
+            show.note(f"Attention: {entry.id} is not what the audit says that was recorded.")
+        file.seek(0)
+        reader = open_recording(file, entry.id, identities, is_encrypted=entry.encrypted)
+        try:
+            yield reader
+        except AsciicastError as error:
+            raise StagedoorError(f"the recording {entry.id} is damaged: {error}") from None
+        if reader.cut_off:
+            show.note("Its last line was cut off, as when the gateway is killed.")
+    if is_changed:
+        raise StagedoorError(f"the recording {entry.id} was changed after it was made")
 
 
 @contextmanager
@@ -256,11 +218,6 @@ def _about(header: AsciicastHeader) -> None:
         here = os.get_terminal_size(sys.stdout.fileno())
         if here.columns < header.width or here.lines < header.height:
             show.note(f"It was made in {header.width}x{header.height}; your terminal is smaller.")
-
-
-def _about_end(reader: AsciicastReader) -> None:
-    if reader.cut_off:
-        show.note("Its last line was cut off, as when the gateway is killed.")
 
 
 def _play(reader: AsciicastReader, speed: float, idle_limit_s: float | None) -> None:

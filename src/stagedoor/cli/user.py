@@ -4,7 +4,6 @@ import click
 from msgspec import structs
 
 from stagedoor.admin.checks import check_name
-from stagedoor.admin.service import open_service, require_user
 from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
 from stagedoor.cli.ask import ask_new_password, confirm
@@ -13,8 +12,9 @@ from stagedoor.cli.installation import Installation
 from stagedoor.cli.user_show import show_
 from stagedoor.cli.when import end
 from stagedoor.model.errors import RefusedError
-from stagedoor.signin.invitations import invite as make_invitation
-from stagedoor.wire.api.inputs import UserGroups, UserNew, UserPassword
+from stagedoor.wire.api.inputs import InvitationNew, UserGroups, UserNew, UserPassword
+from stagedoor.wire.api.port import Administration
+from stagedoor.wire.api.reports import InvitationMade, UserReport
 from stagedoor.wire.api.types import RemovedUser, UserEntry
 
 
@@ -61,7 +61,7 @@ def add(
     password = None if no_password else ask_new_password(name, from_stdin=password_stdin)
     with open_administration(installation, create=True) as admin:
         admin.call("users.add", body=UserNew(name, list(groups), password))
-    _note_unused(installation, name)
+        _note_unused(admin, name)
     show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
 
 
@@ -101,16 +101,17 @@ def invite(
     Anyone with the link can sign in as NAME: hand it over as you would a password. The secret is behind the
     `#`, which browsers send to no server. An earlier invitation of NAME becomes invalid.
     """
-    with open_service(installation.settings) as service:
-        invitation = make_invitation(
-            installation.settings, service, name, expires, groups=groups, url=url
-        )
+    ends_at = show.make_time(expires)
+    if ends_at is None:
+        raise RefusedError("an invitation ends; name a time within 14 days")
+    body = InvitationNew(list(groups), ends_at, url)
+    with open_administration(installation, create=True) as admin:
+        invitation: InvitationMade = admin.call("users.invite", {"name": name}, body=body)
     click.echo(invitation.url)
     if invitation.added:
         show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
-    show.note(
-        f"The link sets the password of {name} once, until {show.local(invitation.expires_at, 'never')}."
-    )
+    ends = show.local(show.read_time(invitation.expires_at), "never")
+    show.note(f"The link sets the password of {name} once, until {ends}.")
 
 
 @user.command(
@@ -237,22 +238,16 @@ def password(installation: Installation, name: str, password_stdin: bool, remove
         admin.call("users.get", {"name": name})
         new_password = None if remove_ else ask_new_password(name, from_stdin=password_stdin)
         admin.call("users.password", {"name": name}, body=UserPassword(new_password))
-    _note_unused(installation, name)
+        _note_unused(admin, name)
     show.note(f"{name} has {'no password any more' if remove_ else 'a new password'}.")
 
 
-def _note_unused(installation: Installation, name: str) -> None:
+def _note_unused(admin: Administration, name: str) -> None:
     """Print a note if `accounts.password_groups` prevents logins with the user's password."""
-    if installation.context is not None:
-        return  # the settings there are not known here
-    groups = installation.settings.accounts.passwords_for
-    if groups is None:
-        return
-    with open_service(installation.settings, create=False) as service:
-        user = require_user(service, name)
-    if user.limited_to(groups) != user:
+    report: UserReport = admin.call("users.report", {"name": name})
+    if report.password and not report.password_counts:
         show.note(
-            f"{user.name} is in none of accounts.password_groups, so logins with this password are refused."
+            f"{name} is in none of accounts.password_groups, so logins with this password are refused."
         )
 
 

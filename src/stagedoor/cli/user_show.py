@@ -1,17 +1,16 @@
 """`stagedoor user show`: show everything about one user."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 import click
 
-from stagedoor.admin.api import views
-from stagedoor.admin.person import UserState, read_user_state
-from stagedoor.admin.service import open_service
 from stagedoor.cli import grant, session, show, sign_in
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.model.policy import KeyRecord
-from stagedoor.store.people import TokenState
+from stagedoor.wire.api.reports import TokenState, UserReport
+from stagedoor.wire.api.types import KeyEntry
 
 
 @click.command(
@@ -25,37 +24,31 @@ def show_(installation: Installation, name: str, json_: bool) -> None:
 
     It shows groups, grants, keys, tokens and their expiry, sign-ins and live sessions, but no secret.
     """
-    with open_service(installation.settings, create=False) as service:
-        state, now = read_user_state(service, name), service.clock()
-        shared = service.database.shared
+    with open_administration(installation) as admin:
+        report: UserReport = admin.call("users.report", {"name": name})
+        shared = admin.is_shared
     if json_:
-        return show.as_json(_document(state, now))
-    limits = installation.settings.accounts.passwords_for
-    _head(state, counts=state.user.limited_to(limits) == state.user)
-    _part("grants", [grant.row(views.show_grant(entry), now) for entry in state.grants])
-    _part("keys", [_key(entry) for entry in state.keys])
-    _part("tokens", [_token(entry, now) for entry in state.tokens])
-    _part("sign-ins", [sign_in.row(views.show_sign_in(entry)) for entry in state.sign_ins])
-    rows = [
-        session.row(view, now, state=False, instance=shared)
-        for view in map(views.show_session, state.sessions)
-    ]
+        return show.as_json(show.dump(report))
+    now = time.time()
+    _head(report)
+    _part("grants", [grant.row(entry, now) for entry in report.grants])
+    _part("keys", [_key(entry) for entry in report.keys])
+    _part("tokens", [_token(entry, now) for entry in report.tokens])
+    _part("sign-ins", [sign_in.row(entry) for entry in report.sign_ins])
+    rows = [session.row(entry, now, state=False, instance=shared) for entry in report.sessions]
     return _part("live sessions", rows)
 
 
-def _head(state: UserState, *, counts: bool) -> None:
-    user = state.user
-    groups = [
-        f"{group} (provider)" if group in state.provided else group for group in sorted(user.groups)
-    ]
-    has = user.password_hash is not None
-    password = ("yes" if counts else "yes, but in no accounts.password_groups") if has else "no"
-    who = [f"{account.subject} at {account.issuer}" for account in state.accounts]
+def _head(user: UserReport) -> None:
+    provided = set(user.provided_groups)
+    groups = [f"{group} (provider)" if group in provided else group for group in user.groups]
+    counts = "yes" if user.password_counts else "yes, but in no accounts.password_groups"
+    who = [f"{account.subject} at {account.issuer}" for account in user.persons]
     for name, value in (
         ("name", user.name),
-        ("disabled", f"yes; stagedoor user enable {user.name}" if state.disabled else "no"),
+        ("disabled", f"yes; stagedoor user enable {user.name}" if user.disabled else "no"),
         ("groups", ", ".join(groups) or "-"),
-        ("password", password),
+        ("password", counts if user.password else "no"),
         ("provider", ", ".join(who) or "-"),
     ):
         click.echo(f"{name:<10}{value}")
@@ -66,44 +59,14 @@ def _part(title: str, rows: Sequence[Mapping[str, str]]) -> None:
     show.table(rows)
 
 
-def _key(record: KeyRecord) -> dict[str, str]:
+def _key(entry: KeyEntry) -> dict[str, str]:
+    return {"type": entry.type, "fingerprint": entry.fingerprint, "comment": entry.comment}
+
+
+def _token(entry: TokenState, now: float) -> dict[str, str]:
     return {
-        "type": record.public_key.partition(" ")[0],
-        "fingerprint": record.fingerprint,
-        "comment": record.comment,
-    }
-
-
-def _token(record: TokenState, now: float) -> dict[str, str]:
-    return {
-        "id": record.id,
-        "scopes": "all" if record.scopes is None else " ".join(record.scopes),
-        "made": show.local(record.created_at),
-        "ends": show.ends(record.expires_at, now),
-    }
-
-
-def _document(state: UserState, now: float) -> dict[str, object]:
-    user = state.user
-    return {
-        "name": user.name,
-        "disabled": state.disabled,
-        "password": user.password_hash is not None,
-        "groups": sorted(user.groups),
-        "provided_groups": sorted(state.provided),
-        "persons": [{"issuer": entry.issuer, "subject": entry.subject} for entry in state.accounts],
-        "grants": show.dump([views.show_grant(entry) for entry in state.grants]),
-        "keys": [_key(entry) for entry in state.keys],
-        "tokens": [
-            {
-                "id": entry.id,
-                "scopes": None if entry.scopes is None else list(entry.scopes),
-                "created_at": show.iso(entry.created_at),
-                "expires_at": show.iso(entry.expires_at),
-                "expired": entry.expires_at is not None and entry.expires_at <= now,
-            }
-            for entry in state.tokens
-        ],
-        "sign_ins": show.dump([views.show_sign_in(entry) for entry in state.sign_ins]),
-        "sessions": show.dump([views.show_session(entry) for entry in state.sessions]),
+        "id": entry.id,
+        "scopes": "all" if entry.scopes is None else " ".join(entry.scopes),
+        "made": show.local(show.read_time(entry.created_at)),
+        "ends": show.ends(show.read_time(entry.expires_at), now),
     }

@@ -2,10 +2,11 @@
 
 import os
 import secrets
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -15,11 +16,12 @@ from stagedoor.client.contexts import Context
 from stagedoor.laptop.login_files import find_login_options
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.tunnel import http
-from stagedoor.laptop.tunnel.errors import TunnelError, clean
+from stagedoor.laptop.tunnel.errors import NO_ANSWER, TunnelError, clean
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.secret import find_secret
 from stagedoor.laptop.web import WebConnection
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StagedoorError
+from stagedoor.model.units import MIB
 from stagedoor.wire.api.inputs import Input
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import BY_NAME, PREFIX
@@ -34,6 +36,9 @@ _KINDS: Mapping[int, type[StagedoorError]] = {
     422: RefusedError,
 }
 _LINE_CHARS = 1000
+_PIECE_BYTES = MIB
+_MOST_DIGITS = 15
+"""The digits of a file's length."""
 _PAUSE_S = 0.5
 _WAIT_S = 15
 """How long the gateway may wait for a person before it answers; the client then asks again."""
@@ -42,7 +47,27 @@ _WAIT_S = 15
 class ApiConnection(WebConnection):
     """One connection to the API, whose pages are longer than other answers."""
 
-    body_limit = 8 * 1024 * 1024
+    body_limit = 64 * MIB
+    answer_s = 120.0
+    """Longer than it takes to apply the files of a large set."""
+
+    def fetch_file(self, path: str, fields: Mapping[str, str], file: BinaryIO) -> http.HttpAnswer:
+        """GET a file, and write it into `file` unless it is refused. Raises TunnelError, OSError."""
+        answer = self._answer("GET", path, fields)
+        if answer.status != HTTPStatus.OK:
+            return self.read_body(answer)
+        size = answer.fields.get("content-length", "")
+        if not (size.isascii() and size.isdigit() and len(size) < _MOST_DIGITS):
+            raise TunnelError(NO_ANSWER, f"{self.wire.name} does not say how long the file is")
+        left = int(size)
+        while left > 0:
+            by = time.monotonic() + self.answer_s
+            piece = b"".join(http.receive(self.wire, min(left, _PIECE_BYTES), by))
+            if not piece:
+                line = f"{self.wire.name} hung up before the file was complete"
+                raise TunnelError(NO_ANSWER, line)
+            left -= file.write(piece)
+        return answer
 
 
 class ApiAdministration:
@@ -83,26 +108,39 @@ class ApiAdministration:
         """Perform an operation, as `Administration` says."""
         operation = BY_NAME[name]
         row = (name.partition(".")[0], *path.values())
-        headers = {"Authorization": self._authorization}
+        headers = {}
         if operation.is_matched:
             headers["If-Match"] = self._tags.get(row) or self._read_tag(operation, path, row)
         if operation.method == "POST":
             headers["Idempotency-Key"] = secrets.token_urlsafe(18)
         sent = b"" if body is None else msgspec.json.encode(body)
-        answer = self._send(operation, path, query, headers, sent)
-        person = PersonPrompt("administration")
-        while _asks_person(answer, person):
-            time.sleep(_PAUSE_S)
-            waiting = {**headers, "Prefer": f"wait={_WAIT_S}"}
-            answer = self._send(operation, path, query, waiting, sent)
+        place = _make_place(operation, path, query)
+
+        def ask(connection: ApiConnection, fields: Mapping[str, str]) -> http.HttpAnswer:
+            return connection.request(operation.method, place, sent, fields)
+
+        answer = self._ask(ask, headers)
         if "etag" in answer.fields:
             self._tags[row] = answer.fields["etag"]
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise self._explain(answer)
         try:
             return msgspec.json.decode(answer.body, type=operation.answer)
         except msgspec.MsgspecError:
             raise self._stranger() from None
+
+    def open_file(self, name: str, path: Mapping[str, str]) -> BinaryIO:
+        """Download a file into one that has no name, as `Administration` says."""
+        place = _make_place(BY_NAME[name], path, NOTHING)
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        try:
+            self._ask(lambda connection, fields: connection.fetch_file(place, fields, file), {})
+            file.seek(0)
+        except OSError as error:
+            file.close()
+            raise StagedoorError(f"the download cannot be stored: {error.strerror}") from None
+        except StagedoorError:
+            file.close()
+            raise
+        return file
 
     def list_all(
         self, name: str, query: Mapping[str, str] = NOTHING, limit: int | None = None
@@ -123,22 +161,31 @@ class ApiAdministration:
         self.call(f"{operation.name.partition('.')[0]}.get", path)
         return self._tags[row]
 
+    def _ask(
+        self,
+        ask: Callable[[ApiConnection, Mapping[str, str]], http.HttpAnswer],
+        headers: Mapping[str, str],
+    ) -> http.HttpAnswer:
+        """Send a request, again while the gateway waits for the person. Raises StagedoorError if refused."""
+        fields = {"Authorization": self._authorization, **headers}
+        answer = self._send(ask, fields)
+        person = PersonPrompt("administration")
+        while _asks_person(answer, person):
+            time.sleep(_PAUSE_S)
+            answer = self._send(ask, {**fields, "Prefer": f"wait={_WAIT_S}"})
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise self._explain(answer)
+        return answer
+
     def _send(
         self,
-        operation: Operation,
-        path: Mapping[str, str],
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        body: bytes,
+        ask: Callable[[ApiConnection, Mapping[str, str]], http.HttpAnswer],
+        fields: Mapping[str, str],
     ) -> http.HttpAnswer:
-        names = {name: quote(value, safe="") for name, value in path.items()}
-        place = PREFIX + operation.path.format(**names)
-        if query:
-            place += f"?{urlencode(query)}"
         try:
             connection = ApiConnection(self._options, self._web.path)
             try:
-                return connection.request(operation.method, place, body, headers)
+                return ask(connection, fields)
             finally:
                 connection.close()
         except TunnelError as error:
@@ -159,6 +206,12 @@ class ApiAdministration:
         return StagedoorError(
             f"what answers at {self._web.url} has no Stagedoor API of this version; check the address"
         )
+
+
+def _make_place(operation: Operation, path: Mapping[str, str], query: Mapping[str, str]) -> str:
+    names = {name: quote(value, safe="") for name, value in path.items()}
+    place = PREFIX + operation.path.format(**names)
+    return f"{place}?{urlencode(query)}" if query else place
 
 
 def _asks_person(answer: http.HttpAnswer, person: PersonPrompt) -> bool:

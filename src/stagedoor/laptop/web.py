@@ -40,6 +40,7 @@ class WebConnection:
     """One connection to the gateway's web."""
 
     body_limit = BODY_LIMIT
+    answer_s = ANSWER_S
 
     def __init__(self, options: Options, path: str = "") -> None:
         """Connect to the gateway. `path` is the prefix of the gateway's own paths. Raises TunnelError."""
@@ -65,11 +66,16 @@ class WebConnection:
         The answer's body is empty if it has no length, or more than `body_limit` bytes.
         """
         head = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        answer = self._answer(method, path, {**head, **(fields or {})}, body)
+        return self.read_body(self._answer(method, path, {**head, **(fields or {})}, body))
+
+    def read_body(self, answer: HttpAnswer) -> HttpAnswer:
+        """Read the body of an answer, as `request` says, and return the answer. Raises TunnelError."""
         size = answer.length
         if size is not None and size <= self.body_limit:
             try:
-                answer.body = b"".join(http.receive(self.wire, size, time.monotonic() + ANSWER_S))
+                answer.body = b"".join(
+                    http.receive(self.wire, size, time.monotonic() + self.answer_s)
+                )
             except OSError as error:
                 raise self._lost(error) from None
             if len(answer.body) < size:
@@ -125,7 +131,7 @@ class WebConnection:
 
         Raises TunnelError.
         """
-        deadline = time.monotonic() + ANSWER_S
+        deadline = time.monotonic() + self.answer_s
         try:
             http.send(self.wire, request, deadline)
             return http.read_head(self.wire, http.HEAD_LIMIT, deadline)

@@ -29,6 +29,8 @@ class ApiScope(StrEnum):
 
     READ = "api:read"
     WRITE = "api:write"
+    REQUEST = "request"
+    """Ask for access, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,12 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from stagedoor.model.units import KIB
 from stagedoor.recording.recorder import SUFFIX
-
-_READ_BYTES = 64 * KIB
 
 
 class RecordingFolder:
@@ -133,8 +130,6 @@ def read_ending(path: Path, size: int, most: int) -> bytes:
         os.close(fd)
 
 
-def read(path: Path) -> Iterator[bytes]:
-    """Yield the file's bytes as they are on the disk. Raises OSError."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        while piece := file.read(_READ_BYTES):
-            yield piece
+def open_to_read(path: Path) -> BinaryIO:
+    """Open a recording's file. Raises OSError, also for a link."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")

@@ -235,6 +235,7 @@ class Gateway:
             self.certificates,
             RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal,
             self._runs,
+            self._cluster,
         )
 
     async def ask_providers(self) -> None:

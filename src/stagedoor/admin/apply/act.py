@@ -1,7 +1,7 @@
 """Making the policy agree with an access set: all in one transaction, and audited row by row."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from stagedoor.admin.apply.plan import Action, ApplyOptions, Plan, RowChange, plan_changes
@@ -36,25 +36,26 @@ class ApplyOutcome:
     is_applied: bool
 
 
-def plan_set(
-    service: AdminService, name: str, declared: Sequence[Row], options: ApplyOptions
-) -> ApplyOutcome:
-    """Return what `apply_set` would do, and write nothing. Raises RefusedError, StoreError."""
-    return _plan(_read(service), name, declared, options, service.clock())
-
-
 def apply_set(
-    service: AdminService, name: str, declared: Sequence[Row], options: ApplyOptions
+    service: AdminService,
+    name: str,
+    declared: Sequence[Row],
+    options: ApplyOptions,
+    check: Callable[[Sequence[RowChange]], None] = lambda changes: None,
+    *,
+    is_dry_run: bool = False,
 ) -> ApplyOutcome:
     """Make the rows of the set `name` what is declared, all or none.
 
-    A plan with problems is returned, and nothing is written. The plan is made before the transaction, so that
-    logins wait for the writing alone. Raises RefusedError, StoreError.
+    A plan with problems, and that of a dry run, is returned, and nothing is written. `check` raises for
+    changes that the caller may not make. The plan is made before the transaction, so that logins wait for the
+    writing alone. Raises RefusedError, StoreError.
     """
     for _ in range(_TRIES):
         stored = _read(service)
         outcome = _plan(stored, name, declared, options, service.clock())
-        if outcome.plan.problems or not outcome.plan.changes:
+        check(outcome.plan.changes)
+        if is_dry_run or outcome.plan.problems or not outcome.plan.changes:
             return outcome
         if _write(service, stored.version, name, outcome.plan.changes):
             return replace(outcome, is_applied=True)

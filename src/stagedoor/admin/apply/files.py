@@ -50,14 +50,22 @@ class DeclaredSet:
         return text if place is None else _describe(self.texts, place, text)
 
 
-def read_set(directory: Path, name: str | None = None) -> DeclaredSet:
-    """Read all `.toml` and `.json` files below `directory`.
+def read_texts(directory: Path) -> dict[str, str]:
+    """Return the texts of all `.toml` and `.json` files below `directory` by their paths in it.
 
-    `name` is the set's if no file says it. Raises RefusedError, whose message names file, line and key.
+    Raises RefusedError.
     """
     texts = {str(path.relative_to(directory)): _read(path) for path in _find_files(directory)}
     if not texts:
         raise RefusedError(f"there is no .toml or .json file in {directory}")
+    return texts
+
+
+def parse_set(texts: Mapping[str, str], name: str | None = None) -> DeclaredSet:
+    """Parse the files of a set, given by their paths.
+
+    `name` is the set's if no file says it. Raises RefusedError, whose message names file, line and key.
+    """
     files = {file: _parse(file, text) for file, text in texts.items()}
     set_name = _find_name(texts, files, name)
     rows: list[Row] = []

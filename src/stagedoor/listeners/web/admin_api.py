@@ -1,37 +1,40 @@
-"""The HTTP API `/api/v1`: connections, credentials and headers. Its operations are in `admin.api`."""
+"""The HTTP API `/api/v1`: connections, credentials and headers. Its operations are in `api`."""
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
+from msgspec import structs
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.api.problems import make_problem
-from stagedoor.admin.api.service import (
-    AdmittedRequest,
-    ApiAnswer,
-    ApiService,
-    make_denial_answer,
-    make_problem_answer,
-)
+from stagedoor.api.answers import ApiAnswer, make_denial_answer, make_problem_answer
+from stagedoor.api.problems import make_problem
+from stagedoor.api.service import AdmittedRequest, ApiService
+from stagedoor.listeners.web.file_stream import send_file
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.sign_in.cookies import BODY_S
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Network, Source, is_within
+from stagedoor.model.units import KIB
+from stagedoor.session.attempt import new_trace
 from stagedoor.session.flow import Flow
 from stagedoor.session.person_wait import STEP_UP
 from stagedoor.wire.api.openapi import encode_openapi
-from stagedoor.wire.api.operations import MAX_BODY_BYTES, PREFIX
+from stagedoor.wire.api.operations import PREFIX
+from stagedoor.wire.http.fields import parse_traceparent
 
 ADMINISTRATION = "the gateway's administration"
 """What a proof of presence for the API is for, as its page shows it."""
 WAIT_S = 15.0
 """How long a request waits for a person: proxies cut off slow answers, so clients ask again."""
+_SLOWEST = 256 * KIB
+"""The bytes in a second that a long body takes at least."""
 _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])", re.ASCII)
 SiteCheck = Callable[[Request], Denial | None]
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY"]
@@ -95,7 +98,7 @@ class AdminApi:
         admitted = await self._admit(request, identity, source)
         if isinstance(admitted, ApiAnswer):
             return self._respond(request, admitted, identity)
-        body = await _read_body(request)
+        body = await _read_body(request, admitted.operation.max_body_bytes)
         if isinstance(body, ApiAnswer):
             return self._respond(request, body, identity)
         answer = await self._service.answer(
@@ -149,10 +152,16 @@ class AdminApi:
         return self._respond(request, make_denial_answer(denial), None)
 
     def _respond(self, request: Request, answer: ApiAnswer, identity: Identity | None) -> Response:
-        if answer.denial is not None:
-            self._flow.deny(answer.denial, web(self._guard.source_of(request)), identity)
+        body = answer.body
+        if answer.denial is not None and answer.problem is not None:
+            trace = parse_traceparent(request.headers.get("traceparent", "")) or new_trace()
+            origin = replace(web(self._guard.source_of(request)), trace=trace)
+            self._flow.deny(answer.denial, origin, identity)
+            body = msgspec.json.encode(structs.replace(answer.problem, trace=trace.trace_id))
         headers = {"Cache-Control": "no-store", **answer.headers}
-        return Response(answer.body, answer.status, headers)
+        if (file := answer.file) is not None:
+            return send_file(file.path, file.size, file.may_go_on, headers)
+        return Response(body, answer.status, headers)
 
 
 def _lacks_proof(admitted: AdmittedRequest | ApiAnswer) -> bool:
@@ -167,17 +176,18 @@ def _parse_wait(preferences: str) -> float:
     return 0.0 if match is None else min(float(match[1]), WAIT_S)
 
 
-async def _read_body(request: Request) -> bytes | ApiAnswer:
-    """Return the body, or a problem if it is too long or too slow."""
-    body = b""
+async def _read_body(request: Request, limit: int) -> bytes | ApiAnswer:
+    """Return the body, or a problem if it is longer than `limit` bytes, or too slow."""
+    body = bytearray()
+    within_s = max(BODY_S, limit / _SLOWEST)
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(within_s):
             async for piece in request.stream():
                 body += piece
-                if len(body) > MAX_BODY_BYTES:
-                    line = f"the body is longer than {MAX_BODY_BYTES} bytes"
+                if len(body) > limit:
+                    line = f"the body is longer than {limit} bytes"
                     return make_problem_answer(make_problem(413, "too_large", line))
     except TimeoutError:
-        line = f"the body was not complete after {BODY_S:g} s"
+        line = f"the body was not complete after {within_s:g} s"
         return make_problem_answer(make_problem(408, "too_slow", line))
-    return body
+    return bytes(body)

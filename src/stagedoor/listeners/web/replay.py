@@ -4,19 +4,18 @@ The player gets the file as it is on the disk, piece by piece, so no recording i
 cannot read an encrypted recording; it is listed, and its page explains how to play it.
 """
 
-import asyncio
-import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Send
 
 from stagedoor.admin.recording_service import RecordingService, UserRecording
 from stagedoor.listeners.web import headers
+from stagedoor.listeners.web.file_stream import send_file
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.pages.language import translate
@@ -29,7 +28,6 @@ from stagedoor.wire.http.fields import UnsatisfiableError, parse_range
 
 CAST = "application/x-asciicast"
 """The media type that asciinema uses (https://docs.asciinema.org/manual/asciicast/v2/)."""
-_PIECE_BYTES = 64 * 1024
 _MAX_TEXT = 100
 SPEEDS = ("0.5", "1", "2", "4", "8")
 
@@ -167,17 +165,14 @@ class Replay:
         first, length = (wanted.first, wanted.length) if wanted else (0, recording.size)
         fields = {
             "accept-ranges": "bytes",
-            "content-length": str(length),
             "content-disposition": f'attachment; filename="{recording.id}.cast"',
+            "content-type": CAST,
         }
         if wanted:
             fields["content-range"] = wanted.header
-        return _ExactLengthResponse(
-            self._bytes(identity, recording, first, length),
-            206 if wanted else 200,
-            fields,
-            media_type=CAST,
-        )
+        may_go_on = partial(self._may_go_on, identity, recording)
+        status = 206 if wanted else 200
+        return send_file(recording.path, length, may_go_on, fields, first=first, status=status)
 
     async def _find(self, request: Request) -> tuple[Identity, UserRecording] | Response:
         identity = await self._viewer(request)
@@ -199,39 +194,7 @@ class Replay:
         proof = await self._guard.flow.check_step_up(identity, recording.target)
         return proof if isinstance(proof, Denial) else None
 
-    async def _bytes(
-        self, identity: Identity, recording: UserRecording, first: int, length: int
-    ) -> AsyncIterator[bytes]:
-        fd = await asyncio.to_thread(
-            os.open, recording.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        )
-        try:
-            while length > 0 and self._may_go_on(identity, recording):
-                piece = await asyncio.to_thread(os.pread, fd, min(length, _PIECE_BYTES), first)
-                if not piece:
-                    return  # the file became shorter
-                yield piece
-                first += len(piece)
-                length -= len(piece)
-        finally:
-            os.close(fd)
-
     def _may_go_on(self, identity: Identity, recording: UserRecording) -> bool:
         return self._passes.explain_end(identity) is None and self._recordings.may_play(
             identity, recording
         )
-
-
-class _ExactLengthResponse(StreamingResponse):
-    """A response that hangs up if its bytes end early, so that the player sees an incomplete body."""
-
-    async def stream_response(self, send: Send) -> None:
-        """Send the head and the bytes; end the body only if all announced bytes were sent."""
-        head = {"type": "http.response.start", "status": self.status_code}
-        await send({**head, "headers": self.raw_headers})
-        left = int(self.headers["content-length"])
-        async for piece in self.body_iterator:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-            left -= len(piece)
-        if left == 0:
-            await send({"type": "http.response.body", "body": b""})

@@ -3,18 +3,20 @@
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from stagedoor import __version__
 from stagedoor.admin.access.console import ConsoleService
 from stagedoor.admin.access.views import HealthReport
 from stagedoor.admin.account import AccountService
-from stagedoor.admin.api.service import ApiService
 from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList
 from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.admin.requests.request_service import RequestService
+from stagedoor.api.call import AppSource
+from stagedoor.api.service import ApiService
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.laptop.onefile import build_client_file
 from stagedoor.listeners.web.admin_api import ApiParts
@@ -65,6 +67,10 @@ def read_health(settings: Settings, checks: bool) -> HealthReport:
     return HealthReport(lines, findings)
 
 
+if TYPE_CHECKING:
+    from stagedoor.shells.kubernetes.adapter import KubernetesShells
+
+
 def build_web_listener(
     context: SignInContext,
     flow: Flow,
@@ -78,6 +84,7 @@ def build_web_listener(
     certificates: UserCertificates | None,
     refused: RefusedKeys,
     runs: RunService,
+    cluster: "KubernetesShells | None",
 ) -> WebListener:
     """Return the WebShell's listener. Raises StagedoorError.
 
@@ -114,7 +121,7 @@ def build_web_listener(
             RecordingService(settings, database, policy),
             _limits(settings),
             runs,
-            _build_api(context, flow, refused, requests),
+            _build_api(context, flow, refused, requests, cluster),
             _build_console(context, flow),
         ),
         secure,
@@ -134,15 +141,25 @@ def _build_console(context: SignInContext, flow: Flow) -> ConsoleService:
 
 
 def _build_api(
-    context: SignInContext, flow: Flow, refused: RefusedKeys, requests: RequestService
+    context: SignInContext,
+    flow: Flow,
+    refused: RefusedKeys,
+    requests: RequestService,
+    cluster: "KubernetesShells | None",
 ) -> ApiParts:
     settings = context.settings
+    open_cluster = None
+    if cluster is not None:
+        # Imported here, since its libraries are an extra.
+        from stagedoor.admin.apps import open_running_apps
+
+        open_cluster = partial(open_running_apps, settings, cluster)
     service = ApiService(
         settings,
         context.database,
         context.policy,
         read_step_up_rules(settings),
-        flow.shells.targets,
+        AppSource(flow.shells.targets, flow.shells.observe, open_cluster),
         refused,
         requests,
         context.now,

@@ -31,6 +31,17 @@ class UserNew(Input, frozen=True):
     password: Annotated[str, Meta(min_length=8, max_length=1024)] | None = None
 
 
+class InvitationNew(Input, frozen=True):
+    """A link by which a user sets a password. A new user joins the groups.
+
+    `url` is where browsers reach the gateway, null for the address in its settings.
+    """
+
+    groups: Annotated[list[Name], Meta(max_length=200)]
+    expires_at: Until
+    url: Line | None = None
+
+
 class UserGroups(Input, frozen=True):
     """All groups that a user should be in, with those that an identity provider gives."""
 
@@ -118,6 +129,12 @@ class SessionsEnd(Input, frozen=True):
     reason: Line
 
 
+class StopOrder(Input, frozen=True):
+    """The reason for which a shell is stopped: one line, which the users in it read."""
+
+    reason: Line
+
+
 class TokenNew(Input, frozen=True):
     """A new token. Scopes null allow all that the user's grants allow, and nothing of this API."""
 
@@ -140,6 +157,34 @@ class KeyRemoval(Input, frozen=True):
     """The fingerprint of a key to remove, `SHA256:…`. It may hold a slash, so it is not in the path."""
 
     fingerprint: Line
+
+
+class SetFile(Input, frozen=True):
+    """A file of an access set: TOML or JSON, by the end of its path."""
+
+    path: Line
+    text: str
+
+
+class SetFiles(Input, frozen=True):
+    """All files of an access set. `set` is its name if no file says it.
+
+    Rows that the files do not declare stay, unless `prune` removes them, at most `prune_at_most` percent of
+    the set's, or `release` lets them belong to no set. `adopt` takes rows over.
+    """
+
+    files: Annotated[list[SetFile], Meta(min_length=1, max_length=1000)]
+    set: Name | None = None
+    adopt: bool = False
+    prune: bool = False
+    prune_at_most: Annotated[float, Meta(ge=0, le=100)] = 20
+    release: bool = False
+
+
+class DryRun(Input, frozen=True):
+    """Whether to show what would change, and change nothing."""
+
+    dry_run: bool = False
 
 
 class NoFilter(Input, frozen=True):
@@ -190,6 +235,12 @@ class AppFilter(Input, frozen=True):
     """The question who may enter an app, as the home page names it."""
 
     app: Line
+
+
+class LogFilter(Input, frozen=True):
+    """How many of the last lines to show."""
+
+    lines: Annotated[int, Meta(ge=1, le=10_000)] = 50
 
 
 class EventFilter(Input, frozen=True):

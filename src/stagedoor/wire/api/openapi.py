@@ -28,7 +28,7 @@ def describe_api() -> dict[str, Any]:
     """Return the description as an OpenAPI document."""
     types = [t.Problem, t.Preview]
     for operation in OPERATIONS:
-        types += [kind for kind in (operation.answer, operation.body) if kind is not None]
+        types += [kind for kind in (operation.answer, operation.body) if kind not in (None, bytes)]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     shown = {repr(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
@@ -54,11 +54,9 @@ def describe_api() -> dict[str, Any]:
 def _describe_operation(
     operation: Operation, shown: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    answer = shown[repr(operation.answer)]
-    done: dict[str, Any] = {
-        "description": "Done",
-        "content": {"application/json": {"schema": answer}},
-    }
+    answer = {} if operation.is_file else shown[repr(operation.answer)]
+    kind = "application/octet-stream" if operation.is_file else "application/json"
+    done: dict[str, Any] = {"description": "Done", "content": {kind: {"schema": answer}}}
     if operation.is_tagged and operation.method != "DELETE":
         done["headers"] = {"ETag": {"schema": {"type": "string"}}}
     answers = {str(operation.status): done}
@@ -88,7 +86,7 @@ def _describe_operation(
 
 def _describe_rights(operation: Operation) -> str:
     rights = f"Takes the role {operation.role}." if operation.role else "Takes no role."
-    text = f"{rights} Scope of a token: {operation.scope}."
+    text = f"{rights} Scope of a token: {' or '.join(operation.scopes)}."
     return text + (" For people only, not for tokens." if operation.is_for_person else "")
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagedoor.model.role import ApiScope, Role
+from stagedoor.model.units import KIB
 from stagedoor.wire.api import inputs as i
+from stagedoor.wire.api.types import Page
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _NUMBER = "id"
@@ -19,9 +21,11 @@ class Operation:
 
     `path` is below `PREFIX`. `role` is the lowest role with which a request may succeed for any app; the
     operation's function checks the role for the apps concerned. None takes no role: rules of access on
-    request say who may. `filters` are the parameters of its query. A `matched` operation changes a row, and
-    so needs the ETag of that row in If-Match. One `for_person` makes credentials or roles, and so refuses
-    tokens. An answer that `has_secret` is not stored for a repeated request.
+    request, or grants, say who may. `filters` are the parameters of its query. A
+    `matched` operation changes a row, and so needs the ETag of that row in If-Match. One `for_person` makes
+    credentials or roles, or shows what users typed, and so refuses tokens. An answer that `has_secret` is not
+    stored for a repeated request. One that `is_file` is the bytes of a file.
+    An operation `is_for_asking` if it is a part of asking for access.
     """
 
     name: str
@@ -39,13 +43,25 @@ class Operation:
     is_for_person: bool = False
     has_secret: bool = False
     has_text_id: bool = False
+    is_file: bool = False
+    is_for_asking: bool = False
     waits: bool = False
+    max_body_bytes: int = 64 * KIB
     problems: tuple[int, ...] = ()
 
     @property
-    def scope(self) -> ApiScope:
-        """Return the scope that a token needs."""
-        return ApiScope.READ if self.method == "GET" else ApiScope.WRITE
+    def scopes(self) -> tuple[ApiScope, ...]:
+        """Return the scopes of which a token needs one."""
+        usual = ApiScope.READ if self.method == "GET" else ApiScope.WRITE
+        return (usual, ApiScope.REQUEST) if self.is_for_asking else (usual,)
+
+    @property
+    def wants_proof(self) -> bool:
+        """Return whether a person gives a fresh proof of presence first.
+
+        Rules of access on request say that themselves, for approvers.
+        """
+        return self.is_file or (self.role is not None and self.method != "GET")
 
     @property
     def parameters(self) -> list[str]:
@@ -87,3 +103,31 @@ class Operation:
     def is_number(self, parameter: str) -> bool:
         """Return whether a parameter of the path is a number."""
         return parameter == _NUMBER and not self.has_text_id
+
+
+def make_list(name: str, summary: str, item: Any, filters: type[i.Input] = i.NoFilter) -> Operation:
+    """Return an operation that lists items of the resource `name`, by page."""
+    return Operation(
+        name=f"{name}.list",
+        method="GET",
+        path=f"/{name}",
+        summary=summary,
+        role=Role.AUDITOR,
+        answer=Page[item],
+        filters=filters,
+        is_list=True,
+    )
+
+
+def make_end(name: str, verb: str, summary: str, answer: Any) -> Operation:
+    """Return an operation that ends what users have opened."""
+    return Operation(
+        name=f"{name}.{verb}",
+        method="POST",
+        path=f"/{name}/{verb}",
+        summary=summary,
+        role=Role.OPERATOR,
+        answer=answer,
+        body=i.SessionsEnd,
+        problems=(404,),
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from stagedoor.wire.api.inputs import Input
 
@@ -28,6 +28,10 @@ class Administration(Protocol):
 
         A change of a row is made to the row as the last `call` has read it.
         """
+        ...
+
+    def open_file(self, name: str, path: Mapping[str, str]) -> BinaryIO:
+        """Perform an operation whose answer is a file, and return the file, opened. Raises StagedoorError."""
         ...
 
     def list_all(

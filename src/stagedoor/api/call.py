@@ -3,9 +3,11 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.admin.service import AdminService
@@ -17,9 +19,14 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.role import Role
 from stagedoor.model.selector import EVERYWHERE, TargetPattern
+from stagedoor.model.shell import Progress, ShellState
 from stagedoor.model.target import Target
+from stagedoor.settings.settings import Settings
 from stagedoor.wire.api.operations import PAGE
 from stagedoor.wire.api.types import Page
+
+if TYPE_CHECKING:
+    from stagedoor.admin.apps import Apps
 
 Row = TypeVar("Row")
 View = TypeVar("View")
@@ -38,16 +45,47 @@ class PageTokenError(RefusedError):
 
 
 @dataclass(frozen=True, slots=True)
+class AppSource:
+    """The apps of a gateway.
+
+    `list_targets` returns those that are known now, and `observe` the state of a local shell. `open_cluster`
+    opens those of a cluster; it is None if the settings name none. `progress` gets the steps of a start.
+    """
+
+    list_targets: Callable[[], Iterable[Target]]
+    observe: Callable[[Target], Awaitable[ShellState]]
+    open_cluster: "Callable[[], AbstractAsyncContextManager[Apps]] | None" = None
+    progress: Progress = lambda step: None
+
+
+async def _observe_none(target: Target) -> ShellState:
+    return ShellState.ABSENT
+
+
+NO_APPS = AppSource(tuple, _observe_none)
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """A file of `size` bytes as an answer. `may_go_on` judges by a newer policy while it is sent."""
+
+    path: Path
+    size: int
+    may_go_on: Callable[[Policy], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A call of an operation. `access` are the caller's roles, and `policy` is as new as the store.
 
-    `path` has the parameters in the path, `filters` the query and `body` the request's value, all of the
-    operation's types. `apps` returns the apps that are known now. `check_keys` raises RefusedError for public
-    keys that are revoked. `step_up` says which apps want a fresh proof. `identity` and `requests` are None
-    for an administrator at the gateway's machine.
+    `settings` are the gateway's. `path` has the parameters in the path, `filters` the query and `body` the
+    request's value, all of the operation's types. `apps` are the gateway's. `check_keys`
+    raises RefusedError for public keys that are revoked. `step_up` says which apps want a fresh proof.
+    `identity` and `requests` are None for an administrator at the gateway's machine.
     """
 
     service: AdminService
+    settings: Settings
     policy: Policy
     access: AdminAccess
     path: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +93,7 @@ class Call:
     body: Any = None
     page_size: int = PAGE
     page_token: str | None = None
-    apps: Callable[[], Iterable[Target]] = tuple
+    apps: AppSource = NO_APPS
     check_keys: Callable[[Sequence[str]], None] = lambda lines: None
     step_up: StepUpRules = NOWHERE
     identity: Identity | None = None
@@ -125,3 +163,9 @@ def read_page_token(token: str, length: int) -> Sequence[Any]:
     ):
         raise PageTokenError("this page_token is not of this list")
     return key
+
+
+def check_line(text: str) -> None:
+    """Raise RefusedError unless a reason is one line."""
+    if not text.isprintable():
+        raise RefusedError("a reason is one line, without control characters")

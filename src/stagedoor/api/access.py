@@ -1,6 +1,5 @@
-"""The operations on grants, apps, sessions, sign-ins and the audit."""
+"""The operations on grants, sessions, sign-ins and the audit."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -10,17 +9,18 @@ import msgspec
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions, sign_ins
 from stagedoor.admin.access import questions
-from stagedoor.admin.api.call import (
+from stagedoor.api.call import (
     Call,
     DeniedError,
     PageTokenError,
+    check_line,
     find_user,
     make_page_token,
     read_page_token,
     refuse,
     require_found,
 )
-from stagedoor.admin.api.views import (
+from stagedoor.api.views import (
     show_entering,
     show_explanation,
     show_grant,
@@ -176,18 +176,7 @@ def _parse_target(call: Call) -> Target:
     return target
 
 
-# Apps and sessions.
-
-
-def list_apps(call: Call) -> t.Page[t.AppEntry]:
-    """List the apps that the caller may read."""
-    inside = Counter(record.target for record in sessions.list_sessions(call.service, limit=None))
-    targets = [target for target in set(call.apps()) if call.access.covers(Role.AUDITOR, target)]
-
-    def show(target: Target) -> t.AppEntry:
-        return t.AppEntry(target.login_name, target.app, target.environment, inside[str(target)])
-
-    return call.list_page(targets, lambda target: target.login_name, show)
+# Sessions.
 
 
 def list_sessions(call: Call) -> t.Page[t.SessionEntry]:
@@ -233,7 +222,7 @@ def get_session(call: Call) -> t.SessionEntry:
 def close_sessions(call: Call) -> list[t.SessionEntry]:
     """Request the end of sessions, and return them."""
     order: i.SessionsEnd = call.body
-    _check_line(order.reason)
+    check_line(order.reason)
     records = [_find_session(call, name) for name in dict.fromkeys(order.ids)]
     for record in records:
         if not _may(call, Role.OPERATOR, record):
@@ -272,7 +261,7 @@ def end_sign_ins(call: Call) -> list[t.SignInEntry]:
     """End sign-ins and their sessions. Return the sign-ins that were still valid."""
     call.require(Role.OPERATOR)
     order: i.SessionsEnd = call.body
-    _check_line(order.reason)
+    check_line(order.reason)
     records = [sign_ins.find_sign_in(call.service, name) for name in dict.fromkeys(order.ids)]
     return [
         show_sign_in(record)
@@ -285,11 +274,6 @@ def _get_sign_in_key(record: SignInRecord) -> str:
     """Return the sort key of a sign-in, which never changes: its user, and the time it was opened."""
     opened = record.sign_in
     return f"{opened.name} {opened.opened_at or 0:017.3f} {record.id}"
-
-
-def _check_line(text: str) -> None:
-    if not text.isprintable():
-        raise RefusedError("a reason is one line, without control characters")
 
 
 # The audit.

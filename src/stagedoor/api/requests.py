@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import msgspec
 
-from stagedoor.admin.api.call import Call, refuse, require_found
-from stagedoor.admin.api.views import show_decision, show_request, show_request_rule
 from stagedoor.admin.requests import access_requests as admin
+from stagedoor.api.call import Call, refuse, require_found
+from stagedoor.api.views import show_decision, show_request, show_request_rule
 from stagedoor.authz.access_request import NOT_YOURS, UNKNOWN, may_see
 from stagedoor.authz.roles import check_request_rule
 from stagedoor.model.access_request import AccessRequest, RequestRule

@@ -4,21 +4,29 @@ from collections import defaultdict
 
 from stagedoor.admin import person, roles, sessions
 from stagedoor.admin import service as admin
-from stagedoor.admin.api.call import Call, DeniedError, find_user, refuse, require_found
-from stagedoor.admin.api.views import (
+from stagedoor.api.call import Call, DeniedError, find_user, refuse, require_found
+from stagedoor.api.views import (
     make_user_view,
     show_key,
     show_new_token,
     show_role,
     show_token,
+    show_user_state,
 )
 from stagedoor.authz.roles import check_role_change
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.role import Role, RoleRule
+from stagedoor.signin.invitations import invite
 from stagedoor.wire.api import inputs as i
+from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
+from stagedoor.wire.rfc3339 import show_milliseconds
+
+JOINS_NONE = Denial(
+    Reason.NO_GRANT, "no user joins groups by themselves; ask another administrator"
+)
 
 
 def list_users(call: Call) -> t.Page[t.UserEntry]:
@@ -45,6 +53,30 @@ def add_user(call: Call) -> t.UserEntry:
     return _show_user(call, admin.policy(call.service), body.name)
 
 
+def report_user(call: Call) -> r.UserReport:
+    """Show everything about a user but secrets."""
+    call.require(Role.AUDITOR)
+    state = person.read_user_state(call.service, call.path["name"])
+    limits = call.settings.accounts.passwords_for
+    return show_user_state(state, limits, call.service.clock())
+
+
+def invite_user(call: Call) -> r.InvitationMade:
+    """Make a link by which a user sets a password, and add the user if they are new."""
+    call.require(Role.ADMINISTRATOR)
+    body: i.InvitationNew = call.body
+    invitation = invite(
+        call.settings,
+        call.service,
+        call.path["name"],
+        body.expires_at.timestamp(),
+        groups=body.groups,
+        url=body.url,
+    )
+    ends_at = show_milliseconds(invitation.expires_at)
+    return r.InvitationMade(invitation.url, ends_at, invitation.added)
+
+
 def change_groups(call: Call) -> t.UserEntry:
     """Set the groups of a user. Those that an identity provider gives cannot be left out."""
     call.require(Role.ADMINISTRATOR)
@@ -55,9 +87,7 @@ def change_groups(call: Call) -> t.UserEntry:
             f"{user.name} is in the group {', '.join(sorted(provided))} by an identity provider"
         )
     if wanted - user.groups and call.access.is_about_me(f"user:{user.name}"):
-        raise DeniedError(
-            Denial(Reason.NO_GRANT, "no user joins groups by themselves; ask another administrator")
-        )
+        raise DeniedError(JOINS_NONE)
     admin.change_groups(call.service, user.name, add=wanted - user.groups, remove=own - wanted)
     return _show_user(call, admin.policy(call.service), user.name)
 

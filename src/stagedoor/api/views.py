@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from stagedoor.admin.access.questions import describe_change
+from stagedoor.admin.person import UserState
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.tokens import MintedToken
 from stagedoor.authz.access_difference import AccessDifference
@@ -15,6 +16,7 @@ from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.role import RoleRule
 from stagedoor.store.sessions import SessionRecord
 from stagedoor.store.sign_in.sign_ins import SignInRecord
+from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
 from stagedoor.wire.rfc3339 import show_milliseconds
 
@@ -130,6 +132,36 @@ def show_key(record: KeyRecord) -> t.KeyEntry:
     """Show a public key."""
     return t.KeyEntry(
         record.user, record.public_key.partition(" ")[0], record.fingerprint, record.comment
+    )
+
+
+def show_user_state(
+    state: UserState, password_groups: frozenset[str] | None, now: float
+) -> r.UserReport:
+    """Show everything about a user. `password_groups` are those whose passwords count, None for all."""
+    user = state.user
+    return r.UserReport(
+        user.name,
+        state.disabled,
+        user.password_hash is not None,
+        user.password_hash is not None and user.limited_to(password_groups) == user,
+        sorted(user.groups),
+        sorted(state.provided),
+        [r.ProviderAccountEntry(account.issuer, account.subject) for account in state.accounts],
+        [show_grant(rule) for rule in state.grants],
+        [show_key(key) for key in state.keys],
+        [
+            r.TokenState(
+                token.id,
+                None if token.scopes is None else list(token.scopes),
+                iso(token.created_at),
+                iso(token.expires_at),
+                token.expires_at is not None and token.expires_at <= now,
+            )
+            for token in state.tokens
+        ],
+        [show_sign_in(record) for record in state.sign_ins],
+        [show_session(record) for record in state.sessions],
     )
 
 

@@ -7,16 +7,29 @@ first. Then its values are checked, and its operation runs in a thread.
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from inspect import iscoroutinefunction
 
 import msgspec
 
-from stagedoor.admin.api.call import Call, DeniedError, refuse
-from stagedoor.admin.api.guard import ApiGuard, DryRunError, StalePolicyError
-from stagedoor.admin.api.handlers import HANDLERS, make_tag
-from stagedoor.admin.api.parsing import (
+from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
+from stagedoor.admin.requests.request_service import RequestService
+from stagedoor.admin.service import AdminService
+from stagedoor.api.answers import (
+    ApiAnswer,
+    FileStream,
+    answer_again,
+    make_answer,
+    make_denial_answer,
+    make_preview,
+    make_problem_answer,
+    refuse_path,
+)
+from stagedoor.api.call import AppSource, Call, DeniedError, FileAnswer, refuse
+from stagedoor.api.guard import ApiGuard, DryRunError, StalePolicyError
+from stagedoor.api.handlers import HANDLERS, make_tag
+from stagedoor.api.parsing import (
     ApiRequestError,
     decode_body,
     find_request_key,
@@ -25,12 +38,7 @@ from stagedoor.admin.api.parsing import (
     parse_if_match,
     parse_page_size,
 )
-from stagedoor.admin.api.problems import RAISED, from_denial, from_error, make_problem
-from stagedoor.admin.api.views import show_difference
-from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
-from stagedoor.admin.requests.request_service import RequestService
-from stagedoor.admin.service import AdminService
-from stagedoor.authz.access_difference import list_differences
+from stagedoor.api.problems import RAISED, from_error, make_problem
 from stagedoor.authz.access_request import check_fresh
 from stagedoor.authz.decide import check_credential
 from stagedoor.authz.roles import AdminAccess, deny_role, find_admin_access
@@ -41,32 +49,21 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
 from stagedoor.model.selector import EVERYWHERE
-from stagedoor.model.target import Target
+from stagedoor.model.units import KIB
 from stagedoor.settings.settings import Settings
 from stagedoor.store.administration import answers
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_newest
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import PAGE, find_operation
-from stagedoor.wire.api.types import Preview, Problem
+from stagedoor.wire.api.types import Problem
 
 FOLLOW_S = 0.5
 """How often a request that waits for events looks for them."""
+_KEPT_BYTES = 64 * KIB
+"""The longest answer that is kept for a repeated request."""
 _TRIES = 10
 """How often a request is judged again because the policy has changed meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApiAnswer:
-    """An answer of the API: a status, its JSON document, and further headers.
-
-    `denial` is the refusal for the audit, if the caller lacks a right.
-    """
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
-    denial: Denial | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +86,12 @@ class ApiService:
         database: Database,
         policy: Callable[[], Policy],
         step_up: StepUpRules,
-        apps: Callable[[], Iterable[Target]],
+        apps: AppSource,
         refused: RefusedKeys,
         requests: RequestService,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`policy` returns the policy in memory, `apps` the apps that exist now."""
+        """`policy` returns the policy in memory."""
         self._settings = settings
         self._database = database
         self._policy = policy
@@ -110,7 +107,7 @@ class ApiService:
         """Return the request if the caller may send it to that path (below `PREFIX`), or the refusal."""
         match = find_operation(method, path)
         if isinstance(match, list):
-            return _refuse_path(match)
+            return refuse_path(match)
         try:
             return await self._judge(identity, *match)
         except StoreError as error:
@@ -131,10 +128,9 @@ class ApiService:
         role = operation.role
         if denial is None and role is not None and not access.has_somewhere(role):
             denial = deny_role(role, EVERYWHERE)
-        # An approver gives a fresh proof if the rule of the request demands one.
-        is_change = role is not None and operation.method != "GET"
-        if denial is None and identity.is_person and is_change:
-            denial = check_fresh(policy, identity, "a change", self._step_up, now)
+        if denial is None and identity.is_person and operation.wants_proof:
+            what = "a recording" if operation.is_file else "a change"
+            denial = check_fresh(policy, identity, what, self._step_up, now)
         refuse(denial)
         return AdmittedRequest(operation, parameters, identity, access, policy)
 
@@ -186,6 +182,7 @@ class ApiService:
         service = AdminService(self._database, self._settings.data_dir, actor, self._now, guard)
         call = Call(
             service,
+            self._settings,
             request.policy,
             request.access,
             request.path,
@@ -220,19 +217,35 @@ class ApiService:
         handler = HANDLERS[operation.name]
         try:
             if iscoroutinefunction(handler):
-                return _make_answer(operation.status, await handler(call))
+                return make_answer(operation.status, await handler(call))
             answer = await asyncio.to_thread(handler, call)
             while operation.waits and not answer and time.monotonic() < until:
                 await asyncio.sleep(FOLLOW_S)
                 answer = await asyncio.to_thread(handler, call)
         except DryRunError as done:
             now = self._now()
-            preview = await asyncio.to_thread(_preview, guard.policy, done.after, now)
-            return _make_answer(200, preview)
+            preview = await asyncio.to_thread(make_preview, guard.policy, done.after, now)
+            return make_answer(200, preview)
+        if isinstance(answer, FileAnswer):
+            return self._send(request.identity, answer)
         if operation.is_tagged and operation.method == "PUT":
             tag = await asyncio.to_thread(self._read_tag, guard)
         headers = {} if tag is None or operation.method == "DELETE" else {"ETag": tag}
-        return _make_answer(operation.status, answer, headers)
+        return make_answer(operation.status, answer, headers)
+
+    def _send(self, identity: Identity, answer: FileAnswer) -> ApiAnswer:
+        """Return a file, which ends early if the caller's credential or right ends."""
+
+        def may_go_on() -> bool:
+            policy = self._policy()
+            proof = check_credential(policy, identity, self._now())
+            return not isinstance(proof, Denial) and answer.may_go_on(policy)
+
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f'attachment; filename="{answer.path.name}"',
+        }
+        return ApiAnswer(200, b"", headers, file=FileStream(answer.path, answer.size, may_go_on))
 
     def _read_tag(self, guard: ApiGuard) -> str | None:
         with self._database.read() as transaction:
@@ -256,7 +269,7 @@ class ApiService:
             answers.begin_request, self._database, key, digest, self._now()
         )
         if before is not None:
-            return _repeat(before, digest)
+            return answer_again(before, digest)
         try:
             answer = await self._run(request, call, guard)
         except RAISED as error:
@@ -264,7 +277,8 @@ class ApiService:
             if problem.status < 500:
                 await asyncio.to_thread(answers.forget_request, self._database, key)
             raise
-        stored = None if request.operation.has_secret else answer.body
+        is_kept = not request.operation.has_secret and len(answer.body) <= _KEPT_BYTES
+        stored = answer.body if is_kept else None
         await asyncio.to_thread(answers.finish_request, self._database, key, answer.status, stored)
         return answer
 
@@ -281,11 +295,12 @@ def check_scope(identity: Identity, operation: Operation) -> Denial | None:
         is_program = not identity.is_person
     elif identity.method is Method.TOKEN:
         is_program = True
-        if operation.scope not in (identity.scopes or ()):
+        if not set(operation.scopes) & set(identity.scopes or ()):
+            scope = operation.scopes[-1]
             return Denial.with_mend(
                 Reason.NO_GRANT,
-                f"this token lacks the scope {operation.scope}",
-                f"make one with: stagedoor token create {identity.name} --scope {operation.scope}",
+                f"this token lacks the scope {scope}",
+                f"make one with: stagedoor token create {identity.name} --scope {scope}",
                 "ask an administrator for a token with it",
             )
     else:
@@ -295,55 +310,6 @@ def check_scope(identity: Identity, operation: Operation) -> Denial | None:
     if is_program and operation.is_for_person:
         return Denial(
             Reason.NO_GRANT,
-            "credentials and roles are given by a person who has signed in, not by a program",
+            "that takes a person who has signed in, not a program",
         )
     return None
-
-
-def make_problem_answer(problem: Problem) -> ApiAnswer:
-    """Return a problem as an answer."""
-    headers = {"Content-Type": "application/problem+json"}
-    if problem.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
-    if problem.status in (429, 503):
-        headers["Retry-After"] = "5"
-    return ApiAnswer(problem.status, msgspec.json.encode(problem), headers)
-
-
-def make_denial_answer(denial: Denial, step: str | None = None) -> ApiAnswer:
-    """Return a denial as an answer. `step` is what the person does first."""
-    problem = msgspec.structs.replace(from_denial(denial), step=step)
-    return replace(make_problem_answer(problem), denial=denial)
-
-
-def _make_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> ApiAnswer:
-    named = {"Content-Type": "application/json", **(headers or {})}
-    return ApiAnswer(status, msgspec.json.encode(value), named)
-
-
-def _refuse_path(methods: list[str]) -> ApiAnswer:
-    if not methods:
-        return make_problem_answer(make_problem(404, "not_found", "the API has no such path"))
-    allowed = ", ".join(methods)
-    answer = make_problem_answer(make_problem(405, "bad_method", f"this path knows {allowed}"))
-    return ApiAnswer(answer.status, answer.body, {**answer.headers, "Allow": allowed})
-
-
-def _preview(before: Policy, after: Policy, now: float) -> Preview:
-    differences = list(list_differences(before, after, now))
-    gains = [show_difference(d) for d in differences if d.is_gain]
-    return Preview(gains, [show_difference(d) for d in differences if not d.is_gain])
-
-
-def _repeat(before: answers.StoredAnswer, digest: bytes) -> ApiAnswer:
-    """Return the answer to a repeated request, or why there is none."""
-    if before.request != digest:
-        line = "this Idempotency-Key was sent with another request; use a new one"
-        return make_problem_answer(make_problem(422, "key_reused", line))
-    if before.status is None:
-        line = "this request is being handled, or was cut off; check whether it was done"
-        return make_problem_answer(make_problem(409, "outcome_unknown", line))
-    if before.body is None:
-        line = "this was done before, and its secret is shown only once"
-        return make_problem_answer(make_problem(409, "done_before", line))
-    return ApiAnswer(before.status, before.body, {"Content-Type": "application/json"})

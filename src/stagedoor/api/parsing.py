@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import fields
 
-from stagedoor.admin.api.problems import make_problem
+from stagedoor.api.problems import make_problem
 from stagedoor.wire.api.inputs import Until
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import MAX_PAGE, PAGE

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from stagedoor.admin.api import access, people, requests
-from stagedoor.admin.api.call import Call
-from stagedoor.admin.api.views import show_grant, show_role
+from stagedoor.api import access, apps, machine, people, requests, sets
+from stagedoor.api.call import Call
+from stagedoor.api.views import show_grant, show_role
 from stagedoor.model.errors import NotFoundError
 from stagedoor.store.administration.roles import read_roles
 from stagedoor.store.database import Transaction
@@ -19,6 +19,8 @@ HANDLERS: Mapping[str, Callable[[Call], object]] = {
     "users.list": people.list_users,
     "users.add": people.add_user,
     "users.get": people.get_user,
+    "users.report": people.report_user,
+    "users.invite": people.invite_user,
     "users.groups": people.change_groups,
     "users.password": people.set_password,
     "users.disable": people.disable_user,
@@ -46,7 +48,12 @@ HANDLERS: Mapping[str, Callable[[Call], object]] = {
     "requests.review": requests.review_request,
     "access.explain": access.explain_access,
     "access.who": access.list_entering,
-    "apps.list": access.list_apps,
+    "apps.list": apps.list_apps,
+    "apps.shells": apps.list_shells,
+    "apps.explain": apps.explain_shell,
+    "apps.start": apps.start_shell,
+    "apps.stop": apps.stop_shell,
+    "apps.log": apps.read_log,
     "sessions.list": access.list_sessions,
     "sessions.get": access.get_session,
     "sessions.close": access.close_sessions,
@@ -58,6 +65,12 @@ HANDLERS: Mapping[str, Callable[[Call], object]] = {
     "keys.list": people.list_keys,
     "keys.add": people.add_keys,
     "keys.remove": people.remove_key,
+    "sets.apply": sets.apply_files,
+    "recordings.list": machine.list_recordings,
+    "recordings.get": machine.get_recording,
+    "recordings.file": machine.open_recording,
+    "hooks.list": machine.list_hooks,
+    "hooks.test": machine.probe_hook,
     "events.list": access.list_events,
 }
 

@@ -1,21 +1,22 @@
 """The API's operations over the store, for an administrator at the gateway's machine."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import iscoroutine
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
-from stagedoor.admin.api.call import Call, DeniedError
-from stagedoor.admin.api.handlers import HANDLERS
 from stagedoor.admin.service import AdminService, policy
+from stagedoor.api.call import NO_APPS, AppSource, Call, DeniedError, FileAnswer
+from stagedoor.api.handlers import HANDLERS
 from stagedoor.authz.roles import ROOT
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
-from stagedoor.model.errors import RefusedError
-from stagedoor.model.target import Target
+from stagedoor.model.errors import RefusedError, StagedoorError
+from stagedoor.recording.folder import open_to_read
+from stagedoor.settings.settings import Settings
 from stagedoor.wire.api.inputs import Input
 from stagedoor.wire.api.operations import BY_NAME
 from stagedoor.wire.api.port import NOTHING
@@ -25,10 +26,11 @@ _PAGE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class StoreAdministration:
-    """An `Administration` over an opened store, with all rights. `apps` returns the apps that are known."""
+    """An `Administration` over an opened store, with all rights."""
 
     service: AdminService
-    apps: Callable[[], Iterable[Target]] = tuple
+    settings: Settings
+    apps: AppSource = NO_APPS
     check_keys: Callable[[Sequence[str]], None] = lambda lines: None
     step_up: StepUpRules = NOWHERE
 
@@ -48,6 +50,7 @@ class StoreAdministration:
         filters = msgspec.convert(query, BY_NAME[name].filters, strict=False)
         call = Call(
             self.service,
+            self.settings,
             policy(self.service),
             ROOT,
             path,
@@ -64,6 +67,14 @@ class StoreAdministration:
             return asyncio.run(answer) if iscoroutine(answer) else answer
         except DeniedError as error:
             raise RefusedError(str(error)) from None
+
+    def open_file(self, name: str, path: Mapping[str, str]) -> BinaryIO:
+        """Open a file, as `Administration` says."""
+        answer: FileAnswer = self.call(name, path)
+        try:
+            return open_to_read(answer.path)
+        except OSError as error:
+            raise StagedoorError(f"cannot read {answer.path}: {error.strerror}") from None
 
     def list_all(
         self, name: str, query: Mapping[str, str] = NOTHING, limit: int | None = None

@@ -2,8 +2,8 @@
 
 from http import HTTPStatus
 
-from stagedoor.admin.api.call import DeniedError, PageTokenError
-from stagedoor.admin.api.guard import PreconditionError
+from stagedoor.api.call import DeniedError, PageTokenError
+from stagedoor.api.guard import PreconditionError
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import (
     ConflictError,
@@ -22,6 +22,7 @@ _OF_ERRORS: tuple[tuple[type[StagedoorError], int, str], ...] = (
     (ConflictError, 409, "conflict"),
     (RefusedError, 422, "refused"),
     (StoreError, 503, "store_unavailable"),
+    (StagedoorError, 503, "unavailable"),
 )
 RAISED: tuple[type[Exception], ...] = (
     DeniedError,

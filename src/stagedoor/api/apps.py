@@ -1,0 +1,195 @@
+"""The operations on apps and their shells: listing, starting, stopping and explaining them."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stagedoor.admin import sessions
+from stagedoor.api.call import Call, DeniedError, check_line
+from stagedoor.authz.roles import deny_role
+from stagedoor.model.denial import Denial
+from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
+from stagedoor.model.role import Role
+from stagedoor.model.selector import TargetPattern
+from stagedoor.model.shell import ShellState
+from stagedoor.model.target import Target
+from stagedoor.wire.api import reports as r
+from stagedoor.wire.api import types as t
+from stagedoor.wire.target import parse_target
+
+if TYPE_CHECKING:
+    from stagedoor.admin.apps import Apps
+
+CLOSE_S = 10.0
+WAIT_S = 15.0
+"""How long a request over HTTP waits for a shell: proxies cut off slow answers, so clients ask again."""
+
+
+def list_apps(call: Call) -> t.Page[t.AppEntry]:
+    """List the apps that the caller may read."""
+    inside = Counter(record.target for record in sessions.list_sessions(call.service, limit=None))
+    listed = set(call.apps.list_targets())
+    targets = [target for target in listed if call.access.covers(Role.AUDITOR, target)]
+
+    def show(target: Target) -> t.AppEntry:
+        return t.AppEntry(target.login_name, target.app, target.environment, inside[str(target)])
+
+    return call.list_page(targets, lambda target: target.login_name, show)
+
+
+async def list_shells(call: Call) -> t.Page[r.ShellEntry]:
+    """List the apps that the caller may read, with the state of their shells."""
+    inside = await asyncio.to_thread(_list_users_inside, call)
+    entries = await _list_own(call, inside)
+    if call.apps.open_cluster is not None:
+        async with call.apps.open_cluster() as apps:
+            entries += await list_cluster_shells(apps, inside)
+    visible = [
+        entry
+        for entry in entries
+        if call.access.has(Role.AUDITOR, TargetPattern(entry.app or "*", entry.environment or "*"))
+    ]
+    return call.list_page(visible, lambda entry: f"{entry.target} {entry.kind}", lambda e: e)
+
+
+def _list_users_inside(call: Call) -> Mapping[str, Sequence[str]]:
+    """Return the users of the open sessions, by target."""
+    users = defaultdict[str, list[str]](list)
+    for session in sessions.list_sessions(call.service, limit=None):
+        users[session.target].append(session.identity)
+    return users
+
+
+async def _list_own(call: Call, inside: Mapping[str, Sequence[str]]) -> list[r.ShellEntry]:
+    """Return the static and the local shells."""
+    static, local = call.settings.shells.static, call.settings.shells.local
+    entries = [
+        _make_entry(Target(s.app, s.environment), "static", "", inside, f"{s.host}:{s.port}")
+        for s in static
+    ]
+    for shell in local:
+        target = Target(shell.app, shell.environment)
+        state = await call.apps.observe(target)
+        entries.append(_make_entry(target, "local", state, inside))
+    return entries
+
+
+async def list_cluster_shells(
+    apps: "Apps", inside: Mapping[str, Sequence[str]]
+) -> list[r.ShellEntry]:
+    """Return each app of a cluster, and each namespace that cannot be listed."""
+    entries = [
+        _make_entry(app.target, app.kind, app.state, inside, app.address, app.detail)
+        for app in await apps.list(inside)
+    ]
+    for namespace, (environment, why) in apps.unserved().items():
+        detail = f"the namespace {namespace} is not served: {why}"
+        target = Target("*", environment)
+        entry = _make_entry(target, "namespace", ShellState.FAILED, inside, "", detail)
+        entries.append(msgspec.structs.replace(entry, app=None))
+    return entries
+
+
+def _make_entry(
+    target: Target,
+    kind: str,
+    state: str,
+    inside: Mapping[str, Sequence[str]],
+    address: str = "",
+    detail: str = "",
+) -> r.ShellEntry:
+    users = len(inside.get(str(target), ()))
+    return r.ShellEntry(
+        str(target), target.app, target.environment, kind, str(state), detail, address, users
+    )
+
+
+async def explain_shell(call: Call) -> r.AppReport:
+    """Explain how a shell is made, or would be."""
+    target = _find_target(call, Role.AUDITOR)
+    async with _open_cluster(call, target, "explained") as apps:
+        report = await apps.explain(target)
+    return r.AppReport(**report.json(), text=report.text())
+
+
+async def start_shell(call: Call) -> r.ShellEntry:
+    """Start a shell and wait for it, over HTTP for some seconds: then its state says how far it is."""
+    target = _find_target(call, Role.OPERATOR)
+    async with _open_cluster(call, target, "started") as apps:
+        try:
+            async with asyncio.timeout(_get_limit(call)):
+                app = await apps.start(target, call.apps.progress)
+        except TimeoutError:
+            app = await apps.describe(target)
+    return _make_entry(app.target, app.kind, app.state, {}, app.address, app.detail)
+
+
+async def stop_shell(call: Call) -> r.ShellStop:
+    """Close the sessions in a shell, stop it, and wait for that, over HTTP for some seconds."""
+    target = _find_target(call, Role.OPERATOR)
+    cluster = _open_cluster(call, target, "stopped")
+    await asyncio.to_thread(_close_sessions, call, target)
+    async with cluster as apps:
+        try:
+            async with asyncio.timeout(_get_limit(call)):
+                was_up = await apps.stop(target)
+        except TimeoutError:
+            return r.ShellStop(str(target), was_up=True, is_up=True)
+    return r.ShellStop(str(target), was_up=was_up, is_up=False)
+
+
+def _close_sessions(call: Call, target: Target) -> None:
+    """Close the sessions in a shell. Raises StagedoorError if some stay open."""
+    check_line(call.body.reason)
+    listed = sessions.list_sessions(call.service, limit=None)
+    inside = [session.id for session in listed if session.target == str(target)]
+    if not inside:
+        return
+    sessions.request_close(call.service, inside, call.body.reason)
+    if still := sessions.wait_closed(call.service, inside, CLOSE_S):
+        raise StagedoorError(
+            f"{len(still)} of {len(inside)} sessions still open after {CLOSE_S:g} s "
+            f"({' '.join(still[:3])}); see the gateway's log"
+        )
+
+
+async def read_log(call: Call) -> r.ShellLog:
+    """Return the last lines of the sshd in a shell."""
+    target = _find_target(call, Role.AUDITOR)
+    async with _open_cluster(call, target, "asked for its log") as apps:
+        return r.ShellLog(await apps.logs(target, call.filters.lines))
+
+
+def _get_limit(call: Call) -> float | None:
+    return None if call.identity is None else WAIT_S
+
+
+def _find_target(call: Call, role: Role) -> Target:
+    """Return the app in the path. Raises DeniedError unless the caller has `role` for it."""
+    name = call.path["name"]
+    target = parse_target(name if name.endswith(".ssh") else f"{name}.ssh")
+    if isinstance(target, Denial):
+        raise RefusedError(f"{name!r} is no app's name: {target.message}")
+    if not call.access.covers(role, target):
+        pattern = TargetPattern(target.app, target.environment or "*")
+        raise DeniedError(deny_role(role, pattern))
+    return target
+
+
+def _open_cluster(call: Call, target: Target, what: str) -> "AbstractAsyncContextManager[Apps]":
+    """Open the cluster's apps. Raises RefusedError for a shell of the settings, NotFoundError."""
+    shells = call.settings.shells
+    own = {Target(entry.app, entry.environment) for entry in shells.static}
+    own |= {Target(entry.app, entry.environment) for entry in shells.local}
+    if target in own:
+        raise RefusedError(
+            f"{target} is an entry of the settings and cannot be {what} here: a static shell is another "
+            "server's, and a local one starts with a login and stops when it is no longer in use"
+        )
+    if call.apps.open_cluster is None:
+        raise NotFoundError.with_mend(f"there is no app {target}", "see: stagedoor app list")
+    return call.apps.open_cluster()

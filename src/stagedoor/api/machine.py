@@ -1,0 +1,149 @@
+"""The operations on what is on the gateway's machine: recordings of terminals, and hooks."""
+
+import msgspec
+
+from stagedoor.admin import recordings
+from stagedoor.admin.hooks.delivery import HookSink, load_hook_key
+from stagedoor.admin.hooks.messages import Message
+from stagedoor.admin.recordings import Recorded
+from stagedoor.api.call import Call, FileAnswer, require_found
+from stagedoor.api.views import iso
+from stagedoor.authz.decide import may_replay
+from stagedoor.keys.webhook import show_webhook_key
+from stagedoor.model.errors import StagedoorError
+from stagedoor.model.policy import Policy
+from stagedoor.model.role import Role
+from stagedoor.model.target import Target
+from stagedoor.model.units import DAY_S
+from stagedoor.signin.links import find_site_or_none
+from stagedoor.store.deliveries import read_position
+from stagedoor.store.journal import read_last_seq
+from stagedoor.wire.api import types as t
+from stagedoor.wire.rfc3339 import show_milliseconds
+from stagedoor.wire.target import parse_login
+
+# Recordings.
+
+
+def list_recordings(call: Call) -> t.Page[t.RecordingEntry]:
+    """List the recordings of apps that the caller may read, or may replay."""
+    visible = [
+        recorded
+        for recorded in recordings.list_recordings(call.service, identity=call.filters.user)
+        if _may_see(call, recorded)
+    ]
+    return call.list_page(
+        visible,
+        lambda recorded: f"{recorded.file.session} {recorded.file.number:09d}",
+        lambda recorded: _show_recording(call, recorded),
+    )
+
+
+def get_recording(call: Call) -> t.RecordingState:
+    """Show a recording, with its digest in the audit."""
+    recorded = _find_recording(call)
+    entry = _show_recording(call, recorded)
+    digest = recordings.find_digest(call.service, recorded)
+    return t.RecordingState(**msgspec.structs.asdict(entry), sha256=digest)
+
+
+def open_recording(call: Call) -> FileAnswer:
+    """Return the file of a recording that the caller may replay, as on the page of recordings."""
+    recorded = _find_recording(call)
+    target, identity = _get_target(recorded), call.identity
+
+    def may_play(policy: Policy) -> bool:
+        return identity is None or may_replay(policy, identity, target, call.service.clock())
+
+    playable = recorded if may_play(call.policy) else None
+    file = require_found(playable, f"recording {call.path['id']}", "recording list").file
+    session = recorded.session
+    viewer = {} if identity is None else {"identity": identity.name}
+    recordings.audit_view(
+        call.service, file.session, session.target if session else None, file.path.name, **viewer
+    )
+    return FileAnswer(file.path, file.size, may_play)
+
+
+def _find_recording(call: Call) -> Recorded:
+    listed = recordings.list_recordings(call.service)
+    visible = [recorded for recorded in listed if _may_see(call, recorded)]
+    return recordings.find_recording(visible, call.path["id"])
+
+
+def _may_see(call: Call, recorded: Recorded) -> bool:
+    """Return whether the recording exists for the caller. That of an unknown app is for all apps' roles."""
+    if call.access.has(Role.AUDITOR):
+        return True
+    target = _get_target(recorded)
+    if target is not None and call.access.covers(Role.AUDITOR, target):
+        return True
+    now = call.service.clock()
+    return call.identity is not None and may_replay(call.policy, call.identity, target, now)
+
+
+def _get_target(recorded: Recorded) -> Target | None:
+    return None if recorded.session is None else parse_login(recorded.session.target)
+
+
+def _show_recording(call: Call, recorded: Recorded) -> t.RecordingEntry:
+    file, session = recorded.file, recorded.session
+    keep_days = call.settings.recording.keep_days
+    is_open = session is not None and session.end is None
+    kept_until = None if keep_days is None or is_open else file.changed_at + keep_days * DAY_S
+    return t.RecordingEntry(
+        file.id,
+        file.session,
+        file.number,
+        session.identity if session else None,
+        session.target if session else None,
+        session.source if session else None,
+        iso(session.opened_at if session else None),
+        iso(session.closed_at if session else None),
+        session.end if session else None,
+        show_milliseconds(file.changed_at),
+        iso(kept_until),
+        file.size,
+        recorded.sealed,
+        file.path.name,
+    )
+
+
+# Hooks.
+
+
+def list_hooks(call: Call) -> t.Page[t.HookEntry]:
+    """List the hooks of the settings, with the backlog of each."""
+    call.require(Role.AUDITOR)
+    hooks = call.settings.hooks
+    with call.service.database.read() as transaction:
+        last = read_last_seq(transaction)
+        seqs = {hook.name: read_position(transaction, f"hook {hook.name}") for hook in hooks}
+    key = show_webhook_key(load_hook_key(call.settings)) if hooks else ""
+
+    def count_backlog(name: str) -> int:
+        seq = seqs[name]
+        return 0 if seq is None else last - seq
+
+    return call.list_page(
+        hooks,
+        lambda hook: hook.name,
+        lambda hook: t.HookEntry(
+            hook.name, hook.kind, hook.shown_url, count_backlog(hook.name), key
+        ),
+    )
+
+
+def probe_hook(call: Call) -> t.HookResult:
+    """Send a message to a hook that says that it is a test."""
+    call.require(Role.ADMINISTRATOR)
+    name = call.path["name"]
+    known = (hook for hook in call.settings.hooks if hook.name == name)
+    hook = require_found(next(known, None), f"hook {name}", "hook list")
+    site, now = find_site_or_none(call.settings), call.service.clock()
+    message = Message("hook.test", now, "This is a test. Nothing has happened.", site)
+    try:
+        HookSink(hook, call.settings, site).send_message(message, f"test-{int(now)}")
+    except StagedoorError as error:
+        return t.HookResult(name, False, str(error))
+    return t.HookResult(name, True, None)

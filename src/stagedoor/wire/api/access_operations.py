@@ -1,0 +1,182 @@
+"""The operations of the API on grants, access requests, apps and sessions."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from stagedoor.model.role import Role
+from stagedoor.wire.api import inputs as i
+from stagedoor.wire.api import reports as r
+from stagedoor.wire.api import types as t
+from stagedoor.wire.api.operation import Operation, make_end, make_list
+
+
+def _ask(name: str, path: str, summary: str, body: Any = None) -> Operation:
+    """Return an operation on access requests, for which their rules alone say who may do it."""
+    return Operation(
+        name=f"requests.{name}",
+        method="POST",
+        path=f"/requests{path}",
+        summary=summary,
+        role=None,
+        body=body,
+        answer=t.AccessRequestEntry,
+        status=201 if name == "add" else 200,
+        is_for_asking=name in ("add", "leave"),
+    )
+
+
+def _make_shell_operation(verb: str, summary: str, answer: Any) -> Operation:
+    """Return an operation on the shell of one app."""
+    is_change = verb in ("start", "stop")
+    return Operation(
+        name=f"apps.{verb}",
+        method="POST" if is_change else "GET",
+        path=f"/apps/{{name}}/{verb}",
+        summary=summary,
+        role=Role.OPERATOR if is_change else Role.AUDITOR,
+        answer=answer,
+    )
+
+
+_ADMIN = Role.ADMINISTRATOR
+_OWNER = Role.OWNER
+
+ACCESS: Sequence[Operation] = (
+    make_list("grants", "List the grants", t.GrantEntry, i.GrantFilter),
+    Operation(
+        name="grants.add",
+        method="POST",
+        path="/grants",
+        summary="Add a grant",
+        role=_OWNER,
+        body=i.GrantNew,
+        answer=t.GrantEntry,
+        status=201,
+        problems=(404,),
+    ),
+    Operation(
+        name="grants.get",
+        method="GET",
+        path="/grants/{id}",
+        summary="Show a grant",
+        role=Role.AUDITOR,
+        answer=t.GrantEntry,
+        is_tagged=True,
+    ),
+    Operation(
+        name="grants.change",
+        method="PUT",
+        path="/grants/{id}",
+        summary="Set what a grant permits, besides entering",
+        role=_OWNER,
+        body=i.GrantChange,
+        answer=t.GrantEntry,
+        is_tagged=True,
+        is_matched=True,
+    ),
+    Operation(
+        name="grants.remove",
+        method="DELETE",
+        path="/grants/{id}",
+        summary="Remove a grant",
+        role=_OWNER,
+        answer=t.GrantEntry,
+        is_tagged=True,
+        is_matched=True,
+    ),
+    make_list("request-rules", "List the rules of access on request", t.RequestRuleEntry),
+    Operation(
+        name="request-rules.add",
+        method="POST",
+        path="/request-rules",
+        summary="Add a rule of access on request",
+        role=_ADMIN,
+        body=i.RequestRuleNew,
+        answer=t.RequestRuleEntry,
+        status=201,
+        is_for_person=True,
+    ),
+    Operation(
+        name="request-rules.remove",
+        method="DELETE",
+        path="/request-rules/{id}",
+        summary="Remove a rule; what was approved by it ends",
+        role=_ADMIN,
+        answer=t.RequestRuleEntry,
+    ),
+    replace(
+        make_list("requests", "List access requests, the newest first", t.AccessRequestEntry),
+        filters=i.AccessRequestFilter,
+        role=None,
+        is_for_asking=True,
+    ),
+    Operation(
+        name="requests.get",
+        method="GET",
+        path="/requests/{id}",
+        summary="Show an access request and the decisions on it",
+        role=None,
+        answer=t.AccessRequestState,
+        is_for_asking=True,
+    ),
+    _ask("add", "", "Ask for access", i.AccessRequestNew),
+    _ask("decide", "/{id}/decide", "Approve or deny a request", i.DecisionNew),
+    _ask("leave", "/{id}/leave", "Withdraw one's own request, or give back what was approved"),
+    Operation(
+        name="requests.end",
+        method="POST",
+        path="/requests/{id}/end",
+        summary="End a request of any user",
+        role=Role.OPERATOR,
+        answer=t.AccessRequestEntry,
+    ),
+    _ask("review", "/{id}/review", "Record the review of a use of break-glass"),
+    Operation(
+        name="access.explain",
+        method="GET",
+        path="/access/explain",
+        summary="Explain why a user may enter an app or not",
+        role=Role.AUDITOR,
+        filters=i.UserAppFilter,
+        answer=t.AccessReport,
+        problems=(404, 422),
+    ),
+    Operation(
+        name="access.who",
+        method="GET",
+        path="/access/who",
+        summary="List the users who may enter an app now",
+        role=Role.AUDITOR,
+        filters=i.AppFilter,
+        answer=list[t.AdmittedUser],
+        problems=(422,),
+    ),
+    make_list("apps", "List the apps that are known now", t.AppEntry),
+    replace(
+        make_list("apps", "List the apps with the state of their shells", r.ShellEntry),
+        name="apps.shells",
+        path="/apps/shells",
+    ),
+    _make_shell_operation("explain", "Explain how a shell is made", r.AppReport),
+    replace(
+        _make_shell_operation("log", "Show the last lines of a shell's sshd", r.ShellLog),
+        filters=i.LogFilter,
+    ),
+    _make_shell_operation("start", "Start a shell, and wait for it", r.ShellEntry),
+    replace(
+        _make_shell_operation("stop", "Close a shell's sessions, and stop it", r.ShellStop),
+        body=i.StopOrder,
+    ),
+    make_list("sessions", "List the sessions, the newest first", t.SessionEntry, i.SessionFilter),
+    Operation(
+        name="sessions.get",
+        method="GET",
+        path="/sessions/{id}",
+        summary="Show a session",
+        role=Role.AUDITOR,
+        answer=t.SessionEntry,
+        has_text_id=True,
+    ),
+    make_end("sessions", "close", "Close sessions", list[t.SessionEntry]),
+)

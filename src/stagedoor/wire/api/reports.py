@@ -1,0 +1,143 @@
+"""The types of the API's larger answers, which are made of others."""
+
+from stagedoor.wire.api import types as t
+from stagedoor.wire.api.types import Answer, Time
+
+
+class ProviderAccountEntry(Answer, frozen=True):
+    """An account of a user at an identity provider."""
+
+    issuer: str
+    subject: str
+
+
+class TokenState(Answer, frozen=True):
+    """A token of a user without its secret, with the time at which it was made."""
+
+    id: str
+    scopes: list[str] | None
+    created_at: Time | None
+    expires_at: Time | None
+    expired: bool
+
+
+class UserReport(Answer, frozen=True):
+    """Everything about a user but secrets.
+
+    `groups` include those from identity providers, `provided_groups`. With `password`, the user has one; it
+    lets them in only if `password_counts` (accounts.password_groups). `persons` are their accounts at
+    identity providers. `grants` are all that are about them, and `sessions` the open ones.
+    """
+
+    name: str
+    disabled: bool
+    password: bool
+    password_counts: bool
+    groups: list[str]
+    provided_groups: list[str]
+    persons: list[ProviderAccountEntry]
+    grants: list[t.GrantEntry]
+    keys: list[t.KeyEntry]
+    tokens: list[TokenState]
+    sign_ins: list[t.SignInEntry]
+    sessions: list[t.SessionEntry]
+
+
+class InvitationMade(Answer, frozen=True):
+    """A new invitation. `url` has the secret, which is shown only here; `added` says that the user is new."""
+
+    url: str
+    expires_at: Time
+    added: bool
+
+
+class ShellEntry(Answer, frozen=True):
+    """An app and the state of its shell, or a `namespace` that cannot be listed, whose app is null."""
+
+    target: str
+    app: str | None
+    environment: str | None
+    kind: str
+    state: str
+    detail: str
+    address: str
+    sessions: int
+
+
+class ShellNote(Answer, frozen=True):
+    """A part of the app's pods that its shell does not have, and the reason."""
+
+    kind: str
+    subject: str
+    why: str
+
+
+class AppReport(Answer, frozen=True):
+    """How the shell of an app is made; `text` says the same for people. With `problems` there is none."""
+
+    target: str
+    app: str
+    namespace: str
+    problems: list[str]
+    shell: dict[str, str]
+    notes: list[ShellNote]
+    text: str
+
+
+class ShellStop(Answer, frozen=True):
+    """The end of a shell. It may still be stopping: then the same request waits again."""
+
+    target: str
+    was_up: bool
+    is_up: bool
+
+
+class ShellLog(Answer, frozen=True):
+    """The last lines of the sshd in a shell."""
+
+    text: str
+
+
+class SetChange(Answer, frozen=True):
+    """A change of one row by an access set.
+
+    `before` and `after` are what a grant or a request rule says besides its subject and apps, null if the row
+    is added or removed. `taken_from` is the set and the file that a row belonged to.
+    """
+
+    action: str
+    row: str
+    before: str | None
+    after: str | None
+    file: str | None
+    taken_from: str | None
+
+
+class RightEntry(Answer, frozen=True):
+    """Permissions for apps that a set gives or takes; `ask` and `approve` are for access requests."""
+
+    app: str
+    environment: str
+    permissions: list[str]
+
+
+class RightsEntry(Answer, frozen=True):
+    """The rights that all of `users` gain and lose."""
+
+    users: list[str]
+    gains: list[RightEntry]
+    losses: list[RightEntry]
+
+
+class SetOutcome(Answer, frozen=True):
+    """The changes that files make, or would make, and who gains and loses by them.
+
+    `kept` rows of the set are in no file. With `problems`, each with its file and line, nothing was changed.
+    """
+
+    set: str
+    applied: bool
+    changes: list[SetChange]
+    kept: int
+    rights: list[RightsEntry]
+    problems: list[str]
