@@ -85,6 +85,18 @@ class Release:
             values=self.values,
         )
 
+    def roll_back(self) -> None:
+        """Return to the values of the revision before."""
+        self.helm("rollback", "stagedoor", "--wait", "--timeout", f"{BOUND_S:.0f}s")
+
+    def evict(self, pod: str) -> bool:
+        """Evict a pod, as `kubectl drain` does. Return False if its budget does not allow it yet."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        path = f"/api/v1/namespaces/{self.own}/pods/{pod}/eviction"
+        answer = self.api.request("POST", path, eviction)
+        assert answer.ok or answer.status == 429, answer.message
+        return answer.ok
+
     def uninstall(self) -> None:
         """Without the hook that waits for who is inside: the namespaces go as well."""
         self.helm("uninstall", "stagedoor", "--ignore-not-found", "--wait=false", "--no-hooks")

@@ -8,12 +8,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from acceptance.kubernetes_tools import find_checkout, gateway_image
 from tests.chart.release import RESTRICTED, Release, anchor, database, forget, open_to_pods, until
+from tests.chart.sessions import Lines, kill_pod, sessions_of
 from tests.chart.test_manifests import kustomized
 from tests.cluster.asking import Manifest
 from tests.fixtures.cluster import Cluster
@@ -277,6 +279,69 @@ def test_an_upgrade_under_load_costs_no_login_and_cuts_no_session(
     print(f"upgrade in {took_s:.1f} s: {tunnels.done} tunnels, {logins.done} logins by ssh")
     assert tunnels.failed == []
     assert logins.failed == []
+
+
+def replace_all(release: Release, replace: Callable[[], None]) -> None:
+    """Call `replace`, and wait until all gateways of before are gone, those that still drain too."""
+    selector = "app.kubernetes.io/component=gateway"
+
+    def uids() -> set[str]:
+        pods = release.api.listed(release.own, "pods", selector)
+        return {str(pod["metadata"]["uid"]) for pod in pods}
+
+    before = uids()
+    replace()
+    until("the old replicas are gone", lambda: not uids() & before)
+
+
+def drain(release: Release) -> None:
+    """Evict the gateways one after the other, as their budget allows, and wait until all others are ready."""
+    before = [str(pod["metadata"]["name"]) for pod in release.pods()]
+    for name in before:
+        until("it may be evicted", partial(release.evict, name))
+    release.kubectl("rollout", "status", "deployment/stagedoor-gateway", "--timeout=240s")
+
+
+def kill_one(release: Release) -> None:
+    """Kill the processes of a gateway's pod, and wait until others are ready in their place."""
+    pod = release.pods()[0]
+
+    def ready() -> set[str]:
+        statuses = release.api.get(pod).body["status"]["containerStatuses"]
+        return {str(status["containerID"]) for status in statuses if status["ready"]}
+
+    before = ready()
+    assert before
+    kill_pod(str(pod["metadata"]["uid"]))
+    until("it is ready again", lambda: bool(ready()) and not ready() & before)
+
+
+TUNNELS = 30
+TERMINALS = 10
+"""Sessions by `attach`, and as many in the WebShell."""
+
+
+@pytest.mark.continuity(14)
+@pytest.mark.timeout(1500)  # all replicas end three times, one after the other
+def test_50_sessions_outlive_an_upgrade_a_rollback_a_drain_and_a_killed_replica(
+    release: Release,
+) -> None:
+    """The cluster has one node: cordoned, it would leave no place for the next replica. So a drain is its
+    evictions, without the cordon."""
+    restricted_app(release, annotations={"warm": "true"})
+    release.upgrade({"gateway": {"drainSeconds": 5, "web": {"enabled": True}}})
+    with sessions_of(release, TUNNELS, TERMINALS) as sessions, Lines(sessions, 5) as lines:
+        assert len(sessions) == TUNNELS + 2 * TERMINALS
+        annotations = {"gateway": {"podAnnotations": {"round": uuid.uuid4().hex}}}
+        for happen in (
+            partial(release.upgrade, annotations),
+            release.roll_back,
+            partial(drain, release),
+        ):
+            replace_all(release, happen)
+            lines.check()
+        kill_one(release)
+        lines.check()
 
 
 def test_the_image_says_what_it_holds_and_under_which_licences(release: Release) -> None:
