@@ -129,9 +129,8 @@ def test_the_known_hosts_holds_the_ca_for_the_shells_names_and_known_keys() -> N
 
 
 def test_a_host_certificate_must_hold_both_spellings() -> None:
-    assert sshconfig.list_principals(Target("app01")) == ("app01.ssh", "app01-ssh")
-    staging = sshconfig.list_principals(Target("app01", "staging"))
-    assert staging == ("app01.staging.ssh", "app01-ssh.staging")
+    assert Target("app01").principals == ("app01.ssh", "app01-ssh")
+    assert Target("app01", "staging").principals == ("app01.staging.ssh", "app01-ssh.staging")
 
 
 def test_files_and_folder_are_private_whatever_the_umask(tmp_path: Path) -> None:

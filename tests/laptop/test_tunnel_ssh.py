@@ -33,7 +33,7 @@ class Sshd:
     def __post_init__(self) -> None:
         for name in ("host", "user", "ca"):
             self.keygen("-q", "-t", "ed25519", "-N", "", "-f", name)
-        names = ",".join(sshconfig.list_principals(Target("app01")))
+        names = ",".join(Target("app01").principals)
         self.keygen("-q", "-s", "ca", "-h", "-I", "app01", "-n", names, "-V", "+1h", "host.pub")
         (self.folder / "sshd_config").write_text(
             f"HostKey {self.folder}/host\n"

@@ -4,7 +4,7 @@ With both, `ssh app01.ssh` goes through the gateway and never asks about a host 
 with a certificate of the host CA are known, and `StrictHostKeyChecking yes` refuses all others.
 A host certificate must hold the exact name that was given to ssh (ssh(1), "CERTIFICATES"), so each
 shell's must hold both spellings of its target: `app01.ssh` and `app01-ssh`, or
-`app01.staging.ssh` and `app01-ssh.staging` (see `list_principals`).
+`app01.staging.ssh` and `app01-ssh.staging` (see `model.target.Target.principals`).
 
 `laptop.ssh_files` has the parts that these files share with those of `stagedoor login`.
 """
@@ -19,7 +19,7 @@ from stagedoor.laptop import ssh_files
 from stagedoor.laptop.tunnel.address import parse_gateway
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.model.errors import SettingsError, StagedoorError
-from stagedoor.model.target import SSH_PORT, Target, is_valid_environment
+from stagedoor.model.target import SSH_PORT, is_valid_environment
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 CONFIG_NAME = "config"
@@ -75,11 +75,6 @@ class WriteResult:
     include_line: str
     included: bool
     added: bool
-
-
-def list_principals(target: Target) -> tuple[str, str]:
-    """Return the names that the host certificate of the target's shell must hold."""
-    return target.host_name, target.shell_name
 
 
 def render_config(access: SshAccess, known_hosts: Path) -> str:

@@ -79,8 +79,7 @@ class ShellWriter:
             self._apply("creating the Service", derived.service),
             self._apply("creating the ConfigMap", config),
         )
-        names = (target.host_name, target.shell_name)
-        key, certificate = await asyncio.to_thread(self.new_host_key, names)
+        key, certificate = await asyncio.to_thread(self.new_host_key, target.principals)
         await self._apply("creating the host key", objects.secret(app, key, certificate))
         deployment = await self._apply_without_pods(derived)
         return [await self._start(deployment, derived.asked, until), service, config]

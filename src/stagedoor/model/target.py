@@ -34,6 +34,11 @@ class Target:
         return f"{self.app}.{self.environment}.ssh" if self.environment else f"{self.app}.ssh"
 
     @property
+    def principals(self) -> tuple[str, str]:
+        """Return the names that the host certificate of the target's shell must hold."""
+        return self.host_name, self.shell_name
+
+    @property
     def login_name(self) -> str:
         """Return the login name for direct login and the WebShell: `app01`, `app01.staging`."""
         return f"{self.app}.{self.environment}" if self.environment else self.app

@@ -13,17 +13,7 @@ def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
     """Return the line for a session that has ended. `duration_s` counts from its opening in the audit."""
     grant = opened.ready.grant
     return {
-        "event": "session",
-        "outcome": ended.end.value,
-        "session": opened.id,
-        "trace": opened.ready.trace_id or None,
-        "way": opened.way.value,
-        "identity": grant.identity.name,
-        "method": grant.identity.method.value,
-        "credential": grant.identity.credential_id,
-        "target": grant.target.host_name,
-        "source": str(opened.source),
-        "grant": grant.rule_id,
+        **_session_line(opened, ended.end.value),
         **({} if grant.request is None else {"request": grant.request}),
         "sent": ended.counts.sent,
         "received": ended.counts.received,
@@ -34,10 +24,15 @@ def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
 
 def make_resumed_line(opened: Opened, earlier: RunningSession) -> Line:
     """Return the line for a session that goes on, because its client came back or a worker adopted it."""
+    line = _session_line(opened, "adopted" if earlier.is_adopted else "resumed")
+    return {**line, "away_s": round(earlier.away_s, 3)}
+
+
+def _session_line(opened: Opened, outcome: str) -> Line:
     grant = opened.ready.grant
     return {
         "event": "session",
-        "outcome": "adopted" if earlier.is_adopted else "resumed",
+        "outcome": outcome,
         "session": opened.id,
         "trace": opened.ready.trace_id or None,
         "way": opened.way.value,
@@ -47,7 +42,6 @@ def make_resumed_line(opened: Opened, earlier: RunningSession) -> Line:
         "target": grant.target.host_name,
         "source": str(opened.source),
         "grant": grant.rule_id,
-        "away_s": round(earlier.away_s, 3),
     }
 
 

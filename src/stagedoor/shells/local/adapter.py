@@ -245,7 +245,7 @@ class LocalShells:
                     self._write_keys(target, place)
                     try:
                         running = self._starter.start(
-                            self._orders[target], place, _principals(target), report
+                            self._orders[target], place, target.principals, report
                         )
                     except StartFailedError as error:
                         message = f"{error.step}: {error}"
@@ -291,8 +291,3 @@ def _failed(target: Target, message: str) -> Denial:
         f"the shell {target.shell_name} could not be started; {message}",
         retry_after_s=5,
     )
-
-
-def _principals(target: Target) -> tuple[str, ...]:
-    """Return every name under which a client may ask for the shell."""
-    return (target.host_name, target.shell_name)
