@@ -5,17 +5,19 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from urllib.parse import parse_qsl
 
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests
 from stagedoor.admin.roles import add_role
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
-from tests.fixtures.gateway import Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.waiting import wait_until
@@ -32,8 +34,15 @@ PAGES = (
     "audit",
     "why",
     "health",
+    "sign-ins",
+    "sign-ins?kind=key",
+    "sign-ins?kind=token",
+    "rules",
+    "rules/role/1",
 )
-FOR_ALL_APPS = ("people", "people/dev", "health")
+FOR_ALL_APPS = {
+    page for page in PAGES if page.startswith(("people", "health", "sign-ins", "rules"))
+}
 ACTS = (
     "sessions/0123456789ab/end",
     "people/dev/disable",
@@ -44,7 +53,12 @@ ACTS = (
     "grants/add",
     "grants/1/remove",
     "grants/1/on-request",
+    "rules/role/add",
+    "rules/role/1/remove",
+    "rules/request/add",
+    "rules/request/1/remove",
 )
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
 ROLES = {
     "boss": RoleRule(0, "user:boss", Role.ADMINISTRATOR),
     "aud": RoleRule(0, "user:aud", Role.AUDITOR),
@@ -55,7 +69,8 @@ ROLES = {
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("console"), SETTINGS) as gateway:
+    step_up = '\n[step_up]\ntargets = ["proved"]\n'
+    with Gateway(tmp_path_factory.mktemp("console"), SETTINGS + step_up) as gateway:
         gateway.add_user("dev", "app01", "app02")
         gateway.add_user("own", "app01")
         for name in ("boss", "aud", "op"):
@@ -159,6 +174,50 @@ def test_a_change_wants_a_fresh_proof(gateway: Gateway, port: int) -> None:
     assert "tag warn" not in boss.get("/admin/people/dev").text
 
 
+def test_a_password_is_a_proof_for_these_pages_and_for_nothing_else(
+    gateway: Gateway, port: int
+) -> None:
+    """For a person without a passkey. It opens no app that wants a proof, and no guess is free."""
+    with gateway.changed() as service:
+        admin.add_user(service, "patty", password=PASSWORD)
+        admin.add_grant(service, "user:patty", "proved")
+        add_role(service, RoleRule(0, "user:patty", Role.OPERATOR))
+    patty = inside(port, "patty")
+    page = "/admin/people/dev"
+    assert "Prove it by password" in patty.get(f"/step-up?next={page}").text
+    for elsewhere in ("/app/proved", "/account", "//evil.example/admin/", ""):
+        assert "Prove it by password" not in patty.get(f"/step-up?next={elsewhere}").text
+        refused = patty.post("/step-up/password", secret=PASSWORD, next=elsewhere)
+        assert (refused.status, "no proof here" in refused.text) == (403, True)
+    foreign = PlainBrowser(
+        port, host=patty.host, cookie=patty.cookie, origin="https://evil.example"
+    )
+    assert foreign.post("/step-up/password", secret=PASSWORD, next=page).status == 403
+    assert patty.post("/step-up/password", secret="wrong", next=page).status == 403
+    token = gateway.token("patty")
+    assert patty.post("/step-up/password", secret=token, next=page).status == 400
+    assert patty.post("/admin/people/dev/disable").headers["location"].startswith("/step-up")
+    proved = patty.post("/step-up/password", secret=PASSWORD, next=page)
+    assert (proved.status, proved.headers["location"]) == (303, page)
+    assert "Prove it now" not in patty.get(page).text
+    assert "Prove it now" in inside(port, "patty").get(page).text, "for this sign-in alone"
+    assert patty.post("/admin/people/own/disable").status == 303
+    assert "tag warn" in patty.get("/admin/people/own").text
+    with gateway.changed() as service:
+        set_disabled(service, "own", disabled=False)
+    assert patty.get("/app/proved").headers["location"].startswith("/step-up")
+    events = [e["fields"] for e in gateway.audit() if e["kind"] == "policy.changed"]
+    assert [e["user"] for e in events if e.get("action") == "step-up.password"] == ["patty"]
+
+
+def test_who_has_a_passkey_proves_it_by_that_and_not_by_password(
+    proved: dict[str, PlainBrowser],
+) -> None:
+    page = "/admin/people/dev"
+    assert "Prove it by password" not in proved["op"].get(f"/step-up?next={page}").text
+    assert proved["op"].post("/step-up/password", secret=PASSWORD, next=page).status == 403
+
+
 @pytest.mark.parametrize("name", ROLES)
 def test_each_role_sees_what_it_may(proved: dict[str, PlainBrowser], name: str) -> None:
     person = proved[name]
@@ -202,6 +261,11 @@ def test_an_owner_sees_their_apps_only(
         ("op", "people/op/disable", 403),
         ("own", "people/dev/disable", 403),
         ("own", "grants/1/on-request", 403),
+        ("own", "rules/role/add", 403),
+        ("own", "rules/request/add", 403),
+        ("op", "rules/role/1/remove", 403),
+        ("op", "rules/request/1/remove", 403),
+        ("boss", "rules/other/add", 404),
     ],
 )
 def test_each_role_does_no_more_than_it_may(
@@ -209,6 +273,7 @@ def test_each_role_does_no_more_than_it_may(
 ) -> None:
     before = grants(gateway)
     fields = {"subject": "user:dev", "app": "app02", "permissions": "enter", "approvers": "user:x"}
+    fields["role"] = "owner"
     assert proved[name].post(f"/admin/{act}", **fields).status == status
     assert grants(gateway) == before
 
@@ -335,6 +400,91 @@ def test_a_user_is_disabled_and_enabled(
     assert {"op (web)", "boss (web)"} <= {event["identity"] for event in events}
 
 
+def test_sign_ins_keys_and_tokens_of_all_are_found_and_ended(
+    gateway: Gateway, port: int, proved: dict[str, PlainBrowser]
+) -> None:
+    """Each shows its last use; who may only read has no button."""
+    with gateway.changed() as service:
+        admin.add_user(service, "erin", password="correct horse battery staple")
+        admin.create_token(service, "erin", scopes=("connect",))
+        admin.add_keys(service, "erin", [f"{PUBLIC_KEY} <b>erin's laptop</b>"])
+    erin, boss = inside(port, "erin"), proved["boss"]
+    listed = proved["op"].get("/admin/sign-ins?wanted=erin").text
+    id_ = re.search(r'name="id" value="([0-9a-f]{64})"', listed)
+    assert id_ is not None
+    assert "people/dev" not in listed
+    assert 'name="id"' not in proved["aud"].get("/admin/sign-ins?wanted=erin").text
+    assert proved["op"].post("/admin/people/erin/key", id="SHA256:x").status == 403
+    done = proved["op"].post("/admin/people/erin/sign-in", id=id_[1], kind="sign-in")
+    assert done.headers["location"] == "/admin/sign-ins?kind=sign-in"
+    wait_until(lambda: erin.get("/").status == 303)
+    for kind in ("key", "token"):
+        page = boss.get(f"/admin/sign-ins?kind={kind}&wanted=erin").text
+        assert "<b>erin" not in page
+        (row,) = re.findall(r'name="id" value="([^"]+)"', page)
+        assert boss.post(f"/admin/people/dev/{kind}", id=row).status == 400, "not of dev"
+        assert boss.post(f"/admin/people/erin/{kind}", id=row, kind=kind).status == 303
+        assert row not in boss.get(f"/admin/sign-ins?kind={kind}").text
+
+
+def test_who_gains_and_loses_is_shown_before_a_role_or_rule_is_changed(
+    gateway: Gateway, boss: PlainBrowser
+) -> None:
+    with gateway.changed() as service:
+        admin.change_groups(service, "dev", add=["night"])
+    asks = (
+        "subject=group:night&app=secret&permission=run&longest=2h&approvers=group:sre&reason=*INC-*"
+    )
+    for kind, wanted in (
+        ("role", "subject=group:night&role=operator&app=app02"),
+        ("request", asks),
+    ):
+        shown = boss.get(f"/admin/rules/{kind}/preview?{wanted}").text
+        assert re.search(r'people/dev">dev</a>', shown), kind
+        assert "people/aud" not in shown
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', shown))
+        added = boss.post(f"/admin/rules/{kind}/add", **fields)
+        assert added.status == 303, added.text
+        rows = re.findall(rf"rules/{kind}/(\d+)", boss.get("/admin/rules").text)
+        rule = boss.get(f"/admin/rules/{kind}/{rows[-1]}").text
+        assert "Who loses" in rule
+        assert "group:night" in rule
+        assert 'people/dev">dev</a>' in rule
+        assert boss.post(f"/admin/rules/{kind}/{rows[-1]}/remove").status == 303
+        assert boss.get(f"/admin/rules/{kind}/{rows[-1]}").status == 404
+    actions = [e["fields"].get("action") for e in gateway.audit() if e["identity"] == "boss (web)"]
+    assert {"role.add", "role.remove", "request.rule.add", "request.rule.remove"} <= set(actions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("role", "subject=user:boss&role=owner"),
+        ("role", f"subject={ALL_USERS}&role=owner"),
+        ("role", "subject=user:dev&role=administrator&app=app01"),
+        ("role", "subject=user:dev&role=king"),
+        ("role", "subject=user:dev&role=owner&days=-1"),
+        ("request", "subject=user:boss&app=app01&approvers=user:dev"),
+        ("request", "subject=user:dev&app=app01"),
+        ("request", f"subject=user:dev&app=app01&approvers={ALL_USERS}"),
+        ("request", "subject=user:dev&app=app01&approvers=user:boss&longest=99w"),
+        ("request", "subject=user:dev&app=app01&approvers=user:boss&longest=soon"),
+        ("request", "subject=user:dev&app=app01&approvers=user:boss&hours=soon"),
+        ("request", "subject=user:dev&app=app01&approvers=user:boss&approvals=99"),
+        ("request", "subject=user:dev&app=app01&approvers=user:boss&permissions=fly"),
+        ("request", "subject=user:dev&app=app01&break_glass=1"),
+    ],
+)
+def test_a_wrong_rule_is_refused_before_and_when_it_is_saved(
+    boss: PlainBrowser, kind: str, fields: str
+) -> None:
+    before = boss.get("/admin/rules").text
+    assert 400 <= boss.get(f"/admin/rules/{kind}/preview?{fields}").status < 500
+    sent = dict(parse_qsl(fields))
+    assert 400 <= boss.post(f"/admin/rules/{kind}/add", **sent).status < 500
+    assert boss.get("/admin/rules").text == before
+
+
 def test_what_people_write_is_text_on_every_page(
     gateway: Gateway, port: int, boss: PlainBrowser
 ) -> None:
@@ -353,6 +503,8 @@ def test_what_people_write_is_text_on_every_page(
         f"sessions?wanted={evil}",
         f"why?user={evil}&app={evil}",
         f"grants/preview?subject={evil}&app={evil}&permission=enter",
+        f"sign-ins?kind=key&wanted={evil}",
+        f"rules/request/preview?subject={evil}&app={evil}&{evil}={evil}",
     ):
         assert (
             evil not in boss.get(f"/admin/{path}".replace("<", "%3C").replace(">", "%3E")).text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.permission import Permission
+from stagedoor.model.selector import ALL_USERS
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import WebTerminal, basic, ticket
@@ -21,7 +22,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         found.add_user("dev", "app01", "app02")
         found.add_user("auditor")
         found.add_user("lead")
-        found.permit("everybody", "app0*", Permission.RECORD)
+        found.permit(ALL_USERS, "app0*", Permission.RECORD)
         found.permit("user:auditor", "*", Permission.REPLAY)
         found.permit("group:leads", "app02", Permission.REPLAY)
         found.command("user", "group", "lead", "--add", "leads")
@@ -44,6 +45,27 @@ def made(gateway: Gateway, app: str) -> None:
             if e["kind"] == "recording.ended" and e["target"] == f"{app}.ssh"
         ]
     )
+
+
+def test_a_text_is_found_where_it_was_shown_and_the_search_is_a_view(
+    port: int, recordings: dict[str, str], gateway: Gateway
+) -> None:
+    auditor, lead = inside(port, "auditor"), inside(port, "lead")
+    before = len(viewed(gateway))
+    page = auditor.get("/recordings?text=THIS+is+app").text
+    assert "this is app01" in page
+    assert "this is app02" in page
+    assert re.search(rf"/recordings/{recordings['app01']}#at=[0-9.]+", page)
+    names = [(name, file.partition(".cast")[0]) for name, file in viewed(gateway)[before:]]
+    assert sorted(names) == sorted(("auditor", id_) for id_ in recordings.values())
+    assert gateway.audit()[-1]["fields"]["searched"] == "THIS is app"
+    page = lead.get("/recordings?text=this+is+app").text
+    assert "this is app02" in page
+    assert "app01" not in page, "not theirs to play"
+    for query in ("text=nothing+like+it", "text=this&user=stranger", "text=this&app=other"):
+        assert "No recording is like that." in auditor.get(f"/recordings?{query}").text
+    assert "this is app" in auditor.get("/recordings?text=this&days=1&user=de").text
+    assert inside(port, "dev").get("/recordings?text=this").status == 403
 
 
 @pytest.fixture
@@ -108,7 +130,7 @@ def test_who_is_named_sees_the_list_and_it_is_written_down_when_he_plays(
         assert f"/recordings/{recordings[app]}" in page
     assert re.search(r'<td class="number">0:0\d</td>', page), page
     assert f'href="/recordings/{recordings["app01"]}/cast" download' in page
-    only = auditor.get("/recordings?wanted=app02").text
+    only = auditor.get("/recordings?app=app02").text
     assert recordings["app01"] not in only
     assert recordings["app02"] in only
     before = viewed(gateway)
@@ -183,7 +205,7 @@ def test_an_encrypted_one_is_refused_in_one_line(port: int, gateway: Gateway) ->
 
 
 def test_what_stands_in_names_is_text(port: int, recordings: dict[str, str]) -> None:
-    page = inside(port, "auditor").get("/recordings?wanted=%22%3E%3Cscript%3Ex%3C/script%3E").text
+    page = inside(port, "auditor").get("/recordings?app=%22%3E%3Cscript%3Ex%3C/script%3E").text
     assert "<script>x" not in page
     assert not re.search(r"\son[a-z]+\s*=|\sstyle\s*=", page)
 

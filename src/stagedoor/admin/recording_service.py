@@ -1,26 +1,35 @@
 """Recordings for users who may play them on the web."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from stagedoor.admin import recordings
 from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask
+from stagedoor.audit.opening import make_first_id
 from stagedoor.authz.decide import has_somewhere, may_replay
+from stagedoor.authz.step_up import StepUpRules, step_up_needed
 from stagedoor.keys.age import SUFFIX
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
+from stagedoor.recording.file_search import TextSearch
 from stagedoor.recording.folder import RecordingEntry, kept, read_ending
+from stagedoor.recording.text_search import FoundLine
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
+from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import SessionRecord, find_sessions
 from stagedoor.wire.target import parse_login
 from stagedoor.wire.terminal.asciicast import find_last_event_time
@@ -57,6 +66,36 @@ class UserRecording:
     written_at: float
     lasts_s: float | None = None
     """The time until its last event; None if it cannot be read or was not measured."""
+    lines: Sequence[FoundLine] = ()
+    """The lines that a search found in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFilter:
+    """The recordings that are wanted: `user` and `app` are parts of names.
+
+    `since` is seconds since the epoch. `text` is what their terminals showed, "" for any.
+    """
+
+    user: str = ""
+    app: str = ""
+    since: float | None = None
+    text: str = ""
+
+
+@dataclass(slots=True)
+class RecordingPage:
+    """A page of recordings, the newest first. `before` is the id for the next page, "" at the end.
+
+    Of those that match otherwise, a search for text has left out the `sealed` ones, which are encrypted, and
+    the `unproved` ones, whose app wants a fresh proof first. Of the `cut` ones it has read the beginning.
+    """
+
+    recordings: list[UserRecording] = field(default_factory=list)
+    before: str = ""
+    sealed: int = 0
+    unproved: int = 0
+    cut: int = 0
 
 
 class RecordingService:
@@ -70,6 +109,7 @@ class RecordingService:
         settings: Settings,
         database: Database,
         policy: Callable[[], Policy],
+        step_up: StepUpRules,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -79,6 +119,9 @@ class RecordingService:
         self._settings = settings
         self._database = database
         self._policy = policy
+        self._step_up = step_up
+        self._searching = asyncio.Lock()
+        """A search keeps a thread busy, so there is one at a time in a worker."""
         self._audited_at: dict[tuple[str, str, str], float] = {}
 
     def has_any(self, identity: Identity) -> bool:
@@ -90,28 +133,83 @@ class RecordingService:
         return may_replay(self._policy(), identity, recording.target, self._now())
 
     async def list_page(
-        self, identity: Identity, before: str, wanted: str
-    ) -> tuple[Sequence[UserRecording], str] | Denial:
-        """Return a page of the recordings that the user may play, the newest first.
+        self, identity: Identity, before: str, wanted: RecordingFilter, source: Source
+    ) -> RecordingPage | Denial:
+        """Return a page of the recordings that the user may play, older than the id `before` ("" for all).
 
-        They are older than the id `before` ("" for all); `wanted` is a part of the name of their user or app.
-        The second value is the id to pass as `before` for the next page, "" at the end.
+        What a search shows of a recording is a view of it, which is in the audit before this returns.
         """
+        if not wanted.text:
+            return await _read(partial(self._read_page, identity, before, wanted, None))
+        async with self._searching:
+            search = TextSearch(wanted.text, self._monotonic)
+            page = await _read(partial(self._read_page, identity, before, wanted, search))
+        if isinstance(page, Denial):
+            return page
+        return await ask(self._audit_search, identity, page, wanted.text, source) or page
 
-        def read() -> tuple[Sequence[UserRecording], str]:
-            files = [
-                file for file in reversed(self._list_files()) if not before or file.id < before
-            ]
-            page: list[UserRecording] = []
-            for at, file in enumerate(files):
-                if len(page) == PAGE or at == SCANNED:
-                    return page, files[at - 1].id
-                recording = self._load(file)
-                if self.may_play(identity, recording) and _fits(recording, wanted):
-                    page.append(_with_duration(recording))
-            return page, ""
+    def _read_page(
+        self, identity: Identity, before: str, wanted: RecordingFilter, search: TextSearch | None
+    ) -> RecordingPage:
+        """Read a page. Runs in a thread. Raises StoreError, OSError."""
+        first = "" if wanted.since is None else make_first_id(wanted.since)
+        files = [
+            file
+            for file in reversed(self._list_files())
+            if first <= file.id and (not before or file.id < before)
+        ]
+        page = RecordingPage()
+        for at, file in enumerate(files):
+            is_over = search is not None and at > 0 and search.is_over
+            if len(page.recordings) == PAGE or at == SCANNED or is_over:
+                page.before = files[at - 1].id
+                return page
+            recording = self._load(file)
+            if not (self.may_play(identity, recording) and _fits(recording, wanted)):
+                continue
+            if search is not None:
+                self._search(identity, recording, search, page)
+            else:
+                page.recordings.append(_with_duration(recording))
+        return page
 
-        return await _read(read)
+    def _search(
+        self, identity: Identity, recording: UserRecording, search: TextSearch, page: RecordingPage
+    ) -> None:
+        """Add the recording to the page if the text is in it, or count why it was not read."""
+        target = recording.target
+        if recording.sealed:
+            page.sealed += 1
+        elif target is not None and step_up_needed(
+            self._step_up, self._policy(), identity, target, self._now()
+        ):
+            page.unproved += 1
+        else:
+            lines = search.find_lines(recording.path)
+            page.cut += search.is_cut and not lines
+            if lines:
+                page.recordings.append(replace(_with_duration(recording), lines=lines))
+
+    def _audit_search(
+        self, identity: Identity, page: RecordingPage, text: str, source: Source
+    ) -> None:
+        """Write to the audit that lines of these recordings are shown. Raises StoreError."""
+        events = [
+            Event(
+                self._now(),
+                EventKind.RECORDING_VIEWED,
+                "",
+                recording.session,
+                identity.name,
+                None if recording.target is None else str(recording.target),
+                str(source),
+                AccessMethod.WEB.value,
+                fields=MappingProxyType({"recording": recording.path.name, "searched": text}),
+            )
+            for recording in page.recordings
+        ]
+        if events:
+            StoreJournal(self._database).append(events)
 
     async def find(self, identity: Identity, id_: str) -> UserRecording | Denial | None:
         """Return a recording that the user may play. None if there is none, or the user may not play it."""
@@ -181,8 +279,9 @@ def _target(session: SessionRecord | None) -> Target | None:
     return None if session is None else parse_login(session.target)
 
 
-def _fits(recording: UserRecording, wanted: str) -> bool:
-    return wanted in (recording.user or "") or wanted in str(recording.target or "")
+def _fits(recording: UserRecording, wanted: RecordingFilter) -> bool:
+    app = "" if recording.target is None else recording.target.login_name
+    return wanted.user in (recording.user or "") and wanted.app in app
 
 
 async def _read(function: Callable[[], _T]) -> _T | Denial:

@@ -16,6 +16,15 @@ def add_role(service: AdminService, rule: RoleRule) -> RoleRule:
 
     Raises NotFoundError for an unknown user, RefusedError, ConflictError, StoreError.
     """
+    check_role(rule, service.clock())
+    with service.change("role.add") as change:
+        number = store.add_role(change.transaction, rule, service.clock())
+        change.fields |= _role_fields(number, rule)
+    return replace(rule, id=number)
+
+
+def check_role(rule: RoleRule, now: float) -> None:
+    """Raise RefusedError unless the rule may be stored at `now`."""
     check_subject(rule.subject)
     check_pattern(rule.app_pattern, "app")
     check_pattern(rule.environment_pattern, "environment")
@@ -23,12 +32,8 @@ def add_role(service: AdminService, rule: RoleRule) -> RoleRule:
         raise RefusedError("an administrator is one for all apps; make them an owner of these")
     if rule.subject == ALL_USERS:
         raise RefusedError("a role is for user:NAME or group:NAME, not for all users")
-    if rule.expires_at is not None and rule.expires_at <= service.clock():
+    if rule.expires_at is not None and rule.expires_at <= now:
         raise RefusedError("it would end before it begins; give a time to come")
-    with service.change("role.add") as change:
-        number = store.add_role(change.transaction, rule, service.clock())
-        change.fields |= _role_fields(number, rule)
-    return replace(rule, id=number)
 
 
 def remove_role(service: AdminService, number: int) -> RoleRule:

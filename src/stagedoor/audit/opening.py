@@ -112,4 +112,9 @@ def new_session_id(now: float) -> str:
     Ids of different milliseconds sort by time (until the year 2527). An id is no credential; it
     is random so that others' sessions cannot be found by counting.
     """
-    return f"{int(now * 1000) & 0xFFF_FFFF_FFFF:011x}{int.from_bytes(os.urandom(8)) >> 4:015x}"
+    return f"{make_first_id(now)}{int.from_bytes(os.urandom(8)) >> 4:015x}"
+
+
+def make_first_id(at: float) -> str:
+    """Return the beginning of the ids of the sessions of a millisecond: all later ones sort after it."""
+    return f"{int(at * 1000) & 0xFFF_FFFF_FFFF:011x}"

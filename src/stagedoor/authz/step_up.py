@@ -62,6 +62,17 @@ def step_up_needed(
     return Denial.with_mend(Reason.STEP_UP_NEEDED, wants, mend, f"open {where}, then try again")
 
 
+def has_typed_password(policy: Policy, identity: Identity, since: float) -> bool:
+    """Return whether the user of `identity` typed their password after `since`, for this sign-in.
+
+    It suffices for changes on the pages of administrators, and never for the entry to an app.
+    """
+    if identity.sign_in is None:
+        return False
+    typed_at = policy.password_proofs.get(identity.sign_in.id)
+    return typed_at is not None and typed_at > since
+
+
 def proved_lately(policy: Policy, identity: Identity, since: float) -> bool:
     """Return whether the sign-in of `identity` has a proof after `since`, seconds since the epoch."""
     if identity.sign_in is None:

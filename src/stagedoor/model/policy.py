@@ -103,7 +103,8 @@ class Policy:
     since the epoch, is over. `sign_in_ends` has the current end of sign-ins by id, because use extends
     them. `bound_keys` are the sign-ins of machines, by the fingerprint of the key that each is bound
     to; some may be over. `stepped_up` has the time of the last proof of presence by sign-in (see
-    `authz.step_up`). `password_groups` are the only groups with passwords according to the settings;
+    `authz.step_up`), and `password_proofs` that of the last one by password, which counts for less.
+    `password_groups` are the only groups with passwords according to the settings;
     None accepts the password of every user. `request_rules` say who may ask for access, and `requests` are
     the access requests that are pending or approved, by number; some may be over. `roles` say who administers
     which apps; some may be over. `unread`: the store has
@@ -121,6 +122,7 @@ class Policy:
     sign_in_ends: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
     bound_keys: Mapping[str, KeyLogin] = field(default_factory=lambda: MappingProxyType({}))
     stepped_up: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
+    password_proofs: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
     disabled: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     password_groups: frozenset[str] | None = None
     request_rules: Mapping[int, RequestRule] = field(default_factory=lambda: MappingProxyType({}))

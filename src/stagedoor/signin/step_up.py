@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.sign_ins import show_id
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.identity import Identity
+from stagedoor.model.identity import Identity, Method
 from stagedoor.model.letters import choose_letters, hash_letters, show_letters
+from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, is_open, try_letters
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.target import Target
@@ -23,7 +25,8 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.links import find_site_or_none
-from stagedoor.store.sign_in import step_ups
+from stagedoor.store.sign_in import passes, step_ups
+from stagedoor.store.sign_in.passkeys import list_passkeys
 from stagedoor.wire.oneline import folded
 
 PATH = "/step-up"
@@ -149,6 +152,33 @@ class StepUpService:
     async def check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
         """Return the user's step-up if its letters are right. Wrong letters use up one of its tries."""
         return await ask(self._check, identity, id_, letters)
+
+    async def may_use_password(self, identity: Identity) -> bool:
+        """Return whether the user may prove by password that they are there, for administrators' pages.
+
+        A user who signed in by a provider proves it there, and one with a passkey by that.
+        """
+        if identity.method is not Method.PASSWORD:
+            return False
+        own = await ask(self._read_passkeys, identity.name)
+        return not isinstance(own, Denial) and not own
+
+    def _read_passkeys(self, user: str) -> list[PasskeyRecord]:
+        with self._context.database.read() as transaction:
+            return list_passkeys(transaction, user)
+
+    async def accept_password(self, identity: Identity) -> Denial | None:
+        """Store that the user has just typed their password, which the caller has verified."""
+        return await ask(self._accept_password, identity)
+
+    def _accept_password(self, identity: Identity) -> None:
+        """Store a proof by password. Runs in a thread. Raises NotFoundError, StoreError."""
+        assert identity.sign_in is not None, "a browser's user has signed in"
+        sign_in, now = identity.sign_in.id, self._context.now()
+        with self._context.change(identity.name, "step-up.password") as change:
+            until = now + self._context.settings.step_up.fresh_s
+            user = passes.prove_by_password(change.transaction, sign_in, now, until)
+            change.fields |= {"user": user, "sign_in": show_id(sign_in)}
 
     def is_done(self, step_up: PendingStepUp) -> bool:
         """Return whether the step-up's sign-in was proved since the step-up began."""

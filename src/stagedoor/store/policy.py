@@ -31,6 +31,7 @@ from stagedoor.store.schema import (
 from stagedoor.store.shares import read_shares
 from stagedoor.store.sign_in.logins import read_bound_keys
 from stagedoor.store.sign_in.passes import (
+    read_password_proofs,
     read_sign_in_ends,
     read_sign_ins_end,
     read_signed_out,
@@ -78,6 +79,7 @@ def read_policy(transaction: Transaction) -> Policy:
         sign_in_ends=MappingProxyType(read_sign_in_ends(transaction)),
         bound_keys=MappingProxyType(read_bound_keys(transaction)),
         stepped_up=MappingProxyType(read_step_ups(transaction)),
+        password_proofs=MappingProxyType(read_password_proofs(transaction)),
         request_rules=MappingProxyType(read_request_rules(transaction)),
         requests=MappingProxyType(read_open_requests(transaction)),
         roles=MappingProxyType(read_roles(transaction)),
@@ -137,6 +139,9 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         ),
         bound_keys=fresh(Part.BOUND_KEYS, before.bound_keys, read_bound_keys, str),
         stepped_up=fresh(Part.STEP_UPS, before.stepped_up, read_step_ups, bytes.fromhex),
+        password_proofs=fresh(
+            Part.STEP_UPS, before.password_proofs, read_password_proofs, bytes.fromhex
+        ),
         request_rules=fresh(Part.REQUEST_RULES, before.request_rules, read_request_rules, int),
         requests=fresh(Part.REQUESTS, before.requests, read_open_requests, int),
         roles=fresh(Part.ROLES, before.roles, read_roles, int),

@@ -9,12 +9,14 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests
 from stagedoor.admin.roles import add_role
 from stagedoor.model.access_request import RequestRule
+from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import sign_in
 from tests.web.browser.test_accessibility import AXE, colours, violations
 from tests.web.conftest import SETTINGS
+from tests.web.test_console import PUBLIC_KEY
 
 PAGES = (
     "sessions",
@@ -28,6 +30,13 @@ PAGES = (
     "audit?days=",
     "why?user=dev&app=secret",
     "health?checks",
+    "sign-ins",
+    "sign-ins?kind=key",
+    "rules",
+    "rules/role/1",
+    "rules/request/preview?subject=group:developers&app=app*&approvers=user:boss&reason=*INC-*",
+    "../step-up?next=/admin/rules",
+    "../recordings?text=nothing+like+it",
 )
 
 
@@ -38,6 +47,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         gateway.add_user("boss", "app01")
         with gateway.service() as service:
             add_role(service, RoleRule(0, "user:boss", Role.ADMINISTRATOR))
+            admin.add_keys(service, "dev", [f"{PUBLIC_KEY} a laptop with a rather long name"])
+            admin.add_grant(service, "user:boss", "*", permissions=frozenset({Permission.REPLAY}))
             admin.change_groups(service, "dev", add=["developers", "a-group-with-a-long-name"])
             rule = RequestRule(0, "user:dev", "secret", approvers=("user:boss",))
             rule = access_requests.add_rule(service, rule)

@@ -246,7 +246,9 @@ async function begin(): Promise<void> {
   });
   showTime(0);
   state("paused");
-  await player.seek(await firstShown(reel, first.next));
+  // A search leads to the place of its line: `#at=SECONDS`.
+  const wanted = Number(new URLSearchParams(location.hash.slice(1)).get("at"));
+  await player.seek(wanted > 0 ? Math.min(wanted, duration) : await firstShown(reel, first.next));
   document.body.dataset.ready = "true";
   void scan().catch(failed);
 }

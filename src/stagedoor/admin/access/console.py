@@ -26,7 +26,7 @@ from stagedoor.admin.sign_ins import end_sign_ins, find_sign_in, list_sign_ins
 from stagedoor.authz.access_request import check_fresh
 from stagedoor.authz.explain import AccessAnswer, explain, identify_by_name
 from stagedoor.authz.roles import AdminAccess, check_taking, deny_role, find_admin_access
-from stagedoor.authz.step_up import StepUpRules
+from stagedoor.authz.step_up import StepUpRules, has_typed_password
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.event import Event
@@ -102,7 +102,10 @@ class ConsoleService:
         """Return `refused`, or why a change has to wait for a fresh proof that the person is there."""
         if refused is not None:
             return refused
-        return check_fresh(self.policy(), identity, what, self.step_up, self.now())
+        policy, now = self.policy(), self.now()
+        if has_typed_password(policy, identity, now - self.step_up.fresh_s):
+            return None
+        return check_fresh(policy, identity, what, self.step_up, now)
 
     def open_service(self, identity: Identity) -> AdminService:
         """Return the opened store, with the person as the author of changes."""

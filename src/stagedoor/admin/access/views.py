@@ -72,6 +72,32 @@ class PersonView:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialRow:
+    """A sign-in, key or token: `id` names it, `label` is its device, comment or scopes.
+
+    A sign-in was opened `by` a method from the address `source`. `used_at` is its last use, None if that is
+    not known. Who looks may end it if `may_end`.
+    """
+
+    id: str
+    user: str
+    label: str
+    may_end: bool
+    by: str = ""
+    source: str = ""
+    used_at: float | None = None
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsPage:
+    """A page of credentials by user; `after` is the last one's place if there are more."""
+
+    rows: Sequence[CredentialRow]
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HealthReport:
     """The state of the installation: lines of name and text, and what needs attention."""
 

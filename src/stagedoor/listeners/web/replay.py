@@ -5,7 +5,7 @@ cannot read an encrypted recording; it is listed, and its page explains how to p
 """
 
 import secrets
-from collections.abc import Sequence
+import time
 from functools import partial
 from urllib.parse import quote, urlencode
 
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.recording_service import RecordingService, UserRecording
+from stagedoor.admin.recording_service import RecordingFilter, RecordingService, UserRecording
 from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.file_stream import send_file
 from stagedoor.listeners.web.guard import RequestGuard, web
@@ -22,6 +22,7 @@ from stagedoor.listeners.web.pages.language import translate
 from stagedoor.listeners.web.pages.markup import PagePath, PageUser
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.units import DAY_S
 from stagedoor.signin.passes import PassService
 from stagedoor.wire.http.answer import choose_status
 from stagedoor.wire.http.fields import UnsatisfiableError, parse_range
@@ -30,15 +31,7 @@ CAST = "application/x-asciicast"
 """The media type that asciinema uses (https://docs.asciinema.org/manual/asciicast/v2/)."""
 _MAX_TEXT = 100
 SPEEDS = ("0.5", "1", "2", "4", "8")
-
-
-def list_page(
-    place: PagePath, visitor: PageUser, recordings: Sequence[UserRecording], wanted: str, more: str
-) -> str:
-    """Return the list as HTML, newest first. `more` is the path of the next page, empty for none."""
-    return place.page(
-        "recordings.html", visitor=visitor, takes=recordings, wanted=wanted, more=more
-    )
+DAYS = ("1", "7", "31", "")
 
 
 def explain_sealed(recording: UserRecording) -> str:
@@ -98,19 +91,28 @@ class Replay:
         identity = await self._viewer(request)
         if isinstance(identity, Response):
             return identity
-        wanted = request.query_params.get("wanted", "").strip()[:_MAX_TEXT]
-        before = request.query_params.get("before", "")[:_MAX_TEXT]
-        result = await self._recordings.list_page(identity, before, wanted)
-        if isinstance(result, Denial):
-            return self._pages.message("Not now", result.line, choose_status(result.reason))
-        recordings, next_before = result
-        more = ""
-        if next_before:
-            query = urlencode({"wanted": wanted, "before": next_before})
-            more = f"{self._pages.place.path}/recordings?{query}"
+        user, app, text, before, days = (
+            request.query_params.get(name, "").strip()[:_MAX_TEXT]
+            for name in ("user", "app", "text", "before", "days")
+        )
+        days = days if days in DAYS else ""
+        since = time.time() - int(days) * DAY_S if days else None
+        wanted = RecordingFilter(user, app, since, text)
+        source = self._guard.source_of(request)
+        page = await self._recordings.list_page(identity, before, wanted, source)
+        if isinstance(page, Denial):
+            return self._pages.message("Not now", page.line, choose_status(page.reason), identity)
+        query = {"user": user, "app": app, "text": text, "days": days}
         return HTMLResponse(
-            list_page(
-                self._pages.place, self._pages.describe_user(identity), recordings, wanted, more
+            self._pages.place.page(
+                "recordings.html",
+                visitor=self._pages.describe_user(identity),
+                page=page,
+                wanted=wanted,
+                days=days,
+                choices=DAYS,
+                here=f"{request.url.path}?{urlencode({**query, 'before': before})}",
+                more=f"?{urlencode({**query, 'before': page.before})}" if page.before else "",
             )
         )
 

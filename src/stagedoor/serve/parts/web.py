@@ -118,7 +118,7 @@ def build_web_listener(
             PasskeyChecks(context),
             step_ups,
             requests,
-            RecordingService(settings, database, policy),
+            RecordingService(settings, database, policy, read_step_up_rules(settings)),
             _limits(settings),
             runs,
             _build_api(context, flow, refused, requests, cluster),

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method
@@ -153,9 +153,9 @@ def extend_sign_in(transaction: Transaction, id_: bytes, end: float, now: float)
     touch(transaction, Part.SIGN_IN_ENDS, [id_.hex()])
 
 
-def mark_used(transaction: Transaction, id_: bytes, now: float) -> None:
-    """Store that a sign-in was used now. Raises NotFoundError if it is over."""
-    _update_active(transaction, id_, now, renewed_at=now)
+def mark_used(transaction: Transaction, id_: bytes, now: float) -> str:
+    """Store that a sign-in was used now, and return its user. Raises NotFoundError if it is over."""
+    return _update_active(transaction, id_, now, renewed_at=now)
 
 
 def step_up(transaction: Transaction, id_: bytes, now: float) -> str:
@@ -164,6 +164,29 @@ def step_up(transaction: Transaction, id_: bytes, now: float) -> str:
     Call this in a policy change. Raises NotFoundError if the sign-in is over.
     """
     user = _update_active(transaction, id_, now, stepped_up_at=now)
+    touch(transaction, Part.STEP_UPS, [id_.hex()])
+    return user
+
+
+def prove_by_password(transaction: Transaction, id_: bytes, now: float, until: float) -> str:
+    """Store that the user of a sign-in has just typed their password, and return the user's name.
+
+    It counts until `until`. Call this in a policy change. Raises NotFoundError if the sign-in is over.
+    """
+    user = mark_used(transaction, id_, now)
+    before = web_passes.c.sign_in == id_, web_passes.c.kind == PassKind.PROOF
+    transaction.execute(delete(web_passes).where(*before))
+    transaction.execute(
+        insert(web_passes).values(
+            secret_hash=secrets.token_bytes(SECRET_BYTES),
+            kind=PassKind.PROOF,
+            user_name=user,
+            method=Method.PASSWORD.value,
+            sign_in=id_,
+            opened_at=now,
+            expires_at=until,
+        )
+    )
     touch(transaction, Part.STEP_UPS, [id_.hex()])
     return user
 
@@ -208,6 +231,18 @@ def read_step_ups(
     """Return the times of the proofs of presence."""
     is_proved = _IS_SIGN_IN & web_passes.c.stepped_up_at.is_not(None)
     return _read_column(transaction, web_passes.c.stepped_up_at, is_proved, only)
+
+
+def read_password_proofs(
+    transaction: Transaction, only: Collection[bytes] | None = None
+) -> dict[bytes, float]:
+    """Return the times of the proofs by password, also of those that count no more."""
+    query = select(web_passes.c.sign_in, web_passes.c.opened_at).where(
+        web_passes.c.kind == PassKind.PROOF
+    )
+    if only is not None:
+        query = query.where(web_passes.c.sign_in.in_(only))
+    return {bytes(row[0]): row[1] for row in transaction.execute(query)}
 
 
 def _read_column(

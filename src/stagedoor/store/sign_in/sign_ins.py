@@ -1,9 +1,10 @@
 """Listing the active sign-ins of browsers and machines."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Select, or_, select
 
 from stagedoor.model.identity import Method
 from stagedoor.model.webpass import KeyLogin, SignInPass, hash_password_mark
@@ -41,7 +42,40 @@ def list_sign_ins(database: Database, now: float, user: str | None = None) -> li
 
     A sign-in is left out if its password was changed, or its token or key was removed.
     """
-    query = (
+    query = _select_sign_ins(now).order_by(web_passes.c.user_name, web_passes.c.expires_at)
+    if user is not None:
+        query = query.where(web_passes.c.user_name == user)
+    with database.read() as transaction:
+        return _list_valid(transaction.execute(query).all())
+
+
+def search_sign_ins(
+    database: Database, now: float, part: str, after: tuple[str, str] | None, limit: int
+) -> tuple[list[SignInRecord], tuple[str, str] | None]:
+    """Return a page of the active sign-ins whose user, label or address has `part`, by user and id.
+
+    They come after the user and id `after`. The second value is the `after` of the next page, None at the
+    end. Raises StoreError.
+    """
+    columns = web_passes.c
+    texts = (columns.user_name, columns.label, columns.source)
+    query = _select_sign_ins(now).order_by(columns.user_name, columns.secret_hash).limit(limit + 1)
+    if part:
+        query = query.where(or_(*(text.contains(part, autoescape=True) for text in texts)))
+    if after is not None:
+        name, id_ = after[0], bytes.fromhex(after[1])
+        is_later = (columns.user_name == name) & (columns.secret_hash > id_)
+        query = query.where((columns.user_name > name) | is_later)
+    with database.read() as transaction:
+        rows = transaction.execute(query).all()
+    if len(rows) <= limit:
+        return _list_valid(rows), None
+    last = rows[limit - 1]
+    return _list_valid(rows[:limit]), (last.user_name, bytes(last.secret_hash).hex())
+
+
+def _select_sign_ins(now: float) -> Select[Any]:
+    return (
         select(
             web_passes,
             provider_answers.c.answered_at,
@@ -56,17 +90,17 @@ def list_sign_ins(database: Database, now: float, user: str | None = None) -> li
         .outerjoin(keys, keys.c.fingerprint == web_passes.c.credential_id)
         .outerjoin(provider_answers, provider_answers.c.sign_in == web_passes.c.secret_hash)
         .where(web_passes.c.kind.in_(SIGN_INS), web_passes.c.expires_at > now)
-        .order_by(web_passes.c.user_name, web_passes.c.expires_at)
     )
-    if user is not None:
-        query = query.where(web_passes.c.user_name == user)
-    with database.read() as transaction:
-        return [
-            SignInRecord(sign_in, row.failure, row.failed_at)
-            for row in transaction.execute(query)
-            if isinstance(sign_in := pass_of_row(row), SignInPass)
-            and _is_credential_valid(sign_in, row)
-        ]
+
+
+def _list_valid(rows: Sequence[Row[Any]]) -> list[SignInRecord]:
+    """Return the sign-ins whose credential is unchanged."""
+    return [
+        SignInRecord(sign_in, row.failure, row.failed_at)
+        for row in rows
+        if isinstance(sign_in := pass_of_row(row), SignInPass)
+        and _is_credential_valid(sign_in, row)
+    ]
 
 
 def _is_credential_valid(sign_in: SignInPass, row: Row[Any]) -> bool:

@@ -33,6 +33,8 @@ class PassKind(StrEnum):
     INVITATION = "invitation"
     SIGNED_OUT = "signed-out"
     """A session or login that was ended. Its secret is no longer accepted."""
+    PROOF = "proof"
+    """No pass: the user of `sign_in` typed their password at `opened_at`, and that counts for a while."""
 
 
 SIGN_INS = (PassKind.SESSION, PassKind.LOGIN)

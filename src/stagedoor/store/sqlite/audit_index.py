@@ -1,4 +1,4 @@
-"""The index of the audit: its words for the search, and the last use of each grant and by each user.
+"""The index of the audit: its words for the search, and the last use of grants, keys, tokens and users.
 
 It is an SQLite file of its own beside any store, so that no login waits for it. One process of a machine
 fills it, as a sink follows the audit, and others read it. The audit has all that it holds: the file may be
@@ -15,6 +15,7 @@ from typing import Any
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
+from stagedoor.model.identity import Method
 from stagedoor.store.journal import JournalEntry
 
 FILE = "audit-index.sqlite3"
@@ -22,7 +23,7 @@ MOST_EVENTS = 4_000_000
 """The events that it holds at most, some 120 bytes each."""
 MOST_SEARCH_S = 2.0
 """How long one search may take."""
-_VERSION = 2
+_VERSION = 3
 PART = 50_000
 """The events in one table of words. The newest are searched first, so a word that all events have costs no
 more than one that few have. What the audit has removed leaves the index table by table."""
@@ -33,9 +34,12 @@ INSERT INTO progress VALUES (0);
 CREATE TABLE hours (hour INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE TABLE grant_uses (number INTEGER PRIMARY KEY, at REAL NOT NULL, user TEXT NOT NULL);
 CREATE TABLE user_uses (user TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE credential_uses (credential TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 """
 _WORDS = "USING fts5(who, app, source, kind, rest, content='')"
 _USES = (EventKind.SESSION_OPENED, EventKind.SESSION_RESUMED)
+_NAMED = (Method.PUBLIC_KEY.value, Method.TOKEN.value)
+"""The methods whose credential is a key's fingerprint or a token's id."""
 
 
 class AuditIndex:
@@ -138,6 +142,14 @@ class AuditIndex:
             "INSERT OR REPLACE INTO grant_uses VALUES (?, ?, ?)",
             [(e.fields["grant"], e.at, e.identity) for e in uses if e.fields.get("grant")],
         )
+        self._raw.executemany(
+            "INSERT OR REPLACE INTO credential_uses VALUES (?, ?)",
+            [
+                (e.fields["credential"], e.at)
+                for e in uses
+                if e.fields.get("method") in _NAMED and e.fields.get("credential")
+            ],
+        )
         if entries:
             self._raw.execute("UPDATE progress SET last = ?", (entries[-1].seq,))
 
@@ -181,6 +193,10 @@ class AuditIndex:
     def read_user_uses(self, names: Sequence[str]) -> dict[str, float]:
         """Return when each of these users last opened a session. Raises StoreError."""
         return dict(self._read("user_uses", "user", names, "user, at"))
+
+    def read_credential_uses(self, ids: Sequence[str]) -> dict[str, float]:
+        """Return when each of these keys and tokens last opened a session. Raises StoreError."""
+        return dict(self._read("credential_uses", "credential", ids, "credential, at"))
 
     def _read(
         self, table: str, key: str, wanted: Sequence[str] | Sequence[int], columns: str

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+import msgspec
+
 VERSION = 2
 LINE_LIMIT = 4 * 1024 * 1024
 """The maximum length of a line in bytes. A longer line is refused without holding it in memory."""
@@ -154,6 +156,16 @@ def decode_header(line: bytes) -> AsciicastHeader:
 
 def decode_event(line: bytes, number: int) -> AsciicastEvent:
     """Parse an event's line. `number` is the line's, for the message. Raises AsciicastError."""
+    try:
+        at, code, data = _EVENT.decode(line)
+    except msgspec.MsgspecError:  # which says less, and refuses lone surrogates
+        return _decode_carefully(line, number)
+    if not 0 <= at < math.inf:
+        raise AsciicastError(f"line {number}: {at!r} is no time")
+    return AsciicastEvent(at, code, data)
+
+
+def _decode_carefully(line: bytes, number: int) -> AsciicastEvent:
     document = _document(line, number)
     if not isinstance(document, list) or len(document) != 3:
         raise AsciicastError(f"line {number}: an event has a time, a code and data")
@@ -218,6 +230,7 @@ class AsciicastReader:
         self.cut_off = bool(rest)
 
 
+_EVENT = msgspec.json.Decoder(tuple[float, str, str])
 _KEYS = frozenset({"version", "width", "height", "timestamp", "command", "title", "env"})
 
 

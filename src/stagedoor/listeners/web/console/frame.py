@@ -13,8 +13,10 @@ from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_sta
 from stagedoor.listeners.web.pages.markup import WAYS
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.units import DAY_S
 
 _T = TypeVar("_T")
+MOST_DAYS = 3650
 MAX_CHARS = 200
 """The characters of a field that are read."""
 
@@ -108,3 +110,13 @@ def read_number(request: Request, name: str) -> int | None:
     """Return a parameter of the query as a whole number, or None for any other text."""
     text = request.query_params.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None
+
+
+def read_end(days: str, now: float) -> float | None:
+    """Return the time that is a number of days after `now`, None for "". Raises ValueError."""
+    text = days.strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:5]) <= MOST_DAYS):
+        raise ValueError("give a number of days, or none for a grant without end")
+    return now + int(text) * DAY_S

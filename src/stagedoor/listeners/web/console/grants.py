@@ -7,15 +7,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.access import console_grants as grants
-from stagedoor.listeners.web.console.frame import ConsoleFrame, read_number, read_text
+from stagedoor.listeners.web.console.frame import ConsoleFrame, read_end, read_number, read_text
 from stagedoor.model.access_request import show_period
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import DEFAULT, Permission, parse_permissions
-from stagedoor.model.units import DAY_S
-
-MOST_DAYS = 3650
 
 
 class GrantPages:
@@ -144,20 +141,13 @@ class GrantPages:
     def _parse(self, fields: dict[str, str]) -> GrantRule | Denial:
         """Return the grant that a form names. `add_grant` checks its subject and its patterns."""
         try:
-            permissions = parse_permissions([fields.get("permissions", "")])
+            return GrantRule(
+                0,
+                fields.get("subject", "").strip(),
+                fields.get("app", "").strip(),
+                fields.get("environment", "").strip() or "*",
+                read_end(fields.get("days", ""), self._console.now()),
+                parse_permissions([fields.get("permissions", "")]),
+            )
         except ValueError as error:
             return Denial(Reason.BAD_REQUEST, str(error))
-        days = fields.get("days", "").strip()
-        if days and not (days.isascii() and days.isdigit() and 0 < int(days[:5]) <= MOST_DAYS):
-            return Denial(
-                Reason.BAD_REQUEST, "give a number of days, or none for a grant without end"
-            )
-        expires_at = self._console.now() + int(days) * DAY_S if days else None
-        return GrantRule(
-            0,
-            fields.get("subject", "").strip(),
-            fields.get("app", "").strip(),
-            fields.get("environment", "").strip() or "*",
-            expires_at,
-            permissions,
-        )

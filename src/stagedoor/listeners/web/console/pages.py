@@ -8,9 +8,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.access.console import ConsoleService
+from stagedoor.admin.access.console_credentials import KINDS, list_credentials
 from stagedoor.admin.access.questions import describe_change
 from stagedoor.listeners.web.console.frame import ConsoleFrame, read_number, read_text
 from stagedoor.listeners.web.console.grants import GrantPages
+from stagedoor.listeners.web.console.rules import RulePages
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.model.denial import Denial
@@ -40,6 +42,7 @@ class ConsolePages:
             Route("/admin/people", self._show_people),
             Route("/admin/people/{name}", self._show_person),
             Route("/admin/people/{name}/{act}", self._update_person, methods=["POST"]),
+            Route("/admin/sign-ins", self._show_credentials),
             Route("/admin/audit", self._show_audit),
             Route("/admin/why", self._show_why),
             Route("/admin/health", self._show_health),
@@ -99,13 +102,31 @@ class ConsolePages:
     async def _update_person(self, request: Request) -> Response:
         name, act = request.path_params["name"], request.path_params["act"]
 
-        async def change(identity: Identity, fields: dict[str, str]) -> bool | Denial:
+        async def change(identity: Identity, fields: dict[str, str]) -> str | Denial:
             id_ = fields.get("id", "")
             denial = await self._console.update_person(identity, name, act, id_)
-            return denial or True
+            return denial or fields.get("kind", "")
 
-        return await self._frame.change(
-            request, change, lambda _: f"{self._frame.path}/people/{quote(name)}"
+        def find_onward(kind: str) -> str:
+            place = f"sign-ins?kind={kind}" if kind in KINDS else f"people/{quote(name)}"
+            return f"{self._frame.path}/{place}"
+
+        return await self._frame.change(request, change, find_onward)
+
+    async def _show_credentials(self, request: Request) -> Response:
+        identity = await self._frame.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        kind, wanted = read_text(request, "kind"), read_text(request, "wanted")
+        kind = kind if kind in KINDS else KINDS[0]
+        after = read_text(request, "after")
+        page = await list_credentials(self._console, identity, kind, wanted, after)
+        if isinstance(page, Denial):
+            return self._frame.refuse(request, page, identity)
+        query = {"kind": kind, "wanted": wanted, "after": page.after or ""}
+        more = None if page.after is None else "?" + urlencode(query)
+        return self._frame.render(
+            identity, "sign_ins.html", page=page, kind=kind, kinds=KINDS, wanted=wanted, more=more
         )
 
     async def _show_audit(self, request: Request) -> Response:
@@ -207,4 +228,4 @@ def list_console_routes(
 ) -> list[BaseRoute]:
     """Return the routes of all pages of administrators; `live` as for `ConsolePages`."""
     frame = ConsoleFrame(guard, pages, console)
-    return [*ConsolePages(frame, live).routes, *GrantPages(frame).routes]
+    return [*ConsolePages(frame, live).routes, *GrantPages(frame).routes, *RulePages(frame).routes]

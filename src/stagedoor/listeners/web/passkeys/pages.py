@@ -3,15 +3,16 @@
 from functools import partial
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.pages.base import Pages
+from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.listeners.web.sign_in.cookies import restrict_path
+from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity
+from stagedoor.model.identity import Identity, Method
 from stagedoor.model.letters import LETTERS_COUNT
 from stagedoor.model.pending_step_up import PendingStepUp
 from stagedoor.model.source import find_source_network
@@ -22,6 +23,11 @@ from stagedoor.signin.step_up import StepUpService
 _NO_PERSON = Denial(
     Reason.NO_GRANT,
     "a token, or a link for one app, cannot prove that a person is there; sign in as yourself",
+)
+
+_NO_PASSWORD = Denial(
+    Reason.NO_GRANT,
+    "your password is no proof here: use a passkey, or your identity provider",
 )
 
 
@@ -46,12 +52,46 @@ class StepUpPages:
         self.routes: list[BaseRoute] = [
             routes.get("/step-up", self._show),
             routes.post("/step-up/sso", self._ask_provider),
+            routes.post("/step-up/password", self._prove_by_password),
             routes.get("/step-up/{id}", self._show_waiting),
         ]
 
     async def _show(self, request: Request, identity: Identity) -> Response:
         wanted = restrict_path(request.query_params.get("next", ""), f"{self._pages.place.path}/")
-        return self._page(request, identity, wanted)
+        return await self._show_form(request, identity, wanted)
+
+    async def _show_form(
+        self, request: Request, identity: Identity, wanted: str, refusal: Denial | None = None
+    ) -> Response:
+        """Return the form of a proof for this browser, also by password where that suffices."""
+        takes_password = await self._may_use_password(identity, wanted)
+        return self._page(request, identity, wanted, takes_password=takes_password, refusal=refusal)
+
+    async def _may_use_password(self, identity: Identity, wanted: str) -> bool:
+        is_for_administration = wanted.startswith(f"{self._pages.place.path}/admin/")
+        return is_for_administration and await self._step_ups.may_use_password(identity)
+
+    async def _prove_by_password(
+        self, request: Request, identity: Identity, fields: dict[str, str]
+    ) -> Response:
+        """Take the password as the proof for a change on administrators' pages."""
+        wanted = restrict_path(fields.get("next", ""), f"{self._pages.place.path}/")
+        if not await self._may_use_password(identity, wanted):
+            return self._pages.refuse(request, _NO_PASSWORD, identity)
+        reader, source = self._guard.flow.policy, self._guard.source_of(request)
+        version = reader.version
+        credential = PasswordCredential(identity.name, fields.get("secret", "").strip("\r\n"))
+        proved = await self._guard.flow.authenticate(credential, source)
+        if isinstance(proved, Identity) and proved.method is not Method.PASSWORD:
+            proved = Denial(Reason.BAD_REQUEST, "type your password, not a token")
+        denial = (
+            proved if isinstance(proved, Denial) else await self._step_ups.accept_password(identity)
+        )
+        if denial is not None:
+            self._guard.flow.deny(denial, web(source), identity)
+            return await self._show_form(request, identity, wanted, denial)
+        await reader.newer_than(version)  # so that the next page knows of the proof
+        return RedirectResponse(wanted, SEE_OTHER)
 
     async def _show_waiting(self, request: Request, identity: Identity) -> Response:
         waiting = await self._step_ups.find(identity, request.path_params["id"])
@@ -87,6 +127,9 @@ class StepUpPages:
         identity: Identity,
         wanted: str,
         waiting: PendingStepUp | None = None,
+        *,
+        takes_password: bool = False,
+        refusal: Denial | None = None,
     ) -> Response:
         same = waiting is None or waiting.source == find_source_network(
             self._guard.source_of(request).address
@@ -102,5 +145,7 @@ class StepUpPages:
             if self._sign_ins.can_prove_presence(identity)
             else None,
             proved=waiting is None and self._passkeys.proved_lately(identity),
+            takes_password=takes_password,
+            refusal="" if refusal is None else refusal.line,
         )
-        return HTMLResponse(page)
+        return HTMLResponse(page, 200 if refusal is None else choose_page_status(refusal))

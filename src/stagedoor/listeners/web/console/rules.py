@@ -1,0 +1,185 @@
+"""Rules besides grants, for administrators: each change is shown before it is made."""
+
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.admin.access import console_rules as rules
+from stagedoor.admin.access.console_rules import Rule
+from stagedoor.listeners.web.console.frame import MAX_CHARS, ConsoleFrame, read_end
+from stagedoor.model.access_request import RequestRule, show_period
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.hours import require_hours
+from stagedoor.model.identity import Identity
+from stagedoor.model.permission import DEFAULT, Permission, parse_permissions
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.wire.duration import parse_duration
+
+Fields = Mapping[str, str]
+KINDS: Mapping[str, type[Rule]] = {"request": RequestRule, "role": RoleRule}
+_MOST_APPROVALS = 10
+
+
+class RulePages:
+    """The routes of these pages. Belongs to one event loop. A GET changes nothing."""
+
+    def __init__(self, frame: ConsoleFrame) -> None:
+        self._frame = frame
+        self._console = frame.console
+        one = "/admin/rules/{kind}/{number:int}"
+        self.routes: list[BaseRoute] = [
+            Route("/admin/rules", self._show_all, methods=["GET"]),
+            Route("/admin/rules/{kind}", self._show_all, methods=["GET"]),
+            Route("/admin/rules/{kind}/preview", self._preview, methods=["GET"]),
+            Route("/admin/rules/{kind}/add", self._add, methods=["POST"]),
+            Route(one, self._show, methods=["GET"]),
+            Route(f"{one}/remove", self._remove, methods=["POST"]),
+        ]
+
+    async def _show_all(self, request: Request) -> Response:
+        identity = await self._frame.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        view = await rules.list_rules(self._console, identity)
+        if isinstance(view, Denial):
+            return self._frame.refuse(request, view, identity)
+        return self._frame.render(
+            identity,
+            "rules.html",
+            view=view,
+            step_up=self._console.settings.step_up,
+            permissions=[named for named in Permission if named is not Permission.ENTER],
+            usual=DEFAULT,
+            roles=list(Role),
+            show_period=show_period,
+        )
+
+    async def _preview(self, request: Request) -> Response:
+        """Show who would gain. It is a GET: it changes nothing, and its address can be sent to another."""
+        identity = await self._frame.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        params = request.query_params
+        fields = {name: params[name].strip()[:MAX_CHARS] for name in params}
+        fields["permissions"] = ",".join(
+            params.getlist("permission") or [params.get("permissions", "")]
+        )
+        rule = self._parse(request, fields)
+        shown = (
+            rule
+            if isinstance(rule, Denial)
+            else await rules.preview_adding(self._console, identity, rule)
+        )
+        if isinstance(shown, Denial):
+            return self._frame.refuse(request, shown, identity)
+        back = f"{request.url.path}?{request.url.query}"
+        return self._render(request, identity, shown, fields, back)
+
+    async def _add(self, request: Request) -> Response:
+        async def add(identity: Identity, fields: dict[str, str]) -> Rule | Denial:
+            rule = self._parse(request, fields)
+            if isinstance(rule, Denial):
+                return rule
+            return await rules.add_rule(self._console, identity, rule)
+
+        return await self._frame.change(request, add, lambda _: f"{self._frame.path}/rules")
+
+    async def _show(self, request: Request) -> Response:
+        identity = await self._frame.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        number = request.path_params["number"]
+        shown = await rules.preview_removing(self._console, identity, _find_kind(request), number)
+        if isinstance(shown, Denial):
+            return self._frame.refuse(request, shown, identity)
+        return self._render(request, identity, shown, {}, request.url.path)
+
+    async def _remove(self, request: Request) -> Response:
+        number = request.path_params["number"]
+
+        async def remove(identity: Identity, _: dict[str, str]) -> Rule | Denial:
+            return await rules.remove_rule(self._console, identity, _find_kind(request), number)
+
+        return await self._frame.change(request, remove, lambda _: f"{self._frame.path}/rules")
+
+    def _render(
+        self,
+        request: Request,
+        identity: Identity,
+        shown: rules.RulePreview,
+        fields: Fields,
+        back: str,
+    ) -> Response:
+        return self._frame.render(
+            identity,
+            "rule.html",
+            shown=shown,
+            kind=request.path_params["kind"],
+            fields=fields,
+            back=back,
+            show_period=show_period,
+        )
+
+    def _parse(self, request: Request, fields: Fields) -> Rule | Denial:
+        """Return the rule that a form names. `admin` checks its subjects and patterns."""
+        parse = _parse_role if _find_kind(request) is RoleRule else _parse_request_rule
+        try:
+            return parse(fields, self._console.now())
+        except (ValueError, RefusedError) as error:
+            return Denial(Reason.BAD_REQUEST, str(error))
+
+
+def _find_kind(request: Request) -> type[Rule]:
+    """Return the kind of rule in the path. Raises HTTPException for any other word."""
+    kind = KINDS.get(request.path_params["kind"])
+    if kind is None:
+        raise HTTPException(404)
+    return kind
+
+
+def _parse_role(fields: Fields, now: float) -> RoleRule:
+    """Return the role that a form gives. Raises ValueError."""
+    role = fields.get("role", "")
+    if role not in list(Role):
+        raise ValueError(f"{role!r} is no role; there are: {', '.join(Role)}")
+    return RoleRule(
+        0,
+        fields.get("subject", "").strip(),
+        Role(role),
+        fields.get("app", "").strip() or "*",
+        fields.get("environment", "").strip() or "*",
+        read_end(fields.get("days", ""), now),
+    )
+
+
+def _parse_request_rule(fields: Fields, _now: float) -> RequestRule:
+    """Return the rule of a form. Raises ValueError, RefusedError."""
+    is_break_glass = "break_glass" in fields
+    longest_s = parse_duration(
+        fields.get("longest", "").strip() or ("30m" if is_break_glass else "1h")
+    )
+    if longest_s is None:
+        raise ValueError("the longest access is no time; write 30m, 2h or 1d")
+    hours = fields.get("hours", "").strip()
+    allowed = [word for word in fields.get("permissions", "").split(",") if word]
+    approvals = "0" if is_break_glass else fields.get("approvals", "").strip() or "1"
+    if not (approvals.isascii() and approvals.isdigit() and int(approvals[:3]) <= _MOST_APPROVALS):
+        raise ValueError(f"approvals are a number up to {_MOST_APPROVALS}")
+    return RequestRule(
+        0,
+        fields.get("subject", "").strip(),
+        fields.get("app", "").strip(),
+        fields.get("environment", "").strip() or "*",
+        parse_permissions([*allowed, Permission.ENTER]),
+        longest_s,
+        tuple(dict.fromkeys(fields.get("approvers", "").replace(",", " ").split())),
+        int(approvals),
+        fields.get("reason", "").strip() or "*",
+        is_break_glass,
+        "step_up" in fields,
+        require_hours(hours) if hours else None,
+    )
