@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from stagedoor.model.permission import Permission
 from stagedoor.shells.kubernetes.derive.run import run_lease
 from tests.fixtures.cluster import WITHIN_S, Cluster, KubeGateway, shared_kube, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
 
@@ -22,8 +25,9 @@ pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does oth
 def kube(
     cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KubeGateway]:
-    """One whose dev may run tasks in app01."""
-    with shared_kube(cluster, kit, tmp_path_factory.mktemp("runs")) as kube:
+    """One whose dev may run tasks in app01, and which answers the web."""
+    web = f'[web]\naddresses = ["127.0.0.1:{free_port()}"]\n'
+    with shared_kube(cluster, kit, tmp_path_factory.mktemp("runs"), web) as kube:
         kube.gateway.permit("user:dev", "app01", Permission.RUN)
         kube.app(env={"GREETING": 'it\'s "quoted" $HOME ü'})
         yield kube
@@ -38,6 +42,17 @@ def run(
     command = kube.ssh_command("-p", port, *options, "dev@localhost", "run", *words, way="none")
     given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if text is None else {"input": text}
     return subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, **given)
+
+
+def run_by_web(
+    kube: KubeGateway, *words: str, input: bytes = b""
+) -> "subprocess.CompletedProcess[bytes]":
+    """`stagedoor run WORDS`, which uses the API of runs on the web."""
+    url = f"http://127.0.0.1:{kube.gateway.port('web')}"
+    reach = ["--url", url, "--user", "dev", "--token-file", str(kube.token_file)]
+    command = [sys.executable, "-m", "stagedoor", "run", *reach, *words]
+    given: dict[str, Any] = {"input": input} if input else {"stdin": subprocess.DEVNULL}
+    return subprocess.run(command, capture_output=True, timeout=WITHIN_S, **given)
 
 
 def start(kube: KubeGateway, command: str, *options: str) -> str:
@@ -61,6 +76,25 @@ def test_a_run_has_the_app_s_environment_its_streams_and_its_exit_code(kube: Kub
     assert "error\n" in done.stderr
     kinds = [event["kind"] for event in kube.gateway.audit()]
     assert {"run_started", "run_ended"} <= {kind.replace(".", "_") for kind in kinds}
+
+
+@pytest.mark.platform(1, 8)
+def test_the_api_starts_follows_and_ends_runs(kube: KubeGateway) -> None:
+    done = run_by_web(kube, "app01", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, b"out\n"), done.stderr
+    assert b"err\n" in done.stderr
+    data = os.urandom(300_000)
+    done = run_by_web(kube, "app01", "--", "sha256sum", input=data)
+    assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest(), done.stderr
+
+    command = ("sh", "-c", "echo here; sleep 300")
+    run_id = run_by_web(kube, "app01", "--detach", "--", *command).stdout.decode().strip()
+    assert run_id in run_by_web(kube, "list", "app01").stdout.decode()
+    until(lambda: run_by_web(kube, "logs", run_id).stdout == b"here\n", "it has begun")
+    assert run_by_web(kube, "cancel", run_id).returncode == 0
+    assert run_by_web(kube, "wait", run_id).returncode == 143
+    attached = run_by_web(kube, "attach", run_id, "--from", "1")
+    assert (attached.returncode, attached.stdout) == (143, b"ere\n")
 
 
 @pytest.mark.platform(2, 3)
@@ -102,11 +136,21 @@ def test_a_run_is_cancelled_and_its_processes_are_ended(kube: KubeGateway) -> No
 
 
 @pytest.mark.platform(5)
-def test_a_run_whose_pod_is_deleted_is_lost_and_is_not_started_again(kube: KubeGateway) -> None:
+@pytest.mark.parametrize("is_drained", [False, True])
+def test_a_run_whose_pod_goes_is_lost_and_is_not_started_again(
+    kube: KubeGateway, is_drained: bool
+) -> None:
+    """A drain of its node evicts it."""
     run_id = start(kube, "echo here; sleep 60")
     of_run = f"job-name=run-{run_id}"
     (pod,) = kube.objects("pods", of_run)
-    kube.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
+    meta = {key: pod["metadata"][key] for key in ("name", "namespace")}
+    if is_drained:
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
+        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/eviction"
+        kube.kubectl("create", "--raw", path, "-f", "-", text=json.dumps(eviction))
+    else:
+        kube.kubectl("delete", "pod", meta["name"], "--wait=false")
     ended = find(kube, run_id)
     assert (ended["state"], ended["code"]) == ("lost", 76)
     until(lambda: f"run-{run_id}" not in kube.kubectl("get", "leases"), "its lease is deleted")
@@ -182,13 +226,18 @@ def test_nothing_is_left_of_runs_after_their_time(make_kube: Callable[..., KubeG
     kube.app()
     ids = [start(kube, f"exit {code}") for code in range(4)]
     assert [find(kube, run_id)["code"] for run_id in ids] == [0, 1, 2, 3]
+    fed = run(kube, "app01", "--", "cat", text="input")
+    assert fed.stdout == "input", fed.stderr
+    ids.append(fed.stderr.partition("run ")[2].split()[0])
     # The hour for which an ended Job is kept.
     for run_id in ids:
         patch = '{"spec": {"ttlSecondsAfterFinished": 0}}'
         kube.kubectl("patch", "job", f"run-{run_id}", "--type=merge", "-p", patch)
 
     def left() -> str:
-        return kube.kubectl("get", "jobs,leases,pods", "-l", "stagedoor.dev/run-of", "-o", "name")
+        return kube.kubectl(
+            "get", "jobs,leases,pods,secrets", "-l", "stagedoor.dev/run-of", "-o", "name"
+        )
 
     until(lambda: left() == "", "nothing is left in the cluster")
     assert run(kube, "logs", ids[0]).returncode == 0, "the log is the gateway's"

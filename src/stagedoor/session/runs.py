@@ -8,6 +8,7 @@ with a grant: a task that was cut off in the middle may do more harm than one th
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -151,6 +152,9 @@ class RunService:
             at = self._flow.now()
             end = RunEnd(RunState.NOT_STARTED, NOT_STARTED_CODE, at, why)
             ended = await self._records.end(run.id, end, RunLog())
+            # Only now, or the end of what is left of it might be recorded before this one.
+            with suppress(OSError):
+                await asyncio.to_thread(self._runner.cancel, run.id)
             return ended if isinstance(ended, Denial) else run.with_end(end, 0)
         # If the store fails now, `RunWatch` marks it later.
         if await self._records.mark_running(run.id) is False:
@@ -226,13 +230,16 @@ class RunService:
         try:
             end = await asyncio.to_thread(self._runner.observe, run.id)
         except OSError:  # it is on another machine
-            runs = await self._records.find(run.id)
-            return runs[0] if not isinstance(runs, Denial) and runs else run
-        if not isinstance(end, RunEnd):
+            end = RunState.STARTING
+        if end is RunState.RUNNING:
             return replace(run, state=end)
-        size = await record_end(self._records, self._runner, self._record, run.id, end)
-        # If the store fails now, `RunWatch` records it later; the client need not wait for that.
-        return run.with_end(end, 0 if isinstance(size, Denial) else size)
+        if isinstance(end, RunEnd):
+            size = await record_end(self._records, self._runner, self._record, run.id, end)
+            # If the store fails now, `RunWatch` records it later; the client need not wait for that.
+            run = run.with_end(end, 0 if isinstance(size, Denial) else size)
+        # The store may know another end, which came first: that it was not started, and why.
+        runs = await self._records.find(run.id)
+        return runs[0] if not isinstance(runs, Denial) and runs else run
 
     async def read(self, run: Run, start: int, most: int = PIECE_BYTES) -> list[Output] | Denial:
         """Return output from byte `start` on, or from the first kept byte after it; empty for none now."""

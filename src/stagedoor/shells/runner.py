@@ -33,7 +33,7 @@ class Runner(Protocol):
         ...
 
     async def start(self, run_id: str, order: RunOrder, whole_input: bytes = b"") -> str | None:
-        """Start a task, once for each id. Return None once it runs, else why it does not.
+        """Start a task, once for each id. Return None once it runs, else why it does not: then cancel it.
 
         `whole_input` is its input if that is not sent with `feed`.
         """

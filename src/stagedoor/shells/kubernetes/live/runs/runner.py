@@ -125,9 +125,6 @@ class KubernetesRunner:
         finally:
             with suppress(ClusterError):
                 await self._approve(namespace, run_id, None)
-        if why is not None:
-            with suppress(ClusterError):
-                await self._cancel(namespace, run_id)
         return why
 
     def ids(self) -> set[str]:
