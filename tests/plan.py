@@ -79,9 +79,6 @@ SELF_TESTED = ("tests/cluster", "tests/fixtures/cluster.py", "script/cluster")
 BARE = "tests/bare"
 """The how-tos on bare machines. They need half an hour and many packages: on request only."""
 
-BY_LABEL = "tests/chart/test_by_label.py"
-"""Its installation binds policies in every namespace, which refuse the shells of other tests: on request."""
-
 PROVIDERS = ("tests/web/test_keycloak.py", "tests/identity_providers")
 """Real identity providers. Keycloak is 150 MB, Dex is built for minutes, Canaille takes two: on request."""
 

@@ -29,7 +29,6 @@ from tests.leftovers import adopt_orphans, end_leftovers, wait_for
 from tests.plan import (
     BARE,
     BUILT,
-    BY_LABEL,
     LOWEST,
     PROVIDERS,
     QUICK,
@@ -269,10 +268,7 @@ def run_whole(arguments: Sequence[str]) -> Outcome:
             left += share.paths
     say(f"=== not run: {BARE}, the how-tos on bare machines; script/test --fast {BARE} does")
     say("=== not run: Keycloak, Dex and Canaille; script/test --idp keycloak|dex|canaille does")
-    say(
-        f"=== not run: {BY_LABEL}, which takes a cluster for itself; script/test --fast {BY_LABEL} does"
-    )
-    ignored = [f"--ignore={path}" for path in (*left, BARE, BY_LABEL, *PROVIDERS)]
+    ignored = [f"--ignore={path}" for path in (*left, BARE, *PROVIDERS)]
     found = run(("--shares", *DURATIONS, *ignored, *arguments))
     for share in _shares():
         red = any(test.startswith(share.paths) for test in found.failed)

@@ -9,7 +9,6 @@ import pytest
 from tests.plan import (
     API,
     BARE,
-    BY_LABEL,
     LONGEST,
     LOWEST,
     PROVIDERS,
@@ -61,7 +60,7 @@ def test_every_share_of_a_whole_run_has_files_and_each_file_one_share(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "path", [*WAITING, *API, *LONGEST, SELF_TESTS, BARE, BY_LABEL, *PROVIDERS, *QUICK, *LOWEST]
+    "path", [*WAITING, *API, *LONGEST, SELF_TESTS, BARE, *PROVIDERS, *QUICK, *LOWEST]
 )
 def test_what_the_plan_names_is_there(path: str) -> None:
     assert (ROOT / path).exists()

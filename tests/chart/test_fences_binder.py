@@ -19,7 +19,7 @@ from stagedoor.serve.binder import read_objects
 from stagedoor.serve.doctor.cluster import check_cluster
 from stagedoor.settings.file import parse_settings
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector
-from stagedoor.shells.kubernetes.names import shell_labels
+from stagedoor.shells.kubernetes.names import INSTALLATION, run_labels, shell_labels
 from tests.chart.chart import CHART, KUBE_VERSION, VALUES, helm, merged, objects_in, render, the
 from tests.chart.conftest import FENCES, WITHIN_S
 from tests.chart.shops import denied
@@ -231,6 +231,75 @@ def test_what_others_create_elsewhere_is_not_judged(platform: Platform) -> None:
     ):
         made = platform.admin.create(manifest)
         assert made.ok, made.message
+
+
+def shell_of_another(namespace: str, kind: str) -> Manifest:
+    """Return a shell's Deployment, or a run's Job, of an installation that has no fences."""
+    if kind == "Deployment":
+        shell = deployment(namespace, "app01-ssh")
+        shell["metadata"]["labels"] = shell_labels("app01")
+        return shell
+    pod = {"containers": [{"name": "x", "image": "x"}], "restartPolicy": "Never"}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "run-0123", "namespace": namespace, "labels": run_labels("app01")},
+        "spec": {"template": {"spec": pod}, "suspend": True},
+    }
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+def test_another_installation_without_fences_has_shells_and_runs(
+    platform: Platform, kind: str
+) -> None:
+    made = platform.admin.create(shell_of_another(platform.closed(), kind))
+    assert made.ok, made.message
+
+
+@pytest.mark.platform(31)
+@pytest.mark.parametrize("label", [None, "another"])
+def test_a_shell_without_the_label_of_its_installation_does_not_escape_the_policies(
+    platform: Platform, label: str | None
+) -> None:
+    """The thief has the controller's token, in a namespace that is open."""
+    name = platform.open()
+    for part in ("controller.", "gateway."):
+        assert platform.write(platform.object("RoleBinding", name, part)).ok
+    assert platform.write(platform.object("ConfigMap", name)).ok
+    app = platform.admin.create(deployment(name, "app01"))
+    assert app.ok, app.message
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app01"}
+    owner["uid"] = app.body["metadata"]["uid"]
+    mine = {INSTALLATION: f"stagedoor.{platform.own}"}
+    theirs = {} if label is None else {INSTALLATION: label}
+
+    def bent(kind: str, labels: dict[str, str], **spec: object) -> Manifest:
+        made = shell_of_another(name, kind)
+        made["metadata"] |= {"ownerReferences": [owner]}
+        made["metadata"]["labels"] |= labels
+        made["spec"] |= spec
+        return made
+
+    def attempt(manifest: Manifest) -> Answer:
+        end = time.monotonic() + WITHIN_S
+        while "forbidden: User" in (made := platform.controller.create(manifest)).message:
+            assert time.monotonic() < end, made.message
+            time.sleep(0.05)  # RBAC sees the binding a moment later
+        return made
+
+    denied(attempt(bent("Deployment", theirs, replicas=1)), "lacks")
+    denied(attempt(bent("Job", theirs)), "lacks")
+    denied(attempt(bent("Job", mine, suspend=False)), "suspended")
+    denied(attempt(bent("Deployment", mine, replicas=1)), "without a pod")
+    shell = bent("Deployment", theirs, replicas=0)
+    assert attempt(shell).ok, "it does nothing"
+    start = {"spec": {"replicas": 1}}
+    denied(platform.controller.merge(shell, start), "lacks")
+    denied(platform.controller.merge(shell, {"metadata": {"labels": mine}, **start}), "not changed")
+    assert platform.controller.merge(shell, {"metadata": {"labels": mine}}).ok
+    denied(platform.controller.merge(shell, start), "no gateway has let this shell")
+    off = {"metadata": {"labels": {INSTALLATION: label}}}
+    denied(platform.controller.merge(shell, {**off, **start}))
 
 
 # --- what the binder may write

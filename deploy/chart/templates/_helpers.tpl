@@ -12,6 +12,20 @@
 {{- printf "%s.%s" (include "stagedoor.fullname" .) .Release.Namespace -}}
 {{- end -}}
 
+{{/* The label's value of our shells and runs, 63 characters at most. */}}
+{{- define "stagedoor.installation" -}}
+{{- include "stagedoor.clusterName" . | trunc 63 | trimAll ".-" -}}
+{{- end -}}
+
+{{/* Which shells and runs (key) a policy judges: by label it is bound everywhere, so it names ours. */}}
+{{- define "stagedoor.ours" -}}
+objectSelector:
+  {{- if .root.Values.apps.namespaceSelector }}
+  matchLabels: {stagedoor.dev/installation: {{ include "stagedoor.installation" .root | quote }}}
+  {{- end }}
+  matchExpressions: [{key: {{ .key }}, operator: Exists}]
+{{- end -}}
+
 {{- define "stagedoor.selector" -}}
 app.kubernetes.io/name: stagedoor
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -106,6 +120,9 @@ kubernetes:
 # The gateway derives shells too, to say which may start.
 controller:
   kit_image: {{ include "stagedoor.image" .Values.kit | quote }}
+  {{- if .Values.apps.namespaceSelector }}
+  installation: {{ include "stagedoor.installation" . | quote }}
+  {{- end }}
   {{- if not .Values.runAsUser }}
   kit_uid: 0
   {{- end }}

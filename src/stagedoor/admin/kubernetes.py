@@ -182,6 +182,7 @@ def read_kit(settings: Settings) -> Kit | None:
         wanted.kit_uid or None,
         wanted.app_labels,
         run_sizes=sizes,
+        installation=wanted.installation,
     )
 
 

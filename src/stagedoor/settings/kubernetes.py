@@ -229,6 +229,14 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         str | None,
         Meta(description="The PriorityClass of every shell's pod. None: the cluster's default."),
     ] = None
+    installation: Annotated[
+        str | None,
+        Meta(
+            description="A label's value for this installation's shells and runs "
+            "(`stagedoor.dev/installation`), by which its admission policies find them. The chart sets it "
+            "with `apps.namespaceSelector`."
+        ),
+    ] = None
     privileges: Annotated[
         tuple[Literal["service-account", "capabilities", "host-path"], ...],
         Meta(
@@ -266,6 +274,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         if self.namespace is not None and not is_valid_label(self.namespace):
             raise ValueError(f"controller.namespace: {self.namespace!r} is no name for one")
+        if self.installation is not None and not _LABEL_VALUE.fullmatch(self.installation):
+            raise ValueError(f"controller.installation: {self.installation!r} is no label's value")
         for name, value in self.pod_labels.items():
             _check_key(name, "controller.pod_labels")
             if not _LABEL_VALUE.fullmatch(value):

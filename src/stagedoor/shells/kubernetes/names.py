@@ -18,6 +18,10 @@ No object of an app has this label, and a shell's pod has none of the app's labe
 PodDisruptionBudget of the app selects a shell's pod.
 """
 
+INSTALLATION = PREFIX + "installation"
+"""The label of a shell's Deployment and a run's Job by which admission policies know their installation's, if
+`controller.installation` is set."""
+
 MANAGED_BY = "app.kubernetes.io/managed-by"
 """The recommended label; its value is `stagedoor`."""
 

@@ -88,6 +88,8 @@ class Kit:
         default_factory=lambda: MappingProxyType({})
     )
     """The resources that a run may have in place of its shell's, by the names of sizes."""
+    installation: str | None = None
+    """The value of the label INSTALLATION of Deployments and Jobs."""
 
 
 class KitParts(NamedTuple):

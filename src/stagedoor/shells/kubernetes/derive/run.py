@@ -33,6 +33,7 @@ from stagedoor.shells.kubernetes.derive.objects import make_owner, shell_setting
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
+    INSTALLATION,
     RUN_CANCELLED,
     run_labels,
     run_object,
@@ -120,10 +121,14 @@ def run_job(
     }
     if order.has_input:
         _add_input(template["spec"], run_id)
+    metadata = _metadata(app, run_id, make_owner(app))
+    installation = derived.deployment["metadata"]["labels"].get(INSTALLATION)
+    if installation is not None:
+        metadata["labels"] = {**metadata["labels"], INSTALLATION: installation}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _metadata(app, run_id, make_owner(app)),
+        "metadata": metadata,
         "spec": {
             "suspend": True,
             "parallelism": 1,

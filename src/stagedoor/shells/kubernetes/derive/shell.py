@@ -30,6 +30,7 @@ from stagedoor.shells.kubernetes.derive.sidecars import Sidecars, companions
 from stagedoor.shells.kubernetes.derive.volumes import shell_mounts, shell_volumes, used_volumes
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
+    INSTALLATION,
     PREFIX,
     TEMPLATE,
     name_problem,
@@ -124,7 +125,7 @@ def derive(
     pod_template = {"metadata": marks, "spec": spec}
     digest = template_hash(pod_template)
     return Derived(
-        _deployment(app, pod_template, digest),
+        _deployment(app, kit, pod_template, digest),
         service(app),
         digest,
         container["name"],
@@ -195,11 +196,14 @@ def _problems(
     return problems
 
 
-def _deployment(app: Object, pod_template: dict[str, Any], digest: str) -> dict[str, Any]:
+def _deployment(app: Object, kit: Kit, pod_template: dict[str, Any], digest: str) -> dict[str, Any]:
+    metadata = metadata_of(app)
+    if kit.installation is not None:
+        metadata = {**metadata, "labels": {**metadata["labels"], INSTALLATION: kit.installation}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {**metadata_of(app), "annotations": {TEMPLATE: digest}},
+        "metadata": {**metadata, "annotations": {TEMPLATE: digest}},
         "spec": {
             "selector": {"matchLabels": shell_labels(app["metadata"]["name"])},
             # A shell that is replaced keeps its sessions until its grace ends; the new one starts at once.
