@@ -8,6 +8,9 @@ export interface Settings {
   /** Whether text with too little contrast is drawn lighter or darker than its program asks for. */
   readable: boolean;
   fontSize: number;
+  /** The name of a font of the user's machine, or "" for the page's own choice. */
+  fontFamily: string;
+  cursor: (typeof CURSORS)[number];
   copyOnSelect: boolean;
   pasteGuard: boolean;
   localEcho: boolean;
@@ -15,6 +18,17 @@ export interface Settings {
   screenReader: boolean;
   keyBar: boolean;
   bell: boolean;
+  /** Whether the system shows notices of a terminal that has not the focus. */
+  notify: boolean;
+}
+
+export const CURSORS = ["block", "bar", "underline"] as const;
+const FONTS = 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace';
+
+/** Return the CSS font family for a chosen font. The page's own follow it, for letters that it lacks. */
+export function fontFamily(chosen: string): string {
+  const name = chosen.replace(/[^\p{L}\p{N} _.-]/gu, "").trim();
+  return name ? `"${name}", ${FONTS}` : FONTS;
 }
 
 const KEY = "stagedoor.settings";
@@ -26,6 +40,8 @@ export function defaults(tmux: boolean): Settings {
     palette: "stagedoor",
     readable: true,
     fontSize: 14,
+    fontFamily: "",
+    cursor: "block",
     copyOnSelect: false,
     pasteGuard: true,
     localEcho: true,
@@ -33,6 +49,7 @@ export function defaults(tmux: boolean): Settings {
     screenReader: false,
     keyBar: matchMedia("(pointer: coarse)").matches,
     bell: true,
+    notify: false,
   };
 }
 
@@ -44,7 +61,9 @@ export function load(tmux: boolean): Settings {
     if (kept.theme === "dark" || kept.theme === "light") settings.theme = kept.theme;
     settings.palette = PALETTES.find((name) => name === kept.palette) ?? settings.palette;
     if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) settings.fontSize = kept.fontSize;
-    for (const name of ["readable", "copyOnSelect", "pasteGuard", "localEcho", "tmux", "screenReader", "keyBar", "bell"] as const)
+    if (typeof kept.fontFamily === "string") settings.fontFamily = kept.fontFamily.slice(0, 100);
+    settings.cursor = CURSORS.find((name) => name === kept.cursor) ?? settings.cursor;
+    for (const name of ["readable", "copyOnSelect", "pasteGuard", "localEcho", "tmux", "screenReader", "keyBar", "bell", "notify"] as const)
       if (typeof kept[name] === "boolean") settings[name] = kept[name];
   } catch {
     // Storage may be forbidden, or hold another version's data.
@@ -81,6 +100,8 @@ export function bind(form: HTMLFormElement, settings: Settings, changed: () => v
     field.addEventListener("change", () => {
       if (name === "theme") settings.theme = field.value as Settings["theme"];
       else if (name === "palette") settings.palette = field.value as PaletteName;
+      else if (name === "cursor") settings.cursor = field.value as Settings["cursor"];
+      else if (name === "fontFamily") settings.fontFamily = field.value;
       else if (name === "fontSize") settings.fontSize = Math.min(40, Math.max(6, Number(field.value) || 14));
       else settings[name] = (field as HTMLInputElement).checked;
       keep(settings);

@@ -180,6 +180,8 @@ def test_the_terminal_gives_the_focus_back_to_keys(tab: Tab, base: str) -> None:
         "palette",
         "readable",
         "fontSize",
+        "fontFamily",
+        "cursor",
         "copyOnSelect",
         "pasteGuard",
         "screenReader",
@@ -188,7 +190,7 @@ def test_the_terminal_gives_the_focus_back_to_keys(tab: Tab, base: str) -> None:
     ):
         assert seen(tab)
         walked.append(name)
-    assert walked[:5] == ["palette", "readable", "fontSize", "copyOnSelect", "pasteGuard"]
+    assert walked[:5] == ["palette", "readable", "fontSize", "fontFamily", "cursor"]
     tab.ask("document.querySelector('[name=screenReader]').focus()")
     tab.press(" ", "Space", 32, text=" ")
     tab.until("document.querySelector('.xterm-accessibility') !== null")

@@ -81,6 +81,11 @@ def test_settings_are_kept_and_change_what_is_drawn(tab: Tab, base: str) -> None
     before = int(tab.ask("document.querySelectorAll('.xterm-rows > div').length"))
     tab.ask(f"{change}('fontSize', 28)")
     tab.until(f"document.querySelectorAll('.xterm-rows > div').length < {before}")
+    tab.ask(f"{change}('fontFamily', 'DejaVu Sans Mono\";}}')")
+    family = "getComputedStyle(document.querySelector('.xterm-rows')).fontFamily"
+    tab.until(f"{family}.startsWith('\"DejaVu Sans Mono\", ui-monospace')")
+    tab.ask(f"{change}('cursor', 'bar')")
+    tab.until("document.querySelector('.xterm-cursor-bar, .xterm-cursor-outline') !== null")
     tab.ask(f"{change}('theme', 'light')")
     tab.until("document.documentElement.dataset.theme === 'light'")
     tab.ask(f"{change}('screenReader', true)")
@@ -90,6 +95,36 @@ def test_settings_are_kept_and_change_what_is_drawn(tab: Tab, base: str) -> None
     run(tab, "l")
     tab.open(f"{base}/app/app01?terminal=settings")
     tab.until("document.documentElement.dataset.theme === 'light'")
+    tab.ask("localStorage.clear()")
+
+
+NOTICES = """
+window.notices = []; document.hasFocus = () => false;
+window.Notification = class {
+  static permission = 'granted';
+  constructor(title, { body }) { notices.push(body); }
+};
+"""
+
+
+def test_the_bell_and_the_end_of_a_long_command_notify_a_user_elsewhere(
+    tab: Tab, base: str
+) -> None:
+    terminal(tab, base, "notices")
+    tab.ask(f"(() => {{ {NOTICES} }})()")
+    run(tab, "printf '\\a'; echo ra''ng")
+    shows(tab, "rang")
+    assert tab.ask("notices") == [], "only for a user who asks for them"
+    tab.ask(
+        "(box => { box.checked = true; box.dispatchEvent(new Event('change')); })"
+        "(document.querySelector('#settings [name=notify]'))"
+    )
+    run(tab, "printf '\\a\\033]133;C\\a\\033]133;D;0\\a\\033]133;C\\a'; echo st''arted")
+    shows(tab, "started")
+    tab.ask("(now => { Date.now = () => now() + 31_000; })(Date.now.bind(Date))")
+    run(tab, "printf '\\033]133;D;0\\a'; echo ov''er")
+    shows(tab, "over")
+    assert tab.ask("notices") == ["The bell rang.", "The command is over."]
     tab.ask("localStorage.clear()")
 
 

@@ -40,6 +40,8 @@ function commands(): Command[] {
 
 const palette = new Palette(opener.dataset.path ?? "", commands, { go: (page) => location.assign(page), closed: () => undefined });
 opener.hidden = false;
+// On a phone the pages are one row, which is longer than the window.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 const key = opener.querySelector("kbd");
 if (key !== null) key.textContent = `${COMMAND} K`;
 opener.addEventListener("click", () => palette.open());

@@ -3,7 +3,7 @@
 import type { Terminal } from "@xterm/xterm";
 import { dress } from "./contrast";
 import { element } from "../page";
-import { bind, type Settings } from "../settings";
+import { bind, fontFamily, type Settings } from "../settings";
 
 export class Menu {
   /** Whether the user's system asks for reduced motion. */
@@ -36,6 +36,8 @@ export class Menu {
     document.documentElement.dataset.theme = chosen;
     dress(term, element("screen"), settings, chosen === "light");
     term.options.fontSize = settings.fontSize;
+    term.options.fontFamily = fontFamily(settings.fontFamily);
+    term.options.cursorStyle = settings.cursor;
     term.options.cursorBlink = !this.still.matches;
     term.options.screenReaderMode = settings.screenReader;
     element("keys").hidden = !settings.keyBar;

@@ -5,6 +5,7 @@ import { ImageAddon } from "@xterm/addon-image";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import { Acks } from "./acks";
+import { showAlerts } from "./alerts";
 import { ask } from "../ask";
 import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
@@ -31,7 +32,7 @@ import { promptMarks } from "./prompt-marks";
 import { search } from "./search";
 import { SignIn } from "./sign-in";
 import { Starting } from "./starting";
-import { load } from "../settings";
+import { fontFamily, load } from "../settings";
 import { swipe } from "./swipe";
 import { dropTab, showTabs } from "./tabs";
 import { Title } from "./title";
@@ -57,7 +58,8 @@ const status = element("status");
 const term = new Terminal({
   allowProposedApi: true, // for unicode versions and the marks of a search
   cursorBlink: true,
-  fontFamily: 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace',
+  cursorStyle: settings.cursor,
+  fontFamily: fontFamily(settings.fontFamily),
   fontSize: settings.fontSize,
   linkHandler: { activate: follow, ...SEEN },
   macOptionIsMeta: true,
@@ -79,6 +81,7 @@ const sharedSize = new SharedSize(term, fit, screen, settings);
 
 let waiting = 0;
 let ended = false;
+let opened = false;
 let pictures: Pace | undefined;
 const acks = new Acks((to) => {
   const ack = attachment.shown(to);
@@ -156,6 +159,7 @@ function mark(id: string, text: string): void {
 function show(state: State, reason: string): void {
   const why = localizeTimes(reason);
   if (state === "open") {
+    opened = true;
     foreground.stir();
     starting.end();
     // The terminal has taken this window's size, unless this client only watches; then SIZE has the terminal's.
@@ -176,6 +180,7 @@ function show(state: State, reason: string): void {
   const [what = "", ...rest] = text.split(/(?=: |：)/);
   status.replaceChildren(...(text ? [createElement("b", what), createElement("span", rest.join(""))] : []));
   if (state !== "over") return;
+  document.body.classList.toggle("none", !opened);
   const again = ended && !guest;
   const title = ended ? t`The terminal has ended` : attachment.window ? t`This terminal is closed here` : t`No terminal was opened`;
   showEnd(title, again ? t`${why} Enter opens the next one.` : why, { label: t`Open again`, act: () => location.reload() }, `${path}/`);
@@ -298,6 +303,7 @@ const openPalette = moreMenu(term, path, {
   },
 });
 typing(term, screen, settings, { typed, openMenu: () => menu.open(), openPalette, openSearch, jump: promptMarks(term) });
+showAlerts(term, settings);
 swipe(term, screen, menu.still);
 windowKeys(term);
 const control = watchControl();

@@ -11,6 +11,8 @@ SCRIPTS = {
     "{0} or more": "{0} 处以上",
     "{0} of {1}": "{0} / {1}",
     "Only the screen is searched: {0}": "只在屏幕上查找：{0}",
+    "The bell rang.": "终端响铃。",
+    "The command is over.": "命令已结束。",
     "Exit code {0}": "退出码 {0}",
     "To the prompt before, ↓ to the next one": "上一个提示符，↓ 为下一个",
     "Copied": "已复制",

@@ -1,0 +1,35 @@
+/** Notices of the system about a terminal that has not the focus: its bell, and the end of a command that took a while. */
+
+import type { Terminal } from "@xterm/xterm";
+import { element } from "../page";
+import type { Settings } from "../settings";
+import { t } from "../language";
+
+const LONG_MS = 30_000;
+
+/** Show notices of `term` if the settings ask for them. A command's start and end are those that the shell marks (OSC 133), which others read after this. */
+export function showAlerts(term: Terminal, settings: Pick<Settings, "notify">): void {
+  const box = document.querySelector<HTMLInputElement>("#settings [name=notify]");
+  // A page without TLS has none.
+  if (!("Notification" in window)) return box?.parentElement?.remove();
+  box?.addEventListener("change", () => {
+    if (box.checked && Notification.permission === "default") void Notification.requestPermission();
+  });
+
+  function show(text: string): void {
+    if (!settings.notify || document.hasFocus() || Notification.permission !== "granted") return;
+    const notice = new Notification(element("app").textContent ?? "", { body: text, tag: location.href });
+    notice.onclick = () => window.focus();
+  }
+
+  let since: number | undefined;
+  term.onBell(() => show(t`The bell rang.`));
+  term.parser.registerOscHandler(133, (sequence) => {
+    if (sequence.startsWith("C")) since = Date.now();
+    if (sequence.startsWith("D") && since !== undefined) {
+      if (Date.now() - since >= LONG_MS) show(t`The command is over.`);
+      since = undefined;
+    }
+    return false;
+  });
+}
