@@ -264,7 +264,10 @@ def _add_people(
         # No command line has the password in it.
         add_user = ["user", "add", person.name, "--password-stdin"]
         commands += [(add_user, passwords[person.name] + "\n")]
-        commands += [(["grant", "add", f"user:{person.name}", app], "") for app in person.apps]
+        runs = ["--allow", "run"] if person is DEVELOPER else []
+        commands += [
+            (["grant", "add", f"user:{person.name}", app, *runs], "") for app in person.apps
+        ]
     commands += [(["key", "add", USER, "-"], key.with_suffix(".pub").read_text(encoding="utf-8"))]
     commands += [(["token", "create", person.name, "--json"], "") for person in people]
     commands += [(["ca", "show", "host"], "")]

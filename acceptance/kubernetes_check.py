@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from acceptance import features, forwards, jump, webshell
+from acceptance import features, forwards, jump, runs, webshell
 from acceptance import kubernetes_apps as apps
 from acceptance.check import (
     OTHERS,
@@ -71,6 +71,7 @@ def rows_of(installation: Installation, web: str) -> list[Row]:
             for name, drive in jump.drives(installation.configs.jump, near=False).items()
         ),
         *(Row(name, drive) for name, drive in _webshell(installation, web).items()),
+        *(Row(name, drive) for name, drive in _runs(installation, web).items()),
         Row("app list shows the shell", lambda _: _listed(installation)),
         *denial_rows(installation),
         *leaving_rows(installation, installation.desk),
@@ -82,6 +83,10 @@ def _webshell(installation: Installation, url: str) -> dict[str, webshell.Drive]
         return installation.desk.command("web-link", USER, "--app", APPS[0], "--url", url).strip()
 
     return webshell.drives(find_command(), url, installation.login, link)
+
+
+def _runs(installation: Installation, url: str) -> dict[str, runs.Drive]:
+    return runs.drives(installation.configs.jump, find_command(), url, installation.login)
 
 
 def _first(installation: Installation, folder: Path) -> None:

@@ -56,10 +56,15 @@ or over the gateway's own SSH ({sshconfig.JUMP_HOST} in the file), by a jump or 
   ssh -F {jump} {APPS[0]}.ssh
   ssh -F {jump} {APPS[0]}@{sshconfig.JUMP_HOST}
 
+A run, a task beside the app, whose end and log outlive the connection:
+
+  ssh -F {jump} {sshconfig.JUMP_HOST} "run --detach {APPS[0]} -- 'sleep 5; env | grep APP'"
+  ssh -F {jump} {sshconfig.JUMP_HOST} run list
+
 What the cluster sees of it: the apps, their shells, and the gateway:
 
   {script} kubectl -n {place} get deployments,pods,services,ingresses
-  {script} kubectl -n {place} get leases
+  {script} kubectl -n {place} get leases,jobs
   {script} kubectl -n {own} get all
 
 The administrator's desk:

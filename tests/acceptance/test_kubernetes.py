@@ -85,6 +85,8 @@ def test_the_check_drives_every_way_in_on_the_cluster_and_passes(
         "WebShell by HTTP and WebSocket",
         "WebShell in a browser",
         "stagedoor attach",
+        "ssh dev@gateway run",
+        "stagedoor run",
         "refused: no grant",
         "grant remove closes what it covered",
         "the serving pods are as they were",

@@ -222,7 +222,7 @@ def test_an_image_that_is_not_there_is_reported(kube: KubeGateway, tmp_path: Pat
 @pytest.mark.platform(12)
 def test_nothing_is_left_of_runs_after_their_time(make_kube: Callable[..., KubeGateway]) -> None:
     kube = make_kube()
-    kube.gateway.permit("user:dev", "app01", Permission.RUN)
+    kube.gateway.permit("user:dev", "app01", Permission.RUN, Permission.RECORD)
     kube.app()
     ids = [start(kube, f"exit {code}") for code in range(4)]
     assert [find(kube, run_id)["code"] for run_id in ids] == [0, 1, 2, 3]
@@ -241,6 +241,10 @@ def test_nothing_is_left_of_runs_after_their_time(make_kube: Callable[..., KubeG
 
     until(lambda: left() == "", "nothing is left in the cluster")
     assert run(kube, "logs", ids[0]).returncode == 0, "the log is the gateway's"
+    recordings = json.loads(kube.gateway.command("recording", "list", "--json").stdout)
+    assert len(recordings) == len(ids), "and so are the recordings"
+    export = ("recording", "export", str(recordings[-1]["id"]))
+    assert '"input"' in kube.gateway.command(*export).stdout
 
 
 def test_a_size_gives_a_run_its_resources(make_kube: Callable[..., KubeGateway]) -> None:
