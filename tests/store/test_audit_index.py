@@ -1,12 +1,13 @@
 """The audit's index: what it finds, how it follows, and that it can always be made again."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
-from stagedoor.admin.audit.search import make_match, search_audit
+from stagedoor.admin.audit.search import parse_words, search_audit
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.store.database import Database, open_database
@@ -87,6 +88,30 @@ def test_words_find_events_by_their_beginnings_and_parts(
         assert found(database, tmp_path, text) == names, text
 
 
+def test_the_beginning_of_a_word_is_found_beside_the_whole_word(
+    database: Database, index: AuditIndex, tmp_path: Path
+) -> None:
+    """FTS5 is asked for whole words where no longer one begins so, which must not be seen."""
+    names = ("shop", "shop-two", "shopping", "shop2", "shoz")
+    follow(database, index, *(opened(name, "app.production") for name in names))
+    follow(database, index, opened("Über", "app"))
+    for text, number in (
+        ("user:shop", 4),
+        ("user:SHOP", 4),
+        ("user:shoppin", 1),
+        ("user:shopping", 1),
+        ("user:shop-", 4),
+        ("user:shop-two", 1),
+        ("user:shop2", 1),
+        ("app:app.production user:sho", 5),
+        ("app:app.prod", 5),
+        ("app:production.app", 0),
+        ("über", 1),
+        ("user:üb", 1),
+    ):
+        assert len(found(database, tmp_path, text)) == number, text
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -110,7 +135,7 @@ def test_nothing_that_is_typed_is_an_expression(
 ) -> None:
     follow(database, index, opened("alice", "shop"))
     hits = found(database, tmp_path, text)
-    assert hits == ([] if make_match(text) else ["alice session.opened"])
+    assert hits == ([] if parse_words(text) else ["alice session.opened"])
 
 
 def test_a_search_is_of_a_time_and_goes_on_page_by_page(
@@ -136,6 +161,24 @@ def test_it_knows_the_last_use_of_grants_and_of_users(
     follow(database, index, opened("alice", "shop", NOW + 5, 4))
     assert index.read_grant_uses([3, 4, 5]) == {3: (NOW + 9, "bob"), 4: (NOW + 5, "alice")}
     assert index.read_user_uses(["alice", "eve"]) == {"alice": NOW + 5}
+
+
+def test_it_knows_the_last_use_of_keys_and_tokens(database: Database, index: AuditIndex) -> None:
+    def by(method: str, credential: str | None, at: float) -> Event:
+        fields = MappingProxyType({"method": method, "credential": credential})
+        return replace(opened("alice", "shop", at), fields=fields)
+
+    follow(
+        database,
+        index,
+        by("publickey", "SHA256:k", NOW),
+        by("token", "t1", NOW + 1),
+        by("publickey", "SHA256:k", NOW + 2),
+        by("password", None, NOW + 3),
+        by("sso", "t2", NOW + 4),
+    )
+    used = index.read_credential_uses(["SHA256:k", "t1", "t2", "t3"])
+    assert used == {"SHA256:k": NOW + 2, "t1": NOW + 1}, "a provider is no token"
 
 
 def test_what_it_has_already_is_not_added_again(

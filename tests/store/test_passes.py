@@ -37,6 +37,7 @@ from stagedoor.store.sign_in.passes import (
     read_signed_out,
     use_up,
 )
+from stagedoor.store.sign_in.sign_ins import search_sign_ins
 
 NOW = 1_700_000_000.0
 Given = TypeVar("Given", bound=WebPass)
@@ -272,3 +273,39 @@ def test_who_signs_out_again_and_again_fills_nobodys_memory(
     kept_ones = (secrets[0], *secrets[-4:])
     signed_out = load_policy(database).signed_out
     assert signed_out.keys() == {sign_in(secret).id for secret in kept_ones}
+
+
+def test_sign_ins_are_listed_a_page_at_a_time_and_found_by_a_part(database: Database) -> None:
+    with database.write() as transaction:
+        for name in ("ann", "d_v"):
+            people.add_user(transaction, name, frozenset(), None, NOW)
+    login = replace(LOGIN, label="laptop 100%", key_fingerprint="SHA256:of")
+    owners = ("ann", "dev", "dev", "dev", "d_v")
+    for number, name in enumerate(owners):
+        issue(database, replace(login, name=name, key_fingerprint=f"SHA256:{number}"), NOW)
+    seen: list[str] = []
+    after: tuple[str, str] | None = None
+    for _ in range(3):
+        page, after = search_sign_ins(database, NOW, "", after, 2)
+        seen += [record.sign_in.name + record.id for record in page]
+    assert after is None
+    assert len(seen) == len(set(seen)) == 5
+    for part, number in (("ann", 1), ("d_v", 1), ("100%", 5), ("192.0", 5), ("%", 5), ("x", 0)):
+        assert len(search_sign_ins(database, NOW, part, None, 9)[0]) == number, part
+    assert search_sign_ins(database, LOGIN.expires_at, "", None, 9) == ([], None)
+
+
+def test_a_proof_by_password_is_of_one_sign_in_and_opens_nothing(database: Database) -> None:
+    first, second = issue(database, SESSION, NOW), issue(database, SESSION, NOW)
+    id_ = hash_secret(first)
+    for at in (NOW + 1, NOW + 5):
+        with database.write() as transaction:
+            assert passes.prove_by_password(transaction, id_, at, at + 900) == "dev"
+    policy = load_policy(database)
+    assert policy.password_proofs == {id_: NOW + 5}
+    assert policy.stepped_up == {}
+    sign_out(database, second, NOW + 6)
+    with database.write() as transaction, pytest.raises(NotFoundError):
+        passes.prove_by_password(transaction, hash_secret(second), NOW + 7, NOW + 907)
+    issue(database, SESSION, NOW + 1000)
+    assert load_policy(database).password_proofs == {}, "it is removed when it counts no more"

@@ -8,7 +8,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event
 from stagedoor.store.database import Database
 from stagedoor.store.journal import JournalEntry, read_before, read_numbered
-from stagedoor.store.sqlite.audit_index import AuditIndex
+from stagedoor.store.sqlite.audit_index import AuditIndex, SearchText
 
 PAGE = 50
 MOST_READ = 5000
@@ -26,13 +26,12 @@ class SearchPage:
     before: int | None = None
 
 
-def make_match(text: str) -> str:
-    """Return the expression of FTS5 for what a person typed: all words, each by its beginning.
+def parse_words(text: str) -> list[SearchText]:
+    """Return the words that a person typed.
 
-    `user:alice`, `app:shop.production`, `from:10.2` and `kind:denied` look at that part only. Nothing that is
-    typed has a meaning to FTS5: each word is a string. "" if no word is left.
+    `user:alice`, `app:shop.production`, `from:10.2` and `kind:denied` look at that part only.
     """
-    parts = []
+    words = []
     for word in text[:MAX_CHARS].split()[:MOST_WORDS]:
         name, colon, rest = word.partition(":")
         column = _COLUMNS.get(name.lower()) if colon and rest else None
@@ -40,9 +39,8 @@ def make_match(text: str) -> str:
             word = rest
         if not any(letter.isalnum() for letter in word):
             continue
-        string = '"' + word.replace('"', '""').replace("\0", " ") + '"'
-        parts.append(f"{column} : {string} *" if column else f"{string} *")
-    return " AND ".join(parts)
+        words.append(SearchText(word, column))
+    return words
 
 
 def search_audit(
@@ -58,9 +56,9 @@ def search_audit(
 
     `folder` is that of the index. Without words it is not needed. Raises StoreError.
     """
-    match = make_match(text)
-    index = AuditIndex.open_to_read(folder) if match else None
-    if match and index is None:
+    words = parse_words(text)
+    index = AuditIndex.open_to_read(folder) if words else None
+    if words and index is None:
         raise StoreError(
             "the audit has no index yet; the gateway makes it within minutes of its start",
             "the audit cannot be searched yet; try again in a minute",
@@ -72,7 +70,7 @@ def search_audit(
             if index is None:
                 entries = read_before(database, before, PAGE * 2)
             else:
-                numbers = index.search(match, since=since, before=before, limit=PAGE * 2)
+                numbers = index.search(words, since=since, before=before, limit=PAGE * 2)
                 entries = read_numbered(database, numbers)
             if not entries:
                 return SearchPage(found)

@@ -5,10 +5,12 @@ fills it, as a sink follows the audit, and others read it. The audit has all tha
 deleted at any time, and is made again.
 """
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ PART = 50_000
 """The events in one table of words. The newest are searched first, so a word that all events have costs no
 more than one that few have. What the audit has removed leaves the index table by table."""
 _HOUR_S = 3600
+_LAST_TERM = re.compile(r"[A-Za-z0-9]+(?=[^A-Za-z0-9]*\Z)")
 _TABLES = """
 CREATE TABLE progress (last INTEGER NOT NULL);
 INSERT INTO progress VALUES (0);
@@ -40,6 +43,29 @@ _WORDS = "USING fts5(who, app, source, kind, rest, content='')"
 _USES = (EventKind.SESSION_OPENED, EventKind.SESSION_RESUMED)
 _NAMED = (Method.PUBLIC_KEY.value, Method.TOKEN.value)
 """The methods whose credential is a key's fingerprint or a token's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchText:
+    """A text that events have, as the beginning of a word. `column` is where to look, None for anywhere."""
+
+    text: str
+    column: str | None = None
+
+    @property
+    def last_term(self) -> str | None:
+        """The last word of the text as the index has it, None if only FTS5 knows."""
+        match = _LAST_TERM.search(self.text)
+        return match[0].lower() if match is not None and self.text.isascii() else None
+
+    def make_match(self, *, is_whole: bool) -> str:
+        """Return it as an expression of FTS5, in which nothing of the text has a meaning.
+
+        If no longer word of the index begins with its last one, it `is_whole`.
+        """
+        string = '"' + self.text.replace('"', '""').replace("\0", " ") + '"'
+        star = "" if is_whole else " *"
+        return f"{self.column} : {string}{star}" if self.column else f"{string}{star}"
 
 
 class AuditIndex:
@@ -154,9 +180,14 @@ class AuditIndex:
             self._raw.execute("UPDATE progress SET last = ?", (entries[-1].seq,))
 
     def search(
-        self, match: str, *, since: float | None = None, before: int | None = None, limit: int = 50
+        self,
+        words: Sequence[SearchText],
+        *,
+        since: float | None = None,
+        before: int | None = None,
+        limit: int = 50,
     ) -> list[int]:
-        """Return the numbers (`seq`) of the newest events that `match`, an expression of FTS5.
+        """Return the numbers (`seq`) of the newest events that have all `words`.
 
         They are below `before`, and of the hour of `since` (seconds since the epoch) or later. Raises
         StoreError, also after MOST_SEARCH_S.
@@ -180,10 +211,32 @@ class AuditIndex:
                 rows = self._raw.execute(
                     f"SELECT rowid FROM words_{part} WHERE words_{part} MATCH ? AND rowid >= ? "  # noqa: S608
                     "AND rowid < ? ORDER BY rowid DESC LIMIT ?",
-                    (match, first, below, limit - len(numbers)),
+                    (self._make_match(part, words), first, below, limit - len(numbers)),
                 )
                 numbers += [row[0] for row in rows]
             return numbers
+
+    def _make_match(self, part: int, words: Sequence[SearchText]) -> str:
+        """Return the expression of FTS5 for all `words` in a part.
+
+        FTS5 copies all places of the words that a beginning matches before it compares any, and those of a
+        whole word it reads as far as it needs them: a tenth of the time for one that most events have.
+        """
+        return " AND ".join(
+            word.make_match(is_whole=self._is_whole(part, word.last_term)) for word in words
+        )
+
+    def _is_whole(self, part: int, term: str | None) -> bool:
+        """Return whether no longer word of the part begins with `term`."""
+        if term is None:
+            return False
+        self._raw.execute(
+            f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.terms_{part} "
+            f"USING fts5vocab(main, words_{part}, instance)"
+        )
+        # Words have letters and digits alone, of which 0 is the first.
+        query = f"SELECT 1 FROM temp.terms_{part} WHERE term >= ? AND term < ? LIMIT 1"  # noqa: S608
+        return self._raw.execute(query, (f"{term}0", f"{term}\U0010ffff")).fetchone() is None
 
     def read_grant_uses(self, numbers: Sequence[int]) -> dict[int, tuple[float, str]]:
         """Return when each of these grants was last used, and the user, if it was. Raises StoreError."""
