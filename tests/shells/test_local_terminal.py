@@ -7,6 +7,7 @@ import termios
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,13 +48,24 @@ def test_the_size_is_right_before_the_first_program_runs_and_follows_the_window(
         person.matches(rb"changed\r\n50 132")
 
 
-def test_sh_finds_the_program_for_files_whatever_its_path(host: ShellHost) -> None:
-    """Debian's /etc/profile sets a PATH of its own for each login shell."""
-    with (
-        running(host, LocalShell("app01", login_shell="/bin/sh")) as (_, shell),
-        at_terminal(host.config(shell)) as person,
-    ):
-        person.type(b"PATH=/usr/bin:/bin\nstagedoor-get /nowhere/none\n")
+@pytest.mark.parametrize(
+    ("login_shell", "line"),
+    [
+        # Debian's /etc/profile sets a PATH of its own for each login of sh.
+        ("/bin/sh", b"PATH=/usr/bin:/bin\nstagedoor-get /nowhere/none\n"),
+        ("/usr/bin/zsh", b"stagedoor-get /nowhere/none\n"),
+        ("/usr/bin/fish", b"stagedoor-get /nowhere/none\n"),
+    ],
+)
+def test_a_login_shell_finds_the_program_for_files(
+    host: ShellHost, login_shell: str, line: bytes, tmp_path: Path
+) -> None:
+    if not Path(login_shell).exists():
+        pytest.skip(f"as root: apt-get install {Path(login_shell).name}")
+    (tmp_path / ".zshrc").touch()  # without one zsh asks a newcomer what to do
+    app = LocalShell("app01", env={"ZDOTDIR": str(tmp_path)}, login_shell=login_shell)
+    with running(host, app) as (_, shell), at_terminal(host.config(shell)) as person:
+        person.type(line)
         person.matches(rb"stagedoor-get: there is no /nowhere/none")
 
 

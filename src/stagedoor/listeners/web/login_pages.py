@@ -4,6 +4,7 @@ An approval without the letters gives a code only to a client on the browser's o
 """
 
 import hashlib
+import shlex
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -63,14 +64,16 @@ def install(place: PagePath, url: str, digest: str) -> str:
     """Render the lines that install the client: `url` is the gateway's, `digest` the file's SHA-256.
 
     An installed client is replaced only when the new one is complete and checked, since ssh may run it
-    meanwhile.
+    meanwhile. The lines mean the same in sh, bash, zsh and fish; zsh takes the brackets of an IPv6 address
+    for a pattern unless they are quoted.
     """
+    file = shlex.quote(f"{url}/client/stagedoor")
     get = (
-        f"mkdir -p ~/.local/bin && cd ~/.local/bin && curl -fsSo stagedoor.new {url}/client/stagedoor && "
+        f"mkdir -p ~/.local/bin && cd ~/.local/bin && curl -fsSo stagedoor.new {file} && "
         f"echo '{digest}  stagedoor.new' | sha256sum -c && "
         "chmod +x stagedoor.new && mv -f stagedoor.new stagedoor"
     )
-    run = f"~/.local/bin/stagedoor login {url}"
+    run = f"~/.local/bin/stagedoor login {shlex.quote(url)}"
     return place.page("client.html", lines=(get, run), digest=digest)
 
 
