@@ -86,6 +86,20 @@ def test_a_session_that_was_closed_with_its_process_is_open_again(database: Data
     assert (row.end, row.closed_at) == (None, None)
 
 
+def test_many_that_come_together_are_written_in_their_order(database: Database) -> None:
+    """Some statements take several rows at once."""
+    journal = StoreJournal(database)
+    ids = [f"s{number:03}" for number in range(150)]
+    journal.append([opened(ids[0])])
+    journal.append([*map(opened, ids), *map(closed, ids[:99]), closed("absent")])
+    entries = [(entry.event.kind, entry.event.session) for entry in read_entries(database)]
+    assert entries == [
+        *((EventKind.SESSION_OPENED, name) for name in ids),
+        *((EventKind.SESSION_CLOSED, name) for name in ids[:99]),
+    ]
+    assert [row.id for row in list_sessions(database)] == ids[99:]
+
+
 def test_a_session_is_found_with_its_owner(database: Database) -> None:
     journal = StoreJournal(database)
     journal.append([opened("s1")])

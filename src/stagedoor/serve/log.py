@@ -48,11 +48,11 @@ def configure(settings: LogSettings) -> None:
 def make_line_writer() -> Callable[[Line], None]:
     """Return a function that writes a session's canonical line, for any thread. Call `configure` before.
 
-    A denied login is a warning, every other line information. The line goes through structlog's processors
-    directly: every login pays for it, and a bound logger costs half as much again.
+    A denied login is a warning, every other line information. The line goes to structlog's last processor
+    directly: every login pays for it, and a bound logger costs twice as much.
     """
     log = structlog.get_logger().bind()
-    processors = structlog.get_config()["processors"]
+    render = structlog.get_config()["processors"][-1]
     stderr = _Stderr()
 
     def write_line(line: Line) -> None:
@@ -60,10 +60,8 @@ def make_line_writer() -> Callable[[Line], None]:
         if not log.is_enabled_for(_LEVELS[level]):
             return
         event: Any = {key: value for key, value in line.items() if value is not None}
-        with suppress(structlog.DropEvent):
-            for process in processors:
-                event = process(log, level, event)
-            stderr.msg(event)
+        event["level"] = level
+        stderr.msg(render(log, level, _add_timestamp(log, level, event)))
 
     return write_line
 

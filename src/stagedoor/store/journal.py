@@ -1,6 +1,5 @@
 """The audit's events and the rows of `sessions` that belong to them, written in one transaction."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -290,21 +289,12 @@ def read_numbered(database: Database, numbers: Sequence[int]) -> list[JournalEnt
 
 
 def _entry_of(row: Row[Any]) -> JournalEntry:
-    return JournalEntry(
-        row.seq,
-        Event(
-            at=row.at,
-            kind=EventKind(row.kind),
-            instance=row.instance,
-            session=row.session,
-            identity=row.identity,
-            target=row.target,
-            source=row.source,
-            way=row.way,
-            reason=row.reason,
-            fields=json.loads(row.fields),
-        ),
+    seq, at, kind, instance, session, identity, target, source, way, reason, fields = tuple(row)
+    plain = msgspec.json.decode(fields)
+    event = Event(
+        at, EventKind(kind), instance, session, identity, target, source, way, reason, plain
     )
+    return JournalEntry(seq, event)
 
 
 def before_last(database: Database, wanted: Filter, count: int) -> int:

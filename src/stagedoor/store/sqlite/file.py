@@ -7,9 +7,12 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -24,6 +27,9 @@ from stagedoor.store.sqlite.reserve import Reserve
 CACHE_KIB = 512
 """The page cache of each connection. Sessions come and go at the end of every B-tree, so more pages would not
 be read again; a page that is missing is in the kernel's cache."""
+
+MOST_TOGETHER = 64
+"""The most rows of one statement: logins and ends that share a commit are seldom more."""
 
 _CODES = {
     sqlite3.SQLITE_FULL: "disk full; free space on that file system",
@@ -220,7 +226,8 @@ class SqliteRowWriter:
                 _begin_immediate(self._raw, self._path, self._busy_timeout_s)
                 self._reserve.keep()
                 for sql, rows in statements:
-                    self._raw.executemany(sql, rows)
+                    for many, parameters in _join_rows(sql, rows):
+                        self._raw.executemany(many, parameters)
                 self._raw.execute("COMMIT")
             except BaseException:
                 self._disconnect()  # rolls back, whatever the state of the driver
@@ -240,6 +247,29 @@ class SqliteRowWriter:
         if raw is not None:
             with suppress(sqlite3.Error):
                 raw.close()
+
+
+def _join_rows(sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
+    """Yield the statement with its rows. Rows of an INSERT … SELECT are inserted together.
+
+    The driver gives up Python's lock for each statement that it runs, and gets it back from the event loop by
+    a change of threads, which costs more than the row does.
+    """
+    insert, found, select = sql.partition(" SELECT ")
+    if not (found and insert.startswith("INSERT ")):
+        yield sql, rows
+        return
+    at = 0
+    while at < len(rows):
+        # Powers of two, so that few statements are kept prepared.
+        count = 1 << min(MOST_TOGETHER, len(rows) - at).bit_length() - 1
+        yield _repeat(insert, select, count), [tuple(chain(*rows[at : at + count]))]
+        at += count
+
+
+@cache
+def _repeat(insert: str, select: str, count: int) -> str:
+    return f"{insert} {' UNION ALL '.join([f'SELECT {select}'] * count)}"
 
 
 def _begin_immediate(raw: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
