@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 COSTLY = (
-    *("asyncssh", "cryptography", "jinja2", "joserfc", "rich", "sqlalchemy.dialects.postgresql"),
-    *("starlette", "structlog", "uvicorn"),
+    *("argon2", "asyncssh", "cryptography", "jinja2", "joserfc", "rich"),
+    *("sqlalchemy.dialects.postgresql", "starlette", "structlog", "uvicorn"),
 )
 COMMANDS = (
     *("grant", "recording", "session", "share", "sign-in", "store", "token"),
@@ -34,3 +35,31 @@ def test_a_command_loads_neither_protocols_nor_another_database(command: str) ->
     code = CODE.format(command=command, costly=COSTLY)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True"]
+
+
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("user list", []),
+        ("grant list", []),
+        ("session list", []),
+        ("status", ["cryptography"]),  # which reads when certificates end
+    ],
+)
+def test_a_command_loads_none_of_them_later(line: str, needed: list[str], tmp_path: Path) -> None:
+    settings = tmp_path / "stagedoor.toml"
+    settings.write_text(f'data_dir = "{tmp_path}/data"\n')
+    program = [sys.executable, "-m", "stagedoor", "--config", str(settings)]
+    subprocess.run([*program, "user", "add", "alice", "--no-password"], check=True)
+    code = f"""
+import sys
+sys.argv = ["stagedoor", "--config", {str(settings)!r}, *{line.split()}]
+from stagedoor.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+print(*sorted(name for name in sys.modules if name in {COSTLY!r}), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1].split() == needed, done.stderr

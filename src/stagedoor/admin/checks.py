@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 
-from stagedoor.authn.passwords import hash_password
 from stagedoor.authn.tokens import parse_token_id
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.name import FORM, is_valid_name
@@ -65,6 +64,9 @@ def hash_new_password(password: str) -> str:
 
     Raises RefusedError, whose text never repeats the password.
     """
+    # Imported here, because argon2 and asyncio would cost a command that only lists a tenth of its time.
+    from stagedoor.authn.passwords import hash_password
+
     check_password(password)
     return hash_password(password)
 

@@ -3,13 +3,11 @@
 import msgspec
 
 from stagedoor.admin import recordings
-from stagedoor.admin.hooks.delivery import HookSink, load_hook_key
 from stagedoor.admin.hooks.messages import Message
 from stagedoor.admin.recordings import Recorded
 from stagedoor.api.call import Call, FileAnswer, require_found
 from stagedoor.api.views import iso
 from stagedoor.authz.decide import may_replay
-from stagedoor.keys.webhook import show_webhook_key
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
@@ -114,6 +112,10 @@ def _show_recording(call: Call, recorded: Recorded) -> t.RecordingEntry:
 
 def list_hooks(call: Call) -> t.Page[t.HookEntry]:
     """List the hooks of the settings, with the backlog of each."""
+    # Imported here, because cryptography would cost each command a tenth of its time.
+    from stagedoor.admin.hooks.delivery import load_hook_key
+    from stagedoor.keys.webhook import show_webhook_key
+
     call.require(Role.AUDITOR)
     hooks = call.settings.hooks
     with call.service.database.read() as transaction:
@@ -136,6 +138,8 @@ def list_hooks(call: Call) -> t.Page[t.HookEntry]:
 
 def probe_hook(call: Call) -> t.HookResult:
     """Send a message to a hook that says that it is a test."""
+    from stagedoor.admin.hooks.delivery import HookSink  # as in `list_hooks`
+
     call.require(Role.ADMINISTRATOR)
     name = call.path["name"]
     known = (hook for hook in call.settings.hooks if hook.name == name)

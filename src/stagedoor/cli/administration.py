@@ -1,6 +1,6 @@
 """The administration that a command uses: of the store on this machine, or of a gateway over its API."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,18 +32,24 @@ def open_administration(
 
         yield ApiAdministration(context)
         return
-    from stagedoor.admin.certificates.revocation import RevokedKeysFile, require_unrevoked
     from stagedoor.api.local import StoreAdministration
     from stagedoor.signin.step_up import read_step_up_rules
 
     settings = installation.settings
-    refused = RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal
+
+    def require_unrevoked_keys(lines: Iterable[str]) -> None:
+        # Imported here, because cryptography would cost each command a tenth of its time.
+        from stagedoor.admin.certificates import revocation
+
+        revoked = revocation.RevokedKeysFile(settings.ssh.revoked_keys_file)
+        revocation.require_unrevoked(lines, revoked.explain_refusal)
+
     with open_service(settings, create=create) as service:
         yield StoreAdministration(
             service,
             settings,
             _find_apps(settings),
-            lambda lines: require_unrevoked(lines, refused),
+            require_unrevoked_keys,
             read_step_up_rules(settings),
         )
 

@@ -72,6 +72,7 @@ class Commands(click.Group):
         try:
             command = getattr(import_module(module), attribute)
         finally:
+            gc.freeze()  # nor does it look through these again
             gc.enable()
         assert isinstance(command, click.Command), f"{module}.{attribute} is a command"
         return command

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import structlog
-
 from stagedoor.admin.certificates.authorities import ensure_cas, read_host_ca
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import close_orphaned_sessions
@@ -152,6 +150,8 @@ def prepare(settings: Settings) -> None:
         read_host_ca(settings)  # if it is only a public half, check that it can be read
         lost = close_orphaned_sessions(service)
     if lost:
+        import structlog  # not for `stagedoor status`, which logs nothing
+
         structlog.get_logger().warning(
             "sessions of a gateway that died were closed", lost=len(lost)
         )
