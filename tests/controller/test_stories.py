@@ -276,7 +276,6 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
         await it.until(lambda: it.config("notice"), MINUTE_S)
         assert "Image: shop:1\n" in it.config("motd")
         assert notice in it.config("motd")
-        assert "STAGEDOOR_IMAGE=shop:1\n" in it.config("settings")
         assert it.config("notice") == f"{notice}{way}\n"
         [row] = await it.listed({"app01.ssh": ["bob", "alice", "bob"]})
         assert (row.sessions, row.detail) == (

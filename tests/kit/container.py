@@ -210,7 +210,8 @@ class Container:
         # The kubelet makes such a volume writable by every user.
         _mount("-t", "tmpfs", "-o", "mode=1777,size=16m", "tmpfs", self.folder / "run")
         self.people.lay_out(self.folder / "host", self.folder / "shell")
-        lines = {"STAGEDOOR_APP": "app01", "STAGEDOOR_GRACE_S": "20", **self.settings}
+        (self.folder / "shell" / "motd").write_text("This is a shell of app01.\n")
+        lines = {"STAGEDOOR_GRACE_S": "20", **self.settings}
         text = "".join(f"{key}={value}\n" for key, value in lines.items())
         (self.folder / "shell" / "settings").write_text(text)
         (self.folder / "config.json").write_text(json.dumps(self._spec()))

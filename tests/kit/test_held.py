@@ -97,7 +97,7 @@ def test_a_prompt_has_the_environment_and_the_folder_of_one_by_ssh(make: Make) -
     with terminals(container).peer() as peer:
         peer.hello(term="screen-256color").type(ask)
         peer.shows(b":app:/usr/bin/bash:C.UTF-8:/:1:/etc:\r\n1\r\n")
-        assert b"It serves no traffic." in peer.output, "the words that a login is greeted with"
+        assert b"This is a shell of app01." in peer.output, "the words that a login is greeted with"
 
 
 def test_a_terminal_is_counted_as_what_stays(make: Make) -> None:

@@ -155,7 +155,6 @@ def test_what_is_missing_is_named(make: Make, gone: str, said: str) -> None:
     "wrong",
     [
         {"STAGEDOOR_GRACE_S": "soon"},
-        {"STAGEDOOR_IDLE_STOP_S": "-1"},
         {"STAGEDOOR_LOGIN_NAME": "a:b"},
         {"STAGEDOOR_PERMIT_LISTEN": "8080\rPermitRootLogin"},
     ],

@@ -147,7 +147,7 @@ def start(
         namespace = fresh_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
         host, shell = tmp_path / "host", tmp_path / "shell"
         people.lay_out(host, shell)
-        (shell / "settings").write_text("STAGEDOOR_APP=app01\nSTAGEDOOR_GRACE_S=30\n")
+        (shell / "settings").write_text("STAGEDOOR_GRACE_S=30\n")
 
         def apply(*arguments: str, text: str | None = None) -> None:
             cluster.kubectl("--namespace", namespace, *arguments, text=text)

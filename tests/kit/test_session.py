@@ -84,18 +84,6 @@ def test_the_motd_is_the_controllers(make: Make) -> None:
         assert b"\x1b[2J" not in terminal.shown
 
 
-def test_without_one_the_motd_says_what_the_settings_say(make: Make) -> None:
-    settings = {
-        "STAGEDOOR_ENVIRONMENT": "staging",
-        "STAGEDOOR_IMAGE": "registry.example/app01@sha256:1234",
-        "STAGEDOOR_IDLE_STOP_S": "5400",
-    }
-    container = make(settings=settings).start()
-    with Terminal(container) as terminal:
-        for text in ("app01", "staging", "registry.example/app01@sha256:1234", "1 h 30 min after"):
-            terminal.expect(text)
-
-
 def test_terminals_show_a_notice_that_changes(make: Make) -> None:
     container = make().start()
     notice = container.file("/etc/stagedoor/shell/notice")

@@ -52,8 +52,8 @@ void environment_unset(struct strings *list, const char *prefix);
 // settings.c: KEY=VALUE lines of SHELL/settings, read again at each call of settings_read. In a run's pod they are elsewhere.
 #define SETTINGS_OF_RUN RUN "/settings"
 struct settings {
-  char *app, *environment, *image, *login_name, *directory, *setup, *packages, *permit_listen;
-  long idle_stop_s, grace_s;
+  char *login_name, *directory, *setup, *packages, *permit_listen;
+  long grace_s;
 };
 struct settings settings_read(void);
 
@@ -113,6 +113,7 @@ int pane_main(int argc, char **argv);
 int tool_main(int argc, char **argv);
 int copy_main(int argc, char **argv);
 int hold_main(int argc, char **argv);
+int tunnels_main(int argc, char **argv);
 int task_main(int argc, char **argv);
 
 #endif

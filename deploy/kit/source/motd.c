@@ -22,31 +22,12 @@ static void print_plain(const char *text) {
   }
 }
 
-static void print_line(const char *name, const char *value) {
-  if (!*value) return;
-  printf("  %-12s ", name);
-  print_plain(value);
-  putchar('\n');
-}
-
-// Prints the controller's text, which follows the app's settings, or without one a text made from the settings.
+// Prints the controller's text.
 void motd_print(void) {
   char *text = read_file(SHELL "/motd", NULL);
+  if (!text) return;
   putchar('\n');
-  if (text && *text) {
-    print_plain(text);
-  } else {
-    struct settings settings = settings_read();
-    puts("This is a shell with the app's image and settings. It serves no traffic.");
-    print_line("app", settings.app);
-    print_line("environment", settings.environment);
-    print_line("image", settings.image);
-    char *words = duration(settings.idle_stop_s);
-    char *line = format("%s after the last session; what is not on a volume is gone then", words);
-    if (settings.idle_stop_s) print_line("stops", line);
-    free(line);
-    free(words);
-  }
+  print_plain(text);
   putchar('\n');
   free(text);
   fflush(stdout);

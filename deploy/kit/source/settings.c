@@ -38,8 +38,7 @@ static char *name(const char *key, const char *value) {
 }
 
 struct settings settings_read(void) {
-  struct settings found = {.app = "", .environment = "", .image = "", .login_name = "", .directory = "",
-                           .setup = "", .packages = "", .permit_listen = "none", .idle_stop_s = 0, .grace_s = 30};
+  struct settings found = {.login_name = "", .directory = "", .setup = "", .packages = "", .permit_listen = "none", .grace_s = 30};
   char *text = read_file(FILE_NAME, NULL);
   if (!text) text = read_file(SETTINGS_OF_RUN, NULL);
   if (!text) die("cannot read %s: %s; the pod needs the shell's ConfigMap mounted at " SHELL, FILE_NAME, strerror(errno));
@@ -48,15 +47,11 @@ struct settings settings_read(void) {
     char *value = strchr(line, '=');
     if (*line == '#' || !value) continue;
     *value++ = 0;
-    if (!strcmp(line, "STAGEDOOR_APP")) found.app = value;
-    else if (!strcmp(line, "STAGEDOOR_ENVIRONMENT")) found.environment = value;
-    else if (!strcmp(line, "STAGEDOOR_IMAGE")) found.image = value;
-    else if (!strcmp(line, "STAGEDOOR_DIRECTORY")) found.directory = value;
+    if (!strcmp(line, "STAGEDOOR_DIRECTORY")) found.directory = value;
     else if (!strcmp(line, "STAGEDOOR_SETUP")) found.setup = value;
     else if (!strcmp(line, "STAGEDOOR_PACKAGES")) found.packages = value;
     else if (!strcmp(line, "STAGEDOOR_LOGIN_NAME")) found.login_name = name(line, value);
     else if (!strcmp(line, "STAGEDOOR_PERMIT_LISTEN")) found.permit_listen = listen_list(line, value);
-    else if (!strcmp(line, "STAGEDOOR_IDLE_STOP_S")) found.idle_stop_s = seconds(line, value);
     else if (!strcmp(line, "STAGEDOOR_GRACE_S")) found.grace_s = seconds(line, value);
   }
   return found;

@@ -44,13 +44,7 @@ def test_a_config_map_holds_what_sshd_reads_and_nothing_secret() -> None:
             "It stops 30m after the last session; a detached tmux keeps it for 8h. What is not on "
             "a volume is gone then.\n"
         ),
-        "settings": (
-            "STAGEDOOR_APP=app01\n"
-            "STAGEDOOR_ENVIRONMENT=staging\n"
-            "STAGEDOOR_IMAGE=registry.example/app01:7\n"
-            "STAGEDOOR_IDLE_STOP_S=1800\n"
-            "STAGEDOOR_GRACE_S=600\n"
-        ),
+        "settings": "STAGEDOOR_GRACE_S=600\n",
     }
     assert made["metadata"]["name"] == "app01-ssh"
     assert made["metadata"]["ownerReferences"][0]["uid"] == app("plain")["metadata"]["uid"]
@@ -76,9 +70,7 @@ def test_what_an_app_asks_for_stands_in_the_settings() -> None:
     asked = AppSettings(
         warm=True, packages_image="tools:1", directory="/srv", login_name="app", grace_s=9
     )
-    assert objects.shell_settings(Target("app01"), asked, "a:1") == (
-        "STAGEDOOR_APP=app01\n"
-        "STAGEDOOR_IMAGE=a:1\n"
+    assert objects.shell_settings(asked) == (
         "STAGEDOOR_GRACE_S=9\n"
         "STAGEDOOR_LOGIN_NAME=app\n"
         "STAGEDOOR_DIRECTORY=/srv\n"
@@ -140,11 +132,11 @@ def test_a_failure_is_taken_back() -> None:
 
 
 @given(st.text(st.sampled_from("a=\n\r\x1b\u2028")), st.text() | st.none())
-def test_no_image_smuggles_in_a_setting_or_moves_the_cursor(
+def test_no_app_smuggles_in_a_setting_or_moves_the_cursor(
     image: str, directory: str | None
 ) -> None:
     asked = AppSettings(directory=directory)
-    text = objects.shell_settings(Target("app01"), asked, image)
+    text = objects.shell_settings(asked)
     for line in text.split("\n")[:-1]:
         assert line.startswith("STAGEDOOR_")
         assert line.isprintable()

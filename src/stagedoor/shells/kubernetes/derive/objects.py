@@ -122,7 +122,7 @@ def config_map(
             **users["data"],
             "motd": motd(target, settings, image, notice),
             **({"notice": f"{notice}\n"} if notice else {}),
-            "settings": shell_settings(target, settings, image),
+            "settings": shell_settings(settings),
         },
         "binaryData": users["binaryData"],
     }
@@ -165,17 +165,9 @@ def motd(target: Target, settings: AppSettings, image: str, notice: str = "") ->
     )
 
 
-def shell_settings(target: Target, settings: AppSettings, image: str) -> str:
-    """Return `KEY=VALUE` lines for `/kit/bin/start`.
-
-    Line ends in values are replaced: the API accepts them in an image, which the app's author writes.
-    """
+def shell_settings(settings: AppSettings) -> str:
+    """Return `KEY=VALUE` lines for `/kit/bin/start`, with line ends in values replaced."""
     lines = {
-        "STAGEDOOR_APP": target.app,
-        "STAGEDOOR_ENVIRONMENT": target.environment or "",
-        "STAGEDOOR_IMAGE": image,
-        # A warm shell does not stop when it is idle.
-        "STAGEDOOR_IDLE_STOP_S": "" if settings.warm else str(settings.idle_stop_s),
         "STAGEDOOR_GRACE_S": str(settings.grace_s),
         "STAGEDOOR_LOGIN_NAME": settings.login_name or "",
         "STAGEDOOR_DIRECTORY": settings.directory or "",

@@ -202,19 +202,17 @@ def _pod(
         shell = {field: value for field, value in shell.items() if field != "resources"}
     return {
         **shell,
-        "containers": [_container(container, settings, derived, order)],
+        "containers": [_container(container, settings, order)],
         "volumes": volumes,
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_S,
     }
 
 
-def _container(
-    shell: Object, settings: AppSettings, derived: Derived, order: RunOrder
-) -> dict[str, Any]:
+def _container(shell: Object, settings: AppSettings, order: RunOrder) -> dict[str, Any]:
     left_out = ("ports", "terminationMessagePolicy")
     kept = {field: value for field, value in shell.items() if field not in left_out}
-    text = shell_settings(order.target, settings, derived.image)
+    text = shell_settings(settings)
     # The kubelet replaces $(NAME) in arguments by the container's variables; `$$` is a `$`.
     arguments = [argument.replace("$", "$$") for argument in (text, order.command)]
     return {
