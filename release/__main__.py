@@ -103,9 +103,10 @@ class ReleaseBuild:
             images.build_gateway(self.source, architecture, self.out)
 
     def kit(self) -> None:
-        """Write the kit's image and its bill of materials for each architecture."""
+        """Write the kit's image, its bill of materials and the package of its program."""
         for architecture in self._where("kit", images.why_not_kit):
-            list(images.build_kit(self.source, architecture, self.work, self.out))
+            tree = images.build_kit(self.source, architecture, self.work, self.out)
+            deb.build_shell_deb(self.source, tree, architecture, self.work, self.out)
 
     def site(self) -> None:
         """Write the documentation's site as an archive."""

@@ -26,6 +26,8 @@ SHELLS = {
     "zsh": "usr/share/zsh/vendor-completions/_stagedoor",
     "fish": "usr/share/fish/vendor_completions.d/stagedoor.fish",
 }
+SHELL = "stagedoor-shell"
+"""The package for the SSH servers in `[[shells.static]]`."""
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 PROGRAM = f"""\
 #!/{HOME}/bin/python3
@@ -55,8 +57,11 @@ def debian_version(version: str, release: Release) -> str:
 
     A pre-release sorts before its release, and Debian 13's package after Debian 12's.
     """
-    before = re.sub(r"\.?(a|b|rc|dev)(?=\d)", r"~\1", version).replace("~dev", "~~dev")
-    return f"{before}+deb{release.number}"
+    return f"{_debian_version(version)}+deb{release.number}"
+
+
+def _debian_version(version: str) -> str:
+    return re.sub(r"\.?(a|b|rc|dev)(?=\d)", r"~\1", version).replace("~dev", "~~dev")
 
 
 def build_deb(
@@ -74,6 +79,36 @@ def build_deb(
     write_sbom(source, tree / "usr/share/doc/stagedoor/sbom.cdx.json", packages)
     add_control(source, tree, release, architecture)
     package = pack(source, tree, out / deb_name(source.version, release, architecture))
+    shutil.rmtree(tree)
+    return package
+
+
+def build_shell_deb(source: Source, kit: Path, architecture: str, work: Path, out: Path) -> Path:
+    """Build the package for servers that are no pods, of the tree of the kit. Raises ReleaseError."""
+    tree = work / f"shell-{architecture}"
+    folder = tree / "usr/lib" / SHELL
+    _write(folder / "kit", (kit / "bin/kit").read_bytes())
+    (folder / "kit").chmod(0o755)
+    for name in ("hold", "tunnels"):
+        _link(folder / name, "kit")
+    unit = "stagedoor-tunnels@.service"
+    _write(
+        tree / "usr/lib/systemd/system" / unit, (source.folder / "deploy" / unit).read_text("utf-8")
+    )
+    licences = (source.folder / "LICENSE", kit / "share/doc/musl-dev/copyright")
+    text = "\n".join(licence.read_text("utf-8") for licence in licences)
+    _write(tree / "usr/share/doc" / SHELL / "copyright", text)
+    fields = {
+        "Package": SHELL,
+        "Version": _debian_version(source.version),
+        "Architecture": architecture,
+        "Suggests": "openssh-server",
+        "Description": "terminals and tunnels on an SSH server behind Stagedoor\n"
+        " Keeps terminals of the WebShell while their clients are away, and tunnels while\n"
+        " the gateway is. One static program.",
+    }
+    _add_fields(tree, fields)
+    package = pack(source, tree, out / f"{SHELL}_{fields['Version']}_{architecture}.deb")
     shutil.rmtree(tree)
     return package
 
@@ -137,22 +172,33 @@ def _add_help(source: Source, tree: Path, work: Path) -> None:
 def add_control(source: Source, tree: Path, release: Release, architecture: str) -> None:
     """Write the fields, checksums and scripts that dpkg reads (deb-control(5), deb-md5sums(5))."""
     major, _, minor = release.python.partition(".")
-    size = sum(file.stat().st_size for file in _files(tree)) // 1024
     fields = {
         "Package": "stagedoor",
         "Version": debian_version(source.version, release),
         "Architecture": architecture,
-        "Maintainer": os.environ.get("DEBEMAIL", MAINTAINER),
-        "Installed-Size": str(size),
         "Depends": f"python3 (>= {release.python}~), python3 (<< {major}.{int(minor) + 1}~), "
         f"libc6 (>= {release.glibc.replace('_', '.')}), libgcc-s1, adduser, init-system-helpers",
         "Suggests": "openssh-client",
-        "Section": "net",
-        "Priority": "optional",
         "Description": "gateway to shells of a PaaS's apps, for plain OpenSSH and browsers\n"
         " Developers log in to a shell of their app through HTTP CONNECT, an SSH jump\n"
         " host, direct login or a terminal in the browser. Grants say who may enter,\n"
         " and the audit says who did.",
+    }
+    _add_fields(tree, fields)
+    for name in SCRIPTS:
+        shutil.copy(source.folder / "deploy/deb" / name, tree / "DEBIAN" / name)
+        (tree / "DEBIAN" / name).chmod(0o755)
+
+
+def _add_fields(tree: Path, fields: dict[str, str]) -> None:
+    """Write the fields and checksums that dpkg reads. The description must be the last field."""
+    size = sum(file.stat().st_size for file in _files(tree)) // 1024
+    fields = {
+        "Maintainer": os.environ.get("DEBEMAIL", MAINTAINER),
+        "Installed-Size": str(size),
+        "Section": "net",
+        "Priority": "optional",
+        **fields,
     }
     _write(tree / "DEBIAN/control", "".join(f"{k}: {v}\n" for k, v in fields.items()))
     sums = [
@@ -161,9 +207,6 @@ def add_control(source: Source, tree: Path, release: Release, architecture: str)
         if file.relative_to(tree).parts[0] != "DEBIAN"
     ]
     _write(tree / "DEBIAN/md5sums", "".join(sums))
-    for name in SCRIPTS:
-        shutil.copy(source.folder / "deploy/deb" / name, tree / "DEBIAN" / name)
-        (tree / "DEBIAN" / name).chmod(0o755)
 
 
 def settle(tree: Path, epoch: int) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from release.deb import MACHINES
@@ -45,13 +44,12 @@ def build_gateway(source: Source, architecture: str, out: Path) -> Path:
     return archive
 
 
-def build_kit(source: Source, architecture: str, work: Path, out: Path) -> Iterator[Path]:
-    """Build the kit's image; yield its archive and its bill of materials. Raises ReleaseError."""
+def build_kit(source: Source, architecture: str, work: Path, out: Path) -> Path:
+    """Build the kit's image and its bill of materials; return its tree. Raises ReleaseError."""
     tag = f"{REGISTRY}/stagedoor-kit:{source.version.replace('+', '-')}"
     folder = work / f"kit-{architecture}"
     build = ("env", f"CC={_COMPILERS[architecture]}", source.folder / "deploy/kit/build")
     run(source, [*build, "--arch", architecture, "--image", tag, "--out", folder], says=True)
     for name, suffix in (("image.tar", "oci.tar"), ("kit.spdx.json", "spdx.json")):
-        target = out / f"stagedoor-kit-{source.version}-{architecture}.{suffix}"
-        shutil.move(folder / name, target)
-        yield target
+        shutil.move(folder / name, out / f"stagedoor-kit-{source.version}-{architecture}.{suffix}")
+    return folder / "kit"

@@ -46,9 +46,9 @@ READY_S = 60.0
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("packages") / "out"
     [here] = [name for name, machine in MACHINES.items() if machine == platform.machine()]
-    chosen = ("--dirty", "--only", "deb", "--arch", here, "--out", out)
+    chosen = ("--dirty", "--only", "deb", "--only", "kit", "--arch", here, "--out", out)
     subprocess.run([pages.ROOT / "script/release", *chosen], check=True)
-    assert len(list(out.glob("*.deb"))) == len(RELEASES)
+    assert len(list(out.glob("*.deb"))) == len(RELEASES) + 1
     return out
 
 
@@ -223,6 +223,72 @@ def _said(machine: Machine) -> str:
 def gateways(machine: Machine) -> list[str]:
     """The process ids of the supervisors."""
     return machine.succeed("grep -lzx serve /proc/[0-9]*/cmdline | cut -d/ -f3").split()
+
+
+SERVER = """
+adduser --quiet --system --shell /bin/sh --home /home/app01 app01
+mkdir -p /run/sshd /home/app01/.ssh /etc/ssh/principals
+ssh-keygen -q -N '' -f /root/.ssh/id_ed25519
+cp /root/.ssh/id_ed25519.pub /home/app01/.ssh/authorized_keys
+cp /var/lib/stagedoor/keys/user_ca.pub /etc/ssh/user_ca.pub
+echo alice >/etc/ssh/principals/app01
+printf '%s\\n' 'TrustedUserCAKeys /etc/ssh/user_ca.pub' 'AuthorizedPrincipalsFile /etc/ssh/principals/%u' \
+  >/etc/ssh/sshd_config.d/stagedoor.conf
+/usr/sbin/sshd
+"""
+ENTRY = """
+[[shells.static]]
+app = "server"
+host = "127.0.0.1"
+networks = ["127.0.0.0/8"]
+login_name = "app01"
+host_keys = ["KEY"]
+resume_port = 2223
+"""
+LINES = "while read -r line; do echo $$-$line; done"
+
+
+@pytest.mark.continuity(6)
+def test_a_server_with_the_other_package_keeps_tunnels_whose_gateway_dies(
+    machine: Machine, packages: Path
+) -> None:
+    """Server and gateway are one machine here; all processes of the gateway's account are killed."""
+    [package] = packages.glob("stagedoor-shell_*.deb")
+    put(machine, package, "/root/stagedoor-shell.deb")
+    install = (
+        "apt-get install -y -q --no-install-recommends openssh-server /root/stagedoor-shell.deb"
+    )
+    machine.succeed(install, outside=True)
+    machine.write("/root/server.sh", SERVER)
+    machine.succeed("mkdir -p -m 700 /root/.ssh && sh -e /root/server.sh")
+    key = " ".join(machine.succeed("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+    settings = machine.succeed("cat /etc/stagedoor/stagedoor.toml") + ENTRY.replace("KEY", key)
+    machine.write("/etc/stagedoor/stagedoor.toml", settings)
+    unit = machine.succeed("cat '/usr/lib/systemd/system/stagedoor-tunnels@.service'")
+    [command] = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    machine.succeed("install -d -o app01 -m 700 /run/stagedoor/tunnels")
+    machine.start(f"setpriv --reuid=app01 --regid=nogroup --clear-groups {command}")
+    machine.succeed("stagedoor grant add user:alice server")
+    machine.write("/root/secret", "correct horse battery staple")
+    restart(machine)
+    way = "stagedoor tunnel --gateway http://127.0.0.1:8022 --user alice --token-file /root/secret %h %p"
+    options = f"-o 'ProxyCommand {way}' -o StrictHostKeyChecking=no app01@server.ssh"
+    machine.succeed("chmod 600 /root/secret && mkfifo /tmp/typed")
+    machine.start(f"ssh -T {options} '{LINES}' <>/tmp/typed >/tmp/shown 2>/tmp/said")
+    machine.succeed("echo before >/tmp/typed")
+    wait_until(lambda: "-before" in machine.succeed("cat /tmp/shown /tmp/said"), 60)
+    restart(machine)
+    machine.succeed("echo after >/tmp/typed")
+    wait_until(lambda: "-after" in machine.succeed("cat /tmp/shown /tmp/said"), 60)
+    shells = {line.partition("-")[0] for line in machine.succeed("cat /tmp/shown").split()}
+    assert len(shells) == 1, "the same shell"
+
+
+def restart(machine: Machine) -> None:
+    """Kill all that runs as the gateway's account, and start the gateway again."""
+    owned = "for p in /proc/[0-9]*; do [ $(stat -c %U $p) != stagedoor ] || echo ${p#/proc/}; done"
+    machine.succeed(f"kill -9 $({owned}) || true")
+    start(machine)
 
 
 def test_a_store_of_the_first_version_is_taken_over_and_the_way_back_works(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -309,6 +310,25 @@ def test_debian_sorts_versions_as_they_follow_each_other() -> None:
     for before, after in pairwise(versions):
         asked = ["dpkg", "--compare-versions", before, "lt", after]
         assert subprocess.run(asked).returncode == 0, (before, after)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg")
+def test_the_package_for_other_servers_has_the_program_its_names_and_a_unit(tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    for name in ("bin/kit", "share/doc/musl-dev/copyright"):
+        (kit / name).parent.mkdir(parents=True)
+        (kit / name).write_text(name)
+    file = deb.build_shell_deb(HERE, kit, "amd64", tmp_path, tmp_path)
+    assert file.name == f"stagedoor-shell_{__version__}_amd64.deb"
+    root = tmp_path / "root"
+    subprocess.run(["dpkg-deb", "-x", file, root], check=True)
+    for name in ("hold", "tunnels"):
+        assert (root / "usr/lib/stagedoor-shell" / name).read_text() == "bin/kit"
+    assert os.access(root / "usr/lib/stagedoor-shell/kit", os.X_OK)
+    unit = (root / "usr/lib/systemd/system/stagedoor-tunnels@.service").read_text()
+    assert "ExecStart=/usr/lib/stagedoor-shell/tunnels 2223 22\n" in unit
+    sandbox = (ROOT / "deploy/stagedoor-resume.service").read_text()
+    assert sandbox.partition("CapabilityBoundingSet")[2] in unit, "as narrow as beside the gateway"
 
 
 def test_the_unit_of_the_package_runs_what_the_package_holds() -> None:

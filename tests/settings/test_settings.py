@@ -130,6 +130,7 @@ WRONG = [
     ('[[shells.static]]\napp = "a"\nenvironment = "ssh"\nhost = "x"', "'ssh'"),
     ('[[shells.static]]\napp = "a"\nhost = "x"\nport = 0', "shells.static[0].port"),
     ('[[shells.static]]\napp = "a"\nhost = "x"\nnetworks = ["y"]', "shells.static[0]: networks"),
+    ('[[shells.static]]\napp = "a"\nhost = "x"\nresume_port = 2', "resume_port needs login_name"),
     ('[[shells.local]]\napp = "a"\n[[shells.local]]\napp = "a"', "'a' twice"),
     ('[[shells.local]]\napp = "a"\n[[shells.static]]\napp = "a"\nhost = "x"', "'a' twice"),
     ('[[shells.local]]\napp = "a"\nenv = {A = 1}', "shells.local[0].env"),

@@ -12,6 +12,7 @@ static const struct {
     {"login", login_main},       // the login shell that sshd starts
     {"pane", pane_main},         // the shell that the kit's tmux starts
     {"hold", hold_main},         // the holder of terminals for the WebShell (holder/)
+    {"tunnels", tunnels_main},   // the endpoint of resumable tunnels on a server that is no pod (tunnel/)
     {"task", task_main},         // the first process of a run's container
     {"copy", copy_main},         // in the kit's own container: fill the volume
     {"tmux", tool_main},         // the kit's tools, kept apart from the image's libraries

@@ -46,14 +46,23 @@ class StaticShellSettings(Table, frozen=True):
         Annotated[str, Meta(min_length=1)] | None,
         Meta(
             description="WebShell: the command that holds terminals on that server; the gateway appends "
-            "`attach NAME` to it. Use `python3 -m stagedoor.holder` where Stagedoor is installed, or the "
-            "kit's program `/usr/local/lib/stagedoor/hold`, one static file. None: the WebShell refuses "
+            "`attach NAME` to it. Use `python3 -m stagedoor.holder` where Stagedoor is installed, or "
+            "`/usr/lib/stagedoor-shell/hold` of the package `stagedoor-shell`. None: the WebShell refuses "
             "this app."
+        ),
+    ] = None
+    resume_port: Annotated[
+        Annotated[int, Meta(ge=1, le=65535)] | None,
+        Meta(
+            description="`stagedoor tunnel`: the port of `stagedoor-shell` on that server, which keeps "
+            "tunnels whose gateway ends, under the account `login_name`. None: the gateway keeps them."
         ),
     ] = None
 
     def __post_init__(self) -> None:
         check_labels(self.app, self.environment)
+        if self.resume_port and not self.login_name:
+            raise ValueError("resume_port needs login_name, the account that keeps the tunnels")
         check_networks(self.networks, "networks")
         try:
             words = shlex.split(self.holder or "")

@@ -14,7 +14,8 @@ from stagedoor.model.target import SSH_PORT, Target
 class StaticShell:
     """One `[[shells.static]]` entry.
 
-    `networks` are networks in which `host` may be although they are forbidden by default.
+    `networks` are networks in which `host` may be although they are forbidden by default. `resume_port` is
+    the port of an endpoint of resumable tunnels there.
     """
 
     app: str
@@ -22,6 +23,7 @@ class StaticShell:
     port: int = SSH_PORT
     environment: str | None = None
     networks: tuple[Network, ...] = ()
+    resume_port: int | None = None
 
     @property
     def target(self) -> Target:
@@ -37,7 +39,14 @@ class StaticShells:
 
     def __init__(self, shells: Iterable[StaticShell]) -> None:
         self._shells = {
-            entry.target: Shell(entry.target, entry.host, entry.port, False, entry.networks)
+            entry.target: Shell(
+                entry.target,
+                entry.host,
+                entry.port,
+                False,
+                entry.networks,
+                resume_port=entry.resume_port,
+            )
             for entry in shells
         }
 

@@ -382,3 +382,10 @@ void endpoint_serve(const char *folder, int port, int to_port) {
       if (from[i].revents) accept_link(listeners[i], i ? DATA : CONTROL, now);
   }
 }
+
+// `tunnels PORT SSHD_PORT`: the endpoint of a server that is no pod, as a service of its own.
+int tunnels_main(int argc, char **argv) {
+  if (argc != 3) die("usage: tunnels PORT SSHD_PORT");
+  endpoint_prepare();
+  endpoint_serve(TUNNELS, atoi(argv[1]), atoi(argv[2]));
+}

@@ -19,7 +19,7 @@ def resume_endpoints(
         return None
     away_s, idle_s = settings.tunnel.resume_s, settings.relay.idle_timeout_s
     in_shells = None
-    if settings.kubernetes.is_used:
+    if settings.kubernetes.is_used or any(shell.resume_port for shell in settings.shells.static):
         login = build_upstream(settings, note)
         dials = connector.connect_again, connector.connect_endpoint
         in_shells = ShellEndpoints(login, *dials, idle_s)

@@ -123,6 +123,7 @@ def build_shells(
             host=entry.host,
             port=entry.port,
             networks=parse_networks(entry.networks),
+            resume_port=entry.resume_port,
         )
         for entry in settings.shells.static
     )
