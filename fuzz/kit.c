@@ -6,7 +6,7 @@
 #undef READ
 #include "../deploy/kit/source/tunnel/endpoint.c"
 
-#define NOBODY 1  // a port at which no sshd listens
+#define UNUSED_PORT 1  // a port at which no sshd listens
 
 static void check(bool right) {
   if (!right) abort();
@@ -58,7 +58,7 @@ static void fuzz_frames(struct span input) {
   stream_free(&stream);
 }
 
-// Makes a link of a socket whose other end nobody reads, with `received` on it.
+// Makes a link of a socket whose other end is closed, with `received` on it.
 static void make_link(int number, int kind, struct span received) {
   int ends[2];
   check(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends));
@@ -99,7 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!size) return 0;
   endpoint_prepare();
-  sshd_port = NOBODY;
+  sshd_port = UNUSED_PORT;
   struct span input = {data + 1, size - 1};
   if (*data & 1) fuzz_frames(input);
   else fuzz_lines(input);
