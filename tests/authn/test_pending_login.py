@@ -24,7 +24,7 @@ from stagedoor.model.pending_login import (
     approve_by_letters,
     deny,
     derive_letters,
-    holds_verifier,
+    has_verifier,
     is_due,
     spend,
 )
@@ -75,7 +75,7 @@ def test_wrong_letters_kill_it_after_five_tries() -> None:
 def test_a_click_yields_nothing_without_the_code() -> None:
     """The attacker has the verifier; the victim's click sends the code to the victim's own machine."""
     clicked = approve_by_code(login(), NOW, MINE, "victim", "code")
-    assert holds_verifier(clicked, "verifier")
+    assert has_verifier(clicked, "verifier")
     assert not is_due(clicked, NOW)
     assert not is_due(clicked, NOW, "guess")
     assert is_due(clicked, NOW, "code")
@@ -84,8 +84,8 @@ def test_a_click_yields_nothing_without_the_code() -> None:
 @pytest.mark.identity(5)
 def test_who_receives_the_code_alone_gets_nothing() -> None:
     clicked = approve_by_code(login(), NOW, MINE, "victim", "code")
-    assert not holds_verifier(clicked, "code")
-    assert not holds_verifier(clicked, "")
+    assert not has_verifier(clicked, "code")
+    assert not has_verifier(clicked, "")
 
 
 def test_where_the_code_did_not_arrive_the_letters_do() -> None:
@@ -164,5 +164,5 @@ def test_letters_make_no_word_and_are_read_back(random: bytes) -> None:
 
 @given(st.text(), st.text())
 def test_no_verifier_but_the_own_one(verifier: str, other: str) -> None:
-    assert holds_verifier(login(), verifier) == (verifier == "verifier")
+    assert has_verifier(login(), verifier) == (verifier == "verifier")
     assert hash_secret(verifier) != hash_secret(other) or verifier == other

@@ -63,7 +63,7 @@ def test_everything_that_a_shell_consists_of_passes(shop: Shop) -> None:
         # The same again, as a reconcile does.
         assert controller.apply(manifest).ok
     assert controller.merge(shop.shell, dict(objects.stop_patch(4.0))).ok
-    assert controller.merge(shop.shell, dict(objects.marks_patch("hash", 5.0))).ok
+    assert controller.merge(shop.shell, dict(objects.make_marks_patch("hash", 5.0))).ok
     for manifest in [*reversed(whole), lease]:
         gone = controller.delete(manifest)
         assert gone.ok, gone.message

@@ -18,9 +18,9 @@ from stagedoor.kube.lease import (
     Timing,
     Wait,
     Write,
-    held_spec,
+    make_held_spec,
+    make_resigned_spec,
     read,
-    resigned_spec,
 )
 
 OTHERS = Record("1", "other", 12.0, "t0", 0)
@@ -78,7 +78,7 @@ def test_what_was_given_back_is_taken_at_once() -> None:
     free = Record("2", "", 1.0, "t1", 4)
     me.on_read(100.0, free)
     assert me.next(100.0) == Write(free, taking=True)
-    spec = held_spec(me, free, "now", taking=True)
+    spec = make_held_spec(me, free, "now", taking=True)
     assert spec["leaseTransitions"] == 5
     assert spec["acquireTime"] == "now"
 
@@ -133,7 +133,7 @@ def test_who_resigns_gives_back_only_what_is_his() -> None:
     assert me.resign() == mine
     assert not me.leads(0.2)
     assert me.resign() is None
-    assert resigned_spec("now")["holderIdentity"] == ""
+    assert make_resigned_spec("now")["holderIdentity"] == ""
 
 
 def test_a_lease_that_somebody_else_has_made_counts_as_nobodys() -> None:
@@ -238,7 +238,9 @@ class SimulatedElection:
                 answer = lambda: me.on_read(self.clock(n), record)  # noqa: E731
             else:
                 over = step.replaces if isinstance(step, Write) else None
-                done = self.store.write(over, dict(held_spec(me, over, "", taking=over is None)))
+                done = self.store.write(
+                    over, dict(make_held_spec(me, over, "", taking=over is None))
+                )
                 if done is None:
                     answer = lambda: me.on_failed(self.clock(n), overtaken=True)  # noqa: E731
                 else:

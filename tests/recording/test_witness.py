@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.audit.words import noted_event
+from stagedoor.audit.words import make_noted_event
 from stagedoor.model.event import EventKind
 from stagedoor.model.session import Opened
 from stagedoor.recording.channel_audit import (
@@ -33,7 +33,7 @@ class Notes:
         self.all: list[tuple[EventKind, Mapping[str, Any]]] = []
 
     def __call__(self, opened: Opened, kind: EventKind, fields: Mapping[str, Any]) -> None:
-        self.all.append((kind, noted_event(opened, kind, fields, "i", 0.0).fields))
+        self.all.append((kind, make_noted_event(opened, kind, fields, "i", 0.0).fields))
 
     def of(self, kind: EventKind) -> list[Mapping[str, Any]]:
         return [fields for noted, fields in self.all if noted is kind]
@@ -80,7 +80,7 @@ def test_where_it_is_named_again_it_is_marked_that_it_was_cut() -> None:
 @given(st.text(max_size=50), st.integers(0, 4000))
 def test_any_command_can_be_written(text: str, times: int) -> None:
     fields = describe_request(text * times)
-    event = noted_event(OPENED, EventKind.CHANNEL_OPENED, fields, "i", 0.0)
+    event = make_noted_event(OPENED, EventKind.CHANNEL_OPENED, fields, "i", 0.0)
     for value in event.fields.values():
         assert value is None or isinstance(value, int) or value.isprintable()
 

@@ -4,7 +4,7 @@ from stagedoor.serve.supervisor.fleet import (
     FIRST_DELAY_S,
     GOOD_LIFE_S,
     LONGEST_DELAY_S,
-    deaths_after,
+    count_deaths,
     delay_s,
 )
 
@@ -18,6 +18,6 @@ def test_the_wait_never_exceeds_its_bound_however_often_it_dies() -> None:
 
 
 def test_a_worker_that_lived_well_dies_for_the_first_time() -> None:
-    assert deaths_after(7, GOOD_LIFE_S) == 1
-    assert deaths_after(7, GOOD_LIFE_S - 1) == 8
-    assert deaths_after(0, 0.0) == 1
+    assert count_deaths(7, GOOD_LIFE_S) == 1
+    assert count_deaths(7, GOOD_LIFE_S - 1) == 8
+    assert count_deaths(0, 0.0) == 1

@@ -13,8 +13,8 @@ from stagedoor.listeners.web.files.fields import (
     Upload,
     attachment,
     escape_path,
-    fields_of,
     make_validators,
+    parse_query_fields,
     read_path,
     read_upload,
 )
@@ -43,7 +43,7 @@ def test_any_name_makes_a_header_of_one_line_that_says_the_same(path: bytes) -> 
 @given(NAMES, st.integers(0, 99))
 def test_names_made_of_a_name_fit_and_stay_in_the_folder(name: bytes, number: int) -> None:
     query = b"folder=/srv/x&size=5&id=0123456789abcdef&name=" + quote(name).encode()
-    upload = read_upload(fields_of(query))
+    upload = read_upload(parse_query_fields(query))
     assert upload == Upload(b"/srv/x", name, 5, "0123456789abcdef")
     for path in (upload.part, upload.path(number)):
         folder, _, last = path.rpartition(b"/")
@@ -56,7 +56,7 @@ def test_names_made_of_a_name_fit_and_stay_in_the_folder(name: bytes, number: in
 @settings(deadline=None)  # a busy machine is no slow property
 @given(st.binary(max_size=200))
 def test_any_query_is_fields_or_a_refusal_of_one_line(query: bytes) -> None:
-    fields = fields_of(query)
+    fields = parse_query_fields(query)
     for parse in (read_path, read_upload):
         refused = None
         try:

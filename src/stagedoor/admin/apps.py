@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from stagedoor.admin.kubernetes import (
     connect_cluster,
-    defaults_of,
     find_replica_name,
     list_namespaces,
+    read_defaults,
     read_kit,
 )
 from stagedoor.kube.cluster import KubeCluster
@@ -27,9 +27,9 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import WrongSettings, read_settings
 from stagedoor.shells.kubernetes.derive.explain import ShellReport, explain
 from stagedoor.shells.kubernetes.derive.kit import Kit
-from stagedoor.shells.kubernetes.derive.policies import egress_problem
+from stagedoor.shells.kubernetes.derive.policies import find_egress_problem
 from stagedoor.shells.kubernetes.derive.shell import list_pod_labels
-from stagedoor.shells.kubernetes.live.events import SUITABLE, UNSUITABLE, opt_in_problem
+from stagedoor.shells.kubernetes.live.events import SUITABLE, UNSUITABLE, find_opt_in_problem
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere
 from stagedoor.shells.kubernetes.live.outdated import sentence
 from stagedoor.shells.kubernetes.live.register import derive_now
@@ -100,7 +100,7 @@ class Apps:
                     self._cluster, kind, environments, f"{OPT_IN}=true"
                 )
             for item in opted_in:
-                if (why := opt_in_problem(item)) is not None:
+                if (why := find_opt_in_problem(item)) is not None:
                     metadata = item["metadata"]
                     target = Target(metadata["name"], environments[metadata["namespace"]])
                     rows.append(ClusterApp(target, str(kind), ShellState.FAILED, why))
@@ -126,7 +126,7 @@ class Apps:
         """Report how the shell is made, or would be. Raises NotFoundError, ClusterError."""
         namespace = self._namespace(target)
         app = await self._app(namespace, target)
-        settings = read_settings(app, defaults_of(self._settings))
+        settings = read_settings(app, read_defaults(self._settings))
         derived = await derive_now(
             self._cluster,
             app,
@@ -142,7 +142,7 @@ class Apps:
             return None  # no right to list them
         labels = (app["spec"]["template"].get("metadata") or {}).get("labels") or {}
         shell = list_pod_labels(app, read_kit(self._settings) or UNNAMED_KIT)
-        return egress_problem(app["metadata"]["name"], labels, policies, shell)
+        return find_egress_problem(app["metadata"]["name"], labels, policies, shell)
 
     async def start(self, target: Target, progress: Progress) -> ClusterApp:
         """Request the shell's start, and wait for it. Raises NotFoundError, StagedoorError."""

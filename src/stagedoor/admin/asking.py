@@ -16,12 +16,12 @@ async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T 
     try:
         return await asyncio.to_thread(function, *args, **kwargs)
     except StoreError as error:
-        return store_unavailable(error)
+        return deny_without_store(error)
     except (RefusedError, NotFoundError, ConflictError) as error:
         return Denial(Reason.BAD_REQUEST, str(error), person_message=error.public)
 
 
-def store_unavailable(error: StoreError) -> Denial:
+def deny_without_store(error: StoreError) -> Denial:
     """Return the denial for a store that fails."""
     return Denial(
         Reason.AUDIT_UNAVAILABLE,

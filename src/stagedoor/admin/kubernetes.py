@@ -62,7 +62,7 @@ def connect_cluster(
     )
 
 
-def election_of(
+def build_election(
     settings: Settings,
     cluster: KubeCluster,
     identity: str,
@@ -155,7 +155,7 @@ def _derive_context(settings: Settings, on_problem: OnProblem) -> DeriveContext 
     if not settings.kubernetes.register or kit is None:
         return None
     return DeriveContext(
-        kit, defaults_of(settings), lambda problem: on_problem("register of shells", problem)
+        kit, read_defaults(settings), lambda problem: on_problem("register of shells", problem)
     )
 
 
@@ -186,7 +186,7 @@ def read_kit(settings: Settings) -> Kit | None:
     )
 
 
-def defaults_of(settings: Settings) -> AppSettings:
+def read_defaults(settings: Settings) -> AppSettings:
     """Return the settings of an app without annotations."""
     wanted = settings.controller
     return AppSettings(

@@ -16,7 +16,7 @@ from dataclasses import replace
 from stagedoor.audit.opening import AwaitedOpenings, Opening, State, answer_all, new_session_id
 from stagedoor.audit.pending import Batch, PendingEvents
 from stagedoor.audit.ports import Journal
-from stagedoor.audit.words import Fields, closed_event, denied_event, noted_event
+from stagedoor.audit.words import Fields, make_closed_event, make_denied_event, make_noted_event
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventKind
@@ -141,14 +141,14 @@ class AuditLedger:
 
     def close_session(self, opened: Opened, ended: Ended) -> None:
         """Write that the session is over, soon. Any thread; never blocks."""
-        self._add(closed_event(opened, ended, self._instance, self._clock()))
+        self._add(make_closed_event(opened, ended, self._instance, self._clock()))
 
     def release(self, opened: Opened, counts: Counts) -> None:
         """Do nothing: the process in which the session goes on writes so."""
 
     def note(self, opened: Opened, kind: EventKind, fields: Fields) -> None:
         """Write what happened inside a session, soon. Any thread; never blocks."""
-        self._add(noted_event(opened, kind, fields, self._instance, self._clock()))
+        self._add(make_noted_event(opened, kind, fields, self._instance, self._clock()))
 
     def deny(
         self,
@@ -164,7 +164,7 @@ class AuditLedger:
         with self._lock:
             if self._pending.admit_denial(denial.reason, source.address, now):
                 self._pending.add_denial(
-                    denied_event(denial, way, source, identity, target, self._instance, now)
+                    make_denied_event(denial, way, source, identity, target, self._instance, now)
                 )
                 self._soon()
             elif self._pending.count_denial(denial.reason, way, source.address, now):

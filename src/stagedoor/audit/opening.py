@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from stagedoor.audit.words import make_resumed_event, opened_event
+from stagedoor.audit.words import make_opened_event, make_resumed_event
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event
 from stagedoor.model.session import Opened, RunningSession
@@ -41,7 +41,7 @@ def begin_events(openings: Iterable[Opening], instance: str, now: float) -> list
     opened, resumed = [], []
     for opening in openings:
         if opening.earlier is None:
-            opened.append(opened_event(opening.opened, instance))
+            opened.append(make_opened_event(opening.opened, instance))
         else:
             resumed.append(make_resumed_event(opening.opened, opening.earlier, instance, now))
     return opened + resumed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stagedoor.audit.opening import Opening, State, begin_events
 from stagedoor.audit.tally import DenialCounts
-from stagedoor.audit.words import closed_event
+from stagedoor.audit.words import make_closed_event
 from stagedoor.model.denial import Reason
 from stagedoor.model.event import Event
 from stagedoor.model.session import AccessMethod, End, Ended
@@ -70,7 +70,7 @@ class PendingEvents:
         if opening.earlier is not None:
             return False
         ended = Ended(End.UNREACHED, detail=opening.left)
-        self._closes.append(closed_event(opening.opened, ended, self._instance, now))
+        self._closes.append(make_closed_event(opening.opened, ended, self._instance, now))
         return True
 
     def admit_denial(self, reason: Reason, address: Address, now: float) -> bool:

@@ -18,7 +18,7 @@ _WHOLE = frozenset({"what", "what_end", "original", "original_end", "path", "to"
 moved must be in them as it was."""
 
 
-def opened_event(opened: Opened, instance: str) -> Event:
+def make_opened_event(opened: Opened, instance: str) -> Event:
     """Return the event of a session that begins."""
     grant = opened.ready.grant
     shell = opened.ready.shell
@@ -87,7 +87,7 @@ def _guest(grant: Grant) -> Fields:
     }
 
 
-def closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Event:
+def make_closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Event:
     """Return the event of a session's end."""
     grant = opened.ready.grant
     return Event(
@@ -111,7 +111,7 @@ def closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Eve
     )
 
 
-def noted_event(
+def make_noted_event(
     opened: Opened, kind: EventKind, fields: Fields, instance: str, now: float
 ) -> Event:
     """Return the event of something inside a session: a channel, a recording."""
@@ -138,7 +138,7 @@ def _noted(name: str, value: str) -> str:
     return escape(value) if name in _WHOLE else plain(value)
 
 
-def denied_event(
+def make_denied_event(
     denial: Denial,
     way: AccessMethod,
     source: Source,

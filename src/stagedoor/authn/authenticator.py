@@ -124,7 +124,7 @@ class Authenticator:
             return verdict
         return await self._judge_password(verdict, source)
 
-    def present_now(self, identity: Identity) -> Identity:
+    def mark_present(self, identity: Identity) -> Identity:
         """Return `identity` with the current time as its proof of presence.
 
         Call this when the credential has just proved that the person is there. The identity of a

@@ -27,7 +27,7 @@ EXIT_CODES = (
 )
 
 
-def gateway_options(command: Callable[..., None]) -> Callable[..., None]:
+def add_gateway_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say how to reach a gateway on the web."""
     for option in reversed((
         click.option("--url", envvar=URL, metavar="URL", help=f"The gateway's web address (${URL})."),
@@ -54,7 +54,7 @@ def gateway_options(command: Callable[..., None]) -> Callable[..., None]:
         codes=EXIT_CODES,
     ),
 )
-@gateway_options
+@add_gateway_options
 @click.option(
     "--name",
     metavar="NAME",

@@ -87,9 +87,9 @@ def doctor(
 
 def _gateway(installation: Installation, *, silent: bool) -> "tuple[Settings | None, list[Result]]":
     # Imported here, since it loads every protocol, and a developer's machine may lack those libraries.
-    from stagedoor.serve.doctor.gateway import list_checks, settings_finding
+    from stagedoor.serve.doctor.gateway import diagnose_settings, list_checks
 
-    settings, finding = settings_finding(installation.settings_file)
+    settings, finding = diagnose_settings(installation.settings_file)
     results = _print_results([("settings", finding)], silent=silent)
     if settings is not None:
         checks = list_checks(settings, installation.settings_file)

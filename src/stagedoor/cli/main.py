@@ -16,9 +16,9 @@ def main() -> None:
 
         sys.exit(tunnel(sys.argv[2:]))
     if sys.argv[1:2] == ["login"] and "--if-needed" in sys.argv:
-        from stagedoor.laptop.needed import folder_in, is_fresh
+        from stagedoor.laptop.needed import is_fresh, parse_folder
 
-        folder = folder_in(sys.argv[1:])
+        folder = parse_folder(sys.argv[1:])
         if folder is not None and is_fresh(folder):
             return
         from stagedoor.laptop.main import main as laptop

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.attach import gateway_options
+from stagedoor.cli.attach import add_gateway_options
 
 if TYPE_CHECKING:
     from stagedoor.client.runs import RunClient
@@ -54,7 +54,7 @@ class _RunCommand(click.Command):
         codes=EXIT_CODES,
     ),
 )
-@gateway_options
+@add_gateway_options
 @click.option(
     "--detach", "-d", is_flag=True, help="Print the run's id, and do not wait for its end."
 )

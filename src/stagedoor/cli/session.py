@@ -7,7 +7,7 @@ import click
 from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
 from stagedoor.cli.ask import confirm
-from stagedoor.cli.attach import gateway_options, run
+from stagedoor.cli.attach import add_gateway_options, run
 from stagedoor.cli.complete import session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
@@ -181,7 +181,7 @@ def _wait_closed(admin: Administration, ids: list[str]) -> list[str]:
         "STAGEDOOR_URL=https://shell.example.com stagedoor session watch 0199f2c81a7b",
     ),
 )
-@gateway_options
+@add_gateway_options
 @click.argument("id_", metavar="ID")
 def watch(id_: str, **reach: str | None) -> None:
     """Watch the terminal of the open session ID.

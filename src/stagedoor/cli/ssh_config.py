@@ -183,7 +183,7 @@ def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
         line = read_host_ca(settings)
     except StagedoorError as error:
         raise SettingsError(f"no host CA to trust: {how}; {error}") from None
-    trusted = sshconfig.trusted_cas(known_hosts)
+    trusted = sshconfig.read_trusted_cas(known_hosts)
     if trusted and line not in trusted:
         raise SettingsError(
             f"{known_hosts} trusts another host CA than the one in {settings.host_ca_file}, and stays "

@@ -149,7 +149,7 @@ def render_known_hosts(access: SshAccess) -> str:
     return _HEADER + "\n".join(lines) + "\n"
 
 
-def trusted_cas(known_hosts: Path) -> frozenset[str]:
+def read_trusted_cas(known_hosts: Path) -> frozenset[str]:
     """Return the CAs (`ssh-ed25519 AAAA…`) that a file written here trusts; empty if the file is missing.
 
     Raises StagedoorError.

@@ -16,7 +16,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.authorized import keys_until
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
-from stagedoor.shells.kubernetes.derive.compare import differences, spec_hash
+from stagedoor.shells.kubernetes.derive.compare import differences, read_spec_hash
 from stagedoor.shells.kubernetes.derive.shell import Derived, with_replicas
 from stagedoor.shells.kubernetes.names import (
     ASKED_IMAGE,
@@ -118,7 +118,7 @@ class ShellWriter:
         patch = {
             "metadata": {
                 "annotations": {
-                    SPEC: spec_hash(deployment),
+                    SPEC: read_spec_hash(deployment),
                     ASKED_IMAGE: asked_image,
                     KEYS_UNTIL: show_time(until),
                 }

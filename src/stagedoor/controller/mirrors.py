@@ -8,7 +8,7 @@ from functools import partial
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.model.target import is_valid_app
 from stagedoor.shells.kubernetes.derive import objects
-from stagedoor.shells.kubernetes.derive.compare import spec_hash
+from stagedoor.shells.kubernetes.derive.compare import read_spec_hash
 from stagedoor.shells.kubernetes.live.mirror import Key, shell_of
 from stagedoor.shells.kubernetes.live.namespace_cache import (
     ClusterMirrors,
@@ -111,7 +111,7 @@ class NamespaceMirrors(NamespaceState):
         config = self._object(Kind.CONFIG_MAP, app)
         return (str(config["keys"]), config["until"]) if config is not None else (None, None)
 
-    def shell_pods(self, app: str) -> Sequence[Object]:
+    def list_shell_pods(self, app: str) -> Sequence[Object]:
         """Return the pods of the app's shell."""
         return self._labelled(Kind.POD, app)
 
@@ -143,15 +143,15 @@ def digest_of(data: Object) -> str:
 
 
 def _shell(item: Object) -> Object:
-    """Keep the state of a shell, and what shows a change of its spec: `spec_hash` and the image."""
-    image = objects.image_of(item)
+    """Keep the state of a shell, and what shows a change of its spec: `read_spec_hash` and the image."""
+    image = objects.read_image(item)
     return {
         **select_fields(item),
         "spec": {
             "replicas": item["spec"].get("replicas", 1),
             "template": {"spec": {"containers": [{"name": CONTAINER, "image": image}]}},
         },
-        "hash": spec_hash(item),
+        "hash": read_spec_hash(item),
     }
 
 

@@ -12,9 +12,9 @@ from stagedoor.controller.app_reader import AppRecord
 from stagedoor.controller.mirrors import NamespaceMirrors
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.derive.policies import egress_problem
+from stagedoor.shells.kubernetes.derive.policies import find_egress_problem
 from stagedoor.shells.kubernetes.live import events
-from stagedoor.shells.kubernetes.live.events import UNSUITABLE, opt_in_problem
+from stagedoor.shells.kubernetes.live.events import UNSUITABLE, find_opt_in_problem
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cluster
@@ -74,7 +74,7 @@ class OptIns:
         return [
             (item, "ShellImpossible", problem)
             for item in items
-            if (problem := opt_in_problem(item)) is not None
+            if (problem := find_opt_in_problem(item)) is not None
         ]
 
     async def _outside_policy(self) -> list[Problem]:
@@ -90,7 +90,9 @@ class OptIns:
                 continue  # the namespace has lost its label
             app, bounding = view.app(target.app), policies.get(view.namespace)
             if app is not None and bounding:
-                problem = egress_problem(target.app, reading.labels, bounding, reading.shell_labels)
+                problem = find_egress_problem(
+                    target.app, reading.labels, bounding, reading.shell_labels
+                )
                 if problem is not None:
                     problems.append((app, "ShellOutsidePolicy", problem))
         return problems

@@ -27,7 +27,7 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     StartShell,
     decide,
 )
-from stagedoor.shells.kubernetes.live.outdated import notice, outdated, outdated_marks, sentence
+from stagedoor.shells.kubernetes.live.outdated import choose_marks, notice, outdated, sentence
 from stagedoor.shells.kubernetes.names import CONTAINER, KEYS_UNTIL, SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.shells.kubernetes.sentences import refusal
@@ -179,7 +179,7 @@ class Reconciler:
         if shell is None or not shell["spec"].get("replicas", 1):
             return None
         written, ends_at = mirrors.keys(name)
-        until, pods = maker.keys_until(ends_at), mirrors.shell_pods(name)
+        until, pods = maker.keys_until(ends_at), mirrors.list_shell_pods(name)
         if isinstance(seen.derived, Derived) and isinstance(seen.settings, AppSettings):
             assert seen.app is not None, "what is derived is derived of an app"
             # The image that runs. An outdated shell runs another one than a new shell would.
@@ -187,7 +187,7 @@ class Reconciler:
                 seen.app,
                 seen.target,
                 seen.settings,
-                objects.image_of(shell),
+                objects.read_image(shell),
                 until,
                 self._notice(seen),
             )
@@ -216,7 +216,7 @@ class Reconciler:
         if lease is None:
             return
         answers = self._requests.get(target, 0)
-        known = objects.answered_failure(lease)
+        known = objects.read_failure(lease)
         if known == (None if cause is None else (cause, answers)):
             return
         patch = objects.failure_patch(cause, self.now(), answers)
@@ -268,7 +268,7 @@ class Reconciler:
 
         Raises ClusterError if a later attempt may succeed.
         """
-        for pod in seen.mirrors.shell_pods(seen.target.app):
+        for pod in seen.mirrors.list_shell_pods(seen.target.app):
             if not pod["metadata"].get("deletionTimestamp"):
                 try:
                     return await self.cluster.logs(
@@ -293,8 +293,8 @@ class Reconciler:
         assert shell is not None, "what is marked is there"
         wanted = seen.derived.asked if isinstance(seen.derived, Derived) else ""
         before = outdated(shell)
-        marks = outdated_marks(shell, stale, wanted, self.now())
-        await self._patch(seen, objects.marks_patch(stale, idle_since, marks))
+        marks = choose_marks(shell, stale, wanted, self.now())
+        await self._patch(seen, objects.make_marks_patch(stale, idle_since, marks))
         now = outdated(seen.mirrors.shell(seen.target.app))
         if now is not None and now != before:
             await self._report(seen, "ShellOutdated", sentence(seen.target.app, now))

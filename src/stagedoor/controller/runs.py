@@ -13,7 +13,11 @@ from stagedoor.controller.make import APPROVAL_S
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.run import RunOrder
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.derive.objects import failure_of, failure_patch, time_of
+from stagedoor.shells.kubernetes.derive.objects import (
+    failure_of,
+    failure_patch,
+    time_of,
+)
 from stagedoor.shells.kubernetes.derive.run import find_cancel_time, run_job
 from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
 from stagedoor.shells.kubernetes.live.namespace_cache import select_fields

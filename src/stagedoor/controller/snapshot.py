@@ -66,7 +66,7 @@ def read_app(
         template=derived.template if isinstance(derived, Derived) else None,
         renewed_at=renewed_at,
         stop_requested=lease is not None and renewed_at is None,
-        shell=_status(shell, lifecycle.is_running(mirrors.shell_pods(target.app))),
+        shell=_status(shell, lifecycle.is_running(mirrors.list_shell_pods(target.app))),
         leftovers=lease is not None or mirrors.service(target.app) is not None,
         log=log,
     )

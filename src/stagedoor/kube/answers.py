@@ -92,7 +92,7 @@ def refusal(operation: ApiRequest, status: int, content_type: str, body: bytes) 
     """Return the error for an answer with a status of 300 or more."""
     status_object = _status(status, content_type, body)
     if status_object is None:
-        return not_kubernetes(operation, status, content_type)
+        return report_not_kubernetes(operation, status, content_type)
     reason = status_object.reason or _REASONS.get(status, "Unknown")
     sentence = folded(status_object.message) or f"{status} {reason}"
     if len(sentence) > _SENTENCE_LIMIT:
@@ -105,7 +105,7 @@ def refusal(operation: ApiRequest, status: int, content_type: str, body: bytes) 
     )
 
 
-def not_kubernetes(operation: ApiRequest, status: int, content_type: str) -> ClusterError:
+def report_not_kubernetes(operation: ApiRequest, status: int, content_type: str) -> ClusterError:
     """Return the error for an answer that came from a proxy instead of the API."""
     kind = content_type.partition(";")[0].strip()[:80] or "no type"
     return ClusterError(

@@ -120,7 +120,7 @@ def encoded(value: Object) -> bytes:
 def decoded(operation: ApiRequest, answer: KubeAnswer, as_type: type[T]) -> T:
     """Decode the body of a successful answer. Raises ClusterError if it cannot come from an API server."""
     if "json" not in answer.content_type:
-        raise answers.not_kubernetes(operation, answer.status, answer.content_type)
+        raise answers.report_not_kubernetes(operation, answer.status, answer.content_type)
     try:
         return msgspec.json.decode(answer.body, type=as_type)
     except msgspec.DecodeError as error:

@@ -161,11 +161,11 @@ class Election:
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
                 "metadata": {"namespace": self._namespace, "name": self._name},
-                "spec": lease.held_spec(candidate, None, stamp, taking=True),
+                "spec": lease.make_held_spec(candidate, None, stamp, taking=True),
             }
             done = await self._cluster.create(manifest)
         else:
-            spec = lease.held_spec(candidate, step.replaces, stamp, taking=step.taking)
+            spec = lease.make_held_spec(candidate, step.replaces, stamp, taking=step.taking)
             done = await self._patch(step.replaces.version, spec)
         candidate.on_written(sent_at, self._clock(), lease.read(done))
 
@@ -195,7 +195,7 @@ class Election:
         if ours is not None and not self._candidate.seizes:
             with suppress(ClusterError, TimeoutError):
                 async with asyncio.timeout(RESIGN_LIMIT_S):
-                    await self._patch(ours.version, lease.resigned_spec(_stamp()))
+                    await self._patch(ours.version, lease.make_resigned_spec(_stamp()))
         if self._announced == self.identity:
             self._announced = ""
             self._on_change("")

@@ -165,7 +165,7 @@ class Candidate:
             self._next_at = now + self.timing.retry_s
 
     def resign(self) -> Record | None:
-        """Stop leading, and return the record to replace by `resigned_spec`; None if the Lease is not ours.
+        """Stop leading. Return the record to replace by `make_resigned_spec`, None if the Lease is not ours.
 
         With that spec written, the next leader need not wait.
         """
@@ -194,7 +194,9 @@ def read(lease: Object) -> Record:
     )
 
 
-def held_spec(candidate: Candidate, over: Record | None, stamp: str, *, taking: bool) -> Object:
+def make_held_spec(
+    candidate: Candidate, over: Record | None, stamp: str, *, taking: bool
+) -> Object:
     """Return the `spec` of a Lease that the candidate holds. `stamp` is a MicroTime, for people."""
     spec: dict[str, object] = {
         "holderIdentity": candidate.identity,
@@ -207,6 +209,6 @@ def held_spec(candidate: Candidate, over: Record | None, stamp: str, *, taking: 
     return spec
 
 
-def resigned_spec(stamp: str) -> Object:
+def make_resigned_spec(stamp: str) -> Object:
     """Return the `spec` of a Lease that was released, as client-go writes it."""
     return {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": stamp}

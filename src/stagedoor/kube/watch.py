@@ -201,7 +201,7 @@ class ResourceWatch:
             body += chunk
         head = stream.head
         if head.status < 300:
-            error = answers.not_kubernetes(self._operation, head.status, head.content_type)
+            error = answers.report_not_kubernetes(self._operation, head.status, head.content_type)
         else:
             error = answers.refusal(self._operation, head.status, head.content_type, bytes(body))
         wait_s = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from stagedoor.laptop.needed import folder_in, is_fresh, since_in
+from stagedoor.laptop.needed import is_fresh, parse_folder, parse_since
 from stagedoor.laptop.tunnel.errors import (
     INTERNAL,
     INTERRUPTED,
@@ -39,9 +39,9 @@ def main(argv: list[str], program: list[str]) -> int:
         from stagedoor.laptop.tunnel.main import main as tunnel
 
         return tunnel(argv[1:])
-    folder = folder_in(argv)
+    folder = parse_folder(argv)
     if folder is not None:  # run by ssh, which waits for it
-        return report_errors(lambda: if_needed(folder, since_in(argv)))
+        return report_errors(lambda: if_needed(folder, parse_since(argv)))
     return report_errors(lambda: run(argv, program))
 
 

@@ -54,7 +54,7 @@ def use_compiled(folder: str, file: str, sources: dict[str, str]) -> None:
         sys.modules["stagedoor.laptop"].__path__.insert(0, place)
 
 
-def folder_in(argv: list[str]) -> str | None:
+def parse_folder(argv: list[str]) -> str | None:
     """Return the value of `--folder` in a `login --if-needed` command line; None for any other command."""
     if argv[:1] != ["login"] or "--if-needed" not in argv:
         return None
@@ -64,7 +64,7 @@ def folder_in(argv: list[str]) -> str | None:
     return None
 
 
-def since_in(argv: list[str]) -> float:
+def parse_since(argv: list[str]) -> float:
     """Return when the calling shell began to wait, seconds since the epoch; now if it has not waited."""
     values = [word[len(SINCE) :] for word in argv if word.startswith(SINCE)]
     return float(values[0]) if values and values[0].isdecimal() else time.time()

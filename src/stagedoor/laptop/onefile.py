@@ -15,9 +15,9 @@ SHARED = (
 _MAIN = """\
 import os
 
-from stagedoor.laptop.needed import folder_in, is_fresh, use_compiled
+from stagedoor.laptop.needed import parse_folder, is_fresh, use_compiled
 
-folder = folder_in(sys.argv[1:])
+folder = parse_folder(sys.argv[1:])
 if folder is None or not is_fresh(folder):
     if folder is not None:
         use_compiled(folder, __file__, SOURCES)

@@ -140,7 +140,7 @@ def _require_open(login: PendingLogin, now: float, user: str) -> None:
         raise RefusedError(f"this login is for another user than you, {user!r}; log in as yourself")
 
 
-def holds_verifier(login: PendingLogin, verifier: str) -> bool:
+def has_verifier(login: PendingLogin, verifier: str) -> bool:
     """Return True if `verifier` is that of the client that began the login; never for a login held by ssh."""
     return login.challenge is not None and hmac.compare_digest(
         hash_secret(verifier), login.challenge

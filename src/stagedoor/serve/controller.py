@@ -14,11 +14,11 @@ import structlog
 from stagedoor.admin.certificates.authorities import host_ca, read_public_half
 from stagedoor.admin.certificates.revocation import list_revoked_sign_ins
 from stagedoor.admin.kubernetes import (
+    build_election,
     connect_cluster,
-    defaults_of,
-    election_of,
     find_replica_name,
     list_namespaces,
+    read_defaults,
     read_kit,
 )
 from stagedoor.admin.runs import RunRecords
@@ -84,7 +84,7 @@ class ControllerManager:
         self._revoked: Mapping[str, Sequence[int]] = {}
         """`Admission.revoked` by user, read at each change of the policy, such as the end of a sign-in."""
         self._metrics = Metrics()
-        self._election = election_of(
+        self._election = build_election(
             settings,
             self._cluster,
             self._identity,
@@ -178,7 +178,7 @@ class ControllerManager:
             ),
             self._kit,
             on_problem=self._on_target_problem,
-            defaults=defaults_of(self._settings),
+            defaults=read_defaults(self._settings),
             metrics=self._metrics,
             leaving=self._settings.kubernetes.leaving,
             find_order=self._find_order,

@@ -220,7 +220,7 @@ def read_certificate_ends(settings: Settings) -> dict[str, float]:
     return ends
 
 
-def certificate_gauges(settings: Settings, now: float) -> dict[Series, float]:
+def measure_certificates(settings: Settings, now: float) -> dict[Series, float]:
     """Return the seconds until each certificate expires; `now` is seconds since the epoch."""
     return {
         CERTIFICATE.series(name): at - now for name, at in read_certificate_ends(settings).items()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from stagedoor.admin.kubernetes import connect_cluster, election_of, find_replica_name
+from stagedoor.admin.kubernetes import build_election, connect_cluster, find_replica_name
 from stagedoor.controller.loop import LeaderOnly
 from stagedoor.kube.lease import Timing
 from stagedoor.model.cluster import ClusterError, Kind
@@ -35,7 +35,7 @@ async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None
     wanted = settings.kubernetes
     identity = f"{find_replica_name()}-{make_instance_id()}"
     cluster = connect_cluster(settings, "stagedoor-controller", identity, problem)
-    election = election_of(
+    election = build_election(
         settings, cluster, identity, lambda text: problem("", text), timing=TIMING, seizes=True
     )
 

@@ -49,12 +49,12 @@ class AccessControl:
             lambda: self.authenticator.authenticate(credential, source)
         )
 
-    def present_now(self, identity: Identity) -> Identity:
+    def mark_present(self, identity: Identity) -> Identity:
         """Return `identity` as present now, because its security key asked for a PIN or a finger.
 
         The listener has verified the key's signature of that.
         """
-        return self.authenticator.present_now(identity)
+        return self.authenticator.mark_present(identity)
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
         """Return why an authenticated connection must end now, or None if it may stay."""

@@ -17,7 +17,7 @@ OnTrace = Callable[[LoginTrace], None]
 """Called once at the end of each attempt; must not block."""
 
 
-def new_trace() -> TraceContext:
+def begin_trace() -> TraceContext:
     """Return a new trace, for a caller that has begun none. Its id is no secret."""
     return TraceContext(f"{random.getrandbits(128):032x}")
 
@@ -38,7 +38,7 @@ class LoginAttempt:
         self, origin: Origin, now: Callable[[], float], on_trace: OnTrace | None = None
     ) -> None:
         """`now` gives seconds since the epoch."""
-        self.context = origin.trace or new_trace()
+        self.context = origin.trace or begin_trace()
         self.origin = Origin(origin.way, origin.source, self.context)
         self.identity = self.target = self.session = self.outcome = ""
         self._now = now

@@ -31,7 +31,7 @@ from stagedoor.session.access_control import AccessControl
 from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
 from stagedoor.session.entered import Entered, never_carried
-from stagedoor.session.line import Line, denied_line, ended_line, make_resumed_line
+from stagedoor.session.line import Line, make_denied_line, make_ended_line, make_resumed_line
 from stagedoor.session.ports import (
     Connector,
     Ledger,
@@ -227,7 +227,7 @@ class Flow(AccessControl):
         """Record a refused login in the audit and the log, and return `denial`."""
         name = identity.name if identity else None
         self.ledger.deny(denial, origin.way, origin.source, identity=name, target=target)
-        self.write_line(denied_line(denial, origin, name, target))
+        self.write_line(make_denied_line(denial, origin, name, target))
         return denial
 
     async def adopt(
@@ -268,7 +268,7 @@ class Flow(AccessControl):
         try:
             self.ledger.close_session(opened, ended)
             self.shells.release(opened.ready.grant.target)
-            self.write_line(ended_line(opened, ended, self.now()))
+            self.write_line(make_ended_line(opened, ended, self.now()))
         finally:
             # Last: a gateway that stops waits until no session is left, and then closes the audit.
             self.registry.unregister(opened)

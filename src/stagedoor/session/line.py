@@ -9,7 +9,7 @@ from stagedoor.model.target import Target
 Line = Mapping[str, str | int | float | None]
 
 
-def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
+def make_ended_line(opened: Opened, ended: Ended, now: float) -> Line:
     """Return the line for a session that has ended. `duration_s` counts from its opening in the audit."""
     grant = opened.ready.grant
     return {
@@ -45,7 +45,7 @@ def _session_line(opened: Opened, outcome: str) -> Line:
     }
 
 
-def denied_line(
+def make_denied_line(
     denial: Denial, origin: Origin, identity: str | None, target: Target | None
 ) -> Line:
     """Return the line for a login that was refused."""

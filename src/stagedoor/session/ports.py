@@ -37,7 +37,7 @@ class Authenticator(Protocol):
         """Verify a credential, None if the client sent none."""
         ...
 
-    def present_now(self, identity: Identity) -> Identity:
+    def mark_present(self, identity: Identity) -> Identity:
         """Return `identity` as present now, because its credential has just proved that."""
         ...
 

@@ -88,7 +88,7 @@ def count_change(transaction: Transaction, *, unchanged: bool) -> None:
     )
 
 
-def touched_since(transaction: Transaction, version: int, now: int) -> Touched | None:
+def read_touched(transaction: Transaction, version: int, now: int) -> Touched | None:
     """Return the rows touched by the versions after `version` up to `now`; None means read everything."""
     if now < version:  # an older store was restored from a backup
         return None

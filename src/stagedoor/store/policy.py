@@ -15,7 +15,7 @@ from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.selector import list_subjects
 from stagedoor.store.access_requests import read_open_requests, read_request_rules
 from stagedoor.store.administration.roles import read_roles
-from stagedoor.store.changes import Part, count_change, touched_since
+from stagedoor.store.changes import Part, count_change, read_touched
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.grants import grant_of
 from stagedoor.store.journal import append
@@ -102,7 +102,7 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
 
     Return None if the changes are not known and the whole policy must be read.
     """
-    touched = touched_since(transaction, before.version, now)
+    touched = read_touched(transaction, before.version, now)
     if touched is None:
         return None
 

@@ -5,7 +5,7 @@ import asyncio
 import asyncssh
 
 
-async def shown_host_key(
+async def fetch_host_key(
     host: str, port: int, algorithms: tuple[str, ...], timeout_s: float
 ) -> str | None:
     """`type base64`; None where the server has no key of these types. Raises OSError."""
@@ -36,7 +36,7 @@ class _Shown(asyncssh.SSHClient):
         return trusted
 
 
-async def certificate_fault(
+async def find_certificate_fault(
     host: str, port: int, name: str, ca_line: str, timeout_s: float
 ) -> str | None:
     """Why ssh would not accept the server as `name` by a certificate of this CA; None where it would.

@@ -19,8 +19,8 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.authorities import ensure_cas, host_ca
 from stagedoor.cli.app import stagedoor
 from stagedoor.serve.doctor import judge
-from stagedoor.serve.doctor.bundle import HIDDEN, without_secrets
-from stagedoor.serve.doctor.gateway import list_checks, settings_finding
+from stagedoor.serve.doctor.bundle import HIDDEN, remove_secrets
+from stagedoor.serve.doctor.gateway import diagnose_settings, list_checks
 from stagedoor.settings.file import find_line, load_settings
 from stagedoor.wire.check import Check, run_checks
 from stagedoor.wire.finding import Finding, Level, Result, ok
@@ -52,7 +52,7 @@ class Machine:
         self.file.write_text(head + (more or '[tunnel]\naddresses = ["127.0.0.1:0"]\n'))
 
     def results(self) -> list[Result]:
-        settings, finding = settings_finding(self.file)
+        settings, finding = diagnose_settings(self.file)
         if settings is None:
             return [("settings", finding)]
         return [("settings", finding), *run_checks(list_checks(settings, self.file))]
@@ -351,9 +351,9 @@ def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
 @pytest.mark.parametrize(
     ("finding", "level", "words"),
     [
-        (judge.fsync_time([0.004, 3.0, 0.002], "/d"), "ok", "4.0 ms"),
-        (judge.fsync_time([0.2] * 3, "/d"), "warn", "200.0 ms"),
-        (judge.fsync_time([2.0] * 3, "/d"), "fail", "2000.0 ms"),
+        (judge.judge_fsync([0.004, 3.0, 0.002], "/d"), "ok", "4.0 ms"),
+        (judge.judge_fsync([0.2] * 3, "/d"), "warn", "200.0 ms"),
+        (judge.judge_fsync([2.0] * 3, "/d"), "fail", "2000.0 ms"),
         (judge.judge_store_time(0.3, "db"), "warn", "300.0 ms"),
         (judge.judge_store_time(3, "db"), "fail", "db answers in"),
         (judge.judge_space(0, "/d"), "fail", "0 MiB are free"),
@@ -498,7 +498,7 @@ def test_a_secret_in_settings_that_are_refused_is_in_no_finding(
     ],
 )
 def test_a_url_loses_its_credential(text: str) -> None:
-    shown = json.loads(without_secrets(json.dumps([text, "and what follows"])))
+    shown = json.loads(remove_secrets(json.dumps([text, "and what follows"])))
     assert "t0k3n" not in shown[0]
     assert shown[1] == "and what follows"
 

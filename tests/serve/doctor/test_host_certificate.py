@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.serve.doctor import judge
-from stagedoor.upstream.host_key import certificate_fault
+from stagedoor.upstream.host_key import find_certificate_fault
 from stagedoor.wire.finding import Level
 
 DAY_S = 86400.0
@@ -33,7 +33,7 @@ async def fault_of(
     )
     async with server:
         port = server.sockets[0].getsockname()[1]
-        return await certificate_fault("127.0.0.1", port, name, trusted.public_line(), 60)
+        return await find_certificate_fault("127.0.0.1", port, name, trusted.public_line(), 60)
 
 
 @pytest.mark.parametrize(

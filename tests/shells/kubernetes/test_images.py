@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from stagedoor.shells.kubernetes.derive.images import (
     Reference,
+    find_running_digests,
     parse_reference,
     pinned,
-    running_digests,
     selects,
 )
 
@@ -126,8 +126,8 @@ def pod(created: str, digest: str, *, image: str = "b:7", **more: Any) -> dict[s
 def test_the_youngest_pod_with_the_images_of_the_template_counts() -> None:
     old, young = pod("2026-01-01T00:00:00Z", D), pod("2026-01-02T00:00:00Z", E)
     digests = {"web": f"b@{E}", "migrate": f"m@{E}"}
-    assert running_digests(APP, [old, young]) == digests
-    assert running_digests(APP, [young, old]) == digests
+    assert find_running_digests(APP, [old, young]) == digests
+    assert find_running_digests(APP, [young, old]) == digests
 
 
 def test_a_pod_that_ends_is_foreign_or_runs_another_image_does_not_count() -> None:
@@ -135,14 +135,14 @@ def test_a_pod_that_ends_is_foreign_or_runs_another_image_does_not_count() -> No
     foreign = pod("2026-01-03T00:00:00Z", E, labels={"app": "other"})
     before = pod("2026-01-03T00:00:00Z", E, image="b:6")
     good = pod("2026-01-01T00:00:00Z", D)
-    digests = running_digests(APP, [ends, foreign, before, good])
+    digests = find_running_digests(APP, [ends, foreign, before, good])
     assert digests["web"] == f"b@{D}"
-    assert running_digests(APP, []) == {}
+    assert find_running_digests(APP, []) == {}
 
 
 def test_a_selector_that_selects_nothing_gives_nothing() -> None:
     app = {"spec": {**APP["spec"], "selector": {}}}
-    assert running_digests(app, [pod("2026-01-01T00:00:00Z", D)]) == {}
+    assert find_running_digests(app, [pod("2026-01-01T00:00:00Z", D)]) == {}
 
 
 @pytest.mark.parametrize(

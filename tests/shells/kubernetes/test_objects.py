@@ -102,7 +102,7 @@ def test_a_lease_is_renewed_and_read() -> None:
 
 
 def test_marks_and_stops() -> None:
-    assert objects.marks_patch("b", None) == {
+    assert objects.make_marks_patch("b", None) == {
         "metadata": {"annotations": {"stagedoor.dev/stale": "b", "stagedoor.dev/idle-since": None}}
     }
     stop = objects.stop_patch(NOW)

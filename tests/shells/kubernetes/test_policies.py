@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.shells.kubernetes.derive.policies import egress_problem
+from stagedoor.shells.kubernetes.derive.policies import find_egress_problem
 from stagedoor.shells.kubernetes.names import shell_labels
 
 
@@ -39,7 +39,7 @@ OURS = {"matchExpressions": [{"key": "team", "operator": "In", "values": ["shop"
 def test_a_policy_that_bounds_the_app_alone_is_named(
     policies: list[dict[str, Any]], named: str | None
 ) -> None:
-    said = egress_problem(
+    said = find_egress_problem(
         "app01", {"app": "app01"}, policies, {"team": "shop", **shell_labels("app01")}
     )
     assert (said is None) == (named is None), said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from stagedoor.laptop.tunnel.errors import CREDENTIAL, ON_REQUEST, TunnelError, clean, show
-from stagedoor.laptop.tunnel.secret import Secret, checked_secret, run_program
+from stagedoor.laptop.tunnel.secret import Secret, check_secret, run_program
 
 REASON_CHARS = 300  # the gateway takes no longer reason
 
@@ -55,7 +55,7 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
         return None
     finally:
         os.close(terminal)
-    return checked_secret(typed.decode("utf-8", "replace"), "the prompt", "fix: try again")
+    return check_secret(typed.decode("utf-8", "replace"), "the prompt", "fix: try again")
 
 
 def open_terminal(about: str, step: str) -> int:
@@ -100,4 +100,4 @@ def ask_program(program: str, question: str, env: dict[str, str]) -> Secret | No
         raise TunnelError(
             CREDENTIAL, f"SSH_ASKPASS {program} could not be run: {error.strerror}"
         ) from None
-    return checked_secret(text, f"SSH_ASKPASS {program}", "fix: try again") if not status else None
+    return check_secret(text, f"SSH_ASKPASS {program}", "fix: try again") if not status else None

@@ -47,7 +47,7 @@ def reach(options: Options) -> TcpWire:
 
 def pass_by(options: Options, via: ProxyAddress, proxy: str, sock: socket.socket) -> None:
     """Ask the corporate proxy to connect to the gateway. Raises TunnelError."""
-    credential = via_credential(via, options.env)
+    credential = find_proxy_credential(via, options.env)
     patience = time.monotonic() + CONNECT_TIMEOUT_S * 3
     answer = ask(TcpWire(sock, proxy), str(options.gateway), credential, patience)
     if not answer.opened:
@@ -60,7 +60,7 @@ def pass_by(options: Options, via: ProxyAddress, proxy: str, sock: socket.socket
         )
 
 
-def via_credential(via: ProxyAddress, env: dict[str, str]) -> str | None:
+def find_proxy_credential(via: ProxyAddress, env: dict[str, str]) -> str | None:
     """Return `name:password` for the corporate proxy, from its URL or ~/.netrc; None if neither has it.
 
     Raises TunnelError.

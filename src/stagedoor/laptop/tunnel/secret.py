@@ -45,7 +45,7 @@ def find_secret(options: Options) -> Secret | None:
     )
 
 
-def checked_secret(text: str, source: str, fix: str) -> Secret | None:
+def check_secret(text: str, source: str, fix: str) -> Secret | None:
     """Return the first line of `text` as a secret; None if it is empty. Raises TunnelError."""
     value = text.strip("\r\n").split("\n")[0].rstrip("\r")
     if any(c < " " or c == "\x7f" for c in value):  # RFC 7617 §2
@@ -71,7 +71,7 @@ def from_token_file(options: Options) -> Secret | None:
             f"{source} is open to other users, so it was not used; "
             f"fix: chmod 600 {path}, and have a new token made, as that one may be known",
         )
-    secret = checked_secret(
+    secret = check_secret(
         content.decode("utf-8", "replace"), source, "fix: put a new token into it"
     )
     if secret is None:
@@ -126,7 +126,7 @@ def from_helper(options: Options) -> Secret | None:
         raise TunnelError(CREDENTIAL, f"{source} could not be run: {reason}") from None
     if status:
         raise TunnelError(CREDENTIAL, f"{source} failed with exit code {status}; run it by hand")
-    return checked_secret(text, source, "fix: see what it prints")
+    return check_secret(text, source, "fix: see what it prints")
 
 
 def from_keyring(options: Options) -> Secret | None:
@@ -150,7 +150,7 @@ def from_keyring(options: Options) -> Secret | None:
         status, text = run_program(command, env, quiet=True)
     except OSError:
         return None  # a broken or locked keyring counts as an empty one
-    return checked_secret(text, "the keyring", fix) if status == 0 else None
+    return check_secret(text, "the keyring", fix) if status == 0 else None
 
 
 def from_environment(options: Options) -> Secret | None:
@@ -158,4 +158,4 @@ def from_environment(options: Options) -> Secret | None:
     value, name = first(
         *((options.env.get(n), n) for n in ("STAGEDOOR_TOKEN", "STAGEDOOR_PASSWORD"))
     )
-    return checked_secret(value, f"the variable {name}", f"fix: set {name} again") if name else None
+    return check_secret(value, f"the variable {name}", f"fix: set {name} again") if name else None

@@ -114,7 +114,7 @@ class SshAuthentication:
             self._held.hold(shown, self._client)
             return False
         if has_asked_person(signature):
-            verdict = self._context.flow.present_now(verdict)
+            verdict = self._context.flow.mark_present(verdict)
         self._proof = VerifiedCredential(verdict, name, shown.credential, shown)
         return True
 

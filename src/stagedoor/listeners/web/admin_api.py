@@ -22,7 +22,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Network, Source, is_within
 from stagedoor.model.units import KIB
-from stagedoor.session.attempt import new_trace
+from stagedoor.session.attempt import begin_trace
 from stagedoor.session.flow import Flow
 from stagedoor.session.person_wait import STEP_UP
 from stagedoor.wire.api.openapi import encode_openapi
@@ -154,7 +154,7 @@ class AdminApi:
     def _respond(self, request: Request, answer: ApiAnswer, identity: Identity | None) -> Response:
         body = answer.body
         if answer.denial is not None and answer.problem is not None:
-            trace = parse_traceparent(request.headers.get("traceparent", "")) or new_trace()
+            trace = parse_traceparent(request.headers.get("traceparent", "")) or begin_trace()
             origin = replace(web(self._guard.source_of(request)), trace=trace)
             self._flow.deny(answer.denial, origin, identity)
             body = msgspec.json.encode(structs.replace(answer.problem, trace=trace.trace_id))

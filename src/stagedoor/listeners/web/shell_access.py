@@ -29,7 +29,7 @@ class ShellAccess:
     now: Callable[[], float] = time.time
 
 
-def no_holder(shell_name: str) -> Denial:
+def deny_without_holder(shell_name: str) -> Denial:
     """Return the refusal for a shell that has no known holder."""
     return Denial.with_mend(
         Reason.SHELL_UNAVAILABLE,

@@ -56,7 +56,7 @@ def write_bundle(
         fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "wb") as out, tarfile.open(fileobj=out, mode="w") as tar:
             for name, text in pages.items():
-                content = without_secrets(text).encode()
+                content = remove_secrets(text).encode()
                 info = tarfile.TarInfo(f"stagedoor-report/{name}")
                 info.size, info.mode, info.mtime = len(content), 0o600, int(time.time())
                 tar.addfile(info, io.BytesIO(content))
@@ -95,7 +95,7 @@ def _shown(name: str, value: object) -> object:
     return HIDDEN
 
 
-def without_secrets(text: str) -> str:
+def remove_secrets(text: str) -> str:
     """Return `text` without the parts of URLs that may be credentials; JSON stays valid JSON."""
     return _IN_URL.sub(lambda match: f"://{HIDDEN}@" if match[1] else HIDDEN, text)
 

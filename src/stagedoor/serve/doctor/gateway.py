@@ -36,7 +36,7 @@ from stagedoor.store.database import open_database, read_server_time
 from stagedoor.store.liveness.instances import list_live
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
-from stagedoor.upstream.host_key import certificate_fault, shown_host_key
+from stagedoor.upstream.host_key import fetch_host_key, find_certificate_fault
 from stagedoor.wire.check import Check
 from stagedoor.wire.finding import Finding, Level, fail, ok, warn
 
@@ -45,7 +45,7 @@ ANSWER_S = 3.0
 FSYNCS = 5
 
 
-def settings_finding(file: Path | None) -> tuple[Settings | None, Finding]:
+def diagnose_settings(file: Path | None) -> tuple[Settings | None, Finding]:
     """Read the settings, and return them with a finding; None and the wrong line if they are bad."""
     try:
         text, name = read_settings(file)
@@ -191,7 +191,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         return
     free = os.statvfs(folder)
     yield judge.judge_space(free.f_bavail * free.f_frsize, str(folder))
-    yield judge.fsync_time(_fsync_times(folder), str(folder))
+    yield judge.judge_fsync(_fsync_times(folder), str(folder))
 
 
 def _fsync_times(folder: Path) -> list[float]:
@@ -253,11 +253,11 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
     place = (entry.host, entry.port)
     if entry.host_keys:
         types = tuple(dict.fromkeys(line.split()[0] for line in entry.host_keys))
-        shown = asyncio.run(shown_host_key(*place, types, ANSWER_S))
+        shown = asyncio.run(fetch_host_key(*place, types, ANSWER_S))
         yield judge.judge_host_key(shell, entry.host_keys, shown)
     elif settings.host_ca_file.exists():
         name = Target(entry.app, entry.environment).host_name
-        fault = certificate_fault(*place, name, read_host_ca(settings), ANSWER_S)
+        fault = find_certificate_fault(*place, name, read_host_ca(settings), ANSWER_S)
         yield judge.judge_host_certificate(shell, name, asyncio.run(fault))
     if settings.web.addresses or settings.web.tls_addresses:
         yield judge.holder(shell, entry.holder)

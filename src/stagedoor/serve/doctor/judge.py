@@ -19,7 +19,7 @@ BUILT_AT = 1_764_000_000.0
 """A clock before this (November 2025) is wrong."""
 
 
-def fsync_time(took_s: Sequence[float], folder: str) -> Finding:
+def judge_fsync(took_s: Sequence[float], folder: str) -> Finding:
     """Judge the median of several fsyncs; `took_s` are their times in seconds."""
     median = sorted(took_s)[len(took_s) // 2]
     what = f"an fsync in {folder} takes {median * 1000:.1f} ms"

@@ -196,7 +196,7 @@ def stop_local_shells(settings: Settings) -> None:
     build_shells(settings, Policy).local.stop_all()
 
 
-def holders_of(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
+def find_holders(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
     """Return a function from a target to its holder's command; None for a server without one."""
     known: dict[Target, Sequence[str] | None] = {
         Target(entry.app, entry.environment): shlex.split(entry.holder) if entry.holder else None

@@ -33,7 +33,7 @@ from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
 from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import build_upstream, plan_recording
-from stagedoor.serve.parts.shells import holders_of
+from stagedoor.serve.parts.shells import find_holders
 from stagedoor.serve.status import list_lines, list_problems, read_status
 from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
@@ -98,7 +98,7 @@ def build_web_listener(
             ShellAccess(
                 flow,
                 build_upstream(settings, note),
-                holders_of(settings),
+                find_holders(settings),
                 plan_recording(settings, recorder),
                 PresenceService(settings, database, policy, context.allowance),
             ),

@@ -52,7 +52,7 @@ async def _keep_running(checked: VerifiedSettings) -> None:
             why = await _run_once(checked)
         except OSError as error:
             why = str(error.strerror)
-        deaths = fleet.deaths_after(deaths, time.monotonic() - born)
+        deaths = fleet.count_deaths(deaths, time.monotonic() - born)
         log.error("controller died", reason=why, restart_in_s=fleet.delay_s(deaths))
         await asyncio.sleep(fleet.delay_s(deaths))
 

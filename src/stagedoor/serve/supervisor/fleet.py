@@ -54,7 +54,7 @@ def delay_s(deaths: int) -> float:
     return min(FIRST_DELAY_S * 2.0 ** min(deaths - 1, 30), LONGEST_DELAY_S)
 
 
-def deaths_after(deaths: int, lived_s: float) -> int:
+def count_deaths(deaths: int, lived_s: float) -> int:
     """Return the number of early deaths in a row, after one more worker died at an age of `lived_s`."""
     return 1 if lived_s >= GOOD_LIFE_S else deaths + 1
 
@@ -229,7 +229,7 @@ class Fleet:
         if self._is_ending or not self._in_force(worker):
             return [news]
         self.died += 1
-        deaths = deaths_after(self._deaths.get(worker.slot, 0), now - worker.born)
+        deaths = count_deaths(self._deaths.get(worker.slot, 0), now - worker.born)
         delay_s = self._restart_later(worker.slot, deaths, now)
         return [news, Publish(WorkerFailed(worker.id, code, worker.failure or None, delay_s))]
 

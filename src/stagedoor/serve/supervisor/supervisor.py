@@ -25,7 +25,7 @@ from stagedoor.serve.prepare import (
     Bound,
     VerifiedSettings,
     bind_all,
-    certificate_gauges,
+    measure_certificates,
     warn_of_certificate,
 )
 from stagedoor.serve.problem_log import ProblemLog
@@ -120,7 +120,7 @@ class Supervisor:
 
     def _measured(self) -> dict[Series, float]:
         """Return the metrics of the workers, and the time until certificates expire."""
-        certificates = certificate_gauges(self._checked.settings, time.time())
+        certificates = measure_certificates(self._checked.settings, time.time())
         return self._workers.totals.values() | certificates
 
     async def start(self, prepare: Callable[[], None] = lambda: None) -> bool:

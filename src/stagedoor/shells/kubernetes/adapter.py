@@ -207,7 +207,7 @@ class KubernetesShells:
         if environment is None:
             return self._no_app(target)
         cache = environment.cache
-        ended_at = cache.keys_end(target.app)
+        ended_at = cache.find_keys_end(target.app)
         if ended_at is not None and ended_at <= self._now():
             return _keys_ended(target, ended_at, cache.namespace)
         known = self._answered.get(target)

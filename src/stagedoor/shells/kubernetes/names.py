@@ -115,7 +115,7 @@ MAX_APP_CHARS = 63 - len(SUFFIX)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 
-def name_problem(app: str) -> str | None:
+def find_name_problem(app: str) -> str | None:
     """Return why an app of this name can have no shell, or None if it can."""
     if not _LABEL.fullmatch(app):
         return f'its name "{app}" is no RFC 1123 label (a-z, 0-9, and - inside)'

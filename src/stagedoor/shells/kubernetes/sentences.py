@@ -119,7 +119,7 @@ def plain(text: str, most: int = MAX_CHARS) -> str:
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
-def last_lines(text: str) -> str:
+def take_last_lines(text: str) -> str:
     """Return the last lines of a log, for the end of a sentence: ` Its last lines: one | two`."""
     lines = [printable for line in text.splitlines() if (printable := plain(line, MAX_LOG_CHARS))]
     tail = " | ".join(lines[-MAX_LOG_LINES:])
@@ -129,7 +129,7 @@ def last_lines(text: str) -> str:
     return f" Its last lines: {tail}" if tail else ""
 
 
-def refused_pod(message: str, containers: Iterable[Object] = ()) -> tuple[str, str]:
+def explain_refused_pod(message: str, containers: Iterable[Object] = ()) -> tuple[str, str]:
     """Return why the API refused a pod, as (step, sentence).
 
     `message` is that of a ReplicaSet's `FailedCreate`, or of the refused request itself; `containers` are
@@ -215,14 +215,14 @@ def is_final_pull(reason: str, message: str) -> bool:
     return bool(_NO_IMAGE.search(message) or _NOT_ALLOWED.search(message))
 
 
-def unschedulable(message: str) -> str:
+def explain_unschedulable(message: str) -> str:
     """Return the scheduler's sentence, without its parts about preemption and devices."""
     said = plain(_SCHEDULER_REST.sub("", message)).rstrip(".")
     hint = f"; ask for less by {_RESOURCES}" if "Insufficient" in said else ""
     return f"no node can take the shell's pod: {said}{hint}"
 
 
-def container_trouble(message: str) -> str:
+def explain_container(message: str) -> str:
     """Return why a container cannot be created or started, without the prefixes of the layers in between."""
     said = _RUNTIME.sub("", message).removesuffix(": unknown")
     return plain(_POD_NAME.sub("", said))

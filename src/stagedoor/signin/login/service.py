@@ -156,7 +156,7 @@ class LoginService:
         """
         login, now = pending_logins.find(self._context.database, id_), self._context.now()
         # The same words for an unknown login and for one of another client: an id is no secret.
-        if login is None or not pending_login.holds_verifier(login, verifier):
+        if login is None or not pending_login.has_verifier(login, verifier):
             raise RefusedError(OVER)
         state = login.find_state(now)
         if state is LoginState.DENIED:

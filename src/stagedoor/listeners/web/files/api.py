@@ -25,9 +25,9 @@ from stagedoor.listeners.web.files.fields import (
     Upload,
     attachment,
     escape_path,
-    fields_of,
     join,
     make_validators,
+    parse_query_fields,
     read_number,
     read_path,
     read_upload,
@@ -129,7 +129,7 @@ class Files:
     # Downloads.
 
     async def _file(self, request: Request, send: Send) -> Response | None:
-        path = read_path(fields_of(request.scope["query_string"]))
+        path = read_path(parse_query_fields(request.scope["query_string"]))
         async with self._inside(request) as session:
             if request.method == "POST":
                 return JSONResponse(await describe(session, path))
@@ -192,7 +192,7 @@ class Files:
     # Uploads.
 
     async def _upload(self, request: Request, _: Send) -> Response:
-        fields = fields_of(request.scope["query_string"])
+        fields = parse_query_fields(request.scope["query_string"])
         upload = read_upload(fields)
         most = self._guard.limits.max_upload_bytes
         if most and upload.size > most:

@@ -56,7 +56,7 @@ class Upload:
         return join(self.folder, stem[:room] + tail)
 
 
-def fields_of(query: bytes) -> dict[str, bytes]:
+def parse_query_fields(query: bytes) -> dict[str, bytes]:
     """Return the first 20 fields of a query, with decoded values; `+` is a plus."""
     fields = {}
     for field in query.split(b"&")[:20]:

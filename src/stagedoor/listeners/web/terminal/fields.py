@@ -73,7 +73,7 @@ def share_object(share: Share) -> dict[str, object]:
     }
 
 
-def nothing_to_watch() -> Denial:
+def deny_watching() -> Denial:
     """Return the refusal to watch, the same for an unknown session and for one without permission."""
     return Denial.with_mend(
         Reason.NO_GRANT,

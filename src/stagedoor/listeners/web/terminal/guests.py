@@ -15,7 +15,7 @@ from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.post import Answer, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.terminal.fields import Body, describe_person, nothing_to_watch
+from stagedoor.listeners.web.terminal.fields import Body, deny_watching, describe_person
 from stagedoor.listeners.web.terminal.requests import TerminalRequests
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, Guest, SharedTerminal, WatchedTerminal
@@ -119,7 +119,7 @@ class Guests:
 
     async def _watched(self, identity: Identity, session: str) -> WatchedTerminal | Denial:
         if not self._presence.may_watch(identity):
-            return nothing_to_watch()
+            return deny_watching()
         present = await self._presence.list_present(looks=False)
         if isinstance(present, Denial):
             return present
@@ -127,7 +127,7 @@ class Guests:
             target = parse_target(entry.target)
             if entry.session == session and isinstance(target, Target):
                 return WatchedTerminal(target, entry.terminal, entry.name)
-        return nothing_to_watch()
+        return deny_watching()
 
     async def _live(self, identity: Identity, body: Body, source: Source) -> Answer:
         live = await self.live(identity)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import asyncssh
 
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.shell_access import ShellAccess, no_holder
+from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.source import Source
@@ -46,7 +46,7 @@ async def run_remote(
         return entered
     holder = access.holder(target)
     if holder is None:
-        missing = no_holder(target.shell_name)
+        missing = deny_without_holder(target.shell_name)
         entered.give_up(missing.message)
         return missing
     name = target.shell_name

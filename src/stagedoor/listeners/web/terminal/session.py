@@ -8,7 +8,7 @@ import anyio
 
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.shell_access import ShellAccess, no_holder
+from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.listeners.web.terminal.people import (
     PresenceNotifier,
     make_holder_hello,
@@ -99,7 +99,7 @@ class TerminalSession:
         grant = entered.grant
         holder = self._access.holder(grant.target)
         if holder is None:
-            missing = no_holder(grant.target.shell_name)
+            missing = deny_without_holder(grant.target.shell_name)
             entered.give_up(missing.message)
             return missing.line
         arriving = asyncio.create_task(self._arrive(entered))

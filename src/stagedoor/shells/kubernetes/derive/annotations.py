@@ -95,11 +95,11 @@ _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
     "login-name": (values.read_login_name, ("login_name",)),
     "user": (values.user, ("user", "group")),
     "env-add": (values.variables, ("env_add",)),
-    "env-drop": (values.dropped_variables, ("env_drop",)),
+    "env-drop": (values.parse_dropped_variables, ("env_drop",)),
     "volumes": (values.choices(READ_WRITE_ONCE), ("volumes",)),
     "privileges": (values.choices(*PRIVILEGES), ("privileges",)),
-    "init-containers": (values.container_names, ("init_containers",)),
-    "sidecars": (values.container_names, ("sidecars",)),
+    "init-containers": (values.parse_container_names, ("init_containers",)),
+    "sidecars": (values.parse_container_names, ("sidecars",)),
     "host-aliases": (values.host_aliases, ("host_aliases",)),
 }
 

@@ -16,7 +16,7 @@ from stagedoor.shells.kubernetes.duration import parse_quantity
 from stagedoor.shells.kubernetes.names import TEMPLATE
 
 
-def template_hash(wanted: Any) -> str:
+def hash_template(wanted: Any) -> str:
     """Return the hash of a JSON value (32 hex digits). It does not depend on the order of keys."""
     canonical = json.dumps(
         wanted, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
@@ -82,9 +82,9 @@ def find_job_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
     return tuple(".".join(path).replace(".[", "[") for path in paths[:MAX_DIFFERENCES])
 
 
-def spec_hash(deployment: Object) -> str:
+def read_spec_hash(deployment: Object) -> str:
     """Return the hash of the whole spec as the API has it, without the number of replicas."""
-    return template_hash(_without_replicas(deployment))
+    return hash_template(_without_replicas(deployment))
 
 
 def _of_deployment(wanted: Object, actual: Object) -> Iterator[Path]:

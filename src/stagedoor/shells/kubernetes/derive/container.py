@@ -14,8 +14,8 @@ from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.annotations import KEEP, AppSettings
 from stagedoor.shells.kubernetes.derive.kit import START
 from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, note_omitted, warning
-from stagedoor.shells.kubernetes.derive.security import shell_security
-from stagedoor.shells.kubernetes.derive.unique import last_wins
+from stagedoor.shells.kubernetes.derive.security import derive_security
+from stagedoor.shells.kubernetes.derive.unique import keep_last
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     PREFIX,
@@ -28,7 +28,7 @@ from stagedoor.shells.kubernetes.names import (
 _KEYED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
 
-def shell_environment(
+def derive_environment(
     container: Object, template_metadata: Object, settings: AppSettings, present: frozenset[str]
 ) -> tuple[dict[str, Any], list[Note]]:
     """Return the fields `env` and `envFrom` in a mapping, and notes on the changes.
@@ -52,7 +52,7 @@ def shell_environment(
             kept = _entry(entry, template_metadata, container["name"], present, notes)
             entries += [kept] if kept is not None else []
     entries += [{"name": name, "value": value} for name, value in added.items()]
-    entries, doubled = last_wins(entries)
+    entries, doubled = keep_last(entries)
     notes += doubled
     sources = []
     for source in container.get("envFrom") or ():
@@ -155,7 +155,7 @@ _CONTAINER_LEFT_OUT: Mapping[str, str] = {
 }
 
 
-def app_container(
+def choose_container(
     containers: Sequence[Object], metadata: Object, settings: AppSettings, notes: list[Note]
 ) -> Object | None:
     """Return the app's container: the one in the settings, else kubectl's default, else the first.
@@ -203,8 +203,8 @@ def shell_container(
     # The pod's status then has the last lines of a failed start.
     made["terminationMessagePolicy"] = "FallbackToLogsOnError"
     _image(made, container, settings, digests, notes)
-    environment, environment_notes = shell_environment(container, metadata, settings, present)
-    security, security_notes = shell_security(
+    environment, environment_notes = derive_environment(container, metadata, settings, present)
+    security, security_notes = derive_security(
         container.get("securityContext") or {}, pod.get("securityContext") or {}, settings
     )
     made |= environment

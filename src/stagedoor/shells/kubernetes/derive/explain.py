@@ -77,7 +77,7 @@ def explain(
 ) -> ShellReport:
     """Describe the shell of `app`.
 
-    `derived` is None if `settings` are wrong; `egress` is the result of `policies.egress_problem`.
+    `derived` is None if `settings` are wrong; `egress` is the result of `policies.find_egress_problem`.
     """
     problems: list[str] = []
     if not is_offered(app):

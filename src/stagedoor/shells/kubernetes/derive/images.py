@@ -69,7 +69,7 @@ def pinned(image: str, image_id: str) -> str | None:
     return f"{asked.name}@{runs.digest}"
 
 
-def running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:
+def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:
     """Return the image that each of the app's containers runs, as from `pinned`, by the container's name.
 
     `pods` may be all pods of the namespace. A pod counts if the app's selector selects it, if it is not being
@@ -125,7 +125,7 @@ def selects(selector: Object, labels: Mapping[str, str]) -> bool:
     return True
 
 
-def selector_text(selector: Object) -> str:
+def format_selector(selector: Object) -> str:
     """Return a LabelSelector as the parameter `labelSelector` of a list request.
 
     Raises ValueError for an unknown operator.

@@ -260,11 +260,11 @@ def failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:
 
 def failure_of(lease: Object) -> Cause | None:
     """Return the failure that `failure_patch` wrote, or None if it is missing or unreadable."""
-    failure = answered_failure(lease)
+    failure = read_failure(lease)
     return failure[0] if failure is not None else None
 
 
-def answered_failure(lease: Object) -> tuple[Cause, int] | None:
+def read_failure(lease: Object) -> tuple[Cause, int] | None:
     """Return the failure that `failure_patch` wrote with its `answers`, or None if missing or unreadable."""
     text = ((lease.get("metadata") or {}).get("annotations") or {}).get(FAILURE)
     try:
@@ -280,13 +280,13 @@ def answered_failure(lease: Object) -> tuple[Cause, int] | None:
     return Cause(step, message), answers if isinstance(answers, int) else 0
 
 
-def image_of(shell: Object) -> str:
+def read_image(shell: Object) -> str:
     """Return the image of sshd's container in a shell's Deployment, empty if it has no such container."""
     containers = shell["spec"]["template"]["spec"]["containers"]
     return next((str(item["image"]) for item in containers if item["name"] == CONTAINER), "")
 
 
-def marks_patch(
+def make_marks_patch(
     stale: str | None,
     idle_since: float | None,
     more: Mapping[str, str | None] = MappingProxyType({}),

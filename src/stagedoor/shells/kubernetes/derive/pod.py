@@ -121,7 +121,7 @@ def _account(pod: Object, settings: AppSettings, notes: list[Note]) -> dict[str,
     return {"automountServiceAccountToken": False}
 
 
-def pod_annotation_notes(metadata: Object) -> list[Note]:
+def note_pod_annotations(metadata: Object) -> list[Note]:
     """Return a note on the app's pod annotations, which the shell's pod does not have.
 
     Admission webhooks read them, so a shell does not get what such a webhook injects.

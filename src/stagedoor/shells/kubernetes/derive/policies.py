@@ -10,7 +10,7 @@ from stagedoor.shells.kubernetes.derive.images import selects
 from stagedoor.shells.kubernetes.names import SHELL_OF
 
 
-def egress_problem(
+def find_egress_problem(
     name: str,
     app_labels: Mapping[str, str],
     policies: Sequence[Object],

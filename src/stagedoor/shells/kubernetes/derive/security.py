@@ -33,7 +33,7 @@ _DEFAULT_CAPABILITIES = frozenset(
 """The capabilities that containerd gives a container by default (its oci package)."""
 
 
-def shell_security(
+def derive_security(
     container: Mapping[str, Any], pod: Mapping[str, Any], settings: AppSettings
 ) -> tuple[dict[str, Any], list[Note]]:
     """Return the securityContext of the shell's container, from those of the app's container and pod."""
@@ -102,7 +102,7 @@ def _is_default(capability: str) -> bool:
     return capability.removeprefix("CAP_") in _DEFAULT_CAPABILITIES
 
 
-def companion_security(
+def derive_companion_security(
     name: str, container: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Note]]:
     """Return the securityContext of an init container or sidecar of the app in the shell's pod."""

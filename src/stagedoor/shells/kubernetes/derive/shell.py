@@ -14,26 +14,30 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     WrongSettings,
     describe,
 )
-from stagedoor.shells.kubernetes.derive.compare import template_hash
+from stagedoor.shells.kubernetes.derive.compare import hash_template
 from stagedoor.shells.kubernetes.derive.container import (
     DEFAULT_CONTAINER,
-    app_container,
+    choose_container,
     shell_container,
 )
 from stagedoor.shells.kubernetes.derive.images import MAX_CHARS as MAX_IMAGE_CHARS
-from stagedoor.shells.kubernetes.derive.images import running_digests, selects
+from stagedoor.shells.kubernetes.derive.images import find_running_digests, selects
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitParts, KitSource, bring
 from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind
 from stagedoor.shells.kubernetes.derive.objects import metadata_of, service
-from stagedoor.shells.kubernetes.derive.pod import pod_annotation_notes, shell_pod
-from stagedoor.shells.kubernetes.derive.sidecars import Sidecars, companions
-from stagedoor.shells.kubernetes.derive.volumes import shell_mounts, shell_volumes, used_volumes
+from stagedoor.shells.kubernetes.derive.pod import note_pod_annotations, shell_pod
+from stagedoor.shells.kubernetes.derive.sidecars import Sidecars, derive_companions
+from stagedoor.shells.kubernetes.derive.volumes import (
+    derive_mounts,
+    derive_volumes,
+    list_used_volumes,
+)
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     INSTALLATION,
     PREFIX,
     TEMPLATE,
-    name_problem,
+    find_name_problem,
     shell_labels,
     shell_object,
 )
@@ -46,7 +50,7 @@ __all__ = [
     "Note",
     "NoteKind",
     "derive",
-    "running_digests",
+    "find_running_digests",
     "with_replicas",
 ]
 
@@ -83,7 +87,7 @@ def derive(
 ) -> Derived | WrongSettings:
     """Derive the shell of `app`, or return the reasons why it can have none.
 
-    `digests` maps the app's containers to the images that they run (see `images.running_digests`), so that
+    `digests` maps the app's containers to the images that they run (`images.find_running_digests`), so that
     the shell runs the same image even if the tag has moved. A container that is not in it keeps the image of
     the template. `claims` maps the namespace's PersistentVolumeClaims to their access modes
     (`spec.accessModes`). A claim that is not in it counts as one for a single pod.
@@ -91,22 +95,22 @@ def derive(
     template = app["spec"]["template"]
     metadata, pod = template.get("metadata") or {}, template["spec"]
     notes: list[Note] = []
-    container = app_container(pod["containers"], metadata, settings, notes)
-    others = companions(pod, container, settings, digests) if container else None
+    container = choose_container(pod["containers"], metadata, settings, notes)
+    others = derive_companions(pod, container, settings, digests) if container else None
     problems = _problems(app, settings, container, others, labels := list_pod_labels(app, kit))
     if problems or container is None or others is None:
         return WrongSettings(tuple(problems), settings)
 
     present = frozenset(item["name"] for item in (*others.init_containers, *others.sidecars))
-    used = used_volumes([container, *others.init_containers, *others.sidecars])
-    volumes = shell_volumes(
+    used = list_used_volumes([container, *others.init_containers, *others.sidecars])
+    volumes = derive_volumes(
         pod.get("volumes") or (), used, container["name"], present, settings, claims
     )
     known = frozenset(volume["name"] for volume in pod.get("volumes") or ())
     others = others.with_mounts(volumes.omitted, known)
     notes += volumes.notes
     made = shell_container(container, metadata, pod, settings, digests, present, notes)
-    mounts, mount_notes = shell_mounts(container, volumes.omitted, known)
+    mounts, mount_notes = derive_mounts(container, volumes.omitted, known)
     notes += mount_notes + others.notes
 
     name = shell_object(app["metadata"]["name"])
@@ -119,11 +123,11 @@ def derive(
     spec["volumes"] = [*volumes.volumes, *brought.volumes]
     if kit.priority_class is not None:
         spec["priorityClassName"] = kit.priority_class
-    notes += pod_annotation_notes(metadata)
+    notes += note_pod_annotations(metadata)
 
     marks = {"labels": labels, "annotations": {**kit.pod_annotations, DEFAULT_CONTAINER: CONTAINER}}
     pod_template = {"metadata": marks, "spec": spec}
-    digest = template_hash(pod_template)
+    digest = hash_template(pod_template)
     return Derived(
         _deployment(app, kit, pod_template, digest),
         service(app),
@@ -171,7 +175,7 @@ def _problems(
 ) -> list[str]:
     about = describe(app)
     problems = []
-    problem = name_problem(app["metadata"]["name"])
+    problem = find_name_problem(app["metadata"]["name"])
     if problem is not None:
         problems.append(f"{about} can have no shell: {problem}")
     if selects(app["spec"].get("selector") or {}, labels):

@@ -11,10 +11,10 @@ from typing import Any
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.notes import Note, left_out
-from stagedoor.shells.kubernetes.derive.security import companion_security
-from stagedoor.shells.kubernetes.derive.unique import last_wins
+from stagedoor.shells.kubernetes.derive.security import derive_companion_security
+from stagedoor.shells.kubernetes.derive.unique import keep_last
 from stagedoor.shells.kubernetes.derive.values import ALL
-from stagedoor.shells.kubernetes.derive.volumes import shell_mounts
+from stagedoor.shells.kubernetes.derive.volumes import derive_mounts
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     KIT_CONTAINER,
@@ -41,11 +41,11 @@ class Sidecars:
     unknown: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
     def with_mounts(self, omitted: frozenset[str], known: frozenset[str]) -> "Sidecars":
-        """Return a copy with the mounts that a shell has; the arguments are as in `volumes.shell_mounts`."""
+        """Return a copy with the mounts that a shell has; the arguments are as in `volumes.derive_mounts`."""
         notes = list(self.notes)
 
         def mount(container: Mapping[str, Any]) -> dict[str, Any]:
-            mounts, mount_notes = shell_mounts(container, omitted, known)
+            mounts, mount_notes = derive_mounts(container, omitted, known)
             notes.extend(mount_notes)
             rest = {
                 field: value
@@ -62,7 +62,7 @@ class Sidecars:
         )
 
 
-def companions(
+def derive_companions(
     pod: Object, container: Object, settings: AppSettings, digests: Mapping[str, str]
 ) -> Sidecars:
     """Return the init containers and sidecars that the app's settings ask for; `digests` as in `derive`."""
@@ -131,12 +131,12 @@ def _is_kept(container: Object, chosen: bool, kind: str, notes: list[Note]) -> b
 def _copy(container: Object, digests: Mapping[str, str], notes: list[Note]) -> dict[str, Any]:
     copy = {field: value for field, value in container.items() if field not in _DROPPED}
     if "env" in copy:
-        copy["env"], env_notes = last_wins(copy["env"] or ())
+        copy["env"], env_notes = keep_last(copy["env"] or ())
         notes += env_notes
     if container["name"] in digests:
         copy |= {"image": digests[container["name"]], "imagePullPolicy": "IfNotPresent"}
     if container.get("securityContext"):
-        copy["securityContext"], security_notes = companion_security(
+        copy["securityContext"], security_notes = derive_companion_security(
             container["name"], container["securityContext"]
         )
         notes += security_notes

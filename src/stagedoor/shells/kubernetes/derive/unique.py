@@ -17,7 +17,7 @@ _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 third_party/forked/golang/expansion)."""
 
 
-def last_wins(entries: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
+def keep_last(entries: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
     """Return the last entry of each name in `env`, which is the one that the kubelet uses.
 
     A reference to an earlier entry of the same name, as in `PATH=$(PATH):/opt/bin`, is replaced by its value.

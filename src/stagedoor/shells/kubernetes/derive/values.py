@@ -196,7 +196,7 @@ def variables(text: str) -> Mapping[str, str]:
     return MappingProxyType(values)
 
 
-def dropped_variables(text: str) -> tuple[str, ...]:
+def parse_dropped_variables(text: str) -> tuple[str, ...]:
     """Read names of variables, and sources of `envFrom` as `secret/NAME` or `configmap/NAME`."""
     names = _list(text)
     for name in names:
@@ -220,7 +220,7 @@ def choices(*known: str) -> Callable[[str], frozenset[str]]:
     return read
 
 
-def container_names(text: str) -> tuple[str, ...]:
+def parse_container_names(text: str) -> tuple[str, ...]:
     """Read `none`, `all`, or names of containers."""
     if text in ("none", "all"):
         return (ALL,) if text == "all" else ()

@@ -74,7 +74,7 @@ class Volumes(NamedTuple):
     notes: list[Note]
 
 
-def shell_volumes(
+def derive_volumes(
     volumes: Iterable[Object],
     used: frozenset[str],
     container: str,
@@ -125,7 +125,7 @@ def shell_volumes(
     return Volumes(kept, frozenset(omitted), same_node, notes)
 
 
-def shell_mounts(
+def derive_mounts(
     container: Object, omitted: frozenset[str], known: frozenset[str]
 ) -> tuple[dict[str, Any], list[Note]]:
     """Return a shell's `volumeMounts` and `volumeDevices` for the app's `container`, in a mapping, and notes.
@@ -163,7 +163,7 @@ def shell_mounts(
     return {field: value for field, value in fields.items() if value}, notes
 
 
-def used_volumes(containers: Iterable[Object]) -> frozenset[str]:
+def list_used_volumes(containers: Iterable[Object]) -> frozenset[str]:
     """Return the names of all volumes that these containers mount."""
     return frozenset(
         mount["name"]

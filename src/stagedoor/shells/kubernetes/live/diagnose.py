@@ -13,17 +13,23 @@ from typing import Any
 from stagedoor.model.cluster import Object
 from stagedoor.model.shell import StartStep
 from stagedoor.shells.kubernetes.derive.shell import PROGRESS_DEADLINE_S
-from stagedoor.shells.kubernetes.live.events import about, first_seen, last_seen, note, part
+from stagedoor.shells.kubernetes.live.events import (
+    about,
+    note,
+    part,
+    read_first_seen,
+    read_last_seen,
+)
 from stagedoor.shells.kubernetes.names import CONTAINER, KIT_CONTAINER, PREFIX
 from stagedoor.shells.kubernetes.ports import Cause
 from stagedoor.shells.kubernetes.sentences import (
-    container_trouble,
+    explain_container,
+    explain_refused_pod,
+    explain_unschedulable,
     is_final_pull,
-    last_lines,
     plain,
     pull_failure,
-    refused_pod,
-    unschedulable,
+    take_last_lines,
 )
 from stagedoor.wire.rfc3339 import parse_time
 
@@ -144,7 +150,7 @@ def _refusal(owners: Iterable[Object]) -> Cause | None:
                     "spec"
                 ) or {}
                 containers = [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
-                return Cause(*refused_pod(condition.get("message") or "", containers))
+                return Cause(*explain_refused_pod(condition.get("message") or "", containers))
     return None
 
 
@@ -200,7 +206,9 @@ def _scheduling(
         if condition.get("reason") != "Unschedulable":
             return StartStep(SCHEDULING, plain(condition.get("message") or ""))
         since = parse_time(condition.get("lastTransitionTime") or "")
-        return _unschedulable(unschedulable(condition.get("message") or ""), since, events, now)
+        return _unschedulable(
+            explain_unschedulable(condition.get("message") or ""), since, events, now
+        )
     if not status.get("conditions") and not status.get("containerStatuses"):
         return StartStep(SCHEDULING)
     return None
@@ -212,7 +220,7 @@ def _unschedulable(
     """Return the diagnosis of a pod that no node has been able to take `since` that time (epoch seconds)."""
     added = [event for event in events if event.get("reason") in _NODE_ADDED]
     if added:
-        last = max(map(last_seen, added))
+        last = max(map(read_last_seen, added))
         if now - last >= NODE_S:
             return Cause(SCHEDULING, f"{why}; one was to be added {NODE_S // 60} minutes ago")
         minutes = int((now - (since or now)) // 60)
@@ -262,9 +270,9 @@ def _container(
         why = pull_failure(reason, message, str(_spec(pod, name).get("image", "")))
         return (Cause if is_final_pull(reason, message) else StartStep)(PULLING, why)
     if reason in _CONFIG_REASONS:
-        return Cause(STARTING, f"container {name} cannot be made: {container_trouble(message)}")
+        return Cause(STARTING, f"container {name} cannot be made: {explain_container(message)}")
     if reason in _RUN_REASONS:
-        return Cause(STARTING, f"container {name} cannot be started: {container_trouble(message)}")
+        return Cause(STARTING, f"container {name} cannot be started: {explain_container(message)}")
     if reason == "CrashLoopBackOff":
         last = (container.get("lastState") or _NOTHING).get("terminated")
         return _crash(pod, name, last or _NOTHING, logs)
@@ -280,7 +288,7 @@ def _crash(
 ) -> Diagnosis:
     reason, output = ended.get("reason") or "", ended.get("message") or ""
     if reason in ("StartError", "ContainerCannotRun"):
-        why = container_trouble(output or reason)
+        why = explain_container(output or reason)
         return Cause(STARTING, f"container {name} cannot be started: {why}")
     if not output:
         # With the policy FallbackToLogsOnError the pod's status has the last lines of the log, but not if the
@@ -299,14 +307,14 @@ def _crash(
         what += f" ({plain(reason)})"
     elif ended.get("signal"):
         what += f" by signal {ended['signal']}"
-    return Cause(STARTING, f"{what}.{last_lines(output)}")
+    return Cause(STARTING, f"{what}.{take_last_lines(output)}")
 
 
 def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
     """Return what delays a pod whose containers are not created yet, which only Events report; else None."""
-    for event in sorted(events, key=last_seen, reverse=True):
+    for event in sorted(events, key=read_last_seen, reverse=True):
         reason, said = event.get("reason"), plain(note(event))
-        is_lasting = now - first_seen(event) >= PATIENCE_S
+        is_lasting = now - read_first_seen(event) >= PATIENCE_S
         if reason in _VOLUME_EVENTS:
             why = f"a volume cannot be mounted: {said}"
             # A missing object and a disk in use elsewhere do not end without help.

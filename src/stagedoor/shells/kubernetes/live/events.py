@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.derive.annotations import describe
-from stagedoor.shells.kubernetes.names import OPT_IN, SHELL_OF, name_problem
+from stagedoor.shells.kubernetes.names import OPT_IN, SHELL_OF, find_name_problem
 from stagedoor.wire.rfc3339 import parse_time
 
 
@@ -32,12 +32,12 @@ def part(event: Object) -> str:
     return _regarding(event).get("fieldPath") or ""
 
 
-def first_seen(event: Object) -> float:
+def read_first_seen(event: Object) -> float:
     """Return when the Event first happened, in seconds since the epoch; infinity if it has no time."""
     return _time(event, "deprecatedFirstTimestamp", "firstTimestamp", "eventTime")
 
 
-def last_seen(event: Object) -> float:
+def read_last_seen(event: Object) -> float:
     """Return when the Event last happened, in seconds since the epoch; infinity if it has no time."""
     series = event.get("series") or {}
     last = parse_time(series.get("lastObservedTime") or "")
@@ -65,7 +65,7 @@ UNSUITABLE = (Kind.DAEMON_SET, Kind.CRON_JOB)
 """Kinds that authors label as well, although no shell can be derived from them."""
 
 
-def opt_in_problem(item: Object) -> str | None:
+def find_opt_in_problem(item: Object) -> str | None:
     """Return why an object with the label OPT_IN can have no shell; None if it can."""
     metadata = item["metadata"]
     if SHELL_OF in (metadata.get("labels") or {}):
@@ -75,5 +75,5 @@ def opt_in_problem(item: Object) -> str | None:
             f"{item['kind']} {metadata['name']} can have no shell: only a Deployment or a StatefulSet "
             f"can; remove {OPT_IN} from it"
         )
-    problem = name_problem(str(metadata["name"]))
+    problem = find_name_problem(str(metadata["name"]))
     return f"{describe(item)} can have no shell: {problem}" if problem else None

@@ -185,7 +185,7 @@ class NamespaceCache(NamespaceState):
         """Return the Deployments of the shells that are to start and have no pod yet, by app."""
         return self._cache.starting[self.namespace]
 
-    def keys_end(self, app: str) -> float | None:
+    def find_keys_end(self, app: str) -> float | None:
         """Return when the keys in a running shell end (KEYS_UNTIL), in seconds since the epoch.
 
         Return None if the shell does not run or has no such time.
@@ -202,7 +202,7 @@ class NamespaceCache(NamespaceState):
     def pods(self, app: str) -> list[Object]:
         """Return the pods of the shell's Deployment, including those that are being deleted."""
         labelled = self._labelled(Kind.POD, app)
-        return owned_pods(labelled, self.replica_sets(app), self.shell(app))
+        return list_owned_pods(labelled, self.replica_sets(app), self.shell(app))
 
     def addresses(self, app: str, *, ready: bool) -> Sequence[Address]:
         """Return the addresses of the shell's ready pods, or of all its pods; the newest pod first.
@@ -330,7 +330,7 @@ def _containers(pod: Object) -> dict[str, Any]:
 # Objects are compared by uid, since a name can be reused.
 
 
-def controller_of(item: Object, kind: Kind) -> str | None:
+def find_controller(item: Object, kind: Kind) -> str | None:
     """Return the uid of the `kind` that controls an object (metav1 OwnerReference), or None."""
     owners: Iterable[Mapping[str, Any]] = item["metadata"].get("ownerReferences") or ()
     for owner in owners:
@@ -339,7 +339,7 @@ def controller_of(item: Object, kind: Kind) -> str | None:
     return None
 
 
-def owned_pods(
+def list_owned_pods(
     pods: Iterable[Object], replica_sets: Iterable[Object], deployment: Object | None
 ) -> list[Object]:
     """Return the pods that a ReplicaSet of `deployment` owns."""
@@ -349,6 +349,6 @@ def owned_pods(
     owners = {
         str(replica_set["metadata"].get("uid"))
         for replica_set in replica_sets
-        if controller_of(replica_set, Kind.DEPLOYMENT) == uid
+        if find_controller(replica_set, Kind.DEPLOYMENT) == uid
     }
-    return [pod for pod in pods if controller_of(pod, Kind.REPLICA_SET) in owners]
+    return [pod for pod in pods if find_controller(pod, Kind.REPLICA_SET) in owners]

@@ -48,7 +48,7 @@ def outdated(shell: Object | None) -> Outdated | None:
     return Outdated(asked, wanted, since, modified=stale == annotations.get(TEMPLATE))
 
 
-def outdated_marks(
+def choose_marks(
     shell: Object, stale: str | None, wanted: str, now: float
 ) -> dict[str, str | None]:
     """Return the annotations to write besides `stale` (as in `lifecycle.Mark`).

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, read_settings
 from stagedoor.shells.kubernetes.derive.compare import differences
-from stagedoor.shells.kubernetes.derive.images import running_digests, selector_text
+from stagedoor.shells.kubernetes.derive.images import find_running_digests, format_selector
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.shell import Derived, derive
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache, offers_shell
@@ -208,10 +208,10 @@ async def derive_now(
     """Derive the shell of `app` with its pods and claims as the API has them now. Raises ClusterError."""
     namespace = app["metadata"]["namespace"]
     pods, claims = await asyncio.gather(
-        cluster.list(Kind.POD, namespace, selector_text(app["spec"]["selector"])),
+        cluster.list(Kind.POD, namespace, format_selector(app["spec"]["selector"])),
         _claims(cluster, namespace, app),
     )
-    return derive(app, settings, kit, digests=running_digests(app, pods), claims=claims)
+    return derive(app, settings, kit, digests=find_running_digests(app, pods), claims=claims)
 
 
 async def _claims(cluster: Cluster, namespace: str, app: Object) -> Mapping[str, Sequence[str]]:

@@ -9,7 +9,7 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.derive.objects import answered_failure
+from stagedoor.shells.kubernetes.derive.objects import read_failure
 from stagedoor.shells.kubernetes.live.diagnose import (
     LOG_LINES,
     SSHD,
@@ -140,7 +140,7 @@ class ShellStart:
 
     def _failure(self) -> Cause | None:
         lease = self._cache.lease(self._target.app)
-        failure = answered_failure(lease) if lease is not None else None
+        failure = read_failure(lease) if lease is not None else None
         return failure[0] if failure is not None and failure[1] >= self._request else None
 
     def _report_step(self, step: StartStep) -> None:
