@@ -44,9 +44,10 @@ that runs one of them: so there is one."""
 
 LONGEST = (
     *("tests/web/browser/test_acceptance_gap.py", "tests/ssh/test_hostile_shells.py"),
+    *("tests/upgrade/test_upgrade.py", "tests/api/test_schemathesis.py"),
+    *("tests/upgrade/test_accidents.py", "tests/web/browser/test_firefox.py"),
     *("tests/web/test_acceptance.py", "tests/chart/test_install.py", "tests/chart/test_leaving.py"),
     *("tests/acceptance/test_kubernetes.py", "tests/chart/test_ingress.py"),
-    "tests/chart/test_by_label.py",
     *("tests/web/browser/test_acceptance.py", "tests/chart/test_fences_shells.py"),
     *("tests/kube/api/test_api_gone.py", "tests/web/browser/test_page.py"),
     *("tests/web/browser/test_acceptance_cuts.py", "tests/kube/test_lifecycle_causes.py"),
