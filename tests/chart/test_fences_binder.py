@@ -5,8 +5,8 @@ import copy
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,28 @@ def tenant_of(platform: Platform, namespace: str) -> tuple[Asker, str]:
     }
     assert admin.apply(binding).ok
     return admin.as_account(namespace, "tenant"), namespace
+
+
+@asynccontextmanager
+async def running_binder(lone: LoneApi, platform: Platform) -> AsyncIterator[None]:
+    """Run the binder with its own account."""
+    cluster = KubeCluster(
+        load(lone.kubeconfig(token=platform.binder.token)),
+        field_manager="stagedoor",
+        component="binder",
+        instance="binder-0",
+        on_problem=lambda what, problem: None,
+    )
+    selector = NamespaceSelector(f"{KEY}=true", own=platform.own)
+    binder = BindingController(cluster, selector, platform.manifests, platform.owner)
+    working = asyncio.create_task(binder.run())
+    try:
+        yield
+    finally:
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+        await cluster.close_connections()
 
 
 # --- who may open a namespace
@@ -427,6 +449,24 @@ def test_it_leaves_what_is_in_the_register_and_another_installations_alone(
     denied(platform.binder.delete(other), "must belong")
 
 
+@pytest.mark.platform(30)
+async def test_it_reports_why_a_namespace_is_not_served(lone: LoneApi, platform: Platform) -> None:
+    name = await asyncio.to_thread(platform.open)
+    double = await asyncio.to_thread(lambda: platform.open(**{"stagedoor.dev/environment": name}))
+    async with running_binder(lone, platform):
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                events = await asyncio.to_thread(platform.admin.listed, "default", "events")
+                notes = {item["regarding"]["name"]: item["note"] for item in events}
+                if {name, double} <= notes.keys():
+                    break
+                await asyncio.sleep(0.1)
+    assert f"the namespace {double} has the environment" in notes[name]
+    event = {"apiVersion": "events.k8s.io/v1", "kind": "Event"}
+    event["metadata"] = {"name": "other", "namespace": name}
+    assert platform.binder.create(event).status == 403
+
+
 RIGHTS = ("secrets", "pods", "deployments.apps", "roles.rbac.authorization.k8s.io", "namespaces")
 
 
@@ -510,23 +550,6 @@ async def test_the_accounts_get_their_rights_within_seconds_of_the_label_and_los
     lone: LoneApi, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stagedoor.controller.binder.EMPTY_S", 0.5)
-    problems: list[tuple[str, str | None]] = []
-    cluster = KubeCluster(
-        load(lone.kubeconfig(token=platform.binder.token)),
-        field_manager="stagedoor",
-        component="binder",
-        instance="binder-0",
-        on_problem=lambda what, problem: None,
-    )
-    selector = NamespaceSelector(f"{KEY}=true", own=platform.own)
-    binder = BindingController(
-        cluster,
-        selector,
-        platform.manifests,
-        platform.owner,
-        lambda *problem: problems.append(problem),
-    )
-    working = asyncio.create_task(binder.run())
 
     async def until(name: str, may: bool) -> float:
         began = time.monotonic()
@@ -535,7 +558,7 @@ async def test_the_accounts_get_their_rights_within_seconds_of_the_label_and_los
                 await asyncio.sleep(0.02)
         return time.monotonic() - began
 
-    try:
+    async with running_binder(lone, platform):
         await until(await asyncio.to_thread(platform.open), True)
         name = await asyncio.to_thread(platform.closed)
         labels = {"metadata": {"labels": LABEL}}
@@ -549,8 +572,3 @@ async def test_the_accounts_get_their_rights_within_seconds_of_the_label_and_los
         await until(name, True)
         await asyncio.to_thread(platform.admin.merge, namespace_of(name), gone)
         await until(name, False)
-    finally:
-        working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
-        await cluster.close_connections()

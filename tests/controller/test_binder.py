@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
-from stagedoor.controller.binder import EMPTY_S, ROUND_S, BindingController, has_all
+from stagedoor.controller.binder import (
+    EMPTY_S,
+    NOT_SERVED,
+    ROUND_S,
+    BindingController,
+    has_all,
+)
 from stagedoor.model.cluster import Kind
 from stagedoor.shells.kubernetes.names import run_labels, shell_labels
-from tests.controller.test_namespaces_by_label import SELECTOR, namespace
+from tests.controller.test_namespaces_by_label import SELECTOR, environment, namespace
 from tests.kube.memory import MemoryCluster
 from tests.virtual_time import in_virtual_time
 
@@ -91,6 +97,22 @@ async def test_what_a_tenant_changes_or_deletes_is_mended_within_a_round() -> No
         await asyncio.sleep(ROUND_S + 1)
         assert cluster.objects[BINDING]["subjects"] == [{"name": "gateway"}]
         assert REGISTER in cluster.objects
+
+
+@pytest.mark.platform(30)
+@in_virtual_time
+async def test_an_event_says_why_a_namespace_is_not_served() -> None:
+    cluster = MemoryCluster()
+    async with binding(cluster):
+        cluster.put(namespace("team"))
+        cluster.put(namespace("twin", environment("team")))
+        await asyncio.sleep(ROUND_S + 1)
+        assert sorted(event["regarding"]["name"] for event in cluster.reported) == ["team", "twin"]
+        assert "the namespace twin has the environment 'team' as well" in cluster.events[0][1]
+        cluster.refused["apply RoleBinding"] = "no such right"
+        cluster.put(namespace("twin"))
+        await asyncio.sleep(1)
+        assert (NOT_SERVED, "no such right") in cluster.events
 
 
 @pytest.mark.platform(31)

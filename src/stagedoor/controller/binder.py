@@ -29,6 +29,9 @@ the end of a run's log."""
 _LAST = (Kind.LEASE, Kind.DEPLOYMENT, Kind.POD)
 """The kinds of the objects of which one is left to the end of a shell or a run."""
 
+NOT_SERVED = "ShellsNotServed"
+"""The reason of an Event about a namespace that has the label and is not served."""
+
 OnProblem = Callable[[str, str | None], None]
 """Called with a namespace, and why it cannot be prepared, or None if it is."""
 
@@ -84,6 +87,8 @@ class BindingController:
         self._due: set[str] = set()
         self._empty_since: dict[str, float] = {}
         """Since when there is no shell and no run in a namespace without the label."""
+        self._reported: Mapping[str, str] = {}
+        """The reasons for namespaces that are not served, as far as Events have them."""
         self._news = asyncio.Event()
 
     @property
@@ -99,6 +104,7 @@ class BindingController:
                 tasks.create_task(work)
             await self._spaces.wait_until_synced()
             while True:
+                await self._report_refused()
                 try:
                     await self._look_at_all()
                 except ClusterError as error:
@@ -142,6 +148,7 @@ class BindingController:
                 async with asyncio.timeout(min(AGAIN_S, end - now) if self._due else end - now):
                     await self._news.wait()
             self._news.clear()
+            await self._report_refused()
             due, self._due = self._due, set()
             await self._settle_all(due)
 
@@ -155,10 +162,23 @@ class BindingController:
                 except ClusterError as error:
                     self._due.add(namespace)
                     self._on_problem(namespace, error.message)
+                    await self._report(namespace, error.message)
                 else:
                     self._on_problem(namespace, None)
 
         await asyncio.gather(*map(settle, sorted(namespaces)))
+
+    async def _report_refused(self) -> None:
+        """Report why selected namespaces are not served, once for each reason."""
+        before, self._reported = self._reported, dict(self._spaces.refused)
+        for namespace, why in self._reported.items():
+            if before.get(namespace) != why:
+                await self._report(namespace, why)
+
+    async def _report(self, namespace: str, why: str) -> None:
+        about = self._spaces.find(namespace)
+        if about is not None:
+            await self._cluster.report(about, reason=NOT_SERVED, message=why, warning=True)
 
     async def _settle(self, namespace: str) -> None:
         """Prepare a namespace, or remove what was prepared. Raises ClusterError."""

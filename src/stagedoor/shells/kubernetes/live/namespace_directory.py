@@ -118,6 +118,14 @@ class NamespaceDirectory:
         """Return why each selected namespace that is not served is not."""
         return self.choice.refused
 
+    def find(self, name: str) -> Object | None:
+        """Return a selected namespace, with its uid, or None."""
+        item = None if self._mirror is None else self._mirror.get(CLUSTER, name)
+        if item is None:
+            return None
+        metadata = {field: item["metadata"][field] for field in ("name", "uid")}
+        return {"apiVersion": "v1", "kind": Kind.NAMESPACE.value, "metadata": metadata}
+
     @property
     def problem(self) -> str | None:
         """Return why the namespaces are not known, in one line; None if they are."""
