@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.recording.folder import RecordingEntry, RecordingFolder, kept
+from stagedoor.recording.folder import RecordingFolder, StoredRecording, kept
 from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.retention import (
     YOUNG_S,
@@ -28,12 +28,12 @@ NOW = 1_800_000_000.0
 DAY_S = 86400.0
 
 
-def recorded(number: int, age_s: float, size: int = 10) -> RecordingEntry:
+def recorded(number: int, age_s: float, size: int = 10) -> StoredRecording:
     name = f"0199aaaa.{number}"
-    return RecordingEntry(Path(f"{name}.cast"), name, "0199aaaa", number, "", size, NOW - age_s)
+    return StoredRecording(Path(f"{name}.cast"), name, "0199aaaa", number, "", size, NOW - age_s)
 
 
-def gone(files: list[RecordingEntry], **retention: float | int) -> list[tuple[int, str]]:
+def gone(files: list[StoredRecording], **retention: float | int) -> list[tuple[int, str]]:
     removals = decide(files, NOW, Retention(**retention))  # type: ignore[arg-type]  # as named there
     return [(removal.file.number, removal.why) for removal in removals]
 

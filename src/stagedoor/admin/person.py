@@ -10,7 +10,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, User
 from stagedoor.model.selector import list_subjects
 from stagedoor.store import people
-from stagedoor.store.people import TokenState
+from stagedoor.store.people import StoredToken
 from stagedoor.store.policy import read_policy
 from stagedoor.store.sessions import SessionRecord
 from stagedoor.store.sign_in import identities
@@ -33,7 +33,7 @@ class UserState:
     accounts: list[ProviderAccount]
     grants: list[GrantRule]
     keys: list[KeyRecord]
-    tokens: list[TokenState]
+    tokens: list[StoredToken]
     sign_ins: list[SignInRecord]
     sessions: list[SessionRecord]
 

@@ -25,7 +25,7 @@ from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.recording.file_search import TextSearch
-from stagedoor.recording.folder import RecordingEntry, kept, read_ending
+from stagedoor.recording.folder import StoredRecording, kept, read_ending
 from stagedoor.recording.text_search import FoundLine
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
@@ -256,10 +256,10 @@ class RecordingService:
         self._audited_at[key] = now
         return None
 
-    def _list_files(self) -> list[RecordingEntry]:
+    def _list_files(self) -> list[StoredRecording]:
         return kept(self._settings.recordings_folder)
 
-    def _load(self, file: RecordingEntry) -> UserRecording:
+    def _load(self, file: StoredRecording) -> UserRecording:
         rows = find_sessions(self._database, file.session, limit=1)
         session = rows[0] if rows and rows[0].id == file.session else None
         return UserRecording(

@@ -13,7 +13,7 @@ from stagedoor.keys.age import SUFFIX, AgeOpener
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.units import KIB
-from stagedoor.recording.folder import RecordingEntry, kept
+from stagedoor.recording.folder import StoredRecording, kept
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import SessionRecord, find_sessions
 from stagedoor.wire.terminal.asciicast import AsciicastError, AsciicastReader
@@ -22,7 +22,7 @@ FOLDER = "recordings"
 _PIECE_BYTES = 64 * KIB
 __all__ = [
     "Recorded",
-    "RecordingEntry",
+    "StoredRecording",
     "audit_view",
     "find_digest",
     "find_recording",
@@ -35,7 +35,7 @@ __all__ = [
 class Recorded:
     """A recording and its session; `session` is None if the store no longer has it."""
 
-    file: RecordingEntry
+    file: StoredRecording
     session: SessionRecord | None
 
     @property
@@ -135,7 +135,7 @@ def audit_view(
     StoreJournal(service.database).append([event])
 
 
-def _list_files(service: AdminService) -> list[RecordingEntry]:
+def _list_files(service: AdminService) -> list[StoredRecording]:
     try:
         return kept(service.data_dir / FOLDER)
     except OSError as error:

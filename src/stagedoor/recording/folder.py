@@ -73,7 +73,7 @@ class RecordingFile:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordingEntry:
+class StoredRecording:
     """A recording on the disk: `id` is its name without endings, `session` the session's id.
 
     `number` is the channel's in its session, `size` bytes, `changed_at` seconds since the epoch.
@@ -88,7 +88,7 @@ class RecordingEntry:
     changed_at: float
 
 
-def kept(folder: Path) -> list[RecordingEntry]:
+def kept(folder: Path) -> list[StoredRecording]:
     """Return the recordings in `folder`, the oldest session first. Other files are passed over.
 
     Raises OSError, but not for a folder that is not there: then nothing has been recorded.
@@ -108,7 +108,7 @@ def kept(folder: Path) -> list[RecordingEntry]:
         with suppress(FileNotFoundError):  # removed while we look
             stat = entry.stat(follow_symlinks=False)
             recordings.append(
-                RecordingEntry(
+                StoredRecording(
                     path=folder / entry.name,
                     id=name,
                     session=session,

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.recording.folder import RecordingEntry, kept
+from stagedoor.recording.folder import StoredRecording, kept
 
 EVERY_S = 3600.0
 YOUNG_S = 60.0
@@ -42,11 +42,11 @@ class Retention:
 class Removed:
     """A removed recording; `why` is `age` or `space`."""
 
-    file: RecordingEntry
+    file: StoredRecording
     why: str
 
 
-def decide(files: Sequence[RecordingEntry], now: float, retention: Retention) -> list[Removed]:
+def decide(files: Sequence[StoredRecording], now: float, retention: Retention) -> list[Removed]:
     """Which of `files` have to go, those of longest ago first. `now` is seconds since the epoch."""
     going: list[Removed] = []
     left = sum(file.size for file in files)

@@ -23,7 +23,7 @@ from stagedoor.settings.accounts import SelfService
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.invitations import accept, find_invited_user
 from stagedoor.signin.key_proof import make_line_to_sign, verify_line
-from stagedoor.store.people import TokenState, list_keys, list_tokens, read_user
+from stagedoor.store.people import StoredToken, list_keys, list_tokens, read_user
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.language.choose import NAMES
 from stagedoor.wire.oneline import folded
@@ -48,7 +48,7 @@ class AccountState:
     language: str | None
     has_password: bool
     may: frozenset[SelfService]
-    tokens: Sequence[TokenState]
+    tokens: Sequence[StoredToken]
     keys: Sequence[KeyRecord]
     sign_ins: Sequence[SignInRecord]
     sign_in: str | None

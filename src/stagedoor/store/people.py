@@ -28,7 +28,7 @@ from stagedoor.store.sign_in.tables import PassKind
 
 
 @dataclass(frozen=True, slots=True)
-class TokenState:
+class StoredToken:
     """A token without its hash, as its user sees it. Times are seconds since the epoch."""
 
     id: str
@@ -281,11 +281,11 @@ def add_token(
     touch(transaction, Part.TOKENS, [token.id])
 
 
-def list_tokens(transaction: Transaction, name: str) -> list[TokenState]:
+def list_tokens(transaction: Transaction, name: str) -> list[StoredToken]:
     """Return a user's tokens, the oldest first."""
     query = select(tokens).where(tokens.c.user_name == name).order_by(tokens.c.created_at)
     return [
-        TokenState(
+        StoredToken(
             row.id,
             None if row.scopes is None else tuple(row.scopes.split()),
             row.expires_at,
