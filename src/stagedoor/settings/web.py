@@ -1,6 +1,7 @@
 """The settings of the web: the WebShell's terminals, and the pages around them."""
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
@@ -98,6 +99,25 @@ class WebSettings(Table, frozen=True):
             "it passes on unchanged. Empty: the gateway has the whole site."
         ),
     ] = ""
+    company: Annotated[
+        Annotated[str, Meta(max_length=40)] | None,
+        Meta(
+            description="The name at the top of every page, in place of Stagedoor's.",
+        ),
+    ] = None
+    logo_file: Annotated[
+        Path | None,
+        Meta(
+            description="The image beside that name: PNG, or SVG without scripts and links, 64 KiB at most. "
+            "It is drawn 24 pixels high, on white in the dark theme. None: Stagedoor's own."
+        ),
+    ] = None
+    help_url: Annotated[
+        str | None,
+        Meta(
+            description="A page of yours about these shells, linked as *Help* on every page. None: no link."
+        ),
+    ] = None
     tmux: Annotated[
         bool,
         Meta(
@@ -156,6 +176,9 @@ class WebSettings(Table, frozen=True):
         check_addresses(self.addresses, "web.addresses")
         check_addresses(self.tls_addresses, "web.tls_addresses")
         check_url(self.public_url, "web.public_url")
+        check_url(self.help_url, "web.help_url")
+        if self.company is not None and not (self.company.strip() and self.company.isprintable()):
+            raise ValueError(f"web.company is {self.company!r}; write a name on one line")
         check_networks(self.forwarded_from, "web.forwarded_from")
         for name in self.host_names:
             if not is_valid_host_pattern(name):

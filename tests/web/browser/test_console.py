@@ -16,6 +16,7 @@ from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import sign_in
 from tests.web.browser.test_accessibility import AXE, colours, violations
 from tests.web.conftest import SETTINGS
+from tests.web.test_brand import LOGO
 from tests.web.test_console import PUBLIC_KEY
 
 PAGES = (
@@ -42,7 +43,11 @@ PAGES = (
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("console"), SETTINGS) as gateway:
+    folder = tmp_path_factory.mktemp("console")
+    (folder / "acme.svg").write_text(LOGO, encoding="ascii")
+    brand = f'company = "A company with a long name"\nlogo_file = "{folder / "acme.svg"}"\n'
+    brand += 'help_url = "https://wiki.example.com/shells"\n'
+    with Gateway(folder, SETTINGS.replace("[web]\n", f"[web]\n{brand}", 1)) as gateway:
         gateway.add_user("dev", "app01", "app02")
         gateway.add_user("boss", "app01")
         with gateway.service() as service:

@@ -14,11 +14,24 @@ from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
+from stagedoor.settings.logo import Logo
 from stagedoor.wire.http.fields import is_known, is_loopback, is_named, parse_last_forwarded
 from stagedoor.wire.target import parse_login
 
 _PORT = re.compile(r":[0-9]+\Z")
 _Proof = TypeVar("_Proof")
+
+
+@dataclass(frozen=True, slots=True)
+class Brand:
+    """The name and the logo at the top of each page, and the link for help. None stands for Stagedoor's."""
+
+    name: str = "Stagedoor"
+    logo: Logo | None = None
+    help_url: str | None = None
+
+
+STAGEDOOR = Brand()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +46,7 @@ class WebLimits:
     most `max_pending` connections may have sent nothing yet. A WebSocket gets a PING every `ping_s`
     seconds (RFC 6455 §5.5.2). `tmux`: whether a new terminal starts tmux. A file may have
     `max_upload_bytes` (0: any number), and a share of a terminal lasts `share_s` seconds at most (0: there
-    are none).
+    are none). `brand` is at the top of each page.
     """
 
     rules: AcceptRules
@@ -47,6 +60,7 @@ class WebLimits:
     tmux: bool = True
     max_upload_bytes: int = 0
     share_s: float = 0.0
+    brand: Brand = STAGEDOOR
 
 
 def web(source: Source) -> Origin:

@@ -21,7 +21,7 @@ from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing
 from stagedoor.laptop.onefile import build_client_file
 from stagedoor.listeners.web.admin_api import ApiParts
 from stagedoor.listeners.web.app import WebApp
-from stagedoor.listeners.web.guard import WebLimits
+from stagedoor.listeners.web.guard import Brand, WebLimits
 from stagedoor.listeners.web.listener import WebListener
 from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
@@ -37,6 +37,7 @@ from stagedoor.serve.parts.shells import find_holders
 from stagedoor.serve.status import list_lines, list_problems, read_status
 from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
+from stagedoor.settings.logo import read_logo
 from stagedoor.settings.settings import Settings, parse_networks
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import CredentialService
@@ -180,6 +181,11 @@ def _limits(settings: Settings) -> WebLimits:
         settings.web.tmux,
         settings.web.max_upload_mib * MIB,
         settings.web.share_s,
+        Brand(
+            settings.web.company or "Stagedoor",
+            None if settings.web.logo_file is None else read_logo(settings.web.logo_file),
+            settings.web.help_url,
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stagedoor.listeners.web.pages.language import OTHERS, render_words
+from stagedoor.settings.logo import Logo
 
 FOLDER = Path(__file__).parent.with_name("static")
 _KINDS = {
@@ -19,6 +20,7 @@ _KINDS = {
     ".png": "image/png",
     ".txt": "text/plain; charset=utf-8",
 }
+_LOGO_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -30,6 +32,7 @@ class _File:
     digest: str
     plain: bytes = field(repr=False)
     packed: bytes | None = field(default=None, repr=False)
+    policy: str | None = None
 
 
 class Assets:
@@ -48,6 +51,12 @@ class Assets:
             digest = hashlib.sha256(plain).hexdigest()[:16]
             self._files[name] = _File(_KINDS[".js"], digest, plain)
 
+    def add_logo(self, logo: Logo) -> None:
+        """Serve the company's logo as well. Opened by itself it runs nothing, whatever is in it."""
+        digest = hashlib.sha256(logo.data).hexdigest()[:16]
+        kind = _KINDS[Path(logo.name).suffix]
+        self._files[logo.name] = _File(kind, digest, logo.data, policy=_LOGO_POLICY)
+
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
@@ -63,6 +72,8 @@ class Assets:
             # A page of an older version must not get the files of this one.
             return Response("no such file\n", 404, media_type="text/plain")
         headers = {"cache-control": _FOREVER, "vary": "Accept-Encoding"}
+        if file.policy is not None:
+            headers["content-security-policy"] = file.policy
         if "gzip" in request.headers.get("accept-encoding", ""):
             headers["content-encoding"] = "gzip"
             if (

@@ -75,7 +75,10 @@ class Pages:
         self._shows_runs = shows_runs
         self._console = console
         self._assets = Assets()
-        self.place = self._place = PagePath(guard.limits.path, self._assets)
+        brand = guard.limits.brand
+        if brand.logo is not None:
+            self._assets.add_logo(brand.logo)
+        self.place = self._place = PagePath(guard.limits.path, self._assets, brand)
         single_sign_on = SingleSignOnRoutes(
             guard, sign_ins, self._place, self.read_form, self.refuse, self.begin_session
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stagedoor.admin.account import AccountSession
+from stagedoor.listeners.web.guard import STAGEDOOR, Brand
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.language import (
     get_language,
@@ -135,6 +136,7 @@ class PagePath:
 
     path: str
     assets: Assets
+    brand: Brand = STAGEDOOR
 
     def asset(self, name: str) -> str:
         """Return the path of an asset, with the prefix."""

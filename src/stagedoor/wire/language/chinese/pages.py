@@ -11,6 +11,7 @@ PAGES = {
     "Pages": "页面",
     "Apps": "应用",
     "Runs": "运行",
+    "Help": "帮助",
     "Recordings": "录像",
     "Requests": "申请",
     "Account": "账户",
