@@ -135,7 +135,10 @@ def check(policy: Policy, target: Target, who: str) -> set[str]:
         for name in sorted(policy.users)
     ]
     entering = [(name, verdict) for name, verdict in verdicts if isinstance(verdict, Grant)]
-    assert find_entering(policy, target, NOW) == entering
+    listed = find_entering(policy, target, NOW)
+    assert [name for name, _ in listed] == [name for name, _ in entering]
+    for (_, grant), (_, verdict) in zip(listed, entering, strict=True):
+        assert replace(grant, identity=verdict.identity) == verdict
     return {change.kind for change in answer.changes} | ({"in"} if answer.lets_in else set())
 
 

@@ -162,8 +162,15 @@ def explain_access(call: Call) -> t.AccessReport:
 def list_entering(call: Call) -> list[t.AdmittedUser]:
     """List the users who may enter an app now."""
     target = _parse_target(call)
-    entering = find_entering(call.policy, target, call.service.clock())
-    return [show_entering(name, grant) for name, grant in entering]
+    shown: dict[int, t.AdmittedUser] = {}
+    """An entry of each grant, which many users may have."""
+    entering = []
+    for name, grant in find_entering(call.policy, target, call.service.clock()):
+        entry = shown.get(id(grant))
+        if entry is None:
+            entry = shown[id(grant)] = show_entering(name, grant)
+        entering.append(msgspec.structs.replace(entry, user=name))
+    return entering
 
 
 def _parse_target(call: Call) -> Target:

@@ -99,6 +99,8 @@ class ApiService:
         self._apps = apps
         self._refused = refused
         self._requests = requests
+        self._newest = Policy()
+        """The policy that the last request was judged by: the worker reads changes only now and then."""
         self._now = now
 
     async def admit(
@@ -119,7 +121,7 @@ class ApiService:
         self, identity: Identity, operation: Operation, parameters: Mapping[str, str]
     ) -> AdmittedRequest:
         """Return the request by the newest policy. Raises DeniedError, StoreError."""
-        policy = await asyncio.to_thread(load_newest, self._database, self._policy())
+        policy = await self._load_newest()
         now = self._now()
         until = check_credential(policy, identity, now)
         access = find_admin_access(policy, identity.name, now)
@@ -133,6 +135,14 @@ class ApiService:
             denial = check_fresh(policy, identity, what, self._step_up, now)
         refuse(denial)
         return AdmittedRequest(operation, parameters, identity, access, policy)
+
+    async def _load_newest(self) -> Policy:
+        """Return the policy as it is now, made of the newest that is known. Raises StoreError."""
+        known = self._policy()
+        if self._newest.version > known.version:
+            known = self._newest
+        self._newest = await asyncio.to_thread(load_newest, self._database, known)
+        return self._newest
 
     async def answer(
         self,

@@ -1,13 +1,14 @@
 """Comparing two policies: who gains and who loses access by a change. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from operator import is_not
 
 from stagedoor.authz.decide import drop_expired
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permissions
 from stagedoor.model.policy import Policy
-from stagedoor.model.selector import TargetPattern, list_subjects
+from stagedoor.model.selector import ALL_USERS, TargetPattern, list_subjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +23,47 @@ class AccessDifference:
 
 def list_differences(before: Policy, after: Policy, now: float) -> Iterator[AccessDifference]:
     """Yield what users gain and lose, by user. It compares the patterns of the grants that differ."""
-    unseen = {rule.id: rule for rule in before.grants}
-    changed = {rule.subject for rule in after.grants if unseen.pop(rule.id, None) != rule}
-    changed |= {rule.subject for rule in unseen.values()}
-    for name in sorted({*before.users, *after.users}):
-        was, is_now = before.users.get(name), after.users.get(name)
-        if was == is_now and not (was and list_subjects(name, was.groups) & changed):
-            continue
+    changed = {rule.subject for rule in _list_differing(before.grants, after.grants)}
+    names = {*_find_users(before, changed), *_find_users(after, changed)}
+    if before.users is not after.users:
+        names |= {
+            name
+            for name in before.users.keys() | after.users.keys()
+            if before.users.get(name) != after.users.get(name)
+        }
+    for name in sorted(names):
         yield from _compare_rules(
             name, _list_rules(before, name, now), _list_rules(after, name, now)
         )
+
+
+def _list_differing(
+    before: tuple[GrantRule, ...], after: tuple[GrantRule, ...]
+) -> Iterator[GrantRule]:
+    """Yield the rules between what both begin with and what both end with."""
+    first = _count_same(before, after)
+    ends = before[first:][::-1], after[first:][::-1]
+    last = _count_same(*ends)
+    for end in ends:
+        yield from end[last:]
+
+
+def _count_same(before: tuple[GrantRule, ...], after: tuple[GrantRule, ...]) -> int:
+    """Return the number of rules that both begin with. A policy shares the rules of the one before it."""
+    differs = enumerate(map(is_not, before, after))
+    return next((n for n, does in differs if does), min(len(before), len(after)))
+
+
+def _find_users(policy: Policy, subjects: Set[str]) -> Iterable[str]:
+    """Return the names of the users whom a rule for one of these subjects is about."""
+    if ALL_USERS in subjects:
+        return policy.users
+    names = {s.removeprefix("user:") for s in subjects if s.startswith("user:")}
+    groups = {s.removeprefix("group:") for s in subjects if s.startswith("group:")}
+    about = names & policy.users.keys()
+    if groups:
+        about |= {n for n, user in policy.users.items() if not groups.isdisjoint(user.groups)}
+    return about
 
 
 def _list_rules(policy: Policy, name: str, now: float) -> Mapping[int, GrantRule]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from operator import itemgetter
 
 from stagedoor.authz.decide import (
     authorise,
@@ -130,23 +131,28 @@ def explain(
 
 
 def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str, Grant]]:
-    """Return all users that `authorise` lets into `target` now, by name."""
+    """Return all users that `authorise` lets into `target` now, by name.
+
+    The grants of users with the same rules are one, with the identity of one of them.
+    """
     subjects = frozenset(rule.subject for rule in policy.find_grants_about(target))
+    names = {s.removeprefix("user:") for s in subjects if s.startswith("user:")}
+    names |= {request.user for request in policy.requests.values()}
+    groups = frozenset(s.removeprefix("group:") for s in subjects if s.startswith("group:"))
     known: dict[frozenset[str], Grant | Denial] = {}
-    """The verdicts by the subjects of the rules that apply, each worked out once."""
+    """The verdicts on users without rules of their own, by the groups that rules are about."""
     entering = []
-    for name, user in sorted(policy.users.items()):
-        theirs = subjects & list_subjects(name, user.groups)
-        identity = identify_by_name(policy, name)
-        if policy.find_requests(name):
-            verdict = authorise(policy, identity, target, now)
-        elif theirs in known:
-            verdict = known[theirs]
+    for name, user in policy.users.items():
+        if name in names:
+            verdict = authorise(policy, identify_by_name(policy, name), target, now)
         else:
-            verdict = known[theirs] = authorise(policy, identity, target, now)
+            theirs = groups & user.groups
+            if theirs not in known:
+                known[theirs] = authorise(policy, identify_by_name(policy, name), target, now)
+            verdict = known[theirs]
         if isinstance(verdict, Grant):
-            entering.append((name, replace(verdict, identity=identity)))
-    return entering
+            entering.append((name, verdict))
+    return sorted(entering, key=itemgetter(0))
 
 
 def _walk(policy: Policy, user: User, target: Target, now: float) -> Iterator[RuleAnswer]:

@@ -1,7 +1,7 @@
 """The policy at one moment, as every worker holds it in memory."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -61,12 +61,15 @@ class KeyRecord:
 
 
 class _Index:
-    """The grants of one policy by subject and by pattern of apps, and its open requests by user."""
+    """The grants of one policy by subject and by pattern of apps, and its open requests by user.
+
+    Its lists do not change once they are made: the index of the next policy shares most of them.
+    """
 
     __slots__ = ("all_grants", "by_app", "grants", "requests")
 
     def __init__(self, grants: Iterable[GrantRule], requests: Iterable[AccessRequest]) -> None:
-        self.grants: dict[str, list[GrantRule]] = defaultdict(list)
+        self.grants: _RulesByText = defaultdict(list)
         for rule in grants:
             self.grants[rule.subject].append(rule)
         self.requests: dict[str, list[AccessRequest]] = defaultdict(list)
@@ -75,12 +78,36 @@ class _Index:
         self.all_grants = tuple(grants)
         self.by_app: tuple[_RulesByText, _RulesByText] | None = None
 
+    def update(
+        self,
+        removed: Sequence[GrantRule],
+        added: Sequence[GrantRule],
+        grants: tuple[GrantRule, ...],
+        requests: Iterable[AccessRequest],
+    ) -> "_Index":
+        """Return the index of `grants` and `requests`, which differ by the grants removed and added."""
+        index = _Index((), requests)
+        index.all_grants = grants
+        index.grants = _regroup(self.grants, removed, added, lambda rule: rule.subject)
+        if self.by_app is not None:
+            names, patterns = (
+                _regroup(
+                    rules,
+                    [rule for rule in removed if _is_pattern(rule) == is_pattern],
+                    [rule for rule in added if _is_pattern(rule) == is_pattern],
+                    lambda rule: rule.app_pattern,
+                )
+                for is_pattern, rules in enumerate(self.by_app)
+            )
+            index.by_app = names, patterns
+        return index
+
     def list_about(self, target: Target) -> list[GrantRule]:
         """Return the grants whose patterns match `target`. A name is looked up, a pattern matched once."""
         if self.by_app is None:  # two threads may both make it, which is harmless
             by_app: tuple[_RulesByText, _RulesByText] = (defaultdict(list), defaultdict(list))
             for rule in self.all_grants:
-                by_app[not _GLOB.isdisjoint(rule.app_pattern)][rule.app_pattern].append(rule)
+                by_app[_is_pattern(rule)][rule.app_pattern].append(rule)
             self.by_app = by_app
         names, patterns = self.by_app
         about = list(names.get(target.app, ()))
@@ -88,6 +115,29 @@ class _Index:
             if fnmatchcase(target.app, pattern):
                 about += rules
         return [rule for rule in about if has_match("*", rule.environment_pattern, target)]
+
+
+def _is_pattern(rule: GrantRule) -> bool:
+    return not _GLOB.isdisjoint(rule.app_pattern)
+
+
+def _regroup(
+    rules: _RulesByText,
+    removed: Sequence[GrantRule],
+    added: Sequence[GrantRule],
+    key: Callable[[GrantRule], str],
+) -> _RulesByText:
+    """Return the groups without the rules removed, and with those added."""
+    regrouped = dict(rules)
+    for rule in removed:
+        kept = [other for other in regrouped[key(rule)] if other.id != rule.id]
+        if kept:
+            regrouped[key(rule)] = kept
+        else:
+            del regrouped[key(rule)]
+    for rule in added:
+        regrouped[key(rule)] = [*regrouped.get(key(rule), ()), rule]
+    return regrouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +196,15 @@ class Policy:
         """Return the user's access requests that are pending or approved."""
         return self._indexed().requests.get(name, [])
 
+    def reuse_index(
+        self, before: "Policy", removed: Sequence[GrantRule], added: Sequence[GrantRule]
+    ) -> "Policy":
+        """Make the index of that of an earlier policy, whose grants differ by these. Return this policy."""
+        if before._index:
+            index = before._index[0].update(removed, added, self.grants, self.requests.values())
+            self._index.append(index)
+        return self
+
     def _indexed(self) -> _Index:
         if not self._index:  # two threads may both make it, which is harmless
             self._index.append(_Index(self.grants, self.requests.values()))
@@ -159,7 +218,9 @@ class Policy:
         if password_groups is None:
             return self
         users = {name: user.limited_to(password_groups) for name, user in self.users.items()}
-        return replace(self, users=MappingProxyType(users), password_groups=password_groups)
+        limited = replace(self, users=MappingProxyType(users), password_groups=password_groups)
+        limited._index.extend(self._index)
+        return limited
 
     @property
     def all_users(self) -> dict[str, User]:

@@ -1,9 +1,11 @@
 """Reading the policy as one snapshot, and the only function that changes it: counted and audited."""
 
+from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -119,18 +121,16 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         kept = {name: row for name, row in old.items() if name not in changed}
         return MappingProxyType(kept | read(transaction, changed))
 
-    def fresh_grants(old: tuple[GrantRule, ...]) -> tuple[GrantRule, ...]:
-        by_id = {str(rule.id): rule for rule in old}
-        rules = fresh(Part.GRANTS, by_id, _grants, str)
-        return old if rules is by_id else tuple(sorted(rules.values(), key=lambda rule: rule.id))
-
-    return Policy(
+    numbers = touched.get(Part.GRANTS, frozenset())
+    added = list(_grants(transaction, numbers).values()) if numbers else []
+    removed, rules = _replace_rules(before.grants, map(int, numbers), added)
+    policy = Policy(
         version=now,
         users=fresh(Part.USERS, before.users, _users, str),
         disabled=fresh(Part.USERS, before.disabled, _disabled, str),
         tokens=fresh(Part.TOKENS, before.tokens, _tokens, str),
         keys=fresh(Part.KEYS, before.keys, _keys, str),
-        grants=fresh_grants(before.grants),
+        grants=rules,
         shares=fresh(Part.SHARES, before.shares, read_shares, str),
         signed_out=fresh(Part.SIGNED_OUT, before.signed_out, read_signed_out, bytes.fromhex),
         sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end, str),
@@ -146,6 +146,24 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         requests=fresh(Part.REQUESTS, before.requests, read_open_requests, int),
         roles=fresh(Part.ROLES, before.roles, read_roles, int),
     )
+    return policy.reuse_index(before, removed, added)
+
+
+def _replace_rules(
+    old: tuple[GrantRule, ...], numbers: Iterable[int], added: Sequence[GrantRule]
+) -> tuple[Sequence[GrantRule], tuple[GrantRule, ...]]:
+    """Return the rules of these numbers, and all others with those added. All are in order of number."""
+    rules, removed = list(old), []
+    for number in numbers:
+        place = bisect_left(rules, number, key=_get_number)
+        if place < len(rules) and rules[place].id == number:
+            removed.append(rules.pop(place))
+    for rule in added:
+        insort(rules, rule, key=_get_number)
+    return removed, tuple(rules) if removed or added else old
+
+
+_get_number = attrgetter("id")
 
 
 def _users(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
