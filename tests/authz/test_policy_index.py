@@ -40,7 +40,7 @@ def test_an_index_that_is_updated_is_like_a_new_one(
         numbers = {rule.id for rule in added}
         removed = [rule for rule in policy.grants if rule.id in numbers]
         kept = [rule for rule in policy.grants if rule.id not in numbers]
-        policy = policy_of([*kept, *added]).reuse_index(policy, removed, added)
+        policy = policy_of([*kept, *added]).update_index(policy, removed, added)
         anew = replace(policy)
         for subject in SUBJECTS:
             assert policy.find_grants([subject]) == anew.find_grants([subject])

@@ -76,17 +76,17 @@ class FileAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of an operation. `access` are the caller's roles, and `policy` is as new as the store.
+    """A call of an operation. `access` are the caller's roles, `settings` the gateway's.
 
-    `settings` are the gateway's. `path` has the parameters in the path, `filters` the query and `body` the
-    request's value, all of the operation's types. `apps` are the gateway's. `check_keys`
-    raises RefusedError for public keys that are revoked. `step_up` says which apps want a fresh proof.
-    `identity` and `requests` are None for an administrator at the gateway's machine.
+    `read_policy` returns the policy, as new as the store. `path` has the parameters in the path, `filters`
+    the query and `body` the request's value, all of the operation's types. `apps` are the gateway's.
+    `check_keys` raises RefusedError for public keys that are revoked. `step_up` says which apps want a fresh
+    proof. `identity` and `requests` are None for an administrator at the gateway's machine.
     """
 
     service: AdminService
     settings: Settings
-    policy: Policy
+    read_policy: Callable[[], Policy]
     access: AdminAccess
     path: Mapping[str, str] = field(default_factory=dict)
     filters: Any = None
@@ -98,6 +98,11 @@ class Call:
     step_up: StepUpRules = NOWHERE
     identity: Identity | None = None
     requests: RequestService | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """Return the policy, as new as the store."""
+        return self.read_policy()
 
     @property
     def number(self) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from inspect import iscoroutine
 from itertools import islice
 from typing import Any, BinaryIO
@@ -51,7 +52,7 @@ class StoreAdministration:
         call = Call(
             self.service,
             self.settings,
-            policy(self.service),
+            cache(partial(policy, self.service)),
             ROOT,
             path,
             filters,

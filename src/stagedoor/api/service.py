@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from inspect import iscoroutinefunction
 
 import msgspec
@@ -193,7 +194,7 @@ class ApiService:
         call = Call(
             service,
             self._settings,
-            request.policy,
+            partial(_get_policy, request),
             request.access,
             request.path,
             parse_filters(filters, operation),
@@ -216,7 +217,9 @@ class ApiService:
             except StalePolicyError:
                 request = await self._judge(request.identity, request.operation, request.path)
                 guard.policy = request.policy
-                call = replace(call, policy=request.policy, access=request.access)
+                call = replace(
+                    call, read_policy=partial(_get_policy, request), access=request.access
+                )
         line = "the policy changed at each attempt, so nothing was done; try again"
         return make_problem_answer(make_problem(503, "busy", line))
 
@@ -294,6 +297,10 @@ class ApiService:
 
     def _explain(self, request: AdmittedRequest, error: BaseException) -> Problem:
         return from_error(error, shows_mend=request.access.has(Role.AUDITOR))
+
+
+def _get_policy(request: AdmittedRequest) -> Policy:
+    return request.policy
 
 
 def check_scope(identity: Identity, operation: Operation) -> Denial | None:

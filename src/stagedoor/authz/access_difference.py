@@ -55,7 +55,7 @@ def _count_same(before: tuple[GrantRule, ...], after: tuple[GrantRule, ...]) -> 
 
 
 def _find_users(policy: Policy, subjects: Set[str]) -> Iterable[str]:
-    """Return the names of the users whom a rule for one of these subjects is about."""
+    """Return the names of the users that rules for these subjects are about."""
     if ALL_USERS in subjects:
         return policy.users
     names = {s.removeprefix("user:") for s in subjects if s.startswith("user:")}

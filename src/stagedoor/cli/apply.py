@@ -121,11 +121,12 @@ def _refuse_problems(lines: Sequence[str]) -> None:
 
 def _print(outcome: SetOutcome, *, is_diff: bool) -> None:
     """Print the changes of a diff, who gains and loses, and a line that sums them up."""
-    for change in outcome.changes if is_diff else ():
-        click.echo(_line(change))
+    lines = [_line(change) for change in outcome.changes] if is_diff else []
     for rights in outcome.rights:
-        _print_rights("gain", rights.users, rights.gains)
-        _print_rights("lose", rights.users, rights.losses)
+        lines += _list_rights("gain", rights.users, rights.gains)
+        lines += _list_rights("lose", rights.users, rights.losses)
+    if lines:
+        click.echo("\n".join(lines))
     counts = Counter(change.action for change in outcome.changes)
     parts = [f"{counts[action]} {_DONE[action]}" for action in Action if counts[action]]
     would = "would be " if is_diff else ""
@@ -147,11 +148,12 @@ def _line(change: SetChange) -> str:
     return f"{_SIGNS[Action(change.action)]} {change.row}{words}"
 
 
-def _print_rights(verb: str, users: Sequence[str], rights: Sequence[RightEntry]) -> None:
+def _list_rights(verb: str, users: Sequence[str], rights: Sequence[RightEntry]) -> list[str]:
     names = ", ".join(users[:_MOST_NAMES])
     if (more := len(users) - _MOST_NAMES) > 0:
         names += f" and {more} more"
     does = f"{verb}s" if len(users) == 1 else verb
-    for right in rights:
-        words = ", ".join(right.permissions)
-        click.echo(f"{names} {does} {words} for {right.app} in {right.environment}")
+    return [
+        f"{names} {does} {', '.join(right.permissions)} for {right.app} in {right.environment}"
+        for right in rights
+    ]

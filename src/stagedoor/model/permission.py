@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import Target
@@ -34,6 +35,8 @@ NOTHING: Permissions = frozenset()
 DEFAULT: Permissions = frozenset({Permission.ENTER, Permission.FILES})
 """The permissions of a grant that does not list any, which grants gave before they could list them."""
 
+_SETS = 1024
+"""The sets of permissions that are remembered: fifty thousand grants have few of them."""
 _DOES = {
     Permission.ENTER: "entering",
     Permission.FILES: "moving files through the page into or out of",
@@ -46,16 +49,19 @@ _DOES = {
 }
 
 
+@lru_cache(_SETS)
 def sort_permissions(permissions: Permissions) -> tuple[Permission, ...]:
     """Return the permissions in the order of `Permission`."""
     return tuple(permission for permission in Permission if permission in permissions)
 
 
+@lru_cache(_SETS)
 def to_words(permissions: Permissions) -> str:
     """Format permissions for the store and for people: `enter files`."""
     return " ".join(sort_permissions(permissions))
 
 
+@lru_cache(_SETS)
 def from_words(words: str) -> Permissions:
     """Parse permissions from the store. A word from a newer version permits nothing."""
     return frozenset(known for known in Permission if known.value in words.split())

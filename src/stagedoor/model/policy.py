@@ -196,7 +196,7 @@ class Policy:
         """Return the user's access requests that are pending or approved."""
         return self._indexed().requests.get(name, [])
 
-    def reuse_index(
+    def update_index(
         self, before: "Policy", removed: Sequence[GrantRule], added: Sequence[GrantRule]
     ) -> "Policy":
         """Make the index of that of an earlier policy, whose grants differ by these. Return this policy."""

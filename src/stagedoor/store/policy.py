@@ -146,7 +146,7 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         requests=fresh(Part.REQUESTS, before.requests, read_open_requests, int),
         roles=fresh(Part.ROLES, before.roles, read_roles, int),
     )
-    return policy.reuse_index(before, removed, added)
+    return policy.update_index(before, removed, added)
 
 
 def _replace_rules(

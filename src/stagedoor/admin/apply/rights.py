@@ -113,6 +113,8 @@ def compare_rights(
         if change.action in (Action.ADD, Action.CHANGE, Action.REMOVE):
             subjects |= _subjects(change.row)
             subjects |= set() if change.before is None else _subjects(change.before)
+    if not subjects:
+        return []
     provided = tuple(provided)
     old, new = _State(stored, provided, now), _State(list_after(stored, changes), provided, now)
     # The members of a group share one set of rights: comparing and hashing it once is enough.
