@@ -527,6 +527,26 @@ def test_a_static_shell_without_host_keys_has_to_show_a_certificate(machine: Mac
     assert "no holder in its entry: the WebShell is refused" in findings[2].what
 
 
+def test_a_static_shell_whose_endpoint_of_tunnels_is_away_is_named(machine: Machine) -> None:
+    with (
+        open_laptop(machine.folder / "far", SSH_TABLE) as far,
+        socket.create_server(("127.0.0.1", 0)) as endpoint,
+    ):
+        port = endpoint.getsockname()[1]
+        machine.write(
+            '[tunnel]\naddresses = ["127.0.0.1:0"]\n[[shells.static]]\napp = "far"\nhost = "127.0.0.1"\n'
+            f'port = {far.port}\nlogin_name = "me"\nresume_port = {port}\n'
+        )
+        levels = []
+        for _ in range(2):
+            *_, found = [finding for name, finding in machine.results() if name == "shell far"]
+            levels.append(found.level)
+            endpoint.close()
+    assert levels == [Level.OK, Level.WARN]
+    assert f"port {port}, its resume_port, cannot be reached" in found.what
+    assert "stagedoor-tunnels@me" in found.fix
+
+
 def test_a_real_sshd_whose_host_key_was_changed_is_told(machine: Machine) -> None:
     """A real gateway's SSH port serves as the static shell's sshd."""
     text = (

@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import shlex
+import socket
 import stat
 import statistics
 import tempfile
@@ -261,6 +262,20 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
         yield judge.judge_host_certificate(shell, name, asyncio.run(fault))
     if settings.web.addresses or settings.web.tls_addresses:
         yield judge.holder(shell, entry.holder)
+    if entry.resume_port:
+        yield _tunnel_endpoint(shell, entry, entry.resume_port)
+
+
+def _tunnel_endpoint(shell: str, entry: StaticShellSettings, port: int) -> Finding:
+    try:
+        socket.create_connection((entry.host, port), ANSWER_S).close()
+    except OSError as error:
+        return warn(
+            f"{shell} port {port}, its resume_port, cannot be reached: {error.strerror or error}; the "
+            "gateway keeps its tunnels",
+            f"start stagedoor-tunnels@{entry.login_name} there, and let the gateway through its firewall",
+        )
+    return ok(f"{shell} keeps its tunnels at port {port}")
 
 
 def _provider(settings: Settings, provider: SingleSignOnSettings) -> Iterator[Finding]:
