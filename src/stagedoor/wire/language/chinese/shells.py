@@ -131,6 +131,7 @@ SHELLS = {
     "the shell {0} has no sftp, by which files are moved": "shell {0} 没有传输文件所需的 sftp",
     # Runs.
     "run {0} {1}, {2} of output": "运行 {0} {1}，输出 {2}",
+    "waiting": "等待输入",
     "exited": "已退出",
     "exited with {0}": "已退出（退出码 {0}）",
     "timed out": "已超时",
