@@ -186,6 +186,27 @@ def test_links_are_followed_as_sftp_does(mover: Mover, tmp_path: Path) -> None:
     assert mover.about(str(tmp_path / "to-folder")).said["shown"] == str(tmp_path / "folder")
 
 
+def test_a_folder_is_listed_with_names_of_any_bytes(mover: Mover, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a b").write_bytes(b"four")
+    (tmp_path / "link").symlink_to("sub")
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff\n")).write_bytes(b"")
+    about = mover.ask("POST", mover.files(f"path={quote(str(tmp_path))}&list=")).said
+    listed = [(entry["name"], entry["shown"], entry["folder"]) for entry in about["entries"]]
+    assert listed == [
+        ("sub", "sub", True),
+        ("a%20b", "a b", False),
+        ("link", "link", False),
+        ("%FF%0A", "\\xff\\x0a", False),
+    ]
+    assert about["entries"][1]["size"] == 4
+    assert "entries" not in mover.about(str(tmp_path)).said
+    for number in range(1100):
+        (tmp_path / "sub" / f"{number}").touch()
+    many = mover.ask("POST", mover.files(f"path={quote(str(tmp_path / 'sub'))}&list=")).said
+    assert len(many["entries"]) == 1000
+
+
 def test_the_home_folder_is_where_it_begins(mover: Mover) -> None:
     home = mover.about("").said
     assert home["kind"] == "folder"

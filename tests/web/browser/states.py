@@ -111,6 +111,12 @@ def at_more(tab: Tab, base: str) -> None:
     tab.until("document.getElementById('more-menu').matches(':popover-open')")
 
 
+def at_files(tab: Tab, base: str) -> None:
+    at_terminal(tab, base)
+    tab.ask("document.getElementById('files-menu').click()")
+    tab.until("document.querySelector('#browse li') !== null")
+
+
 def at_end(tab: Tab, base: str) -> None:
     at_terminal(tab, base)
     run(tab, "exit")
@@ -207,7 +213,7 @@ def at_sealed(tab: Tab, base: str) -> None:
 PAGES: tuple[Callable[[Tab, str], None], ...] = (
     at_sign_in, at_wrong_password, at_link, at_home, at_row_menu, at_palette, at_shortcuts,
     at_account, at_invitation, at_empty_home,
-    at_refused, at_missing, at_terminal, at_terminal_with_all_open, at_more, at_end, at_question,
+    at_refused, at_missing, at_terminal, at_terminal_with_all_open, at_more, at_files, at_end, at_question,
     at_sign_in_over_terminal, at_requests, at_request, at_request_to_decide_on, at_runs, at_run,
     at_step_up, at_client, at_login, at_shared, at_recordings, at_replay, at_sealed,
 )  # fmt: skip

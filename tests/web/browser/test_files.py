@@ -393,3 +393,25 @@ def test_a_large_file_does_not_live_in_the_page(tab: Tab, base: str, tmp_path: P
 def heap(tab: Tab) -> int:
     answer = tab.call("Runtime.getHeapUsage")
     return int(answer["usedSize"] + answer.get("backingStorageSize", 0))
+
+
+NAMES = "[...document.querySelectorAll('#browse li button')].map(e => e.textContent)"
+
+
+def test_a_file_is_found_in_the_folder_of_the_shell_and_downloaded(
+    tab: Tab, base: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "found.bin").write_bytes(b"x" * 1000)
+    terminal(tab, base, "browse")
+    tab.ask(SAVES)
+    run(tab, f"printf '\\033]7;file://h%s\\a' {tmp_path}; echo wh''ere")
+    shows(tab, "where")
+    tab.ask("document.getElementById('files-menu').click()")
+    tab.until(f"{NAMES}.join() === '../,sub/'")
+    tab.ask("[...document.querySelectorAll('#browse li button')][1].click()")
+    tab.until(f"{NAMES}.join() === '../,found.bin'")
+    tab.ask("[...document.querySelectorAll('#browse li button')][1].click()", gesture=True)
+    tab.until("window.suggested === 'found.bin'")
+    tab.until(f"{ROWS}.some(row => row.includes('found.bin is downloaded'))")
+    assert tab.ask("saved()") == digest_of(tmp_path / "sub" / "found.bin")

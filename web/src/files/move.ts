@@ -17,7 +17,16 @@ export class Refused extends Error {}
 /** Called with the bytes transferred so far, and a note for the user. */
 export type Progress = (done: number, note: string) => void;
 
+/** An entry of a folder; its name is percent-encoded. */
+export interface Entry {
+  name: string;
+  shown: string;
+  folder: boolean;
+  size: number;
+}
+
 export interface About {
+  entries: Entry[];
   path: Path;
   kind: "file" | "folder" | "other";
   size: number;
@@ -29,9 +38,11 @@ class CutError extends Error {}
 export class Mover {
   constructor(private readonly base: string) {}
 
-  async about(path: Path, signal?: AbortSignal): Promise<About> {
-    const said = await this.ask("POST", `${this.base}?path=${path.encoded}`, signal);
+  /** Return what is at a path; with `list`, the entries of a folder too. */
+  async about(path: Path, signal?: AbortSignal, list = false): Promise<About> {
+    const said = await this.ask("POST", `${this.base}?path=${path.encoded}${list ? "&list=" : ""}`, signal);
     return {
+      entries: (said.entries ?? []) as Entry[],
       path: { encoded: String(said.path), shown: String(said.shown) },
       kind: said.kind as About["kind"],
       size: Number(said.size),

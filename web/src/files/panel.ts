@@ -3,7 +3,7 @@
 import type { Terminal } from "@xterm/xterm";
 import { Mover, Refused, type Progress } from "./move";
 import { folderOf, offered, ofText, sizeOf, type Path } from "./words";
-import { element } from "../page";
+import { createElement, element } from "../page";
 import { t } from "../language";
 
 /** The most offers that wait for an answer, so that a flood of them cannot fill the page. */
@@ -28,6 +28,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   const into = element<HTMLInputElement>("folder");
   const wanted = element<HTMLInputElement>("fetch-path");
   let here: Path | undefined;
+  let at: Path | undefined; // the folder that is listed
   let chosen: File[] = [];
   let folder = HOME;
   let asking = false; // for the folder to upload into
@@ -35,7 +36,10 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   let moving = 0;
 
   menu.hidden = false;
-  menu.addEventListener("click", () => open(panel.hidden === true));
+  menu.addEventListener("click", () => {
+    open(panel.hidden === true);
+    if (!panel.hidden) void browse(at ?? here ?? HOME);
+  });
   panel.addEventListener("keydown", (event) => {
     if (event.key === "Escape") open(false);
   });
@@ -45,6 +49,39 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     menu?.setAttribute("aria-expanded", String(shown));
     if (shown) wanted.focus();
     else term.focus();
+  }
+
+  /** List a folder, from which files are downloaded and into which others are uploaded. */
+  async function browse(folder: Path): Promise<void> {
+    const place = element("browse");
+    const [title, entries] = [place.querySelector("p"), place.querySelector("ul")];
+    const about = await mover.about(folder, undefined, true).catch(() => undefined);
+    if (about?.kind !== "folder" || title === null || entries === null) return;
+    at = about.path;
+    title.textContent = at.shown;
+    const inside = at.encoded.replace(/\/$/, "");
+    const link = (shown: string, act: () => void, size = ""): HTMLLIElement => {
+      const row = createElement("li");
+      const button = createElement("button", shown, { type: "button", className: "quiet" });
+      button.addEventListener("click", act);
+      row.append(button, createElement("span", size));
+      return row;
+    };
+    const up = { encoded: inside.slice(0, inside.lastIndexOf("/")) || "/", shown: ".." };
+    entries.replaceChildren(
+      ...(inside === "" ? [] : [link("../", () => void browse(up))]),
+      ...about.entries.map(({ name, shown, folder, size }) => {
+        const path = { encoded: `${inside}/${name}`, shown: `${about.path.shown.replace(/\/$/, "")}/${shown}` };
+        return folder ? link(`${shown}/`, () => void browse(path)) : link(shown, () => void follow(path), sizeOf(size));
+      }),
+    );
+    place.hidden = false;
+  }
+
+  /** List what a link leads to, if that is a folder; else download it. */
+  async function follow(path: Path): Promise<void> {
+    const about = await mover.about(path).catch(() => undefined);
+    await (about?.kind === "folder" ? browse(path) : download(path));
   }
 
   function say(text: string): void {
@@ -124,7 +161,8 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     asking = true;
     into.value = "";
     try {
-      const about = here && (await mover.about(here).catch(() => undefined));
+      const wanted = at ?? here;
+      const about = wanted && (await mover.about(wanted).catch(() => undefined));
       folder = about?.kind === "folder" ? about.path : (await mover.about(HOME)).path;
       into.value = folder.shown;
       send.hidden = false;
@@ -226,7 +264,8 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   // Sequences of programs.
 
   term.parser.registerOscHandler(7, (sequence) => {
-    here = folderOf(sequence) ?? here;
+    const folder = folderOf(sequence);
+    if (folder !== undefined && folder.encoded !== here?.encoded) [here, at] = [folder, undefined];
     return true;
   });
   term.parser.registerOscHandler(1337, (sequence) => {

@@ -1,7 +1,7 @@
 """Uploads to a shell and downloads from it, for the terminal's page.
 
     GET    /api/files/APP?path=          download a file, or a part of it (Range)
-    POST   /api/files/APP?path=          describe what is at the path, as JSON
+    POST   /api/files/APP?path=          describe what is at the path, as JSON; with `list`, its entries
     POST   /api/files/APP/upload?…       begin or resume an upload: {"offset": N}
     PATCH  /api/files/APP/upload?…       send bytes from `at` on; {"name": …} once it is complete
     DELETE /api/files/APP/upload?…       drop an incomplete upload
@@ -129,10 +129,11 @@ class Files:
     # Downloads.
 
     async def _file(self, request: Request, send: Send) -> Response | None:
-        path = read_path(parse_query_fields(request.scope["query_string"]))
+        fields = parse_query_fields(request.scope["query_string"])
+        path, lists = read_path(fields), "list" in fields
         async with self._inside(request) as session:
             if request.method == "POST":
-                return JSONResponse(await describe(session, path))
+                return JSONResponse(await describe(session, path, lists=lists))
             await self._download(request, send, session, path)
             return None
 

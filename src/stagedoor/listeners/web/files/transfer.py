@@ -11,6 +11,7 @@ from urllib.parse import quote
 import asyncssh
 
 from stagedoor.listeners.web.files.fields import (
+    MAX_NAME_BYTES,
     MAX_PATH_BYTES,
     FilesError,
     Upload,
@@ -33,6 +34,8 @@ SILENT_S = 60.0
 BLOCK_S = 60.0
 """How long a shell may take for one block, seconds; slower would be less than about 4 KiB a second."""
 OPEN_S = 15.0
+MOST_ENTRIES = 1000
+"""The most entries of a folder that the page lists."""
 TAKEN = 100
 """How many names are tried if the file's own is in use: `name`, `name (1)` and so on."""
 
@@ -68,8 +71,11 @@ def request_bytes(limit: int) -> int:
     return min(max(limit, LEAST_REQUEST_BYTES), BLOCK_BYTES)
 
 
-async def describe(session: SftpSession, path: bytes) -> dict[str, str | int]:
-    """Return the real path, percent-encoded and for a user, with its kind and size."""
+async def describe(session: SftpSession, path: bytes, *, lists: bool = False) -> dict[str, object]:
+    """Return the real path, percent-encoded and for a user, with its kind and size.
+
+    `lists`: with the entries of a folder, `MOST_ENTRIES` at most, folders first.
+    """
     async with explain_errors(path, "look at"), asyncio.timeout(OPEN_S):
         real = _bytes(await session.sftp.realpath(path))
         if len(real) > MAX_PATH_BYTES:
@@ -77,9 +83,39 @@ async def describe(session: SftpSession, path: bytes) -> dict[str, str | int]:
                 502, f"the shell says that {escape_path(path)} is a path of {len(real)} bytes"
             )
         status = await session.sftp.stat(real)
-    mode = status.permissions or 0
-    kind = "file" if S_ISREG(mode) else "folder" if S_ISDIR(mode) else "other"
-    return {"path": quote(real), "shown": escape_path(real), "kind": kind, "size": status.size or 0}
+        mode = status.permissions or 0
+        kind = "file" if S_ISREG(mode) else "folder" if S_ISDIR(mode) else "other"
+        entries = await _list(session, real) if lists and kind == "folder" else None
+    about = {
+        "path": quote(real),
+        "shown": escape_path(real),
+        "kind": kind,
+        "size": status.size or 0,
+    }
+    return about if entries is None else {**about, "entries": entries}
+
+
+async def _list(session: SftpSession, folder: bytes) -> list[dict[str, object]]:
+    """Return a folder's entries. A link is followed only once the user opens it."""
+    entries = []
+    async for entry in session.sftp.scandir(folder):
+        name = _bytes(entry.filename)
+        # No file system has such names; the shell's server may be anything.
+        if (
+            name in (b"", b".", b"..")
+            or b"/" in name
+            or b"\0" in name
+            or len(name) > MAX_NAME_BYTES
+        ):
+            continue
+        is_folder = S_ISDIR(entry.attrs.permissions or 0)
+        entries.append((not is_folder, name, entry.attrs.size or 0))
+        if len(entries) == MOST_ENTRIES:
+            break
+    return [
+        {"name": quote(name), "shown": escape_path(name), "folder": not is_file, "size": size}
+        for is_file, name, size in sorted(entries)
+    ]
 
 
 async def open_to_read(

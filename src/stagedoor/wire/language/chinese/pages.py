@@ -292,6 +292,7 @@ PAGES = {
     "Settings, search, full screen, shortcuts": "设置、查找、全屏、快捷键",
     "Settings": "设置",
     "Font": "字体",
+    "Folder": "文件夹",
     "Cursor": "光标",
     "block": "方块",
     "bar": "竖线",
