@@ -539,12 +539,12 @@ def test_a_static_shell_whose_endpoint_of_tunnels_is_away_is_named(machine: Mach
         )
         levels = []
         for _ in range(2):
-            *_, found = [finding for name, finding in machine.results() if name == "shell far"]
-            levels.append(found.level)
+            *_, last = [finding for name, finding in machine.results() if name == "shell far"]
+            levels.append(last.level)
             endpoint.close()
     assert levels == [Level.OK, Level.WARN]
-    assert f"port {port}, its resume_port, cannot be reached" in found.what
-    assert "stagedoor-tunnels@me" in found.fix
+    assert f"port {port}, its resume_port, cannot be reached" in last.what
+    assert "stagedoor-tunnels@me" in last.fix
 
 
 def test_a_real_sshd_whose_host_key_was_changed_is_told(machine: Machine) -> None:
