@@ -84,6 +84,15 @@ SCENES = {
     ),
     "admin-audit": Scene("/admin/audit?days="),
     "admin-why": Scene("/admin/why?user=carol&app=api-000.production"),
+    "admin-sign-ins": Scene("/admin/sign-ins"),
+    "admin-keys": Scene("/admin/sign-ins?kind=key"),
+    "admin-rules": Scene("/admin/rules"),
+    "admin-rules-add": Scene("/admin/rules", press="details.add summary"),
+    "admin-rule-new": Scene(
+        "/admin/rules/request/preview?subject=group:developers&app=*&approvers=group:sre"
+    ),
+    "admin-proof": Scene("/step-up?next=/admin/rules"),
+    "recordings-text": Scene("/recordings?text=nothing-like-it"),
     "admin-health": Scene("/admin/health?checks"),
     "sign-in": Scene("/sign-in"),
 }

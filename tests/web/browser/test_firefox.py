@@ -10,8 +10,10 @@ import pytest
 
 from acceptance.firefox import FirefoxTab, find_firefox, firefox
 from stagedoor.admin.requests import access_requests
+from stagedoor.admin.roles import add_role
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.permission import Permission
+from stagedoor.model.role import Role, RoleRule
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.waiting import wait_until
 from tests.web.browser.conftest import TERMINAL, ready, run, shows
@@ -36,12 +38,13 @@ APPROVED = "document.querySelector('dl') !== null && document.querySelector('mai
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     settings = SETTINGS.replace("tmux = false\n", "") + ACCOUNTS
     with Gateway(tmp_path_factory.mktemp("firefox"), settings) as gateway:
-        for name, *apps in (("dev", "app01", "app02"), ("bob",), ("boss", "app01")):
+        for name, *apps in (("dev", "app01", "app02"), ("bob",), ("boss", "app01"), ("chief",)):
             gateway.add_user(name, *apps)
         gateway.permit("user:dev", "*", Permission.REPLAY)
         with gateway.service() as service:
             rule = RequestRule(0, "user:dev", "secret", approvers=("user:boss",))
             access_requests.add_rule(service, rule)
+            add_role(service, RoleRule(0, "user:chief", Role.ADMINISTRATOR))
         (gateway.data_dir / "recordings").mkdir(mode=0o700)
         write(
             gateway.data_dir / "recordings/0short.1.cast", [(0.0, "o", "one"), (60.0, "o", "two")]
@@ -336,6 +339,29 @@ def test_access_is_asked_for_and_approved(fox: FirefoxTab, base: str) -> None:
             approver.enter()
             approver.until(APPROVED)
         tab.until("location.pathname === '/app/secret'")
+
+
+def test_an_administrator_proves_it_by_password_and_gives_a_role_by_keys(
+    fox: FirefoxTab, base: str
+) -> None:
+    with person(fox, base, "chief", "/admin/rules") as tab:
+        focus(tab, "section[aria-labelledby=roles] summary")
+        tab.enter()
+        focus(tab, "#o-subject")
+        tab.type("user:bob")
+        tab.enter()
+        tab.until(f"location.pathname === '/admin/rules/role/preview' && {LOADED}")
+        assert tab.ask("document.querySelector('main').textContent.includes('bob')")
+        focus(tab, "main .note a")
+        tab.enter()
+        tab.until(f"document.activeElement.id === 'secret' && {LOADED}")
+        tab.type(PASSWORD)
+        tab.enter()
+        tab.until(f"location.pathname === '/admin/rules/role/preview' && {LOADED}")
+        focus(tab, "form[action$='/role/add'] button")
+        tab.enter()
+        tab.until(f"location.pathname === '/admin/rules' && {LOADED}")
+        tab.until("document.querySelector('main').textContent.includes('user:bob')")
 
 
 def test_a_recording_is_played_by_keys(fox: FirefoxTab, base: str) -> None:
