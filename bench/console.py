@@ -24,6 +24,7 @@ from stagedoor.admin.roles import add_role
 from stagedoor.authz.explain import explain, find_entering, identify_by_name
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import GrantRule
+from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
@@ -121,6 +122,7 @@ def measure_pages(folder: Path, count: int) -> None:
     """Print the time of each page of a gateway with many users, grants and events."""
     with Gateway(folder, SETTINGS) as gateway:
         gateway.add_user("boss", "app1")
+        gateway.permit("user:boss", "*", Permission.REPLAY)
         with gateway.service() as service:
             add_role(service, RoleRule(0, "user:boss", Role.ADMINISTRATOR))
             fill(service.database, gateway.data_dir, count)
