@@ -74,12 +74,13 @@ class UserRecording:
 class RecordingFilter:
     """The recordings that are wanted: `user` and `app` are parts of names.
 
-    `since` is seconds since the epoch. `text` is what their terminals showed, "" for any.
+    They are no older than `within_s` seconds, None for any age. `text` is what their terminals showed, "" for
+    any.
     """
 
     user: str = ""
     app: str = ""
-    since: float | None = None
+    within_s: float | None = None
     text: str = ""
 
 
@@ -152,7 +153,7 @@ class RecordingService:
         self, identity: Identity, before: str, wanted: RecordingFilter, search: TextSearch | None
     ) -> RecordingPage:
         """Read a page. Runs in a thread. Raises StoreError, OSError."""
-        first = "" if wanted.since is None else make_first_id(wanted.since)
+        first = "" if wanted.within_s is None else make_first_id(self._now() - wanted.within_s)
         files = [
             file
             for file in reversed(self._list_files())

@@ -5,7 +5,6 @@ cannot read an encrypted recording; it is listed, and its page explains how to p
 """
 
 import secrets
-import time
 from functools import partial
 from urllib.parse import quote, urlencode
 
@@ -96,8 +95,7 @@ class Replay:
             for name in ("user", "app", "text", "before", "days")
         )
         days = days if days in DAYS else ""
-        since = time.time() - int(days) * DAY_S if days else None
-        wanted = RecordingFilter(user, app, since, text)
+        wanted = RecordingFilter(user, app, int(days) * DAY_S if days else None, text)
         source = self._guard.source_of(request)
         page = await self._recordings.list_page(identity, before, wanted, source)
         if isinstance(page, Denial):
