@@ -2,14 +2,16 @@
 
 from collections import defaultdict
 
-from stagedoor.admin import person, roles, sessions
+from stagedoor.admin import person, roles, sessions, shares
 from stagedoor.admin import service as admin
 from stagedoor.api.call import Call, DeniedError, find_user, refuse, require_found
 from stagedoor.api.views import (
     make_user_view,
     show_key,
     show_new_token,
+    show_passkey,
     show_role,
+    show_share,
     show_token,
     show_user_state,
 )
@@ -235,3 +237,36 @@ def remove_key(call: Call) -> t.KeyEntry:
     key = require_found(call.policy.keys.get(name), f"key {name}", "key list")
     admin.remove_key(call.service, name)
     return show_key(key)
+
+
+def list_passkeys(call: Call) -> t.Page[r.PasskeyEntry]:
+    """List the passkeys of all users, or of one."""
+    # Imported here, since it loads cryptography, which no other list needs.
+    from stagedoor.signin import passkeys
+
+    call.require(Role.AUDITOR)
+    records = passkeys.list_passkeys(call.service.database, _find_named(call))
+    return call.list_page(
+        records, lambda record: f"{record.created_at:017.3f} {record.id}", show_passkey
+    )
+
+
+def remove_passkey(call: Call) -> r.PasskeyEntry:
+    """Remove a passkey."""
+    from stagedoor.signin import passkeys
+
+    call.require(Role.OPERATOR)
+    return show_passkey(passkeys.remove_passkey(call.service, call.path["id"]))
+
+
+def list_shares(call: Call) -> t.Page[r.ShareEntry]:
+    """List the open shares, the first to expire first."""
+    call.require(Role.AUDITOR)
+    listed = shares.list_shares(call.service)
+    return call.list_page(listed, lambda share: f"{share.expires_at:017.3f} {share.id}", show_share)
+
+
+def end_share(call: Call) -> r.ShareEntry:
+    """End a share."""
+    call.require(Role.OPERATOR)
+    return show_share(shares.end_share(call.service, call.path["id"]))

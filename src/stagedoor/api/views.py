@@ -11,9 +11,11 @@ from stagedoor.authz.access_difference import AccessDifference
 from stagedoor.authz.explain import AccessAnswer
 from stagedoor.model.access_request import AccessRequest, Decision, RequestRule
 from stagedoor.model.grant import Grant, GrantRule
+from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.permission import sort_permissions
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.role import RoleRule
+from stagedoor.model.share import Share
 from stagedoor.store.sessions import SessionRecord
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.api import reports as r
@@ -162,6 +164,24 @@ def show_user_state(
         ],
         [show_sign_in(record) for record in state.sign_ins],
         [show_session(record) for record in state.sessions],
+    )
+
+
+def show_passkey(record: PasskeyRecord) -> r.PasskeyEntry:
+    """Show a passkey."""
+    created, used = show_milliseconds(record.created_at), iso(record.used_at)
+    return r.PasskeyEntry(record.id, record.user, record.name, record.rp_id, created, used)
+
+
+def show_share(share: Share) -> r.ShareEntry:
+    """Show a share of a terminal."""
+    return r.ShareEntry(
+        share.id,
+        share.host,
+        str(share.target),
+        share.terminal,
+        share.typing,
+        show_milliseconds(share.expires_at),
     )
 
 

@@ -2,12 +2,11 @@
 
 import click
 
-from stagedoor.admin import service as admin
-from stagedoor.admin.service import open_service
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import passkey_ids, user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.signin.passkeys import list_passkeys, remove_passkey
+from stagedoor.wire.api.reports import PasskeyEntry
 
 
 @click.group()
@@ -26,33 +25,20 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 
     People add them on their account page. FOR is the name of the site where each was created.
     """
-    with open_service(installation.settings, create=False) as service:
-        if user is not None:
-            admin.require_user(service, user)
-        records = list_passkeys(service.database, user)
+    query = {} if user is None else {"user": user}
+    with open_administration(installation) as admin:
+        records: list[PasskeyEntry] = list(admin.list_all("passkeys.list", query))
     if json_:
-        return show.as_json(
-            [
-                {
-                    "id": record.id,
-                    "user": record.user,
-                    "name": record.name,
-                    "for": record.rp_id,
-                    "created_at": show.iso(record.created_at),
-                    "used_at": show.iso(record.used_at),
-                }
-                for record in records
-            ]
-        )
+        return show.as_json(show.dump(records))
     return show.table(
         [
             {
                 "id": record.id,
                 "user": record.user,
                 "name": record.name,
-                "for": record.rp_id,
-                "made": show.local(record.created_at),
-                "used": "never" if record.used_at is None else show.local(record.used_at),
+                "for": record.site,
+                "made": show.local(show.read_time(record.created_at)),
+                "used": show.local(show.read_time(record.used_at), "never"),
             }
             for record in records
         ],
@@ -68,6 +54,6 @@ def remove(installation: Installation, id_: str) -> None:
 
     The sign-ins that it opened end. Sessions that it only confirmed go on; to end them, see `sign-in end`.
     """
-    with open_service(installation.settings, create=False) as service:
-        removed = remove_passkey(service, id_)
+    with open_administration(installation) as admin:
+        removed: PasskeyEntry = admin.call("passkeys.remove", {"id": id_})
     show.note(f"Removed the passkey {removed.id} ({removed.name}) of {removed.user}.")

@@ -1,15 +1,17 @@
 """`stagedoor share`: links by which an administrator shows a user's terminal to others."""
 
 import click
+import msgspec
 
 from stagedoor.admin.service import open_service
-from stagedoor.admin.shares import end_share, list_shares
+from stagedoor.api.views import show_share
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.holder.folder import FolderError, check_name
-from stagedoor.model.share import Share
 from stagedoor.signin.links import make_share_link
+from stagedoor.wire.api.reports import ShareEntry
 from stagedoor.wire.duration import parse_duration
 
 
@@ -62,7 +64,7 @@ def create(
             installation.settings, service, user, app, name, seconds, typing=typing, url=url
         )
     if json_:
-        return show.as_json({**_document(new_share), "url": link})
+        return show.as_json({**msgspec.to_builtins(show_share(new_share)), "url": link})
     click.echo(link)
     return show.note(f"Share {new_share.id}, until {show.local(new_share.expires_at)}.")
 
@@ -72,19 +74,19 @@ def create(
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the open shares, the first to expire first."""
-    with open_service(installation.settings, create=False) as service:
-        shares = list_shares(service)
+    with open_administration(installation) as admin:
+        shares: list[ShareEntry] = list(admin.list_all("shares.list"))
     if json_:
-        return show.as_json([_document(entry) for entry in shares])
+        return show.as_json(show.dump(shares))
     return show.table(
         [
             {
                 "id": entry.id,
-                "user": entry.host,
-                "target": str(entry.target),
+                "user": entry.user,
+                "target": entry.target,
                 "terminal": entry.terminal,
                 "typing": "yes" if entry.typing else "no",
-                "ends": show.local(entry.expires_at),
+                "ends": show.local(show.read_time(entry.expires_at)),
             }
             for entry in shares
         ],
@@ -97,17 +99,6 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def end(installation: Installation, share_id: str) -> None:
     """End the share ID (from `share list`). Its guests are disconnected within seconds."""
-    with open_service(installation.settings, create=False) as service:
-        ended = end_share(service, share_id)
-    show.note(f"Ended share {ended.id} of {ended.host}: {ended.terminal} of {ended.target}.")
-
-
-def _document(entry: Share) -> dict[str, object]:
-    return {
-        "id": entry.id,
-        "user": entry.host,
-        "target": str(entry.target),
-        "terminal": entry.terminal,
-        "typing": entry.typing,
-        "expires_at": show.iso(entry.expires_at),
-    }
+    with open_administration(installation) as admin:
+        ended: ShareEntry = admin.call("shares.end", {"id": share_id})
+    show.note(f"Ended share {ended.id} of {ended.user}: {ended.terminal} of {ended.target}.")

@@ -43,6 +43,28 @@ class UserReport(Answer, frozen=True):
     sessions: list[t.SessionEntry]
 
 
+class PasskeyEntry(Answer, frozen=True, rename={"site": "for"}):
+    """A passkey of a user, with the name of the site that it was made for."""
+
+    id: str
+    user: str
+    name: str
+    site: str
+    created_at: Time
+    used_at: Time | None
+
+
+class ShareEntry(Answer, frozen=True):
+    """An open share of a terminal."""
+
+    id: str
+    user: str
+    target: str
+    terminal: str
+    typing: bool
+    expires_at: Time
+
+
 class InvitationMade(Answer, frozen=True):
     """A new invitation. `url` has the secret, which is shown only here; `added` says that the user is new."""
 
