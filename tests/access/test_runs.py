@@ -51,6 +51,9 @@ def test_a_run_by_ssh_starts_once_an_approver_agrees(laptop: Laptop) -> None:
     approve(laptop, number)
     assert waiting.end() == (7, b"it\n")
     asking.kill()
+    with laptop.gateway.service() as service:
+        record = requests.read_request(service, number)
+    assert record.request.began_at is not None, "otherwise runs could be started for hours"
 
 
 def test_a_run_by_the_client_says_how_to_ask_and_starts_after_the_approval(

@@ -136,7 +136,9 @@ class Authn:
 class Authz:
     script: Script
 
-    def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
+    def authorise(
+        self, identity: Identity, target: Target, *, begins: bool = True
+    ) -> Grant | Denial:
         self.script.asked.append("authorise")
         return self.script.grant()
 

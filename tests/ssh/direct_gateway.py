@@ -128,7 +128,9 @@ class Policy:
         await asyncio.sleep(within_s)
         return False
 
-    def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
+    def authorise(
+        self, identity: Identity, target: Target, *, begins: bool = True
+    ) -> Grant | Denial:
         return self.denial or Grant(identity, target, 1, None, permissions=self.permissions)
 
     def step_up_needed(self, identity: Identity, target: Target) -> None:

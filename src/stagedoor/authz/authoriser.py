@@ -83,12 +83,20 @@ class Authoriser:
         self._step_up = step_up
         self._given = given or GivenGrants()
 
-    def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
-        """Return a grant if `identity` may enter `target` now, else the denial."""
+    def authorise(
+        self, identity: Identity, target: Target, *, begins: bool = True
+    ) -> Grant | Denial:
+        """Return a grant if `identity` may enter `target` now, else the denial.
+
+        Unless they begin something, an approved access request counts only if its time has begun.
+        """
         policy = self._policy()
         if policy.unread:
             return UNREAD
-        return self._given.by(policy).authorise(identity, target, self._now())
+        verdict = self._given.by(policy).authorise(identity, target, self._now())
+        if begins or isinstance(verdict, Denial) or verdict.request is None:
+            return verdict
+        return authorise(policy, identity, target, self._now(), begins=False)
 
     def select_targets(self, identity: Identity, targets: Iterable[Target]) -> Iterator[Target]:
         """Yield the targets that may have a grant; see `authz.decide.select_targets`."""

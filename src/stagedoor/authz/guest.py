@@ -3,7 +3,8 @@
 A share holds while it lasts and its host may enter the app themselves, by the credential that they shared
 with. A grant to watch holds for the users that it names. Neither is ever a right to enter, and a guest
 has no other permission. Where the host's grants or the guest's own say that terminals are recorded, the
-guest's terminal is recorded.
+guest's terminal is recorded. A guest begins the time of no access request, so one whose time has not begun
+counts for nothing here.
 """
 
 from dataclasses import replace
@@ -49,12 +50,16 @@ def by_share(
     if share is None or share.expires_at <= now:
         return Denial(Reason.NO_GRANT, OVER)
     host = identify_host(policy, share)
-    basis = host if isinstance(host, Denial) else authorise(policy, host, share.target, now)
+    basis = (
+        host
+        if isinstance(host, Denial)
+        else authorise(policy, host, share.target, now, begins=False)
+    )
     if isinstance(basis, Denial):
         return Denial(Reason.NO_GRANT, f"{share.host} may not share this terminal any more")
     if not is_in_scope(identity.scopes, share.target):
         return _out_of_scope(identity)
-    own = authorise(policy, identity, share.target, now) if share.typing else None
+    own = authorise(policy, identity, share.target, now, begins=False) if share.typing else None
     may_type = isinstance(own, Grant)
     ends_at = find_earliest(
         share.expires_at,
@@ -64,8 +69,8 @@ def by_share(
     )
     user = policy.users[identity.name]
     rules = (
-        *list_matching(policy, policy.users[share.host], share.target, now),
-        *list_matching(policy, user, share.target, now),
+        *list_matching(policy, policy.users[share.host], share.target, now, begins=False),
+        *list_matching(policy, user, share.target, now, begins=False),
     )
     return Grant(
         identity,
@@ -91,7 +96,7 @@ def by_rule(
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]
-    rules = list_matching(policy, user, target, now)
+    rules = list_matching(policy, user, target, now, begins=False)
     rule = find_longest(rules, Permission.WATCH)
     if rule is None:
         return deny_permission(Permission.WATCH, user.name, target)

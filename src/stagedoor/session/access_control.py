@@ -157,6 +157,20 @@ class AccessControl:
         )
         return await wait.wait(refused, progress, ask_reason, waits=waits, wait_s=wait_s)
 
+    async def begin_time(self, grant: Grant) -> Grant | Denial:
+        """Start the time of the access request that `grant` rests upon, if there is one. Return the grant."""
+        number, requests = grant.request, self.access_requests
+        request = None if number is None or requests is None else requests.find(number)
+        if request is None or requests is None or request.began_at is not None:
+            return grant
+        version = self.policy.version
+        denial = await requests.begin(grant.identity, request.id)
+        if denial is not None:
+            return denial
+        # Access must end in time even if the store cannot be read from now on.
+        await self.policy.newer_than(version)
+        return self.authoriser.again(grant)
+
     def find_language(self, identity: Identity) -> str | None:
         """Return the language that a user has chosen for what they read, None if they have chosen none."""
         return self.policy.find_language(identity.name)
@@ -185,9 +199,12 @@ class AccessControl:
             case WatchedTerminal(target, terminal, host):
                 return self.authoriser.to_watch(identity, target, terminal, host)
 
-    def grants(self, identity: Identity) -> Iterator[Grant]:
-        """Yield the grants for the apps that `identity` may enter now, in order of name."""
+    def grants(self, identity: Identity, *, begins: bool = True) -> Iterator[Grant]:
+        """Yield the grants for the apps that `identity` may enter now, in order of name.
+
+        Without `begins`, they rest upon no access request whose time has not begun.
+        """
         for target in self.authoriser.select_targets(identity, self.shells.targets()):
-            grant = self.authoriser.authorise(identity, target)
+            grant = self.authoriser.authorise(identity, target, begins=begins)
             if isinstance(grant, Grant):
                 yield grant

@@ -8,7 +8,7 @@ call. It cannot start in the middle: `enter` takes an identity, never a grant.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
@@ -185,7 +185,8 @@ class Flow(AccessControl):
         else:
             ready = await self._find(grant, on_step, trace_id)
         if isinstance(ready, Ready):
-            ready = await self._begin_time(ready)
+            begun = await self.begin_time(ready.grant)
+            ready = replace(ready, grant=begun) if isinstance(begun, Grant) else begun
         if isinstance(ready, Denial):
             return self._refuse(ready, attempt, identity, grant.target)
         attempt.begin("audit")
@@ -242,7 +243,7 @@ class Flow(AccessControl):
         grant = (
             identity
             if isinstance(identity, Denial)
-            else self.authoriser.authorise(identity, target)
+            else self.authoriser.authorise(identity, target, begins=False)
         )
         if isinstance(grant, Denial):
             return grant if grant.reason in NOT_NOW else self.deny(grant, origin, target=target)
@@ -288,21 +289,6 @@ class Flow(AccessControl):
             return shell
         still = self.authoriser.again(grant)
         return still if isinstance(still, Denial) else Ready(still, shell, int(trace_id, 16))
-
-    async def _begin_time(self, ready: Ready) -> Ready | Denial:
-        """Start the time of the access request that the entry rests upon, if there is one."""
-        number, requests = ready.grant.request, self.access_requests
-        request = None if number is None or requests is None else requests.find(number)
-        if request is None or requests is None or request.began_at is not None:
-            return ready
-        version = self.policy.version
-        denial = await requests.begin(ready.grant.identity, request.id)
-        if denial is not None:
-            return denial
-        # The session must end in time even if the store cannot be read from now on.
-        await self.policy.newer_than(version)
-        still = self.authoriser.again(ready.grant)
-        return still if isinstance(still, Denial) else Ready(still, ready.shell, ready.trace)
 
     async def _find(self, grant: Grant, progress: Progress, trace_id: str) -> Ready | Denial:
         """Find the shell that runs now. A guest who only watches enters by the host's grant."""

@@ -53,8 +53,10 @@ class Authenticator(Protocol):
 class Authoriser(Protocol):
     """The authz stage: answers from memory, at once."""
 
-    def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
-        """Return the grant to enter `target`."""
+    def authorise(
+        self, identity: Identity, target: Target, *, begins: bool = True
+    ) -> Grant | Denial:
+        """Return the grant to enter `target`; without `begins`, by access whose time runs already."""
         ...
 
     def select_targets(self, identity: Identity, targets: Iterable[Target]) -> Iterable[Target]:

@@ -111,6 +111,8 @@ class RunService:
         elif isinstance(grant, Grant) and order.size is not None:
             sizes = self._runner.list_sizes(order.target)
             grant = grant if order.size in sizes else _no_size(order, sorted(sizes))
+        if isinstance(grant, Grant):
+            grant = await self._flow.begin_time(grant)
         if isinstance(grant, Denial):
             return self._flow.deny(grant, origin, identity, order.target)
         if run_id is not None:
@@ -170,7 +172,7 @@ class RunService:
         """
         targets = [
             grant.target
-            for grant in self._flow.grants(identity)
+            for grant in self._flow.grants(identity, begins=False)
             if Permission.RUN in grant.permissions
             and target in (None, grant.target)
             and self._flow.authoriser.step_up_needed(identity, grant.target) is None
@@ -191,13 +193,17 @@ class RunService:
         for run in runs:
             grant = await self._grant(identity, run.target)
             if isinstance(grant, Grant):
-                visible.append(run)
+                visible.append((run, grant))
             else:
                 self._flow.deny(grant, origin, identity, run.target)
         if len(visible) > 1:
             why = f"several runs begin with {prefix}; write more of the id"
             return Denial(Reason.BAD_REQUEST, why)
-        return await self.refresh(visible[0]) if visible else _no_run(prefix)
+        if not visible:
+            return _no_run(prefix)
+        run, grant = visible[0]
+        begun = await self._flow.begin_time(grant)
+        return begun if isinstance(begun, Denial) else await self.refresh(run)
 
     async def open_log(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
         """Return a run whose output the user may read; a view of another user's run is audited first."""
@@ -220,7 +226,7 @@ class RunService:
 
     def may_go_on(self, identity: Identity, run: Run) -> bool:
         """Return whether the user still has the permission, by the policy in memory."""
-        verdict = self._flow.authorise_in_memory(identity, run.target)
+        verdict = self._flow.authoriser.authorise(identity, run.target, begins=False)
         return isinstance(needed(Permission.RUN, verdict), Grant)
 
     async def refresh(self, run: Run) -> Run:
