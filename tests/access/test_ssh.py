@@ -395,6 +395,24 @@ def test_a_terminal_shows_that_its_access_ends_soon(laptop: Laptop, config: Path
     assert terminal.end() == 0
 
 
+def test_access_for_later_is_asked_for_and_opens_nothing_before(
+    laptop: Laptop, config: Path
+) -> None:
+    asking, number = ask(laptop, config, "own", "--from", "2h", "INC-16")
+    approve(laptop, number)
+    status, said = asking.end()
+    assert status == 0
+    assert re.search(rb"request %d is approved for 1 h, from .+Z on" % number, said)
+    shown = laptop.ssh("gw", "request", check=True).stdout.decode()
+    assert re.search(rf"{number}  approved  dev  own  1 h from \d{{4}}-.+Z  INC-16", shown)
+    refused = laptop.ssh("-W", "own.ssh:22", "gw")
+    assert re.search(
+        rb"request %d opens it at .+Z\. own is open on request" % number, refused.stderr
+    )
+    wrong = laptop.ssh("gw", "request", "own", "--from", "tomorrow", "INC-17")
+    assert (wrong.returncode, b"--from takes a time such as 2h" in wrong.stderr) == (2, True)
+
+
 def test_a_client_that_leaves_gives_back_its_place(laptop: Laptop, config: Path) -> None:
     for _ in range(2):
         waiting = [ssh(config, "own@gw", "true") for _ in range(5)]

@@ -4,6 +4,7 @@ import html
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,31 @@ def test_a_denied_request_says_why(gateway: Gateway, port: int) -> None:
     assert f"request {number} was denied by bob: use staging" in dev.get(f"/requests/{number}").text
     late = bob.post(f"/requests/{number}/approve")
     assert "is denied already" in late.text
+
+
+def test_a_form_asks_for_later_and_a_later_approver_sees_when_they_decide(
+    gateway: Gateway, port: int
+) -> None:
+    with gateway.changed() as service:
+        admin.add_user(service, "zoe", groups=["leads"], password=PASSWORD)
+        rule = RequestRule(0, "user:dev", "slow", approvers=("user:bob",))
+        requests.add_rule(service, replace(rule, later_approvers=("group:leads",), later_s=900))
+    dev, zoe = signed_in(port, "dev"), signed_in(port, "zoe")
+    asked = dev.post("/requests", app="slow", reason="INC-1", minutes="30", hours="5")
+    assert asked.status == 303, asked.text
+    place = asked.headers["location"]
+    shown = zoe.get(place).text
+    assert "<dt>You decide from</dt>" in shown
+    assert "<dt>Begins</dt>" in shown
+    assert "Approve</button>" not in shown
+    assert "you decide on request" in zoe.post(f"{place}/approve").text
+    approve(port, int(place.rpartition("/")[2]))
+    gateway.wait_for_policy()
+    page = dev.get(place).text
+    assert re.search(r"is approved for 30 min, from .+Z on", page)
+    assert "/app/slow" not in page, "it opens nothing yet"
+    wrong = dev.post("/requests", app="slow", reason="INC-1", hours="x")
+    assert "a number of minutes or hours" in wrong.text
 
 
 def test_a_rule_with_step_up_leads_the_approver_to_the_proof(gateway: Gateway, port: int) -> None:

@@ -3,6 +3,7 @@
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.model.access_request import RequestRule
+from stagedoor.wire.rfc3339 import show_milliseconds
 from tests.api.world import World
 
 ASKING = {"apps": ["a-web"], "reason": "INC-1", "lasts_s": None}
@@ -25,6 +26,23 @@ async def test_one_asks_another_decides_and_no_role_is_needed(world: World) -> N
     shown = (await world.ask("nick", f"GET {place}")).said
     assert [(d["approver"], d["yes"]) for d in shown["decisions"]] == [("ann", True)]
     assert (await world.ask("nick", f"POST {place}/leave")).said["state"] == "ended"
+
+
+async def test_rules_name_later_approvers_and_requests_when_they_begin(world: World) -> None:
+    admin.change_groups(world.service, "nick", add=["dev"])
+    rule = {
+        "subject": "group:dev", "app": "a-*", "environment": "*", "permissions": ["enter"],
+        "longest_s": 3600, "approvers": ["user:ann"], "approvals": 1, "reason": "*",
+        "step_up": False, "break_glass": False, "later_approvers": ["group:leads"], "later_s": 900,
+    }  # fmt: skip
+    made = await world.ask("ada", "POST /request-rules", rule)
+    assert (made.status, made.said["later_s"], made.said["access_set"]) == (201, 900, None)
+    at = show_milliseconds(world.service.clock() + 7200)
+    asked = await world.ask("nick", "POST /requests", {**ASKING, "starts_at": at})
+    assert (asked.status, asked.said["starts_at"]) == (201, at)
+    late = show_milliseconds(world.service.clock() + 8 * 86_400)
+    refused = await world.ask("nick", "POST /requests", {**ASKING, "starts_at": late})
+    assert (refused.status, "within 7 d" in refused.said["detail"]) == (400, True)
 
 
 async def test_others_see_and_decide_nothing(world: World) -> None:

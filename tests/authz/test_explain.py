@@ -63,8 +63,10 @@ def make_policy(chance: Random) -> Policy:
             NOW - 60,
             pick(ENDS),
             state=pick((RequestState.PENDING, RequestState.APPROVED)),
+            began_at=pick((None, NOW - 5, NOW + 1)),
+            starts_at=pick((None, NOW - 1, NOW + 1)),
         )
-        for n in range(1, chance.randint(1, 3))
+        for n in range(1, chance.randint(1, 4))
     ]
     return Policy(
         users={name: user for name, user in users.items() if name not in disabled},

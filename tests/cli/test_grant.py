@@ -22,6 +22,7 @@ def test_a_grant_is_given_listed_and_taken_away(alice: Desk) -> None:
         "environment": "staging",
         "expires_at": None,
         "resume_s": None,
+        "access_set": None,
     }
     assert second["expires_at"].endswith("Z")
     assert "never" in alice.out("grant", "list")

@@ -66,7 +66,7 @@ file in `cli/` say what is written in that file, and each says what is about its
 ASIDE = {
     "cli/ask.py": {"--password-stdin", "--yes"},  # of those that ask
     "laptop/main.py": {"--how", "--id-token-env", "--id-token-file"},  # only of one who gave them
-    "listeners/ssh/request_command.py": {"--allow", "--for"},  # of `ssh gw request`
+    "listeners/ssh/request_command.py": {"--allow", "--for", "--from"},  # of `ssh gw request`
     # So too, or under another name.
     "laptop/tunnel/fdpass.py": {"--fdpass"},
     "laptop/tunnel/options.py": {"--fdpass", "--gateway", "--timeout"},

@@ -39,8 +39,13 @@ def test_a_rule_is_added_listed_and_removed(alice: Desk) -> None:
             "step_up": False,
             "break_glass": False,
             "hours": None,
+            "later_approvers": [],
+            "later_s": None,
+            "access_set": None,
         }
     ]
+    later = alice.notes(*RULE, "--approver", "group:sre", "--then", "group:leads", "--after", "15m")
+    assert "; group:sre, and group:leads after 15 min decides." in later
     glass = alice.notes(*RULE, "--break-glass", "--approver", "group:leads")
     assert "30 min at most; break-glass, reviewed by group:leads" in glass
     assert "approved at once" in alice.notes(*RULE, "--approvals", "0")

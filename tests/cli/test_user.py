@@ -25,6 +25,7 @@ def test_a_user_is_added_listed_and_removed(desk: Desk) -> None:
             "tokens": 0,
             "disabled": False,
             "last_login": None,
+            "access_set": None,
         }
     ]
     head, row = desk.out("user", "list").splitlines()

@@ -23,6 +23,7 @@ from stagedoor.settings.place import Place
 from stagedoor.store.changes import MOST
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
+from stagedoor.store.people import list_group_sets
 from stagedoor.store.policy import load_policy, read_changes
 from stagedoor.store.sets.rows import read_rows
 from tests.store.sample import python
@@ -137,11 +138,20 @@ def test_a_hand_keeps_off_what_a_set_owns(
         with pytest.raises(RefusedError, match=r"set platform; change it in access\.json") as e:
             change()
         assert "access.json" not in e.value.public
+    policy = load_policy(service.database)
+    owned = (policy.users["alice"], *policy.grants, *policy.request_rules.values())
+    assert {row.access_set for row in owned} == {"platform"}
+    with service.database.read() as transaction:
+        assert list_group_sets(transaction) == {"dev": ["platform"], "sre": ["platform"]}
     assert admin.change_groups(service, "alice", add=["ops"]) == {"dev", "ops"}
     assert admin.change_groups(service, "alice", remove=["ops"]) == {"dev"}
     assert set_disabled(service, "alice", disabled=True), "in an emergency"
     assert not run().plan.changes
     run(ApplyOptions(releases=True), users=[], groups=[], grants=[], request_rules=[])
+    with service.database.read() as transaction:
+        after = read_changes(transaction, policy, load_policy(service.database).version)
+    assert after is not None
+    assert {rule.access_set for rule in after.grants} == {None}, "gateways hear of it"
     assert admin.remove_grant(service, 1).id == 1
 
 

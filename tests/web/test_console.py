@@ -520,6 +520,24 @@ def test_health_shows_status_and_on_demand_all_checks(boss: PlainBrowser) -> Non
     assert "an fsync in" in checks
 
 
+def test_a_grant_of_an_access_set_names_it_and_is_changed_in_files(
+    gateway: Gateway, proved: dict[str, PlainBrowser]
+) -> None:
+    with gateway.changed() as service:
+        number = admin.add_grant(service, "group:owned", "app02").id
+        with service.change("x") as change:
+            change.transaction.exec_driver_sql(
+                f"UPDATE grants SET owner_set = 'team-a', owner_file = 'a.toml' WHERE id = {number}"
+            )
+    boss = proved["boss"]
+    assert re.search(r"<span>group:owned</span>.*?team-a</span>", boss.get("/admin/grants").text)
+    page = boss.get(f"/admin/grants/{number}").text
+    assert "It belongs to the access set team-a: change it in its files" in page
+    assert "Remove the grant" not in page
+    refused = boss.post(f"/admin/grants/{number}/remove")
+    assert (refused.status, "belongs to the access set team-a" in refused.text) == (400, True)
+
+
 def test_the_pages_speak_chinese(boss: PlainBrowser) -> None:
     page = boss.get("/admin/grants/1", **{"Accept-Language": "zh-CN"}).text
     assert "移除后谁会失去" in page

@@ -1,5 +1,6 @@
 """One user: all that the store has about the user, and disabling or enabling them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stagedoor.admin.service import AdminService
@@ -22,9 +23,9 @@ from stagedoor.store.sign_in.sign_ins import SignInRecord
 class UserState:
     """One user with their rights.
 
-    `provided` are the groups from identity providers, which the groups of `user` include. `accounts` are the
-    user's accounts at providers. `grants` are all grants about the user, including expired ones; `sessions`
-    are the open ones.
+    `provided` are the groups from identity providers, which the groups of `user` include. `group_sets` are
+    the access sets whose files put them in a group, by group. `accounts` are the user's accounts at
+    providers. `grants` are all grants about the user, including expired ones; `sessions` are the open ones.
     """
 
     user: User
@@ -36,6 +37,7 @@ class UserState:
     tokens: list[StoredToken]
     sign_ins: list[SignInRecord]
     sessions: list[SessionRecord]
+    group_sets: Mapping[str, Sequence[str]]
 
 
 def read_user_state(service: AdminService, name: str) -> UserState:
@@ -52,6 +54,7 @@ def read_user_state(service: AdminService, name: str) -> UserState:
         ]
         keys = people.list_keys(transaction, name)
         tokens = people.list_tokens(transaction, name)
+        group_sets = people.list_group_sets(transaction, name)
     return UserState(
         user,
         name in policy.disabled,
@@ -62,6 +65,7 @@ def read_user_state(service: AdminService, name: str) -> UserState:
         tokens,
         list_sign_ins(service, name),
         list_sessions(service, identity=name),
+        group_sets,
     )
 
 

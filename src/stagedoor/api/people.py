@@ -21,6 +21,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.signin.invitations import invite
+from stagedoor.store.people import list_group_sets
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
@@ -138,7 +139,13 @@ def list_groups(call: Call) -> t.Page[t.GroupEntry]:
     for user in call.policy.all_users.values():
         for group in user.groups:
             members[group].append(user.name)
-    return call.list_page(members, str, lambda name: t.GroupEntry(name, sorted(members[name])))
+    with call.service.database.read() as transaction:
+        sets = list_group_sets(transaction)
+
+    def show(name: str) -> t.GroupEntry:
+        return t.GroupEntry(name, sorted(members[name]), sets.get(name, []))
+
+    return call.list_page(members, str, show)
 
 
 # Roles.

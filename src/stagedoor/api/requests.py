@@ -50,6 +50,8 @@ def add_rule(call: Call) -> t.RequestRuleEntry:
         body.break_glass,
         body.step_up,
         None if body.hours is None else require_hours(body.hours),
+        tuple(dict.fromkeys(body.later_approvers)),
+        body.later_s or 0.0,
     )
     refuse(check_request_rule(call.access, rule))
     return show_request_rule(admin.add_rule(call.service, rule))
@@ -94,6 +96,7 @@ async def add_request(call: Call) -> t.AccessRequestEntry:
         body.reason,
         body.lasts_s,
         break_glass=body.break_glass,
+        starts_at=None if body.starts_at is None else body.starts_at.timestamp(),
     )
     return show_request(_require(made), call.service.clock())
 

@@ -42,6 +42,7 @@ def make_user_view(policy: Policy, last: Mapping[str, float]) -> Callable[[User]
             tokens[user.name],
             user.name in policy.disabled,
             iso(last.get(user.name)),
+            user.access_set,
         )
 
     return show
@@ -57,6 +58,7 @@ def show_grant(rule: GrantRule) -> t.GrantEntry:
         rule.environment_pattern,
         iso(rule.expires_at),
         rule.resume_s,
+        rule.access_set,
     )
 
 
@@ -164,6 +166,8 @@ def show_user_state(
         ],
         [show_sign_in(record) for record in state.sign_ins],
         [show_session(record) for record in state.sessions],
+        user.access_set,
+        {group: list(sets) for group, sets in state.group_sets.items()},
     )
 
 
@@ -210,6 +214,9 @@ def show_request_rule(rule: RequestRule) -> t.RequestRuleEntry:
         rule.needs_step_up,
         rule.is_break_glass,
         None if rule.hours is None else rule.hours.text,
+        list(rule.later_approvers),
+        rule.later_s or None,
+        rule.access_set,
     )
 
 
@@ -229,6 +236,7 @@ def show_request(request: AccessRequest, now: float) -> t.AccessRequestEntry:
         show_milliseconds(request.ends_at),
         request.is_break_glass,
         request.reviewed_by,
+        iso(request.starts_at),
     )
 
 

@@ -5,6 +5,7 @@ person at an identity provider, and not by a program that acts for a user.
 """
 
 from collections.abc import Sequence
+from math import inf
 
 from stagedoor.authz.decide import check_credential
 from stagedoor.authz.step_up import StepUpRules, proved_lately
@@ -30,11 +31,13 @@ def find_rule_to_ask(
     needs: Permission = Permission.ENTER,
     *,
     break_glass: bool = False,
+    starts_at: float | None = None,
 ) -> RequestRule | None:
     """Return the rule by which `identity` may ask for all of `targets`, or None.
 
-    The answer depends on the rules alone, so it does not show which apps exist. Programs do not ask: not
-    jobs, and not tokens with scopes, unless `request` is one of them.
+    Access that begins later takes a rule whose hours hold at `starts_at`. The answer depends on the rules
+    alone, so it does not show which apps exist. Programs do not ask: not jobs, and not tokens with scopes,
+    unless `request` is one of them.
     """
     if identity.method is Method.MACHINE:
         return None
@@ -45,15 +48,19 @@ def find_rule_to_ask(
     user = policy.users[identity.name]
     rules = policy.request_rules.values()
     subjects = list_subjects(user.name, user.groups)
-    return find_rule(rules, subjects, targets, needs, now=now, break_glass=break_glass)
+    at = max(now, starts_at or now)
+    return find_rule(rules, subjects, targets, needs, now=at, break_glass=break_glass)
 
 
-def is_approver(policy: Policy, rule: RequestRule, name: str) -> bool:
-    """Return whether the user `name` decides by `rule` now. A disabled user does not."""
+def is_approver(policy: Policy, rule: RequestRule, name: str, waited_s: float = inf) -> bool:
+    """Return whether the user `name` decides by `rule` once a request has waited so long.
+
+    A disabled user does not.
+    """
     user = policy.users.get(name)
     if user is None:
         return False
-    return rule.may_decide(list_subjects(user.name, user.groups))
+    return rule.may_decide(list_subjects(user.name, user.groups), waited_s)
 
 
 def may_see(policy: Policy, name: str, request: AccessRequest) -> bool:

@@ -111,7 +111,7 @@ def list_matching(
     rules = drop_expired(_about(policy, user, target), now)
     if target is None:
         return rules
-    requested = _on_request(policy, user, target, now)
+    requested = list_requested(policy, user, target, now)
     return (*rules, *(rule for began, rule in requested if began or begins))
 
 
@@ -138,33 +138,43 @@ def select_targets(
             yield target
 
 
-def _on_request(
+def list_requested(
     policy: Policy, user: User, target: Target, now: float
 ) -> Iterator[tuple[bool, GrantRule]]:
     """Yield the user's approved requests for this target, as long as the user might still ask for it.
 
-    Each comes with whether its time has begun.
+    Each comes with whether its time has begun. One that extends another adds nothing before it begins: it
+    only lets the same access last longer.
     """
-    for request in policy.find_requests(user.name):
-        rule = policy.request_rules.get(request.rule)
-        hours_end = None if rule is None else rule.find_end(now)
-        if (
-            request.find_state(now) is RequestState.APPROVED
-            and target in request.targets
-            and rule is not None
-            and hours_end is not None
-            and rule.covers(list_subjects(user.name, user.groups), target)
-        ):
-            given = GrantRule(
-                0,
-                f"user:{user.name}",
-                target.app,
-                target.environment or "*",
-                min(request.ends_at, hours_end),
-                request.permissions & rule.permissions,
-                request.id,
-            )
-            yield request.began_at is not None, given
+    open_now = [
+        (request, rule, hours_end)
+        for request in policy.find_requests(user.name)
+        if request.find_state(now) is RequestState.APPROVED
+        and not request.is_later(now)
+        and target in request.targets
+        and (rule := policy.request_rules.get(request.rule)) is not None
+        and (hours_end := rule.find_end(now)) is not None
+        and rule.covers(list_subjects(user.name, user.groups), target)
+    ]
+    running = frozenset[Permission]().union(
+        *(
+            request.permissions & rule.permissions
+            for request, rule, _ in open_now
+            if request.began_at is not None and request.began_at <= now
+        )
+    )
+    for request, rule, hours_end in open_now:
+        permissions = request.permissions & rule.permissions
+        if request.began_at is not None and now < request.began_at:
+            permissions &= running
+        ends_at = min(request.ends_at, hours_end)
+        environment = target.environment or "*"
+        yield (
+            request.began_at is not None,
+            GrantRule(
+                0, f"user:{user.name}", target.app, environment, ends_at, permissions, request.id
+            ),
+        )
 
 
 def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantRule]:
@@ -291,7 +301,8 @@ def may_replay(
     user = policy.users.get(identity.name)
     if user is None or not identity.is_person:
         return False
-    return Permission.REPLAY in combine_permissions(list_matching(policy, user, target, now))
+    rules = list_matching(policy, user, target, now, begins=False)
+    return Permission.REPLAY in combine_permissions(rules)
 
 
 def has_somewhere(

@@ -17,6 +17,7 @@ from stagedoor.authz.decide import (
     drop_expired,
     is_in_scope,
     list_matching,
+    list_requested,
 )
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.access_request import AccessRequest, RequestState, find_rule
@@ -188,6 +189,9 @@ def _list_request_gaps(
     state = request.find_state(now)
     if state is not RequestState.APPROVED:
         yield f"it is {state}"
+    begins_at = max(request.starts_at or 0.0, request.began_at or 0.0)
+    if now < begins_at and not _extends(policy, user, request, target, now):
+        yield f"it begins at {show_time(begins_at)}"
     if target not in request.targets:
         yield f"it is for {request.apps}, not {target.login_name}"
     rule = policy.request_rules.get(request.rule)
@@ -199,6 +203,16 @@ def _list_request_gaps(
         yield f"its rule {rule.id} does not hold at this time"
     elif Permission.ENTER not in request.permissions & rule.permissions:
         yield "it does not permit to enter"
+
+
+def _extends(
+    policy: Policy, user: User, request: AccessRequest, target: Target, now: float
+) -> bool:
+    """Return whether the request lets access last longer that the user has now."""
+    requested = list_requested(policy, user, target, now)
+    return any(
+        rule.request == request.id and Permission.ENTER in rule.permissions for _, rule in requested
+    )
 
 
 def _list_changes(policy: Policy, user: User, target: Target, now: float) -> Iterator[AccessChange]:

@@ -280,6 +280,7 @@ def row(rule: GrantEntry, now: float) -> dict[str, str]:
         "app": rule.app,
         "environment": rule.environment,
         "ends": show.ends(show.read_time(rule.expires_at), now),
+        "set": rule.access_set or "",
     }
 
 

@@ -46,6 +46,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
         "--hours 'Mon-Fri 08:00-20:00 Europe/Berlin'",
         "stagedoor request rule add group:dev '*' --approver group:sre --approver group:leads "
         "--approvals 2 --reason '*INC-*' --step-up",
+        "stagedoor request rule add group:dev '*' --approver group:sre --then group:leads --after 15m",
         "stagedoor request rule add group:sre '*' --break-glass --longest 30m --approver group:leads",
     ),
 )
@@ -77,6 +78,17 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     help="How many approvers must agree; 0 approves at once. Default: 1.",
 )
 @click.option(
+    "--then",
+    "later_approvers",
+    metavar="SUBJECT",
+    multiple=True,
+    shell_complete=subjects,
+    help="Who decides too once a request has waited for --after. May be given again.",
+)
+@click.option(
+    "--after", "later_s", metavar="TIME", callback=_seconds, help="When --then decide too: 15m."
+)
+@click.option(
     "--reason", metavar="PATTERN", default="*", help="A pattern that reasons must match: '*INC-*'."
 )
 @click.option(
@@ -103,6 +115,8 @@ def add_rule(
     longest: float | None,
     approvers: tuple[str, ...],
     approvals: int | None,
+    later_approvers: tuple[str, ...],
+    later_s: float | None,
     reason: str,
     hours: str | None,
     step_up: bool,
@@ -126,6 +140,8 @@ def add_rule(
         step_up,
         break_glass,
         hours,
+        list(dict.fromkeys(later_approvers)),
+        later_s,
     )
     with open_administration(installation) as admin:
         rule: RequestRuleEntry = admin.call("request-rules.add", body=wanted)
@@ -261,7 +277,9 @@ def _decide(installation: Installation, number: int, decision: DecisionNew) -> A
 def _decided_by(rule: RequestRuleEntry) -> str:
     if rule.break_glass:
         return f"break-glass, reviewed by {', '.join(rule.approvers)}"
-    deciders = describe_deciders(rule.approvals, rule.approvers)
+    deciders = describe_deciders(
+        rule.approvals, rule.approvers, rule.later_approvers, rule.later_s or 0.0
+    )
     return deciders if rule.approvals == 0 else f"{deciders} decides"
 
 
@@ -276,16 +294,19 @@ def _rule_row(rule: RequestRuleEntry) -> dict[str, str]:
         "decided": _decided_by(rule) + (", step-up" if rule.step_up else ""),
         "reason": rule.reason,
         "hours": rule.hours or "always",
+        "set": rule.access_set or "",
     }
 
 
 def _row(request: AccessRequestEntry) -> dict[str, str]:
+    at = request.starts_at
+    start = "" if at is None else f" from {show.local(show.read_time(at))}"
     return {
         "id": str(request.id),
         "state": request.state,
         "user": request.user,
         "apps": ", ".join(request.apps),
-        "for": show_period(request.lasts_s),
+        "for": show_period(request.lasts_s) + start,
         "ends": show.local(show.read_time(request.ends_at)),
         "reason": ("break-glass: " if request.break_glass else "") + request.reason,
     }

@@ -31,12 +31,15 @@ def note(text: str) -> None:
 
 
 def table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
-    """Print rows in aligned columns under the keys of the first row, or the note `none` if there are none."""
+    """Print rows in aligned columns under the keys of the first row, or the note `none` if there are none.
+
+    The column `set` of access sets is left out if no row belongs to one.
+    """
     if not rows:
         if none:
             note(none)
         return
-    names = list(rows[0])
+    names = [name for name in rows[0] if name != "set" or any(row[name] for row in rows)]
     widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
     head = _line([name.upper() for name in names], widths)
     click.echo(click.style(head, bold=True))  # click drops the style if stdout is no terminal

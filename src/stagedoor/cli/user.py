@@ -140,6 +140,7 @@ def list_(installation: Installation, group: str | None, json_: bool) -> None:
                 "tokens": str(record.tokens),
                 "disabled": "yes" if record.disabled else "no",
                 "last login": show.local(show.read_time(record.last_login), "never"),
+                "set": record.access_set or "",
             }
             for record in users
         ],

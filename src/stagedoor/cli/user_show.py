@@ -40,14 +40,16 @@ def show_(installation: Installation, name: str, json_: bool) -> None:
 
 
 def _head(user: UserReport) -> None:
-    provided = set(user.provided_groups)
-    groups = [f"{group} (provider)" if group in provided else group for group in user.groups]
+    origins = dict.fromkeys(user.provided_groups, "provider")
+    origins |= {group: f"set {', '.join(sets)}" for group, sets in user.group_access_sets.items()}
+    groups = [f"{group} ({origins[group]})" if group in origins else group for group in user.groups]
     counts = "yes" if user.password_counts else "yes, but in no accounts.password_groups"
     who = [f"{account.subject} at {account.issuer}" for account in user.persons]
     for name, value in (
         ("name", user.name),
         ("disabled", f"yes; stagedoor user enable {user.name}" if user.disabled else "no"),
         ("groups", ", ".join(groups) or "-"),
+        ("set", user.access_set or "-"),
         ("password", counts if user.password else "no"),
         ("provider", ", ".join(who) or "-"),
     ):

@@ -6,8 +6,9 @@
     PENDING  -> LAPSED     after `PENDING_S`
     APPROVED -> ENDED      by the requester or an administrator, or when its time is over
 
-The minutes of an approved request count from the first entry; unused, it ends after `UNUSED_S`. An approved
-request permits nothing by itself: `authz` asks each time whether its rule would still let the user ask.
+The minutes of an approved request count from the first entry; unused, it ends after `UNUSED_S`. It may be
+for a later time, before which it permits nothing. An approved request permits nothing by itself: `authz` asks
+each time whether its rule would still let the user ask.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -30,6 +31,8 @@ UNUSED_S = 8.0 * HOUR_S
 USUAL_S = float(HOUR_S)
 """How long access lasts if the requester names no time, and the rule allows it."""
 LONGEST_S = 7.0 * DAY_S
+LATEST_START_S = 7.0 * DAY_S
+"""How far ahead access may begin."""
 LONGEST_BREAK_GLASS_S = 30.0 * MINUTE_S
 MOST_TARGETS = 50
 """The apps of one request; an approver reads all of them."""
@@ -59,11 +62,13 @@ class RequestRule:
 
     `subject` and the patterns are as in `model.grant.GrantRule`. `permissions` are those that an approved
     request gives, for `longest_s` seconds at most. `approvers` are subjects; `approvals` different users
-    among them must agree, and 0 approves at once. The reason must match `reason_pattern`, a shell glob.
+    among them must agree, and 0 approves at once. `later_approvers` decide too once a request has waited for
+    `later_s` seconds. The reason must match `reason_pattern`, a shell glob.
 
     A rule `is_break_glass` is asked for by that name only, approves at once, and wants an approver to review
     each use. With `needs_step_up`, approvers give a fresh proof that they are there before they decide.
-    Outside of `hours`, no user may ask by the rule, and what it has given ends.
+    Outside of `hours`, no user may ask by the rule, and what it has given ends. `access_set` is the access
+    set that the rule belongs to (`model.access_set`), if any.
     """
 
     id: int
@@ -78,6 +83,9 @@ class RequestRule:
     is_break_glass: bool = False
     needs_step_up: bool = False
     hours: Hours | None = None
+    later_approvers: tuple[str, ...] = ()
+    later_s: float = 0.0
+    access_set: str | None = field(default=None, compare=False)
 
     def covers(self, subjects: Collection[str], target: Target) -> bool:
         """Return True if a user with these subjects may ask for `target`."""
@@ -89,21 +97,31 @@ class RequestRule:
         """Return when the present hours of the rule end, infinity without any, or None outside of them."""
         return inf if self.hours is None else self.hours.find_end(now)
 
-    def may_decide(self, subjects: Collection[str]) -> bool:
-        """Return True if a user with these subjects is an approver."""
-        return not frozenset(self.approvers).isdisjoint(subjects)
+    def may_decide(self, subjects: Collection[str], waited_s: float = inf) -> bool:
+        """Return True if a user with these subjects is an approver once a request has waited so long."""
+        later = self.later_approvers if waited_s >= self.later_s else ()
+        return not frozenset(self.approvers + later).isdisjoint(subjects)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Return all users and groups that the rule names."""
+        return (self.subject, *self.approvers, *self.later_approvers)
 
     @property
     def deciders(self) -> str:
         """Return who decides, for people."""
-        return describe_deciders(self.approvals, self.approvers)
+        return describe_deciders(self.approvals, self.approvers, self.later_approvers, self.later_s)
 
 
-def describe_deciders(approvals: int, approvers: Iterable[str]) -> str:
-    """Return who decides, for people: `group:sre`, `2 of group:sre, user:bob`."""
+def describe_deciders(
+    approvals: int, approvers: Iterable[str], later: Iterable[str] = (), later_s: float = 0.0
+) -> str:
+    """Return who decides, for people: `group:sre`, `2 of group:sre, and group:leads after 15 min`."""
     if approvals == 0:
         return "approved at once"
     names = ", ".join(approvers)
+    if then := ", ".join(later):
+        names += f", and {then} after {show_period(later_s)}"
     return f"{approvals} of {names}" if approvals > 1 else names
 
 
@@ -113,8 +131,8 @@ class AccessRequest:
 
     `accounts` are digests of the requester's accounts at identity providers. `lasts_s` is the time that was
     asked for, or approved. `ends_at` is when a pending request lapses, and when an approved one ends.
-    `began_at` is the first entry. `reviewed_by` is the approver who looked at a use of break-glass.
-    Times are seconds since the epoch.
+    `starts_at` is the first moment of access, None for the approval itself. `began_at` is the first entry.
+    `reviewed_by` is the approver who looked at a use of break-glass. Times are seconds since the epoch.
     """
 
     id: int
@@ -131,6 +149,11 @@ class AccessRequest:
     state: RequestState = RequestState.PENDING
     began_at: float | None = None
     reviewed_by: str | None = None
+    starts_at: float | None = None
+
+    def is_later(self, now: float) -> bool:
+        """Return True if its access begins after `now`."""
+        return self.starts_at is not None and now < self.starts_at
 
     def find_state(self, now: float) -> RequestState:
         """Return the state at `now`."""
@@ -164,7 +187,8 @@ class Offer:
     """The answer to a user who may not enter `target` and may ask for it.
 
     `request` is the user's pending request for it, None if there is none yet, and `page` its URL, None
-    without one. `where` is how to ask: a URL, or an ssh command.
+    without one. `where` is how to ask: a URL, or an ssh command. `later` is an approved request of theirs
+    whose access begins later.
     """
 
     rule: RequestRule
@@ -172,6 +196,7 @@ class Offer:
     where: str
     request: AccessRequest | None = None
     page: str | None = None
+    later: AccessRequest | None = None
 
     @property
     def line(self) -> str:
@@ -235,6 +260,15 @@ def check_time(rule: RequestRule, wanted_s: float | None) -> float:
     return wanted_s
 
 
+def check_start(starts_at: float | None, now: float) -> float | None:
+    """Return when access begins, None for a time that is over. Raises RefusedError if it is too far ahead."""
+    if starts_at is None or starts_at <= now:
+        return None
+    if starts_at > now + LATEST_START_S:
+        raise RefusedError(f"access begins within {show_period(LATEST_START_S)}, not later")
+    return starts_at
+
+
 def judge(
     request: AccessRequest,
     rule: RequestRule,
@@ -257,12 +291,14 @@ def judge(
 
 def approve(request: AccessRequest, lasts_s: float, now: float) -> AccessRequest:
     """Return the request as approved for `lasts_s`, which begin with the first entry."""
-    return replace(request, state=RequestState.APPROVED, lasts_s=lasts_s, ends_at=now + UNUSED_S)
+    ends_at = max(now, request.starts_at or now) + UNUSED_S
+    return replace(request, state=RequestState.APPROVED, lasts_s=lasts_s, ends_at=ends_at)
 
 
 def begin(request: AccessRequest, now: float) -> AccessRequest:
     """Return an approved request after the first entry at `now`; later entries change nothing."""
-    if request.began_at is not None or request.find_state(now) is not RequestState.APPROVED:
+    is_open = request.find_state(now) is RequestState.APPROVED and not request.is_later(now)
+    if request.began_at is not None or not is_open:
         return request
     return replace(request, began_at=now, ends_at=now + request.lasts_s)
 
@@ -270,9 +306,11 @@ def begin(request: AccessRequest, now: float) -> AccessRequest:
 def follow(request: AccessRequest, others: Iterable[AccessRequest], now: float) -> AccessRequest:
     """Return an approved request whose time begins when that of another for the same app ends.
 
-    `others` are requests of the same user. So access is extended without a gap. Raises RefusedError if it is
-    extended already.
+    `others` are requests of the same user. So access is extended without a gap. One with a start of its own
+    stays as it is. Raises RefusedError if it is extended already.
     """
+    if request.starts_at is not None:
+        return request
     running = [
         other
         for other in others

@@ -60,6 +60,13 @@ class Row:
             return self.key[:1]
         return tuple(s.removeprefix("user:") for s in self.key[:1] if s.startswith("user:"))
 
+    @property
+    def named_users(self) -> tuple[str, ...]:
+        """Return the names of all users in the row, those of approvers too."""
+        subjects = self.rule.subjects if isinstance(self.rule, RequestRule) else ()
+        approvers = [s.removeprefix("user:") for s in subjects[1:] if s.startswith("user:")]
+        return (*self.users, *approvers)
+
     def is_same_rule(self, other: "Row") -> bool:
         """Return True if both rows say the same, whatever their numbers and owners."""
         if self.rule is None or other.rule is None:

@@ -1,6 +1,6 @@
 """The rules of who may enter which app, and grants: the proof that a rule matched."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import DEFAULT, NOTHING, Permissions
@@ -17,6 +17,7 @@ class GrantRule:
     permissions of all rules that match. `request` is the number of the approved access request that stands
     in for a rule, None for a rule that an administrator made. `resume_s` limits how long a session waits
     for its client, in seconds: the lowest of all rules that match holds, and None is no limit of this rule.
+    `access_set` is the access set that the rule belongs to (`model.access_set`), if any.
     """
 
     id: int
@@ -27,6 +28,7 @@ class GrantRule:
     permissions: Permissions = DEFAULT
     request: int | None = None
     resume_s: float | None = None
+    access_set: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,15 @@ _RulesByText = dict[str, list[GrantRule]]
 class User:
     """A user. `password_hash` is an argon2 PHC string, None for a user without a password.
 
-    `language` is the one that the user has chosen (RFC 5646), None if they have chosen none.
+    `language` is the one that the user has chosen (RFC 5646), None if they have chosen none. `access_set` is
+    the access set that the user belongs to (`model.access_set`), if any.
     """
 
     name: str
     groups: frozenset[str] = frozenset()
     password_hash: str | None = field(default=None, repr=False)
     language: str | None = None
+    access_set: str | None = field(default=None, compare=False)
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "User":
         """Return the user without a password, unless `password_groups` has one of their groups or is None."""

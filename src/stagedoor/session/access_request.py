@@ -18,6 +18,7 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.session.person_wait import ACCESS_GRANTED, ACCESS_REQUEST, wait_for_person
 from stagedoor.session.ports import AccessRequests, PolicyReader
+from stagedoor.wire.rfc3339 import show_time
 
 ACCESS_WAIT_S = 15.0 * MINUTE_S
 """The longest wait of one connection. The request stays open, and the next connection waits for it again."""
@@ -61,7 +62,7 @@ class AccessWait:
         offer = self._offer()
         if offer is None:
             return refused
-        refused = replace(refused, person_message=f"{offer.line}; ask: {offer.where}")
+        refused = replace(refused, person_message=_explain(offer))
         if not waits and offer.request is None:
             return refused
         with self.requests.waiting(self.identity) as may_wait:
@@ -135,3 +136,11 @@ class AccessWait:
             f"no approver has opened {self.target.login_name} within {show_period(wait_s)}; the request "
             "stays open, so connect again to wait for it",
         )
+
+
+def _explain(offer: Offer) -> str:
+    """Return the refusal of a user who may ask, with their request that opens the target later."""
+    line = f"{offer.line}; ask: {offer.where}"
+    if offer.later is None or offer.later.starts_at is None:
+        return line
+    return f"request {offer.later.id} opens it at {show_time(offer.later.starts_at)}. {line}"

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from stagedoor.model.access_request import (
     RequestRule,
     RequestState,
 )
-from stagedoor.model.access_set import refuse_owned
+from stagedoor.model.access_set import Owner, refuse_owned
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.hours import Hours, parse_hours
 from stagedoor.model.permission import from_words, to_words
@@ -67,6 +68,8 @@ def request_rule_values(rule: RequestRule) -> dict[str, Any]:
         "break_glass": int(rule.is_break_glass),
         "step_up": int(rule.needs_step_up),
         "hours": None if rule.hours is None else rule.hours.text,
+        "later_approvers": " ".join(rule.later_approvers) or None,
+        "later_s": rule.later_s if rule.later_approvers else None,
     }
 
 
@@ -127,11 +130,13 @@ def add_request(transaction: Transaction, request: AccessRequest) -> int:
             user_name=request.user,
             targets=" ".join(target.login_name for target in request.targets),
             permissions=to_words(request.permissions),
-            rule=request.rule,
+            # An older program would let the user in at once. It finds no rule, and so gives nothing.
+            rule=request.rule if request.starts_at is None else -request.rule,
             reason=request.reason,
             created_at=request.created_at,
             accounts=" ".join(sorted(request.accounts)),
             break_glass=int(request.is_break_glass),
+            starts_at=request.starts_at,
             **_changing(request),
         )
         .returning(columns.id)
@@ -251,9 +256,43 @@ def read_accounts(transaction: Transaction, user: str) -> frozenset[str]:
 
 
 def end_requests_of(transaction: Transaction, user: str) -> None:
-    """End the open requests of a user who is removed."""
-    mine = access_requests.c.user_name == user
-    _set_state(transaction, RequestState.ENDED, mine & access_requests.c.state.in_(_OPEN))
+    """End what access on request gives to a user who is removed; the next one of the name gets nothing.
+
+    Their open requests end, their votes on those of others are dropped, and rules name them no more. A rule
+    for them alone is removed, and one that has no other approver.
+    """
+    mine, is_open = access_requests.c.user_name == user, access_requests.c.state.in_(_OPEN)
+    _set_state(transaction, RequestState.ENDED, mine & is_open)
+    transaction.execute(
+        delete(request_decisions).where(
+            request_decisions.c.approver == user,
+            request_decisions.c.request.in_(select(access_requests.c.id).where(is_open)),
+        )
+    )
+    subject = f"user:{user}"
+    for rule in read_request_rules(transaction).values():
+        if subject not in rule.subjects:
+            continue
+        left = replace(
+            rule,
+            approvers=tuple(a for a in rule.approvers if a != subject),
+            later_approvers=tuple(a for a in rule.later_approvers if a != subject),
+        )
+        here = request_rules.c.id == rule.id
+        if rule.subject == subject or (rule.approvers and not left.approvers):
+            transaction.execute(delete(request_rules).where(here))
+        else:
+            values = request_rule_values(left)
+            transaction.execute(update(request_rules).where(here).values(values))
+        touch(transaction, Part.REQUEST_RULES, [rule.id])
+
+
+def find_owned_rules(transaction: Transaction, subject: str) -> Iterable[tuple[int, Owner]]:
+    """Yield the numbers of the rules of access sets that name `subject`, each with its owner."""
+    for row in transaction.execute(select(request_rules)):
+        owner = find_owner(row)
+        if owner is not None and subject in request_rule_of(row).subjects:
+            yield row.id, owner
 
 
 def _close_over(transaction: Transaction, now: float) -> None:
@@ -306,6 +345,9 @@ def request_rule_of(row: Row[Any]) -> RequestRule:
         bool(row.break_glass),
         bool(row.step_up),
         None if row.hours is None else _hours(row.hours),
+        tuple((row.later_approvers or "").split()),
+        row.later_s or 0.0,
+        row.owner_set,
     )
 
 
@@ -323,7 +365,7 @@ def _request(row: Row[Any]) -> AccessRequest:
         row.user_name,
         tuple(_target(name) for name in row.targets.split()),
         from_words(row.permissions),
-        row.rule,
+        abs(row.rule),
         row.reason,
         row.lasts_s,
         row.created_at,
@@ -333,6 +375,7 @@ def _request(row: Row[Any]) -> AccessRequest:
         RequestState(row.state),
         row.began_at,
         row.reviewed_by,
+        row.starts_at,
     )
 
 

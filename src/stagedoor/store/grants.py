@@ -137,6 +137,7 @@ def grant_of(row: Row[Any]) -> GrantRule:
         row.expires_at,
         from_words(row.permissions),
         resume_s=row.resume_s,
+        access_set=row.owner_set,
     )
 
 

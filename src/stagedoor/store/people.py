@@ -8,7 +8,7 @@ from sqlalchemy import Executable, Select, Table, delete, func, insert, select, 
 from stagedoor.model.access_set import refuse_owned
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.policy import KeyRecord, TokenRecord, User
-from stagedoor.store.access_requests import end_requests_of
+from stagedoor.store.access_requests import end_requests_of, find_owned_rules
 from stagedoor.store.administration.tables import roles
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.columns import find_owner
@@ -104,7 +104,20 @@ def find_user(transaction: Transaction, name: str) -> User | None:
     row = transaction.execute(select(users).where(users.c.name == name)).first()
     if row is None:
         return None
-    return User(name, groups_of(transaction, name), row.password_hash, row.language)
+    groups = groups_of(transaction, name)
+    return User(name, groups, row.password_hash, row.language, row.owner_set)
+
+
+def list_group_sets(transaction: Transaction, user: str | None = None) -> dict[str, list[str]]:
+    """Return the access sets whose rows put users, or one user, in a group, by group."""
+    columns = user_groups.c
+    query = select(columns.group_name, columns.owner_set).where(columns.owner_set.is_not(None))
+    if user is not None:
+        query = query.where(columns.user_name == user)
+    sets: dict[str, list[str]] = {}
+    for row in transaction.execute(query.distinct().order_by(columns.owner_set)):
+        sets.setdefault(row.group_name, []).append(row.owner_set)
+    return sets
 
 
 def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
@@ -200,6 +213,8 @@ def _refuse_owned_rows(transaction: Transaction, name: str, by_set: str | None) 
         for row in transaction.execute(columns.where(table.c.owner_set.is_not(None))):
             owner = find_owner(row)
             refuse_owned(what, None if owner is None or owner.set == by_set else owner)
+    for number, owner in find_owned_rules(transaction, f"user:{name}"):
+        refuse_owned(f"request rule {number}", None if owner.set == by_set else owner)
 
 
 def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | None = None) -> None:

@@ -185,7 +185,13 @@ def _read_users(
             groups[row.user_name].add(row.group_name)
     query = _where_in(select(users).order_by(users.c.name), users.c.name, only)
     return {
-        row.name: User(row.name, frozenset(groups[row.name]), row.password_hash, row.language)
+        row.name: User(
+            row.name,
+            frozenset(groups[row.name]),
+            row.password_hash,
+            row.language,
+            row.owner_set,
+        )
         for row in transaction.execute(query)
         if (row.disabled_at is not None) == disabled
     }

@@ -24,6 +24,8 @@ request_rules = Table(
     Column("created_at", Float, nullable=False),
     *make_set_columns(),
     Column("hours", String(128)),
+    Column("later_approvers", Text),
+    Column("later_s", Float),
     sqlite_autoincrement=True,  # a request names its rule's number, so it is never reused
 )
 
@@ -44,6 +46,7 @@ access_requests = Table(
     Column("state", String(16), nullable=False),
     Column("began_at", Float),
     Column("reviewed_by", make_text_key_type(64)),
+    Column("starts_at", Float),
     Index("access_requests_by_state", "state"),
     Index("access_requests_by_user", "user_name"),
     sqlite_autoincrement=True,  # people and the audit name requests by number

@@ -68,7 +68,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 22
+SCHEMA_VERSION = 23
 _COMPATIBLE = re.compile(r"SET value = (\d+) WHERE name = 'compatible_version'")
 
 meta = Table(

@@ -265,7 +265,7 @@ class ConsoleService:
                 rule,
                 used.get(rule.id),
                 rule.expires_at is not None and rule.expires_at <= now,
-                check_taking(access, rule) is None,
+                rule.access_set is None and check_taking(access, rule) is None,
             )
             for rule in rules
         ]

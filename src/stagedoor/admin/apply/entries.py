@@ -89,6 +89,8 @@ class DeclaredRule(Table, frozen=True):
     longest: str | None = None
     approvers: tuple[str, ...] = ()
     approvals: int | None = None
+    then: tuple[str, ...] = ()
+    after: str | None = None
     reason: str = "*"
     step_up: bool = False
     break_glass: bool = False
@@ -110,6 +112,8 @@ class DeclaredRule(Table, frozen=True):
             self.break_glass,
             self.step_up,
             None if self.hours is None else parse_hours(self.hours),
+            tuple(dict.fromkeys(self.then)),
+            0.0 if self.after is None else _parse_time("after", self.after),
         )
         check_rule(rule)
         yield make_rule_row(rule, owner)

@@ -111,12 +111,12 @@ class _Planner:
         removals = list(absent)
         # The rows of a user are removed with the user.
         for row in stored if gone else ():
-            if id(row) in known or gone.isdisjoint(row.users):
+            if id(row) in known or gone.isdisjoint(row.named_users):
                 continue
             if row.owner is not None and row.owner.set != self.name:
                 text = f"{row.name} is in the set {row.owner.set} ({row.owner.file}); remove it there first"
                 self.problems.append(RowProblem(row, text))
-            elif row.owner is None:
+            elif row.owner is None and not gone.isdisjoint(row.users):
                 removals.append(row)
         self.changes += [RowChange(Action.REMOVE, row, row) for row in removals]
 
@@ -129,7 +129,7 @@ class _Planner:
             if change.action is Action.REMOVE and change.row.kind is RowKind.USER
         }
         for row in declared:
-            for name in row.users:
+            for name in row.named_users:
                 if name not in names:
                     self.problems.append(RowProblem(row, f"there is no user {name}"))
                 elif name in gone:

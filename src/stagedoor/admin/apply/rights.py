@@ -80,7 +80,7 @@ class _State:
         place = (rule.app_pattern, rule.environment_pattern)
         if isinstance(rule, RequestRule):
             self._rights[rule.subject].add(Right(*place, "ask"))
-            for approver in rule.approvers:
+            for approver in rule.subjects[1:]:
                 self._rights[approver].add(Right(*place, "approve"))
         elif rule.expires_at is None or rule.expires_at > now:
             words = sort_permissions(rule.permissions)
@@ -161,8 +161,7 @@ def has_user(
 def _subjects(row: Row) -> set[str]:
     if row.kind in (RowKind.USER, RowKind.MEMBER):
         return {f"user:{row.key[0]}"}
-    approvers = row.rule.approvers if isinstance(row.rule, RequestRule) else ()
-    return {row.key[0], *approvers}
+    return set(row.rule.subjects) if isinstance(row.rule, RequestRule) else {row.key[0]}
 
 
 def _affected(subjects: Iterable[str], old: _State, new: _State) -> set[str]:

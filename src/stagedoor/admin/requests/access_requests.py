@@ -19,6 +19,7 @@ from stagedoor.model.access_request import (
     approve,
     begin,
     check_reason,
+    check_start,
     check_time,
     end,
     explain_own,
@@ -33,8 +34,10 @@ from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
 from stagedoor.store import access_requests as store
 from stagedoor.store.database import Transaction
+from stagedoor.store.people import require_user
 from stagedoor.store.policy import Plain
 from stagedoor.wire.oneline import folded, one_line
+from stagedoor.wire.rfc3339 import show_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,12 @@ class ApproverError(RefusedError):
 
 
 def add_rule(service: AdminService, rule: RequestRule) -> RequestRule:
-    """Add a rule, and return it with its number. Raises RefusedError, StoreError."""
+    """Add a rule, and return it with its number. Raises NotFoundError, RefusedError, StoreError."""
     check_rule(rule)
     with service.change("request.rule.add") as change:
+        for subject in rule.subjects:
+            if subject.startswith("user:"):
+                require_user(change.transaction, subject.removeprefix("user:"))
         number = store.add_request_rule(change.transaction, rule, service.clock())
         change.fields |= describe_rule(number, rule)
     return replace(rule, id=number)
@@ -63,18 +69,26 @@ def add_rule(service: AdminService, rule: RequestRule) -> RequestRule:
 
 def check_rule(rule: RequestRule) -> None:
     """Raise RefusedError unless the rule may be stored."""
-    check_subject(rule.subject)
     check_pattern(rule.app_pattern, "app")
     check_pattern(rule.environment_pattern, "environment")
-    for approver in rule.approvers:
-        check_subject(approver)
+    for subject in rule.subjects:
+        check_subject(subject)
     most_s = LONGEST_BREAK_GLASS_S if rule.is_break_glass else LONGEST_S
     if not 0 < rule.longest_s <= most_s:
         raise RefusedError(f"access by this rule lasts {show_period(most_s)} at most")
     if Permission.ENTER not in rule.permissions:
         raise RefusedError("a request is for entering; leave `enter` in")
-    if ALL_USERS in rule.approvers:
+    if ALL_USERS in rule.subjects[1:]:
         raise RefusedError("name the approvers: group:NAME or user:NAME, not all users")
+    if bool(rule.later_approvers) != (rule.later_s > 0) or rule.later_s >= PENDING_S:
+        raise RefusedError(
+            "name later approvers (--then) and when they decide too (--after), in less than "
+            f"{show_period(PENDING_S)}"
+        )
+    if rule.later_approvers and not rule.approvals:
+        raise RefusedError(
+            "a request that is approved at once has no later approvers; leave out --then"
+        )
     if rule.is_break_glass:
         if rule.approvals:
             raise RefusedError("break-glass approves at once; leave out --approvals")
@@ -83,8 +97,8 @@ def check_rule(rule: RequestRule) -> None:
         return
     if rule.approvals < 0 or bool(rule.approvals) != bool(rule.approvers):
         raise RefusedError("name approvers (--approver), or let it approve at once (--approvals 0)")
-    groups = any(approver.startswith("group:") for approver in rule.approvers)
-    if rule.approvals > len(rule.approvers) and not groups:
+    groups = any(approver.startswith("group:") for approver in rule.subjects[1:])
+    if rule.approvals >= len(rule.subjects) and not groups:
         raise RefusedError(f"{rule.approvals} approvals need as many approvers")
 
 
@@ -115,16 +129,20 @@ def make_request(
     rule: RequestRule,
     reason: str,
     lasts_s: float | None = None,
+    starts_at: float | None = None,
 ) -> AccessRequest:
     """Make a request of `user` by `rule`, which covers `targets`, and return it.
 
-    A pending request for the same is returned instead: 50 hosts of one program are one request. Raises
-    RefusedError, StoreError.
+    Access begins at `starts_at` at the earliest, None for now. A pending request for the same is returned
+    instead: 50 hosts of one program are one request. Raises RefusedError, StoreError.
     """
     wanted = tuple(sorted(set(targets), key=lambda target: target.login_name))
     if not 0 < len(wanted) <= MOST_TARGETS:
         raise RefusedError(f"a request names 1 to {MOST_TARGETS} apps")
     now = service.clock()
+    starts_at = check_start(starts_at, now)
+    if rule.is_break_glass and starts_at is not None:
+        raise RefusedError("break-glass is for an emergency, and begins at once")
     request = AccessRequest(
         0,
         user,
@@ -134,8 +152,9 @@ def make_request(
         check_reason(reason, rule.reason_pattern),
         check_time(rule, lasts_s),
         now,
-        now + PENDING_S,
+        max(now, starts_at or now) + PENDING_S,
         is_break_glass=rule.is_break_glass,
+        starts_at=starts_at,
     )
     with service.database.read() as reading:
         if (pending := _find_same(reading, request)) is not None:
@@ -168,7 +187,9 @@ def _follow(transaction: Transaction, request: AccessRequest, now: float) -> Acc
 def _find_same(transaction: Transaction, wanted: AccessRequest) -> AccessRequest | None:
     """Return the pending request of the same user for the same, or None."""
     for request in store.find_open_requests(transaction, wanted.user):
-        is_same = request.targets == wanted.targets and request.rule == wanted.rule
+        is_same = (request.targets, request.rule, request.starts_at) == (
+            wanted.targets, wanted.rule, wanted.starts_at,
+        )  # fmt: skip
         if is_same and request.find_state(wanted.created_at) is RequestState.PENDING:
             return request
     return None
@@ -204,10 +225,11 @@ def decide(
         decision = Decision(approver or service.actor, now, is_yes, lasts_s, note)
         store.put_decision(transaction, number, decision)
         if approver is not None:
-            if not _is_approver(transaction, rule, approver):
-                raise RefusedError(f"you are not an approver of request {number}")
+            may_decide = partial(_is_approver, transaction, rule, now - request.created_at)
+            if not may_decide(approver):
+                raise RefusedError(_explain_not_approver(transaction, rule, request, approver))
             decisions = store.list_decisions(transaction, number)
-            after = judge(request, rule, decisions, partial(_is_approver, transaction, rule), now)
+            after = judge(request, rule, decisions, may_decide, now)
         elif is_yes:
             after = approve(request, lasts_s or request.lasts_s, now)
         else:
@@ -234,8 +256,17 @@ def _require_another(transaction: Transaction, request: AccessRequest, approver:
         raise ApproverError(explain_own(request))
 
 
-def _is_approver(transaction: Transaction, rule: RequestRule, name: str) -> bool:
-    return rule.may_decide(store.read_subjects(transaction, name))
+def _is_approver(transaction: Transaction, rule: RequestRule, waited_s: float, name: str) -> bool:
+    return rule.may_decide(store.read_subjects(transaction, name), waited_s)
+
+
+def _explain_not_approver(
+    transaction: Transaction, rule: RequestRule, request: AccessRequest, name: str
+) -> str:
+    if rule.may_decide(store.read_subjects(transaction, name)):
+        at = show_time(request.created_at + rule.later_s)
+        return f"you decide on request {request.id} from {at} on"
+    return f"you are not an approver of request {request.id}"
 
 
 def leave_request(service: AdminService, number: int, *, user: str | None = None) -> AccessRequest:
@@ -322,7 +353,13 @@ def describe_rule(number: int, rule: RequestRule) -> dict[str, Plain]:
         "approvals": rule.approvals,
         "break_glass": rule.is_break_glass,
         **({} if rule.hours is None else {"hours": rule.hours.text}),
+        **_later_fields(rule),
     }
+
+
+def _later_fields(rule: RequestRule) -> dict[str, Plain]:
+    later = " ".join(rule.later_approvers)
+    return {"later_approvers": later, "later_s": rule.later_s} if later else {}
 
 
 def _request_fields(request: AccessRequest) -> dict[str, Plain]:
@@ -335,4 +372,5 @@ def _request_fields(request: AccessRequest) -> dict[str, Plain]:
         "lasts_s": request.lasts_s,
         "state": request.state.value,
         "break_glass": request.is_break_glass,
+        **({} if request.starts_at is None else {"starts_at": show_time(request.starts_at)}),
     }

@@ -38,6 +38,7 @@ from stagedoor.model.selector import TargetPattern, list_subjects
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
+from stagedoor.wire.rfc3339 import show_time
 
 MOST_WAITING_OF_USER = 5
 """The connections of one user that wait in one worker."""
@@ -85,14 +86,17 @@ class RequestService:
         rule = find_rule_to_ask(policy, identity, [target], now, needs)
         if rule is None:
             return None
+        theirs = [r for r in policy.find_requests(identity.name) if target in r.targets]
         pending = (
-            request
-            for request in policy.find_requests(identity.name)
-            if target in request.targets and request.find_state(now) is RequestState.PENDING
+            r for r in theirs if r.find_state(now) is RequestState.PENDING and not r.is_later(now)
+        )
+        later = (
+            r for r in theirs if r.find_state(now) is RequestState.APPROVED and r.is_later(now)
         )
         request = next(pending, None)
         page = None if request is None else self.get_page(request)
-        return Offer(rule, target, self._where(identity, target, needs), request, page)
+        where = self._where(identity, target, needs)
+        return Offer(rule, target, where, request, page, next(later, None))
 
     def _where(self, identity: Identity, target: Target, needs: Permission) -> str:
         """Return how the user asks for `target`, as text. The page asks for entering."""
@@ -191,10 +195,13 @@ class RequestService:
         *,
         needs: Permission = Permission.ENTER,
         break_glass: bool = False,
+        starts_at: float | None = None,
     ) -> AccessRequest | Denial:
         """Make a request, or join one that is pending for the same. The rule must give what it `needs`."""
         policy, now = self._policy(), self._now()
-        rule = find_rule_to_ask(policy, identity, targets, now, needs, break_glass=break_glass)
+        rule = find_rule_to_ask(
+            policy, identity, targets, now, needs, break_glass=break_glass, starts_at=starts_at
+        )
         if rule is None:
             return Denial(
                 Reason.NO_GRANT,
@@ -207,7 +214,9 @@ class RequestService:
         if (limit := count_change(self._allowance, identity, self._monotonic())) is not None:
             return limit
         service = self._service(identity.name)
-        return await ask(admin.make_request, service, identity.name, targets, rule, reason, lasts_s)
+        return await ask(
+            admin.make_request, service, identity.name, targets, rule, reason, lasts_s, starts_at
+        )
 
     async def list_requests(self, identity: Identity) -> Sequence[AccessRequest] | Denial:
         """Return the open requests that the user may see, the newest first."""
@@ -309,7 +318,10 @@ def describe_end(record: admin.RequestRecord, now: float) -> str:
     request = record.request
     match request.find_state(now):
         case RequestState.APPROVED:
-            return f"request {request.id} is approved for {show_period(request.lasts_s)}"
+            line = f"request {request.id} is approved for {show_period(request.lasts_s)}"
+            if request.starts_at is None or not request.is_later(now):
+                return line
+            return f"{line}, from {show_time(request.starts_at)} on"
         case RequestState.DENIED:
             no = next((d for d in reversed(record.decisions) if not d.is_yes), None)
             by = "" if no is None else f" by {no.approver}{f': {no.note}' if no.note else ''}"

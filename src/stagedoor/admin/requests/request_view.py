@@ -21,7 +21,8 @@ READ, SHOWN = 100, 5
 class RequestView:
     """An access request. `present` are those of its apps that the requester may enter without it.
 
-    `last` are their last sessions in its apps: the app, and when it was opened (seconds since the epoch).
+    `last` are their last sessions in its apps: the app, and when it was opened. `decides_from` is when this
+    person, a later approver, may decide. Times are seconds since the epoch.
     """
 
     request: AccessRequest
@@ -29,6 +30,7 @@ class RequestView:
     present: Sequence[Target]
     last: Sequence[tuple[str, float]]
     may_decide: bool
+    decides_from: float | None = None
 
 
 def describe_request(
@@ -46,5 +48,10 @@ def describe_request(
     sessions = list_sessions(database, open_only=False, identity=request.user, limit=READ)
     last = [(s.target, s.opened_at) for s in reversed(sessions) if s.target in apps]
     rule = policy.request_rules.get(request.rule)
-    may_decide = rule is not None and name != request.user and is_approver(policy, rule, name)
-    return RequestView(request, request.find_state(now), present, last[:SHOWN], may_decide)
+    may_decide, decides_from = False, None
+    if rule is not None and name != request.user:
+        may_decide = is_approver(policy, rule, name, now - request.created_at)
+        if not may_decide and is_approver(policy, rule, name):
+            decides_from = request.created_at + rule.later_s
+    state = request.find_state(now)
+    return RequestView(request, state, present, last[:SHOWN], may_decide, decides_from)

@@ -13,13 +13,14 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.selector import parse_target_pattern
 from stagedoor.model.target import Target
 from stagedoor.session.access_request import ACCESS_WAIT_S
-from stagedoor.wire.duration import parse_duration
+from stagedoor.wire.duration import parse_duration, parse_start
 from stagedoor.wire.rfc3339 import show_time
 from stagedoor.wire.target import parse_login
 
 HELP = """\
   ssh {at} request                        requests that are open: yours, and those that you decide on
   ssh {at} request APP [--for 1h] REASON  ask for access, and wait for the decision
+  ssh {at} request APP --from 2h REASON   ask for later, or 2026-12-31T09:00:00Z
   ssh {at} request show NUMBER            a request with its decisions
   ssh {at} request approve NUMBER [--for 30m]
   ssh {at} request deny NUMBER [WHY]
@@ -71,7 +72,7 @@ class RequestCommand:
     # Asking.
 
     async def _ask(self, app: str, words: list[str]) -> Answer:
-        options = _options(words)
+        options = _options(words, self._login.flow.now())
         if isinstance(options, str):
             return _refuse(options, _WRONG_USE)
         targets = self._targets(app)
@@ -84,6 +85,7 @@ class RequestCommand:
             options.lasts_s,
             needs=options.needs,
             break_glass=options.break_glass,
+            starts_at=options.starts_at,
         )
         if isinstance(request, Denial):
             return _refuse(request.line)
@@ -126,7 +128,7 @@ class RequestCommand:
     # Deciding.
 
     async def _approve(self, number: int, words: list[str]) -> Answer:
-        options = _options(words)
+        options = _options(words, self._login.flow.now())
         if isinstance(options, str) or options != _Options(options.lasts_s):
             return _refuse("approve takes a number, and --for with a time", _WRONG_USE)
         lasts_s, identity = options.lasts_s, self._login.identity
@@ -162,9 +164,10 @@ class RequestCommand:
 def describe_request(request: AccessRequest, now: float) -> str:
     """Return the line of a request in lists."""
     by = "break-glass, " if request.is_break_glass else ""
+    start = f" from {show_time(request.starts_at)}" if request.starts_at is not None else ""
     return (
         f"{request.id}  {request.find_state(now)}  {request.user}  {request.apps}  "
-        f"{by}{show_period(request.lasts_s)}  {request.reason}"
+        f"{by}{show_period(request.lasts_s)}{start}  {request.reason}"
     )
 
 
@@ -177,12 +180,13 @@ class _Options:
     """The options of a request, and the remaining words: its reason."""
 
     lasts_s: float | None = None
+    starts_at: float | None = None
     needs: Permission = Permission.ENTER
     break_glass: bool = False
     reason: str = ""
 
 
-def _options(words: list[str]) -> _Options | str:
+def _options(words: list[str], now: float) -> _Options | str:
     """Parse the options among `words`. Return a text if one is wrong."""
     options, rest, left = _Options(), [], iter(words)
     for word in left:
@@ -192,6 +196,10 @@ def _options(words: list[str]) -> _Options | str:
             options.lasts_s = parse_duration(next(left, ""))
             if options.lasts_s is None:
                 return "--for takes a time such as 30m or 2h"
+        elif word == "--from":
+            options.starts_at = parse_start(next(left, ""), now)
+            if options.starts_at is None:
+                return "--from takes a time such as 2h or 2026-12-31T09:00:00Z"
         elif word == "--allow":
             try:
                 options.needs = Permission(next(left, ""))

@@ -16,7 +16,7 @@ from stagedoor.model.access_request import AccessRequest, RequestState, show_per
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
-from stagedoor.model.units import MINUTE_S
+from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.wire.target import MAX_SHOWN_CHARS, parse_login
 
 REFRESH_S = 2
@@ -68,11 +68,17 @@ class RequestPages:
     async def _ask(self, request: Request, identity: Identity, fields: dict[str, str]) -> Response:
         apps, reason = fields.get("app", ""), fields.get("reason", "")
         targets = _targets(apps)
-        minutes = _minutes(fields.get("minutes", ""))
-        if targets is None or minutes is None:
-            wrong = "name apps as the home page does, and a number of minutes"
+        lasts_s, wait_s = (
+            _seconds(fields.get("minutes", "")),
+            _seconds(fields.get("hours", ""), HOUR_S),
+        )
+        if targets is None or lasts_s is None or wait_s is None:
+            wrong = "name apps as the home page does, and a number of minutes or hours"
             return await self._all(request, identity, apps, wrong, reason)
-        made = await self._requests.make(identity, targets, reason, minutes or None)
+        starts_at = self._guard.flow.now() + wait_s if wait_s else None
+        made = await self._requests.make(
+            identity, targets, reason, lasts_s or None, starts_at=starts_at
+        )
         if isinstance(made, Denial):
             return await self._all(request, identity, apps, made.line, reason)
         return RedirectResponse(f"{self._path}/{made.id}", SEE_OTHER)
@@ -92,7 +98,8 @@ class RequestPages:
         now, asked = self._guard.flow.now(), record.request
         state, is_own = asked.find_state(now), asked.user == identity.name
         onward = None
-        if is_own and state is RequestState.APPROVED and len(asked.targets) == 1:
+        is_open = state is RequestState.APPROVED and not asked.is_later(now)
+        if is_own and is_open and len(asked.targets) == 1:
             onward = f"{self._pages.place.path}/app/{asked.targets[0].login_name}"
         return self._pages.place.page(
             "request.html",
@@ -105,7 +112,7 @@ class RequestPages:
             said="" if state is RequestState.PENDING else describe_end(record, now),
             is_own=is_own,
             may_leave=is_own and state in (RequestState.PENDING, RequestState.APPROVED),
-            may_decide=not is_own and state is RequestState.PENDING,
+            may_decide=view is not None and view.may_decide and state is RequestState.PENDING,
             may_review=not is_own and asked.is_break_glass and asked.reviewed_by is None,
             minutes=f"{asked.lasts_s / MINUTE_S:.0f}",
             refresh_s=REFRESH_S if is_own and state is RequestState.PENDING else None,
@@ -133,11 +140,11 @@ class RequestPages:
     ) -> AccessRequest | Denial | None:
         match act:
             case "approve":
-                minutes = _minutes(fields.get("minutes", ""))
-                if minutes is None:
+                lasts_s = _seconds(fields.get("minutes", ""))
+                if lasts_s is None:
                     return Denial(Reason.BAD_REQUEST, "give a number of minutes")
                 return await self._requests.decide(
-                    identity, number, is_yes=True, lasts_s=minutes or None
+                    identity, number, is_yes=True, lasts_s=lasts_s or None
                 )
             case "deny":
                 note = fields.get("why", "")
@@ -156,10 +163,10 @@ def _targets(apps: str) -> Sequence[Target] | None:
     return named if len(named) == len(targets) else None
 
 
-def _minutes(text: str) -> float | None:
-    """Return a number of minutes in seconds, 0 for an empty field, None for any other text."""
+def _seconds(text: str, unit_s: float = MINUTE_S) -> float | None:
+    """Return a number of minutes or `unit_s` in seconds, 0 for an empty field, None for any other text."""
     text = text.strip()
     if not text:
         return 0.0
     is_number = text.isascii() and text.isdigit() and len(text) < 7
-    return float(text) * MINUTE_S if is_number else None
+    return float(text) * unit_s if is_number else None

@@ -169,7 +169,7 @@ def update_rows(transaction: Transaction, rows: Sequence[Row]) -> None:
                 if row.kind is kind
             ),
         )
-    _touch(transaction, changing)
+    _touch(transaction, rows)
 
 
 def _execute(transaction: Transaction, statement: Any, values: Iterable[dict[str, Any]]) -> None:

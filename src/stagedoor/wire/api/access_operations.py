@@ -95,6 +95,7 @@ ACCESS: Sequence[Operation] = (
         body=i.RequestRuleNew,
         answer=t.RequestRuleEntry,
         status=201,
+        problems=(404,),
         is_for_person=True,
     ),
     Operation(

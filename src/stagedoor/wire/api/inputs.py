@@ -89,7 +89,8 @@ class RoleNew(Input, frozen=True):
 class RequestRuleNew(Input, frozen=True):
     """A new rule. `reason` is a pattern that reasons must match.
 
-    `hours` are when it holds, such as `Mon-Fri 08:00-20:00 Europe/Berlin`; null is always.
+    `hours` are when it holds, such as `Mon-Fri 08:00-20:00 Europe/Berlin`; null is always. `later_approvers`
+    decide too once a request has waited for `later_s` seconds.
     """
 
     subject: Subject
@@ -103,15 +104,21 @@ class RequestRuleNew(Input, frozen=True):
     step_up: bool
     break_glass: bool
     hours: Line | None = None
+    later_approvers: Annotated[list[Subject], Meta(max_length=20)] = []
+    later_s: Seconds | None = None
 
 
 class AccessRequestNew(Input, frozen=True):
-    """A request of the caller for apps, as the home page names them. `lasts_s` null is the usual time."""
+    """A request of the caller for apps, as the home page names them. `lasts_s` null is the usual time.
+
+    Access begins at `starts_at`, within 7 days, or at once for null.
+    """
 
     apps: Annotated[list[Line], Meta(min_length=1, max_length=50)]
     reason: Annotated[str, Meta(max_length=300)]
     lasts_s: Seconds | None = None
     break_glass: bool = False
+    starts_at: Until | None = None
 
 
 class DecisionNew(Input, frozen=True):

@@ -26,7 +26,8 @@ class UserReport(Answer, frozen=True):
 
     `groups` include those from identity providers, `provided_groups`. With `password`, the user has one; it
     lets them in only if `password_counts` (accounts.password_groups). `persons` are their accounts at
-    identity providers. `grants` are all that are about them, and `sessions` the open ones.
+    identity providers. `grants` are all that are about them, and `sessions` the open ones. `access_set` is
+    the set of files that declares the user, and `group_access_sets` those that put them in a group, by group.
     """
 
     name: str
@@ -41,6 +42,8 @@ class UserReport(Answer, frozen=True):
     tokens: list[TokenState]
     sign_ins: list[t.SignInEntry]
     sessions: list[t.SessionEntry]
+    access_set: str | None
+    group_access_sets: dict[str, list[str]]
 
 
 class PasskeyEntry(Answer, frozen=True, rename={"site": "for"}):

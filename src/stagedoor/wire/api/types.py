@@ -66,7 +66,7 @@ class Preview(Answer, frozen=True):
 
 
 class UserEntry(Answer, frozen=True):
-    """A user in a list."""
+    """A user in a list. `access_set` is the set of files that declare the user, null for none."""
 
     name: str
     groups: list[str]
@@ -75,6 +75,7 @@ class UserEntry(Answer, frozen=True):
     tokens: int
     disabled: bool
     last_login: Time | None
+    access_set: str | None
 
 
 class RemovedUser(Answer, frozen=True):
@@ -86,14 +87,15 @@ class RemovedUser(Answer, frozen=True):
 
 
 class GroupEntry(Answer, frozen=True):
-    """A group with its members."""
+    """A group with its members. `access_sets` are the sets of files that declare some of them."""
 
     name: str
     members: list[str]
+    access_sets: list[str]
 
 
 class GrantEntry(Answer, frozen=True):
-    """A grant."""
+    """A grant. `access_set` is the set of files that declare it, null for none."""
 
     id: int
     subject: str
@@ -102,6 +104,7 @@ class GrantEntry(Answer, frozen=True):
     environment: str
     expires_at: Time | None
     resume_s: float | None
+    access_set: str | None
 
 
 class RoleEntry(Answer, frozen=True):
@@ -116,7 +119,10 @@ class RoleEntry(Answer, frozen=True):
 
 
 class RequestRuleEntry(Answer, frozen=True):
-    """A rule of who may ask for what, and who decides."""
+    """A rule of who may ask for what, and who decides.
+
+    `access_set` is the set of files that declare it, null for none.
+    """
 
     id: int
     subject: str
@@ -129,7 +135,10 @@ class RequestRuleEntry(Answer, frozen=True):
     reason: str
     step_up: bool
     break_glass: bool
-    hours: str | None = None
+    hours: str | None
+    later_approvers: list[str]
+    later_s: float | None
+    access_set: str | None
 
 
 class AccessRequestEntry(Answer, frozen=True):
@@ -148,6 +157,7 @@ class AccessRequestEntry(Answer, frozen=True):
     ends_at: Time
     break_glass: bool
     reviewed_by: str | None
+    starts_at: Time | None
 
 
 class DecisionEntry(Answer, frozen=True):

@@ -91,6 +91,10 @@ CONSOLE = {
     "Save": "保存",
     "Make it on request": "改为按需申请",
     "Remove the grant": "移除授权",
+    "begins": "开始于",
+    "Access set": "访问集",
+    "The access set that it belongs to": "所属的访问集",
+    "It belongs to the access set {name}: change it in its files, and run <code>stagedoor apply</code>.": "它属于访问集 {name}：请修改其文件，然后运行 <code>stagedoor apply</code>。",
     "The same people ask for it when they need it, for an hour at most, and an approver agrees. The grant ends.": "同样的用户在需要时申请，最长一小时，由审批人同意。此授权随之结束。",
     "Approvers: group:NAME or user:NAME, with blanks between": "审批人：group:NAME 或 user:NAME，用空格分隔",
     # Why a person may enter.

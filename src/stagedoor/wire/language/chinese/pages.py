@@ -199,10 +199,12 @@ PAGES = {
     # Requests.
     "Access to apps for a time, which approvers decide on.": "申请在一段时间内访问应用，由审批人决定。",
     "Ask for access": "申请访问",
-    "You may not enter {app} now. {why}.": "你现在不能进入 {app}。{why}。",
     "Apps, with blanks between": "应用，用空格分隔",
     "Reason, for the approvers": "原因，供审批人阅读",
     "Minutes; empty for the usual time": "分钟数；留空为默认时长",
+    "Hours until it begins; empty for now": "多少小时后开始；留空为立即",
+    "Begins": "开始",
+    "You decide from": "你可以审批的时间",
     "Open requests": "未结束的申请",
     "Request": "申请",
     "Asked": "申请时间",

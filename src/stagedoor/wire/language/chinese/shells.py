@@ -204,6 +204,7 @@ SHELLS = {
     "approve takes a number, and --for with a time": "approve 需要编号，可加 --for 和时长",
     "No request is open.": "没有未结束的申请。",
     "--for takes a time such as 30m or 2h": "--for 需要时长，如 30m 或 2h",
+    "--from takes a time such as 2h or 2026-12-31T09:00:00Z": "--from 需要时间，如 2h 或 2026-12-31T09:00:00Z",
     "--allow takes one of {0}": "--allow 的取值为 {0}",
     "run {0} has ended already": "运行 {0} 已经结束",
     "run {0} is being cancelled": "正在取消运行 {0}",
