@@ -12,6 +12,7 @@ from stagedoor.admin import service as admin
 from stagedoor.model.role import Role, RoleRule
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.people import Answer, PlainBrowser
+from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.passkeys import add_passkey, prove, signed_in
 
@@ -127,3 +128,15 @@ def test_other_networks_are_kept_out(tmp_path: Any) -> None:
         refused = send(PlainBrowser(gateway.port("web"), origin=None), "GET /users")
         assert refused.status == 403
         assert "the API is not for your address" in refused.text
+
+
+def test_a_refusal_has_the_trace_of_its_line_in_the_log(gateway: Gateway, port: int) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    stranger = PlainBrowser(port, origin=None)
+    given = send(stranger, "GET /users", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+    assert json.loads(given.text)["trace"] == trace
+    own = json.loads(send(stranger, "GET /users", traceparent="nonsense").text)["trace"]
+    assert own != trace
+    wait_until(lambda: {trace, own} <= {str(line.get("trace")) for line in gateway.lines})
+    missing = send(by_token(gateway, "api:read"), "GET /users/absent")
+    assert "trace" not in json.loads(missing.text), "the log has no line about it"
