@@ -47,13 +47,11 @@ SLOW = f"[listen]\nheader_timeout_s = {allow(60):g}\n"
 """The clients are threads of this process, and a busy machine lets one say HELLO late."""
 PRINTING = ("output", "errors", "crumbs", "beyond-the-window", "huge-frames", "empty-frames")
 GROUPS = {
-    "before": tuple(RAW),
-    "floods": tuple(FLOODS),
-    "printing": PRINTING,
-    "sessions": tuple(manner for manner in SESSIONS if manner not in PRINTING),
+    "before, late and in sessions": (*RAW, *LATE, *(m for m in SESSIONS if m not in PRINTING)),
+    "floods and printing": (*FLOODS, *PRINTING),
     "sftp": SFTP,
-    "late": LATE,
 }
+"""The manners that are tried at once: most of the time each only waits."""
 
 
 @dataclass
