@@ -43,7 +43,7 @@ SEARCHES = (
 )  # fmt: skip
 
 PAGES = (
-    "/", "/account", "/requests", "/runs", "/recordings", "/admin/sessions", "/admin/requests",
+    "/", "/account", "/requests", "/runs", "/admin/sessions", "/admin/requests",
     "/admin/people", "/admin/people?wanted=u77", "/admin/people/u777", "/admin/grants",
     "/admin/grants?wanted=app77", "/admin/grants/777", "/admin/audit", "/admin/audit?q=u777&days=",
     "/admin/why?user=u777&app=app777", "/admin/health", "/admin/sign-ins",

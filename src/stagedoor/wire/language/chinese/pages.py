@@ -299,7 +299,7 @@ PAGES = {
     "block": "方块",
     "bar": "竖线",
     "underline": "下划线",
-    "Notices of the bell and of long commands, while you are elsewhere": "不在此页面时，响铃和长时间命令结束会通知",
+    "Notices while you are elsewhere": "不在此页面时通知",
     "Find in the output": "在输出中查找",
     "Full screen": "全屏",
     "App window": "应用窗口",
