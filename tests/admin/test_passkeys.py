@@ -84,6 +84,11 @@ class Desk:
         assert denial is None or denial.message in (NOT_RIGHT.message, CLONED.message)
         return denial is None
 
+    async def listed(self, identity: Identity) -> list[PasskeyRecord]:
+        passkeys = await self.service.list_own(identity)
+        assert not isinstance(passkeys, Denial)
+        return passkeys
+
     def actions(self) -> list[str]:
         events = [entry.event for entry in read_entries(self.database)]
         return [str(event.fields["action"]) for event in events if "action" in event.fields]
@@ -144,9 +149,9 @@ async def test_another_users_passkey_proves_nothing(desk: Desk) -> None:
 
 async def test_a_challenge_for_one_thing_is_worth_nothing_for_another(desk: Desk) -> None:
     ann = desk.signed_in("ann")
-    authenticator = await desk.with_passkey(ann)
     options = await desk.service.begin_registration(ann, RP, proved=True)
     assert not isinstance(options, Denial)
+    authenticator = await desk.with_passkey(ann)
     challenge = options["publicKey"]["challenge"]
     lie = {"publicKey": {"challenge": challenge, "rpId": RP.id}}
     assert not await desk.proves(ann, authenticator.get(lie))
@@ -201,6 +206,26 @@ async def test_a_stolen_cookie_adds_no_passkey(desk: Desk) -> None:
     assert isinstance(await desk.service.begin_registration(ann, RP, proved=False), Denial)
 
 
+async def test_beside_a_passkey_the_password_alone_adds_none_and_removes_not_the_last(
+    desk: Desk,
+) -> None:
+    """Else a passkey would prove no more than a password."""
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    thief = desk.signed_in("ann")
+    refused = await desk.service.begin_registration(thief, RP, proved=True)
+    assert isinstance(refused, Denial)
+    assert "a password is not enough" in refused.line
+    [passkey] = await desk.listed(ann)
+    denial = await desk.service.remove(thief, passkey.id)
+    assert denial is not None
+    assert "ask an administrator" in denial.line
+    assert await desk.listed(ann) == [passkey]
+    assert await desk.proves(ann, authenticator.get(await desk.asked(ann)))
+    assert isinstance(await desk.add(ann, Authenticator(ORIGIN)), PasskeyRecord)
+    assert await desk.service.remove(thief, passkey.id) is None, "a lost laptop's, of two"
+
+
 async def test_an_attestation_cannot_be_registered_by_another_or_twice(desk: Desk) -> None:
     ann, bob = desk.signed_in("ann"), desk.signed_in("bob")
     options = await desk.service.begin_registration(ann, RP, proved=True)
@@ -239,15 +264,15 @@ async def test_who_is_no_person_with_a_sign_in_gets_no_challenge(
 
 async def test_nobody_removes_anothers_passkey(desk: Desk) -> None:
     ann, bob = desk.signed_in("ann"), desk.signed_in("bob")
-    await desk.with_passkey(ann)
-    anns = await desk.service.list_own(ann)
-    assert not isinstance(anns, Denial)
-    denial = await desk.service.remove(bob, anns[0].id)
+    authenticator = await desk.with_passkey(ann)
+    assert await desk.proves(ann, authenticator.get(await desk.asked(ann)))
+    [passkey] = await desk.listed(ann)
+    denial = await desk.service.remove(bob, passkey.id)
     assert denial is not None
     assert "ann" not in denial.message
-    assert await desk.service.list_own(ann) == anns
-    assert await desk.service.remove(ann, anns[0].id) is None
-    assert await desk.service.list_own(ann) == []
+    assert await desk.listed(ann) == [passkey]
+    assert await desk.service.remove(ann, passkey.id) is None
+    assert await desk.listed(ann) == []
 
 
 # What it is for.
@@ -343,9 +368,9 @@ async def test_what_a_passkey_opened_ends_with_it(desk: Desk) -> None:
     assert isinstance(result, Identity)
     _, opened = open_session(desk.database, result, desk.now)
     assert desk.policy().explain_sign_in_end("ann", opened.sign_in, desk.now) is None
-    held = await desk.service.list_own(ann)
-    assert not isinstance(held, Denial)
-    assert await desk.service.remove(ann, held[0].id) is None
+    [passkey] = await desk.listed(ann)
+    assert await desk.proves(ann, authenticator.get(await desk.asked(ann)))
+    assert await desk.service.remove(ann, passkey.id) is None
     assert desk.policy().explain_sign_in_end("ann", opened.sign_in, desk.now) is not None
     assert ann.sign_in is not None
     assert desk.policy().explain_sign_in_end("ann", ann.sign_in, desk.now) is None, "and no other"

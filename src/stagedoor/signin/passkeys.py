@@ -1,6 +1,7 @@
 """Passkeys as their users have them: registering, listing and removing them. Audited."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from stagedoor.admin.asking import ask
@@ -36,6 +37,12 @@ _NOT_PROVED = Denial(
     "your password, by a passkey that you have, or at your identity provider",
 )
 
+_PASSWORD_NOT_ENOUGH = Denial(
+    Reason.CREDENTIAL_MISSING,
+    "who has a passkey adds another one, or removes the last one, only after a fresh proof, for which a "
+    "password is not enough: open /step-up here first, or ask an administrator to remove a lost one",
+)
+
 Options = Mapping[str, Any]
 Answer = Mapping[str, Any]
 
@@ -46,16 +53,21 @@ def list_passkeys(database: Database, user: str | None = None) -> list[PasskeyRe
         return stored.list_passkeys(transaction, user)
 
 
-def remove_passkey(service: AdminService, id_: str, owner: str | None = None) -> PasskeyRecord:
+def remove_passkey(
+    service: AdminService, id_: str, owner: str | None = None, *, may_be_last: bool = True
+) -> PasskeyRecord:
     """Remove a passkey, end the sign-ins that it opened, and return it.
 
-    With `owner`, a passkey of another user counts as unknown. Raises NotFoundError, StoreError.
+    With `owner`, a passkey of another user counts as unknown. Raises NotFoundError, RefusedError if it is the
+    last one of its user and may not be, and StoreError.
     """
     with service.change("passkey.remove", revokes=True) as change:
         passkey = stored.find_passkey(change.transaction, id_)
         if passkey is None or owner not in (None, passkey.user):
             whose = "there is no passkey" if owner is None else f"{owner} has no passkey"
             raise NotFoundError(f"{whose} {id_[:64]!r}")
+        if not may_be_last and len(stored.list_passkeys(change.transaction, passkey.user)) == 1:
+            raise RefusedError(_PASSWORD_NOT_ENOUGH.message)
         stored.remove_passkey(change.transaction, id_)
         ended = passes.end_sign_ins(change.transaction, passkey.user, Method.PASSWORD, id_)
         change.unchanged = not ended
@@ -89,8 +101,9 @@ class PasskeyRegistry:
     ) -> Options | Denial:
         """Return the options with which the browser creates a passkey.
 
-        `proved` is true if the user has just entered their password. A cookie alone does not suffice:
-        a thief who stole it could otherwise step up.
+        `proved` is true if the user has just entered their password. A cookie alone does not suffice: a thief
+        who stole it could otherwise step up. Beside a passkey, neither does the password, so that a passkey
+        proves more than a password.
         """
         if "passkeys" not in self._context.settings.accounts.self_service:
             return Denial.with_mend(
@@ -101,14 +114,14 @@ class PasskeyRegistry:
             )
         if (denial := check_person(identity)) is not None:
             return denial
-        if not proved and not self.proved_lately(identity):
-            return _NOT_PROVED
-        challenge = await create_challenge(self._context, ChallengeKind.REGISTER, identity)
-        if isinstance(challenge, Denial):
-            return challenge
         known = await self.list_own(identity)
         if isinstance(known, Denial):
             return known
+        if not self.proved_lately(identity) and (known or not proved):
+            return _PASSWORD_NOT_ENOUGH if known else _NOT_PROVED
+        challenge = await create_challenge(self._context, ChallengeKind.REGISTER, identity)
+        if isinstance(challenge, Denial):
+            return challenge
         return make_registration_options(rp, identity.name, known, challenge)
 
     async def finish_registration(
@@ -151,8 +164,14 @@ class PasskeyRegistry:
         return passkey
 
     async def remove(self, identity: Identity, id_: str) -> Denial | None:
-        """Remove one of the user's passkeys."""
+        """Remove one of the user's passkeys; the last one after a fresh proof.
+
+        Else a thief who knows the password would remove it and add their own.
+        """
         removed = await ask(
-            remove_passkey, self._context.service(identity.name), id_, identity.name
+            partial(remove_passkey, may_be_last=self.proved_lately(identity)),
+            self._context.service(identity.name),
+            id_,
+            identity.name,
         )
         return removed if isinstance(removed, Denial) else None

@@ -119,8 +119,15 @@ def test_one_touch_opens_all_that_asks_for_it(
     tab.call("Network.clearBrowserCookies")
     sign_in(tab, base)
 
-    # It is removed like anything else.
+    # The last one is removed after a fresh proof.
     tab.open(f"{base}/account")
+    assert tab.ask("document.getElementById('passkey-password')") is None
+    click(tab, "form[action$='/passkeys/remove'] button")
+    tab.until(f"{LOADED} && document.body.textContent.includes('a password is not enough')")
+    click(tab, "#add-passkey a[href*='/step-up']")
+    tab.until(f"document.querySelector('{PROVE}') !== null")
+    click(tab, PROVE)
+    tab.until(at("/account"))
     click(tab, "form[action$='/passkeys/remove'] button")
     tab.until(f"{LOADED} && document.querySelector('form[action$=\"/passkeys/remove\"]') === null")
     actions = [event["fields"].get("action") for event in gateway.audit()]
@@ -128,6 +135,7 @@ def test_one_touch_opens_all_that_asks_for_it(
         action for action in actions if action in ("passkey.add", "step-up", "passkey.remove")
     ] == [
         "passkey.add",
+        "step-up",
         "step-up",
         "passkey.remove",
     ]

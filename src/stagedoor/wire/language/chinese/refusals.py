@@ -300,6 +300,7 @@ REFUSALS = {
     "this is no signature of the line that is shown now, which is another after each sign-in; run the command again, by a key of ed25519, ecdsa, rsa (2048 bits or more), sk-ed25519 or sk-ecdsa": "这不是对当前所示内容的签名，每次登录后内容都不同；请重新运行命令，使用 ed25519、ecdsa、rsa（2048 位或以上）、sk-ed25519 或 sk-ecdsa 密钥",
     "this invitation was used, replaced by a later one, or its time is over": "此邀请已使用、已被更新的邀请取代，或已过期",
     "a stranger at this open browser could add a passkey of their own: prove first that it is you, by your password, by a passkey that you have, or at your identity provider": "陌生人可能趁浏览器打开时添加自己的通行密钥：请先用密码、已有的通行密钥或身份提供方证明是你本人",
+    "who has a passkey adds another one, or removes the last one, only after a fresh proof, for which a password is not enough: open /step-up here first, or ask an administrator to remove a lost one": "已有通行密钥的用户，添加另一个或移除最后一个之前须重新证明本人在场，仅有密码不够：请先打开这里的 /step-up；如已丢失，请联系管理员移除",
     "adding passkeys is not open to people here": "这里不允许用户自行添加通行密钥",
     "this passkey is registered here already": "此通行密钥已在这里登记",
     "there is no passkey": "没有通行密钥",
