@@ -21,10 +21,10 @@ STRANGERS = ("sign-in/passkey", "sign-in/passkey/proved")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     step_up = '\n[step_up]\ntargets = ["app02"]\n'
     with Gateway(tmp_path_factory.mktemp("step-up"), SETTINGS + step_up) as found:
-        for name in ("dev", "other", "robbed"):
+        for name in ("dev", "other", "robbed", "tokens", "player"):
             found.add_user(name, "app01", "app02")
         found.permit("everybody", "app02", Permission.RECORD)
-        for name in ("dev", "other"):
+        for name in ("other", "player"):
             found.permit(f"user:{name}", "*", Permission.REPLAY)
         yield found.start()
 
@@ -53,15 +53,15 @@ def test_nobody_who_is_not_signed_in_asks_for_anything(port: int) -> None:
 
 
 def test_a_token_cannot_prove_that_a_person_is_there(gateway: Gateway, port: int) -> None:
-    token = gateway.token("dev")
+    token = gateway.token("tokens")
     status, said, _ = post(
         port, "/api/ticket", b'{"target": "app02"}', {"Authorization": f"Bearer {token}"}
     )
     assert (status, said["reason"]) == (403, "step_up_needed")
     assert "which a token cannot give" in said["message"]
-    add_passkey(signed_in(port))
+    add_passkey(signed_in(port, "tokens"))
     by_token = by_name(port)
-    assert by_token.sign_in("dev", token).status == 303
+    assert by_token.sign_in("tokens", token).status == 303
     assert by_token.get("/step-up").status == 403
     assert ask(by_token, "step-up").status == 403
     assert ask(by_token, "passkey/add", password=PASSWORD).status == 403
@@ -126,7 +126,7 @@ def test_a_stolen_cookie_opens_nothing_to_a_friend_of_the_thief(port: int) -> No
 
 
 def test_what_such_an_app_has_shown_wants_the_same_proof(gateway: Gateway, port: int) -> None:
-    person = signed_in(port)
+    person = signed_in(port, "player")
     authenticator = add_passkey(person)
     prove(person, authenticator)
     given = asked(person, "ticket", target="app02")["ticket"]
@@ -137,7 +137,7 @@ def test_what_such_an_app_has_shown_wants_the_same_proof(gateway: Gateway, port:
     [row] = json.loads(gateway.command("recording", "list", "--json").stdout)
     at = f"/recordings/{row['id']}"
     assert "the secret" in person.get(f"{at}/cast").text
-    elsewhere = signed_in(port)
+    elsewhere = signed_in(port, "player")
     refused = elsewhere.get(f"{at}/cast")
     assert refused.status == 403
     assert "wants a fresh proof" in refused.text

@@ -176,7 +176,11 @@ class PasskeyApi:
     async def _finish_step_up(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
+        policy = self._guard.flow.policy
+        version = policy.version
         denial = await self._proofs.finish_step_up(identity, rp, _answer(fields))
+        if denial is None:
+            await policy.newer_than(version)  # so that the next page knows of the proof
         return denial or {"proved": True}
 
 
