@@ -4,7 +4,6 @@ import asyncio
 import os
 import resource
 import shlex
-import socket
 import stat
 import statistics
 import tempfile
@@ -73,7 +72,7 @@ def list_checks(settings: Settings, file: Path | None) -> list[Check]:
         for entry in settings.shells.static
     ]
     checks += [
-        Check(f"sso {provider.name}", partial(_provider, settings, provider))
+        Check(f"sso {provider.name}", partial(check_provider, settings, provider))
         for provider in settings.sso
     ]
     if settings.kubernetes.is_used:
@@ -267,8 +266,13 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
 
 
 def _tunnel_endpoint(shell: str, entry: StaticShellSettings, port: int) -> Finding:
+    async def connect() -> None:
+        async with asyncio.timeout(ANSWER_S):
+            _, writer = await asyncio.open_connection(entry.host, port)
+        writer.close()
+
     try:
-        socket.create_connection((entry.host, port), ANSWER_S).close()
+        asyncio.run(connect())
     except OSError as error:
         return warn(
             f"{shell} port {port}, its resume_port, cannot be reached: {error.strerror or error}; the "
@@ -276,13 +280,6 @@ def _tunnel_endpoint(shell: str, entry: StaticShellSettings, port: int) -> Findi
             f"start stagedoor-tunnels@{entry.login_name} there, and let the gateway through its firewall",
         )
     return ok(f"{shell} keeps its tunnels at port {port}")
-
-
-def _provider(settings: Settings, provider: SingleSignOnSettings) -> Iterator[Finding]:
-    # Imported here, since its libraries take a while to load.
-    from stagedoor.serve.doctor.gateway import check_provider
-
-    yield from check_provider(settings, provider)
 
 
 def _cluster(settings: Settings) -> Iterator[Finding]:
