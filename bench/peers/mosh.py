@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import termios
+import tty
 from collections.abc import Iterator
 
 from load.outage import UdpOutage
@@ -44,6 +45,7 @@ def running(command: str) -> Iterator[tuple[int, UdpOutage, str]]:
         pid, terminal = pty.fork()
         if pid == 0:
             env["MOSH_KEY"] = begin[2].decode()
+            tty.setraw(0)  # until the client does so, the terminal itself would echo
             termios.tcsetwinsize(0, (24, 80))  # the client aborts in a window without lines
             os.execve(client, [client, "127.0.0.1", str(relay.port)], env)
         stack.callback(os.waitpid, pid, 0)
