@@ -40,13 +40,18 @@ def listed(laptop: Laptop) -> list[dict[str, object]]:
     return found
 
 
+def file_of(laptop: Laptop, recording: dict[str, object]) -> Path:
+    return laptop.gateway.data_dir / "recordings" / str(recording["file"])
+
+
 def finished(laptop: Laptop) -> dict[str, object]:
     """Return the newest recording, once no session is open and it is written to its end."""
     wait_until(lambda: not inside(laptop))
     newest = listed(laptop)[-1]
-    name = Path(str(newest["file"])).name
     wait_until(
-        lambda: any(e["fields"]["recording"] == name for e in events(laptop, "recording.ended")),  # type: ignore[index]  # JSON
+        lambda: any(
+            e["fields"]["recording"] == newest["file"] for e in events(laptop, "recording.ended")
+        ),  # type: ignore[index]  # JSON
         what=f"the end of {newest}",
     )
     return newest
@@ -92,7 +97,7 @@ def test_a_terminal_is_recorded_with_its_sizes_and_its_end(laptop: Laptop) -> No
     assert shown[-1].code == "m"
     assert shown[-1].data == "exit 4"
     assert shown[-1].at >= 0.2, "with its timing"
-    assert Path(str(recording["file"])).stat().st_mode & 0o777 == 0o600
+    assert file_of(laptop, recording).stat().st_mode & 0o777 == 0o600
 
 
 def test_what_is_typed_without_being_shown_is_not_recorded(laptop: Laptop) -> None:
@@ -110,7 +115,7 @@ def test_what_is_typed_without_being_shown_is_not_recorded(laptop: Laptop) -> No
 
 def test_it_is_on_the_disk_while_the_session_is_open(laptop: Laptop) -> None:
     with terminal(laptop) as one:
-        path = Path(str(listed(laptop)[-1]["file"]))
+        path = file_of(laptop, listed(laptop)[-1])
         wait_until(lambda: b"ready-42" in path.read_bytes())
         assert listed(laptop)[-1]["end"] is None
         one.type(b"exit\n")
@@ -150,7 +155,7 @@ def test_a_recording_that_was_changed_is_reported_when_it_is_read(laptop: Laptop
         one.type(b"exit\n")
         one.ends()
     recording = finished(laptop)
-    path = Path(str(recording["file"]))
+    path = file_of(laptop, recording)
     path.write_bytes(path.read_bytes().replace(b"ready-42", b"ready-43"))
     done = laptop.gateway.command("recording", "export", str(recording["id"]), check=False)
     assert done.returncode == 1
@@ -193,7 +198,7 @@ def test_sealed_recordings_open_for_a_recipient_only(tmp_path: Path) -> None:
         recording = finished(laptop)
         assert len(listed(laptop)) == 1
         assert recording["encrypted"] is True
-        assert b"ready" not in Path(str(recording["file"])).read_bytes()
+        assert b"ready" not in file_of(laptop, recording).read_bytes()
         identity = ("--identity", str(tmp_path / "key"))
         assert "ready-42" in output(exported(laptop, recording["id"], *identity)[1])
         for options in ((), ("--identity", str(tmp_path / "other"))):

@@ -16,6 +16,7 @@ from stagedoor.admin import service as admin
 from stagedoor.model.permission import Permission
 from stagedoor.model.run import Run, RunOrder
 from stagedoor.model.target import Target
+from stagedoor.signin.passkeys import list_passkeys, remove_passkey
 from stagedoor.store import runs
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
 from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
@@ -47,6 +48,15 @@ def laptop(tmp_path_factory: pytest.TempPathFactory, web_port: int) -> Iterator[
             admin.add_user(service, "other", password=PASSWORD)
         yield laptop
     echo.close()
+
+
+@pytest.fixture(autouse=True)
+def without_passkeys(laptop: Laptop) -> Iterator[None]:
+    """Remove the passkeys of a test: beside one, a password alone adds no other."""
+    yield
+    with laptop.gateway.changed() as service:
+        for passkey in list_passkeys(service.database):
+            remove_passkey(service, passkey.id)
 
 
 class SecurityKeyPair(asyncssh.SSHKeyPair):
