@@ -5,6 +5,7 @@ import pytest
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests
+from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.api.handlers import HANDLERS
 from stagedoor.authz.decide import authorise
 from stagedoor.model.access_request import RequestRule
@@ -18,6 +19,7 @@ from stagedoor.model.target import Target
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import BY_NAME, OPERATIONS
 from tests.api.world import World
+from tests.fixtures.people import sign_in
 
 
 def grant(subject: str, app: str, *permissions: str, **more: object) -> dict[str, object]:
@@ -105,6 +107,25 @@ async def test_an_operator_only_takes_away(world: World) -> None:
     assert (await world.ask("otto", "POST /users/nick/disable")).status == 200
     assert (await world.ask("otto", "POST /users/nick/enable")).status == 403
     assert (await world.ask("otto", "POST /grants", grant("user:nick", "a-web"))).status == 403
+
+
+async def test_no_user_disables_or_removes_themselves(world: World) -> None:
+    seen = await world.ask("ada", "GET /users/ada")
+    for who, what in (("otto", "POST /users/otto/disable"), ("ada", "POST /users/ada/disable")):
+        assert (await world.ask(who, what)).status == 403, what
+    refused = await world.ask("ada", "DELETE /users/ada", headers=seen.tag)
+    assert refused.status == 403
+    assert "ask another administrator" in refused.said["detail"]
+
+
+async def test_one_character_ends_no_sign_in(world: World) -> None:
+    sign_in(world.database, Identity("nick", frozenset(), Method.PASSWORD), world.now)
+    [kept] = list_sign_ins(world.service, "nick")
+    refused = await world.ask(
+        "otto", "POST /sign-ins/end", {"ids": [kept.id[:1]], "reason": "slip"}
+    )
+    assert "too short for a sign-in's id" in refused.said["detail"]
+    assert list_sign_ins(world.service, "nick") == [kept]
 
 
 async def test_files_give_no_user_what_they_could_not_give_themselves(world: World) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from stagedoor.admin.service import AdminService
+from stagedoor.admin.sessions import MIN_PREFIX
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Method
 from stagedoor.store.policy import PolicyChange
@@ -30,11 +31,11 @@ def list_sign_ins(service: AdminService, user: str | None = None) -> list[SignIn
 def find_sign_in(service: AdminService, prefix: str) -> SignInRecord:
     """Return the sign-in whose id begins with `prefix`.
 
-    Raises NotFoundError, StoreError, and RefusedError if several sign-ins match.
+    Raises NotFoundError, StoreError, and RefusedError if it is too short, or several sign-ins match.
     """
-    matches = [
-        sign_in for sign_in in list_sign_ins(service) if prefix and sign_in.id.startswith(prefix)
-    ]
+    if len(prefix) < MIN_PREFIX:
+        raise RefusedError(f"{prefix!r} is too short for a sign-in's id: {MIN_PREFIX} characters")
+    matches = [sign_in for sign_in in list_sign_ins(service) if sign_in.id.startswith(prefix)]
     if not matches:
         raise NotFoundError.with_mend(f"no sign-in {prefix!r} lasts", "see: stagedoor sign-in list")
     if len(matches) > 1:

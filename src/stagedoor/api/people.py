@@ -15,7 +15,7 @@ from stagedoor.api.views import (
     show_token,
     show_user_state,
 )
-from stagedoor.authz.roles import check_role_change
+from stagedoor.authz.roles import check_leaving, check_role_change
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import Policy, TokenRecord, User
@@ -103,8 +103,9 @@ def set_password(call: Call) -> t.UserEntry:
 
 
 def disable_user(call: Call) -> t.UserEntry:
-    """Disable a user, and close their sessions."""
+    """Disable another user, and close their sessions."""
     call.require(Role.OPERATOR)
+    refuse(check_leaving(call.access, call.path["name"]))
     person.set_disabled(call.service, call.path["name"], disabled=True)
     return _show_user(call, admin.policy(call.service), call.path["name"])
 
@@ -117,8 +118,9 @@ def enable_user(call: Call) -> t.UserEntry:
 
 
 def remove_user(call: Call) -> t.RemovedUser:
-    """Remove a user with all that belongs to them."""
+    """Remove another user with all that belongs to them."""
     call.require(Role.ADMINISTRATOR)
+    refuse(check_leaving(call.access, call.path["name"]))
     return t.RemovedUser(**admin.remove_user(call.service, call.path["name"]))
 
 

@@ -136,6 +136,15 @@ def check_request_rule(access: AdminAccess, rule: RequestRule) -> Denial | None:
     return None
 
 
+def check_leaving(access: AdminAccess, name: str) -> Denial | None:
+    """Return why they may not disable or remove the user `name`, or None."""
+    if access.is_about_me(f"user:{name}"):
+        return Denial(
+            Reason.NO_GRANT, "no user disables or removes themselves; ask another administrator"
+        )
+    return None
+
+
 def deny_role(role: Role, pattern: TargetPattern) -> Denial:
     """Return the refusal of what takes `role` for `pattern`."""
     return Denial(

@@ -25,7 +25,13 @@ from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_ins import end_sign_ins, find_sign_in, list_sign_ins
 from stagedoor.authz.access_request import check_fresh
 from stagedoor.authz.explain import AccessAnswer, explain, identify_by_name
-from stagedoor.authz.roles import AdminAccess, check_taking, deny_role, find_admin_access
+from stagedoor.authz.roles import (
+    AdminAccess,
+    check_leaving,
+    check_taking,
+    deny_role,
+    find_admin_access,
+)
 from stagedoor.authz.step_up import StepUpRules, has_typed_password
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
@@ -222,8 +228,8 @@ class ConsoleService:
         """Disable or enable a user, or take a sign-in, a key or a token away. None if it is done."""
         role = Role.OPERATOR if act in ("disable", "sign-in") else Role.ADMINISTRATOR
         refused = self.check_role(identity, role)
-        if refused is None and name == identity.name and act in ("disable", "enable"):
-            refused = Denial(Reason.NO_GRANT, "no person disables themselves")
+        if refused is None and act in ("disable", "enable"):
+            refused = check_leaving(self.find_access(identity), name)
         if (denial := self.check_change(identity, refused, "changing a user")) is not None:
             return denial
         service = self.open_service(identity)
