@@ -212,6 +212,7 @@ REFUSALS = {
     "no user gives a role to themselves": "用户不能给自己授予角色",
     "no user lets themselves ask for access": "用户不能让自己可以申请访问",
     "ask another administrator": "请联系其他管理员",
+    "no user disables or removes themselves": "任何用户都不能停用或移除自己",
     # Proofs of presence.
     "{0} wants a fresh proof that you are there": "{0} 需要你重新证明本人在场",
     "{0} wants a fresh proof that you are there, which {1} cannot give": "{0} 需要你重新证明本人在场，而{1}无法证明",
