@@ -63,10 +63,7 @@ def find_recording(recordings: Sequence[Recorded], prefix: str) -> Recorded:
 
     The id begins with the session's id. Raises NotFoundError, RefusedError.
     """
-    if len(prefix) < sessions.MIN_PREFIX:
-        raise RefusedError(
-            f"{prefix!r} is too short for a recording's id: {sessions.MIN_PREFIX} characters"
-        )
+    sessions.require_long_enough(prefix, "recording")
     matches = [recorded for recorded in recordings if recorded.file.id == prefix]
     matches = matches or [
         recorded for recorded in recordings if recorded.file.id.startswith(prefix)

@@ -47,13 +47,18 @@ def find_last_opened(service: AdminService) -> Mapping[str, float]:
     return rows.read_last_opened(service.database)
 
 
+def require_long_enough(prefix: str, what: str) -> None:
+    """Raise RefusedError if `prefix` is too short to begin the id of `what`."""
+    if len(prefix) < MIN_PREFIX:
+        raise RefusedError(f"{prefix!r} is too short for a {what}'s id: {MIN_PREFIX} characters")
+
+
 def find_session(service: AdminService, prefix: str) -> SessionRecord:
     """Return the session with this id, or the only one whose id begins so.
 
     Raises NotFoundError, RefusedError, StoreError.
     """
-    if len(prefix) < MIN_PREFIX:
-        raise RefusedError(f"{prefix!r} is too short for a session's id: {MIN_PREFIX} characters")
+    require_long_enough(prefix, "session")
     matches = rows.find_sessions(service.database, prefix, limit=2)
     if not matches:
         raise NotFoundError.with_mend(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sessions import MIN_PREFIX
+from stagedoor.admin.sessions import require_long_enough
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Method
 from stagedoor.store.policy import PolicyChange
@@ -33,8 +33,7 @@ def find_sign_in(service: AdminService, prefix: str) -> SignInRecord:
 
     Raises NotFoundError, StoreError, and RefusedError if it is too short, or several sign-ins match.
     """
-    if len(prefix) < MIN_PREFIX:
-        raise RefusedError(f"{prefix!r} is too short for a sign-in's id: {MIN_PREFIX} characters")
+    require_long_enough(prefix, "sign-in")
     matches = [sign_in for sign_in in list_sign_ins(service) if sign_in.id.startswith(prefix)]
     if not matches:
         raise NotFoundError.with_mend(f"no sign-in {prefix!r} lasts", "see: stagedoor sign-in list")

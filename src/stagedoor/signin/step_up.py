@@ -17,7 +17,6 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.letters import choose_letters, hash_letters, show_letters
-from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, is_open, try_letters
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.target import Target
@@ -25,8 +24,8 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.links import find_site_or_none
+from stagedoor.signin.passkeys import list_passkeys
 from stagedoor.store.sign_in import passes, step_ups
-from stagedoor.store.sign_in.passkeys import list_passkeys
 from stagedoor.wire.oneline import folded
 
 PATH = "/step-up"
@@ -160,12 +159,8 @@ class StepUpService:
         """
         if identity.method is not Method.PASSWORD:
             return False
-        own = await ask(self._read_passkeys, identity.name)
+        own = await ask(list_passkeys, self._context.database, identity.name)
         return not isinstance(own, Denial) and not own
-
-    def _read_passkeys(self, user: str) -> list[PasskeyRecord]:
-        with self._context.database.read() as transaction:
-            return list_passkeys(transaction, user)
 
     async def accept_password(self, identity: Identity) -> Denial | None:
         """Store that the user has just typed their password, which the caller has verified."""
