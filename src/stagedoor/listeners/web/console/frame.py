@@ -11,6 +11,7 @@ from stagedoor.admin.access.console import NO_PAGE, ConsoleService
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.listeners.web.pages.markup import WAYS
+from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.units import DAY_S
@@ -29,6 +30,7 @@ class ConsoleFrame:
         self._pages = pages
         self.console = console
         self.path = f"{pages.place.path}/admin"
+        self.user_routes = UserRoutes(pages, self.identify)
 
     async def identify(self, request: Request) -> Identity | Response:
         """Return the identity of a person with a role, or the answer to send instead."""

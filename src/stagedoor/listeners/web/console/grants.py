@@ -21,20 +21,18 @@ class GrantPages:
     def __init__(self, frame: ConsoleFrame) -> None:
         self._frame = frame
         self._console = frame.console
+        routes = frame.user_routes
         self.routes: list[BaseRoute] = [
-            Route("/admin/grants", self._show_all, methods=["GET"]),
-            Route("/admin/grants/preview", self._preview, methods=["GET"]),
+            routes.get("/admin/grants", self._show_all),
+            routes.get("/admin/grants/preview", self._preview),
             Route("/admin/grants/add", self._add, methods=["POST"]),
-            Route("/admin/grants/{number:int}", self._show, methods=["GET"]),
+            routes.get("/admin/grants/{number:int}", self._show),
             Route("/admin/grants/{number:int}/remove", self._remove, methods=["POST"]),
             Route("/admin/grants/{number:int}/on-request", self._make_on_request, methods=["POST"]),
-            Route("/admin/requests", self._show_requests, methods=["GET"]),
+            routes.get("/admin/requests", self._show_requests),
         ]
 
-    async def _show_all(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_all(self, request: Request, identity: Identity) -> Response:
         wanted = read_text(request, "wanted")
         after = read_number(request, "after") or 0
         page = await grants.list_grants(self._console, identity, wanted, after)
@@ -54,11 +52,8 @@ class GrantPages:
             usual=DEFAULT,
         )
 
-    async def _preview(self, request: Request) -> Response:
+    async def _preview(self, request: Request, identity: Identity) -> Response:
         """Show who would gain access. A GET: it changes nothing, so its URL can be sent to a colleague."""
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
         params = request.query_params
         fields = {name: params.get(name, "") for name in ("subject", "app", "environment", "days")}
         fields["permissions"] = ",".join(params.getlist("permission")) or params.get(
@@ -93,10 +88,7 @@ class GrantPages:
             request, add, lambda rule: f"{self._frame.path}/grants/{rule.id}"
         )
 
-    async def _show(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show(self, request: Request, identity: Identity) -> Response:
         number = request.path_params["number"]
         shown = await grants.preview_removing(self._console, identity, number)
         if isinstance(shown, Denial):
@@ -129,10 +121,7 @@ class GrantPages:
 
         return await self._frame.change(request, change, lambda _: f"{self._frame.path}/grants")
 
-    async def _show_requests(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_requests(self, request: Request, identity: Identity) -> Response:
         views = await grants.list_request_views(self._console, identity)
         if isinstance(views, Denial):
             return self._frame.refuse(request, views, identity)

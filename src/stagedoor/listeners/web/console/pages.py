@@ -36,22 +36,20 @@ class ConsolePages:
         self._frame = frame
         self._console = frame.console
         self._live = live
+        routes = frame.user_routes
         self.routes: list[BaseRoute] = [
-            Route("/admin/sessions", self._show_sessions),
+            routes.get("/admin/sessions", self._show_sessions),
             Route("/admin/sessions/{id}/end", self._end_session, methods=["POST"]),
-            Route("/admin/people", self._show_people),
-            Route("/admin/people/{name}", self._show_person),
+            routes.get("/admin/people", self._show_people),
+            routes.get("/admin/people/{name}", self._show_person),
             Route("/admin/people/{name}/{act}", self._update_person, methods=["POST"]),
-            Route("/admin/sign-ins", self._show_credentials),
-            Route("/admin/audit", self._show_audit),
-            Route("/admin/why", self._show_why),
-            Route("/admin/health", self._show_health),
+            routes.get("/admin/sign-ins", self._show_credentials),
+            routes.get("/admin/audit", self._show_audit),
+            routes.get("/admin/why", self._show_why),
+            routes.get("/admin/health", self._show_health),
         ]
 
-    async def _show_sessions(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_sessions(self, request: Request, identity: Identity) -> Response:
         wanted = read_text(request, "wanted")
         rows = await self._console.list_sessions(identity, wanted)
         if isinstance(rows, Denial):
@@ -76,10 +74,7 @@ class ConsolePages:
 
         return await self._frame.change(request, end, lambda _: f"{self._frame.path}/sessions")
 
-    async def _show_people(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_people(self, request: Request, identity: Identity) -> Response:
         wanted = read_text(request, "wanted").lower()
         page = await self._console.list_people(identity, wanted, read_text(request, "after"))
         if isinstance(page, Denial):
@@ -89,10 +84,7 @@ class ConsolePages:
             more = "?" + urlencode({"wanted": wanted, "after": page.after})
         return self._frame.render(identity, "people.html", page=page, wanted=wanted, more=more)
 
-    async def _show_person(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_person(self, request: Request, identity: Identity) -> Response:
         view = await self._console.find_person(identity, request.path_params["name"])
         if isinstance(view, Denial):
             return self._frame.refuse(request, view, identity)
@@ -113,10 +105,7 @@ class ConsolePages:
 
         return await self._frame.change(request, change, find_onward)
 
-    async def _show_credentials(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_credentials(self, request: Request, identity: Identity) -> Response:
         kind, wanted = read_text(request, "kind"), read_text(request, "wanted")
         kind = kind if kind in KINDS else KINDS[0]
         after = read_text(request, "after")
@@ -129,10 +118,7 @@ class ConsolePages:
             identity, "sign_ins.html", page=page, kind=kind, kinds=KINDS, wanted=wanted, more=more
         )
 
-    async def _show_audit(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_audit(self, request: Request, identity: Identity) -> Response:
         text, days = read_text(request, "q"), request.query_params.get("days", "31")
         days = days if days in DAYS else "31"
         since = self._console.now() - int(days) * DAY_S if days else None
@@ -160,10 +146,7 @@ class ConsolePages:
             more=more,
         )
 
-    async def _show_why(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_why(self, request: Request, identity: Identity) -> Response:
         name, app = read_text(request, "user"), read_text(request, "app")
         answer, wrong = None, ""
         if name or app:
@@ -185,10 +168,7 @@ class ConsolePages:
             describe_change=describe_change,
         )
 
-    async def _show_health(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_health(self, request: Request, identity: Identity) -> Response:
         checks = "checks" in request.query_params
         report = await self._console.read_health(identity, checks=checks)
         if isinstance(report, Denial):

@@ -31,19 +31,17 @@ class RulePages:
         self._frame = frame
         self._console = frame.console
         one = "/admin/rules/{kind}/{number:int}"
+        routes = frame.user_routes
         self.routes: list[BaseRoute] = [
-            Route("/admin/rules", self._show_all, methods=["GET"]),
-            Route("/admin/rules/{kind}", self._show_all, methods=["GET"]),
-            Route("/admin/rules/{kind}/preview", self._preview, methods=["GET"]),
+            routes.get("/admin/rules", self._show_all),
+            routes.get("/admin/rules/{kind}", self._show_all),
+            routes.get("/admin/rules/{kind}/preview", self._preview),
             Route("/admin/rules/{kind}/add", self._add, methods=["POST"]),
-            Route(one, self._show, methods=["GET"]),
+            routes.get(one, self._show),
             Route(f"{one}/remove", self._remove, methods=["POST"]),
         ]
 
-    async def _show_all(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show_all(self, request: Request, identity: Identity) -> Response:
         view = await rules.list_rules(self._console, identity)
         if isinstance(view, Denial):
             return self._frame.refuse(request, view, identity)
@@ -58,11 +56,8 @@ class RulePages:
             show_period=show_period,
         )
 
-    async def _preview(self, request: Request) -> Response:
+    async def _preview(self, request: Request, identity: Identity) -> Response:
         """Show who would gain. It is a GET: it changes nothing, and its address can be sent to another."""
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
         params = request.query_params
         fields = {name: params[name].strip()[:MAX_CHARS] for name in params}
         fields["permissions"] = ",".join(
@@ -88,10 +83,7 @@ class RulePages:
 
         return await self._frame.change(request, add, lambda _: f"{self._frame.path}/rules")
 
-    async def _show(self, request: Request) -> Response:
-        identity = await self._frame.identify(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _show(self, request: Request, identity: Identity) -> Response:
         number = request.path_params["number"]
         shown = await rules.preview_removing(self._console, identity, _find_kind(request), number)
         if isinstance(shown, Denial):
