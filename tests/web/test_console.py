@@ -471,6 +471,7 @@ def test_who_gains_and_loses_is_shown_before_a_role_or_rule_is_changed(
         ("request", "subject=user:dev&app=app01&approvers=user:boss&longest=soon"),
         ("request", "subject=user:dev&app=app01&approvers=user:boss&hours=soon"),
         ("request", "subject=user:dev&app=app01&approvers=user:boss&approvals=99"),
+        ("request", "subject=user:dev&app=app01&approvers=group:sre&approvals=00099"),
         ("request", "subject=user:dev&app=app01&approvers=user:boss&permissions=fly"),
         ("request", "subject=user:dev&app=app01&break_glass=1"),
     ],

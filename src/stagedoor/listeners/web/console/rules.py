@@ -159,7 +159,7 @@ def _parse_request_rule(fields: Fields, _now: float) -> RequestRule:
     hours = fields.get("hours", "").strip()
     allowed = [word for word in fields.get("permissions", "").split(",") if word]
     approvals = "0" if is_break_glass else fields.get("approvals", "").strip() or "1"
-    if not (approvals.isascii() and approvals.isdigit() and int(approvals[:3]) <= _MOST_APPROVALS):
+    if not (approvals.isascii() and approvals.isdigit() and int(approvals) <= _MOST_APPROVALS):
         raise ValueError(f"approvals are a number up to {_MOST_APPROVALS}")
     return RequestRule(
         0,
