@@ -8,8 +8,9 @@ from starlette.requests import HTTPConnection
 
 from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.web.pages.language import use_language
+from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity
+from stagedoor.model.identity import Identity, Method
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -132,6 +133,15 @@ class RequestGuard:
         if isinstance(proof, Identity) and "authorization" not in connection.headers:
             use_language(self.flow.find_language(proof))
         return proof
+
+    async def check_password(
+        self, identity: Identity, password: str, source: Source
+    ) -> Denial | None:
+        """Return why `password` is not that of a user who is signed in. A token is none."""
+        proved = await self.flow.authenticate(PasswordCredential(identity.name, password), source)
+        if isinstance(proved, Identity) and proved.method is not Method.PASSWORD:
+            return Denial(Reason.BAD_REQUEST, "type your password, not a token")
+        return proved if isinstance(proved, Denial) else None
 
     def _misnamed(self, connection: HTTPConnection) -> Denial | None:
         if connection.scope.get("method") == "CONNECT":  # its Host names the shell

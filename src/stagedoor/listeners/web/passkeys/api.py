@@ -20,9 +20,8 @@ from stagedoor.listeners.web.sign_in.cookies import (
     set_cookie,
     start_session,
 )
-from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity
 from stagedoor.model.passkey import RelyingParty
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.passkey_checks import PasskeyChecks
@@ -145,12 +144,9 @@ class PasskeyApi:
         password = _text(fields, "password")
         if password:
             source = self._guard.source_of(request)
-            credential = PasswordCredential(identity.name, password)
-            proved = await self._guard.flow.authenticate(credential, source)
-            if isinstance(proved, Denial):
-                return proved
-            if proved.method is not Method.PASSWORD:
-                return Denial(Reason.BAD_REQUEST, "type your password, not a token")
+            denial = await self._guard.check_password(identity, password, source)
+            if denial is not None:
+                return denial
         return await self._passkeys.begin_registration(identity, rp, proved=bool(password))
 
     async def _finish_registration(

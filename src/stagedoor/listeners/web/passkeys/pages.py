@@ -10,9 +10,8 @@ from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.listeners.web.sign_in.cookies import restrict_path
-from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity
 from stagedoor.model.letters import LETTERS_COUNT
 from stagedoor.model.pending_step_up import PendingStepUp
 from stagedoor.model.source import find_source_network
@@ -80,13 +79,10 @@ class StepUpPages:
             return self._pages.refuse(request, _NO_PASSWORD, identity)
         reader, source = self._guard.flow.policy, self._guard.source_of(request)
         version = reader.version
-        credential = PasswordCredential(identity.name, fields.get("secret", "").strip("\r\n"))
-        proved = await self._guard.flow.authenticate(credential, source)
-        if isinstance(proved, Identity) and proved.method is not Method.PASSWORD:
-            proved = Denial(Reason.BAD_REQUEST, "type your password, not a token")
-        denial = (
-            proved if isinstance(proved, Denial) else await self._step_ups.accept_password(identity)
-        )
+        password = fields.get("secret", "").strip("\r\n")
+        denial = await self._guard.check_password(identity, password, source)
+        if denial is None:
+            denial = await self._step_ups.accept_password(identity)
         if denial is not None:
             self._guard.flow.deny(denial, web(source), identity)
             return await self._show_form(request, identity, wanted, denial)
