@@ -22,6 +22,7 @@ from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.signin.invitations import invite
 from stagedoor.store.people import list_group_sets
+from stagedoor.store.sign_in.passkeys import read_passkeys
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
@@ -250,11 +251,8 @@ def remove_key(call: Call) -> t.KeyEntry:
 
 def list_passkeys(call: Call) -> t.Page[r.PasskeyEntry]:
     """List the passkeys of all users, or of one."""
-    # Imported here, since it loads cryptography, which no other list needs.
-    from stagedoor.signin import passkeys
-
     call.require(Role.AUDITOR)
-    records = passkeys.list_passkeys(call.service.database, _find_named(call))
+    records = read_passkeys(call.service.database, _find_named(call))
     return call.list_page(
         records, lambda record: f"{record.created_at:017.3f} {record.id}", show_passkey
     )
@@ -262,6 +260,7 @@ def list_passkeys(call: Call) -> t.Page[r.PasskeyEntry]:
 
 def remove_passkey(call: Call) -> r.PasskeyEntry:
     """Remove a passkey."""
+    # Imported here, since it loads cryptography, which no list needs.
     from stagedoor.signin import passkeys
 
     call.require(Role.OPERATOR)

@@ -85,9 +85,9 @@ def _sessions(service: AdminService) -> Iterator[tuple[str, str]]:
 
 
 def _passkeys(service: AdminService) -> Iterator[tuple[str, str]]:
-    from stagedoor.signin.passkeys import list_passkeys
+    from stagedoor.store.sign_in.passkeys import read_passkeys
 
-    for passkey in list_passkeys(service.database):
+    for passkey in read_passkeys(service.database):
         yield passkey.id, f"{passkey.user} {passkey.name}"
 
 

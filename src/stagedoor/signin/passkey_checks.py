@@ -26,7 +26,7 @@ from stagedoor.signin.passkey_challenges import (
     create_challenge_for_stranger,
     take_challenge,
 )
-from stagedoor.signin.passkeys import Answer, Options, list_passkeys
+from stagedoor.signin.passkeys import Answer, Options
 from stagedoor.signin.source_limit import SourceLimit
 from stagedoor.store.database import Transaction
 from stagedoor.store.sign_in import passes, step_ups
@@ -59,7 +59,7 @@ class PasskeyChecks:
         The proof is for the browser's own sign-in or, with `waiting`, for that of a terminal whose letters
         the user has typed.
         """
-        known = await ask(list_passkeys, self._context.database, identity.name)
+        known = await ask(stored.read_passkeys, self._context.database, identity.name)
         if isinstance(known, Denial):
             return known
         here = stored.of_relying_party(known, rp.id)

@@ -23,7 +23,6 @@ from stagedoor.signin.passkey_challenges import (
     create_challenge,
     take_challenge,
 )
-from stagedoor.store.database import Database
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in import passkeys as stored
 from stagedoor.wire.oneline import folded
@@ -45,12 +44,6 @@ _PASSWORD_NOT_ENOUGH = Denial(
 
 Options = Mapping[str, Any]
 Answer = Mapping[str, Any]
-
-
-def list_passkeys(database: Database, user: str | None = None) -> list[PasskeyRecord]:
-    """List the passkeys of all users, or of `user`, the oldest first. Raises StoreError."""
-    with database.read() as transaction:
-        return stored.list_passkeys(transaction, user)
 
 
 def remove_passkey(
@@ -94,7 +87,7 @@ class PasskeyRegistry:
 
     async def list_own(self, identity: Identity) -> list[PasskeyRecord] | Denial:
         """Return the user's passkeys, the oldest first."""
-        return await ask(list_passkeys, self._context.database, identity.name)
+        return await ask(stored.read_passkeys, self._context.database, identity.name)
 
     async def begin_registration(
         self, identity: Identity, rp: RelyingParty, *, proved: bool

@@ -24,8 +24,8 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.links import find_site_or_none
-from stagedoor.signin.passkeys import list_passkeys
 from stagedoor.store.sign_in import passes, step_ups
+from stagedoor.store.sign_in.passkeys import read_passkeys
 from stagedoor.wire.oneline import folded
 
 PATH = "/step-up"
@@ -159,7 +159,7 @@ class StepUpService:
         """
         if identity.method is not Method.PASSWORD:
             return False
-        own = await ask(list_passkeys, self._context.database, identity.name)
+        own = await ask(read_passkeys, self._context.database, identity.name)
         return not isinstance(own, Denial) and not own
 
     async def accept_password(self, identity: Identity) -> Denial | None:

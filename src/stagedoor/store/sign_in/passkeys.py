@@ -21,6 +21,12 @@ def list_passkeys(transaction: Transaction, user: str | None = None) -> list[Pas
     return [_record(row) for row in transaction.execute(query)]
 
 
+def read_passkeys(database: Database, user: str | None = None) -> list[PasskeyRecord]:
+    """Read the passkeys of all users, or of `user`, in a transaction of their own. Raises StoreError."""
+    with database.read() as transaction:
+        return list_passkeys(transaction, user)
+
+
 def find_passkey(transaction: Transaction, id_: str) -> PasskeyRecord | None:
     """Return the passkey with that id, or None."""
     if not is_word(id_):
