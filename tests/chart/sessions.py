@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Self
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tests.chart.release import Release
 from tests.fixtures.terminal import WebTerminal, basic, ticket
@@ -73,7 +73,7 @@ class WebShell:
         how = {"attachment": lost.welcome.attachment, "seen": lost.seen}
 
         def is_back() -> bool:
-            with contextlib.suppress(OSError, ConnectionClosed, AssertionError):
+            with contextlib.suppress(OSError, WebSocketException, AssertionError):
                 self._attach(WebTerminal(self._port), **how)
             return self._terminal is not lost
 

@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from stagedoor.client.attach.secret_prompt import AttachError, request_once
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
@@ -72,3 +73,21 @@ def test_an_answer_that_is_none_says_why(answer: bytes, code: int, line: str) ->
         ask(gateway)
     assert caught.value.code == code
     assert line in caught.value.line
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        ("502 Bad Gateway", "a proxy answers 502 for Stagedoor's web; try again in a minute"),
+        ("404 Not Found", "what answers (404) is not Stagedoor's web; check the address"),
+    ],
+)
+def test_what_another_server_answers_is_told_from_a_proxy_that_waits(
+    status: str, line: str
+) -> None:
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: 6\r\n\r\n<html>".encode()
+    with ScriptedGateway([to_body(answer)]) as gateway:
+        options = Options({"--gateway": gateway.address, "--user": "anna"}, ["app01"], {})
+        with pytest.raises(AttachError) as caught:
+            request_once(options, "/prefix", "ticket", {"target": "app01"}, "app01")
+    assert str(caught.value) == line

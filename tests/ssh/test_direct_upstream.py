@@ -34,7 +34,10 @@ class Sshd(asyncssh.SSHServer):
         self._shells = shells
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._shells.connections.append(conn)
+        self._conn = conn
+
+    def auth_completed(self) -> None:
+        self._shells.connections.append(self._conn)
 
     def begin_auth(self, username: str) -> bool:
         self._shells.names.append(username)
@@ -109,6 +112,7 @@ class Sshds:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.connections: list[asyncssh.SSHServerConnection] = []
+        """Those that have logged in."""
         self.seen: list[tuple[object, ...]] = []
         self.port = 0
 

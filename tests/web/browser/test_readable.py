@@ -42,7 +42,8 @@ def contrast(one: str, other: str) -> float:
 def unreadable(tab: Tab, least: float) -> list[object]:
     """The cells below `least`, each text with its ratio; the frames of windows are cells as well."""
     cells = json.loads(tab.ask(CELLS))
-    assert len(cells) > 20
+    if len(cells) <= 20:
+        return ["not all is drawn yet"]
     return [
         (text.strip(), round(ratio, 2))
         for text, fore, back in cells
@@ -87,7 +88,8 @@ def test_dim_text_can_be_read_in_each_palette_and_is_dim(tab: Tab, base: str, th
 
         def bad(least: float = least) -> list[object]:
             cells = [cell for cell in json.loads(tab.ask(CELLS)) if "dim" in cell[0]]
-            assert cells
+            if not cells:
+                return ["nothing is drawn yet"]
             return [
                 (text, round(ratio, 2))
                 for text, fore, back in cells

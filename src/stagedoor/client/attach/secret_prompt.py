@@ -15,7 +15,9 @@ from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.prompt import ask_person, open_terminal
 from stagedoor.laptop.tunnel.secret import find_secret
 
-_LATER = (429, 502, 503, 504)
+_BY_PROXY = (502, 503, 504)
+"""How a proxy says that it does not reach what stands behind it (RFC 9110, section 15.6)."""
+_LATER = (429, *_BY_PROXY)
 WAIT_S = {"step-up": 180.0, "access": 900.0}
 """How long to wait for a person: the letters for a proof of presence are valid for 3 minutes."""
 ASK_S = 0.2
@@ -100,7 +102,13 @@ class SecretPrompt:
                 said = json.loads(answer.body)
                 assert isinstance(said, dict)
             except (ValueError, AssertionError):
-                raise LostError("what answers is not Stagedoor's web") from None
+                if answer.status in _BY_PROXY:
+                    why = f"a proxy answers {answer.status} for Stagedoor's web; try again in a minute"
+                else:
+                    why = (
+                        f"what answers ({answer.status}) is not Stagedoor's web; check the address"
+                    )
+                raise LostError(why) from None
             if answer.status == 200:
                 return said
             why = clean(str(said.get("message", f"it answers {answer.status}")))

@@ -132,7 +132,12 @@ LAPTOP = {
     "it answers {0}": "它返回 {0}",
     "it answers {0} where a WebSocket was asked for": "请求 WebSocket 时它返回 {0}",
     "what answers does not know the WebSocket protocol": "应答方不支持 WebSocket 协议",
-    "what answers is not Stagedoor's web": "应答的不是 Stagedoor 的网页服务",
+    "a proxy answers {0} for Stagedoor's web; try again in a minute": (
+        "Stagedoor 网页服务前的代理返回 {0}；请稍后重试"
+    ),
+    "what answers ({0}) is not Stagedoor's web; check the address": (
+        "应答方（{0}）不是 Stagedoor 的网页服务；请检查地址"
+    ),
     "or log in: stagedoor login {0}": "或登录：stagedoor login {0}",
     "line lost; trying again": "连接中断；正在重试",
     "the line is back": "连接已恢复",
