@@ -65,10 +65,15 @@ class HttpServerProtocol(H11Protocol):
         timeout_s: float,
         due: float,
         record_denial: RecordDenial,
+        idle_s: int,
         **options: Any,
     ) -> None:
-        """Start the wait for the first header, which ends at `due` by the loop's clock."""
+        """Start the wait for the first header, which ends at `due` by the loop's clock.
+
+        The connection may be idle for `idle_s` seconds between two requests.
+        """
         super().__init__(app_state={"connection": pending}, **options)
+        self.timeout_keep_alive = idle_s
         self.conn: StrictConnection = StrictConnection(h11.SERVER, MAX_HEADER_BYTES)
         self._pending = pending
         self._timeout_s = timeout_s

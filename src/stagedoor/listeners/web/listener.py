@@ -77,6 +77,14 @@ GOODBYE_S = 3
 """How long connections may stay open after the last terminal was asked to end, seconds."""
 
 
+IDLE_S = 5
+"""How long a client's connection may be idle between two requests, seconds."""
+PROXY_IDLE_S = 620
+"""The same for a reverse proxy, which has to be the one that closes: it cannot know whether a request that it
+sends just then was served, and answers 502. Google's load balancers keep a connection for 600 s, Traefik for
+90 s, nginx and AWS for 60 s."""
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own sockets and signals: we accept connections, and the worker stops it."""
 
@@ -216,6 +224,7 @@ class WebListener:
             timeout_s,
             due,
             self._app.record_denial,
+            PROXY_IDLE_S if self._rules.is_reverse_proxy(pending.source) else IDLE_S,
             config=self._server.config,
             server_state=self._server.server_state,
         )
