@@ -69,6 +69,25 @@ def test_the_tables_have_as_many_rows(chinese: str, english: str) -> None:
 
 
 @_PAIR
+def test_no_paragraph_and_no_item_is_missing(chinese: str, english: str) -> None:
+    """Under each heading there are as many of both, so that no warning is left out."""
+    ours, theirs = (sections(ROOT / one) for one in (chinese, english))
+    assert ours == theirs
+
+
+def sections(page: Path) -> list[tuple[int, int]]:
+    """Count the paragraphs and the list items of a page under each of its headings."""
+    text = pages.FENCE.sub("```\n", pages.text(page))
+    counts = []
+    for section in re.split(r"^#{1,6} .*$", text, flags=re.MULTILINE)[1:]:
+        items = len(re.findall(r"^ *(?:- |\d+\. )", section, re.MULTILINE))
+        blocks = [block.strip() for block in re.split(r"\n{2,}|```", section)]
+        paragraphs = [block for block in blocks if block and not re.match(r"\||- |\d+\. ", block)]
+        counts.append((len(paragraphs), items))
+    return counts
+
+
+@_PAIR
 def test_it_is_in_chinese(chinese: str, english: str) -> None:
     """A paragraph that was left in English has many words in a row."""
     words = r"(?:[A-Za-z']+[ ,]+){12}"

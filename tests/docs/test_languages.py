@@ -172,7 +172,7 @@ def test_rules_and_lines_of_the_state_are_read_in_chinese() -> None:
     assert translate("1 gateway, 2 workers") == "1 个网关，2 个 worker"
     assert translate("0.2, process 7, 1 session left") == "0.2，进程 7，剩余 1 个会话"
     assert translate("3 events not written yet") == "3 个事件尚未写入"
-    assert translate("gw leads, serves 1 of 2 namespaces") == "gw 为主，服务 2 个命名空间中的 1 个"
+    assert translate("gw leads, serves 1 of 2 namespaces") == "gw 当选，服务 2 个命名空间中的 1 个"
     key = "the SSH host key /k is made at the first start"
     assert translate(key) == "SSH 主机密钥 /k 在首次启动时创建"
     ahead = "the clock is 9.0 s ahead of the store's"
