@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from stagedoor.holder import run_folder
 from stagedoor.holder.run_folder import (
     LogBuffer,
+    LogMark,
     LogWriter,
     RunFolder,
     RunStatus,
     parse_status,
     read_log,
-    split_streams,
+    split_by_marks,
 )
 from stagedoor.holder.run_input import (
     FRAME_BYTES,
@@ -29,7 +30,9 @@ from stagedoor.holder.run_input import (
     encode_input,
 )
 
-WRITES = st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=30)), max_size=30)
+WRITES = st.lists(
+    st.tuples(st.booleans(), st.binary(min_size=1, max_size=30), st.integers(0, 2**40)), max_size=30
+)
 
 
 def read_all(folder: RunFolder, start: int, most: int) -> list[LogBuffer]:
@@ -43,9 +46,9 @@ def read_all(folder: RunFolder, start: int, most: int) -> list[LogBuffer]:
 @given(
     writes=WRITES, start=st.integers(0, 400), most=st.integers(1, 50), segment=st.integers(1, 100)
 )
-def test_a_log_is_read_from_any_byte_with_its_streams(
+def test_a_log_is_read_from_any_byte_with_its_streams_and_times(
     tmp_path_factory: pytest.TempPathFactory,
-    writes: list[tuple[bool, bytes]],
+    writes: list[tuple[bool, bytes, int]],
     start: int,
     most: int,
     segment: int,
@@ -55,11 +58,11 @@ def test_a_log_is_read_from_any_byte_with_its_streams(
         patch.setattr(run_folder, "SEGMENTS", 1000)
         folder = RunFolder(tmp_path_factory.mktemp("log"))
         log = LogWriter(folder)
-        for is_error, data in writes:
-            log.append(data, is_error=is_error)
-    expected = [(is_error, bytes([byte])) for is_error, data in writes for byte in data]
+        for is_error, data, at in writes:
+            log.append(data, is_error=is_error, at=at)
+    expected = [(is_error, bytes([byte]), at) for is_error, data, at in writes for byte in data]
     pieces = read_all(folder, start, most)
-    got = [(piece.is_error, bytes([byte])) for piece in pieces for byte in piece.data]
+    got = [(piece.is_error, bytes([byte]), piece.at) for piece in pieces for byte in piece.data]
     assert got == expected[start:]
     assert folder.measure() == (0, len(expected))
 
@@ -69,7 +72,7 @@ def test_a_log_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     folder = RunFolder(tmp_path)
     log = LogWriter(folder)
     for number in range(100):
-        log.append(b"%09d\n" % number, is_error=False)
+        log.append(b"%09d\n" % number, is_error=False, at=0)
     first, size = folder.measure()
     assert (first, size) == (920, 1000)
     pieces = read_all(folder, 0, 1000)
@@ -82,28 +85,42 @@ def test_a_full_disk_leaves_a_gap_and_does_not_stop_the_task(
 ) -> None:
     folder = RunFolder(tmp_path)
     log = LogWriter(folder)
-    log.append(b"before", is_error=False)
+    log.append(b"before", is_error=False, at=0)
 
     def full(fd: int, data: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        log.append(b"lost", is_error=False)
-    log.append(b"after", is_error=False)
+        log.append(b"lost", is_error=False, at=0)
+    log.append(b"after", is_error=False, at=0)
     assert [(p.start, p.data) for p in read_all(folder, 0, 100)] == [(0, b"before"), (10, b"after")]
     assert "No space left" in log.problem
 
 
-@given(start=st.integers(0, 50), data=st.binary(max_size=50), cuts=st.lists(st.integers(0, 120)))
-def test_streams_are_split_without_losing_a_byte(start: int, data: bytes, cuts: list[int]) -> None:
-    edges = sorted(set(cuts))
-    pairs = list(zip(edges[::2], edges[1::2], strict=False))
-    pieces = list(split_streams(start, data, pairs))
+def test_output_within_a_moment_has_one_time(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    log = LogWriter(folder)
+    for number in range(10):
+        log.append(b"x", is_error=False, at=number * run_folder.STEP_S / 4)
+    pieces = read_all(folder, 0, 100)
+    assert [(piece.start, piece.at) for piece in pieces] == [(0, 0.0), (4, 0.1), (8, 0.2)]
+
+
+@given(
+    start=st.integers(0, 50),
+    data=st.binary(min_size=1, max_size=50),
+    cuts=st.sets(st.integers(1, 49)),
+)
+def test_a_log_is_split_without_losing_a_byte(start: int, data: bytes, cuts: set[int]) -> None:
+    edges = [max(start - 1, 0), *(start + cut for cut in sorted(cuts) if cut < len(data))]
+    marks = [LogMark(edge, bool(number % 2), number) for number, edge in enumerate(edges)]
+    pieces = list(split_by_marks(start, data, marks))
     assert b"".join(piece.data for piece in pieces) == data
-    for piece in pieces:
-        for at in range(piece.start, piece.start + len(piece.data)):
-            assert piece.is_error == any(first <= at < last for first, last in pairs)
+    assert [piece.start for piece in pieces] == [start, *edges[1:]]
+    assert [(piece.is_error, piece.at) for piece in pieces] == [
+        (mark.is_error, mark.at) for mark in marks
+    ]
 
 
 def test_only_one_process_shows_life(tmp_path: Path) -> None:

@@ -258,9 +258,9 @@ def test_what_is_old_is_removed_and_the_list_says_until_when_the_rest_is_kept(
         assert "KEPT UNTIL" in laptop.gateway.command("recording", "list").stdout
 
 
-def test_a_run_of_a_recorded_user_is_recorded_when_it_ends(laptop: Laptop) -> None:
+def test_a_run_of_a_recorded_user_is_recorded_with_its_timing_when_it_ends(laptop: Laptop) -> None:
     before = len(listed(laptop))
-    command = "seq 30000; echo problem >&2; exit 3"
+    command = "seq 30000; sleep 1; echo problem >&2; exit 3"
     done = laptop.ssh("gw", "run", "app01", "--", command)
     assert done.returncode == 3
     assert b"its output is recorded" in done.stderr
@@ -270,7 +270,10 @@ def test_a_run_of_a_recorded_user_is_recorded_when_it_ends(laptop: Laptop) -> No
     reader, recorded = exported(laptop, one["id"])
     assert reader.header.command == command
     assert output(recorded) == done.stdout.decode() + "problem\n"
-    assert recorded[-1].data == "exited 3"
+    first, problem, end = recorded[0], recorded[-2], recorded[-1]
+    assert problem.data == "problem\n"
+    assert 0 <= first.at < problem.at - 0.5 <= end.at
+    assert end.data == "exited 3"
     assert not json.loads(laptop.gateway.look("session", "list", "--json")), "none is open"
     # Another app of the same user, for which nothing is recorded.
     assert b"recorded" not in laptop.ssh("gw", "run", "app02", "--", "true").stderr

@@ -125,7 +125,7 @@ class RunHolder:
         """Read output of the task, if there is any."""
         with suppress(BlockingIOError):
             if data := os.read(fd, _READ_BYTES):
-                self._log.append(data, is_error=is_error)
+                self._log.append(data, is_error=is_error, at=time.time())
                 return
             self._poller.remove(fd)
             del self._outputs[fd]

@@ -4,7 +4,7 @@
     life
     input                      a FIFO with the frames of `run_input`
     00000000000000000000.log   the output from that offset on, as it came, in segments
-    00000000000000000000.err   which of a segment's bytes came from standard error: pairs of offsets
+    00000000000000000000.idx   from which offset of a segment on its bytes are of which stream and time
 
 A segment ends at SEGMENT_BYTES, and the oldest goes when there are more than SEGMENTS. A reader has its own
 descriptor, so neither slows the other down.
@@ -14,16 +14,22 @@ import fcntl
 import json
 import os
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 SEGMENTS = 8
 """The log has 64 MiB at most."""
-MAX_INDEX_BYTES = 1024 * 1024
-_PAIR = struct.Struct(">QQ")
+STEP_S = 0.1
+"""Output of one stream within this time has one mark in the index."""
+MAX_INDEX_BYTES = 2 * 1024 * 1024
+"""SEGMENTS of them have a mark for each STEP_S of a day, the longest run: so times alone remove no output."""
+_MARK = struct.Struct(">QQ")
+"""An offset, and milliseconds since the epoch, whose last bit is 1 for standard error."""
 _STATUS_BYTES = 4096
 MAX_DETAIL_CHARS = 300
 
@@ -134,15 +140,14 @@ class LogWriter:
         """Why a part of the output is missing."""
         self._files: tuple[int, int] | None = None
         self._start = 0
-        self._pair = (0, 0)
-        self._pairs = 0
+        self._last: LogMark | None = None
+        self._marks = 0
 
-    def append(self, data: bytes, *, is_error: bool) -> None:
-        """Write output."""
+    def append(self, data: bytes, *, is_error: bool, at: float) -> None:
+        """Write output that came `at` seconds since the epoch."""
         try:
             log, index = self._open()
-            if is_error:
-                self._mark(index, self.size + len(data))
+            self._mark(index, is_error, at)
             view = memoryview(data)
             while view:
                 view = view[os.write(log, view) :]
@@ -162,13 +167,13 @@ class LogWriter:
 
     def _open(self) -> tuple[int, int]:
         if self._files is not None and (
-            self.size - self._start >= SEGMENT_BYTES or self._pairs * _PAIR.size >= MAX_INDEX_BYTES
+            self.size - self._start >= SEGMENT_BYTES or self._marks * _MARK.size >= MAX_INDEX_BYTES
         ):
             self._close_segment()
         if self._files is None:
             self._remove_oldest()
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            index = os.open(self._folder.find_segment(self.size, ".err"), flags, 0o600)
+            index = os.open(self._folder.find_segment(self.size, ".idx"), flags, 0o600)
             try:
                 # The index first: a reader that sees a byte must be able to see where it came from.
                 log = os.open(self._folder.find_segment(self.size, ".log"), flags, 0o600)
@@ -176,19 +181,17 @@ class LogWriter:
                 os.close(index)
                 raise
             self._files = log, index
-            self._start, self._pairs, self._pair = self.size, 0, (-1, -1)
+            self._start, self._marks, self._last = self.size, 0, None
         return self._files
 
-    def _mark(self, index: int, end: int) -> None:
-        """Note that the bytes from `size` to `end` are of standard error."""
-        first, last = self._pair
-        if last == self.size and self._pairs:
-            self._pairs -= 1
-        else:
-            first = self.size
-        self._pair = first, end
-        os.pwrite(index, _PAIR.pack(first, end), self._pairs * _PAIR.size)
-        self._pairs += 1
+    def _mark(self, index: int, is_error: bool, at: float) -> None:
+        """Note the stream and the time of what comes now, if either has changed."""
+        last = self._last
+        if last and last.is_error == is_error and abs(at - last.at) < STEP_S:
+            return
+        self._last = LogMark(self.size, is_error, at)
+        os.write(index, _MARK.pack(self.size, int(at * 1000) << 1 | is_error))
+        self._marks += 1
 
     def _close_segment(self) -> None:
         if self._files is not None:
@@ -199,17 +202,27 @@ class LogWriter:
     def _remove_oldest(self) -> None:
         starts = self._folder.list_segments()
         for start in starts[: max(len(starts) - SEGMENTS + 1, 0)]:
-            for suffix in (".log", ".err"):
+            for suffix in (".log", ".idx"):
                 self._folder.find_segment(start, suffix).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
+class LogMark:
+    """The offset from which on output is of one stream, and came at one time (seconds since the epoch)."""
+
+    start: int
+    is_error: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class LogBuffer:
-    """Bytes of the log from offset `start` on, of one stream."""
+    """Bytes of the log with one mark. `start` is the offset of the first of them."""
 
     start: int
     data: bytes
     is_error: bool
+    at: float
 
 
 def read_log(folder: RunFolder, start: int, most: int) -> list[LogBuffer]:
@@ -237,54 +250,36 @@ def _read_segment(folder: RunFolder, first: int, start: int, most: int) -> list[
             os.close(log)
         if not data:
             return []
-        index = os.open(folder.find_segment(first, ".err"), os.O_RDONLY | os.O_CLOEXEC)
+        index = os.open(folder.find_segment(first, ".idx"), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            count = os.fstat(index).st_size // _PAIR.size
-            pairs = _pairs_from(lambda n: _read_pair(index, n), count, start, start + len(data))
-            return list(split_streams(start, data, pairs))
+            count = os.fstat(index).st_size // _MARK.size
+            marks = _find_marks(lambda number: _read_mark(index, number), count, start, len(data))
+            return list(split_by_marks(start, data, marks))
         finally:
             os.close(index)
     return []
 
 
-def _read_pair(index: int, number: int) -> tuple[int, int]:
-    first, end = _PAIR.unpack(os.pread(index, _PAIR.size, number * _PAIR.size))
-    return first, end
+def _read_mark(index: int, number: int) -> LogMark:
+    start, time_and_stream = _MARK.unpack(os.pread(index, _MARK.size, number * _MARK.size))
+    return LogMark(start, bool(time_and_stream & 1), (time_and_stream >> 1) / 1000)
 
 
-def _pairs_from(
-    read: Callable[[int], tuple[int, int]], count: int, start: int, end: int
-) -> list[tuple[int, int]]:
-    """Return the pairs that touch the bytes from `start` to `end`. `read` returns a pair by its number."""
-    low, high = 0, count
-    while low < high:  # find the first pair that ends after `start`
-        middle = (low + high) // 2
-        if read(middle)[1] <= start:
-            low = middle + 1
-        else:
-            high = middle
-    pairs = []
-    for number in range(low, count):
-        pair = read(number)
-        if pair[0] >= end:
-            break
-        pairs.append(pair)
-    return pairs
+def _find_marks(
+    read: Callable[[int], LogMark], count: int, start: int, size: int
+) -> Sequence[LogMark]:
+    """Return the marks of the `size` bytes from `start` on. `read` returns a mark by its number."""
+    after = bisect_right(range(count), start, key=lambda number: read(number).start)
+    numbers = range(max(after - 1, 0), count)
+    return list(takewhile(lambda mark: mark.start < start + size, map(read, numbers)))
 
 
-def split_streams(start: int, data: bytes, pairs: Sequence[tuple[int, int]]) -> Iterator[LogBuffer]:
-    """Yield `data`, which begins at `start`, in pieces of one stream each.
+def split_by_marks(start: int, data: bytes, marks: Sequence[LogMark]) -> Iterator[LogBuffer]:
+    """Yield `data`, which begins at `start`, in pieces with one mark each. Pure.
 
-    `pairs` are the parts of standard error as (first, end), in order and apart from each other. Pure.
+    The first mark is that of the first byte. Without marks, which a power cut may take, there are no pieces.
     """
-    at, end = start, start + len(data)
-    for first, last in pairs:
-        first, last = max(first, at), min(last, end)
-        if first >= last:
-            continue
-        if at < first:
-            yield LogBuffer(at, data[at - start : first - start], False)
-        yield LogBuffer(first, data[first - start : last - start], True)
-        at = last
-    if at < end:
-        yield LogBuffer(at, data[at - start :], False)
+    ends = [*(mark.start for mark in marks[1:]), start + len(data)]
+    for mark, end in zip(marks, ends, strict=False):
+        first = max(mark.start, start)
+        yield LogBuffer(first, data[first - start : end - start], mark.is_error, mark.at)

@@ -183,7 +183,7 @@ class KubeCluster:
     ) -> AsyncGenerator[bytes, None]:
         """Yield a container's log from its first kept byte on, until the container or the line ends.
 
-        Raises ClusterError.
+        Each line begins with its time (RFC 3339). Raises ClusterError.
         """
         async with aclosing(follow(self._client, namespace, pod, container)) as pieces:
             async for piece in pieces:
@@ -349,6 +349,7 @@ async def follow(
     """Yield the bytes of a log as they come. Raises ClusterError."""
     operation = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
     query: dict[str, str | int | bool] = {"container": container, "follow": True}
+    query["timestamps"] = True
     path = paths.with_query(paths.item(Kind.POD, namespace, pod, "log"), query)
     await client.pace()
     try:

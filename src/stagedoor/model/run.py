@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, HOUR_S, MIB, MINUTE_S
@@ -181,11 +182,19 @@ class Output:
     data: bytes
     is_error: bool = False
     """Whether the task wrote it to its standard error."""
+    at: float | None = None
+    """When it came, in seconds since the epoch; None if that is not known."""
 
     @property
     def end(self) -> int:
         """The offset after its last byte."""
         return self.start + len(self.data)
+
+
+def join_streams(pieces: Iterable[Output]) -> list[Output]:
+    """Join pieces that follow each other and are of one stream."""
+    streams = (list(stream) for _, stream in groupby(pieces, lambda piece: piece.is_error))
+    return [replace(stream[0], data=b"".join(piece.data for piece in stream)) for stream in streams]
 
 
 def is_run_id(text: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from stagedoor.model.run import Output, Run
 from stagedoor.recording.asciicast_file import AsciicastFile
 from stagedoor.recording.ports import RecordingStore, Seal
-from stagedoor.recording.recorder import SUFFIX, RecordingEnded
+from stagedoor.recording.recorder import PIECE_BYTES, SUFFIX, RecordingEnded
 from stagedoor.wire.terminal.asciicast import AsciicastHeader, Code
 
 _COLUMNS, _ROWS = 80, 24
@@ -17,19 +17,26 @@ def write_run_recording(
 ) -> RecordingEnded:
     """Write the recording of a run that has ended, and return what was written. Blocks.
 
-    `output` is what its log keeps. The log has no times, so all of it is shown at once; a marker at the run's
-    end names its exit code. A full disk is the result's `why`.
+    `output` is what its log keeps. A marker at the run's end names its exit code. A full disk is the result's
+    `why`.
     """
     assert run.recording is not None, "only a run that is to be recorded has a recording"
     name = f"{run.recording}.{_CHANNEL}{SUFFIX}" + (seal.suffix if seal else "")
     file, why = AsciicastFile(name), None
     try:
         file.create(store, seal, _make_header(run))
+        at, size, events = 0.0, 0, list[tuple[float, Code, bytes]]()
         for piece in output:
-            file.append([(0.0, Code.OUTPUT, piece.data)], last=False)
-        lasted_s = max((run.ended_at or run.started_at) - run.started_at, 0.0)
+            # Another machine's clock may be behind.
+            at = max(at, (piece.at or 0.0) - run.started_at)
+            events.append((at, Code.OUTPUT, piece.data))
+            size += len(piece.data)
+            if size >= PIECE_BYTES:
+                file.append(events, last=False)
+                size, events = 0, []
         end = f"{run.state.value.replace('_', ' ')} {run.code}"
-        file.append([(lasted_s, Code.MARKER, end.encode())], last=True)
+        at = max(at, (run.ended_at or 0.0) - run.started_at)
+        file.append([*events, (at, Code.MARKER, end.encode())], last=True)
     except OSError as error:
         why = error.strerror or str(error)
     return RecordingEnded(name, file.size, file.finish(), why)

@@ -28,6 +28,7 @@ from stagedoor.model.run import (
     RunState,
     check_order,
     is_run_id,
+    join_streams,
 )
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import Progress
@@ -250,7 +251,8 @@ class RunService:
     async def read(self, run: Run, start: int, most: int = PIECE_BYTES) -> list[Output] | Denial:
         """Return output from byte `start` on, or from the first kept byte after it; empty for none now."""
         try:
-            return await asyncio.to_thread(self._runner.read, run.id, start, most)
+            pieces = await asyncio.to_thread(self._runner.read, run.id, start, most)
+            return join_streams(pieces)
         except OSError:
             log = await self._records.read_log(run.id)
         if isinstance(log, Denial):

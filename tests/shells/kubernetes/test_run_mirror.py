@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stagedoor.model.cluster import ClusterError
-from stagedoor.model.run import RunState
+from stagedoor.model.run import Output, RunState
 from stagedoor.shells.kubernetes.live.runs.folder import RunFolders, RunNamespace
 from stagedoor.shells.kubernetes.live.runs.mirror import RunMirror
 from tests.shells.kubernetes.test_run import kit_message, terminated
@@ -87,12 +87,15 @@ def house(tmp_path: Path) -> House:
 
 @pytest.mark.platform(2, 3)
 async def test_a_log_that_breaks_off_is_read_again_and_no_byte_twice(house: House) -> None:
-    log = Log([b"o 0 ab\\n\ne 3 c", None], [b"o 0 ab\\n\n", b"e 3 cd\n"], [])
+    first = b"1970-01-01T00:01:40Z o 0 ab\\n\n"
+    log = Log([first + b"1970-01-01T00:01:41Z e 3 c", None], [first, b"e 3 cd\n"], [])
     await house.copy(log, RUNNING, RUNNING, ended(0, 5))
     assert house.log() == b"ab\ncd"
     assert house.end() == (RunState.EXITED, 0, "")
-    (_, error) = house.folders.read(RUN, 0, 1000)
-    assert (error.start, error.data, error.is_error) == (3, b"cd", True)
+    assert house.folders.read(RUN, 0, 1000) == [
+        Output(0, b"ab\n", False, 100.0),
+        Output(3, b"cd", True, 1000.0),
+    ]
 
 
 async def test_a_worker_goes_on_where_another_was_killed(house: House) -> None:

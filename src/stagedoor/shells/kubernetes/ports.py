@@ -118,6 +118,6 @@ class RunCluster(Cluster, Protocol):
     def follow_log(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
         """Yield a container's log from its first kept byte on, until the container or the line ends.
 
-        Raises ClusterError.
+        Each line begins with its time (RFC 3339). Raises ClusterError.
         """
         ...

@@ -39,7 +39,7 @@ from stagedoor.shells.kubernetes.names import (
     run_object,
 )
 from stagedoor.shells.kubernetes.sentences import plain
-from stagedoor.wire.rfc3339 import show_time
+from stagedoor.wire.rfc3339 import parse_time, show_time
 
 TASK = f"{KIT_PATH}/bin/task"
 START_S = 900
@@ -54,7 +54,7 @@ MAX_LINE_BYTES = 32 * 1024
 """More than the kit writes in one line of its container's log."""
 _INPUT = "input"
 """The file with a run's input, and its key in the Secret."""
-_LINE = re.compile(rb"([oe]) ([0-9]{1,15}) (.*)", re.DOTALL)
+_LINE = re.compile(rb"(?:([0-9T:.Z+-]{20,35}) )?([oe]) ([0-9]{1,15}) (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,11 +287,15 @@ def _end_without_message(ended: Object) -> PodEnd:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A piece of output in a container's log, which begins at byte `start` of all of it."""
+    """A piece of output in a container's log, which begins at byte `start` of all of it.
+
+    `at` is when it came, in seconds since the epoch; None if the node does not say.
+    """
 
     start: int
     data: bytes
     is_error: bool
+    at: float | None
 
 
 def parse_line(line: bytes) -> LogLine | None:
@@ -299,8 +303,9 @@ def parse_line(line: bytes) -> LogLine | None:
     match = _LINE.fullmatch(line)
     if match is None:
         return None
-    parts = (part.replace(b"\\n", b"\n") for part in match[3].split(b"\\\\"))
-    return LogLine(int(match[2]), b"\\".join(parts), match[1] == b"e")
+    parts = (part.replace(b"\\n", b"\n") for part in match[4].split(b"\\\\"))
+    at = parse_time((match[1] or b"").decode("ascii"))
+    return LogLine(int(match[3]), b"\\".join(parts), match[2] == b"e", at)
 
 
 class LogParser:

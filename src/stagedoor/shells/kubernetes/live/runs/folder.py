@@ -48,7 +48,7 @@ class RunFolders:
     def read(self, run_id: str, start: int, most: int) -> list[Output]:
         """Return output from offset `start` on; see `Runner`."""
         pieces = read_log(self.find(run_id), start, most)
-        return [Output(piece.start, piece.data, piece.is_error) for piece in pieces]
+        return [Output(piece.start, piece.data, piece.is_error, piece.at) for piece in pieces]
 
     def measure(self, run_id: str) -> tuple[int, int]:
         """Return the offset of the first byte of output that is kept, and the number of all bytes so far."""

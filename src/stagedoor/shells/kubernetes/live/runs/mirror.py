@@ -106,7 +106,8 @@ class RunMirror:
                             log.skip(line.start)
                         fresh = line.data[log.size - line.start :]
                         if fresh:
-                            log.append(fresh, is_error=line.is_error)
+                            at = self.now() if line.at is None else line.at
+                            log.append(fresh, is_error=line.is_error, at=at)
         except ClusterError:
             pass  # the kubelet or the API does not answer; the log is asked for again
         return log.size > before
