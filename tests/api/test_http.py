@@ -2,7 +2,10 @@
 
 import json
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +143,37 @@ def test_a_refusal_has_the_trace_of_its_line_in_the_log(gateway: Gateway, port: 
     wait_until(lambda: {trace, own} <= {str(line.get("trace")) for line in gateway.lines})
     missing = send(by_token(gateway, "api:read"), "GET /users/absent")
     assert "trace" not in json.loads(missing.text), "the log has no line about it"
+
+
+def test_a_fault_is_one_line_with_the_trace_of_the_log(tmp_path: Path) -> None:
+    with Gateway(tmp_path, SETTINGS) as gateway:
+        gateway.add_user("ada")
+        with gateway.service() as service:
+            roles.add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
+            program = admin.create_token(service, "ada", scopes=("api:read",)).text
+        gateway.start()
+        with closing(sqlite3.connect(gateway.data_dir / "stagedoor.db")) as store, store:
+            broken = store.execute("SELECT fields FROM audit_events WHERE seq = 1").fetchone()
+            store.execute("UPDATE audit_events SET fields = '{broken' WHERE seq = 1")
+        headers = {"Authorization": f"Bearer {program}"}
+        reader = PlainBrowser(gateway.port("web"), origin=None, extra=headers)
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        fault = send(reader, "GET /events", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+        assert fault.status == 500
+        assert fault.headers["content-type"] == "application/problem+json"
+        assert json.loads(fault.text) == {
+            "title": "Internal Server Error",
+            "status": 500,
+            "detail": "a fault in the gateway; its log has more",
+            "reason": "internal",
+            "trace": trace,
+        }
+        wait_until(lambda: sum(line.get("trace") == trace for line in gateway.lines) == 2)
+        details, denied = [line for line in gateway.lines if line.get("trace") == trace]
+        assert "Traceback" in details["exception"]
+        assert (denied["reason"], denied["identity"]) == ("internal", "ada")
+        with closing(sqlite3.connect(gateway.data_dir / "stagedoor.db")) as store, store:
+            store.execute("UPDATE audit_events SET fields = ? WHERE seq = 1", broken)
+        denied = {"kind": "session.denied", "identity": "ada", "reason": "internal"}
+        wait_until(lambda: denied.items() <= gateway.audit()[-1].items())
+        assert send(reader, "GET /users").status == 200, "it serves on"

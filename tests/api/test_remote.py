@@ -28,7 +28,7 @@ from stagedoor.wire.terminal.asciicast import (
     encode_event,
     encode_header,
 )
-from tests.fixtures.gateway import Gateway
+from tests.fixtures.gateway import Gateway, sso
 from tests.fixtures.people import log_in
 from tests.store.sample import opened
 from tests.waiting import wait_until
@@ -79,6 +79,23 @@ STORY: tuple[tuple[str, ...], ...] = (
     ("passkey", "remove", "0123456789abcdef"),
     ("share", "list", "--json"),
     ("share", "end", "0123456789ab"),
+    ("share", "create", "alice", "app01", "--for", "30m", "--typing", "--json"),
+    ("share", "create", "alice", "app01", "--name", "A b"),
+    ("share", "create", "alice", "app01", "--for", "300d"),
+    ("share", "create", "alice", "app01", "--url", "ftp://x"),
+    ("share", "create", "absent", "app01"),
+    ("web-link", "alice", "--app", "app01"),
+    ("web-link", "alice", "--app", "not an app"),
+    ("web-link", "absent"),
+    ("sso", "list"),
+    ("sso", "link", "alice", "00/1 x", "--provider", "Company"),
+    ("sso", "link", "ada", "00/1 x"),
+    ("sso", "link", "absent", "002"),
+    ("sso", "link", "alice", "002", "--provider", "Other"),
+    ("sso", "list", "--json"),
+    ("sso", "list"),
+    ("sso", "unlink", "00/1 x"),
+    ("sso", "unlink", "00/1 x"),
     ("hook", "test", "chat"),
     ("session", "close", "0123456789ab"),
     ("sign-in", "list", "--user", "alice", "--json"),
@@ -95,7 +112,7 @@ grants = [{subject = "group:dev", app = "a*"}, {subject = "user:carol", app = "w
 request_rules = [{subject = "group:dev", app = "b*", approvals = 0}]
 """
 CHANGING = re.compile(
-    r"\b\d{10}\.\d+|#[\w-]+&|sdt_[\w-]+|\b[a-z2-9]{10}\b|\d{4}-\d\d-\d\d[T ][\d:.]+Z?"
+    r"\b\d{10}\.\d+|#[\w-]{20,}|\b[0-9a-f]{12}\b|sdt_[\w-]+|\b[a-z2-9]{10}\b|\d{4}-\d\d-\d\d[T ][\d:.]+Z?"
 )
 
 
@@ -135,6 +152,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
     (tmp_path / "gateway").mkdir()
     # The page at which a proof is given has this address.
     settings = SETTINGS.replace("[web]\n", '[web]\npublic_url = "http://gw.example"\n')
+    settings += sso(tmp_path / "gateway")
     with Gateway(tmp_path / "gateway", settings) as gateway:
         gateway.add_user("ada")
         with gateway.service() as service:

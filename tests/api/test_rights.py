@@ -175,6 +175,32 @@ async def test_files_are_applied_whole_or_not_at_all(world: World) -> None:
     assert world.actions()[-2:] == ["ada (api): grant.add", "ada (api): apply"]
 
 
+async def test_only_an_administrator_who_is_there_makes_links(world: World) -> None:
+    share = {"user": "nick", "app": "a-web", "terminal": "main", "lasts_s": 60}
+    site = {"url": "https://gw.example"}
+    account = {"user": "nick", "subject": "1"}
+    for what, body in (
+        ("POST /shares", share | site),
+        ("POST /users/nick/web-link", site),
+        ("POST /provider-accounts", account),
+        ("POST /provider-accounts/unlink", {"subject": "1"}),
+    ):
+        for who in ("olga", "otto", "ann", "nick", world.token("nick", "api:write")):
+            assert (await world.ask(who, what, body)).status == 403, (what, who)
+        if "unlink" not in what:
+            program = world.token("ada", "api:write", "api:read")
+            assert "takes a person" in (await world.ask(program, what, body)).said["detail"]
+        first = await world.ask("ada", what, body, {"idempotency-key": "k" + what})
+        assert first.status in (201, 404), first.said
+        again = await world.ask("ada", what, body, {"idempotency-key": "k" + what})
+        assert "#" not in str(again.said), "a secret is shown once"
+    made = [action for action in world.actions() if action.startswith("ada")]
+    assert made == ["ada (api): share.create", "ada (api): web.link"]
+    dry = await world.ask("ada", "POST /users/nick/web-link", site, dry_run="true")
+    assert dry.said == {"gains": [], "loses": []}
+    assert world.actions().count("ada (api): web.link") == 1
+
+
 # What one may not see.
 
 

@@ -17,15 +17,10 @@ HERE = {
     "audit sink test": "the network of the gateway's machine",
     "ca show": "the gateway's private key",
     "ca sign-host": "the gateway's private key",
-    "share create": "no operation yet",
-    "sso link": "no operation yet",
-    "sso list": "no operation yet",
     "sso test": "the network of the gateway's machine",
-    "sso unlink": "no operation yet",
     "status": "the state of the gateway's process",
     "store backup": "the store",
     "store copy": "the store",
-    "web-link": "no operation yet",
 }
 ASIDE = {
     *(

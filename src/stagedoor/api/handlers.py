@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from stagedoor.api import access, apps, machine, people, requests, sets
+from stagedoor.api import access, apps, links, machine, people, requests, sets
 from stagedoor.api.call import Call
 from stagedoor.api.views import show_grant, show_role
 from stagedoor.model.errors import NotFoundError
@@ -21,6 +21,7 @@ HANDLERS: Mapping[str, Callable[[Call], object]] = {
     "users.get": people.get_user,
     "users.report": people.report_user,
     "users.invite": people.invite_user,
+    "users.web-link": links.add_web_link,
     "users.groups": people.change_groups,
     "users.password": people.set_password,
     "users.disable": people.disable_user,
@@ -67,8 +68,12 @@ HANDLERS: Mapping[str, Callable[[Call], object]] = {
     "keys.remove": people.remove_key,
     "passkeys.list": people.list_passkeys,
     "passkeys.remove": people.remove_passkey,
-    "shares.list": people.list_shares,
-    "shares.end": people.end_share,
+    "shares.list": links.list_shares,
+    "shares.add": links.add_share,
+    "shares.end": links.end_share,
+    "provider-accounts.list": links.list_accounts,
+    "provider-accounts.link": links.link_account,
+    "provider-accounts.unlink": links.unlink_account,
     "sets.apply": sets.apply_files,
     "recordings.list": machine.list_recordings,
     "recordings.get": machine.get_recording,

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from stagedoor.admin import person, roles, sessions, shares
+from stagedoor.admin import person, roles, sessions
 from stagedoor.admin import service as admin
 from stagedoor.api.call import Call, DeniedError, find_user, refuse, require_found
 from stagedoor.api.views import (
@@ -11,7 +11,6 @@ from stagedoor.api.views import (
     show_new_token,
     show_passkey,
     show_role,
-    show_share,
     show_token,
     show_user_state,
 )
@@ -265,16 +264,3 @@ def remove_passkey(call: Call) -> r.PasskeyEntry:
 
     call.require(Role.OPERATOR)
     return show_passkey(passkeys.remove_passkey(call.service, call.path["id"]))
-
-
-def list_shares(call: Call) -> t.Page[r.ShareEntry]:
-    """List the open shares, the first to expire first."""
-    call.require(Role.AUDITOR)
-    listed = shares.list_shares(call.service)
-    return call.list_page(listed, lambda share: f"{share.expires_at:017.3f} {share.id}", show_share)
-
-
-def end_share(call: Call) -> r.ShareEntry:
-    """End a share."""
-    call.require(Role.OPERATOR)
-    return show_share(shares.end_share(call.service, call.path["id"]))

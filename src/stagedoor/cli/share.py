@@ -1,17 +1,13 @@
 """`stagedoor share`: links by which an administrator shows a user's terminal to others."""
 
 import click
-import msgspec
 
-from stagedoor.admin.service import open_service
-from stagedoor.api.views import show_share
 from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.holder.folder import FolderError, check_name
-from stagedoor.signin.links import make_share_link
-from stagedoor.wire.api.reports import ShareEntry
+from stagedoor.wire.api.inputs import ShareNew
+from stagedoor.wire.api.reports import ShareEntry, ShareMade
 from stagedoor.wire.duration import parse_duration
 
 
@@ -55,18 +51,14 @@ def create(
     seconds = parse_duration(lasts)
     if not seconds:
         raise click.UsageError(f"--for {lasts!r} is no time; write 15m, 8h or 1d12h")
-    try:
-        check_name(name)
-    except FolderError as error:
-        raise click.UsageError(str(error)) from None
-    with open_service(installation.settings, create=False) as service:
-        new_share, link = make_share_link(
-            installation.settings, service, user, app, name, seconds, typing=typing, url=url
+    with open_administration(installation) as admin:
+        made: ShareMade = admin.call(
+            "shares.add", body=ShareNew(user, app, name, seconds, typing, url)
         )
     if json_:
-        return show.as_json({**msgspec.to_builtins(show_share(new_share)), "url": link})
-    click.echo(link)
-    return show.note(f"Share {new_share.id}, until {show.local(new_share.expires_at)}.")
+        return show.as_json(show.dump(made))
+    click.echo(made.url)
+    return show.note(f"Share {made.id}, until {show.local(show.read_time(made.expires_at))}.")
 
 
 @share.command("list", epilog=show.examples("stagedoor share list", "stagedoor share list --json"))

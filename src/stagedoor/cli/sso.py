@@ -8,10 +8,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import click
+import msgspec
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import list_cluster_targets, list_settings_targets, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import RefusedError, StagedoorError
@@ -25,19 +27,15 @@ from stagedoor.oidc.request import Tokens, make_attempt
 from stagedoor.oidc.reserved_names import explain_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.provider_accounts import (
-    Outcome,
-    judge_person,
-    link_account,
-    list_linked_accounts,
-    unlink_account,
-)
+from stagedoor.signin.provider_accounts import Outcome, judge_person
 from stagedoor.signin.providers import (
     find_provider,
     open_client,
     read_rules,
     reserved_names,
 )
+from stagedoor.wire.api.inputs import ProviderLinkNew, ProviderLinkRemoval
+from stagedoor.wire.api.reports import LinkEntry
 from stagedoor.wire.oneline import folded
 
 MOST_CHARS = 64 * 1024
@@ -89,23 +87,13 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the users who are linked to an identity provider."""
-    names = {provider.issuer: provider.name for provider in installation.settings.sso}
-    with open_service(installation.settings, create=False) as service:
-        links = list_linked_accounts(service)
-    rows = [
-        {
-            "user": user,
-            "provider": names.get(person.issuer, person.issuer),
-            "subject": person.subject,
-        }
-        for user, person in links
-    ]
-    if names:
-        more = "a sign-in there makes one, or: stagedoor sso link USER SUBJECT"
-    else:
-        more = "add an identity provider to the settings, as [[sso]]"
+    with open_administration(installation) as admin:
+        linked: list[LinkEntry] = list(admin.list_all("provider-accounts.list"))
+    more = "a sign-in at a provider in [[sso]] makes one, or: stagedoor sso link USER SUBJECT"
     none = show.no("users of an identity provider", None, more)
-    return show.as_json(rows) if json_ else show.table(rows, none)
+    if json_:
+        return show.as_json(show.dump(linked))
+    return show.table([msgspec.structs.asdict(entry) for entry in linked], none)
 
 
 @sso.command(
@@ -124,10 +112,10 @@ def link(installation: Installation, user: str, subject: str, provider: str | No
     This is for users who existed before single sign-on: a person named alice at the provider is never taken
     for the user alice because of the name alone.
     """
-    named = find_provider(installation.settings, provider)
-    with open_service(installation.settings, create=False) as service:
-        link_account(service, user, named, subject)
-    show.note(f"{user} can sign in with {named.name}.")
+    with open_administration(installation) as admin:
+        body = ProviderLinkNew(user, subject, provider)
+        linked: LinkEntry = admin.call("provider-accounts.link", body=body)
+    show.note(f"{linked.user} can sign in with {linked.provider}.")
 
 
 @sso.command("unlink", epilog=show.examples("stagedoor sso unlink 248289761001"))
@@ -140,10 +128,10 @@ def unlink(installation: Installation, subject: str, provider: str | None) -> No
     The user stays, but loses the groups from the provider. Sessions opened by its sign-ins end within
     seconds.
     """
-    named = find_provider(installation.settings, provider)
-    with open_service(installation.settings, create=False) as service:
-        user = unlink_account(service, named, subject)
-    show.note(f"{user} cannot sign in with {named.name} any more.")
+    with open_administration(installation) as admin:
+        body = ProviderLinkRemoval(subject, provider)
+        unlinked: LinkEntry = admin.call("provider-accounts.unlink", body=body)
+    show.note(f"{unlinked.user} cannot sign in with {unlinked.provider} any more.")
 
 
 def _apps(settings: Settings) -> list[Target]:

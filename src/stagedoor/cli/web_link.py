@@ -2,11 +2,12 @@
 
 import click
 
-from stagedoor.admin.service import open_service
 from stagedoor.cli import show
+from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.signin.links import make_link
+from stagedoor.wire.api.inputs import WebLinkNew
+from stagedoor.wire.api.reports import WebLinkMade
 
 
 @click.command(
@@ -33,7 +34,9 @@ def web_link(installation: Installation, user: str, app: str | None, url: str | 
     `#`, which browsers send to no server, so it reaches no log. The sign-in ends when the user's password is
     changed, or the user is removed.
     """
-    with open_service(installation.settings, create=False) as service:
-        link = make_link(installation.settings, service, user, app=app, url=url)
+    with open_administration(installation) as admin:
+        link: WebLinkMade = admin.call(
+            "users.web-link", {"name": user}, body=WebLinkNew(app=app, url=url)
+        )
     click.echo(link.url)
-    show.note(f"It signs {user} in once, until {show.local(link.expires_at, 'never')}.")
+    show.note(f"It signs {user} in once, until {show.local(show.read_time(link.expires_at))}.")

@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit
 from stagedoor.admin import service as admin
 from stagedoor.admin.shares import make_share
 from stagedoor.authn.passes import Lifetimes, create_link, make_link_identity
+from stagedoor.holder.folder import FolderError, check_name
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
 from stagedoor.model.secret import hash_secret
@@ -83,6 +84,10 @@ def make_share_link(
         raise RefusedError.with_mend(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most", "see web.share_s"
         )
+    try:
+        check_name(terminal)
+    except FolderError as error:
+        raise RefusedError(str(error)) from None
     base = find_site(settings, url)
     host = make_link_identity(_usable_user(settings, service, user))
     share, secret = make_share(service, host, target, terminal, lasts_s, typing=typing)

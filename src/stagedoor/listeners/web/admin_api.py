@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import msgspec
+import structlog
 from msgspec import structs
 from starlette.convertors import PathConvertor, register_url_convertor
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
@@ -36,6 +37,7 @@ WAIT_S = 15.0
 _SLOWEST = 256 * KIB
 """The bytes in a second that a long body takes at least."""
 _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])", re.ASCII)
+_log = structlog.get_logger()
 SiteCheck = Callable[[Request], Denial | None]
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY"]
 _SAME_SITE = frozenset({"same-origin", "none"})
@@ -92,19 +94,29 @@ class AdminApi:
         refused = self._check_source(source)
         if refused is not None:
             return self._refuse(request, refused)
-        identity = await self._identify(request, source, self._check_site)
-        if isinstance(identity, Denial):
-            return self._refuse(request, identity)
+        identity: Identity | Denial | None = None
+        try:
+            identity = await self._identify(request, source, self._check_site)
+            if isinstance(identity, Denial):
+                return self._refuse(request, identity)
+            return self._respond(request, await self._perform(request, identity, source), identity)
+        except ClientDisconnect:
+            raise
+        except Exception as fault:
+            denied = make_denial_answer(Denial.internal())
+            who = identity if isinstance(identity, Identity) else None
+            return self._respond(request, denied, who, fault)
+
+    async def _perform(self, request: Request, identity: Identity, source: Source) -> ApiAnswer:
         admitted = await self._admit(request, identity, source)
         if isinstance(admitted, ApiAnswer):
-            return self._respond(request, admitted, identity)
+            return admitted
         body = await _read_body(request, admitted.operation.max_body_bytes)
         if isinstance(body, ApiAnswer):
-            return self._respond(request, body, identity)
-        answer = await self._service.answer(
+            return body
+        return await self._service.answer(
             admitted, dict(request.query_params), dict(request.headers), body
         )
-        return self._respond(request, answer, identity)
 
     async def _admit(
         self, request: Request, identity: Identity, source: Source
@@ -151,10 +163,20 @@ class AdminApi:
     def _refuse(self, request: Request, denial: Denial) -> Response:
         return self._respond(request, make_denial_answer(denial), None)
 
-    def _respond(self, request: Request, answer: ApiAnswer, identity: Identity | None) -> Response:
+    def _respond(
+        self,
+        request: Request,
+        answer: ApiAnswer,
+        identity: Identity | None,
+        fault: Exception | None = None,
+    ) -> Response:
+        """Return the response. A refusal has the trace of its line in the log, as a fault has its details."""
         body = answer.body
         if answer.denial is not None and answer.problem is not None:
             trace = parse_traceparent(request.headers.get("traceparent", "")) or begin_trace()
+            if fault is not None:
+                line = "an API request ended by an internal fault"
+                _log.error(line, trace=trace.trace_id, exc_info=fault)
             origin = replace(web(self._guard.source_of(request)), trace=trace)
             self._flow.deny(answer.denial, origin, identity)
             body = msgspec.json.encode(structs.replace(answer.problem, trace=trace.trace_id))

@@ -142,6 +142,42 @@ class StopOrder(Input, frozen=True):
     reason: Line
 
 
+class ShareNew(Input, frozen=True):
+    """A new share of a user's terminal, which lasts `lasts_s` seconds. With `typing`, guests may type.
+
+    `url` is where browsers reach the gateway, null for the address in its settings.
+    """
+
+    user: Name
+    app: Line
+    terminal: Name
+    lasts_s: Annotated[float, Meta(gt=0)]
+    typing: bool = False
+    url: Line | None = None
+
+
+class WebLinkNew(Input, frozen=True):
+    """A link that signs a user in once, to one app or to all. `url` is as in a share."""
+
+    app: Line | None = None
+    url: Line | None = None
+
+
+class ProviderLinkNew(Input, frozen=True):
+    """The account of a user at an identity provider; null is the only provider."""
+
+    user: Name
+    subject: Line
+    provider: Line | None = None
+
+
+class ProviderLinkRemoval(Input, frozen=True):
+    """The account to unlink. It may hold any character, so it is not in the path."""
+
+    subject: Line
+    provider: Line | None = None
+
+
 class TokenNew(Input, frozen=True):
     """A new token. Scopes null allow all that the user's grants allow, and nothing of this API."""
 

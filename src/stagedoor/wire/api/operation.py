@@ -76,7 +76,7 @@ class Operation:
     @property
     def statuses(self) -> list[int]:
         """Return the statuses of all refusals, sorted."""
-        always = {400, 401, 403, 422, 429, 503}
+        always = {400, 401, 403, 422, 429, 500, 503}
         if self.method != "GET":
             always |= {408, 413}
         if self.body is not None:

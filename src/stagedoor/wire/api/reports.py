@@ -68,6 +68,27 @@ class ShareEntry(Answer, frozen=True):
     expires_at: Time
 
 
+class ShareMade(ShareEntry, frozen=True):
+    """A new share. `url` has the secret, which is shown only here."""
+
+    url: str
+
+
+class WebLinkMade(Answer, frozen=True):
+    """A new link that signs a user in once. `url` has the secret, which is shown only here."""
+
+    url: str
+    expires_at: Time
+
+
+class LinkEntry(Answer, frozen=True):
+    """An account of a user at a provider, shown by its name, or by its issuer if the settings lack it."""
+
+    user: str
+    provider: str
+    subject: str
+
+
 class InvitationMade(Answer, frozen=True):
     """A new invitation. `url` has the secret, which is shown only here; `added` says that the user is new."""
 

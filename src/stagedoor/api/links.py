@@ -1,0 +1,93 @@
+"""The operations on links: those that sign users in, shares of terminals, and accounts at providers.
+
+Functions import `signin`, since its libraries would cost each command a tenth of its time.
+"""
+
+import msgspec
+
+from stagedoor.admin import shares
+from stagedoor.api.call import Call
+from stagedoor.api.views import show_share
+from stagedoor.model.role import Role
+from stagedoor.signin.links import make_link, make_share_link
+from stagedoor.wire.api import inputs as i
+from stagedoor.wire.api import reports as r
+from stagedoor.wire.api import types as t
+from stagedoor.wire.rfc3339 import show_milliseconds
+
+
+def add_web_link(call: Call) -> r.WebLinkMade:
+    """Make a link that signs a user in once, and show it once."""
+    call.require(Role.ADMINISTRATOR)
+    body: i.WebLinkNew = call.body
+    link = make_link(call.settings, call.service, call.path["name"], app=body.app, url=body.url)
+    return r.WebLinkMade(link.url, show_milliseconds(link.expires_at))
+
+
+def list_shares(call: Call) -> t.Page[r.ShareEntry]:
+    """List the open shares, the first to expire first."""
+    call.require(Role.AUDITOR)
+    listed = shares.list_shares(call.service)
+    return call.list_page(listed, lambda share: f"{share.expires_at:017.3f} {share.id}", show_share)
+
+
+def add_share(call: Call) -> r.ShareMade:
+    """Share a terminal of a user, and show the link once."""
+    call.require(Role.ADMINISTRATOR)
+    body: i.ShareNew = call.body
+    share, url = make_share_link(
+        call.settings,
+        call.service,
+        body.user,
+        body.app,
+        body.terminal,
+        body.lasts_s,
+        typing=body.typing,
+        url=body.url,
+    )
+    return r.ShareMade(**msgspec.structs.asdict(show_share(share)), url=url)
+
+
+def end_share(call: Call) -> r.ShareEntry:
+    """End a share."""
+    call.require(Role.OPERATOR)
+    return show_share(shares.end_share(call.service, call.path["id"]))
+
+
+def list_accounts(call: Call) -> t.Page[r.LinkEntry]:
+    """List the users who are linked to an identity provider."""
+    from stagedoor.signin import provider_accounts
+
+    call.require(Role.AUDITOR)
+    names = {provider.issuer: provider.name for provider in call.settings.sso}
+    linked = [
+        r.LinkEntry(user, names.get(account.issuer, account.issuer), account.subject)
+        for user, account in provider_accounts.list_linked_accounts(call.service)
+    ]
+    return call.list_page(
+        linked, lambda entry: f"{entry.user} {entry.provider} {entry.subject}", lambda entry: entry
+    )
+
+
+def link_account(call: Call) -> r.LinkEntry:
+    """Link a user to their account at a provider."""
+    from stagedoor.signin import provider_accounts
+    from stagedoor.signin.providers import find_provider
+
+    call.require(Role.ADMINISTRATOR)
+    body: i.ProviderLinkNew = call.body
+    provider = find_provider(call.settings, body.provider)
+    provider_accounts.link_account(call.service, body.user, provider, body.subject)
+    return r.LinkEntry(body.user, provider.name, body.subject)
+
+
+def unlink_account(call: Call) -> r.LinkEntry:
+    """Unlink an account at a provider from its user."""
+    from stagedoor.signin import provider_accounts
+    from stagedoor.signin.providers import find_provider
+
+    call.require(Role.ADMINISTRATOR)
+    body: i.ProviderLinkRemoval = call.body
+    provider = find_provider(call.settings, body.provider)
+    user = provider_accounts.unlink_account(call.service, provider, body.subject)
+    return r.LinkEntry(user, provider.name, body.subject)
