@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -220,19 +222,33 @@ def test_an_image_that_is_not_there_is_reported(kube: KubeGateway, tmp_path: Pat
 
 
 @pytest.mark.platform(12)
-def test_nothing_is_left_of_runs_after_their_time(make_kube: Callable[..., KubeGateway]) -> None:
+def test_two_dozen_runs_six_at_a_time_end_right_and_leave_nothing_behind(
+    make_kube: Callable[..., KubeGateway],
+) -> None:
     kube = make_kube()
-    kube.gateway.permit("user:dev", "app01", Permission.RUN, Permission.RECORD)
-    kube.app()
-    ids = [start(kube, f"exit {code}") for code in range(4)]
-    assert [find(kube, run_id)["code"] for run_id in ids] == [0, 1, 2, 3]
-    fed = run(kube, "app01", "--", "cat", text="input")
-    assert fed.stdout == "input", fed.stderr
-    ids.append(fed.stderr.partition("run ")[2].split()[0])
+    apps = ("app01", "app02")
+    for app in apps:
+        kube.gateway.permit("user:dev", app, Permission.RUN, Permission.RECORD)
+        kube.app(app)
+
+    def check(app: str, code: int) -> str:
+        """Start a run that ends with a code, and return its id."""
+        command = f"echo first; sleep 1; seq {1000 * code}; cat; exit {code}"
+        done = run(kube, app, "--", command, text=f"input {code}" if code % 3 else None)
+        assert done.returncode == code, done.stderr
+        numbers = "".join(f"{number}\n" for number in range(1, 1000 * code + 1))
+        assert done.stdout == f"first\n{numbers}" + (f"input {code}" if code % 3 else "")
+        return done.stderr.partition("run ")[2].split()[0]
+
+    with ExitStack() as stack:
+        # An app has five at a time at most.
+        pools = [(app, stack.enter_context(ThreadPoolExecutor(3))) for app in apps]
+        ending = [pool.submit(check, app, code) for code in range(12) for app, pool in pools]
+        ids = [end.result() for end in ending]
     # The hour for which an ended Job is kept.
-    for run_id in ids:
-        patch = '{"spec": {"ttlSecondsAfterFinished": 0}}'
-        kube.kubectl("patch", "job", f"run-{run_id}", "--type=merge", "-p", patch)
+    patch = '{"spec": {"ttlSecondsAfterFinished": 0}}'
+    jobs = [f"job/run-{run_id}" for run_id in ids]
+    kube.kubectl("patch", *jobs, "--type=merge", "-p", patch)
 
     def left() -> str:
         return kube.kubectl(
@@ -240,11 +256,13 @@ def test_nothing_is_left_of_runs_after_their_time(make_kube: Callable[..., KubeG
         )
 
     until(lambda: left() == "", "nothing is left in the cluster")
-    assert run(kube, "logs", ids[0]).returncode == 0, "the log is the gateway's"
+    assert run(kube, "logs", ids[0]).stdout == "first\n", "the log is the gateway's"
     recordings = json.loads(kube.gateway.command("recording", "list", "--json").stdout)
     assert len(recordings) == len(ids), "and so are the recordings"
-    export = ("recording", "export", str(recordings[-1]["id"]))
-    assert '"input"' in kube.gateway.command(*export).stdout
+    export = kube.gateway.command("recording", "export", str(recordings[-1]["id"])).stdout
+    _, first, *_, end = map(json.loads, export.splitlines())
+    assert first[2].startswith("first")
+    assert 0 <= first[0] < end[0] - 0.5, "with their timing"
 
 
 def test_a_size_gives_a_run_its_resources(make_kube: Callable[..., KubeGateway]) -> None:
