@@ -18,7 +18,7 @@ PAIRS = {
         for name in (
             *("install", "administrator", "users-and-grants"),
             *("single-sign-on", "operate", "troubleshooting", "upgrade"),
-            *("developer", "other-clients", "connect-messages"),
+            *("developer", "other-clients", "connect-messages", "access-on-request"),
             *("log-in", "jump-host"),
             *("install-kubernetes", "kubernetes-networks", "maintain-kubernetes"),
             "operate-kubernetes",

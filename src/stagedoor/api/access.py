@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -34,7 +33,7 @@ from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.role import Role
-from stagedoor.model.selector import EVERYWHERE, TargetPattern, list_subjects
+from stagedoor.model.selector import EVERYWHERE, TargetPattern, has_name, list_subjects
 from stagedoor.model.target import Target
 from stagedoor.store.sessions import SessionRecord, list_sessions_before
 from stagedoor.store.sign_in.sign_ins import SignInRecord
@@ -62,7 +61,7 @@ def list_grants(call: Call) -> t.Page[t.GrantEntry]:
     rules = [
         rule
         for rule in call.policy.grants
-        if (reads_all or call.access.has(Role.AUDITOR, find_pattern(rule)))
+        if (reads_all or call.access.has(Role.AUDITOR, rule.pattern))
         and (subjects is None or rule.subject in subjects)
         and _covers(rule, wanted.app, wanted.environment)
     ]
@@ -71,8 +70,8 @@ def list_grants(call: Call) -> t.Page[t.GrantEntry]:
 
 def _covers(rule: GrantRule, app: str | None, environment: str | None) -> bool:
     """Return whether the rule covers the app and the environment; None stands for any."""
-    return (app is None or fnmatchcase(app, rule.app_pattern)) and (
-        environment is None or fnmatchcase(environment, rule.environment_pattern)
+    return (app is None or has_name(rule.app_pattern, app)) and (
+        environment is None or has_name(rule.environment_pattern, environment)
     )
 
 
@@ -138,14 +137,9 @@ def _find_grant(call: Call) -> GrantRule:
     """Return the grant in the path. Raises NotFoundError also for one that the caller may not read."""
     rules = (rule for rule in call.policy.grants if rule.id == call.number)
     rule = next(rules, None)
-    if rule is not None and not call.access.has(Role.AUDITOR, find_pattern(rule)):
+    if rule is not None and not call.access.has(Role.AUDITOR, rule.pattern):
         rule = None
     return require_found(rule, f"grant {call.number}", "grant list")
-
-
-def find_pattern(rule: GrantRule) -> TargetPattern:
-    """Return the apps that a grant is for."""
-    return TargetPattern(rule.app_pattern, rule.environment_pattern)
 
 
 # Questions.

@@ -1,7 +1,7 @@
 """Comparing two policies: who gains and who loses access by a change. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import is_not
 
 from stagedoor.authz.decide import drop_expired
@@ -23,18 +23,45 @@ class AccessDifference:
 
 def list_differences(before: Policy, after: Policy, now: float) -> Iterator[AccessDifference]:
     """Yield what users gain and lose, by user. It compares the patterns of the grants that differ."""
-    changed = {rule.subject for rule in _list_differing(before.grants, after.grants)}
-    names = {*_find_users(before, changed), *_find_users(after, changed)}
+    differing = list(_list_differing(before.grants, after.grants))
+    subjects = {rule.subject for rule in differing}
+    patterns = {rule.pattern for rule in differing}
+    narrow = _narrow(before, patterns), _narrow(after, patterns)
+    names = {*_find_users(before, subjects), *_find_users(after, subjects)}
+    moved = set[str]()
     if before.users is not after.users:
-        names |= {
+        moved = {
             name
             for name in before.users.keys() | after.users.keys()
             if before.users.get(name) != after.users.get(name)
         }
-    for name in sorted(names):
-        yield from _compare_rules(
-            name, _list_rules(before, name, now), _list_rules(after, name, now)
-        )
+    known: dict[tuple[frozenset[str] | None, ...], list[AccessDifference]] = {}
+    """The differences of users for whom the same rules matter, by the subjects of these rules."""
+    about = [frozenset(rule.subject for rule in policy.grants) for policy in narrow]
+    for name in sorted(names | moved):
+        if name in moved:
+            yield from _compare(before, after, name, now)
+            continue
+        key = (*(_find_subjects(p, name, rules) for p, rules in zip(narrow, about, strict=True)),)
+        if key not in known:
+            known[key] = list(_compare(*narrow, name, now))
+        yield from (replace(difference, user=name) for difference in known[key])
+
+
+def _compare(before: Policy, after: Policy, name: str, now: float) -> Iterator[AccessDifference]:
+    return _compare_rules(name, _list_rules(before, name, now), _list_rules(after, name, now))
+
+
+def _find_subjects(policy: Policy, name: str, subjects: Set[str]) -> frozenset[str] | None:
+    """Return those of `subjects` that apply to the user, None if the user is unknown or disabled."""
+    user = policy.users.get(name)
+    return None if user is None else list_subjects(name, user.groups) & subjects
+
+
+def _narrow(policy: Policy, patterns: Iterable[TargetPattern]) -> Policy:
+    """Return the policy with the grants only that matter to what users have of these patterns."""
+    rules = {rule.id: rule for p in patterns for rule in policy.find_grants_including(p)}
+    return replace(policy, grants=tuple(rules.values()))
 
 
 def _list_differing(
@@ -82,7 +109,7 @@ def _compare_rules(
         for number, rule in sorted({**before, **after}.items())
         if before.get(number) != after.get(number)
     ]
-    patterns = dict.fromkeys(_get_pattern(rule) for rule in differing)
+    patterns = dict.fromkeys(rule.pattern for rule in differing)
     for pattern in patterns:
         had, has = _combine(before, pattern), _combine(after, pattern)
         for permissions, is_gain in ((has - had, True), (had - has, False)):
@@ -94,10 +121,6 @@ def _combine(rules: Mapping[int, GrantRule], pattern: TargetPattern) -> Permissi
     return frozenset(
         permission
         for rule in rules.values()
-        if _get_pattern(rule).has_all_of(pattern)
+        if rule.pattern.has_all_of(pattern)
         for permission in rule.permissions
     )
-
-
-def _get_pattern(rule: GrantRule) -> TargetPattern:
-    return TargetPattern(rule.app_pattern, rule.environment_pattern)

@@ -7,7 +7,6 @@ would. A property test holds the two together.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from operator import itemgetter
 
 from stagedoor.authz.decide import (
@@ -26,7 +25,7 @@ from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import Policy, User
-from stagedoor.model.selector import list_subjects
+from stagedoor.model.selector import has_name, list_subjects
 from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
 
@@ -170,12 +169,12 @@ def _walk(policy: Policy, user: User, target: Target, now: float) -> Iterator[Ru
 
 
 def _list_gaps(rule: GrantRule, target: Target, now: float) -> Iterator[str]:
-    if not fnmatchcase(target.app, rule.app_pattern):
+    if not has_name(rule.app_pattern, target.app):
         yield f"it is for {rule.app_pattern}, not {target.app}"
     pattern = rule.environment_pattern
     if target.environment is None and pattern != "*":
         yield f"it is for the environment {pattern}, and {target.app} is named without one"
-    elif target.environment is not None and not fnmatchcase(target.environment, pattern):
+    elif target.environment is not None and not has_name(pattern, target.environment):
         yield f"it is for the environment {pattern}, not {target.environment}"
     if rule.expires_at is not None and rule.expires_at <= now:
         yield f"it ended at {show_time(rule.expires_at)}"

@@ -80,7 +80,7 @@ def check_giving(access: AdminAccess, rule: GrantRule) -> Denial | None:
 
     An owner gives what they have, for as long as they have it. So does an administrator to themselves.
     """
-    pattern = TargetPattern(rule.app_pattern, rule.environment_pattern)
+    pattern = rule.pattern
     if not access.has(Role.OWNER, pattern):
         return deny_role(Role.OWNER, pattern)
     if access.has(Role.ADMINISTRATOR) and not access.is_about_me(rule.subject):
@@ -100,7 +100,7 @@ def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:
 
     A rule with a duty, or with a limit, is for administrators, and for another one than it binds.
     """
-    pattern = TargetPattern(rule.app_pattern, rule.environment_pattern)
+    pattern = rule.pattern
     if not access.has(Role.OWNER, pattern):
         return deny_role(Role.OWNER, pattern)
     binds = Permission.RECORD in rule.permissions or rule.resume_s is not None
@@ -159,7 +159,7 @@ def _find_own(access: AdminAccess, pattern: TargetPattern, expires_at: float | N
     return frozenset(
         permission
         for rule in access.grants
-        if TargetPattern(rule.app_pattern, rule.environment_pattern).has_all_of(pattern)
+        if rule.pattern.has_all_of(pattern)
         and (inf if rule.expires_at is None else rule.expires_at) >= until
         for permission in rule.permissions
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import DEFAULT, NOTHING, Permissions
+from stagedoor.model.selector import TargetPattern
 from stagedoor.model.target import Target
 
 
@@ -29,6 +30,11 @@ class GrantRule:
     request: int | None = None
     resume_s: float | None = None
     access_set: str | None = field(default=None, compare=False)
+
+    @property
+    def pattern(self) -> TargetPattern:
+        """Return the apps that the rule is for."""
+        return TargetPattern(self.app_pattern, self.environment_pattern)
 
 
 @dataclass(frozen=True, slots=True)

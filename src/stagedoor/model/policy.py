@@ -11,7 +11,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.role import RoleRule
-from stagedoor.model.selector import has_match
+from stagedoor.model.selector import TargetPattern, has_match
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import KeyLogin, WebPass, hash_password_mark
@@ -105,18 +105,29 @@ class _Index:
         return index
 
     def list_about(self, target: Target) -> list[GrantRule]:
-        """Return the grants whose patterns match `target`. A name is looked up, a pattern matched once."""
+        """Return the grants whose patterns match `target`."""
+        about = self._list_of_app(target.app, lambda pattern: fnmatchcase(target.app, pattern))
+        return [rule for rule in about if has_match("*", rule.environment_pattern, target)]
+
+    def list_including(self, inner: TargetPattern) -> list[GrantRule]:
+        """Return the grants whose patterns match all that `inner` matches."""
+        whole = TargetPattern(inner.app)
+        about = self._list_of_app(inner.app, lambda app: TargetPattern(app).has_all_of(whole))
+        return [rule for rule in about if rule.pattern.has_all_of(inner)]
+
+    def _list_of_app(self, name: str, has_pattern: Callable[[str], bool]) -> list[GrantRule]:
+        """Return the grants for the app. A name is looked up, a pattern matched once."""
         if self.by_app is None:  # two threads may both make it, which is harmless
             by_app: tuple[_RulesByText, _RulesByText] = (defaultdict(list), defaultdict(list))
             for rule in self.all_grants:
                 by_app[_is_pattern(rule)][rule.app_pattern].append(rule)
             self.by_app = by_app
         names, patterns = self.by_app
-        about = list(names.get(target.app, ()))
+        about = list(names.get(name, ()))
         for pattern, rules in patterns.items():
-            if fnmatchcase(target.app, pattern):
+            if has_pattern(pattern):
                 about += rules
-        return [rule for rule in about if has_match("*", rule.environment_pattern, target)]
+        return about
 
 
 def _is_pattern(rule: GrantRule) -> bool:
@@ -193,6 +204,10 @@ class Policy:
     def find_grants_about(self, target: Target) -> list[GrantRule]:
         """Return the grants for all subjects whose patterns match `target`, in order of number."""
         return sorted(self._indexed().list_about(target), key=lambda rule: rule.id)
+
+    def find_grants_including(self, pattern: TargetPattern) -> list[GrantRule]:
+        """Return the grants for all subjects that certainly match all apps of `pattern`."""
+        return self._indexed().list_including(pattern)
 
     def find_requests(self, name: str) -> list[AccessRequest]:
         """Return the user's access requests that are pending or approved."""

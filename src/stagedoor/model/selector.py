@@ -44,9 +44,19 @@ def _includes(outer: str, inner: str) -> bool:
     if outer in ("*", inner):
         return True
     if not _WILD.intersection(inner):
-        return fnmatchcase(inner, outer)
+        return has_name(outer, inner)
     head = outer.removesuffix("*")
     return outer == f"{head}*" and not _WILD.intersection(head) and inner.startswith(head)
+
+
+def has_name(pattern: str, name: str) -> bool:
+    """Return True if a shell glob matches `name`.
+
+    A pattern that is a name is compared: many thousands of different globs would be compiled at each call.
+    """
+    if _WILD.isdisjoint(pattern):
+        return name == pattern
+    return fnmatchcase(name, pattern)
 
 
 def has_match(app_pattern: str, environment_pattern: str, target: Target) -> bool:
@@ -54,11 +64,11 @@ def has_match(app_pattern: str, environment_pattern: str, target: Target) -> boo
 
     Only the environment pattern `*` matches a target without an environment.
     """
-    if not fnmatchcase(target.app, app_pattern):
+    if not has_name(app_pattern, target.app):
         return False
     if target.environment is None:
         return environment_pattern == "*"
-    return fnmatchcase(target.environment, environment_pattern)
+    return has_name(environment_pattern, target.environment)
 
 
 def list_subjects(name: str, groups: Iterable[str]) -> frozenset[str]:

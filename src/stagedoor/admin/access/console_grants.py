@@ -18,7 +18,6 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
-from stagedoor.model.selector import TargetPattern
 from stagedoor.model.target import Target
 
 
@@ -50,7 +49,7 @@ async def list_grants(
             or wanted in rule.subject
             or wanted in f"{rule.app_pattern}.{rule.environment_pattern}"
         )
-        and (sees_all or access.has(Role.AUDITOR, _pattern(rule)))
+        and (sees_all or access.has(Role.AUDITOR, rule.pattern))
     ]
     page = [rule for rule in matching if rule.id > after][: PAGE + 1]
     rows = await console.make_grant_rows(identity, page[:PAGE])
@@ -182,7 +181,7 @@ def _find(console: ConsoleService, identity: Identity, number: int) -> GrantRule
     if not access.has_somewhere(Role.AUDITOR):
         return NO_PAGE
     for rule in console.policy().grants:
-        if rule.id == number and access.has(Role.AUDITOR, _pattern(rule)):
+        if rule.id == number and access.has(Role.AUDITOR, rule.pattern):
             return rule
     return Denial(Reason.BAD_REQUEST, f"there is no grant {number}, or it is not for you to see")
 
@@ -190,7 +189,7 @@ def _find(console: ConsoleService, identity: Identity, number: int) -> GrantRule
 async def _preview(
     console: ConsoleService, identity: Identity, rule: GrantRule, before: Policy, after: Policy
 ) -> GrantPreview | Denial:
-    pattern = _pattern(rule)
+    pattern = rule.pattern
     targets = [target for target in console.apps() if pattern.covers(target)]
 
     def compare() -> list[AccessDifference]:
@@ -201,10 +200,6 @@ async def _preview(
         return differences
     row = (await console.make_grant_rows(identity, [rule]))[0]
     return GrantPreview(row, differences, sorted(targets, key=str))
-
-
-def _pattern(rule: GrantRule) -> TargetPattern:
-    return TargetPattern(rule.app_pattern, rule.environment_pattern)
 
 
 def may_give(console: ConsoleService, identity: Identity) -> bool:
