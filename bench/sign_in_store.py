@@ -29,7 +29,7 @@ from markdown import hand_out, options
 from measure import raise_open_files
 from peers import NAME, Door
 from stagedoor.admin.service import AdminService, open_service
-from stagedoor.keys.files import make_key, public_line
+from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.model.identity import Identity, Method
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.place import Server
@@ -68,7 +68,7 @@ class Filler:
         secret = ""
         with service.change("login") as change:
             for _ in range(count):
-                key = parse_public_key(public_line(make_key()))
+                key = parse_public_key(format_public_line(make_key()))
                 assert isinstance(key, PublicKey)
                 secret, _ = open_machine(
                     change.transaction,

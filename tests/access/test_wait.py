@@ -51,7 +51,7 @@ class Desk:
     def find_language(self, name: str) -> str | None:
         return None
 
-    async def newer_than(self, version: int) -> bool:
+    async def read_newer_than(self, version: int) -> bool:
         return self.version != version
 
     async def changed(self, version: int, within_s: float) -> bool:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.authn.passwords import verify
-from stagedoor.keys.files import make_key, public_line
+from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -101,7 +101,7 @@ async def test_nobody_revokes_the_token_or_removes_the_key_of_another(desk: Desk
     held = make_key()
     with admin.open_service(desk.settings) as service:
         token = admin.create_token(service, "bob")
-        [key] = admin.add_keys(service, "bob", [public_line(held)])
+        [key] = admin.add_keys(service, "bob", [format_public_line(held)])
     ann = desk.person("ann")
     for denial in (
         await desk.service.revoke_token(ann, token.id),
@@ -120,7 +120,7 @@ async def test_nobody_registers_the_key_of_anothers_sign_in(desk: Desk) -> None:
     """Not even if both hold it: `ssh app01@gateway` must not lead to another's account."""
     key = make_key()
     with admin.open_service(desk.settings) as service:
-        log_in(service, "bob", public_line(key), 3600)
+        log_in(service, "bob", format_public_line(key), 3600)
     refused = await desk.add_key("ann", key)
     assert isinstance(refused, Denial)
     assert "bob" not in refused.message
@@ -130,7 +130,7 @@ async def test_nobody_registers_the_key_of_anothers_sign_in(desk: Desk) -> None:
 
 async def test_a_revoked_key_is_not_added(desk: Desk) -> None:
     key = make_key()
-    desk.revoked[" ".join(public_line(key).split()[:2])] = Denial(
+    desk.revoked[" ".join(format_public_line(key).split()[:2])] = Denial(
         Reason.CREDENTIAL_WRONG, "the key was revoked (ssh.revoked_keys_file)"
     )
     refused = await desk.add_key("ann", key)
@@ -172,7 +172,7 @@ async def test_nobody_registers_a_key_that_they_do_not_hold(desk: Desk) -> None:
     right = make_line_to_sign(ann, HOST)
     for shown in (
         "",
-        public_line(key),
+        format_public_line(key),
         "-----BEGIN OPENSSH PRIVATE KEY-----\nxyz\n-----END OPENSSH PRIVATE KEY-----",
         signed(key, make_line_to_sign(bob, HOST)),
         signed(key, make_line_to_sign(ann, "other.example")),
@@ -222,7 +222,7 @@ async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
 async def test_without_leave_nothing_is_added_and_all_can_be_taken_away(desk: Desk) -> None:
     with admin.open_service(desk.settings) as service:
         token = admin.create_token(service, "ann")
-        [key] = admin.add_keys(service, "ann", [public_line(make_key())])
+        [key] = admin.add_keys(service, "ann", [format_public_line(make_key())])
     nothing = desk.made(AccountSettings(self_service=()))
     ann = desk.person("ann")
     for what, denial in (

@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.user_signer import CertificateError
-from stagedoor.keys.files import make_key, public_line
+from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.policy import Policy
@@ -111,7 +111,7 @@ async def test_a_job_that_logs_in_without_end_fills_no_memory_and_hinders_no_oth
 
 async def test_a_revoked_key_gets_no_login(jobs: Jobs) -> None:
     key = make_key()
-    jobs.revoked.add(" ".join(public_line(key).split()[:2]))
+    jobs.revoked.add(" ".join(format_public_line(key).split()[:2]))
     assert await jobs.log_in(key=key) == REVOKED
     assert jobs.bound() == 0
     assert isinstance(await jobs.log_in(), LoginResult)

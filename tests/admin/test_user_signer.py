@@ -17,7 +17,7 @@ from stagedoor.admin.certificates.user_signer import (
     UserSigner,
 )
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.keys.files import load_or_create, make_key, public_line
+from stagedoor.keys.files import format_public_line, load_or_create, make_key
 from stagedoor.model.certificate import Certificate
 from stagedoor.model.errors import RefusedError, StagedoorError, StoreError
 from stagedoor.model.event import Event, EventKind
@@ -48,7 +48,7 @@ class Desk:
         self.now = NOW
         self.database = open_database(folder / "store.db")
         self.authority = CertificateAuthority(load_or_create(folder / "ca"), lambda: self.now)
-        self.key = public_line(make_key())
+        self.key = format_public_line(make_key())
         with self.database.write() as transaction:
             for name in ("alice", "bob"):
                 people.add_user(transaction, name, frozenset({"crew"}), None, NOW)
@@ -171,13 +171,13 @@ def test_it_never_outlasts_the_sign_in_whatever_is_asked_for(desk: Desk) -> None
 @pytest.mark.identity(20, 22)
 def test_nobody_gets_one_for_anothers_key_or_sign_in(desk: Desk) -> None:
     """No request is believed, not even a worker's."""
-    others = public_line(make_key())
+    others = format_public_line(make_key())
     bobs = desk.log_in("bob", others)
     signer = desk.signer()
     number, ends_at = desk.sign_in.number, desk.sign_in.ends_at
     for user, numbered, key in (
         ("alice", number, others),
-        ("alice", number, public_line(make_key())),
+        ("alice", number, format_public_line(make_key())),
         ("alice", bobs.number, others),
         ("alice", bobs.number, desk.key),
         ("bob", number, desk.key),
@@ -215,7 +215,7 @@ def test_a_user_who_is_disabled_gets_none(desk: Desk) -> None:
     with pytest.raises(CertificateError, match="'alice' is disabled"):
         desk.signer().sign(*ask)
     with pytest.raises(RefusedError, match="'alice' is disabled"):
-        desk.log_in("alice", public_line(make_key()))
+        desk.log_in("alice", format_public_line(make_key()))
     with change(desk.database, "user.enable") as made:
         people.set_disabled(made.transaction, "alice", None)
     assert desk.signer().sign(*ask)
@@ -223,7 +223,7 @@ def test_a_user_who_is_disabled_gets_none(desk: Desk) -> None:
 
 def test_who_may_enter_no_app_gets_none(desk: Desk) -> None:
     """By name, by a group of either kind or by the grant to all, only a grant that lets enter now counts."""
-    key = public_line(make_key())
+    key = format_public_line(make_key())
     with desk.database.write() as transaction:
         people.add_user(transaction, "carol", frozenset({"guests"}), None, NOW)
         people.add_user(transaction, "carolina", frozenset(), None, NOW)
@@ -282,7 +282,7 @@ def test_it_permits_forwards_only_where_a_grant_does(
 
 def test_it_ends_with_the_grants_that_it_rests_on(desk: Desk) -> None:
     """Servers that trust the CA see no grant end, so the certificate does."""
-    key = public_line(make_key())
+    key = format_public_line(make_key())
     with desk.database.write() as transaction:
         people.add_user(transaction, "carol", frozenset(), None, NOW)
     sign_in = desk.log_in("carol", key)
@@ -343,7 +343,7 @@ def test_what_was_signed_is_revoked_once_its_sign_in_is_over_and_until_it_expire
     assert revoked() == {"alice": [number]}
     desk.now += 1
     assert revoked() == {}
-    others = public_line(make_key())
+    others = format_public_line(make_key())
     bobs = desk.log_in("bob", others)
     desk.signer().sign("bob", bobs.number, others, bobs.ends_at)
     with desk.database.read() as transaction:
@@ -390,7 +390,7 @@ def test_without_an_audit_nothing_is_signed(desk: Desk, monkeypatch: pytest.Monk
 
 @pytest.mark.identity(26)
 def test_so_many_are_signed_for_one_and_for_all(desk: Desk) -> None:
-    bobs_key = public_line(make_key())
+    bobs_key = format_public_line(make_key())
     bobs = desk.log_in("bob", bobs_key)
     signer = desk.signer(of_a_user=Rate(3, 10.0), of_all=Rate(5, 1.0))
 

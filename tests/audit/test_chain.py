@@ -18,7 +18,7 @@ from stagedoor.audit.chain import (
     make_statement,
 )
 from stagedoor.audit.verify import Report, read_checkpoints, verify
-from stagedoor.keys.files import load_or_create, make_key, public_line
+from stagedoor.keys.files import format_public_line, load_or_create, make_key
 from stagedoor.keys.signing import find_signer, sign
 from stagedoor.model.event import Event, EventKind
 
@@ -213,7 +213,7 @@ def test_ssh_keygen_agrees_on_the_signature(tmp_path: Path) -> None:
     mark = chain_of([event()], each=1, key=key)[-1].event
     claim = f"{mark.fields['through']} {mark.fields['sha256']}\n"
     (tmp_path / "sig").write_text(str(mark.fields["signature"]))
-    (tmp_path / "signers").write_text(f"gateway {public_line(key)}\n")
+    (tmp_path / "signers").write_text(f"gateway {format_public_line(key)}\n")
     argv = ["ssh-keygen", "-Y", "verify", "-f", "signers", "-I", "gateway", "-n", NAMESPACE]
     for message, code in ((claim, 0), (claim.replace("1", "2", 1), 255)):
         done = subprocess.run(

@@ -484,6 +484,6 @@ async def test_the_secrets_of_logins_cannot_be_tried_without_end(maker: Authenti
     assert isinstance(over, Denial)
     assert over.message == "laptop stolen"
     identity = Identity("dev", frozenset(), Method.SSO, "Company", sign_in=login.sign_in)
-    left = made.still_holds(right, identity)
+    left = made.check_still_valid(right, identity)
     assert left is not None
     assert left.message == "laptop stolen"

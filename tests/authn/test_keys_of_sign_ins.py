@@ -10,7 +10,7 @@ import pytest
 from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authn.decide_key import Trust, decide_key
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.keys.files import make_key, public_line
+from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.model.credential import KeyCredential
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity, Method
@@ -27,14 +27,14 @@ KEY = make_key()
 CA = CertificateAuthority(KEY, lambda: NOW)
 OTHER_CA = CertificateAuthority(make_key(), lambda: NOW)
 TRUST = Trust(
-    frozenset(fingerprint(b64decode(ca.public_line().split()[1])) for ca in (CA, OTHER_CA)),
-    own_ca=fingerprint(b64decode(CA.public_line().split()[1])),
+    frozenset(fingerprint(b64decode(ca.format_public_line().split()[1])) for ca in (CA, OTHER_CA)),
+    own_ca=fingerprint(b64decode(CA.format_public_line().split()[1])),
 )
 
 
 @cache
 def key(name: str) -> str:
-    return public_line(make_key())
+    return format_public_line(make_key())
 
 
 def plain(login: str, name: str = "laptop") -> KeyCredential:
@@ -229,9 +229,9 @@ async def test_whoever_is_connected_has_to_leave_once_the_sign_in_ends() -> None
         held = policy()
         identity = await authenticator.authenticate(credential, HERE)
         assert isinstance(identity, Identity)
-        assert authenticator.still_holds(credential, identity) is None
+        assert authenticator.check_still_valid(credential, identity) is None
         held = policy(signed_out={ALICE.id: "laptop stolen"})
-        denial = authenticator.still_holds(credential, identity)
+        denial = authenticator.check_still_valid(credential, identity)
         assert denial is not None
         assert denial.message == "laptop stolen"
     authenticator.stop_threads()
@@ -250,7 +250,7 @@ async def test_nothing_new_is_opened_while_the_provider_has_not_answered_for_lon
         lambda: NOW,
         trust=lambda: TRUST,
         find_sign_in=find,
-        stale_s={"Company": 3600.0},
+        measure_age_s={"Company": 3600.0},
     )
     line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ())
     for credential in (plain("alice"), certified("alice", line)):
@@ -261,7 +261,7 @@ async def test_nothing_new_is_opened_while_the_provider_has_not_answered_for_lon
         denial = await authenticator.authenticate(credential, HERE)
         assert isinstance(denial, Denial)
         assert "Company has not answered for 1 h" in denial.message
-        assert authenticator.still_holds(credential, identity) is None, "what is open goes on"
+        assert authenticator.check_still_valid(credential, identity) is None, "what is open goes on"
         answered_at = 0.0  # the store knows of its end before the policy does
         assert isinstance(await authenticator.authenticate(credential, HERE), Denial)
     authenticator.stop_threads()

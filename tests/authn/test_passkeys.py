@@ -12,13 +12,13 @@ from stagedoor.authn.passkeys import (
     CLONED,
     NOT_RIGHT,
     NewPasskey,
+    hash_user,
     make_assertion_options,
     make_registration_options,
     read_assertion,
     read_challenge,
     read_passkey_id,
     read_registration,
-    user_handle,
 )
 from stagedoor.model.passkey import PasskeyRecord, RelyingParty
 from tests.authn.authenticator import PRESENT, VERIFIED, Authenticator, to_bytes, to_text
@@ -131,7 +131,7 @@ def test_a_passkey_of_another_name_or_with_another_key_is_refused() -> None:
 def test_a_passkey_that_names_another_user_is_refused() -> None:
     authenticator = Authenticator(ORIGIN)
     passkey = registered(authenticator)
-    authenticator.handle = user_handle("somebody")
+    authenticator.handle = hash_user("somebody")
     assert read_assertion(RP, CHALLENGE, passkey, authenticator.get(asked(passkey))) is NOT_RIGHT
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise
-from stagedoor.authz.step_up import NOWHERE, StepUpRules, step_up_needed
+from stagedoor.authz.step_up import NOWHERE, StepUpRules, check_proof
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -35,7 +35,7 @@ def wanted(
     target: Target = PRODUCTION,
     rules: StepUpRules = RULES,
 ) -> str | None:
-    denial = step_up_needed(rules, policy, identity, target, NOW)
+    denial = check_proof(rules, policy, identity, target, NOW)
     assert denial is None or denial.reason is Reason.STEP_UP_NEEDED
     if denial is None:
         return None
@@ -98,8 +98,8 @@ def test_a_remembered_grant_does_not_remember_the_proof() -> None:
     """Grants are shared by connections; what one of them proved is not."""
     authoriser = Authoriser(lambda: HELD, lambda: NOW, step_up=RULES)
     plain = Identity("dev", frozenset(), Method.PUBLIC_KEY)
-    assert authoriser.step_up_needed(replace(plain, present_at=NOW), PRODUCTION) is None
-    assert isinstance(authoriser.step_up_needed(plain, PRODUCTION), Denial)
+    assert authoriser.check_proof(replace(plain, present_at=NOW), PRODUCTION) is None
+    assert isinstance(authoriser.check_proof(plain, PRODUCTION), Denial)
 
 
 def test_a_session_that_is_open_is_not_judged_by_it() -> None:

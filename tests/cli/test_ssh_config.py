@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from stagedoor.keys.files import load_or_create, public_line
+from stagedoor.keys.files import format_public_line, load_or_create
 from stagedoor.model.errors import SettingsError
 from stagedoor.serve.prepare import prepare
 from stagedoor.settings.file import load_settings
@@ -47,7 +47,8 @@ def test_another_ca_than_the_known_hosts_has_must_be_named(desk: Desk, tmp_path:
     assert (folder / "known_hosts").read_bytes() == before
     desk.out(*GATEWAY, str(folder), "--host-ca", f"{settings.host_ca_file}.pub")
     assert (
-        public_line(load_or_create(settings.host_ca_file)) in (folder / "known_hosts").read_text()
+        format_public_line(load_or_create(settings.host_ca_file))
+        in (folder / "known_hosts").read_text()
     )
 
 
@@ -77,7 +78,7 @@ def test_on_the_gateway_s_own_machine_its_host_ca_is_the_default(
     for _ in range(2):
         desk.out(*GATEWAY, str(folder))
         assert (
-            public_line(load_or_create(settings.host_ca_file))
+            format_public_line(load_or_create(settings.host_ca_file))
             in (folder / "known_hosts").read_text()
         )
 
@@ -86,7 +87,7 @@ def test_the_settings_names_stand_for_the_address_that_is_not_given(
     desk: Desk, tmp_path: Path
 ) -> None:
     ca = tmp_path / "ca.pub"
-    ca.write_text(public_line(load_or_create(tmp_path / "ca", "ca")) + "\n")
+    ca.write_text(format_public_line(load_or_create(tmp_path / "ca", "ca")) + "\n")
     shown = ("ssh-config", "--print", "--host-ca", str(ca))
     with pytest.raises(click.UsageError, match=r"tunnel\.public_url"):
         desk.out(*shown)

@@ -6,7 +6,7 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import AdminService
 from stagedoor.authn.passwords import verify
-from stagedoor.keys.files import make_key, public_line
+from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
 from stagedoor.store.journal import StoreJournal
 from tests.cli.conftest import Desk
@@ -168,7 +168,7 @@ def test_a_user_is_disabled_and_enabled_and_keeps_everything(
 
 def test_all_about_a_user_is_shown(alice: Desk, service: AdminService) -> None:
     alice.out("user", "group", "alice", "--add", "dev")
-    key = public_line(make_key())
+    key = format_public_line(make_key())
     admin.add_keys(service, "alice", [key + " laptop"])
     admin.add_grant(service, "group:dev", "app*")
     token = admin.create_token(service, "alice", scopes=["connect:app01"])

@@ -101,13 +101,13 @@ def test_each_line_is_one_of_the_code(catalogue: dict[str, str]) -> None:
     code = " ".join("\n".join(languages.python_texts(".")).split())
     unknown = []
     for text in catalogue:
-        groups = [group for piece in PLACE.split(text)[::2] for group in groups_of(piece)]
+        groups = [group for piece in PLACE.split(text)[::2] for group in find_groups_of(piece)]
         if sum(group in code for group in groups) < len(groups) / 2:
             unknown.append(text)
     assert set(unknown) <= ASSEMBLED
 
 
-def groups_of(piece: str) -> list[str]:
+def find_groups_of(piece: str) -> list[str]:
     """Return the groups of three words in a piece of a text, or all of a shorter one."""
     words = piece.split()
     return [" ".join(words[at : at + 3]) for at in range(max(1, len(words) - 2))] if words else []

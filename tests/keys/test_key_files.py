@@ -11,18 +11,18 @@ import pytest
 
 from stagedoor.keys.files import (
     KeyFileError,
+    format_public_line,
     load,
     load_or_create,
-    public_line,
     read_public_line,
 )
 
 MAKE = """
 import sys
 from pathlib import Path
-from stagedoor.keys.files import load_or_create, public_line
+from stagedoor.keys.files import load_or_create, format_public_line
 sys.stdin.readline()
-print(public_line(load_or_create(Path(sys.argv[1]))))
+print(format_public_line(load_or_create(Path(sys.argv[1]))))
 """
 
 
@@ -31,8 +31,8 @@ def test_a_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> No
     key = load_or_create(path, "user CA")
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert public_line(load_or_create(path)) == public_line(key)
-    assert (path.parent / "user_ca.pub").read_text() == f"{public_line(key)} user CA\n"
+    assert format_public_line(load_or_create(path)) == format_public_line(key)
+    assert (path.parent / "user_ca.pub").read_text() == f"{format_public_line(key)} user CA\n"
     assert sorted(p.name for p in path.parent.iterdir()) == ["user_ca", "user_ca.pub"]
 
 
@@ -42,11 +42,11 @@ def test_openssh_reads_the_key_and_we_read_openssh_s(tmp_path: Path) -> None:
     shown = subprocess.run(
         ["ssh-keygen", "-y", "-f", ours], check=True, capture_output=True, text=True
     )
-    assert shown.stdout.split()[:2] == public_line(key).split()
+    assert shown.stdout.split()[:2] == format_public_line(key).split()
     theirs = tmp_path / "theirs"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", theirs], check=True)
     expected = (tmp_path / "theirs.pub").read_text().split()[:2]
-    assert public_line(load(theirs)).split() == expected
+    assert format_public_line(load(theirs)).split() == expected
 
 
 def test_processes_that_start_at_once_get_the_same_key(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_processes_that_start_at_once_get_the_same_key(tmp_path: Path) -> None:
         start.stdin.flush()
     lines = {start.communicate(timeout=60)[0] for start in starts}
     assert all(start.returncode == 0 for start in starts)
-    assert lines == {public_line(load(path)) + "\n"}
+    assert lines == {format_public_line(load(path)) + "\n"}
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o601])
@@ -118,7 +118,7 @@ def test_pkcs8_is_read_as_helm_and_openssl_write_it(tmp_path: Path) -> None:
         capture_output=True,
     )
     # RFC 8410: the last 32 bytes of the SubjectPublicKeyInfo; the last of an OpenSSH blob as well.
-    assert base64.b64decode(public_line(key).split()[1])[-32:] == shown.stdout[-32:]
+    assert base64.b64decode(format_public_line(key).split()[1])[-32:] == shown.stdout[-32:]
 
 
 def test_another_pkcs8_key_is_refused(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_what_root_makes_in_a_folder_of_the_gateways_account_is_that_accounts_an
     key = load_or_create(path)
     for made in (path.parent, path, path.with_name("host_ca.pub")):
         assert (made.stat().st_uid, made.stat().st_gid) == (4242, 4243), made
-    assert public_line(load(path)) == public_line(key)
+    assert format_public_line(load(path)) == format_public_line(key)
     os.chown(path, 4244, 4243)
     with pytest.raises(KeyFileError, match="belongs to another user"):
         load(path)
@@ -194,7 +194,7 @@ def test_what_root_makes_in_a_folder_of_the_gateways_account_is_that_accounts_an
 
 def test_a_public_file_is_read_without_its_comment(tmp_path: Path) -> None:
     key = load_or_create(tmp_path / "ca", "a comment")
-    assert read_public_line(tmp_path / "ca.pub") == public_line(key)
+    assert read_public_line(tmp_path / "ca.pub") == format_public_line(key)
     for content in ("", "ssh-ed25519", "ssh-ed25519 AAAA", "hello world", "\u00e4 \u00f6"):
         (tmp_path / "bad.pub").write_text(content)
         with pytest.raises(KeyFileError, match="holds no OpenSSH public key"):

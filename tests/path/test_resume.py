@@ -109,7 +109,7 @@ def test_a_session_is_one_over_all_its_connections(gateway: Faulty) -> None:
         far.half_close()
         while not client.stream.end_is_deliverable:
             assert client.turn(peer)
-        client.stream.delivered_end(0.0)
+        client.stream.note_delivered_end(0.0)
         assert client.wait_for_end(peer) == (0, "")
     assert far.read_to_end() == b""
     (session,) = set(client.sessions)

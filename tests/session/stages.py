@@ -145,7 +145,7 @@ class Authz:
     def select_targets(self, identity: Identity, targets: Iterable[Target]) -> Iterable[Target]:
         return targets
 
-    def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
+    def check_proof(self, identity: Identity, target: Target) -> Denial | None:
         return self.script.step_ups.pop(0) if self.script.step_ups else None
 
     def again(self, grant: Grant) -> Grant | Denial:
@@ -287,7 +287,7 @@ class NewPolicy:
     def find_language(self, name: str) -> str | None:
         return None
 
-    async def newer_than(self, version: int) -> bool:
+    async def read_newer_than(self, version: int) -> bool:
         self.script.looks += 1
         if self.script.new_policies:
             self.script.new_policies.pop(0)()
@@ -295,7 +295,7 @@ class NewPolicy:
         return self.version != version
 
     async def changed(self, version: int, within_s: float) -> bool:
-        return await self.newer_than(version)
+        return await self.read_newer_than(version)
 
 
 def flow_of(script: Script, start_timeout_s: float = 60) -> Flow:

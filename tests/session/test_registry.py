@@ -11,7 +11,7 @@ from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.session import Counts, End, Opened, Ready
 from stagedoor.model.target import Target
 from stagedoor.session.registry import Registry
-from stagedoor.session.revoke import removal
+from stagedoor.session.revoke import find_removal
 
 from .stages import GRANT, OPENED, Running, Script
 
@@ -57,14 +57,14 @@ class Inside:
 def test_removal_distinguishes_revoked_from_expired(
     expires_at: float | None, decision: Grant | Denial, end: End | None
 ) -> None:
-    ending = removal(replace(GRANT, expires_at=expires_at), decision, now=10.0)
+    ending = find_removal(replace(GRANT, expires_at=expires_at), decision, now=10.0)
     assert (ending and ending.end) == end
 
 
 def test_the_end_of_a_sign_in_is_given_as_the_reason_and_not_that_of_the_grant() -> None:
     identity = replace(GRANT.identity, sign_in=SignIn(b"it", 5.0))
     over = Denial(Reason.NO_GRANT, "the time of your sign-in is over")
-    ending = removal(replace(GRANT, identity=identity, expires_at=5.0), over, now=5.0)
+    ending = find_removal(replace(GRANT, identity=identity, expires_at=5.0), over, now=5.0)
     assert ending == (End.EXPIRED, over.message)
 
 

@@ -15,7 +15,7 @@ from stagedoor.model.grant import Admission
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.local import LocalShell, LocalShells
-from tests.fixtures.laptop import Done, Ssh, new_key, public_line, run_ssh, write_ssh_config
+from tests.fixtures.laptop import Done, Ssh, format_public_line, new_key, run_ssh, write_ssh_config
 from tests.fixtures.people import APP01, grant
 
 Admitted = Callable[[Target], Sequence[Admission]]
@@ -42,10 +42,12 @@ class ShellHost:
         self.folder.mkdir(exist_ok=True)
         self.host_ca = CertificateAuthority(load_or_create(self.folder / "host_ca"), time.time)
         self.user_ca = CertificateAuthority(load_or_create(self.folder / "user_ca"), time.time)
-        self.key = public_line(new_key(self.folder / "id"))
+        self.key = format_public_line(new_key(self.folder / "id"))
         self.admissions = [Admission("dev", (self.key,))]
         known = self.folder / "known_hosts"
-        known.write_text(f"@cert-authority *.ssh,*-ssh,*-ssh.* {self.host_ca.public_line()}\n")
+        known.write_text(
+            f"@cert-authority *.ssh,*-ssh,*-ssh.* {self.host_ca.format_public_line()}\n"
+        )
 
     def shells(
         self,
@@ -60,7 +62,7 @@ class ShellHost:
         return LocalShells(
             entries or (LocalShell("app01"),),
             self.folder / "shells",
-            user_ca_lines=lambda: [self.user_ca.public_line()],
+            user_ca_lines=lambda: [self.user_ca.format_public_line()],
             sign_host=sign_host or (lambda key, names: self.host_ca.sign_host(key, names, 3600)),
             admitted=admitted or (lambda _: self.admissions),
             idle_stop_s=idle_stop_s,

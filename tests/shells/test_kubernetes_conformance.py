@@ -12,7 +12,7 @@ import pytest
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import ShellWriter
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.keys.files import encode_private, make_key, public_line
+from stagedoor.keys.files import encode_private, format_public_line, make_key
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.model.target import Target
@@ -59,7 +59,7 @@ async def kind(
     def new_host_key(names: tuple[str, ...]) -> tuple[bytes, str]:
         started.append(names)
         key = make_key()
-        return encode_private(key), ca.sign_host(public_line(key), names, 3600)
+        return encode_private(key), ca.sign_host(format_public_line(key), names, 3600)
 
     def app(image: str) -> None:
         manifest = deployment(namespace, APP01.app, image)
@@ -74,7 +74,9 @@ async def kind(
         controller = Controller(
             ours,
             {None: namespace},
-            ShellWriter(ours, new_host_key, lambda _: (), (public_line(make_key()),), "controller"),
+            ShellWriter(
+                ours, new_host_key, lambda _: (), (format_public_line(make_key()),), "controller"
+            ),
             Kit(kit, KitSource.SIBLING),
             on_problem=lambda target, problem, again_s: print(target, problem, again_s),
         )

@@ -15,7 +15,7 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S
 from stagedoor.shells.local import LocalShell
-from tests.fixtures.laptop import Ssh, new_key, public_line
+from tests.fixtures.laptop import Ssh, format_public_line, new_key
 from tests.forks import by_exec, home
 from tests.shells.host import ShellHost, running, ssh_with
 from tests.waiting import BOUND_S, wait_until
@@ -160,7 +160,7 @@ def test_the_host_certificate_holds_for_each_name_of_the_target(
 def certified(
     shared_host: ShellHost, folder: Path, principals: list[str], **options: object
 ) -> Path:
-    key = public_line(new_key(folder / "cert"))
+    key = format_public_line(new_key(folder / "cert"))
     line = shared_host.user_ca.sign_user(key, "dev", principals, 600, **options)  # type: ignore[arg-type]  # as given
     (folder / "cert-cert.pub").write_text(line + "\n")
     return folder / "cert"
@@ -204,7 +204,7 @@ def test_a_certificate_without_principals_is_for_nobody(
 def test_an_expired_certificate_and_one_of_another_ca_are_refused(
     shared_host: ShellHost, shell: Shell, tmp_path: Path
 ) -> None:
-    key = public_line(new_key(tmp_path / "cert"))
+    key = format_public_line(new_key(tmp_path / "cert"))
     late = shared_host.user_ca.sign_user(key, "dev", ["dev"], -10)
     forged = shared_host.host_ca.sign_user(key, "dev", ["dev"], 600)
     for line in (late, forged):
@@ -219,7 +219,7 @@ def test_the_key_of_a_sign_in_logs_in_until_that_ends_and_its_certificate_never(
 ) -> None:
     """The certificate is good for an hour; a thief of both must not have that hour."""
     shared_host = ShellHost(tmp_path / "host")
-    key = public_line(new_key(tmp_path / "cert"))
+    key = format_public_line(new_key(tmp_path / "cert"))
     line = shared_host.user_ca.sign_sign_in(key, "dev", 7, time.time() + 600, ())
     (tmp_path / "cert-cert.pub").write_text(line + "\n")
     with running(shared_host, LocalShell("app01")) as (shells, shell):

@@ -121,7 +121,7 @@ class Policy:
     def find_language(self, name: str) -> str | None:
         return None
 
-    async def newer_than(self, version: int) -> bool:
+    async def read_newer_than(self, version: int) -> bool:
         return False
 
     async def changed(self, version: int, within_s: float) -> bool:
@@ -133,7 +133,7 @@ class Policy:
     ) -> Grant | Denial:
         return self.denial or Grant(identity, target, 1, None, permissions=self.permissions)
 
-    def step_up_needed(self, identity: Identity, target: Target) -> None:
+    def check_proof(self, identity: Identity, target: Target) -> None:
         """Return None: no target of these tests wants a step-up."""
 
     def again(self, grant: Grant) -> Grant | Denial:
@@ -241,7 +241,7 @@ class DirectGateway:
         self.direct = DirectParts(
             GatewayLogin(
                 self.host.user_ca.sign_user,
-                (self.host.host_ca.public_line(),),
+                (self.host.host_ca.format_public_line(),),
                 lambda target: self.policy.account,
                 self.seen.note,
             ),
@@ -277,7 +277,7 @@ class _NoAuthenticator:
     async def authenticate(self, credential: object, source: Source) -> Identity | Denial:
         raise AssertionError("direct login never authenticates")
 
-    def still_holds(self, credential: object, identity: Identity) -> Denial | None:
+    def check_still_valid(self, credential: object, identity: Identity) -> Denial | None:
         return None
 
 

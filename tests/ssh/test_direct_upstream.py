@@ -155,7 +155,7 @@ def shell(
     """app01 is a shell of the test's own now."""
     other = CertificateAuthority(load_or_create(gateway.host.folder / "other_ca"), time.time)
     signs = {"ours": gateway.host.host_ca, "other": other, "none": None}[host_ca]
-    trusts = (gateway.host.user_ca if user_ca == "ours" else other).public_line()
+    trusts = (gateway.host.user_ca if user_ca == "ours" else other).format_public_line()
     shells = Sshds()
     server = gateway.call(shells.listen(gateway.host, signs, trusts))
     gateway.policy.shell = moved(port=shells.port)

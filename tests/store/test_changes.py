@@ -14,7 +14,7 @@ from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
-from stagedoor.keys.files import make_key, public_line
+from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
@@ -149,7 +149,7 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
         lambda: set_disabled(service, name, disabled=False),
         lambda: admin.change_groups(service, name, add=[group]),
         lambda: admin.change_groups(service, name, remove=[group]),
-        lambda: admin.add_keys(service, name, [public_line(make_key()) for _ in range(2)]),
+        lambda: admin.add_keys(service, name, [format_public_line(make_key()) for _ in range(2)]),
         lambda: admin.remove_key(service, some(policy.keys)),
         lambda: admin.create_token(service, name),
         lambda: admin.revoke_token(service, some(policy.tokens)),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stagedoor.model.event import Event, EventKind
 from stagedoor.settings.place import Place
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.journal import Filter, StoreJournal, before_last, read_entries
+from stagedoor.store.journal import Filter, StoreJournal, find_start_of_last, read_entries
 from stagedoor.store.sessions import list_sessions
 from tests.store.sample import closed, denied, opened, python, resumed
 
@@ -184,10 +184,12 @@ def test_the_audit_can_be_read_by_session_identity_time_and_from_its_end(
 
     assert sessions(Filter(since=8.0)) == ["s8", "s9"]
     assert sessions(Filter(identity="user1", since=6.0)) == ["s7", "s9"]
-    assert sessions(Filter(), before_last(database, Filter(), 3)) == ["s7", "s8", "s9"]
-    assert sessions(Filter(), before_last(database, Filter(), 30)) == [f"s{n}" for n in range(10)]
+    assert sessions(Filter(), find_start_of_last(database, Filter(), 3)) == ["s7", "s8", "s9"]
+    assert sessions(Filter(), find_start_of_last(database, Filter(), 30)) == [
+        f"s{n}" for n in range(10)
+    ]
     only = Filter(identity="user0")
-    assert sessions(only, before_last(database, only, 2)) == ["s6", "s8"]
+    assert sessions(only, find_start_of_last(database, only, 2)) == ["s6", "s8"]
 
 
 def test_a_wildcard_in_a_session_id_stands_for_itself(database: Database) -> None:

@@ -99,7 +99,7 @@ class PythonEnd:
         return data
 
     def deliver_end(self, now: int) -> None:
-        self.stream.delivered_end(now / 1000)
+        self.stream.note_delivered_end(now / 1000)
 
     def end(self, code: int, why: str) -> None:
         self.stream.end(code, why.encode())

@@ -200,7 +200,7 @@ async def test_each_direction_ends_by_itself_and_then_the_session(control: Endpo
         async with asyncio.timeout(PATIENCE_S):
             while not client.stream.end_is_deliverable:
                 assert await client.turn()
-            client.stream.delivered_end(0.0)
+            client.stream.note_delivered_end(0.0)
             while client.stream.ended is None:
                 assert await client.turn()
             assert client.stream.ended == (0, "")
@@ -226,7 +226,7 @@ async def test_a_shell_s_last_output_arrives_though_it_reads_no_more(
         async with asyncio.timeout(PATIENCE_S):
             while client.stream.ended is None:
                 if client.stream.end_is_deliverable:
-                    client.stream.delivered_end(0.0)
+                    client.stream.note_delivered_end(0.0)
                 assert await client.turn()
 
 

@@ -18,7 +18,7 @@ from stagedoor.upstream.connection import (
     ProtocolError,
     ShellConnection,
     ShellRefusedError,
-    hung_up,
+    explain_hang_up,
 )
 from stagedoor.upstream.login import GatewayLogin, ShellAccount
 from tests.waiting import BOUND_S
@@ -178,7 +178,7 @@ def test_the_message_for_a_shell_that_shares_no_key_exchange_says_what_to_offer(
     ],
 )
 def test_how_a_connection_ended_is_one_line(error: Exception | None, line: str) -> None:
-    assert hung_up("app01-ssh", error) == line
+    assert explain_hang_up("app01-ssh", error) == line
 
 
 async def test_a_refusal_is_read_although_writing_to_a_server_that_left_fails_first() -> None:

@@ -82,7 +82,7 @@ async def ssh_shell(*, known: bool = True) -> AsyncIterator[SshShell]:
         server_factory=lambda: Connections(live),
         server_host_keys=[host_key],
         authorized_client_keys=asyncssh.import_authorized_keys(
-            f"cert-authority {ca.public_line()}"
+            f"cert-authority {ca.format_public_line()}"
         ),
         process_factory=lambda process: process.exit(0),
     )
@@ -200,9 +200,9 @@ async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
         with suppress(ConnectionError):
             await reader.read()  # until the gateway has hung up
         writer.transport.abort()
-        hung_up.set()
+        explain_hang_up.set()
 
-    hung_up = asyncio.Event()
+    explain_hang_up = asyncio.Event()
     silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     async with silent, ssh_shell() as here:
         port = silent.sockets[0].getsockname()[1]
@@ -214,7 +214,7 @@ async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
                 raise AssertionError("nobody let us in")
         assert here.closed == [f"audit.close {audited}"]
         async with asyncio.timeout(BOUND_S):
-            await hung_up.wait()
+            await explain_hang_up.wait()
 
 
 async def test_a_shell_with_another_host_key_is_not_logged_in_to() -> None:

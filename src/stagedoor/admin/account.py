@@ -13,7 +13,7 @@ from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.people import list_keys
-from stagedoor.store.sessions import last_used, list_sessions, list_users_inside
+from stagedoor.store.sessions import list_sessions, list_users_inside, read_last_used
 
 LAST_SESSIONS = 5
 
@@ -80,7 +80,7 @@ class AccountService:
 
         def load() -> AppSessions:
             return AppSessions(
-                last_used(self._database, identity.name), list_users_inside(self._database)
+                read_last_used(self._database, identity.name), list_users_inside(self._database)
             )
 
         return await ask(load)

@@ -68,7 +68,7 @@ def make_backup(
             "form": FORM,
             "version": __version__,
             "at": now,
-            "store": stores.kind_of(settings.place),
+            "store": stores.find_store_kind(settings.place),
             "owner": _owner(settings.data_dir),
             "outside": [str(path) for path in outside],
         }

@@ -72,7 +72,7 @@ def read_user_state(service: AdminService, name: str) -> UserState:
 def read_own_groups(service: AdminService, name: str) -> frozenset[str]:
     """Return the groups that a user is in by this gateway, not by a provider. Raises StoreError."""
     with service.database.read() as transaction:
-        return people.groups_of(transaction, name)
+        return people.find_groups_of(transaction, name)
 
 
 def set_disabled(service: AdminService, name: str, *, disabled: bool) -> bool:

@@ -14,7 +14,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask
 from stagedoor.audit.opening import make_first_id
 from stagedoor.authz.decide import has_somewhere, may_replay
-from stagedoor.authz.step_up import StepUpRules, step_up_needed
+from stagedoor.authz.step_up import StepUpRules, check_proof
 from stagedoor.keys.age import SUFFIX
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Event, EventKind
@@ -181,7 +181,7 @@ class RecordingService:
         target = recording.target
         if recording.sealed:
             page.sealed += 1
-        elif target is not None and step_up_needed(
+        elif target is not None and check_proof(
             self._step_up, self._policy(), identity, target, self._now()
         ):
             page.unproved += 1

@@ -49,7 +49,7 @@ def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) 
                 _write_settings(tar, settings_file)
             settings = load_settings(settings_file)
             _refuse_running(settings)
-            if manifest["store"] != stores.kind_of(settings.place):
+            if manifest["store"] != stores.find_store_kind(settings.place):
                 raise RefusedError.with_mend(
                     f"{file} has a store of {manifest['store']}, and the settings name another kind",
                     "restore it where store.url fits, and see: stagedoor store copy --help",

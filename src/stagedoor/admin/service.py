@@ -186,7 +186,7 @@ def change_groups(
     left = frozenset(remove)
     with service.change("user.groups", revokes=not joined) as change:
         people.require_user(change.transaction, name)
-        before = people.groups_of(change.transaction, name)
+        before = people.find_groups_of(change.transaction, name)
         if missing := left - before:
             raise RefusedError(f"{name} is not in the group {', '.join(sorted(missing))}")
         after = (before | joined) - left

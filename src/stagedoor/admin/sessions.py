@@ -7,7 +7,7 @@ from contextlib import suppress
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.store import sessions as rows
-from stagedoor.store.journal import Filter, JournalEntry, before_last, read_entries
+from stagedoor.store.journal import Filter, JournalEntry, find_start_of_last, read_entries
 from stagedoor.store.liveness.instances import close_lost, find_instances_folder
 from stagedoor.store.sessions import SessionRecord
 
@@ -115,7 +115,7 @@ def entries(
     service: AdminService, wanted: Filter, *, last: int | None = None
 ) -> Iterator[JournalEntry]:
     """Yield the audit's entries in the order of writing; with `last`, only so many of the newest."""
-    after = 0 if last is None else before_last(service.database, wanted, last)
+    after = 0 if last is None else find_start_of_last(service.database, wanted, last)
     while page := read_entries(service.database, wanted, after=after):
         yield from page
         after = page[-1].seq
@@ -129,7 +129,7 @@ def read_events(
     With `last`, only those among so many of the newest.
     """
     if last is not None:
-        after = max(after, before_last(service.database, wanted, last))
+        after = max(after, find_start_of_last(service.database, wanted, last))
     return read_entries(service.database, wanted, after=after, limit=limit)
 
 
@@ -141,7 +141,7 @@ def follow(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[JournalEntry | None]:
     """Yield entries without end. Yield None when there are no more for now, so that the caller can flush."""
-    after = 0 if last is None else before_last(service.database, wanted, last)
+    after = 0 if last is None else find_start_of_last(service.database, wanted, last)
     while True:
         page = read_entries(service.database, wanted, after=after)
         yield from page

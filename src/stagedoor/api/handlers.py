@@ -12,7 +12,7 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.store.administration.roles import read_roles
 from stagedoor.store.database import Transaction
 from stagedoor.store.grants import find_grant
-from stagedoor.store.people import groups_of, is_disabled, require_user
+from stagedoor.store.people import find_groups_of, is_disabled, require_user
 from stagedoor.store.sign_in.identities import list_provided_groups
 
 HANDLERS: Mapping[str, Callable[[Call], object]] = {
@@ -101,7 +101,7 @@ def _read_user(transaction: Transaction, path: Mapping[str, str]) -> object:
     name = path["name"]
     require_user(transaction, name)
     provided = list_provided_groups(transaction, name)
-    own = groups_of(transaction, name)
+    own = find_groups_of(transaction, name)
     return sorted(own), sorted(provided), is_disabled(transaction, name)
 
 

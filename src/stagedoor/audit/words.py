@@ -9,7 +9,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.session import AccessMethod, Ended, Opened, RunningSession
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.wire.oneline import escape, one_line
+from stagedoor.wire.oneline import escape, to_one_line
 
 Fields = Mapping[str, str | int | float | bool | None]
 _TEXT_LIMIT = 500
@@ -163,4 +163,4 @@ def make_denied_event(
 
 def plain(text: str) -> str:
     """Return `text` on one line of at most 500 characters that any terminal and database can take."""
-    return one_line(text, _TEXT_LIMIT)
+    return to_one_line(text, _TEXT_LIMIT)

@@ -59,7 +59,7 @@ def derive_passkey_id(credential_id: bytes) -> str:
     return hashlib.sha256(credential_id).hexdigest()[:_ID_CHARS]
 
 
-def user_handle(name: str) -> bytes:
+def hash_user(name: str) -> bytes:
     """Return the 32 bytes by which authenticators know a user; they must not reveal the name (§14.6.1)."""
     return hashlib.sha256(f"stagedoor passkeys of {name}".encode()).digest()
 
@@ -72,7 +72,7 @@ def make_registration_options(
     An authenticator that holds a `known` passkey makes no second one.
     """
     options, _ = _server(rp).register_begin(
-        PublicKeyCredentialUserEntity(id=user_handle(user), name=user, display_name=user),
+        PublicKeyCredentialUserEntity(id=hash_user(user), name=user, display_name=user),
         [AttestedCredentialData(key.credential) for key in known if key.rp_id == rp.id],
         resident_key_requirement=ResidentKeyRequirement.PREFERRED,
         user_verification=_VERIFIED,
@@ -152,7 +152,7 @@ def read_assertion(
         return NOT_RIGHT
     if is_framed:
         return NOT_RIGHT
-    if handle is not None and handle != user_handle(passkey.user):
+    if handle is not None and handle != hash_user(passkey.user):
         return NOT_RIGHT
     # §7.2 step 22: if either counter is not zero, it must have grown.
     if (count or passkey.sign_count) and count <= passkey.sign_count:

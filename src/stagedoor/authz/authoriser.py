@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from stagedoor.authz import guest
 from stagedoor.authz.decide import authorise, select_targets
-from stagedoor.authz.step_up import NOWHERE, StepUpRules, step_up_needed
+from stagedoor.authz.step_up import NOWHERE, StepUpRules, check_proof
 from stagedoor.model.denial import UNREAD, Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, SignIn
@@ -113,9 +113,9 @@ class Authoriser:
         at = (target, terminal, host)
         return guest.by_rule(self._policy(), identity, *at, self._now())
 
-    def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
+    def check_proof(self, identity: Identity, target: Target) -> Denial | None:
         """Return why a grant does not suffice now, None if it does. See `authz.step_up`."""
-        return step_up_needed(self._step_up, self._policy(), identity, target, self._now())
+        return check_proof(self._step_up, self._policy(), identity, target, self._now())
 
     def again(self, grant: Grant) -> Grant | Denial:
         """Return a new grant if the reasons for `grant` still hold, else the denial."""

@@ -56,7 +56,7 @@ def authorise(
         rule.id,
         ends_at,
         permissions=combine_permissions(rules),
-        changes_at=changes_at(rules, ends_at),
+        changes_at=find_earlier_end(rules, ends_at),
         request=_find_request(rule, rules),
         resume_s=find_earliest(*(rule.resume_s for rule in rules)),
     )
@@ -217,7 +217,7 @@ def find_longest(rules: tuple[GrantRule, ...], permission: Permission) -> GrantR
     )
 
 
-def changes_at(rules: tuple[GrantRule, ...], ends_at: float | None) -> float | None:
+def find_earlier_end(rules: tuple[GrantRule, ...], ends_at: float | None) -> float | None:
     """Return when the first of `rules` ends, if that is before `ends_at`; else None."""
     first = find_earliest(*(rule.expires_at for rule in rules))
     return None if first is None or (ends_at is not None and ends_at <= first) else first

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from stagedoor.authz.decide import (
     authorise,
-    changes_at,
     check_credential,
     combine_permissions,
+    find_earlier_end,
     find_earliest,
     find_longest,
     is_in_scope,
@@ -79,7 +79,7 @@ def by_share(
         ends_at,
         Guest(share.terminal, share.host, share.id, may_type),
         combine_permissions(rules) & RECORDED,
-        changes_at(rules, ends_at),
+        find_earlier_end(rules, ends_at),
     )
 
 
@@ -110,7 +110,7 @@ def by_rule(
         ends_at,
         Guest(terminal, host, None),
         combine_permissions(rules) & RECORDED,
-        changes_at(rules, ends_at),
+        find_earlier_end(rules, ends_at),
     )
 
 

@@ -36,7 +36,7 @@ class StepUpRules:
 NOWHERE = StepUpRules()
 
 
-def step_up_needed(
+def check_proof(
     rules: StepUpRules, policy: Policy, identity: Identity, target: Target, now: float
 ) -> Denial | None:
     """Why `identity` may not enter `target` yet, which wants a proof that is fresher. None: they may."""

@@ -25,7 +25,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.target import Target
 from stagedoor.wire.api.types import EventEntry
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 
 _LONGEST = 500
 """The most characters of a field in a line for people."""
@@ -271,7 +271,7 @@ def _write_line(entry: JournalEntry) -> None:
 def _value(name: str, value: object) -> str:
     if name.endswith("_at") and isinstance(value, int | float):
         return show.local(value)
-    text = one_line(str(value), _LONGEST)
+    text = to_one_line(str(value), _LONGEST)
     if len(str(value)) > _LONGEST:
         text += f" ({len(str(value))} characters; --json has them)"
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text

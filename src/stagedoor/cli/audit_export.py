@@ -14,7 +14,7 @@ from stagedoor.audit.verify import Report, read_checkpoints
 from stagedoor.audit.verify import verify as verify_lines
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
-from stagedoor.keys.files import public_line
+from stagedoor.keys.files import format_public_line
 from stagedoor.keys.signing import find_fingerprint, find_signer
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.settings.settings import Settings
@@ -79,7 +79,9 @@ def _sign(service: AdminService, settings: Settings) -> None:
 @click.pass_obj
 def key(installation: Installation) -> None:
     """Print the public key that signs checkpoints."""
-    click.echo(f"{public_line(audit_chain.load_audit_key(installation.settings))} stagedoor audit")
+    click.echo(
+        f"{format_public_line(audit_chain.load_audit_key(installation.settings))} stagedoor audit"
+    )
 
 
 @click.command(

@@ -50,7 +50,7 @@ def show_(
     `user` is for a server's TrustedUserCAKeys, `host` for developers.
     """
     if ca_file is not None:
-        line = load_ca(ca_file).public_line()
+        line = load_ca(ca_file).format_public_line()
     elif which == "user":
         line = read_user_ca(installation.settings)
     else:

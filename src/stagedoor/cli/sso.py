@@ -36,7 +36,7 @@ from stagedoor.signin.providers import (
 )
 from stagedoor.wire.api.inputs import ProviderLinkNew, ProviderLinkRemoval
 from stagedoor.wire.api.reports import LinkEntry
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 MOST_CHARS = 64 * 1024
 OFFLINE = "offline_access"
@@ -261,5 +261,5 @@ def _print(claims: Claims, outcome: Outcome) -> None:
 
 def _short(value: object) -> str:
     """Return a value as one short line for people; --json has it whole."""
-    text = folded(value if isinstance(value, str) else repr(value))
+    text = fold(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 100 else f"{text[:99]}…"

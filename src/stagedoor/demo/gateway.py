@@ -318,7 +318,7 @@ def _describe(
 ) -> DemoGateway:
     ssh_host, ssh_port = supervisor.addresses()["ssh"][0]
     login = logins[USER]
-    ca = host_ca(settings).public_line()
+    ca = host_ca(settings).format_public_line()
     return DemoGateway(
         folder=folder,
         logins=logins,

@@ -32,7 +32,7 @@ from stagedoor.model.session import End
 from stagedoor.model.units import HOUR_S, MINUTE_S, size
 from stagedoor.store.journal import JournalEntry, read_entries
 from stagedoor.store.sessions import SessionRecord
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 
 _END = {
     End.EVICTED: "closed by an administrator",
@@ -75,7 +75,7 @@ def describe(event: Event) -> StatusLine | None:
                 return StatusLine(f"{who}  refused {count} times more: {why}", False)
             return StatusLine(f"{who}  refused: {event.fields.get('message')}", False)
         case EventKind.RUN_STARTED:
-            command = one_line(str(event.fields.get("what")), COMMAND_CHARS)
+            command = to_one_line(str(event.fields.get("what")), COMMAND_CHARS)
             return StatusLine(f"{who}  run {event.fields.get('run')} started: {command}", True)
         case EventKind.RUN_ENDED:
             state = (event.reason or "").replace("_", " ")

@@ -8,7 +8,7 @@ from typing import Protocol
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
-from stagedoor.keys.files import PrivateKey, public_line
+from stagedoor.keys.files import PrivateKey, format_public_line
 from stagedoor.model.certificate import EVERYTHING, SIGN_IN_KEY_ID
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
@@ -43,7 +43,7 @@ class SigningKey(Protocol):
 class _FileKey:
     def __init__(self, key: PrivateKey) -> None:
         self._key = key
-        self.line = public_line(key)
+        self.line = format_public_line(key)
         self.blob = b64decode(self.line.split()[1])
 
     def sign(self, data: bytes) -> bytes:
@@ -67,7 +67,7 @@ class CertificateAuthority:
         self._now = now
         self._prefix = principal_prefix
 
-    def public_line(self) -> str:
+    def format_public_line(self) -> str:
         """Return the CA's public key, for `TrustedUserCAKeys` or after `@cert-authority PATTERN`."""
         return self._key.line
 

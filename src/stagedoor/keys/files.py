@@ -53,7 +53,9 @@ def load_or_create(path: Path, comment: str = "stagedoor") -> Ed25519PrivateKey:
         is_new = _write(path, _private_bytes(key), 0o600)
         key = key if is_new else load(path)
         _write(
-            path.with_name(path.name + ".pub"), f"{public_line(key)} {comment}\n".encode(), 0o644
+            path.with_name(path.name + ".pub"),
+            f"{format_public_line(key)} {comment}\n".encode(),
+            0o644,
         )
     except OSError as error:
         raise KeyFileError(f"cannot make the key {path}: {error.strerror or error}") from error
@@ -119,7 +121,7 @@ def make_key() -> Ed25519PrivateKey:
     return Ed25519PrivateKey.generate()
 
 
-def public_line(key: Ed25519PrivateKey) -> str:
+def format_public_line(key: Ed25519PrivateKey) -> str:
     """Return the public key in OpenSSH's form: `ssh-ed25519 AAAA…`."""
     return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
-from stagedoor.keys.files import public_line
+from stagedoor.keys.files import format_public_line
 from stagedoor.wire.ssh.blob import Reader, fingerprint, string
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 from stagedoor.wire.ssh.signature import Signature, encode_signed, format_signature, read_signature
@@ -32,7 +32,7 @@ def find_fingerprint(line: str) -> str:
 
 def sign(key: Ed25519PrivateKey, message: str, namespace: str) -> tuple[str, str]:
     """Return the signature in its text form, and the fingerprint of the key."""
-    line = public_line(key)
+    line = format_public_line(key)
     raw = key.sign(encode_signed(message.encode(), namespace))
     signature = Signature(
         b64decode(line.split()[1]), namespace, string(b"ssh-ed25519") + string(raw)

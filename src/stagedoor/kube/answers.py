@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stagedoor.model.cluster import ClusterError, Kind
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 _REASONS = {
     400: "BadRequest",
@@ -94,7 +94,7 @@ def refusal(operation: ApiRequest, status: int, content_type: str, body: bytes) 
     if status_object is None:
         return report_not_kubernetes(operation, status, content_type)
     reason = status_object.reason or _REASONS.get(status, "Unknown")
-    sentence = folded(status_object.message) or f"{status} {reason}"
+    sentence = fold(status_object.message) or f"{status} {reason}"
     if len(sentence) > _SENTENCE_LIMIT:
         sentence = sentence[:_SENTENCE_LIMIT] + "…"
     return ClusterError(
@@ -130,7 +130,7 @@ def watch_error(body: bytes) -> tuple[int, str]:
     """Return the status and the message of an ERROR event's object; 0 and "" if it is no Status."""
     status_object = _status(0, "application/json", body)
     return (
-        (status_object.code, folded(status_object.message)[:_SENTENCE_LIMIT])
+        (status_object.code, fold(status_object.message)[:_SENTENCE_LIMIT])
         if status_object
         else (0, "")
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from stagedoor.kube.credentials import CredentialError, Header, bearer
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 from stagedoor.wire.rfc3339 import parse_time
 
 VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
@@ -220,7 +220,7 @@ async def _output(program: Program) -> bytes:
             f"{program.command} printed more than {OUTPUT_LIMIT} bytes, which is no credential"
         )
     if status := transport.get_returncode():
-        says = folded(run.errors.decode("utf-8", "replace"))[-_SAYS_LIMIT:]
+        says = fold(run.errors.decode("utf-8", "replace"))[-_SAYS_LIMIT:]
         raise CredentialError(
             f"{program.command} brought no credential (exit status {status}): {says}"
         )

@@ -14,7 +14,7 @@ from stagedoor.model.event import EventKind
 from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB
 from stagedoor.recording.recorder import Recorder, Recording
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.ssh.scp import ScpWatch, parse_scp_direction
 from stagedoor.wire.ssh.sftp import FileEvent, SftpWatch, is_sftp_server
 from stagedoor.wire.terminal.asciicast import AsciicastHeader
@@ -223,7 +223,7 @@ class ChannelAudit:
         self._about: Fields = {
             "channel": number,
             "asked": asked.kind,
-            "what": one_line(asked.what, BRIEF_CHARS) or None,
+            "what": to_one_line(asked.what, BRIEF_CHARS) or None,
             "terminal": asked.terminal,
         }
         self._recording = recording

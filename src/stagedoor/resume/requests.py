@@ -10,7 +10,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import Counts, RunningSession
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import LOST, MAX_NOTE_CHARS
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.tunnel.frames import MAX_END_BYTES, MAX_NUMBER, TICKET_BYTES
 
 ANSWER_TIMEOUT_S = 5.0
@@ -167,7 +167,7 @@ class Requests:
         elif word == "over":
             code, sent, received, why = rest.split(" ", 3)
             counts = _read_counts(sent, received)
-            why = one_line(why, MAX_END_BYTES)
+            why = to_one_line(why, MAX_END_BYTES)
             request.watcher.over(int(code), why, counts if self.is_own else None)
         else:
             raise ValueError(word)
@@ -196,7 +196,7 @@ def read_ticket(control: Control, number: int, answer: str, *, is_own: bool) -> 
     """
     kind, _, rest = answer.partition(" ")
     if kind == "gone":
-        return Denial(Reason.SESSION_OVER, one_line(rest, MAX_END_BYTES))
+        return Denial(Reason.SESSION_OVER, to_one_line(rest, MAX_END_BYTES))
     secret, session, sent, received, away_s = rest.split(" ")
     if kind != "ticket" or len(secret) != 2 * TICKET_BYTES:
         raise ValueError("no ticket")

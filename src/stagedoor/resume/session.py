@@ -123,7 +123,7 @@ class Session:
             if stream.end_is_deliverable:
                 if not self._is_deaf:
                     self._sshd.shutdown(socket.SHUT_WR)
-                stream.delivered_end(now)
+                stream.note_delivered_end(now)
         except OSError:
             # What it has sent before can still be read, and the error is reported there.
             self._is_deaf = True

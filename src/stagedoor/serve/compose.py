@@ -292,7 +292,7 @@ class Gateway:
         gauges: dict[Series, float] = {
             of.AUDIT_BACKLOG.series(): self.ledger.backlog,
             of.AUDIT_FAILING.series(): float(self.ledger.problem is not None),
-            of.POLICY_AGE.series(): self.watch.stale_s(),
+            of.POLICY_AGE.series(): self.watch.measure_age_s(),
             of.POLICY_VERSION.series(): self.watch.last_policy.version,
             of.RECORDING.series(): len(self.recorder),
             of.WEBSOCKETS.series(): 0 if self.web is None else self.web.terminals,
@@ -344,7 +344,7 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
         last_policy=lambda: watch.last_policy,
         find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),
         find_login=lambda secret: ask(passes.find, database, KeyLogin, secret),
-        stale_s={provider.name: provider.stale_s for provider in settings.sso},
+        measure_age_s={provider.name: provider.measure_age_s for provider in settings.sso},
     )
 
 

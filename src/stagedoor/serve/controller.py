@@ -28,7 +28,7 @@ from stagedoor.controller.make import ShellWriter
 from stagedoor.controller.metrics import Metrics
 from stagedoor.controller.mirrors import NOT_LISTED_YET
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.keys.files import encode_private, make_key, public_line
+from stagedoor.keys.files import encode_private, format_public_line, make_key
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.listeners.health import HealthListener, HealthPage
 from stagedoor.model.denial import Denial
@@ -205,7 +205,7 @@ class ControllerManager:
 
     def _new_host_key(self, names: tuple[str, ...]) -> tuple[bytes, str]:
         key = make_key()
-        certificate = self._host_ca.sign_host(public_line(key), names, HOST_CERTIFICATE_S)
+        certificate = self._host_ca.sign_host(format_public_line(key), names, HOST_CERTIFICATE_S)
         return encode_private(key), certificate
 
     def _on_policy(self, policy: Policy) -> None:

@@ -15,7 +15,7 @@ from stagedoor.model.target import Target
 from stagedoor.session import step_up
 from stagedoor.session.access_request import ACCESS_WAIT_S, AccessWait, AskReason
 from stagedoor.session.ports import AccessRequests, Authenticator, Authoriser, PolicyReader, StepUps
-from stagedoor.session.revoke import needed
+from stagedoor.session.revoke import require_permission
 from stagedoor.shells.ports import Shells
 
 _BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
@@ -56,9 +56,9 @@ class AccessControl:
         """
         return self.authenticator.mark_present(identity)
 
-    def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
+    def check_still_valid(self, credential: Credential, identity: Identity) -> Denial | None:
         """Return why an authenticated connection must end now, or None if it may stay."""
-        return self.authenticator.still_holds(credential, identity)
+        return self.authenticator.check_still_valid(credential, identity)
 
     async def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
         """Return the grant for a claim, for a listener to show. `enter` authorises the claim itself."""
@@ -94,13 +94,13 @@ class AccessControl:
             return refusal
         if unread or self.policy.unread:  # the store may have failed, or recovered, meanwhile
             return UNREAD
-        return None if await self.policy.newer_than(version) else refusal
+        return None if await self.policy.read_newer_than(version) else refusal
 
     async def check_step_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
         """Return `wanted`, or a denial if its target requires a fresh proof that the person is there."""
         target = wanted.target if isinstance(wanted, Grant) else wanted
         return await self._judge_in_memory(
-            lambda: self.authoriser.step_up_needed(identity, target) or wanted
+            lambda: self.authoriser.check_proof(identity, target) or wanted
         )
 
     async def wait_for_step_up(
@@ -150,7 +150,7 @@ class AccessControl:
         wait = AccessWait(
             self.access_requests,
             self.policy,
-            lambda: needed(needs, self.authorise_in_memory(identity, claim)),
+            lambda: require_permission(needs, self.authorise_in_memory(identity, claim)),
             identity,
             claim,
             needs or Permission.ENTER,
@@ -168,7 +168,7 @@ class AccessControl:
         if denial is not None:
             return denial
         # Access must end in time even if the store cannot be read from now on.
-        await self.policy.newer_than(version)
+        await self.policy.read_newer_than(version)
         return self.authoriser.again(grant)
 
     def find_language(self, identity: Identity) -> str | None:

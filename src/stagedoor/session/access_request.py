@@ -86,7 +86,7 @@ class AccessWait:
         request = await self.requests.make(self.identity, [self.target], reason)
         if isinstance(request, Denial):
             return request
-        await self.policy.newer_than(self.policy.version)  # so that the wait knows the request
+        await self.policy.read_newer_than(self.policy.version)  # so that the wait knows the request
         return None
 
     async def _wait(self, refused: Denial, progress: Progress, wait_s: float) -> Grant | Denial:

@@ -48,7 +48,7 @@ class Entered:
         except BaseException as error:
             if not links:
                 self.stream.abort()
-                self.leave(never_carried(error))
+                self.leave(describe_failed_hand_over(error))
             raise
         self._owner.attach(self.opened, links[0])
 
@@ -88,7 +88,7 @@ class Entered:
         self.leave(Ended(End.UNREACHED, detail=why))
 
 
-def never_carried(error: BaseException) -> Ended:
+def describe_failed_hand_over(error: BaseException) -> Ended:
     """Return the end of a session that could not be handed over because of `error`."""
     match error:
         case asyncio.CancelledError():

@@ -30,7 +30,7 @@ from stagedoor.model.target import Target
 from stagedoor.session.access_control import AccessControl
 from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
-from stagedoor.session.entered import Entered, never_carried
+from stagedoor.session.entered import Entered, describe_failed_hand_over
 from stagedoor.session.line import Line, make_denied_line, make_ended_line, make_resumed_line
 from stagedoor.session.ports import (
     Connector,
@@ -39,7 +39,7 @@ from stagedoor.session.ports import (
     SessionConnector,
 )
 from stagedoor.session.registry import Registry
-from stagedoor.session.revoke import needed
+from stagedoor.session.revoke import require_permission
 from stagedoor.session.start import start_shell
 from stagedoor.wire.target import parse_target
 
@@ -169,7 +169,7 @@ class Flow(AccessControl):
     ) -> Entered | Denial:
         attempt.identity, origin = identity.name, attempt.origin
         attempt.begin("authorise")
-        grant = needed(needs, await self.authorise(identity, claim))
+        grant = require_permission(needs, await self.authorise(identity, claim))
         if isinstance(grant, Denial):
             grant = await self.wait_for_access(
                 identity, claim, grant, progress, needs=needs, waits=waits, ask_reason=ask_reason
@@ -312,7 +312,7 @@ class Flow(AccessControl):
             dial = self.connector.connect
             stream = await (dial(opened) if keeper is None else keeper.reach(opened, dial))
         except BaseException as error:
-            self.leave(opened, never_carried(error))
+            self.leave(opened, describe_failed_hand_over(error))
             raise
         if isinstance(stream, Denial):
             self.leave(opened, Ended(End.UNREACHED, detail=stream.message))

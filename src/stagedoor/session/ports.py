@@ -45,7 +45,7 @@ class Authenticator(Protocol):
         """Return the identity of a session that was kept without its worker."""
         ...
 
-    def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
+    def check_still_valid(self, credential: Credential, identity: Identity) -> Denial | None:
         """Return why a session must end now, or None if it may go on."""
         ...
 
@@ -73,7 +73,7 @@ class Authoriser(Protocol):
         """Return the grant to watch the terminal of the user `host`."""
         ...
 
-    def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
+    def check_proof(self, identity: Identity, target: Target) -> Denial | None:
         """Return a denial if a fresh proof that the person is there is needed, or None."""
         ...
 
@@ -144,7 +144,7 @@ class PolicyReader(Protocol):
         """Return the language that the user `name` has chosen, None if they have chosen none."""
         ...
 
-    async def newer_than(self, version: int) -> bool:
+    async def read_newer_than(self, version: int) -> bool:
         """Read the store, and return whether the policy in memory is now newer than `version`."""
         ...
 

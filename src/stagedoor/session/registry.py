@@ -9,7 +9,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import Counts, End, Opened
 from stagedoor.session.ports import Link
-from stagedoor.session.revoke import Removal, needed, removal
+from stagedoor.session.revoke import Removal, find_removal, require_permission
 
 Judge = Callable[[Grant], Grant | Denial]
 """Returns the grant for the same identity and target by the policy as it is now."""
@@ -132,7 +132,7 @@ class Registry:
         If it may stay, keep the new grant, and pass it to the link if it differs. Call this under the lock.
         """
         before = entry.grant
-        decision = needed(entry.needs, self._judge(before))
+        decision = require_permission(entry.needs, self._judge(before))
         if decision is before:
             return None
         if isinstance(decision, Grant):
@@ -140,7 +140,7 @@ class Registry:
             self._track_expiry(session_id, decision)
             if entry.link is not None and _differs(decision, before):
                 entry.link.change_grant(decision)
-        return removal(before, decision, self._now())
+        return find_removal(before, decision, self._now())
 
     def _track_expiry(self, session_id: str, grant: Grant) -> None:
         if grant.expires_at is None and grant.changes_at is None:

@@ -15,14 +15,14 @@ class Removal(NamedTuple):
     detail: str
 
 
-def needed(permission: Permission | None, decision: Grant | Denial) -> Grant | Denial:
+def require_permission(permission: Permission | None, decision: Grant | Denial) -> Grant | Denial:
     """Return `decision`, or a denial if it lacks `permission`. None requires no permission."""
     if permission is None or isinstance(decision, Denial) or permission in decision.permissions:
         return decision
     return deny_permission(permission, decision.identity.name, decision.target)
 
 
-def removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal | None:
+def find_removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal | None:
     """Return the removal of a session with this `grant`, or None if it may stay.
 
     `decision` is the verdict of authz on the same identity and target now. A session stays when its

@@ -35,11 +35,11 @@ from stagedoor.model.shell import Progress
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
 from stagedoor.session.ports import RunRecords
-from stagedoor.session.revoke import needed
+from stagedoor.session.revoke import require_permission
 from stagedoor.session.run_input import RunInputs
 from stagedoor.session.run_watch import RecordRun, record_end
 from stagedoor.shells.runner import PIECE_BYTES, Runner
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 
 ID_BYTES = 6
 AUDIT_AGAIN_S = 3600.0
@@ -176,7 +176,7 @@ class RunService:
             for grant in self._flow.grants(identity, begins=False)
             if Permission.RUN in grant.permissions
             and target in (None, grant.target)
-            and self._flow.authoriser.step_up_needed(identity, grant.target) is None
+            and self._flow.authoriser.check_proof(identity, grant.target) is None
         ]
         return await self._records.list_runs(targets)
 
@@ -186,7 +186,7 @@ class RunService:
         A run that they may not see is refused like one that does not exist.
         """
         if not is_run_id(prefix):
-            return _no_run(one_line(prefix, 20))
+            return _no_run(to_one_line(prefix, 20))
         runs = await self._records.find(prefix)
         if isinstance(runs, Denial):
             return runs
@@ -228,7 +228,7 @@ class RunService:
     def may_go_on(self, identity: Identity, run: Run) -> bool:
         """Return whether the user still has the permission, by the policy in memory."""
         verdict = self._flow.authoriser.authorise(identity, run.target, begins=False)
-        return isinstance(needed(Permission.RUN, verdict), Grant)
+        return isinstance(require_permission(Permission.RUN, verdict), Grant)
 
     async def refresh(self, run: Run) -> Run:
         """Return the run as it is now, and record its end if that has just come."""
@@ -349,7 +349,7 @@ class RunService:
         return task
 
     async def _grant(self, identity: Identity, target: Target) -> Grant | Denial:
-        return needed(Permission.RUN, await self._flow.authorise(identity, target))
+        return require_permission(Permission.RUN, await self._flow.authorise(identity, target))
 
 
 def _no_runner(target: Target) -> Denial:

@@ -46,7 +46,7 @@ class StepUpRequest:
             still = self.authoriser.again(self.grant)
             if isinstance(still, Denial):
                 return still
-            if self.authoriser.step_up_needed(self.identity, self.grant.target) is None:
+            if self.authoriser.check_proof(self.identity, self.grant.target) is None:
                 return still
             return StartStep(STEP_UP, instruction)
 

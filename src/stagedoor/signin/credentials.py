@@ -26,7 +26,7 @@ from stagedoor.signin.key_proof import make_line_to_sign, verify_line
 from stagedoor.store.people import StoredToken, list_keys, list_tokens, read_user
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.language.choose import NAMES
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 MOST_TOKENS = 50
 MOST_KEYS = 100
@@ -210,7 +210,7 @@ class CredentialService:
                     "a security key counts as a proof that you are there, so prove it first: "
                     "open /step-up here, then add the key; or an administrator adds it"
                 )
-            line = f"{key.line} {folded(label)}"
+            line = f"{key.line} {fold(label)}"
             require_unrevoked([line], self._refused)
             try:
                 admin.add_keys(

@@ -25,7 +25,7 @@ from stagedoor.signin.passkey_challenges import (
 )
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in import passkeys as stored
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 MOST_PASSKEYS = 20
 """The passkeys of one user: enough for their devices, and for a security key in a drawer."""
@@ -127,7 +127,7 @@ class PasskeyRegistry:
         new = read_registration(rp, challenge, answer)
         if isinstance(new, Denial):
             return new
-        label = folded(name).strip()[:MAX_NAME_CHARS] or "passkey"
+        label = fold(name).strip()[:MAX_NAME_CHARS] or "passkey"
         passkey = PasskeyRecord(
             new.id, identity.name, label, rp.id, new.credential, new.sign_count, self._context.now()
         )

@@ -121,7 +121,7 @@ class ProviderAccounts:
             provided = identities.list_provided_groups(transaction, name)
             if mapped.groups not in (None, provided):
                 return None
-            return User(name, people.groups_of(transaction, name) | provided)
+            return User(name, people.find_groups_of(transaction, name) | provided)
 
     def _store_user(
         self,
@@ -157,7 +157,7 @@ class ProviderAccounts:
                 "subject": account.subject,
                 "groups": " ".join(sorted(provided)),
             }
-            return User(name, people.groups_of(transaction, name) | provided)
+            return User(name, people.find_groups_of(transaction, name) | provided)
 
     async def read_ended_at(self, account: ProviderAccount) -> float | Denial | None:
         """Return when an administrator last ended a sign-in of the account's user, or None."""

@@ -26,7 +26,7 @@ from stagedoor.signin.context import SignInContext
 from stagedoor.signin.links import find_site_or_none
 from stagedoor.store.sign_in import passes, step_ups
 from stagedoor.store.sign_in.passkeys import read_passkeys
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 PATH = "/step-up"
 REUSED_ABOVE_S = 60.0
@@ -118,7 +118,7 @@ class StepUpService:
         """Return the name of the machine that has the sign-in, or a general name for other sign-ins."""
         for login in self._context.policy().bound_keys.values():
             if login.id == sign_in:
-                return folded(login.label or "") or "a machine"
+                return fold(login.label or "") or "a machine"
         return "a browser, or a program"
 
     @contextmanager

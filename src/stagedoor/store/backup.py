@@ -16,7 +16,7 @@ _LIMIT_S = 6 * 3600
 """The time limit for a program of PostgreSQL: one that takes longer hangs."""
 
 
-def kind_of(place: Place) -> str:
+def find_store_kind(place: Place) -> str:
     """Return `sqlite` or `postgresql`."""
     return "sqlite" if isinstance(place, Path) else "postgresql"
 

@@ -230,7 +230,7 @@ class Filter:
     target: Target | None = None
     kinds: tuple[EventKind, ...] = ()
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def make_conditions(self) -> list[ColumnElement[bool]]:
         """Return the SQL conditions, which all have to hold."""
         conditions: list[ColumnElement[bool]] = []
         if self.since is not None:
@@ -266,7 +266,7 @@ def select_entries(
     transaction: Transaction, wanted: Filter = EVERYTHING, *, after: int, limit: int
 ) -> list[JournalEntry]:
     """Return up to `limit` entries with `seq` > `after`, in order, in an open transaction."""
-    query = select(audit_events).where(audit_events.c.seq > after, *wanted.conditions())
+    query = select(audit_events).where(audit_events.c.seq > after, *wanted.make_conditions())
     return list(
         map(_entry_of, transaction.execute(query.order_by(audit_events.c.seq).limit(limit)))
     )
@@ -297,9 +297,9 @@ def _entry_of(row: Row[Any]) -> JournalEntry:
     return JournalEntry(seq, event)
 
 
-def before_last(database: Database, wanted: Filter, count: int) -> int:
+def find_start_of_last(database: Database, wanted: Filter, count: int) -> int:
     """Return the `seq` after which the last `count` entries come; 0 if there are no more than these."""
-    query = select(audit_events.c.seq).where(*wanted.conditions())
+    query = select(audit_events.c.seq).where(*wanted.make_conditions())
     with database.read() as transaction:
         seq = transaction.execute(
             query.order_by(audit_events.c.seq.desc()).offset(count).limit(1)

@@ -60,7 +60,7 @@ def add_user(
     set_groups(transaction, name, groups)
 
 
-def groups_of(transaction: Transaction, name: str) -> frozenset[str]:
+def find_groups_of(transaction: Transaction, name: str) -> frozenset[str]:
     """Return the groups that the user is in; none for an unknown user."""
     query = select(user_groups.c.group_name).where(user_groups.c.user_name == name)
     return frozenset(transaction.execute(query).scalars())
@@ -104,7 +104,7 @@ def find_user(transaction: Transaction, name: str) -> User | None:
     row = transaction.execute(select(users).where(users.c.name == name)).first()
     if row is None:
         return None
-    groups = groups_of(transaction, name)
+    groups = find_groups_of(transaction, name)
     return User(name, groups, row.password_hash, row.language, row.owner_set)
 
 

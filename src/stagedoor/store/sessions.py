@@ -103,7 +103,7 @@ def read_last_opened(database: Database) -> Mapping[str, float]:
         return {row[0]: row[1] for row in transaction.execute(query)}
 
 
-def last_used(database: Database, identity: str) -> Mapping[str, float]:
+def read_last_used(database: Database, identity: str) -> Mapping[str, float]:
     """Return when a user last opened a session of each target, by the target. Raises StoreError."""
     query = select(sessions.c.target, func.max(sessions.c.opened_at)).where(
         sessions.c.identity == identity

@@ -109,7 +109,7 @@ class PolicyWatch:
     def problem(self) -> str | None:
         """The reason why the store is not being read, one line; None while it is."""
         if self._problem.now is None and self.is_closed:
-            return f"the store {self._database.name} has not been read for {self.stale_s():.0f} s"
+            return f"the store {self._database.name} has not been read for {self.measure_age_s():.0f} s"
         return self._problem.now
 
     @property
@@ -118,7 +118,7 @@ class PolicyWatch:
         # By age alone, so that it also works when the watch's thread hangs on a dead disk.
         return self._clock() - self._read_at > self._fail_closed_after_s
 
-    def stale_s(self) -> float:
+    def measure_age_s(self) -> float:
         """Return how many seconds ago the store was last read."""
         return self._clock() - self._read_at
 

@@ -15,7 +15,7 @@ from asyncssh.stream import SSHStreamSession
 from stagedoor.model.denial import Denial
 from stagedoor.model.target import Target
 from stagedoor.model.units import KIB, MIB
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface
 
 READ_BYTES = 64 * KIB
@@ -81,15 +81,17 @@ class ProtocolError(asyncssh.ProtocolError):
     """Raised when the shell does what no sshd does, and is hung up on. The message is one line."""
 
 
-def hung_up(name: str, error: Exception | None) -> str:
+def explain_hang_up(name: str, error: Exception | None) -> str:
     """Return the message for a lost connection to the shell `name`; `error` is asyncssh's."""
     match error:
         case asyncssh.ProtocolError():
-            return f"the shell {name} broke the SSH protocol: {one_line(error.reason, SAID_CHARS)}"
+            return (
+                f"the shell {name} broke the SSH protocol: {to_one_line(error.reason, SAID_CHARS)}"
+            )
         case asyncssh.ConnectionLost() | None:
             return f"the shell {name} hung up"
         case asyncssh.Error():
-            return f"the shell {name} hung up: {one_line(error.reason, SAID_CHARS)}"
+            return f"the shell {name} hung up: {to_one_line(error.reason, SAID_CHARS)}"
     return f"the shell {name} hung up"
 
 

@@ -24,7 +24,7 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.channel_audit import Note
 from stagedoor.upstream.connection import SAID_CHARS, ShellConnection, ShellRefusedError
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 
 CERTIFICATE_S = 5 * MINUTE_S
 """It is shown once, at once; minutes are for clocks that differ."""
@@ -167,7 +167,7 @@ class GatewayLogin:
 
     def _explain(self, error: BaseException, name: str, identity: Identity) -> Denial | None:
         """Return the refusal for `error`; None for a bug in Stagedoor, or a cancelled login."""
-        said = one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
+        said = to_one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
             case ShellRefusedError():
                 return error.denial

@@ -29,7 +29,7 @@ from stagedoor.recording.channel_audit import (
 )
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.entered import Entered
-from stagedoor.upstream.connection import hung_up
+from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.idle import IdleTimer
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 
@@ -214,7 +214,7 @@ class ShellSession:
             case TimeoutError():
                 return End.UPSTREAM_LOST, f"the shell {self._shell_name} did not answer in time"
             case asyncssh.Error() | OSError():
-                return End.UPSTREAM_LOST, hung_up(self._shell_name, error)
+                return End.UPSTREAM_LOST, explain_hang_up(self._shell_name, error)
         return End.FAULT, FAULT
 
 

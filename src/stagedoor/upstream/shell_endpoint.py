@@ -25,7 +25,7 @@ from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import GREETING, check_greeting
 from stagedoor.resume.requests import Requests, SessionRequest, Ticket, Watcher, read_ticket
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.tunnel.frames import MAX_END_BYTES, OPEN, encode
 
 SOCKET = "/run/stagedoor/tunnels/control.terminal"
@@ -227,7 +227,7 @@ class ShellEndpoints:
         except (OSError, ValueError, UnreachedError, asyncssh.Error) as error:
             return Denial(
                 Reason.SHELL_UNAVAILABLE,
-                f"the session cannot be resumed now: {one_line(str(error), 200)}",
+                f"the session cannot be resumed now: {to_one_line(str(error), 200)}",
             )
 
     async def _ask(

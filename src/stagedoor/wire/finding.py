@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Tuple  # noqa: UP035
 
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Finding:
     fix: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "what", folded(self.what))
-        object.__setattr__(self, "fix", folded(self.fix))
+        object.__setattr__(self, "what", fold(self.what))
+        object.__setattr__(self, "fix", fold(self.fix))
 
 
 Result = Tuple[str, Finding]  # noqa: UP006

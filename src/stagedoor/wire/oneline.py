@@ -8,7 +8,7 @@ def escape(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def one_line(text: str, limit: int) -> str:
+def to_one_line(text: str, limit: int) -> str:
     """Return `text` in at most `limit` characters, ending in an ellipsis if it was cut.
 
     Unprintable characters are replaced: a lone surrogate could never be written to the audit, and an
@@ -32,6 +32,6 @@ def is_word(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def folded(text: str) -> str:
+def fold(text: str) -> str:
     """Return `text` with a single space for each run of white space, line ends and unprintable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -5,7 +5,7 @@ from math import isfinite
 
 from stagedoor.model.run import Run, RunState
 from stagedoor.model.units import size
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.rfc3339 import show_time
 from stagedoor.wire.target import parse_login
 
@@ -18,7 +18,7 @@ def run_object(run: Run, command_chars: int | None = None) -> dict[str, object]:
 
     With `command_chars` the command is cut to one line of so many characters.
     """
-    command = run.command if command_chars is None else one_line(run.command, command_chars)
+    command = run.command if command_chars is None else to_one_line(run.command, command_chars)
     return {
         "id": run.id,
         "app": run.target.login_name,
@@ -80,12 +80,12 @@ def list_text(runs: Sequence[Run]) -> str:
     rows = [("ID", "APP", "BY", "STARTED", "STATE", "COMMAND")]
     rows += [
         (
-            one_line(run.id, _NAME_CHARS),
+            to_one_line(run.id, _NAME_CHARS),
             run.target.login_name,
-            one_line(run.starter, _NAME_CHARS),
+            to_one_line(run.starter, _NAME_CHARS),
             show_time(run.started_at),
             _state(run),
-            one_line(run.command, _COMMAND_CHARS),
+            to_one_line(run.command, _COMMAND_CHARS),
         )
         for run in runs
     ]
@@ -99,8 +99,10 @@ def list_text(runs: Sequence[Run]) -> str:
 
 def end_text(run: Run) -> str:
     """Return one line about the end of a run."""
-    detail = f" ({one_line(run.detail, 200)})" if run.detail else ""
-    return f"run {one_line(run.id, _NAME_CHARS)} {_state(run)}{detail}, {size(run.size)} of output"
+    detail = f" ({to_one_line(run.detail, 200)})" if run.detail else ""
+    return (
+        f"run {to_one_line(run.id, _NAME_CHARS)} {_state(run)}{detail}, {size(run.size)} of output"
+    )
 
 
 def show_gap(count: int) -> str:

@@ -33,7 +33,9 @@ async def fault_of(
     )
     async with server:
         port = server.sockets[0].getsockname()[1]
-        return await find_certificate_fault("127.0.0.1", port, name, trusted.public_line(), 60)
+        return await find_certificate_fault(
+            "127.0.0.1", port, name, trusted.format_public_line(), 60
+        )
 
 
 @pytest.mark.parametrize(

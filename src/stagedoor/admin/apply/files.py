@@ -16,7 +16,7 @@ from stagedoor.admin.checks import check_name
 from stagedoor.model.access_set import Key, Owner, Row, RowKind
 from stagedoor.model.errors import RefusedError
 from stagedoor.settings.mistakes import explain
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 MOST_FILES = 1000
@@ -158,11 +158,13 @@ def _parse(file: str, text: str) -> AccessFile:
     except tomllib.TOMLDecodeError as error:
         line = _TOML_LINE.search(str(error))
         at = file if line is None else f"{file}:{line[1]}"
-        raise RefusedError(f"{at}: this is not valid TOML: {one_line(str(error), 200)}") from None
+        raise RefusedError(
+            f"{at}: this is not valid TOML: {to_one_line(str(error), 200)}"
+        ) from None
     except msgspec.ValidationError as error:
         raise RefusedError(_explain(file, text, str(error))) from None
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"{file}: {one_line(str(error), 200)}") from None
+        raise RefusedError(f"{file}: {to_one_line(str(error), 200)}") from None
 
 
 def _require_distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -186,7 +188,7 @@ def _explain(file: str, text: str, message: str) -> str:
     else:
         place = _Place(file, at["table"], int(at["index"] or 0))
         key = key or at["key"]
-    return f"{_locate({file: text}, place, key)}: {one_line(what, 300)}"
+    return f"{_locate({file: text}, place, key)}: {to_one_line(what, 300)}"
 
 
 def _describe(texts: Mapping[str, str], place: _Place, text: str) -> str:

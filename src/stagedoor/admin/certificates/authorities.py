@@ -10,9 +10,9 @@ from stagedoor.keys.files import (
     KeyFileError,
     PrivateKey,
     encode_private,
+    format_public_line,
     load,
     load_or_create,
-    public_line,
     read_public_line,
 )
 from stagedoor.model.errors import SettingsError
@@ -63,7 +63,7 @@ def read_user_ca(settings: Settings) -> str:
     """Return the user CA's public key, one line. Raises StagedoorError."""
     if settings.keys.user_ca_agent is not None:
         return read_public_line(settings.user_ca_file)
-    return load_user_ca(settings).public_line()
+    return load_user_ca(settings).format_public_line()
 
 
 def host_ca(settings: Settings, now: Callable[[], float] = time.time) -> CertificateAuthority:
@@ -89,7 +89,7 @@ def read_public_half(file: Path) -> str:
     try:
         return read_public_line(file)
     except KeyFileError:
-        return public_line(_load_existing(file))
+        return format_public_line(_load_existing(file))
 
 
 def _load_ca_key(file: Path, which: str) -> PrivateKey:
@@ -113,7 +113,7 @@ def read_host_ca(settings: Settings) -> str:
     """Return the host CA's public key, `ssh-ed25519 AAAA…`. Raises StagedoorError."""
     if settings.host_ca_public_only:
         return read_public_line(settings.host_ca_file)
-    return host_ca(settings).public_line()
+    return host_ca(settings).format_public_line()
 
 
 def issue_host_certificate(settings: Settings, names: Sequence[str], valid_s: float) -> str:
@@ -134,9 +134,9 @@ def ensure_ssh_host_key(settings: Settings) -> tuple[bytes, str]:
     The first call creates it. Raises StagedoorError.
     """
     key = load_or_create(settings.ssh_host_key_file, "stagedoor ssh host key")
-    return encode_private(key), public_line(key)
+    return encode_private(key), format_public_line(key)
 
 
 def ensure_user_key(path: Path) -> str:
     """Return the public line of a user's key at `path`, created if it is missing. Raises StagedoorError."""
-    return public_line(load_or_create(path, path.stem))
+    return format_public_line(load_or_create(path, path.stem))

@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from stagedoor.model.access_request import PENDING_S, RequestState, show_period
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.units import DAY_S
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.rfc3339 import show_milliseconds
 
 EVENTS = ("request.make", "request.approve", "request.deny")
@@ -41,7 +41,7 @@ def make_message(event: Event, site: str | None) -> Message | None:
         return None
     url = None if site is None else f"{site}/requests/{number}"
     by = (event.identity or "").removesuffix(" (request)")
-    text = one_line(_describe(fields, str(action), by), _MAX_TEXT)
+    text = to_one_line(_describe(fields, str(action), by), _MAX_TEXT)
     data = {
         "request": number,
         "user": fields.get("user"),
@@ -138,7 +138,7 @@ def make_mail(message: Message, id_: str, sender: str, to: tuple[str, ...]) -> E
     mail = EmailMessage()
     mail["From"] = sender
     mail["To"] = ", ".join(to)
-    mail["Subject"] = one_line(f"Stagedoor: {message.text}", 150)
+    mail["Subject"] = to_one_line(f"Stagedoor: {message.text}", 150)
     mail["Date"] = format_datetime(datetime.fromtimestamp(message.at, UTC))
     mail["Message-ID"] = f"<{id_}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no mailing list or absence answers

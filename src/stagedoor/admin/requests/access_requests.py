@@ -36,7 +36,7 @@ from stagedoor.store import access_requests as store
 from stagedoor.store.database import Transaction
 from stagedoor.store.people import require_user
 from stagedoor.store.policy import Plain
-from stagedoor.wire.oneline import folded, one_line
+from stagedoor.wire.oneline import fold, to_one_line
 from stagedoor.wire.rfc3339 import show_time
 
 
@@ -221,7 +221,7 @@ def decide(
             raise RefusedError(f"the rule of request {number} was removed, so it gives nothing")
         if lasts_s is not None and not 0 < lasts_s <= request.lasts_s:
             raise RefusedError(f"request {number} is for {show_period(request.lasts_s)} at most")
-        note = one_line(folded(note), MAX_REASON_CHARS)
+        note = to_one_line(fold(note), MAX_REASON_CHARS)
         decision = Decision(approver or service.actor, now, is_yes, lasts_s, note)
         store.put_decision(transaction, number, decision)
         if approver is not None:

@@ -228,7 +228,7 @@ class ResumableTunnel:
                     break
             if stream.end_is_deliverable:
                 local.end()
-                stream.delivered_end(now)
+                stream.note_delivered_end(now)
         except BlockingIOError:
             pass
         except LocalClosedError:

@@ -118,7 +118,7 @@ class RequestCommand:
         policy, clock = self._login.flow.policy, asyncio.get_running_loop().time
         until = clock() + ACCESS_WAIT_S
         with self._requests.waiting(self._login.identity) as may_wait:
-            await policy.newer_than(policy.version)
+            await policy.read_newer_than(policy.version)
             while may_wait and clock() < until:
                 version = policy.version
                 if not self._requests.is_pending(number):

@@ -161,7 +161,7 @@ class ChannelRouter(asyncssh.SSHServer):
         """Hang up if the login is no longer allowed, or the gateway drains and no channel is open."""
         if self._proof is None or self.connection.leaving:
             return
-        denial = self._context.flow.still_holds(self._proof.credential, self._proof.identity)
+        denial = self._context.flow.check_still_valid(self._proof.credential, self._proof.identity)
         if denial is not None:
             self._revoke(denial)
         elif self._is_draining and not self.connection.channel_count:

@@ -197,7 +197,7 @@ class AccountPages:
         version = policy.version
         denial = await self._credentials.set_language(form.identity, wanted)
         if denial is None:
-            await policy.newer_than(version)  # so that the next page is in it already
+            await policy.read_newer_than(version)  # so that the next page is in it already
         return denial
 
     async def _set_password(self, form: _Submission) -> Response | Denial | None:

@@ -175,7 +175,7 @@ class LoginApi:
         if login.secret is not None:
             # The client may use its new key at once, so the local shells must know the sign-in first.
             policy = self._guard.flow.policy
-            await policy.newer_than(policy.version)
+            await policy.read_newer_than(policy.version)
         self._guard.accept_proof(request, True)
         answer: dict[str, object] = {
             "state": "logged-in",

@@ -33,7 +33,7 @@ from stagedoor.model.run import (
 )
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.session.revoke import needed
+from stagedoor.session.revoke import require_permission
 from stagedoor.session.runs import RunService
 from stagedoor.wire.run_text import run_object
 
@@ -103,7 +103,7 @@ class Runs:
         """
         target, steps = order.target, list[StartStep]()
         wait_s = PROOF_WAIT_S if waits else 0.0
-        grant = needed(Permission.RUN, await self._flow.authorise(identity, target))
+        grant = require_permission(Permission.RUN, await self._flow.authorise(identity, target))
         if isinstance(grant, Denial):
             grant = await self._flow.wait_for_access(
                 *(identity, target, grant, steps.append),

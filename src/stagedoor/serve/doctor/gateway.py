@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from stagedoor.admin.certificates.authorities import read_host_ca
 from stagedoor.keys.ca import read_certificate_end
-from stagedoor.keys.files import load, public_line, read_public_line
+from stagedoor.keys.files import format_public_line, load, read_public_line
 from stagedoor.model.errors import SettingsError, StagedoorError, StoreError
 from stagedoor.model.target import Target
 from stagedoor.net.greeting import is_listening, read_greeting
@@ -120,7 +120,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         if path.suffix == ".pub":
             read_host_ca(settings)
         else:
-            line, public = public_line(load(path)), path.with_name(f"{path.name}.pub")
+            line, public = format_public_line(load(path)), path.with_name(f"{path.name}.pub")
             if public.exists() and read_public_line(public) != line:
                 fix = (
                     f"ssh-keygen -y -f {path} > {public}; give it to servers that trust the old one"

@@ -39,7 +39,7 @@ class WatchedPolicy:
         user = self._watch.last_policy.users.get(name)
         return None if user is None else user.language
 
-    async def newer_than(self, version: int) -> bool:
+    async def read_newer_than(self, version: int) -> bool:
         """Read the store, and return whether its policy is another than `version`."""
         loop = asyncio.get_running_loop()
         read = asyncio.Event()
@@ -74,7 +74,7 @@ class WatchedPolicy:
 
     async def _read_often(self, version: int) -> None:
         while self._waiting:
-            await self.newer_than(version)
+            await self.read_newer_than(version)
             if self.version != version:
                 version = self.version
                 news, self._news = self._news, asyncio.Event()

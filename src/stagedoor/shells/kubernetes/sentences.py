@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.duration import parse_quantity
 from stagedoor.shells.kubernetes.names import KIT_CONTAINER, PACKAGES_CONTAINER, PREFIX, REGISTER
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 MAX_CHARS = 700
 MAX_LOG_LINES = 5
@@ -115,7 +115,7 @@ _POD_NAME = re.compile(r' \(pod: "[^"]*", container: [^)]*\)| in Pod "[^"]*"')
 
 def plain(text: str, most: int = MAX_CHARS) -> str:
     """Return `text` as one line of printable characters, cut at `most`."""
-    line = folded(text)
+    line = fold(text)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 

@@ -19,7 +19,7 @@ from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.approval import open_approved, submit
 from stagedoor.signin.source_limit import SourceLimit
 from stagedoor.store.sign_in import pending_logins
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 LOOK_EVERY_S = 0.1
 """The interval of the one query for all logins that wait: so short that users notice no delay."""
@@ -82,7 +82,7 @@ class KeyBinding:
             key.fingerprint,
             hash_letters(id_, letters),
             network,
-            folded(f"ssh {key.login_name[:MAX_NAME_CHARS]}@"),
+            fold(f"ssh {key.login_name[:MAX_NAME_CHARS]}@"),
             None,
             now,
             now + PENDING_S,

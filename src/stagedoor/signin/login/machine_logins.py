@@ -29,7 +29,7 @@ from stagedoor.signin.login.service import (
 )
 from stagedoor.signin.source_limit import ATTEMPTS, SourceLimit
 from stagedoor.store.sign_in import logins
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 from stagedoor.wire.ssh.key import PublicKey
 
 OF_A_RULE = Rate(burst=300, interval_s=0.5)
@@ -100,7 +100,7 @@ class MachineLoginService:
     ) -> tuple[str, KeyLogin]:
         """Open a sign-in and return it with its secret. Runs in a thread. Raises RefusedError, StoreError."""
         now, network = self._context.now(), find_source_network(source.address)
-        subject = folded(claims.subject)
+        subject = fold(claims.subject)
         try:
             with self._context.change(machine.name, "login.machine", by="machine") as change:
                 secret, opened = logins.open_machine_login(

@@ -27,7 +27,7 @@ from stagedoor.signin.login.approval import open_approved, submit
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.source_limit import SourceLimit
 from stagedoor.store.sign_in import logins, passes, pending_logins
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 NAMESPACE = "login@stagedoor"
 """The namespace of the signatures, so that a signature for another purpose is refused here."""
@@ -124,7 +124,7 @@ class LoginService:
             key.fingerprint,
             b"",
             find_source_network(source.address),
-            folded(label)[:MAX_LABEL_CHARS] or "a machine without a name",
+            fold(label)[:MAX_LABEL_CHARS] or "a machine without a name",
             port,
             now,
             now + PENDING_S,

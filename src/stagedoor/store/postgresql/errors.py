@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from stagedoor.model.errors import StoreError, StoreUnavailableError
 from stagedoor.settings.place import Server
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _STATES: Mapping[str, str] = {
@@ -51,7 +51,7 @@ def explain(server: Server, error: Exception) -> StoreError:
     """Return an error that says in one line what a driver's error means for the operator."""
     inner = find_origin(error)
     state = inner.sqlstate if isinstance(inner, Error) else None
-    text = folded(str(inner))
+    text = fold(str(inner))
     if state is not None and state in _STATES:
         kind = StoreUnavailableError if state in _TEMPORARY else StoreError
         return kind(f"the store {server}: {_STATES[state]} ({text})", _STATES[state])

@@ -4,7 +4,7 @@ import re
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 RETRY_AFTER_S = 5
 """The advice of 429 and 503 if the denial has none of its own (RFC 9110 §10.2.3)."""
@@ -86,7 +86,7 @@ def encode_interim(step: StartStep) -> bytes:
     """
     text = f"{step.name}: {step.detail}" if step.detail else step.name
     line = text.encode("ascii", "replace").decode("ascii")
-    line = folded(line)
+    line = fold(line)
     line = line[:MAX_STEP_CHARS]
     return f"HTTP/1.1 102 Processing\r\nStagedoor-Progress: {line}\r\n\r\n".encode("ascii")
 
@@ -103,7 +103,7 @@ def encode_refusal(denial: Denial) -> bytes:
     characters become spaces, and in the status line every character outside of ASCII becomes `?`.
     """
     status, phrase = _STATUS[denial.reason]
-    message = folded(denial.line)
+    message = fold(denial.line)
     message = message[:MAX_MESSAGE_CHARS]
     body = f"{message}\n".encode("utf-8", "replace")
     brief = message.encode("ascii", "replace")[:MAX_REASON_PHRASE_CHARS].decode("ascii")

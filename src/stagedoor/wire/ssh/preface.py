@@ -9,7 +9,7 @@ import struct
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import Target
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.ssh.blob import string
 
 IDENTIFICATION = b"SSH-"
@@ -70,7 +70,7 @@ class SshPreface:
         # Anything else belongs to another protocol, and nothing may be appended to it.
         if not end or more.strip() or not (text.isascii() and text.isprintable() and text):
             return None
-        line_text = one_line(text, SAID_CHARS)
+        line_text = to_one_line(text, SAID_CHARS)
         cause, mend, advice = _MEANINGS.get(line_text, _UNKNOWN)
         what = (
             f"the SSH server of the shell {self._target.shell_name} refused ({line_text!r}){cause}"

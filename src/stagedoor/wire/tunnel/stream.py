@@ -120,7 +120,7 @@ class Stream:
         """Return whether the local side must get the end of the peer's direction now."""
         return self._fin_received and not self._pending and self._delivered < self._received
 
-    def delivered_end(self, now: float) -> None:
+    def note_delivered_end(self, now: float) -> None:
         """Record that the local side has got that end."""
         self._acknowledge(1, now)
         self._ack_at = now

@@ -16,8 +16,8 @@ from stagedoor.listeners.ssh.direct.events import (
 from stagedoor.listeners.ssh.direct.pipe import NO_SINK, ChannelPipe, Side
 from stagedoor.listeners.ssh.direct.prompt import INTERRUPT_BYTE
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Exit
-from stagedoor.upstream.connection import SAID_CHARS, hung_up
-from stagedoor.wire.oneline import one_line
+from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
+from stagedoor.wire.oneline import to_one_line
 
 EARLY_LIMIT = 64
 """The most signals and resizes that wait while the shell is being reached; more are dropped."""
@@ -325,9 +325,9 @@ class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
         """Keep the signal that ended the program, in texts of one short line."""
-        message = one_line(msg, SAID_CHARS)
+        message = to_one_line(msg, SAID_CHARS)
         self._channel.exit = (
-            one_line(signal, SAID_CHARS),
+            to_one_line(signal, SAID_CHARS),
             core_dumped,
             message,
             lang[:SAID_CHARS],
@@ -338,5 +338,5 @@ class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
         channel = self._channel
         channel.upstream = None
         is_odd = channel.exit is None and exc is not None
-        why = hung_up(self._shell_name, exc) if is_odd else None
+        why = explain_hang_up(self._shell_name, exc) if is_odd else None
         self._post(ShellChannelClosed(channel.number, channel.exit, why))

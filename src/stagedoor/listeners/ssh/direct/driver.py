@@ -32,7 +32,7 @@ from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.end_notices import EndNotices
 from stagedoor.session.entered import Entered
 from stagedoor.session.person_wait import PERSON_STEPS
-from stagedoor.upstream.connection import hung_up
+from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, open_shell_session
 
@@ -317,4 +317,4 @@ class _ShellWatch(asyncssh.SSHClient):
         error = await asyncio.shield(self._lost)
         if isinstance(error, ConnectionResetError):
             return End.UPSTREAM_RESET, "the shell reset the connection"
-        return End.UPSTREAM_LOST, hung_up(shell_name, error)
+        return End.UPSTREAM_LOST, explain_hang_up(shell_name, error)

@@ -9,8 +9,8 @@ import asyncssh
 from stagedoor.listeners.ssh.direct.channel import DirectChannel, ShellEnd
 from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.recording.recorder import RecordingError
-from stagedoor.upstream.connection import SAID_CHARS, hung_up
-from stagedoor.wire.oneline import one_line
+from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
+from stagedoor.wire.oneline import to_one_line
 
 PROGRAM_S = 20.0
 """The longest that the shell may take to start a program."""
@@ -99,14 +99,14 @@ def explain_not_started(
             what = "command" if request.kind == "exec" else f"{request.kind} {request.what}"
             why = f"the shell {name} refused this {what.strip()}"
         case asyncssh.ChannelOpenError():
-            why = f"the shell {name} opened no channel: {one_line(error.reason, SAID_CHARS)}"
+            why = f"the shell {name} opened no channel: {to_one_line(error.reason, SAID_CHARS)}"
         case TimeoutError():
             limit_s = FORWARD_S if is_forward else PROGRAM_S
             why = f"the shell {name} did not answer within {limit_s:g} s"
         case asyncssh.Error() | OSError():
-            why = hung_up(name, error)
+            why = explain_hang_up(name, error)
         case _ if shell.is_closed():  # asyncssh fails if it is lost while a channel is opened
-            why = hung_up(name, None)
+            why = explain_hang_up(name, None)
         case _:
             return None
     return why, code

@@ -95,11 +95,11 @@ class ConsoleFrame:
         version = reader.version
         result = await act(identity, fields)
         if isinstance(result, Denial):
-            if result.reason is Reason.STEP_UP_NEEDED and await reader.newer_than(version):
+            if result.reason is Reason.STEP_UP_NEEDED and await reader.read_newer_than(version):
                 result = await act(identity, fields)
             if isinstance(result, Denial):
                 return self.refuse(request, result, identity)
-        await reader.newer_than(version)  # so that the next page shows the change
+        await reader.read_newer_than(version)  # so that the next page shows the change
         return RedirectResponse(onward(result), SEE_OTHER)
 
 

@@ -21,7 +21,7 @@ from stagedoor.model.session import End
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
-from stagedoor.upstream.connection import hung_up
+from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.upstream.session import SessionEndedError, ShellSession, open_shell_session
 from stagedoor.wire.ssh.sftp import FileEvent
@@ -113,7 +113,7 @@ async def open_sftp_session(
     except UnreachedError as error:
         raise FilesDeniedError(error.denial) from None
     except (asyncssh.Error, OSError) as error:
-        raise FilesError(502, hung_up(target.shell_name, error)) from None
+        raise FilesError(502, explain_hang_up(target.shell_name, error)) from None
 
 
 async def _start_sftp(session: ShellSession) -> asyncssh.SFTPClient:

@@ -176,7 +176,7 @@ class PasskeyApi:
         version = policy.version
         denial = await self._proofs.finish_step_up(identity, rp, _answer(fields))
         if denial is None:
-            await policy.newer_than(version)  # so that the next page knows of the proof
+            await policy.read_newer_than(version)  # so that the next page knows of the proof
         return denial or {"proved": True}
 
 

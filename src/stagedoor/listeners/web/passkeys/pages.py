@@ -86,7 +86,7 @@ class StepUpPages:
         if denial is not None:
             self._guard.flow.deny(denial, web(source), identity)
             return await self._show_form(request, identity, wanted, denial)
-        await reader.newer_than(version)  # so that the next page knows of the proof
+        await reader.read_newer_than(version)  # so that the next page knows of the proof
         return RedirectResponse(wanted, SEE_OTHER)
 
     async def _show_waiting(self, request: Request, identity: Identity) -> Response:

@@ -20,9 +20,9 @@ from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.listeners.web.websocket import LEAST_BYTES
 from stagedoor.model.session import End
 from stagedoor.recording.channel_audit import ChannelAudit
-from stagedoor.upstream.connection import SAID_CHARS, hung_up
+from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
 from stagedoor.upstream.session import ShellSession
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode_framed
 from stagedoor.wire.terminal.frames import (
     Ack,
@@ -135,7 +135,7 @@ class TerminalRelay:
         except TimeoutError:
             return await self._fail(_SILENT)
         except asyncssh.Error as error:
-            said = one_line(error.reason, SAID_CHARS)
+            said = to_one_line(error.reason, SAID_CHARS)
             return await self._fail(f"the shell runs no holder for terminals: {said}")
         try:
             with suppress(OSError):  # a holder that has exited already has printed why
@@ -214,16 +214,16 @@ class TerminalRelay:
             return await self._fail(_SILENT)
         except (asyncssh.Error, OSError) as error:
             return await self._fail(
-                hung_up(self.session.opened.ready.grant.target.shell_name, error)
+                explain_hang_up(self.session.opened.ready.grant.target.shell_name, error)
             )
         except TerminalError as error:
             if self._first:
-                said = one_line(self._first.decode(errors="replace").strip(), SAID_CHARS)
+                said = to_one_line(self._first.decode(errors="replace").strip(), SAID_CHARS)
                 return await self._fail(
                     f"it printed {said!r} before the holder began: "
                     + _START_FILES.format("print nothing")
                 )
-            said = one_line(str(error), SAID_CHARS)
+            said = to_one_line(str(error), SAID_CHARS)
             return await self._fail(f"the shell's holder breaks the terminals' protocol: {said}")
 
     async def _relay_frames(
@@ -278,7 +278,7 @@ class TerminalRelay:
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._errors_over.wait()
         said = self._errors.decode(errors="replace").strip()
-        why = one_line(said.splitlines()[-1], SAID_CHARS) if said else "the shell hung up"
+        why = to_one_line(said.splitlines()[-1], SAID_CHARS) if said else "the shell hung up"
         if process.exit_status == NOT_KNOWN:
             why = (
                 "this shell is of a version that cannot be watched; its owner has to start it again"

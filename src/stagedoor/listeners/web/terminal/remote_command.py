@@ -17,10 +17,10 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.source import Source
 from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.upstream.command import CommandResult, run_command
-from stagedoor.upstream.connection import SAID_CHARS, hung_up
+from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.upstream.session import SessionEndedError, open_shell_session
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 
 COMMAND_S = 20.0
 """The bound on one command, seconds: longer than ending a terminal takes that ignores the hangup."""
@@ -67,7 +67,7 @@ async def run_remote(
         why = f"the shell {name} did not do it within {COMMAND_S:g} s"
         return Denial(Reason.SHELL_UNAVAILABLE, why)
     except (asyncssh.Error, OSError) as error:
-        return Denial(Reason.SHELL_UNAVAILABLE, hung_up(name, error))
+        return Denial(Reason.SHELL_UNAVAILABLE, explain_hang_up(name, error))
 
 
 def _answer(result: CommandResult, name: str, limit_bytes: int) -> str | Denial:
@@ -82,4 +82,4 @@ def _answer(result: CommandResult, name: str, limit_bytes: int) -> str | Denial:
         return result.output.decode("utf-8", "replace")
     errors = result.errors.decode("utf-8", "replace").strip().splitlines()
     why = errors[-1].removeprefix("stagedoor: ") if errors else f"the shell {name} runs no holder"
-    return Denial(Reason.BAD_REQUEST, one_line(why, SAID_CHARS))
+    return Denial(Reason.BAD_REQUEST, to_one_line(why, SAID_CHARS))

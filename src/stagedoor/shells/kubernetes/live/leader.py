@@ -7,7 +7,7 @@ import msgspec
 
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.names import NAMESPACES
-from stagedoor.wire.oneline import one_line
+from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.rfc3339 import parse_time
 
 MAX_NAMED = 20
@@ -42,7 +42,9 @@ class LeaderReport:
 
 def report_of(served: int, reasons: Mapping[str, str]) -> str:
     """Return the annotation `names.NAMESPACES`; `reasons` has every namespace that is not served."""
-    named = {name: one_line(why, MAX_REASON) for name, why in sorted(reasons.items())[:MAX_NAMED]}
+    named = {
+        name: to_one_line(why, MAX_REASON) for name, why in sorted(reasons.items())[:MAX_NAMED]
+    }
     return msgspec.json.encode(_Annotation(served, len(reasons), named)).decode()
 
 
@@ -59,7 +61,7 @@ def read_report(lease: Object | None, now: float) -> LeaderReport:
     except msgspec.DecodeError:
         annotation = _Annotation()
     reasons = {
-        one_line(name, 63): one_line(why, MAX_REASON)
+        to_one_line(name, 63): to_one_line(why, MAX_REASON)
         for name, why in list(annotation.reasons.items())[:MAX_NAMED]
     }
-    return LeaderReport(one_line(holder, 253), annotation.served, annotation.unserved, reasons)
+    return LeaderReport(to_one_line(holder, 253), annotation.served, annotation.unserved, reasons)

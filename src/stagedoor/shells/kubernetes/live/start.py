@@ -21,7 +21,7 @@ from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.names import CONTAINER, RESUME_PORT_NAME
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
-from stagedoor.wire.oneline import folded
+from stagedoor.wire.oneline import fold
 
 DIAL_S = 2.0
 """Seconds to wait for the banner of a pod's sshd before the next attempt."""
@@ -230,6 +230,6 @@ def unavailable(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial
     """Return the denial of a login whose shell does not start."""
     return Denial(
         Reason.SHELL_UNAVAILABLE,
-        f"the shell {target.shell_name} could not be started; {folded(why)}",
+        f"the shell {target.shell_name} could not be started; {fold(why)}",
         retry_after_s=retry_after_s,
     )
