@@ -36,7 +36,7 @@ def list_differences(before: Policy, after: Policy, now: float) -> Iterator[Acce
             if before.users.get(name) != after.users.get(name)
         }
     known: dict[tuple[frozenset[str] | None, ...], list[AccessDifference]] = {}
-    """The differences of users for whom the same rules matter, by the subjects of these rules."""
+    """The differences of users who share their rules, by the subjects of these rules."""
     about = [frozenset(rule.subject for rule in policy.grants) for policy in narrow]
     for name in sorted(names | moved):
         if name in moved:
