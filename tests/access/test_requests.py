@@ -400,13 +400,13 @@ def test_a_session_does_not_begin_the_time_of_a_request(desk: Desk) -> None:
     assert inside.rule_id == grant.id
     approved = desk.decide(desk.make(rule))
     desk.now += 60
-    assert isinstance(authoriser.again(inside), Denial)
+    assert isinstance(authoriser.judge_again(inside), Denial)
     entered = authoriser.authorise(identity, APP)
     assert isinstance(entered, Grant)
     assert entered.request == approved.id
-    assert isinstance(authoriser.again(entered), Grant)
+    assert isinstance(authoriser.judge_again(entered), Grant)
     requests.begin_request(desk.service, approved.id)
-    assert isinstance(authoriser.again(inside), Grant)
+    assert isinstance(authoriser.judge_again(inside), Grant)
 
 
 @pytest.mark.access(13)
@@ -426,7 +426,7 @@ def test_a_request_that_adds_a_permission_to_a_grant_begins_too(desk: Desk) -> N
     assert isinstance(verdict, Grant)
     assert (verdict.request, verdict.permissions) == (more.id, forward)
     authoriser = Authoriser(lambda: load_policy(desk.database), lambda: desk.now)
-    still = authoriser.again(plain)
+    still = authoriser.judge_again(plain)
     assert isinstance(still, Grant)
     assert still.permissions == DEFAULT, "a session gets nothing whose time it does not begin"
 

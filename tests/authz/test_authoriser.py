@@ -69,9 +69,9 @@ def test_a_policy_that_is_not_known_any_more_says_of_nobody_that_they_are_gone()
     assert isinstance(grant, Grant)
     service.policy = Policy(unread=True)
     assert service.ask() is UNREAD
-    assert service.authoriser.again(grant) is UNREAD
+    assert service.authoriser.judge_again(grant) is UNREAD
     for guest in (Guest("main", "host", "s1"), Guest("main", "host", None)):
-        assert service.authoriser.again(replace(grant, guest=guest)) is UNREAD
+        assert service.authoriser.judge_again(replace(grant, guest=guest)) is UNREAD
 
 
 def test_more_than_can_be_remembered_are_judged_all_the_same() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise
-from stagedoor.authz.guest import OVER, again, by_rule, by_share
+from stagedoor.authz.guest import OVER, by_rule, by_share, judge_again
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule, Guest
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -89,9 +89,9 @@ def test_a_share_lets_somebody_look_who_may_not_enter() -> None:
 def test_what_ends_a_share_ends_it_for_who_is_in(now: float, changed: dict[str, object]) -> None:
     given = by_share(policy(), GUEST, "s1", NOW)
     assert isinstance(given, Grant)
-    assert isinstance(again(policy(), given, NOW + 1), Grant)
+    assert isinstance(judge_again(policy(), given, NOW + 1), Grant)
     assert isinstance(by_share(policy(**changed), GUEST, "s1", now), Denial)
-    assert isinstance(again(policy(**changed), given, now), Denial)
+    assert isinstance(judge_again(policy(**changed), given, now), Denial)
 
 
 def test_a_share_made_by_a_token_ends_with_it_and_with_its_scopes() -> None:
@@ -109,7 +109,7 @@ def test_a_share_made_by_a_token_ends_with_it_and_with_its_scopes() -> None:
     assert rights.expires_at == NOW + 60
     assert isinstance(by_share(there, GUEST, "s1", NOW + 60), Denial)
     gone = replace(there, tokens=MappingProxyType({}))
-    assert isinstance(again(gone, rights, NOW), Denial)
+    assert isinstance(judge_again(gone, rights, NOW), Denial)
     elsewhere = replace(shared, scopes=("connect:app02",))
     there = replace(there, shares=MappingProxyType({"s1": elsewhere}))
     assert isinstance(by_share(there, GUEST, "s1", NOW), Denial)
@@ -138,11 +138,11 @@ def test_typing_takes_the_share_and_a_grant_of_ones_own() -> None:
 def test_who_types_leaves_once_he_may_not_and_who_looks_stays() -> None:
     typist = by_share(policy(grants=OWN, shares=TYPING), GUEST, "s1", NOW)
     assert isinstance(typist, Grant)
-    assert isinstance(again(policy(shares=TYPING), typist, NOW), Denial)
-    assert isinstance(again(policy(grants=OWN), typist, NOW), Denial)
+    assert isinstance(judge_again(policy(shares=TYPING), typist, NOW), Denial)
+    assert isinstance(judge_again(policy(grants=OWN), typist, NOW), Denial)
     looker = by_share(policy(shares=TYPING), GUEST, "s1", NOW)
     assert isinstance(looker, Grant)
-    assert not guest_of(again(policy(grants=OWN, shares=TYPING), looker, NOW)).may_type
+    assert not guest_of(judge_again(policy(grants=OWN, shares=TYPING), looker, NOW)).may_type
 
 
 def test_a_rule_of_watching_lets_look_and_never_enter() -> None:
@@ -153,9 +153,9 @@ def test_a_rule_of_watching_lets_look_and_never_enter() -> None:
     assert rights == Grant(GUEST, APP01, 4, NOW + 9, Guest("main", "host", None))
     assert isinstance(authorise(there, GUEST, APP01, NOW), Denial)
     assert isinstance(rights, Grant)
-    assert isinstance(again(there, rights, NOW), Grant)
-    assert isinstance(again(there, rights, NOW + 9), Denial)
-    assert isinstance(again(policy(), rights, NOW), Denial)
+    assert isinstance(judge_again(there, rights, NOW), Grant)
+    assert isinstance(judge_again(there, rights, NOW + 9), Denial)
+    assert isinstance(judge_again(policy(), rights, NOW), Denial)
     assert isinstance(by_rule(there, GUEST, Target("other"), "main", "host", NOW), Denial)
     narrow = replace(GUEST, scopes=("connect:app02",))
     assert isinstance(by_rule(there, narrow, APP01, "main", "host", NOW), Denial)
@@ -170,10 +170,10 @@ def test_the_stage_answers_by_the_policy_of_now() -> None:
     stage = Authoriser(lambda: current, lambda: NOW)
     given = stage.by_share(GUEST, "s1")
     assert isinstance(given, Grant)
-    assert stage.again(given) == given
+    assert stage.judge_again(given) == given
     assert isinstance(stage.to_watch(GUEST, APP01, "main", "host"), Denial)
     current = policy(grants=())
-    assert isinstance(stage.again(given), Denial)
+    assert isinstance(stage.judge_again(given), Denial)
 
 
 def test_a_guest_leaves_with_his_own_sign_in_and_not_with_that_of_his_host() -> None:
@@ -191,7 +191,7 @@ def test_a_guest_leaves_with_his_own_sign_in_and_not_with_that_of_his_host() -> 
     ):
         assert isinstance(let_in, Grant)
         assert let_in.expires_at == NOW + 60
-        assert again(other, let_in, NOW) == let_in
-        for gone in (again(ended, let_in, NOW), again(held, let_in, NOW + 60)):
+        assert judge_again(other, let_in, NOW) == let_in
+        for gone in (judge_again(ended, let_in, NOW), judge_again(held, let_in, NOW + 60)):
             assert isinstance(gone, Denial)
             assert "sign" in gone.message

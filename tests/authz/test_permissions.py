@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise, has_somewhere, may_replay
-from stagedoor.authz.guest import again, by_rule, by_share
+from stagedoor.authz.guest import by_rule, by_share, judge_again
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
@@ -207,7 +207,7 @@ def test_watching_needs_its_own_permission_and_ends_with_it() -> None:
     assert isinstance(verdict, Grant)
     assert verdict.permissions == RECORD
     for left in (rule(EVERYTHING - WATCH, "user:guest"), rule(WATCH, "user:dev")):
-        gone = again(policy(left), verdict, NOW)
+        gone = judge_again(policy(left), verdict, NOW)
         assert isinstance(gone, Denial)
         assert "stagedoor grant add user:guest app01 --allow watch --without enter" in gone.message
 

@@ -148,7 +148,7 @@ class Authz:
     def check_proof(self, identity: Identity, target: Target) -> Denial | None:
         return self.script.step_ups.pop(0) if self.script.step_ups else None
 
-    def again(self, grant: Grant) -> Grant | Denial:
+    def judge_again(self, grant: Grant) -> Grant | Denial:
         return self.authorise(grant.identity, grant.target)
 
     def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:

@@ -136,7 +136,7 @@ class Policy:
     def check_proof(self, identity: Identity, target: Target) -> None:
         """Return None: no target of these tests wants a step-up."""
 
-    def again(self, grant: Grant) -> Grant | Denial:
+    def judge_again(self, grant: Grant) -> Grant | Denial:
         return self.authorise(grant.identity, grant.target)
 
 
@@ -220,7 +220,7 @@ class DirectGateway:
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
         self._stop = asyncio.Event()
         local = self.host.shells(self._entry)
-        self.registry = Registry(self.policy.again, time.time)
+        self.registry = Registry(self.policy.judge_again, time.time)
         flow = Flow(
             authenticator=_NoAuthenticator(),
             authoriser=self.policy,

@@ -117,10 +117,10 @@ class Authoriser:
         """Return why a grant does not suffice now, None if it does. See `authz.step_up`."""
         return check_proof(self._step_up, self._policy(), identity, target, self._now())
 
-    def again(self, grant: Grant) -> Grant | Denial:
+    def judge_again(self, grant: Grant) -> Grant | Denial:
         """Return a new grant if the reasons for `grant` still hold, else the denial."""
         if grant.guest is not None:
-            return guest.again(self._policy(), grant, self._now())
+            return guest.judge_again(self._policy(), grant, self._now())
         policy = self._policy()
         if not policy.unread and self._given.by(policy).holds(grant, self._now()):
             return grant

@@ -114,7 +114,7 @@ def by_rule(
     )
 
 
-def again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
+def judge_again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
     """Return a new grant if the reason to admit this guest still holds, else the denial."""
     guest = grant.guest
     if guest is None:

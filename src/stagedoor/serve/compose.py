@@ -118,7 +118,7 @@ class Gateway:
         # Uses the policy as it was last read: a failing store refuses logins, but ends no session.
         self._given = GivenGrants()
         judge = Authoriser(lambda: self.watch.last_policy, time.time, given=self._given)
-        self.registry = Registry(judge.again, time.time)
+        self.registry = Registry(judge.judge_again, time.time)
         self._open_audit(instance)
         self._open_shells(settings, instance)
         policy_changes.subscribe(self._on_policy)

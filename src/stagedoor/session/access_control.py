@@ -169,7 +169,7 @@ class AccessControl:
             return denial
         # Access must end in time even if the store cannot be read from now on.
         await self.policy.read_newer_than(version)
-        return self.authoriser.again(grant)
+        return self.authoriser.judge_again(grant)
 
     def find_language(self, identity: Identity) -> str | None:
         """Return the language that a user has chosen for what they read, None if they have chosen none."""

@@ -287,7 +287,7 @@ class Flow(AccessControl):
         )
         if isinstance(shell, Denial):
             return shell
-        still = self.authoriser.again(grant)
+        still = self.authoriser.judge_again(grant)
         return still if isinstance(still, Denial) else Ready(still, shell, int(trace_id, 16))
 
     async def _find(self, grant: Grant, progress: Progress, trace_id: str) -> Ready | Denial:
@@ -298,7 +298,7 @@ class Flow(AccessControl):
                 Reason.SHELL_UNAVAILABLE, f"the shell {grant.target.shell_name} does not run now"
             )
         if grant.guest is not None and not grant.guest.may_type:
-            still = self.authoriser.again(grant)
+            still = self.authoriser.judge_again(grant)
             return still if isinstance(still, Denial) else Ready(still, shell, int(trace_id, 16))
         return await self._ensure(grant, progress, trace_id)
 

@@ -77,7 +77,7 @@ class Authoriser(Protocol):
         """Return a denial if a fresh proof that the person is there is needed, or None."""
         ...
 
-    def again(self, grant: Grant) -> Grant | Denial:
+    def judge_again(self, grant: Grant) -> Grant | Denial:
         """Return the grant for the same claim by the policy as it is now."""
         ...
 

@@ -43,7 +43,7 @@ class StepUpRequest:
             return refused
 
         def look() -> Grant | Denial | StartStep:
-            still = self.authoriser.again(self.grant)
+            still = self.authoriser.judge_again(self.grant)
             if isinstance(still, Denial):
                 return still
             if self.authoriser.check_proof(self.identity, self.grant.target) is None:
