@@ -1,6 +1,6 @@
 """The operations on grants, sessions, sign-ins and the audit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -11,6 +11,7 @@ from stagedoor.admin.access import questions
 from stagedoor.api.call import (
     Call,
     DeniedError,
+    Handler,
     PageTokenError,
     check_line,
     find_user,
@@ -306,3 +307,20 @@ def list_events(call: Call) -> list[t.EventEntry]:
         msgspec.convert({"seq": entry.seq, **make_document(entry.event)}, t.EventEntry)
         for entry in entries
     ]
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "grants.list": list_grants,
+    "grants.add": add_grant,
+    "grants.get": get_grant,
+    "grants.change": change_grant,
+    "grants.remove": remove_grant,
+    "access.explain": explain_access,
+    "access.who": list_entering,
+    "sessions.list": list_sessions,
+    "sessions.get": get_session,
+    "sessions.close": close_sessions,
+    "sign-ins.list": list_sign_ins,
+    "sign-ins.end": end_sign_ins,
+    "events.list": list_events,
+}

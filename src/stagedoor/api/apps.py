@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stagedoor.admin import sessions
-from stagedoor.api.call import Call, DeniedError, check_line
+from stagedoor.api.call import Call, DeniedError, Handler, check_line
 from stagedoor.authz.roles import deny_role
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
@@ -193,3 +193,13 @@ def _open_cluster(call: Call, target: Target, what: str) -> "AbstractAsyncContex
     if call.apps.open_cluster is None:
         raise NotFoundError.with_mend(f"there is no app {target}", "see: stagedoor app list")
     return call.apps.open_cluster()
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "apps.list": list_apps,
+    "apps.shells": list_shells,
+    "apps.explain": explain_shell,
+    "apps.start": start_shell,
+    "apps.stop": stop_shell,
+    "apps.log": read_log,
+}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.roles import AdminAccess, deny_role
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
@@ -27,6 +26,7 @@ from stagedoor.wire.api.types import Page
 
 if TYPE_CHECKING:
     from stagedoor.admin.apps import Apps
+    from stagedoor.admin.requests.request_service import RequestService
 
 Row = TypeVar("Row")
 View = TypeVar("View")
@@ -97,7 +97,7 @@ class Call:
     check_keys: Callable[[Sequence[str]], None] = lambda lines: None
     step_up: StepUpRules = NOWHERE
     identity: Identity | None = None
-    requests: RequestService | None = None
+    requests: "RequestService | None" = None
 
     @property
     def policy(self) -> Policy:
@@ -130,6 +130,10 @@ class Call:
         part = ordered[: self.page_size]
         token = make_page_token(key(part[-1])) if len(ordered) > len(part) else None
         return Page([show(row) for row in part], token)
+
+
+Handler = Callable[[Call], object]
+"""The function of an operation. Its result is the answer, or an awaitable of it."""
 
 
 def refuse(denial: Denial | None) -> None:

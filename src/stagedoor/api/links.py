@@ -3,10 +3,12 @@
 Functions import `signin`, since its libraries would cost each command a tenth of its time.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from stagedoor.admin import shares
-from stagedoor.api.call import Call
+from stagedoor.api.call import Call, Handler
 from stagedoor.api.views import show_share
 from stagedoor.model.role import Role
 from stagedoor.signin.links import make_link, make_share_link
@@ -91,3 +93,14 @@ def unlink_account(call: Call) -> r.LinkEntry:
     provider = find_provider(call.settings, body.provider)
     user = provider_accounts.unlink_account(call.service, provider, body.subject)
     return r.LinkEntry(user, provider.name, body.subject)
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "users.web-link": add_web_link,
+    "shares.list": list_shares,
+    "shares.add": add_share,
+    "shares.end": end_share,
+    "provider-accounts.list": list_accounts,
+    "provider-accounts.link": link_account,
+    "provider-accounts.unlink": unlink_account,
+}

@@ -12,11 +12,10 @@ import msgspec
 
 from stagedoor.admin.service import AdminService, policy
 from stagedoor.api.call import NO_APPS, AppSource, Call, DeniedError, FileAnswer
-from stagedoor.api.handlers import HANDLERS
+from stagedoor.api.handlers import find_handler
 from stagedoor.authz.roles import ROOT
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.errors import RefusedError, StagedoorError
-from stagedoor.recording.folder import open_to_read
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.api.inputs import Input
 from stagedoor.wire.api.operations import BY_NAME
@@ -64,13 +63,16 @@ class StoreAdministration:
             self.step_up,
         )
         try:
-            answer = HANDLERS[name](call)
+            answer = find_handler(name)(call)
             return asyncio.run(answer) if iscoroutine(answer) else answer
         except DeniedError as error:
             raise RefusedError(str(error)) from None
 
     def open_file(self, name: str, path: Mapping[str, str]) -> BinaryIO:
         """Open a file, as `Administration` says."""
+        # Imported here, because only recordings are files.
+        from stagedoor.recording.folder import open_to_read
+
         answer: FileAnswer = self.call(name, path)
         try:
             return open_to_read(answer.path)

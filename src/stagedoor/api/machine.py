@@ -1,11 +1,13 @@
 """The operations on what is on the gateway's machine: recordings of terminals, and hooks."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from stagedoor.admin import recordings
 from stagedoor.admin.hooks.messages import Message
 from stagedoor.admin.recordings import Recorded
-from stagedoor.api.call import Call, FileAnswer, require_found
+from stagedoor.api.call import Call, FileAnswer, Handler, require_found
 from stagedoor.api.views import iso
 from stagedoor.authz.decide import may_replay
 from stagedoor.model.errors import StagedoorError
@@ -151,3 +153,12 @@ def probe_hook(call: Call) -> t.HookResult:
     except StagedoorError as error:
         return t.HookResult(name, False, str(error))
     return t.HookResult(name, True, None)
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "recordings.list": list_recordings,
+    "recordings.get": get_recording,
+    "recordings.file": open_recording,
+    "hooks.list": list_hooks,
+    "hooks.test": probe_hook,
+}

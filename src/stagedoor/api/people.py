@@ -1,10 +1,11 @@
 """The operations on users, groups, roles, tokens and keys."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from stagedoor.admin import person, roles, sessions
 from stagedoor.admin import service as admin
-from stagedoor.api.call import Call, DeniedError, find_user, refuse, require_found
+from stagedoor.api.call import Call, DeniedError, Handler, find_user, refuse, require_found
 from stagedoor.api.views import (
     make_user_view,
     show_key,
@@ -264,3 +265,30 @@ def remove_passkey(call: Call) -> r.PasskeyEntry:
 
     call.require(Role.OPERATOR)
     return show_passkey(passkeys.remove_passkey(call.service, call.path["id"]))
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "users.list": list_users,
+    "users.add": add_user,
+    "users.get": get_user,
+    "users.report": report_user,
+    "users.invite": invite_user,
+    "users.groups": change_groups,
+    "users.password": set_password,
+    "users.disable": disable_user,
+    "users.enable": enable_user,
+    "users.remove": remove_user,
+    "groups.list": list_groups,
+    "roles.list": list_roles,
+    "roles.add": add_role,
+    "roles.get": get_role,
+    "roles.remove": remove_role,
+    "tokens.list": list_tokens,
+    "tokens.add": add_token,
+    "tokens.remove": remove_token,
+    "keys.list": list_keys,
+    "keys.add": add_keys,
+    "keys.remove": remove_key,
+    "passkeys.list": list_passkeys,
+    "passkeys.remove": remove_passkey,
+}

@@ -4,13 +4,13 @@ Over HTTP a user asks, decides and reviews as on the pages, by the rules. An adm
 machine decides alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from stagedoor.admin.requests import access_requests as admin
-from stagedoor.api.call import Call, refuse, require_found
+from stagedoor.api.call import Call, Handler, refuse, require_found
 from stagedoor.api.views import show_decision, show_request, show_request_rule
 from stagedoor.authz.access_request import NOT_YOURS, UNKNOWN, may_see
 from stagedoor.authz.roles import check_request_rule
@@ -157,3 +157,17 @@ def _parse_targets(names: Sequence[str]) -> list[Target]:
             raise RefusedError(f"{name!r} is no app; name it as the home page does")
         targets.append(target)
     return targets
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "request-rules.list": list_rules,
+    "request-rules.add": add_rule,
+    "request-rules.remove": remove_rule,
+    "requests.list": list_requests,
+    "requests.get": get_request,
+    "requests.add": add_request,
+    "requests.decide": decide,
+    "requests.leave": leave_request,
+    "requests.end": end_request,
+    "requests.review": review_request,
+}

@@ -29,7 +29,7 @@ from stagedoor.api.answers import (
 )
 from stagedoor.api.call import AppSource, Call, DeniedError, FileAnswer, refuse
 from stagedoor.api.guard import ApiGuard, DryRunError, StalePolicyError
-from stagedoor.api.handlers import HANDLERS, make_tag
+from stagedoor.api.handlers import find_handler, make_tag
 from stagedoor.api.parsing import (
     ApiRequestError,
     decode_body,
@@ -56,7 +56,7 @@ from stagedoor.store.administration import answers
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_newest
 from stagedoor.wire.api.operation import Operation
-from stagedoor.wire.api.operations import PAGE, find_operation
+from stagedoor.wire.api.operations import OPERATIONS, PAGE, find_operation
 from stagedoor.wire.api.types import Problem
 
 FOLLOW_S = 0.5
@@ -100,6 +100,8 @@ class ApiService:
         self._apps = apps
         self._refused = refused
         self._requests = requests
+        # All of them now: an upgrade may replace the program on the disk before the first request.
+        self._handlers = {operation.name: find_handler(operation.name) for operation in OPERATIONS}
         self._newest = Policy()
         """The policy that the last request was judged by: the worker reads changes only now and then."""
         self._now = now
@@ -227,7 +229,7 @@ class ApiService:
         operation = request.operation
         until = time.monotonic() + (call.filters.wait if operation.waits else 0)
         tag = await asyncio.to_thread(self._read_tag, guard) if operation.is_tagged else None
-        handler = HANDLERS[operation.name]
+        handler = self._handlers[operation.name]
         try:
             if iscoroutinefunction(handler):
                 return make_answer(operation.status, await handler(call))

@@ -1,12 +1,12 @@
 """The operation that makes users, grants and request rules as files say."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from stagedoor.admin.apply.act import ApplyOutcome, apply_set
 from stagedoor.admin.apply.files import DeclaredSet, parse_set
 from stagedoor.admin.apply.plan import Action, ApplyOptions, RowChange
 from stagedoor.admin.apply.rights import Right, list_words
-from stagedoor.api.call import Call, DeniedError, refuse
+from stagedoor.api.call import Call, DeniedError, Handler, refuse
 from stagedoor.api.people import JOINS_NONE
 from stagedoor.authz.roles import AdminAccess, check_giving, check_request_rule, check_taking
 from stagedoor.model.access_request import RequestRule
@@ -107,3 +107,8 @@ def _show_rights(rights: Iterable[Right]) -> list[r.RightEntry]:
         r.RightEntry(app, environment, list(words))
         for (app, environment), words in list_words(rights).items()
     ]
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "sets.apply": apply_files,
+}

@@ -15,6 +15,8 @@ from stagedoor.cli.installation import Installation
 from stagedoor.cli.version import describe_version
 from stagedoor.model.errors import StagedoorError
 
+GC_OBJECTS = 10_000
+"""New objects until Python looks for garbage. A list makes less than that many beside what it imports."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMANDS = {
     "access": ("stagedoor.cli.access", "access"),
@@ -73,6 +75,7 @@ class Commands(click.Group):
             command = getattr(import_module(module), attribute)
         finally:
             gc.freeze()  # nor does it look through these again
+            gc.set_threshold(GC_OBJECTS)
             gc.enable()
         assert isinstance(command, click.Command), f"{module}.{attribute} is a command"
         return command

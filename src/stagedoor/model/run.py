@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 
+from stagedoor.model.name import MAX_LOCK_CHARS, is_lock
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, HOUR_S, MIB, MINUTE_S
 
@@ -20,7 +21,6 @@ PER_PERSON = 10
 DEFAULT_TIMEOUT_S = HOUR_S
 MAX_TIMEOUT_S = DAY_S
 MAX_COMMAND_BYTES = 8 * 1024
-MAX_LOCK_CHARS = 40
 STORED_LOG_BYTES = MIB
 """The end of a log that the store keeps, so that a log outlives the machine of its run."""
 KEPT_S = 7 * DAY_S
@@ -49,7 +49,6 @@ CANCELLED_CODE = 143
 """128 + SIGTERM, as a shell reports it."""
 
 _ID = re.compile(r"[0-9a-f]{4,16}")
-_LOCK = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_LOCK_CHARS - 1}}}")
 
 
 class RunState(StrEnum):
@@ -200,11 +199,6 @@ def join_streams(pieces: Iterable[Output]) -> list[Output]:
 def is_run_id(text: str) -> bool:
     """Return True if `text` may be a run's id or the beginning of one."""
     return _ID.fullmatch(text) is not None
-
-
-def is_lock(name: str) -> bool:
-    """Return True if `name` may name a lock: letters, digits and `.`, `_`, `-` after the first."""
-    return _LOCK.fullmatch(name) is not None
 
 
 def check_order(order: RunOrder) -> str | None:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, field
 
 from stagedoor.model.hostname import is_valid_subdomain
-from stagedoor.model.run import is_lock
+from stagedoor.model.name import is_lock
 from stagedoor.model.target import is_valid_environment, is_valid_label
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 
