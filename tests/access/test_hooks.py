@@ -3,9 +3,11 @@
 import base64
 import contextlib
 import json
+import socket
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -33,6 +35,7 @@ from tests.access.test_requests import Desk, desk
 from tests.audit.receivers import HttpServer, http_server
 from tests.cli.conftest import Desk as Terminal
 from tests.cli.conftest import desk as terminal_desk
+from tests.fixtures.gateway import EchoServer
 from tests.net.peers import write_certificate
 from tests.waiting import wait_until
 
@@ -273,6 +276,31 @@ def test_mail_goes_over_tls_alone(desk: Desk, tmp_path: Path) -> None:
     assert "To: sre@example.com" in text
     assert "dev asks for app09.production, 1 h: INC-42 stuck" in text
     assert "https://shell.example/requests/1" in text
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "why"),
+    [(0.1, "had not taken the mail after 0.5 s"), (0.0, "does not take the mail")],
+)
+def test_a_mail_server_that_never_ends_its_greeting_holds_no_hook(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, pause_s: float, why: str
+) -> None:
+    def greet(line: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                line.sendall(b"220-and so on\r\n")
+                time.sleep(pause_s)
+
+    server = EchoServer(greet)
+    monkeypatch.setattr("stagedoor.admin.hooks.delivery.SEND_LIMIT_S", 0.5 if pause_s else 30)
+    mail = ('sender = "gw@example.com"', 'to = ["sre@example.com"]', HERE)
+    desk.make(desk.rule())
+    settings = settings_of(desk, f"smtp://127.0.0.1:{server.port}", *mail, kind="smtp")
+    try:
+        with pytest.raises(StagedoorError, match=why):
+            open_hook(desk, settings).send(read(desk))
+    finally:
+        server.close()
 
 
 def test_an_approver_and_a_rule_that_approves_at_once_are_named(desk: Desk) -> None:

@@ -40,6 +40,7 @@ from stagedoor.store.sessions import SessionRecord, list_sessions_before
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import types as t
+from stagedoor.wire.oneline import is_word
 from stagedoor.wire.target import parse_login
 
 SCANNED = 5000
@@ -150,7 +151,7 @@ def explain_access(call: Call) -> t.AccessReport:
     """Explain why a user may enter an app or not."""
     target = _parse_target(call)
     name, now = call.filters.user, call.service.clock()
-    answer = questions.explain_access(call.policy, name, target, now, call.step_up)
+    answer = questions.explain_access(call.policy, name, target, now, call.step_up, call.access)
     return show_explanation(answer)
 
 
@@ -186,7 +187,7 @@ def list_sessions(call: Call) -> t.Page[t.SessionEntry]:
     before = None
     if call.page_token is not None:
         opened_at, id_ = read_page_token(call.page_token, 2)
-        if not isinstance(opened_at, int | float) or not isinstance(id_, str):
+        if not isinstance(opened_at, int | float) or not (isinstance(id_, str) and is_word(id_)):
             raise PageTokenError("this page_token is not of this list")
         before = (float(opened_at), id_)
     rows: list[SessionRecord] = []

@@ -168,10 +168,15 @@ def read_page_token(token: str, length: int) -> Sequence[Any]:
     if (
         not isinstance(key, list)
         or len(key) != length
-        or not all(isinstance(part, str | int | float) for part in key)
+        or not all(isinstance(part, str) or _is_in_store(part) for part in key)
     ):
         raise PageTokenError("this page_token is not of this list")
     return key
+
+
+def _is_in_store(part: object) -> bool:
+    """Return whether a value is a number that a store may have: neither an infinite nor a huge one."""
+    return isinstance(part, int | float) and abs(part) < 2**63
 
 
 def check_line(text: str) -> None:

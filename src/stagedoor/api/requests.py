@@ -18,7 +18,7 @@ from stagedoor.model.access_request import AccessRequest, RequestRule
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.hours import require_hours
-from stagedoor.model.role import Role
+from stagedoor.model.role import ApiScope, Role
 from stagedoor.model.target import Target
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import types as t
@@ -82,6 +82,10 @@ def get_request(call: Call) -> t.AccessRequestState:
 
 
 def _may_see(call: Call, request: AccessRequest) -> bool:
+    """Return whether the caller may read a request. A token that only asks reads its user's own."""
+    scopes = None if call.identity is None else call.identity.scopes
+    if scopes is not None and ApiScope.READ not in scopes:
+        return request.user == call.access.name
     return call.access.has(Role.AUDITOR) or may_see(call.policy, call.access.name, request)
 
 

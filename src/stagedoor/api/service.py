@@ -292,6 +292,9 @@ class ApiService:
             if problem.status < 500:
                 await asyncio.to_thread(answers.forget_request, self._database, key)
             raise
+        if answer.status >= 400:  # nothing was done
+            await asyncio.to_thread(answers.forget_request, self._database, key)
+            return answer
         is_kept = not request.operation.has_secret and len(answer.body) <= _KEPT_BYTES
         stored = answer.body if is_kept else None
         await asyncio.to_thread(answers.finish_request, self._database, key, answer.status, stored)

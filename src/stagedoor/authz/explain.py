@@ -18,6 +18,7 @@ from stagedoor.authz.decide import (
     list_matching,
     list_requested,
 )
+from stagedoor.authz.roles import ROOT, AdminAccess
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.access_request import AccessRequest, RequestState, find_rule
 from stagedoor.model.denial import Denial
@@ -25,6 +26,7 @@ from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import Policy, User
+from stagedoor.model.role import Role
 from stagedoor.model.selector import has_name, list_subjects
 from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
@@ -103,8 +105,12 @@ def explain(
     target: Target,
     now: float,
     step_up: StepUpRules = NOWHERE,
+    reader: AdminAccess = ROOT,
 ) -> AccessAnswer:
-    """Return why `identity` may or may not enter `target` now. The rules that let in come first."""
+    """Return why `identity` may or may not enter `target` now. The rules that let in come first.
+
+    Rules for other apps are left out unless `reader` has a role for these.
+    """
     stops = []
     until = check_credential(policy, identity, now)
     if isinstance(until, Denial):
@@ -113,7 +119,7 @@ def explain(
         scopes = ", ".join(identity.scopes or ()) or "none"
         stops.append(f"token {identity.credential_id} is for other apps: its scopes are {scopes}")
     user = policy.users.get(identity.name) or policy.disabled.get(identity.name)
-    rules = [] if user is None else [*_walk(policy, user, target, now)]
+    rules = [] if user is None else [*_walk(policy, user, target, now, reader)]
     rules.sort(key=lambda answered: len(answered.gaps))
     holding = [rule for rule in rules if not rule.gaps]
     changes: tuple[AccessChange, ...] = ()
@@ -155,14 +161,22 @@ def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str,
     return sorted(entering, key=itemgetter(0))
 
 
-def _walk(policy: Policy, user: User, target: Target, now: float) -> Iterator[RuleAnswer]:
-    """Yield what each grant of the user says, and each of their open requests."""
+def _walk(
+    policy: Policy, user: User, target: Target, now: float, reader: AdminAccess
+) -> Iterator[RuleAnswer]:
+    """Yield what each grant of the user says, and each of their open requests, where `reader` may know it."""
     for rule in policy.find_grants(list_subjects(user.name, user.groups)):
+        if not (rule.pattern.covers(target) or reader.has(Role.AUDITOR, rule.pattern)):
+            continue
         where = "" if rule.environment_pattern == "*" else f" in {rule.environment_pattern}"
         about = f"{rule.subject}: {to_words(rule.permissions)} for {rule.app_pattern}{where}"
         gaps = tuple(_list_gaps(rule, target, now))
         yield RuleAnswer(f"grant {rule.id}", about, gaps)
-    for request in policy.find_requests(user.name):
+    for whole in policy.find_requests(user.name):
+        seen = tuple(app for app in whole.targets if reader.covers(Role.AUDITOR, app))
+        if not seen:
+            continue
+        request = replace(whole, targets=seen)
         gaps = tuple(_list_request_gaps(policy, user, request, target, now))
         about = f"user:{user.name}: {to_words(request.permissions)} for {request.apps}"
         yield RuleAnswer(f"request {request.id}", about, gaps)

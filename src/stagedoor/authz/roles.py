@@ -87,12 +87,26 @@ def check_giving(access: AdminAccess, rule: GrantRule) -> Denial | None:
         return None
     lacking = rule.permissions - _find_own(access, pattern, rule.expires_at)
     if not lacking:
-        return None
+        return _check_recorded(access, rule)
     return Denial(
         Reason.NO_GRANT,
         f"you may give only what you have yourself, for as long as you have it; you lack "
         f"{to_words(lacking)} for all of {_show(pattern)}",
     )
+
+
+def _check_recorded(access: AdminAccess, rule: GrantRule) -> Denial | None:
+    """Refuse access without a recording where their own is recorded, be it only in some of the apps."""
+    if Permission.RECORD in rule.permissions or Permission.ENTER not in rule.permissions:
+        return None
+    for own in access.grants:
+        overlaps = own.pattern.has_all_of(rule.pattern) or rule.pattern.has_all_of(own.pattern)
+        if Permission.RECORD in own.permissions and overlaps:
+            return Denial(
+                Reason.NO_GRANT,
+                f"your own access to {_show(own.pattern)} is recorded, so add `record` to what you give",
+            )
+    return None
 
 
 def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:

@@ -2,13 +2,20 @@
 
 import smtplib
 import socket
-from contextlib import suppress
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
+from typing import BinaryIO
 
 from stagedoor.net.resolve import Choose, find_addresses
 from stagedoor.net.tls import make_client_context
+
+_ANSWER_LIMIT_BYTES = 64 * 1024
+"""All answers to one mail. One is a line or ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +30,44 @@ class MailServer:
 
 
 def send_mail(server: MailServer, mail: EmailMessage, limit_s: float, choose: Choose) -> None:
-    """Send one mail, and return when the server has taken it. Blocks.
+    """Send one mail, and return when the server has taken it, or after `limit_s`. Blocks.
 
     `choose` returns the addresses that may be connected to. Raises OSError, whose text has no secret.
     """
     context = make_client_context(server.ca_file)
     address = str(find_addresses(server.host, choose)[0])
     sock = socket.create_connection((address, server.port), limit_s)
+    with _cut_after(limit_s, sock):
+        _deliver(server, sock, context, mail)
+
+
+@contextmanager
+def _cut_after(limit_s: float, sock: socket.socket) -> Iterator[None]:
+    """Shut the connection down after `limit_s`: a timeout of the socket begins again with each byte."""
+    twin, is_late = sock.dup(), threading.Event()
+
+    def cut() -> None:
+        is_late.set()
+        with suppress(OSError):
+            twin.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(limit_s, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except OSError:
+        if is_late.is_set():
+            raise OSError(f"it had not taken the mail after {limit_s:g} s") from None
+        raise
+    finally:
+        timer.cancel()
+        twin.close()
+
+
+def _deliver(
+    server: MailServer, sock: socket.socket, context: ssl.SSLContext, mail: EmailMessage
+) -> None:
     try:
         if server.is_tls:
             sock = context.wrap_socket(sock, server_hostname=server.host)
@@ -63,3 +101,23 @@ class _Client(smtplib.SMTP):
 
     def _get_socket(self, *_: object) -> socket.socket:
         return self._connected
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Return the server's answer. Raises SMTPException, also if all answers are too long."""
+        if self.file is None and self.sock is not None:
+            self.file = _Answers(self.sock.makefile("rb"))
+        return super().getreply()
+
+
+class _Answers:
+    """The lines of a server, which end after `_ANSWER_LIMIT_BYTES`: one answer has any number of lines."""
+
+    def __init__(self, lines: BinaryIO) -> None:
+        self._lines = lines
+        self._left = _ANSWER_LIMIT_BYTES
+        self.close = lines.close
+
+    def readline(self, limit: int) -> bytes:
+        line = self._lines.readline(limit)
+        self._left -= len(line)
+        return line if self._left >= 0 else b""

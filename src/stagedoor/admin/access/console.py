@@ -321,7 +321,8 @@ class ConsoleService:
         policy = self.policy()
         if name not in policy.all_users:
             return Denial(Reason.BAD_REQUEST, "there is no such user")
-        return explain(policy, identify_by_name(policy, name), target, self.now(), self.step_up)
+        who = identify_by_name(policy, name)
+        return explain(policy, who, target, self.now(), self.step_up, access)
 
     async def read_health(self, identity: Identity, *, checks: bool) -> HealthReport | Denial:
         """Return the state of the installation, with all checks if wanted."""

@@ -157,7 +157,7 @@ async def list_request_views(
     requests = [
         request
         for request in sorted(policy.requests.values(), key=lambda request: -request.id)
-        if any(access.covers(Role.AUDITOR, target) for target in request.targets)
+        if all(access.covers(Role.AUDITOR, target) for target in request.targets)
     ][:PAGE]
     now = console.now()
 

@@ -7,6 +7,7 @@ from stagedoor.authz.explain import (
     explain,
     identify_by_name,
 )
+from stagedoor.authz.roles import ROOT, AdminAccess
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.policy import Policy
@@ -14,12 +15,17 @@ from stagedoor.model.target import Target
 
 
 def explain_access(
-    held: Policy, name: str, target: Target, now: float, step_up: StepUpRules = NOWHERE
+    held: Policy,
+    name: str,
+    target: Target,
+    now: float,
+    step_up: StepUpRules = NOWHERE,
+    reader: AdminAccess = ROOT,
 ) -> AccessAnswer:
-    """Return why the user `name` may enter `target` now or not. Raises NotFoundError."""
+    """Return why the user `name` may enter `target` now or not, as `explain` says. Raises NotFoundError."""
     if name not in held.all_users:
         raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
-    return explain(held, identify_by_name(held, name), target, now, step_up)
+    return explain(held, identify_by_name(held, name), target, now, step_up, reader)
 
 
 def describe_change(answer: AccessAnswer, change: AccessChange) -> str:

@@ -207,6 +207,7 @@ REFUSALS = {
     "name apps as the home page does, and a number of minutes or hours": "请按首页上的名称填写应用，并填写分钟数或小时数",
     "give a number of minutes": "请填写分钟数",
     "you may give only what you have yourself, for as long as you have it; you lack {0} for all of {1}": "你只能授予自己拥有的权限，且不超过自己的期限；你对 {1} 的全部范围没有 {0}",
+    "your own access to {0} is recorded, so add `record` to what you give": "你自己对 {0} 的访问会被录像，因此请在授予的权限中加上 `record`",
     "grant {0} has a duty or a limit, so it takes an administrator, and another one than it binds": "授权 {0} 带有义务或限制，须由管理员操作，且不能是受其约束的管理员本人",
     "that takes the role {0} for {1}, which you do not have": "这需要对 {1} 的角色 {0}，而你没有",
     "no user gives a role to themselves": "用户不能给自己授予角色",

@@ -1,0 +1,123 @@
+"""Attacks on the API with a role by app pattern, with a narrow token, and with made-up values."""
+
+import base64
+import json
+
+import pytest
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.access.console import ConsoleService
+from stagedoor.admin.access.console_grants import list_request_views
+from stagedoor.admin.access.views import HealthReport
+from stagedoor.admin.requests import access_requests
+from stagedoor.authz.step_up import StepUpRules
+from stagedoor.model.access_request import RequestRule
+from stagedoor.model.denial import Denial
+from stagedoor.model.permission import Permission
+from stagedoor.model.policy import Policy
+from stagedoor.model.target import Target
+from stagedoor.settings.settings import Settings
+from stagedoor.wire.api.operations import OPERATIONS
+from tests.api.world import APPS, World
+
+NICK = {"user": "nick", "app": "a-web"}
+
+
+def ask_for(world: World, user: str, *apps: str) -> int:
+    rule = RequestRule(0, f"user:{user}", "*", approvers=("user:ada",))
+    rule = access_requests.add_rule(world.service, rule)
+    targets = [Target(app) for app in apps]
+    return access_requests.make_request(world.service, user, targets, rule, "INC-42").id
+
+
+def console_of(world: World) -> ConsoleService:
+    def policy() -> Policy:
+        return admin.policy(world.service)
+
+    def read_health(_: bool) -> HealthReport:
+        raise AssertionError
+
+    settings = Settings(data_dir=world.service.data_dir)
+    return ConsoleService(
+        settings,
+        world.database,
+        policy,
+        StepUpRules(),
+        lambda: APPS,
+        read_health,
+        lambda: world.now,
+    )
+
+
+async def test_a_role_for_some_apps_explains_nothing_about_others(world: World) -> None:
+    for app in ("a-web", "secret", "a-*", "*"):
+        admin.add_grant(world.service, "user:nick", app)
+    ask_for(world, "nick", "secret")
+    ask_for(world, "nick", "a-db", "secret")
+    seen = await world.ask("ansel", "GET /access/explain", **NICK)
+    assert seen.status == 200
+    assert "secret" not in json.dumps(seen.said)
+    assert [rule["rule"] for rule in seen.said["rules"]] == [
+        "grant 1",
+        "grant 3",
+        "grant 4",
+        "request 2",
+    ]
+    console = console_of(world)
+    page = console.explain(world.person("ansel"), "nick", Target("a-web"))
+    assert "secret" not in repr(page)
+    whole = await world.ask("ann", "GET /access/explain", **NICK)
+    assert json.dumps(whole.said).count("secret") > 2
+
+
+async def test_a_role_for_some_apps_sees_no_request_for_others_too(world: World) -> None:
+    numbers = [ask_for(world, "nick", *apps) for apps in (["a-web"], ["a-db", "secret"])]
+    for who, seen in (("ansel", numbers[:1]), ("ann", numbers)):
+        views = await list_request_views(console_of(world), world.person(who))
+        assert not isinstance(views, Denial)
+        assert sorted(view.request.id for view in views) == seen
+
+
+async def test_a_token_to_ask_reads_no_requests_of_others(world: World) -> None:
+    theirs, own = ask_for(world, "nick", "secret"), ask_for(world, "ada", "a-web")
+    asking = world.token("ada", "request")
+    listed = (await world.ask(asking, "GET /requests")).said["items"]
+    assert [entry["id"] for entry in listed] == [own]
+    assert (await world.ask(asking, f"GET /requests/{theirs}")).status == 404
+    assert (await world.ask(asking, f"GET /requests/{own}")).status == 200
+    reading = world.token("ada", "request", "api:read")
+    assert (await world.ask(reading, f"GET /requests/{theirs}")).status == 200
+
+
+@pytest.mark.parametrize("path", [operation.path for operation in OPERATIONS if operation.is_list])
+async def test_a_made_up_page_token_is_refused(world: World, path: str) -> None:
+    huge = "1" + "0" * 400
+    for text in (
+        *("[1e999]", "[NaN]", f"[{huge}]", f"[{huge}, 'x']", "[NaN, 'x']", "[true, 'x']"),
+        *("['\\ud800']", "['\\u0000']", "[1, '\\ud800']", "[1, '\\u0000']", "[[1]]", "[]", "{}"),
+        "[" * 5000,
+    ):
+        token = base64.urlsafe_b64encode(text.replace("'", '"').encode()).decode().rstrip("=")
+        refused = await world.ask("ada", f"GET {path}", page_token=token)
+        assert refused.status in (200, 400), text  # 200: the list is empty
+
+
+async def test_what_was_not_done_is_not_answered_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stagedoor.api.service._TRIES", 0)
+    body = {"subject": "user:nick", "app": "a-web", "environment": "*", "permissions": ["enter"]}
+    key = {"idempotency-key": "k"}
+    assert (await world.ask("ada", "POST /grants", body, key)).status == 503
+    monkeypatch.undo()
+    assert (await world.ask("ada", "POST /grants", body, key)).status == 201
+
+
+async def test_who_is_recorded_gives_no_access_that_is_not(world: World) -> None:
+    recorded = frozenset({Permission.ENTER, Permission.RECORD})
+    admin.add_grant(world.service, "user:olga", "a-*", permissions=recorded)
+    body = {"subject": "user:nick", "app": "a-web", "environment": "*", "permissions": ["enter"]}
+    refused = await world.ask("olga", "POST /grants", body)
+    assert (refused.status, "recorded" in refused.said["detail"]) == (403, True)
+    body["permissions"] = ["enter", "record"]
+    assert (await world.ask("olga", "POST /grants", body)).status == 201
