@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.kubernetes_tools import find_checkout, gateway_image
+from stagedoor.controller.binder import ENDING
 from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S
 from stagedoor.wire.rfc3339 import parse_time
 from tests.chart.release import RESTRICTED, Release, anchor, forget, until
@@ -107,6 +108,9 @@ def test_a_label_opens_a_namespace_and_closes_it_in_order(
         until("the session is still counted when its lease would have lapsed", is_kept)
         assert len(of_shells(release, first, "pods")) == 1
         assert len(prepared(cluster, first)) == 4
+        assert "1 shell ends after its last session" in release.stagedoor("app", "list")
+        only = f"involvedObject.name={first},reason={ENDING}"
+        assert cluster.kubectl("get", "events", "--field-selector", only, "-o", "name")
         assert held.communicate("\n", timeout=60)[0] == "out\n"
         until("the shell is gone", lambda: not of_shells(release, first, "pods,deployments,leases"))
         until("the rights are gone", lambda: not prepared(cluster, first))

@@ -9,6 +9,7 @@ import pytest
 
 from stagedoor.controller.binder import (
     EMPTY_S,
+    ENDING,
     NOT_SERVED,
     ROUND_S,
     BindingController,
@@ -78,6 +79,8 @@ async def test_a_namespace_gets_its_bindings_with_the_label_and_loses_them_after
         cluster.put(namespace("team", {}))
         await asyncio.sleep(3600)
         assert {BINDING, REGISTER} <= cluster.objects.keys()
+        assert [reason for reason, _ in cluster.events] == [ENDING], "it is reported once"
+        assert cluster.reported[0]["regarding"]["name"] == "team"
         cluster.put(ended_run("team"))
         cluster.drop((Kind.LEASE, "team", "app01-ssh"))
         await asyncio.sleep(EMPTY_S - 5)

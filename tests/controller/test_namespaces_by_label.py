@@ -1,6 +1,7 @@
 """Namespaces that a label selects: who has it is served, and who loses it has shells that end in order."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,9 +14,12 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.settings.file import parse_settings
+from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
+from stagedoor.shells.kubernetes.live.leader import report_of
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector, choose
-from stagedoor.shells.kubernetes.names import ENVIRONMENT, shell_object
+from stagedoor.shells.kubernetes.names import ENVIRONMENT, NAMESPACES, shell_object
+from stagedoor.wire.rfc3339 import show_time
 from tests.controller.test_namespaces import Platform, enter, platform
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
@@ -115,11 +119,14 @@ async def test_without_its_label_a_namespace_admits_nobody_and_its_shell_ends_af
 ):
     async with platform(spaces=SELECTOR) as it:
         open_team(it.cluster)
-        shells, _ = await it.gateway(), await it.controller()
+        shells, controller = await it.gateway(), await it.controller()
         assert isinstance(await enter(shells, TEAM), Shell)
         shells.touch(TEAM)
+        assert not controller.count_ending()
         it.cluster.put(namespace("team", {}))
         await asyncio.sleep(1)
+        assert controller.count_ending() == {"team": 1}
+        assert controller.unserved() == {}, "it is no fault"
         refused = await enter(shells, TEAM)
         assert isinstance(refused, Denial)
         assert refused.reason is Reason.NO_APP
@@ -131,6 +138,7 @@ async def test_without_its_label_a_namespace_admits_nobody_and_its_shell_ends_af
         shells.release(TEAM)
         await asyncio.sleep(600)
         assert not left_in(it.cluster)
+        assert not controller.count_ending()
 
 
 @in_virtual_time
@@ -233,8 +241,24 @@ async def test_a_doubled_environment_is_a_row_that_says_why_and_works_once_mende
         assert isinstance(await enter(shells, TEAM), Shell)
 
 
+@pytest.mark.platform(29)
+@in_virtual_time
+async def test_a_namespace_that_waits_for_its_shells_is_a_row() -> None:
+    async with platform(spaces=SELECTOR) as it:
+        shells = await it.gateway()
+        metadata = {"name": CONTROLLER_LEASE, "namespace": "own"}
+        metadata["annotations"] = {NAMESPACES: report_of(0, {}, {"team": 1})}
+        spec = {"holderIdentity": "c-1", "renewTime": show_time(time.time(), micro=True)}
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+        it.cluster.put({**lease, "metadata": metadata, "spec": spec})
+        (row,) = await list_cluster_shells(await apps_of(it, shells), {})
+        assert (row.kind, row.environment, row.state) == ("namespace", "team", "ready")
+        assert "1 shell ends after its last session" in row.detail
+
+
 async def apps_of(it: Platform, shells: KubernetesShells) -> Apps:
     text = '[kubernetes]\nnamespace_selector = "stagedoor.dev/shells=true"\n'
+    text += '[controller]\nnamespace = "own"\n'
     return Apps(parse_settings(text, "the test's"), cast("Any", it.cluster), shells)
 
 

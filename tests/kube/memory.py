@@ -26,6 +26,9 @@ class MemoryCluster:
     write is always a namespace's.
     """
 
+    namespace = "default"
+    """The kubeconfig's own."""
+
     def __init__(self, *, wide: bool = True) -> None:
         self._wide = wide
         self.objects: dict[Key, dict[str, Any]] = {}

@@ -6,7 +6,7 @@ import pytest
 
 from stagedoor.controller.metrics import METRICS as CONTROLLER
 from stagedoor.serve.metrics.definitions import METRICS
-from stagedoor.serve.status import UNNAMED, Status, StoreStatus, list_problems
+from stagedoor.serve.status import UNNAMED, Status, StoreStatus, list_lines, list_problems
 from stagedoor.shells.kubernetes.live.leader import LeaderReport
 from stagedoor.signin.provider_states import ProviderState
 from stagedoor.wire.finding import exit_code
@@ -25,7 +25,7 @@ MEASURED = {
 STORE = StoreStatus(0.001, 7, {"web": 1}, 2, ())
 REFUSED = ProviderState("My IdP", 2, 1, NOW - 60, "400, invalid_request", NOW - 1)
 WELL = Status(NOW, ("g",), ("w",), "/store", STORE, "", MEASURED)
-LOST = LeaderReport("c-1", served=3, unserved=1, reasons={"apps-n": "forbidden"})
+LOST = LeaderReport("c-1", 3, 1, {"apps-n": "forbidden"}, {"team": 2})
 
 
 def measured(**changed: float) -> Status:
@@ -86,6 +86,16 @@ def test_where_a_label_selects_namespaces_it_is_what_mends_one() -> None:
     assert "mend its labels" in by_label.fix
     [in_a_list] = list_problems(replace(WELL, controller=LOST))
     assert "kubernetes.namespaces" in in_a_list.fix
+
+
+def test_namespaces_that_wait_for_their_shells_are_lines_and_no_problem() -> None:
+    ending = replace(WELL, controller=replace(LOST, unserved=0, reasons={}))
+    assert list_problems(ending) == []
+    shells = dict.fromkeys(("static", "local", "local_running", "namespaces"), 0)
+    lines = list_lines(replace(ending, shells=shells))
+    assert [line for name, line in lines if name == "ending"] == [
+        "the namespace team is no longer served, and 2 shells end after their last sessions"
+    ]
 
 
 def test_the_worst_comes_first() -> None:

@@ -14,6 +14,7 @@ from stagedoor.admin.kubernetes import (
     list_namespaces,
     read_defaults,
     read_kit,
+    read_leader,
 )
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import ClusterError, Kind, Object
@@ -87,6 +88,16 @@ class Apps:
             **unserved,
             **{name: (name, why) for name, why in self._shells.spaces.refused.items()},
         }
+
+    async def explain_ending(self) -> Mapping[str, str]:
+        """Return a sentence about each namespace that is served no more and has shells left, by its name.
+
+        The controller that leads reports them; without its report the result is empty.
+        """
+        with suppress(ClusterError, TimeoutError):
+            async with asyncio.timeout(SYNC_S):
+                return (await read_leader(self._settings, self._cluster)).explain_ending()
+        return {}
 
     async def _unsuitable(self) -> Sequence[ClusterApp]:
         """Return the objects that offer a shell but can have none, with the reason."""

@@ -97,15 +97,21 @@ async def report_leader(
     )
     try:
         async with asyncio.timeout(within_s):
-            namespace, name = _lease_namespace(settings, cluster), CONTROLLER_LEASE
-            lease = await cluster.urgent().get(Kind.LEASE, namespace, name)
-            return read_report(lease, now())
+            return await read_leader(settings, cluster.urgent(), now)
     except ClusterError as error:
         return error.message
     except TimeoutError:
         return f"no answer of the Kubernetes API in {within_s:g} s"
     finally:
         await cluster.close_connections()
+
+
+async def read_leader(
+    settings: Settings, cluster: KubeCluster, now: Callable[[], float] = time.time
+) -> LeaderReport:
+    """Return which controller leads, and the namespaces it serves. Raises ClusterError."""
+    namespace = _lease_namespace(settings, cluster)
+    return read_report(await cluster.get(Kind.LEASE, namespace, CONTROLLER_LEASE), now())
 
 
 def _lease_namespace(settings: Settings, cluster: KubeCluster) -> str:

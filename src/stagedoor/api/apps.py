@@ -81,15 +81,19 @@ async def _list_own(call: Call, inside: Mapping[str, Sequence[str]]) -> list[r.S
 async def list_cluster_shells(
     apps: "Apps", inside: Mapping[str, Sequence[str]]
 ) -> list[r.ShellEntry]:
-    """Return each app of a cluster, and each namespace that cannot be listed."""
+    """Return each app of a cluster, and each namespace that is not served or has shells left to end."""
     entries = [
         _make_entry(app.target, app.kind, app.state, inside, app.address, app.detail)
         for app in await apps.list(inside)
     ]
-    for namespace, (environment, why) in apps.unserved().items():
-        detail = f"the namespace {namespace} is not served: {why}"
-        target = Target("*", environment)
-        entry = _make_entry(target, "namespace", ShellState.FAILED, inside, "", detail)
+    rows = [
+        (environment, ShellState.FAILED, f"the namespace {namespace} is not served: {why}")
+        for namespace, (environment, why) in apps.unserved().items()
+    ]
+    ending = await apps.explain_ending()
+    rows += [(name, ShellState.READY, sentence) for name, sentence in ending.items()]
+    for environment, state, detail in rows:
+        entry = _make_entry(Target("*", environment), "namespace", state, inside, "", detail)
         entries.append(msgspec.structs.replace(entry, app=None))
     return entries
 

@@ -31,6 +31,8 @@ _LAST = (Kind.LEASE, Kind.DEPLOYMENT, Kind.POD)
 
 NOT_SERVED = "ShellsNotServed"
 """The reason of an Event about a namespace that has the label and is not served."""
+ENDING = "ShellsEnding"
+"""The reason of an Event about a namespace that has lost the label and in which shells or runs are left."""
 
 OnProblem = Callable[[str, str | None], None]
 """Called with a namespace, and why it cannot be prepared, or None if it is."""
@@ -87,6 +89,8 @@ class BindingController:
         self._due: set[str] = set()
         self._empty_since: dict[str, float] = {}
         """Since when there is no shell and no run in a namespace without the label."""
+        self._ending: set[str] = set()
+        """The namespaces about which an Event says that shells or runs are left."""
         self._reported: Mapping[str, str] = {}
         """The reasons for namespaces that are not served, as far as Events have them."""
         self._news = asyncio.Event()
@@ -183,12 +187,14 @@ class BindingController:
     async def _settle(self, namespace: str) -> None:
         """Prepare a namespace, or remove what was prepared. Raises ClusterError."""
         if namespace in self._served:
+            self._ending.discard(namespace)
             self._empty_since.pop(namespace, None)
             for manifest in self._manifests:
                 await self._cluster.apply(prepare(manifest, namespace, self._owner))
         elif await self._is_in_use(namespace):
             self._due.add(namespace)
         else:
+            self._ending.discard(namespace)
             self._empty_since.pop(namespace, None)
             for manifest in self._manifests:
                 kind, name = Kind(manifest["kind"]), str(manifest["metadata"]["name"])
@@ -202,8 +208,22 @@ class BindingController:
             items = await self._cluster.list(kind, namespace, f"{MANAGED_BY}=stagedoor")
             if not all(map(_has_ended, items)):
                 self._empty_since.pop(namespace, None)
+                await self._report_ending(namespace)
                 return True
         return now < self._empty_since.setdefault(namespace, now) + EMPTY_S
+
+    async def _report_ending(self, namespace: str) -> None:
+        """Report once that a namespace waits for the end of its shells and runs. Raises ClusterError."""
+        if namespace in self._ending:
+            return
+        only = f"metadata.name={namespace}"
+        for about in await self._cluster.list(Kind.NAMESPACE, "", fields=only):
+            why = (
+                "without the label it takes no new logins; its shells end after their last sessions and its "
+                "runs by themselves, and then Stagedoor's rights and NetworkPolicy here are removed"
+            )
+            await self._cluster.report(about, reason=ENDING, message=why)
+        self._ending.add(namespace)
 
     def _owns(self, item: Object) -> bool:
         """Return whether an object is this installation's: all have the ConfigMap under the same name."""

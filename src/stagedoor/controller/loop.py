@@ -138,6 +138,11 @@ class Controller:
         problems |= {**self._spaces.refused, "every namespace": self._spaces.problem}
         return {name: problem for name, problem in problems.items() if problem is not None}
 
+    def count_ending(self) -> dict[str, int]:
+        """Return the number of apps with a shell left in each namespace that is served no more."""
+        views = (view for view in self._namespaces.values() if not view.offers)
+        return {view.namespace: left for view in views if (left := len(view.with_shell()))}
+
     async def run(self) -> None:
         """Watch and work until cancelled. A write that is under way then may or may not take effect."""
         async with asyncio.TaskGroup() as tasks:

@@ -250,7 +250,7 @@ class ControllerManager:
         if controller is None:
             return {NAMESPACES: None}
         served = controller.measure().served
-        return {NAMESPACES: report_of(served, controller.unserved())}
+        return {NAMESPACES: report_of(served, controller.unserved(), controller.count_ending())}
 
     def _readiness(self) -> HealthPage:
         """Return the answer to a readiness probe.

@@ -235,6 +235,7 @@ def list_lines(
     if report is not None and not isinstance(report, str) and report.holder:
         served = f"serves {report.served} of {_count(report.served + report.unserved, 'namespace')}"
         lines.append(("controller", f"{report.holder} leads, {served}"))
+        lines += [("ending", sentence) for sentence in report.explain_ending().values()]
     for name, at in current.certificates.items():
         lines.append(("certificate", f"{name} expires {show_end(at)}"))
     if current.unmeasured:

@@ -21,12 +21,17 @@ def lease(said: object, *, age_s: float = 2.0, holder: str = "c-1") -> dict[str,
 
 
 def test_what_the_leader_writes_is_read() -> None:
-    said = report_of(3, {"apps-n": "forbidden"})
-    assert read_report(lease(said), NOW) == LeaderReport("c-1", 3, 1, {"apps-n": "forbidden"})
+    said = report_of(3, {"apps-n": "forbidden"}, {"team": 1, "old": 2})
+    report = read_report(lease(said), NOW)
+    assert report == LeaderReport("c-1", 3, 1, {"apps-n": "forbidden"}, {"team": 1, "old": 2})
+    assert report.explain_ending() == {
+        "old": "the namespace old is no longer served, and 2 shells end after their last sessions",
+        "team": "the namespace team is no longer served, and 1 shell ends after its last session",
+    }
 
 
 def test_a_thousand_lost_namespaces_are_counted_and_few_are_named() -> None:
-    said = report_of(0, {f"apps-{number}": "\x1b[2J" + "x" * 5000 for number in range(1000)})
+    said = report_of(0, {f"apps-{number}": "\x1b[2J" + "x" * 5000 for number in range(1000)}, {})
     report = read_report(lease(said), NOW)
     assert len(said) < 2 * MAX_NAMED * MAX_REASON
     assert report.unserved == 1000

@@ -24,6 +24,7 @@ class _Annotation(msgspec.Struct):
     served: int = 0
     unserved: int = 0
     reasons: dict[str, str] = {}
+    ending: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +32,39 @@ class LeaderReport:
     """The state of the controllers as their lease has it.
 
     `holder` is the replica that leads, "" if none does. `served` and `unserved` count namespaces. `reasons`
-    maps the names of some unserved namespaces to the reasons.
+    maps the names of some unserved namespaces to the reasons. `ending` maps the names of some that are served
+    no more to the number of apps with a shell left.
     """
 
     holder: str
     served: int = 0
     unserved: int = 0
     reasons: Mapping[str, str] = field(default_factory=dict)
+    ending: Mapping[str, int] = field(default_factory=dict)
+
+    def explain_ending(self) -> dict[str, str]:
+        """Return a sentence about each namespace of `ending`, by its name."""
+        return {
+            name: f"the namespace {name} is no longer served, and "
+            + (
+                "1 shell ends after its last session"
+                if left == 1
+                else f"{left} shells end after their last sessions"
+            )
+            for name, left in self.ending.items()
+        }
 
 
-def report_of(served: int, reasons: Mapping[str, str]) -> str:
-    """Return the annotation `names.NAMESPACES`; `reasons` has every namespace that is not served."""
+def report_of(served: int, reasons: Mapping[str, str], ending: Mapping[str, int]) -> str:
+    """Return the annotation `names.NAMESPACES`.
+
+    `reasons` has every namespace that is not served, and `ending` those in which shells are left to end.
+    """
     named = {
         name: to_one_line(why, MAX_REASON) for name, why in sorted(reasons.items())[:MAX_NAMED]
     }
-    return msgspec.json.encode(_Annotation(served, len(reasons), named)).decode()
+    left = dict(sorted(ending.items())[:MAX_NAMED])
+    return msgspec.json.encode(_Annotation(served, len(reasons), named, left)).decode()
 
 
 def read_report(lease: Object | None, now: float) -> LeaderReport:
@@ -64,4 +83,10 @@ def read_report(lease: Object | None, now: float) -> LeaderReport:
         to_one_line(name, 63): to_one_line(why, MAX_REASON)
         for name, why in list(annotation.reasons.items())[:MAX_NAMED]
     }
-    return LeaderReport(to_one_line(holder, 253), annotation.served, annotation.unserved, reasons)
+    ending = {
+        to_one_line(name, 63): shells
+        for name, shells in list(annotation.ending.items())[:MAX_NAMED]
+    }
+    return LeaderReport(
+        to_one_line(holder, 253), annotation.served, annotation.unserved, reasons, ending
+    )
