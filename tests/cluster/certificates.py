@@ -15,6 +15,7 @@ ACCOUNTS = {
     "kube-scheduler": ("system:kube-scheduler", ""),
     "kube-proxy": ("system:kube-proxy", ""),
     "kubelet": (f"system:node:{NODE_NAME}", "system:nodes"),
+    "kubelet2": (f"system:node:{NODE_NAME}2", "system:nodes"),
 }
 _API_NAMES = (
     "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,"

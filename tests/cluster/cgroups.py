@@ -23,15 +23,19 @@ def hierarchies() -> list[Path]:
 
 
 def enter(place: Place) -> None:
-    """Make the cluster's cgroups and move this process into `node` below them."""
+    """Make the cluster's cgroups and move this process into `node` below them.
+
+    The pods of the second node are in `second`: a kubelet removes the pods' cgroups that it does not know.
+    """
     for top in hierarchies():
         ours = top / place.cgroup / "node"
         _delegate(top)
         (top / place.cgroup).mkdir(exist_ok=True)
         _inherit(top, top / place.cgroup)
         _delegate(top / place.cgroup)
-        ours.mkdir(exist_ok=True)
-        _inherit(top / place.cgroup, ours)
+        for group in (ours, top / place.cgroup / "second"):
+            group.mkdir(exist_ok=True)
+            _inherit(top / place.cgroup, group)
         (ours / "cgroup.procs").write_text(str(os.getpid()))
 
 

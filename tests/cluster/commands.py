@@ -1,15 +1,16 @@
 """What each program of the node is started with. Pure but for the programs' paths."""
 
 import json
+from dataclasses import replace
 
 from tests.cluster.place import (
     API_PORT,
     DNS_SERVICE,
     NODE_ADDRESS,
-    NODE_NAME,
     POD_BRIDGE,
     POD_NETWORK,
     SANDBOX_IMAGE,
+    SECOND_TAINT,
     SERVICE_NETWORK,
     Place,
 )
@@ -25,7 +26,9 @@ REST = ("kubelet", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 """What starts when the API server answers."""
 FIREWALL = ("kube-router",)
 """What starts when there is a node: it ends if it finds none."""
-ALL = STORE + REST + FIREWALL
+SECOND = ("containerd2", "kubelet2")
+"""What makes the second node, which is started for a test."""
+ALL = STORE + REST + FIREWALL + SECOND
 
 
 def command(place: Place, name: str) -> list[str]:
@@ -35,8 +38,11 @@ def command(place: Place, name: str) -> list[str]:
         KeyError: there is no such program.
     """
     secrets, kubeconfig = place.secrets, str(place.secrets / f"{name}.kubeconfig")
+    if name in SECOND:
+        place, name = replace(place, node="2"), name.removesuffix("2")
     keys = f"{secrets}/service-accounts.key"
-    node = f"--hostname-override={NODE_NAME}"
+    node = f"--hostname-override={place.node_name}"
+    kubelet_folder = KUBELET_FOLDER + place.node
     flags: dict[str, list[str]] = {
         "etcd": [
             "--unsafe-no-fsync",
@@ -45,7 +51,7 @@ def command(place: Place, name: str) -> list[str]:
             f"--advertise-client-urls={ETCD}",
             "--listen-peer-urls=http://127.0.0.1:2380",
         ],
-        "containerd": [f"--config={place.config}/containerd.toml"],
+        "containerd": [f"--config={place.config}/containerd{place.node}.toml"],
         "kube-apiserver": [
             f"--etcd-servers={ETCD}",
             f"--secure-port={API_PORT}",
@@ -93,12 +99,12 @@ def command(place: Place, name: str) -> list[str]:
             "--bind-address=127.0.0.1",
         ],
         "kubelet": [
-            f"--config={place.config}/kubelet.json",
+            f"--config={place.config}/kubelet{place.node}.json",
             f"--kubeconfig={kubeconfig}",
             node,
             f"--node-ip={NODE_ADDRESS}",
-            f"--root-dir={KUBELET_FOLDER}",
-            f"--cert-dir={KUBELET_FOLDER}/pki",
+            f"--root-dir={kubelet_folder}",
+            f"--cert-dir={kubelet_folder}/pki",
         ],
         "kube-proxy": [
             "--proxy-mode=nftables",
@@ -131,6 +137,12 @@ def _kubeconfigs(path: str) -> list[str]:
 
 def kubelet_config(place: Place) -> str:
     """The kubelet's configuration file (KubeletConfiguration, kubelet.config.k8s.io/v1beta1)."""
+    second = {
+        "port": 10350,
+        "healthzPort": 10348,
+        "cgroupRoot": f"/{place.cgroup}/second",
+        "registerWithTaints": [{"key": SECOND_TAINT, "effect": "NoSchedule"}],
+    }
     never = ("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available")
     return json.dumps(
         {
@@ -147,7 +159,7 @@ def kubelet_config(place: Place) -> str:
             "clusterDNS": [DNS_SERVICE],
             "clusterDomain": "cluster.local",
             "containerRuntimeEndpoint": f"unix://{place.containerd_socket}",
-            "podLogsDir": f"{place.state}/pods",
+            "podLogsDir": f"{place.state}/pods{place.node}",
             "tlsCertFile": f"{place.secrets}/kubelet.crt",
             "tlsPrivateKeyFile": f"{place.secrets}/kubelet.key",
             "authentication": {
@@ -159,6 +171,7 @@ def kubelet_config(place: Place) -> str:
             "evictionHard": dict.fromkeys(never, "0%"),
             "imageGCHighThresholdPercent": 100,
             "maxPods": 200,
+            **(second if place.node else {}),
         },
         indent=2,
     )
@@ -176,14 +189,14 @@ def containerd_config(place: Place, plugins: str, *, overlay: bool) -> str:
     snapshotter = "overlayfs" if overlay else "native"
     return f"""\
 version = 3
-root = "{place.state}/containerd"
-state = "/run/containerd"
+root = "{place.state}/containerd{place.node}"
+state = "/run/containerd{place.node}"
 
 [grpc]
 address = "{place.containerd_socket}"
 
 [plugins."io.containerd.internal.v1.opt"]
-path = "{place.state}/opt"
+path = "{place.state}/opt{place.node}"
 
 [{images}]
 snapshotter = "{snapshotter}"

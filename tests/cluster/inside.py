@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from tests.cluster.commands import KUBELET_FOLDER, cni_config, containerd_config, kubelet_config
@@ -54,10 +55,11 @@ def set_up(place: Place) -> None:
     assert plugins is not None, "checked before the start"
     (place.config / "cni").mkdir(parents=True, exist_ok=True)
     (place.config / "cni" / "pods.conflist").write_text(cni_config(place))
-    (place.config / "kubelet.json").write_text(kubelet_config(place))
-    (place.config / "containerd.toml").write_text(
-        containerd_config(place, str(plugins), overlay=overlay)
-    )
+    for own in (place, replace(place, node="2")):
+        (place.config / f"kubelet{own.node}.json").write_text(kubelet_config(own))
+        (place.config / f"containerd{own.node}.toml").write_text(
+            containerd_config(own, str(plugins), overlay=overlay)
+        )
 
 
 def _run(*arguments: str, text: str | None = None) -> None:

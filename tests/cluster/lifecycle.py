@@ -13,7 +13,7 @@ from tests.cluster.turn import turn
 
 _MACHINE = Path("/run")
 """Starts and ends take turns at this folder."""
-LONGEST_STATE_BYTES = 104 - len("/containerd.sock.ttrpc")
+LONGEST_STATE_BYTES = 104 - len("/containerd2.sock.ttrpc")
 """What containerd takes for the path of a socket, and the longest that it has in the state folder."""
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.cluster.fault import ClusterError
@@ -75,6 +76,23 @@ def _ctr(place: Place, *arguments: str) -> str:
     if done.returncode != 0:
         raise ClusterError(f"the node refused the image: {done.stderr.strip()}")
     return done.stdout
+
+
+def copy(place: Place, to: Place, names: Iterable[str]) -> None:
+    """Bring images of a node onto another."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "images.tar"
+        _ctr(place, "images", "export", str(archive), *names)
+        load_file(to, archive)
+
+
+def answers(place: Place) -> bool:
+    """Return whether the node's containerd takes images."""
+    try:
+        images(place)
+    except ClusterError:
+        return False
+    return True
 
 
 def images(place: Place) -> list[str]:

@@ -15,6 +15,8 @@ API_SERVICE = "10.96.0.1"
 DNS_SERVICE = "10.96.0.10"
 API_PORT = 6443
 NODE_NAME = "stagedoor"
+SECOND_TAINT = "stagedoor.test/second-node"
+"""The taint of the second node, which pods of other tests do not tolerate."""
 HOST_LINK = "stagedoor0"
 """This machine's end of the veth pair. There is one, so there is one cluster per machine."""
 NODE_LINK = "host0"
@@ -27,9 +29,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Place:
-    """The state folder of one cluster (mode 0700: it holds the keys), and the files in it."""
+    """The state folder of one cluster (mode 0700: it holds the keys), and the files in it.
+
+    With `node` "2" the place is that of the second node (`second.py`), where it has files of its own.
+    """
 
     state: Path
+    node: str = ""
+
+    @property
+    def node_name(self) -> str:
+        return NODE_NAME + self.node
 
     @property
     def kubeconfig(self) -> Path:
@@ -51,7 +61,7 @@ class Place:
 
     @property
     def containerd_socket(self) -> Path:
-        return self.state / "containerd.sock"
+        return self.state / f"containerd{self.node}.sock"
 
     @property
     def control_socket(self) -> Path:

@@ -43,7 +43,7 @@ def start(place: Place) -> None:
     steps = _Steps(place)
     for name in STORE:
         control.order(place, f"start {name}")
-    steps.wait("containerd", lambda: _takes_images(place))
+    steps.wait("containerd", lambda: load.answers(place))
     failures: list[BaseException] = []
     loading = threading.Thread(target=_load_own_images, args=(place, failures))
     loading.start()
@@ -103,7 +103,8 @@ def _clear(place: Place) -> None:
     link.cut()
     cgroups.remove(place)
     place.ready.unlink(missing_ok=True)
-    for name in ("etcd", "kubelet", "containerd", "cni", "pods", "loaded"):
+    second = ("containerd2", "pods2")
+    for name in ("etcd", "kubelet", "containerd", "cni", "pods", "loaded", *second):
         shutil.rmtree(place.state / name, ignore_errors=True)
 
 
@@ -148,14 +149,6 @@ def _start_node(place: Place) -> None:
 def _answers(place: Place) -> bool:
     try:
         control.order(place, "status")
-    except ClusterError:
-        return False
-    return True
-
-
-def _takes_images(place: Place) -> bool:
-    try:
-        load.images(place)
     except ClusterError:
         return False
     return True

@@ -61,8 +61,8 @@ class Api:
         """Return whether the kubelet has registered its node."""
         return self.get(f"/api/v1/nodes/{NODE_NAME}") is not None
 
-    def node_ready(self) -> bool:
-        return _condition(self.get(f"/api/v1/nodes/{NODE_NAME}"), "Ready")
+    def node_ready(self, name: str = NODE_NAME) -> bool:
+        return _condition(self.get(f"/api/v1/nodes/{name}"), "Ready")
 
     def dns_pod(self) -> str | None:
         """The address of the ready CoreDNS pod; None while there is none."""

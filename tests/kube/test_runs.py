@@ -138,21 +138,11 @@ def test_a_run_is_cancelled_and_its_processes_are_ended(kube: KubeGateway) -> No
 
 
 @pytest.mark.platform(5)
-@pytest.mark.parametrize("is_drained", [False, True])
-def test_a_run_whose_pod_goes_is_lost_and_is_not_started_again(
-    kube: KubeGateway, is_drained: bool
-) -> None:
-    """A drain of its node evicts it."""
+def test_a_run_whose_pod_goes_is_lost_and_is_not_started_again(kube: KubeGateway) -> None:
     run_id = start(kube, "echo here; sleep 60")
     of_run = f"job-name=run-{run_id}"
     (pod,) = kube.objects("pods", of_run)
-    meta = {key: pod["metadata"][key] for key in ("name", "namespace")}
-    if is_drained:
-        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
-        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/eviction"
-        kube.kubectl("create", "--raw", path, "-f", "-", text=json.dumps(eviction))
-    else:
-        kube.kubectl("delete", "pod", meta["name"], "--wait=false")
+    kube.kubectl("delete", "pod", str(pod["metadata"]["name"]), "--wait=false")
     ended = find(kube, run_id)
     assert (ended["state"], ended["code"]) == ("lost", 76)
     until(lambda: f"run-{run_id}" not in kube.kubectl("get", "leases"), "its lease is deleted")
