@@ -97,7 +97,7 @@ class Running:
     def metrics(self) -> dict[str, float]:
         """Return metrics by name without prefix; decisions by the decision, `requests` as one sum.
 
-        Raises OSError.
+        Of the namespaces there are `served` and `unserved`. Raises OSError.
         """
         metrics: dict[str, float] = {"requests": 0}
         with urllib.request.urlopen(self._url, timeout=10) as page:
@@ -110,6 +110,8 @@ class Running:
                 name, labels, value = match[1], match[2] or "", float(match[3])
                 if name == "requests":
                     metrics["requests"] += value
+                elif name == "namespaces":
+                    metrics["served" if 'synced="true"' in labels else "unserved"] = value
                 elif name == "decisions":
                     metrics[labels.partition('"')[2].rstrip('"')] = value
                 else:
@@ -150,21 +152,31 @@ class Running:
 
 @contextlib.contextmanager
 def controller(
-    folder: Path, kubeconfig: Path, namespaces: Mapping[str, str] = MappingProxyType({"": "apps"})
+    folder: Path,
+    kubeconfig: Path,
+    namespaces: Mapping[str, str] | str = MappingProxyType({"": "apps"}),
+    own: str = "apps",
 ) -> Iterator[Running]:
-    """Run a controller with its files in `folder`; `namespaces` is the setting."""
+    """Run a controller with its files in `folder`, in the namespace `own`.
+
+    `namespaces` are those with apps by environment, or the label that selects them.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spaces = ", ".join(f'"{environment}" = "{name}"' for environment, name in namespaces.items())
-    settings, own = folder / "controller.toml", next(iter(namespaces.values()))
+    if isinstance(namespaces, str):
+        spaces = f'namespace_selector = "{namespaces}"'
+    else:
+        pairs = ", ".join(f'"{name}" = "{space}"' for name, space in namespaces.items())
+        spaces = f"namespaces = {{ {pairs} }}"
+    settings = folder / "controller.toml"
     settings.write_text(
-        f'data_dir = "{folder}/data"\n[kubernetes]\nnamespaces = {{ {spaces} }}\n'
+        f'data_dir = "{folder}/data"\n[kubernetes]\n{spaces}\n'
         f'kubeconfig = "{kubeconfig}"\n[controller]\nkit_image = "kit:1"\nnamespace = "{own}"\n'
         f'[health]\naddress = "127.0.0.1:{port}"\n[log]\nlevel = "error"\n'
     )
     prepare(load_settings(settings))  # the store and the keys, as `stagedoor serve` makes them
-    process = subprocess.Popen(_command(folder, "controller"))
+    process = subprocess.Popen(command(folder, "controller"))
     try:
         yield Running(process, port)
     finally:
@@ -174,8 +186,9 @@ def controller(
 
 def stagedoor(folder: Path, *words: str) -> None:
     """Run a command with the settings of the controller in `folder`."""
-    subprocess.run(_command(folder, *words), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(folder, *words), check=True, stdout=subprocess.DEVNULL)
 
 
-def _command(folder: Path, *words: str) -> list[str]:
+def command(folder: Path, *words: str) -> list[str]:
+    """Return the arguments of a process with the settings of the controller in `folder`."""
     return [sys.executable, "-m", "stagedoor", "--config", str(folder / "controller.toml"), *words]

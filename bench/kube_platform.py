@@ -1,11 +1,12 @@
 """The controller and a gateway of a platform with thousands of namespaces: memory, time, CPU.
 
-    python bench/kube_platform.py [--namespaces N] [--apps N] [--pods N] [--shells N]
+    python bench/kube_platform.py [--namespaces N] [--apps N] [--pods N] [--shells N] [--by list|label]
 
 etcd and kube-apiserver are real (`tests/kube/api/lone.py`); there is no kubelet, so pods are API objects
 alone. The apps and their pods are written into etcd, and the controller makes the shells. Then it is
-started again and measured, and a gateway beside it. The report is JSON, with the load of the machine
-before and after: other work makes every figure worse.
+started again and measured, and what a gateway's worker sees beside it: with the namespaces in a list, and
+selected by their label, with the binder. The report is JSON, with the load of the machine before and
+after: other work makes every time longer.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,22 @@ from tests.kube.apps import deployment
 
 import kube_many
 from kube_starts import reach, say
+from stagedoor.controller.binder import ROUND_S
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive import objects
-from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.live.namespace_directory import Namespaces, NamespaceSelector
+from stagedoor.shells.kubernetes.names import CONTAINER, REGISTER, SHELL_OF, shell_object
 
 SINCE = "2026-01-01T00:00:00Z"
 CHANGES_PER_S, CHANGES_S = 20, 60
+OWN = "stagedoor"
+"""The namespace of the installation."""
+BINDER = f"binder.{OWN}"
+LABEL = "stagedoor.dev/shells"
+FORMS = BY_LIST, BY_LABEL = "list", "label"
+"""How the settings name the namespaces with apps."""
 Report = dict[str, Any]
 
 
@@ -50,12 +59,15 @@ def main() -> int:
     parser.add_argument("--shells", type=int, default=2_000)
     parser.add_argument("--change", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--follow", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--by", choices=FORMS, help="measure namespaces of this form alone")
     wanted = parser.parse_args()
     size = (wanted.namespaces, wanted.apps, wanted.pods, wanted.shells)
     if wanted.change or wanted.follow:
         platform = Platform(*size)
         asyncio.run(
-            platform.change(wanted.change) if wanted.change else platform.follow(wanted.follow)
+            platform.change(wanted.change)
+            if wanted.change
+            else platform.follow(wanted.follow, wanted.by)
         )
         return 0
     with tempfile.TemporaryDirectory() as name:
@@ -63,7 +75,8 @@ def main() -> int:
         (folder / "lone").mkdir()
         api = LoneApi(folder / "lone")
         try:
-            print(json.dumps(Measurement(Platform(*size), api, folder).report(), indent=1))
+            forms = FORMS if wanted.by is None else (wanted.by,)
+            print(json.dumps(Measurement(Platform(*size), api, folder).report(forms), indent=1))
         finally:
             api.close()
     return 0
@@ -88,8 +101,9 @@ class Platform:
 
     def objects(self) -> Iterator[tuple[str, Object]]:
         """Yield namespaces, apps and their pods, each with its key in etcd."""
-        for namespace in self.namespaces:
-            item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        for namespace in (OWN, *self.namespaces):
+            metadata = {"name": namespace, "labels": {} if namespace == OWN else {LABEL: "true"}}
+            item = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
             yield f"namespaces/{namespace}", item | {"status": {"phase": "Active"}}
         for number in range(self.apps):
             namespace, name = self.app(number)
@@ -105,7 +119,7 @@ class Platform:
 
     async def change(self, kubeconfig: Path) -> None:
         """Change an app's status CHANGES_PER_S times a second until killed."""
-        chance = random.Random(1)
+        chance = random.Random()  # the same changes again would be none
         async with client(kubeconfig) as cluster:
             at = time.monotonic()
             for number in range(10**9):
@@ -115,9 +129,11 @@ class Platform:
                 at += 1 / CHANGES_PER_S
                 await asyncio.sleep(max(0.0, at - time.monotonic()))
 
-    async def follow(self, kubeconfig: Path) -> None:
+    async def follow(self, kubeconfig: Path, by: str) -> None:
         """See the cluster as a gateway's worker does, and print how long the first sight took."""
-        spaces: dict[str | None, str] = {name: name for name in self.namespaces}
+        spaces: Namespaces = {name: name for name in self.namespaces}
+        if by == BY_LABEL:
+            spaces = NamespaceSelector(f"{LABEL}=true", OWN)
         async with client(kubeconfig) as cluster:
             began = time.monotonic()
             shells = KubernetesShells(cluster, spaces, "bench")
@@ -136,7 +152,7 @@ class Measurement:
         self._api = api
         self._folder = folder
 
-    def report(self) -> Report:
+    def report(self, forms: Sequence[str]) -> Report:
         """Fill the cluster, measure, and return the report."""
         platform, report = self._platform, Report()
         report["load before"] = os.getloadavg()
@@ -147,31 +163,71 @@ class Measurement:
         self._put(platform.objects())
         self._api.start()
         say(f"filled in {time.monotonic() - began:.0f} s")
-        with self._controller() as running:
+        with self._controller(forms[0]) as running:
             self._until_ready(running)
             asyncio.run(self._request_shells())
             took_s = running.until(lambda metrics: metrics["shells"] >= platform.shells)
             say(f"{platform.shells} shells are there {took_s:.0f} s after it began to lead")
         self._put(asyncio.run(self._children()))
-        with self._controller() as running:
+        if BY_LABEL in forms:
+            report["binder"] = self._bind()
+        for number, by in enumerate(forms):
+            report[f"by {by}"] = self._measure(by, 2 * number)
+            say(f"namespaces by {by}: {report[f'by {by}']}")
+        report["load after"] = os.getloadavg()
+        return report
+
+    def _measure(self, by: str, started: int) -> Report:
+        """Measure a controller and a worker's view. `started` shells were started while it was measured."""
+        platform, report = self._platform, Report()
+        with self._controller(by) as running:
             began = time.monotonic()
             report["ready after a restart, s"] = self._until_ready(running)
-            report["a shell then, s"] = asyncio.run(self._start_one(1))
+            report["a shell then, s"] = asyncio.run(self._start_one(started + 1))
             running.until(lambda metrics: metrics.get("Keep", 0) >= platform.shells)
             report["all shells looked at, s"] = round(time.monotonic() - began, 1)
             report["idle"] = running.cost(60)
             with self._beside("--change"):
                 report[f"{CHANGES_PER_S} changes a second"] = running.cost(CHANGES_S)
-                report["a shell meanwhile, s"] = asyncio.run(self._start_one(2))
+                report["a shell meanwhile, s"] = asyncio.run(self._start_one(started + 2))
             report["a user out of all keys, s"] = self._remove_user()
             report["controller at most, MiB"] = most_mib(running.pid)
-        with self._beside("--follow") as follower:
+        with self._beside("--follow", f"--by={by}") as follower:
             assert follower.stdout is not None
             report["a worker sees all, s"] = float(follower.stdout.readline())
             time.sleep(10)
             report["a worker's view at most, MiB"] = most_mib(follower.pid)
-        report["load after"] = os.getloadavg()
         return report
+
+    def _bind(self) -> Report:
+        """Prepare all namespaces as `stagedoor controller --bind` does, and measure that."""
+        settings, file = self._folder / "controller.toml", self._folder / "objects.json"
+        settings.write_text(
+            f'[kubernetes]\nnamespace_selector = "{LABEL}=true"\nkubeconfig = "{self._api.kubeconfig()}"\n'
+            f'[controller]\nnamespace = "{OWN}"\n[log]\nlevel = "error"\n'
+        )
+        file.write_text(json.dumps({"owner": BINDER, "objects": prepared()}))
+        asyncio.run(self._make_owner())
+        began = time.monotonic()
+        words = kube_many.command(self._folder, "controller", "--bind", str(file))
+        with subprocess.Popen(words) as process:
+            try:
+                while asyncio.run(self._count_prepared()) < len(self._platform.namespaces):
+                    time.sleep(1)
+                took_s = round(time.monotonic() - began, 1)
+                time.sleep(ROUND_S + 10)  # it looks at all of them once more
+                return {"all prepared, s": took_s, "at most, MiB": most_mib(process.pid)}
+            finally:
+                process.terminate()
+
+    async def _make_owner(self) -> None:
+        async with client(self._api.kubeconfig()) as cluster:
+            head = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
+            await cluster.create({**head, "metadata": {"name": BINDER}, "rules": []})
+
+    async def _count_prepared(self) -> int:
+        async with client(self._api.kubeconfig()) as cluster:
+            return len(await cluster.list(Kind.CONFIG_MAP, "", fields=f"metadata.name={REGISTER}"))
 
     def _put(self, items: Iterable[tuple[str, Object]]) -> None:
         batch: list[tuple[str, Object]] = []
@@ -183,20 +239,25 @@ class Measurement:
         self._api.put(batch)
 
     @contextmanager
-    def _controller(self) -> Iterator[kube_many.Running]:
-        spaces = {name: name for name in self._platform.namespaces}
+    def _controller(self, by: str) -> Iterator[kube_many.Running]:
+        spaces: dict[str, str] | str = {name: name for name in self._platform.namespaces}
+        spaces = f"{LABEL}=true" if by == BY_LABEL else spaces
         folder, kubeconfig = self._folder, self._api.kubeconfig()
-        with kube_many.controller(folder, kubeconfig, spaces) as running:
+        with kube_many.controller(folder, kubeconfig, spaces, OWN) as running:
             yield running
 
     def _until_ready(self, running: kube_many.Running) -> float:
-        began = time.monotonic()
-        running.until(lambda metrics: metrics["apps"] >= self._platform.apps)
+        began, platform = time.monotonic(), self._platform
+        running.until(
+            lambda metrics: (
+                metrics["apps"] >= platform.apps and metrics["served"] >= len(platform.namespaces)
+            )
+        )
         return round(time.monotonic() - began, 1)
 
     @contextmanager
-    def _beside(self, what: str) -> "Iterator[subprocess.Popen[str]]":
-        command = [sys.executable, __file__, what, str(self._api.kubeconfig())]
+    def _beside(self, what: str, *more: str) -> "Iterator[subprocess.Popen[str]]":
+        command = [sys.executable, __file__, what, str(self._api.kubeconfig()), *more]
         command += self._platform.arguments()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
@@ -240,6 +301,7 @@ class Measurement:
         """Give a user every app, and take it away; return the seconds until no shell has the key."""
         key = self._folder / "key"
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "alice", "-f", str(key)]
+        key.unlink(missing_ok=True)
         subprocess.run(command, check=True)
         for words in (
             ("user", "add", "alice", "--no-password"),
@@ -247,19 +309,21 @@ class Measurement:
             ("grant", "add", "user:alice", "*"),
         ):
             kube_many.stagedoor(self._folder, *words)
-        self._until_keys(self._platform.shells)
+        self._until_keys(lambda number: number >= self._platform.shells)
         began = time.monotonic()
         kube_many.stagedoor(self._folder, "user", "remove", "alice", "--yes")
-        self._until_keys(0)
+        self._until_keys(lambda number: number == 0)
         return round(time.monotonic() - began, 1)
 
-    def _until_keys(self, wanted: int) -> None:
+    def _until_keys(self, true: Callable[[int], bool]) -> None:
+        """Wait until `true` holds for the number of shells with a key."""
+
         async def count() -> int:
             async with client(self._api.kubeconfig()) as cluster:
                 configs = await cluster.list(Kind.CONFIG_MAP, "", SHELL_OF)
             return sum("ssh-ed25519" in config["data"]["authorized_keys"] for config in configs)
 
-        while abs(asyncio.run(count()) - wanted) > (2 if wanted else 0):
+        while not true(asyncio.run(count())):
             time.sleep(2)
 
 
@@ -355,6 +419,25 @@ def owned_by(kind: str, owner: Object) -> Object:
     """Return the metadata of an object with this controller."""
     reference = {"apiVersion": "apps/v1", "kind": kind, "controller": True}
     return {"ownerReferences": [{**reference, "name": owner["name"], "uid": owner["uid"]}]}
+
+
+def prepared() -> list[Object]:
+    """Return what the chart's binder makes in each namespace, but for the rules of the NetworkPolicy."""
+    group = "rbac.authorization.k8s.io"
+    objects: list[Object] = [
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": f"{part}.{OWN}"},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": f"{part}-apps.{OWN}"},
+            "subjects": [{"kind": "ServiceAccount", "name": part, "namespace": OWN}],
+        }
+        for part in ("gateway", "controller")
+    ]
+    fence = {"podSelector": {"matchExpressions": [{"key": SHELL_OF, "operator": "Exists"}]}}
+    head = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
+    objects.append({**head, "metadata": {"name": f"shells.{OWN}"}, "spec": fence})
+    return [*objects, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": REGISTER}}]
 
 
 def most_mib(process: int) -> float:
