@@ -60,10 +60,16 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def workers() -> int:
+    """Return how many the gateway has. Each imports its program for a second, so most tests have one."""
+    return 1
+
+
+@pytest.fixture
 def laptop(
-    tmp_path: Path, programs: Programs, echo: EchoServer, certificate: Path
+    tmp_path: Path, programs: Programs, echo: EchoServer, certificate: Path, workers: int
 ) -> Iterator[Laptop]:
-    """A laptop whose gateway runs program A with two workers, and has every access method."""
+    """A laptop whose gateway runs program A, and has every access method."""
     settings = (
         f'[tunnel]\naddresses = ["127.0.0.1:0"]\ntls_addresses = ["127.0.0.1:0"]\n'
         f'certificate_file = "{certificate}"\nkey_file = "{certificate.with_suffix(".key")}"\n'
@@ -72,7 +78,7 @@ def laptop(
         f"{local('app01')}{static('echo', echo.port)}"
     )
     laptop = Laptop(tmp_path, settings, ("app01", "echo"))
-    laptop.gateway = UpgradedGateway(tmp_path, programs, settings, workers=2)
+    laptop.gateway = UpgradedGateway(tmp_path, programs, settings, workers=workers)
     programs.install(A)
     with laptop.gateway:
         laptop.gateway.start()

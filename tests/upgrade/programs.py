@@ -33,7 +33,8 @@ class Programs:
     def make(self, version: str, source: Path = SOURCE, **edits: tuple[str, str]) -> None:
         """Make a program of this version. An edit replaces a text in a module, `serve__worker` for one."""
         place = self._folder / version / "stagedoor"
-        shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+        # With what is compiled, but for drafts of it that another process may be about to rename.
+        shutil.copytree(source, place, ignore=shutil.ignore_patterns("*.pyc.*"))
         _replace(place / "__init__.py", r'^__version__ = ".*"$', f'__version__ = "{version}"')
         for module, (before, after) in edits.items():
             _replace(place / f"{module.replace('__', '/')}.py", re.escape(before), after)

@@ -14,7 +14,7 @@ from tests.upgrade.programs import UpgradedGateway, children, ended
 from tests.upgrade.sessions import by_connect
 from tests.waiting import wait_until
 
-STARTING = "starting 2 workers"
+STARTING = "starting 1 workers"
 
 
 def successor(gateway: UpgradedGateway) -> int:

@@ -34,6 +34,7 @@ def value(text: str, name: str) -> float:
 
 @pytest.mark.continuity(1)
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("workers", [2])
 def test_sessions_of_every_access_method_live_through_upgrades_to_and_fro(
     laptop: Laptop, gateway: UpgradedGateway, certificate: Path
 ) -> None:
@@ -80,6 +81,7 @@ def admin_sessions_of(gateway: UpgradedGateway) -> list[str]:
         return [session.id for session in admin_sessions.list_sessions(service)]
 
 
+@pytest.mark.parametrize("workers", [2])
 def test_a_control_master_opens_channels_after_an_upgrade(
     laptop: Laptop, gateway: UpgradedGateway, sockets: Path
 ) -> None:
@@ -160,6 +162,7 @@ def test_a_program_that_does_not_start_changes_nothing_and_the_command_says_why(
         session.check(10)
 
 
+@pytest.mark.parametrize("workers", [2])
 def test_revocation_close_and_metrics_reach_every_generation(
     laptop: Laptop, gateway: UpgradedGateway
 ) -> None:
