@@ -35,6 +35,7 @@ API = (
     *(
         "tests/chart/test_fences_binder.py",
         "tests/chart/test_fences_pods.py",
+        "tests/chart/test_fences_runs.py",
         "tests/chart/test_fences_shells.py",
         "tests/chart/test_manifests.py",
     ),
@@ -46,7 +47,8 @@ LONGEST = (
     *("tests/web/browser/test_acceptance_gap.py", "tests/ssh/test_hostile_shells.py"),
     *("tests/upgrade/test_upgrade.py", "tests/api/test_schemathesis.py"),
     *("tests/upgrade/test_accidents.py", "tests/web/browser/test_firefox.py"),
-    *("tests/web/test_acceptance.py", "tests/chart/test_install.py", "tests/chart/test_leaving.py"),
+    *("tests/web/test_acceptance.py", "tests/chart/test_install.py"),
+    *("tests/chart/test_by_label.py", "tests/chart/test_leaving.py"),
     *("tests/acceptance/test_kubernetes.py", "tests/chart/test_ingress.py"),
     *("tests/web/browser/test_acceptance.py", "tests/chart/test_fences_shells.py"),
     *("tests/kube/api/test_api_gone.py", "tests/web/browser/test_page.py"),

@@ -1,5 +1,6 @@
 """`tests.plan`: what runs, what it needs, and when the test cluster's own tests are due."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,18 @@ def test_every_share_of_a_whole_run_has_files_and_each_file_one_share(tmp_path: 
 )
 def test_what_the_plan_names_is_there(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+def test_one_share_has_every_file_that_starts_an_api_server(tmp_path: Path) -> None:
+    """Each worker that ran one of them would start another."""
+    files = [
+        file
+        for folder in ("tests/chart", "tests/kube")
+        for file in (ROOT / folder).rglob("test_*.py")
+        if re.search(r"\b(lone: LoneApi|fenced: Fenced)\b", file.read_text())
+    ]
+    shares = {share.name: theirs for share, theirs in divided(whole(2, tmp_path), files)}
+    assert sorted(shares["API server"]) == sorted(files)
 
 
 def test_a_share_is_due_until_it_was_green_and_again_when_a_file_changes(tmp_path: Path) -> None:
