@@ -2,7 +2,9 @@
 
 import base64
 import json
+from typing import Any
 
+import msgspec
 import pytest
 
 from stagedoor.admin import service as admin
@@ -17,7 +19,8 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
-from stagedoor.wire.api.operations import OPERATIONS
+from stagedoor.wire.api.inputs import Name
+from stagedoor.wire.api.operations import OPERATIONS, find_operation
 from tests.api.world import APPS, World
 
 NICK = {"user": "nick", "app": "a-web"}
@@ -121,3 +124,27 @@ async def test_who_is_recorded_gives_no_access_that_is_not(world: World) -> None
     assert (refused.status, "recorded" in refused.said["detail"]) == (403, True)
     body["permissions"] = ["enter", "record"]
     assert (await world.ask("olga", "POST /grants", body)).status == 201
+
+
+def test_no_name_has_control_characters() -> None:
+    """A NUL in a query of PostgreSQL was answered as a store that fails."""
+    free = set()
+
+    def walk(schema: Any, name: str = "") -> None:
+        if isinstance(schema, list):
+            for each in schema:
+                walk(each, name)
+        elif isinstance(schema, dict):
+            if schema.get("type") == "string" and not {"pattern", "enum", "format"} & set(schema):
+                free.add(name)
+            for key, value in schema.items():
+                walk(value, name if key in ("items", "anyOf") else key)
+
+    for operation in OPERATIONS:
+        for kind in (operation.filters, operation.body):
+            walk({} if kind is None else msgspec.json.schema(kind))
+        path = operation.path.replace("{name}", "a\0").replace("{id}", "a\0")
+        assert path == operation.path or find_operation(operation.method, path) == []
+    assert free == {"password", "reason", "note", "keys", "text"}, "checked by their operations"
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert("a\0", Name)

@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from stagedoor.admin.service import open_service
+from stagedoor.cli import show
 from tests.cli.conftest import Desk
 from tests.cli.test_help import COMMANDS
 
@@ -58,6 +59,11 @@ def test_a_user_s_groups_may_be_none(alice: Desk) -> None:
 def test_for_a_program_an_empty_listing_is_an_empty_list(new: Desk, path: tuple[str, ...]) -> None:
     listed = new.run(*path, "--json")
     assert (json.loads(listed.stdout), listed.stderr) == ([], "")
+
+
+def test_no_cell_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show.table([{"subject": "a\x1b[2J\x9bm\u202e"}])
+    assert capsys.readouterr().out.splitlines()[1] == "a\ufffd[2J\ufffdm\ufffd"
 
 
 def test_where_the_settings_could_have_filled_it_it_says_which(new: Desk) -> None:

@@ -89,6 +89,7 @@ def test_a_good_token_says_who_and_when() -> None:
         ({**GOOD, "sub": ""}, "no subject"),
         ({**GOOD, "sub": "x" * 256}, "no subject"),
         ({**GOOD, "sub": 1}, "no subject"),
+        ({**GOOD, "sub": "a\x1b[2J"}, "no subject"),
     ],
 )
 def test_a_claim_that_is_not_for_us_is_refused(claims: dict[str, Any], why: str) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import click
 import msgspec
 
+from stagedoor.wire.oneline import replace_unprintable
 from stagedoor.wire.rfc3339 import parse_time, show_milliseconds
 
 EXIT_CODES = (
@@ -33,12 +34,14 @@ def note(text: str) -> None:
 def table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
     """Print rows in aligned columns under the keys of the first row, or the note `none` if there are none.
 
-    The column `set` of access sets is left out if no row belongs to one.
+    A cell controls no terminal, wherever its text comes from. The column `set` of access sets is left out if
+    no row belongs to one.
     """
     if not rows:
         if none:
             note(none)
         return
+    rows = [{key: replace_unprintable(cell) for key, cell in row.items()} for row in rows]
     names = [name for name in rows[0] if name != "set" or any(row[name] for row in rows)]
     widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
     head = _line([name.upper() for name in names], widths)

@@ -17,6 +17,7 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.oidc.errors import OidcError, UnknownKeyError
 from stagedoor.oidc.provider import read_object
 from stagedoor.oidc.request import Tokens
+from stagedoor.wire.oneline import is_word
 
 ALGORITHMS = (
     "RS256",
@@ -142,9 +143,9 @@ def verify_signature(
 
 
 def _subject(claims: Mapping[str, Any]) -> str:
-    """Return the subject: at most 255 ASCII characters (Core §2)."""
+    """Return the subject: at most 255 ASCII characters (Core §2), which a terminal may show."""
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= MOST_CHARS or not subject.isascii():
+    if not isinstance(subject, str) or not 0 < len(subject) <= MOST_CHARS or not is_word(subject):
         raise OidcError("the provider names no subject (sub)")
     return subject
 

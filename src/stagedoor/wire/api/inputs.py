@@ -12,10 +12,12 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role
 
 Until = Annotated[datetime, Meta(tz=True)]
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
-Subject = Annotated[str, Meta(min_length=1, max_length=80)]
-Pattern = Annotated[str, Meta(min_length=1, max_length=100)]
-Line = Annotated[str, Meta(min_length=1, max_length=200)]
+PRINTED = r"^[^\x00-\x1f\x7f]+$"
+"""Text without control characters. PostgreSQL stores no NUL, and fails when it compares with one."""
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=PRINTED)]
+Subject = Annotated[str, Meta(min_length=1, max_length=80, pattern=PRINTED)]
+Pattern = Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTED)]
+Line = Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTED)]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 
 

@@ -11,6 +11,7 @@ from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api.types import Page
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_TEXT = r"[^/\x00-\x1f\x7f]{1,200}"
 _NUMBER = "id"
 """A parameter of this name in `Operation.path` is a number, unless the operation `has_text_id`."""
 
@@ -98,7 +99,7 @@ class Operation:
     def _expression(self, parameter: re.Match[str]) -> str:
         name = parameter[1]
         is_number = name == _NUMBER and not self.has_text_id
-        return rf"(?P<{name}>{'[1-9][0-9]{0,8}' if is_number else '[^/]{1,200}'})"
+        return rf"(?P<{name}>{'[1-9][0-9]{0,8}' if is_number else _TEXT})"
 
     def is_number(self, parameter: str) -> bool:
         """Return whether a parameter of the path is a number."""
