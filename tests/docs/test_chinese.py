@@ -71,7 +71,7 @@ def test_the_tables_have_as_many_rows(chinese: str, english: str) -> None:
 @_PAIR
 def test_no_paragraph_and_no_item_is_missing(chinese: str, english: str) -> None:
     """Under each heading there are as many of both, so that no warning is left out."""
-    ours, theirs = (sections(ROOT / one) for one in (chinese, english))
+    ours, theirs = (sections(ROOT / page) for page in (chinese, english))
     assert ours == theirs
 
 
