@@ -71,6 +71,16 @@ def test_pushed_keyboard_settings_are_popped_as_often_and_pushed_again_as_they_w
     assert modes(b"\x1b[>1u\x1b[<9u").undo() == b""
 
 
+def test_keyboard_settings_that_are_set_and_not_pushed_are_followed() -> None:
+    """By fish and vim: CSI = FLAGS ; MODE u sets them (1), adds to them (2) or takes from them (3)."""
+    assert modes(b"\x1b[=5u").redo() == b"\x1b[=5u"
+    assert modes(b"\x1b[=5;1u\x1b[=2;2u\x1b[=4;3u").redo() == b"\x1b[=3u"
+    assert b"\x1b[=0u" in modes(b"\x1b[=5u").undo()
+    assert modes(b"\x1b[=5u\x1b[=0u").undo() == b""
+    assert modes(b"\x1b[=1u\x1b[>5u\x1b[=7u").redo() == b"\x1b[=1u\x1b[>7u"
+    assert modes(b"\x1b[=1u\x1b[>5u\x1b[<2u").undo() == b""
+
+
 def test_what_is_pushed_without_end_is_not_kept_without_end() -> None:
     assert modes(b"\x1b[>1u" * 100_000).redo().count(b"u") == MAX_PUSHED
 
@@ -93,7 +103,8 @@ pieces = st.lists(
             st.booleans(),
         ),
         st.sampled_from([b"\x1b=", b"\x1b>", b"\x1bc", b"\x1b[!p", b"\x1b[4 q", b"\x1b[ q",
-                         b"\x1b[>4;2m", b"\x1b[>4m", b"\x1b[>m", b"\x1b[>3u", b"\x1b[<u", b"\x1b[?2;1h"]),
+                         b"\x1b[>4;2m", b"\x1b[>4m", b"\x1b[>m", b"\x1b[>3u", b"\x1b[<u", b"\x1b[?2;1h",
+                         b"\x1b[=5u", b"\x1b[=6;2u", b"\x1b[=1;3u"]),
         st.binary(max_size=12),
     ),
     max_size=12,

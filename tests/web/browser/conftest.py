@@ -138,6 +138,20 @@ def shows(tab: Tab, text: str, bound_s: float = BOUND_S) -> str:
     return screen(tab)
 
 
+def columns(tab: Tab, text: str) -> list[float]:
+    """Return where each character of the row that has just this text is drawn, in pixels."""
+    places = tab.until(
+        "(() => { for (const row of document.querySelectorAll('.xterm-rows > div')) {"
+        f" if (row.textContent.trimEnd() !== {json.dumps(text)}) continue;"
+        " const walk = document.createTreeWalker(row, NodeFilter.SHOW_TEXT); const all = [];"
+        " for (let node = walk.nextNode(); node; node = walk.nextNode())"
+        "  for (let at = 0; at < node.length; at++) { const r = document.createRange();"
+        "   r.setStart(node, at); r.setEnd(node, at + 1); all.push(r.getBoundingClientRect().x); }"
+        " return all.slice(0, row.textContent.trimEnd().length); } })()"
+    )
+    return [float(x) for x in places]
+
+
 def hides(tab: Tab, text: str) -> None:
     """Wait until it is no more to be seen: what a page has taken in is drawn with one of its next frames."""
     tab.until(f"!{SCREEN}.includes({json.dumps(text)})")

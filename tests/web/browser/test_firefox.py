@@ -17,8 +17,10 @@ from stagedoor.model.role import Role, RoleRule
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.waiting import wait_until
 from tests.web.browser.conftest import TERMINAL, ready, run, shows
+from tests.web.browser.test_manners import stands_as_written
 from tests.web.browser.test_page import cell
 from tests.web.browser.test_replay import write
+from tests.web.browser.test_shortcuts import KITTY
 from tests.web.conftest import SETTINGS
 
 pytestmark = [
@@ -135,6 +137,20 @@ def test_the_keys_that_a_browser_would_take_arrive(fox: FirefoxTab, base: str) -
     ):
         fox.keys(keys)
         shows(fox, shown)
+
+
+def test_a_program_that_asks_for_kitty_s_keys_tells_them_apart(fox: FirefoxTab, base: str) -> None:
+    terminal(fox, base, "kitty")
+    run(fox, "printf '\\033[>1u'; stty raw -echo; echo re''ady; cat -v")
+    shows(fox, "ready")
+    for keys, shown in KITTY:
+        fox.keys(keys)
+        shows(fox, shown)
+
+
+def test_text_from_right_to_left_stands_in_its_cells(fox: FirefoxTab, base: str) -> None:
+    terminal(fox, base, "rtl")
+    stands_as_written(fox)
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="as root: apt-get install tmux")

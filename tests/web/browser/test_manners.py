@@ -5,7 +5,7 @@ import re
 
 from acceptance.chromium import Tab
 from tests.fixtures.gateway import Gateway
-from tests.web.browser.conftest import ready, run, shows, terminal
+from tests.web.browser.conftest import columns, ready, run, shows, terminal
 from tests.web.browser.test_page import COPIES, OPENS, cell, mouse
 
 CTRL, SHIFT = 2, 8
@@ -130,3 +130,19 @@ def test_a_glyph_that_is_wider_than_its_cell_is_drawn_smaller(tab: Tab, base: st
     assert all(wide <= 1.1 for wide in widths["\u203b"]), widths
     assert len(widths["\u203b"]) == 2, "the cell, and the glyph in it"
     assert picture in widths, "one picture, in one element"
+
+
+def stands_as_written(tab: Tab) -> None:
+    """Each character of Hebrew, Arabic and Latin is drawn in the cell in which it was written."""
+    hebrew, arabic = r"\327\220\327\221\327\222", r"\330\263\331\204\330\247\331\205"
+    run(tab, rf"clear; printf 'abcdefghijklm|\n{hebrew} xy {arabic} z|\n'")
+    latin, mixed = columns(tab, "abcdefghijklm|"), columns(tab, "אבג xy سلام z|")
+    assert len(latin) == len(mixed)
+    assert mixed == sorted(mixed)
+    assert max(abs(one - other) for one, other in zip(latin, mixed, strict=True)) < 1.5
+
+
+def test_text_from_right_to_left_stands_in_its_cells(tab: Tab, base: str) -> None:
+    """One rule for all scripts, that of xterm and of tmux. Emacs reorders a line by itself."""
+    terminal(tab, base, "rtl")
+    stands_as_written(tab)

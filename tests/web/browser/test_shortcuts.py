@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from acceptance.chromium import BrowserError, Tab, chromium, find_chromium
 from acceptance.firefox import NEEDED, x_screen
 from tests.fixtures.gateway import Gateway
-from tests.web.browser.conftest import ready, run, shows
+from tests.web.browser.conftest import hides, ready, run, shows
 
 pytestmark = [
     pytest.mark.webshell(5),
@@ -23,6 +23,17 @@ pytestmark = [
         reason="as root: apt-get install chromium xvfb xdotool",
     ),
 ]
+
+
+KITTY = (
+    ("shift+Return", "^[[13;2u"),
+    ("ctrl+i", "^[[105;5u"),
+    ("Escape", "^[[27u"),
+    ("ctrl+shift+a", "^[[97;6u"),
+    ("alt+Left", "^[[1;3D"),
+    ("F1", "^[[P"),
+)
+"""Keys, and what `cat -v` shows of them by kitty's protocol (flag 1)."""
 
 
 def key(screen: str, keys: str) -> None:
@@ -113,3 +124,45 @@ def test_in_a_tab_ctrl_w_is_asked_about_though_nothing_runs(
         key(screen, "ctrl+w")
         assert gone(tab)
         assert tab.dialogs == ["beforeunload"]
+
+
+def test_a_program_that_asks_for_kitty_s_keys_tells_them_apart(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
+        focus(screen)
+        run(tab, "printf '\\033[>1u'; stty raw -echo; echo re''ady; cat -v")
+        shows(tab, "ready")
+        for keys, shown in KITTY:
+            key(screen, keys)
+            shows(tab, shown)
+
+
+VIM = (
+    "vim -u NONE -i NONE -N --cmd 'set keyprotocol=xterm:kitty' --cmd 'let &term=&term'"
+    " -c 'inoremap <S-CR> [shift-enter]' -c 'inoremap <C-I> [ctrl-i]' -c startinsert"
+)
+
+
+@pytest.mark.skipif(shutil.which("vim") is None, reason="as root: apt-get install vim")
+def test_vim_asks_for_them_and_leaves_the_shell_s_keys_as_they_were(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
+        tab.open(f"http://127.0.0.1:{gateway.port('web')}/app/app01?terminal=vim")
+        ready(tab)
+        focus(screen)
+        run(tab, VIM)
+        shows(tab, "-- INSERT --")
+        for keys, shown in (("shift+Return", "[shift-enter]"), ("ctrl+i", "[ctrl-i]")):
+            key(screen, keys)
+            shows(tab, shown)
+        key(screen, "Escape")
+        hides(tab, "-- INSERT --")
+        run(tab, ":q!")
+        shows(tab, "startinsert")
+        run(tab, "cat")
+        key(screen, "ctrl+c")
+        tab.type("echo sti''ll")
+        key(screen, "shift+Return")
+        shows(tab, "still")

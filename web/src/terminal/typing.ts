@@ -3,6 +3,7 @@
 import type { Terminal } from "@xterm/xterm";
 import { harmless, lineCount, severalLines } from "./clipboard";
 import { KeyBar } from "./keybar";
+import { Keyboard } from "./keyboard";
 import { chord, controlSlash, inserted } from "./keys";
 import { confirmText, copy } from "../page";
 import type { Settings } from "../settings";
@@ -22,6 +23,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
   const utf8 = new TextEncoder();
   const type = (text: string) => typist.typed(utf8.encode(text));
   const bar = new KeyBar(term, type, (text) => void paste(text));
+  const keyboard = new Keyboard(term);
 
   async function paste(text: string): Promise<void> {
     text = harmless(text);
@@ -35,9 +37,20 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
   term.onData((text) => type(bar.meant(text)));
   term.onBinary((text) => typist.typed(Uint8Array.from(text, (char) => char.charCodeAt(0))));
 
+  /** Send a key that the program wants encoded. Return whether it is left to xterm.js. */
+  function encode(event: KeyboardEvent): boolean {
+    const input = event.type === "keypress" || event.isComposing ? undefined : keyboard.encode(event);
+    if (input === undefined) return true;
+    event.preventDefault();
+    // A modifier alone, or the end of a press, leaves the selection as it is.
+    if (event.type === "keydown" && !/^(?:Shift|Control|Alt|AltGraph|Meta)$/.test(event.key)) term.input(input);
+    else if (input) type(input);
+    return false;
+  }
+
   term.attachCustomKeyEventHandler((event) => {
-    if (event.type !== "keydown") return true;
-    const meant = chord(event) ?? controlSlash(event);
+    if (event.type !== "keydown") return encode(event);
+    const meant = chord(event) ?? (keyboard.encode(event) === undefined ? controlSlash(event) : undefined);
     if (meant !== undefined) {
       event.preventDefault();
       if (meant === "menu") typist.openMenu();
@@ -62,7 +75,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
         return false;
       }
     }
-    return true;
+    return encode(event);
   });
 
   screen.addEventListener("contextmenu", (event) => {

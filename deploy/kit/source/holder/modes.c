@@ -23,8 +23,8 @@ static struct {
   bool on[COUNT];
   size_t known;
   bool keypad;
-  char cursor_shape[MAX_SEQUENCE], modify_keys[MAX_SEQUENCE], keyboard[MAX_PUSHED][MAX_SEQUENCE];
-  int pushed;
+  char cursor_shape[MAX_SEQUENCE], modify_keys[MAX_SEQUENCE];
+  int keyboard[MAX_PUSHED], pushed;  // the flags below all that were pushed come first
 } modes;
 static uint64_t escape_at;    // where the last sequence began
 static uint64_t primary_end;
@@ -79,15 +79,23 @@ static void modify_keys(const char *parameters) {  // CS XTMODKEYS
   }
 }
 
-static void push_keyboard(const char *flags) {
-  if (modes.pushed == MAX_PUSHED) memmove(modes.keyboard[0], modes.keyboard[1], sizeof modes.keyboard[0] * (size_t)--modes.pushed);
-  strcpy(modes.keyboard[modes.pushed++], flags);
-}
-
-static void pop_keyboard(const char *parameters) {
-  int count = number_of(parameters, strlen(parameters));
-  if (count < 1) count = 1;
-  modes.pushed = count < modes.pushed ? modes.pushed - count : 0;
+static void set_keyboard(char marker, const char *parameters) {
+  size_t length = strcspn(parameters, ";");
+  int value = number_of(parameters, length), *last = modes.keyboard + modes.pushed;
+  int mode = parameters[length] ? number_of(parameters + length + 1, strlen(parameters + length + 1)) : 1;
+  if (value < 0) value = 0;
+  if (marker == '>') {
+    if (modes.pushed == MAX_PUSHED - 1) memmove(modes.keyboard, modes.keyboard + 1, sizeof *modes.keyboard * (size_t)modes.pushed--);
+    modes.keyboard[++modes.pushed] = value & 31;
+  } else if (marker == '=') {
+    *last = (mode == 2 ? *last | value : mode == 3 ? *last & ~value : value) & 31;
+  } else if (value > modes.pushed) {
+    modes.pushed = *modes.keyboard = 0;
+  } else if (modes.pushed || value) {
+    modes.pushed -= value ? value : 1;
+  } else {
+    *modes.keyboard = 0;
+  }
 }
 
 static void control(const struct sequence *found) {
@@ -102,10 +110,8 @@ static void control(const struct sequence *found) {
     modes.keypad = false;
   } else if (found->marker == '>' && !*between && found->final == 'm') {
     modify_keys(found->parameters);
-  } else if (found->marker == '>' && !*between && found->final == 'u') {  // kitty's keyboard: push
-    push_keyboard(found->parameters);
-  } else if (found->marker == '<' && !*between && found->final == 'u') {  // … and pop
-    pop_keyboard(found->parameters);
+  } else if (found->marker && strchr("><=", found->marker) && !*between && found->final == 'u') {  // kitty's keyboard
+    set_keyboard(found->marker, found->parameters);
   }
 }
 
@@ -182,5 +188,6 @@ void modes_redo(struct bytes *out) {
   if (modes.keypad) add(out, "\x1b=");
   if (*modes.cursor_shape) add(out, "\x1b[%s q", modes.cursor_shape);
   if (*modes.modify_keys) add(out, "\x1b[>%sm", modes.modify_keys);
-  for (int i = 0; i < modes.pushed; i++) add(out, "\x1b[>%su", modes.keyboard[i]);
+  if (*modes.keyboard) add(out, "\x1b[=%du", *modes.keyboard);
+  for (int i = 1; i <= modes.pushed; i++) add(out, "\x1b[>%du", modes.keyboard[i]);
 }

@@ -64,7 +64,7 @@ class Modes:
         self._keypad = False
         self._cursor_shape = b""
         self._modify_keys = b""
-        self._keyboard: list[bytes] = []
+        self._keyboard = [0]
         self._fed = 0
         self._tail = b""
         self.primary_end = 0
@@ -108,7 +108,9 @@ class Modes:
             parts.append(b"\x1b[" + self._cursor_shape + b" q")
         if self._modify_keys:
             parts.append(b"\x1b[>" + self._modify_keys + b"m")
-        parts += [b"\x1b[>" + flags + b"u" for flags in self._keyboard]
+        if self._keyboard[0]:
+            parts.append(b"\x1b[=%du" % self._keyboard[0])
+        parts += [b"\x1b[>%du" % flags for flags in self._keyboard[1:]]
         return b"".join(parts)
 
     def undo(self) -> bytes:
@@ -129,8 +131,10 @@ class Modes:
             before.append(b"\x1b[0 q")
         if self._modify_keys:
             before.append(b"\x1b[>4m")
-        if self._keyboard:
-            before.append(b"\x1b[<%du" % len(self._keyboard))
+        if self._keyboard[1:]:
+            before.append(b"\x1b[<%du" % len(self._keyboard[1:]))
+        if self._keyboard[0]:
+            before.append(b"\x1b[=0u")
         undone = b"".join(before + parts)
         return undone + b"\x1b[m" if undone else b""
 
@@ -166,13 +170,22 @@ class Modes:
                     self._modify_keys = parameters if value not in (b"", b"0") else b""
                 elif not resource:
                     self._modify_keys = b""
-            case b">", b"", b"u":  # the progressive keyboard enhancement of kitty: push
-                self._keyboard = [*self._keyboard, parameters][-MAX_PUSHED:]
-            case b"<", b"", b"u":  # and pop
-                count = int(parameters) if parameters.isdigit() and len(parameters) < 6 else 1
-                del self._keyboard[max(len(self._keyboard) - max(count, 1), 0) :]
+            case b">" | b"<" | b"=", b"", b"u":
+                flags, _, mode = parameters.partition(b";")
+                self._set_keyboard(marker, _number(flags), _number(mode))
             case _:
                 pass
+
+    def _set_keyboard(self, marker: bytes, value: int, mode: int) -> None:
+        """Apply a sequence of kitty's keyboard protocol: push flags, pop some, or set those in use."""
+        if marker == b">":
+            self._keyboard = [*self._keyboard, value & 31][-MAX_PUSHED:]
+        elif marker == b"<":
+            del self._keyboard[-max(value, 1) :]
+            self._keyboard = self._keyboard or [0]
+        else:
+            before = self._keyboard[-1]
+            self._keyboard[-1] = {2: before | value, 3: before & ~value}.get(mode, value) & 31
 
     def _soft_reset(self) -> None:
         """Apply CS DECSTR: the cursor is shown, and keys send their defaults."""
@@ -184,4 +197,8 @@ class Modes:
         self._set.clear()
         self._keypad = False
         self._cursor_shape = self._modify_keys = b""
-        self._keyboard = []
+        self._keyboard = [0]
+
+
+def _number(parameter: bytes) -> int:
+    return int(parameter) if parameter.isdigit() and len(parameter) < 6 else 0
