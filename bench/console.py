@@ -2,16 +2,19 @@
 
 It writes an audit of N events (10⁶) over a month into an SQLite store, makes the index, and measures the
 searches; then *why* and *who* on a policy of 10,000 users and 50,000 grants; then each page by HTTP, of a
-gateway with that audit, 10,000 users and 30,000 grants. It prints a line for each.
+gateway with that audit, 10,000 users and 30,000 grants. It prints a line for each, and exits with 1 if a page
+took longer than 300 ms or a search longer than 200 ms (p95). With --pages it measures the pages alone.
 """
 
 import argparse
 import random
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -36,6 +39,7 @@ from stagedoor.store.sqlite.audit_index import FILE, AuditIndex
 MONTH_S = 30 * 86400.0
 NOW = 1_800_000_000.0
 USERS, APPS, CALLS = 10_000, 500, 50
+PAGE_MS, SEARCH_MS = 300.0, 200.0
 SEARCHES = (
     "user:user42", "user42 app7", "kind:denied", "kind:denied app:app12.production", "INC-4821",
     "from:10.1.2", "session.opened web", "user", "app:app1 kind:session.closed user:user9",
@@ -47,7 +51,8 @@ PAGES = (
     "/admin/people", "/admin/people?wanted=u77", "/admin/people/u777", "/admin/grants",
     "/admin/grants?wanted=app77", "/admin/grants/777", "/admin/audit", "/admin/audit?q=u777&days=",
     "/admin/why?user=u777&app=app777", "/admin/health", "/admin/sign-ins",
-    "/admin/sign-ins?kind=key&wanted=u77", "/admin/rules",
+    "/admin/sign-ins?kind=key&wanted=u77", "/admin/rules", "/recordings", "/admin/audit?days=&q=kind:denied",
+    "/admin/grants/preview?subject=group:everyone&app=*&permission=enter",
 )  # fmt: skip
 SETTINGS = """
 [web]
@@ -58,12 +63,11 @@ app = "app1"
 """
 
 
-def events(count: int) -> list[Event]:
-    """Return events as logins make them: opened, closed, and every tenth a refusal."""
+def events(count: int, user: str = "user") -> Iterator[Event]:
+    """Yield events as logins make them: opened, closed, and every tenth a refusal."""
     chance = random.Random(1)
-    made = []
     for n in range(count):
-        name, app = f"user{chance.randrange(USERS)}", f"app{chance.randrange(APPS)}"
+        name, app = f"{user}{chance.randrange(USERS)}", f"app{chance.randrange(APPS)}"
         kind = (EventKind.SESSION_OPENED, EventKind.SESSION_CLOSED)[n % 2]
         fields: dict[str, str | int] = {"method": "publickey", "grant": chance.randrange(50_000)}
         if n % 10 == 9:
@@ -71,41 +75,39 @@ def events(count: int) -> list[Event]:
             fields = {
                 "message": f"no grant for {name!r} to enter {app} (INC-{chance.randrange(9999)})"
             }
-        made.append(
-            Event(
-                NOW - MONTH_S + n * MONTH_S / count,
-                kind,
-                "w1",
-                f"{n // 2:012x}",
-                name,
-                f"{app}.production.ssh",
-                f"10.{n % 8}.{n % 250}.{n % 99}:{4000 + n % 999}",
-                "web",
-                fields=MappingProxyType(fields),
-            )
+        yield Event(
+            NOW - MONTH_S + n * MONTH_S / count,
+            kind,
+            "w1",
+            f"{n // 2:012x}",
+            name,
+            f"{app}.production.ssh",
+            f"10.{n % 8}.{n % 250}.{n % 99}:{4000 + n % 999}",
+            "web",
+            fields=MappingProxyType(fields),
         )
-    return made
 
 
-def measure(what: str, call: Callable[[], object], calls: int = CALLS) -> None:
-    """Print the median and the 95th percentile of a call, in milliseconds."""
+def measure(what: str, call: Callable[[], object], bound_ms: float, calls: int = CALLS) -> bool:
+    """Print the median and p95 of a call, in ms. Return whether p95 is within the bound."""
     took = []
     for _ in range(calls):
         began = time.perf_counter()
         call()
         took.append((time.perf_counter() - began) * 1000)
     took.sort()
-    print(
-        f"{what}: median {statistics.median(took):.1f} ms, p95 {took[int(len(took) * 0.95)]:.1f} ms"
-    )
+    slow = took[int(len(took) * 0.95)]
+    late = "" if slow <= bound_ms else f": MORE THAN {bound_ms:.0f} ms"
+    print(f"{what}: median {statistics.median(took):.1f} ms, p95 {slow:.1f} ms{late}", flush=True)
+    return slow <= bound_ms
 
 
-def fill(database: Database, folder: Path, count: int) -> None:
+def fill(database: Database, folder: Path, count: int, user: str = "user") -> None:
     """Write the audit, and make its index."""
     journal = StoreJournal(database)
-    made = events(count)
-    for at in range(0, count, 5000):
-        journal.append(made[at : at + 5000])
+    made = events(count, user)
+    while piece := list(islice(made, 5000)):
+        journal.append(piece)
     index = AuditIndex.open_to_write(folder)
     began = time.process_time()
     while entries := read_entries(database, after=index.last, limit=500):
@@ -118,49 +120,68 @@ def fill(database: Database, folder: Path, count: int) -> None:
     )
 
 
-def measure_pages(folder: Path, count: int) -> None:
-    """Print the time of each page of a gateway with many users, grants and events."""
+def measure_pages(folder: Path, count: int) -> bool:
+    """Print the time of each page of a gateway with much of all. Return whether all are in time."""
     with Gateway(folder, SETTINGS) as gateway:
         gateway.add_user("boss", "app1")
         gateway.permit("user:boss", "*", Permission.REPLAY)
         with gateway.service() as service:
             add_role(service, RoleRule(0, "user:boss", Role.ADMINISTRATOR))
-            fill(service.database, gateway.data_dir, count)
+            fill(service.database, gateway.data_dir, count, "u")
         write_set(folder / "set", USERS, 30_000, "json")
         gateway.command("apply", str(folder / "set"))
         boss = PlainBrowser(gateway.start().port("web"))
         boss.sign_in("boss")
+        in_time = []
         for page in PAGES:
-            assert boss.get(page).status == 200, page
-            measure(page, partial(boss.get, page))
+            answer = boss.get(page)
+            assert answer.status == 200, page
+            size = len(answer.text) // 1024
+            in_time.append(measure(f"{page} ({size} KiB)", partial(boss.get, page), PAGE_MS))
+        return all(in_time)
 
 
-def main() -> None:
-    """Measure all, and print it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--events", type=int, default=1_000_000)
-    count = parser.parse_args().events
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        database = open_database(folder / "stagedoor.sqlite3")
-        fill(database, folder, count)
-        for text in SEARCHES:
-            search = partial(
-                search_audit, database, folder, text, may_see=lambda _: True, since=NOW - MONTH_S
-            )
-            measure(f"search {text!r}", search)
-        database.close()
+def measure_searches(folder: Path, count: int) -> bool:
+    """Print the time of each search of the audit. Return whether all are in time."""
+    database = open_database(folder / "stagedoor.sqlite3")
+    fill(database, folder, count)
+    in_time = []
+    for text in SEARCHES:
+        search = partial(
+            search_audit, database, folder, text, may_see=lambda _: True, since=NOW - MONTH_S
+        )
+        in_time.append(measure(f"search {text!r}", search, SEARCH_MS))
+    database.close()
+    return all(in_time)
+
+
+def measure_policy() -> bool:
+    """Print the time of *why* and *who*. Return whether both are in time."""
     users = {f"user{n}": User(f"user{n}", frozenset({f"group{n % 50}"})) for n in range(USERS)}
     rules = [GrantRule(n, f"user:user{n % USERS}", f"app{n % APPS}") for n in range(1, 50_001)]
     policy = Policy(
         1, MappingProxyType(users), grants=(*rules, GrantRule(50_001, ALL_USERS, "web*"))
     )
-    target = Target("app07", "production")
-    measure("why", lambda: explain(policy, identify_by_name(policy, "user7"), target, NOW))
-    measure("who", lambda: find_entering(policy, Target("web1"), NOW))
+    target, user = Target("app07", "production"), identify_by_name(policy, "user7")
+    why = measure("why", lambda: explain(policy, user, target, NOW), PAGE_MS)
+    return measure("who", lambda: find_entering(policy, Target("web1"), NOW), PAGE_MS) and why
+
+
+def main() -> int:
+    """Measure all, and print it. Return 1 if something took too long."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--pages", action="store_true", help="measure the pages alone")
+    options = parser.parse_args()
+    in_time = []
+    if not options.pages:
+        with tempfile.TemporaryDirectory() as name:
+            in_time.append(measure_searches(Path(name), options.events))
+        in_time.append(measure_policy())
     with tempfile.TemporaryDirectory() as name:
-        measure_pages(Path(name), count)
+        in_time.append(measure_pages(Path(name), options.events))
+    return 0 if all(in_time) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
