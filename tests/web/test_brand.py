@@ -33,6 +33,7 @@ def test_pages_of_people_and_of_strangers_have_name_logo_and_help(port: int) -> 
     pages += [person.get(path).text for path in ("/", "/account", "/missing", "/step-up")]
     for page in pages:
         assert "<span>ACME &amp; Sons</span>" in page
+        assert "ACME &amp; Sons</title>" in page
         assert 'href="https://wiki.example.com/shells"' in page
         assert "<span>Stagedoor</span>" not in page
     address = pages[0].partition('<img src="')[2].partition('"')[0]
@@ -41,3 +42,18 @@ def test_pages_of_people_and_of_strangers_have_name_logo_and_help(port: int) -> 
     assert logo.headers["content-type"] == "image/svg+xml"
     assert "sandbox" in logo.headers["content-security-policy"]
     assert "default-src 'none'" in logo.headers["content-security-policy"]
+
+
+def test_the_terminal_has_them_in_its_bar_and_its_menu(port: int) -> None:
+    person = PlainBrowser(port)
+    person.sign_in("dev")
+    page = person.get("/app/app01").text
+    bar, _, rest = page.partition("</header>")
+    assert "<title>app01 · ACME &amp; Sons</title>" in bar
+    assert 'data-brand="ACME &amp; Sons"' in bar
+    assert '<span id="brand" aria-hidden="true">ACME &amp; Sons</span>' in bar
+    address = bar.partition('<img src="')[2].partition('"')[0]
+    assert person.get(address).text == LOGO
+    assert 'href="https://wiki.example.com/shells"' in rest
+    manifest = person.get("/manifest.webmanifest?app=app01").text
+    assert "app01 \\u00b7 ACME & Sons" in manifest

@@ -427,6 +427,21 @@ def test_sign_ins_keys_and_tokens_of_all_are_found_and_ended(
         assert row not in boss.get(f"/admin/sign-ins?kind={kind}").text
 
 
+def test_a_sign_in_by_a_link_is_not_shown_as_one_by_a_passkey(
+    gateway: Gateway, port: int, proved: dict[str, PlainBrowser]
+) -> None:
+    with gateway.changed() as service:
+        admin.add_user(service, "linus")
+    url = f"http://127.0.0.1:{port}"
+    link = gateway.command("web-link", "linus", "--url", url).stdout.strip()
+    secret = link.partition("#")[2].partition("&")[0]
+    assert PlainBrowser(port).post("/sign-in/link", secret=secret).status == 303
+    for page in ("/admin/sign-ins?wanted=linus", "/admin/people/linus"):
+        shown = proved["boss"].get(page).text
+        assert "<td>one-time link</td>" in shown, page
+        assert "passkey" not in shown.partition("<main")[2], page
+
+
 def test_who_gains_and_loses_is_shown_before_a_role_or_rule_is_changed(
     gateway: Gateway, boss: PlainBrowser
 ) -> None:

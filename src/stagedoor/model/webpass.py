@@ -120,6 +120,13 @@ class Invitation(WebPass):
 
 LINK = "link"
 """The credential of a sign-in by an administrator's link; its method is that of the user's password."""
+_METHODS = {
+    Method.PASSWORD: "password",
+    Method.TOKEN: "token",
+    Method.PUBLIC_KEY: "SSH key",
+    Method.CERTIFICATE: "certificate",
+    Method.MACHINE: "token of a machine",
+}
 LOGIN_SECRET = "sgl_"  # noqa: S105 - a prefix, not a secret
 """The prefix of a login's secret, which keeps such secrets apart from passwords and tokens."""
 
@@ -147,3 +154,12 @@ class ProviderAnswer:
 def hash_password_mark(password_hash: str | None) -> bytes | None:
     """Return a 32-byte digest that changes with the password and does not help to guess it."""
     return None if password_hash is None else hashlib.sha256(password_hash.encode()).digest()
+
+
+def describe_way(method: Method, credential: str | None) -> str:
+    """Return how a person signed in, in words: a passkey and a link have the password's method."""
+    if method is Method.SSO:
+        return credential or "an identity provider"
+    if method is Method.PASSWORD and credential is not None:
+        return "one-time link" if credential == LINK else "passkey"
+    return _METHODS.get(method, method.value) + (f" {credential}" if credential else "")

@@ -28,6 +28,7 @@ from tests.web.browser.states import (
     at_sign_in,
     at_terminal,
 )
+from tests.web.browser.zoom import problems_at_200_percent, zoom
 from tests.web.conftest import SETTINGS
 
 AXE = Path(__file__).parents[3] / "web/node_modules/axe-core/axe.min.js"
@@ -102,6 +103,18 @@ def test_axe_finds_nothing(tab: Tab, base: str, page: Callable[[Tab, str], None]
     # What a terminal shows is drawn in its colours with the next frame.
     tab.ask("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     problems += [f"in dark, {violation}" for violation in violations(tab)]
+    tab.ask("localStorage.clear()")
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__.removeprefix("at_"))
+def test_at_200_percent_all_can_be_read_and_reached(
+    tab: Tab, base: str, page: Callable[[Tab, str], None]
+) -> None:
+    """WCAG 2.1 §1.4.4."""
+    zoom(tab)
+    page(tab, base)
+    problems = problems_at_200_percent(tab)
     tab.ask("localStorage.clear()")
     assert not problems, "\n".join(problems)
 

@@ -15,6 +15,7 @@ from stagedoor.model.target import Target
 from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import sign_in
 from tests.web.browser.test_accessibility import AXE, colours, violations
+from tests.web.browser.zoom import problems_at_200_percent, zoom
 from tests.web.conftest import SETTINGS
 from tests.web.test_brand import LOGO
 from tests.web.test_console import PUBLIC_KEY
@@ -87,6 +88,16 @@ def test_each_page_is_clean_in_both_themes_and_fits_360_pixels(
         "[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > 361)"
         ".map(e => e.outerHTML.slice(0, 90)).slice(0, 4).join('\\n')"
     )
+
+
+@pytest.mark.access(38)
+@pytest.mark.parametrize("page", PAGES)
+def test_at_200_percent_all_of_it_can_be_read_and_reached(tab: Tab, base: str, page: str) -> None:
+    tab.call("Network.clearBrowserCookies")
+    zoom(tab)
+    sign_in(tab, base, name="boss")
+    at(tab, base, page)
+    assert problems_at_200_percent(tab) == []
 
 
 @pytest.mark.access(38)

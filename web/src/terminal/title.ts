@@ -36,7 +36,7 @@ export class Title {
 
   private draw(): void {
     const where = this.terminal ? `${this.app}: ${this.terminal}` : this.app;
-    document.title = `${this.bell ? "🔔 " : ""}${this.program ? `${this.program} · ` : ""}${where} · Stagedoor`;
+    document.title = `${this.bell ? "🔔 " : ""}${this.program ? `${this.program} · ` : ""}${where} · ${document.body.dataset.brand ?? ""}`;
     element("terminal-name").textContent = this.terminal;
     element("title").textContent = this.program;
   }

@@ -8,9 +8,10 @@ from stagedoor.admin.access.console import PAGE, ConsoleService
 from stagedoor.admin.access.views import CredentialRow, CredentialsPage
 from stagedoor.admin.asking import ask
 from stagedoor.model.denial import Denial
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
+from stagedoor.model.webpass import describe_way
 from stagedoor.store.sign_in.sign_ins import SignInRecord, search_sign_ins
 
 SIGN_IN, KEY, TOKEN = KINDS = ("sign-in", "key", "token")
@@ -73,13 +74,12 @@ async def _list_sign_ins(
 
 def _make_sign_in_row(record: SignInRecord, may_end: bool) -> CredentialRow:
     opened = record.sign_in
-    by_passkey = opened.method is Method.PASSWORD and opened.credential_id is not None
     return CredentialRow(
         record.id,
         opened.name,
         opened.label or "",
         may_end,
-        by="passkey" if by_passkey else opened.method.value,
+        by=describe_way(opened.method, opened.credential_id),
         source=opened.source or "",
         used_at=opened.last_used_at,
         expires_at=opened.expires_at,

@@ -21,7 +21,7 @@ from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import TOKEN_SOON_S, Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
-from stagedoor.model.webpass import LINK
+from stagedoor.model.webpass import describe_way
 from stagedoor.signin.credentials import AccountState, CredentialService, NewToken
 from stagedoor.signin.key_proof import make_line_to_sign, render_sign_command
 from stagedoor.signin.passes import PassService
@@ -29,13 +29,6 @@ from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.wire.http.answer import choose_status
 from stagedoor.wire.language.choose import NAMES
 
-_METHODS = {
-    Method.PASSWORD.value: "password",
-    Method.TOKEN.value: "token",
-    Method.PUBLIC_KEY.value: "SSH key",
-    Method.CERTIFICATE.value: "certificate",
-    Method.MACHINE.value: "token of a machine",
-}
 _DAYS = 30.0
 
 
@@ -76,7 +69,7 @@ def render_account(
         days=f"{min(_DAYS, held.token_max_days):g}",
         days_most=f"{held.token_max_days:g}",
         soon_s=TOKEN_SOON_S,
-        by=_by,
+        by=describe_way,
         scopes=_apps,
         languages=NAMES,
     )
@@ -85,14 +78,6 @@ def render_account(
 def render_invitation(place: PagePath, why: str = "") -> str:
     """Render an invitation's page: its script fills in the secret behind the `#`, which no server sees."""
     return place.page("invitation.html", why=why)
-
-
-def _by(method: str, credential: str | None) -> str:
-    if method == Method.SSO.value:
-        return credential or "an identity provider"
-    if method == Method.PASSWORD.value and credential is not None:
-        return "one-time link" if credential == LINK else "passkey"
-    return _METHODS.get(method, method) + (f" {credential}" if credential else "")
 
 
 def _apps(scopes: tuple[str, ...] | None) -> str:

@@ -15,6 +15,7 @@ from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.units import DAY_S
+from stagedoor.model.webpass import describe_way
 
 _T = TypeVar("_T")
 MOST_DAYS = 3650
@@ -48,6 +49,7 @@ class ConsoleFrame:
             visitor=self._pages.describe_user(identity),
             path=self.path,
             ways=WAYS,
+            by=describe_way,
             proved=self.console.check_change(identity, None, "a change") is None,
             **values,
         )

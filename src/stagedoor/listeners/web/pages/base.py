@@ -330,7 +330,8 @@ class Pages:
         start = (
             self._home_path if app is None else f"{self._place.path}/app/{quote(app.login_name)}"
         )
-        name = f"{target.login_name} · Stagedoor" if target is not None else "Stagedoor"
+        brand = self._place.brand.name
+        name = brand if target is None else f"{target.login_name} · {brand}"
         manifest = {
             "name": name,
             "short_name": name,
