@@ -1,10 +1,10 @@
 """Recordings and hooks over the API: attacks first."""
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin

@@ -10,7 +10,15 @@ from stagedoor.audit.pending import BATCH, DENIALS
 from stagedoor.audit.tally import SOURCE_SHARE
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import EventKind
-from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, RunningSession
+from stagedoor.model.session import (
+    AccessMethod,
+    Counts,
+    End,
+    Ended,
+    Opened,
+    Ready,
+    RunningSession,
+)
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.store.sessions import list_sessions
@@ -370,7 +378,7 @@ async def test_a_session_of_another_user_or_shell_is_not_resumed_whatever_its_ke
         replace(grant, target=Target("app02")),
     ):
         denial = await ledger.open(
-            replace(READY, grant=other), AccessMethod.CONNECT, SOURCE, RunningSession(opened.id)
+            Ready(other, READY.shell), AccessMethod.CONNECT, SOURCE, RunningSession(opened.id)
         )
         assert isinstance(denial, Denial)
         assert denial.reason is Reason.SESSION_OVER

@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from msgspec.structs import replace
 
 from stagedoor.admin.service import AdminService, find_account
 from stagedoor.model.errors import NotFoundError, StagedoorError

@@ -13,7 +13,7 @@ COSTLY = (
 UNUSED = (
     *("pyrage", "stagedoor.admin.apply.act", "stagedoor.admin.hooks.messages"),
     *("stagedoor.admin.requests.request_service", "stagedoor.model.run"),
-    *("stagedoor.recording.recorder",),
+    *("stagedoor.recording.recorder", "stagedoor.signin.step_up", "stagedoor.wire.ssh.key"),
 )
 """Parts of Stagedoor that no list of users, grants or sessions needs."""
 COMMANDS = (
@@ -49,8 +49,8 @@ def test_a_command_loads_neither_protocols_nor_another_database(command: str) ->
         ("user list", []),
         ("grant list", []),
         ("session list", []),
-        # It reads when certificates end, and observes local shells, which may have runs.
-        ("status", ["cryptography", "stagedoor.model.run"]),
+        # It reads when certificates end, and observes local shells, with their keys and runs.
+        ("status", ["cryptography", "stagedoor.model.run", "stagedoor.wire.ssh.key"]),
     ],
 )
 def test_a_command_loads_none_of_them_later(line: str, needed: list[str], tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """The lines that a person who watches the demo reads."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from stagedoor.demo.show import describe, lasting, render_sessions
 from stagedoor.model.event import Event, EventKind

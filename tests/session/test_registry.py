@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
@@ -20,7 +21,7 @@ DENIED = Denial(Reason.NO_GRANT, "no grant for 'dev' to enter app01")
 
 def opened(name: str, expires_at: float | None = None) -> Opened:
     grant = replace(GRANT, target=Target(name), expires_at=expires_at)
-    return replace(OPENED, id=name, ready=Ready(grant, OPENED.ready.shell))
+    return structs.replace(OPENED, id=name, ready=Ready(grant, OPENED.ready.shell))
 
 
 class Inside:
@@ -180,7 +181,7 @@ def test_a_permission_that_ends_before_its_grant_is_looked_at_when_time_has_pass
     inside = Inside()
     lasting = replace(opened("a").ready.grant, permissions=DEFAULT, changes_at=5.0)
     inside.decision = lasting
-    inside.enter(replace(opened("a"), ready=Ready(lasting, OPENED.ready.shell)))
+    inside.enter(structs.replace(opened("a"), ready=Ready(lasting, OPENED.ready.shell)))
     inside.now = 6.0
     inside.decision = replace(lasting, permissions=frozenset({Permission.ENTER}), changes_at=None)
     assert inside.registry.expire() == 0
@@ -207,7 +208,7 @@ def test_a_session_ends_with_the_permission_that_it_is_for() -> None:
 def test_who_lost_a_permission_while_the_shell_started_does_not_get_in_for_it() -> None:
     inside = Inside()
     inside.decision = replace(GRANT, permissions=frozenset({Permission.ENTER}))
-    session = replace(
+    session = structs.replace(
         opened("file"), ready=Ready(replace(GRANT, permissions=DEFAULT), OPENED.ready.shell)
     )
     inside.registry.register(session, Permission.FILES)

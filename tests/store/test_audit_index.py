@@ -1,11 +1,11 @@
 """The audit's index: what it finds, how it follows, and that it can always be made again."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from msgspec.structs import replace
 
 from stagedoor.admin.audit.search import parse_words, search_audit
 from stagedoor.model.errors import StoreError

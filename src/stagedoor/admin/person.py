@@ -1,7 +1,8 @@
 """One user: all that the store has about the user, and disabling or enabling them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sessions import list_sessions
@@ -19,8 +20,7 @@ from stagedoor.store.sign_in.identities import ProviderAccount
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 
 
-@dataclass(frozen=True, slots=True)
-class UserState:
+class UserState(Struct, frozen=True):
     """One user with their rights.
 
     `provided` are the groups from identity providers, which the groups of `user` include. `group_sets` are

@@ -32,7 +32,6 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store import grants, people
 from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.policy import PolicyChange, change_policy, load_policy
-from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
 class ChangeGuard(Protocol):
@@ -214,6 +213,9 @@ def add_keys(
     `most` is the number of keys that the user may have. Raises RefusedError with the reason, NotFoundError,
     ConflictError, StoreError.
     """
+    # Imported here, because few commands read keys.
+    from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
+
     records = []
     for line in lines:
         key = parse_public_key(line)

@@ -2,16 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from stagedoor.admin.access.questions import describe_change
 from stagedoor.admin.person import UserState
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.tokens import MintedToken
-from stagedoor.authz.access_difference import AccessDifference
 from stagedoor.authz.explain import AccessAnswer
 from stagedoor.model.access_request import AccessRequest, Decision, RequestRule
 from stagedoor.model.grant import Grant, GrantRule
-from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.permission import sort_permissions
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.role import RoleRule
@@ -21,6 +20,10 @@ from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
 from stagedoor.wire.rfc3339 import show_milliseconds
+
+if TYPE_CHECKING:
+    from stagedoor.authz.access_difference import AccessDifference
+    from stagedoor.model.passkey import PasskeyRecord
 
 
 def iso(at: float | None) -> str | None:
@@ -171,7 +174,7 @@ def show_user_state(
     )
 
 
-def show_passkey(record: PasskeyRecord) -> r.PasskeyEntry:
+def show_passkey(record: "PasskeyRecord") -> r.PasskeyEntry:
     """Show a passkey."""
     created, used = show_milliseconds(record.created_at), iso(record.used_at)
     return r.PasskeyEntry(record.id, record.user, record.name, record.rp_id, created, used)
@@ -189,7 +192,7 @@ def show_share(share: Share) -> r.ShareEntry:
     )
 
 
-def show_difference(difference: AccessDifference) -> t.AccessChange:
+def show_difference(difference: "AccessDifference") -> t.AccessChange:
     """Show what a user gains or loses."""
     return t.AccessChange(
         difference.user,

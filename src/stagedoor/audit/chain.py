@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from msgspec import Struct
+
 from stagedoor.model.event import Event, EventKind
 
 Plain = str | int | float | bool | None
@@ -26,16 +28,14 @@ NAMESPACE = "stagedoor-audit"
 """The namespace of checkpoints' signatures (`ssh-keygen -Y verify -n`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChainLink:
+class ChainLink(Struct, frozen=True):
     """The end of a chain: its last line's `seq` and SHA-256 (hexadecimal)."""
 
     seq: int = 0
     digest: str = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A line of the chain, without its newline, and what the next one has as `prev`."""
 
     event: Event

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 
 from stagedoor.audit.opening import AwaitedOpenings, Opening, State, answer_all, new_session_id
 from stagedoor.audit.pending import Batch, PendingEvents
@@ -117,7 +116,7 @@ class AuditLedger:
             if row is None or row[:2] != (ready.grant.identity.name, str(ready.grant.target)):
                 return Denial(Reason.SESSION_OVER, "the session has ended")
             before = earlier.counts or Counts(*row[3:])
-            opened = replace(opened, id=earlier.id, at=row[2], before=before)
+            opened = Opened(earlier.id, row[2], way, source, ready, before)
         opening = Opening(opened, asyncio.get_running_loop().create_future(), earlier=earlier)
         with self._lock:
             if self._stopping:

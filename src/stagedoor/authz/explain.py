@@ -5,9 +5,11 @@ would. A property test holds the two together.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from operator import itemgetter
+
+from msgspec import Struct
 
 from stagedoor.authz.decide import (
     authorise,
@@ -35,8 +37,7 @@ MOST_CHANGES = 20
 """The groups that are named at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class RuleAnswer:
+class RuleAnswer(Struct, frozen=True):
     """What one grant or request of the user says about the target.
 
     `name` is `grant 12` or `request 311`, and `about` says what it is. `gaps` are the reasons why it does
@@ -61,16 +62,14 @@ class ChangeKind(StrEnum):
     """The user gets a grant of their own."""
 
 
-@dataclass(frozen=True, slots=True)
-class AccessChange:
+class AccessChange(Struct, frozen=True):
     """One change that would let the user in; `about` is a request, a rule, a group, or permissions."""
 
     kind: ChangeKind
     about: str
 
 
-@dataclass(frozen=True, slots=True)
-class AccessAnswer:
+class AccessAnswer(Struct, frozen=True):
     """Why a user may or may not enter a target.
 
     `stops` are the reasons that hold whatever the rules say: a disabled user, a credential that is over, a

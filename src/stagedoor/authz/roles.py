@@ -4,8 +4,9 @@ No user raises themselves: what a rule would give to its author, its author must
 administrator at the gateway's machine, who can write the store anyway, has no such limit.
 """
 
-from dataclasses import dataclass
 from math import inf
+
+from msgspec import Struct
 
 from stagedoor.authz.decide import drop_expired
 from stagedoor.model.access_request import RequestRule
@@ -18,8 +19,7 @@ from stagedoor.model.selector import EVERYWHERE, TargetPattern, list_subjects
 from stagedoor.model.target import Target
 
 
-@dataclass(frozen=True, slots=True)
-class AdminAccess:
+class AdminAccess(Struct, frozen=True):
     """The roles of one person at one moment, with their own grants.
 
     `subjects` are those of rules that apply to them. `is_root` is True for an administrator at the gateway's

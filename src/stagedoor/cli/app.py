@@ -16,7 +16,7 @@ from stagedoor.cli.version import describe_version
 from stagedoor.model.errors import StagedoorError
 
 GC_OBJECTS = 10_000
-"""New objects until Python looks for garbage. A list makes less than that many beside what it imports."""
+"""New objects until Python looks for garbage: most of what a command makes stays until it ends."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMANDS = {
     "access": ("stagedoor.cli.access", "access"),

@@ -1,9 +1,10 @@
 """Audit events, which are kept for ever or until their retention ends."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+
+from msgspec import Struct
 
 
 class EventKind(StrEnum):
@@ -51,8 +52,7 @@ class EventKind(StrEnum):
     sent; the certificate's serial is `sign_in`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One audit event; `at` is seconds since the epoch, `instance` the process that observed it.
 
     `session` is None for events outside a session. `fields` holds plain JSON values only, and never a
@@ -68,6 +68,4 @@ class Event:
     source: str | None = None
     way: str | None = None
     reason: str | None = None
-    fields: Mapping[str, str | int | float | bool | None] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
+    fields: Mapping[str, str | int | float | bool | None] = MappingProxyType({})

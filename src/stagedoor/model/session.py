@@ -4,8 +4,9 @@ Each proof holds the one before it, so a step cannot be called before all earlie
 `Grant` → `Ready` → `Opened` → the relay → `Ended`.
 """
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
 
 from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Shell
@@ -22,8 +23,7 @@ class AccessMethod(StrEnum):
     WEB = "web"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """The origin of an attempt: its access method, source address and trace.
 
     `trace` is None if the client named none and none has begun.
@@ -61,13 +61,12 @@ class End(StrEnum):
     """The gateway died; the next start closed the session."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """The proof that the shell of a grant is running. Made by the flow from `ensure` only."""
 
     grant: Grant
     shell: Shell
-    trace: int = field(default=0, compare=False)
+    trace: int = 0
     """The trace's id as a number, half the size of its text; 0 if there is none. For the log only."""
 
     @property
@@ -76,8 +75,7 @@ class Ready:
         return f"{self.trace:032x}" if self.trace else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """Bytes relayed: `sent` from downstream to upstream, `received` the other way."""
 
     sent: int = 0
@@ -87,8 +85,7 @@ class Counts:
 NOTHING_MOVED = Counts()
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """The proof that the audit durably records the session. Made by `audit` only.
 
     `before` are the bytes of a session that goes on over another connection.
@@ -102,8 +99,7 @@ class Opened:
     before: Counts = NOTHING_MOVED
 
 
-@dataclass(frozen=True, slots=True)
-class RunningSession:
+class RunningSession(Struct, frozen=True):
     """A session that goes on: its id, and what it has moved before, None for what the store knows of that.
 
     Its client has come back after `away_s` seconds, or is away and another worker adopts the session
@@ -116,8 +112,7 @@ class RunningSession:
     is_adopted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The result of the relay; `detail` is one line for the person, and may be empty."""
 
     end: End

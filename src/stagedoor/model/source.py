@@ -1,15 +1,15 @@
 """The addresses that connections come from."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from msgspec import Struct
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """The downstream's address and port. An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) is unmapped."""
 
     address: Address

@@ -1,7 +1,8 @@
 """Targets: the app, and the environment if the app has several, whose shell is requested."""
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 SSH_PORT = 22
 MAX_LABEL_CHARS = 63
@@ -12,8 +13,7 @@ SHELL_SUFFIX = "-ssh"
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """An app's shell as a person names it. Made by `wire.target.parse_target` only.
 
     `app` and `environment` are lower-case RFC 1123 labels. `environment` is None if the name has none,

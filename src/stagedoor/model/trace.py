@@ -1,12 +1,11 @@
 """The trace of a login (W3C Trace Context), and its steps with their times."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from stagedoor.model.source import Source
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(Struct, frozen=True):
     """The ids of a trace, in lower-case hex: 32 digits for the trace, 16 for the caller's span.
 
     `span_id` is "" if no caller named a span. https://www.w3.org/TR/trace-context/#traceparent-header
@@ -17,8 +16,7 @@ class TraceContext:
     sampled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class LoginStep:
+class LoginStep(Struct, frozen=True):
     """A step of a login. Times are seconds since the epoch; `of` names the enclosing step, "" for none."""
 
     name: str
@@ -27,8 +25,7 @@ class LoginStep:
     of: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LoginTrace:
+class LoginTrace(Struct, frozen=True):
     """One attempt, from its request to the shell's stream or to the refusal.
 
     `outcome` is `opened`, `cancelled`, `fault` or the reason of a denial. `identity`, `target` and

@@ -49,8 +49,8 @@ from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.ports import Shells
 from stagedoor.signin.context import SignInContext
-from stagedoor.signin.links import find_site_or_none
-from stagedoor.signin.step_up import StepUpService, read_step_up_rules
+from stagedoor.signin.links import find_site_or_none, read_step_up_rules
+from stagedoor.signin.step_up import StepUpService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import find_first_undelivered
 from stagedoor.store.journal import StoreJournal

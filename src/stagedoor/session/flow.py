@@ -8,7 +8,7 @@ call. It cannot start in the middle: `enter` takes an identity, never a grant.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
@@ -186,7 +186,10 @@ class Flow(AccessControl):
             ready = await self._find(grant, on_step, trace_id)
         if isinstance(ready, Ready):
             begun = await self.begin_time(ready.grant)
-            ready = replace(ready, grant=begun) if isinstance(begun, Grant) else begun
+            if isinstance(begun, Denial):
+                ready = begun
+            elif begun is not ready.grant:
+                ready = Ready(begun, ready.shell, ready.trace)
         if isinstance(ready, Denial):
             return self._refuse(ready, attempt, identity, grant.target)
         attempt.begin("audit")

@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit
 from stagedoor.admin import service as admin
 from stagedoor.admin.shares import make_share
 from stagedoor.authn.passes import Lifetimes, create_link, make_link_identity
+from stagedoor.authz.step_up import StepUpRules
 from stagedoor.holder.folder import FolderError, check_name
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
@@ -18,6 +19,8 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store.people import is_disabled
 from stagedoor.store.sign_in import passes
 from stagedoor.wire.target import parse_login
+
+STEP_UP_PATH = "/step-up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,16 @@ def find_site_or_none(settings: Settings) -> str | None:
         return find_site(settings, None)
     except RefusedError:
         return None
+
+
+def read_step_up_rules(settings: Settings) -> StepUpRules:
+    """Return the rules by which targets need a fresh proof of presence, from the settings.
+
+    Their `url` is None if the settings do not have the WebShell's address.
+    """
+    site = find_site_or_none(settings)
+    url = None if site is None else site + STEP_UP_PATH
+    return StepUpRules(settings.step_up.patterns, settings.step_up.fresh_s, url)
 
 
 def _base(settings: Settings) -> str:

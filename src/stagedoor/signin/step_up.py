@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.sign_ins import show_id
-from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
@@ -21,14 +20,12 @@ from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, is_o
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
-from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
-from stagedoor.signin.links import find_site_or_none
+from stagedoor.signin.links import read_step_up_rules
 from stagedoor.store.sign_in import passes, step_ups
 from stagedoor.store.sign_in.passkeys import read_passkeys
 from stagedoor.wire.oneline import fold
 
-PATH = "/step-up"
 REUSED_ABOVE_S = 60.0
 """A step-up that still waits for longer than this is used by the next connection of the same sign-in too: one
 address and one set of letters for 50 hosts."""
@@ -36,16 +33,6 @@ OF_SIGN_IN = 50
 """The step-ups of one sign-in that wait at once, on all workers and gateways; each is a row in the store."""
 MOST_WAITING = 200
 """The connections of one sign-in that wait in one worker."""
-
-
-def read_step_up_rules(settings: Settings) -> StepUpRules:
-    """Return the rules by which targets need a fresh proof of presence, from the settings.
-
-    Their `url` is None if the settings do not have the WebShell's address.
-    """
-    site = find_site_or_none(settings)
-    url = None if site is None else site + PATH
-    return StepUpRules(settings.step_up.patterns, settings.step_up.fresh_s, url)
 
 
 @dataclass(frozen=True, slots=True)

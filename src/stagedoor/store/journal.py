@@ -1,13 +1,13 @@
 """The audit's events and the rows of `sessions` that belong to them, written in one transaction."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, cast
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import (
     BindParameter,
     ClauseElement,
@@ -206,16 +206,14 @@ def _text(value: str | None) -> str | None:
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value else value
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
+class JournalEntry(Struct, frozen=True):
     """An event in the audit; `seq` grows in the order of writing."""
 
     seq: int
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """A selection of entries. A field that is None does not limit it.
 
     `since` (included) and `until` (excluded) are seconds since the epoch. `session` is an id or the

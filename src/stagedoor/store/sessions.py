@@ -1,16 +1,15 @@
 """The rows of `sessions`: open and closed sessions, and requests to close them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Row, and_, bindparam, func, or_, select, update
 
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import meta, sessions
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRecord:
+class SessionRecord(Struct, frozen=True):
     """A session in the store.
 
     `sent` and `received` are bytes, of the last `update_live` while the session is open. `closed_at` and
@@ -34,16 +33,14 @@ class SessionRecord:
     close_reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CloseRequest:
+class CloseRequest(Struct, frozen=True):
     """A request to close a session; `reason` is one line for its user."""
 
     session: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
+class Live(Struct, frozen=True):
     """The state of an open session in its worker; bytes as in `model.session.Counts`."""
 
     session: str

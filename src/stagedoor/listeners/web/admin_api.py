@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -177,7 +177,7 @@ class AdminApi:
             if fault is not None:
                 line = "an API request ended by an internal fault"
                 _log.error(line, trace=trace.trace_id, exc_info=fault)
-            origin = replace(web(self._guard.source_of(request)), trace=trace)
+            origin = structs.replace(web(self._guard.source_of(request)), trace=trace)
             self._flow.deny(answer.denial, origin, identity)
             body = msgspec.json.encode(structs.replace(answer.problem, trace=trace.trace_id))
         headers = {"Cache-Control": "no-store", **answer.headers}

@@ -41,6 +41,7 @@ from stagedoor.settings.logo import read_logo
 from stagedoor.settings.settings import Settings, parse_networks
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import CredentialService
+from stagedoor.signin.links import read_step_up_rules
 from stagedoor.signin.login.approval import LoginApproval
 from stagedoor.signin.login.machine_logins import MachineLoginService
 from stagedoor.signin.login.service import LoginService
@@ -51,7 +52,7 @@ from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
-from stagedoor.signin.step_up import StepUpService, read_step_up_rules
+from stagedoor.signin.step_up import StepUpService
 from stagedoor.wire.check import run_checks
 
 

@@ -1,8 +1,9 @@
 """The operations of the API on grants, access requests, apps and sessions."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from stagedoor.model.role import Role
 from stagedoor.wire.api import inputs as i

@@ -1,7 +1,8 @@
 """The operations of the API on what a machine keeps: recordings, hooks and the audit."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from stagedoor.model.role import Role
 from stagedoor.wire.api import inputs as i

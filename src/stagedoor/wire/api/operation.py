@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from stagedoor.model.role import ApiScope, Role
 from stagedoor.model.units import KIB
@@ -16,8 +17,7 @@ _NUMBER = "id"
 """A parameter of this name in `Operation.path` is a number, unless the operation `has_text_id`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """An operation of the API.
 
     `path` is below `PREFIX`. `role` is the lowest role with which a request may succeed for any app; the
