@@ -13,6 +13,7 @@ from stagedoor.admin.access.console_grants import list_request_views
 from stagedoor.admin.access.views import HealthReport
 from stagedoor.admin.requests import access_requests
 from stagedoor.authz.step_up import StepUpRules
+from stagedoor.listeners.web.console.frame import read_end
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission
@@ -148,3 +149,28 @@ def test_no_name_has_control_characters() -> None:
     assert free == {"password", "reason", "note", "keys", "text"}, "checked by their operations"
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert("a\0", Name)
+
+
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-14:00"])
+async def test_no_end_that_no_list_could_show_is_stored(world: World, end: str) -> None:
+    """An owner's grant until the year 10000 made each list of grants a fault."""
+    admin.add_grant(world.service, "user:olga", "a-*")
+    about = {"app": "a-web", "environment": "*", "expires_at": end}
+    text = f'grants = [{{subject = "user:nick", app = "wiki", expires = {end}}}]'
+    for who, what, body in (
+        ("olga", "POST /grants", {**about, "subject": "user:nick", "permissions": ["enter"]}),
+        ("ada", "POST /roles", {**about, "subject": "user:nick", "role": "owner"}),
+        ("ada", "POST /tokens", {"user": "nick", "scopes": None, "expires_at": end}),
+        ("ada", "POST /sets/apply", {"set": "s", "files": [{"path": "a.toml", "text": text}]}),
+    ):
+        refused = await world.ask(who, what, body)
+        assert "year 9998" in json.dumps(refused.said), what
+    for place in ("/grants", "/roles", "/tokens", "/users/nick/report"):
+        assert (await world.ask("ada", f"GET {place}")).status == 200
+
+
+def test_a_form_takes_no_number_by_its_first_digits() -> None:
+    assert read_end(" 3650 ", 0.0) == 3650 * 86400
+    for days in ("3651", "0", "-1", "00001999999", "1" * 30, "1e3", "\u0661"):
+        with pytest.raises(ValueError, match="number of days"):
+            read_end(days, 0.0)

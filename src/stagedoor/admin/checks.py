@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from stagedoor.authn.tokens import parse_token_id
 from stagedoor.model.errors import RefusedError
@@ -11,6 +12,8 @@ from stagedoor.model.selector import ALL_USERS
 
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 1024
+LATEST_S = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""Python's calendar has no year 10000, which begins in some zone before it does in UTC."""
 _PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,100}", re.ASCII)
 
 
@@ -78,6 +81,16 @@ def check_pattern(pattern: str, kind: str) -> None:
             f"{pattern!r} is no pattern for an {kind}: use a-z, 0-9, '-', and '*', '?' or '[a-z]' "
             "for what may vary"
         )
+
+
+def check_end(expires_at: float | None, now: float) -> None:
+    """Raise RefusedError for an end that is over at `now`, and for one that no list could show."""
+    if expires_at is None:
+        return
+    if expires_at <= now:
+        raise RefusedError("it would end before it begins; give a time to come")
+    if expires_at >= LATEST_S:
+        raise RefusedError("it would end after the year 9998; leave the end out")
 
 
 def check_scope(scope: str) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from stagedoor.admin.checks import check_pattern, check_subject
+from stagedoor.admin.checks import check_end, check_pattern, check_subject
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.role import Role, RoleRule
@@ -32,8 +32,7 @@ def check_role(rule: RoleRule, now: float) -> None:
         raise RefusedError("an administrator is one for all apps; make them an owner of these")
     if rule.subject == ALL_USERS:
         raise RefusedError("a role is for user:NAME or group:NAME, not for all users")
-    if rule.expires_at is not None and rule.expires_at <= now:
-        raise RefusedError("it would end before it begins; give a time to come")
+    check_end(rule.expires_at, now)
 
 
 def remove_role(service: AdminService, number: int) -> RoleRule:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stagedoor.admin.checks import (
+    check_end,
     check_groups,
     check_name,
     check_pattern,
@@ -256,7 +257,7 @@ def create_token(
     limits = None if scopes is None else tuple(scopes)
     for scope in limits or ():
         check_scope(scope)
-    _check_expiry(service, expires_at)
+    check_end(expires_at, service.clock())
     token = mint()
     record = TokenRecord(token.id, user, token.secret_hash, limits, expires_at)
     with service.change("token.create") as change:
@@ -302,7 +303,7 @@ def add_grant(
         0, subject, app_pattern, environment_pattern, expires_at, permissions, resume_s=resume_s
     )
     check_grant(rule)
-    _check_expiry(service, expires_at)
+    check_end(expires_at, service.clock())
     with service.change("grant.add") as change:
         now = service.clock()
         number = grants.add_grant(change.transaction, rule, now, prolong=prolong)
@@ -368,11 +369,6 @@ def remove_grant(service: AdminService, number: int) -> GrantRule:
         rule = grants.remove_grant(change.transaction, number)
         change.fields |= describe_grant(number, rule)
     return rule
-
-
-def _check_expiry(service: AdminService, expires_at: float | None) -> None:
-    if expires_at is not None and expires_at <= service.clock():
-        raise RefusedError("it would end before it begins; give a time to come")
 
 
 def describe_grant(number: int, rule: GrantRule) -> dict[str, str | int | float | bool | None]:

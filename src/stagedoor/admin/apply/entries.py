@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from math import inf
 
-from stagedoor.admin.checks import check_name
+from stagedoor.admin.checks import check_end, check_name
 from stagedoor.admin.requests.access_requests import check_rule
 from stagedoor.admin.service import check_grant
 from stagedoor.model.access_request import LONGEST_BREAK_GLASS_S, USUAL_S, RequestRule
@@ -64,6 +65,8 @@ class DeclaredGrant(Table, frozen=True):
         """Yield the row of the grant. Raises RefusedError, and ValueError, which names the key first."""
         if self.expires is not None and self.expires.tzinfo is None:
             raise ValueError("expires: write the offset from UTC, as in 2026-12-31T18:00:00Z")
+        if self.expires is not None:
+            check_end(self.expires.timestamp(), -inf)  # one that is over removes the grant
         allow = parse_permissions(self.allow) if self.allow else frozenset()
         without = parse_permissions(self.without) if self.without else frozenset()
         rule = GrantRule(

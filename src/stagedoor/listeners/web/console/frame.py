@@ -121,6 +121,6 @@ def read_end(days: str, now: float) -> float | None:
     text = days.strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:5]) <= MOST_DAYS):
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 0 < int(text) <= MOST_DAYS):
         raise ValueError("give a number of days, or none for a grant without end")
     return now + int(text) * DAY_S
