@@ -164,6 +164,20 @@ def controller(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    health = f'[health]\naddress = "127.0.0.1:{port}"\n'
+    write_settings(folder, kubeconfig, namespaces, own, health)
+    process = subprocess.Popen(command(folder, "controller"))
+    try:
+        yield Running(process, port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def write_settings(
+    folder: Path, kubeconfig: Path, namespaces: Mapping[str, str] | str, own: str, more: str
+) -> None:
+    """Write the settings of a controller or a gateway, and make its store and keys."""
     if isinstance(namespaces, str):
         spaces = f'namespace_selector = "{namespaces}"'
     else:
@@ -171,17 +185,11 @@ def controller(
         spaces = f"namespaces = {{ {pairs} }}"
     settings = folder / "controller.toml"
     settings.write_text(
-        f'data_dir = "{folder}/data"\n[kubernetes]\n{spaces}\n'
+        f'data_dir = "{folder}/data"\n[kubernetes]\ncontroller = false\n{spaces}\n'
         f'kubeconfig = "{kubeconfig}"\n[controller]\nkit_image = "kit:1"\nnamespace = "{own}"\n'
-        f'[health]\naddress = "127.0.0.1:{port}"\n[log]\nlevel = "error"\n'
+        f'[log]\nlevel = "error"\n{more}'
     )
-    prepare(load_settings(settings))  # the store and the keys, as `stagedoor serve` makes them
-    process = subprocess.Popen(command(folder, "controller"))
-    try:
-        yield Running(process, port)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+    prepare(load_settings(settings))
 
 
 def stagedoor(folder: Path, *words: str) -> None:

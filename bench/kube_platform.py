@@ -197,7 +197,24 @@ class Measurement:
             report["a worker sees all, s"] = float(follower.stdout.readline())
             time.sleep(10)
             report["a worker's view at most, MiB"] = most_mib(follower.pid)
+        report["a gateway of one worker, MiB"] = self._weigh_gateway(
+            by, report["a worker sees all, s"]
+        )
         return report
+
+    def _weigh_gateway(self, by: str, sees_s: float) -> float:
+        """Return the memory of a gateway's processes in MiB (Pss of proc(5)) once it has seen all."""
+        folder = self._folder / f"gateway-{by}"
+        folder.mkdir()
+        more = '[tunnel]\naddresses = ["127.0.0.1:0"]\n'
+        kube_many.write_settings(folder, self._api.kubeconfig(), self._spaces(by), OWN, more)
+        gateway = subprocess.Popen(kube_many.command(folder, "serve"))
+        try:
+            time.sleep(30 + 3 * sees_s)
+            return round(sum(map(share_mib, descend(gateway.pid))), 1)
+        finally:
+            gateway.terminate()
+            gateway.wait(60)
 
     def _bind(self) -> Report:
         """Prepare all namespaces as `stagedoor controller --bind` does, and measure that."""
@@ -240,11 +257,14 @@ class Measurement:
 
     @contextmanager
     def _controller(self, by: str) -> Iterator[kube_many.Running]:
-        spaces: dict[str, str] | str = {name: name for name in self._platform.namespaces}
-        spaces = f"{LABEL}=true" if by == BY_LABEL else spaces
         folder, kubeconfig = self._folder, self._api.kubeconfig()
-        with kube_many.controller(folder, kubeconfig, spaces, OWN) as running:
+        with kube_many.controller(folder, kubeconfig, self._spaces(by), OWN) as running:
             yield running
+
+    def _spaces(self, by: str) -> dict[str, str] | str:
+        """Return the namespaces as the settings name them."""
+        names = self._platform.namespaces
+        return f"{LABEL}=true" if by == BY_LABEL else {name: name for name in names}
 
     def _until_ready(self, running: kube_many.Running) -> float:
         began, platform = time.monotonic(), self._platform
@@ -445,6 +465,21 @@ def most_mib(process: int) -> float:
     status = Path(f"/proc/{process}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return round(int(line.split()[1]) / 1024, 1)
+
+
+def share_mib(process: int) -> float:
+    """Return the memory of a process, and its share of what it has in common with others, in MiB."""
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+    return int(line.split()[1]) / 1024
+
+
+def descend(process: int) -> Iterator[int]:
+    """Yield a process and all that descend from it."""
+    yield process
+    for task in Path(f"/proc/{process}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from descend(int(child))
 
 
 if __name__ == "__main__":
