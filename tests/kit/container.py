@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fixtures.runc import RuncContainer, mount, special, unmount
 from tests.kit.people import People
 from tests.openssh import KEX
 from tests.waiting import BOUND_S, wait_until
@@ -29,10 +30,10 @@ ROOT_CAPABILITIES = tuple(f"CAP_{name}" for name in _LEFT_TO_ROOT.split())
 
 
 @dataclass
-class Container:
+class Container(RuncContainer):
     """Before `start`: how it shall be. After: the container, and ways to reach it."""
 
-    root: Path
+    tree: Path
     kit: Path
     people: People
     folder: Path
@@ -48,9 +49,6 @@ class Container:
 
     def __post_init__(self) -> None:
         self.name = f"kit-{uuid.uuid4().hex[:12]}"
-        self.pid = 0
-        self.ended: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
 
     # ---- its life
 
@@ -69,42 +67,16 @@ class Container:
         """The same, where `prepare` changes its files before it starts."""
         self._lay_out()
         prepare()
-        pid_file = ("--pid-file", str(self.folder / "pid"))
-        with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
-            # In the foreground, runc ends with the container's status.
-            self._process = subprocess.Popen(
-                [*self.runc, "run", *pid_file, "--bundle", str(self.folder), self.name],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
-        wait_until(self._has_pid, what="runc starts it")
+        self.run_bundle(self._spec())
 
     def terminate(self) -> None:
         """SIGTERM to its first process."""
         os.kill(self.pid, signal.SIGTERM)
 
-    def exit_status(self) -> int | None:
-        """Return the first process's exit status; None while it runs."""
-        assert self._process is not None
-        return self._process.poll()
-
-    def wait(self, bound_s: float = BOUND_S) -> int:
-        """Return the exit status, once it has ended."""
-        assert self._process is not None
-        return self._process.wait(bound_s)
-
     def close(self) -> None:
         """End it and take it away."""
-        if self._process is not None and self._process.poll() is None:
-            # Once its first process is gone, the `runc run` that waits for that takes the container away.
-            if self.pid:
-                os.kill(self.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-            self._process.wait(BOUND_S)
-        for mounted in ("rootfs", "run"):
-            subprocess.run(["umount", "--lazy", self.folder / mounted], capture_output=True)
+        self.take_away()
+        unmount(self.folder / "run")
 
     # ---- what it says
 
@@ -112,11 +84,6 @@ class Container:
     def states(self) -> list[str]:
         """Its lines on stdout, in order."""
         return (self.folder / "stdout").read_text().splitlines()
-
-    @property
-    def log(self) -> str:
-        """Its stderr: its own lines and sshd's."""
-        return (self.folder / "stderr").read_text()
 
     def last_said(self) -> float:
         """Return the time at which the last line of its log was written, in seconds since the epoch."""
@@ -133,7 +100,7 @@ class Container:
         ):
             if path.startswith(inside):
                 return self.folder / outside / path.removeprefix(inside).lstrip("/")
-        return self.folder / "rootfs" / path.lstrip("/")
+        return self.root / path.lstrip("/")
 
     def processes(self) -> dict[int, str]:
         """Return its processes: pid as this machine sees it, to the name."""
@@ -188,33 +155,16 @@ class Container:
 
     # ---- how it is made
 
-    @property
-    def runc(self) -> list[str]:
-        return ["runc", "--root", str(self.folder / "runc")]
-
-    def _has_pid(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            return True
-        try:
-            self.pid = int((self.folder / "pid").read_text())
-        except (OSError, ValueError):
-            return False
-        return True
-
     def _lay_out(self) -> None:
-        for name in ("rootfs", "upper", "work", "run"):
-            (self.folder / name).mkdir(parents=True)
-        layers = f"lowerdir={self.root},upperdir={self.folder}/upper,workdir={self.folder}/work"
-        _mount("-t", "overlay", "-o", layers, "overlay", self.folder / "rootfs")
+        self.mount_root(self.tree)
+        (self.folder / "run").mkdir()
         # The kubelet makes such a volume writable by every user.
-        _mount("-t", "tmpfs", "-o", "mode=1777,size=16m", "tmpfs", self.folder / "run")
+        mount("-t", "tmpfs", "-o", "mode=1777,size=16m", "tmpfs", self.folder / "run")
         self.people.lay_out(self.folder / "host", self.folder / "shell")
         (self.folder / "shell" / "motd").write_text("This is a shell of app01.\n")
         lines = {"STAGEDOOR_GRACE_S": "20", **self.settings}
         text = "".join(f"{key}={value}\n" for key, value in lines.items())
         (self.folder / "shell" / "settings").write_text(text)
-        (self.folder / "config.json").write_text(json.dumps(self._spec()))
 
     def _spec(self) -> dict[str, Any]:
         environment = {"PATH": PATH, **self.environment}
@@ -234,12 +184,10 @@ class Container:
             "root": {"path": "rootfs", "readonly": self.read_only},
             "hostname": self.name,
             "mounts": [
-                _special("/proc", "proc"),
-                _special("/dev", "tmpfs", "nosuid", "strictatime", "mode=755"),
-                _special(
-                    "/dev/pts", "devpts", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
-                ),
-                _special("/dev/shm", "tmpfs", "nosuid", "nodev", "mode=1777"),
+                special("/proc", "proc"),
+                special("/dev", "tmpfs", "nosuid", "strictatime", "mode=755"),
+                special("/dev/pts", "devpts", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+                special("/dev/shm", "tmpfs", "nosuid", "nodev", "mode=1777"),
                 _bound("/kit", self.kit, "ro"),
                 _bound("/run/stagedoor", self.folder / "run", "rw"),
                 _bound("/etc/stagedoor/host", self.folder / "host", "ro"),
@@ -258,15 +206,6 @@ class Container:
         }
 
 
-def _special(target: str, kind: str, *options: str) -> dict[str, Any]:
-    return {
-        "destination": target,
-        "type": kind,
-        "source": kind,
-        "options": ["nosuid", "noexec", *options],
-    }
-
-
 def _bound(target: str, source: Path, mode: str) -> dict[str, Any]:
     return {
         "destination": target,
@@ -274,11 +213,6 @@ def _bound(target: str, source: Path, mode: str) -> dict[str, Any]:
         "source": str(source),
         "options": ["rbind", mode, "nosuid", "nodev"],
     }
-
-
-def _mount(*arguments: str | Path) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def missing() -> str | None:
