@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ SHELLS = {
 SHELL = "stagedoor-shell"
 """The package for the SSH servers in `[[shells.static]]`."""
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+SHELL_SCRIPTS = ("postinst", "prerm")
 PROGRAM = f"""\
 #!/{HOME}/bin/python3
 from stagedoor.cli.main import main
@@ -108,6 +109,7 @@ def build_shell_deb(source: Source, kit: Path, architecture: str, work: Path, ou
         " the gateway is. One static program.",
     }
     _add_fields(tree, fields)
+    _add_scripts(source.folder / "deploy/deb/shell", SHELL_SCRIPTS, tree)
     package = pack(source, tree, out / f"{SHELL}_{fields['Version']}_{architecture}.deb")
     shutil.rmtree(tree)
     return package
@@ -185,8 +187,13 @@ def add_control(source: Source, tree: Path, release: Release, architecture: str)
         " and the audit says who did.",
     }
     _add_fields(tree, fields)
-    for name in SCRIPTS:
-        shutil.copy(source.folder / "deploy/deb" / name, tree / "DEBIAN" / name)
+    _add_scripts(source.folder / "deploy/deb", SCRIPTS, tree)
+
+
+def _add_scripts(folder: Path, names: Sequence[str], tree: Path) -> None:
+    """Add the scripts that dpkg runs."""
+    for name in names:
+        shutil.copy(folder / name, tree / "DEBIAN" / name)
         (tree / "DEBIAN" / name).chmod(0o755)
 
 

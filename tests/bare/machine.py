@@ -1,7 +1,8 @@
 """Machines of minimal Debian: fresh roots above a tree that debootstrap made once.
 
 The machines of one `Site` share a network of their own, which nothing leads into. A command that installs
-something runs in this machine's network instead. There is no systemd, and no kernel of their own.
+something runs in this machine's network instead. There is no systemd (`booted.py` has one), and no kernel
+of their own.
 """
 
 import fcntl
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from tests.cluster.place import cache
 from tests.waiting import wait_until
@@ -31,20 +32,25 @@ APART = (
 _CALM = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
-def base(suite: str) -> Path:
+def base(suite: str, kind: str = "bare", packages: Sequence[str] = ()) -> Path:
     """The tree of a minimal Debian, made once for this machine. This takes a minute or two.
+
+    Args:
+        kind: begins the name under which the tree is kept.
+        packages: are installed in it.
 
     Raises:
         CalledProcessError: debootstrap failed; its `stdout` says why.
     """
-    kept = cache().parent / f"bare-{suite}"
+    kept = cache().parent / f"{kind}-{suite}"
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with (kept.parent / f"bare-{suite}.lock").open("w") as lock:
+    with kept.with_name(f"{kept.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
             unfinished = kept.with_name(f"{kept.name}.new")
             shutil.rmtree(unfinished, ignore_errors=True)
-            command = ["debootstrap", "--variant=minbase", suite, str(unfinished)]
+            included = ["--include=" + ",".join(packages)] if packages else []
+            command = ["debootstrap", "--variant=minbase", *included, suite, str(unfinished)]
             subprocess.run(
                 [*APART, *command], check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
@@ -58,6 +64,14 @@ class Ended:
 
     status: int
     text: str
+
+
+class Place(Protocol):
+    """The place of a machine, from which a command reaches its inside."""
+
+    def command(self, root: Path, command: Sequence[str], *, outside: bool) -> list[str]:
+        """As argv of this machine; `outside`: in this machine's network."""
+        ...
 
 
 class Site:
@@ -139,7 +153,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Machine:
-    site: Site
+    site: Place
     root: Path
     """Outside of the site it is empty."""
 

@@ -7,7 +7,6 @@ other tests here do.
 import base64
 import contextlib
 import os
-import platform
 import re
 import shutil
 import sqlite3
@@ -18,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from release.deb import MACHINES, RELEASES
 from tests.bare.machine import PROGRAMS, Machine, Site
 from tests.docs import pages
 from tests.waiting import wait_until
@@ -40,16 +38,6 @@ LOG = "/var/log/stagedoor.log"
 ENABLED = "/etc/systemd/system/multi-user.target.wants/stagedoor.service"
 READY_S = 60.0
 """From `apt install` to a gateway that answers, Debian's Python fetched from its archive."""
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("packages") / "out"
-    [here] = [name for name, machine in MACHINES.items() if machine == platform.machine()]
-    chosen = ("--dirty", "--only", "deb", "--only", "kit", "--arch", here, "--out", out)
-    subprocess.run([pages.ROOT / "script/release", *chosen], check=True)
-    assert len(list(out.glob("*.deb"))) == len(RELEASES) + 1
-    return out
 
 
 @pytest.fixture(scope="module", params=SUITES)

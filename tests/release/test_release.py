@@ -329,6 +329,10 @@ def test_the_package_for_other_servers_has_the_program_its_names_and_a_unit(tmp_
     assert "ExecStart=/usr/lib/stagedoor-shell/tunnels 2223 22\n" in unit
     sandbox = (ROOT / "deploy/stagedoor-resume.service").read_text()
     assert sandbox.partition("CapabilityBoundingSet")[2] in unit, "as narrow as beside the gateway"
+    control = tmp_path / "control"
+    subprocess.run(["dpkg-deb", "-e", file, control], check=True)
+    for name in deb.SHELL_SCRIPTS:
+        assert os.access(control / name, os.X_OK), name
 
 
 def test_the_unit_of_the_package_runs_what_the_package_holds() -> None:
