@@ -34,7 +34,7 @@ from mutation import Packet, mutated, mutated_bytes, several
 from stagedoor.model.permission import Permission
 
 AT_ONCE = 8
-"""Clients side by side; well below ssh.max_startups."""
+"""Clients side by side; well below what may wait for a login (`listeners.limits`)."""
 CHECK_EVERY = 200
 """Clients between two well-behaved logins."""
 CLIENT_TIMEOUT_S = 5.0

@@ -17,7 +17,6 @@ data_dir = "{folder}/data"
 addresses = ["127.0.0.1:{tunnel}"]
 [ssh]
 addresses = ["127.0.0.1:{ssh}"]
-max_startups = "100:30:200"
 handshakes_per_s = 1000
 [workers]
 count = 1

@@ -22,7 +22,6 @@ data_dir = "{folder}/data"
 addresses = []
 [ssh]
 addresses = ["127.0.0.1:{port}"]
-max_startups = "100:30:200"
 handshakes_per_s = 1000
 [workers]
 count = {workers}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.listeners.limits import ClientLimits
 from stagedoor.net.tls import make_client_context
 from tests.fixtures.gateway import static
 from tests.listeners.wire import (
@@ -265,7 +266,7 @@ def test_a_proxy_line_from_a_source_that_is_not_trusted_lets_no_client_in(
 @pytest.mark.line(12)
 def test_bytes_that_drip_in_do_not_extend_the_deadline(tmp_path: Path) -> None:
     drips = (head("app01-ssh:22") + b"X: a\r\n") * 100
-    with open_worker(tmp_path, "[listen]\nheader_timeout_s = 0.5\n") as worker:
+    with open_worker(tmp_path, "", ClientLimits(header_timeout_s=0.5)) as worker:
         with dialled(worker.port) as client:
             client.sock.settimeout(0.02)
             answer = b""
@@ -283,9 +284,10 @@ def test_bytes_that_drip_in_do_not_extend_the_deadline(tmp_path: Path) -> None:
 def test_a_tls_handshake_counts_against_the_deadline(tmp_path: Path, certificate: Path) -> None:
     settings = (
         f'[tunnel]\ncertificate_file = "{certificate}"\n'
-        f'key_file = "{certificate.with_suffix(".key")}"\n[listen]\nheader_timeout_s = 0.3\n'
+        f'key_file = "{certificate.with_suffix(".key")}"\n'
     )
-    with open_worker(tmp_path, settings) as worker, dialled(worker.tls_port) as client:
+    limits = ClientLimits(header_timeout_s=0.3)
+    with open_worker(tmp_path, settings, limits) as worker, dialled(worker.tls_port) as client:
         client.send(b"\x16\x03\x01")
         with contextlib.suppress(ConnectionResetError):
             client.read_to_end()

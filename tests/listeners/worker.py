@@ -5,24 +5,21 @@ import contextlib
 import fcntl
 import os
 import termios
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.authorities import ensure_cas
+from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.tunnel import Secure
 from stagedoor.model.source import Source
 from stagedoor.net.listen import bind
 from stagedoor.net.tcp import TcpStream
 from stagedoor.serve.compose import Gateway
-from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.settings.file import parse_settings
+from tests.fixtures.worker import WorkerThread, log_lines
 from tests.listeners.wire import Peer, Upstream, bearer, dialled, eventually, head, read_answer
-from tests.net.peers import PATIENCE_S
 
 USER = "dev"
 OWN_PORT = "OWN_PORT"
@@ -35,7 +32,7 @@ class GatewayWorker:
     `lines` are its log lines as dictionaries; `token` lets `dev` into every app.
     """
 
-    def __init__(self, folder: Path, settings: str) -> None:
+    def __init__(self, folder: Path, settings: str, limits: ClientLimits = LIMITS) -> None:
         self.data_dir = folder / "data"
         text = f'data_dir = "{self.data_dir}"\n{settings}'
         secure = "certificate_file" in settings
@@ -53,12 +50,23 @@ class GatewayWorker:
             admin.add_user(service, USER)
             admin.add_grant(service, f"user:{USER}", "*")
             self.token = admin.create_token(service, USER).text
-        self.gateway: Gateway
-        self.loop: asyncio.AbstractEventLoop
         self._accepted: dict[int, TcpStream] = {}
-        self._up = threading.Event()
-        self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="gateway")
+        self._thread = WorkerThread(
+            self.settings, self._sockets, frozenset(self.ports.values()), limits, self._record
+        )
+        self.call, self.start, self.stop = (
+            self._thread.call,
+            self._thread.start,
+            self._thread.stop,
+        )
+
+    @property
+    def gateway(self) -> Gateway:
+        return self._thread.parts
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._thread.loop
 
     @property
     def port(self) -> int:
@@ -73,51 +81,15 @@ class GatewayWorker:
         """The header that lets `dev` in."""
         return bearer(self.token)
 
-    def start(self) -> None:
-        self._thread.start()
-        assert self._up.wait(PATIENCE_S)
-        if self._fault:
-            raise self._fault
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:  # raised again in the test's own thread
-            self._fault = error
-            self._up.set()
-
-    async def _serve(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        sockets = ListeningSockets(self._sockets, self.settings)
-        self.gateway = Gateway(
-            self.settings, f"gateway-{os.getpid()}-{id(self)}", frozenset(self.ports.values())
-        )
-        accepted = self.gateway.listener.accepted
+    def _record(self, gateway: Gateway) -> None:
+        """Record each connection that the listener gets."""
+        accepted = gateway.listener.accepted
 
         def keep(stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
             self._accepted[source.port] = stream
             accepted(stream, source, secure)
 
-        self.gateway.listener.accepted = keep  # type: ignore[method-assign]  # it only records
-        sockets.open(self.gateway.listener)
-        self._up.set()
-        await self._stop.wait()
-        sockets.stop_accepting()
-        await self.gateway.listener.drop_unanswered()
-        await asyncio.to_thread(self.gateway.close_parts)
-
-    def stop(self) -> None:
-        if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(PATIENCE_S)
-            assert not self._thread.is_alive()
-        if self._fault:
-            raise self._fault
-
-    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine in the worker's event loop, and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE_S)
+        gateway.listener.accepted = keep  # type: ignore[method-assign]  # it only records
 
     def sessions(self) -> int:
         return len(self.gateway.registry)
@@ -164,26 +136,13 @@ def entered(
 
 
 @contextlib.contextmanager
-def open_worker(folder: Path, settings: str) -> Iterator[GatewayWorker]:
-    worker = GatewayWorker(folder, settings)
-
-    def keep(_: object, __: str, line: dict[str, Any]) -> str:
-        worker.lines.append(dict(line))
-        return ""
-
-    before = structlog.get_config()
-    # Every level, whatever a gateway that ran in this process before has configured.
-    structlog.configure(
-        processors=[keep],
-        wrapper_class=structlog.make_filtering_bound_logger(0),
-        logger_factory=structlog.ReturnLoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
-    try:
-        worker.start()
-        yield worker
-    finally:
-        worker.stop()
-        structlog.configure(
-            **before
-        )  # those of the module's worker, where this is another beside it
+def open_worker(
+    folder: Path, settings: str, limits: ClientLimits = LIMITS
+) -> Iterator[GatewayWorker]:
+    worker = GatewayWorker(folder, settings, limits)
+    with log_lines(worker.lines.append):
+        try:
+            worker.start()
+            yield worker
+        finally:
+            worker.stop()

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.listeners.limits import ClientLimits
 from stagedoor.model.units import DAY_S
-from tests.fixtures.gateway import Gateway, open_gateway
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.worker import open_limited
 from tests.login.conftest import settings
 from tests.login.machine import Key, Machine, Person
 from tests.waiting import BOUND_S, wait_until
@@ -125,8 +127,8 @@ def test_wrong_letters_are_counted_and_end_it(machine: Machine, person: Person) 
 
 def test_to_wait_proves_nothing_of_who_waits(tmp_path: Path) -> None:
     """Any stranger may begin a login. If that were a proof, they would hold connections without a limit."""
-    limited = settings() + "[listen]\nmax_pending = 32\n"  # so one source has eight
-    with open_gateway(tmp_path, limited) as gateway, ExitStack() as opened:
+    limits = ClientLimits(max_pending=32)  # so one source has eight
+    with open_limited(tmp_path, settings(), limits) as gateway, ExitStack() as opened:
         port = gateway.port("web")
         machine = Machine(f"http://127.0.0.1:{port}", Key(tmp_path))
         _, begun = machine.start()

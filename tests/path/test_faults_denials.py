@@ -41,8 +41,7 @@ COUNTED_ONLY = {
 
 def settings(gateway_port: int, closed: int, silent: int) -> str:
     return (
-        "[listen]\nheader_timeout_s = 5\n"
-        'proxy_protocol_from = ["127.0.0.3/32"]\n'
+        '[listen]\nproxy_protocol_from = ["127.0.0.3/32"]\n'
         '[step_up]\ntargets = ["guarded"]\n'
         + static("closed", closed)
         + static("silent", silent)

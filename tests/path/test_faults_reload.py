@@ -91,7 +91,7 @@ def test_new_settings_come_into_force_and_live_sessions_go_on(gateway: Reloaded)
 BAD = {
     "no TOML": ("[tunnel\n", "not valid TOML"),
     "an unknown setting": ("{tables}\n[listen]\nnetwork = []\n", "listen"),
-    "a wrong value": ("{tables}\n[ssh]\nmax_channels = 0\n", "ssh.max_channels"),
+    "a wrong value": ("{tables}\n[ssh]\npublic_port = 0\n", "ssh.public_port"),
     "a port that is taken": ("{taken}", "tunnel.addresses"),
     "a certificate that is gone": ("{gone}", "tunnel.certificate_file"),
 }

@@ -15,19 +15,13 @@ from stagedoor.listeners.ssh.connection import ClientConnection
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, make_server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES, Gcm
 from stagedoor.model.rate import Rate
-from stagedoor.settings.listeners import StartupLimits
 from tests.fixtures.laptop import Laptop
 from tests.waiting import BOUND_S
 
 AES_GCM = "aes128-gcm@openssh.com"
 LIMITS = SshLimits(
     rules=AcceptRules(()),
-    header_timeout_s=10,
-    login_grace_s=60,
-    startups=StartupLimits(),
     handshakes=Rate(100, 0.05),
-    max_channels=16,
-    alive_interval_s=15,
     passwords=False,
     idle_timeout_s=None,
 )

@@ -17,6 +17,17 @@ def greeted(sock: socket.socket) -> bytes:
         return b""
 
 
+def is_closed(sock: socket.socket) -> bool:
+    """Return whether the gateway has closed it. It was greeted, and has sent nothing since."""
+    sock.setblocking(False)
+    try:
+        return sock.recv(64) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
 def test_a_flood_of_handshakes_from_one_source_waits_and_others_do_not(tmp_path: Path) -> None:
     """One a second: five at once, fifteen that wait for their turn, and the rest are cut off."""
     settings = SSH_TABLE + "handshakes_per_s = 1\n[workers]\ncount = 1\n" + local("app01")
@@ -40,7 +51,7 @@ def test_who_waits_is_not_dropped_for_a_flood_from_one_ipv6_64(tmp_path: Path) -
     """Each of whose connections has an address of its own."""
     settings = (
         SSH_TABLE
-        + 'max_startups = "3:100:4"\n[workers]\ncount = 1\n'
+        + "handshakes_per_s = 1000\n[workers]\ncount = 1\n"
         + '[listen]\nproxy_protocol_from = ["127.0.0.1/32"]\nnetworks = ["2001:db8::/32"]\n'
         + local("app01")
     )
@@ -53,17 +64,18 @@ def test_who_waits_is_not_dropped_for_a_flood_from_one_ipv6_64(tmp_path: Path) -
             return sock
 
         honest = come("2001:db8:1::1")
-        flood = [come(f"2001:db8:2::{number:x}") for number in range(12)]
+        flood = [come(f"2001:db8:2::{number:x}") for number in range(300)]
+        laptop.gateway.wait_for(lambda line: line.get("reason") == "overloaded")
         honest.sendall(b"SSH-2.0-honest\r\n")
         assert greeted(honest), "its keys are exchanged"
-        assert [greeted(sock) for sock in flood[:8]].count(b"") == 8
+        assert sum(map(is_closed, flood)) > 0
 
 
 def test_an_ipv6_48_has_the_handshakes_of_four_sources(tmp_path: Path) -> None:
     """Each connection is of a source of its own, of which it has 65,536."""
     settings = (
         SSH_TABLE
-        + 'handshakes_per_s = 1\nmax_startups = "500:100:500"\n[workers]\ncount = 1\n'
+        + "handshakes_per_s = 1\n[workers]\ncount = 1\n"
         + '[listen]\nproxy_protocol_from = ["127.0.0.1/32"]\nnetworks = ["2001:db8::/32"]\n'
         + local("app01")
     )

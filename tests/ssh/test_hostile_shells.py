@@ -43,8 +43,6 @@ UPLOAD = 256 * MIB
 PATIENCE_S = 5.0
 """So long a session of a direct login is looked at, which may go on as long as its developer likes."""
 WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
-SLOW = f"[listen]\nheader_timeout_s = {allow(60):g}\n"
-"""The clients are threads of this process, and a busy machine lets one say HELLO late."""
 PRINTING = ("output", "errors", "crumbs", "beyond-the-window", "huge-frames", "empty-frames")
 GROUPS = {
     "before, late and in sessions": (*RAW, *LATE, *(m for m in SESSIONS if m not in PRINTING)),
@@ -94,11 +92,12 @@ class Gateway:
     def terminal(self, app: str) -> Found:
         """Open a terminal by the WebShell."""
         began = time.monotonic()
+        given = ticket(self.web, app)  # first, since HELLO must follow the handshake within seconds
         client = WebTerminal(self.web).open()
         assert client.socket is not None
         client.send(
             Hello(
-                ticket(self.web, app),
+                given,
                 "main",
                 "",
                 0,
@@ -217,7 +216,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with HostileShells() as shells:
         entry = f'login_name = "dev"\nhost_keys = ["{shells.host_key}"]\nholder = "hold"\n'
         entries = [static(as_app(manner), shells.ports[manner]) + entry for manner in MANNERS]
-        settings = SSH_TABLE + WEB + SLOW + "".join(entries)
+        settings = SSH_TABLE + WEB + "".join(entries)
         apps = tuple(as_app(manner) for manner in MANNERS)
         with open_laptop(tmp_path_factory.mktemp("hostile"), settings, apps) as laptop:
             yield Gateway(laptop)

@@ -14,8 +14,8 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.person import set_disabled
+from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.ssh.options import ALIVE_COUNT
-from stagedoor.settings.settings import Settings
 from tests.fixtures.gateway import EchoServer, static
 from tests.fixtures.laptop import Laptop, new_key, open_laptop, public
 from tests.ports import free_port
@@ -24,16 +24,11 @@ from tests.waiting import BOUND_S, wait_until
 SETTINGS = """
 [ssh]
 addresses = ["127.0.0.1:0"]
-max_startups = "50:30:100"
-handshakes_per_s = 1000
-max_channels = 20
-{more}
 [workers]
 count = 1
 drain_timeout_s = 60
 """
-PATIENT = SETTINGS.format(more="")
-HURRIED = SETTINGS.format(more="login_grace_s = 3\nalive_interval_s = 1")
+HURRIED = ClientLimits(login_grace_s=3, alive_interval_s=1)
 """For those alone who wait for the end of such a time: on a busy machine an honest login may take it."""
 
 
@@ -55,12 +50,9 @@ def flooding() -> Iterator[EchoServer]:
 def timed_laptop(
     tmp_path: Path, echo: EchoServer, flooding: EchoServer, request: pytest.FixtureRequest
 ) -> Iterator[Laptop]:
-    settings = (
-        getattr(request, "param", PATIENT)
-        + static("echo", echo.port)
-        + static("flood", flooding.port)
-    )
-    with open_laptop(tmp_path / "gw", settings, ("echo", "flood")) as one:
+    settings = SETTINGS + static("echo", echo.port) + static("flood", flooding.port)
+    limits = getattr(request, "param", None)
+    with open_laptop(tmp_path / "gw", settings, ("echo", "flood"), limits=limits) as one:
         yield one
 
 
@@ -213,7 +205,7 @@ def silence(sock: socket.socket) -> None:
 
 def test_who_is_still_being_let_in_as_it_stops_is_closed_in_the_audit(tmp_path: Path) -> None:
     with contextlib.closing(EchoServer(silence)) as silent:
-        settings = PATIENT + static("silent", silent.port)
+        settings = SETTINGS + static("silent", silent.port)
         with open_laptop(tmp_path / "gw", settings, ("silent",)) as laptop:
             coming = subprocess.Popen(["ssh", "-F", laptop.config(), "silent@gw", "true"])
             try:
@@ -276,8 +268,8 @@ def test_a_client_that_vanished_is_found_and_its_session_closed(timed_laptop: La
             wait_until(lambda: timed_laptop.gateway.sessions("downstream_lost"))
 
 
-def test_unless_the_settings_say_otherwise_it_is_found_within_90_s() -> None:
-    assert Settings().ssh.alive_interval_s * (ALIVE_COUNT + 1) <= 90
+def test_it_is_found_within_90_s() -> None:
+    assert LIMITS.alive_interval_s * (ALIVE_COUNT + 1) <= 90
 
 
 @pytest.mark.parametrize("timed_laptop", [HURRIED], indirect=True, ids=["hurried"])
@@ -316,8 +308,10 @@ def test_two_thousand_clients_that_do_not_log_in_keep_no_other_out(timed_laptop:
     alone_s = min(login_s(timed_laptop) for _ in range(3))
     with contextlib.ExitStack() as stack:
         for number in range(2000):
+            # Each source has a hundred handshakes at once.
+            source = (f"127.0.1.{number // 100}", 0)
             sock = stack.enter_context(
-                socket.create_connection(("127.0.0.1", timed_laptop.port), BOUND_S)
+                socket.create_connection(("127.0.0.1", timed_laptop.port), BOUND_S, source)
             )
             if number % 2:
                 with contextlib.suppress(OSError):  # it was one of those that were dropped
@@ -368,7 +362,7 @@ def test_a_shell_that_takes_nothing_holds_up_no_other_channel(
 ) -> None:
     release = threading.Event()
     stuck = EchoServer(lambda _: release.wait(60) and None)
-    settings = PATIENT + static("stuck", stuck.port) + static("echo", echo.port)
+    settings = SETTINGS + static("stuck", stuck.port) + static("echo", echo.port)
     with open_laptop(tmp_path / "gw", settings, ("stuck", "echo")) as laptop:
         config = laptop.config(
             f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 9"
@@ -399,6 +393,7 @@ def _send_much(stdin: object) -> None:
             stdin.write(b"\0" * 65536)  # type: ignore[attr-defined]  # a pipe
 
 
+@pytest.mark.parametrize("timed_laptop", [ClientLimits(max_channels=4)], indirect=True, ids=["4"])
 def test_there_may_be_only_so_many_channels_and_the_next_is_refused(
     timed_laptop: Laptop, sockets: Path
 ) -> None:
@@ -406,7 +401,7 @@ def test_there_may_be_only_so_many_channels_and_the_next_is_refused(
         f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30"
     )
     with contextlib.ExitStack() as stack:
-        for _ in range(20):
+        for _ in range(4):
             stack.enter_context(talking(timed_laptop, config=config))
         done = timed_laptop.ssh("-W", "echo.ssh:22", "gw", config=config)
         assert done.returncode != 0
@@ -421,7 +416,7 @@ def test_keys_are_exchanged_again_under_load_and_no_byte_is_lost(timed_laptop: L
 
 
 def test_strangers_see_not_a_byte_of_us(tmp_path: Path) -> None:
-    settings = PATIENT + '[listen]\nnetworks = ["192.0.2.0/24"]\n'
+    settings = SETTINGS + '[listen]\nnetworks = ["192.0.2.0/24"]\n'
     with open_laptop(tmp_path / "gw", settings, ()) as laptop:
         with (
             contextlib.suppress(ConnectionResetError),  # connect(2) itself may raise it
@@ -438,7 +433,7 @@ def test_strangers_see_not_a_byte_of_us(tmp_path: Path) -> None:
 def test_behind_a_load_balancer_the_announced_source_is_the_one_that_counts(
     tmp_path: Path, echo: EchoServer
 ) -> None:
-    settings = PATIENT + (
+    settings = SETTINGS + (
         '[listen]\nproxy_protocol_from = ["127.0.0.1/32"]\nnetworks = ["192.0.2.0/24"]\n'
     )
     settings += static("echo", echo.port)

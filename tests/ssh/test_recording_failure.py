@@ -67,7 +67,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def plan(scene: Scene, *, go_on: bool) -> RecordingPlan:
-    return RecordingPlan(scene.recorder, go_on=go_on, notice=False)
+    return RecordingPlan(scene.recorder, go_on=go_on)
 
 
 def recorded() -> Policy:

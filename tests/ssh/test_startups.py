@@ -1,11 +1,10 @@
 """The connections that are closed when too many have not logged in yet."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor.listeners.limits import StartupLimits
 from stagedoor.listeners.ssh.listener import Startups
-from stagedoor.settings.listeners import StartupLimits, parse_limits
 
 ALWAYS, NEVER = (lambda: 0.0), (lambda: 0.999)
 
@@ -51,12 +50,3 @@ def test_no_connection_is_counted_twice_or_forgotten(
             startups.remove(key)
             waiting.discard(key)
         assert len(startups) == len(waiting) <= 8
-
-
-WRONG = ["", "10", "10:30", "0:30:10", "10:0:20", "10:101:20", "20:30:10", "a:b:c", "1:2:3:4"]
-
-
-@pytest.mark.parametrize("text", [*WRONG, "-1:30:10", "١:30:10"])
-def test_limits_that_make_no_sense_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"START"):
-        parse_limits(text)

@@ -20,10 +20,12 @@ from typing import NoReturn
 import pytest
 
 from stagedoor.client.attach.dialling import LineWatch
+from stagedoor.listeners.limits import ClientLimits
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Detach
 from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import Console, WebTerminal, console, ticket
+from tests.fixtures.worker import open_limited
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.flood import LONG_S, flood, flood_bounds
@@ -268,9 +270,7 @@ def test_7_a_stopped_client_blocks_the_producer_and_neither_gateway_nor_holder_g
 @pytest.mark.timeout(LONG_S)
 def test_8_a_flood_does_not_disconnect_however_often_a_ping_comes(tmp_path: Path) -> None:
     seconds, ping_s = flood_bounds()
-    with open_gateway(
-        tmp_path, SETTINGS.replace("[web]", f"[web]\nping_s = {ping_s:g}"), "app01"
-    ) as gateway:
+    with open_limited(tmp_path, SETTINGS, ClientLimits(ping_s=ping_s), "app01") as gateway:
         received = flood(tmp_path, gateway.port("web"), seconds)
         log = tmp_path / "attach.log"
         assert not log.exists() or "lost:" not in log.read_text()

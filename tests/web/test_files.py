@@ -25,7 +25,6 @@ from tests.web.mover import MIB, Answer, Mover, Sent, content, digest, digest_of
 SETTINGS = """
 [web]
 addresses = ["127.0.0.1:0"]
-max_upload_mib = 1024
 
 [[shells.local]]
 app = "app01"
@@ -338,11 +337,6 @@ def test_a_full_disk_is_told_before_and_in_the_middle(mover: Mover, tmp_path: Pa
         assert middle is not None
         assert (middle.status, "there is no room for g" in why(middle)) == (507, True)
         assert not (folder / "g").exists()
-
-
-def test_a_file_that_is_too_large_for_the_settings(mover: Mover, tmp_path: Path) -> None:
-    answer = mover.begin(Sent(tmp_path, b"f", 1024 * MIB + 1))
-    assert (answer.status, "may be sent at most" in why(answer)) == (413, True)
 
 
 def test_more_or_less_than_was_announced_is_no_file(mover: Mover, tmp_path: Path) -> None:

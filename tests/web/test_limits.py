@@ -10,20 +10,22 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
+from stagedoor.listeners.limits import ClientLimits
 from stagedoor.listeners.web.sign_in.cookies import BODY_S
 from stagedoor.wire.terminal.codec import decode
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Notice
-from tests.fixtures.gateway import Gateway, open_gateway
+from tests.fixtures.gateway import Gateway
 from tests.fixtures.terminal import BOUND_S, WebTerminal, basic, post, ticket
+from tests.fixtures.worker import open_limited
 from tests.web.conftest import SETTINGS
 
 HEADER_S = 3.0
-HURRIED = f"\n[listen]\nheader_timeout_s = {HEADER_S}\nmax_pending = 8\n"
+HURRIED = ClientLimits(header_timeout_s=HEADER_S, max_pending=8)
 
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with open_gateway(tmp_path_factory.mktemp("hurried"), SETTINGS + HURRIED, "app01") as gateway:
+    with open_limited(tmp_path_factory.mktemp("hurried"), SETTINGS, HURRIED, "app01") as gateway:
         yield gateway
 
 
@@ -167,10 +169,10 @@ def test_an_open_terminal_is_not_bound_by_any_of_it(hurried: Gateway) -> None:
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, SETTINGS.replace("[web]", "[web]\nping_s = 0"))
+    gateway = Gateway(tmp_path, SETTINGS.replace("[web]", "[web]\nsession_s = 0"))
     done = gateway.command("user", "list", check=False)
     assert done.returncode != 0
-    assert "ping_s" in done.stderr
+    assert "session_s" in done.stderr
 
 
 @pytest.mark.parametrize("path", ["/api/ticket", "/api/terminals"])

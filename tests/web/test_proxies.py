@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.listeners.limits import ClientLimits
 from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import basic, post
+from tests.fixtures.worker import open_limited
 from tests.net.peers import write_certificate
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
@@ -51,10 +53,8 @@ def below(
 ) -> Iterator[tuple[Gateway, Reverse]]:
     """A gateway at a path of a foreign site, with TLS at nginx and an idle time of 4 s."""
     folder = tmp_path_factory.mktemp("below")
-    web = settings(
-        path="/stagedoor", forwarded_from=["127.0.0.1/32"], ping_s=0.5, host_names=[NAME]
-    )
-    with open_gateway(folder, web, "app01") as gateway:
+    web = settings(path="/stagedoor", forwarded_from=["127.0.0.1/32"], host_names=[NAME])
+    with open_limited(folder, web, ClientLimits(ping_s=0.5), "app01") as gateway:
         more = f"proxy_read_timeout {IDLE_S}s; proxy_send_timeout {IDLE_S}s;"
         with nginx(
             folder / "nginx", gateway.port("web"), certificate, "/stagedoor/", more
@@ -156,8 +156,8 @@ def test_an_idle_terminal_outlives_the_idle_time_of_the_proxy(
 def test_without_pings_the_proxy_would_cut_it_and_even_that_loses_nothing(
     below: tuple[Gateway, Reverse], certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    web = settings(forwarded_from=["127.0.0.1/32"], ping_s=600)
-    with open_gateway(tmp_path, web, "app01") as gateway:
+    web = settings(forwarded_from=["127.0.0.1/32"])
+    with open_limited(tmp_path, web, ClientLimits(ping_s=600), "app01") as gateway:
         more = f"proxy_read_timeout {IDLE_S}s;"
         with (
             nginx(tmp_path / "nginx", gateway.port("web"), certificate, "/", more) as proxy,

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.listeners.limits import ClientLimits
 from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.fixtures.gateway import Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import WebTerminal, ticket
+from tests.fixtures.worker import open_limited
 from tests.net.peers import write_certificate
 from tests.waiting import BOUND_S, wait_until
 from tests.web.conftest import SETTINGS
@@ -272,7 +274,7 @@ def test_a_header_that_is_too_long_is_told_so(secure: Gateway) -> None:
 def test_a_body_that_nobody_asked_for_does_not_keep_the_line(tmp_path: Path) -> None:
     """It drips in for longer than a header may take, to a path that is none."""
     with (
-        open_gateway(tmp_path, SETTINGS + "\n[listen]\nheader_timeout_s = 1\n") as gateway,
+        open_limited(tmp_path, SETTINGS, ClientLimits(header_timeout_s=1)) as gateway,
         socket.create_connection(("127.0.0.1", gateway.port("web")), BOUND_S) as line,
     ):
         line.sendall(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n")

@@ -6,7 +6,6 @@ Each connection has a task from the accept to the answer; then the relay carries
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from stagedoor.listeners.accept import (
@@ -17,6 +16,7 @@ from stagedoor.listeners.accept import (
     refuse_plaintext,
 )
 from stagedoor.listeners.downstream import Downstream
+from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.listeners.resumption import Adopter, Resumption
 from stagedoor.model.credential import find_login_secret
@@ -35,15 +35,6 @@ Secure = Callable[[TcpStream, bytes], TlsStream]
 """Makes a TLS stream from a plain one and the bytes already read from it."""
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelLimits:
-    """The `[listen]` settings that this listener uses."""
-
-    rules: AcceptRules
-    header_timeout_s: float
-    max_pending: int
-
-
 class TunnelListener:
     """A listener that answers CONNECT on any number of sockets. Belongs to one event loop."""
 
@@ -51,14 +42,16 @@ class TunnelListener:
         self,
         flow: Flow,
         relay: Relay,
-        limits: TunnelLimits,
+        rules: AcceptRules,
         endpoints: ResumeEndpoints | None = None,
+        limits: ClientLimits = LIMITS,
     ) -> None:
         """`endpoints` keep resumable tunnels; None if there are none."""
         self._flow = flow
         self._endpoints = endpoints
         self.adopter = None if endpoints is None else Adopter(flow, endpoints)
         self._relay = relay
+        self._rules = rules
         self._limits = limits
         self._pending: FairQueue[Downstream] = FairQueue(limits.max_pending)
         """The downstreams whose header has not arrived yet."""
@@ -81,11 +74,10 @@ class TunnelListener:
             return
         victim.give_way()
         self._flow.deny(
-            Denial.with_mend(
+            Denial(
                 Reason.OVERLOADED,
                 f"more than {self._limits.max_pending} connections had not sent a whole header, and this was "
                 "the oldest of the network that has most of them",
-                "listen.max_pending",
             ),
             victim.origin,
         )
@@ -181,7 +173,7 @@ class TunnelListener:
 
         Mostly it has, and a connection that waits for nothing needs no timer and no place in a queue.
         """
-        rules = self._limits.rules
+        rules = self._rules
         if rules.wants_proxy_header(downstream.source):
             return None
         if (outsider := rules.outsider(downstream.source)) is not None:
@@ -218,7 +210,7 @@ class TunnelListener:
         parser: HeadParser,
     ) -> Request | Denial | None:
         """Read the request. Return a denial if it is wrong, or None if the client left without one."""
-        arrival = await arrive(stream, downstream.source, self._limits.rules)
+        arrival = await arrive(stream, downstream.source, self._rules)
         if not isinstance(arrival, Arrival):
             return arrival
         received = arrival.received
@@ -228,7 +220,7 @@ class TunnelListener:
             self._pending.remove(downstream)
             downstream.source = arrival.source
             self._enter_queue(downstream)
-        if (outsider := self._limits.rules.outsider(downstream.source)) is not None:
+        if (outsider := self._rules.outsider(downstream.source)) is not None:
             # Other networks get no TLS handshake, and without one no answer can be sent over TLS.
             downstream.mute = secure is not None
             return outsider

@@ -24,12 +24,11 @@ from stagedoor.wire.terminal.asciicast import AsciicastHeader
 class RecordingPlan:
     """`go_on` lets people work unrecorded when a recording fails, otherwise they are sent out.
 
-    `notice` shows a line that they are recorded; `record_input` keeps what is typed.
+    `record_input` keeps what is typed.
     """
 
     recorder: Recorder
     go_on: bool = False
-    notice: bool = True
     record_input: bool = False
 
 

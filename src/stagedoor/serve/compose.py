@@ -16,6 +16,7 @@ from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authz.authoriser import Authoriser, GivenGrants
+from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.tunnel import TunnelListener
 from stagedoor.model.metric import Series
@@ -36,6 +37,7 @@ from stagedoor.serve.metrics.measured import (
     sign_in_counter,
 )
 from stagedoor.serve.metrics.tally import MetricCounts
+from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import build_direct_login, build_recorder
 from stagedoor.serve.parts.heartbeat import start_heartbeat
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
@@ -66,7 +68,6 @@ if TYPE_CHECKING:
     from stagedoor.listeners.web.listener import WebListener
     from stagedoor.serve.traces import TraceExporter
     from stagedoor.signin.refresh import RefreshService
-from stagedoor.serve.parts.accept import read_tunnel_limits
 from stagedoor.serve.parts.policy_reader import Topic
 from stagedoor.serve.parts.shells import start_kubernetes_shells
 
@@ -95,6 +96,7 @@ class Gateway:
         ssh_addresses: tuple[str, ...] = (),
         web: WebParts | None = None,
         certificates: UserCertificates | None = None,
+        limits: ClientLimits = LIMITS,
     ) -> None:
         """Create the parts and start their threads.
 
@@ -104,6 +106,7 @@ class Gateway:
         """
         self._log = structlog.get_logger()
         self._instance = instance
+        self._limits = limits
         self.certificates = certificates
         """Signs certificates for sign-ins; None if none are signed."""
         self._problems = ProblemLog(self._log)
@@ -202,7 +205,7 @@ class Gateway:
 
     def _tunnels(self, settings: Settings, flow: Flow, connector: TcpConnector) -> TunnelListener:
         endpoints = resume_endpoints(settings, self._note, connector)
-        return TunnelListener(flow, self.relay, read_tunnel_limits(settings), endpoints)
+        return TunnelListener(flow, self.relay, accept_rules(settings), endpoints, self._limits)
 
     def _ssh(
         self, settings: Settings, flow: Flow, addresses: tuple[str, ...]
@@ -213,7 +216,7 @@ class Gateway:
         page = build_page(
             self.sign_ins, self.certificates, self.shells.targets, self.requests, self._runs
         )
-        return build_ssh_listener(settings, flow, addresses, direct, page)
+        return build_ssh_listener(settings, flow, addresses, direct, page, self._limits)
 
     def _web(self, settings: Settings, flow: Flow, web: WebParts | None) -> "WebListener | None":
         if web is None:
@@ -236,6 +239,7 @@ class Gateway:
             RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal,
             self._runs,
             self._cluster,
+            self._limits,
         )
 
     async def ask_providers(self) -> None:

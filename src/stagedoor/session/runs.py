@@ -61,7 +61,6 @@ class RunService:
         record: RecordRun,
         has_any: Callable[[Identity], bool],
         *,
-        has_notice: bool = True,
         new_id: Callable[[], str] = lambda: secrets.token_hex(ID_BYTES),
     ) -> None:
         self._flow = flow
@@ -70,8 +69,6 @@ class RunService:
         self._record = record
         self.has_any = has_any
         """Returns whether a grant may permit a user runs of any app, by the policy in memory."""
-        self.has_notice = has_notice
-        """Whether a line says that the output of a run is recorded."""
         self._new_id = new_id
         self._tasks: set[asyncio.Task[Any]] = set()
         self._viewed_at: dict[tuple[str, str], float] = {}

@@ -186,9 +186,6 @@ class RecordingSettings(Table, frozen=True):
             "continues unrecorded. Either way, the audit and the log report it."
         ),
     ] = "end"
-    notice: Annotated[
-        bool, Meta(description="Whether the terminal says at its start that it is recorded.")
-    ] = True
     record_input: Annotated[
         bool,
         Meta(

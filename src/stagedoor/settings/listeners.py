@@ -1,6 +1,5 @@
 """The settings of all listeners but the web's: their networks and addresses."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -8,40 +7,13 @@ from msgspec import Meta
 
 from stagedoor.model.units import DAY_S, HOUR_S
 from stagedoor.settings.form import (
-    Count,
     Port,
-    Seconds,
     Table,
     check_addresses,
     check_networks,
     check_url,
     split_address,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StartupLimits:
-    """The limits of `ssh.max_startups`.
-
-    Up to `start` connections may wait. Above that, each new one drops a waiting one with a
-    probability of `rate` per cent, which grows linearly to 100 per cent at `full`.
-    """
-
-    start: int = 100
-    rate: int = 30
-    full: int = 500
-
-
-def parse_limits(text: str) -> StartupLimits:
-    """Read `start:rate:full` (sshd_config(5) MaxStartups). Raises ValueError."""
-    parts = text.split(":")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise ValueError(f"{text!r} is not START:RATE:FULL, such as 100:30:500")
-    start, rate, full = (int(part) for part in parts)
-    if not (1 <= start <= full and 1 <= rate <= 100):
-        raise ValueError(f"{text!r}: START is from 1 to FULL, RATE from 1 to 100 per cent")
-    return StartupLimits(start, rate, full)
-
 
 PRIVATE_NETWORKS = (
     "127.0.0.0/8",
@@ -75,24 +47,6 @@ class ListenSettings(Table, frozen=True):
             "one."
         ),
     ] = ()
-    header_timeout_s: Annotated[
-        Seconds,
-        Meta(
-            description="A request's header must be complete within this time after the connection was "
-            "accepted; a slow trickle of bytes does not extend it. Ten seconds is ample for a slow line, and "
-            "too short for an attacker to hold many connections."
-        ),
-    ] = 10.0
-    max_pending: Annotated[
-        Count,
-        Meta(
-            description="Connections in one worker that have not yet sent a whole header. When one more "
-            "arrives, the oldest of the network with the most of them is closed, so that slow clients cannot "
-            "lock others out. The WebShell applies this limit to connections that have sent nothing, of "
-            "which one source may have a quarter. Of those that have sent something but are not yet "
-            "authenticated, it keeps at most 768 over plain HTTP and 384 over TLS."
-        ),
-    ] = 4096
 
     def __post_init__(self) -> None:
         for name in ("networks", "proxy_protocol_from"):
@@ -217,13 +171,6 @@ class SshSettings(Table, frozen=True):
             "`password`, and by `keyboard-interactive` for clients that know no other."
         ),
     ] = False
-    login_grace_s: Annotated[
-        Seconds,
-        Meta(
-            description="A connection that has not logged in within this time is closed. A minute is "
-            "enough to find a security key and touch it."
-        ),
-    ] = 60.0
     hold_s: Annotated[
         float,
         Meta(
@@ -234,15 +181,6 @@ class SshSettings(Table, frozen=True):
             "asked for the password only with `ssh -o PubkeyAuthentication=no`.",
         ),
     ] = 180.0
-    max_startups: Annotated[
-        str,
-        Meta(
-            description="START:RATE:FULL, connections in one worker that have not logged in yet. Above "
-            "START, each new connection drops a waiting one with a probability of RATE %, which grows to "
-            "100 % at FULL. It drops one of the network that has the most of them: an IPv4 address, or an "
-            "IPv6 /48 and within it the /56 and the /64."
-        ),
-    ] = "100:30:500"
     handshakes_per_s: Annotated[
         float,
         Meta(
@@ -254,18 +192,6 @@ class SshSettings(Table, frozen=True):
             "wait longer are disconnected. Raise it if many people share an address.",
         ),
     ] = 20.0
-    alive_interval_s: Annotated[
-        Seconds,
-        Meta(
-            description="A client that was silent for so long is sent a keepalive request. After two "
-            "requests without an answer, it is disconnected at the third. The default detects a client that "
-            "vanished in 75 s."
-        ),
-    ] = 25.0
-    max_channels: Annotated[
-        Count,
-        Meta(description="Channels open at once on one connection (ControlMaster opens many)."),
-    ] = 256
     accept_env: Annotated[
         tuple[str, ...],
         Meta(
@@ -284,7 +210,6 @@ class SshSettings(Table, frozen=True):
 
     def __post_init__(self) -> None:
         check_addresses(self.addresses, "ssh.addresses")
-        parse_limits(self.max_startups)
         for name in self.host_names:
             if (
                 not name

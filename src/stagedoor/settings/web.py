@@ -9,7 +9,6 @@ from msgspec import Meta
 from stagedoor.model.hostname import is_valid_host_name, is_valid_host_pattern
 from stagedoor.model.units import HOUR_S
 from stagedoor.settings.form import (
-    Seconds,
     Table,
     check_addresses,
     check_networks,
@@ -126,18 +125,6 @@ class WebSettings(Table, frozen=True):
             "`stagedoor attach` starts tmux unless it has `--shell`."
         ),
     ] = True
-    max_upload_mib: Annotated[
-        int,
-        Meta(ge=0, description="The largest file that may be uploaded, in MiB. 0: no limit."),
-    ] = 0
-    ping_s: Annotated[
-        Seconds,
-        Meta(
-            description="The interval at which each open terminal is sent a WebSocket PING, seconds. The "
-            "browser answers it, so no proxy closes the connection as idle; most do so after 60 s. A missing "
-            "answer does not close the terminal."
-        ),
-    ] = 20.0
     share_s: Annotated[
         float,
         Meta(

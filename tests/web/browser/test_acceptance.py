@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Browser, Tab, chromium
+from stagedoor.listeners.limits import ClientLimits
 from tests.fixtures.gateway import Gateway, open_gateway
+from tests.fixtures.worker import open_limited
 from tests.stopped import stopped
 from tests.waiting import wait_until
 from tests.web.browser.conftest import SCREEN, STATES, TERMINAL, choose, run, shows, terminal
@@ -227,9 +229,7 @@ def test_7_a_stopped_browser_blocks_the_producer_and_nobody_grows(
 @pytest.mark.timeout(LONG_S)
 def test_8_a_flood_does_not_disconnect_the_page(browser: Browser, tmp_path: Path) -> None:
     seconds, ping_s = flood_bounds()
-    with open_gateway(
-        tmp_path, SETTINGS.replace("[web]", f"[web]\nping_s = {ping_s:g}"), "app01"
-    ) as gateway:
+    with open_limited(tmp_path, SETTINGS, ClientLimits(ping_s=ping_s), "app01") as gateway:
         tab = browser.tab()
         terminal(tab, f"http://127.0.0.1:{gateway.port('web')}", "flooded")
         tab.ask(STATES)

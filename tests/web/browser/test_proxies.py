@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import chromium, find_chromium
-from tests.fixtures.gateway import open_gateway
+from stagedoor.listeners.limits import ClientLimits
+from tests.fixtures.worker import open_limited
 from tests.net.peers import write_certificate
 from tests.web.browser.conftest import STATES, ready, run, shows, sign_in
 from tests.web.conftest import SETTINGS
@@ -19,10 +20,12 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.timeout(300)
 def test_the_page_behind_both_with_pings_that_outlive_their_idle_times(tmp_path: Path) -> None:
-    web = SETTINGS.replace(
-        "[web]", '[web]\npath = "/stagedoor"\nforwarded_from = ["127.0.0.1/32"]\nping_s = 0.5'
-    )
-    with open_gateway(tmp_path, web, "app01") as gateway, tinyproxy(tmp_path) as corporate:
+    web = SETTINGS.replace("[web]", '[web]\npath = "/stagedoor"\nforwarded_from = ["127.0.0.1/32"]')
+    limits = ClientLimits(ping_s=0.5)
+    with (
+        open_limited(tmp_path, web, limits, "app01") as gateway,
+        tinyproxy(tmp_path) as corporate,
+    ):
         certificate = write_certificate(tmp_path)
         more = "proxy_read_timeout 2s;"
         with (

@@ -11,6 +11,7 @@ from typing import TypeVar
 import asyncssh
 
 from stagedoor.listeners.accept import arrive
+from stagedoor.listeners.limits import StartupLimits
 from stagedoor.listeners.ssh.connection import ClientConnection
 from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.direct.driver import DirectParts
@@ -28,7 +29,6 @@ from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.session.flow import Flow
-from stagedoor.settings.listeners import StartupLimits
 
 REVIEW_EVERY_S = 2.0
 FAULT = "an internal fault in the SSH listener"
@@ -108,7 +108,7 @@ class SshListener:
             self._remove,
             self._report_fault,
         )
-        self._startups: Startups[ChannelRouter] = Startups(limits.startups, random.random)
+        self._startups: Startups[ChannelRouter] = Startups(limits.clients.startups, random.random)
         self._handshakes = SiteRates(limits.handshakes)
         self._routers: set[ChannelRouter] = set()
         self._tasks = aio.Tasks(FAULT)
@@ -156,7 +156,7 @@ class SshListener:
         handed_over = False
         try:
             rules = self._limits.rules
-            async with asyncio.timeout(self._limits.header_timeout_s):
+            async with asyncio.timeout(self._limits.clients.header_timeout_s):
                 arrival = await arrive(stream, source, rules)
             if arrival is None:
                 return
@@ -206,10 +206,9 @@ class SshListener:
         victim.connection.abort()
         self._deny(
             victim.source,
-            Denial.with_mend(
+            Denial(
                 Reason.OVERLOADED,
                 f"{len(self._startups)} connections had not logged in yet, and this was one of them",
-                "ssh.max_startups",
             ),
         )
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import asyncssh
 
 from stagedoor.listeners.accept import AcceptRules
+from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.ssh.credentials import SIGNATURES
 from stagedoor.model.rate import Rate
-from stagedoor.settings.listeners import StartupLimits
 
 MAX_AUTH_TRIES = 10
 """The keys and passwords that one connection may try. sshd(8) allows six, but many agents have more keys."""
@@ -50,17 +50,13 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class SshLimits:
-    """The `[listen]` and `[ssh]` settings that this listener uses."""
+    """The settings that this listener uses, and the limits of its clients."""
 
     rules: AcceptRules
-    header_timeout_s: float
-    login_grace_s: float
-    startups: StartupLimits
     handshakes: Rate
-    max_channels: int
-    alive_interval_s: float
     passwords: bool
     idle_timeout_s: float | None
+    clients: ClientLimits = LIMITS
     max_auth_tries: int = MAX_AUTH_TRIES
 
 
@@ -91,8 +87,8 @@ def _options(
         signature_algs=list(SIGNATURES),
         # Compression reveals information by the length of packets, and costs a core.
         compression_algs=["none"],
-        login_timeout=limits.login_grace_s,
-        keepalive_interval=limits.alive_interval_s,
+        login_timeout=limits.clients.login_grace_s,
+        keepalive_interval=limits.clients.alive_interval_s,
         keepalive_count_max=ALIVE_COUNT,
         public_key_auth=True,
         password_auth=limits.passwords,

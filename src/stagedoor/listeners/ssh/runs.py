@@ -151,7 +151,7 @@ class RunChannel:
                 f"stagedoor: run {run.id} of {run.target.login_name}; if the connection is lost it goes on: "
                 f"run attach {run.id}, run cancel {run.id}"
             )
-        if run.recording is not None and self._runs.has_notice:
+        if run.recording is not None:
             self._say("stagedoor: its output is recorded")
         if run.state is RunState.WAITING and not await self._input.is_complete(INPUT_END_S):
             self._say(

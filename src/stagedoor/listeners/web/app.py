@@ -98,7 +98,7 @@ class WebApp:
         self._access, self._passes = access, passes
         self._flow: Flow = access.flow
         self.guard = self._guard = RequestGuard(self._flow, limits)
-        self.ping_s, self.pending = limits.ping_s, PendingConnections(limits.max_pending)
+        self.pending = PendingConnections(limits.clients.max_pending)
         self.sessions: set[TerminalSession] = set()
         self.files = Files(self._guard, passes, access)
         shown = (recordings.has_any, requests.is_concerned, runs.has_any)
@@ -244,7 +244,7 @@ class WebApp:
         except ClientClosedError:
             return
         except TimeoutError:
-            limit_s = self._guard.limits.header_timeout_s
+            limit_s = self._guard.limits.clients.header_timeout_s
             why = f"no HELLO came within {limit_s:g} s; connect again"
             await self._turn_away(wire, NoticeKind.FAULT, why)
             return
@@ -286,7 +286,7 @@ class WebApp:
 
     async def _hello(self, wire: TerminalSocket) -> Hello:
         """Return the first frame. Raises TimeoutError, or as `TerminalSocket.hello`."""
-        async with asyncio.timeout(self._guard.limits.header_timeout_s):
+        async with asyncio.timeout(self._guard.limits.clients.header_timeout_s):
             return await wire.hello()
 
     async def _turn_away(self, wire: TerminalSocket, kind: NoticeKind, why: str) -> None:

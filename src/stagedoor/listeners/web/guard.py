@@ -7,6 +7,7 @@ from typing import TypeVar
 from starlette.requests import HTTPConnection
 
 from stagedoor.listeners.accept import AcceptRules
+from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.web.pages.language import use_language
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
@@ -43,11 +44,8 @@ class WebLimits:
     besides addresses, localhost, and `domain` with its subdomains. `origins` may open terminals, besides
     the gateway's own origin by the name in the request. `domain` is the name below which each app has a
     name of its own, or None; `path` is the prefix of every path, empty or for example `/stagedoor`.
-    A request's header, and a WebSocket's first frame, must be complete within `header_timeout_s`, and at
-    most `max_pending` connections may have sent nothing yet. A WebSocket gets a PING every `ping_s`
-    seconds (RFC 6455 §5.5.2). `tmux`: whether a new terminal starts tmux. A file may have
-    `max_upload_bytes` (0: any number), and a share of a terminal lasts `share_s` seconds at most (0: there
-    are none). `brand` is at the top of each page.
+    `tmux`: whether a new terminal starts tmux. A share of a terminal
+    lasts `share_s` seconds at most (0: there are none). `brand` is at the top of each page.
     """
 
     rules: AcceptRules
@@ -55,13 +53,10 @@ class WebLimits:
     origins: frozenset[str] = frozenset()
     domain: str | None = None
     path: str = ""
-    header_timeout_s: float = 10.0
-    max_pending: int = 4096
-    ping_s: float = 20.0
     tmux: bool = True
-    max_upload_bytes: int = 0
     share_s: float = 0.0
     brand: Brand = STAGEDOOR
+    clients: ClientLimits = LIMITS
 
 
 def web(source: Source) -> Origin:

@@ -139,7 +139,7 @@ class WebListener:
             ws_max_size=MAX_FRAME_BYTES,
             # The PINGs keep proxies from closing idle connections. A missing PONG proves nothing, since it
             # waits behind a flood of output; TCP detects dead peers.
-            ws_ping_interval=self._app.ping_s,
+            ws_ping_interval=self._limits.clients.ping_s,
             ws_ping_timeout=None,
             lifespan="off",
             interface="asgi3",
@@ -197,7 +197,7 @@ class WebListener:
     # From the accept to HTTP.
 
     async def _begin(self, stream: TcpStream, pending: PendingConnection, secure: bool) -> None:
-        timeout_s = self._limits.header_timeout_s
+        timeout_s = self._limits.clients.header_timeout_s
         carried: TcpStream | TlsStream = stream
         try:
             async with asyncio.timeout(timeout_s) as bound:
@@ -261,11 +261,10 @@ class WebListener:
 
     def _crowded_out(self, pending: PendingConnection, end: Callable[[], object]) -> None:
         if pending.has_spoken:
-            denial = Denial.with_mend(
+            denial = Denial(
                 Reason.OVERLOADED,
                 "more connections than this worker keeps had not signed in, and this was the oldest of the "
                 "network that has most of them",
-                f"listen.max_pending is {self._pending.most}",
             )
             self._app.record_denial(denial, pending.source)
         end()

@@ -64,7 +64,7 @@ class PendingConnection:
 class PendingConnections:
     """The unauthenticated connections of one event loop.
 
-    At most `most` of them have sent nothing yet (`listen.max_pending`).
+    At most `most` of them have sent nothing yet.
     """
 
     most: int

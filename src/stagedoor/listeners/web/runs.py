@@ -91,8 +91,7 @@ class Runs:
         run = await self._runs.start(identity, order, web(source), None, run_id)
         if isinstance(run, Denial):
             return run
-        is_told = run.recording is not None and self._runs.has_notice
-        return {"run": run_object(run)} | ({"recorded": True} if is_told else {})
+        return {"run": run_object(run)} | ({"recorded": True} if run.recording is not None else {})
 
     async def _prove(
         self, identity: Identity, order: RunOrder, source: Source, *, waits: bool

@@ -26,7 +26,7 @@ _NAMES = """
 data_dir networks proxy_protocol_from addresses tls_addresses public_url forwarded_from address
 certificate_file key_file ca_file host_key_file host_certificate_file trusted_user_ca_files
 revoked_keys_file user_ca_file user_ca_agent host_ca_file sign_in_key_file audit_key_file keys_file
-host_names max_startups accept_env origins domain path
+host_names accept_env origins domain path
 name issuer redirect_uri scopes name_claim name_domain groups_claim groups_missing step_up_acr
 self_service targets on_failure url format level
 app host environment directory login_shell kubeconfig authorise leaving namespace

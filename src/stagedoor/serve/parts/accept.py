@@ -1,7 +1,6 @@
-"""The rules by which the listeners accept sources, and the limits of CONNECT, from the settings."""
+"""The rules by which the listeners accept sources, from the settings."""
 
 from stagedoor.listeners.accept import AcceptRules
-from stagedoor.listeners.tunnel import TunnelLimits
 from stagedoor.model.source import Network
 from stagedoor.settings.settings import Settings, parse_networks
 
@@ -11,13 +10,4 @@ def accept_rules(settings: Settings, forwarded_from: tuple[Network, ...] = ()) -
     listen = settings.listen
     return AcceptRules(
         parse_networks(listen.networks), parse_networks(listen.proxy_protocol_from), forwarded_from
-    )
-
-
-def read_tunnel_limits(settings: Settings) -> TunnelLimits:
-    """Return the limits of the listener of CONNECT."""
-    return TunnelLimits(
-        rules=accept_rules(settings),
-        header_timeout_s=settings.listen.header_timeout_s,
-        max_pending=settings.listen.max_pending,
     )

@@ -38,7 +38,6 @@ def plan_recording(settings: Settings, recorder: Recorder) -> RecordingPlan:
     return RecordingPlan(
         recorder,
         go_on=settings.recording.on_failure == "continue",
-        notice=settings.recording.notice,
         record_input=settings.recording.record_input,
     )
 

@@ -118,9 +118,7 @@ def make_runs(
         return has_somewhere(watch.policy, identity, Permission.RUN, time.time())
 
     record = _make_recorder(settings, records)
-    service = RunService(
-        flow, records, runner, record, has_any, has_notice=settings.recording.notice
-    )
+    service = RunService(flow, records, runner, record, has_any)
     return service, RunWatch(records, runner, record, time.time, partial(problems, "runs"))
 
 

@@ -14,6 +14,7 @@ from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.authn.decide_key import Trust
+from stagedoor.listeners.limits import ClientLimits
 from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
@@ -26,7 +27,6 @@ from stagedoor.model.units import DAY_S
 from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
-from stagedoor.settings.listeners import parse_limits
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
@@ -47,6 +47,7 @@ def build_ssh_listener(
     addresses: tuple[str, ...],
     direct: DirectParts,
     page: PageParts,
+    clients: ClientLimits,
 ) -> SshListener:
     """Return the listener that answers on `addresses`. Raises StagedoorError."""
     names = list_host_names(settings, addresses)
@@ -57,18 +58,14 @@ def build_ssh_listener(
 
     limits = SshLimits(
         rules=accept_rules(settings),
-        header_timeout_s=settings.listen.header_timeout_s,
-        login_grace_s=settings.ssh.login_grace_s,
-        startups=parse_limits(settings.ssh.max_startups),
         handshakes=Rate(
             max(round(settings.ssh.handshakes_per_s * HANDSHAKE_BURST_S), 1),
             1 / settings.ssh.handshakes_per_s,
             HANDSHAKE_PATIENCE_S,
         ),
-        max_channels=settings.ssh.max_channels,
-        alive_interval_s=settings.ssh.alive_interval_s,
         passwords=settings.ssh.passwords,
         idle_timeout_s=settings.relay.idle_timeout_s,
+        clients=clients,
     )
     return SshListener(flow, limits, host_key, direct, page)
 

@@ -19,6 +19,7 @@ from stagedoor.api.call import AppSource
 from stagedoor.api.service import ApiService
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.laptop.onefile import build_client_file
+from stagedoor.listeners.limits import ClientLimits
 from stagedoor.listeners.web.admin_api import ApiParts
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import Brand, WebLimits
@@ -27,7 +28,6 @@ from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
-from stagedoor.model.units import MIB
 from stagedoor.net.tls import ServerTls, read_names
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
@@ -87,6 +87,7 @@ def build_web_listener(
     refused: RefusedKeys,
     runs: RunService,
     cluster: "KubernetesShells | None",
+    clients: ClientLimits,
 ) -> WebListener:
     """Return the WebShell's listener. Raises StagedoorError.
 
@@ -121,7 +122,7 @@ def build_web_listener(
             step_ups,
             requests,
             RecordingService(settings, database, policy, read_step_up_rules(settings)),
-            _limits(settings),
+            _limits(settings, clients),
             runs,
             _build_api(context, flow, refused, requests, cluster),
             _build_console(context, flow),
@@ -169,24 +170,21 @@ def _build_api(
     return ApiParts(service, parse_networks(settings.api.networks))
 
 
-def _limits(settings: Settings) -> WebLimits:
+def _limits(settings: Settings, clients: ClientLimits) -> WebLimits:
     return WebLimits(
         accept_rules(settings, parse_networks(settings.web.forwarded_from)),
         list_host_names(settings),
         frozenset(settings.web.origins),
         settings.web.domain,
         settings.web.path,
-        settings.listen.header_timeout_s,
-        settings.listen.max_pending,
-        settings.web.ping_s,
         settings.web.tmux,
-        settings.web.max_upload_mib * MIB,
         settings.web.share_s,
         Brand(
             settings.web.company or "Stagedoor",
             None if settings.web.logo_file is None else read_logo(settings.web.logo_file),
             settings.web.help_url,
         ),
+        clients,
     )
 
 

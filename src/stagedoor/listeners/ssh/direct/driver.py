@@ -293,7 +293,7 @@ class DirectDriver:
             recording = await session.begin_recording(
                 plan, request, number, self._parts.now(), channel.resume_recording
             )
-            if recording is not None and plan.notice:
+            if recording is not None:
                 channel.say(self._login.translate("stagedoor: this session is recorded"))
         record_input = plan is not None and plan.record_input
         audit = session.record_channel(request, number, recording, record_input=record_input)

@@ -195,12 +195,6 @@ class Files:
     async def _upload(self, request: Request, _: Send) -> Response:
         fields = parse_query_fields(request.scope["query_string"])
         upload = read_upload(fields)
-        most = self._guard.limits.max_upload_bytes
-        if most and upload.size > most:
-            raise FilesError(
-                413,
-                f"{escape_path(upload.name)} has {upload.size} bytes, and {most} may be sent at most",
-            )
         async with self._inside(request) as session:
             if request.method == "POST":
                 return JSONResponse({"offset": await begin(session, upload)})

@@ -183,7 +183,7 @@ class TerminalSession:
         recording = await session.begin_recording(
             plan, request, number, self._access.now(), self._room.set, "this terminal"
         )
-        if recording is not None and plan.notice:
+        if recording is not None:
             self._send(Notice(NoticeKind.RECORDED, "this terminal is recorded"))
         return session.record_channel(request, number, recording, record_input=plan.record_input)
 

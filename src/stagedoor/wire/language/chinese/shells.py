@@ -120,7 +120,6 @@ SHELLS = {
     "{0} is no regular file": "{0} 不是普通文件",
     "{0} is no folder": "{0} 不是文件夹",
     "{0} is no name for a file": "{0} 不能用作文件名",
-    "{0} has {1} bytes, and {2} may be sent at most": "{0} 有 {1} 字节，最多可发送 {2} 字节",
     "{0} has {1} bytes, and cannot go on at {2}": "{0} 有 {1} 字节，无法从 {2} 处继续",
     "{0} is not whole yet": "{0} 尚不完整",
     "{0} and {1} names like it are taken": "{0} 及 {1} 个类似的名称已被占用",
