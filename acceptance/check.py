@@ -105,7 +105,9 @@ def rows_of(demo: DemoGateway) -> list[Row]:
 
 
 def _webshell(demo: DemoGateway) -> dict[str, webshell.Drive]:
-    return webshell.drives(find_command(), demo.web, demo.login, lambda: demo.web_link("app01"))
+    return webshell.drives(
+        find_command(), demo.web, demo.login, lambda: demo.make_web_link("app01")
+    )
 
 
 def _runs(demo: DemoGateway) -> dict[str, runs.Drive]:

@@ -37,7 +37,7 @@ from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.live.namespace_directory import Namespaces, NamespaceSelector
-from stagedoor.shells.kubernetes.names import CONTAINER, REGISTER, SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.names import CONTAINER, REGISTER, SHELL_OF, make_shell_name
 
 SINCE = "2026-01-01T00:00:00Z"
 CHANGES_PER_S, CHANGES_S = 20, 60
@@ -138,7 +138,7 @@ class Platform:
             began = time.monotonic()
             shells = KubernetesShells(cluster, spaces, "bench")
             shells.start()
-            assert await shells.synced(600)
+            assert await shells.wait_until_synced(600)
             print(round(time.monotonic() - began, 1), flush=True)
             assert len(shells.targets()) == self.apps
             await asyncio.sleep(3600)
@@ -312,7 +312,7 @@ class Measurement:
             await cluster.create(objects.lease(app, "bench", time.time()))
             began = time.monotonic()
             while True:
-                shell = await cluster.get(Kind.DEPLOYMENT, namespace, shell_object(name))
+                shell = await cluster.get(Kind.DEPLOYMENT, namespace, make_shell_name(name))
                 if shell is not None and shell["spec"]["replicas"]:
                     return round(time.monotonic() - began, 2)
                 await asyncio.sleep(0.02)
@@ -350,7 +350,7 @@ class Measurement:
 @asynccontextmanager
 async def client(kubeconfig: Path) -> AsyncIterator[KubeCluster]:
     """Open a client that paces nothing."""
-    cluster = reach(kubeconfig).urgent()
+    cluster = reach(kubeconfig).with_priority()
     try:
         yield cluster
     finally:

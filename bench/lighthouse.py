@@ -60,7 +60,7 @@ def _measure(demo: DemoGateway) -> int:
         tempfile.TemporaryDirectory(prefix="stagedoor-lighthouse-") as folder,
         chromium(Path(folder) / "profile", whole=True) as browser,
     ):
-        tab = browser.tab(demo.web_link())
+        tab = browser.tab(demo.make_web_link())
         tab.until("!document.querySelector('#link button').disabled")
         tab.ask("document.querySelector('#link button').click()")
         tab.until("document.querySelector('#apps') !== null")

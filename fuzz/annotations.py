@@ -1,7 +1,7 @@
 """Fuzz target: an annotation of an app: the name of a setting, a line end, its value."""
 
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, read_settings
-from stagedoor.shells.kubernetes.derive.objects import shell_settings
+from stagedoor.shells.kubernetes.derive.objects import format_shell_settings
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive
 
 MAX_BYTES = 4096
@@ -50,6 +50,6 @@ def check_shell(made: Derived, settings: AppSettings) -> None:
         entry["value"].encode()
     names = [entry["name"] for entry in shell.get("env", ())]
     assert len(names) == len(set(names))
-    for line in shell_settings(settings).splitlines():
+    for line in format_shell_settings(settings).splitlines():
         assert line.startswith("STAGEDOOR_")
         assert line.isprintable()

@@ -26,7 +26,7 @@ from stagedoor.model.access_request import PENDING_S, RequestRule
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.target import Target
 from stagedoor.serve.doctor.bundle import withhold_secrets
-from stagedoor.serve.supervisor import audit_output
+from stagedoor.serve.supervisor import audit_output, sink_writer
 from stagedoor.serve.supervisor.audit_output import AuditOutput
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
@@ -187,8 +187,8 @@ def test_after_an_hour_without_an_answer_all_arrive_in_their_order(
 def test_a_running_gateway_sends_what_comes_and_nothing_twice_to_a_server_that_answered(
     desk: Desk, server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_output, "POLL_S", 0.02)
-    monkeypatch.setattr(audit_output, "RETRY_S", (0.02, 0.05))
+    monkeypatch.setattr(sink_writer, "POLL_S", 0.02)
+    monkeypatch.setattr(sink_writer, "RETRY_S", (0.02, 0.05))
     monkeypatch.setattr(audit_output, "TICK_S", 0.05)
     monkeypatch.setattr("stagedoor.admin.hooks.delivery.is_over", lambda event, now: False)
     settings = settings_of(desk, url_of(server), HERE)

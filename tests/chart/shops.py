@@ -102,7 +102,7 @@ class Shop:
         return spec
 
     def metadata(self) -> Manifest:
-        return copy.deepcopy(dict(objects.metadata_of(self.app)))
+        return copy.deepcopy(dict(objects.make_metadata(self.app)))
 
     def started(self, manifest: Manifest | None = None) -> Answer:
         """Act as the controller does: make it without a pod, then start it as soon as it may. Return the

@@ -43,8 +43,8 @@ def test_everything_that_a_shell_consists_of_passes(shop: Shop) -> None:
     lease = dict(objects.lease(shop.app, "gateway-0", 1.0))
     made = gateway.create(lease)
     assert made.ok, made.message
-    assert gateway.merge(lease, dict(objects.renewal("gateway-1", 2.0))).ok
-    assert controller.merge(lease, dict(objects.failure_patch(None, 3.0))).ok
+    assert gateway.merge(lease, dict(objects.make_renewal("gateway-1", 2.0))).ok
+    assert controller.merge(lease, dict(objects.make_failure_patch(None, 3.0))).ok
     target = Target(shop.name)
     settings = read_settings(shop.app, DEFAULTS)
     assert isinstance(settings, AppSettings)

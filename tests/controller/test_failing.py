@@ -47,9 +47,9 @@ async def test_two_gateways_that_count_alike_are_both_told_at_once() -> None:
         # Another gateway, which has not seen our last request, asks with the count that we had.
         other = objects.request("gateway-2", now(), objects.asked(lease))
         await it.cluster.merge(Kind.LEASE, "apps", "app01-ssh", other)
-        assert objects.failure_of(it.cluster.objects[LEASE]) is None
+        assert objects.read_failure_cause(it.cluster.objects[LEASE]) is None
         await asyncio.sleep(SETTLED_S)
-        assert objects.failure_of(it.cluster.objects[LEASE]) is not None
+        assert objects.read_failure_cause(it.cluster.objects[LEASE]) is not None
 
 
 @in_virtual_time

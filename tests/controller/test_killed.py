@@ -177,7 +177,7 @@ async def test_somebody_who_knocks_while_all_is_deleted_is_not_forgotten(one_app
                 self._at -= 1
                 if self._at == 0:
                     # As a gateway does: it renews the lease that it sees.
-                    patch = objects.renewal("gateway", one_app.now())
+                    patch = objects.make_renewal("gateway", one_app.now())
                     await one_app.cluster.merge(Kind.LEASE, one_app.namespace, "app01-ssh", patch)
                 return await method(*arguments, **named)
 

@@ -18,7 +18,7 @@ from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.live.leader import report_of
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector, choose
-from stagedoor.shells.kubernetes.names import ENVIRONMENT, NAMESPACES, shell_object
+from stagedoor.shells.kubernetes.names import ENVIRONMENT, NAMESPACES, make_shell_name
 from stagedoor.wire.rfc3339 import show_time
 from tests.controller.test_namespaces import Platform, enter, platform
 from tests.kube.apps import deployment
@@ -133,7 +133,7 @@ async def test_without_its_label_a_namespace_admits_nobody_and_its_shell_ends_af
         assert not shells.targets()
         await asyncio.sleep(3600)
         assert {Kind.DEPLOYMENT, Kind.POD, Kind.LEASE} <= left_in(it.cluster), "its session is open"
-        config = it.cluster.objects[Kind.CONFIG_MAP, "team", shell_object("app01")]
+        config = it.cluster.objects[Kind.CONFIG_MAP, "team", make_shell_name("app01")]
         assert "ssh-" not in str(config["data"].get("authorized_keys", ""))
         shells.release(TEAM)
         await asyncio.sleep(600)

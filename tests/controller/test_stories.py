@@ -181,7 +181,7 @@ async def story(settings: AppSettings = AppSettings()) -> AsyncIterator[Story]: 
     try:
         made.lead(settings)
         shells.start()
-        assert await shells.synced(BOUND_S)
+        assert await shells.wait_until_synced(BOUND_S)
         made.app()
         await asyncio.sleep(SETTLED_S)
         yield made

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.kube import access, credentials
-from stagedoor.kube.access import in_cluster
+from stagedoor.kube.access import load_service_account
 from stagedoor.kube.credentials import CredentialError, Header, StaticCredential, TokenFile
 from stagedoor.kube.kubeconfig import from_files, load, parse
 from stagedoor.kube.plugin import KeyPair, Plugin, Program
@@ -258,7 +258,7 @@ POD = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
 
 
 async def test_in_a_pod_the_service_account_counts(account: Path) -> None:
-    kubeconfig = in_cluster(account, POD.get)
+    kubeconfig = load_service_account(account, POD.get)
     assert str(kubeconfig.address) == "https://[fd00::1]:443"
     assert kubeconfig.namespace == "stagedoor"
     assert (await kubeconfig.credential.header()).authorization == "Bearer first"
@@ -285,13 +285,13 @@ async def test_a_token_that_the_kubelet_has_renewed_is_read_within_a_minute(acco
 
 def test_what_is_no_pod_or_has_no_token_is_told(account: Path) -> None:
     with pytest.raises(SettingsError, match="this is not a pod"):
-        in_cluster(account, dict[str, str]().get)
+        load_service_account(account, dict[str, str]().get)
     (account / "token").unlink()
     with pytest.raises(SettingsError, match="automountServiceAccountToken"):
-        in_cluster(account, POD.get)
+        load_service_account(account, POD.get)
     (account / "token").write_text("")
     with pytest.raises(SettingsError, match="is empty"):
-        in_cluster(account, POD.get)
+        load_service_account(account, POD.get)
 
 
 # ---- programs that bring a credential

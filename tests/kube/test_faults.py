@@ -271,7 +271,7 @@ async def test_our_patience_with_that_has_an_end() -> None:
         assert raised.value.retry
         assert len(server.exchanges) == 1
         with pytest.raises(ClusterError):
-            await cluster.urgent().get(Kind.POD, "apps", "web-1")
+            await cluster.with_priority().get(Kind.POD, "apps", "web-1")
         await cluster.close_connections()
 
 

@@ -34,9 +34,9 @@ def wait_s(step: object) -> float:
 def test_nobody_is_there_so_the_lease_is_made() -> None:
     me = Candidate("me")
     assert me.next(0.0) == ReadLease()
-    me.on_read(0.1, None)
+    me.note_read(0.1, None)
     assert me.next(0.1) == Create()
-    me.on_written(0.1, 0.3, Record("1", "me", 12, "t0", 0))
+    me.note_write(0.1, 0.3, Record("1", "me", 12, "t0", 0))
     assert me.leads(0.3)
     assert me.ends_at == pytest.approx(7.1)
     assert wait_s(me.next(0.3)) == pytest.approx(1.8)
@@ -45,38 +45,38 @@ def test_nobody_is_there_so_the_lease_is_made() -> None:
 
 def test_anothers_lease_is_watched_and_taken_at_the_moment_when_it_runs_out() -> None:
     me = Candidate("me")
-    me.on_read(100.0, OTHERS)
+    me.note_read(100.0, OTHERS)
     assert me.next(100.0) == Wait(2.0)
     for now in (102.0, 104.0, 106.0, 108.0, 110.0):
         assert me.next(now) == ReadLease()
-        me.on_read(now, OTHERS)
+        me.note_read(now, OTHERS)
     assert me.next(111.0) == Wait(1.0)
     assert me.next(112.0) == Write(OTHERS, taking=True)
 
 
 def test_a_renewal_is_seen_and_the_clock_begins_anew() -> None:
     me = Candidate("me")
-    me.on_read(100.0, OTHERS)
+    me.note_read(100.0, OTHERS)
     renewed = Record("2", "other", 12.0, "t1", 0)
-    me.on_read(110.0, renewed)
+    me.note_read(110.0, renewed)
     assert me.next(112.0) == ReadLease()
-    me.on_read(112.0, renewed)
-    me.on_read(120.5, renewed)
+    me.note_read(112.0, renewed)
+    me.note_read(120.5, renewed)
     assert me.next(122.0) == Write(renewed, taking=True)
 
 
 def test_a_write_that_is_no_renewal_prolongs_nothing() -> None:
     me = Candidate("me")
-    me.on_read(100.0, OTHERS)
+    me.note_read(100.0, OTHERS)
     annotated = Record("7", "other", 12.0, "t0", 0)
-    me.on_read(111.0, annotated)
+    me.note_read(111.0, annotated)
     assert me.next(112.0) == Write(annotated, taking=True)
 
 
 def test_what_was_given_back_is_taken_at_once() -> None:
     me = Candidate("me")
     free = Record("2", "", 1.0, "t1", 4)
-    me.on_read(100.0, free)
+    me.note_read(100.0, free)
     assert me.next(100.0) == Write(free, taking=True)
     spec = make_held_spec(me, free, "now", taking=True)
     assert spec["leaseTransitions"] == 5
@@ -85,8 +85,8 @@ def test_what_was_given_back_is_taken_at_once() -> None:
 
 def test_a_leader_that_cannot_renew_tries_again_and_then_ceases() -> None:
     me = Candidate("me")
-    me.on_written(0.0, 0.1, Record("1", "me", 12, "t0", 0))
-    me.on_failed(5.5, overtaken=False)
+    me.note_write(0.0, 0.1, Record("1", "me", 12, "t0", 0))
+    me.note_failure(5.5, overtaken=False)
     assert me.leads(5.5)
     assert me.next(5.5) == Wait(0.5)
     assert me.next(6.0) == ReadLease()
@@ -98,20 +98,20 @@ def test_a_leader_that_cannot_renew_tries_again_and_then_ceases() -> None:
 def test_a_leader_whose_lease_was_taken_or_deleted_leads_no_more() -> None:
     for found in (OTHERS, None):
         me = Candidate("me")
-        me.on_written(0.0, 0.1, Record("1", "me", 12, "t0", 0))
-        me.on_failed(2.1, overtaken=True)
+        me.note_write(0.0, 0.1, Record("1", "me", 12, "t0", 0))
+        me.note_failure(2.1, overtaken=True)
         assert me.leads(2.1)
         assert me.next(2.1) == ReadLease()
-        me.on_read(2.2, found)
+        me.note_read(2.2, found)
         assert not me.leads(2.2)
 
 
 def test_a_leader_stays_when_only_an_annotation_was_written() -> None:
     me = Candidate("me")
     mine = Record("1", "me", 12, "t0", 0)
-    me.on_written(0.0, 0.1, mine)
-    me.on_failed(2.1, overtaken=True)
-    me.on_read(2.2, Record("9", "me", 12, "t0", 0))
+    me.note_write(0.0, 0.1, mine)
+    me.note_failure(2.1, overtaken=True)
+    me.note_read(2.2, Record("9", "me", 12, "t0", 0))
     step = me.next(2.2)
     assert isinstance(step, Write)
     assert (step.replaces.version, step.taking) == ("9", False)
@@ -119,9 +119,9 @@ def test_a_leader_stays_when_only_an_annotation_was_written() -> None:
 
 def test_two_that_overtake_each_other_do_not_race_in_a_circle() -> None:
     me = Candidate("me")
-    me.on_failed(1.0, overtaken=True)
+    me.note_failure(1.0, overtaken=True)
     assert me.next(1.0) == ReadLease()
-    me.on_failed(1.1, overtaken=True)
+    me.note_failure(1.1, overtaken=True)
     assert wait_s(me.next(1.1)) == pytest.approx(2.0)
 
 
@@ -129,7 +129,7 @@ def test_who_resigns_gives_back_only_what_is_his() -> None:
     me = Candidate("me")
     assert me.resign() is None
     mine = Record("1", "me", 12, "t0", 0)
-    me.on_written(0.0, 0.1, mine)
+    me.note_write(0.0, 0.1, mine)
     assert me.resign() == mine
     assert not me.leads(0.2)
     assert me.resign() is None
@@ -235,18 +235,18 @@ class SimulatedElection:
             answer: Callable[[], None]
             if isinstance(step, ReadLease):
                 record = self.store.record
-                answer = lambda: me.on_read(self.clock(n), record)  # noqa: E731
+                answer = lambda: me.note_read(self.clock(n), record)  # noqa: E731
             else:
                 over = step.replaces if isinstance(step, Write) else None
                 done = self.store.write(
                     over, dict(make_held_spec(me, over, "", taking=over is None))
                 )
                 if done is None:
-                    answer = lambda: me.on_failed(self.clock(n), overtaken=True)  # noqa: E731
+                    answer = lambda: me.note_failure(self.clock(n), overtaken=True)  # noqa: E731
                 else:
-                    answer = lambda: me.on_written(sent_at, self.clock(n), done)  # noqa: E731
+                    answer = lambda: me.note_write(sent_at, self.clock(n), done)  # noqa: E731
             if lost or there + back > 3.5:
-                answer = lambda: me.on_failed(self.clock(n), overtaken=False)  # noqa: E731
+                answer = lambda: me.note_failure(self.clock(n), overtaken=False)  # noqa: E731
 
             def comes_back() -> None:
                 answer()

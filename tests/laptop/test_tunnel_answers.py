@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.laptop.tunnel import errors
-from stagedoor.laptop.tunnel.address import corporate_proxy, join_authority, parse_address
+from stagedoor.laptop.tunnel.address import find_corporate_proxy, join_authority, parse_address
 from stagedoor.laptop.tunnel.enter import warn_of_end
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
@@ -418,14 +418,14 @@ def test_a_corporate_proxy_that_refuses_is_named_as_the_one(
 def test_the_usual_proxy_variables_count_as_for_curl(
     env: dict[str, str], expected: str | None
 ) -> None:
-    via = corporate_proxy(None, parse_address("gw.example:8022", "--gateway"), env)
+    via = find_corporate_proxy(None, parse_address("gw.example:8022", "--gateway"), env)
     assert (via and str(via)) == expected
 
 
 def test_a_network_in_no_proxy_spares_an_address_in_it() -> None:
     gateway = parse_address("10.1.2.3:8022", "--gateway")
     env = {"http_proxy": "http://corp:1", "no_proxy": "10.0.0.0/8"}
-    assert corporate_proxy(None, gateway, env) is None
+    assert find_corporate_proxy(None, gateway, env) is None
 
 
 def test_read_request_is_exact() -> None:

@@ -69,7 +69,7 @@ def test_every_denial_is_answered_logged_and_audited_and_no_secret_is_in_any_of_
             (b"GET / HTTP/1.1\r\n\r\n", "127.0.0.1", 400, Reason.BAD_REQUEST, "CONNECT only"),
             (head("app01-ssh:22", auth, "X: " + "a" * 9000), "127.0.0.1", 431,
              Reason.HEADER_TOO_LARGE, "8192 bytes"),
-            (b"CONNECT app01-ssh:22", "127.0.0.1", 408, Reason.HEADER_TIMEOUT, "after 5 s"),
+            (b"CONNECT app01-ssh:22", "127.0.0.1", 408, Reason.HEADER_TIMEOUT, "after 10 s"),
             (head("db.internal:22", auth), "127.0.0.1", 403, Reason.TARGET_NOT_ALLOWED,
              "'db.internal' is no app's shell"),
             (head("app01-ssh:23", auth), "127.0.0.1", 403, Reason.TARGET_NOT_ALLOWED, "port 23"),

@@ -90,7 +90,7 @@ def test_a_thousand_files_have_an_event_each_and_every_thousand_more_one() -> No
     notes = Notes()
     witness = ChannelAudit(notes, OPENED, 1, ChannelRequest("subsystem", "sftp"), None)
     events = [FileEvent("transfer", f"f{n}", received=n) for n in range(NAMED + BATCH + 10)]
-    witness.files_done(events)
+    witness.record_files(events)
     witness.ended(0, 0, 0)
     assert [note["path"] for note in notes.of(EventKind.CHANNEL_FILE)] == [
         f"f{n}" for n in range(NAMED)
@@ -110,7 +110,7 @@ def test_a_long_path_is_told_whole() -> None:
     notes = Notes()
     witness = ChannelAudit(notes, OPENED, 1, ChannelRequest("subsystem", "sftp"), None)
     path = "/srv/" + "folder/" * 500 + "secret"
-    witness.files_done([FileEvent("transfer", path)])
+    witness.record_files([FileEvent("transfer", path)])
     assert notes.of(EventKind.CHANNEL_FILE)[0]["path"] == path
 
 

@@ -15,7 +15,7 @@ from stagedoor.audit.chain import NAMESPACE
 from stagedoor.audit.verify import Report, verify
 from stagedoor.keys.signing import find_signer
 from stagedoor.serve.health import Condition, render_metrics, report_readiness
-from stagedoor.serve.supervisor import audit_output
+from stagedoor.serve.supervisor import audit_output, sink_writer
 from stagedoor.serve.supervisor.audit_output import AuditOutput
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
@@ -33,8 +33,8 @@ BATCH = 50
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_output, "TICK_S", 0.05)
-    monkeypatch.setattr(audit_output, "POLL_S", 0.02)
-    monkeypatch.setattr(audit_output, "RETRY_S", (0.02, 0.1))
+    monkeypatch.setattr(sink_writer, "POLL_S", 0.02)
+    monkeypatch.setattr(sink_writer, "RETRY_S", (0.02, 0.1))
     monkeypatch.setattr(audit_output, "CHECKPOINT_EVENTS", BATCH)
 
 

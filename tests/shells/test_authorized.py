@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from stagedoor.model.grant import Admission
 from stagedoor.model.name import is_valid_name
-from stagedoor.shells.authorized import drop_expired, end_by, keys_until, render_authorized_keys
+from stagedoor.shells.authorized import (
+    decide_keys_end,
+    drop_expired,
+    end_by,
+    render_authorized_keys,
+)
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"
 CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -97,11 +102,11 @@ def test_whatever_is_put_in_each_line_is_one_of_ours(
 def test_an_end_is_kept_or_renewed_and_never_further_away_than_it_may_be(
     known: float | None, now: float, lease_s: float
 ) -> None:
-    until = keys_until(known, now, lease_s)
+    until = decide_keys_end(known, now, lease_s)
     # 1e-6: such an instant has no finer steps as a float.
     assert 0.75 * lease_s - 1 <= until - now <= lease_s + 1e-6
     # And once more changes nothing, or the file would be written again and again.
-    assert keys_until(until, now, lease_s) == until
+    assert decide_keys_end(until, now, lease_s) == until
 
 
 def test_no_key_lasts_longer_than_all_do_or_than_its_grant() -> None:

@@ -93,7 +93,7 @@ async def kind(
             shells.start()
             fresh.append(shells)
         for shells in fresh:
-            assert await shells.synced(SYNC_S)
+            assert await shells.wait_until_synced(SYNC_S)
 
         def make() -> Shells:
             app(image)

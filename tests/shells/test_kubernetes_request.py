@@ -43,7 +43,7 @@ async def gate() -> AsyncIterator[Gate]:
     cluster.put(deployment("apps"))
     made = Gate(cluster)
     tasks = [asyncio.create_task(work) for work in made.all.work()]
-    assert await made.cache.synced(5)
+    assert await made.cache.wait_until_synced(5)
     yield made
     for task in tasks:
         task.cancel()
@@ -91,13 +91,13 @@ async def test_a_lease_that_went_meanwhile_is_made_again(gate: Gate) -> None:
 
 async def test_a_knock_takes_an_old_failure_away_and_a_renewal_does_not(gate: Gate) -> None:
     await gate.lease_writer.request_shell("app01")
-    failure = objects.failure_patch(Cause("quota", "no room"), NOW)
+    failure = objects.make_failure_patch(Cause("quota", "no room"), NOW)
     gate.cache.leases.put(await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", failure))
     gate.now += 100
     await gate.lease_writer.keep("app01")
-    assert objects.failure_of(gate.lease()) == Cause("quota", "no room")
+    assert objects.read_failure_cause(gate.lease()) == Cause("quota", "no room")
     await gate.lease_writer.request_shell("app01")
-    assert objects.failure_of(gate.lease()) is None
+    assert objects.read_failure_cause(gate.lease()) is None
 
 
 async def test_what_anybody_renewed_a_moment_ago_is_left_as_it_is(gate: Gate) -> None:

@@ -92,7 +92,7 @@ async def test_they_are_asked_for_where_the_app_is_and_guests_who_watch_are_not(
     cluster.allowed = False
     shells = KubernetesShells(cluster, {None: "apps"}, "gateway", rights=ClusterAccess(cluster))
     shells.start()
-    assert await shells.synced(5)
+    assert await shells.wait_until_synced(5)
     watcher = replace(GRANT, guest=Guest("main", "host", None))
     typist = replace(GRANT, guest=Guest("main", "host", "share", may_type=True))
     elsewhere = replace(GRANT, target=Target("static"))

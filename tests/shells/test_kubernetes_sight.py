@@ -9,7 +9,7 @@ import pytest
 from stagedoor.model.cluster import Kind
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
-from stagedoor.shells.kubernetes.live.start import shell_at
+from stagedoor.shells.kubernetes.live.start import make_shell
 from stagedoor.shells.kubernetes.names import SHELL_OF
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
@@ -86,7 +86,7 @@ async def seen() -> AsyncIterator[Seen]:
     put(cluster, Kind.REPLICA_SET, replica_set())
     made = Seen(cluster)
     tasks = [asyncio.create_task(work) for work in made.all.work()]
-    assert await made.cache.synced(5)
+    assert await made.cache.wait_until_synced(5)
     yield made
     for task in tasks:
         task.cancel()
@@ -120,7 +120,7 @@ async def test_a_pod_has_an_endpoint_of_tunnels_if_its_container_names_the_port(
         put(seen.cluster, Kind.POD, made)
     await seen.settled()
     addresses = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
-    shells = [shell_at(Target("app01"), (address, 2222), seen.cache) for address in addresses]
+    shells = [make_shell(Target("app01"), (address, 2222), seen.cache) for address in addresses]
     ports_there = [each.resume_port for each in shells]
     assert ports_there == [2223, None, None, None]
 

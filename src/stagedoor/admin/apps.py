@@ -34,7 +34,7 @@ from stagedoor.shells.kubernetes.live.events import SUITABLE, UNSUITABLE, find_o
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere
 from stagedoor.shells.kubernetes.live.outdated import sentence
 from stagedoor.shells.kubernetes.live.register import derive_now
-from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, SHELL_OF, make_shell_name
 from stagedoor.shells.kubernetes.ports import Cause
 
 SYNC_S = 15.0
@@ -120,7 +120,7 @@ class Apps:
     async def describe(self, target: Target, inside: Sequence[str] = ()) -> ClusterApp:
         """Return an app with the state of its shell. `inside` has the user of each open session in it."""
         start = self._shells.start_state(target)
-        behind = self._shells.outdated(target)
+        behind = self._shells.read_outdated(target)
         detail = ""
         if behind:
             detail = f"{sentence(target.app, behind, inside)} (now by: stagedoor app stop {target})"
@@ -174,7 +174,7 @@ class Apps:
             return False
         try:
             await self._cluster.merge(
-                Kind.LEASE, namespace, shell_object(target.app), objects.stop_request()
+                Kind.LEASE, namespace, make_shell_name(target.app), objects.stop_request()
             )
             async with asyncio.timeout(STOP_S):
                 # There is no event for a state that several mirrors show together.
@@ -240,7 +240,7 @@ async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
     shells = KubernetesShells(cluster, list_namespaces(settings), f"{find_replica_name()}/admin")
     shells.start()
     try:
-        await shells.synced(SYNC_S)
+        await shells.wait_until_synced(SYNC_S)
         unserved = shells.unserved()
         why = shells.spaces.problem
         if unserved and len(unserved) == len(shells.spaces.by_environment):
@@ -277,7 +277,7 @@ async def list_targets(settings: Settings, *, within_s: float) -> list[Target]:
     shells = KubernetesShells(cluster, list_namespaces(settings), f"{find_replica_name()}/admin")
     shells.start()
     try:
-        await shells.synced(within_s)
+        await shells.wait_until_synced(within_s)
         return list(shells.targets())
     finally:
         await shells.stop_watching()

@@ -74,7 +74,7 @@ def build_election(
 ) -> Election:
     """Return the election of the leading controller; `seizes` and `annotations` as `Election` has them."""
     return Election(
-        cluster.urgent(),
+        cluster.with_priority(),
         _lease_namespace(settings, cluster),
         CONTROLLER_LEASE,
         identity,
@@ -97,7 +97,7 @@ async def report_leader(
     )
     try:
         async with asyncio.timeout(within_s):
-            return await read_leader(settings, cluster.urgent(), now)
+            return await read_leader(settings, cluster.with_priority(), now)
     except ClusterError as error:
         return error.message
     except TimeoutError:

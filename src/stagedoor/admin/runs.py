@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
 
 from stagedoor.admin.asking import ask
-from stagedoor.audit.opening import new_session_id
+from stagedoor.audit.opening import make_session_id
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.run import Run, RunEnd, RunLog, RunOrder
@@ -42,7 +42,7 @@ class RunRecords:
 
         def write() -> Run | Denial:
             now = self._now()
-            recording = new_session_id(now) if is_recorded else None
+            recording = make_session_id(now) if is_recorded else None
             with self._database.write() as transaction:
                 run = runs.add_run(
                     *(transaction, run_id, order, starter, now), waits=waits, recording=recording

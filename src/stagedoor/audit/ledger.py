@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from stagedoor.audit.opening import AwaitedOpenings, Opening, State, answer_all, new_session_id
+from stagedoor.audit.opening import AwaitedOpenings, Opening, State, answer_all, make_session_id
 from stagedoor.audit.pending import Batch, PendingEvents
 from stagedoor.audit.ports import Journal
 from stagedoor.audit.words import Fields, make_closed_event, make_denied_event, make_noted_event
@@ -48,7 +48,7 @@ class AuditLedger:
         instance: str,
         *,
         clock: Callable[[], float] = time.time,
-        new_id: Callable[[float], str] = new_session_id,
+        new_id: Callable[[float], str] = make_session_id,
         on_problem: Callable[[str | None], None] = lambda problem: None,
         open_timeout_s: float = OPEN_TIMEOUT_S,
         linger_s: float = LINGER_S,

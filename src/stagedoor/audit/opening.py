@@ -106,7 +106,7 @@ def _deliver(openings: list[Opening], denial: Denial | None) -> None:
             opening.answer.set_result(denial or opening.opened)
 
 
-def new_session_id(now: float) -> str:
+def make_session_id(now: float) -> str:
     """26 hexadecimal digits: 44 bits of milliseconds since the epoch, then 60 random bits.
 
     Ids of different milliseconds sort by time (until the year 2527). An id is no credential; it

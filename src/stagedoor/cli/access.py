@@ -6,8 +6,8 @@ import click
 
 from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
-from stagedoor.cli.apps import app_target
-from stagedoor.cli.complete import app_names, user_names
+from stagedoor.cli.apps import parse_app_name
+from stagedoor.cli.complete import complete_apps, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.wire.api.types import AccessReport, AdmittedUser, RuleFinding
 
@@ -28,7 +28,7 @@ def access() -> None:
     ),
 )
 @click.argument("name", shell_complete=user_names)
-@click.argument("app", shell_complete=app_names)
+@click.argument("app", shell_complete=complete_apps)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def explain(installation: Installation, name: str, app: str, json_: bool) -> None:
@@ -37,7 +37,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
     It names each grant and request of the user, why it does not fit, and what would let the user in.
     The exit code is 0 for both answers.
     """
-    query = {"user": name, "app": app_target(app).login_name}
+    query = {"user": name, "app": parse_app_name(app).login_name}
     with open_administration(installation) as admin:
         answer: AccessReport = admin.call("access.explain", query=query)
     if json_:
@@ -67,12 +67,12 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
         "stagedoor access who app09.production", "stagedoor access who app09 --json"
     ),
 )
-@click.argument("app", shell_complete=app_names)
+@click.argument("app", shell_complete=complete_apps)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def who(installation: Installation, app: str, json_: bool) -> None:
     """List the users who may enter APP now."""
-    target = app_target(app)
+    target = parse_app_name(app)
     with open_administration(installation) as admin:
         entering: list[AdmittedUser] = admin.call("access.who", query={"app": target.login_name})
     if json_:

@@ -8,7 +8,7 @@ import click
 from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
 from stagedoor.cli.ask import confirm
-from stagedoor.cli.complete import app_names
+from stagedoor.cli.complete import complete_apps
 from stagedoor.cli.installation import Installation
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import RefusedError, StagedoorError
@@ -58,7 +58,7 @@ def list_(installation: Installation, json_: bool) -> None:
 
 
 @app.command("explain", epilog=show.examples("stagedoor app explain app01"))
-@click.argument("name", metavar="APP", shell_complete=app_names)
+@click.argument("name", metavar="APP", shell_complete=complete_apps)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def explain(installation: Installation, name: str, json_: bool) -> None:
@@ -77,7 +77,7 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
 
 
 @app.command("start", epilog=show.examples("stagedoor app start app01"))
-@click.argument("name", metavar="APP", shell_complete=app_names)
+@click.argument("name", metavar="APP", shell_complete=complete_apps)
 @click.pass_obj
 def start(installation: Installation, name: str) -> None:
     """Start the shell of APP, and wait for it, as a login does."""
@@ -98,7 +98,7 @@ def start(installation: Installation, name: str) -> None:
 @app.command(
     "stop", epilog=show.examples("stagedoor app stop app01", "stagedoor app stop app01 --yes")
 )
-@click.argument("name", metavar="APP", shell_complete=app_names)
+@click.argument("name", metavar="APP", shell_complete=complete_apps)
 @click.option("--yes", is_flag=True, help="Do not ask, even if sessions are open.")
 @click.option(
     "--reason",
@@ -109,7 +109,7 @@ def start(installation: Installation, name: str) -> None:
 @click.pass_obj
 def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
     """Close the sessions in the shell of APP, and stop it. The next login starts it again."""
-    target = app_target(name)
+    target = parse_app_name(name)
     if not reason.isprintable() or len(reason) > 200:
         raise click.UsageError("--reason is one line of 200 characters at most")
     with open_administration(installation, create=True) as admin:
@@ -131,7 +131,7 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
 @app.command(
     "logs", epilog=show.examples("stagedoor app logs app01", "stagedoor app logs app01 -n 200")
 )
-@click.argument("name", metavar="APP", shell_complete=app_names)
+@click.argument("name", metavar="APP", shell_complete=complete_apps)
 @click.option(
     "-n",
     "--lines",
@@ -148,7 +148,7 @@ def logs(installation: Installation, name: str, lines: int) -> None:
     click.echo(log.text, nl=False)
 
 
-def app_target(name: str) -> Target:
+def parse_app_name(name: str) -> Target:
     """Parse `app01` or `app01.staging`, with or without `.ssh`. Raises RefusedError."""
     given = name if name.endswith(".ssh") else f"{name}.ssh"
     target = parse_target(given)

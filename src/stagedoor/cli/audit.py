@@ -15,10 +15,10 @@ from stagedoor.admin.sessions import Filter, JournalEntry
 from stagedoor.audit.chain import make_document
 from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
-from stagedoor.cli.apps import app_target
+from stagedoor.cli.apps import parse_app_name
 from stagedoor.cli.audit_export import export, key, verify
 from stagedoor.cli.audit_sink import sink
-from stagedoor.cli.complete import app_names, session_ids, user_names
+from stagedoor.cli.complete import complete_apps, session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import begin
 from stagedoor.model.errors import RefusedError
@@ -72,7 +72,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
     if value is None:
         return None
     try:
-        return app_target(value)
+        return parse_app_name(value)
     except RefusedError as error:
         raise click.BadParameter(str(error), ctx, param) from None
 
@@ -111,7 +111,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
     metavar="APP[.ENVIRONMENT]",
     callback=_target,
     help="Events of this app's sessions.",
-    shell_complete=app_names,
+    shell_complete=complete_apps,
 )
 @click.option(
     "--kind",

@@ -151,7 +151,9 @@ def list_cluster_targets(settings: Settings) -> list[Target]:
     return list(asyncio.run(list_targets(settings, within_s=COMPLETE_S)))
 
 
-def app_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_apps(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Complete the apps of the settings, and those of the cluster if it answers within COMPLETE_S."""
     given = ctx.find_root().params.get("settings_file")
     try:

@@ -1,8 +1,7 @@
 """`stagedoor grant`: manage the users' permissions for apps."""
 
 import time
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,15 +13,14 @@ from stagedoor.cli.administration import open_administration
 from stagedoor.cli.complete import (
     complete_permissions,
     grant_ids,
-    list_cluster_targets,
-    list_settings_targets,
     subjects,
     user_names,
 )
+from stagedoor.cli.grant_notes import print_notes
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.options import environment_option, make_expires_option, take_permissions
 from stagedoor.cli.when import parse_limit
-from stagedoor.model.errors import RefusedError, StagedoorError
+from stagedoor.model.errors import RefusedError
 from stagedoor.model.permission import (
     DEFAULT,
     Permission,
@@ -30,15 +28,8 @@ from stagedoor.model.permission import (
     combine_permissions,
     sort_permissions,
 )
-from stagedoor.model.selector import has_match
-from stagedoor.model.target import Target
-from stagedoor.settings.settings import Settings
 from stagedoor.wire.api.inputs import GrantChange, GrantNew
-from stagedoor.wire.api.port import Administration
 from stagedoor.wire.api.types import GrantEntry
-
-MAX_NAMED = 5
-"""The most environments that a note names: a platform has a thousand."""
 
 
 @click.group()
@@ -151,7 +142,7 @@ def add(
     with open_administration(installation) as admin:
         rule: GrantEntry = admin.call("grants.add", body=wanted)
         if installation.context is None:
-            _note(
+            print_notes(
                 installation.settings,
                 admin,
                 rule,
@@ -160,27 +151,6 @@ def add(
     if json_:
         return show.as_json(show.dump(rule))
     return _print_grant(rule)
-
-
-def _note(
-    settings: Settings, admin: Administration, rule: GrantEntry, *, names_environment: bool
-) -> None:
-    """Print what may surprise about a new grant."""
-    kind, _, name = rule.subject.partition(":")
-    if kind == "group" and not any(admin.list_all("users.list", {"group": name}, 1)):
-        show.note(
-            f"The group {name} has no members yet; add one: stagedoor user group USER --add {name}"
-        )
-    named = _environments(settings)
-    is_wide = len(named) > 1 or settings.kubernetes.namespace_selector is not None
-    if not names_environment and is_wide:
-        first = ", ".join(named[:MAX_NAMED])
-        rest = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
-        show.note(
-            f"It covers every environment ({first}{rest}); narrow it with --environment NAME."
-        )
-    if unknown := _unknown(settings, rule):
-        show.note(unknown)
 
 
 @grant.command(
@@ -295,44 +265,9 @@ def remove(installation: Installation, number: str) -> None:
     show.note(f"Removed grant {number}: {rule.subject} to {_list(rule)} {rule.app}.")
 
 
-def _unknown(settings: Settings, rule: GrantEntry) -> str | None:
-    """Return a warning about a rule that covers no known app, else None."""
-    known = list_settings_targets(settings)
-    if _is_any_covered(rule, known):
-        return None
-    try:
-        known += list_cluster_targets(settings)
-    except StagedoorError:
-        return None  # the cluster may have such an app
-    if _is_any_covered(rule, known):
-        return None
-    close = get_close_matches(rule.app, {target.app for target in known}, n=1)
-    meant = f" Did you mean {close[0]}?" if close else ""
-    where = "" if rule.environment == "*" else f" in {rule.environment}"
-    return (
-        f"Attention: no app is known as {rule.app}{where} now (stagedoor app list). The grant holds "
-        f"once there is one.{meant}"
-    )
-
-
-def _is_any_covered(rule: GrantEntry, known: Iterable[Target]) -> bool:
-    return any(has_match(rule.app, rule.environment, target) for target in known)
-
-
-def _environments(settings: Settings) -> list[str]:
-    """Return the environments that the settings name. Apps without one count as an environment."""
-    environments = set(settings.kubernetes.namespaces)
-    environments |= {entry.environment or "" for entry in settings.shells.static}
-    environments |= {entry.environment or "" for entry in settings.shells.local}
-    if settings.kubernetes.namespace_selector is not None:
-        environments |= {f"each namespace with {settings.kubernetes.namespace_selector}"}
-    return [name or "apps without one" for name in sorted(environments)]
-
-
 def _id(number: str) -> int:
     if not (number.isascii() and number.isdigit() and len(number) < 18):
-        hint = " (grants to watch have numbers as all grants now)" if number[:1] == "w" else ""
-        raise click.UsageError(f"{number!r} is no grant's ID; see `stagedoor grant list`{hint}")
+        raise click.UsageError(f"{number!r} is no grant's ID; see `stagedoor grant list`")
     return int(number)
 
 

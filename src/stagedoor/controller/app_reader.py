@@ -16,7 +16,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
 )
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.shell import Derived, list_pod_labels
-from stagedoor.shells.kubernetes.live.namespace_cache import offers_shell
+from stagedoor.shells.kubernetes.live.namespace_cache import is_shell_offered
 from stagedoor.shells.kubernetes.live.register import derive_now
 from stagedoor.shells.kubernetes.ports import Cluster
 
@@ -80,7 +80,7 @@ class AppReader:
         """Read an app and its pods; None if it was deleted, or offers no shell any more."""
         at, metadata = self.clock(), known["metadata"]
         app = await self.cluster.get(Kind(known["kind"]), metadata["namespace"], metadata["name"])
-        if app is None or not offers_shell(app):
+        if app is None or not is_shell_offered(app):
             return None
         settings = read_settings(app, self.defaults)
         derived: Derived | WrongSettings

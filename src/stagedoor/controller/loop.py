@@ -274,7 +274,10 @@ class Controller:
         target = Target(app, environment)
         if kind is Kind.LEASE:
             lease = namespace.lease(app)
-            request = lease and (objects.asked(lease), objects.failure_of(lease) is not None)
+            request = lease and (
+                objects.asked(lease),
+                objects.read_failure_cause(lease) is not None,
+            )
             before = self._requests.get(target)
             # The controller wrote the failure itself, so that is no change. A gateway that asks for the shell
             # removes it, so that is one.

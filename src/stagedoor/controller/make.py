@@ -13,7 +13,7 @@ from stagedoor.controller.mirrors import digest
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.grant import Admission
 from stagedoor.model.target import Target
-from stagedoor.shells.authorized import keys_until
+from stagedoor.shells.authorized import decide_keys_end
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.compare import differences, read_spec_hash
@@ -24,7 +24,7 @@ from stagedoor.shells.kubernetes.names import (
     PREFIX,
     REGISTER,
     SPEC,
-    shell_object,
+    make_shell_name,
 )
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.wire.rfc3339 import show_time
@@ -73,7 +73,7 @@ class ShellWriter:
 
         Return its objects as the API has them now, without the Secret. Raises StepError.
         """
-        until = self.keys_until(None)
+        until = self.decide_keys_end(None)
         config = self.config(app, target, settings, derived.image, until)
         service, config = await asyncio.gather(
             self._apply("creating the Service", derived.service),
@@ -137,9 +137,9 @@ class ShellWriter:
                 await asyncio.sleep(wait_s)
         raise AssertionError("the last try returns or raises")
 
-    def keys_until(self, known: float | None) -> float:
-        """Return when keys end that are written now; `known` as in `authorized.keys_until`."""
-        return keys_until(known, self.now())
+    def decide_keys_end(self, known: float | None) -> float:
+        """Return when keys end that are written now; `known` as in `authorized.decide_keys_end`."""
+        return decide_keys_end(known, self.now())
 
     def config(
         self,
@@ -177,7 +177,9 @@ class ShellWriter:
     ) -> Object:
         """Write only the `keys` in the ConfigMap, and then as `refresh` does. Raises StepError."""
         try:
-            written = await self.cluster.merge(Kind.CONFIG_MAP, namespace, shell_object(app), keys)
+            written = await self.cluster.merge(
+                Kind.CONFIG_MAP, namespace, make_shell_name(app), keys
+            )
         except ClusterError as error:
             raise StepError("updating the ConfigMap", error) from error
         await self._update_files(pods, digest(written))
@@ -202,10 +204,10 @@ class ShellWriter:
         except ClusterError as error:
             raise StepError("creating the lease", error) from error
 
-    async def patch_shell(self, namespace: str, app: str, patch: Object) -> Object:
+    async def update_shell(self, namespace: str, app: str, patch: Object) -> Object:
         """Apply a merge patch to the shell's Deployment, and return it. Raises StepError."""
         try:
-            return await self.cluster.merge(Kind.DEPLOYMENT, namespace, shell_object(app), patch)
+            return await self.cluster.merge(Kind.DEPLOYMENT, namespace, make_shell_name(app), patch)
         except ClusterError as error:
             raise StepError("changing the Deployment", error) from error
 
@@ -225,7 +227,7 @@ class ShellWriter:
                 await self.cluster.delete(
                     kind,
                     namespace,
-                    shell_object(app),
+                    make_shell_name(app),
                     version=version if kind is Kind.LEASE else None,
                 )
             except ClusterError as error:

@@ -72,7 +72,7 @@ class Metrics:
     leading: bool = False
     """Whether this replica leads, and serves a namespace at least if there is any."""
 
-    def stand_by(self) -> None:
+    def clear_gauges(self) -> None:
         """Set the gauges that only a leading replica has to zero."""
         self.shells = self.apps = self.queue = self.served = self.unserved = 0
         self.leading = False

@@ -9,13 +9,10 @@ from stagedoor.model.cluster import Kind, Object
 from stagedoor.model.target import is_valid_app
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.compare import read_spec_hash
-from stagedoor.shells.kubernetes.live.mirror import Key, shell_of
-from stagedoor.shells.kubernetes.live.namespace_cache import (
-    ClusterMirrors,
-    NamespaceState,
-    select_fields,
-)
-from stagedoor.shells.kubernetes.names import CONTAINER, shell_object
+from stagedoor.shells.kubernetes.live.kept_fields import select_fields
+from stagedoor.shells.kubernetes.live.mirror import Key, find_shell_app
+from stagedoor.shells.kubernetes.live.namespace_cache import ClusterMirrors, NamespaceState
+from stagedoor.shells.kubernetes.names import CONTAINER, make_shell_name
 from stagedoor.shells.kubernetes.ports import Cluster
 
 NOT_LISTED_YET = "not everything in it is listed yet"
@@ -46,7 +43,7 @@ class ControllerMirrors(ClusterMirrors):
     def _shells_changed(self, kind: Kind, keys: Collection[Key]) -> None:
         for namespace, name in keys:
             # `app01-ssh`, and of pods `app01-ssh-6c9f4d8b5f-x2x4z`.
-            app = f"{name}-".rpartition(f"{shell_object('')}-")[0]
+            app = f"{name}-".rpartition(f"{make_shell_name('')}-")[0]
             if app:
                 self._on_change(namespace, app, kind)
 
@@ -76,7 +73,7 @@ class NamespaceMirrors(NamespaceState):
             app
             for mirror in self._mirrors.of_shells.values()
             for item in mirror.all(self.namespace).values()
-            if (app := shell_of(item)) is not None
+            if (app := find_shell_app(item)) is not None
         }
 
     def has_objects(self, app: str) -> bool:
@@ -133,10 +130,10 @@ def is_annotated(app: Object | None) -> bool:
 
 def digest(config: Object) -> str:
     """Return a digest of a ConfigMap's contents (16 hex digits)."""
-    return digest_of({part: config.get(part) or {} for part in ("data", "binaryData")})
+    return hash_data({part: config.get(part) or {} for part in ("data", "binaryData")})
 
 
-def digest_of(data: Object) -> str:
+def hash_data(data: Object) -> str:
     """Return a digest of any part of a ConfigMap (16 hex digits)."""
     text = json.dumps(data, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -163,6 +160,6 @@ def _config(item: Object) -> Object:
     return {
         **select_fields(item),
         "digest": digest(item),
-        "keys": digest_of(keys),
-        "until": objects.time_of(keys["data"].get(objects.KEYS_END)),
+        "keys": hash_data(keys),
+        "until": objects.read_time(keys["data"].get(objects.KEYS_END)),
     }

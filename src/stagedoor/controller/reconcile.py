@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from stagedoor.controller.app_reader import AppReader
 from stagedoor.controller.make import ShellWriter, StepError
-from stagedoor.controller.mirrors import NamespaceMirrors, digest, digest_of
+from stagedoor.controller.mirrors import NamespaceMirrors, digest, hash_data
 from stagedoor.controller.snapshot import AppSnapshot, read_app
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
@@ -27,8 +27,8 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     StartShell,
     decide,
 )
-from stagedoor.shells.kubernetes.live.outdated import choose_marks, notice, outdated, sentence
-from stagedoor.shells.kubernetes.names import CONTAINER, KEYS_UNTIL, SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.live.outdated import choose_marks, notice, read_outdated, sentence
+from stagedoor.shells.kubernetes.names import CONTAINER, KEYS_UNTIL, SHELL_OF, make_shell_name
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.shells.kubernetes.sentences import refusal
 from stagedoor.wire.rfc3339 import show_time
@@ -179,7 +179,7 @@ class Reconciler:
         if shell is None or not shell["spec"].get("replicas", 1):
             return None
         written, ends_at = mirrors.keys(name)
-        until, pods = maker.keys_until(ends_at), mirrors.list_shell_pods(name)
+        until, pods = maker.decide_keys_end(ends_at), mirrors.list_shell_pods(name)
         if isinstance(seen.derived, Derived) and isinstance(seen.settings, AppSettings):
             assert seen.app is not None, "what is derived is derived of an app"
             # The image that runs. An outdated shell runs another one than a new shell would.
@@ -197,7 +197,7 @@ class Reconciler:
         elif written is not None:
             # The app's annotations have errors, or it offers no shell. Revoked rights must still be removed.
             keys = maker.keys(seen.target, offered=seen.derived is not None, until=until)
-            if written != digest_of(keys):
+            if written != hash_data(keys):
                 mirrors.put(await maker.refresh_keys(mirrors.namespace, name, keys, pods))
         annotation = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
         if annotation != show_time(until):
@@ -219,10 +219,10 @@ class Reconciler:
         known = objects.read_failure(lease)
         if known == (None if cause is None else (cause, answers)):
             return
-        patch = objects.failure_patch(cause, self.now(), answers)
+        patch = objects.make_failure_patch(cause, self.now(), answers)
         try:
             written = await self.cluster.merge(
-                Kind.LEASE, mirrors.namespace, shell_object(name), patch
+                Kind.LEASE, mirrors.namespace, make_shell_name(name), patch
             )
         except ClusterError:
             return  # the next attempt writes it again; the lease may be deleted
@@ -246,7 +246,7 @@ class Reconciler:
     async def _read_shell(self, seen: AppSnapshot) -> None:
         """Read the shell's Deployment and pods from the API into the mirrors. Raises ClusterError."""
         mirrors, name = seen.mirrors, seen.target.app
-        shell = await self.cluster.get(Kind.DEPLOYMENT, mirrors.namespace, shell_object(name))
+        shell = await self.cluster.get(Kind.DEPLOYMENT, mirrors.namespace, make_shell_name(name))
         if shell is None:
             return
         mirrors.put(shell)
@@ -259,7 +259,7 @@ class Reconciler:
         known = mirrors.lease(name)
         if known is None:
             return
-        lease = await self.cluster.get(Kind.LEASE, mirrors.namespace, shell_object(name))
+        lease = await self.cluster.get(Kind.LEASE, mirrors.namespace, make_shell_name(name))
         if lease is not None and objects.renewed_at(lease) != objects.renewed_at(known):
             mirrors.put(lease)
 
@@ -284,7 +284,7 @@ class Reconciler:
 
     def _notice(self, seen: AppSnapshot) -> str:
         """Return the line that sessions show in an outdated shell; empty if it is up to date."""
-        marks = outdated(seen.mirrors.shell(seen.target.app))
+        marks = read_outdated(seen.mirrors.shell(seen.target.app))
         return notice(seen.target.app, marks) if marks else ""
 
     async def _mark(self, seen: AppSnapshot, stale: str | None, idle_since: float | None) -> None:
@@ -292,16 +292,16 @@ class Reconciler:
         shell = seen.mirrors.shell(seen.target.app)
         assert shell is not None, "what is marked is there"
         wanted = seen.derived.asked if isinstance(seen.derived, Derived) else ""
-        before = outdated(shell)
+        before = read_outdated(shell)
         marks = choose_marks(shell, stale, wanted, self.now())
         await self._patch(seen, objects.make_marks_patch(stale, idle_since, marks))
-        now = outdated(seen.mirrors.shell(seen.target.app))
+        now = read_outdated(seen.mirrors.shell(seen.target.app))
         if now is not None and now != before:
             await self._report(seen, "ShellOutdated", sentence(seen.target.app, now))
 
     async def _patch(self, seen: AppSnapshot, patch: Object) -> None:
         mirrors, name = seen.mirrors, seen.target.app
-        mirrors.put(await self.maker.patch_shell(mirrors.namespace, name, patch))
+        mirrors.put(await self.maker.update_shell(mirrors.namespace, name, patch))
 
     async def _report(self, seen: AppSnapshot, reason: str, message: str) -> None:
         if seen.app is not None:

@@ -14,13 +14,13 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.run import RunOrder
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import (
-    failure_of,
-    failure_patch,
-    time_of,
+    make_failure_patch,
+    read_failure_cause,
+    read_time,
 )
 from stagedoor.shells.kubernetes.derive.run import find_cancel_time, run_job
+from stagedoor.shells.kubernetes.live.kept_fields import select_fields
 from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
-from stagedoor.shells.kubernetes.live.namespace_cache import select_fields
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.live.register import DeriveContext, read_app
 from stagedoor.shells.kubernetes.names import REGISTER, RUN_JOB, RUN_OF, run_object
@@ -56,7 +56,7 @@ def decide_run(lease: Object | None, job: Object | None, now: float) -> RunStep:
     is_suspended = job is not None and bool(job["spec"].get("suspend"))
     if lease is None:
         return RunStep.DELETE_JOB if is_suspended else RunStep.NOTHING
-    asked_at = time_of((lease.get("spec") or {}).get("renewTime"))
+    asked_at = read_time((lease.get("spec") or {}).get("renewTime"))
     is_late = asked_at is None or now > asked_at + START_WITHIN_S
     is_over = job is not None and _has_ended(job)
     cancelled = find_cancel_time(lease)
@@ -68,7 +68,7 @@ def decide_run(lease: Object | None, job: Object | None, now: float) -> RunStep:
     if job is None:
         if created is not None or is_late:
             return RunStep.DELETE_LEASE
-        return RunStep.NOTHING if failure_of(lease) is not None else RunStep.CREATE
+        return RunStep.NOTHING if read_failure_cause(lease) is not None else RunStep.CREATE
     if created is None:
         return RunStep.MARK
     if created != job["metadata"].get("uid"):
@@ -240,7 +240,7 @@ class RunReconciler:
         self._leases.put(lease)
 
     async def _fail(self, namespace: str, name: str, why: str) -> None:
-        patch = failure_patch(Cause("creating its Job", why), self._now())
+        patch = make_failure_patch(Cause("creating its Job", why), self._now())
         self._leases.put(await self._cluster.merge(Kind.LEASE, namespace, name, patch))
 
     async def _resume(self, job: Object) -> None:

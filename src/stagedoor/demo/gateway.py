@@ -93,7 +93,7 @@ class DemoGateway(ClientFiles):
     sso: bool
     network: DemoNetwork | None = None
 
-    def web_link(self, app: str | None = None) -> str:
+    def make_web_link(self, app: str | None = None) -> str:
         """Make a link that signs the developer in once. Raises StagedoorError."""
         with open_service(self.settings, create=False) as service:
             return make_link(self.settings, service, USER, app=app, url=self.web).url

@@ -181,7 +181,7 @@ def list_suggestions(demo: DemoGateway, more: bool, *, reads_keys: bool = False)
         "or in a browser, by a link that works once, within 10 minutes (later: name "
         f"{demo.login.user}, password {demo.login.password}, at {demo.web}):",
         "",
-        f"  {demo.web_link()}",
+        f"  {demo.make_web_link()}",
         "",
         *(_sign_in(demo) if demo.sso else ()),
         *(

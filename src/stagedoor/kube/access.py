@@ -106,7 +106,7 @@ class Access:
     impersonation: Impersonation = field(default_factory=Impersonation)
 
 
-def in_cluster(
+def load_service_account(
     folder: Path = SERVICE_ACCOUNT, environment: Callable[[str], str | None] = os.environ.get
 ) -> Access:
     """Return the access of a pod's service account. Raises SettingsError."""

@@ -78,7 +78,7 @@ class ApiRequest:
         return words
 
 
-def no_answer(operation: ApiRequest, why: str) -> ClusterError:
+def report_no_answer(operation: ApiRequest, why: str) -> ClusterError:
     """Return the error for a request that got no answer, or none that is HTTP."""
     return ClusterError(
         f"cannot {operation}: no answer of the Kubernetes API: {why}",

@@ -47,7 +47,7 @@ class ApiClient:
         """One large answer at a time, which bounds the memory."""
         self._room = asyncio.Semaphore(limits.in_flight)
 
-    def urgent(self) -> "ApiClient":
+    def with_priority(self) -> "ApiClient":
         """Return a client for urgent requests: they skip the pacing, and time out soon."""
         quick = replace(self.limits, ask_s=URGENT_LIMIT_S, patience_s=0.0)
         return ApiClient(self.http, quick, None, tally=self.tally, clock=self.clock)
@@ -73,7 +73,7 @@ class ApiClient:
 
     async def object(self, operation: ApiRequest, request: HttpRequest) -> Object:
         """Send a request, and return the object in the answer. Raises ClusterError."""
-        return decoded(operation, await self.answer(operation, request), dict[str, Any])
+        return decode_answer(operation, await self.answer(operation, request), dict[str, Any])
 
     async def answer(
         self, operation: ApiRequest, request: HttpRequest, limit_s: float | None = None
@@ -107,7 +107,7 @@ class ApiClient:
                 answer = await self.http.ask(request, limit_s)
             except NoApiAnswerError as error:
                 self.tally[operation.verb, operation.what, 0] += 1
-                raise answers.no_answer(operation, str(error)) from None
+                raise answers.report_no_answer(operation, str(error)) from None
         self.tally[operation.verb, operation.what, answer.status] += 1
         return answer
 
@@ -117,11 +117,11 @@ def encoded(value: Object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decoded(operation: ApiRequest, answer: KubeAnswer, as_type: type[T]) -> T:
+def decode_answer(operation: ApiRequest, answer: KubeAnswer, as_type: type[T]) -> T:
     """Decode the body of a successful answer. Raises ClusterError if it cannot come from an API server."""
     if "json" not in answer.content_type:
         raise answers.report_not_kubernetes(operation, answer.status, answer.content_type)
     try:
         return msgspec.json.decode(answer.body, type=as_type)
     except msgspec.DecodeError as error:
-        raise answers.no_answer(operation, f"it is no JSON of Kubernetes: {error}") from None
+        raise answers.report_no_answer(operation, f"it is no JSON of Kubernetes: {error}") from None

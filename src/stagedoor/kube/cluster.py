@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from stagedoor import __version__
-from stagedoor.kube import answers, lists, paths
+from stagedoor.kube import lists, logs, paths
 from stagedoor.kube.access import Access
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.api_client import ApiClient, encoded
@@ -17,9 +17,7 @@ from stagedoor.kube.http import Http, HttpRequest
 from stagedoor.kube.lists import ListOptions, Trim
 from stagedoor.kube.pace import Bucket, Limits
 from stagedoor.kube.watch import ResourceWatch, WatchProblems
-from stagedoor.kube.wire import NoApiAnswerError
 from stagedoor.model.cluster import Change, ClusterError, Kind, Object
-from stagedoor.model.units import KIB
 
 
 class KubeCluster:
@@ -71,13 +69,13 @@ class KubeCluster:
         """The HTTP client, for parts of the API that have no verb here."""
         return self._client.http
 
-    def urgent(self) -> "KubeCluster":
+    def with_priority(self) -> "KubeCluster":
         """Return a client of the same API whose requests are not paced, for an election's lease.
 
         It shares the connections: `close` of either client closes them.
         """
         twin = copy.copy(self)
-        twin._client = self._client.urgent()
+        twin._client = self._client.with_priority()
         return twin
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
@@ -99,7 +97,9 @@ class KubeCluster:
 
         A selector of "" selects every object, and a namespace of "" is every namespace.
         """
-        items, _ = await lists.snapshot(self._client, ListOptions(kind, namespace, labels, fields))
+        items, _ = await lists.list_objects(
+            self._client, ListOptions(kind, namespace, labels, fields)
+        )
         return items
 
     async def apply(self, manifest: Object, *, force: bool = True) -> Object:
@@ -176,7 +176,7 @@ class KubeCluster:
 
         While the container is starting, they are the lines of the container before it.
         """
-        return await read(self._client, namespace, pod, container, lines)
+        return await logs.read_log(self._client, namespace, pod, container, lines)
 
     async def follow_log(
         self, namespace: str, pod: str, container: str
@@ -185,7 +185,7 @@ class KubeCluster:
 
         Each line begins with its time (RFC 3339). Raises ClusterError.
         """
-        async with aclosing(follow(self._client, namespace, pod, container)) as pieces:
+        async with aclosing(logs.follow_log(self._client, namespace, pod, container)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -300,67 +300,3 @@ def _identity(manifest: Object) -> tuple[Kind, str, str]:
             retry=False,
         )
     return kind, meta.get("namespace", ""), meta["name"]
-
-
-LOG_LIMIT_BYTES = 64 * KIB
-"""The most bytes that are taken from the kubelet: lines can be long."""
-
-
-async def read(client: ApiClient, namespace: str, pod: str, container: str, lines: int) -> str:
-    """Return the last lines of a log, "" while there are none.
-
-    Raises ClusterError, of reason NotFound if the pod does not exist.
-    """
-    text = await _read(client, namespace, pod, container, lines, previous=False)
-    if text:
-        return text
-    # The container has not started, or was just restarted: the log of the one before shows what went wrong.
-    return await _read(client, namespace, pod, container, lines, previous=True) or ""
-
-
-async def _read(
-    client: ApiClient, namespace: str, pod: str, container: str, lines: int, *, previous: bool
-) -> str | None:
-    operation = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
-    query: dict[str, str | int | bool] = {
-        "container": container,
-        "tailLines": lines,
-        "limitBytes": LOG_LIMIT_BYTES,
-        "previous": previous,
-    }
-    path = paths.with_query(paths.item(Kind.POD, namespace, pod, "log"), query)
-    try:
-        answer = await client.answer(operation, HttpRequest("GET", path, accept="*/*"))
-    except ClusterError as error:
-        # 400: "container … is waiting to start", "previous terminated container … not found".
-        if error.status == 400:
-            return None
-        raise
-    return answer.body[:LOG_LIMIT_BYTES].decode("utf-8", "replace")
-
-
-FOLLOW_SILENCE_S = 3600.0
-"""How long a followed log may be silent before it is asked for again: the line may be dead."""
-
-
-async def follow(
-    client: ApiClient, namespace: str, pod: str, container: str
-) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a log as they come. Raises ClusterError."""
-    operation = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
-    query: dict[str, str | int | bool] = {"container": container, "follow": True}
-    query["timestamps"] = True
-    path = paths.with_query(paths.item(Kind.POD, namespace, pod, "log"), query)
-    await client.pace()
-    try:
-        request = HttpRequest("GET", path, accept="*/*")
-        async with client.http.stream(request, client.limits.ask_s) as stream:
-            head = stream.head
-            client.tally[operation.verb, operation.what, head.status] += 1
-            if head.status >= 300:
-                body = await stream.read(client.limits.ask_s)
-                raise answers.refusal(operation, head.status, head.content_type, body)
-            while data := await stream.read(FOLLOW_SILENCE_S):
-                yield data
-    except NoApiAnswerError as error:
-        raise answers.no_answer(operation, str(error)) from None

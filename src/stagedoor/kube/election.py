@@ -20,7 +20,7 @@ RESIGN_LIMIT_S = 3.0
 class Leases(Protocol):
     """The methods of a cluster that an election uses.
 
-    Pass `KubeCluster.urgent()`, since an election must not wait behind other requests.
+    Pass `KubeCluster.with_priority()`, since an election must not wait behind other requests.
     """
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
@@ -152,7 +152,7 @@ class Election:
         candidate, stamp = self._candidate, _stamp()
         if isinstance(step, ReadLease):
             lease_object = await self._cluster.get(Kind.LEASE, self._namespace, self._name)
-            candidate.on_read(
+            candidate.note_read(
                 self._clock(), None if lease_object is None else lease.read(lease_object)
             )
             return
@@ -167,7 +167,7 @@ class Election:
         else:
             spec = lease.make_held_spec(candidate, step.replaces, stamp, taking=step.taking)
             done = await self._patch(step.replaces.version, spec)
-        candidate.on_written(sent_at, self._clock(), lease.read(done))
+        candidate.note_write(sent_at, self._clock(), lease.read(done))
 
     async def _patch(self, version: str, spec: Object) -> Object:
         metadata = {"resourceVersion": version, "annotations": dict(self._annotations())}
@@ -201,7 +201,7 @@ class Election:
             self._on_change("")
 
     def _on_failure(self, problem: str | None, *, overtaken: bool) -> None:
-        self._candidate.on_failed(self._clock(), overtaken=overtaken)
+        self._candidate.note_failure(self._clock(), overtaken=overtaken)
         if problem is not None:
             self._problem.update(f"the election {self._namespace}/{self._name}: {problem}")
 

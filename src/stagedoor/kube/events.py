@@ -78,7 +78,7 @@ class Reporter:
     async def report(self, about: Object, *, reason: str, message: str, warning: bool) -> None:
         """Write an event, or count a repeated one. Raises nothing."""
         meta = about.get("metadata") or {}
-        note = shorten(message)
+        note = cut_message(message)
         key = (meta.get("uid") or meta.get("name", ""), reason, note, warning)
         now = self._clock()
         known = self._series.get(key)
@@ -135,7 +135,7 @@ class Reporter:
         }
 
 
-def shorten(message: str) -> str:
+def cut_message(message: str) -> str:
     """Return a message cut to the bytes that the API accepts, without half a character at the end."""
     encoded = message.encode("utf-8", "replace")
     if len(encoded) <= NOTE_LIMIT_BYTES:

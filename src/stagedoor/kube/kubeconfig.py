@@ -130,7 +130,7 @@ def load(kubeconfig: Path | None = None) -> Access:
     if kubeconfig is not None:
         return from_files([kubeconfig])
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return access.in_cluster()
+        return access.load_service_account()
     return from_files(access.choices(os.environ.get("KUBECONFIG"), Path.home()))
 
 

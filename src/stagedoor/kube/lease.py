@@ -128,7 +128,7 @@ class Candidate:
             return Write(self.record, taking=self.record.holder != self.identity)
         return ReadLease()
 
-    def on_read(self, now: float, record: Record | None) -> None:
+    def note_read(self, now: float, record: Record | None) -> None:
         """Take the result of a read; None if there is no Lease. `now` is from after the answer."""
         if record != self.record:
             self._seen_at = now
@@ -142,14 +142,14 @@ class Candidate:
         else:
             self._next_at = min(now + self.timing.retry_s, max(now, self._runs_out_at()))
 
-    def on_written(self, sent_at: float, now: float, record: Record) -> None:
+    def note_write(self, sent_at: float, now: float, record: Record) -> None:
         """Take the result of a successful `Create` or `Write`; `sent_at` is from before the request."""
         self.record, self._seen_at = record, now
         self._renewed_at = sent_at if record.holder == self.identity else None
         self._next_at = sent_at + self.timing.retry_s
         self._overtaken = False
 
-    def on_failed(self, now: float, *, overtaken: bool) -> None:
+    def note_failure(self, now: float, *, overtaken: bool) -> None:
         """Take note that a step failed, or that its result is unknown.
 
         `overtaken`: the Lease was written by another client in between, perhaps only an annotation by

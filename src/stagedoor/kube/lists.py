@@ -8,7 +8,7 @@ import msgspec
 
 from stagedoor.kube import answers, paths
 from stagedoor.kube.answers import ApiRequest
-from stagedoor.kube.api_client import ApiClient, decoded
+from stagedoor.kube.api_client import ApiClient, decode_answer
 from stagedoor.kube.http import HttpRequest
 from stagedoor.model.cluster import ClusterError, Kind, Object
 
@@ -65,7 +65,7 @@ class _List(msgspec.Struct):
     metadata: _Meta = msgspec.field(default_factory=_Meta)
 
 
-async def snapshot(
+async def list_objects(
     client: ApiClient, selection: ListOptions, trim: Trim | None = None
 ) -> tuple[Sequence[Object], str]:
     """Return all objects of the selection, and the resourceVersion of the list. Raises ClusterError.
@@ -108,7 +108,7 @@ async def _pages(
         path = paths.with_query(collection, query)
         request = HttpRequest("GET", path, accept=selection.accept(of_list=True))
         answer = await client.answer(operation, request, client.limits.list_s)
-        part = decoded(operation, answer, _List)
+        part = decode_answer(operation, answer, _List)
         for raw in part.items or ():
             item = selection.with_kind(read_object(operation, raw))
             items.append(trim(item) if trim else item)
@@ -126,6 +126,6 @@ def read_object(operation: ApiRequest, raw: msgspec.Raw) -> dict[str, Any]:
         item: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
         item["metadata"]["name"]
     except (msgspec.DecodeError, KeyError, TypeError):
-        raise answers.no_answer(operation, "it has something that is no object") from None
+        raise answers.report_no_answer(operation, "it has something that is no object") from None
     item["metadata"].pop("managedFields", None)
     return item

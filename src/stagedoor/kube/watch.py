@@ -89,7 +89,7 @@ class ResourceWatch:
             try:
                 if not self._version:
                     client = self._client.make_patient()
-                    items, version = await lists.snapshot(client, self._selection, self._trim)
+                    items, version = await lists.list_objects(client, self._selection, self._trim)
                     yield Change(Verb.LISTED, items)
                     self._version = version
                 began = self._clock()
@@ -107,7 +107,7 @@ class ResourceWatch:
                 self._version = ""
                 problem, wait_s = error.problem, error.wait_s
             except NoApiAnswerError as error:
-                problem, wait_s = answers.no_answer(self._operation, str(error)), 0.0
+                problem, wait_s = answers.report_no_answer(self._operation, str(error)), 0.0
             except ClusterError as error:
                 self._version = ""
                 problem, wait_s = error, 0.0

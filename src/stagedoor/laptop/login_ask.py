@@ -15,11 +15,11 @@ _BATCH = re.compile(r"\s-o\s*BatchMode[\s=]\s*yes", re.IGNORECASE)
 _NO_PERSON = ("CI", "CRON_TZ")
 
 
-def why_not_ask() -> str:
+def find_reason_not_to_ask() -> str:
     """Return the reason not to ask a person for a login now; empty if one may be asked."""
     if any(os.environ.get(name) for name in _NO_PERSON):
         return "this is a CI job"
-    command = ssh_above()
+    command = find_parent_ssh()
     if _ONLY_PRINTS.search(command):
         return "ssh -G only prints its configuration"
     if _BATCH.search(command):
@@ -71,7 +71,7 @@ def open_browser(url: str) -> bool:
         os.close(null)
 
 
-def ssh_above() -> str:
+def find_parent_ssh() -> str:
     """Return the command line of the ssh that runs this process; empty if none does."""
     pid = os.getppid()
     for _ in range(_ANCESTORS):

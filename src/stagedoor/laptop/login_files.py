@@ -133,7 +133,9 @@ def render_config(
             [*program, *words, "--token-file", str(folder / SECRET)]
         )
     may_resume = document.jump is None
-    lines += ssh_files.shell_hosts(document.names, [way, *key], known_hosts, may_resume=may_resume)
+    lines += ssh_files.format_shell_hosts(
+        document.names, [way, *key], known_hosts, may_resume=may_resume
+    )
     return _HEADER + "\n".join(lines) + "\n"
 
 
@@ -214,7 +216,7 @@ def write_certificate(folder: Path, certificate: str, *, to_its_end: bool = Fals
     ssh_files.replace(folder / FRESH, f"{fresh}\n", 0o600)  # with a newline: a shell reads it
 
 
-def cache_modules(folder: Path) -> None:
+def write_modules(folder: Path) -> None:
     """Compile the modules of a one-file client into the folder for `needed.use_compiled`. Raises OSError."""
     program = sys.modules["__main__"]
     sources: dict[str, str] | None = getattr(program, "SOURCES", None)

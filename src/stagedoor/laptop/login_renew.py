@@ -59,9 +59,9 @@ def _renew_or_log_in(folder: Path) -> None:
         return
     if status != WRONG:
         raise refusal(gateway, status, said)
-    from stagedoor.laptop.login_ask import why_not_ask
+    from stagedoor.laptop.login_ask import find_reason_not_to_ask
 
-    why = why_not_ask()
+    why = find_reason_not_to_ask()
     if state.get("by_token"):
         why = "it was made with an ID token; run stagedoor login with another"
     if why:

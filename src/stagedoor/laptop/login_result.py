@@ -53,7 +53,7 @@ def store(
         "by_token": by_token,
     }
     ssh_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
-    login_files.cache_modules(folder)
+    login_files.write_modules(folder)
     if login.get("certificate"):
         login_files.write_certificate(folder, str(login["certificate"]), to_its_end=by_token)
     elif login.get("no_grant"):

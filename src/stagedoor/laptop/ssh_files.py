@@ -31,7 +31,7 @@ AWAY_ALIVE_COUNT = 960
 `stagedoor tunnel` itself notices a dead connection."""
 
 
-def shell_hosts(
+def format_shell_hosts(
     names: Sequence[str], way: Sequence[str], known_hosts: Path, *, may_resume: bool
 ) -> list[str]:
     """Return the `Host` block of the shells; `way` are the lines that connect to them."""

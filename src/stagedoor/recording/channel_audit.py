@@ -239,13 +239,13 @@ class ChannelAudit:
     def shown(self, data: bytes, datatype: int | None = None) -> bool:
         """Take bytes from the shell. Return False to hold it back until the recording has room."""
         if self._watch is not None and datatype is None:
-            self.files_done(self._watch.received(data))
+            self.record_files(self._watch.received(data))
         return self._recording is None or self._recording.output(data)
 
     def typed(self, data: bytes) -> None:
         """Take bytes from the developer."""
         if self._watch is not None:
-            self.files_done(self._watch.sent(data))
+            self.record_files(self._watch.sent(data))
         if self._recording is not None and self._record_input:
             self._recording.typed(data)
 
@@ -254,7 +254,7 @@ class ChannelAudit:
         if self._recording is not None:
             self._recording.resize(columns, rows)
 
-    def files_done(self, events: list[FileEvent]) -> None:
+    def record_files(self, events: list[FileEvent]) -> None:
         """Write down what happened to files: found in the bytes, or reported by the WebShell's transfers."""
         for event in events:
             self._write_down(self._files.add(event))
@@ -278,7 +278,7 @@ class ChannelAudit:
             self._recording.mark(words)
             self._recording.end()
         if self._watch is not None:
-            self.files_done(self._watch.end())
+            self.record_files(self._watch.end())
         self._write_down(self._files.end())
         self._note(
             self._opened,

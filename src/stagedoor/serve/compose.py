@@ -291,7 +291,7 @@ class Gateway:
             update_live(self.database, [Live(name, c.sent, c.received, now) for name, c in batch])
             self.measured_ledger.moved(batch)
 
-    def gauges(self) -> dict[Series, float]:
+    def read_gauges(self) -> dict[Series, float]:
         """Return this worker's gauges as they are now."""
         gauges: dict[Series, float] = {
             of.AUDIT_BACKLOG.series(): self.ledger.backlog,

@@ -188,7 +188,7 @@ class ControllerManager:
             await controller.run()
         finally:
             self._controller = None
-            self._metrics.stand_by()
+            self._metrics.clear_gauges()
             self._log.info("controller leads no more", identity=self._identity)
 
     async def _find_order(self, run_id: str) -> RunOrder | None:

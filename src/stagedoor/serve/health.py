@@ -9,7 +9,7 @@ from stagedoor import __version__
 from stagedoor.listeners.health import HealthListener, HealthPage
 from stagedoor.model.metric import Series
 from stagedoor.serve.metrics import definitions as of
-from stagedoor.serve.supervisor.audit_output import SinkState
+from stagedoor.serve.supervisor.sink_writer import SinkState
 from stagedoor.settings.form import split_address
 from stagedoor.settings.listeners import HealthSettings
 from stagedoor.wire.http.openmetrics import CONTENT_TYPE, format_metrics

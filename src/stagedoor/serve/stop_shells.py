@@ -10,8 +10,8 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
-from stagedoor.shells.kubernetes.live.mirror import list_everywhere, shell_of
-from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.live.mirror import find_shell_app, list_everywhere
+from stagedoor.shells.kubernetes.names import SHELL_OF, make_shell_name
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.store.liveness.instances import make_instance_id
 
@@ -101,10 +101,10 @@ async def _remove(cluster: Cluster, namespaces: Collection[str]) -> Sequence[str
     shells = set()
     for kind in _LISTED:
         for item in await list_everywhere(cluster, kind, namespaces, SHELL_OF):
-            if (app := shell_of(item)) is not None:
+            if (app := find_shell_app(item)) is not None:
                 shells.add((item["metadata"]["namespace"], app))
     for namespace, app in shells:
         for kind in _REMOVED:
-            await cluster.delete(kind, namespace, shell_object(app))
+            await cluster.delete(kind, namespace, make_shell_name(app))
     pods = await list_everywhere(cluster, Kind.POD, namespaces, SHELL_OF)
     return [f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in pods]

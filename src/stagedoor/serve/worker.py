@@ -236,7 +236,7 @@ class Worker:
         """Send the counts and gauges to the supervisor, if metrics are served."""
         if self._settings.health.address is None:
             return
-        tally, now = self._gateway.tally, self._gateway.gauges()
+        tally, now = self._gateway.tally, self._gateway.read_gauges()
         for message in list_messages(tally.take(), now):
             if can_send():
                 send(message)

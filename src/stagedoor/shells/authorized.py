@@ -71,7 +71,7 @@ def render_authorized_principals(admissions: Iterable[Admission]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def keys_until(known: float | None, now: float, lease_s: float = KEYS_LEASE_S) -> float:
+def decide_keys_end(known: float | None, now: float, lease_s: float = KEYS_LEASE_S) -> float:
     """Return when keys that are written at `now` end.
 
     `known` is the end that was written last, None if none was. It is kept while enough time is left, so

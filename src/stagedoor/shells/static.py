@@ -64,7 +64,7 @@ class StaticShells:
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the server in the settings."""
-        return self.find_ready(grant) or no_app(grant.target)
+        return self.find_ready(grant) or refuse_unknown_app(grant.target)
 
     async def resolve(self, target: Target) -> Shell | None:
         """Return the server in the settings, or None."""
@@ -88,7 +88,7 @@ class StaticShells:
         """Do nothing, since no server is watched."""
 
 
-def no_app(target: Target) -> Denial:
+def refuse_unknown_app(target: Target) -> Denial:
     """Return the denial of a target that an adapter does not have."""
     place = f"{target.app} in {target.environment}" if target.environment else target.app
     return Denial.with_mend(

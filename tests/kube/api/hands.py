@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from stagedoor.shells.kubernetes.names import CONTAINER, shell_labels, shell_object
+from stagedoor.shells.kubernetes.names import CONTAINER, make_shell_name, shell_labels
 from tests.cluster.asking import Manifest, administrator, namespace_of
 from tests.fixtures.cluster import KubeGateway, until
 from tests.kube.api.lone import LoneApi
@@ -44,7 +44,7 @@ class Hands:
 
     def _run(self, app: str) -> None:
         until(lambda: self._kube.objects("deployments", f"{of(app)}"), f"a shell of {app}")
-        folder = self._kube.folder / shell_object(app)
+        folder = self._kube.folder / make_shell_name(app)
         folder.mkdir()
         port = free_port()
         self._write(folder, app)
@@ -62,7 +62,7 @@ class Hands:
 
     def _write(self, folder: Path, app: str) -> None:
         """Write what the kubelet would mount."""
-        name = shell_object(app)
+        name = make_shell_name(app)
         config = self._api.named("ConfigMap", self._kube.namespace, name)["data"]
         secret = self._api.named("Secret", self._kube.namespace, name)["data"]
         (folder / "authorized_keys").write_text(config["authorized_keys"])
@@ -73,7 +73,7 @@ class Hands:
     def _tell(self, app: str, port: int) -> None:
         """As the controllers of Kubernetes and the kubelet would. Kubernetes takes no loopback address
         for an endpoint; of the slice the gateway reads the port alone."""
-        name, labels = shell_object(app), dict(shell_labels(app))
+        name, labels = make_shell_name(app), dict(shell_labels(app))
         owner = self._owner("Deployment", name)
         self._create(
             "apps/v1",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.kube.access import in_cluster
+from stagedoor.kube.access import load_service_account
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.http import HttpRequest
 from stagedoor.model.cluster import ClusterError, Kind
@@ -95,7 +95,7 @@ async def test_a_pods_service_account_and_its_renewed_token(
     (tmp_path / "namespace").write_text(namespace)
     (tmp_path / "token").write_text(await token("first"))
     pod = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(api.port)}
-    access = in_cluster(tmp_path, pod.get)
+    access = load_service_account(tmp_path, pod.get)
     inside = KubeCluster(
         access, field_manager="t", component="t", instance="t", on_problem=lambda *_: None
     )

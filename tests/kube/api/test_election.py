@@ -38,7 +38,7 @@ class Replica:
         self.leading = asyncio.Event()
         self.stopped = asyncio.Event()
         self.election = Election(
-            cluster.urgent(),
+            cluster.with_priority(),
             namespace,
             "controller",
             name,
@@ -158,7 +158,7 @@ async def test_what_the_leader_raises_comes_out_and_the_lease_is_given_back(
     async def lead() -> None:
         raise RuntimeError("broken")
 
-    election = Election(cluster.urgent(), namespace, "controller", "replica", timing=QUICK)
+    election = Election(cluster.with_priority(), namespace, "controller", "replica", timing=QUICK)
     with pytest.raises(RuntimeError, match="broken"):
         await asyncio.wait_for(election.run(lead), 60)
     lease = await cluster.get(Kind.LEASE, namespace, "controller")
@@ -178,7 +178,7 @@ async def test_the_lease_is_kept_while_the_leader_tidies_up(
             await asyncio.sleep(SHORT.lease_s + 0.5)
             tidied.set()
 
-    election = Election(cluster.urgent(), namespace, "controller", "slow", timing=SHORT)
+    election = Election(cluster.with_priority(), namespace, "controller", "slow", timing=SHORT)
     running = asyncio.create_task(election.run(lead))
     async with asyncio.timeout(60):
         while not election.leads:
@@ -204,7 +204,7 @@ async def main():
     async def lead():
         print("leads", flush=True)
         await asyncio.Event().wait()
-    await Election(cluster.urgent(), sys.argv[2], "controller", sys.argv[3]).run(lead)
+    await Election(cluster.with_priority(), sys.argv[2], "controller", sys.argv[3]).run(lead)
 
 asyncio.run(main())
 """

@@ -47,10 +47,12 @@ async def test_a_long_list_comes_in_pages_of_one_moment(
         for number in numbers:
             await quick.create(config_map(namespace, f"map-{number:04}"))
 
-    quick = cluster.urgent()
+    quick = cluster.with_priority()
     await asyncio.gather(*(make(range(start, 1200, 12)) for start in range(12)))
     paged = connect()
-    items, version = await lists.snapshot(paged._client, ListOptions(Kind.CONFIG_MAP, namespace))
+    items, version = await lists.list_objects(
+        paged._client, ListOptions(Kind.CONFIG_MAP, namespace)
+    )
     assert [item["metadata"]["name"] for item in items] == [f"map-{n:04}" for n in range(1200)]
     assert paged.requests["list", "ConfigMap", 200] == 3
     assert int(version) >= max(int(item["metadata"]["resourceVersion"]) for item in items)
@@ -73,7 +75,7 @@ async def test_a_list_that_etcd_forgets_meanwhile_is_read_anew(
             api.write_and_compact()
         return item
 
-    items, _ = await lists.snapshot(paged._client, ListOptions(Kind.EVENT, namespace), trim)
+    items, _ = await lists.list_objects(paged._client, ListOptions(Kind.EVENT, namespace), trim)
     assert {item["note"] for item in items} == {str(number) for number in range(6)}
     assert len(items) == 6
     assert paged.requests["list", "Event", 410] == 1

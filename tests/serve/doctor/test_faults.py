@@ -366,9 +366,9 @@ def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
         (judge.certificate("c", 0, NOW - 1, NOW, "renew"), "fail", "expired"),
         (judge.certificate("c", NOW + 9, NOW + DAY_S, NOW, "renew"), "fail", "not valid before"),
         (judge.certificate("c", 0, NOW + DAY_S, NOW, "renew"), "warn", "holds until"),
-        (judge.certificate_name("c", "gw.example", {"*.example"}), "ok", "is for gw.example"),
-        (judge.certificate_name("c", "GW.example", {"gw.example"}), "ok", "is for"),
-        (judge.certificate_name("c", "a.gw.example", {"*.example"}), "warn", "is not for"),
+        (judge.check_certificate_name("c", "gw.example", {"*.example"}), "ok", "is for gw.example"),
+        (judge.check_certificate_name("c", "GW.example", {"gw.example"}), "ok", "is for"),
+        (judge.check_certificate_name("c", "a.gw.example", {"*.example"}), "warn", "is not for"),
         (
             judge.judge_host_key("x at h", ["ssh-ed25519 AAAA me"], "ssh-ed25519 AAAA"),
             "ok",

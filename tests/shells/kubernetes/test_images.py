@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from stagedoor.shells.kubernetes.derive.images import (
     Reference,
+    add_digest,
     find_running_digests,
     parse_reference,
-    pinned,
     selects,
 )
 
@@ -81,12 +81,12 @@ def test_what_a_name_implies(name: str, repository: str) -> None:
 def test_the_running_image_in_a_form_that_can_be_pulled(
     image: str, image_id: str, expected: str | None
 ) -> None:
-    assert pinned(image, image_id) == expected
+    assert add_digest(image, image_id) == expected
 
 
 @given(st.text(), st.text())
 def test_what_is_pinned_is_a_reference_with_a_digest(image: str, image_id: str) -> None:
-    pinned_image = pinned(image, image_id)
+    pinned_image = add_digest(image, image_id)
     if pinned_image is not None:
         parsed = parse_reference(pinned_image)
         assert parsed is not None

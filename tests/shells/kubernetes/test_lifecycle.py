@@ -28,9 +28,9 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     ScaleToZero,
     ShellStatus,
     StartShell,
-    activity,
     decide,
     is_running,
+    read_activity,
 )
 
 NOW = 1_800_000_000.0
@@ -177,7 +177,7 @@ def test_the_table(given: LifecycleState, expected: Decision) -> None:
     ],
 )
 def test_the_last_word_of_a_log_counts(log: str, expected: Activity | None) -> None:
-    assert activity(log) == expected
+    assert read_activity(log) == expected
 
 
 def test_a_shell_runs_while_its_container_does_as_far_as_is_known() -> None:

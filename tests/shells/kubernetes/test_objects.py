@@ -70,13 +70,13 @@ def test_what_an_app_asks_for_stands_in_the_settings() -> None:
     asked = AppSettings(
         warm=True, packages_image="tools:1", directory="/srv", login_name="app", grace_s=9
     )
-    assert objects.shell_settings(asked) == (
+    assert objects.format_shell_settings(asked) == (
         "STAGEDOOR_GRACE_S=9\n"
         "STAGEDOOR_LOGIN_NAME=app\n"
         "STAGEDOOR_DIRECTORY=/srv\n"
         "STAGEDOOR_PACKAGES=/packages\n"
     )
-    assert "It is kept running." in objects.motd(Target("app01"), asked, "a:1")
+    assert "It is kept running." in objects.format_motd(Target("app01"), asked, "a:1")
 
 
 def test_a_secret_holds_the_host_key_and_its_certificate() -> None:
@@ -94,7 +94,7 @@ def test_a_lease_is_renewed_and_read() -> None:
         "holderIdentity": "gateway-1",
         "renewTime": "2026-11-26T09:06:40.250000Z",
     }
-    assert objects.renewal("gateway-1", NOW) == {"spec": made["spec"]}
+    assert objects.make_renewal("gateway-1", NOW) == {"spec": made["spec"]}
     assert objects.renewed_at(made) == NOW
     for lease in ({}, {"spec": None}, {"spec": {"renewTime": 5}}, {"spec": {"renewTime": "x"}}):
         assert objects.renewed_at(lease) is None
@@ -108,27 +108,27 @@ def test_marks_and_stops() -> None:
     stop = objects.stop_patch(NOW)
     assert stop["spec"] == {"replicas": 0}
     since = stop["metadata"]["annotations"]["stagedoor.dev/idle-since"]
-    assert objects.time_of(since) == int(NOW)
-    assert objects.time_of(None) is None
+    assert objects.read_time(since) == int(NOW)
+    assert objects.read_time(None) is None
 
 
 @given(st.text(), st.text())
 def test_a_failure_is_read_as_it_was_written(step: str, message: str) -> None:
     cause = Cause(step, message)
-    written = objects.failure_patch(cause, NOW)
-    assert objects.failure_of(written) == Cause(step, message[: objects.MAX_FAILURE_CHARS])
+    written = objects.make_failure_patch(cause, NOW)
+    assert objects.read_failure_cause(written) == Cause(step, message[: objects.MAX_FAILURE_CHARS])
 
 
 @pytest.mark.parametrize("text", [None, 5, "", "[]", "{", '{"step": 1}', '{"step": "a"}'])
 def test_a_failure_that_cannot_be_read_is_none(text: object) -> None:
     lease = {"metadata": {"annotations": {"stagedoor.dev/failure": text}}}
-    assert objects.failure_of(lease) is None
+    assert objects.read_failure_cause(lease) is None
 
 
 def test_a_failure_is_taken_back() -> None:
-    patch = objects.failure_patch(None, NOW)
+    patch = objects.make_failure_patch(None, NOW)
     assert patch == {"metadata": {"annotations": {"stagedoor.dev/failure": None}}}
-    assert objects.failure_of({"metadata": {}}) is None
+    assert objects.read_failure_cause({"metadata": {}}) is None
 
 
 @given(st.text(st.sampled_from("a=\n\r\x1b\u2028")), st.text() | st.none())
@@ -136,9 +136,9 @@ def test_no_app_smuggles_in_a_setting_or_moves_the_cursor(
     image: str, directory: str | None
 ) -> None:
     asked = AppSettings(directory=directory)
-    text = objects.shell_settings(asked)
+    text = objects.format_shell_settings(asked)
     for line in text.split("\n")[:-1]:
         assert line.startswith("STAGEDOOR_")
         assert line.isprintable()
-    assert objects.motd(Target("app01"), asked, image).replace("\n", "").isprintable()
-    assert objects.motd(Target("app01"), asked, image).count("\n") == 3
+    assert objects.format_motd(Target("app01"), asked, image).replace("\n", "").isprintable()
+    assert objects.format_motd(Target("app01"), asked, image).count("\n") == 3

@@ -246,7 +246,7 @@ class Attach:
             case NoticeLine(word, text):
                 self._writer.note(word, text)
             case Sized(size):
-                self._size_notice.sized(size)
+                self._size_notice.note_size(size)
             case people:
                 self._writer.mark(people)
         return False

@@ -26,7 +26,7 @@ class SizeNotice:
         self._terminal: Size | None = None
         self._anyway: Size | None = None
 
-    def sized(self, terminal: Size) -> None:
+    def note_size(self, terminal: Size) -> None:
         """Record that the terminal has the size of another window; a full-screen program then redraws."""
         self._terminal = terminal
         if not self._screen.is_covered:

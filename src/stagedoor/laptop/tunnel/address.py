@@ -82,7 +82,7 @@ def parse_gateway(text: str, source: str) -> ProxyAddress:
     return gateway
 
 
-def corporate_proxy(
+def find_corporate_proxy(
     option: str | None, gateway: ProxyAddress, env: dict[str, str]
 ) -> ProxyAddress | None:
     """Return the proxy in front of the gateway, chosen as curl does; None for a direct connection.

@@ -7,7 +7,7 @@ import os
 from stagedoor.laptop.tunnel.address import (
     check_host,
     check_port,
-    corporate_proxy,
+    find_corporate_proxy,
     first,
     parse_gateway,
 )
@@ -71,7 +71,7 @@ class Options:
             )
         self.token_file = given.get("--token-file") or env.get("STAGEDOOR_TOKEN_FILE")
         self.helper = given.get("--credential-helper") or env.get("STAGEDOOR_CREDENTIAL_HELPER")
-        self.via = corporate_proxy(given.get("--via"), self.gateway, env)
+        self.via = find_corporate_proxy(given.get("--via"), self.gateway, env)
         self.ca_file = given.get("--ca-file") or env.get("STAGEDOOR_CA_FILE")
         self.server_name = given.get("--server-name") or self.gateway.host
         self.fdpass = "--fdpass" in given

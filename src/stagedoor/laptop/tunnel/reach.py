@@ -86,15 +86,7 @@ def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
 
     While none answers, all are tried again each second, so that a network that returns is used at once.
     """
-    try:
-        # As bytes: for a string Python would load its IDNA tables first.
-        results = socket.getaddrinfo(
-            address.host.encode("ascii"), address.port, type=socket.SOCK_STREAM
-        )
-    except OSError as error:
-        line = f"cannot reach {name}: its name does not resolve ({error.strerror or error})"
-        raise TunnelError(UNREACHABLE, f"{line}; check {address.source}") from None
-    places = interleave_families(results)
+    places = resolve(address, name)
     queue = list(places)
     trying: dict[int, socket.socket] = {}
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
@@ -108,19 +100,13 @@ def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
             if not queue and now >= again_at:
                 queue = list(places)
             if queue and (not trying or now >= next_at):
-                family, kind, protocol, _, place = queue.pop(0)
                 next_at, again_at = now + STAGGER_S, now + AGAIN_S
                 try:
-                    sock = socket.socket(family, kind, protocol)
+                    sock = start_connect(queue.pop(0))
                 except OSError as error:
                     reason = error.strerror
-                    continue
-                trying[sock.fileno()] = sock
-                sock.setblocking(False)
-                code = sock.connect_ex(place)
-                if code not in (0, errno.EINPROGRESS):
-                    reason = os.strerror(code)
-                    trying.pop(sock.fileno()).close()
+                else:
+                    trying[sock.fileno()] = sock
                 continue
             poller = select.poll()
             for fd in trying:
@@ -137,6 +123,30 @@ def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
         for sock in trying.values():
             sock.close()
     raise TunnelError(UNREACHABLE, f"cannot reach {name}: {reason}; check {address.source}")
+
+
+def resolve(address: ProxyAddress, name: str) -> list[Any]:
+    """Return the results of `getaddrinfo` in the order of the tries. Raises TunnelError (UNREACHABLE)."""
+    try:
+        # As bytes: for a string Python would load its IDNA tables first.
+        return interleave_families(
+            socket.getaddrinfo(address.host.encode("ascii"), address.port, type=socket.SOCK_STREAM)
+        )
+    except OSError as error:
+        line = f"cannot reach {name}: its name does not resolve ({error.strerror or error})"
+        raise TunnelError(UNREACHABLE, f"{line}; check {address.source}") from None
+
+
+def start_connect(result: Any) -> socket.socket:
+    """Return a socket that connects to a result of `getaddrinfo`. Raises OSError."""
+    family, kind, protocol, _, place = result
+    sock = socket.socket(family, kind, protocol)
+    sock.setblocking(False)
+    code = sock.connect_ex(place)
+    if code not in (0, errno.EINPROGRESS):
+        sock.close()
+        raise OSError(code, os.strerror(code))
+    return sock
 
 
 def interleave_families(results: list[Any]) -> list[Any]:

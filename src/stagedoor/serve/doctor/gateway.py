@@ -144,7 +144,9 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
             fix = f"renew {file} (tunnel.certificate_file), then: {reload}"
             yield judge.certificate(str(file), begins_at, ends_at, now, fix)
             if (public := urlsplit(settings.web.public_url or "")).scheme == "https":
-                yield judge.certificate_name(str(file), public.hostname or "", read_names(file))
+                yield judge.check_certificate_name(
+                    str(file), public.hostname or "", read_names(file)
+                )
     if (file := settings.ssh.host_certificate_file) is not None:
         try:
             end = read_certificate_end(file.read_bytes())

@@ -85,7 +85,7 @@ def certificate(name: str, begins_at: float, ends_at: float, now: float, fix: st
     return warn(what, fix) if ends_at - now < CERTIFICATE_SOON_S else ok(what)
 
 
-def certificate_name(file: str, name: str, names: Collection[str]) -> Finding:
+def check_certificate_name(file: str, name: str, names: Collection[str]) -> Finding:
     """Judge whether `names` cover the name that links lead to (RFC 9525 §6.3); they may begin with `*.`."""
     parent = name.partition(".")[2]
     if name.lower() in names or (parent and f"*.{parent.lower()}" in names):

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.serve.supervisor.audit_output import OnProblem
+from stagedoor.serve.supervisor.sink_writer import OnProblem
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries, read_first_seq, read_last_seq

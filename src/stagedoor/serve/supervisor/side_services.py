@@ -10,8 +10,9 @@ from stagedoor.model.metric import Series
 from stagedoor.serve.health import Condition, HealthEndpoint
 from stagedoor.serve.prepare import VerifiedSettings
 from stagedoor.serve.supervisor.audit_index import AuditIndexer
-from stagedoor.serve.supervisor.audit_output import AuditOutput, OnProblem
+from stagedoor.serve.supervisor.audit_output import AuditOutput
 from stagedoor.serve.supervisor.controller_process import ControllerProcess
+from stagedoor.serve.supervisor.sink_writer import OnProblem
 
 
 class SideServices:

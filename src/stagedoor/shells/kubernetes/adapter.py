@@ -7,40 +7,38 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from stagedoor.model.cluster import ClusterError
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.derive.objects import failure_of
+from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
 from stagedoor.shells.kubernetes.live.bounds import DEFAULT_BOUNDS, ShellBounds
 from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
 from stagedoor.shells.kubernetes.live.environment import Environment, Environments
-from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.live.namespace_cache import (
     Address,
     ClusterCache,
     NamespaceCache,
 )
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory, Namespaces
-from stagedoor.shells.kubernetes.live.outdated import Outdated, notice, outdated
+from stagedoor.shells.kubernetes.live.outdated import Outdated, notice, read_outdated
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
-from stagedoor.shells.kubernetes.live.start import MENDED_S, shell_at, unavailable
+from stagedoor.shells.kubernetes.live.session_leases import OnProblem, SessionLeases
+from stagedoor.shells.kubernetes.live.start import (
+    make_shell,
+    refuse_ended_keys,
+    refuse_start,
+    refuse_unserved,
+)
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.shells.starts import Starts
-from stagedoor.wire.rfc3339 import show_time
 
 SYNC_S = 15.0
 """The longest time that a login waits for a gateway which has just started to list the namespace."""
-REQUEST_S = 3.0
-"""The longest time that a login to a running shell waits for a cluster that does not answer."""
 GIVE_UP_S = 900.0
 """The longest time that a start is waited for."""
-
-OnProblem = Callable[[str | None], None]
-"""Called with one line when leases cannot be renewed, and with None when they can be again."""
 
 
 class KubernetesShells:
@@ -67,7 +65,6 @@ class KubernetesShells:
     ) -> None:
         self._rights = rights
         self._bounds = bounds
-        self._on_problem = on_problem
         self._now = now
         self._loop = asyncio.get_running_loop()
         self.spaces = NamespaceDirectory(cluster, namespaces, self._follow_spaces)
@@ -78,6 +75,7 @@ class KubernetesShells:
             Environment, cluster, self._cluster_cache, holder=holder, judging=judging, now=now
         )
         self._environments = Environments(make, self._spawn)
+        self._leases = SessionLeases(self._environments, self.knows, self._spawn, on_problem)
         self._starting: dict[Target, asyncio.Timeout] = {}
         """The time limit of each start."""
         self._asking: dict[Target, str] = {}
@@ -94,7 +92,7 @@ class KubernetesShells:
 
     def start(self, *others: Coroutine[Any, Any, None]) -> None:
         """Start to watch, and what else runs as long. `ensure` itself waits for the first list."""
-        for work in (*self.spaces.work(), *self._cluster_cache.work(), self._renew(), *others):
+        for work in (*self.spaces.work(), *self._cluster_cache.work(), self._leases.run(), *others):
             self._spawn(work)
 
     def _follow_spaces(self) -> None:
@@ -108,7 +106,7 @@ class KubernetesShells:
         if not self.spaces.is_fixed:
             self.access.follow(tuple(wanted.values()))
 
-    async def synced(self, within_s: float) -> bool:
+    async def wait_until_synced(self, within_s: float) -> bool:
         """Wait until all namespaces are listed or the API has refused that, for `within_s` seconds at most.
 
         Return whether all are listed.
@@ -119,7 +117,7 @@ class KubernetesShells:
         if self.spaces.problem is not None:
             return False
         caches = [environment.cache for environment in self._environments.served.values()]
-        return all(await asyncio.gather(*(cache.synced(within_s) for cache in caches)))
+        return all(await asyncio.gather(*(cache.wait_until_synced(within_s) for cache in caches)))
 
     def unserved(self) -> dict[str | None, str]:
         """Return the reason, in one line, for each environment whose namespace is not seen at the moment."""
@@ -189,13 +187,13 @@ class KubernetesShells:
         cache = self._cache(target)
         if cache is None:
             return self._no_app(target)
-        is_synced = await cache.synced(SYNC_S)
+        is_synced = await cache.wait_until_synced(SYNC_S)
         if is_synced and cache.app(target.app) is not None:
             return None
         if cache.problem is not None and not cache.problem.retry:
-            return _no_access(target, cache.namespace)
+            return refuse_unserved(target, cache.namespace)
         if not is_synced:
-            return unavailable(target, "asking the cluster: its API has not answered yet")
+            return refuse_start(target, "asking the cluster: its API has not answered yet")
         return self._no_app(target)
 
     async def enter(self, target: Target, progress: Progress, user: str = "") -> Shell | Denial:
@@ -209,23 +207,23 @@ class KubernetesShells:
         cache = environment.cache
         ended_at = cache.find_keys_end(target.app)
         if ended_at is not None and ended_at <= self._now():
-            return _keys_ended(target, ended_at, cache.namespace)
+            return refuse_ended_keys(target, ended_at, cache.namespace)
         known = self._answered.get(target)
         if known is not None and known in cache.addresses(target.app, ready=True):
-            await self._keep(environment, target.app)
-            return shell_at(target, known, cache)
+            await self._leases.keep(environment, target.app)
+            return make_shell(target, known, cache)
         if cache.problem is not None and not cache.problem.retry:
-            return _no_access(target, cache.namespace)
+            return refuse_unserved(target, cache.namespace)
         start = partial(self._start, environment, target, user)
         return await self._starts.join(target, start, progress)
 
     async def resolve(self, target: Target) -> Shell | None:
         """Return the shell if one of its pods is ready, else None."""
         cache = self._cache(target)
-        if cache is None or not await cache.synced(SYNC_S):
+        if cache is None or not await cache.wait_until_synced(SYNC_S):
             return None
         addresses = cache.addresses(target.app, ready=True)
-        return shell_at(target, addresses[0], cache) if addresses else None
+        return make_shell(target, addresses[0], cache) if addresses else None
 
     async def observe(self, target: Target) -> ShellState:
         """Return the state of the shell, as the mirrors have it."""
@@ -238,14 +236,14 @@ class KubernetesShells:
             return ShellState.FAILED
         return ShellState.STARTING if state is not None else ShellState.ABSENT
 
-    def outdated(self, target: Target) -> Outdated | None:
+    def read_outdated(self, target: Target) -> Outdated | None:
         """Return how a running shell is outdated; None if it is up to date, or does not run."""
         cache = self._cache(target)
-        return outdated(cache.shell(target.app)) if cache is not None else None
+        return read_outdated(cache.shell(target.app)) if cache is not None else None
 
     def notice(self, target: Target) -> str | None:
         """Return the line that developers in an outdated shell should know; None if it is up to date."""
-        state = self.outdated(target)
+        state = self.read_outdated(target)
         return notice(target.app, state) if state else None
 
     def start_state(self, target: Target) -> StartStep | Cause | None:
@@ -254,7 +252,7 @@ class KubernetesShells:
         if cache is None:
             return None
         shell, lease = cache.shell(target.app), cache.lease(target.app)
-        failure = failure_of(lease) if lease else None
+        failure = read_failure_cause(lease) if lease else None
         if failure is None and (shell is None or not shell["spec"].get("replicas", 1)):
             return None
         logs: dict[tuple[str, str], str] = {}
@@ -284,11 +282,11 @@ class KubernetesShells:
 
     def touch(self, target: Target) -> None:
         """Count a new session, so that the lease is renewed."""
-        self._count_later(target, 1)
+        self._leases.count_later(target, 1)
 
     def release(self, target: Target) -> None:
         """Count the end of a session."""
-        self._count_later(target, -1)
+        self._leases.count_later(target, -1)
 
     async def stop_watching(self) -> None:
         """Stop all watches, renewals and waits for starts. The shells keep running."""
@@ -310,48 +308,12 @@ class KubernetesShells:
         except TimeoutError:
             if self._environments.served.get(target.environment) is not environment:
                 return self._no_app(target)
-            return unavailable(target, f"waiting for it: not ready after {GIVE_UP_S:g} s")
+            return refuse_start(target, f"waiting for it: not ready after {GIVE_UP_S:g} s")
         finally:
             self._starting.pop(target, None)
         if isinstance(outcome, Shell):
             self._answered[target] = (outcome.host, outcome.port)
         return outcome
-
-    async def _keep(self, environment: Environment, app: str) -> None:
-        """Renew the lease of a running shell. A cluster that does not answer does not prevent the login."""
-        with suppress(ClusterError, TimeoutError):
-            async with asyncio.timeout(REQUEST_S):
-                await environment.leases.keep(app)
-
-    def _count_later(self, target: Target, by: int) -> None:
-        with suppress(RuntimeError):  # the loop is closed, so leases are not renewed any more
-            self._loop.call_soon_threadsafe(self._count, target, by)
-
-    def _count(self, target: Target, by: int) -> None:
-        environment = self._environments.find(target, ends=by < 0)
-        if environment is None:
-            return
-        # The end of a session is counted even if the app offers no shell any more, or its lease would be
-        # renewed for ever.
-        environment.leases.count(target.app, by)
-        if by < 0 and self.knows(target):
-            # The idle time counts from the end of the last session.
-            self._spawn(self._keep(environment, target.app))
-
-    async def _renew(self) -> None:
-        failing = False
-        while True:
-            await asyncio.sleep(RENEW_S)
-            failed = [
-                failure
-                for environment in self._environments.list_in_use()
-                for failure in await environment.leases.keep_all()
-            ]
-            if failed and not failing:
-                self._on_problem(f"leases cannot be renewed ({failed[0][0]}: {failed[0][1]})")
-            elif failing and not failed:
-                self._on_problem(None)
-            failing = bool(failed)
 
     def _no_app(self, target: Target) -> Denial:
         place = f"{target.app} in {target.environment}" if target.environment else target.app
@@ -376,23 +338,3 @@ class KubernetesShells:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _no_access(target: Target, namespace: str) -> Denial:
-    """Return the denial for a namespace that is not served, in words for a developer."""
-    why = (
-        f"the gateway has no access to the namespace {namespace}, which was deleted or lost its Role; "
-        "an administrator can mend that"
-    )
-    return unavailable(target, f"asking the cluster: {why}", MENDED_S)
-
-
-def _keys_ended(target: Target, at: float, namespace: str) -> Denial:
-    """Return the denial for a shell whose keys have ended: its sshd would refuse every key as wrong."""
-    return Denial(
-        Reason.SHELL_UNAVAILABLE,
-        f"the keys in {target.shell_name} ended at {show_time(at)}, since no controller has renewed them: "
-        "does one run, and does the cluster's API answer it? (`kubectl get pods` and the controller's log "
-        f"say so; it needs its rights in the namespace {namespace})",
-        retry_after_s=MENDED_S,
-    )

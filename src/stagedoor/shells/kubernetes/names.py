@@ -129,7 +129,7 @@ def find_name_problem(app: str) -> str | None:
     return None
 
 
-def shell_object(app: str) -> str:
+def make_shell_name(app: str) -> str:
     """Return the name of the shell's Deployment, Service, ConfigMap, Secret and Lease, as `app01-ssh`."""
     return app + SUFFIX
 

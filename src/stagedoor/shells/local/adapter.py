@@ -17,14 +17,14 @@ from stagedoor.model.grant import Admission, Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, MINUTE_S
-from stagedoor.shells.authorized import end_by, keys_until, render_authorized_keys
+from stagedoor.shells.authorized import decide_keys_end, end_by, render_authorized_keys
 from stagedoor.shells.local import tmux
 from stagedoor.shells.local.jobs import end_jobs
 from stagedoor.shells.local.settings import LocalShell, Order
 from stagedoor.shells.local.shell_folder import Running, ShellFolder, is_alive
 from stagedoor.shells.local.start import Starter, StartFailedError
 from stagedoor.shells.starts import Starts
-from stagedoor.shells.static import no_app
+from stagedoor.shells.static import refuse_unknown_app
 
 REPLACE_AFTER_S = 30 * DAY_S
 """The age at which a process is replaced at the next login. The new one has a new host key."""
@@ -105,7 +105,7 @@ class LocalShells:
         target = grant.target
         place = self._runner.get(target)
         if place is None:
-            return no_app(target)
+            return refuse_unknown_app(target)
         return await self._starts.join(target, partial(self._start, target, place), progress)
 
     async def resolve(self, target: Target) -> Shell | None:
@@ -145,7 +145,7 @@ class LocalShells:
 
     def has_due_keys(self) -> bool:
         """Return whether the keys in the shells must be renewed with `refresh`."""
-        return keys_until(self._keys_until, self._now()) != self._keys_until
+        return decide_keys_end(self._keys_until, self._now()) != self._keys_until
 
     def refresh(self) -> None:
         """Write to every shell's folder the keys that may log in now, and their end.
@@ -155,7 +155,7 @@ class LocalShells:
         nothing, so the keys have an end. Blocks while it writes a few small files; called in any thread.
         Raises OSError.
         """
-        self._keys_until = keys_until(self._keys_until, self._now())
+        self._keys_until = decide_keys_end(self._keys_until, self._now())
         for target, place in self._runner.items():
             if place.folder.is_dir():
                 self._write_keys(target, place)
@@ -205,7 +205,7 @@ class LocalShells:
 
     def _write_keys(self, target: Target, place: ShellFolder) -> None:
         """Write the keys of one shell. Raises OSError."""
-        until = self._keys_until = keys_until(self._keys_until, self._now())
+        until = self._keys_until = decide_keys_end(self._keys_until, self._now())
         written = None
         # Repeat if the policy has changed meanwhile. Otherwise a start that read the old policy could
         # overwrite the keys of a `refresh` with the new one, for good.

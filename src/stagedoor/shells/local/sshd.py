@@ -183,7 +183,7 @@ class Sshd:
         """Record a new connection."""
         self._logins.add(login)
 
-    def disconnected(self, login: "LocalServer") -> None:
+    def end_login(self, login: "LocalServer") -> None:
         """Record the end of a connection."""
         self._logins.discard(login)
         self._idle_since = time.time()
@@ -222,7 +222,7 @@ class LocalServer(asyncssh.SSHServer):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Record the end of the connection."""
-        self._sshd.disconnected(self)
+        self._sshd.end_login(self)
 
     def begin_auth(self, username: str) -> bool:
         """Set the keys that may log in. Return True, since every user must authenticate."""

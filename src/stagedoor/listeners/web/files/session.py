@@ -73,7 +73,7 @@ class SftpSession:
         self, path: bytes, action: str = "transfer", *, whole: bool = True
     ) -> None:
         """Audit an action on a file; `whole` is False for an incomplete transfer."""
-        self._channel.files_done(
+        self._channel.record_files(
             [FileEvent(action, escape_path(path), None, self.sent, self.received, whole)]
         )
 

@@ -89,7 +89,7 @@ _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
     "idle-delete": (values.duration(MINUTE_S, 365 * DAY_S), ("idle_delete_s",)),
     "tmux-grace": (values.duration(0, 30 * DAY_S), ("tmux_grace_s",)),
     "grace": (values.duration(1, DAY_S), ("grace_s",)),
-    "warm": (values.boolean, ("warm",)),
+    "warm": (values.read_boolean, ("warm",)),
     "command": (values.read_words, ("command",)),
     "directory": (values.directory, ("directory",)),
     "login-name": (values.read_login_name, ("login_name",)),
@@ -100,7 +100,7 @@ _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
     "privileges": (values.choices(*PRIVILEGES), ("privileges",)),
     "init-containers": (values.parse_container_names, ("init_containers",)),
     "sidecars": (values.parse_container_names, ("sidecars",)),
-    "host-aliases": (values.host_aliases, ("host_aliases",)),
+    "host-aliases": (values.read_host_aliases, ("host_aliases",)),
 }
 
 NAMES = tuple(PREFIX + name for name in _SETTINGS)

@@ -178,7 +178,7 @@ def choose_container(
     return containers[0]
 
 
-def shell_container(
+def derive_container(
     container: Object,
     metadata: Object,
     pod: Object,

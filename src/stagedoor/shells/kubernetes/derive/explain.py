@@ -16,7 +16,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
 from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind, warning
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.duration import show_duration
-from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, shell_object
+from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, make_shell_name
 
 _HEADINGS = {
     NoteKind.WARNING: "Mind",
@@ -105,7 +105,7 @@ def _facts(app: Object, settings: AppSettings, derived: Derived) -> dict[str, st
         if item is not container
     ]
     facts = {
-        "objects": shell_object(app["metadata"]["name"]),
+        "objects": make_shell_name(app["metadata"]["name"]),
         "made from": f"container {derived.container}",
         "image": derived.image,
         "packages image": settings.packages_image or "",

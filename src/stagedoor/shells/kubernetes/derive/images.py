@@ -51,7 +51,7 @@ def parse_reference(text: str) -> Reference | None:
     return Reference(match["name"], match["tag"] or "", match["digest"] or "") if match else None
 
 
-def pinned(image: str, image_id: str) -> str | None:
+def add_digest(image: str, image_id: str) -> str | None:
     """Return `image` with the digest that runs, as `repo@sha256:…`.
 
     Return None if `image` has a digest already, or if the status has no name that could be pulled from the
@@ -70,7 +70,7 @@ def pinned(image: str, image_id: str) -> str | None:
 
 
 def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:
-    """Return the image that each of the app's containers runs, as from `pinned`, by the container's name.
+    """Return the image that each of the app's containers runs, as from `add_digest`, by the container's name.
 
     `pods` may be all pods of the namespace. A pod counts if the app's selector selects it, if it is not being
     deleted, and if it has the image of the app's current template. The youngest pod takes precedence.
@@ -96,7 +96,7 @@ def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, st
                 image = wanted.get(name)
                 if name in digests or image is None or images.get(name) != image:
                     continue
-                digest = pinned(image, status.get("imageID") or "")
+                digest = add_digest(image, status.get("imageID") or "")
                 if digest is not None:
                     digests[name] = digest
     return digests

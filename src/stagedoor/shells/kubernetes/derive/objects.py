@@ -25,8 +25,8 @@ from stagedoor.shells.kubernetes.names import (
     SSH_PORT_NAME,
     SSHD_PORT,
     STALE,
+    make_shell_name,
     shell_labels,
-    shell_object,
 )
 from stagedoor.shells.kubernetes.ports import Cause
 from stagedoor.shells.kubernetes.sentences import plain
@@ -44,11 +44,11 @@ MAX_FAILURE_CHARS = 2000
 """The longest message of a failure on a lease. Annotations may have 256 KiB together; a reader needs less."""
 
 
-def metadata_of(app: Object) -> dict[str, Any]:
+def make_metadata(app: Object) -> dict[str, Any]:
     """Return the `metadata` of an object of the shell. Its owner is the app, with which it is deleted."""
     metadata = app["metadata"]
     return {
-        "name": shell_object(metadata["name"]),
+        "name": make_shell_name(metadata["name"]),
         "namespace": metadata["namespace"],
         "labels": shell_labels(metadata["name"]),
         "ownerReferences": [make_owner(app)],
@@ -76,7 +76,7 @@ def service(app: Object) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata_of(app),
+        "metadata": make_metadata(app),
         "spec": {
             "type": "ClusterIP",
             "clusterIP": "None",
@@ -116,13 +116,13 @@ def config_map(
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata_of(app),
+        "metadata": make_metadata(app),
         "data": {
             "user_ca.pub": "".join(f"{line}\n" for line in user_cas),
             **users["data"],
-            "motd": motd(target, settings, image, notice),
+            "motd": format_motd(target, settings, image, notice),
             **({"notice": f"{notice}\n"} if notice else {}),
-            "settings": shell_settings(settings),
+            "settings": format_shell_settings(settings),
         },
         "binaryData": users["binaryData"],
     }
@@ -146,7 +146,7 @@ def keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[str, s
     }
 
 
-def motd(target: Target, settings: AppSettings, image: str, notice: str = "") -> str:
+def format_motd(target: Target, settings: AppSettings, image: str, notice: str = "") -> str:
     """Return the text that a terminal shows first."""
     place = f"{target.app} in {target.environment}" if target.environment else target.app
     if settings.warm:
@@ -165,7 +165,7 @@ def motd(target: Target, settings: AppSettings, image: str, notice: str = "") ->
     )
 
 
-def shell_settings(settings: AppSettings) -> str:
+def format_shell_settings(settings: AppSettings) -> str:
     """Return `KEY=VALUE` lines for `/kit/bin/start`, with line ends in values replaced."""
     lines = {
         "STAGEDOOR_GRACE_S": str(settings.grace_s),
@@ -182,7 +182,7 @@ def secret(app: Object, host_key: bytes, certificate: str) -> Object:
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
-        "metadata": metadata_of(app),
+        "metadata": make_metadata(app),
         "data": {
             "ssh_host_ed25519_key": b64encode(host_key).decode("ascii"),
             "ssh_host_ed25519_key-cert.pub": b64encode(f"{certificate.strip()}\n".encode()).decode(
@@ -201,12 +201,12 @@ def lease(app: Object, holder: str, now: float, user: str = "") -> Object:
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {**metadata_of(app), **annotations},
-        "spec": renewal(holder, now)["spec"],
+        "metadata": {**make_metadata(app), **annotations},
+        "spec": make_renewal(holder, now)["spec"],
     }
 
 
-def renewal(holder: str, now: float) -> Object:
+def make_renewal(holder: str, now: float) -> Object:
     """Return the merge patch that renews a lease."""
     return {"spec": {"holderIdentity": holder, "renewTime": show_time(now, micro=True)}}
 
@@ -218,10 +218,10 @@ def stop_request() -> Object:
 
 def renewed_at(lease: Object) -> float | None:
     """Return `spec.renewTime` in seconds since the epoch, or None if it is missing or unreadable."""
-    return time_of((lease.get("spec") or {}).get("renewTime"))
+    return read_time((lease.get("spec") or {}).get("renewTime"))
 
 
-def time_of(text: object) -> float | None:
+def read_time(text: object) -> float | None:
     """Return an RFC 3339 time, such as that of IDLE_SINCE, in seconds since the epoch; else None."""
     return parse_time(text) if isinstance(text, str) else None
 
@@ -236,10 +236,10 @@ def asked(lease: Object | None) -> int:
 def request(holder: str, now: float, count: int, user: str = "") -> Object:
     """Return the merge patch that asks for the shell: a renewal that also removes an earlier failure."""
     annotations = {ASKED: str(count), FAILURE: None, **({ASKED_BY: user} if user else {})}
-    return {**renewal(holder, now), "metadata": {"annotations": annotations}}
+    return {**make_renewal(holder, now), "metadata": {"annotations": annotations}}
 
 
-def failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:
+def make_failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:
     """Return the merge patch of a lease that has the failure of its shell, or that removes it (None).
 
     `answers` is the result of `asked` at the start of the attempt that failed.
@@ -258,14 +258,14 @@ def failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:
     return {"metadata": {"annotations": {FAILURE: failure}}}
 
 
-def failure_of(lease: Object) -> Cause | None:
-    """Return the failure that `failure_patch` wrote, or None if it is missing or unreadable."""
+def read_failure_cause(lease: Object) -> Cause | None:
+    """Return the failure that `make_failure_patch` wrote, or None if it is missing or unreadable."""
     failure = read_failure(lease)
     return failure[0] if failure is not None else None
 
 
 def read_failure(lease: Object) -> tuple[Cause, int] | None:
-    """Return the failure that `failure_patch` wrote with its `answers`, or None if missing or unreadable."""
+    """Return the failure and the `answers` that `make_failure_patch` wrote, or None if there are none."""
     text = ((lease.get("metadata") or {}).get("annotations") or {}).get(FAILURE)
     try:
         failure = json.loads(text) if isinstance(text, str) else None
@@ -291,7 +291,7 @@ def make_marks_patch(
     idle_since: float | None,
     more: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Object:
-    """Return the merge patch for `lifecycle.Mark`; `more` are the annotations from `outdated`."""
+    """Return the merge patch for `lifecycle.Mark`; `more` are the annotations from `read_outdated`."""
     since = None if idle_since is None else show_time(idle_since)
     return {"metadata": {"annotations": {STALE: stale, IDLE_SINCE: since, **more}}}
 

@@ -63,7 +63,7 @@ _POD_LEFT_OUT: Mapping[str, str] = {
 }
 
 
-def shell_pod(
+def derive_pod(
     app: Object, pod: Object, settings: AppSettings, same_node: bool, notes: list[Note]
 ) -> dict[str, Any]:
     """Return the pod's fields other than containers and volumes; adds to `notes`.

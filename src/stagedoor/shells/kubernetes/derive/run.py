@@ -29,7 +29,7 @@ from stagedoor.shells.kubernetes.derive.kit import (
     Kit,
     KitSource,
 )
-from stagedoor.shells.kubernetes.derive.objects import make_owner, shell_settings, time_of
+from stagedoor.shells.kubernetes.derive.objects import format_shell_settings, make_owner, read_time
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
@@ -92,7 +92,7 @@ def find_cancel_time(lease: Object | None) -> float | None:
     """Return when a gateway asked to end a run, in seconds since the epoch; None if none did."""
     if lease is None:
         return None
-    return time_of((lease["metadata"].get("annotations") or {}).get(RUN_CANCELLED))
+    return read_time((lease["metadata"].get("annotations") or {}).get(RUN_CANCELLED))
 
 
 def run_job(
@@ -212,7 +212,7 @@ def _pod(
 def _container(shell: Object, settings: AppSettings, order: RunOrder) -> dict[str, Any]:
     left_out = ("ports", "terminationMessagePolicy")
     kept = {field: value for field, value in shell.items() if field not in left_out}
-    text = shell_settings(settings)
+    text = format_shell_settings(settings)
     # The kubelet replaces $(NAME) in arguments by the container's variables; `$$` is a `$`.
     arguments = [argument.replace("$", "$$") for argument in (text, order.command)]
     return {

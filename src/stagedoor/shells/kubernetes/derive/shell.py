@@ -18,14 +18,14 @@ from stagedoor.shells.kubernetes.derive.compare import hash_template
 from stagedoor.shells.kubernetes.derive.container import (
     DEFAULT_CONTAINER,
     choose_container,
-    shell_container,
+    derive_container,
 )
 from stagedoor.shells.kubernetes.derive.images import MAX_CHARS as MAX_IMAGE_CHARS
 from stagedoor.shells.kubernetes.derive.images import find_running_digests, selects
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitParts, KitSource, bring
 from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind
-from stagedoor.shells.kubernetes.derive.objects import metadata_of, service
-from stagedoor.shells.kubernetes.derive.pod import note_pod_annotations, shell_pod
+from stagedoor.shells.kubernetes.derive.objects import make_metadata, service
+from stagedoor.shells.kubernetes.derive.pod import derive_pod, note_pod_annotations
 from stagedoor.shells.kubernetes.derive.sidecars import Sidecars, derive_companions
 from stagedoor.shells.kubernetes.derive.volumes import (
     derive_mounts,
@@ -38,8 +38,8 @@ from stagedoor.shells.kubernetes.names import (
     PREFIX,
     TEMPLATE,
     find_name_problem,
+    make_shell_name,
     shell_labels,
-    shell_object,
 )
 from stagedoor.shells.kubernetes.sentences import plain
 
@@ -109,16 +109,16 @@ def derive(
     known = frozenset(volume["name"] for volume in pod.get("volumes") or ())
     others = others.with_mounts(volumes.omitted, known)
     notes += volumes.notes
-    made = shell_container(container, metadata, pod, settings, digests, present, notes)
+    made = derive_container(container, metadata, pod, settings, digests, present, notes)
     mounts, mount_notes = derive_mounts(container, volumes.omitted, known)
     notes += mount_notes + others.notes
 
-    name = shell_object(app["metadata"]["name"])
+    name = make_shell_name(app["metadata"]["name"])
     cpu_limit = ((made.get("resources") or {}).get("limits") or {}).get("cpu")
     pod_security = pod.get("securityContext") or {}
     brought = bring(kit, settings.packages_image, name, pod_security, cpu_limit)
     mounts["volumeMounts"] = [*mounts.get("volumeMounts", ()), *brought.mounts]
-    spec = shell_pod(app, pod, settings, volumes.same_node, notes)
+    spec = derive_pod(app, pod, settings, volumes.same_node, notes)
     spec |= _containers(brought, made | mounts, others)
     spec["volumes"] = [*volumes.volumes, *brought.volumes]
     if kit.priority_class is not None:
@@ -201,7 +201,7 @@ def _problems(
 
 
 def _deployment(app: Object, kit: Kit, pod_template: dict[str, Any], digest: str) -> dict[str, Any]:
-    metadata = metadata_of(app)
+    metadata = make_metadata(app)
     if kit.installation is not None:
         metadata = {**metadata, "labels": {**metadata["labels"], INSTALLATION: kit.installation}}
     return {

@@ -49,7 +49,7 @@ def show(text: str) -> str:
     return json.dumps(cut, ensure_ascii=not cut.isprintable())
 
 
-def boolean(text: str) -> bool:
+def read_boolean(text: str) -> bool:
     """Read `true` or `false`."""
     if text not in ("true", "false"):
         raise WrongValueError(f'{show(text)} is neither "true" nor "false"')
@@ -233,7 +233,7 @@ def parse_container_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def host_aliases(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def read_host_aliases(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Read lines as in hosts(5): an address and its names. A `;` ends a line too."""
     allowed = "allowed: lines such as 10.0.0.5 db.internal db"
     aliases = []

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.derive.objects import failure_of
-from stagedoor.shells.kubernetes.live.mirror import shell_of
+from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
+from stagedoor.shells.kubernetes.live.mirror import find_shell_app
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
-from stagedoor.shells.kubernetes.live.start import MENDED_S, unavailable
+from stagedoor.shells.kubernetes.live.start import MENDED_S, refuse_start
 from stagedoor.shells.kubernetes.names import ASKED_BY, IDLE_SINCE
 
 
@@ -42,7 +42,7 @@ class ShellBounds:
             )
             for environment, cache in caches.items()
             for lease in cache.leases.all(cache.namespace).values()
-            if (app := shell_of(lease)) is not None and _occupies(cache, app)
+            if (app := find_shell_app(lease)) is not None and _occupies(cache, app)
         } | dict(asking)
         in_namespace = sum(shell.environment == target.environment for shell in running)
         if in_namespace >= self.per_namespace:
@@ -50,14 +50,14 @@ class ShellBounds:
                 f"its namespace has {in_namespace} running shells, which is the bound: try again when one "
                 "of them has stopped"
             )
-            return unavailable(target, why, MENDED_S)
+            return refuse_start(target, why, MENDED_S)
         of_user = sum(asked_by == user for asked_by in running.values())
         if of_user >= self.per_user:
             why = (
                 f"you have {of_user} running shells, which is the bound: log out of one, which stops when it "
                 "has been idle, and try again"
             )
-            return unavailable(target, why, MENDED_S)
+            return refuse_start(target, why, MENDED_S)
         return None
 
 
@@ -68,6 +68,6 @@ def _occupies(cache: NamespaceCache, app: str) -> bool:
     """Return whether a shell runs, or is about to."""
     lease, shell = cache.lease(app), cache.shell(app)
     if shell is None:
-        return lease is not None and failure_of(lease) is None
+        return lease is not None and read_failure_cause(lease) is None
     is_stopped = IDLE_SINCE in (shell["metadata"].get("annotations") or {})
     return bool(shell["spec"].get("replicas", 1)) or not is_stopped

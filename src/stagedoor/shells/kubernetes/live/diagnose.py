@@ -103,7 +103,7 @@ def diagnose(
     namespace's objects with the shell's labels, `events` the Events about them (core/v1 or
     events.k8s.io/v1). `logs` has the logs that a `LogRequest` asked for, by pod and container; an empty log
     is an answer too. `failure` is the failure that the controller wrote to the lease
-    (`objects.failure_of`).
+    (`objects.read_failure_cause`).
     """
     if failure is not None:
         return failure
@@ -343,9 +343,5 @@ def _state(container: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _spec(pod: Object, name: str) -> Mapping[str, Any]:
     spec = pod.get("spec") or _NOTHING
-    for field in ("initContainers", "containers"):
-        containers: Sequence[Mapping[str, Any]] = spec.get(field) or ()
-        for container in containers:
-            if container["name"] == name:
-                return container
-    return _NOTHING
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    return next((item for item in containers if item["name"] == name), _NOTHING)

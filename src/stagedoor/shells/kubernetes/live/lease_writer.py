@@ -9,7 +9,7 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
-from stagedoor.shells.kubernetes.names import shell_object
+from stagedoor.shells.kubernetes.names import make_shell_name
 from stagedoor.shells.kubernetes.ports import Cluster
 
 FRESH_S = 0.75 * RENEW_S
@@ -91,20 +91,20 @@ class LeaseWriter:
             if self._cache.lease(app) is None and await self._create(app, user):
                 return 0
             patch = (
-                objects.renewal(self._holder, self._now())
+                objects.make_renewal(self._holder, self._now())
                 if count is None
                 else objects.request(self._holder, self._now(), count, user)
             )
             try:
                 self._cache.leases.put(
                     await self._cluster.merge(
-                        Kind.LEASE, self._cache.namespace, shell_object(app), patch
+                        Kind.LEASE, self._cache.namespace, make_shell_name(app), patch
                     )
                 )
             except ClusterError as error:
                 if error.status != 404:
                     raise
-                self._cache.leases.forget(self._cache.namespace, shell_object(app))
+                self._cache.leases.forget(self._cache.namespace, make_shell_name(app))
             else:
                 break
         return count or 0

@@ -142,7 +142,7 @@ class Refuse:
 Decision = Keep | StartShell | Replace | Mark | ScaleToZero | OnePod | Delete | AskLog | Refuse
 
 
-def activity(log: str) -> Activity | None:
+def read_activity(log: str) -> Activity | None:
     """Read the last state line of a shell's log: `stagedoor: busy sessions=2 tmux=1` or `stagedoor: idle`.
 
     Return None if it has none.
@@ -245,7 +245,7 @@ def _decide_running(
         return _mark(shell, Mark(stale, None), renewed_at + in_use_s)
     if seen.log is None:
         return AskLog()
-    use = activity(seen.log)
+    use = read_activity(seen.log)
     if use is not None and use.sessions:
         return _mark(shell, Mark(stale, None), now + RECHECK_S)
     # A detached tmux has its grace from when it was first seen without sessions, and so has an unreadable

@@ -39,7 +39,7 @@ def select_metadata(item: Object) -> Object:
     return {"kind": item["kind"], "metadata": metadata}
 
 
-def shell_of(item: Object) -> str | None:
+def find_shell_app(item: Object) -> str | None:
     """Return the app whose shell an object belongs to; None if it belongs to no shell."""
     name = (item["metadata"].get("labels") or {}).get(SHELL_OF)
     return str(name) if name else None
@@ -255,13 +255,13 @@ class Mirror:
         namespace, name = key
         self._remove(namespace, name)
         self._objects.setdefault(namespace, {})[name] = item
-        if (app := shell_of(item)) is not None:
+        if (app := find_shell_app(item)) is not None:
             self._by_app.setdefault((namespace, app), {})[name] = item
 
     def _remove(self, namespace: str, name: str) -> bool:
         """Remove an object, and return whether it was there."""
         item = self._objects.get(namespace, {}).pop(name, None)
-        if item is not None and (app := shell_of(item)) is not None:
+        if item is not None and (app := find_shell_app(item)) is not None:
             of_app = self._by_app[namespace, app]
             del of_app[name]
             if not of_app:

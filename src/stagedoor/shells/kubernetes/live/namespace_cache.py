@@ -7,24 +7,29 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from sys import intern
 from typing import Any
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import is_valid_app
 from stagedoor.shells.kubernetes.derive.annotations import is_offered
-from stagedoor.shells.kubernetes.derive.objects import time_of
+from stagedoor.shells.kubernetes.derive.objects import read_time
 from stagedoor.shells.kubernetes.live.access import WriteAccess
-from stagedoor.shells.kubernetes.live.mirror import Keep, Key, Mirror, keep_whole, shell_of
+from stagedoor.shells.kubernetes.live.kept_fields import (
+    is_starting,
+    keep_app,
+    keep_pod,
+    keep_replica_set,
+    keep_shell,
+    keep_slice,
+)
+from stagedoor.shells.kubernetes.live.mirror import Keep, Key, Mirror, find_shell_app, keep_whole
 from stagedoor.shells.kubernetes.names import (
-    IDLE_SINCE,
     KEYS_UNTIL,
     OPT_IN,
-    PREFIX,
     SHELL_OF,
     SSH_PORT_NAME,
     SSHD_PORT,
-    shell_object,
+    make_shell_name,
 )
 from stagedoor.shells.kubernetes.ports import Cluster
 
@@ -35,10 +40,10 @@ APPS = f"{OPT_IN}=true,!{SHELL_OF}"
 """The label selector of the apps that offer a shell."""
 
 
-def offers_shell(item: Object) -> bool:
+def is_shell_offered(item: Object) -> bool:
     """Return whether a Deployment or StatefulSet is an app that offers a shell under a valid name."""
     is_named = is_valid_app(str(item["metadata"]["name"]))
-    return is_named and shell_of(item) is None and is_offered(item)
+    return is_named and find_shell_app(item) is None and is_offered(item)
 
 
 class ClusterMirrors:
@@ -58,7 +63,7 @@ class ClusterMirrors:
         others: Mapping[Kind, Keep],
     ) -> None:
         deployments, stateful_sets = (
-            Mirror(cluster, kind, namespaces, APPS, _app, metadata_only=True)
+            Mirror(cluster, kind, namespaces, APPS, keep_app, metadata_only=True)
             for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
         )
         self.apps = (deployments, stateful_sets)
@@ -115,14 +120,14 @@ class NamespaceState:
     def shell(self, app: str) -> Object | None:
         """Return the shell's Deployment, or None."""
         deployment = self._object(Kind.DEPLOYMENT, app)
-        return deployment if deployment is not None and shell_of(deployment) == app else None
+        return deployment if deployment is not None and find_shell_app(deployment) == app else None
 
     def lease(self, app: str) -> Object | None:
         """Return the shell's lease, or None."""
         return self._object(Kind.LEASE, app)
 
     def _object(self, kind: Kind, app: str) -> Object | None:
-        return self._mirrors.of_shells[kind].get(self.namespace, shell_object(app))
+        return self._mirrors.of_shells[kind].get(self.namespace, make_shell_name(app))
 
     def _labelled(self, kind: Kind, app: str) -> Sequence[Object]:
         """Return the objects of a kind with the label of the shell."""
@@ -133,8 +138,8 @@ class ClusterCache(ClusterMirrors):
     """The mirrors of a gateway's process."""
 
     def __init__(self, cluster: Cluster, namespaces: Collection[str] | None) -> None:
-        others = {Kind.REPLICA_SET: _owner, Kind.ENDPOINT_SLICE: _slice}
-        super().__init__(cluster, namespaces, _shell, others)
+        others = {Kind.REPLICA_SET: keep_replica_set, Kind.ENDPOINT_SLICE: keep_slice}
+        super().__init__(cluster, namespaces, keep_shell, others)
         self.changed = defaultdict[str, asyncio.Event](asyncio.Event)
         """The event that is set at the next change in each namespace, and then replaced."""
         self.starting = defaultdict[str, dict[str, Object]](dict)
@@ -146,8 +151,8 @@ class ClusterCache(ClusterMirrors):
     def _shells_changed(self, keys: Collection[Key]) -> None:
         for namespace, name in keys:
             shell = self.of_shells[Kind.DEPLOYMENT].get(namespace, name)
-            app = name.removesuffix(shell_object(""))
-            if shell is not None and shell_of(shell) == app and _is_starting(shell):
+            app = name.removesuffix(make_shell_name(""))
+            if shell is not None and find_shell_app(shell) == app and is_starting(shell):
                 self.starting[namespace][app] = shell
             else:
                 self.starting[namespace].pop(app, None)
@@ -170,7 +175,7 @@ class NamespaceCache(NamespaceState):
         """Return the event that is set at the next change in the namespace."""
         return self._cache.changed[self.namespace]
 
-    async def synced(self, within_s: float) -> bool:
+    async def wait_until_synced(self, within_s: float) -> bool:
         """Wait until every mirror has listed the namespace, for `within_s` seconds at most.
 
         Return False if that did not happen in time, and at once if the API refuses it.
@@ -193,7 +198,7 @@ class NamespaceCache(NamespaceState):
         shell = self.shell(app)
         if shell is None or not _has_replicas(shell):
             return None
-        return time_of((shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL))
+        return read_time((shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL))
 
     def replica_sets(self, app: str) -> Sequence[Object]:
         """Return the ReplicaSets with the label of the shell."""
@@ -237,11 +242,6 @@ class NamespaceCache(NamespaceState):
         ]
 
 
-def _is_starting(shell: Object) -> bool:
-    annotations = shell["metadata"].get("annotations") or {}
-    return shell["spec"].get("replicas", 1) == 0 and IDLE_SINCE not in annotations
-
-
 def _has_replicas(shell: Object | None) -> bool:
     return shell is not None and bool(shell["spec"].get("replicas", 1))
 
@@ -251,78 +251,6 @@ def _is_ready(pod: Object) -> bool:
     return any(
         condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
     )
-
-
-_META = (
-    "name",
-    "namespace",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "labels",
-    "annotations",
-    "ownerReferences",
-    "creationTimestamp",
-    "deletionTimestamp",
-)
-
-
-def select_fields(item: Object, *fields: str) -> dict[str, Any]:
-    """Return an object with its kind, the metadata that Stagedoor reads, and these fields of it."""
-    kept = {name: item[name] for name in ("apiVersion", "kind", *fields) if name in item}
-    metadata = item["metadata"]
-    return {**kept, "metadata": {name: metadata[name] for name in _META if name in metadata}}
-
-
-def _app(item: Object) -> Object:
-    metadata = item["metadata"]
-    annotations = {
-        name: value
-        for name, value in (metadata.get("annotations") or {}).items()
-        if name.startswith(PREFIX)
-    }
-    kept = {
-        name: metadata[name]
-        for name in ("name", "uid", "resourceVersion", "generation")
-        if name in metadata
-    }
-    kept["namespace"] = intern(str(metadata.get("namespace", "")))
-    if annotations:
-        kept["annotations"] = annotations
-    return {"apiVersion": "apps/v1", "kind": intern(str(item["kind"])), "metadata": kept}
-
-
-def _shell(item: Object) -> Object:
-    """Keep all that is compared before a start; of a shell that has started its state is enough."""
-    if _is_starting(item):
-        return select_fields(item, "spec", "status")
-    return {**select_fields(item, "status"), "spec": {"replicas": item["spec"].get("replicas", 1)}}
-
-
-def _owner(item: Object) -> Object:
-    template = (item.get("spec") or {}).get("template") or {}
-    return {**select_fields(item, "status"), "spec": {"template": {"spec": _containers(template)}}}
-
-
-def _slice(item: Object) -> Object:
-    return select_fields(item, "ports", "endpoints")
-
-
-def keep_pod(item: Object) -> Object:
-    """Keep the state of a pod."""
-    return {**select_fields(item, "status"), "spec": _containers(item)}
-
-
-def _containers(pod: Object) -> dict[str, Any]:
-    """Return the part of a pod's spec, or of its template's, that `diagnose` and `start` read."""
-    spec, fields = pod.get("spec") or {}, ("name", "image", "ports", "restartPolicy", "resources")
-    return {
-        part: [
-            {name: container[name] for name in fields if name in container}
-            for container in spec.get(part) or ()
-        ]
-        for part in ("initContainers", "containers")
-    }
 
 
 # Labels do not decide whose a pod is, since any client that may create pods can set them. It can set

@@ -35,7 +35,7 @@ class Outdated:
     modified: bool
 
 
-def outdated(shell: Object | None) -> Outdated | None:
+def read_outdated(shell: Object | None) -> Outdated | None:
     """Read the annotations of a shell's Deployment; None if the shell is up to date, or does not run."""
     if shell is None or not (shell.get("spec") or {}).get("replicas", 1):
         return None
@@ -58,7 +58,7 @@ def choose_marks(
     """
     if stale is None:
         return {MOVED_ON: None, STALE_SINCE: None}
-    before = outdated(shell)
+    before = read_outdated(shell)
     if before is not None and before.wanted == wanted:
         return {}
     return {MOVED_ON: wanted, STALE_SINCE: show_time(now)}

@@ -18,7 +18,7 @@ from stagedoor.shells.kubernetes.derive.compare import differences
 from stagedoor.shells.kubernetes.derive.images import find_running_digests, format_selector
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.shell import Derived, derive
-from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache, offers_shell
+from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache, is_shell_offered
 from stagedoor.shells.kubernetes.names import REGISTER, RUN_ENTRY
 from stagedoor.shells.kubernetes.ports import Cluster
 
@@ -184,7 +184,7 @@ async def read_app(
     """Read an app and derive its shell, or return why it can have none. Raises ClusterError."""
     for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
         app = await cluster.get(kind, namespace, name)
-        if app is not None and offers_shell(app):
+        if app is not None and is_shell_offered(app):
             break
     else:
         return "there is no such app that offers a shell"

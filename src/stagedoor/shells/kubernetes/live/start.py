@@ -22,6 +22,7 @@ from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceC
 from stagedoor.shells.kubernetes.names import CONTAINER, RESUME_PORT_NAME
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.wire.oneline import fold
+from stagedoor.wire.rfc3339 import show_time
 
 DIAL_S = 2.0
 """Seconds to wait for the banner of a pod's sshd before the next attempt."""
@@ -92,9 +93,9 @@ class ShellStart:
             addresses = self._cache.addresses(self._target.app, ready=False)
             for address in addresses:
                 if await answers(address):
-                    return shell_at(self._target, address, self._cache)
+                    return make_shell(self._target, address, self._cache)
             if problem is not None:
-                return unavailable(self._target, problem)
+                return refuse_start(self._target, problem)
             if self._cache.lease(self._target.app) is None:
                 # The lease was deleted at the moment of the request, or by hand.
                 problem = await self._ask()
@@ -110,7 +111,7 @@ class ShellStart:
                 sure_s = UNCHANGED_S if is_unchanged else SURE_S
                 if self._is_fresh(diagnosis) or loop.time() - self._cause_since >= sure_s:
                     why = f"{diagnosis.step}: {diagnosis.message}"
-                    return unavailable(self._target, why, MENDED_S)
+                    return refuse_start(self._target, why, MENDED_S)
             else:
                 self._cause = None
                 self._report_step(diagnosis)
@@ -207,7 +208,7 @@ async def answers(address: Address) -> bool:
             writer.close()
 
 
-def shell_at(target: Target, address: Address, cache: NamespaceCache) -> Shell:
+def make_shell(target: Target, address: Address, cache: NamespaceCache) -> Shell:
     """Return the shell of `target` at an address."""
     host, port = address
     resume_port = _resume_port(cache.pods(target.app), host)
@@ -226,10 +227,30 @@ def _resume_port(pods: Sequence[Object], host: str) -> int | None:
     return None
 
 
-def unavailable(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
+def refuse_start(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
     """Return the denial of a login whose shell does not start."""
     return Denial(
         Reason.SHELL_UNAVAILABLE,
         f"the shell {target.shell_name} could not be started; {fold(why)}",
         retry_after_s=retry_after_s,
+    )
+
+
+def refuse_unserved(target: Target, namespace: str) -> Denial:
+    """Return the denial for a namespace that is not served, in words for a developer."""
+    why = (
+        f"the gateway has no access to the namespace {namespace}, which was deleted or lost its Role; "
+        "an administrator can mend that"
+    )
+    return refuse_start(target, f"asking the cluster: {why}", MENDED_S)
+
+
+def refuse_ended_keys(target: Target, at: float, namespace: str) -> Denial:
+    """Return the denial for a shell whose keys have ended: its sshd would refuse every key as wrong."""
+    return Denial(
+        Reason.SHELL_UNAVAILABLE,
+        f"the keys in {target.shell_name} ended at {show_time(at)}, since no controller has renewed them: "
+        "does one run, and does the cluster's API answer it? (`kubectl get pods` and the controller's log "
+        f"say so; it needs its rights in the namespace {namespace})",
+        retry_after_s=MENDED_S,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from stagedoor.holder.run_folder import MAX_DETAIL_CHARS, LogWriter, RunFolder, RunStatus
 from stagedoor.model.cluster import ClusterError, Object
 from stagedoor.model.run import CANCELLED_CODE, LOST_CODE, RunState
-from stagedoor.shells.kubernetes.derive.objects import time_of
+from stagedoor.shells.kubernetes.derive.objects import read_time
 from stagedoor.shells.kubernetes.derive.run import LogParser, PodEnd, has_started, read_end
 from stagedoor.shells.kubernetes.live.runs.folder import is_final, read_status
 from stagedoor.shells.kubernetes.names import CONTAINER
@@ -92,7 +92,7 @@ class RunMirror:
 
     def _is_lost(self, pod: Object) -> bool:
         """Return whether the pod is overdue by LOST_S: its node does not report its end."""
-        gone_at = time_of(pod["metadata"].get("deletionTimestamp"))
+        gone_at = read_time(pod["metadata"].get("deletionTimestamp"))
         return gone_at is not None and self.now() > gone_at + LOST_S
 
     async def _read(self, log: LogWriter, pod: str) -> bool:

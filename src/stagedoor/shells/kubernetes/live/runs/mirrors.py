@@ -7,8 +7,8 @@ from contextlib import suppress
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.run import START_WITHIN_S
 from stagedoor.shells.kubernetes.derive.run import find_cancel_time
+from stagedoor.shells.kubernetes.live.kept_fields import keep_pod
 from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
-from stagedoor.shells.kubernetes.live.namespace_cache import keep_pod
 from stagedoor.shells.kubernetes.live.runs.folder import (
     RunFolders,
     RunNamespace,

@@ -17,7 +17,7 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.run import START_WITHIN_S, Output, RunEnd, RunOrder, RunState
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
-from stagedoor.shells.kubernetes.derive.objects import failure_of
+from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
 from stagedoor.shells.kubernetes.derive.run import (
     find_cancel_time,
     has_started,
@@ -179,7 +179,7 @@ class KubernetesRunner:
             return "there is no such app"
         lease = await self._cluster.create(run_lease(app, run_id, self._holder, self._now()))
         while RUN_JOB not in (lease["metadata"].get("annotations") or {}):
-            cause = failure_of(lease)
+            cause = read_failure_cause(lease)
             if cause is not None:
                 return f"{cause.step}: {cause.message}"
             if find_cancel_time(lease) is not None:

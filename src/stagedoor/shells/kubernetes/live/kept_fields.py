@@ -1,0 +1,87 @@
+"""The fields that a gateway and a controller keep of the objects in a cluster, which are many."""
+
+from sys import intern
+from typing import Any
+
+from stagedoor.model.cluster import Object
+from stagedoor.shells.kubernetes.names import IDLE_SINCE, PREFIX
+
+_META = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "creationTimestamp",
+    "deletionTimestamp",
+)
+
+
+def select_fields(item: Object, *fields: str) -> dict[str, Any]:
+    """Return an object with its kind, the metadata that Stagedoor reads, and these fields of it."""
+    kept = {name: item[name] for name in ("apiVersion", "kind", *fields) if name in item}
+    metadata = item["metadata"]
+    return {**kept, "metadata": {name: metadata[name] for name in _META if name in metadata}}
+
+
+def keep_app(item: Object) -> Object:
+    """Keep the metadata by which an app is known."""
+    metadata = item["metadata"]
+    annotations = {
+        name: value
+        for name, value in (metadata.get("annotations") or {}).items()
+        if name.startswith(PREFIX)
+    }
+    kept = {
+        name: metadata[name]
+        for name in ("name", "uid", "resourceVersion", "generation")
+        if name in metadata
+    }
+    kept["namespace"] = intern(str(metadata.get("namespace", "")))
+    if annotations:
+        kept["annotations"] = annotations
+    return {"apiVersion": "apps/v1", "kind": intern(str(item["kind"])), "metadata": kept}
+
+
+def keep_shell(item: Object) -> Object:
+    """Keep all that is compared before a start; of a shell that has started its state is enough."""
+    if is_starting(item):
+        return select_fields(item, "spec", "status")
+    return {**select_fields(item, "status"), "spec": {"replicas": item["spec"].get("replicas", 1)}}
+
+
+def keep_replica_set(item: Object) -> Object:
+    """Keep the state of a ReplicaSet, and its containers."""
+    template = (item.get("spec") or {}).get("template") or {}
+    return {**select_fields(item, "status"), "spec": {"template": {"spec": _containers(template)}}}
+
+
+def keep_slice(item: Object) -> Object:
+    """Keep the addresses and ports of an EndpointSlice."""
+    return select_fields(item, "ports", "endpoints")
+
+
+def keep_pod(item: Object) -> Object:
+    """Keep the state of a pod."""
+    return {**select_fields(item, "status"), "spec": _containers(item)}
+
+
+def _containers(pod: Object) -> dict[str, Any]:
+    """Return the part of a pod's spec, or of its template's, that `diagnose` and `start` read."""
+    spec, fields = pod.get("spec") or {}, ("name", "image", "ports", "restartPolicy", "resources")
+    return {
+        part: [
+            {name: container[name] for name in fields if name in container}
+            for container in spec.get(part) or ()
+        ]
+        for part in ("initContainers", "containers")
+    }
+
+
+def is_starting(shell: Object) -> bool:
+    """Return whether a shell is to start and has no replica yet."""
+    annotations = shell["metadata"].get("annotations") or {}
+    return shell["spec"].get("replicas", 1) == 0 and IDLE_SINCE not in annotations

@@ -1,0 +1,75 @@
+"""The sessions of a gateway in shells, and the renewal of these shells' leases while there are any."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from stagedoor.model.cluster import ClusterError
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.live.environment import Environment, Environments
+from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
+
+REQUEST_S = 3.0
+"""The longest time that a login to a running shell waits for a cluster that does not answer."""
+
+OnProblem = Callable[[str | None], None]
+"""Called with one line when leases cannot be renewed, and with None when they can be again."""
+
+
+class SessionLeases:
+    """The leases that this gateway renews. It belongs to the event loop in which it is created.
+
+    `knows` returns whether an app offers a shell now, and `spawn` starts a task.
+    """
+
+    def __init__(
+        self,
+        environments: Environments,
+        knows: Callable[[Target], bool],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        on_problem: OnProblem,
+    ) -> None:
+        self._environments = environments
+        self._knows = knows
+        self._spawn = spawn
+        self._on_problem = on_problem
+        self._loop = asyncio.get_running_loop()
+
+    def count_later(self, target: Target, by: int) -> None:
+        """Add `by` to the number of sessions, in the event loop. May be called in any thread."""
+        with suppress(RuntimeError):  # the loop is closed, so leases are not renewed any more
+            self._loop.call_soon_threadsafe(self._count, target, by)
+
+    async def keep(self, environment: Environment, app: str) -> None:
+        """Renew the lease of a running shell. A cluster that does not answer does not prevent the login."""
+        with suppress(ClusterError, TimeoutError):
+            async with asyncio.timeout(REQUEST_S):
+                await environment.leases.keep(app)
+
+    def _count(self, target: Target, by: int) -> None:
+        environment = self._environments.find(target, ends=by < 0)
+        if environment is None:
+            return
+        # The end of a session is counted even if the app offers no shell any more, or its lease would be
+        # renewed for ever.
+        environment.leases.count(target.app, by)
+        if by < 0 and self._knows(target):
+            # The idle time counts from the end of the last session.
+            self._spawn(self.keep(environment, target.app))
+
+    async def run(self) -> None:
+        """Renew the leases of all shells with sessions again and again, until cancelled."""
+        failing = False
+        while True:
+            await asyncio.sleep(RENEW_S)
+            failed = [
+                failure
+                for environment in self._environments.list_in_use()
+                for failure in await environment.leases.keep_all()
+            ]
+            if failed and not failing:
+                self._on_problem(f"leases cannot be renewed ({failed[0][0]}: {failed[0][1]})")
+            elif failing and not failed:
+                self._on_problem(None)
+            failing = bool(failed)
