@@ -1,6 +1,5 @@
 """A worker of the gateway in the test's own process: all of it real, sockets and store included."""
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -26,7 +25,7 @@ OWN_PORT = "OWN_PORT"
 """A placeholder in settings for the port that the worker itself listens on."""
 
 
-class GatewayWorker:
+class GatewayWorker(WorkerThread):
     """Serves CONNECT on `port` (and TLS on `tls_port`) from a thread with its own event loop.
 
     `lines` are its log lines as dictionaries; `token` lets `dev` into every app.
@@ -51,22 +50,12 @@ class GatewayWorker:
             admin.add_grant(service, f"user:{USER}", "*")
             self.token = admin.create_token(service, USER).text
         self._accepted: dict[int, TcpStream] = {}
-        self._thread = WorkerThread(
-            self.settings, self._sockets, frozenset(self.ports.values()), limits, self._record
-        )
-        self.call, self.start, self.stop = (
-            self._thread.call,
-            self._thread.start,
-            self._thread.stop,
-        )
+        ports = frozenset(self.ports.values())
+        super().__init__(self.settings, self._sockets, ports, limits, self._record)
 
     @property
     def gateway(self) -> Gateway:
-        return self._thread.parts
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return self._thread.loop
+        return self.parts
 
     @property
     def port(self) -> int:

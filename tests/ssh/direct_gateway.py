@@ -9,7 +9,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from stagedoor.upstream.connect import TcpConnector
 from stagedoor.upstream.login import GatewayLogin, ShellAccount
 from stagedoor.wire.target import parse_login
 from tests.fixtures.laptop import write_ssh_config
+from tests.fixtures.worker import LoopThread
 from tests.pace import allow
 from tests.shells.host import ShellHost
 from tests.waiting import BOUND_S
@@ -156,7 +157,7 @@ class Shells:
         return shell if isinstance(shell, Denial) else self._policy.shell(shell)
 
 
-class DirectGateway:
+class DirectGateway(LoopThread):
     """Serves direct logins on `port` from a thread with its own event loop."""
 
     def __init__(
@@ -168,6 +169,7 @@ class DirectGateway:
         plan: RecordingPlan | None = None,
         idle_timeout_s: float | None = None,
     ) -> None:
+        super().__init__("direct-gateway")
         self.host = host
         self.policy = policy or Policy()
         self.seen = Seen()
@@ -178,27 +180,10 @@ class DirectGateway:
         self._entry = entry or LocalShell("app01", login_shell="/bin/bash")
         self._plan = plan
         self._idle_timeout_s = idle_timeout_s
-        self._up = threading.Event()
-        self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="direct-gateway")
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._up.wait(BOUND_S)
-        if self._fault:
-            raise self._fault
 
     def stop(self) -> None:
-        if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(BOUND_S)
-            assert not self._thread.is_alive()
-        if self._fault:
-            raise self._fault
+        super().stop()
         assert not self.faults, self.faults
-
-    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(BOUND_S)
 
     def do(self, call: Callable[[], Any]) -> Any:
         """Run something in the gateway's event loop."""
@@ -208,17 +193,8 @@ class DirectGateway:
 
         return self.call(run())
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:  # raised again in the test's own thread
-            self._fault = error
-            self._up.set()
-
-    async def _serve(self) -> None:
-        self.loop = asyncio.get_running_loop()
+    async def serve(self) -> None:
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
-        self._stop = asyncio.Event()
         local = self.host.shells(self._entry)
         self.registry = Registry(self.policy.judge_again, time.time)
         flow = Flow(

@@ -48,7 +48,6 @@ class AuditLedger:
         instance: str,
         *,
         clock: Callable[[], float] = time.time,
-        new_id: Callable[[float], str] = make_session_id,
         on_problem: Callable[[str | None], None] = lambda problem: None,
         open_timeout_s: float = OPEN_TIMEOUT_S,
         linger_s: float = LINGER_S,
@@ -62,7 +61,6 @@ class AuditLedger:
         self._journal = journal
         self._instance = instance
         self._clock = clock
-        self._new_id = new_id
         self._on_problem = on_problem
         self._linger_s = linger_s
         self._retry_s = retry_s
@@ -107,7 +105,7 @@ class AuditLedger:
         id, so it is denied (SESSION_OVER) unless it is this identity's in this target.
         """
         now = self._clock()
-        opened = Opened(self._new_id(now), now, way, source, ready)
+        opened = Opened(make_session_id(now), now, way, source, ready)
         if earlier is not None:
             try:
                 row = await asyncio.to_thread(self._journal.find_session, earlier.id)

@@ -81,7 +81,7 @@ async def _attempt(address: Address, port: int, timeout_s: float) -> socket.sock
     try:
         if sock.getblocking():  # the system knows no such type, and needs another call
             sock.setblocking(False)
-        sockopts.apply(sock, sockopts.DEFAULT)
+        sockopts.tune(sock)
         at = (str(address), port)
         number = sock.connect_ex(at)
         if number == errno.EINPROGRESS:

@@ -102,7 +102,7 @@ def _bind_socket(family: int, address: tuple[str, int], *, first: bool) -> socke
         if not first:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
-        sockopts.apply(sock, sockopts.KeepAlive())
+        sockopts.tune(sock)
         sock.listen(BACKLOG)
         if first:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -84,7 +84,7 @@ class SyslogConnection:
     def _connect(self) -> socket.socket:
         connection = socket.create_connection((self._host, self._port), timeout=WAIT_S)
         try:
-            sockopts.apply(connection, sockopts.DEFAULT)
+            sockopts.tune(connection)
             if self._context is not None:
                 return self._context.wrap_socket(connection, server_hostname=self._host)
         except BaseException:

@@ -49,8 +49,6 @@ async def call_when_reachable(
     do: Callable[[], Result],
     on_problem: Callable[[str | None], None],
     stop: asyncio.Event,
-    *,
-    again_s: float = AGAIN_S,
 ) -> Result | None:
     """Call `do` in a thread, again and again while the store is unreachable, and return its result.
 
@@ -67,6 +65,6 @@ async def call_when_reachable(
             on_problem(None)
             return result
         with suppress(TimeoutError):
-            async with asyncio.timeout(again_s):
+            async with asyncio.timeout(AGAIN_S):
                 await stop.wait()
     return None

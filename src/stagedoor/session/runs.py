@@ -60,8 +60,6 @@ class RunService:
         runner: Runner,
         record: RecordRun,
         has_any: Callable[[Identity], bool],
-        *,
-        new_id: Callable[[], str] = lambda: secrets.token_hex(ID_BYTES),
     ) -> None:
         self._flow = flow
         self._records = records
@@ -69,7 +67,6 @@ class RunService:
         self._record = record
         self.has_any = has_any
         """Returns whether a grant may permit a user runs of any app, by the policy in memory."""
-        self._new_id = new_id
         self._tasks: set[asyncio.Task[Any]] = set()
         self._viewed_at: dict[tuple[str, str], float] = {}
         self.input = RunInputs(records, runner, self._begin_soon, flow.now)
@@ -119,7 +116,7 @@ class RunService:
                 return started
             if started and started[0].starter == identity.name:
                 return await self.refresh(started[0])
-        starting = self._start(grant, order, origin, run_id or self._new_id())
+        starting = self._start(grant, order, origin, run_id or secrets.token_hex(ID_BYTES))
         return await asyncio.shield(self.keep_task(starting))
 
     def has_input_stream(self, target: Target) -> bool:

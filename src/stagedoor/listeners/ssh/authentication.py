@@ -11,6 +11,7 @@ from stagedoor.listeners.ssh.credentials import (
     is_signed_by_owner,
     read_shown,
 )
+from stagedoor.listeners.ssh.options import MAX_AUTH_TRIES
 from stagedoor.listeners.ssh.pending_keys import PendingKey
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
@@ -79,7 +80,7 @@ class SshAuthentication:
         """Count a failed try, and return whether it was the last one allowed."""
         self._tries += 1
         # All clients first try `none`, to get the list of methods (RFC 4252 §5.2).
-        return self._tries > self._context.limits.max_auth_tries + 1
+        return self._tries > MAX_AUTH_TRIES + 1
 
     def take_proof(self) -> VerifiedCredential:
         """Return the credential that has logged the client in."""

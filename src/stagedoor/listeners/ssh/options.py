@@ -57,7 +57,6 @@ class SshLimits:
     passwords: bool
     idle_timeout_s: float | None
     clients: ClientLimits = LIMITS
-    max_auth_tries: int = MAX_AUTH_TRIES
 
 
 def make_server_options(

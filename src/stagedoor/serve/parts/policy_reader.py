@@ -17,9 +17,8 @@ LOOK_WITHIN_S = 1.0
 class WatchedPolicy:
     """A `session.ports.PolicyReader` that reads from a `PolicyWatch`."""
 
-    def __init__(self, watch: PolicyWatch, within_s: float = LOOK_WITHIN_S) -> None:
+    def __init__(self, watch: PolicyWatch) -> None:
         self._watch = watch
-        self._within_s = within_s
         self._waiting = 0
         self._news = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
@@ -50,7 +49,7 @@ class WatchedPolicy:
 
         self._watch.refresh(done)
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._within_s):
+            async with asyncio.timeout(LOOK_WITHIN_S):
                 await read.wait()
         return self.version != version
 
