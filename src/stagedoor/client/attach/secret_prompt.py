@@ -11,6 +11,7 @@ from typing import Any
 from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.laptop.tunnel.enter import TRIES
 from stagedoor.laptop.tunnel.errors import TunnelError, clean, show
+from stagedoor.laptop.tunnel.http import HttpAnswer
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.prompt import ask_person, open_terminal
 from stagedoor.laptop.tunnel.secret import find_secret
@@ -98,17 +99,7 @@ class SecretPrompt:
                 answer = connection.ask(what, body, self._options.user, secret)
             except TunnelError as error:
                 raise LostError(error.line) from None
-            try:
-                said = json.loads(answer.body)
-                assert isinstance(said, dict)
-            except (ValueError, AssertionError):
-                if answer.status in _BY_PROXY:
-                    why = f"a proxy answers {answer.status} for Stagedoor's web; try again in a minute"
-                else:
-                    why = (
-                        f"what answers ({answer.status}) is not Stagedoor's web; check the address"
-                    )
-                raise LostError(why) from None
+            said = _parse_answer(answer)
             if answer.status == 200:
                 return said
             why = clean(str(said.get("message", f"it answers {answer.status}")))
@@ -128,6 +119,21 @@ class SecretPrompt:
             if answer.status == 401:
                 why += connection.find_login_hint(said)
             raise AttachError(f"{about}: {why}", answer.status)
+
+
+def _parse_answer(answer: HttpAnswer) -> dict[str, Any]:
+    """Return the JSON object of an answer. Raises LostError if it is none of Stagedoor's web."""
+    try:
+        said = json.loads(answer.body)
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        return said
+    if answer.status in _BY_PROXY:
+        raise LostError(
+            f"a proxy answers {answer.status} for Stagedoor's web; try again in a minute"
+        )
+    raise LostError(f"what answers ({answer.status}) is not Stagedoor's web; check the address")
 
 
 def request_once(
