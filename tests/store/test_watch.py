@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.authz.guest import again, by_share
+from stagedoor.authz.guest import by_share, judge_again
 from stagedoor.listeners.web.terminal.relay import LAST_WORDS_S
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
@@ -72,11 +72,11 @@ def test_a_guest_has_five_seconds_at_most_after_the_end_of_his_share(
     guest = Identity("guest", frozenset(), Method.TOKEN, "t2")
     grant = by_share(watch.policy, guest, "s1", now)
     assert isinstance(grant, Grant)
-    assert again(watch.policy, grant, now) == grant
+    assert judge_again(watch.policy, grant, now) == grant
     with change(database, "share.end") as c:
         remove_share(c.transaction, "s1", "host")
     watch.poll()
-    assert isinstance(again(heard.policies.get_nowait(), grant, now), Denial)
+    assert isinstance(judge_again(heard.policies.get_nowait(), grant, now), Denial)
     assert POLL_S + LAST_WORDS_S < 5
 
 
