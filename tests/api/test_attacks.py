@@ -133,8 +133,8 @@ def test_no_name_has_control_characters() -> None:
 
     def walk(schema: Any, name: str = "") -> None:
         if isinstance(schema, list):
-            for each in schema:
-                walk(each, name)
+            for item in schema:
+                walk(item, name)
         elif isinstance(schema, dict):
             if schema.get("type") == "string" and not {"pattern", "enum", "format"} & set(schema):
                 free.add(name)
