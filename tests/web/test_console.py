@@ -136,7 +136,9 @@ def test_who_has_no_role_finds_no_page(gateway: Gateway, port: int) -> None:
         for page in PAGES:
             refused = person.get(f"/admin/{page}")
             assert refused.status == 404, page
+            assert refused.text == person.get("/admin/none").text, "as of a wrong address"
             assert "There is no such page here." in refused.text
+            assert 'class="frame"' in refused.text
             assert "auditor" not in refused.text
         for act in ACTS:
             assert person.post(f"/admin/{act}", id="x", subject="user:dev", app="*").status == 404

@@ -97,8 +97,11 @@ class Pages:
         ]
 
     async def answer_not_found(self, request: Request, _: Exception) -> Response:
-        """Answer a request for an unknown path or method."""
-        return self.message("Not found", "There is no such page here.", 404)
+        """Answer a request for an unknown path or method, for a user if one is signed in."""
+        secret = read_cookie(self._guard, request)
+        valid = await self._passes.find_session(secret) if isinstance(secret, str) else None
+        identity = valid[1] if isinstance(valid, tuple) else None
+        return self.message("Not found", "There is no such page here.", 404, identity)
 
     # The user of a request.
 

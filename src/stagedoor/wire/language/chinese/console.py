@@ -38,6 +38,7 @@ CONSOLE = {
     "Groups": "组",
     "Signs in by": "登录方式",
     "Last session": "最近会话",
+    "Last session: {when}": "最近会话：{when}",
     "password": "密码",
     "token": "令牌",
     "keys: {count}": "密钥：{count}",
