@@ -31,6 +31,13 @@ _PREFERENCES = {
     "browser.tabs.warnOnClose": False,
     "datareporting.policy.dataSubmissionEnabled": False,
     "toolkit.telemetry.enabled": False,
+    # Without a GPU the processor draws each frame, and each process of the browser takes a second to start.
+    "layout.frame_rate": 20,
+    "fission.autostart": False,
+    "dom.ipc.processCount": 1,
+    "dom.ipc.processPrelaunch.enabled": False,
+    "media.rdd-process.enabled": False,
+    "network.process.enabled": False,
     # A container has no user namespaces for its sandbox.
     "security.sandbox.content.level": 0,
 }
