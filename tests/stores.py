@@ -2,7 +2,8 @@
 statement that was compiled for one store serves for all.
 
 The program has one store in each process; the tests have thousands, and without this a quarter of what the
-tests of the commands take. Those of tests/store make theirs as the program does.
+tests of the commands take. Tests of tests/store that open a new one themselves have it made as the program
+does.
 """
 
 import functools

@@ -24,7 +24,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
         made.close()
         return
     here = request.getfixturevalue("postgresql")
-    server = here.database()
+    server = here.filled()
     made = open_database(server)
     yield made
     made.close()

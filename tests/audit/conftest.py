@@ -17,7 +17,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         made.database.close()
         return
     here: PostgresqlHere = request.getfixturevalue("postgresql")
-    server = here.database()
+    server = here.filled()
     made = Disk(server)
     yield made
     made.database.close()

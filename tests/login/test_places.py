@@ -22,7 +22,7 @@ def test_a_login_goes_on_behind_nginx_though_its_gateways_start_again(
 ) -> None:
     """All of it through a corporate proxy that speaks CONNECT, and so the renewal. Some 15 s: two gateways
     start twice."""
-    server = postgresql.database()
+    server = postgresql.filled()
     with two_gateways(tmp_path, server, WEB) as gateways:
         first, second = (gateway.port("web") for gateway in gateways)
         certificate = write_certificate(tmp_path)

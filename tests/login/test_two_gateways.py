@@ -19,7 +19,7 @@ def test_the_end_of_a_sign_in_closes_what_it_opened_by_each_method_at_both(
 ) -> None:
     """Some 15 s: two gateways start, and shells at both of them. That it takes no more than five seconds is
     measured by `bench/sign_in.py`, since a busy machine's share is in it."""
-    server: Server = postgresql.database()
+    server: Server = postgresql.filled()
     try:
         with two_gateways(tmp_path, server) as gateways:
             mine = SignIn(tmp_path / "mine", gateways[0])

@@ -325,7 +325,7 @@ def test_one_of_several_gateways_delivers(
         here, server = None, tmp_path / "stagedoor.db"
     else:
         here = request.getfixturevalue("postgresql")
-        server = here.database()
+        server = here.filled()
     database = open_database(server)
     try:
         assert claim(database, 1, now=1000.0, for_s=60)

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,9 @@ Outage = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(autouse=True)
-def step_by_step() -> Iterator[None]:
-    """No store of these tests is a copy."""
-    with stores.made_step_by_step():
+def step_by_step(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A store that a test opens itself is made as the program makes it; that of `database` is a copy."""
+    with nullcontext() if "database" in request.fixturenames else stores.made_step_by_step():
         yield
 
 
@@ -28,6 +28,14 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(postgresql: PostgresqlHere) -> Iterator[Server]:
+    """A store in a PostgreSQL server."""
+    made = postgresql.filled()
+    yield made
+    postgresql.drop(made)
+
+
+@pytest.fixture
+def empty(postgresql: PostgresqlHere) -> Iterator[Server]:
     """An empty database of a PostgreSQL server."""
     made = postgresql.database()
     yield made
@@ -36,8 +44,12 @@ def server(postgresql: PostgresqlHere) -> Iterator[Server]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest) -> Place:
-    """Return the place of a store, once of each kind: a test with it holds for all of them."""
-    store_place: Place = request.getfixturevalue("path" if request.param == "sqlite" else "server")
+    """Return the place of a store, once of each kind: a test with it holds for all of them.
+
+    There is no store yet, unless the test asks for `database` as well.
+    """
+    server = "server" if "database" in request.fixturenames else "empty"
+    store_place: Place = request.getfixturevalue("path" if request.param == "sqlite" else server)
     return store_place
 
 

@@ -103,12 +103,12 @@ def test_a_store_in_use_is_not_copied(service: AdminService, old: Path) -> None:
 
 
 def test_the_command_copies_into_the_store_that_the_settings_name(
-    server: Server, old: Path, tmp_path: Path
+    empty: Server, old: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "new.toml"
     file.write_text(
-        f'data_dir = "{tmp_path}"\n[store]\nurl = "{server.url}"\n'
-        f'password_file = "{server.password_file}"\n'
+        f'data_dir = "{tmp_path}"\n[store]\nurl = "{empty.url}"\n'
+        f'password_file = "{empty.password_file}"\n'
     )
     argv = ["--config", str(file), "store", "copy", str(old)]
     result = CliRunner().invoke(stagedoor, argv)

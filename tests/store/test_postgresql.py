@@ -143,10 +143,10 @@ def test_a_database_that_is_not_there_is_told(server: Server) -> None:
 
 
 def test_a_command_that_only_looks_makes_no_tables(
-    server: Server, postgresql: PostgresqlHere
+    empty: Server, postgresql: PostgresqlHere
 ) -> None:
-    assert "there is no store in postgresql://" in refused(server, create=False)
-    with postgresql.raw(server) as raw:
+    assert "there is no store in postgresql://" in refused(empty, create=False)
+    with postgresql.raw(empty) as raw:
         assert raw.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public'").fetchall() == []
 
 

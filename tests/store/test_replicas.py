@@ -234,8 +234,8 @@ def test_one_login_at_a_time_or_many_no_session_is_written_twice(
         assert first.listed() == {}
 
 
-def test_replicas_that_start_at_once_make_one_store(tmp_path: Path, server: Server) -> None:
-    store = f'[store]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n'
+def test_replicas_that_start_at_once_make_one_store(tmp_path: Path, empty: Server) -> None:
+    store = f'[store]\nurl = "{empty.url}"\npassword_file = "{empty.password_file}"\n'
     started = []
     for name in "abc":
         (tmp_path / name).mkdir()
