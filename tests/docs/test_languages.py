@@ -91,16 +91,17 @@ def test_the_scripts_have_all_texts_and_no_others() -> None:
     assert [text for text in SCRIPTS if text not in texts] == []
 
 
-@pytest.mark.parametrize(
-    "catalogue",
-    [REFUSALS, SHELLS, LAPTOP, DOCTOR, STATE],
-    ids=["refusals", "shells", "laptop", "doctor", "state"],
-)
-def test_each_line_is_one_of_the_code(catalogue: dict[str, str]) -> None:
+@pytest.fixture(scope="module")
+def code() -> str:
+    """Return all texts of the code, with one space between two words."""
+    return " ".join("\n".join(languages.python_texts(".")).split())
+
+
+@pytest.mark.parametrize("name", ["refusals", "shells", "laptop", "doctor", "state"])
+def test_each_line_is_one_of_the_code(name: str, code: str) -> None:
     """The code puts lines together, so most of their words are found there in groups of three."""
-    code = " ".join("\n".join(languages.python_texts(".")).split())
     unknown = []
-    for text in catalogue:
+    for text in CATALOGUES[name]:
         groups = [group for piece in PLACE.split(text)[::2] for group in find_groups_of(piece)]
         if sum(group in code for group in groups) < len(groups) / 2:
             unknown.append(text)

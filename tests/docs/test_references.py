@@ -90,8 +90,8 @@ def is_known(name: str) -> bool:
         or first.isupper()  # a placeholder, as in `APP.ENVIRONMENT`
         or first in sys.stdlib_module_names
         or bool(HOST.fullmatch(name) or FILE.fullmatch(name))
-        or f'"{name}"' in source_code()
         or references.resolves(name)
+        or f'"{name}"' in source_code()
     )
 
 
