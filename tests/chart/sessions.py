@@ -21,8 +21,8 @@ from tests.upgrade.sessions import LOOP, Session, by_attach, by_ssh
 from tests.waiting import BOUND_S, wait_until
 
 PAUSE_S = 1.0
-"""Between two rounds of lines of one thread's sessions: short beside a roll-out. Each line of each session costs
-up to a millisecond of the processor."""
+"""Between two rounds of lines of one thread's sessions: short beside a roll-out. A line costs a session up to
+a millisecond of the processor."""
 AT_ONCE = 8
 SILENT_S = 10.0
 """A line that waits for its answer for so long is dead, as for the page."""
