@@ -49,6 +49,7 @@ SAID_BY = {
     "admin/backup.py": ("store restore",),
     "admin/restore.py": ("store restore",),
     "authz/decide.py": ("grant add",),
+    "cli/grant_notes.py": ("grant add",),
     "client/attach/": ("attach", "session watch"),
     "laptop/doctor/": ("doctor",),
     "laptop/options.py": ("doctor",),
