@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.change_rate import AT_ONCE, ChangeRateLimit
+from stagedoor.admin.context import CHANGES, WorkerContext
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.requests.request_service import (
     MOST_WAITING,
@@ -40,16 +40,12 @@ class Counter:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.proved_at: float | None = None
+        settings, now = Settings(data_dir=desk.folder), lambda: desk.now
         self.service = RequestService(
-            Settings(data_dir=desk.folder),
-            desk.database,
-            self.policy,
-            ChangeRateLimit(),
+            WorkerContext(settings, desk.database, self.policy, now, now),
             StepUpRules(url="https://gw.example/step-up"),
             lambda: (APP, Target("app01", "production"), Target("app01", "staging")),
             "https://gw.example",
-            lambda: desk.now,
-            lambda: desk.now,
         )
 
     def policy(self) -> Policy:
@@ -90,14 +86,14 @@ async def test_each_refused_decision_is_audited_and_their_number_is_bounded(
     counter: Counter,
 ) -> None:
     request = counter.desk.make(counter.desk.rule(replace(RULE, approvers=("user:dev",))))
-    for _ in range(AT_ONCE):
+    for _ in range(CHANGES.burst):
         refused = await counter.service.decide(person("dev"), request.id, is_yes=True)
         assert isinstance(refused, Denial)
         assert "is your own" in refused.line
     late = await counter.service.decide(person("dev"), request.id, is_yes=True)
     assert isinstance(late, Denial)
     assert late.reason is Reason.THROTTLED
-    assert counter.desk.audit().count("request.refused") == AT_ONCE
+    assert counter.desk.audit().count("request.refused") == CHANGES.burst
     assert not counter.desk.may_enter()
 
 

@@ -243,5 +243,5 @@ def test_a_rule_with_step_up_leads_the_approver_to_the_proof(gateway: Gateway, p
     number = ask(signed_in(port, "dev"), "secret")
     leads = signed_in(port, "bob").post(f"/requests/{number}/approve")
     assert leads.status == 303
-    assert leads.headers["location"] == f"/step-up?next=/requests/{number}"
+    assert leads.headers["location"] == f"/step-up?next=%2Frequests%2F{number}"
     assert state(gateway, number) is RequestState.PENDING

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.keys.sealing import SealingKey
@@ -20,7 +21,6 @@ from stagedoor.model.source import Source
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.provider_sign_in import ProviderSignIn, ProviderSignIns
 from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
@@ -48,7 +48,7 @@ class ProviderServices:
     def __post_init__(self) -> None:
         clients = open_clients(self.settings, self.clock)
         key = SealingKey(bytes(32))
-        context = SignInContext(self.settings, self.database, Policy, self.clock)
+        context = WorkerContext(self.settings, self.database, Policy, self.clock)
         self.sign_ins = ProviderSignIns(context, key, clients.signing_in, os.urandom, tuple)
         self.refresh = RefreshService(context, key, clients.refreshing, lambda: 0.0)
 

@@ -8,16 +8,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.change_rate import ChangeRateLimit
+from stagedoor.admin.context import WorkerContext
 from stagedoor.authn.passwords import verify
 from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
+from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.settings.accounts import AccountSettings, StepUpSettings
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
 from stagedoor.signin.key_proof import NAMESPACE, make_line_to_sign
 from stagedoor.signin.passes import PassService
@@ -41,8 +41,8 @@ class Desk:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings = settings
         self.database = database
-        self.context = SignInContext(
-            settings, database, self.policy, allowance=ChangeRateLimit(at_once=1000)
+        self.context = WorkerContext(
+            settings, database, self.policy, allowance=SourceRates(Rate(1000, 1.0))
         )
         self.revoked: dict[str, Denial] = {}
         self.service = self.made(ALL)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.context import WorkerContext
 from stagedoor.authn.passwords import verify
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -18,7 +19,6 @@ from stagedoor.model.target import Target
 from stagedoor.model.webpass import Invitation, SignInLink, Ticket, WebPass, WebSession
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import WebSettings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import CredentialService
 from stagedoor.signin.invitations import MOST_S, MintedInvitation, invite
 from stagedoor.store.database import open_database
@@ -38,7 +38,7 @@ class Office:
         with admin.open_service(self.settings) as service:
             admin.add_user(service, "ann", password="the old password")
         self.database = open_database(self.settings.place)
-        context = SignInContext(self.settings, self.database, lambda: load_policy(self.database))
+        context = WorkerContext(self.settings, self.database, lambda: load_policy(self.database))
         self.web = CredentialService(context, lambda line: None)
 
     def invite(

@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 
+from stagedoor.admin.context import WorkerContext
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.pending_login import LoginState, PendingLogin
@@ -15,7 +16,6 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login import key_binding
 from stagedoor.signin.login.key_binding import BEGINNINGS, KeyBinding
 from stagedoor.store.database import Database, open_database
@@ -41,7 +41,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def binding(tmp_path: Path, database: Database) -> KeyBinding:
     settings = Settings(data_dir=tmp_path, sso=(COMPANY,))
-    return KeyBinding(SignInContext(settings, database, Policy))
+    return KeyBinding(WorkerContext(settings, database, Policy))
 
 
 def key(number: int = 1) -> UnknownKey:
@@ -117,7 +117,7 @@ async def test_of_one_whose_ssh_went_the_page_says_that_it_is_over(
 async def test_a_source_makes_only_so_many_rows(tmp_path: Path, database: Database) -> None:
     """The clock stands still: on a slow machine a further one would come to be allowed meanwhile."""
     settings = Settings(data_dir=tmp_path, sso=(COMPANY,))
-    binding = KeyBinding(SignInContext(settings, database, Policy, lambda: 1_800_000_000.0))
+    binding = KeyBinding(WorkerContext(settings, database, Policy, lambda: 1_800_000_000.0))
 
     def show(_: str) -> None:
         raise ConnectionError  # ssh went before it was shown

@@ -12,6 +12,7 @@ from joserfc.jwk import ECKey
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.user_signer import CertificateError
+from stagedoor.admin.context import WorkerContext
 from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
@@ -20,7 +21,6 @@ from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
 from stagedoor.settings.machines import MachineSettings
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login import machine_logins
 from stagedoor.signin.login.machine_logins import MachineLoginService, make_machine_text
 from stagedoor.signin.login.service import NAMESPACE, LoginResult
@@ -66,7 +66,7 @@ class Jobs:
         self.now = time.time()
         self.revoked: set[str] = set()
         self.service = MachineLoginService(
-            SignInContext(self.settings, self.database, Policy, lambda: self.now),
+            WorkerContext(self.settings, self.database, Policy, lambda: self.now),
             NoCertificates(),
             lambda line: REVOKED if line in self.revoked else None,
         )

@@ -11,18 +11,18 @@ import pytest
 from sqlalchemy import func, select
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.change_rate import ChangeRateLimit
+from stagedoor.admin.context import WorkerContext
 from stagedoor.authn.passkeys import CLONED, NOT_RIGHT
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import CHALLENGE_S, PasskeyRecord, RelyingParty
 from stagedoor.model.policy import Policy
+from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import Source
 from stagedoor.settings.accounts import AccountSettings
 from stagedoor.settings.settings import Settings
 from stagedoor.signin import passkey_challenges as challenges
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.passkey_checks import PasskeyChecks
 from stagedoor.signin.passkeys import PasskeyRegistry, remove_passkey
 from stagedoor.store import policy as stored
@@ -43,12 +43,12 @@ class Desk:
         self.settings = settings
         self.database = database
         self.now = time.time()
-        self.context = SignInContext(
+        self.context = WorkerContext(
             settings,
             database,
             self.policy,
             lambda: self.now,
-            allowance=ChangeRateLimit(at_once=1000),
+            allowance=SourceRates(Rate(1000, 1.0)),
         )
         self.service = PasskeyRegistry(self.context)
         self.proofs = PasskeyChecks(self.context)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.context import WorkerContext
 from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
@@ -19,7 +20,6 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Attempt, Tokens
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.provider_sign_in import ProviderSignIns, StepUpResult
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
@@ -66,7 +66,7 @@ class Desk:
         everything = {"iat": now, "preferred_username": "carol"}
         self.provider = Provider(Claims(ISSUER, "carol-1", None, now, None, everything), {})
         self.service = ProviderSignIns(
-            SignInContext(Settings(data_dir=folder, sso=(sso,)), database, Policy),
+            WorkerContext(Settings(data_dir=folder, sso=(sso,)), database, Policy),
             SealingKey(bytes(32)),
             {"Company": self.provider},  # type: ignore[dict-item]  # it has what is asked for
             os.urandom,

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.context import WorkerContext
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
@@ -23,7 +24,6 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import WebSettings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.step_up import MOST_WAITING, StepUpService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
@@ -75,7 +75,7 @@ class Desk:
         settings = Settings(data_dir=folder, web=web)
         policy = load_policy(database)
         self.waits = StepUpService(
-            SignInContext(settings, database, lambda: policy, lambda: self.now)
+            WorkerContext(settings, database, lambda: policy, lambda: self.now)
         )
 
     def signed_in(self) -> Identity:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.change_rate import AT_ONCE
+from stagedoor.admin.context import CHANGES, WorkerContext
 from stagedoor.admin.presence import PresenceService
 from stagedoor.keys.files import make_key
 from stagedoor.keys.signing import sign
@@ -16,7 +16,6 @@ from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import AccountState, CredentialService
 from stagedoor.signin.key_proof import NAMESPACE, make_line_to_sign
 from stagedoor.signin.passes import PassService
@@ -34,11 +33,9 @@ class Web:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.database = database
         self.now = 0.0
-        context = SignInContext(settings, database, self.policy, monotonic=lambda: self.now)
+        context = WorkerContext(settings, database, self.policy, monotonic=lambda: self.now)
         self.account = CredentialService(context, lambda line: None)
-        self.presence = PresenceService(
-            settings, database, self.policy, context.allowance, lambda: self.now
-        )
+        self.presence = PresenceService(context)
         self.passes = PassService(context, lambda verdict: verdict())
 
     def policy(self) -> Policy:
@@ -57,13 +54,13 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
     made = []
-    for _ in range(2 * AT_ONCE):
+    for _ in range(2 * CHANGES.burst):
         shown, _ = sign(make_key(), f"{make_line_to_sign(ANN, HOST)}\n", NAMESPACE)
         denial = await web.account.add_key(ANN, HOST, shown, "", proved=False)
         if denial is not None:
             break
         made.append(shown)
-    assert len(made) == AT_ONCE
+    assert len(made) == CHANGES.burst
     assert denial is not None
     assert (denial.reason, denial.retry_after_s) == (Reason.THROTTLED, 1)
     assert "60 changes" in denial.message
@@ -80,18 +77,18 @@ async def test_sign_ins_are_made_at_a_rate_and_ended_at_any(web: Web) -> None:
     secrets = []
     while isinstance(secret := await web.passes.open_session(ANN), str):
         secrets.append(secret)
-        assert len(secrets) <= AT_ONCE
+        assert len(secrets) <= CHANGES.burst
     assert secret.reason is Reason.THROTTLED
     for held_secret in secrets:
         assert await web.passes.sign_out(held_secret) is None
-    assert len(web.policy().signed_out) == len(secrets) == AT_ONCE
+    assert len(web.policy().signed_out) == len(secrets) == CHANGES.burst
     assert isinstance(await web.passes.issue_ticket(ANN, Target("app01")), str), "one each terminal"
 
 
 async def test_shares_count_too(web: Web) -> None:
     target = parse_login("app01")
     assert target is not None
-    for _ in range(2 * AT_ONCE):
+    for _ in range(2 * CHANGES.burst):
         made = await web.presence.share(ANN, target, "main", 60.0, typing=False)
         if isinstance(made, Denial):
             break

@@ -17,9 +17,7 @@ from stagedoor.listeners.web.console.frame import read_end
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission
-from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
-from stagedoor.settings.settings import Settings
 from stagedoor.wire.api.inputs import Name
 from stagedoor.wire.api.operations import OPERATIONS, find_operation
 from tests.api.world import APPS, World
@@ -35,22 +33,11 @@ def ask_for(world: World, user: str, *apps: str) -> int:
 
 
 def console_of(world: World) -> ConsoleService:
-    def policy() -> Policy:
-        return admin.policy(world.service)
-
     def read_health(_: bool) -> HealthReport:
         raise AssertionError
 
-    settings = Settings(data_dir=world.service.data_dir)
-    return ConsoleService(
-        settings,
-        world.database,
-        policy,
-        StepUpRules(),
-        lambda: APPS,
-        read_health,
-        lambda: world.now,
-    )
+    context = world.make_context(world.service.data_dir)
+    return ConsoleService(context, StepUpRules(), lambda: APPS, read_health)
 
 
 async def test_a_role_for_some_apps_explains_nothing_about_others(world: World) -> None:

@@ -10,14 +10,13 @@ from typing import Any
 
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
-from stagedoor.admin.change_rate import ChangeRateLimit
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.api.answers import ApiAnswer
 from stagedoor.api.call import AppSource
 from stagedoor.api.service import ApiService
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.shell import ShellState
 from stagedoor.model.target import Target
@@ -60,30 +59,18 @@ class World:
         self.refused = ""
         self.api = self.make_api(service.data_dir)
 
+    def make_context(self, data_dir: Path) -> WorkerContext:
+        settings, now = Settings(data_dir=data_dir), lambda: self.now
+        return WorkerContext(settings, self.database, lambda: load_policy(self.database), now)
+
     def make_api(self, data_dir: Path) -> ApiService:
-        settings, rules = Settings(data_dir=data_dir), StepUpRules()
-
-        def policy() -> Policy:
-            return load_policy(self.database)
-
-        requests = RequestService(
-            settings,
-            self.database,
-            policy,
-            ChangeRateLimit(),
-            rules,
-            lambda: APPS,
-            now=lambda: self.now,
-        )
+        rules, context = StepUpRules(), self.make_context(data_dir)
         return ApiService(
-            settings,
-            self.database,
-            policy,
+            context,
             rules,
             AppSource(lambda: APPS, lambda target: asyncio.sleep(0, ShellState.ABSENT)),
             lambda line: None,
-            requests,
-            lambda: self.now,
+            RequestService(context, rules, lambda: APPS),
         )
 
     def person(self, name: str, *, fresh: bool = True) -> Identity:

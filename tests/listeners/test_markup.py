@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from stagedoor.listeners.web import replay as recordings
@@ -49,6 +50,9 @@ def made(hint: Any, text: str) -> Any:
     if is_dataclass(hint):
         hints = typing.get_type_hints(hint)
         return hint(**{field.name: made(hints[field.name], text) for field in fields(hint)})  # type: ignore[operator]
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        hints = typing.get_type_hints(hint)
+        return hint(**{name: made(hints[name], text) for name in hint.__struct_fields__})
     return text if hint is str else hint(1)
 
 
@@ -88,7 +92,7 @@ def _check_elements(page: Callable[..., str], language: str) -> None:
 
 
 def test_every_page_is_held_to_it() -> None:
-    assert {"message", "sign_in", "render_home", "terminal", "render_player", "shared"} <= {
+    assert {"message", "sign_in", "render_home", "terminal", "render_player", "onward"} <= {
         p.__name__ for p in PAGES
     }
 
@@ -99,6 +103,6 @@ def test_no_code_makes_elements_by_itself() -> None:
         assert not elements, f"{module}: {elements}; write a template"
 
 
-@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.name)
+@pytest.mark.parametrize("template", sorted(TEMPLATES.rglob("*.html")), ids=lambda path: path.name)
 def test_no_template_turns_escaping_off(template: Path) -> None:
     assert not re.search(r"\bsafe\b|autoescape|Markup", template.read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ import pytest
 
 from stagedoor.admin.certificates.authorities import ensure_cas, load_user_ca
 from stagedoor.admin.certificates.user_signer import CertificateError
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import AdminService, add_user, open_service
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import make_link_identity
@@ -21,7 +22,6 @@ from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, PendingL
 from stagedoor.model.secret import hash_secret
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.approval import LoginApproval
 from stagedoor.signin.login.service import (
     CLOCK_S,
@@ -137,7 +137,7 @@ def here(tmp_path: Path) -> Iterator[Installation]:
         def now() -> float:
             return made.now()
 
-        context = SignInContext(settings, database, lambda: load_policy(database), now)
+        context = WorkerContext(settings, database, lambda: load_policy(database), now)
         given = PassService(context, at_once)
         made = Installation(
             service,
@@ -360,7 +360,7 @@ async def test_a_changed_password_ends_certificates_for_who_is_connected_still(
     policy = load_policy(database)
     [shown] = policy.bound_keys.values()
     alice = replace(here.alice, sign_in=shown.sign_in)
-    context = SignInContext(Settings(data_dir=here.folder), database, lambda: load_policy(database))
+    context = WorkerContext(Settings(data_dir=here.folder), database, lambda: load_policy(database))
     ssh = SshSignInService(context, tuple, here, lambda _: None)
     assert isinstance(await ssh.certificate(alice, key.line), str)
     with here.admin.change("test") as change:

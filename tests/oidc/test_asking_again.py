@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import open_service
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
@@ -18,7 +19,6 @@ from stagedoor.model.source import Source
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.provider_sign_in import ProviderSignIn, ProviderSignIns
 from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
@@ -64,7 +64,7 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
     for database in databases:
         # Tokens are of the provider's time, and turns of ours.
         clients = open_clients(settings, time.time)
-        context = SignInContext(settings, database, Policy)
+        context = WorkerContext(settings, database, Policy)
         sign_ins = ProviderSignIns(context, key, clients.signing_in, os.urandom, tuple)
         context = replace(context, now=lambda: fast[0])
         gateways.append((sign_ins, RefreshService(context, key, clients.refreshing)))

@@ -6,9 +6,11 @@ from typing import Any, cast
 import pytest
 
 from stagedoor.admin.account import AccountService
+from stagedoor.admin.context import WorkerContext
 from stagedoor.listeners.ssh.page import AppPage, PageParts
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.identity import Identity
+from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.serve.parts.web import list_host_names
 from stagedoor.settings.file import parse_settings
@@ -44,7 +46,7 @@ def page(made: Settings) -> AppPage:
 def test_commands_name_the_public_port(more: str, jump: str, direct: str) -> None:
     made = settings(more)
     assert page(made).jump(APP01) == jump
-    account = AccountService(made, cast("Any", None))
+    account = AccountService(WorkerContext(made, cast("Any", None), Policy))
     assert account.render_ssh_command(DEV, APP01) == direct
 
 

@@ -139,7 +139,7 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
             assert policy.grants[2:] == (watching,)
             assert policy.shares["aabbccddeeff"].typing
             (visit,) = list_attachments(database)
-            assert (visit.session, visit.looks, visit.share) == ("s2", False, None)
+            assert (visit.session, visit.is_watching, visit.share) == ("s2", False, None)
         with change(database, "go on") as c:
             people.add_user(c.transaction, "carol", frozenset(), None, 0.0)
             number = grants.add_grant(c.transaction, GrantRule(0, "user:carol", "x"), 0.0)

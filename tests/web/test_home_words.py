@@ -4,7 +4,7 @@ import pytest
 
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.home import describe_permissions
-from stagedoor.listeners.web.pages.markup import AppRow, PagePath, render_home
+from stagedoor.listeners.web.pages.markup import AppRow, PagePath, PageUser, render_home
 from stagedoor.model.permission import DEFAULT, Permission, Permissions
 
 FORWARD, AGENT, RECORD = Permission.FORWARD, Permission.AGENT, Permission.RECORD
@@ -27,19 +27,19 @@ def test_an_app_says_what_is_permitted_besides_entering(
 ) -> None:
     assert describe_permissions(permissions) == said
     app = AppRow("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", permits=said)
-    page = render_home(PagePath("", Assets()), "dev", [app], [], [], is_person=False)
+    page = render_home(PagePath("", Assets()), PageUser("dev", False), [app], [], [])
     assert said in page
     assert ('class="permits"' in page) == bool(said)
 
 
 def test_the_home_page_asks_for_no_password_where_ssh_takes_none() -> None:
     app = AppRow("app01", "app01.ssh", "ready", "/app/app01", "ssh app01@gw.example")
-    page = render_home(PagePath("", Assets()), "dev", [app], [], [], is_person=True)
+    page = render_home(PagePath("", Assets()), PageUser("dev", True), [app], [], [])
     assert "and no password" in page
     assert "asks for your password" not in page
 
 
 def test_a_person_without_a_grant_reads_whom_to_ask_and_no_command() -> None:
-    page = render_home(PagePath("", Assets()), "dev", [], [], [], is_person=True)
+    page = render_home(PagePath("", Assets()), PageUser("dev", True), [], [], [])
     assert "Ask an administrator for a grant" in page
     assert "stagedoor grant" not in page

@@ -15,7 +15,7 @@ def place(tmp_path: Path) -> markup.PagePath:
 
 def home(tmp_path: Path, notice: str | None) -> str:
     app = markup.AppRow("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", notice=notice)
-    return markup.render_home(place(tmp_path), "dev", [app], [], [], is_person=False)
+    return markup.render_home(place(tmp_path), markup.PageUser("dev", False), [app], [], [])
 
 
 def test_the_page_of_the_apps_says_it(tmp_path: Path) -> None:

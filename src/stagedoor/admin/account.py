@@ -3,29 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, ask_reading
+from stagedoor.admin.context import WorkerContext
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord
 from stagedoor.model.source import host_port
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.settings.form import split_address
-from stagedoor.settings.settings import Settings
-from stagedoor.store.database import Database
 from stagedoor.store.people import list_keys
-from stagedoor.store.sessions import list_sessions, list_users_inside, read_last_used
+from stagedoor.store.sessions import (
+    SessionRecord,
+    list_sessions,
+    list_users_inside,
+    read_last_used,
+)
 
 LAST_SESSIONS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class AccountSession:
-    """A session of a user. `at` and `until` are seconds since the epoch; `until` is None while it is open."""
-
-    target: str
-    way: str
-    at: float
-    until: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +40,22 @@ class AccountService:
     It uses the store in a thread; a store that fails is a Denial.
     """
 
-    def __init__(self, settings: Settings, database: Database) -> None:
-        self._settings = settings
-        self._database = database
+    def __init__(self, context: WorkerContext) -> None:
+        self._settings = context.settings
+        self._database = context.database
 
     async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
         """Return the user's registered SSH keys."""
+        # From the store, not from memory: a user who has just added a key wants to see it.
+        return await ask_reading(self._database, list_keys, identity.name)
 
-        def load() -> Sequence[KeyRecord]:
-            # From the store, not from memory: a user who has just added a key wants to see it.
-            with self._database.read() as transaction:
-                return list_keys(transaction, identity.name)
-
-        return await ask(load)
-
-    async def sessions(self, identity: Identity) -> Sequence[AccountSession] | Denial:
+    async def sessions(self, identity: Identity) -> Sequence[SessionRecord] | Denial:
         """Return the user's last sessions, the newest first."""
+        name, limit = identity.name, LAST_SESSIONS
         records = await ask(
-            list_sessions,
-            self._database,
-            open_only=False,
-            identity=identity.name,
-            limit=LAST_SESSIONS,
+            list_sessions, self._database, open_only=False, identity=name, limit=limit
         )
-        if isinstance(records, Denial):
-            return records
-        return [
-            AccountSession(r.target, r.way, r.opened_at, r.closed_at) for r in reversed(records)
-        ]
+        return records if isinstance(records, Denial) else records[::-1]
 
     async def find_app_sessions(self, identity: Identity) -> AppSessions | Denial:
         """Return when the user last used each target, and the users who are inside now."""

@@ -4,14 +4,14 @@ It needs no running gateway, because it reads the cluster's API.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 from stagedoor.admin.kubernetes import (
-    connect_cluster,
     find_replica_name,
     list_namespaces,
+    open_cluster,
     read_defaults,
     read_kit,
     read_leader,
@@ -57,7 +57,6 @@ class ClusterApp:
     state: ShellState
     detail: str = ""
     address: str = ""
-    sessions: int = 0
 
 
 class Apps:
@@ -131,7 +130,7 @@ class Apps:
             detail = f"{start.name}: {start.detail}" if start.detail else start.name
         shell = await self._shells.resolve(target)
         address = f"{shell.host}:{shell.port}" if shell else ""
-        return ClusterApp(target, "kubernetes", state, detail, address, len(inside))
+        return ClusterApp(target, "kubernetes", state, detail, address)
 
     async def explain(self, target: Target) -> ShellReport:
         """Report how the shell is made, or would be. Raises NotFoundError, ClusterError."""
@@ -234,51 +233,51 @@ class Apps:
 @asynccontextmanager
 async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
     """Open the cluster's apps as they are now. Raises StagedoorError if no namespace can be listed."""
-    cluster = connect_cluster(
-        settings, "stagedoor", find_replica_name(), lambda part, problem: None
-    )
-    shells = KubernetesShells(cluster, list_namespaces(settings), f"{find_replica_name()}/admin")
-    shells.start()
-    try:
-        await shells.wait_until_synced(SYNC_S)
-        unserved = shells.unserved()
-        why = shells.spaces.problem
-        if unserved and len(unserved) == len(shells.spaces.by_environment):
-            why = next(iter(unserved.values()))
-        if why is not None:
-            raise StagedoorError(f"the cluster cannot be asked: {why}")
-        yield Apps(settings, cluster, shells)
-    except ClusterError as error:
-        raise StagedoorError(error.message) from error
-    finally:
-        await shells.stop_watching()
-        await cluster.close_connections()
+    with _explain_cluster():
+        async with _follow_shells(settings, SYNC_S) as (cluster, shells):
+            unserved = shells.unserved()
+            why = shells.spaces.problem
+            if unserved and len(unserved) == len(shells.spaces.by_environment):
+                why = next(iter(unserved.values()))
+            if why is not None:
+                raise StagedoorError(f"the cluster cannot be asked: {why}")
+            yield Apps(settings, cluster, shells)
 
 
 @asynccontextmanager
 async def open_running_apps(settings: Settings, shells: KubernetesShells) -> AsyncIterator[Apps]:
     """Open the cluster's apps that a worker follows anyway. Raises StagedoorError."""
-    cluster = connect_cluster(
-        settings, "stagedoor", find_replica_name(), lambda part, problem: None
-    )
-    try:
-        yield Apps(settings, cluster, shells)
-    except ClusterError as error:
-        raise StagedoorError(error.message) from error
-    finally:
-        await cluster.close_connections()
+    with _explain_cluster():
+        async with open_cluster(settings) as cluster:
+            yield Apps(settings, cluster, shells)
 
 
 async def list_targets(settings: Settings, *, within_s: float) -> list[Target]:
     """List the targets that are known within `within_s` seconds. Raises SettingsError."""
-    cluster = connect_cluster(
-        settings, "stagedoor", find_replica_name(), lambda part, problem: None
-    )
-    shells = KubernetesShells(cluster, list_namespaces(settings), f"{find_replica_name()}/admin")
-    shells.start()
-    try:
-        await shells.wait_until_synced(within_s)
+    async with _follow_shells(settings, within_s) as (_, shells):
         return list(shells.targets())
-    finally:
-        await shells.stop_watching()
-        await cluster.close_connections()
+
+
+@asynccontextmanager
+async def _follow_shells(
+    settings: Settings, within_s: float
+) -> AsyncIterator[tuple[KubeCluster, KubernetesShells]]:
+    """Follow the cluster's shells, after a wait of at most `within_s` seconds for all that there are."""
+    async with open_cluster(settings) as cluster:
+        instance = f"{find_replica_name()}/admin"
+        shells = KubernetesShells(cluster, list_namespaces(settings), instance)
+        shells.start()
+        try:
+            await shells.wait_until_synced(within_s)
+            yield cluster, shells
+        finally:
+            await shells.stop_watching()
+
+
+@contextmanager
+def _explain_cluster() -> Iterator[None]:
+    """Raise StagedoorError for a cluster that refuses, or does not answer."""
+    try:
+        yield
+    except ClusterError as error:
+        raise StagedoorError(error.message) from error

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
+from stagedoor.store.database import Database, Transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,6 +20,36 @@ async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T 
         return deny_without_store(error)
     except (RefusedError, NotFoundError, ConflictError) as error:
         return Denial(Reason.BAD_REQUEST, str(error), person_message=error.public)
+
+
+async def ask_reading(
+    database: Database,
+    function: Callable[Concatenate[Transaction, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T | Denial:
+    """Call `function` in a thread with a transaction that reads, as `ask` does."""
+
+    def read() -> T:
+        with database.read() as transaction:
+            return function(transaction, *args, **kwargs)
+
+    return await ask(read)
+
+
+async def ask_writing(
+    database: Database,
+    function: Callable[Concatenate[Transaction, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T | Denial:
+    """Call `function` in a thread with a transaction that writes, as `ask` does."""
+
+    def write() -> T:
+        with database.write() as transaction:
+            return function(transaction, *args, **kwargs)
+
+    return await ask(write)
 
 
 def deny_without_store(error: StoreError) -> Denial:

@@ -8,7 +8,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.election import Election
@@ -62,6 +63,18 @@ def connect_cluster(
     )
 
 
+@asynccontextmanager
+async def open_cluster(settings: Settings) -> AsyncIterator[KubeCluster]:
+    """Connect a command to the cluster that the settings name. Raises SettingsError."""
+    cluster = connect_cluster(
+        settings, "stagedoor", find_replica_name(), lambda part, problem: None
+    )
+    try:
+        yield cluster
+    finally:
+        await cluster.close_connections()
+
+
 def build_election(
     settings: Settings,
     cluster: KubeCluster,
@@ -92,18 +105,13 @@ async def report_leader(
 
     It waits at most `within_s` seconds.
     """
-    cluster = connect_cluster(
-        settings, "stagedoor", find_replica_name(), lambda part, problem: None
-    )
     try:
-        async with asyncio.timeout(within_s):
+        async with open_cluster(settings) as cluster, asyncio.timeout(within_s):
             return await read_leader(settings, cluster.with_priority(), now)
     except ClusterError as error:
         return error.message
     except TimeoutError:
         return f"no answer of the Kubernetes API in {within_s:g} s"
-    finally:
-        await cluster.close_connections()
 
 
 async def read_leader(

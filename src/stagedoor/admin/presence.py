@@ -2,26 +2,21 @@
 
 import asyncio
 import secrets
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
-from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask
-from stagedoor.admin.change_rate import ChangeRateLimit, count_change
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.authz.decide import has_somewhere
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.policy import Policy
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
-from stagedoor.settings.settings import Settings
 from stagedoor.store import attachments
-from stagedoor.store.database import Database
 from stagedoor.store.shares import require_share
 
 # Each attachment costs some processes and memory in the shell. The holder there has a limit of its own
@@ -70,21 +65,9 @@ class PresenceService:
     It uses the store in a thread; a store that fails is a Denial.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        policy: Callable[[], Policy],
-        allowance: ChangeRateLimit,
-        monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._settings = settings
-        self._database = database
-        self._policy = policy
-        self._allowance = allowance
-        self._now = now
-        self._monotonic = monotonic
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._database = context.database
 
     async def arrive(
         self, session: str, target: Target, terminal: str, *, looks: bool, share: str | None
@@ -99,9 +82,8 @@ class PresenceService:
         def write() -> Denial | None:
             attachments.attach(self._database, session, *at, looks=looks, share=share)
             # Read after writing: of several sessions that come at once, each sees the ones before it.
-            denial = explain_crowd(
-                _present(attachments.list_attachments(self._database, at=at)), session
-            )
+            present = attachments.list_attachments(self._database, at=at)
+            denial = explain_crowd(present, session)
             if denial is not None:
                 attachments.detach(self._database, session)
             return denial
@@ -123,18 +105,15 @@ class PresenceService:
         `looks` limits it to those who only watch or to those who may type, `targets` to terminals of these
         targets.
         """
-        records = await ask(
-            attachments.list_attachments, self._database, looks=looks, targets=targets
-        )
-        return records if isinstance(records, Denial) else _present(records)
+        return await ask(attachments.list_attachments, self._database, looks=looks, targets=targets)
 
     async def share(
         self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
     ) -> tuple[Share, str] | Denial:
         """Share a terminal for `lasts_s` seconds; return the share with its secret, which is not stored."""
-        if (denial := count_change(self._allowance, identity, self._monotonic())) is not None:
+        if (denial := self._context.count_change(identity)) is not None:
             return denial
-        service = self._service(identity)
+        service = self._context.service(identity.name)
         return await ask(make_share, service, identity, target, terminal, lasts_s, typing=typing)
 
     async def end_share(self, identity: Identity, share_id: str) -> Denial | None:
@@ -143,47 +122,29 @@ class PresenceService:
         def end() -> None:
             with self._database.read() as transaction:
                 require_share(transaction, share_id, identity.name)
-            end_share(self._service(identity), share_id, host=identity.name)
+            end_share(self._context.service(identity.name), share_id, host=identity.name)
 
         return await ask(end)
 
     def list_shares(self, identity: Identity) -> Sequence[Share]:
         """List the user's active shares, by the current policy."""
-        now = self._now()
+        now = self._context.now()
         return [
             share
-            for share in self._policy().shares.values()
+            for share in self._context.policy().shares.values()
             if share.host == identity.name and share.expires_at > now
         ]
 
     def find_share(self, secret: str) -> Share | None:
         """Return the share with this secret by the current policy, or None."""
         digest = hash_secret(secret)
-        for share in self._policy().shares.values():
+        for share in self._context.policy().shares.values():
             if secrets.compare_digest(share.secret_hash, digest):
                 return share
         return None
 
     def may_watch(self, identity: Identity) -> bool:
         """Return whether a grant lets the user watch terminals of any app."""
-        return has_somewhere(self._policy(), identity, Permission.WATCH, self._now())
-
-    def _service(self, identity: Identity) -> admin.AdminService:
-        actor = f"{identity.name} (web)"
-        return admin.AdminService(self._database, self._settings.data_dir, actor, self._now)
-
-
-def _present(records: Sequence[attachments.AttachmentRecord]) -> list[PresenceEntry]:
-    return [
-        PresenceEntry(
-            record.session,
-            record.identity,
-            record.source,
-            record.target,
-            record.terminal,
-            record.looks,
-            record.since,
-            record.share,
+        return has_somewhere(
+            self._context.policy(), identity, Permission.WATCH, self._context.now()
         )
-        for record in records
-    ]

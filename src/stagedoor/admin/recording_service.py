@@ -1,37 +1,26 @@
 """Recordings for users who may play them on the web."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from types import MappingProxyType
 from typing import TypeVar
 
 from stagedoor.admin import recordings
-from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask
+from stagedoor.admin.context import WorkerContext
+from stagedoor.admin.recordings import Recorded, find_recorded_session
+from stagedoor.admin.service import AdminService
 from stagedoor.audit.opening import make_first_id
 from stagedoor.authz.decide import has_somewhere, may_replay
 from stagedoor.authz.step_up import StepUpRules, check_proof
-from stagedoor.keys.age import SUFFIX
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.event import Event, EventKind
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.policy import Policy
 from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
-from stagedoor.model.target import Target
 from stagedoor.recording.file_search import TextSearch
 from stagedoor.recording.folder import StoredRecording, kept, read_ending
-from stagedoor.recording.text_search import FoundLine
-from stagedoor.settings.settings import Settings
-from stagedoor.store.database import Database
-from stagedoor.store.journal import StoreJournal
-from stagedoor.store.sessions import SessionRecord, find_sessions
-from stagedoor.wire.target import parse_login
 from stagedoor.wire.terminal.asciicast import find_last_event_time
 
 PAGE = 50
@@ -44,30 +33,6 @@ AUDIT_AGAIN_S = 3600.0
 """The time after which a view by the same user is audited again: a player requests a recording in pieces."""
 _MOST_VIEWS = 1000
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class UserRecording:
-    """A recording: `id` names it in URLs, `path` is its file of `size` bytes.
-
-    `user` and `target` are None if the store no longer has the session. `opened_at` and `written_at` are the
-    times of the login and of the last byte so far, in seconds since the epoch. A `sealed` recording is
-    encrypted, and the gateway cannot read it.
-    """
-
-    id: str
-    session: str
-    path: Path
-    size: int
-    sealed: bool
-    user: str | None
-    target: Target | None
-    opened_at: float | None
-    written_at: float
-    lasts_s: float | None = None
-    """The time until its last event; None if it cannot be read or was not measured."""
-    lines: Sequence[FoundLine] = ()
-    """The lines that a search found in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +57,7 @@ class RecordingPage:
     the `unproved` ones, whose app wants a fresh proof first. Of the `cut` ones it has read the beginning.
     """
 
-    recordings: list[UserRecording] = field(default_factory=list)
+    recordings: list[Recorded] = field(default_factory=list)
     before: str = ""
     sealed: int = 0
     unproved: int = 0
@@ -105,21 +70,12 @@ class RecordingService:
     Belongs to one event loop. It uses the disk and the store in a thread; a failure is a Denial.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        policy: Callable[[], Policy],
-        step_up: StepUpRules,
-        monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        """Create the service. `policy` returns the current policy, `now` seconds since the epoch."""
-        self._now = now
-        self._monotonic = monotonic
-        self._settings = settings
-        self._database = database
-        self._policy = policy
+    def __init__(self, context: WorkerContext, step_up: StepUpRules) -> None:
+        self._now, self._monotonic = context.now, context.monotonic
+        self._settings = context.settings
+        self._database = context.database
+        self._service = AdminService(context.database, context.settings.data_dir, "", context.now)
+        self._policy = context.policy
         self._step_up = step_up
         self._searching = asyncio.Lock()
         """A search keeps a thread busy, so there is one at a time in a worker."""
@@ -129,7 +85,7 @@ class RecordingService:
         """Return whether a grant lets the user play recordings of any app."""
         return has_somewhere(self._policy(), identity, Permission.REPLAY, self._now())
 
-    def may_play(self, identity: Identity, recording: UserRecording) -> bool:
+    def may_play(self, identity: Identity, recording: Recorded) -> bool:
         """Return whether the user may play the recording now. Reads memory only."""
         return may_replay(self._policy(), identity, recording.target, self._now())
 
@@ -147,7 +103,8 @@ class RecordingService:
             page = await _read(partial(self._read_page, identity, before, wanted, search))
         if isinstance(page, Denial):
             return page
-        return await ask(self._audit_search, identity, page, wanted.text, source) or page
+        denial = await self._audit(identity, page.recordings, source, wanted.text)
+        return denial or page
 
     def _read_page(
         self, identity: Identity, before: str, wanted: RecordingFilter, search: TextSearch | None
@@ -175,7 +132,7 @@ class RecordingService:
         return page
 
     def _search(
-        self, identity: Identity, recording: UserRecording, search: TextSearch, page: RecordingPage
+        self, identity: Identity, recording: Recorded, search: TextSearch, page: RecordingPage
     ) -> None:
         """Add the recording to the page if the text is in it, or count why it was not read."""
         target = recording.target
@@ -186,36 +143,15 @@ class RecordingService:
         ):
             page.unproved += 1
         else:
-            lines = search.find_lines(recording.path)
+            lines = search.find_lines(recording.file.path)
             page.cut += search.is_cut and not lines
             if lines:
                 page.recordings.append(replace(_with_duration(recording), lines=lines))
 
-    def _audit_search(
-        self, identity: Identity, page: RecordingPage, text: str, source: Source
-    ) -> None:
-        """Write to the audit that lines of these recordings are shown. Raises StoreError."""
-        events = [
-            Event(
-                self._now(),
-                EventKind.RECORDING_VIEWED,
-                "",
-                recording.session,
-                identity.name,
-                None if recording.target is None else str(recording.target),
-                str(source),
-                AccessMethod.WEB.value,
-                fields=MappingProxyType({"recording": recording.path.name, "searched": text}),
-            )
-            for recording in page.recordings
-        ]
-        if events:
-            StoreJournal(self._database).append(events)
-
-    async def find(self, identity: Identity, id_: str) -> UserRecording | Denial | None:
+    async def find(self, identity: Identity, id_: str) -> Recorded | Denial | None:
         """Return a recording that the user may play. None if there is none, or the user may not play it."""
 
-        def read() -> UserRecording | None:
+        def read() -> Recorded | None:
             # The file's name comes from the folder, so no path that the browser sent is opened.
             file = next((file for file in self._list_files() if file.id == id_), None)
             recording = None if file is None else self._load(file)
@@ -228,28 +164,15 @@ class RecordingService:
         return await _read(read)
 
     async def audit_view(
-        self, identity: Identity, recording: UserRecording, source: Source
+        self, identity: Identity, recording: Recorded, source: Source
     ) -> Denial | None:
         """Write the user's view of the recording to the audit. It is durable when this returns None."""
-        key = (identity.name, recording.id, str(source.address))
+        key = (identity.name, recording.file.id, str(source.address))
         now = self._monotonic()
         if now - self._audited_at.get(key, -AUDIT_AGAIN_S) < AUDIT_AGAIN_S:
             return None
 
-        def note() -> None:
-            service = admin.AdminService(self._database, self._settings.data_dir, "", self._now)
-            target = None if recording.target is None else str(recording.target)
-            recordings.audit_view(
-                service,
-                recording.session,
-                target,
-                recording.path.name,
-                identity=identity.name,
-                source=str(source),
-                way=AccessMethod.WEB.value,
-            )
-
-        refused = await ask(note)
+        refused = await self._audit(identity, [recording], source)
         if refused is not None:
             return refused
         if len(self._audited_at) >= _MOST_VIEWS:
@@ -257,30 +180,24 @@ class RecordingService:
         self._audited_at[key] = now
         return None
 
+    async def _audit(
+        self,
+        identity: Identity,
+        viewed: Sequence[Recorded],
+        source: Source,
+        searched: str | None = None,
+    ) -> Denial | None:
+        who = {"identity": identity.name, "source": str(source), "way": AccessMethod.WEB.value}
+        return await ask(recordings.record_views, self._service, viewed, searched, **who)
+
     def _list_files(self) -> list[StoredRecording]:
         return kept(self._settings.recordings_folder)
 
-    def _load(self, file: StoredRecording) -> UserRecording:
-        rows = find_sessions(self._database, file.session, limit=1)
-        session = rows[0] if rows and rows[0].id == file.session else None
-        return UserRecording(
-            file.id,
-            file.session,
-            file.path,
-            file.size,
-            file.suffix == SUFFIX,
-            session.identity if session else None,
-            _target(session),
-            session.opened_at if session else None,
-            file.changed_at,
-        )
+    def _load(self, file: StoredRecording) -> Recorded:
+        return Recorded(file, find_recorded_session(self._database, file))
 
 
-def _target(session: SessionRecord | None) -> Target | None:
-    return None if session is None else parse_login(session.target)
-
-
-def _fits(recording: UserRecording, wanted: RecordingFilter) -> bool:
+def _fits(recording: Recorded, wanted: RecordingFilter) -> bool:
     app = "" if recording.target is None else recording.target.login_name
     return wanted.user in (recording.user or "") and wanted.app in app
 
@@ -293,15 +210,17 @@ async def _read(function: Callable[[], _T]) -> _T | Denial:
         return Denial(Reason.INTERNAL, f"the gateway cannot read its recordings ({error.strerror})")
 
 
-def _with_duration(recording: UserRecording) -> UserRecording:
+def _with_duration(recording: Recorded) -> Recorded:
     """Return the recording with its duration, if it can be read."""
     if recording.sealed:
         return recording
     for most in _TAIL_BYTES:
         try:
-            lasts_s = find_last_event_time(read_ending(recording.path, recording.size, most))
+            lasts_s = find_last_event_time(
+                read_ending(recording.file.path, recording.file.size, most)
+            )
         except OSError:
             return recording  # removed meanwhile
-        if lasts_s is not None or most >= recording.size:
+        if lasts_s is not None or most >= recording.file.size:
             return replace(recording, lasts_s=lasts_s)
     return recording

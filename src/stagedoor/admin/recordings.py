@@ -12,36 +12,57 @@ from stagedoor.admin.sessions import Filter
 from stagedoor.keys.age import SUFFIX, AgeOpener
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, EventKind
+from stagedoor.model.target import Target
 from stagedoor.model.units import KIB
 from stagedoor.recording.folder import StoredRecording, kept
+from stagedoor.recording.text_search import FoundLine
+from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import SessionRecord, find_sessions
+from stagedoor.wire.target import parse_login
 from stagedoor.wire.terminal.asciicast import AsciicastError, AsciicastReader
 
 FOLDER = "recordings"
 _PIECE_BYTES = 64 * KIB
-__all__ = [
-    "Recorded",
-    "StoredRecording",
-    "audit_view",
-    "find_digest",
-    "find_recording",
-    "list_recordings",
-    "open_recording",
-]
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A recording and its session; `session` is None if the store no longer has it."""
+    """A recording and its session; `session` is None if the store no longer has it.
+
+    `lasts_s` is the time until its last event, None if it cannot be read or was not measured. `lines` are
+    those that a search has shown.
+    """
 
     file: StoredRecording
     session: SessionRecord | None
+    lasts_s: float | None = None
+    lines: Sequence[FoundLine] = ()
 
     @property
     def sealed(self) -> bool:
-        """Return whether the recording is encrypted."""
+        """Return whether the recording is encrypted, so that the gateway cannot read it."""
         return self.file.suffix == SUFFIX
+
+    @property
+    def user(self) -> str | None:
+        """Return whose terminal it shows."""
+        return None if self.session is None else self.session.identity
+
+    @property
+    def target_name(self) -> str | None:
+        """Return the app of the terminal, as the store has it."""
+        return None if self.session is None else self.session.target
+
+    @property
+    def target(self) -> Target | None:
+        """Return the app of the terminal."""
+        return None if self.session is None else parse_login(self.session.target)
+
+    @property
+    def opened_at(self) -> float | None:
+        """Return when the session was opened, in seconds since the epoch."""
+        return None if self.session is None else self.session.opened_at
 
 
 def list_recordings(service: AdminService, *, identity: str | None = None) -> list[Recorded]:
@@ -50,12 +71,17 @@ def list_recordings(service: AdminService, *, identity: str | None = None) -> li
     recordings = []
     for file in _list_files(service):
         if file.session not in known:
-            rows = find_sessions(service.database, file.session, limit=1)
-            known[file.session] = rows[0] if rows and rows[0].id == file.session else None
+            known[file.session] = find_recorded_session(service.database, file)
         session = known[file.session]
         if identity is None or (session is not None and session.identity == identity):
             recordings.append(Recorded(file, session))
     return recordings
+
+
+def find_recorded_session(database: Database, file: StoredRecording) -> SessionRecord | None:
+    """Return the session of a recording, None if the store no longer has it. Raises StoreError."""
+    rows = find_sessions(database, file.session, limit=1)
+    return rows[0] if rows and rows[0].id == file.session else None
 
 
 def find_recording(recordings: Sequence[Recorded], prefix: str) -> Recorded:
@@ -109,27 +135,34 @@ def find_digest(service: AdminService, recorded: Recorded) -> str | None:
     return None
 
 
-def audit_view(
-    service: AdminService, session: str, target: str | None, name: str, **who: str
+def record_views(
+    service: AdminService, recordings: Sequence[Recorded], searched: str | None = None, **who: str
 ) -> None:
-    """Write to the audit that the recording in file `name` is viewed. Call it before anything is shown.
+    """Write to the audit that recordings are viewed. Call it before anything is shown.
 
     `who` has `identity`, `source` and `way` of a user on the web. Over the API, and on the gateway's machine,
-    the service's actor is the viewer. The event is durable when this returns. Raises StoreError.
+    the service's actor is the viewer. `searched` is the text whose lines are shown, None for all of a
+    recording. The events are durable when this returns. Raises StoreError.
     """
-    fields: dict[str, str | int | float | bool | None] = {"recording": name}
-    if service.actor:
-        fields["actor"] = service.actor
-    event = Event(
-        service.clock(),
-        EventKind.RECORDING_VIEWED,
-        service.instance,
-        session,
-        target=target,
-        fields=fields,
-        **who,
-    )
-    StoreJournal(service.database).append([event])
+    events = []
+    for recorded in recordings:
+        fields: dict[str, str | int | float | bool | None] = {"recording": recorded.file.path.name}
+        if service.actor:
+            fields["actor"] = service.actor
+        if searched is not None:
+            fields["searched"] = searched
+        event = Event(
+            service.clock(),
+            EventKind.RECORDING_VIEWED,
+            service.instance,
+            recorded.file.session,
+            target=recorded.target_name,
+            fields=fields,
+            **who,
+        )
+        events.append(event)
+    if events:
+        StoreJournal(service.database).append(events)
 
 
 def _list_files(service: AdminService) -> list[StoredRecording]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, ask_reading, ask_writing
 from stagedoor.audit.opening import make_session_id
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Event, EventKind
@@ -12,7 +12,7 @@ from stagedoor.model.session import Origin
 from stagedoor.model.target import Target
 from stagedoor.recording.recorder import RecordingEnded
 from stagedoor.store import runs
-from stagedoor.store.database import Database
+from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
 from stagedoor.wire.oneline import escape
 
@@ -40,61 +40,43 @@ class RunRecords:
         If it `waits` for its input, `take_input` starts it.
         """
 
-        def write() -> Run | Denial:
+        def write(transaction: Transaction) -> Run | Denial:
             now = self._now()
             recording = make_session_id(now) if is_recorded else None
-            with self._database.write() as transaction:
-                run = runs.add_run(
-                    *(transaction, run_id, order, starter, now), waits=waits, recording=recording
-                )
-                if isinstance(run, str):
-                    return Denial(Reason.RUN_LIMIT, run)
-                started = self._event(EventKind.RUN_STARTED, run, starter, origin)
-                append(transaction, [started])
-                if run.recording is not None:
-                    runs.add_recorded(transaction, run, origin, self._instance)
+            run = runs.add_run(
+                *(transaction, run_id, order, starter, now), waits=waits, recording=recording
+            )
+            if isinstance(run, str):
+                return Denial(Reason.RUN_LIMIT, run)
+            append(transaction, [self._event(EventKind.RUN_STARTED, run, starter, origin)])
+            if run.recording is not None:
+                runs.add_recorded(transaction, run, origin, self._instance)
             return run
 
-        return await ask(write)
+        return await ask_writing(self._database, write)
 
     async def add_input(self, run_id: str, at: int, data: bytes) -> int | Denial | None:
         """Add input to a run that waits for it, and return its size; None if the run does not wait."""
-
-        def write() -> int | None:
-            with self._database.write() as transaction:
-                return runs.add_input(transaction, run_id, at, data, self._now())
-
-        return await ask(write)
+        return await ask_writing(self._database, runs.add_input, run_id, at, data, self._now())
 
     async def take_input(self, run_id: str, size: int) -> tuple[Run, bytes] | Denial | None:
         """Start a run that waits for its input of `size` bytes, and return both; None if it does not."""
-
-        def write() -> tuple[Run, bytes] | None:
-            with self._database.write() as transaction:
-                return runs.take_input(transaction, run_id, size, self._now())
-
-        return await ask(write)
+        return await ask_writing(self._database, runs.take_input, run_id, size, self._now())
 
     async def mark_running(self, run_id: str) -> bool | Denial:
         """Record that a task runs. Return False if its run counts as ended."""
-
-        def write() -> bool:
-            with self._database.write() as transaction:
-                return runs.mark_running(transaction, run_id)
-
-        return await ask(write)
+        return await ask_writing(self._database, runs.mark_running, run_id)
 
     async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Run | Denial | None:
         """Record the end of a run, in the audit as well. Return the run, or None if it had ended."""
 
-        def write() -> Run | None:
-            with self._database.write() as transaction:
-                run = runs.end_run(transaction, run_id, end, log)
-                if run is not None:
-                    append(transaction, [self._event(EventKind.RUN_ENDED, run, run.starter, None)])
+        def write(transaction: Transaction) -> Run | None:
+            run = runs.end_run(transaction, run_id, end, log)
+            if run is not None:
+                append(transaction, [self._event(EventKind.RUN_ENDED, run, run.starter, None)])
             return run
 
-        return await ask(write)
+        return await ask_writing(self._database, write)
 
     def note_recording(self, run: Run, ended: RecordingEnded) -> None:
         """Write to the audit that a run was recorded, or could not be. Blocks. Raises StoreError."""
@@ -121,48 +103,24 @@ class RunRecords:
 
     async def note(self, kind: EventKind, run: Run, name: str, origin: Origin) -> Denial | None:
         """Write to the audit that the user `name` cancels or views a run."""
-
-        def write() -> None:
-            with self._database.write() as transaction:
-                append(transaction, [self._event(kind, run, name, origin)])
-
-        return await ask(write)
+        event = self._event(kind, run, name, origin)
+        return await ask_writing(self._database, append, [event])
 
     async def find(self, prefix: str) -> Sequence[Run] | Denial:
         """Return the runs whose id begins with `prefix`, two at most."""
-
-        def read() -> Sequence[Run]:
-            with self._database.read() as transaction:
-                return runs.find_runs(transaction, prefix)
-
-        return await ask(read)
+        return await ask_reading(self._database, runs.find_runs, prefix)
 
     async def list_runs(self, targets: Iterable[Target]) -> Sequence[Run] | Denial:
         """Return the runs of these apps, the newest first."""
-
-        def read() -> Sequence[Run]:
-            with self._database.read() as transaction:
-                return runs.list_runs(transaction, targets)
-
-        return await ask(read)
+        return await ask_reading(self._database, runs.list_runs, targets)
 
     async def read_log(self, run_id: str) -> RunLog | Denial:
         """Return what the store has of the log of a run that has ended."""
-
-        def read() -> RunLog:
-            with self._database.read() as transaction:
-                return runs.read_log(transaction, run_id)
-
-        return await ask(read)
+        return await ask_reading(self._database, runs.read_log, run_id)
 
     async def lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
         """Return the runs that count as lost now, each with its end."""
-
-        def read() -> Sequence[tuple[Run, RunEnd]]:
-            with self._database.read() as transaction:
-                return runs.find_lost(transaction, self._now())
-
-        return await ask(read)
+        return await ask_reading(self._database, runs.find_lost, self._now())
 
     async def forget_old(self) -> set[str] | Denial:
         """Remove old runs, and return the ids of all that are left."""

@@ -11,20 +11,7 @@ from stagedoor.store.journal import Filter, JournalEntry, find_start_of_last, re
 from stagedoor.store.liveness.instances import close_lost, find_instances_folder
 from stagedoor.store.sessions import SessionRecord
 
-__all__ = [
-    "Filter",
-    "JournalEntry",
-    "SessionRecord",
-    "close_orphaned_sessions",
-    "entries",
-    "find_last_opened",
-    "find_session",
-    "follow",
-    "list_sessions",
-    "read_events",
-    "request_close",
-    "wait_closed",
-]
+__all__ = ["Filter", "JournalEntry", "SessionRecord"]
 
 FOLLOW_POLL_S = 0.3
 MIN_PREFIX = 6

@@ -29,12 +29,12 @@ from stagedoor.api.views import (
 )
 from stagedoor.audit.chain import make_document
 from stagedoor.authz.explain import find_entering
-from stagedoor.authz.roles import check_giving, check_taking, deny_role
+from stagedoor.authz.roles import check_giving, check_taking, deny_app
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.role import Role
-from stagedoor.model.selector import EVERYWHERE, TargetPattern, has_name, list_subjects
+from stagedoor.model.selector import has_name, list_subjects
 from stagedoor.model.target import Target
 from stagedoor.store.sessions import SessionRecord, list_sessions_before
 from stagedoor.store.sign_in.sign_ins import SignInRecord
@@ -175,7 +175,7 @@ def _parse_target(call: Call) -> Target:
     if target is None:
         raise RefusedError(f"{call.filters.app!r} is no app's name; name it as the home page does")
     if not call.access.covers(Role.AUDITOR, target):
-        raise DeniedError(deny_role(Role.AUDITOR, _get_pattern(target)))
+        raise DeniedError(deny_app(Role.AUDITOR, target))
     return target
 
 
@@ -199,7 +199,7 @@ def list_sessions(call: Call) -> t.Page[t.SessionEntry]:
                 [show_session(row) for row in rows], make_page_token(last.opened_at, last.id)
             )
         last = record
-        if _may(call, Role.AUDITOR, record):
+        if call.access.has_for_app(Role.AUDITOR, record.target):
             rows.append(record)
     return t.Page([show_session(row) for row in rows])
 
@@ -228,26 +228,17 @@ def close_sessions(call: Call) -> list[t.SessionEntry]:
     check_line(order.reason)
     records = [_find_session(call, name) for name in dict.fromkeys(order.ids)]
     for record in records:
-        if not _may(call, Role.OPERATOR, record):
-            raise DeniedError(deny_role(Role.OPERATOR, _get_pattern(parse_login(record.target))))
+        if not call.access.has_for_app(Role.OPERATOR, record.target):
+            raise DeniedError(deny_app(Role.OPERATOR, parse_login(record.target)))
     sessions.request_close(call.service, [record.id for record in records], order.reason)
     return [show_session(sessions.find_session(call.service, record.id)) for record in records]
 
 
 def _find_session(call: Call, name: str) -> SessionRecord:
     record = sessions.find_session(call.service, name)
-    if not _may(call, Role.AUDITOR, record):
+    if not call.access.has_for_app(Role.AUDITOR, record.target):
         raise NotFoundError.with_mend(f"there is no session {name}", "see `stagedoor session list`")
     return record
-
-
-def _may(call: Call, role: Role, record: SessionRecord) -> bool:
-    target = parse_login(record.target)
-    return call.access.has(role) or (target is not None and call.access.covers(role, target))
-
-
-def _get_pattern(target: Target | None) -> TargetPattern:
-    return EVERYWHERE if target is None else TargetPattern(target.app, target.environment or "*")
 
 
 # Sign-ins.

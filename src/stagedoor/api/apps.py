@@ -10,7 +10,7 @@ import msgspec
 
 from stagedoor.admin import sessions
 from stagedoor.api.call import Call, DeniedError, Handler, check_line
-from stagedoor.authz.roles import deny_role
+from stagedoor.authz.roles import deny_app
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.role import Role
@@ -22,7 +22,7 @@ from stagedoor.wire.api import types as t
 from stagedoor.wire.target import parse_target
 
 if TYPE_CHECKING:
-    from stagedoor.admin.apps import Apps
+    from stagedoor.admin.apps import Apps, ClusterApp
 
 CLOSE_S = 10.0
 WAIT_S = 15.0
@@ -82,10 +82,7 @@ async def list_cluster_shells(
     apps: "Apps", inside: Mapping[str, Sequence[str]]
 ) -> list[r.ShellEntry]:
     """Return each app of a cluster, and each namespace that is not served or has shells left to end."""
-    entries = [
-        _make_entry(app.target, app.kind, app.state, inside, app.address, app.detail)
-        for app in await apps.list(inside)
-    ]
+    entries = [_show_app(app, inside) for app in await apps.list(inside)]
     rows = [
         (environment, ShellState.FAILED, f"the namespace {namespace} is not served: {why}")
         for namespace, (environment, why) in apps.unserved().items()
@@ -96,6 +93,10 @@ async def list_cluster_shells(
         entry = _make_entry(Target("*", environment), "namespace", state, inside, "", detail)
         entries.append(msgspec.structs.replace(entry, app=None))
     return entries
+
+
+def _show_app(app: "ClusterApp", inside: Mapping[str, Sequence[str]]) -> r.ShellEntry:
+    return _make_entry(app.target, app.kind, app.state, inside, app.address, app.detail)
 
 
 def _make_entry(
@@ -129,7 +130,7 @@ async def start_shell(call: Call) -> r.ShellEntry:
                 app = await apps.start(target, call.apps.progress)
         except TimeoutError:
             app = await apps.describe(target)
-    return _make_entry(app.target, app.kind, app.state, {}, app.address, app.detail)
+    return _show_app(app, {})
 
 
 async def stop_shell(call: Call) -> r.ShellStop:
@@ -179,8 +180,7 @@ def _find_target(call: Call, role: Role) -> Target:
     if isinstance(target, Denial):
         raise RefusedError(f"{name!r} is no app's name: {target.message}")
     if not call.access.covers(role, target):
-        pattern = TargetPattern(target.app, target.environment or "*")
-        raise DeniedError(deny_role(role, pattern))
+        raise DeniedError(deny_app(role, target))
     return target
 
 

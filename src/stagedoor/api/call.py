@@ -17,7 +17,7 @@ from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.role import Role
-from stagedoor.model.selector import EVERYWHERE, TargetPattern
+from stagedoor.model.selector import EVERYWHERE
 from stagedoor.model.shell import Progress, ShellState
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
@@ -109,10 +109,10 @@ class Call:
         """Return the number in the path."""
         return int(self.path["id"])
 
-    def require(self, role: Role, pattern: TargetPattern = EVERYWHERE) -> None:
-        """Raise DeniedError unless the caller has `role` for all apps of `pattern`."""
-        if not self.access.has(role, pattern):
-            raise DeniedError(deny_role(role, pattern))
+    def require(self, role: Role) -> None:
+        """Raise DeniedError unless the caller has `role` for all apps."""
+        if not self.access.has(role):
+            raise DeniedError(deny_role(role, EVERYWHERE))
 
     def list_page(
         self, rows: Iterable[Row], key: Callable[[Row], str | int], show: Callable[[Row], View]

@@ -13,14 +13,11 @@ from stagedoor.authz.decide import may_replay
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
-from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.signin.links import find_site_or_none
-from stagedoor.store.deliveries import read_position
-from stagedoor.store.journal import read_last_seq
+from stagedoor.store.deliveries import count_backlogs
 from stagedoor.wire.api import types as t
 from stagedoor.wire.rfc3339 import show_milliseconds
-from stagedoor.wire.target import parse_login
 
 # Recordings.
 
@@ -50,18 +47,15 @@ def get_recording(call: Call) -> t.RecordingState:
 def open_recording(call: Call) -> FileAnswer:
     """Return the file of a recording that the caller may replay, as on the page of recordings."""
     recorded = _find_recording(call)
-    target, identity = _get_target(recorded), call.identity
+    target, identity = recorded.target, call.identity
 
     def may_play(policy: Policy) -> bool:
         return identity is None or may_replay(policy, identity, target, call.service.clock())
 
     playable = recorded if may_play(call.policy) else None
     file = require_found(playable, f"recording {call.path['id']}", "recording list").file
-    session = recorded.session
     viewer = {} if identity is None else {"identity": identity.name}
-    recordings.audit_view(
-        call.service, file.session, session.target if session else None, file.path.name, **viewer
-    )
+    recordings.record_views(call.service, [recorded], **viewer)
     return FileAnswer(file.path, file.size, may_play)
 
 
@@ -73,17 +67,11 @@ def _find_recording(call: Call) -> Recorded:
 
 def _may_see(call: Call, recorded: Recorded) -> bool:
     """Return whether the recording exists for the caller. That of an unknown app is for all apps' roles."""
-    if call.access.has(Role.AUDITOR):
+    if call.access.has_for_app(Role.AUDITOR, recorded.target_name):
         return True
-    target = _get_target(recorded)
-    if target is not None and call.access.covers(Role.AUDITOR, target):
-        return True
-    now = call.service.clock()
-    return call.identity is not None and may_replay(call.policy, call.identity, target, now)
-
-
-def _get_target(recorded: Recorded) -> Target | None:
-    return None if recorded.session is None else parse_login(recorded.session.target)
+    if call.identity is None:
+        return False
+    return may_replay(call.policy, call.identity, recorded.target, call.service.clock())
 
 
 def _show_recording(call: Call, recorded: Recorded) -> t.RecordingEntry:
@@ -95,10 +83,10 @@ def _show_recording(call: Call, recorded: Recorded) -> t.RecordingEntry:
         file.id,
         file.session,
         file.number,
-        session.identity if session else None,
-        session.target if session else None,
+        recorded.user,
+        recorded.target_name,
         session.source if session else None,
-        iso(session.opened_at if session else None),
+        iso(recorded.opened_at),
         iso(session.closed_at if session else None),
         session.end if session else None,
         show_milliseconds(file.changed_at),
@@ -121,19 +109,14 @@ def list_hooks(call: Call) -> t.Page[t.HookEntry]:
     call.require(Role.AUDITOR)
     hooks = call.settings.hooks
     with call.service.database.read() as transaction:
-        last = read_last_seq(transaction)
-        seqs = {hook.name: read_position(transaction, f"hook {hook.name}") for hook in hooks}
+        backlogs = count_backlogs(transaction, [f"hook {hook.name}" for hook in hooks])
     key = show_webhook_key(load_hook_key(call.settings)) if hooks else ""
-
-    def count_backlog(name: str) -> int:
-        seq = seqs[name]
-        return 0 if seq is None else last - seq
 
     return call.list_page(
         hooks,
         lambda hook: hook.name,
         lambda hook: t.HookEntry(
-            hook.name, hook.kind, hook.shown_url, count_backlog(hook.name), key
+            hook.name, hook.kind, hook.shown_url, backlogs[f"hook {hook.name}"], key
         ),
     )
 

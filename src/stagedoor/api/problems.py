@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from stagedoor.api.call import DeniedError, PageTokenError
 from stagedoor.api.guard import PreconditionError
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import Denial
 from stagedoor.model.errors import (
     ConflictError,
     NotFoundError,
@@ -13,9 +13,8 @@ from stagedoor.model.errors import (
     StoreError,
 )
 from stagedoor.wire.api.types import FieldProblem, Problem
-from stagedoor.wire.http.answer import choose_status
+from stagedoor.wire.http.answer import choose_server_status
 
-_UNAUTHENTICATED = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 _OF_ERRORS: tuple[tuple[type[StagedoorError], int, str], ...] = (
     (PageTokenError, 400, "bad_page_token"),
     (NotFoundError, 404, "not_found"),
@@ -47,7 +46,7 @@ def make_problem(
 
 def from_denial(denial: Denial) -> Problem:
     """Return a denial as a problem. Its detail is the line for the person."""
-    status = 401 if denial.reason in _UNAUTHENTICATED else choose_status(denial.reason)
+    status = choose_server_status(denial.reason)
     return make_problem(status, denial.reason.value, denial.line)
 
 

@@ -7,14 +7,14 @@ first. Then its values are checked, and its operation runs in a thread.
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from inspect import iscoroutinefunction
 
 import msgspec
 
 from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.admin.service import AdminService
 from stagedoor.api.answers import (
@@ -51,9 +51,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
 from stagedoor.model.selector import EVERYWHERE
 from stagedoor.model.units import KIB
-from stagedoor.settings.settings import Settings
 from stagedoor.store.administration import answers
-from stagedoor.store.database import Database
 from stagedoor.store.policy import load_newest
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import OPERATIONS, PAGE, find_operation
@@ -77,25 +75,24 @@ class AdmittedRequest:
     access: AdminAccess
     policy: Policy
 
+    def read_policy(self) -> Policy:
+        """Return the policy by which the caller was judged."""
+        return self.policy
+
 
 class ApiService:
     """The API over a worker's store. Belongs to one event loop; the store is used in threads."""
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
-        policy: Callable[[], Policy],
+        context: WorkerContext,
         step_up: StepUpRules,
         apps: AppSource,
         refused: RefusedKeys,
         requests: RequestService,
-        now: Callable[[], float] = time.time,
     ) -> None:
-        """`policy` returns the policy in memory."""
-        self._settings = settings
-        self._database = database
-        self._policy = policy
+        self._settings, self._database = context.settings, context.database
+        self._policy, self._now = context.policy, context.now
         self._step_up = step_up
         self._apps = apps
         self._refused = refused
@@ -104,7 +101,6 @@ class ApiService:
         self._handlers = {operation.name: find_handler(operation.name) for operation in OPERATIONS}
         self._newest = Policy()
         """The policy that the last request was judged by: the worker reads changes only now and then."""
-        self._now = now
 
     async def admit(
         self, identity: Identity, method: str, path: str
@@ -196,7 +192,7 @@ class ApiService:
         call = Call(
             service,
             self._settings,
-            partial(_get_policy, request),
+            request.read_policy,
             request.access,
             request.path,
             parse_filters(filters, operation),
@@ -219,9 +215,7 @@ class ApiService:
             except StalePolicyError:
                 request = await self._judge(request.identity, request.operation, request.path)
                 guard.policy = request.policy
-                call = replace(
-                    call, read_policy=partial(_get_policy, request), access=request.access
-                )
+                call = replace(call, read_policy=request.read_policy, access=request.access)
         line = "the policy changed at each attempt, so nothing was done; try again"
         return make_problem_answer(make_problem(503, "busy", line))
 
@@ -302,10 +296,6 @@ class ApiService:
 
     def _explain(self, request: AdmittedRequest, error: BaseException) -> Problem:
         return from_error(error, shows_mend=request.access.has(Role.AUDITOR))
-
-
-def _get_policy(request: AdmittedRequest) -> Policy:
-    return request.policy
 
 
 def check_scope(identity: Identity, operation: Operation) -> Denial | None:

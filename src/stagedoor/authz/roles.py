@@ -17,6 +17,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import EVERYWHERE, TargetPattern, list_subjects
 from stagedoor.model.target import Target
+from stagedoor.wire.target import parse_login
 
 
 class AdminAccess(Struct, frozen=True):
@@ -49,6 +50,14 @@ class AdminAccess(Struct, frozen=True):
             rule.role.has_rights_of(role) and rule.pattern.covers(target) for rule in self.roles
         )
 
+    def has_for_app(self, role: Role, name: str | None) -> bool:
+        """Return whether they have `role` for the app of a record, by its name there.
+
+        An app that is not named, or not known any more, takes the role for all apps.
+        """
+        target = None if name is None else parse_login(name)
+        return self.has(role) if target is None else self.covers(role, target)
+
     def has_somewhere(self, role: Role) -> bool:
         """Return whether they have `role` for any apps at all."""
         return self.is_root or any(rule.role.has_rights_of(role) for rule in self.roles)
@@ -80,18 +89,17 @@ def check_giving(access: AdminAccess, rule: GrantRule) -> Denial | None:
 
     An owner gives what they have, for as long as they have it. So does an administrator to themselves.
     """
-    pattern = rule.pattern
-    if not access.has(Role.OWNER, pattern):
-        return deny_role(Role.OWNER, pattern)
+    if not access.has(Role.OWNER, rule.pattern):
+        return deny_role(Role.OWNER, rule.pattern)
     if access.has(Role.ADMINISTRATOR) and not access.is_about_me(rule.subject):
         return None
-    lacking = rule.permissions - _find_own(access, pattern, rule.expires_at)
+    lacking = rule.permissions - _find_own(access, rule.pattern, rule.expires_at)
     if not lacking:
         return _check_recorded(access, rule)
     return Denial(
         Reason.NO_GRANT,
         f"you may give only what you have yourself, for as long as you have it; you lack "
-        f"{to_words(lacking)} for all of {_show(pattern)}",
+        f"{to_words(lacking)} for all of {_show(rule.pattern)}",
     )
 
 
@@ -114,9 +122,8 @@ def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:
 
     A rule with a duty, or with a limit, is for administrators, and for another one than it binds.
     """
-    pattern = rule.pattern
-    if not access.has(Role.OWNER, pattern):
-        return deny_role(Role.OWNER, pattern)
+    if not access.has(Role.OWNER, rule.pattern):
+        return deny_role(Role.OWNER, rule.pattern)
     binds = Permission.RECORD in rule.permissions or rule.resume_s is not None
     if not binds or access.is_root:
         return None
@@ -157,6 +164,14 @@ def check_leaving(access: AdminAccess, name: str) -> Denial | None:
             Reason.NO_GRANT, "no user disables or removes themselves; ask another administrator"
         )
     return None
+
+
+def deny_app(role: Role, target: Target | None) -> Denial:
+    """Return the refusal of what takes `role` for one app; None stands for an unknown app."""
+    where = EVERYWHERE
+    if target is not None:
+        where = TargetPattern(target.app, target.environment or "*")
+    return deny_role(role, where)
 
 
 def deny_role(role: Role, pattern: TargetPattern) -> Denial:

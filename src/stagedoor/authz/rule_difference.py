@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import RoleRule
-from stagedoor.model.selector import TargetPattern, list_subjects
+from stagedoor.model.selector import list_subjects
 
 
 def find_asking_by(policy: Policy, rule: RequestRule) -> list[str]:
@@ -43,9 +43,7 @@ def _asks_as_much(other: RequestRule, rule: RequestRule) -> bool:
     """Return whether a request by `other` gives all that one by `rule` gives, with no more approvals."""
     return (
         other.id != rule.id
-        and TargetPattern(other.app_pattern, other.environment_pattern).has_all_of(
-            TargetPattern(rule.app_pattern, rule.environment_pattern)
-        )
+        and other.pattern.has_all_of(rule.pattern)
         and other.permissions >= rule.permissions
         and other.longest_s >= rule.longest_s
         and other.approvals <= rule.approvals

@@ -20,7 +20,7 @@ from math import inf
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.hours import Hours
 from stagedoor.model.permission import DEFAULT, Permission, Permissions
-from stagedoor.model.selector import has_match
+from stagedoor.model.selector import TargetPattern
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 
@@ -89,9 +89,12 @@ class RequestRule:
 
     def covers(self, subjects: Collection[str], target: Target) -> bool:
         """Return True if a user with these subjects may ask for `target`."""
-        return self.subject in subjects and has_match(
-            self.app_pattern, self.environment_pattern, target
-        )
+        return self.subject in subjects and self.pattern.covers(target)
+
+    @property
+    def pattern(self) -> TargetPattern:
+        """Return the apps that the rule is for."""
+        return TargetPattern(self.app_pattern, self.environment_pattern)
 
     def find_end(self, now: float) -> float | None:
         """Return when the present hours of the rule end, infinity without any, or None outside of them."""

@@ -12,6 +12,7 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.admin.certificates.user_signer import UserCertificates
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator
@@ -50,7 +51,6 @@ from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.ports import Shells
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.links import find_site_or_none, read_step_up_rules
 from stagedoor.signin.step_up import StepUpService
 from stagedoor.store.database import Database, open_database
@@ -127,7 +127,7 @@ class Gateway:
         policy_changes.subscribe(self._on_policy)
         close_requests.subscribe(self._on_close_requests)
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
-        self.sign_ins = SignInContext(settings, self.database, lambda: self.watch.policy)
+        self.sign_ins = WorkerContext(settings, self.database, lambda: self.watch.policy)
         self.step_ups = StepUpService(self.sign_ins)
         self.requests = request_service(self.sign_ins, self.shells.targets)
         self._traces = _traces(settings, instance, self._problems)
@@ -362,16 +362,7 @@ def _traces(settings: Settings, instance: str, problems: ProblemLog) -> "TraceEx
     return TraceExporter(settings.traces, instance, partial(problems, "traces"))
 
 
-def request_service(context: SignInContext, apps: Callable[[], Iterable[Target]]) -> RequestService:
+def request_service(context: WorkerContext, apps: Callable[[], Iterable[Target]]) -> RequestService:
     """Return the service of access requests; `apps` returns the apps that exist."""
-    return RequestService(
-        context.settings,
-        context.database,
-        context.policy,
-        context.allowance,
-        read_step_up_rules(context.settings),
-        apps,
-        find_site_or_none(context.settings),
-        context.now,
-        context.monotonic,
-    )
+    settings = context.settings
+    return RequestService(context, read_step_up_rules(settings), apps, find_site_or_none(settings))

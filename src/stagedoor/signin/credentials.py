@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import make_link_identity
 from stagedoor.authz.own_scopes import restrict_scopes
@@ -20,7 +21,6 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import KeyRecord, User
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import SelfService
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.invitations import accept, find_invited_user
 from stagedoor.signin.key_proof import make_line_to_sign, verify_line
 from stagedoor.store.people import StoredToken, list_keys, list_tokens, read_user
@@ -71,7 +71,7 @@ class CredentialService:
     It uses the store in a thread; a store that fails is a Denial.
     """
 
-    def __init__(self, context: SignInContext, refused: RefusedKeys) -> None:
+    def __init__(self, context: WorkerContext, refused: RefusedKeys) -> None:
         self._context = context
         self._refused = refused
         self._hashing = asyncio.Semaphore()

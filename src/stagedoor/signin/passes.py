@@ -7,6 +7,7 @@ from typing import TypeVar
 import structlog
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.context import WorkerContext
 from stagedoor.authn.passes import (
     SIGN_IN_AGAIN,
     Lifetimes,
@@ -29,7 +30,6 @@ from stagedoor.model.webpass import (
     WebPass,
     WebSession,
 )
-from stagedoor.signin.context import SignInContext
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.rows import read_pass
 
@@ -46,7 +46,7 @@ class PassService:
 
     def __init__(
         self,
-        context: SignInContext,
+        context: WorkerContext,
         by_newest_policy: Callable[[Verdict], Awaitable[Identity | Denial]],
         on_sign_in: Callable[[Identity], None] = lambda identity: None,
     ) -> None:

@@ -7,11 +7,11 @@ the browser's sign-in, so an answer that was overheard, or given for something e
 import secrets
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.context import WorkerContext
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.passkey import CHALLENGE_S, Challenge, ChallengeKind
 from stagedoor.model.pending_step_up import PendingStepUp
-from stagedoor.signin.context import SignInContext
 from stagedoor.store.database import Transaction
 from stagedoor.store.sign_in import passkeys as stored
 
@@ -27,7 +27,7 @@ _NO_SIGN_IN = Denial(
 
 
 async def create_challenge(
-    context: SignInContext,
+    context: WorkerContext,
     purpose: ChallengeKind,
     identity: Identity,
     waiting: PendingStepUp | None = None,
@@ -47,13 +47,13 @@ async def create_challenge(
     return await _store(context, record, MOST_CHALLENGES)
 
 
-async def create_challenge_for_stranger(context: SignInContext) -> bytes | Denial:
+async def create_challenge_for_stranger(context: WorkerContext) -> bytes | Denial:
     """Create a challenge (32 bytes) with which a user who is not known yet signs in."""
     record = Challenge(ChallengeKind.SIGN_IN, context.now() + CHALLENGE_S)
     return await _store(context, record, MOST_STRANGERS)
 
 
-async def _store(context: SignInContext, record: Challenge, most: int) -> bytes | Denial:
+async def _store(context: WorkerContext, record: Challenge, most: int) -> bytes | Denial:
     challenge, now = secrets.token_bytes(_CHALLENGE_BYTES), context.now()
     add = stored.add_challenge
     return await ask(add, context.database, challenge, record, now, most) or challenge

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.passes import by_passkey
 from stagedoor.authn.passkeys import (
@@ -20,7 +21,6 @@ from stagedoor.model.passkey import Challenge, ChallengeKind, PasskeyRecord, Rel
 from stagedoor.model.pending_step_up import OVER, PendingStepUp, is_open
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.passkey_challenges import (
     create_challenge,
     create_challenge_for_stranger,
@@ -44,7 +44,7 @@ class PasskeyChecks:
     It uses the store in a thread; a store that fails is a Denial.
     """
 
-    def __init__(self, context: SignInContext) -> None:
+    def __init__(self, context: WorkerContext) -> None:
         self._context = context
         complaint = "too many sign-ins by a passkey come from your {}"
         self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)

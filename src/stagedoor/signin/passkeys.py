@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import AdminService
 from stagedoor.authn.passkeys import (
     NOT_RIGHT,
@@ -17,7 +18,6 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import ChallengeKind, PasskeyRecord, RelyingParty
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.passkey_challenges import (
     check_person,
     create_challenge,
@@ -74,7 +74,7 @@ class PasskeyRegistry:
     It uses the store in a thread; a store that fails is a Denial.
     """
 
-    def __init__(self, context: SignInContext) -> None:
+    def __init__(self, context: WorkerContext) -> None:
         self._context = context
 
     def proved_lately(self, identity: Identity) -> bool:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, ask_reading
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import AdminService
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import ConflictError, StagedoorError
@@ -17,7 +18,6 @@ from stagedoor.model.target import Target
 from stagedoor.oidc.mapping import Mapped
 from stagedoor.oidc.reserved_names import explain_reserved
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.providers import reserved_names
 from stagedoor.store import people
 from stagedoor.store.sign_in import identities, passes
@@ -89,7 +89,7 @@ class ProviderAccounts:
     `apps` returns the apps that exist now, whose names no new user may have.
     """
 
-    def __init__(self, context: SignInContext, apps: Callable[[], Iterable[Target]]) -> None:
+    def __init__(self, context: WorkerContext, apps: Callable[[], Iterable[Target]]) -> None:
         self._context = context
         self._apps = apps
 
@@ -161,12 +161,7 @@ class ProviderAccounts:
 
     async def read_ended_at(self, account: ProviderAccount) -> float | Denial | None:
         """Return when an administrator last ended a sign-in of the account's user, or None."""
-
-        def read() -> float | None:
-            with self._context.database.read() as transaction:
-                return identities.read_required_proof(transaction, account)
-
-        return await ask(read)
+        return await ask_reading(self._context.database, identities.read_required_proof, account)
 
     async def forget_ended(self, account: ProviderAccount) -> Denial | None:
         """Forget that an administrator ended a sign-in: the user has proved who they are since."""

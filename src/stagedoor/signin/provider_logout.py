@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import end_all_by_provider
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -11,7 +12,6 @@ from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.logout import MOST_TOKEN_CHARS, Logout, read_unverified_issuer
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.providers import log_refusal
 from stagedoor.signin.source_limit import ATTEMPTS, SourceLimit
 from stagedoor.store.sign_in import provider_answers as answers
@@ -23,7 +23,7 @@ class ProviderLogout:
     Belongs to one event loop, and uses the store in a thread.
     """
 
-    def __init__(self, context: SignInContext, clients: Mapping[str, OidcClient]) -> None:
+    def __init__(self, context: WorkerContext, clients: Mapping[str, OidcClient]) -> None:
         """Create the service. `clients` has a client for each provider, by the provider's name."""
         self._context = context
         self._clients = clients

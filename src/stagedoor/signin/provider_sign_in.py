@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
@@ -27,7 +28,6 @@ from stagedoor.oidc.mapping import map_claims
 from stagedoor.oidc.pending import PENDING_S, LoginPrompt, Pending
 from stagedoor.oidc.request import LOGIN_NOW, Tokens, make_attempt
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.provider_accounts import ProviderAccounts
 from stagedoor.signin.provider_logout import ProviderLogout
 from stagedoor.signin.providers import log_refusal, read_rules
@@ -85,7 +85,7 @@ class ProviderSignIns:
 
     def __init__(
         self,
-        context: SignInContext,
+        context: WorkerContext,
         key: SealingKey,
         clients: Mapping[str, OidcClient],
         random: Callable[[int], bytes],

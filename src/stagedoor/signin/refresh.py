@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import structlog
 
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import end_by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.errors import NotFoundError, StoreError
@@ -16,7 +17,6 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.refresh import SignInAlive, SignInEnded, Unknown, judge, wait_s
 from stagedoor.oidc.request import Tokens
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.provider_sign_in import REFRESH_PURPOSE
 from stagedoor.signin.providers import read_rules
 from stagedoor.store.sign_in import identities
@@ -46,7 +46,7 @@ class RefreshService:
 
     def __init__(
         self,
-        context: SignInContext,
+        context: WorkerContext,
         key: SealingKey,
         clients: Mapping[str, OidcClient],
         dice: Callable[[], float] = random.random,

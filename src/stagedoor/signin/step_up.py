@@ -5,12 +5,11 @@ The terminal's side begins a step-up and waits; the browser's side checks the le
 
 import asyncio
 import secrets
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, ask_reading
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -20,7 +19,7 @@ from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, is_o
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
-from stagedoor.signin.context import SignInContext
+from stagedoor.model.wait_limit import WaitLimit
 from stagedoor.signin.links import read_step_up_rules
 from stagedoor.store.sign_in import passes, step_ups
 from stagedoor.store.sign_in.passkeys import read_passkeys
@@ -47,13 +46,13 @@ class _LastStepUp:
 class StepUpService:
     """Implements `session.ports.StepUps`. Belongs to one event loop, and uses the store in a thread."""
 
-    def __init__(self, context: SignInContext) -> None:
+    def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._url = read_step_up_rules(context.settings).url
         self._last_step_ups: dict[bytes, _LastStepUp] = {}
         """The latest step-up of each sign-in, by the sign-in's id."""
         self._beginning = asyncio.Lock()
-        self._waiting: Counter[bytes] = Counter()
+        self._waiting = WaitLimit(MOST_WAITING)
 
     # The terminal's side.
 
@@ -74,7 +73,7 @@ class StepUpService:
         now = self._context.now()
         last = self._last_step_ups.get(sign_in)
         if last is not None and last.ends_at - now > REUSED_ABOVE_S:
-            pending = await ask(self._find, last.id)
+            pending = await ask_reading(self._context.database, step_ups.find, last.id)
             if isinstance(pending, PendingStepUp) and pending.tries_left > 0:
                 return last.instruction
         id_, letters = secrets.token_urlsafe(9), choose_letters(secrets.token_bytes(64))
@@ -108,26 +107,15 @@ class StepUpService:
                 return fold(login.label or "") or "a machine"
         return "a browser, or a program"
 
-    @contextmanager
-    def waiting(self, identity: Identity) -> Iterator[bool]:
-        """Count a connection that waits. Yield False if too many of the same sign-in wait in this worker."""
-        id_ = b"" if identity.sign_in is None else identity.sign_in.id
-        if self._waiting[id_] >= MOST_WAITING:
-            yield False
-            return
-        self._waiting[id_] += 1
-        try:
-            yield True
-        finally:
-            self._waiting[id_] -= 1
-            if not self._waiting[id_]:
-                del self._waiting[id_]
+    def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
+        """Count a connection that waits. The block gets False if too many of the same sign-in wait here."""
+        return self._waiting.count(None if identity.sign_in is None else identity.sign_in.id)
 
     # The browser's side.
 
     async def find(self, identity: Identity, id_: str) -> PendingStepUp | Denial:
         """Return the user's step-up that waits under `id_`. Refuse another user's as if there were none."""
-        step_up = await ask(self._find, id_)
+        step_up = await ask_reading(self._context.database, step_ups.find, id_)
         if step_up is None or (
             isinstance(step_up, PendingStepUp)
             and not is_open(step_up, identity.name, self._context.now())
@@ -167,13 +155,10 @@ class StepUpService:
         at = self._context.policy().stepped_up.get(step_up.sign_in)
         return at is not None and at >= step_up.created_at
 
-    def _find(self, id_: str) -> PendingStepUp | None:
-        with self._context.database.read() as transaction:
-            return step_ups.find(transaction, id_)
-
     def _check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
         """Check the letters of a step-up. Runs in a thread. Raises RefusedError, StoreError."""
-        step_up = self._find(id_)
+        with self._context.database.read() as transaction:
+            step_up = step_ups.find(transaction, id_)
         if step_up is None or not is_open(step_up, identity.name, self._context.now()):
             raise RefusedError(OVER)
         is_right, after = try_letters(step_up, letters)

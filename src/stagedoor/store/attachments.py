@@ -5,30 +5,12 @@ So rows that a dead worker leaves behind do no harm.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
 
+from stagedoor.model.presence import PresenceEntry
 from stagedoor.store.database import Database
 from stagedoor.store.schema import sessions, visits
-
-
-@dataclass(frozen=True, slots=True)
-class AttachmentRecord:
-    """A session attached to a terminal.
-
-    `looks` is true if it only watches. `since` is seconds since the epoch. `share` is the id of the share by
-    which a guest came, None for other users.
-    """
-
-    session: str
-    identity: str
-    source: str
-    target: str
-    terminal: str
-    looks: bool
-    since: float
-    share: str | None
 
 
 def attach(
@@ -63,14 +45,13 @@ def list_attachments(
     database: Database,
     *,
     looks: bool | None = None,
-    session: str | None = None,
     at: tuple[str, str] | None = None,
     targets: Collection[str] | None = None,
-) -> list[AttachmentRecord]:
+) -> list[PresenceEntry]:
     """List the attachments of open sessions, the oldest first. Raises StoreError.
 
-    `looks` limits it to sessions that only watch or that may type, `session` to one session, `at` to a target
-    and a terminal, and `targets` to all terminals of these targets.
+    `looks` limits it to sessions that only watch or that may type, `at` to a target and a terminal, and
+    `targets` to all terminals of these targets.
     """
     query = (
         select(
@@ -89,14 +70,12 @@ def list_attachments(
     )
     if looks is not None:
         query = query.where(visits.c.looks == int(looks))
-    if session is not None:
-        query = query.where(visits.c.session == session)
     if at is not None:
         query = query.where(visits.c.target == at[0], visits.c.terminal == at[1])
     if targets is not None:
         query = query.where(visits.c.target.in_(targets))
     with database.read() as transaction:
         return [
-            AttachmentRecord(*row[:5], looks=bool(row[5]), since=row[6], share=row[7])
+            PresenceEntry(*row[:5], is_watching=bool(row[5]), since=row[6], share=row[7])
             for row in transaction.execute(query)
         ]

@@ -1,10 +1,12 @@
 """The progress of each sink of the audit, and the process that delivers to the sinks: rows of `meta`."""
 
 import math
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import insert, select, update
 
 from stagedoor.store.database import Database, Transaction
+from stagedoor.store.journal import read_last_seq
 from stagedoor.store.schema import audit_events, meta
 
 _HOLDER, _UNTIL = "audit_holder", "audit_held_until"
@@ -16,6 +18,13 @@ _TICK_S = 10
 def read_position(transaction: Transaction, sink: str) -> int | None:
     """Return the `seq` of the last event that was delivered to the sink, or None."""
     return _value(transaction, _SINK + sink)
+
+
+def count_backlogs(transaction: Transaction, sinks: Iterable[str]) -> Mapping[str, int]:
+    """Return how many events each sink has not had yet; 0 for one that has not begun."""
+    last = read_last_seq(transaction)
+    positions = {sink: read_position(transaction, sink) for sink in sinks}
+    return {sink: 0 if seq is None else last - seq for sink, seq in positions.items()}
 
 
 def set_position(database: Database, sink: str, seq: int) -> None:

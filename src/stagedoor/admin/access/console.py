@@ -3,7 +3,6 @@
 Default deny: each method asks for a role first. A change also wants a fresh proof that the person is there.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -13,13 +12,14 @@ from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.access.views import (
     GrantRow,
     HealthReport,
-    PeoplePage,
     PersonRow,
     PersonView,
+    RowPage,
     SessionRow,
 )
 from stagedoor.admin.asking import ask
 from stagedoor.admin.audit.search import SearchPage, search_audit
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_ins import end_sign_ins, find_sign_in, list_sign_ins
@@ -29,6 +29,7 @@ from stagedoor.authz.roles import (
     AdminAccess,
     check_leaving,
     check_taking,
+    deny_app,
     deny_role,
     find_admin_access,
 )
@@ -38,12 +39,9 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.model.event import Event
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity
-from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
 from stagedoor.model.selector import EVERYWHERE, TargetPattern, list_subjects
 from stagedoor.model.target import Target
-from stagedoor.settings.settings import Settings
-from stagedoor.store.database import Database
 from stagedoor.store.sessions import SessionRecord, find_sessions, list_sessions
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.store.sqlite.audit_index import AuditIndex
@@ -62,21 +60,18 @@ class ConsoleService:
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
-        policy: Callable[[], Policy],
+        context: WorkerContext,
         step_up: StepUpRules,
         apps: Callable[[], Iterable[Target]],
         read_health: Callable[[bool], HealthReport],
-        now: Callable[[], float] = time.time,
     ) -> None:
         """`apps` returns the apps that exist, `read_health` the state; with all checks if it gets True."""
-        self.settings = settings
-        self.database = database
-        self.policy = policy
+        self._context = context
+        self.settings = context.settings
+        self.database = context.database
+        self.policy, self.now = context.policy, context.now
         self.step_up = step_up
         self.apps = apps
-        self.now = now
         self._read_health = read_health
 
     # Roles.
@@ -115,8 +110,7 @@ class ConsoleService:
 
     def open_service(self, identity: Identity) -> AdminService:
         """Return the opened store, with the person as the author of changes."""
-        actor = f"{identity.name} (web)"
-        return AdminService(self.database, self.settings.data_dir, actor, self.now)
+        return self._context.service(identity.name)
 
     # Sessions.
 
@@ -132,12 +126,14 @@ class ConsoleService:
         def read() -> Sequence[SessionRow]:
             rows = []
             for session in reversed(list_sessions(self.database, limit=None)):
-                if not _covers(access, Role.AUDITOR, session):
+                if not access.has_for_app(Role.AUDITOR, session.target):
                     continue
                 if any(
                     wanted in text for text in (session.identity, session.target, session.source)
                 ):
-                    rows.append(SessionRow(session, _covers(access, Role.OPERATOR, session)))
+                    rows.append(
+                        SessionRow(session, access.has_for_app(Role.OPERATOR, session.target))
+                    )
                 if len(rows) == MOST_SESSIONS:
                     break
             return rows
@@ -153,11 +149,11 @@ class ConsoleService:
             return matches
         session = matches[0] if matches and matches[0].id == id_ else None
         access = self.find_access(identity)
-        if session is None or not _covers(access, Role.AUDITOR, session):
+        if session is None or not access.has_for_app(Role.AUDITOR, session.target):
             return Denial(Reason.BAD_REQUEST, "there is no such session")
         refused = None
-        if not _covers(access, Role.OPERATOR, session):
-            refused = deny_role(Role.OPERATOR, _get_pattern(parse_login(session.target)))
+        if not access.has_for_app(Role.OPERATOR, session.target):
+            refused = deny_app(Role.OPERATOR, parse_login(session.target))
         if (denial := self.check_change(identity, refused, "closing a session")) is not None:
             return denial
         said = " ".join(reason.split())[:200] or f"closed by {identity.name}"
@@ -169,7 +165,9 @@ class ConsoleService:
 
     # People.
 
-    async def list_people(self, identity: Identity, wanted: str, after: str) -> PeoplePage | Denial:
+    async def list_people(
+        self, identity: Identity, wanted: str, after: str
+    ) -> RowPage[PersonRow] | Denial:
         """Return a page of the users whose name or group has `wanted` as a part, after the name `after`."""
         if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
             return denial
@@ -194,7 +192,7 @@ class ConsoleService:
             )
             for user in page[:PAGE]
         ]
-        return PeoplePage(rows, len(matching), names[-1] if len(page) > PAGE else None)
+        return RowPage(rows, names[-1] if len(page) > PAGE else None, len(matching))
 
     async def find_person(self, identity: Identity, name: str) -> PersonView | Denial:
         """Return all about one user."""
@@ -300,11 +298,9 @@ class ConsoleService:
         access = self.find_access(identity)
         if not access.has_somewhere(Role.AUDITOR):
             return NO_PAGE
-        sees_all = access.has(Role.AUDITOR)
 
         def may_see(event: Event) -> bool:
-            target = None if event.target is None else parse_login(event.target)
-            return sees_all or (target is not None and access.covers(Role.AUDITOR, target))
+            return access.has_for_app(Role.AUDITOR, event.target)
 
         folder = self.settings.data_dir
         return await ask(
@@ -317,7 +313,7 @@ class ConsoleService:
         if not access.has_somewhere(Role.AUDITOR):
             return NO_PAGE
         if not access.covers(Role.AUDITOR, target):
-            return deny_role(Role.AUDITOR, _get_pattern(target))
+            return deny_app(Role.AUDITOR, target)
         policy = self.policy()
         if name not in policy.all_users:
             return Denial(Reason.BAD_REQUEST, "there is no such user")
@@ -329,12 +325,3 @@ class ConsoleService:
         if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
             return denial
         return await ask(self._read_health, checks)
-
-
-def _covers(access: AdminAccess, role: Role, session: SessionRecord) -> bool:
-    target = parse_login(session.target)
-    return access.has(role) or (target is not None and access.covers(role, target))
-
-
-def _get_pattern(target: Target | None) -> TargetPattern:
-    return EVERYWHERE if target is None else TargetPattern(target.app, target.environment or "*")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stagedoor.admin.access.console import PAGE, ConsoleService
-from stagedoor.admin.access.views import CredentialRow, CredentialsPage
+from stagedoor.admin.access.views import CredentialRow, RowPage
 from stagedoor.admin.asking import ask
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
@@ -20,7 +20,7 @@ _PLACE = re.compile(r"(?P<user>\S+) (?P<id>[0-9a-f]{64})", re.ASCII)
 
 async def list_credentials(
     console: ConsoleService, identity: Identity, kind: str, wanted: str, after: str
-) -> CredentialsPage | Denial:
+) -> RowPage[CredentialRow] | Denial:
     """Return a page of the credentials of one of `KINDS`, by user and id.
 
     `wanted` is a part of what a row shows. The rows come after the place `after`, "" for all.
@@ -37,7 +37,7 @@ async def list_credentials(
     page = matching[:PAGE]
     ids, none = [row.id for row in page], dict[str, float]()
     used = await console.read_index(lambda index: index.read_credential_uses(ids), none)
-    return CredentialsPage(
+    return RowPage(
         [replace(row, used_at=used.get(row.id)) for row in page],
         _get_place(page[-1]) if len(matching) > PAGE else None,
     )
@@ -60,7 +60,7 @@ def _list_tokens(policy: Policy, may_end: bool) -> Iterable[CredentialRow]:
 
 async def _list_sign_ins(
     console: ConsoleService, identity: Identity, wanted: str, after: str
-) -> CredentialsPage | Denial:
+) -> RowPage[CredentialRow] | Denial:
     place = _PLACE.fullmatch(after)
     last = None if place is None else (place["user"], place["id"])
     page = await ask(search_sign_ins, console.database, console.now(), wanted, last, PAGE)
@@ -69,7 +69,7 @@ async def _list_sign_ins(
     records, more = page
     may_end = console.check_role(identity, Role.OPERATOR) is None
     rows = [_make_sign_in_row(record, may_end) for record in records]
-    return CredentialsPage(rows, None if more is None else " ".join(more))
+    return RowPage(rows, None if more is None else " ".join(more))
 
 
 def _make_sign_in_row(record: SignInRecord, may_end: bool) -> CredentialRow:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.access.console import NO_PAGE, PAGE, ConsoleService
-from stagedoor.admin.access.views import GrantRow, GrantsPage
+from stagedoor.admin.access.views import GrantRow, RowPage
 from stagedoor.admin.asking import ask
 from stagedoor.admin.requests import access_requests
 from stagedoor.admin.requests.request_view import RequestView, describe_request
@@ -32,7 +32,7 @@ class GrantPreview:
 
 async def list_grants(
     console: ConsoleService, identity: Identity, wanted: str, after: int
-) -> GrantsPage | Denial:
+) -> RowPage[GrantRow] | Denial:
     """Return a page of the grants whose subject or pattern has `wanted` as a part, after the number `after`.
 
     A person whose role is for some apps sees the grants that are for these only.
@@ -53,17 +53,14 @@ async def list_grants(
     ]
     page = [rule for rule in matching if rule.id > after][: PAGE + 1]
     rows = await console.make_grant_rows(identity, page[:PAGE])
-    return GrantsPage(rows, len(matching), page[PAGE - 1].id if len(page) > PAGE else None)
+    return RowPage(rows, page[PAGE - 1].id if len(page) > PAGE else None, len(matching))
 
 
 async def preview_adding(
     console: ConsoleService, identity: Identity, rule: GrantRule
 ) -> GrantPreview | Denial:
     """Return who gains if `rule` is added, or why this person may not add it."""
-    refused = _explain_unseen(console, identity) or check_giving(
-        console.find_access(identity), rule
-    )
-    if refused is not None:
+    if (refused := _check_giving(console, identity, rule)) is not None:
         return refused
     before = console.policy()
     number = 1 + max((held.id for held in before.grants), default=0)
@@ -87,9 +84,7 @@ async def add_grant(
     console: ConsoleService, identity: Identity, rule: GrantRule
 ) -> GrantRule | Denial:
     """Add a grant."""
-    refused = _explain_unseen(console, identity) or check_giving(
-        console.find_access(identity), rule
-    )
+    refused = _check_giving(console, identity, rule)
     if (denial := console.check_change(identity, refused, "adding a grant")) is not None:
         return denial
     return await ask(
@@ -108,7 +103,9 @@ async def remove_grant(
 ) -> GrantRule | Denial:
     """Remove a grant."""
     rule = _find(console, identity, number)
-    refused = rule if isinstance(rule, Denial) else _check_taking(console, identity, rule)
+    refused = (
+        rule if isinstance(rule, Denial) else check_taking(console.find_access(identity), rule)
+    )
     if (denial := console.check_change(identity, refused, "removing a grant")) is not None:
         return denial
     return await ask(admin.remove_grant, console.open_service(identity), number)
@@ -167,12 +164,9 @@ async def list_request_views(
     return await ask(read)
 
 
-def _explain_unseen(console: ConsoleService, identity: Identity) -> Denial | None:
-    return None if console.has_any(identity) else NO_PAGE
-
-
-def _check_taking(console: ConsoleService, identity: Identity, rule: GrantRule) -> Denial | None:
-    return check_taking(console.find_access(identity), rule)
+def _check_giving(console: ConsoleService, identity: Identity, rule: GrantRule) -> Denial | None:
+    access = console.find_access(identity)
+    return check_giving(access, rule) if access.has_somewhere(Role.AUDITOR) else NO_PAGE
 
 
 def _find(console: ConsoleService, identity: Identity, number: int) -> GrantRule | Denial:
@@ -189,8 +183,7 @@ def _find(console: ConsoleService, identity: Identity, number: int) -> GrantRule
 async def _preview(
     console: ConsoleService, identity: Identity, rule: GrantRule, before: Policy, after: Policy
 ) -> GrantPreview | Denial:
-    pattern = rule.pattern
-    targets = [target for target in console.apps() if pattern.covers(target)]
+    targets = [target for target in console.apps() if rule.pattern.covers(target)]
 
     def compare() -> list[AccessDifference]:
         return list(list_differences(before, after, console.now()))

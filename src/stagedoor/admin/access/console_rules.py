@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stagedoor.admin import roles
 from stagedoor.admin.access.console import ConsoleService
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, ask_reading
 from stagedoor.admin.requests import access_requests
 from stagedoor.authz.roles import check_request_rule, check_role_change
 from stagedoor.authz.rule_difference import find_administering_by, find_asking_by
@@ -14,8 +14,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.settings.hooks import HookSettings
-from stagedoor.store.deliveries import read_position
-from stagedoor.store.journal import read_last_seq
+from stagedoor.store.deliveries import count_backlogs
 
 Rule = RequestRule | RoleRule
 
@@ -56,23 +55,16 @@ async def list_rules(console: ConsoleService, identity: Identity) -> RulesView |
     if (denial := console.check_role(identity, Role.AUDITOR)) is not None:
         return denial
 
-    def read() -> list[HookState]:
-        with console.database.read() as transaction:
-            last = read_last_seq(transaction)
-            seqs = [
-                (hook, read_position(transaction, f"hook {hook.name}"))
-                for hook in console.settings.hooks
-            ]
-        return [HookState(hook, 0 if seq is None else last - seq) for hook, seq in seqs]
-
-    hooks = await ask(read)
-    if isinstance(hooks, Denial):
-        return hooks
+    hooks = console.settings.hooks
+    names = [f"hook {hook.name}" for hook in hooks]
+    backlogs = await ask_reading(console.database, count_backlogs, names)
+    if isinstance(backlogs, Denial):
+        return backlogs
     policy = console.policy()
     return RulesView(
         list(policy.request_rules.values()),
         list(policy.roles.values()),
-        hooks,
+        [HookState(hook, backlogs[f"hook {hook.name}"]) for hook in hooks],
         console.check_role(identity, Role.ADMINISTRATOR) is None,
     )
 

@@ -2,12 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, TokenRecord, User
 from stagedoor.store.sessions import SessionRecord
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.finding import Finding
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class RowPage(Generic[Row]):
+    """A page of a list. `after` is the place of its last row if there are more, `count` the rows in all."""
+
+    rows: Sequence[Row]
+    after: str | int | None = None
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +42,6 @@ class PersonRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PeoplePage:
-    """A page of users in order of name; `after` is the last name if there are more. `count` are all found."""
-
-    rows: Sequence[PersonRow]
-    count: int
-    after: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class GrantRow:
     """A grant; `used` is when it was last used and the user, None if that is not known."""
 
@@ -46,15 +49,6 @@ class GrantRow:
     used: tuple[float, str] | None
     is_over: bool
     may_remove: bool
-
-
-@dataclass(frozen=True, slots=True)
-class GrantsPage:
-    """A page of grants in order of number; `after` is the last number if there are more."""
-
-    rows: Sequence[GrantRow]
-    count: int
-    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +81,6 @@ class CredentialRow:
     source: str = ""
     used_at: float | None = None
     expires_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialsPage:
-    """A page of credentials by user; `after` is the last one's place if there are more."""
-
-    rows: Sequence[CredentialRow]
-    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

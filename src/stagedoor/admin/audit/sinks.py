@@ -5,11 +5,11 @@ import json
 import os
 import platform
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from stagedoor.audit.chain import Line
 from stagedoor.model.errors import StagedoorError
@@ -29,12 +29,12 @@ _TAIL_BYTES = 16 * 1024 * 1024
 _WARNINGS = frozenset({EventKind.SESSION_DENIED, EventKind.RECORDING_FAILED})
 
 
-class LineSink(Protocol):
+class LineSink(ABC):
     """A sink for the audit's lines. For one thread."""
 
-    rewind_s: float
+    rewind_s = 0.0
     """Lines that were sent within this time before a failure may be lost, and are sent again."""
-    confirmed: int
+    confirmed = 0
     """The number of the last line that has arrived, although `send` failed later; 0 if that is unknown."""
 
     def resume(self, stored: int | None, last: int) -> int:
@@ -44,26 +44,26 @@ class LineSink(Protocol):
 
         Raises StagedoorError.
         """
-        ...
+        return stored or 0
 
+    @abstractmethod
     def send(self, lines: Sequence[Line]) -> None:
         """Send lines, and return once they have arrived.
 
         Raises StagedoorError with a message of one line; the lines may have arrived even then.
         """
-        ...
 
     def check(self) -> None:
         """Raise StagedoorError if sent lines may be lost. It is called while there is nothing to send."""
-        ...
+        return
 
     def probe(self, newest: Line) -> None:
         """Test the sink with a line that was sent already, or without a line. Raises StagedoorError."""
-        ...
+        self.send([newest])
 
     def close_output(self) -> None:
-        """Close the sink's connection or file."""
-        ...
+        """Close the sink's connection or file, if it keeps one open."""
+        return
 
 
 def open_sink(sink: SinkSettings) -> LineSink:
@@ -75,7 +75,7 @@ def open_sink(sink: SinkSettings) -> LineSink:
     return SyslogSink(sink)
 
 
-class SyslogSink:
+class SyslogSink(LineSink):
     """A sink that sends each line as one syslog message; refusals and failures are warnings.
 
     Syslog acknowledges nothing, and a server may never read what its kernel has received. So after a
@@ -83,7 +83,6 @@ class SyslogSink:
     """
 
     rewind_s = 30.0
-    confirmed = 0
 
     def __init__(self, sink: SinkSettings) -> None:
         context = None
@@ -92,10 +91,6 @@ class SyslogSink:
         self._host = platform.node()
         self._connection = SyslogConnection(*sink.server, context)
 
-    def resume(self, stored: int | None, last: int) -> int:
-        """Return the stored number, or 0."""
-        return stored or 0
-
     def send(self, lines: Sequence[Line]) -> None:
         """Send each line as a message. Raises StagedoorError."""
         self._connection.send(b"".join(map(self._message, lines)))
@@ -103,10 +98,6 @@ class SyslogSink:
     def check(self) -> None:
         """Raise StagedoorError if the server has closed the connection."""
         self._connection.check()
-
-    def probe(self, newest: Line) -> None:
-        """Send the newest line again. Raises StagedoorError."""
-        self.send([newest])
 
     def close_output(self) -> None:
         """Close the connection."""
@@ -122,11 +113,8 @@ class SyslogSink:
         )
 
 
-class HttpsSink:
+class HttpsSink(LineSink):
     """A sink that POSTs lines, each with its newline. An answer with a status of 2xx confirms them."""
-
-    rewind_s = 0.0
-    confirmed = 0
 
     def __init__(self, sink: SinkSettings) -> None:
         # Imported here, so that the supervisor does not load the library without such a sink.
@@ -135,10 +123,6 @@ class HttpsSink:
         self._url = sink.url
         self._token_file = sink.token_file
         self._trust = load_trust(sink.ca_file, "audit.sinks.ca_file")
-
-    def resume(self, stored: int | None, last: int) -> int:
-        """Return the stored number, or 0."""
-        return stored or 0
 
     def send(self, lines: Sequence[Line]) -> None:
         """Send lines in requests of at most `REQUEST_BYTES`. Raises StagedoorError."""
@@ -163,16 +147,6 @@ class HttpsSink:
         if not 200 <= status < 300:
             raise StagedoorError(f"{show_url(self._url)}: it answered {status}")
 
-    def check(self) -> None:
-        """Do nothing: every request was confirmed."""
-
-    def probe(self, newest: Line) -> None:
-        """Send the newest line again. Raises StagedoorError."""
-        self.send([newest])
-
-    def close_output(self) -> None:
-        """Do nothing: each request closes its connection."""
-
 
 def bodies(lines: Sequence[Line]) -> Iterator[bytes]:
     """Yield the lines in bodies of at most `REQUEST_BYTES`; a longer line has a body of its own."""
@@ -187,14 +161,11 @@ def bodies(lines: Sequence[Line]) -> Iterator[bytes]:
         yield bytes(body)
 
 
-class FileSink:
+class FileSink(LineSink):
     """A sink that appends to a file with mode 0600. If the file is renamed, a new one is created.
 
     A line that was cut off by a crash or a full disk is removed, so the file has whole lines only.
     """
-
-    rewind_s = 0.0
-    confirmed = 0
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -234,9 +205,6 @@ class FileSink:
                 raise
         except OSError as error:
             raise self._error(error) from None
-
-    def check(self) -> None:
-        """Do nothing: all lines are on the disk."""
 
     def probe(self, newest: Line) -> None:
         """Check that the file can be written. Raises StagedoorError.

@@ -1,6 +1,5 @@
 """Revoked keys and certificates: the file that this gateway obeys, and the list that it serves to others."""
 
-import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -8,13 +7,13 @@ from pathlib import Path
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.authorities import read_user_ca
+from stagedoor.admin.context import WorkerContext
 from stagedoor.authn.decide_key import deny_revoked_key
 from stagedoor.authz.decide import list_entering_subjects
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import Policy
 from stagedoor.model.selector import list_subjects
-from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import certified
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
@@ -102,26 +101,20 @@ class RevocationList:
     Belongs to one event loop.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        policy: Callable[[], Policy],
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        """Read the user CA's public key. Raises StagedoorError. `policy` returns the current policy."""
-        self._ca = b64decode(read_user_ca(settings).split()[1])
-        self._database = database
-        self._policy = policy
-        self._now = now
+    def __init__(self, context: WorkerContext) -> None:
+        """Read the user CA's public key. Raises StagedoorError."""
+        self._ca = b64decode(read_user_ca(context.settings).split()[1])
+        self._context = context
         self._latest: tuple[float, bytes] | None = None
 
     async def encode(self) -> bytes | Denial:
         """Return the list as OpenSSH's `RevokedKeys` reads it, at most `FRESH_S` old."""
-        now = self._now()
+        now = self._context.now()
         if self._latest is not None and 0 <= now - self._latest[0] < FRESH_S:
             return self._latest[1]
-        revoked = await ask(list_revoked_sign_ins, self._database, self._policy(), now)
+        revoked = await ask(
+            list_revoked_sign_ins, self._context.database, self._context.policy(), now
+        )
         if isinstance(revoked, Denial):
             return revoked
         numbers = chain.from_iterable(revoked.values())

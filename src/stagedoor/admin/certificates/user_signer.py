@@ -67,19 +67,8 @@ class UserCertificates(Protocol):
         ...
 
 
-class SignSignIn(Protocol):
-    """The signature of `keys.ca.CertificateAuthority.sign_sign_in`."""
-
-    def __call__(
-        self,
-        public_key: str,
-        user: str,
-        serial: int,
-        valid_before: float,
-        extensions: Collection[str],
-    ) -> str:
-        """Return the certificate, one line. Raises StagedoorError."""
-        ...
+SignSignIn = Callable[[str, str, int, float, Collection[str]], str]
+"""Signs a public key of a user, with a serial, an end and extensions: `CertificateAuthority.sign_sign_in`."""
 
 
 class UserSigner:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
+from stagedoor.admin.audit.sinks import LineSink
 from stagedoor.admin.hooks.messages import BODIES, Message, is_over, make_mail, make_message
 from stagedoor.audit.chain import Line
 from stagedoor.keys.files import PrivateKey, load_or_create
@@ -26,10 +27,8 @@ def load_hook_key(settings: Settings) -> PrivateKey:
     return load_or_create(settings.data_dir / "keys" / "hook_key", "stagedoor hooks")
 
 
-class HookSink:
-    """The implementation of `admin.audit.sinks.LineSink` for a hook. It begins with the events of now."""
-
-    rewind_s = 0.0
+class HookSink(LineSink):
+    """A hook as a sink. It begins with the events of now."""
 
     def __init__(
         self,
@@ -108,16 +107,6 @@ class HookSink:
             send_mail(server, mail, SEND_LIMIT_S, self.choose)
         except OSError as error:
             raise StagedoorError(f"{hook.shown_url}: {error}") from None
-
-    def check(self) -> None:
-        """Do nothing: every message was confirmed."""
-
-    def probe(self, newest: Line) -> None:
-        """Send the newest line again, if it is one of a message. Raises StagedoorError."""
-        self.send([newest])
-
-    def close_output(self) -> None:
-        """Do nothing: each message closes its connection."""
 
 
 def _read_code(answer: bytes) -> object:

@@ -3,13 +3,11 @@
 The store is used in a thread. A failure of the store and a refusal are both returned as a Denial.
 """
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.change_rate import ChangeRateLimit, count_change
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests import access_requests as admin
 from stagedoor.admin.requests.request_view import RequestView, describe_request
 from stagedoor.admin.service import AdminService
@@ -33,11 +31,9 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.policy import Policy
 from stagedoor.model.selector import TargetPattern, list_subjects
 from stagedoor.model.target import SSH_PORT, Target
-from stagedoor.settings.settings import Settings
-from stagedoor.store.database import Database
+from stagedoor.model.wait_limit import WaitLimit
 from stagedoor.wire.rfc3339 import show_time
 
 MOST_WAITING_OF_USER = 5
@@ -54,27 +50,18 @@ class RequestService:
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
-        policy: Callable[[], Policy],
-        allowance: ChangeRateLimit,
+        context: WorkerContext,
         step_up: StepUpRules,
         apps: Callable[[], Iterable[Target]],
         site: str | None = None,
-        now: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`apps` returns the apps that exist. `site` is the URL of the WebShell, None if it has none."""
-        self._settings = settings
-        self._database = database
-        self._policy = policy
-        self._allowance = allowance
+        self._context = context
+        self._policy, self._now = context.policy, context.now
         self._step_up = step_up
         self._apps = apps
         self._pages = None if site is None else f"{site}/requests"
-        self._now = now
-        self._monotonic = monotonic
-        self._waiting: Counter[str] = Counter()
+        self._waiting = WaitLimit(MOST_WAITING_OF_USER, MOST_WAITING)
 
     # A login that waits.
 
@@ -105,7 +92,7 @@ class RequestService:
             return f"ssh {at} request {target.login_name} --allow {needs} REASON"
         if self._pages is not None:
             return f"{self._pages}?app={target.login_name}"
-        if not self._settings.ssh.addresses:
+        if not self._context.settings.ssh.addresses:
             return "the WebShell's page /requests"
         return f"ssh {self._at(identity)} request {target.login_name} REASON"
 
@@ -123,25 +110,14 @@ class RequestService:
 
     def _at(self, identity: Identity) -> str:
         """Return how ssh reaches the gateway's page: `dev@gw`, or `-p 8023 dev@gw`."""
-        name, port = self._settings.ssh.public_at or ("GATEWAY", SSH_PORT)
+        name, port = self._context.settings.ssh.public_at or ("GATEWAY", SSH_PORT)
         return (
             f"{identity.name}@{name}" if port == SSH_PORT else f"-p {port} {identity.name}@{name}"
         )
 
-    @contextmanager
-    def waiting(self, identity: Identity) -> Iterator[bool]:
-        """Count a connection that waits. Yield False if too many wait already."""
-        name = identity.name
-        if self._waiting[name] >= MOST_WAITING_OF_USER or self._waiting.total() >= MOST_WAITING:
-            yield False
-            return
-        self._waiting[name] += 1
-        try:
-            yield True
-        finally:
-            self._waiting[name] -= 1
-            if not self._waiting[name]:
-                del self._waiting[name]
+    def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
+        """Count a connection that waits. The block gets False if too many wait already."""
+        return self._waiting.count(identity.name)
 
     def find(self, number: int) -> AccessRequest | None:
         """Return a request that is pending or approved by the policy in memory, or None."""
@@ -211,7 +187,7 @@ class RequestService:
             stale = check_fresh(policy, identity, "break-glass", self._step_up, now)
             if stale is not None:
                 return stale
-        if (limit := count_change(self._allowance, identity, self._monotonic())) is not None:
+        if (limit := self._context.count_change(identity)) is not None:
             return limit
         service = self._service(identity.name)
         return await ask(
@@ -234,7 +210,7 @@ class RequestService:
         """Return a request that the user has read, with the details that an approver needs."""
         now = self._now()
         return await ask(
-            describe_request, self._database, self._policy(), identity.name, request, now
+            describe_request, self._context.database, self._policy(), identity.name, request, now
         )
 
     async def decide(
@@ -247,7 +223,7 @@ class RequestService:
         note: str = "",
     ) -> AccessRequest | Denial:
         """Decide on a request as an approver. The refusal of one's own request is audited."""
-        if (limit := count_change(self._allowance, identity, self._monotonic())) is not None:
+        if (limit := self._context.count_change(identity)) is not None:
             return limit
 
         def act() -> AccessRequest | Denial:
@@ -310,7 +286,7 @@ class RequestService:
         return record if may_see(self._policy(), identity.name, record.request) else NOT_YOURS
 
     def _service(self, name: str) -> AdminService:
-        return AdminService(self._database, self._settings.data_dir, f"{name} (request)", self._now)
+        return self._context.service(name, "request")
 
 
 def describe_end(record: admin.RequestRecord, now: float) -> str:

@@ -4,7 +4,7 @@ The account is only for people (`Identity.is_person`): a token must not be able 
 outlives it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,21 +12,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
-from stagedoor.listeners.web.pages.markup import PagePath, PageUser
-from stagedoor.listeners.web.pages.user_routes import UserRoutes
+from stagedoor.listeners.web.pages.user_routes import UserRoutes, make_form_route
 from stagedoor.listeners.web.sign_in.cookies import read_cookie, set_cookie, start_session
-from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import TOKEN_SOON_S, Identity, Method
-from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.webpass import describe_way
-from stagedoor.signin.credentials import AccountState, CredentialService, NewToken
+from stagedoor.signin.credentials import CredentialService, NewToken
 from stagedoor.signin.key_proof import make_line_to_sign, render_sign_command
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.passkeys import PasskeyRegistry
-from stagedoor.wire.http.answer import choose_status
 from stagedoor.wire.language.choose import NAMES
 
 _DAYS = 30.0
@@ -40,44 +36,6 @@ class FormOutcome:
     text: str = ""
     wrong: bool = False
     token: NewToken | None = None
-
-
-def render_account(
-    place: PagePath,
-    visitor: PageUser,
-    host: str,
-    identity: Identity,
-    held: AccountState,
-    passkeys: Sequence[PasskeyRecord],
-    said: FormOutcome | None = None,
-    *,
-    proved: bool = False,
-) -> str:
-    """Render the account's page: the user's credentials and sign-ins.
-
-    `host` is the Host of the request; `proved`: the user has just given a proof of presence.
-    """
-    return place.page(
-        "account.html",
-        visitor=visitor,
-        identity=identity,
-        held=held,
-        passkeys=passkeys,
-        proved=proved,
-        said=said,
-        key_command=render_sign_command(make_line_to_sign(identity, host)),
-        days=f"{min(_DAYS, held.token_max_days):g}",
-        days_most=f"{held.token_max_days:g}",
-        soon_s=TOKEN_SOON_S,
-        by=describe_way,
-        scopes=_apps,
-        languages=NAMES,
-    )
-
-
-def render_invitation(place: PagePath, why: str = "") -> str:
-    """Render an invitation's page: its script fills in the secret behind the `#`, which no server sees."""
-    return place.page("invitation.html", why=why)
 
 
 def _apps(scopes: tuple[str, ...] | None) -> str:
@@ -159,21 +117,25 @@ class AccountPages:
         passkeys = await self._passkeys.list_own(identity)
         for denial in (held, passkeys):
             if isinstance(denial, Denial):
-                return self._pages.message("Not now", denial.line, choose_status(denial.reason))
+                return self._pages.explain(denial)
         assert not isinstance(held, Denial), "it was answered"
-        assert not isinstance(passkeys, Denial), "it was answered"
-        proved = self._passkeys.proved_lately(identity)
-        page = render_account(
-            self._pages.place,
-            self._pages.describe_user(identity),
-            _host(request),
+        return self._pages.render(
+            "account.html",
             identity,
-            held,
-            passkeys,
-            said,
-            proved=proved,
+            status,
+            identity=identity,
+            held=held,
+            passkeys=passkeys,
+            proved=self._passkeys.proved_lately(identity),
+            said=said,
+            key_command=render_sign_command(make_line_to_sign(identity, _host(request))),
+            days=f"{min(_DAYS, held.token_max_days):g}",
+            days_most=f"{held.token_max_days:g}",
+            soon_s=TOKEN_SOON_S,
+            by=describe_way,
+            scopes=_apps,
+            languages=NAMES,
         )
-        return HTMLResponse(page, status)
 
     # The change that each form makes.
 
@@ -191,13 +153,10 @@ class AccountPages:
         )
         if new != again:
             return Denial(Reason.BAD_REQUEST, "the new password was typed in two ways")
-        request, name = form.request, form.identity.name
-        source = self._guard.source_of(request)
-        proved = await self._guard.flow.authenticate(PasswordCredential(name, present), source)
+        request, source = form.request, self._guard.source_of(form.request)
+        proved = await self._guard.check_password(form.identity, present, source)
         if isinstance(proved, Denial):
-            return self._guard.flow.deny(proved, web(source), form.identity)
-        if proved.method is not Method.PASSWORD:
-            return Denial(Reason.BAD_REQUEST, "type your present password, not a token")
+            return self._guard.deny(request, proved, form.identity)
         changed = await self._credentials.set_password(proved, new)
         if isinstance(changed, Denial):
             return changed
@@ -255,36 +214,32 @@ def _host(request: Request) -> str:
 class InvitationPages:
     """The routes of invitations. Belongs to one event loop."""
 
-    def __init__(self, guard: RequestGuard, pages: Pages, credentials: CredentialService) -> None:
-        self._guard = guard
+    def __init__(self, pages: Pages, credentials: CredentialService) -> None:
         self._pages = pages
         self._credentials = credentials
         self.routes: list[BaseRoute] = [
             Route("/invitation", self._show, methods=["GET"]),
-            Route("/invitation", self._accept, methods=["POST"]),
+            make_form_route(pages, "/invitation", self._accept),
         ]
 
-    async def _show(self, request: Request) -> Response:
-        return HTMLResponse(render_invitation(self._pages.place))
+    async def _show(self, _: Request) -> Response:
+        return self._render()
 
-    async def _accept(self, request: Request) -> Response:
-        fields = await self._pages.read_form(request)
-        if isinstance(fields, Response):
-            return fields
+    def _render(self, denial: Denial | None = None) -> Response:
+        """Return the page, whose script fills in the secret behind the `#`, which no server sees.
+
+        The tab still has the secret after an error, and no page repeats it.
+        """
+        why, status = ("", 200) if denial is None else (denial.line, choose_page_status(denial))
+        return HTMLResponse(self._pages.place.page("invitation.html", why=why), status)
+
+    async def _accept(self, request: Request, fields: dict[str, str]) -> Response:
         new = fields.get("new", "")
         if new != fields.get("again", ""):
-            return self._show_again(
-                Denial(Reason.BAD_REQUEST, "the password was typed in two ways")
-            )
+            return self._render(Denial(Reason.BAD_REQUEST, "the password was typed in two ways"))
         identity = await self._credentials.accept_invitation(fields.get("secret", ""), new)
         if not isinstance(identity, Denial):
-            return await self._pages.begin_session(request, identity, f"{self._pages.place.path}/")
+            return await self._pages.begin_session(request, identity, self._pages.home_path)
         if identity.reason is not Reason.CREDENTIAL_WRONG:
-            return self._show_again(identity)
-        denial = self._guard.flow.deny(identity, web(self._guard.source_of(request)))
-        return self._pages.message("Not let in", denial.line, choose_page_status(denial))
-
-    def _show_again(self, denial: Denial) -> Response:
-        """Return the form with an error. The tab still has the secret, which no page repeats."""
-        page = render_invitation(self._pages.place, denial.line)
-        return HTMLResponse(page, choose_page_status(denial))
+            return self._render(identity)
+        return self._pages.refuse(request, identity)

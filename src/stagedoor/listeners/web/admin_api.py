@@ -180,10 +180,9 @@ class AdminApi:
             origin = structs.replace(web(self._guard.source_of(request)), trace=trace)
             self._flow.deny(answer.denial, origin, identity)
             body = msgspec.json.encode(structs.replace(answer.problem, trace=trace.trace_id))
-        headers = {"Cache-Control": "no-store", **answer.headers}
         if (file := answer.file) is not None:
-            return send_file(file.path, file.size, file.may_go_on, headers)
-        return Response(body, answer.status, headers)
+            return send_file(file.path, file.size, file.may_go_on, answer.headers)
+        return Response(body, answer.status, answer.headers)
 
 
 def _lacks_proof(admitted: AdmittedRequest | ApiAnswer) -> bool:

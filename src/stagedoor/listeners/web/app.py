@@ -1,19 +1,18 @@
-"""The WebShell's HTTP application: its routes, the ticket for a terminal, and the terminal's WebSocket.
+"""The WebShell's HTTP application: its routes, and who asks.
 
 A client authenticates with the Authorization header (RFC 7617, RFC 6750) or with the cookie of an earlier
-sign-in. Neither of them is ever in a URL, nor is a ticket, which the client sends in the first frame.
+sign-in. Neither of them is ever in a URL.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
 
 from stagedoor.admin.access.console import ConsoleService
 from stagedoor.admin.account import AccountService
@@ -22,15 +21,14 @@ from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.listeners.web.account import AccountPages, InvitationPages
 from stagedoor.listeners.web.admin_api import AdminApi, ApiParts
 from stagedoor.listeners.web.console.pages import list_console_routes
-from stagedoor.listeners.web.errors import ClientClosedError, refusal
+from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.files.api import Files
-from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
+from stagedoor.listeners.web.guard import RequestGuard, WebLimits
 from stagedoor.listeners.web.headers import GuardMiddleware
 from stagedoor.listeners.web.login_api import LoginApi, LoginParts
 from stagedoor.listeners.web.login_pages import LoginPages
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
-from stagedoor.listeners.web.pages.language import use_language
 from stagedoor.listeners.web.passkeys.api import PasskeyApi
 from stagedoor.listeners.web.passkeys.pages import StepUpPages
 from stagedoor.listeners.web.pending import PendingConnections
@@ -41,22 +39,17 @@ from stagedoor.listeners.web.run_pages import RunPages
 from stagedoor.listeners.web.runs import Runs
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
-from stagedoor.listeners.web.sign_in.cookies import read_cookie, read_object
+from stagedoor.listeners.web.sign_in.cookies import read_cookie
+from stagedoor.listeners.web.sign_in.pages import SignInPages
+from stagedoor.listeners.web.sign_in.single_sign_on import SingleSignOnRoutes
 from stagedoor.listeners.web.terminal.api import Terminals
-from stagedoor.listeners.web.terminal.fields import check_terminal_name, read_target
+from stagedoor.listeners.web.terminal.endpoint import TerminalEndpoint
 from stagedoor.listeners.web.terminal.guests import Guests
-from stagedoor.listeners.web.terminal.presence import WatchNotifier
-from stagedoor.listeners.web.terminal.requests import TerminalRequests
+from stagedoor.listeners.web.terminal.pages import TerminalPages
 from stagedoor.listeners.web.terminal.session import TerminalSession
-from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
-from stagedoor.model.presence import PresenceEntry
-from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.model.target import Target
-from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
 from stagedoor.signin.credentials import CredentialService
 from stagedoor.signin.passes import PassService
@@ -65,236 +58,116 @@ from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.signin.step_up import StepUpService
 from stagedoor.wire.http.fields import parse_credential
-from stagedoor.wire.terminal.frames import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
-_PERSON_WAIT_S = 15.0
-"""How long a request waits for a proof of presence, or for an approver.
 
-Proxies cut off slow answers, so clients ask again.
-"""
+@dataclass(frozen=True, slots=True)
+class WebServices:
+    """The services behind the pages and the endpoints."""
+
+    passes: PassService
+    sign_ins: ProviderSignIns
+    logins: LoginParts
+    account: AccountService
+    credentials: CredentialService
+    passkeys: PasskeyRegistry
+    proofs: PasskeyChecks
+    step_ups: StepUpService
+    requests: RequestService
+    recordings: RecordingService
+    runs: RunService
+    api: ApiParts
+    console: ConsoleService
 
 
 class WebApp:
     """The application and its open terminals. Belongs to one event loop."""
 
-    def __init__(
-        self,
-        access: ShellAccess,
-        passes: PassService,
-        sign_ins: ProviderSignIns,
-        logins: LoginParts,
-        account: AccountService,
-        credentials: CredentialService,
-        passkeys: PasskeyRegistry,
-        proofs: PasskeyChecks,
-        step_ups: StepUpService,
-        requests: RequestService,
-        recordings: RecordingService,
-        limits: WebLimits,
-        runs: RunService,
-        api: ApiParts,
-        console: ConsoleService,
-    ) -> None:
-        self._access, self._passes = access, passes
-        self._flow: Flow = access.flow
-        self.guard = self._guard = RequestGuard(self._flow, limits)
+    def __init__(self, access: ShellAccess, limits: WebLimits, services: WebServices) -> None:
+        self.guard = guard = RequestGuard(access.flow, limits)
         self.pending = PendingConnections(limits.clients.max_pending)
-        self.sessions: set[TerminalSession] = set()
-        self.files = Files(self._guard, passes, access)
-        shown = (recordings.has_any, requests.is_concerned, runs.has_any)
-        has = proofs.is_sign_in_possible
-        pages = Pages(self._guard, passes, sign_ins, *shown, console, passkeys=has)
-        self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
-        self._refusal = partial(refusal, logins=logins.logins.is_possible)
-        posts = PostRoutes(self._flow, self._guard, self._identity, self._refusal)
-        terminals = TerminalRequests(self._flow)
-        self._guests = Guests(self._guard, posts, terminals, passes, access, pages)
-        home = Home(self._guard, pages, account, self._live, self._has_terminals)
+        self._passes = passes = services.passes
+        self.files = Files(guard, passes, access)
+        refuse = partial(refusal, logins=services.logins.logins.is_possible)
+        posts = PostRoutes(access.flow, guard, self._identify, refuse)
+        shown = (services.recordings.has_any, services.requests.is_concerned, services.runs.has_any)
+        pages = Pages(guard, passes, *shown, services.console)
+        terminal_pages = TerminalPages(guard, pages)
+        guests = Guests(guard, posts, passes, access, pages, terminal_pages)
+        self._endpoint = TerminalEndpoint(guard, passes, access, guests, self._identify, refuse)
+        home = Home(guard, pages, terminal_pages, services.account, guests.list_watchable, access)
         endpoints: list[BaseRoute] = [
-            Route("/api/ticket", self._ticket, methods=["POST"]),
-            WebSocketRoute("/terminal", self._terminal),
+            *self._endpoint.routes,
             *self.files.routes,
-            *Terminals(posts, terminals, access, limits.share_s).api,
-            *self._guests.api,
+            *Terminals(posts, access, limits.share_s).api,
+            *guests.api,
             posts.make_route("/api/apps", home.list_apps),
-            *Runs(posts, runs).routes,
-            *LoginApi(self._guard, logins).routes,
-            *AdminApi(self._flow, self._guard, self._identify, api).routes,
+            *Runs(posts, services.runs).routes,
+            *LoginApi(guard, services.logins).routes,
+            *AdminApi(access.flow, guard, self._identify, services.api).routes,
         ]
         routes = [
             *home.routes,
-            *pages.routes,
-            *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
-            *PasskeyApi(self._guard, passes, passkeys, proofs, step_ups).routes,
-            *StepUpPages(self._guard, pages, passkeys, step_ups, sign_ins).routes,
-            *RequestPages(self._guard, pages, requests).routes,
-            *InvitationPages(self._guard, pages, credentials).routes,
-            *Replay(self._guard, passes, pages, recordings).routes,
-            *RunPages(self._guard, pages, runs).routes,
-            *list_console_routes(self._guard, pages, console, self._live),
-            *self._guests.routes,
-            *SignInApi(self._guard, passes).routes,
-            *LoginPages(self._guard, pages, logins).routes,
+            Route("/static/{digest}/{name}", pages.assets.answer),
+            *terminal_pages.routes,
+            *guests.routes,
+            *_list_pages(guard, pages, services),
+            *list_console_routes(guard, pages, services.console, guests.list_watchable),
         ]
-        self.app = _mount(self._guard, endpoints, routes, pages)
-
-    def _has_terminals(self, target: Target) -> bool:
-        return self._access.holder(target) is not None
+        self.app = _mount(guard, endpoints, routes, pages)
 
     @property
-    def draining(self) -> bool:
-        """Return whether new requests are refused because the gateway is stopping."""
-        return self._guard.draining
-
-    @draining.setter
-    def draining(self, draining: bool) -> None:
-        self._guard.draining = draining
-
-    def record_denial(self, denial: Denial, source: Source) -> None:
-        """Audit the refusal of a client that had not sent a whole request."""
-        self._flow.deny(denial, web(source))
-
-    # A ticket for one terminal.
-
-    async def _ticket(self, request: Request) -> Response:
-        source = self._guard.source_of(request)
-
-        def refused(
-            denial: Denial,
-            identity: Identity | None = None,
-            target: Target | None = None,
-            steps: Sequence[StartStep] = (),
-        ) -> Response:
-            return self._refusal(self._flow.deny(denial, web(source), identity, target), steps)
-
-        barred = self._guard.check_source(source)
-        if barred is not None:
-            return refused(barred)
-        body = await read_object(request)
-        if isinstance(body, Denial):
-            return refused(body)
-        target = read_target(body)
-        if isinstance(target, Denial):
-            return refused(target)
-        identity = await self._identity(request, source)
-        if isinstance(identity, Denial):
-            return refused(identity, None, target)
-        grant = await self._flow.authorise(identity, target)
-        steps: list[StartStep] = []
-        is_program = "authorization" in request.headers
-        # A program shows its user the steps, then repeats the request to wait for a person.
-        wait_s = _PERSON_WAIT_S if body.get("waits") is True else 0.0
-        if isinstance(grant, Denial) and is_program:
-            grant = await self._flow.wait_for_access(
-                identity, target, grant, steps.append, waits=True, wait_s=wait_s
-            )
-        if isinstance(grant, Grant) and is_program:
-            grant = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
-        elif isinstance(grant, Grant):
-            grant = await self._flow.check_step_up(identity, grant)
-        if isinstance(grant, Denial):
-            return refused(grant, identity, target, steps)
-        secret = await self._passes.issue_ticket(identity, target)
-        if isinstance(secret, Denial):
-            return refused(secret, identity, target)
-        return JSONResponse({"ticket": secret}, headers={"Cache-Control": "no-store"})
-
-    async def _identity(self, request: Request, source: Source) -> Identity | Denial:
-        return await self._identify(request, source, self._guard.check_own_page)
+    def sessions(self) -> set[TerminalSession]:
+        """The open terminals."""
+        return self._endpoint.sessions
 
     async def _identify(
-        self, request: Request, source: Source, check_site: Callable[[Request], Denial | None]
+        self,
+        request: Request,
+        source: Source,
+        check_site: Callable[[Request], Denial | None] | None = None,
     ) -> Identity | Denial:
-        """Return who asks, by the Authorization header, or by a cookie from a site that passes the check."""
+        """Return who asks, by the Authorization header, or by a cookie from a site that passes the check.
+
+        The check is by default that one of our own pages asks.
+        """
         header = request.headers.get("authorization")
         if header is None:
-            cookie = read_cookie(self._guard, request)
+            cookie = read_cookie(self.guard, request)
             if isinstance(cookie, Denial):
                 return cookie
             if cookie is None:
                 return Denial(Reason.CREDENTIAL_MISSING, "sign in with your password or a token")
-            denial = check_site(request)
+            denial = (check_site or self.guard.check_own_page)(request)
             if denial is not None:
                 return denial
             owner = await self._passes.check_session(cookie)
-            return self._guard.accept_proof(request, owner)
+            return self.guard.accept_proof(request, owner)
         credential = parse_credential(header.encode("latin-1"))
         if isinstance(credential, Denial):
             return credential
-        identity = await self._flow.authenticate(credential, source)
-        return self._guard.accept_proof(request, identity)
+        identity = await self.guard.flow.authenticate(credential, source)
+        return self.guard.accept_proof(request, identity)
 
-    # The terminal.
 
-    async def _terminal(self, socket: WebSocket) -> None:
-        source = self._guard.source_of(socket)
-        barred = self._guard.check_source(source) or self._guard.check_origin(socket)
-        if barred is not None:
-            self._flow.deny(barred, web(source))
-            # Closing a WebSocket before it is accepted answers 403 (RFC 6455 §4.2.2).
-            await socket.close()
-            return
-        if SUBPROTOCOL not in socket.scope.get("subprotocols", ()):
-            await socket.close()
-            return
-        await socket.accept(subprotocol=SUBPROTOCOL)
-        wire = TerminalSocket(socket)
-        try:
-            hello = await self._hello(wire)
-        except ClientClosedError:
-            return
-        except TimeoutError:
-            limit_s = self._guard.limits.clients.header_timeout_s
-            why = f"no HELLO came within {limit_s:g} s; connect again"
-            await self._turn_away(wire, NoticeKind.FAULT, why)
-            return
-        except TerminalError as error:
-            await self._turn_away(wire, NoticeKind.FAULT, str(error))
-            return
-        ticket = self._guard.accept_proof(socket, await self._passes.use_ticket(hello.ticket))
-        if isinstance(ticket, Denial):
-            self._flow.deny(ticket, web(source))
-            await self._turn_away(wire, NoticeKind.DENIED, ticket.line)
-            return
-        identity, purpose = ticket
-        if (
-            "origin" in socket.headers
-        ):  # a page, whose user may have chosen; a program names its own
-            use_language(self._flow.find_language(identity))
-        claim = await self._guests.claim(identity, purpose)
-        # The grant checks a guest's terminal. Given a wrong name, the holder would exit without a message.
-        name = check_terminal_name(hello.terminal) if isinstance(claim, Target) else ""
-        for refused in (claim, name):
-            if isinstance(refused, Denial):
-                self._flow.deny(refused, web(source), identity)
-                await self._turn_away(wire, NoticeKind.DENIED, refused.line)
-                return
-        assert not isinstance(claim, Denial), "it was turned away"
-        terminal = TerminalSession(self._access, wire, source, hello, self._notifier.refresh)
-        self.sessions.add(terminal)
-        try:
-            await terminal.run(identity, claim)
-        finally:
-            self.sessions.discard(terminal)
-
-    async def _live(self, identity: Identity) -> Sequence[PresenceEntry] | Denial | None:
-        """Return the sessions that the user may watch, or None if the user may watch none."""
-        live = await self._guests.live(identity)
-        if isinstance(live, Denial) or not self._access.presence.may_watch(identity):
-            return live if isinstance(live, Denial) else None
-        return live
-
-    async def _hello(self, wire: TerminalSocket) -> Hello:
-        """Return the first frame. Raises TimeoutError, or as `TerminalSocket.hello`."""
-        async with asyncio.timeout(self._guard.limits.clients.header_timeout_s):
-            return await wire.hello()
-
-    async def _turn_away(self, wire: TerminalSocket, kind: NoticeKind, why: str) -> None:
-        try:
-            await wire.send(Notice(kind, why))
-        except ClientClosedError:
-            return
-        await wire.close(bad=kind is NoticeKind.FAULT)
+def _list_pages(guard: RequestGuard, pages: Pages, services: WebServices) -> list[BaseRoute]:
+    """Return the routes of signing in, and of the pages of a user who has."""
+    passes, passkeys, sign_ins = services.passes, services.passkeys, services.sign_ins
+    proofs, step_ups, credentials = services.proofs, services.step_ups, services.credentials
+    single_sign_on = SingleSignOnRoutes(guard, pages, sign_ins)
+    has_passkeys = proofs.is_sign_in_possible
+    return [
+        *single_sign_on.routes,
+        *SignInPages(guard, pages, passes, sign_ins, passkeys=has_passkeys).routes,
+        *SignInApi(guard, passes).routes,
+        *AccountPages(guard, pages, passes, credentials, passkeys).routes,
+        *PasskeyApi(guard, passes, passkeys, proofs, step_ups).routes,
+        *StepUpPages(guard, pages, passkeys, step_ups, sign_ins, single_sign_on).routes,
+        *RequestPages(guard, pages, services.requests).routes,
+        *InvitationPages(pages, credentials).routes,
+        *Replay(guard, passes, pages, services.recordings).routes,
+        *RunPages(guard, pages, services.runs).routes,
+        *LoginPages(guard, pages, services.logins).routes,
+    ]
 
 
 def _mount(

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from starlette.responses import JSONResponse, Response
 
 from stagedoor.listeners.web.pages.language import translate
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import Denial
 from stagedoor.model.shell import StartStep
-from stagedoor.wire.http.answer import choose_status
-
-_UNAUTHENTICATED = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
+from stagedoor.wire.http.answer import choose_server_status
 
 
 class ClientClosedError(Exception):
@@ -22,8 +20,8 @@ def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = F
     The answer includes what a person has to do among `steps`, and with `logins` that `stagedoor login` gets a
     credential.
     """
-    status = 401 if denial.reason in _UNAUTHENTICATED else choose_status(denial.reason)
-    headers = {"Cache-Control": "no-store"}
+    status = choose_server_status(denial.reason)
+    headers = {}
     if denial.retry_after_s is not None:
         headers["Retry-After"] = str(denial.retry_after_s)
     if status == 401:

@@ -82,6 +82,16 @@ class RequestGuard:
         peer = _peer(connection)
         return self._forwarded(connection, peer) or peer
 
+    def deny(
+        self,
+        connection: HTTPConnection,
+        denial: Denial,
+        identity: Identity | None = None,
+        target: Target | None = None,
+    ) -> Denial:
+        """Audit a refusal of the client, and return it."""
+        return self.flow.deny(denial, web(self.source_of(connection)), identity, target)
+
     def _unread_forward(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a client whose address the proxy reports unreadably; it must not count as the proxy."""
         peer = _peer(connection)
@@ -131,12 +141,12 @@ class RequestGuard:
 
     async def check_password(
         self, identity: Identity, password: str, source: Source
-    ) -> Denial | None:
-        """Return why `password` is not that of a user who is signed in. A token is none."""
+    ) -> Identity | Denial:
+        """Return a user who is signed in as `password` proves them, or why it does not. A token is none."""
         proved = await self.flow.authenticate(PasswordCredential(identity.name, password), source)
         if isinstance(proved, Identity) and proved.method is not Method.PASSWORD:
             return Denial(Reason.BAD_REQUEST, "type your password, not a token")
-        return proved if isinstance(proved, Denial) else None
+        return proved
 
     def _misnamed(self, connection: HTTPConnection) -> Denial | None:
         if connection.scope.get("method") == "CONNECT":  # its Host names the shell

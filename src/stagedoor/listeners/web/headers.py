@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.language import translate, use_language
 from stagedoor.model.denial import Reason
 from stagedoor.wire.http.answer import choose_status
@@ -73,7 +73,7 @@ class GuardMiddleware:
         use_language(choose_by_header(connection.headers.get("accept-language", "")))
         denial = self._guard.check_connection(connection)
         if denial is not None:
-            self._guard.flow.deny(denial, web(self._guard.source_of(connection)))
+            self._guard.deny(connection, denial)
             if scope["type"] == "websocket":
                 # Closing it before it is accepted answers 403 (RFC 6455 §4.2.2).
                 await send({"type": "websocket.close"})

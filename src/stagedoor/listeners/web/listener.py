@@ -16,6 +16,7 @@ from stagedoor.listeners.accept import (
     send_and_linger,
 )
 from stagedoor.listeners.web.app import WebApp
+from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.http import HttpServerProtocol
 from stagedoor.listeners.web.pending import PendingConnection
 from stagedoor.listeners.web.terminal.presence import count_holders
@@ -180,7 +181,7 @@ class WebListener:
 
     def drain(self) -> None:
         """Refuse new requests and keep open terminals. The caller has stopped accepting connections."""
-        self._app.draining = True
+        self._app.guard.draining = True
         assert self._server is not None, "it has been started"
         for connection in list(self._server.server_state.connections):
             # Otherwise a browser or proxy would send its next request here, and not to the next worker.
@@ -223,7 +224,7 @@ class WebListener:
             pending,
             timeout_s,
             due,
-            self._app.record_denial,
+            self._record_denial,
             PROXY_IDLE_S if self._rules.is_reverse_proxy(pending.source) else IDLE_S,
             config=self._server.config,
             server_state=self._server.server_state,
@@ -236,7 +237,7 @@ class WebListener:
         """Return the client's first bytes, or b"" to close it. Refused sources get no TLS handshake."""
         arrival = await arrive(stream, pending.source, self._rules)
         if isinstance(arrival, Denial):
-            self._app.record_denial(arrival, pending.source)
+            self._record_denial(arrival, pending.source)
         if not isinstance(arrival, Arrival):
             return b""
         received = arrival.received
@@ -254,10 +255,14 @@ class WebListener:
             if denial is None:
                 return received
             secure = False
-        self._app.record_denial(denial, pending.source)
+        self._record_denial(denial, pending.source)
         if not secure:
             await _refuse(stream, denial, received)
         return b""
+
+    def _record_denial(self, denial: Denial, source: Source) -> None:
+        """Audit the refusal of a client that has not sent a whole request."""
+        self._app.guard.flow.deny(denial, web(source))
 
     def _crowded_out(self, pending: PendingConnection, end: Callable[[], object]) -> None:
         if pending.has_spoken:
@@ -266,7 +271,7 @@ class WebListener:
                 "more connections than this worker keeps had not signed in, and this was the oldest of the "
                 "network that has most of them",
             )
-            self._app.record_denial(denial, pending.source)
+            self._record_denial(denial, pending.source)
         end()
 
 

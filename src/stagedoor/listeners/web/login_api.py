@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.errors import refusal
-from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.sign_in.cookies import parse_object, read_body
+from stagedoor.listeners.web.guard import RequestGuard
+from stagedoor.listeners.web.post import Answer, Fields, answer_in_json
+from stagedoor.listeners.web.sign_in.cookies import read_object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState
 from stagedoor.model.source import Source
@@ -38,11 +39,11 @@ class LoginParts:
     client: bytes = field(repr=False)
 
 
-_FRESH = {"Cache-Control": "no-store"}
 _MAX_BYTES = 16 * 1024
 _MAX_CHARS = 4096
 _CHALLENGE_CHARS = 64
 """A SHA-256 in hexadecimal."""
+_Act = Callable[[Request, Fields, Source], Awaitable[Answer]]
 
 
 class LoginApi:
@@ -57,23 +58,23 @@ class LoginApi:
         self.routes: list[BaseRoute] = [
             Route("/.well-known/stagedoor", self._describe_gateway),
             Route("/revoked.krl", self._list_revoked),
-            Route("/login/start", self._start, methods=["POST"]),
-            Route("/login/poll", self._poll, methods=["POST"]),
-            Route("/login/renew", self._renew, methods=["POST"]),
-            Route("/login/machine", self._machine, methods=["POST"]),
-            Route("/login/state", self._state, methods=["POST"]),
-            Route("/login/end", self._end, methods=["POST"]),
+            self._route("start", self._start),
+            self._route("poll", self._poll),
+            self._route("renew", self._renew),
+            self._route("machine", self._machine),
+            self._route("state", self._state),
+            self._route("end", self._end),
         ]
 
     async def _describe_gateway(self, request: Request) -> Response:
         """Return the well-known document (RFC 8615) for new machines, which has no secrets."""
-        barred = self._guard.check_source(self._guard.source_of(request))
-        if barred is not None:
-            return self._refused(request, barred)
-        described = await asyncio.to_thread(self._describe, request.url.hostname or "")
-        if isinstance(described, Denial):
-            return self._refused(request, described)
-        return JSONResponse(dict(described), headers=_FRESH)
+        denial = self._guard.check_source(self._guard.source_of(request))
+        if denial is None:
+            host = request.url.hostname or ""
+            return answer_in_json(
+                self._guard, request, await asyncio.to_thread(self._describe, host)
+            )
+        return answer_in_json(self._guard, request, denial)
 
     async def _list_revoked(self, request: Request) -> Response:
         """Return the key revocation list, which servers that trust the user CA fetch by a timer."""
@@ -81,97 +82,91 @@ class LoginApi:
         krl = denial or await self._krl()
         if isinstance(krl, Denial):
             return refusal(krl)
-        return Response(krl, media_type="application/octet-stream", headers=_FRESH)
+        return Response(krl, media_type="application/octet-stream")
 
-    async def _start(self, request: Request) -> Response:
-        fields = await self._fields(request)
-        if isinstance(fields, Denial):
-            return self._refused(request, fields)
+    def _route(self, name: str, act: _Act) -> Route:
+        """Return a route for the client."""
+
+        async def answer(request: Request) -> Response:
+            source = self._guard.source_of(request)
+            body = self._check_client(request, source) or await read_object(request, _MAX_BYTES)
+            result = body if isinstance(body, Denial) else await act(request, body, source)
+            return answer_in_json(self._guard, request, result)
+
+        return Route(f"/login/{name}", answer, methods=["POST"])
+
+    def _check_client(self, request: Request, source: Source) -> Denial | None:
+        """Refuse pages, plain HTTP from elsewhere, and a name by which the gateway does not know itself."""
+        if (denial := self._guard.check_source(source)) is not None:
+            return denial
+        if request.headers.get("origin") is not None:
+            why = "pages may not log machines in; run stagedoor login in a terminal"
+            return Denial(Reason.SOURCE_NOT_ALLOWED, why)
+        if not (self._guard.is_secure(request) or source.address.is_loopback):
+            return Denial.with_mend(
+                Reason.BAD_REQUEST,
+                "what logs in is secret, and this came over plain http",
+                "a reverse proxy has to send X-Forwarded-Proto from an address in web.forwarded_from",
+                "use https://",
+            )
+        return self._guard.check_signed_name(request)
+
+    async def _start(self, request: Request, fields: Fields, source: Source) -> Answer:
         challenge = _text(fields, "challenge")
         try:
             digest = bytes.fromhex(challenge)
         except ValueError:
             digest = b""
         if len(challenge) != _CHALLENGE_CHARS or len(digest) != _CHALLENGE_CHARS // 2:
-            return self._refused(request, _broken("challenge"))
+            return _broken("challenge")
         port = fields.get("port")
         if port is not None and not (type(port) is int and 0 < port < 65536):
-            return self._refused(request, _broken("port"))
-        begun = await self._logins.begin(
-            self._guard.find_own_origin(request),
-            digest,
-            _text(fields, "signature"),
-            _text(fields, "label"),
-            port,
-            self._source(request),
-        )
-        if isinstance(begun, Denial):
-            return self._refused(request, begun)
-        return JSONResponse({"id": begun.id}, headers=_FRESH)
+            return _broken("port")
+        signature, label = _text(fields, "signature"), _text(fields, "label")
+        origin = self._guard.find_own_origin(request)
+        begun = await self._logins.begin(origin, digest, signature, label, port, source)
+        return begun if isinstance(begun, Denial) else {"id": begun.id}
 
-    async def _poll(self, request: Request) -> Response:
-        fields = await self._fields(request)
-        if isinstance(fields, Denial):
-            return self._refused(request, fields)
+    async def _poll(self, request: Request, fields: Fields, source: Source) -> Answer:
         login = await self._logins.poll(
             _word(fields, "id"),
             _word(fields, "verifier"),
             _word(fields, "code") or None,
             self._guard.address(request),
-            self._source(request),
+            source,
         )
         if isinstance(login, LoginState):
             # This does not count as authentication: a waiting client has only made a key.
-            return JSONResponse({"state": login.value}, headers=_FRESH)
-        return await self._answer_login(request, login)
+            return {"state": login.value}
+        return await self._accept(request, login)
 
-    async def _renew(self, request: Request) -> Response:
-        fields = await self._fields(request)
-        if isinstance(fields, Denial):
-            return self._refused(request, fields)
+    async def _renew(self, request: Request, fields: Fields, source: Source) -> Answer:
         at = fields.get("at")
         if type(at) is not int or not 0 <= at < 2**40:
-            return self._refused(request, _broken("at"))
-        login = await self._logins.renew(
-            self._guard.find_own_origin(request),
-            at,
-            _word(fields, "nonce"),
-            _text(fields, "signature"),
-            self._source(request),
+            return _broken("at")
+        origin = self._guard.find_own_origin(request)
+        nonce, signature = _word(fields, "nonce"), _text(fields, "signature")
+        return await self._accept(
+            request, await self._logins.renew(origin, at, nonce, signature, source)
         )
-        return await self._answer_login(request, login)
 
-    async def _machine(self, request: Request) -> Response:
-        fields = await self._fields(request)
-        if isinstance(fields, Denial):
-            return self._refused(request, fields)
-        login = await self._machines.log_in(
-            self._guard.find_own_origin(request),
-            _word(fields, "token", MOST_TOKEN_CHARS),
-            _text(fields, "signature"),
-            self._source(request),
+    async def _machine(self, request: Request, fields: Fields, source: Source) -> Answer:
+        origin = self._guard.find_own_origin(request)
+        token, signature = _word(fields, "token", MOST_TOKEN_CHARS), _text(fields, "signature")
+        return await self._accept(
+            request, await self._machines.log_in(origin, token, signature, source)
         )
-        return await self._answer_login(request, login)
 
-    async def _state(self, request: Request) -> Response:
-        fields = await self._fields(request)
-        if isinstance(fields, Denial):
-            return self._refused(request, fields)
-        login = await self._logins.read_state(_word(fields, "secret"), self._source(request))
-        return await self._answer_login(request, login)
+    async def _state(self, request: Request, fields: Fields, source: Source) -> Answer:
+        secret = _word(fields, "secret")
+        return await self._accept(request, await self._logins.read_state(secret, source))
 
-    async def _end(self, request: Request) -> Response:
-        fields = await self._fields(request)
-        if isinstance(fields, Denial):
-            return self._refused(request, fields)
-        denial = await self._logins.log_out(_word(fields, "secret"), self._source(request))
-        if denial is not None:
-            return self._refused(request, denial)
-        return JSONResponse({"state": "ended"}, headers=_FRESH)
+    async def _end(self, _: Request, fields: Fields, source: Source) -> Answer:
+        return await self._logins.log_out(_word(fields, "secret"), source) or {"state": "ended"}
 
-    async def _answer_login(self, request: Request, login: LoginResult | Denial) -> Response:
+    async def _accept(self, request: Request, login: LoginResult | Denial) -> Answer:
         if isinstance(login, Denial):
-            return self._refused(request, login)
+            return login
         if login.secret is not None:
             # The client may use its new key at once, so the local shells must know the sign-in first.
             policy = self._guard.flow.policy
@@ -185,42 +180,15 @@ class LoginApi:
         for name in ("secret", "certificate", "why", "no_grant"):
             if value := getattr(login, name):
                 answer[name] = value
-        return JSONResponse(answer, headers=_FRESH)
-
-    async def _fields(self, request: Request) -> Mapping[str, object] | Denial:
-        """Return the fields of the client's request, or the refusal to read it."""
-        source = self._source(request)
-        denial = self._guard.check_source(source)
-        if denial is None and request.headers.get("origin") is not None:
-            why = "pages may not log machines in; run stagedoor login in a terminal"
-            denial = Denial(Reason.SOURCE_NOT_ALLOWED, why)
-        if denial is None and not (self._guard.is_secure(request) or source.address.is_loopback):
-            denial = Denial.with_mend(
-                Reason.BAD_REQUEST,
-                "what logs in is secret, and this came over plain http",
-                "a reverse proxy has to send X-Forwarded-Proto from an address in web.forwarded_from",
-                "use https://",
-            )
-        denial = denial or self._guard.check_signed_name(request)
-        if denial is not None:
-            return denial
-        body = await read_body(request, _MAX_BYTES)
-        return body if isinstance(body, Denial) else parse_object(body)
-
-    def _source(self, request: Request) -> Source:
-        return self._guard.source_of(request)
-
-    def _refused(self, request: Request, denial: Denial) -> Response:
-        self._guard.flow.deny(denial, web(self._source(request)))
-        return refusal(denial)
+        return answer
 
 
-def _text(fields: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:
+def _text(fields: Fields, name: str, most: int = _MAX_CHARS) -> str:
     value = fields.get(name)
     return value if isinstance(value, str) and len(value) <= most else ""
 
 
-def _word(fields: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:
+def _word(fields: Fields, name: str, most: int = _MAX_CHARS) -> str:
     """Return a field if it has the form of our ids and secrets, else "": the store takes no other text."""
     value = _text(fields, name, most)
     return value if is_word(value) else ""

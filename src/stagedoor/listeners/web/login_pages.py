@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
-from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -26,42 +25,8 @@ from stagedoor.wire.http.answer import choose_status
 DENIED = "The machine was not let in. If you did not begin this login, tell your administrators."
 
 
-def approve(
-    place: PagePath,
-    user: str,
-    login: PendingLogin,
-    gateway: str,
-    wrong: str = "",
-    *,
-    same_network: bool = True,
-) -> str:
-    """Render the login of a machine at `gateway` with the ways to allow and deny it, or its outcome."""
-    if login.state is LoginState.DENIED:
-        return _decided(place, "Not logged in", DENIED)
-    if login.state is LoginState.SPENT or (
-        login.state is LoginState.APPROVED and login.code_hash is None
-    ):
-        said = f"{login.label} is logged in as {user}. You can close this page, and go on in the terminal."
-        return _decided(place, "Logged in", said)
-    return place.page(
-        "login.html",
-        user=user,
-        login=login,
-        gateway=gateway,
-        wrong=wrong,
-        same_network=same_network,
-        letters_count=LETTERS_COUNT,
-        path=_path(place, login),
-    )
-
-
-def onward(place: PagePath, url: str, login: PendingLogin) -> str:
-    """Render a page that opens the client on the same machine automatically."""
-    return place.page("login_onward.html", url=url, path=_path(place, login))
-
-
-def install(place: PagePath, url: str, digest: str) -> str:
-    """Render the lines that install the client: `url` is the gateway's, `digest` the file's SHA-256.
+def render_install_lines(url: str, digest: str) -> tuple[str, str]:
+    """Return the lines that install and run the client: `url` is the gateway's, `digest` the file's SHA-256.
 
     An installed client is replaced only when the new one is complete and checked, since ssh may run it
     meanwhile. The lines mean the same in sh, bash, zsh and fish; zsh takes the brackets of an IPv6 address
@@ -73,16 +38,7 @@ def install(place: PagePath, url: str, digest: str) -> str:
         f"echo '{digest}  stagedoor.new' | sha256sum -c && "
         "chmod +x stagedoor.new && mv -f stagedoor.new stagedoor"
     )
-    run = f"~/.local/bin/stagedoor login {shlex.quote(url)}"
-    return place.page("client.html", lines=(get, run), digest=digest)
-
-
-def _decided(place: PagePath, heading: str, said: str) -> str:
-    return place.page("login_decided.html", heading=heading, said=said)
-
-
-def _path(place: PagePath, login: PendingLogin) -> str:
-    return f"{place.path}/login/{login.id}"
+    return get, f"~/.local/bin/stagedoor login {shlex.quote(url)}"
 
 
 class LoginPages:
@@ -96,7 +52,7 @@ class LoginPages:
         self._digest = hashlib.sha256(parts.client).hexdigest()
         routes = UserRoutes(pages, pages.identify)
         self.routes: list[BaseRoute] = [
-            routes.get("/login/{id}", self._page),
+            routes.get("/login/{id}", self._show),
             routes.post("/login/{id}/approve", self._approve),
             routes.post("/login/{id}/deny", self._deny),
             Route("/client", self._install, methods=["GET"]),
@@ -105,55 +61,77 @@ class LoginPages:
 
     async def _install(self, request: Request) -> Response:
         """Return the page to install the client, which needs no sign-in: the client is no secret."""
-        url = self._guard.address(request)
-        return HTMLResponse(install(self._pages.place, url, self._digest))
+        lines = render_install_lines(self._guard.address(request), self._digest)
+        page = self._pages.place.page("client.html", lines=lines, digest=self._digest)
+        return HTMLResponse(page)
 
     async def _file(self, _: Request) -> Response:
         headers = {"Content-Disposition": 'attachment; filename="stagedoor"'}
         return Response(self._client, media_type="application/octet-stream", headers=headers)
 
-    async def _page(self, request: Request, identity: Identity, wrong: str = "") -> Response:
+    async def _show(self, request: Request, identity: Identity) -> Response | Denial:
+        return await self._page(request, identity)
+
+    async def _page(
+        self, request: Request, identity: Identity, wrong: str = ""
+    ) -> Response | Denial:
+        """Return the login of a machine with the ways to allow and deny it, or its outcome."""
         login = await self._approval.find(identity, request.path_params["id"])
         if isinstance(login, Denial):
-            return self._pages.refuse(request, login, identity)
-        same = login.source == find_source_network(self._guard.source_of(request).address)
-        page = approve(
-            self._pages.place,
-            identity.name,
-            login,
-            self._guard.address(request),
-            wrong,
-            same_network=same,
-        )
+            return login
+        if login.state is LoginState.DENIED:
+            page = self._render_outcome("Not logged in", DENIED)
+        elif login.state is LoginState.SPENT or (
+            login.state is LoginState.APPROVED and login.code_hash is None
+        ):
+            said = (
+                f"{login.label} is logged in as {identity.name}. You can close this page, and go on in the "
+                "terminal."
+            )
+            page = self._render_outcome("Logged in", said)
+        else:
+            source = self._guard.source_of(request)
+            page = self._pages.place.page(
+                "login.html",
+                user=identity.name,
+                login=login,
+                gateway=self._guard.address(request),
+                wrong=wrong,
+                same_network=login.source == find_source_network(source.address),
+                letters_count=LETTERS_COUNT,
+                path=self._path(login),
+            )
         return HTMLResponse(page, 403 if wrong else 200)
+
+    def _render_outcome(self, heading: str, said: str) -> str:
+        return self._pages.place.page("login_decided.html", heading=heading, said=said)
+
+    def _path(self, login: PendingLogin) -> str:
+        return f"{self._pages.place.path}/login/{login.id}"
 
     async def _approve(
         self, request: Request, identity: Identity, fields: dict[str, str]
-    ) -> Response:
+    ) -> Response | Denial:
         gateway = self._guard.address(request)
         result = await self._approval.approve(
             identity, request.path_params["id"], fields.get("letters"), gateway
         )
         if isinstance(result, Denial):
-            if result.reason is Reason.CREDENTIAL_WRONG:
-                return await self._show_again(request, identity, result)
-            return self._pages.refuse(request, result, identity)
+            if result.reason is not Reason.CREDENTIAL_WRONG:
+                return result
+            # Audit the wrong letters, and show the form again if the login still waits.
+            refused = self._pages.refuse(request, result, identity)
+            again = await self._page(request, identity, result.line)
+            return refused if isinstance(again, Denial) else again
         login, code = result
         if code is None:
-            return RedirectResponse(f"{self._pages.place.path}/login/{login.id}", SEE_OTHER)
+            return RedirectResponse(self._path(login), SEE_OTHER)
         # A page instead of a redirect, as in `single_sign_on`. The literal address instead of `localhost`,
         # which may be resolved elsewhere (RFC 8252 §8.3). `iss` (RFC 9207) keeps the client of another
         # gateway, which began this login for a user of its own, from handing that gateway the code.
         url = f"http://127.0.0.1:{login.port}/?{urlencode({'code': code, 'iss': gateway})}"
-        return HTMLResponse(onward(self._pages.place, url, login))
-
-    async def _show_again(self, request: Request, identity: Identity, denial: Denial) -> Response:
-        """Audit wrong letters, and return the form again."""
-        refused = self._pages.refuse(request, denial, identity)
-        login = await self._approval.find(identity, request.path_params["id"])
-        if isinstance(login, Denial):
-            return refused
-        return await self._page(request, identity, denial.line)
+        page = self._pages.place.page("login_onward.html", url=url, path=self._path(login))
+        return HTMLResponse(page)
 
     async def _deny(self, request: Request, identity: Identity, _: dict[str, str]) -> Response:
         denial = await self._approval.deny(identity, request.path_params["id"])

@@ -6,10 +6,10 @@ nothing, 70 KiB with a header and a form, and more with TLS.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.source import Source
+from stagedoor.net.transport import StreamTransport
 
 MOST_PLAIN = 768
 """Connections of a worker over plain TCP that have sent something."""
@@ -24,14 +24,6 @@ def _nothing() -> None:
     """Do nothing, for a connection that has ended."""
 
 
-class Peer(Protocol):
-    """The part of a connection's transport (`net.transport.StreamTransport`) that is used here."""
-
-    def trust(self) -> None:
-        """Treat the client as authenticated: it may read slowly, and leave more unread."""
-        ...
-
-
 @dataclass(eq=False, slots=True)
 class PendingConnection:
     """One connection, from its accept to its end. `crowded_out` closes it to make room for another."""
@@ -40,7 +32,7 @@ class PendingConnection:
     owner: "PendingConnections"
     crowded_out: Callable[[], None] = _nothing
     has_spoken: bool = False
-    peer: Peer | None = None
+    peer: StreamTransport | None = None
 
     def set_source(self, source: Source, counted_as: str) -> None:
         """Set the client's address, which a load balancer has reported."""

@@ -1,4 +1,4 @@
-"""The routes of the API: each request is a POST with JSON, from one of our own pages or with a credential.
+"""The routes of the API: each request is a POST with JSON, from one of our own pages or by a program.
 
 A cookie alone must not serve the page of another site.
 """
@@ -11,15 +11,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.errors import refusal
+from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.sign_in.cookies import MAX_OBJECT_BYTES, read_object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
 from stagedoor.session.flow import Flow
 
+Fields = Mapping[str, Any]
+"""The JSON object in a request's body."""
 Answer = Mapping[str, object] | Response | Denial
-Act = Callable[[Identity, Mapping[str, Any], Source], Awaitable[Answer]]
+Act = Callable[[Identity, Fields, Source], Awaitable[Answer]]
+ScriptAct = Callable[[Request, Fields], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +53,39 @@ class PostRoutes:
             denial = self.guard.check_source(source)
             body = denial or await read_object(request, max_bytes)
             if isinstance(body, Denial):
-                self.flow.deny(body, web(source))
-                return self.refusal(body)
+                return self.refusal(self.guard.deny(request, body))
             identity = await self.identify(request, source)
             if isinstance(identity, Denial):
                 if answers_strangers and identity.reason is Reason.CREDENTIAL_MISSING:
-                    return JSONResponse({}, headers={"Cache-Control": "no-store"})
-                self.flow.deny(identity, web(source))
-                return self.refusal(identity)
+                    return JSONResponse({})
+                return self.refusal(self.guard.deny(request, identity))
             result = await act(identity, body, source)
             if isinstance(result, Response):
                 return result
             if isinstance(result, Denial):
                 return self.refusal(result)
-            return JSONResponse(result, headers={"Cache-Control": "no-store"})
+            return JSONResponse(result)
 
         return Route(path, answer, methods=["POST"])
+
+
+def make_script_route(
+    guard: RequestGuard, path: str, act: ScriptAct, max_bytes: int = MAX_OBJECT_BYTES
+) -> Route:
+    """Return a route for the scripts of our own pages, also without a user. A denial is audited."""
+
+    async def answer(request: Request) -> Response:
+        source = guard.source_of(request)
+        denial = guard.check_source(source) or guard.check_own_page(request)
+        body = denial or await read_object(request, max_bytes)
+        result = body if isinstance(body, Denial) else await act(request, body)
+        return answer_in_json(guard, request, result)
+
+    return Route(path, answer, methods=["POST"])
+
+
+def answer_in_json(guard: RequestGuard, request: Request, result: Answer) -> Response:
+    """Return a result as an answer in JSON, after the audit of a denial."""
+    if isinstance(result, Denial):
+        return refusal(guard.deny(request, result))
+    return result if isinstance(result, Response) else JSONResponse(dict(result))

@@ -4,24 +4,24 @@ The player gets the file as it is on the disk, piece by piece, so no recording i
 cannot read an encrypted recording; it is listed, and its page explains how to play it.
 """
 
-import secrets
 from functools import partial
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
-from stagedoor.admin.recording_service import RecordingFilter, RecordingService, UserRecording
-from stagedoor.listeners.web import headers
+from stagedoor.admin.recording_service import RecordingFilter, RecordingService
+from stagedoor.admin.recordings import Recorded
 from stagedoor.listeners.web.file_stream import send_file
-from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
+from stagedoor.listeners.web.guard import RequestGuard
+from stagedoor.listeners.web.pages.base import Pages
+from stagedoor.listeners.web.pages.fields import DAYS, read_days, read_text
 from stagedoor.listeners.web.pages.language import translate
 from stagedoor.listeners.web.pages.markup import PagePath, PageUser
+from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.units import DAY_S
 from stagedoor.signin.passes import PassService
 from stagedoor.wire.http.answer import choose_status
 from stagedoor.wire.http.fields import UnsatisfiableError, parse_range
@@ -30,25 +30,18 @@ CAST = "application/x-asciicast"
 """The media type that asciinema uses (https://docs.asciinema.org/manual/asciicast/v2/)."""
 _MAX_TEXT = 100
 SPEEDS = ("0.5", "1", "2", "4", "8")
-DAYS = ("1", "7", "31", "")
 
 
-def explain_sealed(recording: UserRecording) -> str:
+def explain_sealed(recording: Recorded) -> str:
     """Return one line on how to play an encrypted recording, which is not played here."""
     return (
         f"This recording is encrypted, and the gateway has no key to it. With a key, play it by: "
-        f"stagedoor recording play {recording.id} --identity FILE"
+        f"stagedoor recording play {recording.file.id} --identity FILE"
     )
 
 
-def render_sealed(place: PagePath, visitor: PageUser, recording: UserRecording) -> str:
-    """Return the page of an encrypted recording as HTML."""
-    line = explain_sealed(recording)
-    return place.page("sealed.html", visitor=visitor, take=recording, line=line)
-
-
 def render_player(
-    place: PagePath, visitor: PageUser, recording: UserRecording, source: str, nonce: str
+    place: PagePath, visitor: PageUser, recording: Recorded, source: str, nonce: str
 ) -> str:
     """Return the player's page as HTML; its script reads `source`."""
     return place.page(
@@ -66,13 +59,14 @@ class Replay:
         self._passes = passes
         self._pages = pages
         self._recordings = recordings
+        routes = UserRoutes(pages, self._identify_viewer)
         self.routes: list[BaseRoute] = [
-            Route("/recordings", self._list),
-            Route("/recordings/{id}", self._play),
-            Route("/recordings/{id}/cast", self._cast),
+            routes.get("/recordings", self._list),
+            routes.get("/recordings/{id}", self._play),
+            UserRoutes(pages, self._identify_player).get("/recordings/{id}/cast", self._cast),
         ]
 
-    async def _viewer(self, request: Request) -> Identity | Response:
+    async def _identify_viewer(self, request: Request) -> Identity | Response:
         """Return the identity of a user who may play recordings, or the answer to send instead."""
         identity = await self._pages.identify(request)
         if isinstance(identity, Response) or self._recordings.has_any(identity):
@@ -86,115 +80,101 @@ class Replay:
         )
         return self._pages.refuse(request, denial, identity)
 
-    async def _list(self, request: Request) -> Response:
-        identity = await self._viewer(request)
-        if isinstance(identity, Response):
+    async def _identify_player(self, request: Request) -> Identity | Response:
+        """Return what `_identify_viewer` does. A script would take the page to sign in for a recording."""
+        identity = await self._identify_viewer(request)
+        if isinstance(identity, Identity) or identity.status_code >= 400:
             return identity
-        user, app, text, before, days = (
-            request.query_params.get(name, "").strip()[:_MAX_TEXT]
-            for name in ("user", "app", "text", "before", "days")
+        return Response(f"{translate('sign in again')}\n", 401)
+
+    async def _list(self, request: Request, identity: Identity) -> Response:
+        user, app, text, before = (
+            read_text(request, name, _MAX_TEXT) for name in ("user", "app", "text", "before")
         )
-        days = days if days in DAYS else ""
-        wanted = RecordingFilter(user, app, int(days) * DAY_S if days else None, text)
+        days, within_s = read_days(request, "")
+        wanted = RecordingFilter(user, app, within_s, text)
         source = self._guard.source_of(request)
         page = await self._recordings.list_page(identity, before, wanted, source)
         if isinstance(page, Denial):
-            return self._pages.message("Not now", page.line, choose_status(page.reason), identity)
+            return self._pages.explain(page, identity)
         query = {"user": user, "app": app, "text": text, "days": days}
-        return HTMLResponse(
-            self._pages.place.page(
-                "recordings.html",
-                visitor=self._pages.describe_user(identity),
-                page=page,
-                wanted=wanted,
-                days=days,
-                choices=DAYS,
-                here=f"{request.url.path}?{urlencode({**query, 'before': before})}",
-                more=f"?{urlencode({**query, 'before': page.before})}" if page.before else "",
-            )
+        return self._pages.render(
+            "recordings.html",
+            identity,
+            page=page,
+            wanted=wanted,
+            days=days,
+            choices=DAYS,
+            here=f"{request.url.path}?{urlencode({**query, 'before': before})}",
+            more=f"?{urlencode({**query, 'before': page.before})}" if page.before else "",
         )
 
-    async def _play(self, request: Request) -> Response:
-        result = await self._find(request)
-        if isinstance(result, Response):
-            return result
-        identity, recording = result
-        place, visitor = self._pages.place, self._pages.describe_user(identity)
+    async def _play(self, request: Request, identity: Identity) -> Response:
+        recording = await self._find(request, identity)
+        if isinstance(recording, Response):
+            return recording
         if await self._check_presence(identity, recording) is not None:
-            wanted = urlencode({"next": request.url.path})
-            return RedirectResponse(f"{place.path}/step-up?{wanted}", SEE_OTHER)
+            return self._pages.ask_for_proof(request.url.path)
         if recording.sealed:
-            return HTMLResponse(render_sealed(place, visitor, recording))
+            line = explain_sealed(recording)
+            return self._pages.render("sealed.html", identity, take=recording, line=line)
+        place, visitor = self._pages.place, self._pages.describe_user(identity)
         if "replay.js" not in place.assets:
             why = "The player was not built into this installation; ask an administrator."
             return self._pages.message("Not built", why, 503)
-        nonce = secrets.token_urlsafe(16)
-        source = f"{place.path}/recordings/{quote(recording.id)}/cast"
-        page = render_player(place, visitor, recording, source, nonce)
-        return HTMLResponse(
-            page, headers={"content-security-policy": headers.make_terminal_policy(nonce)}
+        source = f"{place.path}/recordings/{quote(recording.file.id)}/cast"
+        return self._pages.render_with_terminal(
+            partial(render_player, place, visitor, recording, source)
         )
 
-    async def _cast(self, request: Request) -> Response:
+    async def _cast(self, request: Request, identity: Identity) -> Response:
         """Send a recording or a range of it, after an audit event about the viewer."""
-        result = await self._find(request)
-        if isinstance(result, Response):
-            # The script would take the page to sign in for a recording.
-            return (
-                Response(f"{translate('sign in again')}\n", 401)
-                if result.status_code < 400
-                else result
-            )
-        identity, recording = result
+        recording = await self._find(request, identity)
+        if isinstance(recording, Response):
+            return recording
+        source = self._guard.source_of(request)
         if (denial := await self._check_presence(identity, recording)) is not None:
-            self._guard.flow.deny(
-                denial, web(self._guard.source_of(request)), identity, recording.target
-            )
+            self._guard.deny(request, denial, identity, recording.target)
             return Response(f"{translate(denial.line)}\n", choose_status(denial.reason))
         if recording.sealed:
             return Response(f"{translate(explain_sealed(recording))}\n", 409)
-        denial = await self._recordings.audit_view(
-            identity, recording, self._guard.source_of(request)
-        )
+        denial = await self._recordings.audit_view(identity, recording, source)
         if denial is not None:
             return Response(f"{translate(denial.line)}\n", choose_status(denial.reason))
         try:
-            wanted = parse_range(request.headers.get("range"), recording.size)
+            wanted = parse_range(request.headers.get("range"), recording.file.size)
         except UnsatisfiableError:
-            return Response(None, 416, {"content-range": f"bytes */{recording.size}"})
-        first, length = (wanted.first, wanted.length) if wanted else (0, recording.size)
+            return Response(None, 416, {"content-range": f"bytes */{recording.file.size}"})
+        first, length = (wanted.first, wanted.length) if wanted else (0, recording.file.size)
         fields = {
             "accept-ranges": "bytes",
-            "content-disposition": f'attachment; filename="{recording.id}.cast"',
+            "content-disposition": f'attachment; filename="{recording.file.id}.cast"',
             "content-type": CAST,
         }
         if wanted:
             fields["content-range"] = wanted.header
         may_go_on = partial(self._may_go_on, identity, recording)
         status = 206 if wanted else 200
-        return send_file(recording.path, length, may_go_on, fields, first=first, status=status)
+        return send_file(recording.file.path, length, may_go_on, fields, first=first, status=status)
 
-    async def _find(self, request: Request) -> tuple[Identity, UserRecording] | Response:
-        identity = await self._viewer(request)
-        if isinstance(identity, Response):
-            return identity
+    async def _find(self, request: Request, identity: Identity) -> Recorded | Response:
         recording = await self._recordings.find(identity, request.path_params["id"])
         if isinstance(recording, Denial):
-            return self._pages.message("Not now", recording.line, choose_status(recording.reason))
+            return self._pages.explain(recording)
         if recording is None:
             # The same words as for a forbidden recording, so that its existence is not revealed.
             why = "There is no such recording on this gateway, or you may not play it."
             return self._pages.message("Not found", why, 404)
-        return identity, recording
+        return recording
 
-    async def _check_presence(self, identity: Identity, recording: UserRecording) -> Denial | None:
+    async def _check_presence(self, identity: Identity, recording: Recorded) -> Denial | None:
         """Refuse a viewer without the fresh proof of presence that the recording's app demands."""
         if recording.target is None:
             return None
         proof = await self._guard.flow.check_step_up(identity, recording.target)
         return proof if isinstance(proof, Denial) else None
 
-    def _may_go_on(self, identity: Identity, recording: UserRecording) -> bool:
+    def _may_go_on(self, identity: Identity, recording: Recorded) -> bool:
         return self._passes.explain_end(identity) is None and self._recordings.may_play(
             identity, recording
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from stagedoor.admin.requests.access_requests import RequestRecord
@@ -39,22 +39,23 @@ class RequestPages:
             routes.post("/requests/{number:int}/{act}", self._act),
         ]
 
-    async def _show_all(self, request: Request, identity: Identity) -> Response:
-        return await self._all(request, identity, request.query_params.get("app", ""))
+    async def _show_all(self, request: Request, identity: Identity) -> Response | Denial:
+        return await self._all(identity, request.query_params.get("app", ""))
 
     async def _all(
-        self, request: Request, identity: Identity, app: str, wrong: str = "", reason: str = ""
-    ) -> Response:
+        self, identity: Identity, app: str, wrong: str = "", reason: str = ""
+    ) -> Response | Denial:
         open_requests = await self._requests.list_requests(identity)
         if isinstance(open_requests, Denial):
-            return self._pages.refuse(request, open_requests, identity)
+            return open_requests
         target = parse_login(app)
         offer = None if target is None else self._requests.find_offer(identity, target)
         if offer is not None and offer.request is not None:
             return RedirectResponse(f"{self._path}/{offer.request.id}", SEE_OTHER)
-        page = self._pages.place.page(
+        return self._pages.render(
             "requests.html",
-            visitor=self._pages.describe_user(identity),
+            identity,
+            403 if wrong else 200,
             requests=[(r, r.find_state(self._guard.flow.now())) for r in open_requests],
             app=app[:MAX_SHOWN_CHARS],
             offer=offer,
@@ -63,9 +64,10 @@ class RequestPages:
             may_ask=self._requests.may_ask(identity),
             show_period=show_period,
         )
-        return HTMLResponse(page, 403 if wrong else 200)
 
-    async def _ask(self, request: Request, identity: Identity, fields: dict[str, str]) -> Response:
+    async def _ask(
+        self, _: Request, identity: Identity, fields: dict[str, str]
+    ) -> Response | Denial:
         apps, reason = fields.get("app", ""), fields.get("reason", "")
         targets = _targets(apps)
         lasts_s, wait_s = (
@@ -74,36 +76,36 @@ class RequestPages:
         )
         if targets is None or lasts_s is None or wait_s is None:
             wrong = "name apps as the home page does, and a number of minutes or hours"
-            return await self._all(request, identity, apps, wrong, reason)
+            return await self._all(identity, apps, wrong, reason)
         starts_at = self._guard.flow.now() + wait_s if wait_s else None
         made = await self._requests.make(
             identity, targets, reason, lasts_s or None, starts_at=starts_at
         )
         if isinstance(made, Denial):
-            return await self._all(request, identity, apps, made.line, reason)
+            return await self._all(identity, apps, made.line, reason)
         return RedirectResponse(f"{self._path}/{made.id}", SEE_OTHER)
 
-    async def _show(self, request: Request, identity: Identity) -> Response:
+    async def _show(self, request: Request, identity: Identity) -> Response | Denial:
         record = await self._requests.read(identity, request.path_params["number"])
         if isinstance(record, Denial):
-            return self._pages.refuse(request, record, identity)
+            return record
         view = None
         if record.request.user != identity.name:
             view = await self._requests.describe(identity, record.request)
         if isinstance(view, Denial):
-            return self._pages.refuse(request, view, identity)
-        return HTMLResponse(self._one(identity, record, view))
+            return view
+        return self._one(identity, record, view)
 
-    def _one(self, identity: Identity, record: RequestRecord, view: RequestView | None) -> str:
+    def _one(self, identity: Identity, record: RequestRecord, view: RequestView | None) -> Response:
         now, asked = self._guard.flow.now(), record.request
         state, is_own = asked.find_state(now), asked.user == identity.name
         onward = None
         is_open = state is RequestState.APPROVED and not asked.is_later(now)
         if is_own and is_open and len(asked.targets) == 1:
             onward = f"{self._pages.place.path}/app/{asked.targets[0].login_name}"
-        return self._pages.place.page(
+        return self._pages.render(
             "request.html",
-            visitor=self._pages.describe_user(identity),
+            identity,
             request=asked,
             view=view,
             rule=self._requests.find_rule_of(asked),
@@ -128,8 +130,7 @@ class RequestPages:
             return self._pages.message("Not found", "There is no such page here.", 404, identity)
         if isinstance(result, Denial):
             if result.reason is Reason.STEP_UP_NEEDED:
-                step_up = f"{self._pages.place.path}/step-up?next={self._path}/{number}"
-                return RedirectResponse(step_up, SEE_OTHER)
+                return self._pages.ask_for_proof(f"{self._path}/{number}")
             return self._pages.message(
                 "Nothing was changed", result.line, choose_page_status(result), identity
             )

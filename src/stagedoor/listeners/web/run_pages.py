@@ -5,10 +5,9 @@ They need no script: the page of a run that goes on loads itself again every few
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.guard import RequestGuard, web
@@ -53,9 +52,8 @@ class RunPages:
     async def _list(self, request: Request, identity: Identity) -> Response:
         runs = await self._runs.list_runs(identity)
         if isinstance(runs, Denial):
-            return self._pages.message("Not now", runs.line, choose_status(runs.reason), identity)
-        visitor = self._pages.describe_user(identity)
-        return HTMLResponse(self._pages.place.page("runs.html", visitor=visitor, runs=runs))
+            return self._pages.explain(runs, identity)
+        return self._pages.render("runs.html", identity, runs=runs)
 
     async def _show(self, request: Request, identity: Identity) -> Response:
         run = await self._open(request, identity)
@@ -63,17 +61,16 @@ class RunPages:
             return run
         pieces = await self._runs.read_end(run, SHOWN_BYTES)
         if isinstance(pieces, Denial):
-            return self._pages.message(
-                "Not now", pieces.line, choose_status(pieces.reason), identity
-            )
-        page = self._pages.place.page(
+            return self._pages.explain(pieces, identity)
+        return self._pages.render(
             "run.html",
-            visitor=self._pages.describe_user(identity),
+            identity,
+            200,
+            {} if run.is_over else {"refresh": str(AGAIN_S)},
             run=run,
             log=show_log(pieces),
             left_out=pieces[0].start if pieces else 0,
         )
-        return HTMLResponse(page, headers={} if run.is_over else {"refresh": str(AGAIN_S)})
 
     async def _download(self, request: Request, identity: Identity) -> Response:
         """Send the log so far, as it is."""
@@ -113,6 +110,5 @@ class RunPages:
         if not isinstance(run, Denial):
             return run
         if run.reason is Reason.STEP_UP_NEEDED:
-            wanted = urlencode({"next": request.url.path})
-            return RedirectResponse(f"{self._pages.place.path}/step-up?{wanted}", SEE_OTHER)
+            return self._pages.ask_for_proof(request.url.path)
         return self._pages.message("Not found", run.line, choose_status(run.reason), identity)

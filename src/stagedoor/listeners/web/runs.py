@@ -8,16 +8,15 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.post import Answer, PostRoutes
+from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
 from stagedoor.listeners.web.terminal.fields import read_target
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
@@ -51,7 +50,6 @@ _MAX_OFFSET = 2**53
 """The largest whole number that every reader of JSON knows (RFC 8259 §6)."""
 _PAUSE_S = 0.1
 _NEW_ID = re.compile(r"[0-9a-f]{12}")
-Body = Mapping[str, Any]
 
 
 class Runs:
@@ -68,7 +66,7 @@ class Runs:
             posts.make_route("/api/runs/cancel", self._cancel),
         ]
 
-    async def _list(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _list(self, identity: Identity, body: Fields, source: Source) -> Answer:
         target = read_target(body) if "target" in body else None
         if isinstance(target, Denial):
             return target
@@ -77,7 +75,7 @@ class Runs:
             return runs
         return {"runs": [run_object(run, COMMAND_CHARS) for run in runs]}
 
-    async def _start(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _start(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Start a run. With the same `id` a request may be repeated, and starts nothing twice."""
         order, run_id = _order_in(body), body.get("id")
         if isinstance(order, Denial):
@@ -116,7 +114,7 @@ class Runs:
             return None
         return refusal(self._flow.deny(grant, web(source), identity, target), steps)
 
-    async def _log(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _log(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return output from byte `from` on; with `wait` true, as soon as there is some or the run ends."""
         named = _place_in(body, "from")
         if isinstance(named, Denial):
@@ -141,7 +139,7 @@ class Runs:
                 if isinstance(refused, Denial):
                     return refused
 
-    async def _input(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _input(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Take input from byte `at` on, and return up to which byte it was taken.
 
         `end` true: it is complete; `lost` true: the client cannot send the rest.
@@ -171,7 +169,7 @@ class Runs:
             is_ended = await self._runs.input.end(identity, run, taken) is True
         return {"at": taken, "ended": is_ended, "over": run.is_over}
 
-    async def _cancel(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _cancel(self, identity: Identity, body: Fields, source: Source) -> Answer:
         run_id = _id_in(body)
         if isinstance(run_id, Denial):
             return run_id
@@ -199,7 +197,7 @@ def _log_object(run: Run, start: int, pieces: Sequence[Output]) -> dict[str, obj
     }
 
 
-def _order_in(body: Body) -> RunOrder | Denial:
+def _order_in(body: Fields) -> RunOrder | Denial:
     target = read_target(body)
     if isinstance(target, Denial):
         return target
@@ -223,14 +221,14 @@ def _order_in(body: Body) -> RunOrder | Denial:
     return RunOrder(target, command, timeout_s, lock, body.get("input") is True, size)
 
 
-def _id_in(body: Body) -> str | Denial:
+def _id_in(body: Fields) -> str | Denial:
     run_id = body.get("id")
     if not (isinstance(run_id, str) and is_run_id(run_id)):
         return _bad("id", "the id of a run")
     return run_id
 
 
-def _place_in(body: Body, name: str) -> tuple[str, int] | Denial:
+def _place_in(body: Fields, name: str) -> tuple[str, int] | Denial:
     """Return the id of a run, and the offset in `name`."""
     run_id, at = _id_in(body), body.get(name, 0)
     if isinstance(run_id, Denial):

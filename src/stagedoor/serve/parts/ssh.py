@@ -12,6 +12,7 @@ from stagedoor.admin.certificates.authorities import (
 )
 from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.admin.certificates.user_signer import UserCertificates
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.limits import ClientLimits
@@ -28,7 +29,6 @@ from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
@@ -71,7 +71,7 @@ def build_ssh_listener(
 
 
 def build_page(
-    context: SignInContext,
+    context: WorkerContext,
     certificates: UserCertificates | None,
     apps: Callable[[], Iterable[Target]],
     requests: RequestService,

@@ -12,6 +12,7 @@ from stagedoor.admin.access.views import HealthReport
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList
 from stagedoor.admin.certificates.user_signer import UserCertificates
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.admin.requests.request_service import RequestService
@@ -21,7 +22,7 @@ from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing
 from stagedoor.laptop.onefile import build_client_file
 from stagedoor.listeners.limits import ClientLimits
 from stagedoor.listeners.web.admin_api import ApiParts
-from stagedoor.listeners.web.app import WebApp
+from stagedoor.listeners.web.app import WebApp, WebServices
 from stagedoor.listeners.web.guard import Brand, WebLimits
 from stagedoor.listeners.web.listener import WebListener
 from stagedoor.listeners.web.login_api import LoginParts
@@ -39,7 +40,6 @@ from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
 from stagedoor.settings.logo import read_logo
 from stagedoor.settings.settings import Settings, parse_networks
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import CredentialService
 from stagedoor.signin.links import read_step_up_rules
 from stagedoor.signin.login.approval import LoginApproval
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
 
 def build_web_listener(
-    context: SignInContext,
+    context: WorkerContext,
     flow: Flow,
     secure: ServerTls | None,
     recorder: Recorder,
@@ -93,58 +93,46 @@ def build_web_listener(
 
     `on_sign_in` gets the identity of each new session.
     """
-    settings, database, policy = context.settings, context.database, context.policy
+    settings = context.settings
     passes = PassService(context, flow.by_newest_policy, on_sign_in)
     logins = LoginService(context, passes, certificates, refused)
-    return WebListener(
-        WebApp(
-            ShellAccess(
-                flow,
-                build_upstream(settings, note),
-                find_holders(settings),
-                plan_recording(settings, recorder),
-                PresenceService(settings, database, policy, context.allowance),
-            ),
-            passes,
-            sign_ins,
-            LoginParts(
-                logins,
-                LoginApproval(context),
-                MachineLoginService(context, certificates, refused),
-                partial(describe, settings, logins=logins.is_possible),
-                RevocationList(settings, database, policy).encode,
-                build_client_file(),
-            ),
-            AccountService(settings, database),
-            CredentialService(context, refused),
-            PasskeyRegistry(context),
-            PasskeyChecks(context),
-            step_ups,
-            requests,
-            RecordingService(settings, database, policy, read_step_up_rules(settings)),
-            _limits(settings, clients),
-            runs,
-            _build_api(context, flow, refused, requests, cluster),
-            _build_console(context, flow),
-        ),
-        secure,
+    access = ShellAccess(
+        flow,
+        build_upstream(settings, note),
+        find_holders(settings),
+        plan_recording(settings, recorder),
+        PresenceService(context),
     )
-
-
-def _build_console(context: SignInContext, flow: Flow) -> ConsoleService:
-    return ConsoleService(
-        context.settings,
-        context.database,
-        context.policy,
-        read_step_up_rules(context.settings),
-        flow.shells.targets,
-        partial(read_health, context.settings),
-        context.now,
+    login_parts = LoginParts(
+        logins,
+        LoginApproval(context),
+        MachineLoginService(context, certificates, refused),
+        partial(describe, settings, logins=logins.is_possible),
+        RevocationList(context).encode,
+        build_client_file(),
     )
+    rules = read_step_up_rules(settings)
+    health = partial(read_health, settings)
+    services = WebServices(
+        passes,
+        sign_ins,
+        login_parts,
+        AccountService(context),
+        CredentialService(context, refused),
+        PasskeyRegistry(context),
+        PasskeyChecks(context),
+        step_ups,
+        requests,
+        RecordingService(context, rules),
+        runs,
+        _build_api(context, flow, refused, requests, cluster),
+        ConsoleService(context, rules, flow.shells.targets, health),
+    )
+    return WebListener(WebApp(access, _limits(settings, clients), services), secure)
 
 
 def _build_api(
-    context: SignInContext,
+    context: WorkerContext,
     flow: Flow,
     refused: RefusedKeys,
     requests: RequestService,
@@ -158,14 +146,11 @@ def _build_api(
 
         open_cluster = partial(open_running_apps, settings, cluster)
     service = ApiService(
-        settings,
-        context.database,
-        context.policy,
+        context,
         read_step_up_rules(settings),
         AppSource(flow.shells.targets, flow.shells.observe, open_cluster),
         refused,
         requests,
-        context.now,
     )
     return ApiParts(service, parse_networks(settings.api.networks))
 
@@ -189,7 +174,7 @@ def _limits(settings: Settings, clients: ClientLimits) -> WebLimits:
 
 
 def sign_ins_of(
-    context: SignInContext, apps: Callable[[], Iterable[Target]]
+    context: WorkerContext, apps: Callable[[], Iterable[Target]]
 ) -> tuple[ProviderSignIns, RefreshService]:
     """Return the services of single sign-on and of the repeated check of its sign-ins.
 

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
@@ -11,14 +12,13 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.pending_login import OVER, PENDING_S, LoginState, PendingLogin
 from stagedoor.model.webpass import KeyLogin
-from stagedoor.signin.context import SignInContext
 from stagedoor.store.sign_in import logins, pending_logins
 
 
 class LoginApproval:
     """The user's side of a login. It uses the store in a thread; a store that fails is a Denial."""
 
-    def __init__(self, context: SignInContext) -> None:
+    def __init__(self, context: WorkerContext) -> None:
         self._context = context
 
     async def find(self, identity: Identity, id_: str) -> PendingLogin | Denial:
@@ -98,7 +98,7 @@ class LoginApproval:
         return after
 
 
-async def submit(context: SignInContext, login: PendingLogin) -> Denial | None:
+async def submit(context: WorkerContext, login: PendingLogin) -> Denial | None:
     """Store a login that waits for its user's approval, or return why there is no room for it."""
     full = await ask(pending_logins.add, context.database, login, context.now())
     if full is None or isinstance(full, Denial):
@@ -111,7 +111,7 @@ async def submit(context: SignInContext, login: PendingLogin) -> Denial | None:
 
 
 def open_approved(
-    context: SignInContext, login: PendingLogin, changed: str
+    context: WorkerContext, login: PendingLogin, changed: str
 ) -> tuple[str, KeyLogin]:
     """Spend an approved login: open a sign-in bound to its key, and return the sign-in with its secret.
 

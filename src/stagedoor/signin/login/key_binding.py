@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.context import WorkerContext
 from stagedoor.model import pending_login
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
@@ -15,7 +16,6 @@ from stagedoor.model.letters import choose_letters, hash_letters, show_letters
 from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import find_source_network
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.approval import open_approved, submit
 from stagedoor.signin.source_limit import SourceLimit
 from stagedoor.store.sign_in import pending_logins
@@ -32,7 +32,7 @@ PATH = "/sign-in/sso"
 class KeyBinding:
     """Binds unknown keys to sign-ins. Belongs to one event loop, and uses the store in a thread."""
 
-    def __init__(self, context: SignInContext) -> None:
+    def __init__(self, context: WorkerContext) -> None:
         self._context = context
         complaint = "too many unknown keys come from your {}"
         self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)

@@ -7,6 +7,7 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.revocation import RefusedKeys
 from stagedoor.admin.certificates.user_signer import UserCertificates
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
@@ -18,7 +19,6 @@ from stagedoor.model.webpass import KeyLogin
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.machine import MachineClaims
 from stagedoor.settings.machines import MachineSettings
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.machine_tokens import MachineTokens
 from stagedoor.signin.login.service import (
     MAX_LABEL_CHARS,
@@ -50,7 +50,7 @@ class MachineLoginService:
 
     def __init__(
         self,
-        context: SignInContext,
+        context: WorkerContext,
         certificates: UserCertificates | None,
         refused: RefusedKeys,
     ) -> None:

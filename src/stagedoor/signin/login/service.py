@@ -12,6 +12,7 @@ from stagedoor.admin.certificates.user_signer import (
     TooManyCertificatesError,
     UserCertificates,
 )
+from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model import pending_login
@@ -22,7 +23,6 @@ from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin, SignInPass
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.approval import open_approved, submit
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.source_limit import SourceLimit
@@ -75,7 +75,7 @@ class LoginService:
 
     def __init__(
         self,
-        context: SignInContext,
+        context: WorkerContext,
         passes: PassService,
         certificates: UserCertificates | None,
         refused: RefusedKeys,

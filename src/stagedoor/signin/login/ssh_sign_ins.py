@@ -11,13 +11,13 @@ from stagedoor.admin.certificates.user_signer import (
     TooManyCertificatesError,
     UserCertificates,
 )
+from stagedoor.admin.context import WorkerContext
 from stagedoor.authz.decide import check_credential
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
-from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.key_binding import KeyBinding
 from stagedoor.store.sign_in import passes
 from stagedoor.wire.target import may_name_app, parse_login
@@ -34,7 +34,7 @@ class SshSignInService:
 
     def __init__(
         self,
-        context: SignInContext,
+        context: WorkerContext,
         apps: Callable[[], Iterable[Target]],
         certificates: UserCertificates,
         refused: RefusedKeys,

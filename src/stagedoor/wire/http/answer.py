@@ -92,8 +92,14 @@ def encode_interim(step: StartStep) -> bytes:
 
 
 def choose_status(reason: Reason) -> int:
-    """Return the HTTP status code of a reason. A proxy's 407 is 401 elsewhere (RFC 9110 §15.5)."""
+    """Return the HTTP status code of a reason, with 407 for one that wants another credential."""
     return _STATUS[reason][0]
+
+
+def choose_server_status(reason: Reason) -> int:
+    """Return the status code of an answer that no proxy gives, where 407 is 401 (RFC 9110 §15.5)."""
+    status = choose_status(reason)
+    return 401 if status == 407 else status
 
 
 def encode_refusal(denial: Denial) -> bytes:

@@ -1,13 +1,17 @@
 """Grants and requests, for administrators: each change is shown before it is made."""
 
-from urllib.parse import urlencode
-
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from stagedoor.admin.access import console_grants as grants
-from stagedoor.listeners.web.console.frame import ConsoleFrame, read_end, read_number, read_text
+from stagedoor.listeners.web.console.frame import (
+    ConsoleFrame,
+    join_permissions,
+    make_more_link,
+    read_end,
+)
+from stagedoor.listeners.web.pages.fields import read_number, read_text
 from stagedoor.model.access_request import show_period
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
@@ -21,52 +25,45 @@ class GrantPages:
     def __init__(self, frame: ConsoleFrame) -> None:
         self._frame = frame
         self._console = frame.console
-        routes = frame.user_routes
+        one = "/admin/grants/{number:int}"
         self.routes: list[BaseRoute] = [
-            routes.get("/admin/grants", self._show_all),
-            routes.get("/admin/grants/preview", self._preview),
-            Route("/admin/grants/add", self._add, methods=["POST"]),
-            routes.get("/admin/grants/{number:int}", self._show),
-            Route("/admin/grants/{number:int}/remove", self._remove, methods=["POST"]),
-            Route("/admin/grants/{number:int}/on-request", self._make_on_request, methods=["POST"]),
-            routes.get("/admin/requests", self._show_requests),
+            frame.get("/admin/grants", self._show_all),
+            frame.get("/admin/grants/preview", self._preview),
+            frame.change("/admin/grants/add", self._add),
+            frame.get(one, self._show),
+            frame.change(f"{one}/remove", self._remove),
+            frame.change(f"{one}/on-request", self._make_on_request),
+            frame.get("/admin/requests", self._show_requests),
         ]
 
-    async def _show_all(self, request: Request, identity: Identity) -> Response:
+    async def _show_all(self, request: Request, identity: Identity) -> Response | Denial:
         wanted = read_text(request, "wanted")
         after = read_number(request, "after") or 0
         page = await grants.list_grants(self._console, identity, wanted, after)
         if isinstance(page, Denial):
-            return self._frame.refuse(request, page, identity)
-        more = None
-        if page.after is not None:
-            more = "?" + urlencode({"wanted": wanted, "after": page.after})
+            return page
         return self._frame.render(
             identity,
             "grants.html",
             page=page,
             wanted=wanted,
-            more=more,
+            more=make_more_link(wanted=wanted, after=page.after),
             permissions=list(Permission),
             may_give=grants.may_give(self._console, identity),
             usual=DEFAULT,
         )
 
-    async def _preview(self, request: Request, identity: Identity) -> Response:
+    async def _preview(self, request: Request, identity: Identity) -> Response | Denial:
         """Show who would gain access. A GET: it changes nothing, so its URL can be sent to a colleague."""
         params = request.query_params
         fields = {name: params.get(name, "") for name in ("subject", "app", "environment", "days")}
-        fields["permissions"] = ",".join(params.getlist("permission")) or params.get(
-            "permissions", ""
-        )
+        fields["permissions"] = join_permissions(request)
         rule = self._parse(fields)
-        shown = (
-            rule
-            if isinstance(rule, Denial)
-            else await grants.preview_adding(self._console, identity, rule)
-        )
+        if isinstance(rule, Denial):
+            return rule
+        shown = await grants.preview_adding(self._console, identity, rule)
         if isinstance(shown, Denial):
-            return self._frame.refuse(request, shown, identity)
+            return shown
         return self._frame.render(
             identity,
             "grant.html",
@@ -77,22 +74,17 @@ class GrantPages:
             back=f"{request.url.path}?{request.url.query}",
         )
 
-    async def _add(self, request: Request) -> Response:
-        async def add(identity: Identity, fields: dict[str, str]) -> GrantRule | Denial:
-            rule = self._parse(fields)
-            if isinstance(rule, Denial):
-                return rule
-            return await grants.add_grant(self._console, identity, rule)
+    async def _add(self, _: Request, identity: Identity, fields: dict[str, str]) -> str | Denial:
+        rule = self._parse(fields)
+        if not isinstance(rule, Denial):
+            rule = await grants.add_grant(self._console, identity, rule)
+        return rule if isinstance(rule, Denial) else f"/grants/{rule.id}"
 
-        return await self._frame.change(
-            request, add, lambda rule: f"{self._frame.path}/grants/{rule.id}"
-        )
-
-    async def _show(self, request: Request, identity: Identity) -> Response:
+    async def _show(self, request: Request, identity: Identity) -> Response | Denial:
         number = request.path_params["number"]
         shown = await grants.preview_removing(self._console, identity, number)
         if isinstance(shown, Denial):
-            return self._frame.refuse(request, shown, identity)
+            return shown
         may_request = grants.may_make_on_request(self._console, identity, shown.row.rule)
         return self._frame.render(
             identity,
@@ -104,27 +96,25 @@ class GrantPages:
             back="",
         )
 
-    async def _remove(self, request: Request) -> Response:
+    async def _remove(
+        self, request: Request, identity: Identity, _: dict[str, str]
+    ) -> str | Denial:
         number = request.path_params["number"]
+        removed = await grants.remove_grant(self._console, identity, number)
+        return removed if isinstance(removed, Denial) else "/grants"
 
-        async def remove(identity: Identity, _: dict[str, str]) -> GrantRule | Denial:
-            return await grants.remove_grant(self._console, identity, number)
-
-        return await self._frame.change(request, remove, lambda _: f"{self._frame.path}/grants")
-
-    async def _make_on_request(self, request: Request) -> Response:
+    async def _make_on_request(
+        self, request: Request, identity: Identity, fields: dict[str, str]
+    ) -> str | Denial:
         number = request.path_params["number"]
+        approvers = fields.get("approvers", "").replace(",", " ").split()
+        rule = await grants.make_on_request(self._console, identity, number, approvers)
+        return rule if isinstance(rule, Denial) else "/grants"
 
-        async def change(identity: Identity, fields: dict[str, str]) -> object:
-            approvers = fields.get("approvers", "").replace(",", " ").split()
-            return await grants.make_on_request(self._console, identity, number, approvers)
-
-        return await self._frame.change(request, change, lambda _: f"{self._frame.path}/grants")
-
-    async def _show_requests(self, request: Request, identity: Identity) -> Response:
+    async def _show_requests(self, _: Request, identity: Identity) -> Response | Denial:
         views = await grants.list_request_views(self._console, identity)
         if isinstance(views, Denial):
-            return self._frame.refuse(request, views, identity)
+            return views
         return self._frame.render(identity, "requests.html", views=views, show_period=show_period)
 
     def _parse(self, fields: dict[str, str]) -> GrantRule | Denial:

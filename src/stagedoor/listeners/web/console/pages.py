@@ -5,26 +5,26 @@ from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from stagedoor.admin.access.console import ConsoleService
 from stagedoor.admin.access.console_credentials import KINDS, list_credentials
 from stagedoor.admin.access.questions import describe_change
-from stagedoor.listeners.web.console.frame import ConsoleFrame, read_number, read_text
+from stagedoor.admin.audit.search import SearchPage
+from stagedoor.listeners.web.console.frame import ConsoleFrame, make_more_link
 from stagedoor.listeners.web.console.grants import GrantPages
 from stagedoor.listeners.web.console.rules import RulePages
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
+from stagedoor.listeners.web.pages.fields import DAYS, read_days, read_number, read_text
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import PresenceEntry
-from stagedoor.model.units import DAY_S
 from stagedoor.wire.rfc3339 import show_time
 from stagedoor.wire.target import parse_login
 
 Live = Callable[[Identity], Awaitable[Sequence[PresenceEntry] | Denial | None]]
-DAYS = ("1", "7", "31", "")
 _SHOWN_FIELDS = 6
 
 
@@ -36,103 +36,79 @@ class ConsolePages:
         self._frame = frame
         self._console = frame.console
         self._live = live
-        routes = frame.user_routes
         self.routes: list[BaseRoute] = [
-            routes.get("/admin/sessions", self._show_sessions),
-            Route("/admin/sessions/{id}/end", self._end_session, methods=["POST"]),
-            routes.get("/admin/people", self._show_people),
-            routes.get("/admin/people/{name}", self._show_person),
-            Route("/admin/people/{name}/{act}", self._update_person, methods=["POST"]),
-            routes.get("/admin/sign-ins", self._show_credentials),
-            routes.get("/admin/audit", self._show_audit),
-            routes.get("/admin/why", self._show_why),
-            routes.get("/admin/health", self._show_health),
+            frame.get("/admin/sessions", self._show_sessions),
+            frame.change("/admin/sessions/{id}/end", self._end_session),
+            frame.get("/admin/people", self._show_people),
+            frame.get("/admin/people/{name}", self._show_person),
+            frame.change("/admin/people/{name}/{act}", self._update_person),
+            frame.get("/admin/sign-ins", self._show_credentials),
+            frame.get("/admin/audit", self._show_audit),
+            frame.get("/admin/why", self._show_why),
+            frame.get("/admin/health", self._show_health),
         ]
 
-    async def _show_sessions(self, request: Request, identity: Identity) -> Response:
+    async def _show_sessions(self, request: Request, identity: Identity) -> Response | Denial:
         wanted = read_text(request, "wanted")
         rows = await self._console.list_sessions(identity, wanted)
         if isinstance(rows, Denial):
-            return self._frame.refuse(request, rows, identity)
+            return rows
         live = await self._live(identity)
         watchable = (
             set() if live is None or isinstance(live, Denial) else {entry.session for entry in live}
         )
         return self._frame.render(
-            identity,
-            "sessions.html",
-            rows=rows,
-            wanted=wanted,
-            watchable=watchable,
+            identity, "sessions.html", rows=rows, wanted=wanted, watchable=watchable
         )
 
-    async def _end_session(self, request: Request) -> Response:
-        async def end(identity: Identity, fields: dict[str, str]) -> bool | Denial:
-            reason = fields.get("reason", "")
-            denial = await self._console.end_session(identity, request.path_params["id"], reason)
-            return denial or True
+    async def _end_session(
+        self, request: Request, identity: Identity, fields: dict[str, str]
+    ) -> str | Denial:
+        id_, reason = request.path_params["id"], fields.get("reason", "")
+        return await self._console.end_session(identity, id_, reason) or "/sessions"
 
-        return await self._frame.change(request, end, lambda _: f"{self._frame.path}/sessions")
-
-    async def _show_people(self, request: Request, identity: Identity) -> Response:
+    async def _show_people(self, request: Request, identity: Identity) -> Response | Denial:
         wanted = read_text(request, "wanted").lower()
         page = await self._console.list_people(identity, wanted, read_text(request, "after"))
         if isinstance(page, Denial):
-            return self._frame.refuse(request, page, identity)
-        more = None
-        if page.after is not None:
-            more = "?" + urlencode({"wanted": wanted, "after": page.after})
+            return page
+        more = make_more_link(wanted=wanted, after=page.after)
         return self._frame.render(identity, "people.html", page=page, wanted=wanted, more=more)
 
-    async def _show_person(self, request: Request, identity: Identity) -> Response:
+    async def _show_person(self, request: Request, identity: Identity) -> Response | Denial:
         view = await self._console.find_person(identity, request.path_params["name"])
         if isinstance(view, Denial):
-            return self._frame.refuse(request, view, identity)
+            return view
         is_self = view.row.user.name == identity.name
         return self._frame.render(identity, "person.html", view=view, is_self=is_self)
 
-    async def _update_person(self, request: Request) -> Response:
+    async def _update_person(
+        self, request: Request, identity: Identity, fields: dict[str, str]
+    ) -> str | Denial:
         name, act = request.path_params["name"], request.path_params["act"]
+        denial = await self._console.update_person(identity, name, act, fields.get("id", ""))
+        kind = fields.get("kind", "")
+        return denial or (f"/sign-ins?kind={kind}" if kind in KINDS else f"/people/{quote(name)}")
 
-        async def change(identity: Identity, fields: dict[str, str]) -> str | Denial:
-            id_ = fields.get("id", "")
-            denial = await self._console.update_person(identity, name, act, id_)
-            return denial or fields.get("kind", "")
-
-        def find_onward(kind: str) -> str:
-            place = f"sign-ins?kind={kind}" if kind in KINDS else f"people/{quote(name)}"
-            return f"{self._frame.path}/{place}"
-
-        return await self._frame.change(request, change, find_onward)
-
-    async def _show_credentials(self, request: Request, identity: Identity) -> Response:
+    async def _show_credentials(self, request: Request, identity: Identity) -> Response | Denial:
         kind, wanted = read_text(request, "kind"), read_text(request, "wanted")
         kind = kind if kind in KINDS else KINDS[0]
         after = read_text(request, "after")
         page = await list_credentials(self._console, identity, kind, wanted, after)
         if isinstance(page, Denial):
-            return self._frame.refuse(request, page, identity)
-        query = {"kind": kind, "wanted": wanted, "after": page.after or ""}
-        more = None if page.after is None else "?" + urlencode(query)
+            return page
+        more = make_more_link(kind=kind, wanted=wanted, after=page.after)
         return self._frame.render(
             identity, "sign_ins.html", page=page, kind=kind, kinds=KINDS, wanted=wanted, more=more
         )
 
     async def _show_audit(self, request: Request, identity: Identity) -> Response:
-        text, days = read_text(request, "q"), request.query_params.get("days", "31")
-        days = days if days in DAYS else "31"
-        since = self._console.now() - int(days) * DAY_S if days else None
-        page = await self._console.search_audit(
-            identity, text, since, read_number(request, "before")
-        )
-        problem = ""
-        if isinstance(page, Denial):
-            problem, entries, before = page.line, [], None
-        else:
-            entries, before = list(page.entries), page.before
-        more = None
-        if before is not None:
-            more = "?" + urlencode({"q": text, "days": days, "before": before})
+        text, (days, within_s) = read_text(request, "q"), read_days(request, "31")
+        since = None if within_s is None else self._console.now() - within_s
+        before = read_number(request, "before")
+        page = await self._console.search_audit(identity, text, since, before)
+        problem = page.line if isinstance(page, Denial) else ""
+        page = SearchPage([]) if isinstance(page, Denial) else page
         return self._frame.render(
             identity,
             "audit.html",
@@ -141,9 +117,10 @@ class ConsolePages:
             choices=DAYS,
             problem=problem,
             rows=[
-                (entry, describe_event(entry.event), _find_why(entry.event)) for entry in entries
+                (entry, describe_event(entry.event), _find_why(entry.event))
+                for entry in page.entries
             ],
-            more=more,
+            more=make_more_link(q=text, days=days, before=page.before),
         )
 
     async def _show_why(self, request: Request, identity: Identity) -> Response:
@@ -168,11 +145,11 @@ class ConsolePages:
             describe_change=describe_change,
         )
 
-    async def _show_health(self, request: Request, identity: Identity) -> Response:
+    async def _show_health(self, request: Request, identity: Identity) -> Response | Denial:
         checks = "checks" in request.query_params
         report = await self._console.read_health(identity, checks=checks)
         if isinstance(report, Denial):
-            return self._frame.refuse(request, report, identity)
+            return report
         return self._frame.render(identity, "health.html", report=report, checks=checks)
 
 

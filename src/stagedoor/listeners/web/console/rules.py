@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from stagedoor.admin.access import console_rules as rules
 from stagedoor.admin.access.console_rules import Rule
-from stagedoor.listeners.web.console.frame import MAX_CHARS, ConsoleFrame, read_end
+from stagedoor.listeners.web.console.frame import ConsoleFrame, join_permissions, read_end
+from stagedoor.listeners.web.pages.fields import read_text
 from stagedoor.model.access_request import RequestRule, show_period
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -31,20 +32,19 @@ class RulePages:
         self._frame = frame
         self._console = frame.console
         one = "/admin/rules/{kind}/{number:int}"
-        routes = frame.user_routes
         self.routes: list[BaseRoute] = [
-            routes.get("/admin/rules", self._show_all),
-            routes.get("/admin/rules/{kind}", self._show_all),
-            routes.get("/admin/rules/{kind}/preview", self._preview),
-            Route("/admin/rules/{kind}/add", self._add, methods=["POST"]),
-            routes.get(one, self._show),
-            Route(f"{one}/remove", self._remove, methods=["POST"]),
+            frame.get("/admin/rules", self._show_all),
+            frame.get("/admin/rules/{kind}", self._show_all),
+            frame.get("/admin/rules/{kind}/preview", self._preview),
+            frame.change("/admin/rules/{kind}/add", self._add),
+            frame.get(one, self._show),
+            frame.change(f"{one}/remove", self._remove),
         ]
 
-    async def _show_all(self, request: Request, identity: Identity) -> Response:
+    async def _show_all(self, _: Request, identity: Identity) -> Response | Denial:
         view = await rules.list_rules(self._console, identity)
         if isinstance(view, Denial):
-            return self._frame.refuse(request, view, identity)
+            return view
         return self._frame.render(
             identity,
             "rules.html",
@@ -56,47 +56,40 @@ class RulePages:
             show_period=show_period,
         )
 
-    async def _preview(self, request: Request, identity: Identity) -> Response:
+    async def _preview(self, request: Request, identity: Identity) -> Response | Denial:
         """Show who would gain. It is a GET: it changes nothing, and its address can be sent to another."""
-        params = request.query_params
-        fields = {name: params[name].strip()[:MAX_CHARS] for name in params}
-        fields["permissions"] = ",".join(
-            params.getlist("permission") or [params.get("permissions", "")]
-        )
+        fields = {name: read_text(request, name) for name in request.query_params}
+        fields["permissions"] = join_permissions(request)
         rule = self._parse(request, fields)
-        shown = (
-            rule
-            if isinstance(rule, Denial)
-            else await rules.preview_adding(self._console, identity, rule)
-        )
+        if isinstance(rule, Denial):
+            return rule
+        shown = await rules.preview_adding(self._console, identity, rule)
         if isinstance(shown, Denial):
-            return self._frame.refuse(request, shown, identity)
+            return shown
         back = f"{request.url.path}?{request.url.query}"
         return self._render(request, identity, shown, fields, back)
 
-    async def _add(self, request: Request) -> Response:
-        async def add(identity: Identity, fields: dict[str, str]) -> Rule | Denial:
-            rule = self._parse(request, fields)
-            if isinstance(rule, Denial):
-                return rule
-            return await rules.add_rule(self._console, identity, rule)
+    async def _add(
+        self, request: Request, identity: Identity, fields: dict[str, str]
+    ) -> str | Denial:
+        rule = self._parse(request, fields)
+        if not isinstance(rule, Denial):
+            rule = await rules.add_rule(self._console, identity, rule)
+        return rule if isinstance(rule, Denial) else "/rules"
 
-        return await self._frame.change(request, add, lambda _: f"{self._frame.path}/rules")
-
-    async def _show(self, request: Request, identity: Identity) -> Response:
+    async def _show(self, request: Request, identity: Identity) -> Response | Denial:
         number = request.path_params["number"]
         shown = await rules.preview_removing(self._console, identity, _find_kind(request), number)
         if isinstance(shown, Denial):
-            return self._frame.refuse(request, shown, identity)
+            return shown
         return self._render(request, identity, shown, {}, request.url.path)
 
-    async def _remove(self, request: Request) -> Response:
-        number = request.path_params["number"]
-
-        async def remove(identity: Identity, _: dict[str, str]) -> Rule | Denial:
-            return await rules.remove_rule(self._console, identity, _find_kind(request), number)
-
-        return await self._frame.change(request, remove, lambda _: f"{self._frame.path}/rules")
+    async def _remove(
+        self, request: Request, identity: Identity, _: dict[str, str]
+    ) -> str | Denial:
+        kind, number = _find_kind(request), request.path_params["number"]
+        removed = await rules.remove_rule(self._console, identity, kind, number)
+        return removed if isinstance(removed, Denial) else "/rules"
 
     def _render(
         self,

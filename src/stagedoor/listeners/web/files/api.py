@@ -186,7 +186,7 @@ class Files:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     if gone.done():
                         raise ClientClosedError
-                    session.received += len(piece)
+                    session.session.received += len(piece)
         finally:
             gone.cancel()
 

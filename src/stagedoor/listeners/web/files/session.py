@@ -41,40 +41,23 @@ class FilesDeniedError(Exception):
 class SftpSession:
     """An admitted session with its sftp client, made by `open_sftp_session`.
 
-    The code that moves bytes adds them to `sent` and `received`.
+    The code that moves bytes adds them to the `sent` and `received` of `session`.
     """
 
     def __init__(
         self, session: ShellSession, sftp: asyncssh.SFTPClient, channel: ChannelAudit
     ) -> None:
+        self.session = session
         self.sftp = sftp
-        self._session = session
         self._channel = channel
-
-    @property
-    def sent(self) -> int:
-        """The bytes sent to the shell."""
-        return self._session.sent
-
-    @sent.setter
-    def sent(self, sent: int) -> None:
-        self._session.sent = sent
-
-    @property
-    def received(self) -> int:
-        """The bytes received from the shell."""
-        return self._session.received
-
-    @received.setter
-    def received(self, received: int) -> None:
-        self._session.received = received
 
     def record_file_event(
         self, path: bytes, action: str = "transfer", *, whole: bool = True
     ) -> None:
         """Audit an action on a file; `whole` is False for an incomplete transfer."""
+        sent, received = self.session.sent, self.session.received
         self._channel.record_files(
-            [FileEvent(action, escape_path(path), None, self.sent, self.received, whole)]
+            [FileEvent(action, escape_path(path), None, sent, received, whole)]
         )
 
 

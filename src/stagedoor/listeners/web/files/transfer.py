@@ -243,7 +243,7 @@ async def write(session: SftpSession, upload: Upload, offset: int, pieces: Piece
             if block and (piece is None or len(block) >= BLOCK_BYTES):
                 sent.append(asyncio.create_task(file.write(bytes(block), offset)))
                 offset += len(block)
-                session.sent += len(block)
+                session.session.sent += len(block)
                 block.clear()
             while sent and (piece is None or len(sent) * BLOCK_BYTES >= AHEAD_BYTES):
                 async with explain_errors(path, "write"), asyncio.timeout(BLOCK_S):

@@ -43,19 +43,17 @@ class Assets:
         for path in sorted(folder.glob("*")) if folder.is_dir() else ():
             if path.suffix not in _KINDS:
                 continue
-            plain = path.read_bytes()
-            digest = hashlib.sha256(plain).hexdigest()[:16]
-            self._files[path.name] = _File(_KINDS[path.suffix], digest, plain)
+            self._add(path.name, path.read_bytes())
         for language in OTHERS if self._files else ():
-            name, plain = f"words.{language}.js", render_words(language)
-            digest = hashlib.sha256(plain).hexdigest()[:16]
-            self._files[name] = _File(_KINDS[".js"], digest, plain)
+            self._add(f"words.{language}.js", render_words(language))
 
     def add_logo(self, logo: Logo) -> None:
         """Serve the company's logo as well. Opened by itself it runs nothing, whatever is in it."""
-        digest = hashlib.sha256(logo.data).hexdigest()[:16]
-        kind = _KINDS[Path(logo.name).suffix]
-        self._files[logo.name] = _File(kind, digest, logo.data, policy=_LOGO_POLICY)
+        self._add(logo.name, logo.data, _LOGO_POLICY)
+
+    def _add(self, name: str, plain: bytes, policy: str | None = None) -> None:
+        digest = hashlib.sha256(plain).hexdigest()[:16]
+        self._files[name] = _File(_KINDS[Path(name).suffix], digest, plain, policy=policy)
 
     def __contains__(self, name: str) -> bool:
         return name in self._files

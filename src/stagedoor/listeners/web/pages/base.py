@@ -1,42 +1,30 @@
-"""The pages to sign in and out, the terminal's page, and the answers that all pages share."""
+"""The base of all pages: the user of a request, forms, and the answers that pages share."""
 
-import json
 import secrets
 from collections.abc import Callable
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.access.console import ConsoleService
-from stagedoor.listeners.web import headers
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.guard import RequestGuard
+from stagedoor.listeners.web.headers import make_terminal_policy
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.markup import PagePath, PageUser
-from stagedoor.listeners.web.passkeys.relying_party import find_relying_party
 from stagedoor.listeners.web.sign_in.cookies import (
-    MOST_SIGNED_OUT,
     drop_cookies,
     read_cookie,
-    read_cookies,
     read_form_fields,
-    restrict_path,
     set_cookie,
     start_session,
 )
-from stagedoor.listeners.web.sign_in.single_sign_on import SingleSignOnRoutes
-from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.permission import Permission
-from stagedoor.model.target import Target
 from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.signin.passes import PassService
-from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.wire.http.answer import choose_status
-from stagedoor.wire.target import parse_login
 
 SEE_OTHER = 303
 _NOT_BUILT = (
@@ -46,55 +34,35 @@ _NOT_BUILT = (
 
 
 class Pages:
-    """The routes of these pages. Belongs to one event loop."""
+    """The common part of the pages. Belongs to one event loop."""
 
     def __init__(
         self,
         guard: RequestGuard,
         passes: PassService,
-        sign_ins: ProviderSignIns,
         shows_recordings: Callable[[Identity], bool],
         shows_requests: Callable[[Identity], bool],
         shows_runs: Callable[[Identity], bool],
         console: ConsoleService,
-        *,
-        passkeys: bool,
     ) -> None:
-        """Make the routes; `passkeys` says whether users may sign in with a passkey.
+        """Load the assets.
 
         `shows_recordings` returns whether there are recordings that a user may play, `shows_requests` whether
         they may ask for access or decide on requests, and `shows_runs` whether they may have runs.
         """
         self._guard = guard
-        self._has_passkeys = passkeys
         self._flow = guard.flow
         self._passes = passes
-        self._sign_ins = sign_ins
         self._shows_recordings = shows_recordings
         self._shows_requests = shows_requests
         self._shows_runs = shows_runs
         self._console = console
-        self._assets = Assets()
+        self.assets = Assets()
         brand = guard.limits.brand
         if brand.logo is not None:
-            self._assets.add_logo(brand.logo)
-        self.place = self._place = PagePath(guard.limits.path, self._assets, brand)
-        single_sign_on = SingleSignOnRoutes(
-            guard, sign_ins, self._place, self.read_form, self.refuse, self.begin_session
-        )
-        self.onward = single_sign_on.onward
-        self.routes: list[BaseRoute] = [
-            *single_sign_on.routes,
-            Route("/app/{app}", self._terminal),
-            Route("/sign-in", self._sign_in_form, methods=["GET"]),
-            Route("/sign-in", self._sign_in, methods=["POST"]),
-            Route("/signed-in", self._show_signed_in),
-            Route("/link", self._link),
-            Route("/sign-in/link", self._sign_in_by_link, methods=["POST"]),
-            Route("/sign-out", self._sign_out, methods=["POST"]),
-            Route("/manifest.webmanifest", self._manifest),
-            Route("/static/{digest}/{name}", self._assets.answer),
-        ]
+            self.assets.add_logo(brand.logo)
+        self.place = PagePath(guard.limits.path, self.assets, brand)
+        self.home_path = f"{self.place.path}/"
 
     async def answer_not_found(self, request: Request, _: Exception) -> Response:
         """Answer a request for an unknown path or method, for a user if one is signed in."""
@@ -128,7 +96,7 @@ class Pages:
         if secret is None and request.headers.get("sec-fetch-site") == "cross-site":
             # Browsers do not send a SameSite=Strict cookie when a link on another site is followed. This
             # page loads the address again, which is a same-origin request with the cookie.
-            return HTMLResponse(self._place.page("again.html"))
+            return HTMLResponse(self.place.page("again.html"))
         valid = None if secret is None else await self._passes.find_session(secret)
         if isinstance(valid, tuple):
             session, identity = valid
@@ -136,9 +104,9 @@ class Pages:
             await self._passes.use_session(session)
             return identity
         if valid is not None and valid.reason is not Reason.CREDENTIAL_WRONG:
-            return self.message("Not now", valid.line, choose_status(valid.reason))
-        wanted = urlencode({"next": _back_to(request, self._home_path)})
-        return RedirectResponse(f"{self._place.path}/sign-in?{wanted}", SEE_OTHER)
+            return self.explain(valid)
+        wanted = urlencode({"next": self.find_way_back(request)})
+        return RedirectResponse(f"{self.place.path}/sign-in?{wanted}", SEE_OTHER)
 
     async def identify_person(self, request: Request, refusal: Denial) -> Identity | Response:
         """Return what `identify` does, but answer with `refusal` unless a person proved it (`is_person`)."""
@@ -166,82 +134,54 @@ class Pages:
         self, request: Request, denial: Denial, identity: Identity | None = None
     ) -> Response:
         """Audit a refusal, and return a page that explains it."""
-        self._flow.deny(denial, web(self._guard.source_of(request)), identity)
+        self._guard.deny(request, denial, identity)
         return self.message("Not let in", denial.line, choose_page_status(denial), identity)
+
+    def explain(self, denial: Denial, identity: Identity | None = None) -> Response:
+        """Return a page that explains why something cannot be shown now, for example without the store."""
+        return self.message("Not now", denial.line, choose_status(denial.reason), identity)
 
     def message(
         self, title: str, message: str, status: int, identity: Identity | None = None
     ) -> Response:
         """Return a page with one message, for a user if one is known."""
         visitor = None if identity is None else self.describe_user(identity)
-        return HTMLResponse(markup.message(self._place, title, message, visitor=visitor), status)
+        return HTMLResponse(markup.message(self.place, title, message, visitor=visitor), status)
 
-    # Signing in and out.
+    def explain_missing(self, script: str) -> Response | None:
+        """Return why a page cannot be shown whose script was not built, None if it was."""
+        return None if script in self.assets else self.message("Not built", _NOT_BUILT, 503)
 
-    @property
-    def _home_path(self) -> str:
-        return f"{self._place.path}/"
+    def render(
+        self,
+        template: str,
+        identity: Identity,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        /,
+        **values: object,
+    ) -> Response:
+        """Return a page for a user, drawn from a template."""
+        visitor = self.describe_user(identity)
+        page = self.place.page(template, visitor=visitor, **values)
+        return HTMLResponse(page, status, headers)
 
-    async def _sign_in_form(self, request: Request) -> Response:
-        wanted = restrict_path(request.query_params.get("next", ""), self._home_path)
-        return HTMLResponse(self._form(request, wanted))
+    def render_with_terminal(self, make_page: Callable[[str], str]) -> Response:
+        """Return a page that draws a terminal; `make_page` gets the nonce of its style elements."""
+        nonce = secrets.token_urlsafe(16)
+        policy = make_terminal_policy(nonce)
+        return HTMLResponse(make_page(nonce), headers={"content-security-policy": policy})
 
-    def _form(self, request: Request, wanted: str, why: str = "", name: str = "") -> str:
-        # The button is left out where it cannot work: browsers accept no passkey for an address.
-        has_name = not isinstance(find_relying_party(self._guard, request), Denial)
-        providers = self._sign_ins.providers
-        passkeys = self._has_passkeys and has_name
-        return markup.sign_in(self._place, wanted, providers, why, name, passkeys=passkeys)
+    def ask_for_proof(self, path: str) -> Response:
+        """Send the browser to the page that takes a fresh proof of presence, and then back to `path`."""
+        wanted = urlencode({"next": path})
+        return RedirectResponse(f"{self.place.path}/step-up?{wanted}", SEE_OTHER)
 
-    async def _sign_in(self, request: Request) -> Response:
-        fields = await self.read_form(request)
-        if isinstance(fields, Response):
-            return fields
-        name = fields.get("name", "").strip()
-        wanted = restrict_path(fields.get("next", ""), self._home_path)
-        source = self._guard.source_of(request)
-        identity = await self._flow.authenticate(
-            PasswordCredential(name, fields.get("secret", "").strip("\r\n")), source
-        )
-        if isinstance(identity, Denial):
-            self._flow.deny(identity, web(source))
-            page = self._form(request, wanted, identity.line, name)
-            return HTMLResponse(page, choose_page_status(identity))
-        return await self.begin_session(request, identity, wanted)
-
-    async def _show_signed_in(self, request: Request) -> Response:
-        """Return the page after a new sign-in in a second tab, which a terminal's page has opened."""
-        identity = await self.identify(request)
-        if isinstance(identity, Response):
-            return identity
-        message = (
-            f"You are {identity.name}. Close this tab: the terminal that you came from goes on."
-        )
-        return HTMLResponse(
-            markup.message(
-                self._place,
-                "Signed in",
-                message,
-                role="status",
-                visitor=self.describe_user(identity),
-            )
-        )
-
-    async def _link(self, request: Request) -> Response:
-        if "one-time-link.js" not in self._assets:
-            return self.message("Not built", _NOT_BUILT, 503)
-        return HTMLResponse(markup.link(self._place))
-
-    async def _sign_in_by_link(self, request: Request) -> Response:
-        fields = await self.read_form(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self._passes.use_link(fields.get("secret", ""))
-        if isinstance(identity, Denial):
-            return self.refuse(request, identity)
-        return await self.begin_session(
-            request, identity, restrict_path(fields.get("next", ""), self._home_path)
-        )
+    def find_way_back(self, request: Request) -> str:
+        """Return the path to open after signing in: the same page, or home after a form was sent."""
+        if request.method not in ("GET", "HEAD"):
+            return self.home_path
+        return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
     async def begin_session(
         self,
@@ -261,107 +201,7 @@ class Pages:
         set_cookie(response, secret, self._guard, request)
         return response
 
-    async def _sign_out(self, request: Request) -> Response:
-        fields = await self.read_form(request)
-        if isinstance(fields, Response):
-            return fields
-        # Of two sessions, either may be the user's own, so both end.
-        for secret in read_cookies(self._guard, request)[:MOST_SIGNED_OUT]:
-            denial = await self._passes.sign_out(secret)
-            if denial is not None:
-                return self.message("Not signed out", denial.line, choose_status(denial.reason))
-        response = RedirectResponse(f"{self._place.path}/sign-in", SEE_OTHER)
-        drop_cookies(response, self._guard, request)
-        return response
-
-    # The terminal's page.
-
-    async def _terminal(self, request: Request) -> Response:
-        target = parse_login(request.path_params["app"])
-        if target is None:
-            return self.message("Not found", "There is no app of that name.", 404)
-        return await self.render_terminal(request, target)
-
-    async def render_terminal(self, request: Request, target: Target) -> Response:
-        """Return the terminal's page for `target`, if the user is signed in and may enter it."""
-        identity = await self.identify(request)
-        if isinstance(identity, Response):
-            return identity
-        grant = await self._flow.authorise(identity, target)
-        if isinstance(grant, Denial):
-            self._flow.deny(grant, web(self._guard.source_of(request)), identity, target)
-            if self._flow.may_ask(identity, target, grant):
-                wanted = urlencode({"app": target.login_name})
-                return RedirectResponse(f"{self._place.path}/requests?{wanted}", SEE_OTHER)
-            return self.message("Not let in", grant.line, choose_status(grant.reason), identity)
-        if isinstance(await self._flow.check_step_up(identity, grant), Denial):
-            wanted = urlencode({"next": _back_to(request, self._home_path)})
-            return RedirectResponse(f"{self._place.path}/step-up?{wanted}", SEE_OTHER)
-        if "terminal.js" not in self._assets:
-            return self.message("Not built", _NOT_BUILT, 503)
-        nonce = secrets.token_urlsafe(16)
-        page = markup.terminal(
-            self._place,
-            target.login_name,
-            nonce,
-            identity.name,
-            moves_files=Permission.FILES in grant.permissions,
-            tmux=self._guard.limits.tmux,
-            notice=self._flow.notice(target),
-        )
-        return HTMLResponse(
-            page, headers={"content-security-policy": headers.make_terminal_policy(nonce)}
-        )
-
-    def render_guest_page(self, identity: Identity, session: str) -> Response:
-        """Return a terminal's page for a guest; `session` is the one to watch, empty for a share.
-
-        The page does not name the app, which only a client with a ticket learns.
-        """
-        if "terminal.js" not in self._assets:
-            return self.message("Not built", _NOT_BUILT, 503)
-        nonce = secrets.token_urlsafe(16)
-        page = markup.terminal(self._place, "", nonce, identity.name, guest=session or "share")
-        return HTMLResponse(
-            page, headers={"content-security-policy": headers.make_terminal_policy(nonce)}
-        )
-
-    async def _manifest(self, request: Request) -> Response:
-        """Return the manifest to install the page as an app, whose window leaves Ctrl-W to the terminal."""
-        app = parse_login(request.query_params.get("app", ""))
-        target = app or self._guard.find_app(request)
-        start = (
-            self._home_path if app is None else f"{self._place.path}/app/{quote(app.login_name)}"
-        )
-        brand = self._place.brand.name
-        name = brand if target is None else f"{target.login_name} · {brand}"
-        manifest = {
-            "name": name,
-            "short_name": name,
-            "id": start,
-            "start_url": start,
-            "scope": self._home_path,
-            "display": "standalone",
-            "background_color": "#101418",
-            "theme_color": "#101418",
-            "icons": [
-                {
-                    "src": self._place.path + self._assets.path("icon.svg"),
-                    "sizes": "any",
-                    "type": "image/svg+xml",
-                }
-            ],
-        }
-        return Response(json.dumps(manifest), media_type="application/manifest+json")
-
 
 def choose_page_status(denial: Denial) -> int:
     """Return the status of a page about a denial, never 401 or 407: browsers would ask for a password."""
     return 403 if denial.reason is Reason.CREDENTIAL_WRONG else choose_status(denial.reason)
-
-
-def _back_to(request: Request, home: str) -> str:
-    """Return the path to open after signing in: the same page, or home after a form was sent."""
-    if request.method not in ("GET", "HEAD"):
-        return home
-    return request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -15,7 +15,9 @@ from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.markup import AppRow
-from stagedoor.listeners.web.terminal.fields import Body
+from stagedoor.listeners.web.post import Fields
+from stagedoor.listeners.web.shell_access import ShellAccess
+from stagedoor.listeners.web.terminal.pages import TerminalPages
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
@@ -24,7 +26,6 @@ from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.shell import ShellState
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.wire.http.answer import choose_status
 
 _BY_DIRECT_LOGIN = (
     (Permission.FORWARD, "forward ports (ssh -L)"),
@@ -39,41 +40,37 @@ class Home:
         self,
         guard: RequestGuard,
         pages: Pages,
+        terminal_pages: TerminalPages,
         account: AccountService,
         live: Callable[[Identity], Awaitable[Sequence[PresenceEntry] | Denial | None]],
-        has_terminals: Callable[[Target], bool],
+        access: ShellAccess,
     ) -> None:
-        """Make the route.
-
-        `live` returns the sessions that a user may watch, or None for a user without that right.
-        `has_terminals` returns whether the shell of a target has a known holder.
-        """
+        """`live` returns the sessions that a user may watch, or None for a user without that right."""
         self._guard = guard
         self._flow = guard.flow
         self._pages = pages
+        self._terminal_pages = terminal_pages
         self._account = account
         self._live = live
-        self._has_terminals = has_terminals
-        self.routes: list[BaseRoute] = [
-            Route("/", self._home),
-        ]
+        self._access = access
+        self.routes: list[BaseRoute] = [Route("/", self._home)]
 
     async def _home(self, request: Request) -> Response:
         target = self._guard.find_app(request)
         if target is not None:
-            return await self._pages.render_terminal(request, target)
+            return await self._terminal_pages.render(request, target)
         identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
         return await self._home_of(identity, request)
 
-    async def list_apps(self, identity: Identity, _: Body, __: Source) -> Mapping[str, object]:
+    async def list_apps(self, identity: Identity, _: Fields, __: Source) -> Mapping[str, object]:
         """Return the apps that a user may enter, for the palette of commands."""
         return {
             "apps": [
                 {"name": grant.target.login_name, "page": self._page_of(grant.target)}
                 for grant in self._flow.grants(identity)
-                if self._has_terminals(grant.target)
+                if self._access.holder(grant.target) is not None
             ]
         }
 
@@ -89,8 +86,7 @@ class Home:
         live = await self._live(identity)
         for denial in (past, keys, sessions, live):
             if isinstance(denial, Denial):
-                status = choose_status(denial.reason)
-                return self._pages.message("Not now", denial.line, status, identity)
+                return self._pages.explain(denial, identity)
         assert not isinstance(live, Denial)
         assert not isinstance(past, Denial)
         assert not isinstance(keys, Denial)
@@ -102,12 +98,10 @@ class Home:
         page = partial(
             markup.render_home,
             self._pages.place,
-            identity.name,
+            self._pages.describe_user(identity),
             apps,
             past,
             keys,
-            is_person=identity.is_person,
-            visitor=self._pages.describe_user(identity),
             live=live,
             ssh_setup=self._account.ssh_setup(identity, request.url.hostname or ""),
             token_ends_at=identity.warn_of_token_end(self._guard.flow.now()),
@@ -127,7 +121,7 @@ class Home:
             state.value,
             self._page_of(target),
             self._account.render_ssh_command(identity, target),
-            self._has_terminals(target),
+            self._access.holder(target) is not None,
             self._flow.notice(target),
             describe_permissions(grant.permissions),
             is_recorded=Permission.RECORD in grant.permissions,

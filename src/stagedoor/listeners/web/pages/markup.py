@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stagedoor.admin.account import AccountSession
+from stagedoor.admin.sessions import SessionRecord
 from stagedoor.listeners.web.guard import STAGEDOOR, Brand
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.language import (
@@ -153,11 +153,10 @@ def message(
     title: str,
     message: str,
     *,
-    role: str = "alert",
     visitor: PageUser | None = None,
 ) -> str:
-    """Render a page with one message: a denial or an error, or with another `role` a success."""
-    return place.page("said.html", title=title, message=message, role=role, visitor=visitor)
+    """Render a page with one message, a denial or an error."""
+    return place.page("said.html", title=title, message=message, role="alert", visitor=visitor)
 
 
 def sign_in(
@@ -188,25 +187,13 @@ def onward(place: PagePath, url: str) -> str:
     return place.page("onward.html", url=url)
 
 
-def link(place: PagePath) -> str:
-    """Render the page of a one-time link. Its script posts the secret behind the `#`, unseen by servers."""
-    return place.page("link.html")
-
-
-def shared(place: PagePath) -> str:
-    """Render the page of a share's link: its script keeps the secret behind the `#` for this tab only."""
-    return place.page("shared.html")
-
-
 def render_home(
     place: PagePath,
-    name: str,
+    visitor: PageUser,
     apps: Sequence[AppRow],
-    past: Sequence[AccountSession],
+    past: Sequence[SessionRecord],
     keys: Sequence[KeyRecord],
     *,
-    is_person: bool,
-    visitor: PageUser | None = None,
     live: Sequence[PresenceEntry] | None = None,
     ssh_setup: str | None = None,
     token_ends_at: float | None = None,
@@ -223,7 +210,7 @@ def render_home(
     running = sum(app.state == "ready" for app in apps)
     return place.page(
         "home.html",
-        name=name,
+        visitor=visitor,
         apps=ordered[:shown],
         more_apps=ordered[shown:],
         counted=(
@@ -233,8 +220,6 @@ def render_home(
         ),
         past=past,
         keys=keys,
-        is_person=is_person,
-        visitor=visitor or PageUser(name, is_person),
         live=live,
         ssh_setup=ssh_setup,
         no_holder=_NO_HOLDER,

@@ -1,4 +1,4 @@
-"""The routes of pages for users who have signed in."""
+"""The routes of forms, and of pages for users who have signed in."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,39 +8,60 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stagedoor.listeners.web.pages.base import Pages
+from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 
 Identify = Callable[[Request], Awaitable[Identity | Response]]
-Show = Callable[[Request, Identity], Awaitable[Response]]
-Act = Callable[[Request, Identity, dict[str, str]], Awaitable[Response]]
+Refuse = Callable[[Request, Denial, Identity], Response]
+Show = Callable[[Request, Identity], Awaitable[Response | Denial]]
+Act = Callable[[Request, Identity, dict[str, str]], Awaitable[Response | Denial]]
 
 
 @dataclass(frozen=True, slots=True)
 class UserRoutes:
-    """A maker of routes. `identify` returns the user, or the answer to send instead."""
+    """A maker of routes. `identify` returns the user, or the answer to send instead.
+
+    `refuse` makes the denial of a handler an answer; without it that is `Pages.refuse`.
+    """
 
     pages: Pages
     identify: Identify
+    refuse: Refuse | None = None
 
     def get(self, path: str, show: Show) -> Route:
         """Return the route of a page."""
 
         async def answer(request: Request) -> Response:
             identity = await self.identify(request)
-            return identity if isinstance(identity, Response) else await show(request, identity)
+            if isinstance(identity, Response):
+                return identity
+            return self._respond(request, identity, await show(request, identity))
 
         return Route(path, answer, methods=["GET"])
 
     def post(self, path: str, act: Act) -> Route:
         """Return the route of a form that one of our own pages sends."""
 
-        async def answer(request: Request) -> Response:
-            fields = await self.pages.read_form(request)
-            if isinstance(fields, Response):
-                return fields
+        async def answer(request: Request, fields: dict[str, str]) -> Response:
             identity = await self.identify(request)
             if isinstance(identity, Response):
                 return identity
-            return await act(request, identity, fields)
+            return self._respond(request, identity, await act(request, identity, fields))
 
-        return Route(path, answer, methods=["POST"])
+        return make_form_route(self.pages, path, answer)
+
+    def _respond(self, request: Request, identity: Identity, result: Response | Denial) -> Response:
+        refuse = self.refuse or self.pages.refuse
+        return refuse(request, result, identity) if isinstance(result, Denial) else result
+
+
+def make_form_route(
+    pages: Pages, path: str, act: Callable[[Request, dict[str, str]], Awaitable[Response]]
+) -> Route:
+    """Return the route of a form that one of our own pages sends, also without a user who has signed in."""
+
+    async def answer(request: Request) -> Response:
+        fields = await pages.read_form(request)
+        return fields if isinstance(fields, Response) else await act(request, fields)
+
+    return Route(path, answer, methods=["POST"])

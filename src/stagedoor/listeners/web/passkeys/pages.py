@@ -6,10 +6,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.listeners.web.sign_in.cookies import restrict_path
+from stagedoor.listeners.web.sign_in.single_sign_on import SingleSignOnRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import LETTERS_COUNT
@@ -40,12 +41,14 @@ class StepUpPages:
         passkeys: PasskeyRegistry,
         step_ups: StepUpService,
         sign_ins: ProviderSignIns,
+        single_sign_on: SingleSignOnRoutes,
     ) -> None:
         self._guard = guard
         self._pages = pages
         self._passkeys = passkeys
         self._step_ups = step_ups
         self._sign_ins = sign_ins
+        self._single_sign_on = single_sign_on
         self._path = f"{pages.place.path}/step-up"
         routes = UserRoutes(pages, partial(pages.identify_person, refusal=_NO_PERSON))
         self.routes: list[BaseRoute] = [
@@ -56,7 +59,7 @@ class StepUpPages:
         ]
 
     async def _show(self, request: Request, identity: Identity) -> Response:
-        wanted = restrict_path(request.query_params.get("next", ""), f"{self._pages.place.path}/")
+        wanted = restrict_path(request.query_params.get("next", ""), self._pages.home_path)
         return await self._show_form(request, identity, wanted)
 
     async def _show_form(
@@ -72,27 +75,29 @@ class StepUpPages:
 
     async def _prove_by_password(
         self, request: Request, identity: Identity, fields: dict[str, str]
-    ) -> Response:
+    ) -> Response | Denial:
         """Take the password as the proof for a change on administrators' pages."""
-        wanted = restrict_path(fields.get("next", ""), f"{self._pages.place.path}/")
+        wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
         if not await self._may_use_password(identity, wanted):
-            return self._pages.refuse(request, _NO_PASSWORD, identity)
+            return _NO_PASSWORD
         reader, source = self._guard.flow.policy, self._guard.source_of(request)
         version = reader.version
         password = fields.get("secret", "").strip("\r\n")
-        denial = await self._guard.check_password(identity, password, source)
-        if denial is None:
+        proved = await self._guard.check_password(identity, password, source)
+        if isinstance(proved, Denial):
+            denial: Denial | None = proved
+        else:
             denial = await self._step_ups.accept_password(identity)
         if denial is not None:
-            self._guard.flow.deny(denial, web(source), identity)
+            self._guard.deny(request, denial, identity)
             return await self._show_form(request, identity, wanted, denial)
         await reader.read_newer_than(version)  # so that the next page knows of the proof
         return RedirectResponse(wanted, SEE_OTHER)
 
-    async def _show_waiting(self, request: Request, identity: Identity) -> Response:
+    async def _show_waiting(self, request: Request, identity: Identity) -> Response | Denial:
         waiting = await self._step_ups.find(identity, request.path_params["id"])
         if isinstance(waiting, Denial):
-            return self._pages.refuse(request, waiting, identity)
+            return waiting
         if self._step_ups.is_done(waiting):
             said = f"{waiting.label} may open {waiting.target} now. You can close this page, and go on there."
             return self._pages.message("Proved", said, 200)
@@ -100,22 +105,22 @@ class StepUpPages:
 
     async def _ask_provider(
         self, request: Request, identity: Identity, fields: dict[str, str]
-    ) -> Response:
+    ) -> Response | Denial:
         """Send the browser to the identity provider for the proof."""
-        wanted = restrict_path(fields.get("next", ""), f"{self._pages.place.path}/")
+        wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
         proves = None
         if id_ := fields.get("id", ""):
             waiting = await self._step_ups.check(identity, id_, fields.get("letters", ""))
             if isinstance(waiting, Denial):
-                return self._pages.refuse(request, waiting, identity)
+                return waiting
             wanted, proves = f"{self._path}/{waiting.id}", waiting.sign_in
         # A full URL: the provider sends the browser back to one host, and the app may have another.
         wanted = self._guard.find_own_origin(request) + wanted
         source = self._guard.source_of(request)
         begun = await self._sign_ins.begin_step_up(identity, wanted, source, proves)
         if isinstance(begun, Denial):
-            return self._pages.refuse(request, begun, identity)
-        return self._pages.onward(request, begun)
+            return begun
+        return self._single_sign_on.onward(request, begun)
 
     def _page(
         self,

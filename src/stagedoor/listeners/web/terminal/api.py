@@ -2,12 +2,13 @@
 
 from starlette.routing import BaseRoute
 
-from stagedoor.listeners.web.post import Answer, PostRoutes
+from stagedoor.listeners.web.guard import web
+from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.terminal.fields import Body, list_at_terminal, share_object
+from stagedoor.listeners.web.terminal.fields import list_at_terminal, share_object
 from stagedoor.listeners.web.terminal.guests import MAX_SECRET_CHARS
 from stagedoor.listeners.web.terminal.remote_command import run_remote
-from stagedoor.listeners.web.terminal.requests import TerminalRequests
+from stagedoor.listeners.web.terminal.requests import find_grant, find_grant_at
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.shell import ShellState
@@ -30,11 +31,9 @@ class Terminals:
     def __init__(
         self,
         posts: PostRoutes,
-        requests: TerminalRequests,
         access: ShellAccess,
         share_s: float,
     ) -> None:
-        self._requests = requests
         self._access = access
         self._flow = access.flow
         self._presence = access.presence
@@ -50,17 +49,17 @@ class Terminals:
         ]
         """Routes for programs and the pages' scripts."""
 
-    async def _list(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _list(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return the terminals of the shell, if it runs, and the sessions at them.
 
         A user without a fresh proof of presence, if the app demands one, does not learn whether it runs.
         """
-        granted = await self._requests.find_grant(identity, body, source)
+        granted = await find_grant(self._flow, identity, body, source)
         if isinstance(granted, Denial):
             return granted
         grant = await self._flow.check_step_up(identity, granted)
         if isinstance(grant, Denial):
-            return self._requests.deny(grant, source, identity, granted.target)
+            return self._flow.deny(grant, web(source), identity, granted.target)
         state = await self._flow.observe(grant.target)
         terminals: list[list[str]] = []
         if state not in _NOT_RUNNING:
@@ -83,9 +82,9 @@ class Terminals:
             ],
         }
 
-    async def _attached(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _attached(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return the sessions at one terminal, without asking the shell."""
-        grant = await self._requests.find_grant(identity, body, source)
+        grant = await find_grant(self._flow, identity, body, source)
         if isinstance(grant, Denial):
             return grant
         present = await self._presence.list_present()
@@ -93,17 +92,17 @@ class Terminals:
             return present
         return {"attached": list_at_terminal(present, grant.target, str(body.get("terminal", "")))}
 
-    async def _end(self, identity: Identity, body: Body, source: Source) -> Answer:
-        granted = await self._requests.find_grant_at(identity, body, source)
+    async def _end(self, identity: Identity, body: Fields, source: Source) -> Answer:
+        granted = await find_grant_at(self._flow, identity, body, source)
         if isinstance(granted, Denial):
             return granted
         grant, name = granted
         output = await run_remote(self._access, source, grant, ["end", name])
         return output if isinstance(output, Denial) else {"ended": name}
 
-    async def _history(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _history(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return the last lines of the tmux that a terminal shows; empty if it shows none."""
-        granted = await self._requests.find_grant_at(identity, body, source)
+        granted = await find_grant_at(self._flow, identity, body, source)
         if isinstance(granted, Denial):
             return granted
         grant, name = granted
@@ -112,29 +111,29 @@ class Terminals:
 
     # Shares.
 
-    async def _share(self, identity: Identity, body: Body, source: Source) -> Answer:
-        granted = await self._requests.find_grant_at(identity, body, source)
+    async def _share(self, identity: Identity, body: Fields, source: Source) -> Answer:
+        granted = await find_grant_at(self._flow, identity, body, source)
         if isinstance(granted, Denial):
             return granted
         grant, name = granted
         # Otherwise the thief of a cookie could share a terminal that the cookie alone does not open.
         proof = await self._flow.check_step_up(identity, grant)
         if isinstance(proof, Denial):
-            return self._requests.deny(proof, source, identity, grant.target)
+            return self._flow.deny(proof, web(source), identity, grant.target)
         minutes = body.get("minutes", 60)
         if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
             return Denial(Reason.BAD_REQUEST, "a share lasts a number of minutes")
         most = self._share_s
         if minutes * MINUTE_S > most:
             allowed = f"{most / MINUTE_S:g} minutes at most" if most else "not at all here"
-            return self._requests.deny(
+            return self._flow.deny(
                 Denial.with_mend(
                     Reason.NO_GRANT,
                     f"terminals may be shared {allowed}",
                     "an administrator sets web.share_s",
                     "choose a shorter time" if most else "ask an administrator",
                 ),
-                source,
+                web(source),
                 identity,
                 grant.target,
             )
@@ -146,10 +145,10 @@ class Terminals:
         share, secret = created
         return {**share_object(share), "fragment": secret}
 
-    async def _shares(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _shares(self, identity: Identity, body: Fields, source: Source) -> Answer:
         return {"shares": [share_object(share) for share in self._presence.list_shares(identity)]}
 
-    async def _end_share(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _end_share(self, identity: Identity, body: Fields, source: Source) -> Answer:
         share_id = str(body.get("id", ""))[:MAX_SECRET_CHARS]
         denial = await self._presence.end_share(identity, share_id)
         return {"ended": share_id} if denial is None else denial

@@ -1,20 +1,17 @@
 """The fields of requests for terminals, and the JSON of their answers. Pure."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from stagedoor.holder.folder import FolderError, check_name
+from stagedoor.listeners.web.post import Fields
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.wire.target import parse_login, parse_target
 
-Body = Mapping[str, Any]
-"""The JSON object in a request's body."""
 
-
-def read_target(body: Body) -> Target | Denial:
+def read_target(body: Fields) -> Target | Denial:
     """Return the app in `target`, written as for direct login or as for CONNECT."""
     name = body.get("target")
     if not isinstance(name, str):
@@ -22,7 +19,7 @@ def read_target(body: Body) -> Target | Denial:
     return parse_login(name) or parse_target(name)
 
 
-def read_terminal(body: Body) -> str | Denial:
+def read_terminal(body: Fields) -> str | Denial:
     """Return the name of the terminal in `terminal`."""
     return check_terminal_name(str(body.get("terminal", "")))
 

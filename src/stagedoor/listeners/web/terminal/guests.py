@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.pages import markup
+from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.post import Answer, PostRoutes
+from stagedoor.listeners.web.pages.user_routes import UserRoutes
+from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.terminal.fields import Body, deny_watching, describe_person
-from stagedoor.listeners.web.terminal.requests import TerminalRequests
+from stagedoor.listeners.web.terminal.fields import deny_watching, describe_person
+from stagedoor.listeners.web.terminal.pages import TerminalPages
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, Guest, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
@@ -37,53 +37,56 @@ class Guests:
         self,
         guard: RequestGuard,
         posts: PostRoutes,
-        requests: TerminalRequests,
         passes: PassService,
         access: ShellAccess,
         pages: Pages,
+        terminal_pages: TerminalPages,
     ) -> None:
-        self._requests = requests
         self._guard = guard
         self._passes = passes
         self._flow = access.flow
         self._presence = access.presence
         self._pages = pages
+        self._terminal_pages = terminal_pages
         self.api: list[BaseRoute] = [
             posts.make_route("/api/guest-ticket", self._ticket),
             posts.make_route("/api/shared", self._offer, answers_strangers=True),
             posts.make_route("/api/live", self._live),
         ]
         """Routes for programs and the pages' scripts."""
+        routes = UserRoutes(pages, pages.identify)
         self.routes: list[BaseRoute] = [
             Route("/shared", self._landing),
-            Route("/shared/terminal", self._shared_page),
-            Route("/watch/{session}", self._watch_page),
+            routes.get("/shared/terminal", self._show_terminal),
+            routes.get("/watch/{session}", self._show_terminal),
         ]
         """Routes of pages."""
 
-    async def _ticket(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _ticket(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return a ticket for a guest: by the secret of a share, or to watch a session by its id."""
         grant, purpose = await self._admit(identity, body)
         if isinstance(grant, Grant):
             grant = await self._flow.check_step_up(identity, grant)
         if isinstance(grant, Denial):
-            return self._requests.deny(grant, source, identity)
+            return self._flow.deny(grant, web(source), identity)
         ticket = await self._passes.issue_ticket(identity, purpose)
         if isinstance(ticket, Denial):
-            return self._requests.deny(ticket, source, identity)
+            return self._flow.deny(ticket, web(source), identity)
         guest = grant.guest
         assert guest is not None, "a guest's grant is for one terminal"
         return {"ticket": ticket, "terminal": guest.terminal, **_offer_object(grant, guest)}
 
-    async def _offer(self, identity: Identity, body: Body, source: Source) -> Answer:
+    async def _offer(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return whose terminal a share is, for a guest who has not opened it yet."""
         grant, _ = await self._admit(identity, body)
         if isinstance(grant, Denial):
-            return self._requests.deny(grant, source, identity)
+            return self._flow.deny(grant, web(source), identity)
         assert grant.guest is not None, "a guest's grant is for one terminal"
         return _offer_object(grant, grant.guest)
 
-    async def _admit(self, identity: Identity, body: Body) -> tuple[Grant | Denial, TicketPurpose]:
+    async def _admit(
+        self, identity: Identity, body: Fields
+    ) -> tuple[Grant | Denial, TicketPurpose]:
         """Return a guest's grant, or why there is none, and the purpose of a ticket for it."""
         purpose: TicketPurpose = SharedTerminal("")
 
@@ -100,7 +103,7 @@ class Guests:
 
         return await self._flow.by_newest_policy(verdict), purpose
 
-    def _requested(self, body: Body) -> SharedTerminal | WatchedSession | Denial:
+    def _requested(self, body: Fields) -> SharedTerminal | WatchedSession | Denial:
         """Return the terminal that a guest requests, by the policy as it is now."""
         secret, session = body.get("share"), body.get("watch")
         if isinstance(secret, str):
@@ -129,17 +132,17 @@ class Guests:
                 return WatchedTerminal(target, entry.terminal, entry.name)
         return deny_watching()
 
-    async def _live(self, identity: Identity, body: Body, source: Source) -> Answer:
-        live = await self.live(identity)
+    async def _live(self, identity: Identity, body: Fields, source: Source) -> Answer:
+        live = await self.list_watchable(identity)
         if isinstance(live, Denial):
             return live
         return {"sessions": [describe_person(entry) | {"session": entry.session, "target": entry.target,
-                             "terminal": entry.terminal} for entry in live]}  # fmt: skip
+                             "terminal": entry.terminal} for entry in live or ()]}  # fmt: skip
 
-    async def live(self, identity: Identity) -> Sequence[PresenceEntry] | Denial:
-        """Return the sessions in terminals that the user may watch now."""
+    async def list_watchable(self, identity: Identity) -> Sequence[PresenceEntry] | Denial | None:
+        """Return the sessions in terminals that the user may watch now, None if the user may watch none."""
         if not self._presence.may_watch(identity):
-            return ()
+            return None
         present = await self._presence.list_present(looks=False)
         if isinstance(present, Denial):
             return present
@@ -159,20 +162,13 @@ class Guests:
         barred = self._guard.check_source(self._guard.source_of(request))
         if barred is not None:
             return self._pages.refuse(request, barred)
-        return HTMLResponse(markup.shared(self._pages.place))
+        # Its script keeps the secret behind the `#` for this tab only.
+        return HTMLResponse(self._pages.place.page("shared.html"))
 
-    async def _shared_page(self, request: Request) -> Response:
-        """Return the terminal's page; only a client with the secret learns which terminal it is."""
-        return await self._guest_page(request, "")
-
-    async def _watch_page(self, request: Request) -> Response:
-        return await self._guest_page(request, request.path_params["session"])
-
-    async def _guest_page(self, request: Request, session: str) -> Response:
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response):
-            return identity
-        return self._pages.render_guest_page(identity, session)
+    async def _show_terminal(self, request: Request, identity: Identity) -> Response:
+        """Return the terminal's page; only a client with a share's secret learns which terminal it is."""
+        session = request.path_params.get("session", "")
+        return self._terminal_pages.render_for_guest(identity, session)
 
 
 def _offer_object(grant: Grant, guest: Guest) -> dict[str, object]:

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from stagedoor.admin.presence import PresenceService
+from stagedoor.listeners.web.terminal.session import TerminalSession
 from stagedoor.model.denial import Denial
 from stagedoor.model.presence import PresenceEntry
 
@@ -19,20 +19,7 @@ _Present = Mapping[tuple[str, str], Sequence[PresenceEntry]]
 """The sessions at each terminal, by target and terminal."""
 
 
-class Watched(Protocol):
-    """A client's session at a terminal of this worker."""
-
-    @property
-    def place(self) -> tuple[str, str, str] | None:
-        """The session's id, target and terminal; None until it is admitted."""
-        ...
-
-    def notify_present(self, present: Sequence[PresenceEntry]) -> None:
-        """Take the sessions at this terminal. Called repeatedly, with the same object if none has changed."""
-        ...
-
-
-def count_holders(sessions: Iterable[Watched]) -> int:
+def count_holders(sessions: Iterable[TerminalSession]) -> int:
     """Return the number of holders: each terminal has one, however many clients are connected to it."""
     return len({session.place[1:] for session in sessions if session.place is not None})
 
@@ -56,7 +43,7 @@ class WatchNotifier:
     """
 
     presence: PresenceService
-    sessions: Callable[[], Iterable[Watched]]
+    sessions: Callable[[], Iterable[TerminalSession]]
     _polling: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 

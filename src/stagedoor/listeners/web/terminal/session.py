@@ -41,7 +41,10 @@ _PTY = "permit-pty"
 
 
 class TerminalSession:
-    """A client's session at one terminal. Satisfies `presence.Watched`. Belongs to one event loop."""
+    """A client's session at one terminal. Belongs to one event loop.
+
+    `place` is its id, target and terminal; None until it is admitted.
+    """
 
     def __init__(
         self,
@@ -73,7 +76,10 @@ class TerminalSession:
         await self._wire.close()
 
     def notify_present(self, present: Sequence[PresenceEntry]) -> None:
-        """Send the client the people at this terminal, if they have changed."""
+        """Send the client the people at this terminal, if they have changed.
+
+        Called repeatedly, with the same object if no session at this terminal has changed.
+        """
         assert self.place is not None, "the session is at a terminal"
         self._people.set_present(present, self.place[0])
 

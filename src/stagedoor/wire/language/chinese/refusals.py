@@ -286,7 +286,6 @@ REFUSALS = {
     "there is no such language here": "这里没有该语言",
     "the new password was typed in two ways": "两次输入的新密码不一致",
     "the password was typed in two ways": "两次输入的密码不一致",
-    "type your present password, not a token": "请输入当前密码，不要输入令牌",
     "type your password, not a token": "请输入密码，不要输入令牌",
     "the days that a token lasts are a number": "令牌的有效天数必须是数字",
     "a token lasts up to {0} days": "令牌最多有效 {0} 天",

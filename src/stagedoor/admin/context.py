@@ -1,23 +1,28 @@
-"""The settings, the store and the clock that the services of this package share."""
+"""The settings, the store and the clocks of a worker, which its services share."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from stagedoor.admin.change_rate import ChangeRateLimit, count_change
 from stagedoor.admin.service import AdminService
-from stagedoor.model.denial import Denial
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
+from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.policy import PolicyChange
 
+CHANGES = Rate(burst=60, interval_s=1.0)
+"""The changes of one user: many in a row for a script or for a browser with many tabs. A worker looks for
+changes twice a second."""
+
 
 @dataclass(frozen=True, slots=True)
-class SignInContext:
-    """The settings, the store and the clock of a worker, and the limit on its users' changes.
+class WorkerContext:
+    """The settings, the store and the clocks of a worker, and the limit on its users' changes.
 
     `policy` returns the current policy, `now` seconds since the epoch, and `monotonic` seconds of a clock
     that is never set.
@@ -28,7 +33,7 @@ class SignInContext:
     policy: Callable[[], Policy]
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
-    allowance: ChangeRateLimit = field(default_factory=ChangeRateLimit)
+    allowance: SourceRates = field(default_factory=lambda: SourceRates(CHANGES))
 
     def service(self, name: str, by: str = "web") -> AdminService:
         """Return a service whose changes the audit records as those of `name`, who acts by `by`."""
@@ -41,5 +46,19 @@ class SignInContext:
         return self.service(name, by).change(action, revokes=revokes)
 
     def count_change(self, identity: Identity) -> Denial | None:
-        """Count a change that gives this user something. Return why it has to wait, or None."""
-        return count_change(self.allowance, identity, self.monotonic())
+        """Count a change that gives this user something. Return why it has to wait, or None.
+
+        Each change makes every worker read the policy again and check every session again. Changes that take
+        something away are not counted: they must work at any time, and no more can be taken away than was
+        given. Each worker counts on its own.
+        """
+        name, now = identity.name, self.monotonic()
+        if self.allowance.take(name, now) is not None:
+            return None
+        seconds = math.ceil(self.allowance.wait_s(name, now))
+        return Denial(
+            Reason.THROTTLED,
+            f"{name} has made {CHANGES.burst} changes (passwords, tokens, keys, shares, sign-ins) in a row; "
+            f"try again in {seconds} s",
+            seconds,
+        )

@@ -1,0 +1,28 @@
+"""The parameters of a page's query, each bounded."""
+
+from starlette.requests import Request
+
+from stagedoor.model.units import DAY_S
+
+MAX_CHARS = 200
+"""The characters of a field that are read."""
+DAYS = ("1", "7", "31", "")
+"""The choices of how far back a search looks, in days; "" stands for any time."""
+
+
+def read_text(request: Request, name: str, most: int = MAX_CHARS) -> str:
+    """Return a parameter of the query, stripped and cut to `most` characters."""
+    return request.query_params.get(name, "").strip()[:most]
+
+
+def read_number(request: Request, name: str) -> int | None:
+    """Return a parameter of the query as a whole number, or None for any other text."""
+    text = request.query_params.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None
+
+
+def read_days(request: Request, default: str) -> tuple[str, float | None]:
+    """Return the choice among `DAYS`, and the seconds that it stands for; None for any time."""
+    days = request.query_params.get("days", default)
+    days = days if days in DAYS else default
+    return days, int(days) * DAY_S if days else None

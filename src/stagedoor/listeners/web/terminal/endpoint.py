@@ -1,0 +1,173 @@
+"""The way into a terminal: a ticket for it, and its WebSocket.
+
+A ticket is never in a URL: the client sends it in the first frame.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from stagedoor.listeners.web.errors import ClientClosedError
+from stagedoor.listeners.web.guard import RequestGuard
+from stagedoor.listeners.web.pages.language import use_language
+from stagedoor.listeners.web.shell_access import ShellAccess
+from stagedoor.listeners.web.sign_in.cookies import read_object
+from stagedoor.listeners.web.terminal.fields import check_terminal_name, read_target
+from stagedoor.listeners.web.terminal.guests import Guests
+from stagedoor.listeners.web.terminal.presence import WatchNotifier
+from stagedoor.listeners.web.terminal.session import TerminalSession
+from stagedoor.listeners.web.terminal.socket import TerminalSocket
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.shell import StartStep
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.signin.passes import PassService
+from stagedoor.wire.terminal.frames import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
+
+_PERSON_WAIT_S = 15.0
+"""How long a request waits for a proof of presence, or for an approver.
+
+Proxies cut off slow answers, so clients ask again.
+"""
+
+
+class TerminalEndpoint:
+    """The routes into terminals, and the open ones. Belongs to one event loop.
+
+    `identify` verifies who asks, `refusal` makes a denial an answer, with what a person has to do first.
+    """
+
+    def __init__(
+        self,
+        guard: RequestGuard,
+        passes: PassService,
+        access: ShellAccess,
+        guests: Guests,
+        identify: Callable[[Request, Source], Awaitable[Identity | Denial]],
+        refusal: Callable[[Denial, Sequence[StartStep]], Response],
+    ) -> None:
+        self._guard = guard
+        self._flow = guard.flow
+        self._passes = passes
+        self._access = access
+        self._guests = guests
+        self._identify = identify
+        self._refusal = refusal
+        self.sessions: set[TerminalSession] = set()
+        self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
+        self.routes: list[BaseRoute] = [
+            Route("/api/ticket", self._ticket, methods=["POST"]),
+            WebSocketRoute("/terminal", self._terminal),
+        ]
+
+    async def _ticket(self, request: Request) -> Response:
+        source = self._guard.source_of(request)
+
+        def refused(
+            denial: Denial,
+            identity: Identity | None = None,
+            target: Target | None = None,
+            steps: Sequence[StartStep] = (),
+        ) -> Response:
+            return self._refusal(self._guard.deny(request, denial, identity, target), steps)
+
+        barred = self._guard.check_source(source)
+        if barred is not None:
+            return refused(barred)
+        body = await read_object(request)
+        if isinstance(body, Denial):
+            return refused(body)
+        target = read_target(body)
+        if isinstance(target, Denial):
+            return refused(target)
+        identity = await self._identify(request, source)
+        if isinstance(identity, Denial):
+            return refused(identity, None, target)
+        grant = await self._flow.authorise(identity, target)
+        steps: list[StartStep] = []
+        is_program = "authorization" in request.headers
+        # A program shows its user the steps, then repeats the request to wait for a person.
+        wait_s = _PERSON_WAIT_S if body.get("waits") is True else 0.0
+        if isinstance(grant, Denial) and is_program:
+            grant = await self._flow.wait_for_access(
+                identity, target, grant, steps.append, waits=True, wait_s=wait_s
+            )
+        if isinstance(grant, Grant) and is_program:
+            grant = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
+        elif isinstance(grant, Grant):
+            grant = await self._flow.check_step_up(identity, grant)
+        if isinstance(grant, Denial):
+            return refused(grant, identity, target, steps)
+        secret = await self._passes.issue_ticket(identity, target)
+        if isinstance(secret, Denial):
+            return refused(secret, identity, target)
+        return JSONResponse({"ticket": secret})
+
+    async def _terminal(self, socket: WebSocket) -> None:
+        source = self._guard.source_of(socket)
+        barred = self._guard.check_source(source) or self._guard.check_origin(socket)
+        if barred is not None:
+            self._guard.deny(socket, barred)
+            # Closing a WebSocket before it is accepted answers 403 (RFC 6455 §4.2.2).
+            await socket.close()
+            return
+        if SUBPROTOCOL not in socket.scope.get("subprotocols", ()):
+            await socket.close()
+            return
+        await socket.accept(subprotocol=SUBPROTOCOL)
+        wire = TerminalSocket(socket)
+        try:
+            hello = await self._hello(wire)
+        except ClientClosedError:
+            return
+        except TimeoutError:
+            limit_s = self._guard.limits.clients.header_timeout_s
+            why = f"no HELLO came within {limit_s:g} s; connect again"
+            await self._turn_away(wire, NoticeKind.FAULT, why)
+            return
+        except TerminalError as error:
+            await self._turn_away(wire, NoticeKind.FAULT, str(error))
+            return
+        ticket = self._guard.accept_proof(socket, await self._passes.use_ticket(hello.ticket))
+        if isinstance(ticket, Denial):
+            self._guard.deny(socket, ticket)
+            await self._turn_away(wire, NoticeKind.DENIED, ticket.line)
+            return
+        identity, purpose = ticket
+        if (
+            "origin" in socket.headers
+        ):  # a page, whose user may have chosen; a program names its own
+            use_language(self._flow.find_language(identity))
+        claim = await self._guests.claim(identity, purpose)
+        # The grant checks a guest's terminal. Given a wrong name, the holder would exit without a message.
+        name = check_terminal_name(hello.terminal) if isinstance(claim, Target) else ""
+        for refused in (claim, name):
+            if isinstance(refused, Denial):
+                self._guard.deny(socket, refused, identity)
+                await self._turn_away(wire, NoticeKind.DENIED, refused.line)
+                return
+        assert not isinstance(claim, Denial), "it was turned away"
+        terminal = TerminalSession(self._access, wire, source, hello, self._notifier.refresh)
+        self.sessions.add(terminal)
+        try:
+            await terminal.run(identity, claim)
+        finally:
+            self.sessions.discard(terminal)
+
+    async def _hello(self, wire: TerminalSocket) -> Hello:
+        """Return the first frame. Raises TimeoutError, or as `TerminalSocket.hello`."""
+        async with asyncio.timeout(self._guard.limits.clients.header_timeout_s):
+            return await wire.hello()
+
+    async def _turn_away(self, wire: TerminalSocket, kind: NoticeKind, why: str) -> None:
+        try:
+            await wire.send(Notice(kind, why))
+        except ClientClosedError:
+            return
+        await wire.close(bad=kind is NoticeKind.FAULT)
