@@ -1,4 +1,3 @@
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +8,10 @@ from tests.fixtures.gateway import SSH_TABLE, EchoServer, local, static
 from tests.fixtures.laptop import Laptop
 from tests.net.peers import write_certificate
 from tests.ports import free_port
+from tests.ssh.conftest import echo, sockets
 from tests.upgrade.programs import Programs, UpgradedGateway
 
+__all__ = ["echo", "sockets"]
 A, B = "0.9.1", "0.9.2"
 CRASHES, BAD_STORE, SLOW, BROKEN = "0.9.3", "0.9.4", "0.9.5", "0.9.6"
 EARLIER, EARLIER_COMMIT = "0.9.0", "26e3a594"
@@ -38,20 +39,6 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
         ),
     )
     return made
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[EchoServer]:
-    server = EchoServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def sockets() -> Iterator[Path]:
-    """A folder for control sockets, whose paths must be short (unix(7): 108 bytes)."""
-    with tempfile.TemporaryDirectory(prefix="sd-") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
