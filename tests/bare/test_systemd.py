@@ -1,6 +1,7 @@
 """The Debian packages under a real systemd: their units started, reloaded, upgraded, killed and booted again.
 
-Most of it takes the packages' building; then it takes a minute on each Debian.
+Once the packages are built, it takes 100 s of the processor on each Debian, so it runs on request, as the
+other tests here do.
 """
 
 import re
