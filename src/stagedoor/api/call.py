@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import Struct
+
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.roles import AdminAccess, deny_role
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
@@ -44,8 +46,7 @@ class PageTokenError(RefusedError):
     """A page token that no list has given out."""
 
 
-@dataclass(frozen=True, slots=True)
-class AppSource:
+class AppSource(Struct, frozen=True):
     """The apps of a gateway.
 
     `list_targets` returns those that are known now, and `observe` the state of a local shell. `open_cluster`
@@ -65,8 +66,7 @@ async def _observe_none(target: Target) -> ShellState:
 NO_APPS = AppSource(tuple, _observe_none)
 
 
-@dataclass(frozen=True, slots=True)
-class FileAnswer:
+class FileAnswer(Struct, frozen=True):
     """A file of `size` bytes as an answer. `may_go_on` judges by a newer policy while it is sent."""
 
     path: Path

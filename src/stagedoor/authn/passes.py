@@ -4,9 +4,10 @@ Pure: the store keeps the passes, and the time is an argument.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
@@ -31,8 +32,7 @@ USE_S = 15 * MINUTE_S
 """Another use of a session within this time is not stored, since each costs a write. Users see the last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
+class Lifetimes(Struct, frozen=True):
     """The lifetimes of passes, in seconds.
 
     A session's is counted from its last use, and it ends after `session_max_s` at the latest.

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import DEFAULT, NOTHING, Permissions
 from stagedoor.model.selector import TargetPattern
@@ -37,8 +39,7 @@ class GrantRule:
         return TargetPattern(self.app_pattern, self.environment_pattern)
 
 
-@dataclass(frozen=True, slots=True)
-class Guest:
+class Guest(Struct, frozen=True):
     """A user who is admitted to one terminal of another user, and to nothing else in its shell.
 
     `host` is the user who shares the terminal, or works in it. `share` is the id of the guest's share,
@@ -51,15 +52,13 @@ class Guest:
     may_type: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SharedTerminal:
+class SharedTerminal(Struct, frozen=True):
     """A request for one terminal by means of a share."""
 
     share_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedTerminal:
+class WatchedTerminal(Struct, frozen=True):
     """A request to watch one terminal, reached as the user `host`, by a rule that permits watching."""
 
     target: Target

@@ -1,9 +1,10 @@
 """Hours of the week in a time zone, as rules name them: `Mon-Fri 08:00-20:00 Europe/Berlin`. Pure."""
 
 import re
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from stagedoor.model.errors import RefusedError
 
@@ -15,8 +16,7 @@ _FORM = re.compile(
 _DAY_MINUTES = 24 * 60
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
+class Hours(Struct, frozen=True):
     """A range of local time on some days of the week, in minutes after midnight.
 
     `days` are 0 for Monday to 6 for Sunday. A range that ends before it begins lasts into the next day. Local

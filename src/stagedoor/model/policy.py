@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
+from msgspec import Struct
+
 from stagedoor.model.access_request import AccessRequest, RequestRule
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
@@ -52,8 +54,7 @@ class TokenRecord:
     expires_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
+class KeyRecord(Struct, frozen=True):
     """A registered public key. `public_key` is `type base64` without options or comment."""
 
     user: str

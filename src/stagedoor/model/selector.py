@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
 
 from stagedoor.model.target import Target
 
@@ -15,8 +16,7 @@ _TARGET = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TargetPattern:
+class TargetPattern(Struct, frozen=True):
     """A pattern of apps and environments, shell globs as in `model.grant.GrantRule`."""
 
     app: str

@@ -1,8 +1,8 @@
 """Rows of users, their groups, tokens and keys. Each function runs in a policy change."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Executable, Select, Table, delete, func, insert, select, update
 
 from stagedoor.model.access_set import refuse_owned
@@ -27,8 +27,7 @@ from stagedoor.store.schema import (
 from stagedoor.store.sign_in.tables import PassKind
 
 
-@dataclass(frozen=True, slots=True)
-class StoredToken:
+class StoredToken(Struct, frozen=True):
     """A token without its hash, as its user sees it. Times are seconds since the epoch."""
 
     id: str

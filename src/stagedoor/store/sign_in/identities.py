@@ -3,8 +3,7 @@
 Each function that writes runs in a policy change.
 """
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
@@ -14,8 +13,7 @@ from stagedoor.store.people import add_user, require_user
 from stagedoor.store.schema import identities, provided_groups, users
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderAccount:
+class ProviderAccount(Struct, frozen=True):
     """An account at an identity provider. `issuer` and `subject` (`sub`) identify it and never change."""
 
     issuer: str
