@@ -110,7 +110,7 @@ def test_a_person_proves_that_they_are_there_before_a_change(gateway: Gateway, p
     ada = signed_in(port, "ada")
     authenticator = add_passkey(ada)
     refused = send(ada, "POST /grants", GRANT)
-    assert (refused.status, json.loads(refused.text)["reason"]) == (403, "check_proof")
+    assert (refused.status, json.loads(refused.text)["reason"]) == (403, "step_up_needed")
     prove(ada, authenticator)
     made = send(ada, "POST /grants", GRANT)
     assert made.status == 201, made.text

@@ -250,7 +250,7 @@ async def test_nothing_new_is_opened_while_the_provider_has_not_answered_for_lon
         lambda: NOW,
         trust=lambda: TRUST,
         find_sign_in=find,
-        measure_age_s={"Company": 3600.0},
+        stale_s={"Company": 3600.0},
     )
     line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ())
     for credential in (plain("alice"), certified("alice", line)):

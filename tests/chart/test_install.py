@@ -146,7 +146,9 @@ def test_the_commands_of_the_how_to_work_where_it_runs_them(release: Release) ->
     assert "the shell of Deployment explained" in release.stagedoor("app", "explain", "explained")
     assert "explained.ssh" in release.stagedoor("app", "list")
     assert "leads, serves 1 of 1 namespace" in release.stagedoor("status")
-    assert "data folder" in release.stagedoor("doctor"), "it exits with 0 or 1 where all is well"
+    doctor = "stagedoor doctor || [ $? = 1 ]"  # 1 are warnings, as of a slow machine's
+    where = ("exec", "deploy/stagedoor-gateway", "-c", "gateway", "--", "sh", "-c")
+    assert "data folder" in release.kubectl(*where, doctor)
     release.stagedoor("app", "start", "app01")
     assert "stagedoor: idle" in release.stagedoor("app", "logs", "app01")
     release.stagedoor("app", "stop", "app01", "--yes")

@@ -184,7 +184,7 @@ STEP_UP = Denial(Reason.STEP_UP_NEEDED, "open https://gateway/step-up")
         ),
         (
             Script(step_ups=[STEP_UP]),
-            ["authenticate", "authorise", "audit.deny check_proof", "refuse check_proof"],
+            ["authenticate", "authorise", "audit.deny step_up_needed", "refuse step_up_needed"],
         ),
         (
             Script(shell=Denial(Reason.NO_APP, "no app")),

@@ -120,7 +120,7 @@ def test_a_registered_key_alone_is_refused_with_what_would_help(laptop: Laptop) 
     denied = [
         (session["identity"], session["target"])
         for session in laptop.gateway.sessions("denied")
-        if session["reason"] == "check_proof"
+        if session["reason"] == "step_up_needed"
     ]
     assert set(denied) == {("dev", "secret.ssh")}
 

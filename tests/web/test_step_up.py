@@ -57,7 +57,7 @@ def test_a_token_cannot_prove_that_a_person_is_there(gateway: Gateway, port: int
     status, said, _ = post(
         port, "/api/ticket", b'{"target": "app02"}', {"Authorization": f"Bearer {token}"}
     )
-    assert (status, said["reason"]) == (403, "check_proof")
+    assert (status, said["reason"]) == (403, "step_up_needed")
     assert "which a token cannot give" in said["message"]
     add_passkey(signed_in(port, "tokens"))
     by_token = by_name(port)
@@ -99,7 +99,7 @@ def test_a_ticket_is_given_once_somebody_is_there(gateway: Gateway, port: int) -
     for browser in (person, elsewhere):
         refused = ask(browser, "ticket", target="app02")
         assert refused.status == 403
-        assert json.loads(refused.text)["reason"] == "check_proof"
+        assert json.loads(refused.text)["reason"] == "step_up_needed"
         assert "app02 wants a fresh proof that you are there" in refused.text
         assert ask(browser, "ticket", target="app01").status == 200
         listed = ask(browser, "terminals", target="app02")
@@ -121,7 +121,7 @@ def test_a_stolen_cookie_opens_nothing_to_a_friend_of_the_thief(port: int) -> No
     thief = signed_in(port, "other")
     refused = ask(thief, "share", target="app02", terminal="main")
     assert refused.status == 403
-    assert json.loads(refused.text)["reason"] == "check_proof"
+    assert json.loads(refused.text)["reason"] == "step_up_needed"
     assert ask(thief, "share", target="app01", terminal="main").status == 200
 
 

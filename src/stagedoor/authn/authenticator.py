@@ -68,7 +68,7 @@ class Authenticator:
     the trusted user CAs and the revocations, or a denial while no key can be judged. `now` returns
     the time in seconds since the epoch. `find_login` looks up a sign-in in the store by a login's
     secret, and `find_sign_in` by its number: the policy does not have the time at which the
-    provider last answered. `measure_age_s` maps identity providers to seconds (`authn.passes`).
+    provider last answered. `stale_s` maps identity providers to seconds (`authn.passes`).
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Authenticator:
         last_policy: Callable[[], Policy] | None = None,
         find_login: FindLogin | None = None,
         find_sign_in: FindSignIn | None = None,
-        measure_age_s: Mapping[str, float] = MappingProxyType({}),
+        stale_s: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self._policy = policy
         self._last_policy = last_policy or policy
         self._trust = trust
         self._find_login = find_login
         self._find_sign_in = find_sign_in
-        self._stale_s = measure_age_s
+        self._stale_s = stale_s
         self._now = now
         self._limits = limits or VerifyLimits()
         self._throttle = Throttle(throttle)

@@ -145,12 +145,12 @@ def identity_of(
     shown: WebPass | None,
     policy: Policy,
     now: float,
-    measure_age_s: Mapping[str, float] = MappingProxyType({}),
+    stale_s: Mapping[str, float] = MappingProxyType({}),
 ) -> Identity | Denial:
     """Return the identity that shows a pass, by the policy as it is now, or a denial.
 
     `shown` is None for a secret that belongs to no pass, or to a used one: the refusal is the same as
-    for an expired pass. `measure_age_s` maps identity providers to seconds, `STALE_S` for those it lacks.
+    for an expired pass. `stale_s` maps identity providers to seconds, `STALE_S` for those it lacks.
     """
     if shown is None or shown.expires_at <= now:
         return Denial(
@@ -163,7 +163,7 @@ def identity_of(
     void = policy.explain_void(shown)
     if void is not None:
         return Denial(Reason.CREDENTIAL_WRONG, f"{void}; {SIGN_IN_AGAIN}")
-    if shown.method is Method.SSO and (stale := _stale(shown, now, measure_age_s)) is not None:
+    if shown.method is Method.SSO and (stale := _stale(shown, now, stale_s)) is not None:
         return stale
     user = policy.users[shown.name]
     token = policy.tokens.get(shown.credential_id or "") if shown.method is Method.TOKEN else None
@@ -179,17 +179,17 @@ def identity_of(
     )
 
 
-def _stale(shown: WebPass, now: float, measure_age_s: Mapping[str, float]) -> Denial | None:
+def _stale(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial | None:
     """Return a denial if the provider has not answered for too long: it may have removed the person."""
     provider = shown.credential_id or ""
-    limit_s = measure_age_s.get(provider, STALE_S)
+    limit_s = stale_s.get(provider, STALE_S)
     if shown.answered_at is None or now - shown.answered_at <= limit_s:
         return None
     return Denial.with_mend(
         Reason.UPSTREAM_TIMEOUT,
         f"{provider} has not answered for {limit_s / HOUR_S:.3g} h, so nothing new is opened by its "
         "sign-ins, and what is open goes on",
-        "sso.measure_age_s",
+        "sso.stale_s",
         "try again later, or sign in with a password or a token",
         retry_after_s=60,
     )

@@ -16,7 +16,7 @@ class Reason(StrEnum):
     CREDENTIAL_WRONG = "credential_wrong"
     THROTTLED = "throttled"
     NO_GRANT = "no_grant"
-    STEP_UP_NEEDED = "check_proof"
+    STEP_UP_NEEDED = "step_up_needed"
     NO_APP = "no_app"
     SHELL_UNAVAILABLE = "shell_unavailable"
     START_TIMEOUT = "start_timeout"

@@ -348,7 +348,7 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
         last_policy=lambda: watch.last_policy,
         find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),
         find_login=lambda secret: ask(passes.find, database, KeyLogin, secret),
-        measure_age_s={provider.name: provider.measure_age_s for provider in settings.sso},
+        stale_s={provider.name: provider.stale_s for provider in settings.sso},
     )
 
 

@@ -120,7 +120,7 @@ class SingleSignOnSettings(Table, frozen=True):
             "`scopes`).",
         ),
     ] = 10 * MINUTE_S
-    measure_age_s: Annotated[
+    stale_s: Annotated[
         float,
         Meta(
             ge=60,
@@ -164,8 +164,8 @@ class SingleSignOnSettings(Table, frozen=True):
             raise ValueError(f"sso.redirect_uri: {error}") from None
         if "openid" not in self.scopes:
             raise ValueError("sso.scopes must have openid")
-        if self.measure_age_s < self.refresh_s:
-            raise ValueError("sso.measure_age_s must be no less than sso.refresh_s")
+        if self.stale_s < self.refresh_s:
+            raise ValueError("sso.stale_s must be no less than sso.refresh_s")
         for name in self.reserved_names:
             if not is_valid_name(name):
                 raise ValueError(

@@ -56,7 +56,7 @@ class PassService:
         web = context.settings.web
         self._lifetimes = Lifetimes(web.session_s, web.session_max_s)
         self._on_sign_in = on_sign_in
-        self._stale_s = {provider.name: provider.measure_age_s for provider in context.settings.sso}
+        self._stale_s = {provider.name: provider.stale_s for provider in context.settings.sso}
 
     async def open_session(
         self,

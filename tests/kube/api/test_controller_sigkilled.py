@@ -101,7 +101,7 @@ class LoneApp:
         self.api.has(dict(objects.lease(self.app, "gateway", time.time())))
 
     def grow_idle(self) -> None:
-        self.patch("Lease", objects.renewal("gateway", time.time() - 2 * HOUR_S))
+        self.patch("Lease", objects.make_renewal("gateway", time.time() - 2 * HOUR_S))
 
     def grow_old(self) -> None:
         since = show_time(time.time() - 3 * DAY_S)

@@ -140,4 +140,4 @@ def test_one_touch_opens_all_that_asks_for_it(
         "passkey.remove",
     ]
     denied = {str(denial["reason"]) for denial in gateway.sessions("denied")}
-    assert "check_proof" not in denied, "a page that leads to the proof refuses nobody"
+    assert "step_up_needed" not in denied, "a page that leads to the proof refuses nobody"

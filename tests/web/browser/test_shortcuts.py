@@ -55,7 +55,7 @@ def focus(screen: str) -> None:
 
 @contextmanager
 def opened(gateway: Gateway, folder: Path, screen: str, *, app: bool) -> Iterator[Tab]:
-    base = f"http://127.0.0.1:{gateway.port('web')}"
+    base, terminal = f"http://127.0.0.1:{gateway.port('web')}", f"t{os.urandom(4).hex()}"
     link = gateway.command("web-link", "dev", "--app", "app01", "--url", base).stdout.strip()
     how = (f"--app={link}",) if app else (link,)
     options = (*how, "--window-position=0,0", "--ozone-platform=x11")
@@ -65,6 +65,9 @@ def opened(gateway: Gateway, folder: Path, screen: str, *, app: bool) -> Iterato
             tab = browser.attach(f"{base}/link")
             tab.until("document.querySelector('#link button')?.disabled === false")
             tab.ask("document.querySelector('#link button').click()")
+            ready(tab)
+            # Its own, since in that of the test before `cat` may go on.
+            tab.open(f"{base}/app/app01?terminal={terminal}")
             ready(tab)
             yield tab
             tab.close()
@@ -149,8 +152,6 @@ def test_vim_asks_for_them_and_leaves_the_shell_s_keys_as_they_were(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
-        tab.open(f"http://127.0.0.1:{gateway.port('web')}/app/app01?terminal=vim")
-        ready(tab)
         focus(screen)
         run(tab, VIM)
         shows(tab, "-- INSERT --")
