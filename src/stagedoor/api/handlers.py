@@ -35,15 +35,13 @@ _MODULES: Mapping[str, str] = {
     "sign-ins": "access",
     "tokens": "people",
     "users": "people",
-    "users.web-link": "links",
 }
-"""The module of this package with the operations of each resource, or with one of its operations."""
+"""The module of this package with the operations of each resource."""
 
 
 def find_handler(name: str) -> Handler:
     """Return the function of an operation. It loads the operation's module: a command needs one of them."""
-    part = _MODULES.get(name) or _MODULES[name.partition(".")[0]]
-    module = import_module(f"stagedoor.api.{part}")
+    module = import_module(f"stagedoor.api.{_MODULES[name.partition('.')[0]]}")
     handlers: Mapping[str, Handler] = module.HANDLERS
     return handlers[name]
 

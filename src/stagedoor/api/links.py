@@ -1,4 +1,4 @@
-"""The operations on links: those that sign users in, shares of terminals, and accounts at providers.
+"""The operations on links: shares of terminals, and users' accounts at identity providers.
 
 Functions import `signin`, since its libraries would cost each command a tenth of its time.
 """
@@ -11,19 +11,10 @@ from stagedoor.admin import shares
 from stagedoor.api.call import Call, Handler
 from stagedoor.api.views import show_share
 from stagedoor.model.role import Role
-from stagedoor.signin.links import make_link, make_share_link
+from stagedoor.signin.links import make_share_link
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
-from stagedoor.wire.rfc3339 import show_milliseconds
-
-
-def add_web_link(call: Call) -> r.WebLinkMade:
-    """Make a link that signs a user in once, and show it once."""
-    call.require(Role.ADMINISTRATOR)
-    body: i.WebLinkNew = call.body
-    link = make_link(call.settings, call.service, call.path["name"], app=body.app, url=body.url)
-    return r.WebLinkMade(link.url, show_milliseconds(link.expires_at))
 
 
 def list_shares(call: Call) -> t.Page[r.ShareEntry]:
@@ -96,7 +87,6 @@ def unlink_account(call: Call) -> r.LinkEntry:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "users.web-link": add_web_link,
     "shares.list": list_shares,
     "shares.add": add_share,
     "shares.end": end_share,

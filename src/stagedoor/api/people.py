@@ -21,6 +21,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.signin.invitations import invite
+from stagedoor.signin.links import make_link
 from stagedoor.store.people import list_group_sets
 from stagedoor.store.sign_in.passkeys import read_passkeys
 from stagedoor.wire.api import inputs as i
@@ -79,6 +80,14 @@ def invite_user(call: Call) -> r.InvitationMade:
     )
     ends_at = show_milliseconds(invitation.expires_at)
     return r.InvitationMade(invitation.url, ends_at, invitation.added)
+
+
+def add_web_link(call: Call) -> r.WebLinkMade:
+    """Make a link that signs a user in once, and show it once."""
+    call.require(Role.ADMINISTRATOR)
+    body: i.WebLinkNew = call.body
+    link = make_link(call.settings, call.service, call.path["name"], app=body.app, url=body.url)
+    return r.WebLinkMade(link.url, show_milliseconds(link.expires_at))
 
 
 def change_groups(call: Call) -> t.UserEntry:
@@ -273,6 +282,7 @@ HANDLERS: Mapping[str, Handler] = {
     "users.get": get_user,
     "users.report": report_user,
     "users.invite": invite_user,
+    "users.web-link": add_web_link,
     "users.groups": change_groups,
     "users.password": set_password,
     "users.disable": disable_user,

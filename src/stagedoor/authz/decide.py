@@ -11,12 +11,11 @@ from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.policy import Policy, User
-from stagedoor.model.selector import has_match, list_subjects
+from stagedoor.model.selector import has_match, is_glob, list_subjects
 from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
 
 CONNECT_SCOPE = "connect"
-_GLOB = re.compile(r"[*?[]")
 
 
 def authorise(
@@ -127,7 +126,7 @@ def select_targets(
         return
     rules = policy.find_grants(list_subjects(user.name, user.groups))
     patterns = {rule.app_pattern for rule in rules}
-    names = {pattern for pattern in patterns if not _GLOB.search(pattern)}
+    names = {pattern for pattern in patterns if not is_glob(pattern)}
     names |= {
         target.app for request in policy.find_requests(user.name) for target in request.targets
     }

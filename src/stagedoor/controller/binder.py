@@ -186,16 +186,16 @@ class BindingController:
 
     async def _settle(self, namespace: str) -> None:
         """Prepare a namespace, or remove what was prepared. Raises ClusterError."""
-        if namespace in self._served:
-            self._ending.discard(namespace)
-            self._empty_since.pop(namespace, None)
+        is_served = namespace in self._served
+        if not is_served and await self._is_in_use(namespace):
+            self._due.add(namespace)
+            return
+        self._ending.discard(namespace)
+        self._empty_since.pop(namespace, None)
+        if is_served:
             for manifest in self._manifests:
                 await self._cluster.apply(prepare(manifest, namespace, self._owner))
-        elif await self._is_in_use(namespace):
-            self._due.add(namespace)
         else:
-            self._ending.discard(namespace)
-            self._empty_since.pop(namespace, None)
             for manifest in self._manifests:
                 kind, name = Kind(manifest["kind"]), str(manifest["metadata"]["name"])
                 item = await self._cluster.get(kind, namespace, name)
@@ -217,11 +217,11 @@ class BindingController:
         if namespace in self._ending:
             return
         only = f"metadata.name={namespace}"
+        why = (
+            "without the label it takes no new logins; its shells end after their last sessions and its "
+            "runs by themselves, and then Stagedoor's rights and NetworkPolicy here are removed"
+        )
         for about in await self._cluster.list(Kind.NAMESPACE, "", fields=only):
-            why = (
-                "without the label it takes no new logins; its shells end after their last sessions and its "
-                "runs by themselves, and then Stagedoor's rights and NetworkPolicy here are removed"
-            )
             await self._cluster.report(about, reason=ENDING, message=why)
         self._ending.add(namespace)
 

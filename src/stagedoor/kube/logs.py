@@ -48,7 +48,7 @@ async def _read_once(
 
 
 FOLLOW_SILENCE_S = 3600.0
-"""How long a followed log may be silent before it is asked for again: the line may be dead."""
+"""The longest silence of a followed log, after which it is asked for again: the line may be dead."""
 
 
 async def follow_log(

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from msgspec import Struct
@@ -13,12 +12,11 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.role import RoleRule
-from stagedoor.model.selector import TargetPattern, has_match
+from stagedoor.model.selector import TargetPattern, has_match, has_name, is_glob
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import KeyLogin, WebPass, hash_password_mark
 
-_GLOB = frozenset("*?[")
 _RulesByText = dict[str, list[GrantRule]]
 
 
@@ -96,8 +94,8 @@ class _Index:
             names, patterns = (
                 _regroup(
                     rules,
-                    [rule for rule in removed if _is_pattern(rule) == is_pattern],
-                    [rule for rule in added if _is_pattern(rule) == is_pattern],
+                    [rule for rule in removed if is_glob(rule.app_pattern) == is_pattern],
+                    [rule for rule in added if is_glob(rule.app_pattern) == is_pattern],
                     lambda rule: rule.app_pattern,
                 )
                 for is_pattern, rules in enumerate(self.by_app)
@@ -107,7 +105,7 @@ class _Index:
 
     def list_about(self, target: Target) -> list[GrantRule]:
         """Return the grants whose patterns match `target`."""
-        about = self._list_of_app(target.app, lambda pattern: fnmatchcase(target.app, pattern))
+        about = self._list_of_app(target.app, lambda pattern: has_name(pattern, target.app))
         return [rule for rule in about if has_match("*", rule.environment_pattern, target)]
 
     def list_including(self, inner: TargetPattern) -> list[GrantRule]:
@@ -121,7 +119,7 @@ class _Index:
         if self.by_app is None:  # two threads may both make it, which is harmless
             by_app: tuple[_RulesByText, _RulesByText] = (defaultdict(list), defaultdict(list))
             for rule in self.all_grants:
-                by_app[_is_pattern(rule)][rule.app_pattern].append(rule)
+                by_app[is_glob(rule.app_pattern)][rule.app_pattern].append(rule)
             self.by_app = by_app
         names, patterns = self.by_app
         about = list(names.get(name, ()))
@@ -129,10 +127,6 @@ class _Index:
             if has_pattern(pattern):
                 about += rules
         return about
-
-
-def _is_pattern(rule: GrantRule) -> bool:
-    return not _GLOB.isdisjoint(rule.app_pattern)
 
 
 def _regroup(

@@ -43,10 +43,15 @@ def _includes(outer: str, inner: str) -> bool:
     """
     if outer in ("*", inner):
         return True
-    if not _WILD.intersection(inner):
+    if not is_glob(inner):
         return has_name(outer, inner)
     head = outer.removesuffix("*")
-    return outer == f"{head}*" and not _WILD.intersection(head) and inner.startswith(head)
+    return outer == f"{head}*" and not is_glob(head) and inner.startswith(head)
+
+
+def is_glob(pattern: str) -> bool:
+    """Return True if a pattern has a wildcard: otherwise it is a name."""
+    return not _WILD.isdisjoint(pattern)
 
 
 def has_name(pattern: str, name: str) -> bool:
@@ -54,9 +59,7 @@ def has_name(pattern: str, name: str) -> bool:
 
     A pattern that is a name is compared: many thousands of different globs would be compiled at each call.
     """
-    if _WILD.isdisjoint(pattern):
-        return name == pattern
-    return fnmatchcase(name, pattern)
+    return fnmatchcase(name, pattern) if is_glob(pattern) else name == pattern
 
 
 def has_match(app_pattern: str, environment_pattern: str, target: Target) -> bool:

@@ -7,9 +7,9 @@ IDLE_S, INTERVAL_S, PROBES = 60, 30, 8
 """Probes of a silent peer (tcp(7)): the first after a minute, which is less than the memory of middleboxes.
 After five minutes without an answer the peer is considered dead."""
 USER_TIMEOUT_S = 300
-"""How long bytes may stay unacknowledged (TCP_USER_TIMEOUT); the kernel alone allows about 15 minutes. Since
-Linux 5.11 it counts for a peer that is alive but reads nothing (an ssh stopped by Ctrl-Z while output waits),
-hence five minutes and not one."""
+"""The longest that bytes may stay unacknowledged (TCP_USER_TIMEOUT); the kernel alone allows some 15 minutes.
+Since Linux 5.11 it counts for a peer that is alive but reads nothing (an ssh stopped by Ctrl-Z while output
+waits), hence five minutes and not one."""
 
 
 def tune(sock: socket.socket) -> None:

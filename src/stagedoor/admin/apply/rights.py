@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cache
 
 from stagedoor.admin.apply.plan import Action, RowChange
@@ -11,7 +10,7 @@ from stagedoor.model.access_request import RequestRule
 from stagedoor.model.access_set import Row, RowKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import sort_permissions
-from stagedoor.model.selector import ALL_USERS, list_subjects
+from stagedoor.model.selector import ALL_USERS, has_name, is_glob, list_subjects
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -185,13 +184,13 @@ def _only_in(some: _Pair, others: _Pair) -> tuple[Right, ...]:
 
 
 def _is_pattern(right: Right) -> bool:
-    return not frozenset("*?[").isdisjoint(right.app + right.environment)
+    return is_glob(right.app) or is_glob(right.environment)
 
 
 def _includes(pattern: str, other: str) -> bool:
     if pattern in ("*", other):
         return True
-    return frozenset("*?[").isdisjoint(other) and fnmatchcase(other, pattern)
+    return not is_glob(other) and has_name(pattern, other)
 
 
 def list_words(rights: Iterable[Right]) -> Mapping[tuple[str, str], Sequence[str]]:

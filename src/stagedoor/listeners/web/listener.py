@@ -79,7 +79,7 @@ GOODBYE_S = 3
 
 
 IDLE_S = 5
-"""How long a client's connection may be idle between two requests, seconds."""
+"""The longest pause of a client's connection between two requests, seconds."""
 PROXY_IDLE_S = 620
 """The same for a reverse proxy, which has to be the one that closes: it cannot know whether a request that it
 sends just then was served, and answers 502. Google's load balancers keep a connection for 600 s, Traefik for

@@ -31,7 +31,7 @@ from stagedoor.signin.passes import PassService
 from stagedoor.wire.terminal.frames import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
 _PERSON_WAIT_S = 15.0
-"""How long a request waits for a proof of presence, or for an approver.
+"""The longest wait of a request for a proof of presence, or for an approver.
 
 Proxies cut off slow answers, so clients ask again.
 """
