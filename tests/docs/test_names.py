@@ -3,7 +3,7 @@
 import ast
 import re
 
-from tests.docs import names, pages
+from tests.docs import names, pages, stable_names
 from tests.docs.pages import ROOT
 
 ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
@@ -60,3 +60,13 @@ def test_a_public_function_is_named_by_a_verb_and_no_name_is_a_bare_participle()
     assert new == set(), (
         f"begin a function with a verb of {names.VERBS.name}, and name a value by a noun"
     )
+
+
+def test_names_that_leave_the_program_stay() -> None:
+    kept, is_whole = stable_names.read()
+    assert is_whole, f"{stable_names.LIST.name} was renamed with the code: take it back from git"
+    now = stable_names.stable_names()
+    assert kept - now == set(), (
+        f"stores, audits, scripts and settings of users have these: {stable_names.__doc__}"
+    )
+    assert now - kept == set(), "these are new: run python -m tests.docs.stable_names"
