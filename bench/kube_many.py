@@ -78,7 +78,7 @@ async def _fill(kubeconfig: Path, apps: int) -> None:
 async def _knock(kubeconfig: Path, apps: int) -> None:
     cluster = reach(kubeconfig)
     for app in await cluster.list(Kind.DEPLOYMENT, "apps", "stagedoor.dev/shell=true"):
-        await cluster.create(objects.lease(app, "bench", time.time()))
+        await cluster.create(objects.build_lease(app, "bench", time.time()))
     await cluster.close_connections()
 
 

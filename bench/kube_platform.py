@@ -293,7 +293,7 @@ class Measurement:
                 async with room:
                     app = await cluster.get(Kind.DEPLOYMENT, *self._platform.app(number))
                     assert app is not None
-                    await cluster.create(objects.lease(app, "bench", time.time()))
+                    await cluster.create(objects.build_lease(app, "bench", time.time()))
 
             await asyncio.gather(*map(request, range(self._platform.shells)))
 
@@ -309,7 +309,7 @@ class Measurement:
         async with client(self._api.kubeconfig()) as cluster:
             app = await cluster.get(Kind.DEPLOYMENT, namespace, name)
             assert app is not None
-            await cluster.create(objects.lease(app, "bench", time.time()))
+            await cluster.create(objects.build_lease(app, "bench", time.time()))
             began = time.monotonic()
             while True:
                 shell = await cluster.get(Kind.DEPLOYMENT, namespace, make_shell_name(name))

@@ -20,7 +20,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
 from stagedoor.shells.kubernetes.derive.kit import KitSource
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive, with_replicas
 from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
-from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identity
+from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identify_shell
 from stagedoor.shells.kubernetes.names import REGISTER
 from tests.chart.conftest import KIT, WITHIN_S, Fenced
 from tests.cluster.asking import Answer, Manifest
@@ -112,7 +112,7 @@ class Shop:
         made = eventually(self.fenced, manifest)
         if not made.ok:
             return made
-        generation = identity(made.body)
+        generation = identify_shell(made.body)
         end = time.monotonic() + WITHIN_S
         while True:
             answer = controller.merge(manifest, {"spec": {"replicas": 1}})
@@ -124,7 +124,7 @@ class Shop:
     def verdict(self, made: Manifest) -> str:
         """Wait for what the gateway writes of this generation of a Deployment, and return it. The API
         server spends ten times as much on a refusal."""
-        namespace, generation = made["metadata"]["namespace"], identity(made)
+        namespace, generation = made["metadata"]["namespace"], identify_shell(made)
 
         names: list[str] = []
 

@@ -40,7 +40,7 @@ def shop(fenced: Fenced) -> Shop:
 
 def test_everything_that_a_shell_consists_of_passes(shop: Shop) -> None:
     controller, gateway = shop.fenced.controller, shop.fenced.gateway
-    lease = dict(objects.lease(shop.app, "gateway-0", 1.0))
+    lease = dict(objects.build_lease(shop.app, "gateway-0", 1.0))
     made = gateway.create(lease)
     assert made.ok, made.message
     assert gateway.merge(lease, dict(objects.make_renewal("gateway-1", 2.0))).ok
@@ -48,13 +48,13 @@ def test_everything_that_a_shell_consists_of_passes(shop: Shop) -> None:
     target = Target(shop.name)
     settings = read_settings(shop.app, DEFAULTS)
     assert isinstance(settings, AppSettings)
-    config_map = objects.config_map(
+    config_map = objects.build_config_map(
         shop.app, target, settings, DIGEST, (), ("ssh-ed25519 AAAA",), until=0
     )
     whole = [
         dict(shop.derived.service),
         dict(config_map),
-        dict(objects.secret(shop.app, b"key", "certificate")),
+        dict(objects.build_secret(shop.app, b"key", "certificate")),
         shop.shell,
     ]
     for manifest in whole:
@@ -132,8 +132,8 @@ def of_kind(shop: Shop, kind: str) -> Manifest:
             "Deployment": shop.shell,
             "Service": dict(shop.derived.service),
             "ConfigMap": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": shop.metadata()},
-            "Secret": dict(objects.secret(shop.app, b"key", "certificate")),
-            "Lease": dict(objects.lease(shop.app, "x", 1.0)),
+            "Secret": dict(objects.build_secret(shop.app, b"key", "certificate")),
+            "Lease": dict(objects.build_lease(shop.app, "x", 1.0)),
         }[kind]
     )
 
@@ -251,7 +251,7 @@ def test_a_shell_s_pod_is_not_left_behind_without_its_deployment(shop: Shop, how
 
 
 def test_a_secret_that_would_be_filled_with_a_token_is_refused(shop: Shop) -> None:
-    secret = dict(objects.secret(shop.app, b"key", "certificate"))
+    secret = dict(objects.build_secret(shop.app, b"key", "certificate"))
     marks = {"kubernetes.io/service-account.name": "default"}
     token = {
         **secret,

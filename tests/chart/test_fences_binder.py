@@ -19,7 +19,7 @@ from stagedoor.serve.binder import read_objects
 from stagedoor.serve.doctor.cluster import check_cluster
 from stagedoor.settings.file import parse_settings
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector
-from stagedoor.shells.kubernetes.names import INSTALLATION, run_labels, shell_labels
+from stagedoor.shells.kubernetes.names import INSTALLATION, make_shell_labels, run_labels
 from tests.chart.chart import CHART, KUBE_VERSION, VALUES, helm, merged, objects_in, render, the
 from tests.chart.conftest import FENCES, WITHIN_S
 from tests.chart.shops import denied
@@ -259,7 +259,7 @@ def shell_of_another(namespace: str, kind: str) -> Manifest:
     """Return a shell's Deployment, or a run's Job, of an installation that has no fences."""
     if kind == "Deployment":
         shell = deployment(namespace, "app01-ssh")
-        shell["metadata"]["labels"] = shell_labels("app01")
+        shell["metadata"]["labels"] = make_shell_labels("app01")
         return shell
     pod = {"containers": [{"name": "x", "image": "x"}], "restartPolicy": "Never"}
     return {
@@ -520,7 +520,7 @@ def test_of_an_earlier_list_helm_leaves_the_namespaces_with_the_label_to_the_bin
     own = f"listed-{os.getpid()}-{next(_numbers)}"
     assert platform.admin.create(namespace_of(own)).ok
     shell = deployment(team, "app01-ssh")
-    shell["metadata"]["labels"] = shell_labels("app01")
+    shell["metadata"]["labels"] = make_shell_labels("app01")
     config = {"apiVersion": "v1", "kind": "ConfigMap"}
     register = {"name": "stagedoor-apps", "namespace": team}
     assert platform.admin.create({**config, "metadata": register}).ok

@@ -27,9 +27,9 @@ from stagedoor.shells.kubernetes.derive.run import (
     run_lease,
 )
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
-from stagedoor.shells.kubernetes.live.register import DeriveContext, identity
+from stagedoor.shells.kubernetes.live.register import DeriveContext, identify_shell
 from stagedoor.shells.kubernetes.live.runs.runner import KubernetesRunner
-from stagedoor.shells.kubernetes.names import REGISTER, shell_labels
+from stagedoor.shells.kubernetes.names import REGISTER, make_shell_labels
 from tests.chart.conftest import KIT, Fenced
 from tests.chart.shops import DEFAULTS, DIGEST, app, denied, enter, numbers
 from tests.cluster.asking import Answer, Asker, Manifest
@@ -98,7 +98,7 @@ def test_a_job_is_created_suspended_and_resumed_as_it_was_approved(order: Order)
     assert made.ok, made.message
     assert find_job_differences(order.job, made.body) == ()
     denied(order.resume(), "no gateway has let this run")
-    order.approve(identity(made.body))
+    order.approve(identify_shell(made.body))
     resumed = order.resume_once_seen()
     assert resumed.ok, resumed.message
 
@@ -106,7 +106,7 @@ def test_a_job_is_created_suspended_and_resumed_as_it_was_approved(order: Order)
 @pytest.mark.platform(5)
 def test_a_job_that_is_created_again_is_not_resumed(order: Order) -> None:
     made = order.create()
-    order.approve(identity(made.body))
+    order.approve(identify_shell(made.body))
     assert order.resume_once_seen().ok
     order.fenced.admin.merge(order.job, {"metadata": {"finalizers": None}})
     path = f"/apis/batch/v1/namespaces/{order.fenced.apps}/jobs/run-{order.id}"
@@ -172,7 +172,7 @@ async def test_gateway_and_controller_start_a_run_by_their_own_accounts(
 
 def test_a_job_is_resumed_only_as_it_is(order: Order) -> None:
     made = order.create()
-    order.approve(identity(made.body))
+    order.approve(identify_shell(made.body))
     assert order.resume_once_seen().ok
     for patch in ({"spec": {"activeDeadlineSeconds": 5}}, {"metadata": {"labels": {"x": "y"}}}):
         assert not order.resume(patch).ok
@@ -256,7 +256,7 @@ def test_the_input_of_a_run_is_written_once_and_by_the_gateway(order: Order) -> 
         ),
         "another name": lambda it: it["metadata"].update(name="app-token"),
         "another run's": lambda it: it["metadata"].update(name="run-0123"),
-        "of a shell": lambda it: it["metadata"].update(labels=shell_labels(order.target.app)),
+        "of a shell": lambda it: it["metadata"].update(labels=make_shell_labels(order.target.app)),
         "another type": lambda it: it.update(type="example.com/token"),
         "of no run": lambda it: it["metadata"].update(labels={}),
     }

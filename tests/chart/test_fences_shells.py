@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from stagedoor.shells.kubernetes.derive import objects
-from stagedoor.shells.kubernetes.derive.compare import differences
+from stagedoor.shells.kubernetes.derive.compare import find_differences
 from stagedoor.shells.kubernetes.derive.kit import KitSource
-from stagedoor.shells.kubernetes.live.register import identity
+from stagedoor.shells.kubernetes.live.register import identify_shell
 from tests.chart.conftest import KIT, Fenced, install, installed, wait_for_policies
 from tests.chart.openapi import Field, fields, put, values
 from tests.chart.shops import (
@@ -454,7 +454,7 @@ def test_what_was_let_start_is_started_as_it_stands(shop: Shop) -> None:
     """The straight one is judged; then it is bent, and started in the same request."""
     controller = shop.fenced.controller
     made = eventually(shop.fenced, shop.shell)
-    assert shop.verdict(made.body) == identity(made.body), "it is let start"
+    assert shop.verdict(made.body) == identify_shell(made.body), "it is let start"
     tolerant = {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}
     denied(controller.merge(shop.shell, {"spec": {"replicas": 1, **tolerant}}), "is not changed")
     # In two requests: another generation.
@@ -555,14 +555,14 @@ def every(fenced: Fenced) -> list[Field]:
 def test_no_field_of_a_deployment_can_be_bent_unseen(shop: Shop, every: list[Field]) -> None:
     """As the gateway judges: every field of every struct, as this API server's own document has them."""
     stored = eventually(shop.fenced, shop.shell).body
-    assert differences(shop.derived.deployment, stored) == ()
+    assert find_differences(shop.derived.deployment, stored) == ()
     unseen = [
         (str(field), value)
         for field in every
         if field.path != ("replicas",)
         for value in values(field)
         if (bent := put(stored, ("spec", *field.path), value)) != stored
-        and not differences(shop.derived.deployment, bent)
+        and not find_differences(shop.derived.deployment, bent)
     ]
     defaults = {
         "dnsPolicy",

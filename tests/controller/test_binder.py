@@ -16,7 +16,7 @@ from stagedoor.controller.binder import (
     has_all,
 )
 from stagedoor.model.cluster import Kind
-from stagedoor.shells.kubernetes.names import run_labels, shell_labels
+from stagedoor.shells.kubernetes.names import make_shell_labels, run_labels
 from tests.controller.test_namespaces_by_label import SELECTOR, environment, namespace
 from tests.kube.memory import MemoryCluster
 from tests.virtual_time import in_virtual_time
@@ -31,7 +31,7 @@ def manifest(kind: str, name: str, **fields: Any) -> dict[str, Any]:
 
 
 def lease(name: str) -> dict[str, Any]:
-    meta = {"name": "app01-ssh", "namespace": name, "labels": shell_labels("app01")}
+    meta = {"name": "app01-ssh", "namespace": name, "labels": make_shell_labels("app01")}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta}
 
 

@@ -447,7 +447,7 @@ async def test_a_shell_in_use_outlives_an_absence_of_the_api_that_is_longer_than
         await it.enter()
         it.cluster.down = False
         # Another leads by now. No gateway could renew the lease: by the clock the shell is idle.
-        renewed_at = objects.renewed_at(it.cluster.objects[LEASE])
+        renewed_at = objects.read_renewal(it.cluster.objects[LEASE])
         assert renewed_at is not None
         assert now() - renewed_at > settings.idle_stop_s
         for task in it.controllers:
@@ -455,7 +455,7 @@ async def test_a_shell_in_use_outlives_an_absence_of_the_api_that_is_longer_than
         it.lead(settings)
 
         def renewed() -> bool:
-            return objects.renewed_at(it.cluster.objects[LEASE]) != renewed_at
+            return objects.read_renewal(it.cluster.objects[LEASE]) != renewed_at
 
         assert await it.until(renewed, MINUTE_S) <= RENEW_S + 1, "the lease is renewed again"
         assert it.pods() == [pod]

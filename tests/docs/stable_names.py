@@ -2,7 +2,7 @@
 
 `stable-names.txt` has them, under a digest of its own: a rename that catches code, docs and this list alike
 leaves the digest wrong. `python -m tests.docs.stable_names` adds what is new; a name that shall go stands on
-the command line: `python -m tests.docs.stable_names reason:no_app`. `tests/api/released.json` has the API's.
+the command line: `python -m tests.docs.stable_names Reason:no_app`. `tests/api/released.json` has the API's.
 """
 
 import ast

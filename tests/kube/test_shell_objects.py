@@ -74,9 +74,9 @@ def test_the_api_takes_a_shell_whole_and_a_second_time_changes_nothing(
     target = Target(app["metadata"]["name"])
     manifests = [
         shell.service,
-        objects.config_map(app, target, chosen, shell.image, (), (), until=UNTIL),
-        objects.secret(app, b"key", "certificate"),
-        objects.lease(app, "gateway", 0.0),
+        objects.build_config_map(app, target, chosen, shell.image, (), (), until=UNTIL),
+        objects.build_secret(app, b"key", "certificate"),
+        objects.build_lease(app, "gateway", 0.0),
         with_replicas(shell.deployment, 0),
     ]
     first = apply(cluster, *manifests)
@@ -126,7 +126,7 @@ def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
     shell = derive(app, chosen, Kit(kit, way), digests={}, claims={})
     assert isinstance(shell, Derived)
     target = Target("vault-ui")
-    config = objects.config_map(app, target, chosen, shell.image, (), (), until=UNTIL)
+    config = objects.build_config_map(app, target, chosen, shell.image, (), (), until=UNTIL)
     apply(cluster, shell.service, config, host_secret(app, tmp_path))
     apply(cluster, with_replicas(shell.deployment, 1))
 
@@ -206,7 +206,9 @@ def test_a_shell_has_the_environment_that_its_app_has(
     shell = derive(app, chosen, Kit(kit), digests={}, claims={})
     assert isinstance(shell, Derived)
     assert shell.image == image
-    config = objects.config_map(app, Target("app01"), chosen, shell.image, (), (), until=UNTIL)
+    config = objects.build_config_map(
+        app, Target("app01"), chosen, shell.image, (), (), until=UNTIL
+    )
     apply(cluster, shell.service, config, host_secret(app, tmp_path))
     apply(cluster, with_replicas(shell.deployment, 1))
     for found in looks(cluster, namespace):
@@ -264,7 +266,7 @@ def host_secret(app: dict[str, Any], folder: Path) -> Any:
     ]
     subprocess.run(sign, check=True)
     certificate = (folder / "host-cert.pub").read_text()
-    return objects.secret(app, (folder / "host").read_bytes(), certificate)
+    return objects.build_secret(app, (folder / "host").read_bytes(), certificate)
 
 
 def looks(cluster: Cluster, namespace: str) -> Iterator[Any]:

@@ -31,7 +31,7 @@ class Gate:
         return self.cluster.objects[Kind.LEASE, "apps", "app01-ssh"]
 
     def renewed_at(self) -> float | None:
-        return objects.renewed_at(self.lease())
+        return objects.read_renewal(self.lease())
 
     def writes(self) -> int:
         return len(self.cluster.asked)
@@ -68,9 +68,9 @@ async def test_a_lease_that_another_gateway_made_meanwhile_is_renewed(gate: Gate
     app = gate.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
     # The watch has not brought it yet.
     gate.cluster.objects[Kind.LEASE, "apps", "app01-ssh"] = {
-        **objects.lease(app, "gateway-2", NOW - 100),
+        **objects.build_lease(app, "gateway-2", NOW - 100),
         "metadata": {
-            **objects.lease(app, "x", NOW)["metadata"],
+            **objects.build_lease(app, "x", NOW)["metadata"],
             "uid": "u",
             "resourceVersion": "1",
         },

@@ -32,7 +32,7 @@ from stagedoor.shells.kubernetes.derive.policies import find_egress_problem
 from stagedoor.shells.kubernetes.derive.shell import list_pod_labels
 from stagedoor.shells.kubernetes.live.events import SUITABLE, UNSUITABLE, find_opt_in_problem
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere
-from stagedoor.shells.kubernetes.live.outdated import sentence
+from stagedoor.shells.kubernetes.live.outdated import describe_outdated
 from stagedoor.shells.kubernetes.live.register import derive_now
 from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, SHELL_OF, make_shell_name
 from stagedoor.shells.kubernetes.ports import Cause
@@ -122,7 +122,7 @@ class Apps:
         behind = self._shells.read_outdated(target)
         detail = ""
         if behind:
-            detail = f"{sentence(target.app, behind, inside)} (now by: stagedoor app stop {target})"
+            detail = f"{describe_outdated(target.app, behind, inside)} (now by: stagedoor app stop {target})"
         state = await self._shells.observe(target)
         if isinstance(start, Cause):
             detail = f"{start.step}: {start.message}"

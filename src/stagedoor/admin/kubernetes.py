@@ -22,7 +22,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
-from stagedoor.shells.kubernetes.derive.values import WrongValueError, resources
+from stagedoor.shells.kubernetes.derive.values import WrongValueError, read_resources
 from stagedoor.shells.kubernetes.live.bounds import ShellBounds
 from stagedoor.shells.kubernetes.live.leader import LeaderReport, read_report
 from stagedoor.shells.kubernetes.live.namespace_directory import Namespaces, NamespaceSelector
@@ -179,11 +179,13 @@ def read_kit(settings: Settings) -> Kit | None:
     if wanted.kit_image is None:
         return None
     try:
-        amounts = wanted.kit_resources and resources(json.dumps(wanted.kit_resources))
+        amounts = wanted.kit_resources and read_resources(json.dumps(wanted.kit_resources))
     except WrongValueError as error:
         raise SettingsError(f"controller.kit_resources: {error}") from None
     try:
-        sizes = {name: resources(json.dumps(amounts)) for name, amounts in wanted.run_sizes.items()}
+        sizes = {
+            name: read_resources(json.dumps(amounts)) for name, amounts in wanted.run_sizes.items()
+        }
     except WrongValueError as error:
         raise SettingsError(f"controller.run_sizes: {error}") from None
     return Kit(

@@ -275,7 +275,7 @@ class Controller:
         if kind is Kind.LEASE:
             lease = namespace.lease(app)
             request = lease and (
-                objects.asked(lease),
+                objects.count_requests(lease),
                 objects.read_failure_cause(lease) is not None,
             )
             before = self._requests.get(target)

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stagedoor.controller.mirrors import digest
+from stagedoor.controller.mirrors import hash_config
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.grant import Admission
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import decide_keys_end
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
-from stagedoor.shells.kubernetes.derive.compare import differences, read_spec_hash
+from stagedoor.shells.kubernetes.derive.compare import find_differences, read_spec_hash
 from stagedoor.shells.kubernetes.derive.shell import Derived, with_replicas
 from stagedoor.shells.kubernetes.names import (
     ASKED_IMAGE,
@@ -80,7 +80,7 @@ class ShellWriter:
             self._apply("creating the ConfigMap", config),
         )
         key, certificate = await asyncio.to_thread(self.new_host_key, target.principals)
-        await self._apply("creating the host key", objects.secret(app, key, certificate))
+        await self._apply("creating the host key", objects.build_secret(app, key, certificate))
         deployment = await self._apply_without_pods(derived)
         return [await self._start(deployment, derived.asked, until), service, config]
 
@@ -91,7 +91,7 @@ class ShellWriter:
         """
         step, manifest = "creating the Deployment", with_replicas(derived.deployment, 0)
         deployment = await self._apply(step, manifest)
-        if not differences(derived.deployment, deployment):
+        if not find_differences(derived.deployment, deployment):
             return deployment
         meta = deployment["metadata"]
         if meta.get("generation") == 1:
@@ -151,7 +151,7 @@ class ShellWriter:
         notice: str = "",
     ) -> Object:
         """Return the ConfigMap of a shell that runs `image`, as it should be now; its keys end at `until`."""
-        return objects.config_map(
+        return objects.build_config_map(
             app,
             target,
             settings,
@@ -164,12 +164,12 @@ class ShellWriter:
 
     def keys(self, target: Target, *, offered: bool, until: float) -> dict[str, dict[str, str]]:
         """Return only the keys in the ConfigMap, which decide who may log in; none if no shell is offered."""
-        return objects.keys(self.admitted(target) if offered else (), until)
+        return objects.build_keys(self.admitted(target) if offered else (), until)
 
     async def refresh(self, config: Object, pods: Sequence[Object]) -> Object:
         """Write the ConfigMap, make the kubelet update the pods' files, and return it. Raises StepError."""
         written = await self._apply("updating the ConfigMap", config)
-        await self._update_files(pods, digest(config))
+        await self._update_files(pods, hash_config(config))
         return written
 
     async def refresh_keys(
@@ -182,7 +182,7 @@ class ShellWriter:
             )
         except ClusterError as error:
             raise StepError("updating the ConfigMap", error) from error
-        await self._update_files(pods, digest(written))
+        await self._update_files(pods, hash_config(written))
         return written
 
     async def _update_files(self, pods: Sequence[Object], policy: str) -> None:
@@ -198,7 +198,7 @@ class ShellWriter:
 
     async def lease(self, app: Object, now: float) -> Object:
         """Create the lease of a shell that no login has asked for (a warm one). Raises StepError."""
-        manifest = objects.lease(app, self.holder, now)
+        manifest = objects.build_lease(app, self.holder, now)
         try:
             return await self.cluster.create(manifest)
         except ClusterError as error:

@@ -128,7 +128,7 @@ def is_annotated(app: Object | None) -> bool:
     return app is not None and bool(app["metadata"].get("annotations"))
 
 
-def digest(config: Object) -> str:
+def hash_config(config: Object) -> str:
     """Return a digest of a ConfigMap's contents (16 hex digits)."""
     return hash_data({part: config.get(part) or {} for part in ("data", "binaryData")})
 
@@ -155,11 +155,11 @@ def _shell(item: Object) -> Object:
 def _config(item: Object) -> Object:
     keys = {
         part: {name: value for name, value in (item.get(part) or {}).items() if name in names}
-        for part, names in objects.keys((), 0).items()
+        for part, names in objects.build_keys((), 0).items()
     }
     return {
         **select_fields(item),
-        "digest": digest(item),
+        "digest": hash_config(item),
         "keys": hash_data(keys),
         "until": objects.read_time(keys["data"].get(objects.KEYS_END)),
     }

@@ -106,7 +106,9 @@ class OptIns:
             )
         except ClusterError:
             return False
-        return any(events.note(event) == problem for event in events.about(candidates, workload))
+        return any(
+            events.note(event) == problem for event in events.select_events(candidates, workload)
+        )
 
     async def _list(self, kind: Kind, labels: str = "") -> Iterable[Object]:
         namespaces = {view.namespace for view in self._namespaces.values()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from stagedoor.controller.app_reader import AppReader
 from stagedoor.controller.make import ShellWriter, StepError
-from stagedoor.controller.mirrors import NamespaceMirrors, digest, hash_data
+from stagedoor.controller.mirrors import NamespaceMirrors, hash_config, hash_data
 from stagedoor.controller.snapshot import AppSnapshot, read_app
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
@@ -27,7 +27,12 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     StartShell,
     decide,
 )
-from stagedoor.shells.kubernetes.live.outdated import choose_marks, notice, read_outdated, sentence
+from stagedoor.shells.kubernetes.live.outdated import (
+    choose_marks,
+    describe_outdated,
+    make_notice,
+    read_outdated,
+)
 from stagedoor.shells.kubernetes.names import CONTAINER, KEYS_UNTIL, SHELL_OF, make_shell_name
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.shells.kubernetes.sentences import refusal
@@ -73,7 +78,7 @@ class Reconciler:
     async def reconcile(self, target: Target) -> ReconcileResult:
         """Decide on one app, and do the next thing for it. Raises StepError, ClusterError."""
         mirrors = self.namespaces[target.environment]  # even if its label goes meanwhile
-        self._requests[target] = objects.asked(mirrors.lease(target.app))
+        self._requests[target] = objects.count_requests(mirrors.lease(target.app))
         began = self.reader.clock()
         seen = await self._read(target, mirrors)
         await self._report_problems(seen)
@@ -191,7 +196,7 @@ class Reconciler:
                 until,
                 self._notice(seen),
             )
-            if mirrors.config(name) != digest(config):
+            if mirrors.config(name) != hash_config(config):
                 mirrors.put(await maker.refresh(config, pods))
             await self._write_failure(seen.target, mirrors, None)
         elif written is not None:
@@ -260,7 +265,7 @@ class Reconciler:
         if known is None:
             return
         lease = await self.cluster.get(Kind.LEASE, mirrors.namespace, make_shell_name(name))
-        if lease is not None and objects.renewed_at(lease) != objects.renewed_at(known):
+        if lease is not None and objects.read_renewal(lease) != objects.read_renewal(known):
             mirrors.put(lease)
 
     async def _read_log(self, seen: AppSnapshot) -> str:
@@ -285,7 +290,7 @@ class Reconciler:
     def _notice(self, seen: AppSnapshot) -> str:
         """Return the line that sessions show in an outdated shell; empty if it is up to date."""
         marks = read_outdated(seen.mirrors.shell(seen.target.app))
-        return notice(seen.target.app, marks) if marks else ""
+        return make_notice(seen.target.app, marks) if marks else ""
 
     async def _mark(self, seen: AppSnapshot, stale: str | None, idle_since: float | None) -> None:
         """Write the marks of the shell, and report by one Event that it has become outdated."""
@@ -297,7 +302,7 @@ class Reconciler:
         await self._patch(seen, objects.make_marks_patch(stale, idle_since, marks))
         now = read_outdated(seen.mirrors.shell(seen.target.app))
         if now is not None and now != before:
-            await self._report(seen, "ShellOutdated", sentence(seen.target.app, now))
+            await self._report(seen, "ShellOutdated", describe_outdated(seen.target.app, now))
 
     async def _patch(self, seen: AppSnapshot, patch: Object) -> None:
         mirrors, name = seen.mirrors, seen.target.app

@@ -59,7 +59,7 @@ def read_app(
     if app is None or isinstance(settings, WrongSettings):
         derived = settings if isinstance(settings, WrongSettings) else None
     lease = mirrors.lease(target.app)
-    renewed_at = objects.renewed_at(lease) if lease else None
+    renewed_at = objects.read_renewal(lease) if lease else None
     state = LifecycleState(
         offered=app is not None,
         settings=derived if isinstance(derived, WrongSettings) else settings,

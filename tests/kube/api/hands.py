@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from stagedoor.shells.kubernetes.names import CONTAINER, make_shell_name, shell_labels
+from stagedoor.shells.kubernetes.names import CONTAINER, make_shell_labels, make_shell_name
 from tests.cluster.asking import Manifest, administrator, namespace_of
 from tests.fixtures.cluster import KubeGateway, until
 from tests.kube.api.lone import LoneApi
@@ -73,7 +73,7 @@ class Hands:
     def _tell(self, app: str, port: int) -> None:
         """As the controllers of Kubernetes and the kubelet would. Kubernetes takes no loopback address
         for an endpoint; of the slice the gateway reads the port alone."""
-        name, labels = make_shell_name(app), dict(shell_labels(app))
+        name, labels = make_shell_name(app), dict(make_shell_labels(app))
         owner = self._owner("Deployment", name)
         self._create(
             "apps/v1",
@@ -129,4 +129,4 @@ class Hands:
 
 def of(app: str) -> str:
     """The selector of all that belongs to an app's shell."""
-    return ",".join(f"{key}={value}" for key, value in shell_labels(app).items())
+    return ",".join(f"{key}={value}" for key, value in make_shell_labels(app).items())

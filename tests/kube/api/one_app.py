@@ -45,7 +45,7 @@ class OneApp:
     async def request_shell(self) -> None:
         with suppress(Exception):
             await self.cluster.delete(Kind.LEASE, self.namespace, "app01-ssh")
-        await self.cluster.create(objects.lease(self.app, "gateway", self.now()))
+        await self.cluster.create(objects.build_lease(self.app, "gateway", self.now()))
 
     async def here(self) -> set[str]:
         """The kinds of which the shell has an object; a Deployment of no replicas says so."""

@@ -98,7 +98,7 @@ class LoneApp:
     # What makes a controller start, stop, and delete a shell.
 
     def request_shell(self) -> None:
-        self.api.has(dict(objects.lease(self.app, "gateway", time.time())))
+        self.api.has(dict(objects.build_lease(self.app, "gateway", time.time())))
 
     def grow_idle(self) -> None:
         self.patch("Lease", objects.make_renewal("gateway", time.time() - 2 * HOUR_S))

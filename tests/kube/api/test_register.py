@@ -18,7 +18,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.shell import Derived, derive, with_replicas
 from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
-from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identity
+from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identify_shell
 from stagedoor.shells.kubernetes.names import REGISTER
 from tests.kube.apps import deployment
 from tests.pace import allow
@@ -72,7 +72,9 @@ class Running:
         async with asyncio.timeout(WITHIN_S):
             while True:
                 said = (await self.written()).get("app01", "")
-                if said.startswith(f"{identity(shell)} ") and all(word in said for word in words):
+                if said.startswith(f"{identify_shell(shell)} ") and all(
+                    word in said for word in words
+                ):
                     return
                 await asyncio.sleep(0.02)
 
@@ -100,28 +102,28 @@ async def running(cluster: KubeCluster, namespace: str) -> AsyncIterator[Running
 async def test_a_shell_as_it_is_derived_may_start_and_a_bent_one_may_not(running: Running) -> None:
     app = await running.app()
     shell = await running.shell(app)
-    await running.becomes({"app01": identity(shell)})
+    await running.becomes({"app01": identify_shell(shell)})
     bent = await running.merge({"spec": {"template": {"spec": {"hostNetwork": True}}}})
     await running.refused(bent, "spec.template.spec.hostNetwork")
     straight = await running.merge({"spec": {"template": {"spec": {"hostNetwork": None}}}})
-    await running.becomes({"app01": identity(straight)})
+    await running.becomes({"app01": identify_shell(straight)})
 
 
 async def test_what_has_started_or_stopped_has_no_entry(running: Running) -> None:
     shell = await running.shell(await running.app())
-    await running.becomes({"app01": identity(shell)})
+    await running.becomes({"app01": identify_shell(shell)})
     await running.merge({"spec": {"replicas": 1}})
     await running.becomes({})
     await running.merge(objects.stop_patch(1.0))
     other = await running.shell(await running.app("app02"))
-    await running.becomes({"app02": identity(other)})
+    await running.becomes({"app02": identify_shell(other)})
     await running.cluster.delete(Kind.DEPLOYMENT, running.namespace, "app02-ssh")
     await running.becomes({})
 
 
 async def test_an_app_that_moves_on_takes_the_right_to_start_away(running: Running) -> None:
     shell = await running.shell(await running.app(env={"A": "1"}))
-    await running.becomes({"app01": identity(shell)})
+    await running.becomes({"app01": identify_shell(shell)})
     await running.app(env={"A": "2"})
     # The template's hash is compared too.
     await running.refused(shell, "env[A].value", "stagedoor.dev/template")
@@ -138,7 +140,7 @@ async def test_an_app_that_is_not_or_offers_none_has_no_shell(running: Running) 
 
 async def test_a_wrong_annotation_is_named(running: Running) -> None:
     shell = await running.shell(await running.app())
-    await running.becomes({"app01": identity(shell)})
+    await running.becomes({"app01": identify_shell(shell)})
     await running.app(annotations={"grace": "often"})
     await running.refused(shell, "stagedoor.dev/grace", "often")
 
@@ -169,7 +171,7 @@ async def test_claims_are_judged_by_their_access_modes(running: Running) -> None
     bent = await running.shell(app, data=("ReadWriteMany",))
     await running.refused(bent, "volumes")
     straight = await running.shell(app, data=("ReadWriteOnce",))
-    await running.becomes({"app01": identity(straight)})
+    await running.becomes({"app01": identify_shell(straight)})
 
 
 async def test_another_kit_is_a_difference(running: Running) -> None:
@@ -199,7 +201,7 @@ async def test_an_app_at_which_we_fail_keeps_no_other_from_starting(
     first, second = await running.shell(one), await running.shell(other)
     await running.refused(first, "a fault")
     async with asyncio.timeout(WITHIN_S):
-        while (await running.written()).get("app02") != identity(second):
+        while (await running.written()).get("app02") != identify_shell(second):
             await asyncio.sleep(0.02)
     assert "app01" in faults[0]["message"]
 
@@ -212,7 +214,7 @@ async def test_two_gateways_agree_and_the_one_that_is_asked_is_first(
     try:
         app = await running.app()
         with other.register.asking("app01"):
-            await other.becomes({"app01": identity(await running.shell(app))})
+            await other.becomes({"app01": identify_shell(await running.shell(app))})
     finally:
         await other.close()
 
@@ -229,7 +231,7 @@ async def test_a_register_that_is_not_there_is_told_and_written_once_it_is(
                 await asyncio.sleep(0.02)
         assert "stagedoor-apps" in str(running.problems[0])
         await make(cluster, namespace, {})
-        await running.becomes({"app01": identity(shell)})
+        await running.becomes({"app01": identify_shell(shell)})
         async with asyncio.timeout(WITHIN_S):
             while running.problems[-1] is not None:
                 await asyncio.sleep(0.02)

@@ -9,7 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.shells.kubernetes.derive.compare import MAX_DIFFERENCES, differences, read_spec_hash
+from stagedoor.shells.kubernetes.derive.compare import (
+    MAX_DIFFERENCES,
+    find_differences,
+    read_spec_hash,
+)
 from tests.shells.kubernetes.samples import HERE
 from tests.shells.kubernetes.test_derive_golden import CASES
 
@@ -43,15 +47,15 @@ def at(node: Any, path: Path) -> Any:
 @pytest.mark.parametrize("case", CASES)
 def test_a_shell_is_what_it_is_and_any_part_that_goes_or_changes_is_seen(case: str) -> None:
     shell = golden(case)
-    assert differences(shell, shell) == ()
+    assert find_differences(shell, shell) == ()
     for path in leaves(shell["spec"]):
         bent = copy.deepcopy(shell)
         parent = at(bent["spec"], path[:-1])
         before = parent[path[-1]]
         parent[path[-1]] = "bent"
-        assert differences(shell, bent), path
+        assert find_differences(shell, bent), path
         del parent[path[-1]]
-        assert differences(shell, bent) or before in ("", None, [], {}), path
+        assert find_differences(shell, bent) or before in ("", None, [], {}), path
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -68,7 +72,7 @@ def test_any_field_that_comes_is_seen(case: str) -> None:
                 there.append(value)
             else:
                 continue
-            assert differences(shell, bent), (path, value)
+            assert find_differences(shell, bent), (path, value)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,7 @@ def test_any_field_that_comes_is_seen(case: str) -> None:
     ],
 )
 def test_what_says_something_else_is_a_difference(wanted: Any, found: Any) -> None:
-    assert differences(deployment(wanted), deployment(found))
+    assert find_differences(deployment(wanted), deployment(found))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,7 @@ def test_what_says_something_else_is_a_difference(wanted: Any, found: Any) -> No
     ],
 )
 def test_what_the_api_server_fills_in_or_spells_otherwise_is_none(wanted: Any, found: Any) -> None:
-    assert differences(deployment(wanted), deployment(found)) == ()
+    assert find_differences(deployment(wanted), deployment(found)) == ()
 
 
 def deployment(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
@@ -126,22 +130,22 @@ def deployment(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
 def test_owners_and_finalizers_are_compared_and_other_metadata_is_not() -> None:
     owner = {"kind": "Deployment", "name": "app01", "uid": "1"}
     ours = deployment({}, ownerReferences=[owner])
-    assert differences(ours, deployment({}, ownerReferences=[owner], generation=7)) == ()
+    assert find_differences(ours, deployment({}, ownerReferences=[owner], generation=7)) == ()
     for other in ([], [owner, owner], [{**owner, "uid": "2"}], [{**owner, "controller": True}]):
-        assert differences(ours, deployment({}, ownerReferences=other))
+        assert find_differences(ours, deployment({}, ownerReferences=other))
     finalizers = deployment({}, ownerReferences=[owner], finalizers=["x.example/y"])
-    assert differences(ours, finalizers) == ("metadata.finalizers",)
+    assert find_differences(ours, finalizers) == ("metadata.finalizers",)
 
 
 def test_a_roll_back_to_an_older_template_is_a_difference() -> None:
     marks = {"deprecated.deployment.rollback.to": "1"}
-    assert differences(deployment({}), deployment({}, annotations=marks))
+    assert find_differences(deployment({}), deployment({}, annotations=marks))
 
 
 def test_a_few_places_are_named_and_no_values() -> None:
     env = [{"name": f"V{n}", "value": "secret"} for n in range(9)]
     bent = [{**variable, "value": "other"} for variable in env]
-    paths = differences(deployment({"env": env}), deployment({"env": bent}))
+    paths = find_differences(deployment({"env": env}), deployment({"env": bent}))
     assert len(paths) == MAX_DIFFERENCES
     assert paths[0] == "spec.env[V0].value"
     assert "secret" not in str(paths)
@@ -162,4 +166,4 @@ def test_the_hash_is_of_the_spec_without_the_number_of_replicas(
     one, other = deployment(spec), deployment({**spec, "replicas": replicas}, generation=2)
     assert read_spec_hash(one) == read_spec_hash(other)
     assert read_spec_hash(one) != read_spec_hash(deployment({**spec, "more": 1}))
-    assert differences(one, other) == ()
+    assert find_differences(one, other) == ()

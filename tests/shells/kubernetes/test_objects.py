@@ -21,7 +21,7 @@ STAGING = Target("app01", "staging")
 
 
 def test_a_config_map_holds_what_sshd_reads_and_nothing_secret() -> None:
-    made = objects.config_map(
+    made = objects.build_config_map(
         app("plain"),
         STAGING,
         DEFAULT_SETTINGS,
@@ -54,10 +54,10 @@ def test_a_config_map_lists_the_certificates_of_sign_ins_that_are_over() -> None
     """For every user CA; the same list is the same bytes."""
 
     def listed(*admissions: Admission) -> bytes:
-        made = objects.config_map(
+        made = objects.build_config_map(
             app("plain"), STAGING, DEFAULT_SETTINGS, "a", admissions, [CA], until=1
         )
-        assert made["binaryData"] == objects.keys(admissions, 2)["binaryData"]
+        assert made["binaryData"] == objects.build_keys(admissions, 2)["binaryData"]
         (text,) = made["binaryData"].values()
         return b64decode(text)
 
@@ -80,7 +80,9 @@ def test_what_an_app_asks_for_stands_in_the_settings() -> None:
 
 
 def test_a_secret_holds_the_host_key_and_its_certificate() -> None:
-    made = objects.secret(app("plain"), b"-----BEGIN\n", "ssh-ed25519-cert-v01@openssh.com AAAA")
+    made = objects.build_secret(
+        app("plain"), b"-----BEGIN\n", "ssh-ed25519-cert-v01@openssh.com AAAA"
+    )
     assert {name: b64decode(text) for name, text in made["data"].items()} == {
         "ssh_host_ed25519_key": b"-----BEGIN\n",
         "ssh_host_ed25519_key-cert.pub": b"ssh-ed25519-cert-v01@openssh.com AAAA\n",
@@ -88,16 +90,16 @@ def test_a_secret_holds_the_host_key_and_its_certificate() -> None:
 
 
 def test_a_lease_is_renewed_and_read() -> None:
-    made = objects.lease(app("stateful"), "gateway-1", NOW)
+    made = objects.build_lease(app("stateful"), "gateway-1", NOW)
     assert made["metadata"]["ownerReferences"][0]["kind"] == "StatefulSet"
     assert made["spec"] == {
         "holderIdentity": "gateway-1",
         "renewTime": "2026-11-26T09:06:40.250000Z",
     }
     assert objects.make_renewal("gateway-1", NOW) == {"spec": made["spec"]}
-    assert objects.renewed_at(made) == NOW
+    assert objects.read_renewal(made) == NOW
     for lease in ({}, {"spec": None}, {"spec": {"renewTime": 5}}, {"spec": {"renewTime": "x"}}):
-        assert objects.renewed_at(lease) is None
+        assert objects.read_renewal(lease) is None
     assert objects.stop_request() == {"spec": {"renewTime": None}}
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.shells.kubernetes.live.outdated import read_outdated, sentence
+from stagedoor.shells.kubernetes.live.outdated import describe_outdated, read_outdated
 from stagedoor.shells.kubernetes.names import ASKED_IMAGE, MOVED_ON, STALE, STALE_SINCE, TEMPLATE
 
 MOVED = "app01 moved on to shop:2 at 2026-11-27 17:36 UTC; this shell is of shop:1"
@@ -31,13 +31,13 @@ def shell(replicas: int = 1, **annotations: str) -> dict[str, Any]:
 def test_it_says_what_runs_and_when_that_ends(inside: tuple[str, ...], when: str) -> None:
     reason = read_outdated(shell())
     assert reason is not None
-    assert sentence("app01", reason, inside) == f"{MOVED} and is replaced when {when}"
+    assert describe_outdated("app01", reason, inside) == f"{MOVED} and is replaced when {when}"
 
 
 def test_a_change_of_settings_alone_names_no_image() -> None:
     reason = read_outdated(shell(**{MOVED_ON: "shop:1"}))
     assert reason is not None
-    assert sentence("app01", reason) == (
+    assert describe_outdated("app01", reason) == (
         "app01 has changed at 2026-11-27 17:36 UTC; this shell is as it was before and is "
         "replaced when it has no open sessions"
     )
@@ -46,7 +46,9 @@ def test_a_change_of_settings_alone_names_no_image() -> None:
 def test_a_shell_that_somebody_changed_is_not_said_to_be_behind_its_app() -> None:
     reason = read_outdated(shell(**{STALE: "old"}))
     assert reason is not None
-    assert sentence("app01", reason).startswith("the Deployment of app01's shell was changed")
+    assert describe_outdated("app01", reason).startswith(
+        "the Deployment of app01's shell was changed"
+    )
 
 
 def test_only_a_shell_that_runs_and_is_marked_is_outdated() -> None:
@@ -58,7 +60,7 @@ def test_only_a_shell_that_runs_and_is_marked_is_outdated() -> None:
 def test_marks_of_an_older_controller_and_odd_ones_are_no_fault() -> None:
     reason = read_outdated(shell(**{MOVED_ON: "", ASKED_IMAGE: "", STALE_SINCE: "soon"}))
     assert reason is not None
-    assert sentence("app01", reason) == (
+    assert describe_outdated("app01", reason) == (
         "app01 has changed; this shell is as it was before and is replaced when it has no open sessions"
     )
 
@@ -66,4 +68,4 @@ def test_marks_of_an_older_controller_and_odd_ones_are_no_fault() -> None:
 def test_what_an_author_writes_as_an_image_is_one_line() -> None:
     reason = read_outdated(shell(**{MOVED_ON: "shop:2\x1b[2J\nroot:"}))
     assert reason is not None
-    assert sentence("app01", reason).isprintable()
+    assert describe_outdated("app01", reason).isprintable()

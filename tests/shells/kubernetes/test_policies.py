@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stagedoor.shells.kubernetes.derive.policies import find_egress_problem
-from stagedoor.shells.kubernetes.names import shell_labels
+from stagedoor.shells.kubernetes.names import make_shell_labels
 
 
 def policy(name: str, selector: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def test_a_policy_that_bounds_the_app_alone_is_named(
     policies: list[dict[str, Any]], named: str | None
 ) -> None:
     said = find_egress_problem(
-        "app01", {"app": "app01"}, policies, {"team": "shop", **shell_labels("app01")}
+        "app01", {"app": "app01"}, policies, {"team": "shop", **make_shell_labels("app01")}
     )
     assert (said is None) == (named is None), said
     if said is not None and named is not None:

@@ -21,7 +21,7 @@ from stagedoor.shells.kubernetes.live.namespace_cache import (
     NamespaceCache,
 )
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory, Namespaces
-from stagedoor.shells.kubernetes.live.outdated import Outdated, notice, read_outdated
+from stagedoor.shells.kubernetes.live.outdated import Outdated, make_notice, read_outdated
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
 from stagedoor.shells.kubernetes.live.session_leases import OnProblem, SessionLeases
@@ -244,7 +244,7 @@ class KubernetesShells:
     def notice(self, target: Target) -> str | None:
         """Return the line that developers in an outdated shell should know; None if it is up to date."""
         state = self.read_outdated(target)
-        return notice(target.app, state) if state else None
+        return make_notice(target.app, state) if state else None
 
     def start_state(self, target: Target) -> StartStep | Cause | None:
         """Return the step of a start, or the cause of its failure, from the mirrors; None without a start."""

@@ -144,6 +144,6 @@ def run_labels(app: str) -> dict[str, str]:
     return {MANAGED_BY: "stagedoor", RUN_OF: app}
 
 
-def shell_labels(app: str) -> dict[str, str]:
+def make_shell_labels(app: str) -> dict[str, str]:
     """Return the labels of every object of a shell, by which its Service selects its pod."""
     return {MANAGED_BY: "stagedoor", SHELL_OF: app}

@@ -113,7 +113,7 @@ _RUNTIME = re.compile(r"^.*(?:unable to start container process|OCI runtime crea
 _POD_NAME = re.compile(r' \(pod: "[^"]*", container: [^)]*\)| in Pod "[^"]*"')
 
 
-def plain(text: str, most: int = MAX_CHARS) -> str:
+def clean_text(text: str, most: int = MAX_CHARS) -> str:
     """Return `text` as one line of printable characters, cut at `most`."""
     line = fold(text)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
@@ -121,7 +121,9 @@ def plain(text: str, most: int = MAX_CHARS) -> str:
 
 def take_last_lines(text: str) -> str:
     """Return the last lines of a log, for the end of a sentence: ` Its last lines: one | two`."""
-    lines = [printable for line in text.splitlines() if (printable := plain(line, MAX_LOG_CHARS))]
+    lines = [
+        printable for line in text.splitlines() if (printable := clean_text(line, MAX_LOG_CHARS))
+    ]
     tail = " | ".join(lines[-MAX_LOG_LINES:])
     if len(tail) > MAX_LOG_CHARS:
         # The reason is usually at the end.
@@ -137,7 +139,7 @@ def explain_refused_pod(message: str, containers: Iterable[Object] = ()) -> tupl
     """
     return refusal(message, containers) or (
         "creating the pod",
-        f"the cluster does not take it: {plain(message)}",
+        f"the cluster does not take it: {clean_text(message)}",
     )
 
 
@@ -149,7 +151,7 @@ def refusal(message: str, containers: Iterable[Object] = ()) -> tuple[str, str] 
     for pattern, step, sentence in _REFUSALS:
         if match := pattern.search(message):
             groups = {
-                name: plain(text or "it gives no reason")
+                name: clean_text(text or "it gives no reason")
                 for name, text in match.groupdict().items()
             }
             if pattern is _LIMIT_RANGE:
@@ -188,11 +190,11 @@ def _limited(message: str, containers: Iterable[Object]) -> tuple[str, str]:
 
 def pull_failure(reason: str, message: str, image: str) -> str:
     """Return why an image cannot be pulled; `reason` and `message` are those of a waiting container."""
-    said = plain(_PULL_PREFIX.sub("", message))
+    said = clean_text(_PULL_PREFIX.sub("", message))
     if reason == "InvalidImageName" or "invalid reference format" in said:
-        return f'"{plain(image)}" is no image name'
+        return f'"{clean_text(image)}" is no image name'
     if reason == "ErrImageNeverPull":
-        return f"the image {plain(image)} is not on the node, and its pull policy is Never"
+        return f"the image {clean_text(image)} is not on the node, and its pull policy is Never"
     if _UNREACHABLE.search(said):
         why = "the registry cannot be reached"
     elif re.search(r"repository does not exist or may require", said):
@@ -203,7 +205,7 @@ def pull_failure(reason: str, message: str, image: str) -> str:
         why = "the registry does not let the node pull it; check the app's imagePullSecrets"
     else:
         why = "it cannot be pulled"
-    return f"the image {plain(image)}: {why} ({reason}{': ' + said if said else ''})"
+    return f"the image {clean_text(image)}: {why} ({reason}{': ' + said if said else ''})"
 
 
 def is_final_pull(reason: str, message: str) -> bool:
@@ -217,7 +219,7 @@ def is_final_pull(reason: str, message: str) -> bool:
 
 def explain_unschedulable(message: str) -> str:
     """Return the scheduler's sentence, without its parts about preemption and devices."""
-    said = plain(_SCHEDULER_REST.sub("", message)).rstrip(".")
+    said = clean_text(_SCHEDULER_REST.sub("", message)).rstrip(".")
     hint = f"; ask for less by {_RESOURCES}" if "Insufficient" in said else ""
     return f"no node can take the shell's pod: {said}{hint}"
 
@@ -225,4 +227,4 @@ def explain_unschedulable(message: str) -> str:
 def explain_container(message: str) -> str:
     """Return why a container cannot be created or started, without the prefixes of the layers in between."""
     said = _RUNTIME.sub("", message).removesuffix(": unknown")
-    return plain(_POD_NAME.sub("", said))
+    return clean_text(_POD_NAME.sub("", said))

@@ -15,7 +15,7 @@ from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 from stagedoor.shells.kubernetes.derive import values
 from stagedoor.shells.kubernetes.derive.values import WrongValueError
 from stagedoor.shells.kubernetes.names import OPT_IN, PREFIX
-from stagedoor.shells.kubernetes.sentences import plain
+from stagedoor.shells.kubernetes.sentences import clean_text
 
 READ_WRITE_ONCE = "rwo"
 KEEP = "keep"
@@ -80,24 +80,24 @@ class WrongSettings:
 # The reader of each annotation, and the fields that it fills, in the order of the reader's values.
 _Reader = Callable[[str], Any]
 _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
-    "container": (values.label, ("container",)),
-    "image": (values.image, ("image",)),
-    "packages-image": (values.image, ("packages_image",)),
-    "resources": (values.resources, ("resources",)),
-    "devices": (values.choices(KEEP), ("devices",)),
-    "idle-stop": (values.duration(MINUTE_S, 30 * DAY_S), ("idle_stop_s",)),
-    "idle-delete": (values.duration(MINUTE_S, 365 * DAY_S), ("idle_delete_s",)),
-    "tmux-grace": (values.duration(0, 30 * DAY_S), ("tmux_grace_s",)),
-    "grace": (values.duration(1, DAY_S), ("grace_s",)),
+    "container": (values.read_label, ("container",)),
+    "image": (values.read_image, ("image",)),
+    "packages-image": (values.read_image, ("packages_image",)),
+    "resources": (values.read_resources, ("resources",)),
+    "devices": (values.make_choice_reader(KEEP), ("devices",)),
+    "idle-stop": (values.make_duration_reader(MINUTE_S, 30 * DAY_S), ("idle_stop_s",)),
+    "idle-delete": (values.make_duration_reader(MINUTE_S, 365 * DAY_S), ("idle_delete_s",)),
+    "tmux-grace": (values.make_duration_reader(0, 30 * DAY_S), ("tmux_grace_s",)),
+    "grace": (values.make_duration_reader(1, DAY_S), ("grace_s",)),
     "warm": (values.read_boolean, ("warm",)),
     "command": (values.read_words, ("command",)),
-    "directory": (values.directory, ("directory",)),
+    "directory": (values.read_directory, ("directory",)),
     "login-name": (values.read_login_name, ("login_name",)),
-    "user": (values.user, ("user", "group")),
-    "env-add": (values.variables, ("env_add",)),
+    "user": (values.read_user, ("user", "group")),
+    "env-add": (values.read_variables, ("env_add",)),
     "env-drop": (values.parse_dropped_variables, ("env_drop",)),
-    "volumes": (values.choices(READ_WRITE_ONCE), ("volumes",)),
-    "privileges": (values.choices(*PRIVILEGES), ("privileges",)),
+    "volumes": (values.make_choice_reader(READ_WRITE_ONCE), ("volumes",)),
+    "privileges": (values.make_choice_reader(*PRIVILEGES), ("privileges",)),
     "init-containers": (values.parse_container_names, ("init_containers",)),
     "sidecars": (values.parse_container_names, ("sidecars",)),
     "host-aliases": (values.read_host_aliases, ("host_aliases",)),
@@ -132,7 +132,9 @@ def read_settings(
         try:
             fields = _read(name, value)
         except WrongValueError as error:
-            problems.append(f"annotation {PREFIX}{plain(name, 100)} of {describe(app)}: {error}")
+            problems.append(
+                f"annotation {PREFIX}{clean_text(name, 100)} of {describe(app)}: {error}"
+            )
         else:
             changes.update(fields)
     problems += [
@@ -148,10 +150,10 @@ def read_settings(
 def describe(app: Object) -> str:
     """Return the app as messages name it, for example `Deployment app01`."""
     name = (app.get("metadata") or {}).get("name", "?")
-    return f"{kind_of(app)} {name}"
+    return f"{find_kind(app)} {name}"
 
 
-def kind_of(app: Object) -> str:
+def find_kind(app: Object) -> str:
     """Return `Deployment` or `StatefulSet`, also for an item of a list, which has no `kind`."""
     kind = app.get("kind")
     if isinstance(kind, str):

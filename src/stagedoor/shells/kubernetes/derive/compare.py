@@ -46,7 +46,7 @@ Path = tuple[str, ...]
 """A path of fields; an item of a list is `[NAME]`, or `[NUMBER]` if it has no name."""
 
 
-def differences(wanted: Object, actual: Object) -> tuple[str, ...]:
+def find_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
     """Return the first few paths at which the Deployment `actual` differs from `wanted`.
 
     `wanted` is `Derived.deployment`. The number of replicas is not compared. The values are left out, since

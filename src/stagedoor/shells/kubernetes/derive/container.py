@@ -13,7 +13,13 @@ from typing import Any
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.annotations import KEEP, AppSettings
 from stagedoor.shells.kubernetes.derive.kit import START
-from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, note_omitted, warning
+from stagedoor.shells.kubernetes.derive.notes import (
+    Note,
+    note_change,
+    note_left_out,
+    note_omitted,
+    note_warning,
+)
 from stagedoor.shells.kubernetes.derive.security import derive_security
 from stagedoor.shells.kubernetes.derive.unique import keep_last
 from stagedoor.shells.kubernetes.names import (
@@ -64,7 +70,7 @@ def derive_environment(
     for name in settings.env_drop:
         if name in dropped:
             notes.append(
-                warning(
+                note_warning(
                     f"variable {name}",
                     f"{PREFIX}env-drop names it, and the container does not: what comes out of "
                     "an envFrom can only be left out with its source, as secret/NAME or "
@@ -72,8 +78,10 @@ def derive_environment(
                 )
             )
         else:
-            notes.append(changed(f"variable {name}", f"left out by {PREFIX}env-drop"))
-    notes += [changed(f"variable {name}", f"set by {PREFIX}env-add") for name in settings.env_add]
+            notes.append(note_change(f"variable {name}", f"left out by {PREFIX}env-drop"))
+    notes += [
+        note_change(f"variable {name}", f"set by {PREFIX}env-add") for name in settings.env_add
+    ]
     fields = {"env": entries, "envFrom": sources}
     return {field: value for field, value in fields.items() if value}, notes
 
@@ -88,7 +96,9 @@ def _entry(
     source = entry.get("valueFrom") or {}
     subject = f"variable {entry['name']}"
     if "fileKeyRef" in source:
-        notes.append(left_out(subject, "it is read from a file that the app's containers write"))
+        notes.append(
+            note_left_out(subject, "it is read from a file that the app's containers write")
+        )
         return None
     resource = source.get("resourceFieldRef") or {}
     named = resource.get("containerName")
@@ -96,7 +106,7 @@ def _entry(
         of = {**resource, "containerName": CONTAINER}
         return {**entry, "valueFrom": {**source, "resourceFieldRef": of}}
     if named and named not in present:
-        notes.append(left_out(subject, f"it speaks of container {named}, which is left out"))
+        notes.append(note_left_out(subject, f"it speaks of container {named}, which is left out"))
         return None
     path = (source.get("fieldRef") or {}).get("fieldPath", "")
     keyed = _KEYED.fullmatch(path)
@@ -105,11 +115,11 @@ def _entry(
     values: Mapping[str, str] = template_metadata.get(keyed[1]) or {}
     if keyed[2] not in values:
         why = f"{path} is not in the app's template; it may be empty here"
-        notes.append(warning(subject, why))
+        notes.append(note_warning(subject, why))
         return dict(entry)
     # The shell's pod does not have the app's labels and annotations, but their values are known. In a
     # literal value `$` is written `$$`.
-    notes.append(changed(subject, f"the app's own {path}"))
+    notes.append(note_change(subject, f"the app's own {path}"))
     return {"name": entry["name"], "value": values[keyed[2]].replace("$", "$$")}
 
 
@@ -170,7 +180,7 @@ def choose_container(
             return container
     if len(containers) > 1:
         notes.append(
-            warning(
+            note_warning(
                 f"container {containers[0]['name']}",
                 f"taken as the first of {len(containers)}; {PREFIX}container names another",
             )
@@ -212,7 +222,7 @@ def derive_container(
     notes += environment_notes + security_notes
     _resources(made, container, settings, notes)
     if settings.command:
-        notes.append(changed("command", f"{PREFIX}command runs before sshd"))
+        notes.append(note_change("command", f"{PREFIX}command runs before sshd"))
     notes += note_omitted(
         container, "", {*_CONTAINER_COPIED, *_CONTAINER_MADE}, _CONTAINER_LEFT_OUT
     )
@@ -231,7 +241,7 @@ def _image(
         made["image"] = settings.image
         # The app's policy was meant for its own image; the API has a default for this one.
         made.pop("imagePullPolicy", None)
-        notes.append(changed("image", f"{settings.image} by {PREFIX}image"))
+        notes.append(note_change("image", f"{settings.image} by {PREFIX}image"))
     elif container["name"] in digests:
         made["image"] = digests[container["name"]]
         made["imagePullPolicy"] = "IfNotPresent"
@@ -255,12 +265,12 @@ def _resources(
         if (kept := {name: amount for name, amount in amounts.items() if name not in devices})
     }
     if "claims" in (container.get("resources") or {}):
-        notes.append(left_out("resources.claims", "a device would be taken from the app"))
+        notes.append(note_left_out("resources.claims", "a device would be taken from the app"))
     if settings.resources is not None:
         resources = {part: dict(amounts) for part, amounts in settings.resources.items()}
-        notes.append(changed("resources", f"set by {PREFIX}resources"))
+        notes.append(note_change("resources", f"set by {PREFIX}resources"))
     if resources:
         made["resources"] = resources
     if devices:
         why = f"the app's own pods need them; {PREFIX}devices: {KEEP} gives the shell as many"
-        notes.append(left_out(f"resources {', '.join(devices)}", why))
+        notes.append(note_left_out(f"resources {', '.join(devices)}", why))

@@ -13,7 +13,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     describe,
     is_offered,
 )
-from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind, warning
+from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind, note_warning
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, make_shell_name
@@ -89,7 +89,7 @@ def explain(
     if problems or not isinstance(settings, AppSettings) or not isinstance(derived, Derived):
         return ShellReport(target, describe(app), namespace, tuple(problems))
     facts = MappingProxyType(_facts(app, settings, derived))
-    notes = derived.notes if egress is None else (warning("network", egress), *derived.notes)
+    notes = derived.notes if egress is None else (note_warning("network", egress), *derived.notes)
     return ShellReport(target, describe(app), namespace, (), facts, notes)
 
 

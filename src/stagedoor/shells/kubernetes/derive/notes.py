@@ -27,17 +27,17 @@ class Note:
         return f"{self.subject}: {self.why}"
 
 
-def left_out(subject: str, why: str) -> Note:
+def note_left_out(subject: str, why: str) -> Note:
     """Return a note on a part that the app has and its shell does not."""
     return Note(NoteKind.LEFT_OUT, subject, why)
 
 
-def changed(subject: str, why: str) -> Note:
+def note_change(subject: str, why: str) -> Note:
     """Return a note on a part that the shell has in another form."""
     return Note(NoteKind.CHANGED, subject, why)
 
 
-def warning(subject: str, why: str) -> Note:
+def note_warning(subject: str, why: str) -> Note:
     """Return a note on a part that is as in the app, but may surprise."""
     return Note(NoteKind.WARNING, subject, why)
 
@@ -50,7 +50,7 @@ def note_omitted(
     `prefix` comes before each field's name; `reasons` maps a field to the reason why it is left out.
     """
     return [
-        left_out(f"{prefix}{field}", reasons.get(field, "it is not known to this version"))
+        note_left_out(f"{prefix}{field}", reasons.get(field, "it is not known to this version"))
         for field in sorted(set(given) - set(handled))
         if given[field] not in (None, False, "", [], {})
     ]

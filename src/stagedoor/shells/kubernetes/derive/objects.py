@@ -11,7 +11,7 @@ from stagedoor.model.cluster import Object
 from stagedoor.model.grant import Admission
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import end_by, render_authorized_keys, render_authorized_principals
-from stagedoor.shells.kubernetes.derive.annotations import AppSettings, kind_of
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings, find_kind
 from stagedoor.shells.kubernetes.derive.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.names import (
@@ -25,11 +25,11 @@ from stagedoor.shells.kubernetes.names import (
     SSH_PORT_NAME,
     SSHD_PORT,
     STALE,
+    make_shell_labels,
     make_shell_name,
-    shell_labels,
 )
 from stagedoor.shells.kubernetes.ports import Cause
-from stagedoor.shells.kubernetes.sentences import plain
+from stagedoor.shells.kubernetes.sentences import clean_text
 from stagedoor.wire.rfc3339 import parse_time, show_time
 from stagedoor.wire.ssh.krl import encode_revoked_serials
 
@@ -50,7 +50,7 @@ def make_metadata(app: Object) -> dict[str, Any]:
     return {
         "name": make_shell_name(metadata["name"]),
         "namespace": metadata["namespace"],
-        "labels": shell_labels(metadata["name"]),
+        "labels": make_shell_labels(metadata["name"]),
         "ownerReferences": [make_owner(app)],
     }
 
@@ -59,7 +59,7 @@ def make_owner(app: Object) -> dict[str, Any]:
     """Return the ownerReference to an app, with which what it owns is deleted."""
     return {
         "apiVersion": "apps/v1",
-        "kind": kind_of(app),
+        "kind": find_kind(app),
         "name": app["metadata"]["name"],
         "uid": app["metadata"]["uid"],
         "controller": False,
@@ -67,7 +67,7 @@ def make_owner(app: Object) -> dict[str, Any]:
     }
 
 
-def service(app: Object) -> Object:
+def build_service(app: Object) -> Object:
     """Return the Service, in whose EndpointSlices the gateway finds the pod.
 
     It has no address of its own: the kubelet would add one as `APP01_SSH_SERVICE_HOST` and six more variables
@@ -80,7 +80,7 @@ def service(app: Object) -> Object:
         "spec": {
             "type": "ClusterIP",
             "clusterIP": "None",
-            "selector": shell_labels(app["metadata"]["name"]),
+            "selector": make_shell_labels(app["metadata"]["name"]),
             # sshd is the first: a gateway of an earlier version takes that one.
             "ports": [
                 {"name": SSH_PORT_NAME, "port": 22, "targetPort": SSHD_PORT, "protocol": "TCP"},
@@ -95,7 +95,7 @@ def service(app: Object) -> Object:
     }
 
 
-def config_map(
+def build_config_map(
     app: Object,
     target: Target,
     settings: AppSettings,
@@ -112,7 +112,7 @@ def config_map(
     `until` is when all keys end unless they are renewed. `notice` is a line for open sessions, empty for
     none, which the kit shows when it changes.
     """
-    users = keys(admissions, until)
+    users = build_keys(admissions, until)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -128,7 +128,7 @@ def config_map(
     }
 
 
-def keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[str, str]]:
+def build_keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[str, str]]:
     """Return the `data` and `binaryData` of the ConfigMap that decide who may log in, `KEYS_END` included."""
     admitted = end_by(admissions, until)
     # The time is 0, so that the list does not change while its serials stay the same.
@@ -159,7 +159,7 @@ def format_motd(target: Target, settings: AppSettings, image: str, notice: str =
     moved_on = f"{notice}.\n" if notice else ""
     return (
         f"This is a shell of {place}, beside its serving pods.\n"
-        f"Image: {plain(image)}\n"
+        f"Image: {clean_text(image)}\n"
         f"{moved_on}"
         f"{until} What is not on a volume is gone then.\n"
     )
@@ -173,10 +173,10 @@ def format_shell_settings(settings: AppSettings) -> str:
         "STAGEDOOR_DIRECTORY": settings.directory or "",
         "STAGEDOOR_PACKAGES": PACKAGES_PATH if settings.packages_image else "",
     }
-    return "".join(f"{key}={plain(value, 4096)}\n" for key, value in lines.items() if value)
+    return "".join(f"{key}={clean_text(value, 4096)}\n" for key, value in lines.items() if value)
 
 
-def secret(app: Object, host_key: bytes, certificate: str) -> Object:
+def build_secret(app: Object, host_key: bytes, certificate: str) -> Object:
     """Return the Secret with the host key (OpenSSH's PEM form) and its certificate (one line)."""
     return {
         "apiVersion": "v1",
@@ -192,7 +192,7 @@ def secret(app: Object, host_key: bytes, certificate: str) -> Object:
     }
 
 
-def lease(app: Object, holder: str, now: float, user: str = "") -> Object:
+def build_lease(app: Object, holder: str, now: float, user: str = "") -> Object:
     """Return a new lease, whose creation asks for the shell, for `user` if a login does.
 
     `holder` is the replica that creates it.
@@ -216,7 +216,7 @@ def stop_request() -> Object:
     return {"spec": {"renewTime": None}}
 
 
-def renewed_at(lease: Object) -> float | None:
+def read_renewal(lease: Object) -> float | None:
     """Return `spec.renewTime` in seconds since the epoch, or None if it is missing or unreadable."""
     return read_time((lease.get("spec") or {}).get("renewTime"))
 
@@ -226,7 +226,7 @@ def read_time(text: object) -> float | None:
     return parse_time(text) if isinstance(text, str) else None
 
 
-def asked(lease: Object | None) -> int:
+def count_requests(lease: Object | None) -> int:
     """Return the number of requests for the shell (ASKED), 0 if the lease has none."""
     annotations = ((lease or {}).get("metadata") or {}).get("annotations") or {}
     text = str(annotations.get(ASKED, ""))

@@ -9,7 +9,13 @@ from typing import Any
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.annotations import SERVICE_ACCOUNT, AppSettings
 from stagedoor.shells.kubernetes.derive.container import DEFAULT_CONTAINER
-from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, note_omitted, warning
+from stagedoor.shells.kubernetes.derive.notes import (
+    Note,
+    note_change,
+    note_left_out,
+    note_omitted,
+    note_warning,
+)
 from stagedoor.shells.kubernetes.derive.unique import drop_duplicates, join_aliases
 from stagedoor.shells.kubernetes.names import PREFIX
 
@@ -72,14 +78,14 @@ def derive_pod(
     """
     spec = {field: pod[field] for field in _POD_COPIED if field in pod}
     if settings.resources is not None and spec.pop("resources", None):
-        notes.append(left_out("pod's resources", f"{PREFIX}resources is about the container"))
+        notes.append(note_left_out("pod's resources", f"{PREFIX}resources is about the container"))
     spec["restartPolicy"] = "Always"
     spec["terminationGracePeriodSeconds"] = settings.grace_s
     spec |= _account(pod, settings, notes)
     affinity = pod.get("affinity") or {}
     kept = {"nodeAffinity": affinity["nodeAffinity"]} if "nodeAffinity" in affinity else {}
     notes += [
-        left_out(f"affinity.{kind}", "it places the app's pods by each other")
+        note_left_out(f"affinity.{kind}", "it places the app's pods by each other")
         for kind in ("podAffinity", "podAntiAffinity")
         if affinity.get(kind)
     ]
@@ -87,7 +93,7 @@ def derive_pod(
         # A disk is attached to one node, so a shell on another node would wait for it for ever.
         term = {"labelSelector": app["spec"]["selector"], "topologyKey": "kubernetes.io/hostname"}
         kept["podAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
-        notes.append(changed("affinity", "the shell is bound to the node of the app's disk"))
+        notes.append(note_change("affinity", "the shell is bound to the node of the app's disk"))
     if kept:
         spec["affinity"] = kept
     added = ({"ip": address, "hostnames": names} for address, names in settings.host_aliases)
@@ -112,12 +118,12 @@ def _account(pod: Object, settings: AppSettings, notes: list[Note]) -> dict[str,
     mounts = pod.get("automountServiceAccountToken")
     if SERVICE_ACCOUNT in settings.privileges:
         why = f"{name or 'default'}: all who enter the shell have its rights in the cluster"
-        notes.append(warning("service account", why))
+        notes.append(note_warning("service account", why))
         given = {"serviceAccountName": name, "automountServiceAccountToken": mounts}
         return {field: value for field, value in given.items() if value is not None}
     if name or mounts is not False:
         why = f"the shell has no token; the annotation {PREFIX}privileges: {SERVICE_ACCOUNT} brings it"
-        notes.append(left_out(f"service account {name or 'default'}", why))
+        notes.append(note_left_out(f"service account {name or 'default'}", why))
     return {"automountServiceAccountToken": False}
 
 
@@ -127,4 +133,4 @@ def note_pod_annotations(metadata: Object) -> list[Note]:
     Admission webhooks read them, so a shell does not get what such a webhook injects.
     """
     names = sorted(set(metadata.get("annotations") or {}) - {DEFAULT_CONTAINER})
-    return [left_out("pod's annotations", ", ".join(names))] if names else []
+    return [note_left_out("pod's annotations", ", ".join(names))] if names else []

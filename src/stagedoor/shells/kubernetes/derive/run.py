@@ -38,7 +38,7 @@ from stagedoor.shells.kubernetes.names import (
     run_labels,
     run_object,
 )
-from stagedoor.shells.kubernetes.sentences import plain
+from stagedoor.shells.kubernetes.sentences import clean_text
 from stagedoor.wire.rfc3339 import parse_time, show_time
 
 TASK = f"{KIT_PATH}/bin/task"
@@ -248,7 +248,7 @@ def read_end(pod: Object) -> PodEnd | None:
         return _end_of(ended)
     if status.get("phase") not in ("Failed", "Succeeded"):
         return None
-    why = plain(str(status.get("message") or status.get("reason") or "its pod has failed"))
+    why = clean_text(str(status.get("message") or status.get("reason") or "its pod has failed"))
     for container in status.get("initContainerStatuses") or ():
         code = ((container.get("state") or {}).get("terminated") or {}).get("exitCode")
         if code:
@@ -280,7 +280,7 @@ def _end_without_message(ended: Object) -> PodEnd:
     if reason == "OOMKilled":
         return PodEnd(RunState.EXITED, code, "it used more memory than its limit")
     if reason in ("StartError", "ContainerCannotRun"):
-        why = plain(str(ended.get("message") or reason))
+        why = clean_text(str(ended.get("message") or reason))
         return PodEnd(RunState.NOT_STARTED, NOT_STARTED_CODE, why)
     return PodEnd(RunState.LOST, LOST_CODE, f"its container was killed (code {code})")
 

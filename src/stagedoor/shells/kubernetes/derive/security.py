@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stagedoor.shells.kubernetes.derive.annotations import CAPABILITIES, AppSettings
-from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, warning
+from stagedoor.shells.kubernetes.derive.notes import Note, note_change, note_left_out, note_warning
 from stagedoor.shells.kubernetes.names import PREFIX
 
 _DEFAULT_CAPABILITIES = frozenset(
@@ -44,7 +44,7 @@ def derive_security(
         context["runAsUser"] = settings.user
         if settings.group is not None:
             context["runAsGroup"] = settings.group
-        notes.append(changed("user", f"uid {settings.user} by {PREFIX}user"))
+        notes.append(note_change("user", f"uid {settings.user} by {PREFIX}user"))
     uid = context.get("runAsUser", pod.get("runAsUser"))
     non_root = context.get("runAsNonRoot", pod.get("runAsNonRoot"))
     if "seccompProfile" not in context and "seccompProfile" not in pod:
@@ -52,7 +52,7 @@ def derive_security(
     if "allowPrivilegeEscalation" not in context and not _adds_sys_admin(context):
         context["allowPrivilegeEscalation"] = False
         notes.append(
-            changed(
+            note_change(
                 "privileges",
                 "sudo and other setuid programs gain none, as the app's container does not set "
                 "allowPrivilegeEscalation: true",
@@ -67,14 +67,14 @@ def derive_security(
             context["runAsNonRoot"] = True
     elif uid is None:
         notes.append(
-            warning(
+            note_warning(
                 "user",
                 "the image decides, and may say root; the app's securityContext.runAsUser or "
                 f"{PREFIX}user decides better",
             )
         )
     else:
-        notes.append(warning("user", "root, as in the app's container"))
+        notes.append(note_warning("user", "root, as in the app's container"))
     return context, notes
 
 
@@ -85,7 +85,7 @@ def _limit_capabilities(context: dict[str, Any], settings: AppSettings, notes: l
         return
     if CAPABILITIES in settings.privileges:
         why = f"{', '.join(above)}, as in the app's container: they may open the node to the shell"
-        notes.append(warning("capabilities", why))
+        notes.append(note_warning("capabilities", why))
         return
     kept = [name for name in capabilities["add"] if _is_default(name)]
     context["capabilities"] = {**capabilities, "add": kept}
@@ -95,7 +95,7 @@ def _limit_capabilities(context: dict[str, Any], settings: AppSettings, notes: l
         "more than containers have by default; the annotation "
         f"{PREFIX}privileges: {CAPABILITIES} brings them"
     )
-    notes.append(left_out(f"capabilities {', '.join(above)}", why))
+    notes.append(note_left_out(f"capabilities {', '.join(above)}", why))
 
 
 def _is_default(capability: str) -> bool:
@@ -113,9 +113,11 @@ def derive_companion_security(
 def _unprivileged(subject: str, context: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
     kept = dict(context)
     if kept.pop("privileged", False):
-        notes.append(left_out(f"privileged of {subject}", "it would open the node to the shell"))
+        notes.append(
+            note_left_out(f"privileged of {subject}", "it would open the node to the shell")
+        )
     if kept.pop("procMount", "Default") != "Default":
-        notes.append(left_out(f"procMount of {subject}", "it would show more of the node"))
+        notes.append(note_left_out(f"procMount of {subject}", "it would show more of the node"))
     return kept
 
 

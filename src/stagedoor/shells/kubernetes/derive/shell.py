@@ -24,7 +24,7 @@ from stagedoor.shells.kubernetes.derive.images import MAX_CHARS as MAX_IMAGE_CHA
 from stagedoor.shells.kubernetes.derive.images import find_running_digests, selects
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitParts, KitSource, bring
 from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind
-from stagedoor.shells.kubernetes.derive.objects import make_metadata, service
+from stagedoor.shells.kubernetes.derive.objects import build_service, make_metadata
 from stagedoor.shells.kubernetes.derive.pod import derive_pod, note_pod_annotations
 from stagedoor.shells.kubernetes.derive.sidecars import Sidecars, derive_companions
 from stagedoor.shells.kubernetes.derive.volumes import (
@@ -38,10 +38,10 @@ from stagedoor.shells.kubernetes.names import (
     PREFIX,
     TEMPLATE,
     find_name_problem,
+    make_shell_labels,
     make_shell_name,
-    shell_labels,
 )
-from stagedoor.shells.kubernetes.sentences import plain
+from stagedoor.shells.kubernetes.sentences import clean_text
 
 __all__ = [
     "Derived",
@@ -130,11 +130,11 @@ def derive(
     digest = hash_template(pod_template)
     return Derived(
         _deployment(app, kit, pod_template, digest),
-        service(app),
+        build_service(app),
         digest,
         container["name"],
         made["image"],
-        plain(settings.image or container["image"], MAX_IMAGE_CHARS),
+        clean_text(settings.image or container["image"], MAX_IMAGE_CHARS),
         tuple(notes),
     )
 
@@ -158,7 +158,7 @@ def list_pod_labels(app: Object, kit: Kit) -> dict[str, str]:
     selecting = {*(selector.get("matchLabels") or ())}
     selecting |= {str(term.get("key")) for term in selector.get("matchExpressions") or ()}
     copied = {key: given[key] for key in kit.app_labels if key in given and key not in selecting}
-    return {**kit.pod_labels, **copied, **shell_labels(app["metadata"]["name"])}
+    return {**kit.pod_labels, **copied, **make_shell_labels(app["metadata"]["name"])}
 
 
 def with_replicas(deployment: Object, replicas: int) -> Object:
@@ -209,7 +209,7 @@ def _deployment(app: Object, kit: Kit, pod_template: dict[str, Any], digest: str
         "kind": "Deployment",
         "metadata": {**metadata, "annotations": {TEMPLATE: digest}},
         "spec": {
-            "selector": {"matchLabels": shell_labels(app["metadata"]["name"])},
+            "selector": {"matchLabels": make_shell_labels(app["metadata"]["name"])},
             # A shell that is replaced keeps its sessions until its grace ends; the new one starts at once.
             "strategy": {
                 "type": "RollingUpdate",

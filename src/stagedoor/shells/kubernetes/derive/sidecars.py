@@ -10,7 +10,7 @@ from typing import Any
 
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
-from stagedoor.shells.kubernetes.derive.notes import Note, left_out
+from stagedoor.shells.kubernetes.derive.notes import Note, note_left_out
 from stagedoor.shells.kubernetes.derive.security import derive_companion_security
 from stagedoor.shells.kubernetes.derive.unique import keep_last
 from stagedoor.shells.kubernetes.derive.values import ALL
@@ -120,10 +120,10 @@ def _is_kept(container: Object, chosen: bool, kind: str, notes: list[Note]) -> b
     subject = f"{kind} {name}"
     if not chosen:
         setting = f"{PREFIX}{'sidecars' if kind == 'sidecar' else 'init-containers'}"
-        notes.append(left_out(subject, f"the annotation {setting}: {name} brings it"))
+        notes.append(note_left_out(subject, f"the annotation {setting}: {name} brings it"))
         return False
     if name in _OWN:
-        notes.append(left_out(subject, "the shell has a container of that name"))
+        notes.append(note_left_out(subject, "the shell has a container of that name"))
         return False
     return True
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, warning
+from stagedoor.shells.kubernetes.derive.notes import Note, note_change, note_left_out, note_warning
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 """`$$` expands to `$`, and `$(NAME)` to the value of an earlier entry (kubelet,
@@ -31,7 +31,7 @@ def keep_last(entries: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Not
         name = entry["name"]
         expanded, lost = _expand(entry, earlier, kept)
         notes += [
-            warning(
+            note_warning(
                 f"variable {name}",
                 f"it speaks of an earlier {variable}, which is not a plain value",
             )
@@ -45,7 +45,7 @@ def keep_last(entries: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Not
             text = expanded.get("value") or ""
             earlier[name] = _Earlier(text, frozenset(kept)) if is_plain else None
             notes.append(
-                changed(f"variable {name}", "the app has it more than once; the last counts")
+                note_change(f"variable {name}", "the app has it more than once; the last counts")
             )
     return list(kept.values()), notes
 
@@ -99,7 +99,9 @@ def join_aliases(aliases: Iterable[Object]) -> tuple[list[dict[str, Any]], list[
     for alias in aliases:
         address = alias["ip"]
         if address in names:
-            notes.append(changed(f"host alias {address}", "the app has it more than once; joined"))
+            notes.append(
+                note_change(f"host alias {address}", "the app has it more than once; joined")
+            )
         names[address] = list(dict.fromkeys([*names.get(address, ()), *alias.get("hostnames", ())]))
     return [{"ip": address, "hostnames": hosts} for address, hosts in names.items()], notes
 
@@ -115,4 +117,4 @@ def drop_duplicates(references: Sequence[Object]) -> tuple[list[dict[str, Any]],
     if len(kept) == len(references):
         return kept, []
     why = "those that the app names more than once, or without a name"
-    return kept, [left_out("imagePullSecrets", why)]
+    return kept, [note_left_out("imagePullSecrets", why)]

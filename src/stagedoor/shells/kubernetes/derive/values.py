@@ -56,7 +56,7 @@ def read_boolean(text: str) -> bool:
     return text == "true"
 
 
-def label(text: str) -> str:
+def read_label(text: str) -> str:
     """Read the name of a container (RFC 1123 label)."""
     if not is_valid_label(text):
         raise WrongValueError(
@@ -65,7 +65,7 @@ def label(text: str) -> str:
     return text
 
 
-def image(text: str) -> str:
+def read_image(text: str) -> str:
     """Read the name of an image, with or without tag and digest."""
     if parse_reference(text) is None:
         raise WrongValueError(
@@ -74,7 +74,7 @@ def image(text: str) -> str:
     return text
 
 
-def duration(least_s: int, most_s: int) -> Callable[[str], int]:
+def make_duration_reader(least_s: int, most_s: int) -> Callable[[str], int]:
     """Return a reader for durations from `least_s` to `most_s` seconds, both included."""
     allowed = (
         f"allowed: {show_duration(least_s)} to {show_duration(most_s)}, such as 30m, 1h30m or 2d"
@@ -110,7 +110,7 @@ def read_words(text: str) -> tuple[str, ...]:
     return tuple(command)
 
 
-def directory(text: str) -> str:
+def read_directory(text: str) -> str:
     """Read an absolute path."""
     if not text.startswith("/") or not text.isprintable() or len(text) > 4095:
         raise WrongValueError(
@@ -128,7 +128,7 @@ def read_login_name(text: str) -> str:
     return text
 
 
-def user(text: str) -> tuple[int, int | None]:
+def read_user(text: str) -> tuple[int, int | None]:
     """Read `UID` or `UID:GID`. Root is refused, since an annotation must not make a shell root."""
     match = _USER.fullmatch(text)
     ids = [int(part) for part in match.groups() if part is not None] if match else []
@@ -139,7 +139,7 @@ def user(text: str) -> tuple[int, int | None]:
     return ids[0], ids[1] if len(ids) > 1 else None
 
 
-def resources(text: str) -> Mapping[str, Mapping[str, str]]:
+def read_resources(text: str) -> Mapping[str, Mapping[str, str]]:
     """Read ResourceRequirements in JSON: `requests` and `limits`."""
     allowed = 'allowed: JSON such as {"requests": {"cpu": "100m"}, "limits": {"memory": "1Gi"}}'
     parts = _json(text, allowed)
@@ -163,7 +163,7 @@ def resources(text: str) -> Mapping[str, Mapping[str, str]]:
     return MappingProxyType({part: MappingProxyType(parts[part]) for part in sorted(parts)})
 
 
-def variables(text: str) -> Mapping[str, str]:
+def read_variables(text: str) -> Mapping[str, str]:
     """Read `NAME=VALUE` lines, or a JSON object.
 
     Values keep their leading and trailing blanks, except those around the whole text.
@@ -208,7 +208,7 @@ def parse_dropped_variables(text: str) -> tuple[str, ...]:
     return names
 
 
-def choices(*known: str) -> Callable[[str], frozenset[str]]:
+def make_choice_reader(*known: str) -> Callable[[str], frozenset[str]]:
     """Return a reader for lists of the `known` words."""
 
     def read(text: str) -> frozenset[str]:

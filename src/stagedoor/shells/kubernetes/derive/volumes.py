@@ -15,7 +15,13 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     AppSettings,
 )
 from stagedoor.shells.kubernetes.derive.kit import OWN_PATHS, OWN_VOLUMES
-from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind, changed, left_out, warning
+from stagedoor.shells.kubernetes.derive.notes import (
+    Note,
+    NoteKind,
+    note_change,
+    note_left_out,
+    note_warning,
+)
 from stagedoor.shells.kubernetes.names import CONTAINER, PREFIX
 
 _SHARED = frozenset(
@@ -99,7 +105,7 @@ def derive_volumes(
         kind = next((key for key in volume if key != "name"), "emptyDir")
         verdict = _judge(name, kind, volume.get(kind) or {}, settings, claims)
         if name in OWN_VOLUMES:
-            verdict = left_out(f"volume {name}", "the name is one of Stagedoor's own volumes")
+            verdict = note_left_out(f"volume {name}", "the name is one of Stagedoor's own volumes")
         if verdict is not None:
             notes.append(verdict)
         if verdict is not None and verdict.kind is NoteKind.LEFT_OUT:
@@ -113,7 +119,7 @@ def derive_volumes(
             given = _without_tokens(name, projected.get("sources") or (), settings, notes)
             sources, unknown = _sources(given, container, present)
             notes += [
-                changed(
+                note_change(
                     f"volume {name}", f"sources of the kind {field} are not known to this version"
                 )
                 for field in unknown
@@ -140,7 +146,7 @@ def derive_mounts(
         name, path = mount["name"], mount["mountPath"]
         if name not in known:
             notes.append(
-                left_out(
+                note_left_out(
                     f"volume {name}",
                     "it is out of the StatefulSet's volumeClaimTemplates, one for each of its pods",
                 )
@@ -148,15 +154,17 @@ def derive_mounts(
         elif name in omitted:
             continue
         elif any(_overlap(path, own) for own in OWN_PATHS):
-            notes.append(left_out(f"mount {path}", "the shell has things of its own there"))
+            notes.append(note_left_out(f"mount {path}", "the shell has things of its own there"))
         elif mount.get("mountPropagation") == "Bidirectional":
-            notes.append(changed(f"mount {path}", "mounts made in the shell stay in the shell"))
+            notes.append(note_change(f"mount {path}", "mounts made in the shell stay in the shell"))
             mounts.append({**mount, "mountPropagation": "HostToContainer"})
         else:
             mounts.append(dict(mount))
     for device in container.get("volumeDevices") or ():
         if device["name"] not in known:
-            notes.append(left_out(f"volume {device['name']}", "a block device of the app's own"))
+            notes.append(
+                note_left_out(f"volume {device['name']}", "a block device of the app's own")
+            )
         elif device["name"] not in omitted:
             devices.append(dict(device))
     fields = {"volumeMounts": mounts, "volumeDevices": devices}
@@ -182,22 +190,24 @@ def _judge(
 ) -> Note | None:
     subject, allowed = f"volume {name}", settings.volumes
     if kind == "emptyDir":
-        return changed(subject, "an emptyDir is each pod's own: the shell has an empty one")
+        return note_change(subject, "an emptyDir is each pod's own: the shell has an empty one")
     if kind == "ephemeral":
-        return changed(subject, "a generic ephemeral volume is each pod's own: an emptyDir instead")
+        return note_change(
+            subject, "a generic ephemeral volume is each pod's own: an emptyDir instead"
+        )
     if kind == "hostPath":
         where = source.get("path", "?")
         if HOST_PATH in settings.privileges:
-            return warning(subject, f"it is {where} of the node, for all who enter the shell")
-        return left_out(subject, f"it is {where} of the node; {_BRING_HOST}")
+            return note_warning(subject, f"it is {where} of the node, for all who enter the shell")
+        return note_left_out(subject, f"it is {where} of the node; {_BRING_HOST}")
     if kind == "persistentVolumeClaim":
         return _judge_claim(subject, source, allowed, claims)
     if kind in _DISKS:
         why = f"a disk ({kind}) is on one node at a time; {_BRING_RWO}"
-        return None if READ_WRITE_ONCE in allowed else left_out(subject, why)
+        return None if READ_WRITE_ONCE in allowed else note_left_out(subject, why)
     if kind in _SHARED or kind == "downwardAPI":
         return None
-    return left_out(subject, f"volumes of the kind {kind} are not known to this version")
+    return note_left_out(subject, f"volumes of the kind {kind} are not known to this version")
 
 
 def _judge_claim(
@@ -210,12 +220,12 @@ def _judge_claim(
     elif _is_shareable(modes):
         return None
     elif "ReadWriteOncePod" in modes:
-        return left_out(subject, f"the claim {claim} is ReadWriteOncePod: for one pod alone")
+        return note_left_out(subject, f"the claim {claim} is ReadWriteOncePod: for one pod alone")
     else:
         why = f"the claim {claim} is {', '.join(modes) or 'of no access mode'}"
     if READ_WRITE_ONCE in allowed:
         return None
-    return left_out(subject, f"{why}; {_BRING_RWO}")
+    return note_left_out(subject, f"{why}; {_BRING_RWO}")
 
 
 def _is_shareable(modes: Sequence[str]) -> bool:
@@ -271,7 +281,7 @@ def _without_tokens(
     if SERVICE_ACCOUNT in settings.privileges or len(kept) == len(sources):
         return sources
     why = f"without its token; the annotation {PREFIX}privileges: {SERVICE_ACCOUNT} brings it"
-    notes.append(changed(f"volume {name}", why))
+    notes.append(note_change(f"volume {name}", why))
     return kept
 
 

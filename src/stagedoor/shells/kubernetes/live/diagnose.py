@@ -14,20 +14,20 @@ from stagedoor.model.cluster import Object
 from stagedoor.model.shell import StartStep
 from stagedoor.shells.kubernetes.derive.shell import PROGRESS_DEADLINE_S
 from stagedoor.shells.kubernetes.live.events import (
-    about,
     note,
-    part,
     read_first_seen,
     read_last_seen,
+    read_part,
+    select_events,
 )
 from stagedoor.shells.kubernetes.names import CONTAINER, KIT_CONTAINER, PREFIX
 from stagedoor.shells.kubernetes.ports import Cause
 from stagedoor.shells.kubernetes.sentences import (
+    clean_text,
     explain_container,
     explain_refused_pod,
     explain_unschedulable,
     is_final_pull,
-    plain,
     pull_failure,
     take_last_lines,
 )
@@ -117,7 +117,7 @@ def diagnose(
     alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     if alive:
         pod = max(alive, key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
-        diagnosis = _pod(pod, about(events, pod), now, logs)
+        diagnosis = _pod(pod, select_events(events, pod), now, logs)
         # Only the pull of a large image may take longer than the deadline.
         is_stuck = (
             diagnosis == StartStep(STARTING) and _is_overdue(shell) and not _is_young(pod, now)
@@ -170,7 +170,7 @@ def _pod(
 ) -> Diagnosis:
     status = pod.get("status") or _NOTHING
     if status.get("phase") == "Failed":
-        said = plain(status.get("message") or "the node gives no reason")
+        said = clean_text(status.get("message") or "the node gives no reason")
         return Cause(STARTING, f"the pod was given up ({status.get('reason', 'Failed')}): {said}")
     scheduling = _scheduling(status, events, now)
     if scheduling is not None:
@@ -204,7 +204,7 @@ def _scheduling(
         if condition.get("type") != "PodScheduled" or condition.get("status") == "True":
             continue
         if condition.get("reason") != "Unschedulable":
-            return StartStep(SCHEDULING, plain(condition.get("message") or ""))
+            return StartStep(SCHEDULING, clean_text(condition.get("message") or ""))
         since = parse_time(condition.get("lastTransitionTime") or "")
         return _unschedulable(
             explain_unschedulable(condition.get("message") or ""), since, events, now
@@ -226,7 +226,9 @@ def _unschedulable(
         minutes = int((now - (since or now)) // 60)
         waited = f", for {minutes} minutes now" if minutes > 1 else ""
         return StartStep(SCHEDULING, f"the cluster is adding a node{waited}", patience_s=NODE_S)
-    refusals = [plain(note(event)) for event in events if event.get("reason") == _NODE_NOT_ADDED]
+    refusals = [
+        clean_text(note(event)) for event in events if event.get("reason") == _NODE_NOT_ADDED
+    ]
     if refusals:
         why = f"{why}; and none is added: {refusals[-1]}"
     is_final = since is not None and now - since >= AUTOSCALER_S
@@ -304,7 +306,7 @@ def _crash(
             f" (OOMKilled): it needs more memory than its limit allows; {PREFIX}resources gives it"
         )
     elif reason not in ("", "Error", "Completed"):
-        what += f" ({plain(reason)})"
+        what += f" ({clean_text(reason)})"
     elif ended.get("signal"):
         what += f" by signal {ended['signal']}"
     return Cause(STARTING, f"{what}.{take_last_lines(output)}")
@@ -313,7 +315,7 @@ def _crash(
 def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
     """Return what delays a pod whose containers are not created yet, which only Events report; else None."""
     for event in sorted(events, key=read_last_seen, reverse=True):
-        reason, said = event.get("reason"), plain(note(event))
+        reason, said = event.get("reason"), clean_text(note(event))
         is_lasting = now - read_first_seen(event) >= PATIENCE_S
         if reason in _VOLUME_EVENTS:
             why = f"a volume cannot be mounted: {said}"
@@ -328,10 +330,10 @@ def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
 
 def _pulling(events: Sequence[Object]) -> StartStep | None:
     """Return the step with the image that is being pulled, or None."""
-    pulled = {part(event) for event in events if event.get("reason") == "Pulled"}
+    pulled = {read_part(event) for event in events if event.get("reason") == "Pulled"}
     for event in events:
-        if event.get("reason") == "Pulling" and part(event) not in pulled:
-            image = plain(note(event)).removeprefix("Pulling image ").strip('"')
+        if event.get("reason") == "Pulling" and read_part(event) not in pulled:
+            image = clean_text(note(event)).removeprefix("Pulling image ").strip('"')
             return StartStep(PULLING, image)
     return None
 

@@ -12,7 +12,7 @@ from stagedoor.shells.kubernetes.names import OPT_IN, SHELL_OF, find_name_proble
 from stagedoor.wire.rfc3339 import parse_time
 
 
-def about(events: Sequence[Object], thing: Object) -> Sequence[Object]:
+def select_events(events: Sequence[Object], thing: Object) -> Sequence[Object]:
     """Return the Events about this object, without those about an earlier object of the same name."""
     uid, name = thing["metadata"].get("uid"), thing["metadata"]["name"]
     return [
@@ -27,7 +27,7 @@ def note(event: Object) -> str:
     return event.get("note") or event.get("message") or ""
 
 
-def part(event: Object) -> str:
+def read_part(event: Object) -> str:
     """Return the part of the object, as `spec.containers{shell}`; empty if the Event is about the whole."""
     return _regarding(event).get("fieldPath") or ""
 

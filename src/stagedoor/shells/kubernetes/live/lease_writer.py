@@ -54,7 +54,7 @@ class LeaseWriter:
         """
         task = self._requests.get(app)
         if task is None:
-            count = objects.asked(self._cache.lease(app)) + 1
+            count = objects.count_requests(self._cache.lease(app)) + 1
             task = asyncio.create_task(self._write(app, count, user))
             self._requests[app] = task
             task.add_done_callback(lambda _: self._requests.pop(app, None))
@@ -66,7 +66,7 @@ class LeaseWriter:
         Raises ClusterError.
         """
         lease = self._cache.lease(app)
-        at = objects.renewed_at(lease) if lease else None
+        at = objects.read_renewal(lease) if lease else None
         if lease is not None and at is None:
             return  # `stagedoor app stop`: only a new login asks for the shell again
         if at is None or not 0 <= self._now() - at < fresh_s:
@@ -115,7 +115,7 @@ class LeaseWriter:
         if owner is None:
             return True  # the app was deleted meanwhile, so there is nothing to ask for
         try:
-            manifest = objects.lease(owner, self._holder, self._now(), user)
+            manifest = objects.build_lease(owner, self._holder, self._now(), user)
             lease = await self._cluster.create(manifest)
         except ClusterError as error:
             if error.reason != "AlreadyExists":

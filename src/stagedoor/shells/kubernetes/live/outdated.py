@@ -11,7 +11,7 @@ from stagedoor.shells.kubernetes.names import (
     STALE_SINCE,
     TEMPLATE,
 )
-from stagedoor.shells.kubernetes.sentences import plain
+from stagedoor.shells.kubernetes.sentences import clean_text
 from stagedoor.wire.rfc3339 import parse_time, show_time
 
 MAX_NAMES = 3
@@ -64,7 +64,7 @@ def choose_marks(
     return {MOVED_ON: wanted, STALE_SINCE: show_time(now)}
 
 
-def sentence(app: str, state: Outdated, users: Sequence[str] = ()) -> str:
+def describe_outdated(app: str, state: Outdated, users: Sequence[str] = ()) -> str:
     """Return one line on an outdated shell. `users` are the known names of those with sessions in it."""
     at = "" if state.since is None else f" at {_minute(state.since)}"
     if state.modified:
@@ -76,9 +76,9 @@ def sentence(app: str, state: Outdated, users: Sequence[str] = ()) -> str:
     return f"{what} is replaced when {_condition(users)}"
 
 
-def notice(app: str, state: Outdated) -> str:
+def make_notice(app: str, state: Outdated) -> str:
     """Return the sentence for developers in the shell, with the way to the new version."""
-    return f"{sentence(app, state)}; log out, and in again a minute later, for the new one"
+    return f"{describe_outdated(app, state)}; log out, and in again a minute later, for the new one"
 
 
 def _condition(users: Sequence[str]) -> str:
@@ -94,7 +94,7 @@ def _condition(users: Sequence[str]) -> str:
 
 
 def _image(name: str) -> str:
-    return plain(name, MAX_IMAGE_CHARS)
+    return clean_text(name, MAX_IMAGE_CHARS)
 
 
 def _minute(at: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, read_settings
-from stagedoor.shells.kubernetes.derive.compare import differences
+from stagedoor.shells.kubernetes.derive.compare import find_differences
 from stagedoor.shells.kubernetes.derive.images import find_running_digests, format_selector
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.shell import Derived, derive
@@ -115,12 +115,12 @@ class Register:
         self._due = {app: due for app, due in self._due.items() if app in starting}
         for app, shell in starting.items():
             known = self._due.get(app)
-            if known is None or known[0] != identity(shell):
+            if known is None or known[0] != identify_shell(shell):
                 first_at = now if self._logins[app] else now + OTHERS_S
-                self._due[app] = (identity(shell), first_at)
+                self._due[app] = (identify_shell(shell), first_at)
         due = {app: shell for app, shell in starting.items() if self._due[app][1] <= now}
         for app, shell in due.items():
-            self._due[app] = (identity(shell), now + AGAIN_S)
+            self._due[app] = (identify_shell(shell), now + AGAIN_S)
         return due
 
     async def _write(self, due: Mapping[str, Object], obsolete: set[str]) -> None:
@@ -131,13 +131,15 @@ class Register:
                 try:
                     return await self._judge(app, shell)
                 except ClusterError as error:
-                    return f"{identity(shell)} cannot be judged: {error.message}"[:MAX_CHARS]
+                    return f"{identify_shell(shell)} cannot be judged: {error.message}"[:MAX_CHARS]
                 except Exception as error:
                     # A bug that one app triggers must not keep the others from starting.
                     asyncio.get_running_loop().call_exception_handler(
                         {"message": f"a fault in judging the shell of {app}", "exception": error}
                     )
-                    return f"{identity(shell)} cannot be judged: a fault, see the gateway's log"
+                    return (
+                        f"{identify_shell(shell)} cannot be judged: a fault, see the gateway's log"
+                    )
 
         verdicts = await asyncio.gather(*(judge(app, shell) for app, shell in due.items()))
         entries: dict[str, str | None] = dict(zip(due, verdicts, strict=True))
@@ -155,13 +157,13 @@ class Register:
         """Return the entry of a shell: its identity, followed by the reason if it may not start."""
         wanted = await self._derive(app)
         if isinstance(wanted, Derived):
-            paths = differences(wanted.deployment, shell)
+            paths = find_differences(wanted.deployment, shell)
             if not paths:
-                return identity(shell)
+                return identify_shell(shell)
             why = f"not what the app has at {', '.join(paths)}"
         else:
             why = wanted
-        return f"{identity(shell)} {why}"[:MAX_CHARS]
+        return f"{identify_shell(shell)} {why}"[:MAX_CHARS]
 
     async def _derive(self, name: str) -> Derived | str:
         """Derive the shell of an app as the API has the app now, or return why it can have none."""
@@ -197,7 +199,7 @@ async def read_app(
     return DerivedApp(app, settings, shell)
 
 
-def identity(shell: Object) -> str:
+def identify_shell(shell: Object) -> str:
     """Return `UID GENERATION` of a Deployment. Every change of its spec, also of its replicas, changes it."""
     return f"{shell['metadata'].get('uid')} {shell['metadata'].get('generation')}"
 

@@ -92,7 +92,7 @@ class ShellStart:
             changed = self._cache.changed
             addresses = self._cache.addresses(self._target.app, ready=False)
             for address in addresses:
-                if await answers(address):
+                if await is_answering(address):
                     return make_shell(self._target, address, self._cache)
             if problem is not None:
                 return refuse_start(self._target, problem)
@@ -191,7 +191,7 @@ class ShellStart:
             self._events = events
 
 
-async def answers(address: Address) -> bool:
+async def is_answering(address: Address) -> bool:
     """Return whether an SSH server sends its banner within `DIAL_S` seconds (RFC 4253 §4.2)."""
     writer = None
     try:

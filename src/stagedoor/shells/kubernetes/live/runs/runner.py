@@ -29,7 +29,7 @@ from stagedoor.shells.kubernetes.derive.run import (
 )
 from stagedoor.shells.kubernetes.live.diagnose import find_cause
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
-from stagedoor.shells.kubernetes.live.register import DeriveContext, identity, read_app
+from stagedoor.shells.kubernetes.live.register import DeriveContext, identify_shell, read_app
 from stagedoor.shells.kubernetes.live.runs.folder import RunFolders, RunNamespace
 from stagedoor.shells.kubernetes.live.runs.mirrors import RunMirrors
 from stagedoor.shells.kubernetes.names import (
@@ -197,7 +197,7 @@ class KubernetesRunner:
             return why
         if order.has_input:
             await self._cluster.create(run_input(app, job, run_id, whole_input))
-        await self._approve(namespace, run_id, identity(job))
+        await self._approve(namespace, run_id, identify_shell(job))
         return None
 
     async def _compare(
