@@ -11,12 +11,15 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.access.console import ConsoleService
 from stagedoor.admin.access.console_grants import list_request_views
 from stagedoor.admin.access.views import HealthReport
+from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests
+from stagedoor.admin.roles import add_role, list_roles
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.listeners.web.console.frame import read_end
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission
+from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
 from stagedoor.wire.api.inputs import Name
 from stagedoor.wire.api.operations import OPERATIONS, find_operation
@@ -59,6 +62,29 @@ async def test_a_role_for_some_apps_explains_nothing_about_others(world: World) 
     assert "secret" not in repr(page)
     whole = await world.ask("ann", "GET /access/explain", **NICK)
     assert json.dumps(whole.said).count("secret") > 2
+
+
+async def test_a_role_for_some_apps_does_not_tell_users_from_other_names(world: World) -> None:
+    """A user without rules for these apps is answered like a name that no user has."""
+    admin.add_user(world.service, "dora", groups=["dev"])
+    admin.add_user(world.service, "dean")
+    set_disabled(world.service, "dean", disabled=True)
+    admin.add_grant(world.service, "group:dev", "secret")
+    console = console_of(world)
+    for who in ("olga", "ansel"):
+        answers, pages, grants = set(), set(), set()
+        for name in ("dora", "dean", "nick", "absent"):
+            seen = await world.ask(who, "GET /access/explain", user=name, app="a-web")
+            answers.add(json.dumps([seen.status, seen.said]).replace(name, "X"))
+            page = console.explain(world.person(who), name, Target("a-web"))
+            pages.add(repr(page).replace(name, "X"))
+            listed = await world.ask(who, "GET /grants", user=name)
+            grants.add(json.dumps([listed.status, listed.said]).replace(name, "X"))
+        assert (len(answers), len(pages), len(grants)) == (1, 1, 1), (answers, pages, grants)
+    admin.add_grant(world.service, "group:dev", "a-web")
+    seen = await world.ask("ansel", "GET /access/explain", user="dora", app="a-web")
+    assert seen.said["lets_in"] is True
+    assert (await world.ask("ann", "GET /grants", user="absent")).status == 404
 
 
 async def test_a_role_for_some_apps_sees_no_request_for_others_too(world: World) -> None:
@@ -112,6 +138,52 @@ async def test_who_is_recorded_gives_no_access_that_is_not(world: World) -> None
     assert (refused.status, "recorded" in refused.said["detail"]) == (403, True)
     body["permissions"] = ["enter", "record"]
     assert (await world.ask("olga", "POST /grants", body)).status == 201
+
+
+@pytest.mark.parametrize(
+    ("recorded", "given"), [("a-*b", "a-d*"), ("a-?b", "a-d*"), ("*b", "a-*"), ("a-[cd]b", "a-d*")]
+)
+async def test_a_duty_in_some_of_the_apps_is_found_whatever_the_patterns(
+    world: World, recorded: str, given: str
+) -> None:
+    duty = frozenset({Permission.ENTER, Permission.RECORD})
+    admin.add_grant(world.service, "user:olga", recorded, permissions=duty)
+    admin.add_grant(world.service, "user:olga", given)
+    body = {"subject": "user:nick", "app": given, "environment": "*", "permissions": ["enter"]}
+    refused = await world.ask("olga", "POST /grants", body)
+    assert (refused.status, "recorded" in refused.said["detail"]) == (403, True)
+
+
+async def test_an_operator_leaves_an_administrator_who_can_sign_in(world: World) -> None:
+    """An operator could disable every administrator, and remove their passkeys."""
+    admin.set_password(world.service, "ada", "a long password")
+    admin.add_user(world.service, "adam", groups=["admins"], password="a long password")
+    add_role(world.service, RoleRule(0, "group:admins", Role.ADMINISTRATOR))
+    assert (await world.ask("otto", "POST /users/adam/disable")).status == 200
+    refused = await world.ask("otto", "POST /users/ada/disable")
+    assert (refused.status, "administrator" in refused.said["detail"]) == (422, True)
+    assert (await world.ask("ada", "POST /users/adam/enable")).status == 200
+    tag = (await world.ask("adam", "GET /users/ada")).tag
+    assert (await world.ask("adam", "DELETE /users/ada", headers=tag)).status == 200
+    console = console_of(world)
+    said = await console.update_person(world.person("otto"), "adam", "disable", "")
+    assert isinstance(said, Denial)
+    assert "administrator" in said.line
+
+
+async def test_an_administrator_who_cannot_sign_in_is_none(world: World) -> None:
+    admin.set_password(world.service, "ada", "a long password")
+    admin.add_user(world.service, "adam")
+    add_role(world.service, RoleRule(0, "user:adam", Role.ADMINISTRATOR))
+    for what, body in (
+        ("POST /users/ada/disable", None),
+        ("POST /users/ada/password", {"password": None}),
+    ):
+        assert (await world.ask("adam", what, body)).status == 422, what
+    role = next(r for r in list_roles(world.service) if r.subject == "user:ada")
+    tag = (await world.ask("adam", f"GET /roles/{role.id}")).tag
+    assert (await world.ask("adam", f"DELETE /roles/{role.id}", headers=tag)).status == 422
+    set_disabled(world.service, "ada", disabled=True)  # an administrator at the machine may
 
 
 def test_no_name_has_control_characters() -> None:

@@ -37,7 +37,10 @@ class WorkerContext:
 
     def service(self, name: str, by: str = "web") -> AdminService:
         """Return a service whose changes the audit records as those of `name`, who acts by `by`."""
-        return AdminService(self.database, self.settings.data_dir, f"{name} ({by})", self.now)
+        actor = f"{name} ({by})"
+        return AdminService(
+            self.database, self.settings.data_dir, actor, self.now, at_machine=False
+        )
 
     def change(
         self, name: str, action: str, *, by: str = "web", revokes: bool = False

@@ -31,8 +31,12 @@ from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.settings.settings import Settings
 from stagedoor.store import grants, people
+from stagedoor.store.administration.roles import has_administrator
 from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.policy import PolicyChange, change_policy, load_policy
+
+_ABOUT_ADMINISTRATORS = frozenset({"user", "role", "passkey", "sso", "apply"})
+"""The first words of the changes that may take an administrator away."""
 
 
 class ChangeGuard(Protocol):
@@ -51,7 +55,8 @@ class ChangeGuard(Protocol):
 class AdminService:
     """An opened store for one administrator or user. `actor` names them in the audit.
 
-    `guard` checks each change, None if nothing but the function itself does.
+    `guard` checks each change, None if nothing but the function itself does. Unless they are `at_machine`,
+    where they can write the store anyway, an administrator who can sign in stays.
     """
 
     database: Database
@@ -59,6 +64,7 @@ class AdminService:
     actor: str
     clock: Callable[[], float]
     guard: ChangeGuard | None = None
+    at_machine: bool = True
 
     @property
     def instance(self) -> str:
@@ -81,7 +87,13 @@ class AdminService:
         ) as change:
             if self.guard is not None:
                 self.guard.begin(change.transaction)
+            is_bound = not self.at_machine and action.partition(".")[0] in _ABOUT_ADMINISTRATORS
+            had_one = is_bound and has_administrator(change.transaction, self.clock())
             yield change
+            if had_one and not has_administrator(change.transaction, self.clock()):
+                raise RefusedError(
+                    "no administrator who can sign in would be left; give another user that role first"
+                )
             if self.guard is not None:
                 self.guard.finish(change.transaction)
 

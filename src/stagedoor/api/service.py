@@ -188,7 +188,9 @@ class ApiService:
             is_dry_run,
         )
         actor = f"{request.identity.name} (api)"
-        service = AdminService(self._database, self._settings.data_dir, actor, self._now, guard)
+        service = AdminService(
+            self._database, self._settings.data_dir, actor, self._now, guard, at_machine=False
+        )
         call = Call(
             service,
             self._settings,

@@ -108,8 +108,7 @@ def _check_recorded(access: AdminAccess, rule: GrantRule) -> Denial | None:
     if Permission.RECORD in rule.permissions or Permission.ENTER not in rule.permissions:
         return None
     for own in access.grants:
-        overlaps = own.pattern.has_all_of(rule.pattern) or rule.pattern.has_all_of(own.pattern)
-        if Permission.RECORD in own.permissions and overlaps:
+        if Permission.RECORD in own.permissions and own.pattern.may_overlap(rule.pattern):
             return Denial(
                 Reason.NO_GRANT,
                 f"your own access to {_show(own.pattern)} is recorded, so add `record` to what you give",

@@ -30,10 +30,15 @@ class TargetPattern(Struct, frozen=True):
         """Return True if this pattern certainly matches every target that `other` matches."""
         return _includes(self.app, other.app) and _includes(self.environment, other.environment)
 
+    def may_overlap(self, other: "TargetPattern") -> bool:
+        """Return False if certainly no target matches both patterns."""
+        return _may_meet(self.app, other.app) and _may_meet(self.environment, other.environment)
+
 
 EVERYWHERE = TargetPattern("*")
 """The pattern of all apps."""
 _WILD = frozenset("*?[")
+_HEAD = re.compile(r"[^*?\[]*")
 
 
 def _includes(outer: str, inner: str) -> bool:
@@ -47,6 +52,15 @@ def _includes(outer: str, inner: str) -> bool:
         return has_name(outer, inner)
     head = outer.removesuffix("*")
     return outer == f"{head}*" and not is_glob(head) and inner.startswith(head)
+
+
+def _may_meet(one: str, other: str) -> bool:
+    """Return False if certainly no name matches both patterns. Of two globs, it compares the beginnings."""
+    for pattern, name in ((one, other), (other, one)):
+        if not is_glob(name):
+            return has_name(pattern, name)
+    heads = [match[0] for pattern in (one, other) if (match := _HEAD.match(pattern))]
+    return heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])
 
 
 def is_glob(pattern: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as admin_sessions
+from stagedoor.admin.access.questions import explain_access
 from stagedoor.admin.access.views import (
     GrantRow,
     HealthReport,
@@ -24,7 +25,7 @@ from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_ins import end_sign_ins, find_sign_in, list_sign_ins
 from stagedoor.authz.access_request import check_fresh
-from stagedoor.authz.explain import AccessAnswer, explain, identify_by_name
+from stagedoor.authz.explain import AccessAnswer
 from stagedoor.authz.roles import (
     AdminAccess,
     check_leaving,
@@ -314,11 +315,10 @@ class ConsoleService:
             return NO_PAGE
         if not access.covers(Role.AUDITOR, target):
             return deny_app(Role.AUDITOR, target)
-        policy = self.policy()
-        if name not in policy.all_users:
-            return Denial(Reason.BAD_REQUEST, "there is no such user")
-        who = identify_by_name(policy, name)
-        return explain(policy, who, target, self.now(), self.step_up, access)
+        try:
+            return explain_access(self.policy(), name, target, self.now(), self.step_up, access)
+        except NotFoundError as error:
+            return Denial(Reason.BAD_REQUEST, str(error))
 
     async def read_health(self, identity: Identity, *, checks: bool) -> HealthReport | Denial:
         """Return the state of the installation, with all checks if wanted."""

@@ -11,7 +11,10 @@ from stagedoor.authz.roles import ROOT, AdminAccess
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.policy import Policy
+from stagedoor.model.role import Role
 from stagedoor.model.target import Target
+
+_ASKING = frozenset({ChangeKind.APPROVE, ChangeKind.ASK})
 
 
 def explain_access(
@@ -22,10 +25,20 @@ def explain_access(
     step_up: StepUpRules = NOWHERE,
     reader: AdminAccess = ROOT,
 ) -> AccessAnswer:
-    """Return why the user `name` may enter `target` now or not, as `explain` says. Raises NotFoundError."""
-    if name not in held.all_users:
-        raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
-    return explain(held, identify_by_name(held, name), target, now, step_up, reader)
+    """Return why the user `name` may enter `target` now or not, as `explain` says.
+
+    Raises NotFoundError for an unknown user. For a reader with a role for some apps only, a user without
+    rules there is unknown too: such a reader may not list the users.
+    """
+    answer = explain(held, identify_by_name(held, name), target, now, step_up, reader)
+    if reader.has(Role.AUDITOR):
+        if name not in held.all_users:
+            raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
+    elif not answer.rules and _ASKING.isdisjoint(change.kind for change in answer.changes):
+        raise NotFoundError(
+            f"no grant, request or request rule for {target.login_name} is about a user {name}"
+        )
+    return answer
 
 
 def describe_change(answer: AccessAnswer, change: AccessChange) -> str:

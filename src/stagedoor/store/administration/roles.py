@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import Row, delete, exists, insert, or_, select
 
 from stagedoor.model.errors import ConflictError, NotFoundError
 from stagedoor.model.role import Role, RoleRule
@@ -11,6 +11,8 @@ from stagedoor.store.administration.tables import roles
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.people import require_user
+from stagedoor.store.schema import identities, provided_groups, user_groups, users
+from stagedoor.store.sign_in.tables import passkeys
 
 _KNOWN = frozenset(role.value for role in Role)
 
@@ -63,6 +65,34 @@ def read_roles(
         query = query.where(roles.c.id.in_(only))
     # A role of a newer program gives nothing here.
     return {row.id: _role(row) for row in transaction.execute(query) if row.role in _KNOWN}
+
+
+def has_administrator(transaction: Transaction, at: float) -> bool:
+    """Return whether an enabled user who can sign in is an administrator.
+
+    They sign in by a password, a passkey or an account at an identity provider.
+    """
+    mine = users.c.name
+    subjects = select(roles.c.subject).where(
+        roles.c.role == Role.ADMINISTRATOR.value,
+        or_(roles.c.expires_at.is_(None), roles.c.expires_at > at),
+    )
+    groups = [
+        select(table.c.user_name).where(
+            table.c.user_name == mine, ("group:" + table.c.group_name).in_(subjects)
+        )
+        for table in (user_groups, provided_groups)
+    ]
+    ways = [
+        select(table.c.user_name).where(table.c.user_name == mine)
+        for table in (passkeys, identities)
+    ]
+    query = select(mine).where(
+        users.c.disabled_at.is_(None),
+        or_(("user:" + mine).in_(subjects), *(exists(group) for group in groups)),
+        or_(users.c.password_hash.is_not(None), *(exists(way) for way in ways)),
+    )
+    return transaction.execute(query.limit(1)).first() is not None
 
 
 def _role(row: Row[Any]) -> RoleRule:

@@ -214,6 +214,9 @@ REFUSALS = {
     "no user lets themselves ask for access": "用户不能让自己可以申请访问",
     "ask another administrator": "请联系其他管理员",
     "no user disables or removes themselves": "任何用户都不能停用或移除自己",
+    "no administrator who can sign in would be left; give another user that role first": "这样就没有可以登录的管理员了；请先把该角色授予另一位用户",
+    "no grant, request or request rule for {0} is about a user {1}": "没有任何针对 {0} 的授权、申请或申请规则与用户 {1} 有关",
+    "the id {0} is in use; choose another for this run": "编号 {0} 已被使用；请为这次任务另选一个",
     # Proofs of presence.
     "{0} wants a fresh proof that you are there": "{0} 需要你重新证明本人在场",
     "{0} wants a fresh proof that you are there, which {1} cannot give": "{0} 需要你重新证明本人在场，而{1}无法证明",
