@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from stagedoor.admin.audit.chain import ChainReader
-from stagedoor.admin.hooks.delivery import HookSink, load_hook_key
+from stagedoor.admin.hooks.delivery import HookSink, load_hook_key, read_code
 from stagedoor.admin.hooks.messages import BODIES, make_message
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.audit.chain import Line
@@ -157,6 +157,14 @@ def test_a_message_is_signed_by_standard_webhooks(desk: Desk, server: HttpServer
         "url": "https://shell.example/requests/1",
         "text": "dev asks for app09.production, 1 h: INC-42 stuck",
     }
+
+
+@pytest.mark.parametrize("code", ['"\\u001b]0;x\\u0007"', '["a"]', '{"a": "\\u001b"}'])
+def test_a_chat_writes_nothing_of_its_own_into_the_log(code: str) -> None:
+    answer = f'{{"code": {code}}}'.encode()
+    assert read_code(answer) == "that is no number"
+    assert read_code(b'{"code": 19001}') == 19001
+    assert not read_code(b'{"msg": "success"}')
 
 
 @pytest.mark.access(18)

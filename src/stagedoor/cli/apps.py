@@ -16,6 +16,7 @@ from stagedoor.model.shell import ShellState
 from stagedoor.model.target import Target
 from stagedoor.wire.api.inputs import StopOrder
 from stagedoor.wire.api.reports import AppReport, ShellEntry, ShellLog, ShellStop
+from stagedoor.wire.oneline import clean_lines
 from stagedoor.wire.target import parse_target
 
 _START_S = 900.0
@@ -71,7 +72,7 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
     if json_:
         show.as_json(show.dump(explanation))
     else:
-        click.echo(explanation.text)
+        click.echo(clean_lines(explanation.text))
     if explanation.problems:
         sys.exit(1)
 
@@ -145,7 +146,7 @@ def logs(installation: Installation, name: str, lines: int) -> None:
     """Print the last lines of the sshd in the shell of APP."""
     with open_administration(installation, create=True) as admin:
         log: ShellLog = admin.call("apps.log", {"name": name}, {"lines": str(lines)})
-    click.echo(log.text, nl=False)
+    click.echo(clean_lines(log.text), nl=False)
 
 
 def parse_app_name(name: str) -> Target:

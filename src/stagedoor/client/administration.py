@@ -27,6 +27,7 @@ from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import BY_NAME, PREFIX
 from stagedoor.wire.api.port import NOTHING
 from stagedoor.wire.api.types import Problem
+from stagedoor.wire.oneline import clean_lines
 
 _PAGE = 100
 """The items of a page."""
@@ -123,7 +124,7 @@ class ApiAdministration:
         if "etag" in answer.fields:
             self._tags[row] = answer.fields["etag"]
         try:
-            return msgspec.json.decode(answer.body, type=operation.answer)
+            return _decode(answer.body, operation.answer)
         except msgspec.MsgspecError:
             raise self._stranger() from None
 
@@ -206,6 +207,28 @@ class ApiAdministration:
         return StagedoorError(
             f"what answers at {self._web.url} has no Stagedoor API of this version; check the address"
         )
+
+
+def _decode(body: bytes, kind: Any) -> Any:
+    """Return an answer without text that controls a terminal, whatever the gateway sends.
+
+    Raises MsgspecError.
+    """
+    # Without escapes, a document of printable ASCII has printable text only.
+    if body.isascii() and b"\\" not in body and b"\x7f" not in body:
+        return msgspec.json.decode(body, type=kind)
+    return msgspec.convert(_clean(msgspec.json.decode(body)), kind)
+
+
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return clean_lines(value)
+        case list():
+            return [_clean(item) for item in value]
+        case dict():
+            return {clean_lines(name): _clean(item) for name, item in value.items()}
+    return value
 
 
 def _make_place(operation: Operation, path: Mapping[str, str], query: Mapping[str, str]) -> str:

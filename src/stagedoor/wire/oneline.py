@@ -24,6 +24,16 @@ def replace_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def clean_lines(text: str) -> str:
+    """Return lines of foreign text for a terminal: only their ends and tabs are kept as they are."""
+    if text.isprintable():
+        return text
+    kept = text.replace("\r\n", "\n")
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in kept
+    )
+
+
 def is_word(text: str) -> bool:
     """Return True if `text` can be the name of a row.
 

@@ -79,7 +79,7 @@ class HookSink(LineSink):
             raise StagedoorError(f"{self._hook.shown_url}: {error}") from None
         if not 200 <= status < 300:
             raise StagedoorError(f"{self._hook.shown_url}: it answered {status}")
-        if self._hook.kind == "feishu" and (code := _read_code(answer)):
+        if self._hook.kind == "feishu" and (code := read_code(answer)):
             raise StagedoorError(f"{self._hook.shown_url}: it answered code {code}")
 
     def choose(self, addresses: Sequence[Address]) -> Sequence[Address]:
@@ -109,10 +109,14 @@ class HookSink(LineSink):
             raise StagedoorError(f"{hook.shown_url}: {error}") from None
 
 
-def _read_code(answer: bytes) -> object:
-    """Return the error code in an answer of Feishu, 0 if there is none."""
+def read_code(answer: bytes) -> object:
+    """Return the error code in an answer of Feishu, 0 if there is none.
+
+    It is shown to administrators, so it is a number or our own words.
+    """
     try:
         document = json.loads(answer)
     except ValueError:
         return "that is no JSON"
-    return document.get("code", 0) if isinstance(document, dict) else "that is no object"
+    code = document.get("code", 0) if isinstance(document, dict) else None
+    return code if isinstance(code, int) else "that is no number"
