@@ -104,6 +104,22 @@ def test_a_detached_run_is_listed_shown_and_waited_for(dev: Developer) -> None:
     assert run_id in dev.run("list").stdout.decode()
 
 
+def test_a_log_does_no_more_than_draw_in_a_terminal(dev: Developer) -> None:
+    """A colleague chose what is in it; a file or a pipe gets every byte."""
+    evil = r"\033]52;c;cHduZWQ=\007\033[?u\033[31mred\033[0m\n"
+    run_id = dev.run("--detach", "app01", "--", "printf", evil).stdout.decode().strip()
+    dev.ended(run_id)
+    assert b"\x1b]52" in dev.run("logs", run_id).stdout
+    primary, secondary = os.openpty()
+    try:
+        subprocess.run(dev.command("logs", run_id), stdout=secondary, timeout=BOUND_S, check=True)
+        shown = os.read(primary, 4096)
+    finally:
+        os.close(primary)
+        os.close(secondary)
+    assert shown == b"\x1b[31mred\x1b[0m\r\n"
+
+
 def test_json_names_the_state(dev: Developer) -> None:
     done = dev.run("--json", "--timeout", "1s", "app01", "--", "sleep", "60")
     assert done.returncode == 124

@@ -104,6 +104,13 @@ def test_both_outputs_arrive_apart_and_whole(laptop: Laptop) -> None:
     assert done.stdout.decode() + err == whole
 
 
+def test_output_does_no_more_than_draw_in_a_terminal(laptop: Laptop) -> None:
+    run_id = detach(laptop, r"printf '\033]52;c;eA==\007\033[1mbold\n'")
+    ended(laptop, run_id)
+    assert run(laptop, "logs", run_id).stdout == b"\x1b]52;c;eA==\x07\x1b[1mbold\n"
+    assert laptop.ssh("-tt", "gw", "run", "logs", run_id).stdout == b"\x1b[1mbold\r\n"
+
+
 def test_the_line_after_the_dashes_is_one_for_the_shell(laptop: Laptop) -> None:
     done = run(laptop, "app01", "--", 'echo "a  b" && echo $((1 + 1))')
     assert done.stdout == b"a  b\n2\n"

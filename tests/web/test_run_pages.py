@@ -1,7 +1,9 @@
 """The pages of runs, over plain HTTP: who sees them, what a log shows, and the button that cancels."""
 
+import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -127,3 +129,32 @@ def test_a_log_is_shown_without_control_sequences() -> None:
         Output(30, "é\n".encode(), True),
     ]
     assert show_log(pieces) == "red\na\nb\né\n"
+
+
+def ask(port: int, name: str, what: str, **body: object) -> tuple[int, dict[str, Any]]:
+    fields = {**basic(name), "Content-Type": "application/json"}
+    answer = PlainBrowser(port).send("POST", f"/api/runs/{what}", json.dumps(body), **fields)
+    return answer.status, json.loads(answer.text)
+
+
+def test_a_run_is_not_answered_in_the_place_of_another(port: int, gateway: Gateway) -> None:
+    """The id is the client's choice, so it may be that of a run of another app, or of another person."""
+    run_id = start(port, "echo secret", "app02")
+    until_over(inside(port, "dev"), run_id)
+    for name, app in (("dev", "app01"), ("lead", "app01")):
+        status, said = ask(port, name, "start", id=run_id, target=app, command="true")
+        assert status >= 400, said
+        assert status < 500, said
+        assert "secret" not in json.dumps(said)
+        assert "app02" not in json.dumps(said)
+    again, said = ask(port, "dev", "start", id=run_id, target="app02", command="echo secret")
+    assert (again, said["run"]["id"]) == (200, run_id)
+
+
+def test_a_colleague_sends_no_input(port: int) -> None:
+    run_id = os.urandom(6).hex()
+    status, _ = ask(port, "dev", "start", id=run_id, target="app01", command="cat", input=True)
+    assert status == 200
+    status, said = ask(port, "lead", "input", id=run_id, at=0, data="AAAA", end=True)
+    assert status >= 400, said
+    assert ask(port, "dev", "cancel", id=run_id)[0] == 200

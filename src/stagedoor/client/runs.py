@@ -15,12 +15,14 @@ from functools import partial
 from typing import Any
 
 from stagedoor.client.attach.dialling import RETRY_S
+from stagedoor.client.attach.locale_name import find_locale, is_utf8
 from stagedoor.client.attach.secret_prompt import AttachError, SecretPrompt
 from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.model.run import INPUT_OUTPUT_CODE, Run, RunOrder
 from stagedoor.wire.run_text import parse_run_object, show_gap
+from stagedoor.wire.terminal.output_parser import OutputParser
 
 _READ_BYTES = 24 * 1024
 _KEEP_S = 20.0
@@ -92,6 +94,10 @@ class RunClient:
         self._connection = self._new_connection()
         self._note = note
         self._has_gap = False
+        self._drawing = {
+            fd: OutputParser(utf8=is_utf8(find_locale())) for fd in (1, 2) if os.isatty(fd)
+        }
+        """For each stream that is a terminal: the output may be of a colleague's run."""
 
     def start(self, order: RunOrder) -> Run:
         """Start a run and return it. Raises AttachError."""
@@ -137,8 +143,9 @@ class RunClient:
                     self._has_gap = True
                     self._note(show_gap(first - start).removeprefix("stagedoor: "))
                 data = base64.b64decode(text)
-                _write(2 if stream == "err" else 1, data)
                 start = first + len(data)
+                fd = 2 if stream == "err" else 1
+                _write(fd, self._drawing[fd].feed(data) if fd in self._drawing else data)
             if not pieces and (run.is_over or not follow):
                 return run
 

@@ -114,8 +114,9 @@ class RunService:
             started = await self._records.find(run_id)
             if isinstance(started, Denial):
                 return started
-            if started and started[0].starter == identity.name:
-                return await self.refresh(started[0])
+            if started:
+                denial = _check_same(started[0], order, identity)
+                return denial or await self.refresh(started[0])
         starting = self._start(grant, order, origin, run_id or secrets.token_hex(ID_BYTES))
         return await asyncio.shield(self.keep_task(starting))
 
@@ -344,6 +345,14 @@ class RunService:
 
     async def _grant(self, identity: Identity, target: Target) -> Grant | Denial:
         return require_permission(Permission.RUN, await self._flow.authorise(identity, target))
+
+
+def _check_same(run: Run, order: RunOrder, identity: Identity) -> Denial | None:
+    """Refuse a request with the id of a run that another request has started."""
+    given = (identity.name, order.target, order.command)
+    if (run.starter, run.target, run.command) == given:
+        return None
+    return Denial(Reason.BAD_REQUEST, f"the id {run.id} is in use; choose another for this run")
 
 
 def _no_runner(target: Target) -> Denial:

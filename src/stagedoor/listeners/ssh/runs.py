@@ -25,6 +25,7 @@ from stagedoor.wire.run_command import (
     parse_run_line,
 )
 from stagedoor.wire.run_text import end_text, list_text, run_object, show_gap
+from stagedoor.wire.terminal.output_parser import OutputParser
 
 USAGE_CODE = 2
 INPUT_END_S = 2.0
@@ -46,6 +47,7 @@ class RunChannel:
         self._runs = runs
         self._chan = chan
         self._is_terminal = chan.get_terminal_type() is not None
+        self._drawing = {is_error: OutputParser(utf8=True) for is_error in (False, True)}
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._input = RunInputPump(
@@ -199,7 +201,10 @@ class RunChannel:
         if left_out > 0:
             self._say(show_gap(left_out))
         self._shown = piece.end
-        await self._write(piece.data, is_error=piece.is_error)
+        data = piece.data
+        if self._is_terminal:  # it may be of a colleague's run
+            data = self._drawing[piece.is_error].feed(data)
+        await self._write(data, is_error=piece.is_error)
         return left_out > 0
 
     def _refuse(self, denial: Denial) -> int:
