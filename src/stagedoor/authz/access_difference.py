@@ -1,8 +1,10 @@
 """Comparing two policies: who gains and who loses access by a change. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import is_not
+
+from msgspec import Struct
 
 from stagedoor.authz.decide import drop_expired
 from stagedoor.model.grant import GrantRule
@@ -11,8 +13,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.selector import ALL_USERS, TargetPattern, list_subjects
 
 
-@dataclass(frozen=True, slots=True)
-class AccessDifference:
+class AccessDifference(Struct, frozen=True):
     """Permissions for the apps of `pattern` that a user gains, or loses."""
 
     user: str
@@ -35,27 +36,25 @@ def list_differences(before: Policy, after: Policy, now: float) -> Iterator[Acce
             for name in before.users.keys() | after.users.keys()
             if before.users.get(name) != after.users.get(name)
         }
-    known: dict[tuple[frozenset[str] | None, ...], list[AccessDifference]] = {}
-    """The differences of users who share their rules, by the subjects of these rules."""
-    about = [frozenset(rule.subject for rule in policy.grants) for policy in narrow]
+    known: dict[frozenset[str], list[AccessDifference]] = {}
+    """The differences of users without rules of their own, by the groups that rules are about."""
+    about = {rule.subject for policy in narrow for rule in policy.grants}
+    groups = frozenset(s.removeprefix("group:") for s in about if s.startswith("group:"))
     for name in sorted(names | moved):
         if name in moved:
             yield from _compare(before, after, name, now)
-            continue
-        key = (*(_find_subjects(p, name, rules) for p, rules in zip(narrow, about, strict=True)),)
-        if key not in known:
-            known[key] = list(_compare(*narrow, name, now))
-        yield from (replace(difference, user=name) for difference in known[key])
+        elif f"user:{name}" in about:
+            yield from _compare(*narrow, name, now)
+        else:
+            theirs = groups & before.users[name].groups
+            if theirs not in known:
+                known[theirs] = list(_compare(*narrow, name, now))
+            for same in known[theirs]:
+                yield AccessDifference(name, same.pattern, same.permissions, same.is_gain)
 
 
 def _compare(before: Policy, after: Policy, name: str, now: float) -> Iterator[AccessDifference]:
     return _compare_rules(name, _list_rules(before, name, now), _list_rules(after, name, now))
-
-
-def _find_subjects(policy: Policy, name: str, subjects: Set[str]) -> frozenset[str] | None:
-    """Return those of `subjects` that apply to the user, None if the user is unknown or disabled."""
-    user = policy.users.get(name)
-    return None if user is None else list_subjects(name, user.groups) & subjects
 
 
 def _narrow(policy: Policy, patterns: Iterable[TargetPattern]) -> Policy:
