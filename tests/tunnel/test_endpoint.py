@@ -117,8 +117,10 @@ async def sshd() -> AsyncIterator[tuple[Callable[[], Awaitable[TcpStream]], asyn
         sock.setblocking(False)
         return TcpStream(sock)
 
-    async with server:
+    try:
         yield connect, events
+    finally:
+        server.close()  # since Python 3.12 `async with` would wait for the sessions that the endpoint keeps
 
 
 FOLDER = "resume" + 20 * "-long"
