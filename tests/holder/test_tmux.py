@@ -19,6 +19,7 @@ OPTIONS = (
     "mouse",
     "status-left-length",
     "default-terminal",
+    "extended-keys",
 )
 OURS = "10 on 50000 on on 43 tmux-256color"
 
@@ -67,7 +68,8 @@ def test_tmux_knows_all_that_our_ends_can_do(place: Place, version: str) -> None
 
 @pytest.mark.parametrize("words", ["tmux", "tmux mouse"])
 def test_tmux_has_our_defaults(place: Place, version: str, words: str) -> None:
-    assert asked(place, f"({options()})", words)[1:] == OURS.split()
+    extended = "off" if version == "3.3" else "on"
+    assert asked(place, f"({options()})", words)[1:] == [*OURS.split(), extended]
 
 
 def test_what_the_persons_files_say_holds(place: Place, version: str, tmp_path: Path) -> None:
@@ -79,11 +81,11 @@ def test_what_the_persons_files_say_holds(place: Place, version: str, tmp_path: 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"set -g history-limit {number + 1}\nset -ag @read {number}\n")
     (place.folder / ".tmux.conf").write_text(
-        "set -s escape-time 77\nset -g mouse off\nset -g @read 0\n"
+        "set -s escape-time 77\nset -s extended-keys off\nset -g mouse off\nset -g @read 0\n"
     )
     place.environment["XDG_CONFIG_HOME"] = str(configuration)
     said = asked(place, f"({options()}; tmux show -gv @read)")[1:]
-    assert said == ["77", "on", "3", "on", "off", "43", "tmux-256color", "012"]
+    assert said == ["77", "on", "3", "on", "off", "43", "tmux-256color", "off", "012"]
 
 
 def history(place: Place, name: str = "main") -> tuple[int, str]:

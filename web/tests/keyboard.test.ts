@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import headless from "@xterm/headless";
-import { Keyboard, encodeKey, type Key } from "../src/terminal/keyboard";
+import { Keyboard, encodeKey, encodeModified, type Key } from "../src/terminal/keyboard";
 
 /** Return the event of a key such as "ctrl+shift+A", at the place `code` of an American keyboard. */
 function press(chord: string, code = "", more: Partial<Key> & { locks?: string[] } = {}): Key {
@@ -96,4 +96,44 @@ test("programs push, set, ask for and pop the flags, on each screen apart", asyn
   assert.equal(keyboard.encode(press("shift+Enter")), "\x1b[13;2u");
   await flags("\x1b[<u");
   assert.equal(keyboard.encode(press("shift+Enter")), undefined);
+});
+
+test("modifyOtherKeys 1 encodes what has no code of its own, 2 all but text", () => {
+  const all: [string, string, string | undefined, string | undefined][] = [
+    ["a", "", undefined, undefined], ["shift+A", "", undefined, undefined], ["shift+ ", "Space", undefined, undefined], ["Enter", "", undefined, undefined],
+    ["shift+Enter", "", "\x1b[27;2;13~", "\x1b[27;2;13~"], ["ctrl+Enter", "", "\x1b[27;5;13~", "\x1b[27;5;13~"], ["alt+Enter", "", undefined, "\x1b[27;3;13~"],
+    ["ctrl+Tab", "", "\x1b[27;5;9~", "\x1b[27;5;9~"], ["shift+Tab", "", undefined, undefined], ["Escape", "", undefined, undefined],
+    ["shift+Escape", "", undefined, "\x1b[27;2;27~"], ["ctrl+Backspace", "", undefined, "\x1b[27;5;127~"], ["ctrl+ArrowUp", "", undefined, undefined],
+    ["ctrl+c", "", undefined, "\x1b[27;5;99~"], ["ctrl+shift+C", "", "\x1b[27;6;67~", "\x1b[27;6;67~"], ["alt+a", "", undefined, "\x1b[27;3;97~"],
+    ["ctrl+1", "", "\x1b[27;5;49~", "\x1b[27;5;49~"], ["ctrl+2", "", undefined, "\x1b[27;5;50~"], ["ctrl+;", "Semicolon", "\x1b[27;5;59~", "\x1b[27;5;59~"],
+    ["ctrl+ ", "Space", undefined, "\x1b[27;5;32~"], ["ctrl+/", "Slash", undefined, "\x1b[27;5;47~"], ["ctrl+shift+_", "Minus", undefined, "\x1b[27;6;95~"],
+    ["ctrl+shift+:", "Semicolon", "\x1b[27;6;58~", "\x1b[27;6;58~"], ["ctrl+shift+С", "KeyC", "\x1b[27;6;67~", "\x1b[27;6;67~"], ["meta+c", "", undefined, undefined],
+    ["ctrl+Control", "ControlLeft", undefined, undefined], ["ctrl+shift+Insert", "", undefined, undefined],
+  ];
+  for (const [chord, code, one, two] of all) {
+    assert.equal(encodeModified(press(chord, code), 1), one, `${chord}, 1`);
+    assert.equal(encodeModified(press(chord, code), 2), two, `${chord}, 2`);
+    assert.equal(encodeModified(press(chord, code), 0), undefined);
+  }
+  assert.equal(encodeModified(press("ctrl+alt+@", "KeyQ", { locks: ["AltGraph"] }), 2), undefined);
+  assert.equal(encodeModified(press("shift+Enter", "", release), 2), undefined);
+});
+
+test("programs set modifyOtherKeys, ask for it and undo it, and kitty's protocol goes before it", async () => {
+  const term = new headless.Terminal({ allowProposedApi: true });
+  const keyboard = new Keyboard(term as unknown as ConstructorParameters<typeof Keyboard>[0]);
+  let answer = "";
+  term.onData((data) => (answer = data));
+  const after = async (output: string): Promise<[string, string | undefined]> => {
+    await new Promise<void>((done) => term.write(`${output}\x1b[?4m`, done));
+    return [answer, keyboard.encode(press("ctrl+c"))];
+  };
+  assert.deepEqual(await after(""), ["\x1b[>4;0m", undefined]);
+  assert.deepEqual(await after("\x1b[>4;1m"), ["\x1b[>4;1m", undefined]);
+  assert.deepEqual(await after("\x1b[>4;2m\x1b[>1;2m"), ["\x1b[>4;2m", "\x1b[27;5;99~"]);
+  assert.deepEqual(await after("\x1b[>1u"), ["\x1b[>4;2m", "\x1b[99;5u"]);
+  for (const undo of ["\x1b[>4m", "\x1b[>4;0m", "\x1b[>m", "\x1bc"]) {
+    await after("\x1b[<u\x1b[>4;2m");
+    assert.deepEqual(await after(undo), ["\x1b[>4;0m", undefined], undo);
+  }
 });

@@ -21,9 +21,14 @@ set -s set-clipboard on
 set -g history-limit 50000
 set -g mouse on
 set -g status-left-length 43
+%if "#{>=:#{version},3.5a}"
+set -s extended-keys on
+set -s extended-keys-format csi-u
+%endif
 """
-"""`escape-time` is in ms: with tmux's default of 500 each Escape in vim takes half a second. The last line
-makes room for a terminal's name of 40 characters, which tmux would cut after 8."""
+"""`escape-time` is in ms: with tmux's default of 500 each Escape in vim takes half a second.
+`status-left-length` makes room for a terminal's name of 40 characters, which tmux would cut after 8. With
+`extended-keys` programs can ask for Shift-Enter; before 3.5 tmux then drops it for all other programs."""
 _COLOURS = f"set -g default-terminal {TERM}\n"
 """tmux's default has 8 colours."""
 _FILES = """\

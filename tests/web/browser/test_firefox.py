@@ -20,7 +20,7 @@ from tests.web.browser.conftest import TERMINAL, ready, run, shows
 from tests.web.browser.test_manners import stands_as_written
 from tests.web.browser.test_page import cell
 from tests.web.browser.test_replay import write
-from tests.web.browser.test_shortcuts import KITTY
+from tests.web.browser.test_shortcuts import EXTENDED, KITTY, UNCHANGED, cat_in_tmux, find_tmux
 from tests.web.conftest import SETTINGS
 
 pytestmark = [
@@ -146,6 +146,19 @@ def test_a_program_that_asks_for_kitty_s_keys_tells_them_apart(fox: FirefoxTab, 
     for keys, shown in KITTY:
         fox.keys(keys)
         shows(fox, shown)
+
+
+def test_tmux_hands_on_the_keys_that_a_program_asks_for(
+    fox: FirefoxTab, base: str, tmp_path: Path
+) -> None:
+    terminal(fox, base, "extended")
+    run(fox, cat_in_tmux(find_tmux("3.5"), tmp_path, asks=True))
+    line = "ready"
+    shows(fox, line)
+    for keys, shown in (*UNCHANGED, *EXTENDED):
+        fox.keys(keys)
+        line += shown
+        shows(fox, line)
 
 
 def test_text_from_right_to_left_stands_in_its_cells(fox: FirefoxTab, base: str) -> None:

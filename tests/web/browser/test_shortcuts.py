@@ -1,6 +1,7 @@
 """Shortcuts that a browser keeps for itself, by real X key events: those of DevTools bypass them."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -13,7 +14,9 @@ from websockets.exceptions import ConnectionClosed
 
 from acceptance.chromium import BrowserError, Tab, chromium, find_chromium
 from acceptance.firefox import NEEDED, x_screen
+from stagedoor.holder.tmux import defaults, make_command
 from tests.fixtures.gateway import Gateway
+from tests.ssh import newest
 from tests.web.browser.conftest import hides, ready, run, shows
 
 pytestmark = [
@@ -139,6 +142,63 @@ def test_a_program_that_asks_for_kitty_s_keys_tells_them_apart(
         for keys, shown in KITTY:
             key(screen, keys)
             shows(tab, shown)
+
+
+UNCHANGED = (
+    ("ctrl+c", "^C"),
+    ("ctrl+shift+minus", "^_"),
+    ("ctrl+slash", "^_"),
+    ("ctrl+space", "^@"),
+    ("alt+b", "^[b"),
+    ("ctrl+Left", "^[[1;5D"),
+    ("shift+a", "A"),
+)
+EXTENDED = (
+    ("shift+Return", "^[[13;2u"),
+    ("ctrl+Return", "^[[13;5u"),
+    ("ctrl+semicolon", "^[[59;5u"),
+)
+PLAIN = (("shift+Return", "^M"), ("ctrl+Return", "^M"))
+"""Keys, and what `cat -v` shows of them under tmux with our defaults: each time, since 3.5a to a program
+that asks for them, and otherwise."""
+
+
+def cat_in_tmux(tmux: str, folder: Path, *, asks: bool) -> str:
+    """Return the line that shows keys in a tmux with our defaults, to a program that `asks` for theirs."""
+    configuration, script = folder / "tmux.conf", folder / "keys"
+    configuration.write_text(defaults(described=False))
+    ask = "printf '\\033[>4;1m'; " if asks else ""
+    script.write_text(f"{ask}stty raw -echo; printf ready; exec cat -v")
+    _, *options = make_command("keys", str(configuration))
+    return shlex.join([tmux, "-S", f"{folder}/s", *options, f"sh {script}"])
+
+
+def find_tmux(version: str) -> str:
+    """Return the tmux of this machine, 3.3 on Debian 12, or that of Debian 13."""
+    try:
+        tmux = shutil.which("tmux") if version == "3.3" else str(newest.tmux())
+    except newest.MissingError as error:
+        pytest.skip(str(error))
+    return tmux or pytest.skip("as root: apt-get install tmux")
+
+
+@pytest.mark.parametrize(
+    ("version", "asks", "keys"),
+    [("3.5", True, EXTENDED), ("3.5", False, PLAIN), ("3.3", True, PLAIN)],
+)
+def test_tmux_hands_on_the_keys_that_a_program_asks_for(
+    gateway: Gateway, tmp_path: Path, version: str, asks: bool, keys: tuple[tuple[str, str], ...]
+) -> None:
+    tmux = find_tmux(version)
+    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
+        focus(screen)
+        run(tab, cat_in_tmux(tmux, tmp_path, asks=asks))
+        line = "ready"
+        shows(tab, line)
+        for pressed, shown in (*UNCHANGED, *keys):
+            key(screen, pressed)
+            line += shown
+            shows(tab, line)
 
 
 VIM = (

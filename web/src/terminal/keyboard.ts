@@ -1,6 +1,7 @@
 /**
- * Keys as programs ask for them by the keyboard protocol of kitty, since a terminal's usual input has one code for
- * several keys (https://sw.kovidgoyal.net/kitty/keyboard-protocol/). `encodeKey` is pure.
+ * Keys as programs ask for them, since a terminal's usual input has one code for several keys: by the keyboard protocol
+ * of kitty (https://sw.kovidgoyal.net/kitty/keyboard-protocol/), or by xterm's modifyOtherKeys, which is all that tmux
+ * knows (https://invisible-island.net/xterm/modified-keys.html). `encodeKey` and `encodeModified` are pure.
  */
 
 import type { Terminal } from "@xterm/xterm";
@@ -93,9 +94,35 @@ export function encodeKey(key: Key, flags: number): string | undefined {
   return last === "u" || last === "~" || second ? form(String(number), last) : `\x1b[${last}`;
 }
 
-/** What programs have asked for, for each screen apart. The flags of the alternate screen end with it. */
+/** What Ctrl and the key mean without modifyOtherKeys. Level 1 leaves these as they are. */
+const HAS_CONTROL = /^[ /2-8@-~]$/;
+const LEVELS = 2;
+
+/**
+ * Return the input for a key by xterm's modifyOtherKeys, or undefined to leave it to xterm.js. Level 1 leaves all keys
+ * that have a code of their own, level 2 only text and Shift-Tab. Unlike xterm, Shift alone never changes text.
+ */
+export function encodeModified(key: Key, level: number): string | undefined {
+  const held = modifiers(key, false);
+  if (level === 0 || held === 1 || key.type !== "keydown" || key.metaKey) return undefined;
+  const form = (code: number | undefined) => (code === undefined ? undefined : `\x1b[27;${held};${code}~`);
+  const full = level === LEVELS;
+  if ([...key.key].length > 1) {
+    const own = held === 2 && key.key === "Tab" || !full && (key.altKey || !/^(?:Enter|Tab)$/.test(key.key));
+    return own ? undefined : form({ Enter: 13, Tab: 9, Escape: 27, Backspace: 127 }[key.key]);
+  }
+  const plain = unshifted(key);
+  const letter = plain.toUpperCase() !== plain;
+  const shifted = letter ? plain.toUpperCase() : key.key > "~" ? plain : key.key;
+  const character = key.shiftKey ? shifted : plain;
+  const own = full ? held === 2 : !key.ctrlKey || key.altKey || (HAS_CONTROL.test(character) && !(letter && key.shiftKey));
+  return own ? undefined : form(character.codePointAt(0));
+}
+
+/** What programs have asked for. Flags are kept for each screen apart, and those of the alternate screen end with it. */
 export class Keyboard {
   private stacks = { normal: [0], alternate: [0] };
+  private modifyOtherKeys = 0;
 
   constructor(private term: Pick<Terminal, "parser" | "buffer" | "input">) {
     const { parser } = term;
@@ -108,8 +135,15 @@ export class Keyboard {
     parser.registerCsiHandler({ prefix: "<", final: "u" }, does((params) => this.pop(first(params))));
     parser.registerCsiHandler({ prefix: "=", final: "u" }, does(([flags = 0, mode = 1]) => this.set(Number(flags), Number(mode))));
     parser.registerCsiHandler({ prefix: "?", final: "u" }, does(() => term.input(`\x1b[?${this.flags}u`, false)));
+    parser.registerCsiHandler({ prefix: ">", final: "m" }, does(([resource, level = 0]) => {
+      if (resource === 4 || (resource === 0 && level === 0)) this.modifyOtherKeys = Math.min(Number(level), LEVELS);
+    }));
+    parser.registerCsiHandler({ prefix: "?", final: "m" }, does(([resource]) => {
+      if (resource === 4) term.input(`\x1b[>4;${this.modifyOtherKeys}m`, false);
+    }));
     parser.registerEscHandler({ final: "c" }, () => {
       this.stacks = { normal: [0], alternate: [0] };
+      this.modifyOtherKeys = 0;
       return false;
     });
     term.buffer.onBufferChange(({ type }) => {
@@ -119,7 +153,7 @@ export class Keyboard {
 
   /** Return the input for a key, "" if it has none, or undefined to leave it to xterm.js. */
   encode(key: Key): string | undefined {
-    return this.flags === 0 ? undefined : encodeKey(key, this.flags);
+    return this.flags === 0 ? encodeModified(key, this.modifyOtherKeys) : encodeKey(key, this.flags);
   }
 
   private get stack(): number[] {

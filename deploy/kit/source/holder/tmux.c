@@ -25,7 +25,11 @@ static const char OPTIONS[] =
     "set -s set-clipboard on\n"
     "set -g history-limit 50000\n"
     "set -g mouse on\n"
-    "set -g status-left-length 43\n";
+    "set -g status-left-length 43\n"
+    "%if \"#{>=:#{version},3.5a}\"\n"
+    "set -s extended-keys on\n"
+    "set -s extended-keys-format csi-u\n"
+    "%endif\n";
 
 static const char FILES[] =
     "source-file -q /etc/tmux.conf\n"
