@@ -80,10 +80,9 @@ class SingleSignOnSettings(Table, frozen=True):
     reserved_names: Annotated[
         tuple[str, ...],
         Meta(
-            description="Names that no person may get by a first sign-in, for example the accounts on your "
-            "servers. The names of system accounts (`root`, `postgres`, `ubuntu` …) and of apps are always "
-            "reserved. The list applies to all providers. A user that an administrator adds may have any "
-            "name."
+            description="Names that no person gets by a first sign-in at any provider, such as the accounts "
+            "on your servers, beside those of system accounts (`root`, `postgres`, `ubuntu` …) and of apps. "
+            "An administrator can give such a name."
         ),
     ] = ()
     groups_claim: Annotated[
