@@ -78,8 +78,20 @@ def evil(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(administration.ApiAdministration, "_ask", answer)
     monkeypatch.setattr("stagedoor.cli.apps._START_S", 0.0)
     monkeypatch.setattr(administration, "find_login_options", lambda *_: {"--user": "ada"})
-    monkeypatch.setattr(administration, "find_secret", lambda _: type("S", (), {"value": "s"})())
+    monkeypatch.setenv("STAGEDOOR_TOKEN", "sdt_x")
     return asked
+
+
+def test_a_gateway_without_a_login_here_gets_no_token_of_another(
+    tmp_path: Path,
+    home: Mapping[str, str],
+) -> None:
+    """The person's token file, which `stagedoor tunnel` reads, says not for which gateway it is."""
+    token = tmp_path / "config/stagedoor/token"
+    token.touch(mode=0o600)
+    token.write_text("sdt_of-another-gateway")
+    result = CliRunner().invoke(stagedoor, ["user", "list"], env=dict(home), standalone_mode=False)
+    assert "not logged in at https://gw.example" in str(result.exception)
 
 
 @pytest.mark.parametrize("name", REMOTE)
