@@ -45,7 +45,7 @@ class Disk:
         self.batches.append(list(events))
         self.after()
 
-    def find_session(self, session: str) -> tuple[str, str, float, int, int] | None:
+    def find_session(self, session: str) -> tuple[str, str, str, float, int, int] | None:
         self.before()
         return self._journal.find_session(session)
 

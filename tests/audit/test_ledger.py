@@ -385,6 +385,9 @@ async def test_a_session_of_another_user_or_shell_is_not_resumed_whatever_its_ke
     assert isinstance(
         await ledger.open(READY, AccessMethod.CONNECT, SOURCE, RunningSession("f" * 26)), Denial
     )
+    assert isinstance(
+        await ledger.open(READY, AccessMethod.WEB, SOURCE, RunningSession(opened.id)), Denial
+    )
     assert disk.events(EventKind.SESSION_RESUMED) == []
 
 

@@ -103,7 +103,7 @@ def test_many_that_come_together_are_written_in_their_order(database: Database) 
 def test_a_session_is_found_with_its_owner(database: Database) -> None:
     journal = StoreJournal(database)
     journal.append([opened("s1")])
-    assert journal.find_session("s1") == ("alice", "app01.ssh", 100.0, 0, 0)
+    assert journal.find_session("s1") == ("alice", "app01.ssh", "connect", 100.0, 0, 0)
     assert journal.find_session("s2") is None
 
 

@@ -102,7 +102,7 @@ class AuditLedger:
         the session is closed in the audit as `unreached`.
 
         With `earlier` that session goes on, from now on in this process. Its keeper may be mistaken about the
-        id, so it is denied (SESSION_OVER) unless it is this identity's in this target.
+        id, so it is denied (SESSION_OVER) unless it is this identity's in this target, by the same way.
         """
         now = self._clock()
         opened = Opened(make_session_id(now), now, way, source, ready)
@@ -111,10 +111,11 @@ class AuditLedger:
                 row = await asyncio.to_thread(self._journal.find_session, earlier.id)
             except StoreError as error:
                 return _unavailable(error.public)
-            if row is None or row[:2] != (ready.grant.identity.name, str(ready.grant.target)):
+            own = ready.grant.identity.name, str(ready.grant.target), way.value
+            if row is None or row[:3] != own:
                 return Denial(Reason.SESSION_OVER, "the session has ended")
-            before = earlier.counts or Counts(*row[3:])
-            opened = Opened(earlier.id, row[2], way, source, ready, before)
+            before = earlier.counts or Counts(*row[4:])
+            opened = Opened(earlier.id, row[3], way, source, ready, before)
         opening = Opening(opened, asyncio.get_running_loop().create_future(), earlier=earlier)
         with self._lock:
             if self._stopping:

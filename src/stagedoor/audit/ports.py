@@ -9,8 +9,8 @@ from stagedoor.model.event import Event
 class Journal(Protocol):
     """An append-only record, and the sessions that it knows."""
 
-    def find_session(self, session: str) -> tuple[str, str, float, int, int] | None:
-        """Return a session's identity, target, opening time and bytes, or None.
+    def find_session(self, session: str) -> tuple[str, str, str, float, int, int] | None:
+        """Return a session's identity, target, access method, opening time and bytes, or None.
 
         Blocks. Raises StoreError.
         """

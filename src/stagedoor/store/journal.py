@@ -119,8 +119,8 @@ class StoreJournal:
         """Write all events or none. When this returns they survive a power cut. Raises StoreError."""
         self._database.write_rows(_statements(events, self._database.dialect, only_own=True))
 
-    def find_session(self, session: str) -> tuple[str, str, float, int, int] | None:
-        """Return a session's identity, target, opening time and bytes, or None.
+    def find_session(self, session: str) -> tuple[str, str, str, float, int, int] | None:
+        """Return a session's identity, target, access method, opening time and bytes, or None.
 
         The bytes are `sent` and `received`. Blocks. Raises StoreError.
         """
@@ -128,7 +128,7 @@ class StoreJournal:
             row = transaction.execute(select(sessions).where(sessions.c.id == session)).first()
         if row is None:
             return None
-        return row.identity, row.target, row.opened_at, row.sent, row.received
+        return row.identity, row.target, row.way, row.opened_at, row.sent, row.received
 
 
 def append(transaction: Transaction, events: Iterable[Event]) -> None:

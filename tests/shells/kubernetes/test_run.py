@@ -163,6 +163,9 @@ def kit_message(state: str, code: int, signal: int = 0) -> dict[str, object]:
         (terminated(reason="StartError", exitCode=128), RunState.NOT_STARTED, 126),
         (terminated("{", exitCode=137), RunState.LOST, 76),
         (terminated({"state": 1}, exitCode=137), RunState.LOST, 76),
+        (terminated({**kit_message("exited", 0), "size": 2**70}, exitCode=0), RunState.LOST, 76),
+        (terminated({**kit_message("exited", 0), "size": -1}, exitCode=0), RunState.LOST, 76),
+        (terminated({**kit_message("exited", 0), "signal": 10**999}), RunState.LOST, 76),
         ({"status": {"phase": "Failed", "reason": "Evicted"}}, RunState.LOST, 76),
     ],
 )
