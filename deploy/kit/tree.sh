@@ -97,14 +97,13 @@ compile() {
   own="$(dirname "$("$cc" -print-libgcc-file-name)")/include"
   flags="-std=gnu17 -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -ffile-prefix-map=$here=. -nostdinc -isystem $include -isystem $own"
   # shellcheck disable=SC2086  # the flags are meant to be split
-  "$cc" $flags -static -fno-pie -no-pie -fstack-protector-strong -nostdlib -o "$kit/bin/kit" "$lib/crt1.o" "$lib/crti.o" \
+  "$cc" $flags -s -static -fno-pie -no-pie -fstack-protector-strong -nostdlib -o "$kit/bin/kit" "$lib/crt1.o" "$lib/crti.o" \
     "$here"/source/[!p]*.c "$here"/source/holder/*.c "$here"/source/tunnel/*.c -Wl,--start-group "$lib/libc.a" -lgcc -Wl,--end-group "$lib/crtn.o"
   for name in passwd sshd-passwd; do
     # shellcheck disable=SC2046,SC2086
     "$cc" $flags -fPIC -shared -fno-stack-protector -nostdlib -Wl,-soname,"$name.so" -Wl,-z,now \
       $([ "$name" = passwd ] || echo -DSSHD) -o "$kit/lib/$name.so" "$here/source/passwd.c"
   done
-  "${STRIP:-strip}" "$kit/bin/kit"
 }
 
 # make_relocatable KIT: every program starts with the kit's own loader and finds the kit's own libraries. DT_RPATH and

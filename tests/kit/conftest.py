@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,18 +29,24 @@ def kit() -> Path:
     reason = containers.missing()
     if reason is not None:
         pytest.skip(reason)
-    digest = hashlib.sha256()
+    return built_kit()
+
+
+def built_kit(*options: str, compiler: str = "gcc") -> Path:
+    """Return the kit's folder, which is built once on a machine."""
+    digest = hashlib.sha256(" ".join(options).encode())
     for file in sorted([*SOURCE.rglob("*"), *COMMANDS.iterdir()]):
         if file.is_file():
             digest.update(file.read_bytes())
-    for tool in ("gcc", "patchelf"):  # another makes other bytes of the same
+    for tool in (compiler, "patchelf"):  # another makes other bytes of the same
         digest.update(subprocess.run([tool, "--version"], capture_output=True).stdout)
     kept = trees.folder() / f"kit-tree-{digest.hexdigest()[:12]}"
     with turn(trees.folder()):
         if not (kept / "built").exists():
             # What the archive no longer has is taken as it is now: these tests are of us, not of Debian.
-            command = [SOURCE / "build", "--newer", "--tree-only", "--out", kept]
-            done = subprocess.run(command, capture_output=True, text=True)
+            command = [SOURCE / "build", "--newer", "--tree-only", "--out", kept, *options]
+            environment = {**os.environ, "CC": compiler}
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
             assert done.returncode == 0, done.stderr
             (kept / "built").touch()
     return kept / "kit"
