@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor import __version__
 from stagedoor.model.errors import StagedoorError
 from stagedoor.net.listen import bind
 from stagedoor.serve.supervisor import handover, predecessor
@@ -33,22 +34,28 @@ from stagedoor.serve.supervisor.handover import (
     Transfer,
 )
 from stagedoor.serve.supervisor.predecessor import Predecessor
+from stagedoor.serve.supervisor.predecessors import Predecessors
 from stagedoor.serve.supervisor.successor import Successor
 from stagedoor.store import schema
 
 SOCKETS = st.lists(
     st.tuples(st.text(), st.text(), st.integers(0, 99), st.lists(st.integers(0)).map(tuple))
 ).map(tuple)
+NUMBERS = st.integers(0)
 MESSAGES = st.one_of(
-    st.builds(HandoverOffer, st.integers(0), st.text(), st.integers(0), st.integers(0), SOCKETS),
-    st.builds(Hello, st.integers(0), st.text(), st.integers(0)),
+    st.builds(
+        HandoverOffer,
+        *(NUMBERS, st.text(), NUMBERS, NUMBERS, SOCKETS),
+        st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS)).map(tuple),
+    ),
+    st.builds(Hello, NUMBERS, st.text(), NUMBERS, st.text()),
     st.builds(Progress, st.text()),
     st.builds(SuccessorReady, st.text()),
     st.builds(Refusal, st.text()),
-    st.builds(Transfer),
-    st.builds(OldSessions, st.integers(0)),
+    st.builds(Transfer, st.lists(st.tuples(NUMBERS, st.binary())).map(tuple)),
+    st.builds(OldSessions, NUMBERS),
     st.builds(OldMetrics, st.text(), st.none() | st.builds(MetricsMessage)),
-    st.builds(GatewayStop, st.booleans()),
+    st.builds(GatewayStop),
 )
 SCHEMA = schema.SCHEMA_VERSION
 
@@ -213,32 +220,61 @@ async def test_a_successor_of_a_version_that_is_not_understood_is_refused() -> N
     await successor.end()
 
 
-async def test_metrics_and_sessions_pass_through_a_gateway_in_the_middle(
+async def settle() -> None:
+    """Let all that was sent arrive."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.continuity(3)
+async def test_the_stream_of_an_older_gateway_passes_on_at_any_byte(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The gateway in the middle has read half a message, and can end."""
     measured = MetricsMessage()
     got: list[tuple[str, MetricsMessage | None]] = []
-    counts: list[int] = []
-    async with offered(monkeypatch, HandoverOffer(handover.VERSION, "7.0", 1, SCHEMA, ())) as old:
+    middle, newest = Predecessors(lambda *_: None), Predecessors(lambda *it: got.append(it))
+    first, inherited = socket.socketpair()
+    number = os.dup(inherited.fileno())  # as the new process has it
+    middle.add(await HandoverChannel.open(inherited), 11, handover.VERSION)
+    text = b"".join(
+        msgspec.json.encode(message) + b"\n"
+        for message in (OldSessions(3), OldMetrics("2", measured), OldSessions(4))
+    )
+    first.sendall(text[:30])
+    await settle()
+    assert (middle.sessions, middle.list_streams()[0][1:]) == (3, (11, handover.VERSION))
+    offer = HandoverOffer(
+        *(handover.VERSION, "7.0", 12, SCHEMA, ()), older=((number, 11, handover.VERSION),)
+    )
+    async with offered(monkeypatch, offer) as old:
         before = await Predecessor.connect()
         assert before is not None
-        old.send(Transfer())
-        for message in (OldSessions(3), OldMetrics("-2", measured), OldMetrics("1", None)):
-            old.send(message)
+        watching = asyncio.create_task(before.watch(lambda: None))
+        old.send(Transfer(await middle.pass_on()))
+        assert await before.take_over("digest", newest)
+        await watching
+        assert middle.sessions == 0
+        assert newest.sessions == 3
+        first.sendall(text[30:])
+        old.send(OldMetrics("1", None))
+        await settle()
+        assert newest.sessions == 4
+        assert sorted(got) == [("11:2", measured), ("12:1", None)]
+        newest.stop()
+        await settle()
+        said = [msgspec.json.decode(line, type=Message) for line in first.recv(1000).splitlines()]
+        greeting = Hello(handover.VERSION, __version__, os.getpid(), "digest")
+        assert said == [greeting, GatewayStop()]
+        said = [await old.receive() for _ in range(4)]
+        assert said[1:] == [SuccessorReady("digest"), greeting, GatewayStop()]
         old.end()
-        await before.follow(
-            lambda name, message: got.append((name, message)),
-            lambda: counts.append(before.sessions),
-            lambda: counts.append(-1),
-        )
-        assert got == [("--2", measured), ("-1", None), ("--2", None)]
-        assert counts == [3, 0]
-        assert await before.take_over("digest")
-        await before.wait()
-        before.stop(failed=False)
-        said = [await old.receive() for _ in range(3)]
-        assert said[1:] == [SuccessorReady("digest"), GatewayStop()]
-        await before._channel.close_stream()
+        first.close()
+        await newest.wait()
+        assert newest.sessions == 0
+        assert got[-1] == ("11:2", None)
+        await newest.pass_on()
+        await settle()
 
 
 def test_a_version_that_older_programs_cannot_use_is_found_in_the_steps() -> None:
@@ -260,8 +296,7 @@ async def test_the_end_of_a_predecessor_before_the_hand_over_is_noticed_at_once(
         before = await Predecessor.connect()
         assert before is not None
         old.end()
-        await before.follow(lambda *_: None, lambda: None, lambda: lost.append(True))
+        await before.watch(lambda: lost.append(True))
         assert lost == [True]
-        assert not await before.take_over("digest")
-        await before.wait()  # returns
+        assert not await before.take_over("digest", Predecessors(lambda *_: None))
         await before._channel.close_stream()

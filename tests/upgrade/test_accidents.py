@@ -9,9 +9,10 @@ import pytest
 
 from tests.fixtures.gateway import PATIENCE_S
 from tests.fixtures.laptop import Laptop
-from tests.upgrade.conftest import SLOW, B
+from tests.upgrade.conftest import SLOW, A, B
 from tests.upgrade.programs import UpgradedGateway, children, ended
 from tests.upgrade.sessions import by_connect
+from tests.upgrade.test_upgrade import metrics, value
 from tests.waiting import wait_until
 
 STARTING = "starting 1 workers"
@@ -191,8 +192,37 @@ def test_a_service_manager_is_given_the_new_supervisor(
             session.check(1)
             assert gateway.process is not None
             assert gateway.process.poll() is None
+            assert gateway.upgrade(B)["code"] == 0
+            third = gateway.current().pid
+            wait_until(lambda: has_gone(second), what="the end of the one in the middle")
+            assert gateway.process.poll() is None
+            session.check(2)
         assert gateway.process.wait(PATIENCE_S) == 0, "it ends with its last session"
-        assert gateway.current().pid == second
+        assert gateway.current().pid == third
+
+
+def test_a_program_in_the_middle_without_sessions_ends(
+    laptop: Laptop, gateway: UpgradedGateway
+) -> None:
+    """The first one, which the test has started, speaks to the newest, and learns how that ends."""
+    first = gateway.current().pid
+    with by_connect(gateway.port(), gateway.token()) as session:
+        assert gateway.upgrade(B)["code"] == 0
+        middle = gateway.current().pid
+        done = gateway.upgrade(A)
+        assert (done["code"], done["sessions"]) == (0, 1)
+        wait_until(lambda: has_gone(middle), what="the end of the one in the middle")
+        assert {note.pid for note in gateway.notes()} == {first, gateway.current().pid}
+        session.check(1)
+        wait_until(lambda: value(metrics(gateway), "stagedoor_sessions{") == 1)
+        assert value(metrics(gateway), "stagedoor_gateway_sessions_draining ") == 1
+    for name in ("stagedoor_sessions{", "stagedoor_gateway_sessions_draining "):
+        wait_until(lambda name=name: value(metrics(gateway), name) == 0)
+    assert gateway.upgrade(B)["code"] == 0
+    gateway.signal(signal.SIGTERM)
+    assert gateway.process is not None
+    assert gateway.process.wait(PATIENCE_S) == 0
+    assert gateway.notes() == []
 
 
 def test_a_stop_reaches_every_generation(laptop: Laptop, gateway: UpgradedGateway) -> None:

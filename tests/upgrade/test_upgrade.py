@@ -122,6 +122,31 @@ def test_other_settings_close_connections_to_new_channels(
     laptop.ssh("-O", "exit", "gw", config=config)
 
 
+def test_settings_that_change_after_an_upgrade_close_the_connections_before_it(
+    laptop: Laptop, gateway: UpgradedGateway, sockets: Path
+) -> None:
+    """An older program learns of the reload that takes an app away."""
+    lines = (f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 60")
+    config = laptop.config(*lines, user="app01")
+    with by_ssh(config, "gw") as session:
+        session.check(1)
+        for version in (B, A):
+            assert gateway.upgrade(version)["code"] == 0
+        assert laptop.ssh("gw", "true", config=config, check=True).returncode == 0
+        after = len(gateway.lines)
+        gateway.file.write_text(gateway.file.read_text() + "\n# another text\n")
+        os.kill(gateway.current().pid, signal.SIGHUP)
+        gateway.wait_for(lambda line: line["event"] == "reloaded", after=after)
+
+        def refused() -> bool:
+            done = laptop.ssh("-o", "ControlMaster no", "gw", "true", config=config)
+            return b"Session open refused by peer" in done.stderr
+
+        wait_until(refused)
+        session.check(2)
+    laptop.ssh("-O", "exit", "gw", config=config)
+
+
 REASONS = {
     CRASHES: "a fault in a worker: ZeroDivisionError: division by zero",
     BAD_STORE: "it was written by a newer Stagedoor",
@@ -176,9 +201,9 @@ def test_revocation_close_and_metrics_reach_every_generation(
         opened = admin_sessions_of(gateway)
         assert gateway.upgrade(B)["code"] == 0
         assert gateway.upgrade(A)["code"] == 0
-        wait_until(lambda: value(metrics(gateway), "stagedoor_gateway_sessions_draining ") == 2)
+        assert value(metrics(gateway), "stagedoor_gateway_sessions_draining ") == 2
         assert value(metrics(gateway), "stagedoor_logins_total") >= logins
-        assert value(metrics(gateway), "stagedoor_sessions{") == 2
+        wait_until(lambda: value(metrics(gateway), "stagedoor_sessions{") == 2)
         assert sorted(admin_sessions_of(gateway)) == sorted(opened)
         gateway.command("session", "close", opened[0])
         wait_until(lambda: len(admin_sessions_of(gateway)) == 1)

@@ -98,7 +98,7 @@ def request_upgrade(gateway: RunningGateway, on_progress: Callable[[str], None])
         upgrade = UpgradeNote() if old is None else old.upgrade
         new = next((note for note in notes.values() if note.predecessor == gateway.note.pid), None)
         if new is not None and (old is None or upgrade.state == "done"):
-            sessions = 0 if old is None else old.sessions
+            sessions = sum(note.sessions for note in notes.values() if note.retired)
             return UpgradeResult(gateway.note, new, sessions, now - began)
         if old is not None:
             seen_at = now

@@ -1,6 +1,6 @@
 """The messages between a supervisor and its successor: JSON lines over a pair of sockets.
 
-    old → new   HandoverOffer     the sockets, and which program hands them over
+    old → new   HandoverOffer     the sockets, the streams of older ones, and which program hands them over
     new → old   Hello             which program takes over
     new → old   Progress          for the administrator who waits
     new → old   SuccessorReady | Refusal   its workers accept, or why they do not
@@ -8,7 +8,8 @@
     old → new   OldSessions, OldMetrics   while sessions of older workers last
     new → old   GatewayStop       the gateway stops, with its older workers
 
-The end of the stream means that the other supervisor has ended, or that the old one has no sessions left.
+At the next hand-over this stream passes on to the next supervisor, so each older one speaks to the newest.
+The end of the stream means that the gateway has ended, or that the old one has no sessions left.
 Each side names the version of this protocol that it speaks, and refuses one that it does not understand.
 """
 
@@ -24,8 +25,8 @@ from stagedoor.serve.supervisor.control import MetricsMessage
 
 VARIABLE = "STAGEDOOR_HANDOVER"
 """The environment variable that gives the new program the number of its socket."""
-VERSION = 1
-UNDERSTOOD = frozenset({1})
+VERSION = 2
+UNDERSTOOD = frozenset({2})
 LINE_BYTES = 1 << 20
 """The longest line: the offer of a thousand sockets has 80 kB."""
 
@@ -33,7 +34,8 @@ LINE_BYTES = 1 << 20
 class HandoverOffer(msgspec.Struct, frozen=True, tag="offer"):
     """The first line. `sockets` are a kind, an address in the settings, a slot and descriptors.
 
-    `schema` is the version of the store's tables that the old program knows (`store.schema`).
+    `schema` is the version of the store's tables that the old program knows (`store.schema`). `older` are the
+    descriptors of the streams to older supervisors, each with their process id and version of the protocol.
     """
 
     version: int
@@ -41,14 +43,20 @@ class HandoverOffer(msgspec.Struct, frozen=True, tag="offer"):
     pid: int
     schema: int
     sockets: tuple[tuple[str, str, int, tuple[int, ...]], ...]
+    older: tuple[tuple[int, int, int], ...] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """The first answer, with the process id of the new supervisor and its program's version."""
+    """The first answer, with the process id of the new supervisor and its program's version.
+
+    It is sent again once that is the gateway, and after each reload: `settings` is then the digest of the
+    text of the settings in force.
+    """
 
     version: int
     program: str
     pid: int
+    settings: str = ""
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
@@ -70,7 +78,12 @@ class Refusal(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class Transfer(msgspec.Struct, frozen=True, tag="transfer"):
-    """The hand-over. The old supervisor has stopped everything but its workers' sessions."""
+    """The hand-over. The old supervisor has stopped everything but its workers' sessions.
+
+    `older` has, for each stream of the offer, the number of sessions, and bytes that were read too early.
+    """
+
+    older: tuple[tuple[int, bytes], ...] = ()
 
 
 class OldSessions(msgspec.Struct, frozen=True, tag="left"):
@@ -87,12 +100,7 @@ class OldMetrics(msgspec.Struct, frozen=True, tag="measured"):
 
 
 class GatewayStop(msgspec.Struct, frozen=True, tag="stop"):
-    """A request to drain. The second one closes everything at once.
-
-    `failed`: the gateway does not stop by a signal, but because the one after it has died.
-    """
-
-    failed: bool = False
+    """A request to drain. The second one closes everything at once."""
 
 
 Message = (
@@ -118,18 +126,32 @@ class HandoverChannel:
         self._writer = writer
 
     @classmethod
-    async def open(cls, sock: Socket) -> Self:
-        """Return the channel over a connected socket, which belongs to it from now on."""
-        return cls(*await asyncio.open_unix_connection(sock=sock, limit=LINE_BYTES))
+    async def open(cls, sock: Socket, unread: bytes = b"") -> Self:
+        """Return the channel over a connected socket, which belongs to it from now on.
+
+        `unread` was read from it before.
+        """
+        reader = asyncio.StreamReader(LINE_BYTES)
+        reader.feed_data(unread)
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_unix_connection(
+            lambda: asyncio.StreamReaderProtocol(reader), sock=sock
+        )
+        return cls(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
     @property
     def is_ended(self) -> bool:
         """Return whether the other supervisor has ended, and everything that it sent was received."""
         return self._reader.at_eof()
 
+    @property
+    def is_closed(self) -> bool:
+        """Return whether this process has closed the stream."""
+        return self._writer.is_closing()
+
     def send(self, message: Message) -> None:
         """Send a message. It is lost if the other supervisor has ended."""
-        if not self._writer.is_closing():
+        if not self.is_closed:
             self._writer.write(_encoder.encode(message) + b"\n")
 
     async def receive(self) -> Message | None:
@@ -149,9 +171,23 @@ class HandoverChannel:
             except msgspec.DecodeError as error:
                 structlog.get_logger().warning("unknown message of a hand-over", reason=str(error))
 
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        return int(self._writer.get_extra_info("socket").fileno())
+
+    async def pass_on(self) -> bytes:
+        """Close this process's copy of the socket, and return the bytes that were read and not received.
+
+        The stream goes on in the process that inherited the socket. `receive` returns None from now on.
+        """
+        self._reader.feed_eof()
+        unread = await self._reader.read()  # does not wait, so nothing is read meanwhile
+        self._writer.close()
+        return unread
+
     def end(self) -> None:
         """Send nothing more. The other supervisor can still send."""
-        if not self._writer.is_closing() and self._writer.can_write_eof():
+        if not self.is_closed and self._writer.can_write_eof():
             self._writer.write_eof()
 
     async def close_stream(self) -> None:

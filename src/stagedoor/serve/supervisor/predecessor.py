@@ -11,27 +11,22 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.net.listen import Listening, adopt
 from stagedoor.net.pair import adopt_end
 from stagedoor.serve.prepare import Bound
-from stagedoor.serve.supervisor.control import MetricsMessage
 from stagedoor.serve.supervisor.handover import (
     UNDERSTOOD,
     VARIABLE,
     VERSION,
-    GatewayStop,
     HandoverChannel,
     HandoverOffer,
     Hello,
-    OldMetrics,
-    OldSessions,
     Progress,
     Refusal,
     SuccessorReady,
     Transfer,
 )
+from stagedoor.serve.supervisor.predecessors import Predecessors
 from stagedoor.store.schema import find_compatible_version
 
 OFFER_WITHIN_S = 10.0
-OLDER = "-"
-"""Begins the name of a worker of the generation before, once for each generation."""
 
 
 def detach() -> None:
@@ -50,13 +45,8 @@ class Predecessor:
     def __init__(self, channel: HandoverChannel, offer: HandoverOffer) -> None:
         self._channel = channel
         self._offer = offer
-        self._workers: set[str] = set()
-        self.sessions = 0
-        """The number of sessions in its workers, and in those of the generations before it."""
         self.pid = offer.pid
-        self.has_handed_over = False
-        self._transfer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._ended = asyncio.Event()
+        self._transfer: asyncio.Future[Transfer | None] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def connect(cls) -> Self | None:
@@ -77,8 +67,10 @@ class Predecessor:
         with suppress(TimeoutError):
             async with asyncio.timeout(OFFER_WITHIN_S):
                 offer = await channel.receive()
-        if isinstance(offer, HandoverOffer) and offer.version in UNDERSTOOD:
-            return cls(channel, offer)
+        if isinstance(offer, HandoverOffer):
+            versions = {offer.version, *(version for *_, version in offer.older)}
+            if versions <= UNDERSTOOD:
+                return cls(channel, offer)
         program = offer.program if isinstance(offer, HandoverOffer) else "the running program"
         error = StagedoorError(
             f"{__version__} cannot take over from {program}; restart the gateway instead"
@@ -110,53 +102,29 @@ class Predecessor:
         """Report why this program does not take over."""
         self._channel.send(Refusal(reason))
 
-    async def take_over(self, settings: str) -> bool:
+    async def watch(self, on_lost: Callable[[], object]) -> None:
+        """Wait for the hand-over. `on_lost` is called if the predecessor ends before."""
+        message = await self._channel.receive()
+        transfer = message if isinstance(message, Transfer) else None
+        self._transfer.set_result(transfer)
+        if transfer is None:
+            on_lost()
+
+    async def take_over(self, settings: str, older: Predecessors) -> bool:
         """Report that the workers accept, by the settings with this digest, and wait for the hand-over.
 
-        Return False if the predecessor has ended instead, or does not wait any longer. `follow` must run.
+        After it, the predecessor and those before it are among the `older` gateways. Return False if it has
+        ended instead. `watch` must run.
         """
         self._channel.send(SuccessorReady(settings))
-        return await self._transfer
-
-    async def follow(
-        self,
-        on_metrics: Callable[[str, MetricsMessage | None], None],
-        on_sessions: Callable[[], None],
-        on_lost: Callable[[], object],
-    ) -> None:
-        """Handle its messages until its last session is over.
-
-        `on_metrics` gets the name of a worker with what it measured, or None once it has ended. `on_lost` is
-        called if the predecessor ends before it has handed over.
-        """
-        while (message := await self._channel.receive()) is not None:
-            match message:
-                case Transfer():
-                    self.has_handed_over = True
-                    self._transfer.set_result(True)
-                case OldSessions(sessions):
-                    self.sessions = sessions
-                    on_sessions()
-                case OldMetrics(worker, measured):
-                    name = OLDER + worker
-                    (self._workers.discard if measured is None else self._workers.add)(name)
-                    on_metrics(name, measured)
-        if not self.has_handed_over:
-            self._transfer.set_result(False)
-            on_lost()
-            return
-        self.sessions = 0
-        on_sessions()
-        for name in self._workers:
-            on_metrics(name, None)
-        self._ended.set()  # the stream stays open: its end would be that of this process
-
-    def stop(self, *, failed: bool) -> None:
-        """Have its workers drain, if it has handed over. The second call closes their sessions at once."""
-        if self.has_handed_over:
-            self._channel.send(GatewayStop(failed))
-
-    async def wait(self) -> None:
-        """Wait until its last session is over, if it has handed over."""
-        if self.has_handed_over:
-            await self._ended.wait()
+        transfer = await self._transfer
+        if transfer is None:
+            return False
+        for (fd, pid, version), (sessions, unread) in zip(
+            self._offer.older, transfer.older, strict=True
+        ):
+            channel = await HandoverChannel.open(adopt_end(str(fd)), unread)
+            older.add(channel, pid, version, sessions)
+        older.add(self._channel, self.pid, self._offer.version)
+        older.announce(settings)
+        return True

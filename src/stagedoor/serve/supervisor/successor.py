@@ -43,8 +43,10 @@ class Successor:
         self.hello: Hello | None = None
 
     @classmethod
-    async def start(cls, command: Sequence[str], sockets: Bound) -> Self:
-        """Start the program with these sockets. Raises StagedoorError."""
+    async def start(
+        cls, command: Sequence[str], sockets: Bound, older: tuple[tuple[int, int, int], ...] = ()
+    ) -> Self:
+        """Start the program with these sockets, and streams of older gateways. Raises StagedoorError."""
         offered = tuple((*key, tuple(listening.fds())) for key, listening in sockets.items())
         ours, theirs = open_pair()
         with theirs:
@@ -53,7 +55,11 @@ class Successor:
                 process = await asyncio.create_subprocess_exec(
                     *command,
                     stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=[number, *(fd for *_, fds in offered for fd in fds)],
+                    pass_fds=[
+                        number,
+                        *(fd for *_, fds in offered for fd in fds),
+                        *(fd for fd, *_ in older),
+                    ],
                     env={**os.environ, VARIABLE: str(number)},
                     # Ctrl-C is for the first supervisor, which passes it on.
                     process_group=0,
@@ -64,7 +70,9 @@ class Successor:
                     f"the new program cannot be started: {error.strerror}"
                 ) from None
         channel = await HandoverChannel.open(ours)
-        channel.send(HandoverOffer(VERSION, __version__, os.getpid(), SCHEMA_VERSION, offered))
+        channel.send(
+            HandoverOffer(VERSION, __version__, os.getpid(), SCHEMA_VERSION, offered, older)
+        )
         return cls(process, channel)
 
     @property
@@ -113,13 +121,20 @@ class Successor:
         how = f" with code {code}" if code else ""
         return f"the new program ended{how} while it was {step}; the log has its last lines"
 
-    async def follow(self, on_stop: Callable[[], None]) -> bool:
-        """Handle its messages until it ends. Return whether it was stopped by a signal."""
+    async def follow(self, on_stop: Callable[[], None], on_settings: Callable[[str], None]) -> bool:
+        """Handle its messages, and those of gateways after it, until the last of them ends.
+
+        `on_settings` is called with the digest of its settings. Return whether it was stopped by a signal.
+        """
         is_stopped = False
         while (message := await self._channel.receive()) is not None:
-            if isinstance(message, GatewayStop):
-                is_stopped = not message.failed
-                on_stop()
+            match message:
+                case GatewayStop():
+                    is_stopped = True
+                    on_stop()
+                case Hello():
+                    self.hello = message
+                    on_settings(message.settings)
         await self._channel.close_stream()
         return is_stopped
 

@@ -18,7 +18,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.metric import Series
 from stagedoor.model.source import host_port
 from stagedoor.net.aio import Tasks
-from stagedoor.net.notify import notify_service_manager
+from stagedoor.net.notify import has_service_manager, notify_service_manager
 from stagedoor.serve import log
 from stagedoor.serve.health import Condition
 from stagedoor.serve.prepare import (
@@ -32,6 +32,7 @@ from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.process import call_when_reachable
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.serve.supervisor.predecessor import Predecessor
+from stagedoor.serve.supervisor.predecessors import Predecessors
 from stagedoor.serve.supervisor.side_services import SideServices
 from stagedoor.serve.supervisor.upgrade import UpgradeService
 from stagedoor.serve.supervisor.worker_pool import WorkerPool
@@ -66,13 +67,15 @@ class Supervisor:
         self._problems = ProblemLog(self._log)
         self._services = SideServices(self._condition, self._measured, self._problems)
         self._gateway_file = GatewayFile()
+        self._predecessors = Predecessors(self._workers.take_metrics)
         self._upgrade = UpgradeService(
             command,
             self._workers,
             self._services,
             self._gateway_file,
+            self._predecessors,
             self.stop,
-            self._sessions_left,
+            stays=predecessor is None and not has_service_manager(),
         )
         self._workers.on_sessions = self._upgrade.report_sessions
 
@@ -114,9 +117,8 @@ class Supervisor:
         )
 
     def _sessions_left(self) -> int:
-        """Return the number of sessions in draining workers, also in those of predecessors."""
-        before = 0 if self._predecessor is None else self._predecessor.sessions
-        return self._workers.state.sessions_left + before
+        """Return the number of sessions in draining workers, also in those of older gateways."""
+        return self._workers.state.sessions_left + self._predecessors.sessions
 
     def _measured(self) -> dict[Series, float]:
         """Return the metrics of the workers, and the time until certificates expire."""
@@ -169,10 +171,7 @@ class Supervisor:
             if not self._workers.state.is_stopping:
                 self._warn(self._checked)
             return {}
-        follow = before.follow(
-            self._workers.take_metrics, self._upgrade.report_sessions, self._on_lost_predecessor
-        )
-        self._tasks.start(follow)
+        self._tasks.start(before.watch(self._on_lost_predecessor))
         before.report("preparing the store")
         await asyncio.to_thread(prepare)
         before.report(f"starting {self._checked.settings.workers.count} workers")
@@ -180,7 +179,7 @@ class Supervisor:
 
     async def _take_over(self, before: Predecessor) -> bool:
         """Wait until the predecessor hands over, and follow it. Return False if it ended instead."""
-        if not await before.take_over(self._checked.digest):
+        if not await before.take_over(self._checked.digest, self._predecessors):
             await self.wait()
             return False
         return True
@@ -205,8 +204,7 @@ class Supervisor:
         await self._services.end()
         self._gateway_file.remove()
         await self._workers.close_store()
-        if self._predecessor is not None:
-            await self._predecessor.wait()
+        await self._predecessors.wait()
         await self._upgrade.wait()
 
     def _warn(self, checked: VerifiedSettings) -> None:
@@ -225,11 +223,8 @@ class Supervisor:
         if not self._upgrade.pass_on(signal.SIGTERM):
             self.stop()
 
-    def stop(self, failed: bool = False) -> None:
-        """Drain, with the workers of predecessors. The second call closes everything at once.
-
-        `failed`: the gateway that had taken over has died.
-        """
+    def stop(self) -> None:
+        """Drain, with the workers of older gateways. The second call closes everything at once."""
         if self._workers.state.is_stopping:
             self._log.warning("closing at once", sessions=self._workers.state.sessions_left)
         else:
@@ -241,8 +236,7 @@ class Supervisor:
                 listening.close_sockets()
             timeout_s = self._checked.settings.workers.drain_timeout_s
             self._log.info("draining", timeout_s=timeout_s)
-        if self._predecessor is not None:
-            self._predecessor.stop(failed=failed)
+        self._predecessors.stop()
         self._workers.stop()
 
     def _on_signal(self, number: signal.Signals) -> None:
@@ -294,6 +288,7 @@ class Supervisor:
             self._log = structlog.get_logger()
             self._warn(checked)
             await self._services.follow(checked)
+            self._predecessors.announce(checked.digest)
             # Until the handover an old worker may still answer by the old settings.
             await self._workers.old_closed.wait()
             for key in held.keys() - fresh.keys():

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import structlog
 
@@ -13,6 +12,7 @@ from stagedoor.serve.prepare import Bound
 from stagedoor.serve.supervisor.control import MetricsMessage
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.serve.supervisor.handover import OldMetrics, OldSessions, SuccessorReady, Transfer
+from stagedoor.serve.supervisor.predecessors import Predecessors
 from stagedoor.serve.supervisor.side_services import SideServices
 from stagedoor.serve.supervisor.successor import Successor
 from stagedoor.serve.supervisor.worker_pool import WorkerPool
@@ -21,9 +21,8 @@ from stagedoor.serve.supervisor.worker_pool import WorkerPool
 class UpgradeService:
     """The upgrades of one supervisor, of which the last may hand over.
 
-    `command` starts the program. `stop` stops the supervisor, with an argument that says whether the new
-    gateway has failed. `sessions_left` counts the sessions in its draining workers and in those of the
-    gateways before it.
+    `command` starts the program, and `stop` stops the supervisor. It `stays` until the new gateway's end if
+    what started it knows no other process.
     """
 
     def __init__(
@@ -32,18 +31,21 @@ class UpgradeService:
         workers: WorkerPool,
         services: SideServices,
         file: GatewayFile,
-        stop: Callable[[bool], None],
-        sessions_left: Callable[[], int],
+        older: Predecessors,
+        stop: Callable[[], None],
+        stays: bool,
     ) -> None:
         self._command = command
         self._workers = workers
         self._services = services
         self._file = file
+        self._predecessors = older
         self._stop = stop
-        self._sessions_left = sessions_left
+        self._stays = stays
         self._successor: Successor | None = None
         """Set while a program starts, and after it has taken over."""
         self._following = Tasks("following the new gateway failed")
+        self._keeps_connections = False
         self._is_abandoned = False
         """Whether the new gateway has died."""
 
@@ -61,7 +63,9 @@ class UpgradeService:
                 raise StagedoorError(why_not)
             if not self._command:
                 raise StagedoorError("this gateway is part of another program; restart that")
-            successor = self._successor = await Successor.start(self._command, sockets)
+            successor = self._successor = await Successor.start(
+                self._command, sockets, self._predecessors.list_streams()
+            )
             ready = await successor.wait_until_ready(self._report)
             await self._hand_over(successor, ready, sockets)
         except StagedoorError as error:
@@ -87,16 +91,19 @@ class UpgradeService:
             raise StagedoorError("the new program ended before it took over")
         notify_service_manager(f"MAINPID={hello.pid}")
         self._file.write(retired=True)
-        successor.send(Transfer())
+        successor.send(Transfer(await self._predecessors.pass_on()))
         for listening in sockets.values():
             listening.close_sockets()
         sockets.clear()
-        keeps_connections = ready.settings == self._workers.checked.digest
-        self._workers.retire(self._forward, keeps_connections=keeps_connections)
+        self._keeps_connections = ready.settings == self._workers.checked.digest
+        self._workers.retire(self._forward, keeps_connections=self._keeps_connections)
         self._following.start(self._follow(successor))
         await self._workers.old_closed.wait()
         structlog.get_logger().info(
-            "handed over", to=hello.program, pid=hello.pid, sessions=self._sessions_left()
+            "handed over",
+            to=hello.program,
+            pid=hello.pid,
+            sessions=self._workers.state.sessions_left,
         )
         self._file.write_upgrade(state="done", text="")
 
@@ -116,9 +123,16 @@ class UpgradeService:
     def report_sessions(self) -> None:
         """Report how many sessions are left, if the new gateway has taken over."""
         if self._successor is not None and self._workers.state.is_retired:
-            sessions = self._sessions_left()
+            sessions = self._workers.state.sessions_left
             self._file.write(sessions=sessions)
             self._successor.send(OldSessions(sessions))
+
+    def _on_settings(self, settings: str) -> None:
+        """Refuse new channels on connections if the gateway has other settings now, by their digest."""
+        is_changed = settings != self._workers.checked.digest
+        if is_changed and self._keeps_connections and not self._workers.state.is_stopping:
+            self._keeps_connections = False
+            self._workers.retire(self._forward, keeps_connections=False)
 
     def _forward(self, worker: str, measured: MetricsMessage | None) -> None:
         assert self._successor is not None, "it has taken over"
@@ -126,21 +140,21 @@ class UpgradeService:
 
     async def _follow(self, successor: Successor) -> None:
         self.report_sessions()
-        if not await successor.follow(partial(self._stop, False)):
+        if not await successor.follow(self._stop, self._on_settings):
             self._is_abandoned = True
             structlog.get_logger().error("the gateway that had taken over has died")
             if not has_service_manager():  # what started this gateway has to start another
-                self._stop(True)
+                self._stop()
 
     async def wait(self) -> None:
-        """Wait for the new gateway's end, if what started this one knows no other process.
+        """Wait for the new gateway's end, if this one stays.
 
         Call it once no session is left. Raises StagedoorError if the new gateway has died.
         """
         if self._successor is None:
             return
         self._successor.end_sessions()
-        if not has_service_manager():
+        if self._stays:
             await self._following.wait()
             if self._is_abandoned:
                 raise StagedoorError(

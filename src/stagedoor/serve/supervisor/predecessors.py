@@ -1,0 +1,105 @@
+"""The supervisors that have handed over and whose sessions last, as the newest one sees them."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from stagedoor import __version__
+from stagedoor.net.aio import Tasks
+from stagedoor.net.notify import has_service_manager
+from stagedoor.serve.supervisor.control import MetricsMessage
+from stagedoor.serve.supervisor.handover import (
+    VERSION,
+    GatewayStop,
+    HandoverChannel,
+    Hello,
+    OldMetrics,
+    OldSessions,
+)
+
+OnMetrics = Callable[[str, MetricsMessage | None], None]
+"""A function that takes the name of a worker and its metrics, or None once it has ended."""
+
+
+@dataclass(slots=True, eq=False)
+class _OlderGateway:
+    channel: HandoverChannel
+    pid: int
+    version: int
+    sessions: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    workers: set[str] = field(default_factory=set)
+    """The workers that have sent metrics."""
+
+
+class Predecessors:
+    """All older gateways, the first one first. Belongs to one event loop.
+
+    `on_metrics` is called with their workers' metrics.
+    """
+
+    def __init__(self, on_metrics: OnMetrics) -> None:
+        self._on_metrics = on_metrics
+        self._gateways: list[_OlderGateway] = []
+        self._following = Tasks("following an older gateway failed")
+
+    @property
+    def sessions(self) -> int:
+        """The number of sessions in their workers."""
+        return sum(gateway.sessions for gateway in self._gateways)
+
+    def list_streams(self) -> tuple[tuple[int, int, int], ...]:
+        """Return the streams to offer: a descriptor, a process id and a version each.
+
+        Call it before `pass_on`, with nothing added between.
+        """
+        self._gateways = [older for older in self._gateways if not older.channel.is_closed]
+        return tuple((older.channel.fileno(), older.pid, older.version) for older in self._gateways)
+
+    def add(self, channel: HandoverChannel, pid: int, version: int, sessions: int = 0) -> None:
+        """Follow one more gateway, until its last session is over or it is passed on."""
+        gateway = _OlderGateway(channel, pid, version, sessions)
+        self._gateways.append(gateway)
+        self._following.start(self._follow(gateway))
+
+    async def pass_on(self) -> tuple[tuple[int, bytes], ...]:
+        """Follow none any longer, and return what the next supervisor needs for each stream."""
+        gateways, self._gateways = self._gateways, []
+        return tuple([(older.sessions, await older.channel.pass_on()) for older in gateways])
+
+    def announce(self, settings: str) -> None:
+        """Announce this gateway to them, with the digest of its settings."""
+        for gateway in self._gateways:
+            gateway.channel.send(Hello(VERSION, __version__, os.getpid(), settings))
+
+    def stop(self) -> None:
+        """Have their workers drain. The second call closes their sessions at once."""
+        for gateway in self._gateways:
+            gateway.channel.send(GatewayStop())
+
+    async def wait(self) -> None:
+        """Wait until their last session is over."""
+        for gateway in tuple(self._gateways):
+            await gateway.ended.wait()
+
+    async def _follow(self, gateway: _OlderGateway) -> None:
+        while (message := await gateway.channel.receive()) is not None:
+            match message:
+                case OldSessions(sessions):
+                    gateway.sessions = sessions
+                case OldMetrics(worker, measured):
+                    self._take(gateway, worker, measured)
+        if gateway not in self._gateways:
+            return
+        gateway.sessions = 0
+        for worker in tuple(gateway.workers):
+            self._take(gateway, worker, None)
+        gateway.ended.set()
+        # Without a service manager the first of all lasts until the gateway's end, which it learns of here.
+        if has_service_manager() or gateway is not self._gateways[0]:
+            await gateway.channel.close_stream()
+
+    def _take(self, gateway: _OlderGateway, worker: str, measured: MetricsMessage | None) -> None:
+        (gateway.workers.discard if measured is None else gateway.workers.add)(worker)
+        self._on_metrics(f"{gateway.pid}:{worker}", measured)
