@@ -14,7 +14,7 @@ from tests.upgrade.programs import Programs, UpgradedGateway
 __all__ = ["echo", "sockets"]
 A, B = "0.9.1", "0.9.2"
 CRASHES, BAD_STORE, SLOW, BROKEN = "0.9.3", "0.9.4", "0.9.5", "0.9.6"
-EARLIER, EARLIER_COMMIT = "0.9.0", "26e3a594"
+EARLIER, EARLIER_COMMIT = "0.9.0", "db11e010"
 
 
 @pytest.fixture(scope="session")
