@@ -8,11 +8,14 @@ from msgspec.structs import replace
 
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
+from stagedoor.admin.requests.access_requests import add_rule, begin_request, make_request
 from stagedoor.admin.sessions import Filter, entries
 from stagedoor.api.service import AdmittedRequest
+from stagedoor.model.access_request import RequestRule
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.target import Target
 from stagedoor.store.journal import StoreJournal
 from tests.api.world import World
 from tests.store.sample import opened
@@ -39,6 +42,30 @@ def viewed(world: World) -> list[tuple[str | None, object]]:
         (entry.event.identity, entry.event.fields["actor"])
         for entry in entries(world.service, Filter(kinds=(EventKind.RECORDING_VIEWED,)))
     ]
+
+
+@pytest.mark.usefixtures("folder")
+async def test_who_may_see_no_recording_makes_the_gateway_read_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every user may ask, and each recording costs a row of the store."""
+    monkeypatch.setattr("stagedoor.admin.recordings.list_recordings", None)
+    assert (await world.ask("nick", "GET /recordings")).said["items"] == []
+    assert (await world.ask("nick", f"GET /recordings/{WEB}.1")).status == 404
+    assert (await world.ask("nick", f"GET /recordings/{WEB}.1/file")).status == 404
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_recording_is_seen_by_an_approved_request(world: World) -> None:
+    permissions = frozenset({Permission.ENTER, Permission.REPLAY})
+    rule = add_rule(
+        world.service, RequestRule(0, "user:nick", "a-*", permissions=permissions, approvals=0)
+    )
+    made = make_request(world.service, "nick", [Target("a-web")], rule, "INC-42")
+    begin_request(world.service, made.id)
+    world.now = made.created_at + 60
+    listed = await world.ask("nick", "GET /recordings")
+    assert [entry["id"] for entry in listed.said["items"]] == [f"{WEB}.1"]
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,6 +1,6 @@
 """The operations on what is on the gateway's machine: recordings of terminals, and hooks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -9,8 +9,9 @@ from stagedoor.admin.hooks.messages import Message
 from stagedoor.admin.recordings import Recorded
 from stagedoor.api.call import Call, FileAnswer, Handler, require_found
 from stagedoor.api.views import iso
-from stagedoor.authz.decide import may_replay
+from stagedoor.authz.decide import has_somewhere, may_replay
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
 from stagedoor.model.units import DAY_S
@@ -24,13 +25,8 @@ from stagedoor.wire.rfc3339 import show_milliseconds
 
 def list_recordings(call: Call) -> t.Page[t.RecordingEntry]:
     """List the recordings of apps that the caller may read, or may replay."""
-    visible = [
-        recorded
-        for recorded in recordings.list_recordings(call.service, identity=call.filters.user)
-        if _may_see(call, recorded)
-    ]
     return call.list_page(
-        visible,
+        _list_visible(call, call.filters.user),
         lambda recorded: f"{recorded.file.session} {recorded.file.number:09d}",
         lambda recorded: _show_recording(call, recorded),
     )
@@ -60,9 +56,18 @@ def open_recording(call: Call) -> FileAnswer:
 
 
 def _find_recording(call: Call) -> Recorded:
-    listed = recordings.list_recordings(call.service)
-    visible = [recorded for recorded in listed if _may_see(call, recorded)]
-    return recordings.find_recording(visible, call.path["id"])
+    return recordings.find_recording(_list_visible(call), call.path["id"])
+
+
+def _list_visible(call: Call, user: str | None = None) -> Sequence[Recorded]:
+    """Return the recordings that exist for the caller. All are read only for a caller who may see any."""
+    is_auditor, identity = call.access.has_somewhere(Role.AUDITOR), call.identity
+    if not is_auditor and identity is not None:
+        now = call.service.clock()
+        if not has_somewhere(call.policy, identity, Permission.REPLAY, now):
+            return []
+    listed = recordings.list_recordings(call.service, identity=user)
+    return [recorded for recorded in listed if _may_see(call, recorded)]
 
 
 def _may_see(call: Call, recorded: Recorded) -> bool:

@@ -315,4 +315,7 @@ def has_somewhere(
     if user is None or (permission is Permission.REPLAY and not identity.is_person):
         return False
     rules = drop_expired(policy.find_grants(list_subjects(user.name, user.groups)), now)
-    return any(permission in rule.permissions for rule in rules)
+    return any(permission in rule.permissions for rule in rules) or any(
+        permission in request.permissions and request.find_state(now) is RequestState.APPROVED
+        for request in policy.find_requests(user.name)
+    )
