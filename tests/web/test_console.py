@@ -12,7 +12,8 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests
-from stagedoor.admin.roles import add_role
+from stagedoor.admin.requests.access_requests import list_rules
+from stagedoor.admin.roles import add_role, list_roles, remove_role
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
@@ -157,6 +158,22 @@ def test_no_page_of_another_site_changes_anything(gateway: Gateway, boss: PlainB
     for act in ACTS:
         assert boss.get(f"/admin/{act}").status in (404, 405), act
     assert grants(gateway) == before
+
+
+def test_a_role_that_was_just_taken_away_changes_nothing(
+    gateway: Gateway, proved: dict[str, PlainBrowser]
+) -> None:
+    """A worker reads changes of the policy each half second, or what another gateway writes."""
+    own, before = proved["own"], grants(gateway)
+    with gateway.service() as service:
+        (role,) = (rule for rule in list_roles(service) if rule.subject == "user:own")
+        remove_role(service, role.id)
+        refused = own.post(
+            "/admin/grants/add", subject="user:aud", app="app01", permissions="enter"
+        )
+        assert refused.status == 404
+        assert grants(gateway) == before
+        add_role(service, role)
 
 
 def test_a_change_wants_a_fresh_proof(gateway: Gateway, port: int) -> None:
@@ -554,6 +571,10 @@ def test_a_grant_of_an_access_set_names_it_and_is_changed_in_files(
     assert "Remove the grant" not in page
     refused = boss.post(f"/admin/grants/{number}/remove")
     assert (refused.status, "belongs to the access set team-a" in refused.text) == (400, True)
+    refused = boss.post(f"/admin/grants/{number}/on-request", approvers="group:sre")
+    assert (refused.status, "belongs to the access set team-a" in refused.text) == (400, True)
+    with gateway.service() as service:
+        assert not [rule for rule in list_rules(service) if rule.subject == "group:owned"]
 
 
 def test_the_pages_speak_chinese(boss: PlainBrowser) -> None:

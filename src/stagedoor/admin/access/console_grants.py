@@ -129,6 +129,10 @@ async def make_on_request(
     refused = check_request_rule(console.find_access(identity), wanted)
     if (denial := console.check_change(identity, refused, "changing a grant")) is not None:
         return denial
+    if rule.access_set is not None:  # before the rule is added: the grant could not be removed
+        return Denial(
+            Reason.BAD_REQUEST, f"grant {number} belongs to the access set {rule.access_set}"
+        )
     if Permission.ENTER not in rule.permissions:
         return Denial(
             Reason.BAD_REQUEST, "a request is for entering, which this grant does not permit"

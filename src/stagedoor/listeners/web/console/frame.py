@@ -71,21 +71,19 @@ class ConsoleFrame:
     def change(self, path: str, act: Change) -> Route:
         """Return the route of a form that makes a change.
 
-        A refused change is tried again if the policy in memory was old: the proof may be a moment old.
+        It is judged by the policy as it is now: a role that has just been taken away counts no more, and a
+        proof of a moment ago does.
         """
 
         async def answer(
             request: Request, identity: Identity, fields: dict[str, str]
         ) -> Response | Denial:
             reader = self._guard.flow.policy
-            version = reader.version
+            await reader.read_newer_than(reader.version)
             onward = await act(request, identity, fields)
-            lacks_proof = isinstance(onward, Denial) and onward.reason is Reason.STEP_UP_NEEDED
-            if lacks_proof and await reader.read_newer_than(version):
-                onward = await act(request, identity, fields)
             if isinstance(onward, Denial):
                 return onward
-            await reader.read_newer_than(version)  # so that the next page shows the change
+            await reader.read_newer_than(reader.version)  # so that the next page shows the change
             return RedirectResponse(self.path + onward, SEE_OTHER)
 
         return self._routes.post(path, answer)
