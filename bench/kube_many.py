@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -119,7 +118,10 @@ class Running:
         return metrics
 
     def until(self, true: Any) -> float:
-        """Wait until `true` holds for the metrics; return the seconds since the controller began to lead."""
+        """Wait until `true` holds for the metrics; return the seconds since the controller began to lead.
+
+        Raises RuntimeError if the controller has ended.
+        """
         led_at: float | None = None
         while True:
             with contextlib.suppress(OSError):
@@ -128,6 +130,8 @@ class Running:
                     led_at = time.monotonic()
                 if led_at is not None and true(metrics):
                     return time.monotonic() - led_at
+            if (code := self._process.poll()) is not None:
+                raise RuntimeError(f"the controller ended with code {code}")
             time.sleep(0.02)
 
     def cost(self, seconds: float) -> dict[str, float]:
@@ -170,8 +174,17 @@ def controller(
     try:
         yield Running(process, port)
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        end_process(process)
+
+
+def end_process(process: "subprocess.Popen[Any]") -> None:
+    """End a process in order, or by force on a machine that is too busy."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def write_settings(
@@ -192,9 +205,10 @@ def write_settings(
     prepare(load_settings(settings))
 
 
-def stagedoor(folder: Path, *words: str) -> None:
-    """Run a command with the settings of the controller in `folder`."""
-    subprocess.run(command(folder, *words), check=True, stdout=subprocess.DEVNULL)
+def stagedoor(folder: Path, *words: str) -> str:
+    """Run a command with the settings of the controller in `folder`, and return what it prints."""
+    done = subprocess.run(command(folder, *words), check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
 
 
 def command(folder: Path, *words: str) -> list[str]:

@@ -14,13 +14,14 @@ import asyncio
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.kube.api.lone import LoneApi
 from tests.kube.apps import deployment
+from tests.listeners.wire import bearer, head
+from tests.ports import free_port
 
 import kube_many
 from kube_starts import reach, say
@@ -73,11 +76,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "lone").mkdir()
-        api = LoneApi(folder / "lone")
+        api, report = LoneApi(folder / "lone"), Report()
         try:
             forms = FORMS if wanted.by is None else (wanted.by,)
-            print(json.dumps(Measurement(Platform(*size), api, folder).report(forms), indent=1))
+            Measurement(Platform(*size), api, folder, report).measure(forms)
         finally:
+            print(json.dumps(report, indent=1))  # what there is, if a measurement breaks off
             api.close()
     return 0
 
@@ -145,16 +149,17 @@ class Platform:
 
 
 class Measurement:
-    """The measurement of a platform on an API server; it works in `folder`."""
+    """The measurement of a platform on an API server; it works in `folder`, and fills `report`."""
 
-    def __init__(self, platform: Platform, api: LoneApi, folder: Path) -> None:
+    def __init__(self, platform: Platform, api: LoneApi, folder: Path, report: Report) -> None:
         self._platform = platform
         self._api = api
         self._folder = folder
+        self._report = report
 
-    def report(self, forms: Sequence[str]) -> Report:
-        """Fill the cluster, measure, and return the report."""
-        platform, report = self._platform, Report()
+    def measure(self, forms: Sequence[str]) -> None:
+        """Fill the cluster, and measure."""
+        platform, report = self._platform, self._report
         report["load before"] = os.getloadavg()
         report["platform"] = " ".join(platform.arguments())
         began = time.monotonic()
@@ -172,14 +177,13 @@ class Measurement:
         if BY_LABEL in forms:
             report["binder"] = self._bind()
         for number, by in enumerate(forms):
-            report[f"by {by}"] = self._measure(by, 2 * number)
+            self._measure(by, 2 * number, report.setdefault(f"by {by}", Report()))
             say(f"namespaces by {by}: {report[f'by {by}']}")
         report["load after"] = os.getloadavg()
-        return report
 
-    def _measure(self, by: str, started: int) -> Report:
+    def _measure(self, by: str, started: int, report: Report) -> None:
         """Measure a controller and a worker's view. `started` shells were started while it was measured."""
-        platform, report = self._platform, Report()
+        platform = self._platform
         with self._controller(by) as running:
             began = time.monotonic()
             report["ready after a restart, s"] = self._until_ready(running)
@@ -194,27 +198,39 @@ class Measurement:
             report["controller at most, MiB"] = most_mib(running.pid)
         with self._beside("--follow", f"--by={by}") as follower:
             assert follower.stdout is not None
-            report["a worker sees all, s"] = float(follower.stdout.readline())
+            line = follower.stdout.readline()
+            if not line:
+                raise RuntimeError(f"what a worker does ended with code {follower.wait()}")
+            report["a worker sees all, s"] = float(line)
             time.sleep(10)
             report["a worker's view at most, MiB"] = most_mib(follower.pid)
-        report["a gateway of one worker, MiB"] = self._weigh_gateway(
-            by, report["a worker sees all, s"]
-        )
-        return report
+        self._measure_gateway(by, report)
 
-    def _weigh_gateway(self, by: str, sees_s: float) -> float:
-        """Return the memory of a gateway's processes in MiB (Pss of proc(5)) once it has seen all."""
-        folder = self._folder / f"gateway-{by}"
+    def _measure_gateway(self, by: str, report: Report) -> None:
+        """Measure the memory of a gateway's processes (Pss of proc(5)) that has seen all, and a removal."""
+        folder, port = self._folder / f"gateway-{by}", free_port()
         folder.mkdir()
-        more = '[tunnel]\naddresses = ["127.0.0.1:0"]\n'
+        more = f'[tunnel]\naddresses = ["127.0.0.1:{port}"]\n'
         kube_many.write_settings(folder, self._api.kubeconfig(), self._spaces(by), OWN, more)
+        kube_many.stagedoor(folder, "user", "add", "bob", "--no-password")
+        kube_many.stagedoor(folder, "grant", "add", "user:bob", "*")
+        token = kube_many.stagedoor(folder, "token", "create", "bob").strip()
         gateway = subprocess.Popen(kube_many.command(folder, "serve"))
         try:
-            time.sleep(30 + 3 * sees_s)
-            return round(sum(map(share_mib, descend(gateway.pid))), 1)
+            time.sleep(30 + 3 * report["a worker sees all, s"])
+            report["a gateway of one worker, MiB"] = round(
+                sum(map(share_mib, descend(gateway.pid))), 1
+            )
+            namespace, name = self._platform.app(0)
+            request = head(f"{name}.{namespace}.ssh:22", bearer(token))
+            assert not is_refused(port, request)
+            kube_many.stagedoor(folder, "user", "remove", "bob", "--yes")
+            began = time.monotonic()
+            while not is_refused(port, request):
+                pass
+            report["a user out of the gateway, s"] = round(time.monotonic() - began, 2)
         finally:
-            gateway.terminate()
-            gateway.wait(60)
+            kube_many.end_process(gateway)
 
     def _bind(self) -> Report:
         """Prepare all namespaces as `stagedoor controller --bind` does, and measure that."""
@@ -472,6 +488,16 @@ def share_mib(process: int) -> float:
     rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
     line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
     return int(line.split()[1]) / 1024
+
+
+def is_refused(port: int, request: bytes) -> bool:
+    """Return whether the gateway refuses a CONNECT at once; else it tries to reach a shell."""
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.settimeout(0.1)
+        client.sendall(request)
+        with suppress(TimeoutError):
+            return client.recv(100).split()[1] in (b"403", b"407")
+    return False
 
 
 def descend(process: int) -> Iterator[int]:

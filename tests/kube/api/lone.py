@@ -193,7 +193,7 @@ class LoneApi:
 
     def _etcd_ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(self._etcd_url + path, json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=allow(10.0)) as answer:
             document: dict[str, Any] = json.loads(answer.read())
             return document
 
