@@ -222,7 +222,7 @@ def test_a_local_shell_has_the_sandbox_of_the_unit(machine: Machine) -> None:
 def test_apt_hands_over_and_systemd_follows_the_new_program(
     machine: Machine, counters: dict[str, Counter]
 ) -> None:
-    before = show(machine)["MainPID"]
+    before, endpoint = show(machine)["MainPID"], show(machine, "stagedoor-resume")["MainPID"]
     said = install(machine, "newer")
     assert f"Upgraded to {NEWER}" in said, said
     assert f"{len(counters)} sessions in older programs" in said
@@ -232,6 +232,12 @@ def test_apt_hands_over_and_systemd_follows_the_new_program(
     assert machine.succeed(f"ps -o cgroup= {before}").strip().endswith("/stagedoor.service")
     for counter in counters.values():
         counter.must_go_on()
+    after = show(machine, "stagedoor-resume")
+    assert (after["SubState"], after["NRestarts"]) == ("running", "0")
+    processes = set(machine.succeed("pgrep -f stagedoor.resume").split())
+    assert processes == {endpoint, after["MainPID"]}, "the old one keeps the session beside it"
+    assert after["MainPID"] != endpoint
+    Counter(machine, "new endpoint", SESSIONS["beside the gateway"]).must_go_on()
 
 
 def test_a_reload_hands_over_if_the_program_was_replaced(
@@ -284,8 +290,8 @@ def test_a_stop_drains_and_wrong_settings_are_not_tried_again(
     assert (gateway["ActiveState"], gateway["Result"]) == ("inactive", "success")
     for counter in opened.values():
         counter.must_have_ended("the gateway is stopping")
-    [left] = machine.succeed("ps -u stagedoor -o args=").splitlines()
-    assert "stagedoor.resume" in left
+    left = machine.succeed("ps -u stagedoor -o args=").splitlines()
+    assert ["stagedoor.resume" in words for words in left] == [True, True]
 
     machine.succeed(f"echo 'nonsense = 1' >>{FILE}")
     assert machine.run("systemctl start stagedoor").status == 1

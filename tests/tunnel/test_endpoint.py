@@ -19,8 +19,8 @@ from stagedoor.model.session import Counts, RunningSession
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream as ByteStream
-from stagedoor.resume.control import EndpointControl, stop_endpoint
-from stagedoor.resume.messages import DATA
+from stagedoor.resume.control import EndpointControl
+from stagedoor.resume.messages import DATA, stop_endpoint
 from stagedoor.resume.requests import Orphan, SessionRequest, Ticket
 from stagedoor.wire.tunnel.frames import END, HELLO, OPEN, encode
 from stagedoor.wire.tunnel.stream import Stream

@@ -1,7 +1,9 @@
 """The endpoint as a service of its own, beside the gateway's."""
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.resume.control import EndpointControl, stop_endpoint
-from stagedoor.resume.messages import connect_control
+from stagedoor.model.denial import Denial
+from stagedoor.resume.control import EndpointControl
+from stagedoor.resume.messages import connect_control, list_retired, stop_endpoint
+from stagedoor.resume.requests import SessionRequest, Ticket
+from tests.tunnel.test_endpoint import KEY, Watched, opened, sshd
 from tests.waiting import wait_until
 
 
@@ -54,15 +59,62 @@ async def test_workers_use_the_endpoint_that_the_service_manager_started(tmp_pat
         assert process.wait(60) == -signal.SIGTERM
 
 
-def test_two_endpoints_never_share_a_folder(tmp_path: Path) -> None:
+@pytest.mark.continuity(1)
+async def test_a_program_that_was_replaced_keeps_its_sessions_and_gets_no_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service manager learns which process is the endpoint: the last one."""
+    folder, owner = tmp_path / "resume", "alice app01.ssh"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with service(tmp_path) as first:
+            assert manager.recv(100) == b"MAINPID=%d" % first.pid
+            worker = EndpointControl(folder, 60.0)
+            async with sshd() as (connect, events):
+                client = await opened(worker, await connect())
+                await client.says(b"before", b"BEFORE")
+                os.kill(first.pid, signal.SIGUSR2)
+                second = int(manager.recv(100).removeprefix(b"MAINPID="))
+                assert second != first.pid
+                await client.says(b"meanwhile", b"MEANWHILE")
+                client.cut()
+
+                newer = EndpointControl(folder, 60.0)
+                assert isinstance(await newer.resume(KEY, 1, "bob app01.ssh", Watched()), Denial)
+                ticket = await newer.resume(KEY, 1, owner, Watched())
+                assert isinstance(ticket, Ticket), ticket
+                client.connect(await ticket.control.connect_data(ticket.secret))
+                await client.says(b"after", b"AFTER")
+
+                fresh = Watched()
+                kept = SessionRequest("s2", owner, "note", 60.0)
+                shell = await connect()
+                opening = await newer.open("f" * 32, kept, shell, fresh)
+                shell.close()
+                assert isinstance(opening, Ticket)
+                assert (opening.control, first.poll()) == (newer, None)
+                ticket.control.end(ticket.number, "enough")
+                assert await asyncio.to_thread(first.wait, 60) == 0
+                assert list_retired(folder) == []
+                stop_endpoint(folder)
+                assert (await fresh.news.get())[1] == "the endpoint of resumable tunnels has ended"  # type: ignore[index]
+                assert not answers(folder)
+                assert [await events.get() for _ in range(2)] == ["hung up"] * 2
+                client.cut()
+                for control in (worker, newer):
+                    control._hang_up()
+
+
+def test_an_endpoint_that_a_worker_started_makes_room_for_the_service(tmp_path: Path) -> None:
+    """It has no session, and ends."""
     folder = tmp_path / "resume"
     with service(tmp_path) as first:
         wait_until(lambda: answers(folder), what="it does not listen")
         with service(tmp_path) as second:
-            assert second.wait(60) == 1
-            assert second.stderr is not None
-            assert "serves here" in second.stderr.read()
-        assert first.poll() is None
-        assert answers(folder)
-        stop_endpoint(folder)
-        assert first.wait(60) == 0
+            assert first.wait(60) == 0
+            assert second.poll() is None
+            wait_until(lambda: answers(folder))
+            stop_endpoint(folder)
+            assert second.wait(60) == 0

@@ -5,7 +5,8 @@
     python -m stagedoor.resume --config FILE    started by a service manager: it stays in the foreground
 
 The second one survives whatever ends the gateway's own service. Its folder is in the `data_dir` of the
-settings.
+settings. By SIGUSR2 it starts the program that is installed now, which serves new sessions from then on; it
+keeps those that it has, and ends with the last one.
 """
 
 import os
@@ -13,10 +14,11 @@ import signal
 import sys
 from pathlib import Path
 
+from stagedoor.net.notify import notify_service_manager
 from stagedoor.resume.endpoint import Endpoint
-from stagedoor.resume.messages import lock_folder
+from stagedoor.resume.messages import lock_folder, retire_endpoint
 
-_STAYS = "--stay"
+_STAYS, _TAKES_OVER = "--stay", "--take-over"
 
 
 def main(words: list[str]) -> None:
@@ -26,21 +28,31 @@ def main(words: list[str]) -> None:
         from stagedoor.settings.file import load_settings
 
         folder = str(load_settings(Path(words[1])).data_dir / "resume")
-        own = [sys.executable, "-P", "-m", "stagedoor.resume", _STAYS, folder]
+        own = _make_command(_STAYS, folder)
         os.execv(sys.executable, own)  # noqa: S606 - this very program
-    if words[0] == _STAYS:
+    if words[0] == _TAKES_OVER and os.fork():
+        os._exit(0)  # a service manager hears of the death of its own children only
+    if words[0] in (_STAYS, _TAKES_OVER):
         _stay(Path(words[1]))
     else:
         _detach(Path(words[0]))
 
 
+def _make_command(*words: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "stagedoor.resume", *words]
+
+
 def _stay(folder: Path) -> None:
-    """Serve until a signal ends the process."""
+    """Serve until a signal ends the process, in place of an endpoint that runs already."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process that it starts is waited for
+    successor = _make_command(_TAKES_OVER, str(folder))
+    signal.signal(signal.SIGUSR2, lambda *_: os.posix_spawn(sys.executable, successor, os.environ))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock_folder(folder) as runs_already:
         if runs_already:
-            sys.exit("an endpoint that a worker started serves here until its last session ends")
+            retire_endpoint(folder)
         endpoint = Endpoint(folder, stays=True)
+    notify_service_manager(f"MAINPID={os.getpid()}")
     endpoint.run()
 
 

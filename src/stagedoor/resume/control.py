@@ -17,6 +17,7 @@ from stagedoor.resume.messages import (
     GREETING,
     check_greeting,
     connect_control,
+    list_retired,
     lock_folder,
     receive,
     send,
@@ -33,13 +34,17 @@ class EndpointControl:
     """The connection of one worker to the endpoint in `folder`. Belongs to one event loop.
 
     A session ends after `away_s` seconds without a client, and after `idle_s` seconds without a byte (None:
-    never).
+    never). `suffix` is that of an endpoint which has retired, and is only asked for its sessions.
     """
 
-    def __init__(self, folder: Path, away_s: float, idle_s: float | None = None) -> None:
+    def __init__(
+        self, folder: Path, away_s: float, idle_s: float | None = None, suffix: str = ""
+    ) -> None:
         self.away_s = away_s
         self._folder = folder
         self._idle_s = idle_s
+        self._suffix = suffix
+        self._retired: dict[str, EndpointControl] = {}
         self._sock: socket.socket | None = None
         self._connecting = asyncio.Lock()
         self._requests = Requests(is_own=True)
@@ -71,7 +76,19 @@ class EndpointControl:
 
     async def resume(self, key: str, attempt: int, owner: str, watcher: Watcher) -> Ticket | Denial:
         """Return to a session. The denial says that it has ended. Raises OSError."""
-        return await self._enter("back", f"{key} {attempt} {owner}", watcher)
+        ticket = await self._enter("back", f"{key} {attempt} {owner}", watcher)
+        is_found = isinstance(ticket, Ticket) or self._suffix
+        for suffix in () if is_found else list_retired(self._folder):
+            retired = self._retired.setdefault(
+                suffix, EndpointControl(self._folder, self.away_s, suffix=suffix)
+            )
+            try:
+                earlier = await retired.resume(key, attempt, owner, watcher)
+            except OSError:
+                continue
+            if isinstance(earlier, Ticket):
+                return earlier
+        return ticket
 
     async def adopt(self, session: str, watcher: Watcher) -> int | None:
         """Take an orphan. Return its number, or None if it is none any more. Raises OSError."""
@@ -120,7 +137,7 @@ class EndpointControl:
         try:
             sock.setblocking(False)
             loop = asyncio.get_running_loop()
-            with make_address(self._folder / DATA) as address:
+            with make_address(self._folder / f"{DATA}{self._suffix}") as address:
                 await loop.sock_connect(sock, address)
             await loop.sock_sendall(sock, encode(OPEN, 0, ticket))
         except BaseException:
@@ -131,8 +148,10 @@ class EndpointControl:
     async def _connected(self, *, starts: bool = True) -> socket.socket:
         async with self._connecting:
             if self._sock is None:
-                reach = _connect_or_start if starts else _connect
-                sock = await asyncio.to_thread(reach, self._folder)
+                if starts and not self._suffix:
+                    sock = await asyncio.to_thread(_connect_or_start, self._folder)
+                else:
+                    sock = await asyncio.to_thread(_connect, self._folder, self._suffix)
                 try:
                     sock.setblocking(False)
                     send(sock, GREETING)
@@ -169,17 +188,8 @@ class EndpointControl:
         self._requests.fail_all()
 
 
-def stop_endpoint(folder: Path) -> None:
-    """Stop the endpoint in `folder`, if it runs, with all its sessions. Blocks until it has ended."""
-    with suppress(OSError), connect_control(folder, START_TIMEOUT_S) as sock:
-        send(sock, GREETING)
-        send(sock, "stop")
-        while receive(sock)[0]:
-            pass
-
-
-def _connect(folder: Path) -> socket.socket:
-    return connect_control(folder, START_TIMEOUT_S)
+def _connect(folder: Path, suffix: str = "") -> socket.socket:
+    return connect_control(folder, START_TIMEOUT_S, suffix)
 
 
 def _connect_or_start(folder: Path) -> socket.socket:

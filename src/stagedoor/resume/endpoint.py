@@ -1,6 +1,7 @@
 """The endpoint's process: its sockets, the workers that judge its sessions, and tickets for connections."""
 
 import math
+import os
 import secrets
 import socket
 import time
@@ -98,7 +99,8 @@ class _Ticket:
 class Endpoint:
     """All sessions of a gateway's machine.
 
-    `run` returns when neither a session nor a worker is left, unless it `stays`.
+    `run` returns when neither a session nor a worker is left, unless it `stays`. Once it has retired, it
+    returns when no session is left.
     """
 
     def __init__(self, folder: Path, *, stays: bool = False) -> None:
@@ -111,6 +113,8 @@ class Endpoint:
         self._first_by = math.inf if stays else time.monotonic() + _FIRST_S
         self._tidy_at = 0.0
         self._is_stopped = False
+        self._is_retired = False
+        self._folder = folder
         self._control = listen(open_control_socket(), folder / CONTROL)
         self._poller.add(self._control.fileno(), self._accept_worker)
         self._pending = PendingConnections(folder / DATA, self._poller, self._show)
@@ -122,11 +126,28 @@ class Endpoint:
             if now >= self._tidy_at:
                 self._tidy(now)
                 self._tidy_at = now + TIDY_S
-            if not self._kept and not self._workers and now >= self._first_by:
-                return
+            is_wanted = self._workers and not self._is_retired
+            if not (self._kept or is_wanted) and now >= self._first_by:
+                break
             is_waited_for = self._workers or self._first_by == math.inf
             is_idle = not (self._kept or len(self._pending)) and is_waited_for
             self._poller.wait(None if is_idle else max(0.0, self._tidy_at - now))
+        if self._is_retired:
+            for name in (CONTROL, DATA):
+                self._retired_path(name).unlink(missing_ok=True)
+
+    def _retire(self) -> None:
+        """Make room for an endpoint that starts. A worker without a session here goes there."""
+        for name in (CONTROL, DATA):
+            (self._folder / name).rename(self._retired_path(name))
+        self._is_retired, self._first_by = True, 0.0
+        busy = {kept.worker for kept in self._kept.values()}
+        for worker in tuple(self._workers):
+            if worker not in busy:
+                self._lose(worker)
+
+    def _retired_path(self, name: str) -> Path:
+        return self._folder / f"{name}.{os.getpid()}"
 
     def _tidy(self, now: float) -> None:
         """Do what is due by time."""
@@ -231,6 +252,8 @@ class Endpoint:
             worker.adopts = rest == "yes"
         elif word == "adopt":
             self._adopt(worker, *rest.split(" ", 1))
+        elif word == "retire":
+            self._retire()
         elif word == "stop":
             self._is_stopped = True
         else:

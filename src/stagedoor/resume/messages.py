@@ -12,6 +12,7 @@
     limit NUMBER AWAY
     leave NUMBER
     alive
+    retire
     stop
 
 NUMBER identifies a request of the worker, and from then on this worker's hold on the session. With `open`
@@ -25,7 +26,8 @@ of the line. NOTE is one word that only workers read: what they need to adopt th
 those of END. `orphan`: this session's worker has ended, and its client is away; it is offered to the workers
 that adopt, one after the other. `limit` changes how long the session waits for its client. `leave`: it is an
 orphan again. `alive` is for the endpoint in a shell, which counts a worker as gone after 90 s without a
-message. `stop` ends the endpoint, with all sessions.
+message. `retire` comes from an endpoint that starts: the one before keeps its sessions, makes room in the
+folder, and ends with the last of them. `stop` ends the endpoint, with all sessions.
 """
 
 import fcntl
@@ -42,9 +44,11 @@ GREETING = f"stagedoor-resume {VERSION}"
 """The first message of both sides. An endpoint names the newest version of these messages that it speaks, and
 a worker the one to use, the newest that both speak. So an endpoint of any version must speak version 1."""
 MAX_PACKET_BYTES = 4096
+ORDER_TIMEOUT_S = 10.0
 MAX_NOTE_CHARS = 2048
 CONTROL, DATA, LOCK = "control", "data", "lock"
-"""The names of the sockets and of the lock, in the endpoint's folder."""
+"""The names of the sockets and of the lock, in the endpoint's folder. The sockets of an endpoint that has
+retired have names that end in its process id, such as `control.811`."""
 
 CLOSED, LOST, REMOVED, AWAY, IDLE = range(5)
 """The codes of END: in order; the shell hung up; ended by the gateway; away, and idle, for too long."""
@@ -72,17 +76,45 @@ def receive(sock: socket.socket) -> tuple[str, list[int]]:
     return data.decode(errors="replace"), fds
 
 
-def connect_control(folder: Path, timeout_s: float) -> socket.socket:
-    """Return a connection to the endpoint. Blocks for an instant. Raises OSError if it does not run."""
+def connect_control(folder: Path, timeout_s: float, suffix: str = "") -> socket.socket:
+    """Return a connection to the endpoint. Blocks for an instant. Raises OSError if it does not run.
+
+    `suffix` ends the names of the sockets of one that has retired.
+    """
     sock = open_control_socket()
     try:
         sock.settimeout(timeout_s)
-        with make_address(folder / CONTROL) as address:
+        with make_address(folder / f"{CONTROL}{suffix}") as address:
             sock.connect(address)
         return sock
     except BaseException:
         sock.close()
         raise
+
+
+def list_retired(folder: Path) -> list[str]:
+    """Return the suffixes of the endpoints that have retired, or have ended since."""
+    return [file.suffix for file in folder.glob(f"{CONTROL}.*")]
+
+
+def retire_endpoint(folder: Path) -> None:
+    """Have the endpoint make room for another one. Blocks until it has. Raises OSError."""
+    _order(folder, "retire")
+
+
+def stop_endpoint(folder: Path) -> None:
+    """Stop the endpoints in `folder` that run, with all their sessions. Blocks until they have ended."""
+    for suffix in ("", *list_retired(folder)):
+        with suppress(OSError):
+            _order(folder, "stop", suffix)
+
+
+def _order(folder: Path, word: str, suffix: str = "") -> None:
+    with connect_control(folder, ORDER_TIMEOUT_S, suffix) as sock:
+        send(sock, GREETING)
+        send(sock, word)
+        while receive(sock)[0]:
+            pass
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from stagedoor.model.units import DAY_S
 from stagedoor.net.dial import Dialer
 from stagedoor.net.local import is_this_machine
 from stagedoor.net.resolve import Resolver
-from stagedoor.resume.control import stop_endpoint
+from stagedoor.resume.messages import stop_endpoint
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.settings.settings import Settings, parse_networks
 from stagedoor.shells.local.adapter import LocalShells
