@@ -22,7 +22,7 @@ export interface Settings {
   notify: boolean;
 }
 
-export const CURSORS = ["block", "bar", "underline"] as const;
+const CURSORS = ["block", "bar", "underline"] as const;
 const FONTS = 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace';
 
 /** Return the CSS font family for a chosen font. The page's own follow it, for letters that it lacks. */
@@ -34,7 +34,7 @@ export function fontFamily(chosen: string): string {
 const KEY = "stagedoor.settings";
 
 /** Return the defaults; `tmux` is that of the gateway's settings. */
-export function defaults(tmux: boolean): Settings {
+function defaults(tmux: boolean): Settings {
   return {
     theme: "system",
     palette: "stagedoor",

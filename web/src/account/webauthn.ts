@@ -29,7 +29,7 @@ export function bytes(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(plain, (char) => char.charCodeAt(0));
 }
 
-export function base64url(data: ArrayBuffer): string {
+function base64url(data: ArrayBuffer): string {
   const plain = String.fromCharCode(...new Uint8Array(data));
   return btoa(plain).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }

@@ -25,7 +25,7 @@ export interface Entry {
   size: number;
 }
 
-export interface About {
+interface About {
   entries: Entry[];
   path: Path;
   kind: "file" | "folder" | "other";

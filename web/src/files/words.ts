@@ -11,7 +11,7 @@ const MAX_PATH_BYTES = 4096;
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 const OFFER = "StagedoorGet=";
 
-export function ofBytes(bytes: Uint8Array): Path {
+function ofBytes(bytes: Uint8Array): Path {
   const text = new TextDecoder().decode(bytes);
   return {
     encoded: Array.from(bytes, (byte) => `%${byte.toString(16).padStart(2, "0")}`).join(""),

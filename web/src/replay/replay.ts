@@ -30,6 +30,7 @@ const READABLE_PX = 9;
 const narrow = matchMedia("(max-width: 760px)");
 /** The most events that are skipped to find the first output. */
 const MOST_BEFORE = 1000;
+const REDRAW_MS = 250;
 
 const screen = element("screen");
 const playButton = element<HTMLButtonElement>("play");
@@ -92,6 +93,53 @@ async function firstShown(reel: Reel, start: number): Promise<number> {
     head.skip();
   }
   return 0;
+}
+
+/** Read the whole recording once for the timeline's marks, keeping nothing else. `draw` gets all so far, now and then. */
+async function findMarks(reel: Reel, start: number, draw: (marks: readonly Mark[]) => void): Promise<void> {
+  const marks = new Marks();
+  const head = new Head(reel, start);
+  let drawn = 0;
+  let drawnAt = 0;
+  for (let line = await head.line(); line !== undefined; line = await head.line()) {
+    if (shownAt(line.line) !== undefined) continue;
+    const found = event(line.line, line.next);
+    if (found !== undefined) marks.add(found);
+    if (marks.all.length === drawn || performance.now() - drawnAt <= REDRAW_MS) continue;
+    drawnAt = performance.now();
+    draw(marks.all);
+    drawn = marks.all.length;
+  }
+  draw(marks.all);
+  document.body.dataset.looked = "true"; // for tests
+}
+
+/** Copy the selection, or all text if there is none. */
+function copyText(): void {
+  const selected = term.getSelection();
+  if (!selected) term.selectAll();
+  void copy(selected || term.getSelection().trimEnd()).then(() => say(selected ? t`The selection is copied.` : t`All text is copied.`));
+  if (!selected) term.clearSelection();
+}
+
+/** Call an act by its key. Buttons, boxes and lists keep the keys of their own. */
+function listenForKeys(acts: Partial<Record<string, () => void>>): void {
+  addEventListener("keydown", (pressed) => {
+    if (pressed.altKey || pressed.metaKey) return;
+    if (pressed.ctrlKey) {
+      if (pressed.code === "KeyC" && term.hasSelection()) {
+        pressed.preventDefault();
+        void copy(term.getSelection());
+      }
+      return;
+    }
+    const on = pressed.target instanceof Element ? pressed.target : document.body;
+    const own = on.matches("button, input[type=checkbox]") && (pressed.key === " " || pressed.key === "Enter");
+    const act = acts[pressed.key];
+    if (act === undefined || own || on.matches("select, a")) return;
+    pressed.preventDefault();
+    act();
+  });
 }
 
 async function begin(): Promise<void> {
@@ -176,26 +224,6 @@ async function begin(): Promise<void> {
     );
   }
 
-  /** Read the whole recording once for the timeline's marks, keeping nothing else. */
-  async function scan(): Promise<void> {
-    const collected = new Marks();
-    const head = new Head(reel, first?.next ?? 0);
-    let drawn = 0;
-    for (let line = await head.line(); line !== undefined; line = await head.line()) {
-      if (shownAt(line.line) !== undefined) continue;
-      const event_ = event(line.line, line.next);
-      if (event_ !== undefined) collected.add(event_);
-      if (collected.all.length !== drawn && performance.now() - lastDrawn > 250) {
-        lastDrawn = performance.now();
-        drawMarks(collected.all);
-        drawn = collected.all.length;
-      }
-    }
-    drawMarks(collected.all);
-    document.body.dataset.looked = "true"; // for tests
-  }
-  let lastDrawn = 0;
-
   seek.max = String(duration);
   seek.addEventListener("pointerdown", () => (dragged = true));
   addEventListener("pointerup", () => (dragged = false));
@@ -209,40 +237,17 @@ async function begin(): Promise<void> {
   element<HTMLInputElement>("reader").addEventListener("change", (changed) => {
     term.options.screenReaderMode = (changed.target as HTMLInputElement).checked;
   });
-  element("copy").addEventListener("click", () => {
-    const selected = term.getSelection();
-    if (!selected) term.selectAll();
-    void copy(selected || term.getSelection().trimEnd()).then(() => say(selected ? t`The selection is copied.` : t`All text is copied.`));
-    if (!selected) term.clearSelection();
-  });
-  addEventListener("keydown", (pressed) => {
-    if (pressed.altKey || pressed.metaKey) return;
-    if (pressed.ctrlKey) {
-      if (pressed.code === "KeyC" && term.hasSelection()) {
-        pressed.preventDefault();
-        void copy(term.getSelection());
-      }
-      return;
-    }
-    const on = pressed.target instanceof Element ? pressed.target : document.body;
-    // Buttons, boxes and lists have keys of their own.
-    if (on.matches("select, a")) return;
-    const own = on.matches("button, input[type=checkbox]") && (pressed.key === " " || pressed.key === "Enter");
-    const acts: Record<string, () => void> = {
-      " ": toggle,
-      ArrowLeft: () => to(player.at - STEP_S),
-      ArrowRight: () => to(player.at + STEP_S),
-      "[": () => toMark(true),
-      "]": () => toMark(false),
-      "<": () => faster(-1),
-      ">": () => faster(1),
-      Home: () => to(0),
-      End: () => to(player.duration),
-    };
-    const act = acts[pressed.key];
-    if (act === undefined || own) return;
-    pressed.preventDefault();
-    act();
+  element("copy").addEventListener("click", copyText);
+  listenForKeys({
+    " ": toggle,
+    ArrowLeft: () => to(player.at - STEP_S),
+    ArrowRight: () => to(player.at + STEP_S),
+    "[": () => toMark(true),
+    "]": () => toMark(false),
+    "<": () => faster(-1),
+    ">": () => faster(1),
+    Home: () => to(0),
+    End: () => to(player.duration),
   });
   showTime(0);
   state("paused");
@@ -250,7 +255,7 @@ async function begin(): Promise<void> {
   const wanted = Number(new URLSearchParams(location.hash.slice(1)).get("at"));
   await player.seek(wanted > 0 ? Math.min(wanted, duration) : await firstShown(reel, first.next));
   document.body.dataset.ready = "true";
-  void scan().catch(failed);
+  void findMarks(reel, first.next, drawMarks).catch(failed);
 }
 
 void begin().catch(failed);

@@ -5,9 +5,9 @@
 
 export const SUBPROTOCOL = "stagedoor.terminal.v2";
 export const MAX_DATA_BYTES = 64 * 1024;
-export const MAX_FRAME_BYTES = MAX_DATA_BYTES + 64;
-export const MAX_TEXT_BYTES = 4096;
-export const MAX_SIZE = 10_000;
+const MAX_FRAME_BYTES = MAX_DATA_BYTES + 64;
+const MAX_TEXT_BYTES = 4096;
+const MAX_SIZE = 10_000;
 
 export class FrameError extends Error {}
 

@@ -25,7 +25,7 @@ export function displayName(person: Person): string {
   return person.name ? t`somebody by ssh as ${person.name}` : t`somebody by ssh`;
 }
 
-export function activity(person: Person): string {
+function activity(person: Person): string {
   return person.mode === Mode.Watch ? t`watches` : t`types`;
 }
 
