@@ -10,6 +10,14 @@ test("an exit code is read, and what is none is not", () => {
     assert.equal(exitCode(sequence), code);
 });
 
+test("a program that repeats the end of one command makes one mark", async () => {
+  const term = new headless.Terminal({ allowProposedApi: true });
+  let marks = 0;
+  promptMarks(Object.assign(term, { registerDecoration: () => void marks++ }) as unknown as Terminal);
+  await new Promise<void>((done) => term.write(`\x1b]133;A\x07${"\x1b]133;C\x07\x1b]133;D;1\x07".repeat(5000)}`, done));
+  assert.equal(marks, 1);
+});
+
 test("the next prompt is the nearest on that side", () => {
   assert.equal(nextPrompt([-1, 2, 9, 20], 9, true), 2);
   assert.equal(nextPrompt([-1, 2, 9, 20], 9, false), 20);

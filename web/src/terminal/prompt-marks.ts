@@ -23,10 +23,13 @@ export function nextPrompt(lines: readonly number[], line: number, back: boolean
 /** Follow the prompts of a terminal; return a function that scrolls to the one before or after. It returns whether there is one. */
 export function promptMarks(term: Terminal): (back: boolean) => boolean {
   const prompts: IMarker[] = [];
+  const marked = new WeakSet<IMarker>();
   let ran: IMarker | undefined;
 
   function failed(code: number): void {
-    if (ran === undefined || ran.isDisposed) return;
+    // A program may repeat the end of one command without end, and each mark is an element of the page.
+    if (ran === undefined || ran.isDisposed || marked.has(ran)) return;
+    marked.add(ran);
     const mark = term.registerDecoration({ marker: ran, width: 1, overviewRulerOptions: { color: "#d9534f" } });
     mark?.onRender((place) => {
       place.classList.add("failed");
