@@ -186,6 +186,19 @@ async def test_an_administrator_who_cannot_sign_in_is_none(world: World) -> None
     set_disabled(world.service, "ada", disabled=True)  # an administrator at the machine may
 
 
+async def test_files_do_not_remove_the_user_who_applies_them(world: World) -> None:
+    def files(text: str) -> dict[str, object]:
+        return {"files": [{"path": "a.toml", "text": text}], "set": "s", "adopt": True}
+
+    add_role(world.service, RoleRule(0, "user:nick", Role.ADMINISTRATOR))
+    users = "users = [{name = 'ada'}, {name = 'nick'}]"
+    assert (await world.ask("ada", "POST /sets/apply", files(users))).status == 200
+    pruned = {**files("users = [{name = 'nick'}]"), "prune": True, "prune_at_most": 100}
+    refused = await world.ask("ada", "POST /sets/apply", pruned)
+    assert (refused.status, "themselves" in refused.said.get("detail", "")) == (403, True)
+    assert (await world.ask("ann", "GET /users/ada")).status == 200
+
+
 def test_no_name_has_control_characters() -> None:
     """A NUL in a query of PostgreSQL was answered as a store that fails."""
     free = set()

@@ -51,7 +51,7 @@ def get_user(call: Call) -> t.UserEntry:
 
 
 def add_user(call: Call) -> t.UserEntry:
-    """Add a user. Groups that have a role are for others to give."""
+    """Add a user."""
     call.require(Role.ADMINISTRATOR)
     body: i.UserNew = call.body
     admin.add_user(call.service, body.name, groups=body.groups, password=body.password)

@@ -8,7 +8,13 @@ from stagedoor.admin.apply.plan import Action, ApplyOptions, RowChange
 from stagedoor.admin.apply.rights import Right, list_words
 from stagedoor.api.call import Call, DeniedError, Handler, refuse
 from stagedoor.api.people import JOINS_NONE
-from stagedoor.authz.roles import AdminAccess, check_giving, check_request_rule, check_taking
+from stagedoor.authz.roles import (
+    AdminAccess,
+    check_giving,
+    check_leaving,
+    check_request_rule,
+    check_taking,
+)
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.access_set import Row, RowKind
 from stagedoor.model.errors import RefusedError
@@ -59,6 +65,8 @@ def _check(access: AdminAccess, change: RowChange) -> None:
     taken = change.before if change.action in (Action.CHANGE, Action.REMOVE) else None
     if taken is not None and isinstance(taken.rule, GrantRule):
         refuse(check_taking(access, taken.rule))
+    if change.action is Action.REMOVE and change.row.kind is RowKind.USER:
+        refuse(check_leaving(access, change.row.key[0]))
     if added is None:
         return
     if isinstance(added.rule, GrantRule):
