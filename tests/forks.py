@@ -3,6 +3,8 @@
 `subprocess` is used as ever, and its process has an id, pipes and signals of its own. What the template
 cannot give, as other limits or locales than it has, is still started by exec(2). With
 STAGEDOOR_TESTS_EXEC=1 all is.
+
+Another program of ours (PYTHONPATH) is started by exec(2) as well, unless its folder is in `programs`.
 """
 
 import atexit
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,10 +30,10 @@ _OWNED = ("Umask:", "SigBlk:", "SigIgn:", "Uid:", "Gid:")
 class Template:
     """The process, and how it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, env: Mapping[str, str]) -> None:
         self._owner = os.getpid()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._surroundings = surroundings(dict(os.environ))
+        self._surroundings = surroundings(env)
         with theirs:
             self.home = tempfile.mkdtemp(prefix="stagedoor-home-")
             atexit.register(shutil.rmtree, self.home, ignore_errors=True)
@@ -39,7 +41,7 @@ class Template:
             command = [sys.executable, "-m", "tests.template", number, self.home, "-" * ROOM]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno()], env=env,
             )  # fmt: skip
         ours.settimeout(ANSWER_S)
         self._maker = Maker(ours) if ours.recv(16) == b"ready" else None
@@ -51,7 +53,7 @@ class Template:
         return self._maker.make(job, fds) if self._maker is not None and same else None
 
 
-def surroundings(env: dict[str, str]) -> object:
+def surroundings(env: Mapping[str, str]) -> object:
     """What a process has from its parent, or looks at once."""
     status = Path("/proc/thread-self/status").read_text().splitlines()
     variables = {name: value for name, value in env.items() if name.startswith(_STARTUP)}
@@ -59,27 +61,33 @@ def surroundings(env: dict[str, str]) -> object:
     return variables, limits, [line for line in status if line.startswith(_OWNED)]
 
 
+programs: set[str] = set()
+"""Folders of programs that are started often enough for a template of their own."""
 _lock = threading.Lock()
-_template: Template | None = None
+_templates: dict[tuple[str, str], Template] = {}
 
 
-def _the_template() -> Template:
-    global _template
+def _template(path: str = "") -> Template:
+    """Return the template of the program to which PYTHONPATH leads now, or of this tree's."""
+    program = os.path.realpath(path)
+    name = (path, program) if program in programs else ("", "")
     with _lock:
-        if _template is None:
-            _template = Template()
-    return _template
+        if name not in _templates:
+            more = {"PYTHONPATH": path} if name[0] else {}
+            _templates[name] = Template({**os.environ, **more})
+        return _templates[name]
 
 
 def home() -> Path:
     """Where a login to a local shell begins: a folder of our own, and after an exec(2) the account's."""
-    return Path(_the_template().home) if _is_installed() else Path.home()
+    return Path(_template().home) if _is_installed() else Path.home()
 
 
 def fork_exec(*arguments: object) -> int:
     found = job_of(arguments)
     if found is not None:
-        pid = _the_template().make(*found)
+        job = found[0]
+        pid = _template(dict(job.env).get("PYTHONPATH", "")).make(*found)
         if pid is not None:
             return pid
     return real_fork_exec(*arguments)  # type: ignore[no-any-return]

@@ -1,10 +1,12 @@
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stagedoor.store.schema import SCHEMA_VERSION
-from tests.fixtures.gateway import SSH_TABLE, EchoServer, local, static
+from tests import forks
+from tests.fixtures.gateway import PATIENCE_S, SSH_TABLE, EchoServer, local, static
 from tests.fixtures.laptop import Laptop
 from tests.net.peers import write_certificate
 from tests.ports import free_port
@@ -24,6 +26,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     made = Programs(tmp_path_factory.mktemp("programs"))
     made.make(A)
     made.make(B)
+    forks.programs |= {str(made.link.with_name(version)) for version in (A, B)}
     started = "async def _main() -> int:\n"
     made.make(CRASHES, serve__worker=(started, f"{started}    1 / 0\n"))
     made.make(BROKEN, cli__app=("import errno\n", "import errno\nimport half_a_program\n"))
@@ -53,8 +56,23 @@ def workers() -> int:
 
 
 @pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """The socket of a service manager, which has started the gateway."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(str(tmp_path / "notify"))
+        made.settimeout(PATIENCE_S)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        yield made
+
+
+@pytest.fixture
 def laptop(
-    tmp_path: Path, programs: Programs, echo: EchoServer, certificate: Path, workers: int
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    programs: Programs,
+    echo: EchoServer,
+    certificate: Path,
+    workers: int,
 ) -> Iterator[Laptop]:
     """A laptop whose gateway runs program A, and has every access method."""
     settings = (
@@ -65,7 +83,10 @@ def laptop(
         f"{local('app01')}{static('echo', echo.port)}"
     )
     laptop = Laptop(tmp_path, settings, ("app01", "echo"))
-    laptop.gateway = UpgradedGateway(tmp_path, programs, settings, workers=workers)
+    laptop.gateway = gateway = UpgradedGateway(tmp_path, programs, settings, workers=workers)
+    if "manager" in request.fixturenames:
+        request.getfixturevalue("manager")
+        gateway.environment = {**gateway.environment, "NOTIFY_SOCKET": str(tmp_path / "notify")}
     programs.install(A)
     with laptop.gateway:
         laptop.gateway.start()

@@ -15,6 +15,7 @@ from tests.upgrade.sessions import by_connect
 from tests.upgrade.test_upgrade import metrics, value
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(300)  # each starts several programs, the first makes them too
 STARTING = "starting 1 workers"
 
 
@@ -46,10 +47,21 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
+def start_again(gateway: UpgradedGateway) -> None:
+    """Start a gateway whose supervisor was killed, as a service manager would."""
+    assert gateway.process is not None
+    gateway.process.wait(PATIENCE_S)
+    gateway.lines.clear()
+    gateway.programs.install(B)
+    gateway.start()
+
+
 @pytest.mark.continuity(3)
-def test_the_new_supervisor_is_killed_before_it_takes_over(
+def test_the_new_supervisor_is_killed_before_and_after_it_takes_over(
     laptop: Laptop, gateway: UpgradedGateway
 ) -> None:
+    """A service manager learns the second from the exit of the first supervisor, and starts the gateway
+    again."""
     with by_connect(gateway.port(), gateway.token()) as session:
         before = gateway.current().pid
         command = gateway.begin_upgrade(SLOW)
@@ -61,13 +73,19 @@ def test_the_new_supervisor_is_killed_before_it_takes_over(
         assert gateway.current().pid == before
         assert gateway.upgrade(B)["code"] == 0
         session.check(2)
+        assert gateway.upgrade(B)["code"] == 0
+        os.kill(gateway.current().pid, signal.SIGKILL)
+        session.check(3)
+        assert gateway.process is not None
+    assert gateway.process.wait(PATIENCE_S) == 1
+    assert gateway.lines
 
 
 @pytest.mark.continuity(3)
 def test_the_old_supervisor_is_killed_before_it_hands_over(
     laptop: Laptop, gateway: UpgradedGateway
 ) -> None:
-    """The new one ends, as a service manager starts the gateway again; sessions have the drain time."""
+    """The new one ends; sessions have the drain time, and the next start finds nothing in its way."""
     with by_connect(gateway.port(), gateway.token()) as session:
         command = gateway.begin_upgrade(SLOW)
         new = successor(gateway)
@@ -77,16 +95,18 @@ def test_the_old_supervisor_is_killed_before_it_hands_over(
             assert code == 1
             assert "the gateway ended during the upgrade" in stderr
         wait_until(lambda: has_gone(new))
+    start_again(gateway)
+    with by_connect(gateway.port(), gateway.token()) as session:
+        session.check(2)
 
 
 @pytest.mark.continuity(3)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_while_the_new_program_starts_ends_both(
-    laptop: Laptop, gateway: UpgradedGateway, number: signal.Signals
+    laptop: Laptop, gateway: UpgradedGateway
 ) -> None:
     command = gateway.begin_upgrade(SLOW)
     new = successor(gateway)
-    gateway.signal(number)
+    gateway.signal(signal.SIGTERM)
     assert gateway.process is not None
     assert gateway.process.wait(PATIENCE_S) == 0
     wait_until(lambda: has_gone(new))
@@ -95,110 +115,53 @@ def test_a_stop_while_the_new_program_starts_ends_both(
 
 
 @pytest.mark.continuity(3)
-def test_the_old_supervisor_is_killed_after_the_hand_over(
+def test_supervisors_are_killed_after_the_hand_over(
     laptop: Laptop, gateway: UpgradedGateway
 ) -> None:
-    """Its workers are like those of any supervisor that dies; the new gateway notices nothing."""
+    """The workers of the first are like those of any supervisor that dies, and the new gateway notices
+    nothing. Once all are killed, sessions have the drain time, and the next start finds nothing in
+    its way."""
     with by_connect(gateway.port(), gateway.token()) as session:
         assert gateway.upgrade(B)["code"] == 0
         gateway.signal(signal.SIGKILL)
         wait_until(lambda: len(gateway.notes()) == 1)
         session.check(1)
-        with by_connect(gateway.port(), gateway.token()) as fresh:
-            fresh.check(2)
-        assert gateway.upgrade(B)["code"] == 0
-
-
-@pytest.mark.continuity(3)
-def test_the_new_supervisor_is_killed_after_the_hand_over(
-    laptop: Laptop, gateway: UpgradedGateway
-) -> None:
-    """The service manager learns it from the exit of the first supervisor, and starts the gateway again."""
-    with by_connect(gateway.port(), gateway.token()) as session:
-        assert gateway.upgrade(B)["code"] == 0
-        assert gateway.upgrade(B)["code"] == 0
-        os.kill(gateway.current().pid, signal.SIGKILL)
-        session.check(1)
-        assert gateway.process is not None
-    assert gateway.process.wait(PATIENCE_S) == 1
-    assert gateway.lines
-
-
-def start_again(gateway: UpgradedGateway) -> None:
-    """Start a gateway whose supervisor was killed, as a service manager would."""
-    assert gateway.process is not None
-    gateway.process.wait(PATIENCE_S)
-    gateway.lines.clear()
-    gateway.start()
-
-
-@pytest.mark.continuity(3)
-def test_both_supervisors_are_killed_after_the_hand_over(
-    laptop: Laptop, gateway: UpgradedGateway
-) -> None:
-    """Sessions of both have the drain time, and the next start finds nothing in its way."""
     with by_connect(gateway.port(), gateway.token()) as before:
+        before.check(1)
         assert gateway.upgrade(B)["code"] == 0
         with by_connect(gateway.port(), gateway.token()) as after:
-            os.kill(gateway.current().pid, signal.SIGKILL)
-            gateway.signal(signal.SIGKILL)
-            before.check(1)
-            after.check(1)
+            for note in gateway.notes():
+                os.kill(note.pid, signal.SIGKILL)
+            before.check(2)
+            after.check(2)
     start_again(gateway)
     with by_connect(gateway.port(), gateway.token()) as session:
-        session.check(2)
-
-
-@pytest.mark.continuity(3)
-def test_both_supervisors_are_killed_before_the_hand_over(
-    laptop: Laptop, gateway: UpgradedGateway
-) -> None:
-    with by_connect(gateway.port(), gateway.token()) as session:
-        command = gateway.begin_upgrade(SLOW)
-        os.kill(successor(gateway), signal.SIGKILL)
-        gateway.signal(signal.SIGKILL)
-        session.check(1)
-        with ended(command) as (code, _):
-            assert code == 1
-    gateway.programs.install(B)
-    start_again(gateway)
-    with by_connect(gateway.port(), gateway.token()) as session:
-        session.check(2)
+        session.check(3)
 
 
 def test_a_service_manager_is_given_the_new_supervisor(
-    laptop: Laptop, gateway: UpgradedGateway, tmp_path: Path
+    laptop: Laptop, gateway: UpgradedGateway, manager: socket.socket
 ) -> None:
     """sd_notify(3): MAINPID comes from the old one, before READY from the new one."""
-    gateway.stop()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(PATIENCE_S)
-        manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        gateway.environment = {**gateway.environment, "NOTIFY_SOCKET": str(tmp_path / "notify")}
-        gateway.lines.clear()
-        gateway.start()
-        first = gateway.current().pid
-        with by_connect(gateway.port(), gateway.token()) as session:
-            assert gateway.upgrade(B)["code"] == 0
-            second = gateway.current().pid
-            said = [manager.recv(1024).decode() for _ in range(3)]
-            assert said == ["READY=1", f"MAINPID={second}", "READY=1"]
-            assert second != first
-            parent = Path(f"/proc/{second}/stat").read_text().rpartition(")")[2].split()[1]
-            assert int(parent) != first, (
-                "a service manager hears of the death of its own children only"
-            )
-            session.check(1)
-            assert gateway.process is not None
-            assert gateway.process.poll() is None
-            assert gateway.upgrade(B)["code"] == 0
-            third = gateway.current().pid
-            wait_until(lambda: has_gone(second), what="the end of the one in the middle")
-            assert gateway.process.poll() is None
-            session.check(2)
-        assert gateway.process.wait(PATIENCE_S) == 0, "it ends with its last session"
-        assert gateway.current().pid == third
+    first = gateway.current().pid
+    with by_connect(gateway.port(), gateway.token()) as session:
+        assert gateway.upgrade(B)["code"] == 0
+        second = gateway.current().pid
+        said = [manager.recv(1024).decode() for _ in range(3)]
+        assert said == ["READY=1", f"MAINPID={second}", "READY=1"]
+        assert second != first
+        parent = Path(f"/proc/{second}/stat").read_text().rpartition(")")[2].split()[1]
+        assert int(parent) != first, "a service manager hears of the death of its own children only"
+        session.check(1)
+        assert gateway.process is not None
+        assert gateway.process.poll() is None
+        assert gateway.upgrade(B)["code"] == 0
+        third = gateway.current().pid
+        wait_until(lambda: has_gone(second), what="the end of the one in the middle")
+        assert gateway.process.poll() is None
+        session.check(2)
+    assert gateway.process.wait(PATIENCE_S) == 0, "it ends with its last session"
+    assert gateway.current().pid == third
 
 
 def test_a_program_in_the_middle_without_sessions_ends(
@@ -225,15 +188,20 @@ def test_a_program_in_the_middle_without_sessions_ends(
     assert gateway.notes() == []
 
 
-def test_a_stop_reaches_every_generation(laptop: Laptop, gateway: UpgradedGateway) -> None:
-    with (
-        by_connect(gateway.port(), gateway.token()) as first,
-        by_connect(gateway.port(), gateway.token()) as second,
-    ):
-        assert gateway.upgrade(B)["code"] == 0
-        assert gateway.upgrade(B)["code"] == 0
-        first.check(1)
-        second.check(1)
-        assert gateway.stop() == 0
+def test_two_commands_at_once_and_then_a_stop_reaches_every_generation(
+    laptop: Laptop, gateway: UpgradedGateway
+) -> None:
+    """The commands are one upgrade, or one after the other."""
+    with by_connect(gateway.port(), gateway.token()) as first:
+        commands = [gateway.begin_upgrade(B) for _ in range(2)]
+        for command in commands:
+            with ended(command) as (code, stderr):
+                assert code == 0, stderr
+        assert gateway.current().version == B
+        with by_connect(gateway.port(), gateway.token()) as second:
+            assert gateway.upgrade(A)["code"] == 0
+            first.check(1)
+            second.check(1)
+            assert gateway.stop() == 0
     reasons = [e["reason"] for e in gateway.audit() if e["kind"] == "session.closed"]
     assert reasons == ["drained", "drained"]
