@@ -1,15 +1,14 @@
 """The two implementations of one end of a tunnel, behind one interface: the client's, and the kit's."""
 
-import os
 import subprocess
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from stagedoor.wire.tunnel.frames import StreamError
 from stagedoor.wire.tunnel.stream import Stream
+from tests.holder.compiled import SOURCE, compiled_of
 
 HERE = Path(__file__).parent
-SOURCE = HERE.parents[1] / "deploy/kit/source"
 
 
 class State(NamedTuple):
@@ -193,9 +192,14 @@ def _unhex(answer: str) -> bytes:
     return b"" if answer == "-" else bytes.fromhex(answer)
 
 
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+"""A finding ends the program."""
+
+
 def compiled_stream(folder: Path) -> Path:
     """Compile the program that drives one end."""
-    return _compiled(folder / "tunnel", HERE / "driver.c", SOURCE / "tunnel/stream.c")
+    sources = (HERE / "driver.c", SOURCE / "tunnel/stream.c")
+    return compiled_of(folder / "tunnel", sources, *SANITIZED)
 
 
 def compiled_endpoint(folder: Path) -> Path:
@@ -203,12 +207,4 @@ def compiled_endpoint(folder: Path) -> Path:
     files = (*SOURCE.glob("[!mp]*.c"), *SOURCE.glob("holder/*.c"), *SOURCE.glob("tunnel/*.c"))
     # motd.c has a name like main.c and passwd.c, which are left out.
     sources = (HERE / "endpoint.c", SOURCE / "motd.c", *sorted(files))
-    return _compiled(folder / "endpoint", "-Wl,--wrap=now_ms", *sources)
-
-
-def _compiled(program: Path, *sources: Path | str) -> Path:
-    """Compile with the address and undefined-behaviour sanitizers; a finding ends the program."""
-    flags = ("-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE",
-             "-fsanitize=address,undefined", "-fno-sanitize-recover=all")  # fmt: skip
-    subprocess.run([os.environ.get("CC", "gcc"), *flags, "-o", program, *sources], check=True)
-    return program
+    return compiled_of(folder / "endpoint", sources, "-Wl,--wrap=now_ms", *SANITIZED)

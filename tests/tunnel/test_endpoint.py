@@ -159,6 +159,25 @@ async def open_session(
     return ticket
 
 
+@asynccontextmanager
+async def entered(
+    control: EndpointControl, watcher: Watched | None = None
+) -> AsyncIterator[Client]:
+    """Yield the client of a session of alice's at an echo server."""
+    async with sshd() as (connect, _):
+        yield await opened(control, await connect(), watcher)
+
+
+@asynccontextmanager
+async def talking(
+    control: EndpointControl, watcher: Watched | None = None
+) -> AsyncIterator[Client]:
+    """Yield the client of a session in which something was said."""
+    async with entered(control, watcher) as client:
+        await client.says(b"x", b"X")
+        yield client
+
+
 async def returned(
     control: EndpointControl, client: Client, attempt: int, watcher: Watched | None = None
 ) -> None:
@@ -170,8 +189,7 @@ async def returned(
 
 async def test_a_session_goes_on_over_another_connection(control: EndpointControl) -> None:
     first = Watched()
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect(), first)
+    async with entered(control, first) as client:
         await client.says(b"before", b"BEFORE")
         client.cut()
         client.stream.take(b"while away")
@@ -181,9 +199,7 @@ async def test_a_session_goes_on_over_another_connection(control: EndpointContro
 
 
 async def test_bytes_on_their_way_survive_the_cut(control: EndpointControl) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         client.stream.take(b"y" * 300_000)
         output = client.stream.output(0.0)
         half = bytes(output[: len(output) // 2])
@@ -274,8 +290,7 @@ async def test_the_gateway_ends_a_session_whose_client_is_away(control: Endpoint
 async def test_a_stranger_gets_no_ticket_and_learns_nothing(
     control: EndpointControl, key: str, owner: str
 ) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
+    async with entered(control) as client:
         denial = await control.resume(key, 1, owner, Watched())
         assert denial == Denial(Reason.SESSION_OVER, "the session has ended")
         await client.says(b"still here", b"STILL HERE")
@@ -283,8 +298,7 @@ async def test_a_stranger_gets_no_ticket_and_learns_nothing(
 
 @pytest.mark.continuity(9)
 async def test_an_older_connection_cannot_displace_a_newer_one(control: EndpointControl) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
+    async with entered(control) as client:
         client.cut()
         await returned(control, client, 2)
         await client.says(b"new", b"NEW")
@@ -312,8 +326,7 @@ async def test_a_key_opens_one_session(control: EndpointControl) -> None:
 async def test_a_connection_without_a_ticket_is_cut(
     control: EndpointControl, tmp_path: Path, first: bytes
 ) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
+    async with entered(control) as client:
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.setblocking(False)
@@ -338,9 +351,7 @@ async def test_a_ticket_is_good_for_one_connection(
         return connect_data(ticket)
 
     monkeypatch.setattr(control, "connect_data", remember)
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         replayed = await connect_data(shown[0])
         async with asyncio.timeout(PATIENCE_S):
             assert await aio.read(replayed, 10) == b""
@@ -349,9 +360,7 @@ async def test_a_ticket_is_good_for_one_connection(
 
 
 async def test_a_fault_ends_the_connection_and_not_the_session(control: EndpointControl) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         await aio.write_all(client.link, b"\xff" * 13)
         async with asyncio.timeout(PATIENCE_S):
             while await aio.read(client.link, 1000):
@@ -399,9 +408,7 @@ async def test_a_client_that_stays_away_loses_the_session(control: EndpointContr
 async def test_a_worker_that_dies_leaves_its_sessions_to_another(
     control: EndpointControl, tmp_path: Path
 ) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         control._hang_up()
         other = EndpointControl(tmp_path / FOLDER, 60.0)
         await returned(other, client, 1)
@@ -446,9 +453,7 @@ async def test_a_session_that_no_worker_can_judge_is_offered_again(
     control: EndpointControl, tmp_path: Path
 ) -> None:
     offers: asyncio.Queue[Orphan] = asyncio.Queue()
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         client.cut()
         other = EndpointControl(tmp_path / FOLDER, 60.0)
         other.adopt_orphans(offers.put_nowait)
@@ -470,8 +475,7 @@ async def test_an_adopted_session_goes_on_with_its_client(
 ) -> None:
     offers: asyncio.Queue[Orphan] = asyncio.Queue()
     adopter, watcher = EndpointControl(tmp_path / FOLDER, 60.0), Watched()
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
+    async with entered(control) as client:
         client.cut()
         adopter.adopt_orphans(offers.put_nowait)
         await adopter.join()

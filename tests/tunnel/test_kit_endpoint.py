@@ -23,10 +23,12 @@ from tests.tunnel.test_endpoint import (
     LINKS,
     PATIENCE_S,
     Watched,
+    entered,
     open_session,
     opened,
     returned,
     sshd,
+    talking,
     test_a_client_that_leaves_ends_the_session,
     test_a_client_that_stays_away_loses_the_session,
     test_a_fault_ends_the_connection_and_not_the_session,
@@ -89,9 +91,7 @@ async def test_the_folder_is_for_the_endpoint_alone(control: Any, endpoint: KitE
 async def test_a_gateway_that_dies_leaves_its_sessions_to_another(
     control: Any, endpoint: KitEndpoint
 ) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         await control.stop()
         client.cut()
         other = KitControl(endpoint)
@@ -102,9 +102,7 @@ async def test_a_gateway_that_dies_leaves_its_sessions_to_another(
 
 async def test_a_later_request_replaces_an_unused_ticket(control: Any) -> None:
     late = Watched()
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         shell = await control.connected()
         first = await shell.ask("back", f"{KEY} 1 alice app01.ssh", late)
         assert isinstance(first, Ticket)
@@ -120,9 +118,7 @@ async def test_a_later_request_replaces_an_unused_ticket(control: Any) -> None:
 
 
 async def test_a_ticket_is_good_for_ten_seconds(control: Any, endpoint: KitEndpoint) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         shell = await control.connected()
         ticket = await shell.ask("back", f"{KEY} 1 alice app01.ssh", Watched())
         assert isinstance(ticket, Ticket)
@@ -137,9 +133,7 @@ async def test_a_ticket_is_good_for_ten_seconds(control: Any, endpoint: KitEndpo
 async def test_a_silent_connection_is_cut_after_ten_seconds(
     control: Any, endpoint: KitEndpoint
 ) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         loop = asyncio.get_running_loop()
         with socket.create_connection(("127.0.0.1", endpoint.port)) as stranger:
             stranger.setblocking(False)
@@ -174,9 +168,7 @@ async def test_a_gateway_whose_machine_has_died_is_noticed_by_its_silence(
     control: Any, endpoint: KitEndpoint
 ) -> None:
     watcher = Watched()
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect(), watcher)
-        await client.says(b"x", b"X")
+    async with talking(control, watcher) as client:
         endpoint.pass_time(signal.SIGUSR2)
         async with asyncio.timeout(PATIENCE_S):
             assert (await watcher.news.get())[0] == 1  # type: ignore[index]
@@ -208,9 +200,7 @@ async def test_one_more_waiting_session_of_an_owner_ends_the_oldest(control: Any
 async def test_a_client_that_reads_nothing_holds_up_its_program_and_costs_a_window(
     control: Any, endpoint: KitEndpoint
 ) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         before = endpoint.private_memory()
         client.cut()
         client.stream.take(b"y" * WINDOW)
@@ -227,9 +217,7 @@ async def test_a_client_that_reads_nothing_holds_up_its_program_and_costs_a_wind
 async def test_a_long_session_of_few_bytes_costs_no_window(
     control: Any, endpoint: KitEndpoint
 ) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         before = endpoint.private_memory()
         for _ in range(200):
             await client.says(b"y" * 5000, b"Y" * 5000)
@@ -243,9 +231,7 @@ async def test_a_long_session_of_few_bytes_costs_no_window(
 async def test_silent_strangers_take_no_place_from_a_ticket(
     control: Any, endpoint: KitEndpoint
 ) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         strangers = [
             socket.create_connection(("127.0.0.1", endpoint.port)) for _ in range(3 * MAX_LINKS)
         ]
@@ -264,8 +250,7 @@ async def test_silent_strangers_take_no_place_from_a_ticket(
 async def test_a_connection_without_a_ticket_is_cut_at_once(
     control: Any, endpoint: KitEndpoint, first: bytes
 ) -> None:
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
+    async with entered(control) as client:
         loop = asyncio.get_running_loop()
         with socket.create_connection(("127.0.0.1", endpoint.port)) as stranger:
             stranger.setblocking(False)
@@ -310,9 +295,7 @@ async def test_hostile_gateways_and_pods_end_their_own_connections_only(
 ) -> None:
     chance = random.Random(seed)
     address = str(endpoint.address)
-    async with sshd() as (connect, _):
-        client = await opened(control, await connect())
-        await client.says(b"x", b"X")
+    async with talking(control) as client:
         for _ in range(200):
             if chance.random() < 0.5:
                 hostile = socket.socket(socket.AF_UNIX)
