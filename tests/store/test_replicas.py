@@ -83,11 +83,16 @@ def replicas(folder: Path, server: Server) -> Iterator[Make]:
             entry.stop()
 
 
-@pytest.fixture
-def two(tmp_path: Path, server: Server) -> Iterator[tuple[Replica, Replica]]:
-    with replicas(tmp_path, server) as make:
+@pytest.fixture(scope="module")
+def two(
+    tmp_path_factory: pytest.TempPathFactory, postgresql: PostgresqlHere
+) -> Iterator[tuple[Replica, Replica]]:
+    """Two for the whole module, which leaves them as they were."""
+    server = postgresql.filled()
+    with replicas(tmp_path_factory.mktemp("two"), server) as make:
         first = make()
         yield first, make(first)
+    postgresql.drop(server)
 
 
 def test_a_user_added_at_one_is_let_in_at_the_other(two: tuple[Replica, Replica]) -> None:
@@ -115,14 +120,19 @@ def test_what_is_revoked_closes_sessions_everywhere(two: tuple[Replica, Replica]
         assert first.wait_for_ends(here) == {here.session: "revoked"}
         assert second.wait_for_ends(there) == {there.session: "revoked"}
     assert first.answer().status == 403
+    with first.service() as service:
+        first.grant = admin.add_grant(service, "user:dev", "*").id
+    for replica in two:
+        eventually("let in", lambda replica=replica: replica.answer().status == 200)  # type: ignore[misc]
 
 
 def test_all_sessions_are_listed_at_each_with_who_has_them(two: tuple[Replica, Replica]) -> None:
     first, second = two
     with first.entered() as here, second.entered() as there:
+        both = {here.session, there.session}
         for replica in two:
+            eventually("others' are over", lambda replica=replica: replica.listed().keys() == both)  # type: ignore[misc]
             listed = replica.listed()
-            assert listed.keys() == {here.session, there.session}
             for inside, owner in ((here, first), (there, second)):
                 assert owner.process is not None
                 assert f"-{owner.process.pid}-" in listed[inside.session]["instance"]
@@ -148,10 +158,10 @@ def test_a_session_is_closed_from_any_of_them(two: tuple[Replica, Replica]) -> N
 def test_one_audit_is_kept_by_all_in_one_order(two: tuple[Replica, Replica]) -> None:
     first, second = two
     let_in = [replica.answer().one("Stagedoor-Session") for _ in range(5) for replica in two]
-    eventually("all are closed", lambda: len(first.closed()) == 10)
+    eventually("all are closed", lambda: first.closed().keys() >= set(let_in))
     assert first.audit() == second.audit()
     opened = [e["session"] for e in first.audit() if e["kind"] == "session.opened"]
-    assert opened == let_in
+    assert opened[-10:] == let_in
 
 
 def test_a_worker_that_dies_loses_its_sessions_at_once_and_no_others(
@@ -162,10 +172,10 @@ def test_a_worker_that_dies_loses_its_sessions_at_once_and_no_others(
         (worker,) = second.worker_pids()
         os.kill(worker, signal.SIGKILL)
         second.wait_for_event("sessions were lost with their worker")
-        assert first.closed() == {
-            there.session: ("lost", first.closed()[there.session][1]),
-        }
-        assert "died" in first.closed()[there.session][1]
+        closed = first.closed()
+        assert here.session not in closed
+        assert closed[there.session][0] == "lost"
+        assert "died" in closed[there.session][1]
         here.works()
         eventually("a new worker serves", lambda: second.answer().status == 200)
         assert here.session in first.listed()
@@ -196,8 +206,9 @@ def test_a_replica_that_is_killed_finds_what_it_lost_when_it_starts_again(
 def test_settings_are_read_again_while_sessions_go_on(two: tuple[Replica, Replica]) -> None:
     first, second = two
     with first.entered() as here:
+        seen = len(first.lines)
         first.signal(signal.SIGHUP)
-        first.wait_for_event("reloaded")
+        first.wait_for_event("reloaded", after=seen)
         here.works()
         assert first.answer().status == 200
         assert here.session in second.listed()
