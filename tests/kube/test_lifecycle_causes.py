@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,7 +32,6 @@ def refusal(make_kube: Make, shared: KubeGateway) -> Callable[..., str]:
         change: Callable[[dict[str, Any]], None] = lambda app: None,
         labels: dict[str, str] | None = None,
         quota: dict[str, str] | None = None,
-        way: str = "jump",
         **how: Any,
     ) -> str:
         kube = make_kube() if labels or quota else shared
@@ -44,7 +42,7 @@ def refusal(make_kube: Make, shared: KubeGateway) -> Callable[..., str]:
         app = deployment(kube.namespace, name := f"broken{next(_numbers)}", **how)
         change(app)
         kube.deploy(app)
-        done = kube.ssh(name, way=way)
+        done = kube.ssh(name, way="jump")
         assert done.returncode != 0
         return done.stderr
 
@@ -72,25 +70,6 @@ def limit_to(kube: KubeGateway, hard: dict[str, str]) -> None:
 def pod_of(app: dict[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = app["spec"]["template"]["spec"]
     return spec
-
-
-@pytest.mark.parametrize("way", ["connect", "jump"])
-def test_an_image_that_is_not_there(refusal: Callable[..., str], way: str) -> None:
-    said = refusal(image="stagedoor.test/no-such-image:1", way=way)
-    assert re.search(r"the shell broken\d+-ssh could not be started; pulling image: ", said)
-    assert "stagedoor.test/no-such-image:1" in said
-
-
-def test_a_cause_is_told_once_and_at_once_and_not_waited_for(make_kube: Make) -> None:
-    kube = make_kube()
-    kube.app(annotations={"idle-stop": "soon"})
-    done = kube.ssh("app01", way="connect")
-    assert "cannot be entered now (503): " in done.stderr
-    assert "annotation stagedoor.dev/idle-stop" in done.stderr
-    assert "try again in 60 s" in done.stderr
-    # The client has not tried again by itself what must be mended first.
-    kube.gateway.wait_for(lambda line: line.get("outcome") == "denied")
-    assert sum(line.get("outcome") == "denied" for line in kube.gateway.lines) == 1
 
 
 def test_a_quota(refusal: Callable[..., str]) -> None:
@@ -141,7 +120,21 @@ def test_a_secret_that_is_not_there(refusal: Callable[..., str]) -> None:
     assert "no-such-secret" in said
 
 
-def test_a_wrong_annotation_is_told_and_stands_in_an_event_on_the_app(shared: KubeGateway) -> None:
+def test_an_image_that_is_not_there_until_the_app_is_mended(shared: KubeGateway) -> None:
+    kube = shared
+    kube.app("mended", image="stagedoor.test/no-such-image:1")
+    for way in ("connect", "jump"):
+        done = kube.ssh("mended", way=way)
+        assert done.returncode != 0
+        assert "the shell mended-ssh could not be started; pulling image: " in done.stderr
+        assert "stagedoor.test/no-such-image:1" in done.stderr
+    kube.app("mended")
+    kube.must("mended")
+
+
+def test_a_wrong_annotation_is_told_once_and_stands_in_an_event_on_the_app(
+    shared: KubeGateway,
+) -> None:
     kube = shared
     kube.app("wrong", annotations={"idle-stop": "soon"})
 
@@ -155,17 +148,15 @@ def test_a_wrong_annotation_is_told_and_stands_in_an_event_on_the_app(shared: Ku
 
     # Before a client has asked for the shell.
     until(event, "there is an Event")
-    done = kube.ssh("wrong")
+    seen = len(kube.gateway.lines)
+    done = kube.ssh("wrong", way="connect")
     assert done.returncode != 0
+    assert "cannot be entered now (503): " in done.stderr
     assert "annotation stagedoor.dev/idle-stop of Deployment wrong" in done.stderr
+    assert "try again in 60 s" in done.stderr
+    # The client has not tried again by itself what must be mended first.
+    kube.gateway.wait_for(lambda line: line.get("outcome") == "denied", after=seen)
+    assert sum(line.get("outcome") == "denied" for line in kube.gateway.lines[seen:]) == 1
     # Mended, it works at the next login.
     kube.app("wrong", annotations={"idle-stop": "1h"})
     kube.must("wrong")
-
-
-def test_a_shell_that_could_not_start_does_once_its_app_is_mended(shared: KubeGateway) -> None:
-    kube = shared
-    kube.app("mended", image="stagedoor.test/no-such-image:1")
-    assert kube.ssh("mended", way="jump").returncode != 0
-    kube.app("mended")
-    kube.must("mended")

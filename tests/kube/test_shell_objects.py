@@ -16,7 +16,6 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
 from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
 from stagedoor.shells.kubernetes.names import SSH_PORT_NAME
-from stagedoor.shells.kubernetes.ports import Cause
 from tests.cluster.archive import Files, Start, image, layer
 from tests.fixtures.cluster import Cluster
 from tests.fixtures.laptop import new_key
@@ -139,19 +138,6 @@ def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
             break
     assert seen[-1] == SSHD, seen
     assert banner(cluster, namespace).startswith(b"SSH-2.0-OpenSSH_")
-
-
-def test_a_failed_start_is_told_on_a_real_cluster(
-    cluster: Cluster, fresh_namespace: Make, tmp_path: Path
-) -> None:
-    namespace = fresh_namespace()
-    app = owned(cluster, namespace, samples.app("plain"))
-    shell = derive(app, samples.settings(app), Kit("stagedoor.test/nope:1"), digests={}, claims={})
-    assert isinstance(shell, Derived)
-    apply(cluster, host_secret(app, tmp_path), with_replicas(shell.deployment, 1))
-    cause = next((state for state in looks(cluster, namespace) if isinstance(state, Cause)), None)
-    assert cause is not None
-    assert "the image stagedoor.test/nope:1: " in cause.message or "app01-ssh" in cause.message
 
 
 HARD = "a \"b\" 'c' $(A) $$ \t ü € \n two lines"

@@ -129,29 +129,6 @@ async def test_a_leader_whose_lease_is_taken_stops_at_once(
     await replica.stop()
 
 
-async def test_a_lease_that_is_deleted_is_made_again(cluster: KubeCluster, namespace: str) -> None:
-    replica = Replica(cluster, namespace, "replica", STEADY)
-    await within(60, replica.leading)
-    replica.leading.clear()
-    await cluster.delete(Kind.LEASE, namespace, "controller")
-    await within(AT_ONCE_S, replica.stopped)
-    await within(60, replica.leading)
-    await replica.stop()
-
-
-async def test_an_annotation_on_the_lease_costs_no_leader_its_place(
-    cluster: KubeCluster, namespace: str
-) -> None:
-    replica = Replica(cluster, namespace, "replica", STEADY)
-    await within(60, replica.leading)
-    for number in range(10):
-        patch = {"metadata": {"annotations": {"note": str(number)}}}
-        await cluster.merge(Kind.LEASE, namespace, "controller", patch)
-        await asyncio.sleep(0.15)
-    assert not replica.stopped.is_set()
-    await replica.stop()
-
-
 async def test_what_the_leader_raises_comes_out_and_the_lease_is_given_back(
     cluster: KubeCluster, namespace: str
 ) -> None:

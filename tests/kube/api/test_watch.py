@@ -97,29 +97,6 @@ async def test_a_watch_goes_on_where_it_ended(connect: Connect, namespace: str) 
         assert cluster.requests["list", "ConfigMap", 200] == 1
 
 
-async def test_changes_while_the_api_server_was_away_are_not_missed(
-    api: LoneApi, connect: Connect, namespace: str, problems: Problems
-) -> None:
-    cluster = connect(limits=Limits(watch=QUICK))
-    await cluster.create(config_map(namespace, "one", a="1"))
-    await cluster.create(config_map(namespace, "two", a="1"))
-    async with seen(cluster, namespace) as watched:
-        await watched.until(one="1", two="1")
-        waiting = asyncio.create_task(watched.next())
-        api.kill()
-        await asyncio.sleep(0.2)  # it is tried again meanwhile, and nothing is raised
-        await asyncio.to_thread(api.start)
-        other = connect()
-        await other.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
-        await other.delete(Kind.CONFIG_MAP, namespace, "two")
-        await soon(waiting)
-        await watched.until(one="2")
-    assert problems[0][0] == API
-    assert problems[0][1] is not None
-    assert f"cannot watch ConfigMap in namespace {namespace}: no answer" in problems[0][1]
-    assert problems[-1] == (API, None)
-
-
 async def test_what_is_too_long_ago_is_listed_anew(
     api: LoneApi, connect: Connect, namespace: str, problems: Problems
 ) -> None:
@@ -151,22 +128,30 @@ async def test_what_is_too_long_ago_is_listed_anew(
     assert [problem for _, problem in problems if problem] == []
 
 
-async def test_a_restarted_api_server_that_knows_no_past_is_listed_anew(
-    api: LoneApi, connect: Connect, namespace: str, cluster: KubeCluster
+async def test_changes_while_the_api_server_was_away_are_not_missed(
+    api: LoneApi, connect: Connect, namespace: str, problems: Problems
 ) -> None:
-    """Its watch cache begins at its start: whatever the watch saw last is before that."""
-    watcher = connect(limits=Limits(watch=QUICK))
+    """It knows no past: its watch cache begins at its start, and etcd is compacted meanwhile."""
+    cluster = connect(limits=Limits(watch=QUICK))
     await cluster.create(config_map(namespace, "one", a="1"))
-    async with seen(watcher, namespace) as watched:
-        await watched.until(one="1")
+    await cluster.create(config_map(namespace, "two", a="1"))
+    async with seen(cluster, namespace) as watched:
+        await watched.until(one="1", two="1")
         waiting = asyncio.create_task(watched.next())
-        await asyncio.to_thread(api.kill)
+        api.kill()
         api.write_and_compact()
+        await asyncio.sleep(0.2)  # it is tried again meanwhile, and nothing is raised
         await asyncio.to_thread(api.start)
-        await connect().merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
+        other = connect()
+        await other.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
+        await other.delete(Kind.CONFIG_MAP, namespace, "two")
         await soon(waiting)
         await watched.until(one="2")
-    assert watcher.requests["watch", "ConfigMap", 410] >= 1 or Verb.LISTED in watched.verbs[1:]
+    assert cluster.requests["watch", "ConfigMap", 410] >= 1 or Verb.LISTED in watched.verbs[1:]
+    assert problems[0][0] == API
+    assert problems[0][1] is not None
+    assert f"cannot watch ConfigMap in namespace {namespace}: no answer" in problems[0][1]
+    assert problems[-1] == (API, None)
 
 
 async def test_a_silent_api_server_is_noticed_and_waited_for(
