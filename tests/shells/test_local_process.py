@@ -52,7 +52,7 @@ def test_many_processes_that_ask_at_once_cause_one_start(host: ShellHost) -> Non
             [sys.executable, "-c", ENSURE, host.folder, Path(__file__).parents[2]],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
-        for _ in range(4)
+        for _ in range(3)
     ]  # fmt: skip
     try:
         for worker in workers:

@@ -13,77 +13,23 @@ from stagedoor.shells.kubernetes.derive.images import selects
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
 from tests.shells.kubernetes.samples import CLAIMS, KIT, app, container, derived, settings
 
-POD_FIELDS = [
-    "activeDeadlineSeconds",
-    "affinity",
-    "automountServiceAccountToken",
-    "containers",
-    "dnsConfig",
-    "dnsPolicy",
-    "enableServiceLinks",
-    "hostAliases",
-    "hostIPC",
-    "hostNetwork",
-    "hostPID",
-    "hostUsers",
-    "hostname",
-    "hostnameOverride",
-    "imagePullSecrets",
-    "initContainers",
-    "nodeName",
-    "nodeSelector",
-    "os",
-    "overhead",
-    "preemptionPolicy",
-    "priority",
-    "priorityClassName",
-    "readinessGates",
-    "resourceClaims",
-    "resources",
-    "restartPolicy",
-    "runtimeClassName",
-    "schedulerName",
-    "schedulingGates",
-    "securityContext",
-    "serviceAccount",
-    "serviceAccountName",
-    "setHostnameAsFQDN",
-    "shareProcessNamespace",
-    "subdomain",
-    "terminationGracePeriodSeconds",
-    "tolerations",
-    "topologySpreadConstraints",
-    "volumes",
-]
+POD_FIELDS = """\
+activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy
+enableServiceLinks hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride
+imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priority
+priorityClassName readinessGates resourceClaims resources restartPolicy runtimeClassName
+schedulerName schedulingGates securityContext serviceAccount serviceAccountName
+setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations
+topologySpreadConstraints volumes
+"""
 """The fields of core/v1 PodSpec in k8s.io/api v0.34, but for ephemeralContainers, which no template has."""
 
-CONTAINER_FIELDS = [
-    "args",
-    "command",
-    "env",
-    "envFrom",
-    "image",
-    "imagePullPolicy",
-    "lifecycle",
-    "livenessProbe",
-    "name",
-    "ports",
-    "readinessProbe",
-    "resizePolicy",
-    "resources",
-    "restartPolicy",
-    "restartPolicyRules",
-    "securityContext",
-    "startupProbe",
-    "stdin",
-    "stdinOnce",
-    "terminationMessagePath",
-    "terminationMessagePolicy",
-    "tty",
-    "volumeDevices",
-    "volumeMounts",
-    "workingDir",
-]
+CONTAINER_FIELDS = """\
+args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports
+readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext
+startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeDevices
+volumeMounts workingDir
+"""
 """The fields of core/v1 Container in k8s.io/api v0.34."""
 
 SCALARS = {
@@ -118,10 +64,10 @@ def annotated(name: str, **annotations: str) -> dict[str, Any]:
 def test_every_field_of_a_pod_is_dealt_with_by_name() -> None:
     of = app("plain")
     pod = of["spec"]["template"]["spec"]
-    for field in POD_FIELDS:
+    for field in POD_FIELDS.split():
         pod.setdefault(field, SCALARS.get(field, [] if field.endswith("s") else ""))
     pod["resources"] = {}
-    for field in CONTAINER_FIELDS:
+    for field in CONTAINER_FIELDS.split():
         pod["containers"][0].setdefault(field, SCALARS.get(field) or [])
     pod["containers"][0] |= {"securityContext": {}, "resources": {}, "lifecycle": {"x": 1}}
     notes = derived(of).notes
