@@ -20,7 +20,7 @@ from tests.kube.relay import Relay
 from tests.upgrade.sessions import LOOP, Session, by_attach, by_ssh
 from tests.waiting import BOUND_S, wait_until
 
-PAUSE_S = 1.0
+PAUSE_S = 2.0
 """Between two rounds of lines of one thread's sessions: short beside a roll-out. A line costs a session up to
 a millisecond of the processor."""
 AT_ONCE = 8

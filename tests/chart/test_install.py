@@ -154,15 +154,6 @@ def test_the_commands_of_the_how_to_work_where_it_runs_them(release: Release) ->
     release.stagedoor("app", "stop", "app01", "--yes")
 
 
-def test_the_keys_are_made_once_and_kept_where_an_upgrade_would_make_others(
-    release: Release,
-) -> None:
-    before = secrets(release)
-    assert {"stagedoor-user-ca", "stagedoor-host-ca", "stagedoor-ssh-host"} <= before.keys()
-    release.upgrade({"gateway": {"podAnnotations": {"round": uuid.uuid4().hex}}})
-    assert secrets(release) == before
-
-
 def test_the_gateway_s_pods_hold_no_private_key_of_the_host_ca(release: Release) -> None:
     where = ("exec", "deploy/stagedoor-gateway", "-c", "gateway", "--", "sh", "-c")
     output = release.kubectl(*where, "ls /etc/stagedoor /run/stagedoor; id -u; touch /x || true")
@@ -243,6 +234,9 @@ def echo(session: "subprocess.Popen[str]", word: str) -> str:
 def test_an_upgrade_under_load_costs_no_login_and_cuts_no_session(
     release: Release, record_property: Callable[[str, object], None]
 ) -> None:
+    """And it makes no other keys."""
+    keys = secrets(release)
+    assert {"stagedoor-user-ca", "stagedoor-host-ca", "stagedoor-ssh-host"} <= keys.keys()
     restricted_app(release, annotations={"warm": "true"})
     warm = release.ssh("app01.ssh", "true")
     assert warm.returncode == 0, warm.stderr + release.story()
@@ -275,6 +269,7 @@ def test_an_upgrade_under_load_costs_no_login_and_cuts_no_session(
             seen, over = tunnels.done, time.monotonic() + PRE_STOP_S + 3
             until("it is over", lambda: time.monotonic() > over and tunnels.done > seen)
         assert echo(stays, "after") == "after\n", "a session of an old replica goes on"
+    assert secrets(release) == keys
     record_property("tunnels", tunnels.done)
     record_property("logins", logins.done)
     record_property("upgrade_s", round(took_s, 1))
