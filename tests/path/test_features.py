@@ -1,4 +1,8 @@
-"""The features of ssh that developers use all day, through our client and nc, against the real gateway."""
+"""The features of ssh that developers use all day, through nc, against the real gateway.
+
+`test_resume_ssh.py` has those through our client, and `tests/acceptance/test_check.py` those where ssh takes
+its socket over.
+"""
 
 import json
 from pathlib import Path
@@ -6,24 +10,13 @@ from pathlib import Path
 import pytest
 
 from acceptance.features import FEATURES, Feature
-from stagedoor.demo.clients import FDPASS, NC, TUNNEL, DemoClient
+from stagedoor.demo.clients import NC, TUNNEL
 from tests.path.conftest import GatewayEntry, here
 
 
-@pytest.mark.parametrize("client", [TUNNEL, NC], ids=["ours", "nc"])
 @pytest.mark.parametrize("feature", FEATURES.values(), ids=list(FEATURES))
-def test_it_works_through(
-    entry: GatewayEntry, client: DemoClient, feature: Feature, tmp_path: Path
-) -> None:
-    here(lambda: feature(entry.through(client, tmp_path), tmp_path))
-
-
-def test_it_works_where_ssh_took_the_socket_over(entry: GatewayEntry, tmp_path: Path) -> None:
-    """As `stagedoor ssh-config` sets it up; two drives that move the most and last the longest."""
-    for name in ("scp (sftp protocol)", "ControlMaster, 10 sessions in one tunnel"):
-        folder = tmp_path / name.split()[0]
-        folder.mkdir()
-        here(lambda folder=folder, name=name: FEATURES[name](entry.through(FDPASS, folder), folder))
+def test_it_works_through_nc(entry: GatewayEntry, feature: Feature, tmp_path: Path) -> None:
+    here(lambda: feature(entry.through(NC, tmp_path), tmp_path))
 
 
 def test_ten_sessions_of_a_control_master_are_one_session_of_the_gateway(

@@ -54,6 +54,13 @@ class Client:
             yield peer
         self.stream.cut()
 
+    def open(self) -> Peer:
+        """Open the session, try it, and go away; return its other end."""
+        with self.connected() as peer:
+            far = self.gateway.upstream.accept()
+            self.works(peer, far)
+        return far
+
     def write(self, peer: Peer) -> None:
         while output := self.stream.output(0.0):
             peer.send(bytes(output))
@@ -93,9 +100,7 @@ class Client:
 @pytest.mark.continuity(19)
 def test_a_session_is_one_over_all_its_connections(gateway: Faulty) -> None:
     client = Client(gateway)
-    with client.connected() as peer:
-        far = gateway.upstream.accept()
-        client.works(peer, far)
+    far = client.open()
     for _ in range(5):
         client.stream.take(b"typed while away")
         far.send(b"shown while away")
@@ -162,11 +167,7 @@ def test_a_gateway_that_is_killed_and_started_again_ends_no_tunnel(tmp_path: Pat
             far = gateway.upstream.accept()
             client.works(peer, far)
             before = len(gateway.lines)
-            workers = gateway.worker_pids()
-            gateway.signal(signal.SIGKILL)
-            for pid in workers:
-                os.kill(pid, signal.SIGKILL)
-            gateway.process.wait()  # type: ignore[union-attr]
+            kill(gateway)
             with suppress(ConnectionResetError):
                 while peer.read():
                     pass
@@ -182,6 +183,22 @@ def test_a_gateway_that_is_killed_and_started_again_ends_no_tunnel(tmp_path: Pat
         assert kinds == ["session.opened", "session.closed", "session.resumed", "session.closed"]
 
 
+def join(gateway: Faulty, name: str) -> int:
+    """Add a user with PASSWORD who may enter `app01`, and return their grant."""
+    with gateway.changed() as service:
+        admin.add_user(service, name, password=PASSWORD)
+        return admin.add_grant(service, f"user:{name}", "app01").id
+
+
+def kill(gateway: Faulty) -> None:
+    """Kill a gateway with its workers."""
+    workers = gateway.worker_pids()
+    gateway.signal(signal.SIGKILL)
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    gateway.process.wait()  # type: ignore[union-attr]
+
+
 def open_sessions(gateway: Faulty) -> set[str]:
     with gateway.service() as service:
         return {session.id for session in list_sessions(service)}
@@ -189,13 +206,9 @@ def open_sessions(gateway: Faulty) -> set[str]:
 
 @pytest.mark.continuity(8)
 def test_a_session_whose_worker_died_while_its_client_is_away_is_revoked(gateway: Faulty) -> None:
-    with gateway.changed() as service:
-        admin.add_user(service, "zoe", password=PASSWORD)
-        grant = admin.add_grant(service, "user:zoe", "app01").id
+    grant = join(gateway, "zoe")
     client = Client(gateway, basic("zoe", PASSWORD))
-    with client.connected() as peer:
-        far = gateway.upstream.accept()
-        client.works(peer, far)
+    far = client.open()
     (session,) = client.sessions
     for pid in gateway.worker_pids():
         os.kill(pid, signal.SIGKILL)
@@ -217,15 +230,9 @@ def test_a_session_whose_worker_died_while_its_client_is_away_is_revoked(gateway
 def test_a_grant_that_was_removed_while_no_gateway_ran_ends_the_session(tmp_path: Path) -> None:
     with serving(tmp_path) as gateway:
         client = Client(gateway)
-        with client.connected() as peer:
-            far = gateway.upstream.accept()
-            client.works(peer, far)
+        far = client.open()
         before = len(gateway.lines)
-        workers = gateway.worker_pids()
-        gateway.signal(signal.SIGKILL)
-        for pid in workers:
-            os.kill(pid, signal.SIGKILL)
-        gateway.process.wait()  # type: ignore[union-attr]
+        kill(gateway)
         with gateway.service() as service:
             admin.remove_grant(service, gateway.grant)
         gateway.restart(after=before)
@@ -239,9 +246,7 @@ def test_a_grant_that_was_removed_while_no_gateway_ran_ends_the_session(tmp_path
 def test_a_session_goes_on_through_a_restart_with_its_client_away(tmp_path: Path) -> None:
     with serving(tmp_path, drain_timeout_s=0.2) as gateway:
         client = Client(gateway)
-        with client.connected() as peer:
-            far = gateway.upstream.accept()
-            client.works(peer, far)
+        far = client.open()
         (session,) = client.sessions
         before = len(gateway.lines)
         gateway.signal(signal.SIGTERM)
@@ -260,13 +265,9 @@ def test_a_session_goes_on_through_a_restart_with_its_client_away(tmp_path: Path
 
 @pytest.mark.continuity(8)
 def test_a_removed_grant_ends_a_session_whose_client_is_away(gateway: Faulty) -> None:
-    with gateway.changed() as service:
-        admin.add_user(service, "eve", password=PASSWORD)
-        grant = admin.add_grant(service, "user:eve", "app01").id
+    grant = join(gateway, "eve")
     client = Client(gateway, basic("eve", PASSWORD))
-    with client.connected() as peer:
-        far = gateway.upstream.accept()
-        client.works(peer, far)
+    far = client.open()
     with gateway.changed() as service:
         admin.remove_grant(service, grant)
     assert far.read_to_end() == b""
@@ -279,9 +280,7 @@ def test_a_removed_grant_ends_a_session_whose_client_is_away(gateway: Faulty) ->
 
 @pytest.mark.continuity(8)
 def test_a_removed_grant_is_read_by_a_client_that_is_connected(gateway: Faulty) -> None:
-    with gateway.changed() as service:
-        admin.add_user(service, "mallory", password=PASSWORD)
-        grant = admin.add_grant(service, "user:mallory", "app01").id
+    grant = join(gateway, "mallory")
     client = Client(gateway, basic("mallory", PASSWORD))
     with client.connected() as peer:
         far = gateway.upstream.accept()
@@ -296,13 +295,9 @@ def test_a_removed_grant_is_read_by_a_client_that_is_connected(gateway: Faulty) 
 
 @pytest.mark.continuity(9)
 def test_a_colleague_with_the_key_is_refused_and_audited(gateway: Faulty) -> None:
-    with gateway.changed() as service:
-        admin.add_user(service, "bob", password=PASSWORD)
-        admin.add_grant(service, "user:bob", "app01")
+    join(gateway, "bob")
     client = Client(gateway)
-    with client.connected() as peer:
-        far = gateway.upstream.accept()
-        client.works(peer, far)
+    far = client.open()
     thief = Client(gateway, basic("bob", PASSWORD))
     thief.key = client.key
     with thief.asked(7) as (answer, _):
@@ -325,9 +320,7 @@ def test_a_colleague_with_the_key_is_refused_and_audited(gateway: Faulty) -> Non
 @pytest.mark.continuity(8)
 def test_an_administrator_closes_a_session_whose_client_is_away(gateway: Faulty) -> None:
     client = Client(gateway)
-    with client.connected() as peer:
-        far = gateway.upstream.accept()
-        client.works(peer, far)
+    far = client.open()
     gateway.command("session", "close", client.sessions[0])
     assert far.read_to_end() == b""
     with client.asked(1) as (answer, _):

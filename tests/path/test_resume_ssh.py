@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from acceptance import features
-from acceptance.cuts import cut_network
 from acceptance.verdict import need
 from stagedoor.admin.sessions import Filter, entries, list_sessions
 from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, make_tunnel_command
@@ -268,11 +267,6 @@ def test_keep_alives_of_ssh_do_not_end_a_session_that_is_away(
                 terminal.expect("after")
 
     here(drive)
-
-
-@pytest.mark.continuity(20)
-def test_the_check_of_the_demo_cuts_the_network(entry: GatewayEntry, tmp_path: Path) -> None:
-    here(lambda: cut_network(entry.through(TUNNEL, tmp_path), tmp_path))
 
 
 def child_of(pid: int, word: bytes) -> int:

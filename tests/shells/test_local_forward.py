@@ -139,17 +139,6 @@ def test_remote_forward_never_listens_to_other_machines(config: Path, address: s
     assert b"remote port forwarding failed" in done.stderr
 
 
-def test_dynamic_forward(config: Path, service: int) -> None:
-    port = free_port()
-    with forwarding(config, "-D", f"127.0.0.1:{port}"), connect(port) as sock:
-        # SOCKS5 by hand (RFC 1928): no authentication, CONNECT to localhost.
-        sock.sendall(b"\x05\x01\x00")
-        assert sock.recv(2) == b"\x05\x00"
-        sock.sendall(b"\x05\x01\x00\x03\x09localhost" + service.to_bytes(2, "big"))
-        assert sock.recv(10)[:2] == b"\x05\x00"
-        assert exchange(sock, PAYLOAD) == b"<" + PAYLOAD + b">"
-
-
 def test_the_w_option_is_a_pipe_to_a_port(config: Path, service: int) -> None:
     done = subprocess.run(
         ["ssh", "-F", config, "-W", f"127.0.0.1:{service}", "shell"],
@@ -212,35 +201,6 @@ def test_x11_and_unix_sockets_and_tunnels_are_refused(
         port = free_port()
         with forwarding(config, "-L", f"127.0.0.1:{port}:{tmp_path}/there"), connect(port) as sock:
             assert sock.recv(1) == b""
-
-
-def test_ten_sessions_share_one_connection(config: Path, tmp_path: Path) -> None:
-    path = tmp_path / "mux"
-    master = subprocess.Popen(
-        ["ssh", "-F", config, "-M", "-S", path, "-N", "shell"], stdin=subprocess.DEVNULL
-    )
-    try:
-        wait_until(path.exists)
-        clients = [
-            subprocess.Popen(
-                ["ssh", "-F", config, "-S", path, "-o", "ProxyCommand=false", "shell",
-                 f"cat; echo $SSH_CONNECTION; exit {n}"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            )
-            for n in range(10)
-        ]  # fmt: skip
-        block = b"x" * 1_000_000
-        outputs = [client.communicate(block, timeout=60)[0] for client in clients]
-        assert [client.returncode for client in clients] == list(range(10))
-        assert all(out.startswith(block) for out in outputs)
-        assert len({out[len(block) :] for out in outputs}) == 1
-    finally:
-        subprocess.run(
-            ["ssh", "-F", config, "-S", path, "-O", "exit", "shell"],
-            capture_output=True,
-            check=False,
-        )
-        master.wait(30)
 
 
 def test_the_pattern_of_vs_code_remote(config: Path, service: int, tmp_path: Path) -> None:

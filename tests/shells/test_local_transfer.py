@@ -1,4 +1,4 @@
-"""Moving data: pipes, scp, sftp, rsync, git; nothing lost, nothing buffered without bound."""
+"""Moving data: nothing lost, nothing buffered without bound. `tests/path` has scp, rsync and git."""
 
 import hashlib
 import os
@@ -88,19 +88,6 @@ def test_a_client_that_does_not_read_is_not_buffered_for(config: Path) -> None:
         client.stdout.close()
 
 
-@pytest.mark.parametrize("protocol", ["-O", "-s"])
-def test_scp_by_both_protocols_there_and_back(
-    config: Path, bulk: Path, tmp_path: Path, protocol: str
-) -> None:
-    there, back = tmp_path / "there", tmp_path / "back"
-    remote = f"shell:{there}"
-    run("scp", "-F", config, protocol, "-q", "-p", bulk, remote)
-    assert digest(there) == digest(bulk)
-    assert int(there.stat().st_mtime) == int(bulk.stat().st_mtime)
-    run("scp", "-F", config, protocol, "-q", remote, back)
-    assert digest(back) == digest(bulk)
-
-
 def test_sftp_lists_puts_gets_renames_and_removes(config: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     there = tmp_path / "there"
@@ -112,33 +99,3 @@ def test_sftp_lists_puts_gets_renames_and_removes(config: Path, tmp_path: Path) 
     assert (tmp_path / "back").read_bytes() == b"content"
     assert "-rw-------" in shown
     assert [path.name for path in there.iterdir()] == ["two"]
-
-
-def test_rsync_copies_a_tree_and_only_what_changed(config: Path, tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    for n in range(200):
-        (tree / f"d{n % 10}").mkdir(parents=True, exist_ok=True)
-        (tree / f"d{n % 10}" / f"f{n}").write_bytes(os.urandom(1000))
-    rsh = f"ssh -F {config}"
-    run("rsync", "-a", "-e", rsh, f"{tree}/", f"shell:{tmp_path}/copy/")
-    assert run("diff", "-r", tree, tmp_path / "copy") == b""
-    (tree / "d1" / "f1").write_bytes(b"new")
-    listed = run("rsync", "-ai", "-e", rsh, f"{tree}/", f"shell:{tmp_path}/copy/")
-    assert [line.split()[1] for line in listed.decode().splitlines()] == ["d1/f1"]
-
-
-def test_git_clones_and_pushes(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GIT_SSH_COMMAND", f"ssh -F {config}")
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "dev")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "dev@example.org")
-    run("git", "init", "-q", "--bare", tmp_path / "there.git")
-    run("git", "init", "-q", "-b", "main", tmp_path / "here")
-    (tmp_path / "here" / "file").write_bytes(os.urandom(3 * MIB))
-    run("git", "add", "file", cwd=tmp_path / "here")
-    run("git", "commit", "-q", "-m", "first", cwd=tmp_path / "here")
-    run("git", "push", "-q", f"ssh://shell{tmp_path}/there.git", "main", cwd=tmp_path / "here")
-    run("git", "clone", "-q", "-b", "main", f"shell:{tmp_path}/there.git", tmp_path / "clone")
-    assert digest(tmp_path / "clone" / "file") == digest(tmp_path / "here" / "file")

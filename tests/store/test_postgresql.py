@@ -699,19 +699,6 @@ def test_a_connection_that_the_server_has_ended_is_known_to_be_stale(
         link.execute("SELECT 1")
 
 
-def test_the_wire_of_these_tests_carries_what_it_should(
-    server: Server, postgresql: PostgresqlHere
-) -> None:
-    made = Wire(postgresql)
-    database = open_database(made.through(server))
-    made.cut()
-    assert ids(database) == []
-    made.close()
-    with pytest.raises(StoreError, match="cannot be reached"):
-        load_policy(database)
-    database.close()
-
-
 def test_a_store_whose_tables_are_rewritten_meanwhile_is_no_foreign_one(
     database: Database, postgresql: PostgresqlHere, server: Server
 ) -> None:

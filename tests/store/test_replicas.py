@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from tests.fixtures.gateway import Gateway
 from tests.listeners.wire import Answer, bearer, dialled, eventually, head, read_answer
 from tests.path.faulty import Faulty
 from tests.store.server import PASSWORD, PostgresqlHere, server_here
-from tests.waiting import BOUND_S
 
 
 class Replica(Faulty):
@@ -307,33 +304,6 @@ def test_while_the_server_is_away_nobody_new_gets_in_and_nobody_inside_is_hurt(
             assert first.closed()[leaving.session][0] == "closed"
             assert here.session in second.listed()
         eventually("all is closed", lambda: second.listed() == {})
-
-
-def test_without_the_server_a_gateway_does_not_serve_and_says_why(
-    tmp_path: Path, hurt: PostgresqlHere
-) -> None:
-    server = hurt.database()
-    hurt.stop()
-    file = tmp_path / "stagedoor.toml"
-    file.write_text(
-        f'data_dir = "{tmp_path}/data"\n[tunnel]\naddresses = ["127.0.0.1:0"]\n'
-        f'[store]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n'
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stagedoor", "--config", file, "serve"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    said = process.stderr.readline()
-    assert process.poll() is None, "it waits inside (test_outage has the rest)"
-    process.terminate()
-    _, more = process.communicate(timeout=BOUND_S)
-    assert process.returncode == 0
-    assert "the store postgresql://" in said
-    assert "cannot be reached" in said
-    assert "Traceback" not in said + more
-    assert "serving" not in more
 
 
 def test_the_password_is_in_no_log_and_no_command_line(two: tuple[Replica, Replica]) -> None:
