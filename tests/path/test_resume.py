@@ -180,7 +180,11 @@ def test_a_gateway_that_is_killed_and_started_again_ends_no_tunnel(tmp_path: Pat
         (session,) = set(client.sessions)
         eventually("it is closed", lambda: session not in open_sessions(gateway))
         kinds = [event["kind"] for event in gateway.audit() if event["session"] == session]
-        assert kinds == ["session.opened", "session.closed", "session.resumed", "session.closed"]
+        # A worker that is up before the client has come back finds the session.
+        assert [kind for kind in kinds if kind != "session.found"] == [
+            "session.opened",
+            *("session.closed", "session.resumed", "session.closed"),
+        ]
 
 
 def join(gateway: Faulty, name: str) -> int:
