@@ -1,14 +1,13 @@
-"""Pictures of the WebShell: `python -m acceptance.pictures [--all] FOLDER`."""
+"""Pictures of the WebShell for the documentation: `python -m acceptance.pictures FOLDER`."""
 
 import asyncio
 import base64
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acceptance.chromium import Browser, BrowserError, Tab, chromium
-from acceptance.scenes import Appearance, take_scenes
 from stagedoor.admin.roles import add_role
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
@@ -26,9 +25,32 @@ from stagedoor.wire.terminal.asciicast import (
     encode_header,
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """A window and its person's preferences.
+
+    `phone` means touch instead of a mouse; `scale` is the number of screen pixels in one CSS pixel.
+    """
+
+    scheme: str
+    width: int
+    height: int
+    phone: bool = False
+    scale: int = 1
+
+    def apply(self, tab: Tab) -> None:
+        """Apply the appearance to pages that are loaded afterwards, with a cursor that does not blink."""
+        wanted = {"prefers-color-scheme": self.scheme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wanted.items()]
+        tab.call("Emulation.setEmulatedMedia", features=features)
+        tab.call("Emulation.setTouchEmulationEnabled", enabled=self.phone)
+        tab.resize(self.width, self.height, scale=self.scale, phone=self.phone)
+
+
 _COLLEAGUE = DemoUser("alice", ("app01",))
-_DESK = Appearance("desk", "light", 1000, 640)
-_PHONE = Appearance("phone", "light", 390, 640, phone=True)
+_DESK = Appearance("light", 1000, 640)
+_PHONE = Appearance("light", 390, 640, phone=True)
 _STEADY = """(() => {
   for (const time of document.querySelectorAll('time'))
     time.textContent = time.dataset.ago === undefined ? '2026-03-02 09:30' : '2 min ago';
@@ -40,17 +62,13 @@ _STEADY = """(() => {
 """JavaScript that replaces the values that differ in each demo: pictures change only when the page does."""
 
 
-async def take(folder: Path, *, all_scenes: bool = False) -> None:
-    """Write the pictures of the documentation: `home.png`, `terminal.png`, `replay.png` and three more.
-
-    `all_scenes` adds those of `acceptance.scenes`, and the two at one terminal in dark mode. Raises
-    BrowserError, StagedoorError.
-    """
+async def take(folder: Path) -> None:
+    """Write `home.png`, `terminal.png`, `replay.png` and three more. Raises BrowserError, StagedoorError."""
     async with run_demo("error", _COLLEAGUE) as (demo, _):
-        await asyncio.to_thread(_take, demo, folder, all_scenes)
+        await asyncio.to_thread(_take, demo, folder)
 
 
-def _take(demo: DemoGateway, folder: Path, all_scenes: bool) -> None:
+def _take(demo: DemoGateway, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="stagedoor-pictures-") as profile,
@@ -68,7 +86,7 @@ def _take(demo: DemoGateway, folder: Path, all_scenes: bool) -> None:
         tab.enter()
         tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
         _save(tab, folder / "terminal.png")
-        _take_together(browser, tab, demo, folder, "light")
+        _take_together(browser, tab, demo, folder)
         with open_service(demo.settings, create=False) as service:
             session = list_sessions(service, limit=1)[0].id
             add_role(service, RoleRule(0, f"user:{USER}", Role.ADMINISTRATOR))
@@ -91,15 +109,6 @@ def _take(demo: DemoGateway, folder: Path, all_scenes: bool) -> None:
         height = tab.ask("document.documentElement.scrollHeight")
         replace(_DESK, height=height).apply(tab)
         _save(tab, folder / "home.png")
-        if all_scenes:
-            replace(_DESK, scheme="dark").apply(tab)
-            _open(tab, demo)
-            _take_together(browser, tab, demo, folder, "dark", "-dark")
-            take_scenes(
-                tab,
-                lambda name: f"{demo.web}/app/app01?terminal={name}",
-                lambda page, name: _save(page, folder / name),
-            )
         tab.close()
 
 
@@ -118,12 +127,10 @@ def _open(tab: Tab, demo: DemoGateway) -> None:
     tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
 
 
-def _take_together(
-    browser: Browser, tab: Tab, demo: DemoGateway, folder: Path, scheme: str, suffix: str = ""
-) -> None:
+def _take_together(browser: Browser, tab: Tab, demo: DemoGateway, folder: Path) -> None:
     """Take pictures of two people at one terminal, in windows of different size; the smaller typed last."""
     phone = browser.apart()  # a page in the background would not be drawn
-    replace(_PHONE, scheme=scheme).apply(phone)
+    _PHONE.apply(phone)
     _sign_in(phone, demo, _COLLEAGUE.name)
     phone.open(f"{demo.web}/app/app01")
     phone.until("document.getElementById('company').open")
@@ -144,8 +151,8 @@ def _take_together(
     # The page shows after a moment who typed last.
     tab.until("document.querySelector('#people .typed') !== null")
     phone.until("document.querySelector('#people .typed') === null")
-    _save(tab, folder / f"together{suffix}.png")
-    _save(phone, folder / f"together-phone{suffix}.png")
+    _save(tab, folder / "together.png")
+    _save(phone, folder / "together-phone.png")
     phone.end()
 
 
@@ -177,10 +184,10 @@ def _save(tab: Tab, file: Path) -> None:
     print(file.name, flush=True)
 
 
-def main(folder: Path, *, all_scenes: bool = False) -> int:
+def main(folder: Path) -> int:
     """Take the pictures; return 0, or 1 after an error line on stderr."""
     try:
-        asyncio.run(take(folder, all_scenes=all_scenes))
+        asyncio.run(take(folder))
     except (BrowserError, StagedoorError) as error:
         print(f"stagedoor: {error}", file=sys.stderr)
         return 1
@@ -188,4 +195,4 @@ def main(folder: Path, *, all_scenes: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[-1]), all_scenes="--all" in sys.argv[1:-1]))
+    sys.exit(main(Path(sys.argv[1])))

@@ -9,6 +9,7 @@ import pytest
 from acceptance.chromium import Browser, BrowserError, Tab, chromium, find_chromium
 from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.people import PlainBrowser
 from tests.waiting import BOUND_S
 
 TERMINAL = "document.querySelector('.xterm-rows')"
@@ -60,38 +61,47 @@ def base(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def sign_in(
-    tab: Tab, base: str, path: str = "/", name: str = "dev", secret: str = PASSWORD
-) -> None:
-    """By the form, as a person does; then at `path`."""
+def sign_in_by_form(tab: Tab, base: str, path: str = "/", name: str = "dev") -> None:
+    """As a person does; then at `path`."""
     tab.open(f"{base}/sign-in?next={path}")
     tab.ask("document.getElementById('name').focus()")
     tab.type(name)
     tab.ask("document.getElementById('secret').focus()")
-    tab.type(secret)
+    tab.type(PASSWORD)
     tab.enter()
     there = f"location.pathname === {json.dumps(path.partition('?')[0])}"
     tab.until(f"{there} && document.readyState === 'complete'")
 
 
-_COOKIES: dict[str, dict[str, object]] = {}
-"""The token of the developer at each gateway, by its address."""
+def sign_in(tab: Tab, base: str, path: str = "/", name: str = "dev") -> None:
+    """Sign in anew, without the form's two pages; then at `path`."""
+    _COOKIES.pop((base, name), None)
+    become(tab, base, name)
+    tab.open(f"{base}{path}")
+
+
+_COOKIES: dict[tuple[str, str], str] = {}
+"""The cookie of a person at a gateway, by its address and their name."""
+
+
+def become(tab: Tab, base: str, name: str = "dev") -> None:
+    """Give the browser the cookie of a person, who signed in elsewhere, and no other."""
+    tab.call("Network.clearBrowserCookies")
+    if (cookie := _COOKIES.get((base, name))) is None:
+        person = PlainBrowser(int(base.rpartition(":")[2]))
+        assert person.sign_in(name).status == 303
+        cookie = _COOKIES[base, name] = person.cookie
+    key, _, value = cookie.partition("=")
+    tab.call("Network.setCookie", url=base, name=key, value=value, httpOnly=True, sameSite="Strict")
 
 
 def terminal(tab: Tab, base: str, name: str, app: str = "app01") -> None:
-    """A terminal of that name, attached, its shell ready. One who has signed in for another is still so."""
+    """A terminal of that name, attached, its shell ready."""
     path = f"/app/{app}?terminal={name}"
-    tab.call("Network.clearBrowserCookies")
-    if base in _COOKIES:
-        tab.call("Network.setCookie", url=base, **_COOKIES[base])
-    tab.open(f"{base}{path}")
-    if tab.ask("location.pathname") == "/sign-in":
+    become(tab, base)
+    tab.open(base + path)
+    if tab.ask("location.pathname") == "/sign-in":  # a test has ended that sign-in
         sign_in(tab, base, path)
-        if f"terminal={name}" not in str(tab.ask("location.search")):
-            tab.open(f"{base}{path}")
-        [cookie] = tab.call("Network.getCookies", urls=[base])["cookies"]
-        kept = ("name", "value", "path", "secure", "httpOnly", "sameSite")
-        _COOKIES[base] = {key: cookie[key] for key in kept}
     ready(tab)
 
 
@@ -202,5 +212,6 @@ __all__ = [
     "screen",
     "shows",
     "sign_in",
+    "sign_in_by_form",
     "terminal",
 ]

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from acceptance.chromium import Tab
 from tests.fixtures.people import PlainBrowser
 from tests.login.machine import Key, Machine
-from tests.web.browser.conftest import click, run, sign_in, terminal
+from tests.web.browser.conftest import become, click, run, terminal
 from tests.web.test_run_pages import start, until_over
 
 NUMBERS = itertools.count()
@@ -34,8 +34,8 @@ def at_link(tab: Tab, base: str) -> None:
 
 
 def at_home(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base)
+    become(tab, base)
+    tab.open(f"{base}/")
     tab.until("document.querySelector('button.copy')?.hidden === false")
 
 
@@ -60,7 +60,7 @@ def at_shortcuts(tab: Tab, base: str) -> None:
 def at_account(tab: Tab, base: str) -> None:
     """With a new token, and a sign-in in another browser."""
     PlainBrowser(int(base.rpartition(":")[2])).sign_in()
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/account")
     click(tab, "form[action$='/tokens/add'] button")
     tab.until("document.getElementById('new-token') !== null")
@@ -73,12 +73,12 @@ def at_invitation(tab: Tab, base: str) -> None:
 
 
 def at_empty_home(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base, name="newcomer")
+    become(tab, base, "newcomer")
+    tab.open(f"{base}/")
 
 
 def at_refused(tab: Tab, base: str) -> None:
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/app/secret")
 
 
@@ -134,34 +134,34 @@ def at_question(tab: Tab, base: str) -> None:
 
 
 def at_recordings(tab: Tab, base: str) -> None:
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/recordings")
 
 
 def at_replay(tab: Tab, base: str) -> None:
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/recordings/0short.1")
     tab.until("document.body.dataset.looked === 'true'")
 
 
 def at_requests(tab: Tab, base: str) -> None:
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/requests")
     tab.until("document.querySelector('main .card') !== null")
 
 
 def at_request(tab: Tab, base: str) -> None:
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/requests/1")
 
 
 def at_request_to_decide_on(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base, "/requests/1", "lead")
+    become(tab, base, "lead")
+    tab.open(f"{base}/requests/1")
 
 
 def at_run(tab: Tab, base: str) -> None:
-    at_home(tab, base)
+    become(tab, base)
     port = int(base.rpartition(":")[2])
     run_id = start(port, "printf one")
     dev = PlainBrowser(port)
@@ -171,7 +171,7 @@ def at_run(tab: Tab, base: str) -> None:
 
 
 def at_step_up(tab: Tab, base: str) -> None:
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/step-up")
 
 
@@ -182,7 +182,7 @@ def at_client(tab: Tab, base: str) -> None:
 def at_login(tab: Tab, base: str) -> None:
     with TemporaryDirectory() as folder:
         _, begun = Machine(base, Key(Path(folder))).start()
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/login/{begun['id']}")
 
 
@@ -193,7 +193,7 @@ def at_shared(tab: Tab, base: str) -> None:
 
 
 def at_runs(tab: Tab, base: str) -> None:
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/runs")
     tab.until("document.querySelector('main .card') !== null")
 
@@ -206,7 +206,7 @@ def at_sign_in_over_terminal(tab: Tab, base: str) -> None:
 
 
 def at_sealed(tab: Tab, base: str) -> None:
-    at_home(tab, base)
+    become(tab, base)
     tab.open(f"{base}/recordings/0sealed.1")
 
 

@@ -1,8 +1,7 @@
-"""Every page by axe-core's rules, in light and in dark, and what no rule sees: keys alone, and motion."""
+"""Every page in each look, and what no rule sees: keys alone, and motion."""
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,32 +12,13 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import ready
-from tests.web.browser.states import (
-    PAGES,
-    at_account,
-    at_home,
-    at_login,
-    at_recordings,
-    at_refused,
-    at_replay,
-    at_request,
-    at_requests,
-    at_run,
-    at_runs,
-    at_sign_in,
-    at_terminal,
-)
-from tests.web.browser.zoom import problems_at_200_percent, zoom
+from tests.web.browser.looks import colours, needs_axe, problems_of
+from tests.web.browser.states import PAGES, at_home, at_terminal
 from tests.web.conftest import SETTINGS
 
-AXE = Path(__file__).parents[3] / "web/node_modules/axe-core/axe.min.js"
-"""Deque's rules, which Lighthouse's accessibility category runs too."""
-pytestmark = pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-core")
-
+pytestmark = needs_axe
 ACCOUNTS = '\n[accounts]\nself_service = ["password", "tokens", "keys"]\n'
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0nBHbVUnPWtJjJ4zBFw0Mt2AplGYVGYgVTjbTpWpV laptop"
-TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-RULES = {"runOnly": {"type": "tag", "values": TAGS}}
 
 
 @pytest.fixture(scope="module")
@@ -71,51 +51,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield found.start()
 
 
-def colours(tab: Tab, scheme: str, motion: str = "no-preference") -> None:
-    features = [
-        {"name": "prefers-color-scheme", "value": scheme},
-        {"name": "prefers-reduced-motion", "value": motion},
-    ]
-    tab.call("Emulation.setEmulatedMedia", features=features)
-
-
-def violations(tab: Tab) -> list[str]:
-    """Return what axe-core finds wrong, one line each: the rule, the element, and why."""
-    tab.until("document.readyState === 'complete'")
-    tab.ask(f"window.axe ? 0 : (() => {{ {AXE.read_text()} }})() || 0")
-    document = json.loads(
-        tab.ask(f"axe.run(document, {json.dumps(RULES)}).then(r => JSON.stringify(r.violations))")
-    )
-    return [
-        f"{rule['id']}: {node['target']} {node['failureSummary']}"
-        for rule in document
-        for node in rule["nodes"]
-    ]
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__.removeprefix("at_"))
-def test_axe_finds_nothing(tab: Tab, base: str, page: Callable[[Tab, str], None]) -> None:
-    colours(tab, "light")
-    page(tab, base)
-    problems = violations(tab)
-    colours(tab, "dark")
-    tab.until("(document.documentElement.dataset.theme ?? 'dark') === 'dark'")
-    # What a terminal shows is drawn in its colours with the next frame.
-    tab.ask("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    problems += [f"in dark, {violation}" for violation in violations(tab)]
-    tab.ask("localStorage.clear()")
-    assert not problems, "\n".join(problems)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__.removeprefix("at_"))
-def test_at_200_percent_all_can_be_read_and_reached(
+def test_each_page_can_be_read_and_reached_in_each_look(
     tab: Tab, base: str, page: Callable[[Tab, str], None]
 ) -> None:
-    """WCAG 2.1 §1.4.4."""
-    zoom(tab)
-    page(tab, base)
-    problems = problems_at_200_percent(tab)
-    tab.ask("localStorage.clear()")
+    """WCAG 2.1 §1.4.4 and §1.4.10, and axe-core's rules."""
+    problems = problems_of(tab, page.__name__, lambda: page(tab, base))
     assert not problems, "\n".join(problems)
 
 
@@ -230,28 +171,3 @@ def test_nothing_blinks_or_moves_for_whom_that_disturbs(tab: Tab, base: str) -> 
         )
     # For an animation the page would be drawn at each frame of the display.
     assert tab.ask("document.getAnimations().length") == 0
-
-
-@pytest.mark.parametrize("width", [320, 360, 640, 800, 960, 1100])
-def test_nothing_is_wider_than_a_small_window(tab: Tab, base: str, width: int) -> None:
-    """400 % larger, a window of 1280 pixels has 320 (WCAG 2.1 §1.4.10)."""
-    tab.resize(width, 640)
-    for page in (
-        at_sign_in,
-        at_home,
-        at_account,
-        at_requests,
-        at_request,
-        at_runs,
-        at_run,
-        at_login,
-        at_recordings,
-        at_replay,
-        at_refused,
-        at_terminal,
-    ):
-        page(tab, base)
-        wide = tab.ask(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert wide <= 0, f"{page.__name__} is {wide} pixels too wide"

@@ -8,7 +8,7 @@ from acceptance.chromium import Tab
 from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
 from tests.waiting import wait_until
-from tests.web.browser.conftest import click, sign_in
+from tests.web.browser.conftest import click, sign_in_by_form
 from tests.web.conftest import SETTINGS
 
 LOADED = "document.readyState === 'complete'"
@@ -33,7 +33,7 @@ def test_somebody_looks_after_their_own_account(tab: Tab, base: str, port: int) 
     tab.call("Network.clearBrowserCookies")
     other = PlainBrowser(port)
     assert other.sign_in().status == 303
-    sign_in(tab, base)
+    sign_in_by_form(tab, base)
     click(tab, "header nav a[href$='/account']")
     tab.until(f"{LOADED} && location.pathname === '/account'")
     assert "signed in by password" in str(tab.ask("document.querySelector('main p').textContent"))

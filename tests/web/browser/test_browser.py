@@ -6,7 +6,7 @@
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from tests.web.browser.conftest import run, shows, sign_in, terminal
+from tests.web.browser.conftest import ready, run, shows, sign_in, sign_in_by_form, terminal
 
 COPIES = """
 window.copies = [];
@@ -23,7 +23,8 @@ PASTE = """
 
 
 def test_from_signing_in_to_a_terminal(tab: Tab, base: str) -> None:
-    terminal(tab, base, "first")
+    sign_in_by_form(tab, base, "/app/app01")
+    ready(tab)
     run(tab, "echo in=$((40+2))-$APP_NAME")
     shows(tab, "in=42-app01")
     assert not tab.trouble

@@ -1,4 +1,4 @@
-"""The pages of administrators in Chromium: axe in both themes, narrow windows, and the keyboard alone."""
+"""The pages of administrators in Chromium: each look, and the keyboard alone."""
 
 from collections.abc import Iterator
 
@@ -13,9 +13,8 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import Gateway
-from tests.web.browser.conftest import sign_in
-from tests.web.browser.test_accessibility import AXE, colours, violations
-from tests.web.browser.zoom import problems_at_200_percent, zoom
+from tests.web.browser.conftest import become
+from tests.web.browser.looks import needs_axe, problems_of
 from tests.web.conftest import SETTINGS
 from tests.web.test_brand import LOGO
 from tests.web.test_console import PUBLIC_KEY
@@ -68,42 +67,17 @@ def at(tab: Tab, base: str, page: str) -> None:
 
 
 @pytest.mark.access(38)
-@pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-core")
+@needs_axe
 @pytest.mark.parametrize("page", PAGES)
-def test_each_page_is_clean_in_both_themes_and_fits_360_pixels(
-    tab: Tab, base: str, page: str
-) -> None:
-    tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base, name="boss")
-    at(tab, base, page)
-    for scheme in ("light", "dark"):
-        colours(tab, scheme)
-        assert violations(tab) == [], scheme
-    tab.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=360, height=740, deviceScaleFactor=1, mobile=True,
-    )  # fmt: skip
-    wide = "document.documentElement.scrollWidth <= 360"
-    assert tab.ask(wide), tab.ask(
-        "[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > 361)"
-        ".map(e => e.outerHTML.slice(0, 90)).slice(0, 4).join('\\n')"
-    )
-
-
-@pytest.mark.access(38)
-@pytest.mark.parametrize("page", PAGES)
-def test_at_200_percent_all_of_it_can_be_read_and_reached(tab: Tab, base: str, page: str) -> None:
-    tab.call("Network.clearBrowserCookies")
-    zoom(tab)
-    sign_in(tab, base, name="boss")
-    at(tab, base, page)
-    assert problems_at_200_percent(tab) == []
+def test_each_page_can_be_read_and_reached_in_each_look(tab: Tab, base: str, page: str) -> None:
+    become(tab, base, "boss")
+    problems = problems_of(tab, f"admin-{page}", lambda: at(tab, base, page))
+    assert not problems, "\n".join(problems)
 
 
 @pytest.mark.access(38)
 def test_the_keyboard_alone_searches_asks_why_and_reads_a_grant(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base, name="boss")
+    become(tab, base, "boss")
     at(tab, base, "people")
     tab.ask("document.getElementById('wanted').focus()")
     tab.type("dev")

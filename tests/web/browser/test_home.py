@@ -13,7 +13,7 @@ from tests.fixtures.gateway import Gateway, open_gateway
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.ports import free_port
 from tests.waiting import wait_until
-from tests.web.browser.conftest import click, ready, sign_in
+from tests.web.browser.conftest import click, ready, sign_in, sign_in_by_form
 from tests.web.conftest import SETTINGS
 
 SSH = '\n[ssh]\naddresses = ["127.0.0.1:{port}"]\nhost_names = ["gw.example.com"]\n'
@@ -41,7 +41,7 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
     client = WebTerminal(port).hello(ticket(port), "true", terminal="once")
     client.until(lambda: client.exit is not None)
     client.close()
-    sign_in(tab, base)
+    sign_in_by_form(tab, base)
     assert tab.ask("document.querySelector('button.copy').hidden"), "no script has run"
     rows = tab.ask("[...document.querySelectorAll('#app-list > tr')].map(row => row.textContent)")
     assert len(rows) == 2

@@ -6,16 +6,20 @@ import pytest
 from sqlalchemy import update
 
 from acceptance.chromium import Tab
-from acceptance.home_pictures import names
 from stagedoor.admin.service import create_token
 from stagedoor.model.target import Target
 from stagedoor.store.schema import tokens
 from tests.fixtures.gateway import Gateway, open_gateway
 from tests.fixtures.terminal import WebTerminal, ticket
-from tests.web.browser.conftest import click, sign_in
+from tests.web.browser.conftest import become, click
+from tests.web.browser.looks import keep
 from tests.web.conftest import SETTINGS
 
-APPS = names(40)
+WORDS = (
+    *("api", "billing", "catalog", "docs"),
+    *("events", "frontend-of-the-partner-portal", "gw", "image-resizer"),
+)
+APPS = [f"{WORDS[at % len(WORDS)]}-{at:03}" for at in range(40)]
 STATIC = '\n[[shells.static]]\napp = "ssh-alone"\nhost = "10.0.0.9"\n'
 ROWS = "[...document.querySelectorAll('#app-list > tr')]"
 SEEN = f"{ROWS}.map(row => row.dataset.name)"
@@ -36,8 +40,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 @pytest.fixture
 def home(tab: Tab, base: str) -> Tab:
-    tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base)
+    become(tab, base)
+    tab.open(f"{base}/")
     tab.until("!document.getElementById('filter').hidden")
     return tab
 
@@ -50,6 +54,7 @@ def key(tab: Tab, name: str, number: int) -> None:
 def test_columns_line_up_whatever_the_names(home: Tab, width: int) -> None:
     home.resize(width, 800)
     home.until(f"innerWidth === {width}")
+    keep(home, f"many-apps-{width}")
     for column in (".name", ".state", ".act > a.button", ".act summary"):
         lefts = home.ask(
             f"[...new Set([...document.querySelectorAll('#app-list {column}')]"

@@ -8,7 +8,7 @@ from acceptance.chromium import chromium, find_chromium
 from stagedoor.listeners.limits import ClientLimits
 from tests.fixtures.worker import open_limited
 from tests.net.peers import write_certificate
-from tests.web.browser.conftest import STATES, ready, run, shows, sign_in
+from tests.web.browser.conftest import STATES, ready, run, shows, sign_in_by_form
 from tests.web.conftest import SETTINGS
 from tests.web.proxies import MISSING, nginx, tinyproxy
 
@@ -42,7 +42,7 @@ def test_the_page_behind_both_with_pings_that_outlive_their_idle_times(tmp_path:
             tab = browser.tab()
             base = f"https://localhost:{proxy.tls_port}"
             path = "/stagedoor/app/app01"
-            sign_in(tab, f"{base}/stagedoor", path)
+            sign_in_by_form(tab, f"{base}/stagedoor", path)
             ready(tab)
             tab.ask(STATES)
             # Three idle times of nginx, without a key.

@@ -9,7 +9,7 @@ import pytest
 from acceptance.chromium import Tab
 from stagedoor.model.permission import Permission
 from tests.fixtures.gateway import Gateway
-from tests.web.browser.conftest import click, hides, shows
+from tests.web.browser.conftest import click, hides, shows, sign_in
 from tests.web.conftest import SETTINGS
 from tests.web.mover import MIB
 
@@ -48,14 +48,9 @@ def write(file: Path, events: Sequence[tuple[float, str, str]]) -> None:
 
 
 @pytest.fixture
-def inside(tab: Tab, base: str, gateway: Gateway) -> Tab:
+def inside(tab: Tab, base: str) -> Tab:
     """Signed in as one who may play recordings."""
-    tab.call("Network.clearBrowserCookies")
-    link = gateway.command("web-link", "auditor", "--url", base).stdout.strip()
-    tab.open(link)
-    tab.until("!document.querySelector('#link button').disabled")
-    click(tab, "#link button")
-    tab.until("document.querySelector('#apps') !== null")
+    sign_in(tab, base, name="auditor")
     return tab
 
 
@@ -109,14 +104,11 @@ def test_the_first_frame_and_the_duration_are_there_at_once(inside: Tab, base: s
     assert not tab.trouble
 
 
-@pytest.mark.parametrize("width", [500, 1000, 1400])
-def test_all_of_its_screen_is_seen_at_any_size_of_the_window(
-    inside: Tab, base: str, width: int
-) -> None:
+def test_all_of_its_screen_is_seen_at_any_size_of_the_window(inside: Tab, base: str) -> None:
     tab = opened(inside, base, "0short.1")
     drawn = "document.querySelector('#screen .xterm-screen')"
     for height in range(560, 700, 7):
-        tab.resize(width, height)
+        tab.resize((500, 1000, 1400)[height % 3], height)
         # The observer of its size has been called once a frame is drawn.
         tab.ask("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
         tab.until(f"innerHeight === {height}")

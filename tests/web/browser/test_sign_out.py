@@ -9,7 +9,7 @@ from stagedoor.store.schema import web_passes
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.waiting import wait_until
-from tests.web.browser.conftest import click, ready, run, shows, sign_in, terminal
+from tests.web.browser.conftest import click, ready, run, shows, sign_in, sign_in_by_form, terminal
 
 
 def test_signing_out_closes_the_terminals_of_that_browser_and_they_say_why(
@@ -40,7 +40,7 @@ def test_a_terminal_ended_by_another_person_s_sign_in_says_so(
     terminal(tab, base, "replaced")
     second = browser.tab()
     try:
-        sign_in(second, base, name="next")
+        sign_in_by_form(second, base, name="next")
     finally:
         second.end()
     tab.until("document.getElementById('sign-in').open")
