@@ -1,7 +1,6 @@
 """The stories of the terminal and of the other pages in Firefox, by real X key events."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.firefox import FirefoxTab, find_firefox, firefox
-from stagedoor.admin.requests import access_requests
 from stagedoor.admin.roles import add_role
-from stagedoor.model.access_request import RequestRule
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from tests.fixtures.gateway import PASSWORD, Gateway
@@ -31,21 +28,16 @@ pytestmark = [
 ]
 
 
-ACCOUNTS = '\n[accounts]\nself_service = ["password", "tokens"]\n'
 LOADED = "document.readyState === 'complete'"
-APPROVED = "document.querySelector('dl') !== null && document.querySelector('main form') === null"
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    settings = SETTINGS.replace("tmux = false\n", "") + ACCOUNTS
-    with Gateway(tmp_path_factory.mktemp("firefox"), settings) as gateway:
-        for name, *apps in (("dev", "app01", "app02"), ("bob",), ("boss", "app01"), ("chief",)):
+    with Gateway(tmp_path_factory.mktemp("firefox"), SETTINGS) as gateway:
+        for name, *apps in (("dev", "app01", "app02"), ("bob",), ("chief",)):
             gateway.add_user(name, *apps)
         gateway.permit("user:dev", "*", Permission.REPLAY)
         with gateway.service() as service:
-            rule = RequestRule(0, "user:dev", "secret", approvers=("user:boss",))
-            access_requests.add_rule(service, rule)
             add_role(service, RoleRule(0, "user:chief", Role.ADMINISTRATOR))
         (gateway.data_dir / "recordings").mkdir(mode=0o700)
         write(
@@ -100,23 +92,40 @@ def focus(tab: FirefoxTab, selector: str) -> None:
     tab.ask(f"document.querySelector({json.dumps(selector)}).focus()")
 
 
-def terminal(tab: FirefoxTab, base: str, name: str, *, tmux: bool = False) -> None:
+def terminal(tab: FirefoxTab, base: str, name: str) -> None:
     """Open a terminal of that name by address; sign in by the form if the browser is not signed in."""
     tab.show()
     tab.open(f"{base}/sign-in" if tab.ask("location.origin") != base else f"{base}/")
     if tab.ask("location.pathname") == "/sign-in":
         sign_in(tab, "dev")
         tab.until("location.pathname === '/'")
-    kept = json.dumps({"tmux": tmux})
-    tab.ask(f"localStorage.setItem('stagedoor.settings', {json.dumps(kept)})")
     tab.open(f"{base}/app/app01?terminal={name}")
     ready(tab)
+    # The question before leaving a program that runs takes the keys from the window.
+    tab.focus_window()
 
 
-def test_a_line_is_typed_and_answered(fox: FirefoxTab, base: str) -> None:
+def test_a_terminal_is_typed_into_resized_and_copied_from(fox: FirefoxTab, base: str) -> None:
     terminal(fox, base, "types")
     run(fox, 'echo "in=$((40+2))-$APP_NAME"')
     shows(fox, "in=42-app01")
+    stands_as_written(fox)
+    rows = "document.querySelectorAll('.xterm-rows > div').length"
+    before = int(fox.ask(rows))
+    fox.resize(900, 400)
+    fox.until(f"{rows} < {before}")
+    run(fox, "echo then=$(stty size | tr ' ' x)")
+    shows(fox, f"then={fox.ask(rows)}x")
+    fox.resize(1200, 700)
+    run(fox, "clear; echo co''pied-text")
+    shows(fox, "copied-text")
+    x, y = cell(fox, "copied-text")
+    fox.click(x, y, 2)
+    fox.keys("ctrl+shift+c")
+    run(fox, "cat > /dev/null")
+    fox.keys("ctrl+shift+v")
+    fox.until(f"{TERMINAL}.textContent.split('copied-text').length === 3")
+    fox.keys("ctrl+c")
     assert not fox.trouble
 
 
@@ -161,55 +170,6 @@ def test_tmux_hands_on_the_keys_that_a_program_asks_for(
         shows(fox, line)
 
 
-def test_text_from_right_to_left_stands_in_its_cells(fox: FirefoxTab, base: str) -> None:
-    terminal(fox, base, "rtl")
-    stands_as_written(fox)
-
-
-@pytest.mark.skipif(shutil.which("tmux") is None, reason="as root: apt-get install tmux")
-def test_tmux_splits_and_keeps_its_panes(fox: FirefoxTab, base: str) -> None:
-    terminal(fox, base, "tmux", tmux=True)
-    shows(fox, "[tmux]")
-    fox.keys("ctrl+b", "percent")
-    shows(fox, "│")
-    run(fox, "echo ri''ght")
-    shows(fox, "right")
-    run(fox, "clear; seq -f 'line %g.' 100")
-    shows(fox, "line 100.")
-    fox.keys("ctrl+shift+f")
-    fox.until("document.activeElement.id === 'find'")
-    fox.type("line 7.")
-    fox.until("document.getElementById('found').textContent === '1 of 1'")
-    fox.keys("Escape")
-    fox.until("document.getElementById('history') === null")
-
-
-def test_the_shell_has_the_size_of_the_window(fox: FirefoxTab, base: str) -> None:
-    terminal(fox, base, "size")
-    rows = "document.querySelectorAll('.xterm-rows > div').length"
-    before = int(fox.ask(rows))
-    run(fox, "echo size=$(stty size | tr ' ' x)")
-    shows(fox, f"size={before}x")
-    fox.resize(900, 400)
-    fox.until(f"{rows} < {before}")
-    run(fox, "echo then=$(stty size | tr ' ' x)")
-    shows(fox, f"then={fox.ask(rows)}x")
-    fox.resize(1200, 700)
-
-
-def test_what_is_selected_is_copied_and_pasted(fox: FirefoxTab, base: str) -> None:
-    terminal(fox, base, "paste")
-    run(fox, "clear; echo co''pied-text")
-    shows(fox, "copied-text")
-    x, y = cell(fox, "copied-text")
-    fox.click(x, y, 2)
-    fox.keys("ctrl+shift+c")
-    run(fox, "cat > /dev/null")
-    fox.keys("ctrl+shift+v")
-    fox.until(f"{TERMINAL}.textContent.split('copied-text').length === 3")
-    fox.keys("ctrl+c")
-
-
 def test_files_go_up_and_down(fox: FirefoxTab, base: str, tmp_path: Path, downloads: Path) -> None:
     terminal(fox, base, "files")
     content = bytes(range(256)) * 4096
@@ -228,37 +188,6 @@ def test_files_go_up_and_down(fox: FirefoxTab, base: str, tmp_path: Path, downlo
     fox.enter()
     down = downloads / "up.bin"
     wait_until(lambda: down.exists() and down.read_bytes() == content)
-
-
-def test_a_shared_terminal_is_watched_by_the_one_who_has_the_link(
-    fox: FirefoxTab, base: str
-) -> None:
-    terminal(fox, base, "shared")
-    fox.ask("document.getElementById('share').click()")
-    link = "[...document.querySelectorAll('#company button')].find(e => e.textContent === 'Make a link')"
-    fox.until(f"{link} !== undefined")
-    fox.ask(f"{link}.click()")
-    address = str(fox.until("document.getElementById('share-link')?.value"))
-    fox.ask("document.getElementById('company').close()")
-    guest = fox.apart()
-    try:
-        guest.show()
-        guest.open(address)
-        guest.until("document.getElementById('open')?.hidden === false")
-        guest.ask("document.getElementById('open').click()")
-        guest.until("location.pathname === '/sign-in'")
-        sign_in(guest, "bob")
-        ready(guest)
-        fox.show()
-        run(fox, "echo se''en")
-        guest.show()
-        shows(guest, "seen")
-        run(guest, "echo intr''uder")
-        fox.show()
-        run(fox, "echo af''ter")
-        assert "intruder" not in shows(fox, "after")
-    finally:
-        guest.end()
 
 
 def test_the_shortcuts_of_the_page(fox: FirefoxTab, base: str) -> None:
@@ -284,47 +213,8 @@ def test_the_shortcuts_of_the_page(fox: FirefoxTab, base: str) -> None:
 # The other pages.
 
 
-def test_a_wrong_password_keeps_the_name_and_the_right_one_leads_on(
-    fox: FirefoxTab, base: str
-) -> None:
-    tab = fox.apart()
-    try:
-        tab.show()
-        tab.open(f"{base}/account")
-        tab.until("document.activeElement.id === 'name'")
-        tab.type("dev")
-        tab.keys("Tab")
-        tab.type("wrong")
-        tab.enter()
-        tab.until(f"document.querySelector('[role=alert]') !== null && {LOADED}")
-        assert tab.ask("document.getElementById('name').value") == "dev"
-        tab.until("document.activeElement.id === 'secret'")
-        tab.type(PASSWORD)
-        tab.enter()
-        tab.until(f"location.pathname === '/account' && {LOADED}")
-        focus(tab, "header form button")
-        tab.enter()
-        tab.until("location.pathname === '/sign-in'")
-    finally:
-        tab.end()
-        fox.show()
-
-
-def test_an_app_is_found_and_opened_by_keys(fox: FirefoxTab, base: str) -> None:
-    with person(fox, base, "dev") as tab:
-        tab.until("!document.getElementById('filter').hidden")
-        tab.keys("slash")
-        tab.until("document.activeElement.id === 'wanted'")
-        tab.type("app 02")
-        tab.until("document.querySelectorAll('#app-list > tr').length === 1")
-        tab.keys("Down")
-        tab.until("document.activeElement.closest('tr')?.dataset.name === 'app02'")
-        tab.enter()
-        tab.until("location.pathname === '/app/app02'")
-        ready(tab)
-
-
-def test_the_palette_and_the_list_of_keys(fox: FirefoxTab, base: str) -> None:
+def test_the_home_page_has_the_keys_that_firefox_would_take(fox: FirefoxTab, base: str) -> None:
+    """Its quick find has the slash, and its search bar Ctrl K."""
     with person(fox, base, "dev") as tab:
         tab.until("!document.getElementById('go').hidden")
         tab.keys("question")
@@ -333,41 +223,16 @@ def test_the_palette_and_the_list_of_keys(fox: FirefoxTab, base: str) -> None:
         tab.until("!document.getElementById('shortcuts').open")
         tab.keys("ctrl+k")
         tab.until("document.querySelectorAll('#palette [role=option]').length > 3")
-        tab.type("account")
-        tab.until("document.querySelectorAll('#palette [role=option]').length === 1")
+        tab.keys("Escape", "slash")
+        tab.until("document.activeElement.id === 'wanted'")
+        tab.type("app 02")
+        tab.until("document.querySelectorAll('#app-list > tr').length === 1")
+        tab.keys("Down")
+        tab.until("document.activeElement.closest('tr')?.dataset.name === 'app02'")
         tab.enter()
-        tab.until(f"location.pathname === '/account' && {LOADED}")
+        tab.until("location.pathname === '/app/app02'")
+        ready(tab)
         assert not tab.trouble
-
-
-def test_a_token_is_made_and_a_language_chosen(fox: FirefoxTab, base: str) -> None:
-    with person(fox, base, "boss", "/account") as tab:
-        focus(tab, "#apps")
-        tab.type("app01")
-        tab.keys("Tab", "ctrl+a")
-        tab.type("7")
-        tab.enter()
-        tab.until("document.getElementById('new-token') !== null")
-        focus(tab, "#tongue")
-        tab.keys("End", "Tab", "Return")
-        tab.until(f"document.documentElement.lang === 'zh-CN' && {LOADED}")
-        assert tab.ask("document.querySelector('h1').textContent") == "你的账户"
-
-
-def test_access_is_asked_for_and_approved(fox: FirefoxTab, base: str) -> None:
-    with person(fox, base, "dev", "/requests") as tab:
-        focus(tab, "#app")
-        tab.type("secret")
-        tab.keys("Tab")
-        tab.type("INC-42")
-        tab.enter()
-        tab.until(f"location.pathname.startsWith('/requests/') && {LOADED}")
-        place = str(tab.ask("location.pathname"))
-        with person(tab, base, "boss", place) as approver:
-            focus(approver, "form[action$='/approve'] input[type=number]")
-            approver.enter()
-            approver.until(APPROVED)
-        tab.until("location.pathname === '/app/secret'")
 
 
 def test_an_administrator_proves_it_by_password_and_gives_a_role_by_keys(

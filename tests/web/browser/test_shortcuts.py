@@ -56,26 +56,47 @@ def focus(screen: str) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def screen() -> Iterator[str]:
+    with x_screen() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISPLAY", name)
+        yield name
+
+
 @contextmanager
 def opened(gateway: Gateway, folder: Path, screen: str, *, app: bool) -> Iterator[Tab]:
-    base, terminal = f"http://127.0.0.1:{gateway.port('web')}", f"t{os.urandom(4).hex()}"
+    """Open a whole Chromium at a terminal, which has the keys: in a tab, or in an app's window."""
+    base = f"http://127.0.0.1:{gateway.port('web')}"
     link = gateway.command("web-link", "dev", "--app", "app01", "--url", base).stdout.strip()
     how = (f"--app={link}",) if app else (link,)
     options = (*how, "--window-position=0,0", "--ozone-platform=x11")
-    os.environ["DISPLAY"] = screen
-    try:
-        with chromium(folder, *options, headless=False) as browser:
-            tab = browser.attach(f"{base}/link")
-            tab.until("document.querySelector('#link button')?.disabled === false")
-            tab.ask("document.querySelector('#link button').click()")
-            ready(tab)
-            # Its own, since in that of the test before `cat` may go on.
-            tab.open(f"{base}/app/app01?terminal={terminal}")
-            ready(tab)
-            yield tab
-            tab.close()
-    finally:
-        del os.environ["DISPLAY"]
+    with chromium(folder, *options, headless=False) as browser:
+        tab = browser.attach(f"{base}/link")
+        tab.until("document.querySelector('#link button')?.disabled === false")
+        tab.ask("document.querySelector('#link button').click()")
+        ready(tab)
+        focus(screen)
+        yield tab
+        tab.close()
+
+
+@pytest.fixture(scope="module")
+def whole_tab(
+    gateway: Gateway, screen: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tab]:
+    """Chromium with its tabs and menus, which keep some keys; the last test closes the page."""
+    with opened(gateway, tmp_path_factory.mktemp("whole"), screen, app=False) as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(whole_tab: Tab, gateway: Gateway) -> Tab:
+    """A page with a terminal of its own: in that of the test before, `cat` may go on."""
+    address = f"http://127.0.0.1:{gateway.port('web')}/app/app01?terminal=t{os.urandom(4).hex()}"
+    whole_tab.open(address)
+    ready(whole_tab)
+    whole_tab.dialogs.clear()
+    return whole_tab
 
 
 def watch_keys(tab: Tab) -> None:
@@ -96,52 +117,21 @@ def gone(tab: Tab) -> bool:
 
 
 def test_in_an_app_window_ctrl_w_t_and_n_reach_the_terminal(
-    gateway: Gateway, tmp_path: Path
+    gateway: Gateway, screen: str, tmp_path: Path
 ) -> None:
-    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=True) as tab:
+    with opened(gateway, tmp_path / "p", screen, app=True) as tab:
         watch_keys(tab)
-        focus(screen)
         for keys, shown in (("ctrl+w", "^W"), ("ctrl+t", "^T"), ("ctrl+n", "^N")):
             key(screen, keys)
             shows(tab, shown)
 
 
-def test_in_a_tab_the_chord_sends_what_the_browser_would_take(
-    gateway: Gateway, tmp_path: Path
-) -> None:
-    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
-        watch_keys(tab)
-        focus(screen)
-        for keys, shown in (("alt+shift+w", "^W"), ("alt+shift+t", "^T"), ("alt+shift+n", "^N")):
-            key(screen, keys)
-            shows(tab, shown)
-        # That these events are real is shown by what a tab does with the key itself: it closes.
-        key(screen, "ctrl+w")
-        assert gone(tab)
-
-
-def test_in_a_tab_ctrl_w_is_asked_about_though_nothing_runs(
-    gateway: Gateway, tmp_path: Path
-) -> None:
-    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
-        focus(screen)
-        run(tab, "echo re''ady")
-        shows(tab, "ready")
-        key(screen, "ctrl+w")
-        assert gone(tab)
-        assert tab.dialogs == ["beforeunload"]
-
-
-def test_a_program_that_asks_for_kitty_s_keys_tells_them_apart(
-    gateway: Gateway, tmp_path: Path
-) -> None:
-    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
-        focus(screen)
-        run(tab, "printf '\\033[>1u'; stty raw -echo; echo re''ady; cat -v")
-        shows(tab, "ready")
-        for keys, shown in KITTY:
-            key(screen, keys)
-            shows(tab, shown)
+def test_a_program_that_asks_for_kitty_s_keys_tells_them_apart(tab: Tab, screen: str) -> None:
+    run(tab, "printf '\\033[>1u'; stty raw -echo; echo re''ady; cat -v")
+    shows(tab, "ready")
+    for keys, shown in KITTY:
+        key(screen, keys)
+        shows(tab, shown)
 
 
 UNCHANGED = (
@@ -187,18 +177,20 @@ def find_tmux(version: str) -> str:
     [("3.5", True, EXTENDED), ("3.5", False, PLAIN), ("3.3", True, PLAIN)],
 )
 def test_tmux_hands_on_the_keys_that_a_program_asks_for(
-    gateway: Gateway, tmp_path: Path, version: str, asks: bool, keys: tuple[tuple[str, str], ...]
+    tab: Tab,
+    screen: str,
+    tmp_path: Path,
+    version: str,
+    asks: bool,
+    keys: tuple[tuple[str, str], ...],
 ) -> None:
-    tmux = find_tmux(version)
-    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
-        focus(screen)
-        run(tab, cat_in_tmux(tmux, tmp_path, asks=asks))
-        line = "ready"
+    run(tab, cat_in_tmux(find_tmux(version), tmp_path, asks=asks))
+    line = "ready"
+    shows(tab, line)
+    for pressed, shown in (*UNCHANGED, *keys):
+        key(screen, pressed)
+        line += shown
         shows(tab, line)
-        for pressed, shown in (*UNCHANGED, *keys):
-            key(screen, pressed)
-            line += shown
-            shows(tab, line)
 
 
 VIM = (
@@ -208,22 +200,35 @@ VIM = (
 
 
 @pytest.mark.skipif(shutil.which("vim") is None, reason="as root: apt-get install vim")
-def test_vim_asks_for_them_and_leaves_the_shell_s_keys_as_they_were(
-    gateway: Gateway, tmp_path: Path
+def test_vim_asks_for_them_and_leaves_the_shell_s_keys_as_they_were(tab: Tab, screen: str) -> None:
+    run(tab, VIM)
+    shows(tab, "-- INSERT --")
+    for keys, shown in (("shift+Return", "[shift-enter]"), ("ctrl+i", "[ctrl-i]")):
+        key(screen, keys)
+        shows(tab, shown)
+    key(screen, "Escape")
+    hides(tab, "-- INSERT --")
+    run(tab, ":q!")
+    shows(tab, "startinsert")
+    run(tab, "cat")
+    key(screen, "ctrl+c")
+    tab.type("echo sti''ll")
+    key(screen, "shift+Return")
+    shows(tab, "still")
+
+
+def test_in_a_tab_the_chord_sends_what_the_browser_would_take(tab: Tab, screen: str) -> None:
+    watch_keys(tab)
+    for keys, shown in (("alt+shift+w", "^W"), ("alt+shift+t", "^T"), ("alt+shift+n", "^N")):
+        key(screen, keys)
+        shows(tab, shown)
+
+
+def test_in_a_tab_ctrl_w_closes_it_and_is_asked_about_though_nothing_runs(
+    tab: Tab, screen: str
 ) -> None:
-    with x_screen() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
-        focus(screen)
-        run(tab, VIM)
-        shows(tab, "-- INSERT --")
-        for keys, shown in (("shift+Return", "[shift-enter]"), ("ctrl+i", "[ctrl-i]")):
-            key(screen, keys)
-            shows(tab, shown)
-        key(screen, "Escape")
-        hides(tab, "-- INSERT --")
-        run(tab, ":q!")
-        shows(tab, "startinsert")
-        run(tab, "cat")
-        key(screen, "ctrl+c")
-        tab.type("echo sti''ll")
-        key(screen, "shift+Return")
-        shows(tab, "still")
+    run(tab, "echo re''ady")
+    shows(tab, "ready")
+    key(screen, "ctrl+w")
+    assert gone(tab)
+    assert tab.dialogs == ["beforeunload"]
