@@ -1,7 +1,7 @@
 """The WebShell's acceptance list, in the terminal: `stagedoor attach` in a real one.
 
 Numbers are those of the list; the same in a browser is in `tests/web/browser/test_acceptance.py`.
-Items 1 and 13 are in `test_acceptance_screens.py`, more of all of them in `test_attach.py`.
+Item 1 is in `test_acceptance_screens.py`, 13 in the browser's, more of all of them in `test_attach.py`.
 """
 
 import hashlib

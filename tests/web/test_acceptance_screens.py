@@ -1,4 +1,4 @@
-"""The WebShell's acceptance list, items 1 and 13: what ssh shows, `stagedoor attach` shows.
+"""The WebShell's acceptance list, item 1: what ssh shows, `stagedoor attach` shows.
 
 An outer tmux of 120 by 40 is the judge; the browser's cells are in `tests/web/browser`.
 """
@@ -12,7 +12,6 @@ from tests.waiting import wait_until
 from tests.web.cells import Cell, captured
 from tests.web.outer import Outer, attach_command, outer, ssh_command
 from tests.web.scenes import MISSING, WINDOWS, Scenes
-from tests.web.vttest import MENU, walk
 
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install {MISSING}"),
@@ -59,27 +58,3 @@ def test_1_splits_vim_htop_and_mc_are_cell_for_cell_what_ssh_shows(
         scenes.stop()
     seen = {(cell.text, cell.foreground) for row in by_ssh["splits"] for cell in row}
     assert {("t", "#ff6400"), ("你", ""), ("😀", "")} <= seen
-
-
-@pytest.mark.webshell(13)
-def test_13_vttest_looks_the_same_by_ssh_and_by_attach(
-    gateway: Gateway, port: int, tmp_path: Path
-) -> None:
-    attach_command(tmp_path, port)
-    by_ssh: list[tuple[str, list[list[Cell]]]] = []
-    with outer(tmp_path) as screen:
-        screen.start(ssh_command(gateway, tmp_path, "vttest"))
-        screen.shows(MENU)
-        walk(screen, lambda step: by_ssh.append((step, cells(screen, settled=True))))
-        assert len(by_ssh) > 20
-        screen.run(attach_command(tmp_path, port, "app01", "--", "vttest"))
-        screen.shows(MENU)
-        expected = iter(by_ssh)
-
-        def look(step: str) -> None:
-            name, shown = next(expected)
-            assert name == step
-            same(screen, shown, f"step {step}")
-
-        walk(screen, look)
-    assert next(expected, None) is None

@@ -347,23 +347,6 @@ def test_suspended_and_resumed_in_a_shell_with_jobs(port: int, tmp_path: Path) -
         screen.shows("detached")
 
 
-def test_4_every_byte_and_every_control_key_arrives_at_once(port: int, tmp_path: Path) -> None:
-    taken = tmp_path / "taken"
-    data = bytes(range(256))
-    process = attached(
-        tmp_path, port, "app01", "--",
-        "sh", "-c", f"stty raw -echo; printf ready; head -c 256 >{taken}; printf done",
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdin is not None
-    assert process.stdout.read(5) == b"ready"
-    process.stdin.write(data)
-    process.stdin.flush()
-    assert process.stdout.read(4) == b"done"
-    process.communicate(timeout=60)
-    assert taken.read_bytes() == data
-
-
 def test_whoever_waits_for_an_answer_that_does_not_come_can_still_leave(
     port: int, tmp_path: Path
 ) -> None:

@@ -293,17 +293,6 @@ def test_a_guests_ticket_opens_no_other_door(port: int, hosted: WebTerminal, ter
     assert guest_ticket(port, made["fragment"])[0] == 200
 
 
-def test_a_ticket_is_good_once(port: int, hosted: WebTerminal, terminal: str) -> None:
-    _, answer = guest_ticket(port, share(port, terminal)["fragment"])
-    first = WebTerminal(port)
-    first.hello(answer["ticket"], terminal=terminal)
-    assert first.welcome is not None
-    second = WebTerminal(port)
-    second.hello(answer["ticket"], terminal=terminal)
-    refused(second)
-    first.close()
-
-
 # Attacks: a link that is none, or no more.
 
 

@@ -1,10 +1,10 @@
 """The WebShell's acceptance list in a real Chromium.
 
-Numbers are those of the list; item 5 is in `test_shortcuts.py`, 6 also in `test_acceptance_cuts.py`.
+Numbers are those of the list; item 5 is in `test_shortcuts.py`, 6 in `test_acceptance_cuts.py`. What the
+page has no part in, as 7 and 15, is tried by `attach` alone.
 """
 
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -15,17 +15,14 @@ import pytest
 
 from acceptance.chromium import Browser, Tab, chromium
 from stagedoor.listeners.limits import ClientLimits
-from tests.fixtures.gateway import Gateway, open_gateway
+from tests.fixtures.gateway import Gateway
 from tests.fixtures.worker import open_limited
-from tests.stopped import stopped
 from tests.waiting import wait_until
-from tests.web.browser.conftest import SCREEN, STATES, TERMINAL, choose, run, shows, terminal
+from tests.web.browser.conftest import STATES, TERMINAL, choose, run, shows, terminal
 from tests.web.cells import SPANS, as_drawn, captured, drawn
 from tests.web.conftest import SETTINGS
 from tests.web.flood import LONG_S, flood_bounds
 from tests.web.outer import attach_command, outer, ssh_command
-from tests.web.processes import ARENA_KIB, blocked, pids_of, resident_kib
-from tests.web.relay import CuttingRelay
 from tests.web.scenes import MISSING, WINDOWS, Scenes
 
 COLUMNS, ROWS = 120, 40
@@ -169,62 +166,6 @@ def test_4_each_control_key_arrives_before_the_next_is_pressed(
         tab.until(f"{TERMINAL}.textContent.includes('<{number}:{entry:02x}>')")
 
 
-@pytest.mark.webshell(6)
-@pytest.mark.timeout(600)
-def test_6_a_gateway_that_is_killed_and_started_again(browser: Browser, tmp_path: Path) -> None:
-    from tests.web.test_acceptance import kill_whole
-
-    with (
-        open_gateway(tmp_path, SETTINGS, "app01") as gateway,
-        CuttingRelay(gateway.port("web"), 1 << 40) as relay,
-    ):
-        tab = browser.tab()
-        terminal(tab, f"http://127.0.0.1:{relay.port}", "killed")
-        tab.ask("window.same = true")
-        script = tmp_path / "slow.sh"
-        script.write_text(
-            "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo line $i.; sleep 0.01; done; echo end\n"
-        )
-        run(tab, f"clear; sh {script}")
-        shows(tab, "line 30.")
-        kill_whole(gateway)
-        tab.until("document.getElementById('status').dataset.state === 'lost'")
-        run(tab, "echo typed-while-a''way")
-        gateway.lines.clear()
-        gateway.start()
-        relay.to_port = gateway.port("web")
-        shows(tab, "line 400.\nend", 120)
-        shows(tab, "typed-while-away")
-        assert tab.ask("window.same") is True
-        tab.end()
-
-
-@pytest.mark.webshell(7)
-@pytest.mark.timeout(300)
-def test_7_a_stopped_browser_blocks_the_producer_and_nobody_grows(
-    gateway: Gateway, tmp_path: Path
-) -> None:
-    profile = tmp_path / "profile"
-    base = f"http://127.0.0.1:{gateway.port('web')}"
-    with chromium(profile, whole=True) as own:
-        tab = own.tab()
-        terminal(tab, base, "stopped")
-        run(tab, f"clear; exec sh -c 'echo $$ >{tmp_path / 'pid'}; exec seq 1 2000000'")
-        both = [*gateway.worker_pids(), *pids_of("stagedoor.holder attach stopped")]
-        first = min(pids_of(str(profile), program="/"))
-        # Some megabytes first: buffers are as large by then as a flood makes them.
-        tab.until(f"/^([3-9]\\d{{5}}|[1-9]\\d{{6}})$/m.test({SCREEN})", 200)
-        before = resident_kib(both)
-        with stopped(first, lambda: pids_of(str(profile), program="/")):
-            blocked(int((tmp_path / "pid").read_text()))
-            grown = resident_kib(both) - before
-        assert grown < len(both) * ARENA_KIB + 1024, f"{grown} KiB"
-        tab.until("document.getElementById('status').dataset.state === 'over'", 200)
-        shows(tab, "1999999\n2000000")
-        assert "not kept" not in str(tab.ask("document.body.textContent"))
-        tab.close()
-
-
 @pytest.mark.webshell(8)
 @pytest.mark.timeout(LONG_S)
 def test_8_a_flood_does_not_disconnect_the_page(browser: Browser, tmp_path: Path) -> None:
@@ -311,26 +252,3 @@ def test_11_what_tmux_copies_reaches_the_clipboard(
         assert "52;" not in shows(tab, "quiet")
     finally:
         subprocess.run([*tmux, "kill-server"], capture_output=True, check=False)
-
-
-@pytest.mark.webshell(15)
-def test_15_ctrl_c_works_below_a_gateway_that_ignores_sigint(
-    browser: Browser, tmp_path: Path
-) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what it starts has that from us
-    try:
-        gateway = Gateway(tmp_path, SETTINGS)
-        gateway.add_user("dev", "app01")
-        gateway.start()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with gateway:
-        tab = browser.tab()
-        terminal(tab, f"http://127.0.0.1:{gateway.port('web')}", "sigint")
-        run(tab, "clear; echo re''ady; sleep 301; echo code=$?")
-        shows(tab, "ready")
-        wait_until(lambda: pids_of("sleep 301", program=""))
-        tab.press("c", "KeyC", 67, modifiers=CTRL)
-        run(tab, "echo sto''pped=$?")
-        shows(tab, "stopped=130")
-        tab.end()

@@ -109,8 +109,10 @@ def same(tab: Tab, second: Tab, text: str) -> Any:
 
 @pytest.mark.webshell(6)
 @pytest.mark.timeout(RESUME_GRACE_S + 300)
-@pytest.mark.parametrize("who", ["alone", "one-of-two", "watcher"])
-@pytest.mark.parametrize("where", ["primary", "alternate"])
+@pytest.mark.parametrize(
+    ("where", "who"),
+    [("primary", "alone"), ("alternate", "one-of-two"), ("alternate", "watcher")],
+)
 def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
     tab: Tab, second: Tab, base: str, port: int, tmp_path: Path, where: str, who: str
 ) -> None:

@@ -60,22 +60,16 @@ def row_of(tab: Tab, text: str, cell_width: float) -> list[Cell]:
 
 @pytest.mark.webshell(2)
 @pytest.mark.timeout(300)
-def test_2_a_shell_without_a_language_shows_every_character(tab: Tab, speechless: Gateway) -> None:
-    terminal(tab, f"http://127.0.0.1:{speechless.port('web')}", "mute")
-    assert without_language("mute")
-    cell_width = sized(tab, COLUMNS, ROWS)
-    run(tab, f"clear; echo '{TEXT}'; echo do''ne")
-    shows(tab, "\ndone")
-    assert row_of(tab, TEXT, cell_width) == [Cell(char) for char in TEXT]
-
-
-@pytest.mark.webshell(2)
-@pytest.mark.timeout(300)
-def test_2_so_does_the_tmux_that_the_page_asks_for_in_all_colours(
+def test_2_a_shell_without_a_language_shows_every_character_and_so_does_the_page_s_tmux(
     tab: Tab, speechless: Gateway
 ) -> None:
     base = f"http://127.0.0.1:{speechless.port('web')}"
     terminal(tab, base, "plain")
+    assert without_language("plain")
+    cell_width = sized(tab, COLUMNS, ROWS)
+    run(tab, f"clear; echo '{TEXT}'; echo do''ne")
+    shows(tab, "\ndone")
+    assert row_of(tab, TEXT, cell_width) == [Cell(char) for char in TEXT]
     click(tab, "#more")
     click(tab, "#menu")
     click(tab, "input[name=tmux]")

@@ -82,6 +82,8 @@ def test_3_modes_outlive_a_gateway_that_is_killed_and_end_with_their_program(
         hears(tab, first, ON)
         kill_whole(gateway)
         tab.until("document.getElementById('status').dataset.state === 'lost'")
+        if not anew:
+            tab.type("typed while away")
         gateway.lines.clear()
         gateway.start()
         relay.to_port = gateway.port("web")
@@ -90,6 +92,8 @@ def test_3_modes_outlive_a_gateway_that_is_killed_and_end_with_their_program(
         ready(tab)
         assert tab.ask("window.same === true") is not anew
         assert shows(tab, "on the alternate screen") == before
+        if not anew:
+            wait_until(lambda: first.read_bytes().endswith(b"typed while away"))
         hears(tab, first, ON)
         tab.type("q")
         after = shows(tab, "ended")
