@@ -83,7 +83,7 @@ BARE = "tests/bare"
 """The how-tos on bare machines. They need half an hour and many packages: on request only."""
 
 PROVIDERS = ("tests/web/test_keycloak.py", "tests/identity_providers")
-"""Real identity providers. Keycloak is 150 MB, Dex is built for minutes, Canaille takes two: on request."""
+"""Real identity providers. Keycloak is 150 MB, Dex is built for minutes: on request."""
 
 QUICK = (
     *("tests/audit", "tests/authn", "tests/authz", "tests/controller", "tests/keys"),
