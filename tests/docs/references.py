@@ -43,6 +43,7 @@ class Module:
     docstrings: list[Text] = field(default_factory=list)
 
 
+@cache
 def read(source: str) -> Module:
     """Read a module as far as its statements go: expressions define no names."""
     module = Module()

@@ -51,7 +51,6 @@ def test_it_is_spoken_leads_to_the_form_and_leaves_the_terminals_size(
     open_for(gateway, 62)
     with gateway.changed() as service, service.change("user.language") as change:
         people.set_language(change.transaction, "dev", language)
-    tab.call("Network.clearBrowserCookies")
     sign_in(tab, base, "/app/app01")
     ready(tab)
     assert tab.ask(f"[{PLACE}.role, {PLACE}.ariaLive]") == ["status", "polite"]

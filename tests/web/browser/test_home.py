@@ -13,7 +13,7 @@ from tests.fixtures.gateway import Gateway, open_gateway
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.ports import free_port
 from tests.waiting import wait_until
-from tests.web.browser.conftest import click, ready, sign_in, sign_in_by_form
+from tests.web.browser.conftest import click, sign_in, sign_in_by_form
 from tests.web.conftest import SETTINGS
 
 SSH = '\n[ssh]\naddresses = ["127.0.0.1:{port}"]\nhost_names = ["gw.example.com"]\n'
@@ -95,7 +95,6 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
 
 
 def test_the_line_for_ssh_is_copied_by_a_button(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
     sign_in(tab, base)
     tab.until("document.querySelector('button.copy').hidden === false")
     tab.ask(
@@ -108,20 +107,8 @@ def test_the_line_for_ssh_is_copied_by_a_button(tab: Tab, base: str) -> None:
     assert not tab.trouble
 
 
-def test_the_button_opens_the_terminal(tab: Tab, base: str, gateway: Gateway) -> None:
-    tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base)
-    click(tab, "#app-list a.button")
-    ready(tab)
-    tab.open(f"{base}/")
-    state = "document.querySelector('#app-list .state').textContent"
-    assert tab.ask(state) == "running"
-    assert "open" in str(tab.ask("document.querySelector('[aria-labelledby=past]').textContent"))
-
-
 def test_what_was_taken_away_is_gone_from_the_page(tab: Tab, base: str, gateway: Gateway) -> None:
     gateway.add_user("passing", "app02")
-    tab.call("Network.clearBrowserCookies")
     sign_in(tab, base, name="passing")
     tab.until("document.querySelectorAll('#app-list > tr').length === 1")
     gateway.command("user", "remove", "passing", "--yes")

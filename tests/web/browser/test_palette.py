@@ -11,7 +11,6 @@ TYPES = "document.activeElement.matches('.xterm-helper-textarea')"
 
 
 def at_home(tab: Tab, base: str) -> None:
-    tab.call("Network.clearBrowserCookies")
     sign_in(tab, base)
     tab.until("document.getElementById('go').hidden === false")
 

@@ -64,7 +64,6 @@ def asked_to_prove(tab: Tab, app: str) -> None:
 def test_one_touch_opens_all_that_asks_for_it(
     tab: Tab, base: str, gateway: Gateway, authenticator: str
 ) -> None:
-    tab.call("Network.clearBrowserCookies")
     sign_in(tab, base)
     tab.open(f"{base}/app/app02")
     asked_to_prove(tab, "app02")
@@ -101,7 +100,6 @@ def test_one_touch_opens_all_that_asks_for_it(
     # The same proof is enough for the next app, and for no other sign-in.
     tab.open(f"{base}/app/secret")
     ready(tab)
-    tab.call("Network.clearBrowserCookies")
     sign_in(tab, base, "/app/app01")
     ready(tab)
     tab.open(f"{base}/app/secret")
@@ -116,7 +114,6 @@ def test_one_touch_opens_all_that_asks_for_it(
     click(tab, "#passkey-sign-in button")
     tab.until(at("/account"))
     assert "signed in by passkey" in str(tab.ask("document.querySelector('main p').textContent"))
-    tab.call("Network.clearBrowserCookies")
     sign_in(tab, base)
 
     # The last one is removed after a fresh proof.

@@ -76,7 +76,6 @@ def test_another_sign_in_takes_the_place_of_one_that_ended_over_the_terminal(
 def test_the_page_says_when_its_sign_in_is_about_to_end(
     tab: Tab, gateway: Gateway, base: str
 ) -> None:
-    tab.call("Network.clearBrowserCookies")
     sign_in(tab, base)
     end_all(gateway, 300)
     tab.open(f"{base}/app/app01?terminal=warned")
