@@ -3,13 +3,16 @@
 import errno
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
 from stagedoor.model.session import Counts, End, Ended
+from stagedoor.model.units import KIB, MIB
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.poller import EdgePoller, open_poller
+from stagedoor.relay.tunnel import Direction
 from tests.waiting import BOUND_S
 
 pytestmark = pytest.mark.skipif(
@@ -29,6 +32,26 @@ class Full(EdgePoller):
             raise OSError(errno.ENOSPC, "No space left on device")
         self.room -= 1
         super().add(fd)
+
+
+class Late(EdgePoller):
+    """The second end is added when the sink of the first has blocked: the thread that starts was held up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late = -1
+        self.blocked = threading.Event()
+
+    def add(self, fd: int) -> None:
+        if fd == self.late and threading.current_thread() is threading.main_thread():
+            assert self.blocked.wait(BOUND_S)
+        super().add(fd)
+
+    def settle(self, direction: Direction) -> None:
+        try:
+            super().settle(direction)
+        finally:
+            self.blocked.set()
 
 
 def stream() -> tuple[TcpStream, socket.socket]:
@@ -52,6 +75,33 @@ def test_a_tunnel_that_cannot_be_watched_ends_and_says_why(room: int) -> None:
         with pytest.raises(ConnectionResetError):
             far.recv(1)
         far.close()
+    relay.stop()
+
+
+def test_a_sink_that_blocks_before_it_is_watched_ends_nothing() -> None:
+    poller = Late()
+    relay = Relay(poller=poller)
+    over, ends = threading.Event(), list[Ended]()
+    (downstream, client), (upstream, server) = stream(), stream()
+    poller.late = upstream.fileno()
+    sent = bytes(range(256)) * 64 * KIB  # more than all buffers take
+
+    def send() -> None:
+        with suppress(ConnectionResetError):
+            client.sendall(sent)
+        client.close()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    relay.start(downstream, upstream, b"", lambda ended: (ends.append(ended), over.set())[1])
+    with server:
+        received = bytearray()
+        while piece := server.recv(MIB):
+            received += piece
+    sender.join()
+    assert received == sent
+    assert over.wait(BOUND_S)
+    assert [ended.end for ended in ends] == [End.CLOSED]
     relay.stop()
 
 

@@ -2,6 +2,7 @@
 
 import select
 import selectors
+from contextlib import suppress
 from typing import Protocol
 
 from stagedoor.relay.state import Stage
@@ -60,14 +61,22 @@ class EdgePoller:
 
     def add(self, fd: int) -> None:
         """Register `fd` for all that may come from it, once for its life."""
-        self._epoll.register(fd, READ | URGENT | LAST | _EDGE)
+        with suppress(FileExistsError):  # `settle` was faster
+            self._epoll.register(fd, READ | URGENT | LAST | _EDGE)
 
     def settle(self, direction: Direction) -> None:
         """Watch a sink that blocks for the first time for room as well."""
         if direction.blocked and not direction.armed:
             direction.armed = True
+            fd, events = direction.twin.source_fd, READ | URGENT | LAST | WRITE | _EDGE
             # Changing it looks again: a sink that takes more by now is reported (epoll_ctl(2)).
-            self._epoll.modify(direction.twin.source_fd, READ | URGENT | LAST | WRITE | _EDGE)
+            try:
+                self._epoll.modify(fd, events)
+            except (
+                FileNotFoundError
+            ):  # the thread that starts the tunnel has added only the other end yet
+                self.add(fd)
+                self._epoll.modify(fd, events)
 
     def remove(self, fd: int) -> None:
         """Do nothing: close(2), which follows at once, removes it (epoll(7), Q6)."""
