@@ -224,7 +224,8 @@ async def test_a_long_session_of_few_bytes_costs_no_window(
         client.now += 1.0
         await client.flush()  # the last ACK
         async with asyncio.timeout(PATIENCE_S):
-            while endpoint.private_memory() - before > 128 * 1024:
+            # A window is 4 MiB; the sanitizers of Debian 13's gcc keep almost half a MiB for themselves.
+            while endpoint.private_memory() - before > 512 * 1024:
                 await asyncio.sleep(0.1)
 
 
