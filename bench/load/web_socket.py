@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from load.tunnel import TIMEOUT_S, LoadError
 from peers import NAME, PASSWORD
-from stagedoor.wire.http.websocket import WebSocket, WebSocketError
+from stagedoor.client.attach.web import WebSocket, WebSocketError
 from stagedoor.wire.terminal.codec import decode, encode
 from stagedoor.wire.terminal.frames import (
     MAX_FRAME_BYTES,

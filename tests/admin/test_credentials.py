@@ -11,7 +11,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.context import WorkerContext
 from stagedoor.authn.passwords import verify
 from stagedoor.keys.files import format_public_line, make_key
-from stagedoor.keys.signing import sign
+from stagedoor.keys.signing import Signature, encode_signed, format_signature, sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
@@ -24,7 +24,6 @@ from stagedoor.signin.passes import PassService
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, read_entries
-from stagedoor.wire.ssh.signature import Signature, encode_signed, format_signature
 from tests.fixtures.people import log_in
 from tests.ssh.test_credentials import TOUCHED, VERIFIED, SecurityKey
 

@@ -16,8 +16,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.login import key_binding
-from stagedoor.signin.login.key_binding import BEGINNINGS, KeyBinding
+from stagedoor.signin.login.ssh_sign_ins import BEGINNINGS, KeyBinding
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.sign_in import pending_logins
 from tests.waiting import BOUND_S
@@ -83,7 +82,7 @@ async def test_one_that_begins_while_the_store_is_asked_goes_on_waiting(
         go_on.wait(BOUND_S)
         return find_answered(database, ids)
 
-    monkeypatch.setattr(key_binding.pending_logins, "find_answered", slow)
+    monkeypatch.setattr(pending_logins, "find_answered", slow)
     first = Held(binding, 1)
     await first.login()
     await asyncio.wait_for(asking.wait(), BOUND_S)

@@ -6,8 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from stagedoor.audit.ledger import AuditLedger
-from stagedoor.audit.pending import BATCH, DENIALS
-from stagedoor.audit.tally import SOURCE_SHARE
+from stagedoor.audit.pending import BATCH, DENIALS, SOURCE_SHARE
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import EventKind
 from stagedoor.model.session import (

@@ -3,7 +3,7 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.audit.tally import (
+from stagedoor.audit.pending import (
     COUNTED,
     OTHERS,
     SOURCE_SHARE,

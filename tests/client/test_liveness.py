@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.client.attach.liveness import DIAL_S, Liveness, LivenessCheck
+from stagedoor.client.attach.dialling import DIAL_S, Liveness, LivenessCheck
 
 TABLE = json.loads((Path(__file__).parents[1] / "wire/liveness.json").read_text())
 

@@ -12,9 +12,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.keys.signing import find_signing_key
+from stagedoor.keys.signing import (
+    Signature,
+    encode_signed,
+    find_signing_key,
+    format_signature,
+    read_signature,
+)
 from stagedoor.wire.ssh.blob import string
-from stagedoor.wire.ssh.signature import Signature, encode_signed, format_signature, read_signature
 
 SPACE, MESSAGE = "key@stagedoor", b"a message"
 TOUCHED, UNTOUCHED = 0x01, 0x00

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stagedoor.admin.migrate import migrate_store
+from stagedoor.admin.restore import migrate_store
 from stagedoor.admin.service import AdminService
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import RefusedError, StoreError

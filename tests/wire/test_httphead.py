@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.http.head import find_fault
+from stagedoor.listeners.web.http import find_fault
 
 PLAIN = b"GET /sign-in HTTP/1.1\r\nHost: gw.example\r\nAccept: text/html\r\n\r\n"
 

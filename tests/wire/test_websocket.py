@@ -11,7 +11,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from stagedoor.wire.http.websocket import WebSocket, WebSocketError
+from stagedoor.client.attach.web import WebSocket, WebSocketError
 
 PROTOCOL = "stagedoor.terminal.v2"
 LIMIT = 70_000

@@ -1,4 +1,4 @@
-"""Restoring a backup of the gateway's data."""
+"""Restoring a backup of the gateway's data, and copying a store into the one that the settings name."""
 
 import json
 import os
@@ -13,11 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stagedoor.admin.backup import FOLDERS, FORM, MANIFEST, MANIFEST_BYTES, SETTINGS, STORE
+from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.settings.careful import is_planted, open_unplanted
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import STORE_FILE, Settings
 from stagedoor.store import backup as stores
+from stagedoor.store.copy import copy_rows
+from stagedoor.store.database import open_database
 from stagedoor.store.liveness.instances import LockState, find_instances_folder, lock_state
 
 
@@ -208,3 +211,22 @@ def _give_to_owner(fd: int, around: os.stat_result) -> None:
     """Give a file that root restores to the account of the folder that it is in."""
     if os.geteuid() == 0 and around.st_uid != 0:
         os.fchown(fd, around.st_uid, around.st_gid)
+
+
+def migrate_store(service: AdminService, file: Path) -> dict[str, int]:
+    """Copy the SQLite store in `file`. Return how many rows were copied, by table. Audited.
+
+    Raises StoreError, and RefusedError if a gateway still uses `file` or the service's store is not empty.
+    """
+    folder = find_instances_folder(file.parent)
+    for lock in sorted(folder.glob("*.lock")):
+        if lock_state(folder, lock.stem) is LockState.LIVES:
+            raise RefusedError(f"a gateway runs on {file}; stop it first, so that nothing is lost")
+    source = open_database(file, create=False)
+    try:
+        with service.change("store.copy") as change:
+            copied = copy_rows(source, change.transaction)
+            change.fields |= {"from": str(file), **copied}
+    finally:
+        source.close()
+    return copied

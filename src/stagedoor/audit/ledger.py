@@ -9,12 +9,12 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from stagedoor.audit.opening import AwaitedOpenings, Opening, State, answer_all, make_session_id
 from stagedoor.audit.pending import Batch, PendingEvents
-from stagedoor.audit.ports import Journal
 from stagedoor.audit.words import Fields, make_closed_event, make_denied_event, make_noted_event
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
@@ -31,6 +31,29 @@ LINGER_S = 0.1
 
 RETRY_S = (0.1, 2.0)
 """First and longest wait between two tries while the journal cannot be written."""
+
+
+class Journal(Protocol):
+    """An append-only record, and the sessions that it knows."""
+
+    def find_session(self, session: str) -> tuple[str, str, str, float, int, int] | None:
+        """Return a session's identity, target, access method, opening time and bytes, or None.
+
+        Blocks. Raises StoreError.
+        """
+        ...
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Write all or none; when this returns they survive a power cut. Blocks.
+
+        A session opens once and closes once: a second `session.opened` or `session.closed`, and a
+        `session.closed` of a session that never opened, or that another process has taken over, are
+        void. So after an error, which leaves open whether the events were written, they may be written
+        again.
+
+        Raises StoreError (disk full, locked, gone) with one line that names the cause.
+        """
+        ...
 
 
 class AuditLedger:

@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from stagedoor.admin.backup import make_backup
-from stagedoor.admin.migrate import migrate_store
-from stagedoor.admin.restore import restore_backup
+from stagedoor.admin.restore import migrate_store, restore_backup
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation

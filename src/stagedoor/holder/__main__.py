@@ -10,7 +10,6 @@ import signal
 import sys
 
 from stagedoor.holder.attach import attach, join
-from stagedoor.holder.end import end
 from stagedoor.holder.folder import (
     NOT_KNOWN,
     NOT_THERE,
@@ -19,7 +18,7 @@ from stagedoor.holder.folder import (
     folder,
     list_terminals,
 )
-from stagedoor.holder.tmux_session import print_history
+from stagedoor.holder.tmux_session import end, print_history
 
 USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | history NAME | end NAME | run"
 

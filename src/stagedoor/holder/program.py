@@ -1,17 +1,159 @@
-"""The program in a terminal: its process, its window, and its output."""
+"""The program in a terminal: its start as a login on a console does it, its window, and its output.
 
+Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5).
+"""
+
+import fcntl
 import os
+import pwd
+import shutil
 import signal
+import struct
+import termios
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from stagedoor.holder.spawn import Child, set_size, spawn
+from stagedoor.holder import tmux
+from stagedoor.holder.folder import folder
 from stagedoor.holder.state import TerminalState
 from stagedoor.wire.terminal.frames import MAX_DATA_BYTES, Hello, Size
 
 REDRAW_S = 0.06
 """How long a window stays one row smaller, seconds: a program that checks at once must see the change."""
 _READ_BYTES = 16 * 1024
+_TERMINFO = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")
+_IUTF8 = 0o40000
+"""Linux's value, which `termios` lacks."""
+_FALLBACK_TERM = "xterm-256color"
+_TO_DEFAULT = (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM,
+                  signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A started program: its process, and our end of its terminal, which is non-blocking."""
+
+    pid: int
+    fd: int
+
+
+def spawn(hello: Hello) -> Child:
+    """Start what `hello` asks for, in the working directory of this process. Raises OSError."""
+    environment = make_environment(os.environ, hello)
+    program, arguments = _command_of(hello, environment)
+    directory = environment.get("STAGEDOOR_DIRECTORY", "")
+    master, slave = os.openpty()
+    try:
+        set_size(master, hello.size)
+        _count_characters(slave)
+        pid = os.fork()
+    except BaseException:
+        os.close(master)
+        os.close(slave)
+        raise
+    if pid == 0:
+        try:
+            _become(slave, program, arguments, environment, directory)
+        except BaseException as error:
+            os.write(2, f"stagedoor: {program} cannot be started: {error}\r\n".encode())
+        finally:
+            os._exit(127)
+    os.close(slave)
+    os.set_blocking(master, False)
+    return Child(pid, master)
+
+
+def set_size(fd: int, size: Size) -> None:
+    """Set a terminal's window size (TIOCSWINSZ). Rows come first in `struct winsize`."""
+    packed = struct.pack("HHHH", size.rows, size.columns, size.x_pixels, size.y_pixels)
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, packed)
+
+
+def _count_characters(slave: int) -> None:
+    """Make backspace erase a whole character of UTF-8, as ssh's clients ask for (IUTF8, termios(3))."""
+    modes = termios.tcgetattr(slave)
+    modes[0] |= _IUTF8
+    termios.tcsetattr(slave, termios.TCSANOW, modes)
+
+
+def make_environment(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
+    """Return the program's environment: the shell's own, with what only the client knows."""
+    environment = dict(around)
+    environment["TERM"] = choose_term(hello.term, around)
+    environment["COLORTERM"] = "truecolor"
+    environment["STAGEDOOR_TERMINAL"] = hello.terminal
+    if not environment.get("LANG") and environment.get("LC_CTYPE") == "C.UTF-8":
+        del environment["LC_CTYPE"]  # Python has set it (PEP 538)
+    if not any(environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")):
+        # tmux writes _ for characters that it takes for undisplayable.
+        environment["LANG"] = hello.lang if _is_utf8(hello.lang) else "C.UTF-8"
+    for name in ("TMUX", "TMUX_PANE", "SSH_TTY", "LINES", "COLUMNS"):
+        environment.pop(name, None)
+    return environment
+
+
+def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return the program's file and its arguments, the first of which is its name.
+
+    For tmux this writes its defaults beside the terminal's socket. Raises OSError.
+    """
+    shell = _login_shell(environment)
+    if hello.command and hello.command not in tmux.ASKED:
+        return shell, [Path(shell).name, "-c", hello.command]
+    program = shutil.which("tmux", path=environment.get("PATH", os.defpath))
+    if not hello.command or program is None:
+        return shell, ["-" + Path(shell).name]
+    defaults = folder().absolute() / f"{hello.terminal}.tmux.conf"
+    described = choose_term(tmux.TERM, environment) == tmux.TERM
+    defaults.write_text(tmux.defaults(described=described), encoding="ascii")
+    return program, tmux.make_command(hello.terminal, str(defaults))
+
+
+def choose_term(term: str, around: Mapping[str, str]) -> str:
+    """Return `term` if this machine describes it (terminfo(5)), else a name that it is likely to describe."""
+    if not term or not term.isascii() or not term.isprintable() or "/" in term or term[0] == ".":
+        return _FALLBACK_TERM
+    folders = [
+        around.get("TERMINFO", ""),
+        str(Path(around.get("HOME", "/")) / ".terminfo"),
+        *around.get("TERMINFO_DIRS", "").split(":"),
+        *_TERMINFO,
+    ]
+    names = (f"{term[0]}/{term}", f"{ord(term[0]):x}/{term}")
+    is_known = any(Path(folder, name).exists() for folder in folders if folder for name in names)
+    return term if is_known else _FALLBACK_TERM
+
+
+def _is_utf8(lang: str) -> bool:
+    return lang.isascii() and lang.isprintable() and lang.lower().endswith(("utf-8", "utf8"))
+
+
+def _login_shell(environment: Mapping[str, str]) -> str:
+    candidates = [environment.get("SHELL", "")]
+    with suppress(KeyError):  # an image may lack the account that it runs as
+        candidates.append(pwd.getpwuid(os.getuid()).pw_shell)
+    candidates += ["/bin/bash", "/bin/sh"]
+    return next((path for path in candidates if path and os.access(path, os.X_OK)), candidates[-1])
+
+
+def _become(
+    slave: int, program: str, arguments: list[str], environment: dict[str, str], directory: str
+) -> None:
+    """Run in the child: make the terminal its own, reset signals as for a login, and start the program."""
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for fd in (0, 1, 2):
+        os.dup2(slave, fd)
+    os.closerange(3, 1024)
+    # The parent process may have ignored or blocked signals, and exec keeps that.
+    for number in _TO_DEFAULT:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if directory:
+        os.chdir(directory)
+    os.execve(program, arguments, environment)  # noqa: S606  # a terminal runs what its owner wants
 
 
 @dataclass(eq=False, slots=True)

@@ -1,6 +1,8 @@
 """The relay's thread: it waits for the ends, moves what is there, and reports how each tunnel ended."""
 
+import contextlib
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -14,7 +16,6 @@ from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, P
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.pump import Pump
 from stagedoor.relay.tunnel import OnEnd, Tunnel
-from stagedoor.relay.wake import Wake
 from stagedoor.relay.watched import FAULT, WatchedTunnels
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,45 @@ Clock = Callable[[], float]
 
 
 _LONGEST_S = 30.0
+
+
+class Wake:
+    """A descriptor that is readable once `ring` was called, until `hush`."""
+
+    __slots__ = ("_read_fd", "_write_fd")
+
+    def __init__(self) -> None:
+        if hasattr(os, "eventfd"):
+            self._read_fd = self._write_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        else:
+            self._read_fd, self._write_fd = os.pipe()
+            os.set_blocking(self._read_fd, False)
+            os.set_blocking(self._write_fd, False)
+
+    def fileno(self) -> int:
+        """Return the descriptor to watch."""
+        return self._read_fd
+
+    def ring(self) -> None:
+        """Make the descriptor readable. Any thread."""
+        # Full means that it rings already. An eventfd takes eight bytes, host order; a pipe any.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write_fd, _ONE)
+
+    def hush(self) -> None:
+        """Make the descriptor unreadable until the next `ring`."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read_fd, 4096)
+
+    def close_descriptors(self) -> None:
+        """Close the descriptors."""
+        os.close(self._read_fd)
+        if self._write_fd != self._read_fd:
+            os.close(self._write_fd)
+
+
+_ONE = b"\1\1\1\1\1\1\1\1"
+"""Any number but 0 rings, and 0x0101… is the same in both byte orders."""
 
 
 class IdleTimeouts:

@@ -38,11 +38,10 @@ from stagedoor.serve.metrics.measured import (
     sign_in_counter,
 )
 from stagedoor.serve.metrics.tally import MetricCounts
-from stagedoor.serve.parts.accept import accept_rules
-from stagedoor.serve.parts.direct import build_direct_login, build_recorder
+from stagedoor.serve.parts.direct import build_direct_login, build_recorder, resume_endpoints
 from stagedoor.serve.parts.heartbeat import start_heartbeat
+from stagedoor.serve.parts.listening import accept_rules
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
-from stagedoor.serve.parts.resume import resume_endpoints
 from stagedoor.serve.parts.runs import make_runs
 from stagedoor.serve.parts.shells import build_shells, make_connector
 from stagedoor.serve.parts.ssh import build_page, build_ssh_listener, make_trust_reader

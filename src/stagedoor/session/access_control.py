@@ -1,7 +1,7 @@
 """The verdicts of the flow on a credential and a claim, and the waits that may change a refusal."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from stagedoor.model.credential import Credential
@@ -9,17 +9,20 @@ from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.shell import Progress
+from stagedoor.model.shell import Progress, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.session import step_up
+from stagedoor.model.units import MINUTE_S
 from stagedoor.session.access_request import ACCESS_WAIT_S, AccessWait, AskReason
+from stagedoor.session.person_wait import STEP_UP, wait_for_person
 from stagedoor.session.ports import AccessRequests, Authenticator, Authoriser, PolicyReader, StepUps
 from stagedoor.session.revoke import require_permission
 from stagedoor.shells.ports import Shells
 
 _BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
 """The refusals that a change of the policy can lift."""
+STEP_UP_WAIT_S = 180.0
+STEP_UP_REPEAT_S = 10.0
 _Proof = TypeVar("_Proof")
 _Wanted = TypeVar("_Wanted", Grant, Target)
 
@@ -109,20 +112,39 @@ class AccessControl:
         grant: Grant,
         source: Source,
         progress: Progress | None = None,
-        wait_s: float = step_up.STEP_UP_WAIT_S,
+        wait_s: float = STEP_UP_WAIT_S,
     ) -> Grant | Denial:
         """Return `grant`, or a denial, after asking the person at a terminal for a fresh proof if needed.
 
         The denial has the address at which to give the proof. With `progress`, the terminal shows the
-        address and waits up to `wait_s` seconds for the proof.
+        address and waits up to `wait_s` seconds for the proof. A wait shorter than `STEP_UP_WAIT_S` ends with
+        the same denial, and the caller asks again.
         """
         verdict = await self.check_step_up(identity, grant)
         if isinstance(verdict, Grant) or self.step_ups is None:
             return verdict
-        request = step_up.StepUpRequest(
-            self.step_ups, self.authoriser, self.policy, identity, grant
+        instruction = await self.step_ups.begin(identity, grant.target, source)
+        if instruction is None:
+            return verdict
+        refused = replace(
+            verdict, person_message=f"step-up: {instruction}, then connect again. {verdict.line}"
         )
-        return await request.wait(verdict, source, progress, wait_s)
+        if progress is None:
+            return refused
+
+        def look() -> Grant | Denial | StartStep:
+            still = self.authoriser.judge_again(grant)
+            if isinstance(still, Denial):
+                return still
+            if self.authoriser.check_proof(identity, grant.target) is None:
+                return still
+            return StartStep(STEP_UP, instruction)
+
+        with self.step_ups.waiting(identity) as may_wait:
+            if not may_wait:
+                return refused
+            proof = await wait_for_person(look, self.policy, progress, wait_s, STEP_UP_REPEAT_S)
+        return proof or (refused if wait_s < STEP_UP_WAIT_S else _deny_late(grant.target))
 
     async def wait_for_access(
         self,
@@ -208,3 +230,13 @@ class AccessControl:
             grant = self.authoriser.authorise(identity, target, begins=begins)
             if isinstance(grant, Grant):
                 yield grant
+
+
+def _deny_late(target: Target) -> Denial:
+    return Denial.with_mend(
+        Reason.STEP_UP_NEEDED,
+        f"{target.login_name} needs a recent proof that you are there, and none came within "
+        f"{STEP_UP_WAIT_S / MINUTE_S:.3g} min",
+        "step_up.targets",
+        "connect again",
+    )

@@ -104,7 +104,7 @@ closed."""
 
 
 class StoreJournal:
-    """The journal in the store. Implements `audit.ports.Journal`.
+    """The journal in the store. Implements `audit.ledger.Journal`.
 
     A session is opened once and closed once, whatever is appended: a second `session.opened` or
     `session.closed`, or a `session.closed` of a session that was never opened, is ignored. So an append

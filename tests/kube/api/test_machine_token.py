@@ -11,7 +11,7 @@ from stagedoor.kube.http import HttpRequest
 from stagedoor.net.https import load_trust
 from stagedoor.oidc.errors import OidcError
 from stagedoor.settings.machines import MachineSettings
-from stagedoor.signin.login.machine_tokens import MachineTokens
+from stagedoor.signin.login.machine_logins import MachineTokens
 from stagedoor.signin.providers import HttpsFetch
 from tests.kube.api.lone import LoneApi
 

@@ -9,7 +9,7 @@ import pytest
 from stagedoor.model.cluster import ClusterError
 from stagedoor.model.run import Output, RunState
 from stagedoor.shells.kubernetes.live.runs.folder import RunFolders, RunNamespace
-from stagedoor.shells.kubernetes.live.runs.mirror import RunMirror
+from stagedoor.shells.kubernetes.live.runs.mirrors import RunMirror
 from tests.shells.kubernetes.test_run import kit_message, terminated
 
 RUN = "0123456789ab"

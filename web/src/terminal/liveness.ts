@@ -1,6 +1,6 @@
 /**
  * The check whether the gateway still answers, which reports a dead line after seconds. Pure: the clock is an argument.
- * Its twin `client/attach/liveness.py` says what counts as unanswered, and why a PING is sent; `tests/wire/liveness.json`
+ * Its twin `client/attach/dialling.py` says what counts as unanswered, and why a PING is sent; `tests/wire/liveness.json`
  * tests both. Times are in milliseconds of any monotonic clock.
  */
 

@@ -1,5 +1,5 @@
 // Starts a program in a terminal of its own, as a login would. In the kit the program is the login shell that sshd starts
-// too, with the variables that sshd sets; elsewhere it is the same as in src/stagedoor/holder/spawn.py.
+// too, with the variables that sshd sets; elsewhere it is the same as in src/stagedoor/holder/program.py.
 //
 // Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5).
 #include <errno.h>

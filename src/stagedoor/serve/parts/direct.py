@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import structlog
 
 from stagedoor.admin.certificates.authorities import load_user_ca, read_host_ca
+from stagedoor.authn.kept import pack_identity
 from stagedoor.keys.age import AgeSeal
+from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.event import EventKind
@@ -17,8 +19,12 @@ from stagedoor.recording.channel_audit import Note, RecordingPlan
 from stagedoor.recording.folder import RecordingFolder
 from stagedoor.recording.recorder import Recorder, RecordingEnded
 from stagedoor.recording.retention import FolderRetention, Removed, Retention
+from stagedoor.resume.control import EndpointControl
+from stagedoor.serve.parts.shells import resume_folder
 from stagedoor.settings.settings import Settings
+from stagedoor.upstream.connect import TcpConnector
 from stagedoor.upstream.login import GatewayLogin, ShellAccount
+from stagedoor.upstream.shell_endpoint import ShellEndpoints
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
@@ -115,3 +121,19 @@ def build_upstream(settings: Settings, note: Note) -> GatewayLogin:
         lambda target: accounts.get(target, default),
         note,
     )
+
+
+def resume_endpoints(
+    settings: Settings, note: Note, connector: TcpConnector
+) -> ResumeEndpoints | None:
+    """Return the endpoints, or None if tunnels do not resume. Raises StagedoorError."""
+    if not settings.tunnel.resume_s:
+        return None
+    away_s, idle_s = settings.tunnel.resume_s, settings.relay.idle_timeout_s
+    in_shells = None
+    if settings.kubernetes.is_used or any(shell.resume_port for shell in settings.shells.static):
+        login = build_upstream(settings, note)
+        dials = connector.connect_again, connector.connect_endpoint
+        in_shells = ShellEndpoints(login, *dials, idle_s)
+    here = EndpointControl(resume_folder(settings), away_s, idle_s)
+    return ResumeEndpoints(here, pack_identity, in_shells)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.tunnel import Secure, TunnelListener
-from stagedoor.model.source import Source
+from stagedoor.model.source import Network, Source
 from stagedoor.net.listen import Acceptor, adopt
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import ServerTls, TlsStream, make_server_context
-from stagedoor.settings.settings import Settings
+from stagedoor.settings.settings import Settings, parse_networks
 
 if TYPE_CHECKING:
     from stagedoor.listeners.web.listener import WebListener
@@ -99,3 +100,11 @@ def _secure(context: ServerTls | None) -> Secure | None:
         return TlsStream.over(stream, context, received)
 
     return secure
+
+
+def accept_rules(settings: Settings, forwarded_from: tuple[Network, ...] = ()) -> AcceptRules:
+    """Return the rules of a listener; `forwarded_from` are the reverse proxies that it trusts."""
+    listen = settings.listen
+    return AcceptRules(
+        parse_networks(listen.networks), parse_networks(listen.proxy_protocol_from), forwarded_from
+    )

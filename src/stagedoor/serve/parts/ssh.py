@@ -25,7 +25,7 @@ from stagedoor.model.errors import SettingsError
 from stagedoor.model.rate import Rate
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
-from stagedoor.serve.parts.accept import accept_rules
+from stagedoor.serve.parts.listening import accept_rules
 from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
 from stagedoor.settings.settings import Settings

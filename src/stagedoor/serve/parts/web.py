@@ -32,8 +32,8 @@ from stagedoor.model.target import Target
 from stagedoor.net.tls import ServerTls, read_names
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
-from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import build_upstream, plan_recording
+from stagedoor.serve.parts.listening import accept_rules
 from stagedoor.serve.parts.shells import find_holders
 from stagedoor.serve.status import list_lines, list_problems, read_status
 from stagedoor.session.flow import Flow

@@ -1,7 +1,13 @@
-"""Sign-ins of users who log in by SSH: binding their keys, certifying them, and logging out."""
+"""Sign-ins of users who log in by SSH: binding their keys, certifying them, and logging out.
 
+The connection of an unknown key waits until its user signs in, and the key gets a sign-in.
+"""
+
+import asyncio
+import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.revocation import RefusedKeys
@@ -13,13 +19,20 @@ from stagedoor.admin.certificates.user_signer import (
 )
 from stagedoor.admin.context import WorkerContext
 from stagedoor.authz.decide import check_credential
+from stagedoor.model import pending_login
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.errors import NotFoundError
+from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.model.identity import Identity
+from stagedoor.model.letters import choose_letters, hash_letters, show_letters
+from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
+from stagedoor.model.rate import Rate
+from stagedoor.model.source import find_source_network
 from stagedoor.model.target import Target
-from stagedoor.signin.login.key_binding import KeyBinding
-from stagedoor.store.sign_in import passes
+from stagedoor.signin.login.approval import open_approved, submit
+from stagedoor.signin.source_limit import SourceLimit
+from stagedoor.store.sign_in import passes, pending_logins
+from stagedoor.wire.oneline import fold
 from stagedoor.wire.target import may_name_app, parse_login
 
 LOGGED_OUT = "you logged out by ssh; sign in again to come back"
@@ -27,6 +40,142 @@ _NO_SIGN_IN = Denial(
     Reason.BAD_REQUEST,
     "you came by a key or password that an administrator gave you, and not by a sign-in",
 )
+LOOK_EVERY_S = 0.1
+"""The interval of the one query for all logins that wait: so short that users notice no delay."""
+BEGINNINGS = Rate(burst=20, interval_s=5.0)
+"""The logins that a source may begin: each is a row in the store. One that succeeds is given back."""
+MAX_NAME_CHARS = 40
+PATH = "/sign-in/sso"
+
+
+class KeyBinding:
+    """Binds unknown keys to sign-ins. Belongs to one event loop, and uses the store in a thread."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        complaint = "too many unknown keys come from your {}"
+        self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)
+        self._waiting: dict[str, asyncio.Future[PendingLogin | Denial]] = {}
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def is_possible(self) -> bool:
+        """Return whether there is an identity provider, and connections may wait (`ssh.hold_s`)."""
+        return bool(self._context.settings.sso) and self._context.settings.ssh.hold_s > 0
+
+    async def bind(
+        self, key: UnknownKey, wanted_user: str | None, show: Callable[[str], None]
+    ) -> Denial | None:
+        """Bind a key as `listeners.ssh.login.SshSignIns.bind` says. Only `wanted_user` may approve it."""
+        hold_s = min(self._context.settings.ssh.hold_s, PENDING_S)
+        pending = await self._begin(key, wanted_user)
+        if isinstance(pending, Denial):
+            return pending
+        login, letters = pending
+        url = f"{self._context.settings.sso[0].redirect_uri.removesuffix(PATH)}/login/{login.id}"
+        instructions = (
+            f"stagedoor: to sign in, open\r\n  {url}\r\n"
+            f"and type the letters {letters} there, within {hold_s / 60:.3g} min.\r\n"
+        )
+        approved = await self._wait_for_answer(login, hold_s, partial(show, instructions))
+        if isinstance(approved, Denial):
+            return approved
+        opened = await ask(self._open, approved)
+        if isinstance(opened, Denial):
+            return opened
+        self._beginnings.give_back(key.source)
+        return None
+
+    async def _begin(
+        self, key: UnknownKey, wanted_user: str | None
+    ) -> tuple[PendingLogin, str] | Denial:
+        """Store a login that waits for approval; return it with the letters to show."""
+        if (denial := self._beginnings.take(key.source)) is not None:
+            return denial
+        network, now = find_source_network(key.source.address), self._context.now()
+        id_, letters = secrets.token_urlsafe(16), choose_letters(secrets.token_bytes(64))
+        login = PendingLogin(
+            id_,
+            None,
+            key.public_key,
+            key.fingerprint,
+            hash_letters(id_, letters),
+            network,
+            fold(f"ssh {key.login_name[:MAX_NAME_CHARS]}@"),
+            None,
+            now,
+            now + PENDING_S,
+            wanted_user,
+        )
+        denial = await submit(self._context, login)
+        return denial or (login, show_letters(letters))
+
+    async def _wait_for_answer(
+        self, login: PendingLogin, hold_s: float, show: Callable[[], None]
+    ) -> PendingLogin | Denial:
+        """Show the instructions and wait up to `hold_s` seconds. Return the approved login, or a denial."""
+        answer: asyncio.Future[PendingLogin | Denial] = asyncio.get_running_loop().create_future()
+        self._waiting[login.id] = answer
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
+        approved: PendingLogin | Denial | None = None
+        try:
+            show()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(hold_s):
+                    approved = await answer
+        finally:
+            del self._waiting[login.id]
+            if approved is None:
+                # The connection no longer waits, perhaps because ssh was closed: its page says so.
+                asyncio.get_running_loop().run_in_executor(None, self._give_up, login)
+        return approved or Denial(
+            Reason.CREDENTIAL_WRONG,
+            f"no user signed in for this key within {hold_s:g} s (without a line that says where: ssh -q and "
+            "LogLevel ERROR hide it); connect again",
+        )
+
+    async def _watch(self) -> None:
+        """Read the answers as long as a connection waits. A store that fails is tried again."""
+        while self._waiting:
+            await asyncio.sleep(LOOK_EVERY_S)
+            waiting = tuple(self._waiting.items())  # `_waiting` may change during the query
+            ids = [id_ for id_, _ in waiting]
+            answered = await ask(pending_logins.find_answered, self._context.database, ids)
+            if isinstance(answered, Denial):
+                continue
+            for id_, answer in waiting:
+                if id_ in answered and not answer.done():
+                    answer.set_result(self._outcome(answered[id_]))
+
+    def _outcome(self, login: PendingLogin | None) -> PendingLogin | Denial:
+        """Return an answered login if it was approved, else why not. None is a login that was deleted."""
+        if login is None:
+            return Denial(
+                Reason.OVERLOADED,
+                "the login was given up: more of your network than of any other wait; connect again",
+            )
+        # The client has no port, so no code is needed: an approved login is due.
+        if pending_login.is_due(login, self._context.now()):
+            return login
+        return Denial(
+            Reason.CREDENTIAL_WRONG,
+            "the login was refused in the browser, or its letters were wrong too often",
+        )
+
+    def _open(self, login: PendingLogin) -> None:
+        """Bind the key. Runs in a thread. Raises RefusedError, NotFoundError, StoreError."""
+        open_approved(self._context, login, "this login has just changed; connect again")
+
+    def _give_up(self, login: PendingLogin) -> None:
+        """Deny a login that still waits, so that its page says so. Runs in a thread."""
+        with suppress(StoreError, RefusedError):  # it expires anyway
+            current = pending_logins.find(self._context.database, login.id)
+            if current is not None and current.state is LoginState.WAITING:
+                with self._context.database.write() as transaction:
+                    pending_logins.change(
+                        transaction, current, pending_login.deny(current, self._context.now())
+                    )
 
 
 class SshSignInService:

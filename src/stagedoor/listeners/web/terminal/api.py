@@ -1,25 +1,49 @@
-"""The API to list, search, end and share the named terminals of an app's shell."""
+"""The API to list, search, end and share the named terminals of an app's shell.
 
+To list and end them, a short command of the holder runs in the shell, in an audited session of the user. A
+shell that does not run is not started for it.
+"""
+
+import asyncio
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+
+import asyncssh
 from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
-from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.terminal.fields import list_at_terminal, share_object
+from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
+from stagedoor.listeners.web.terminal.fields import (
+    list_at_terminal,
+    read_target,
+    read_terminal,
+    share_object,
+)
 from stagedoor.listeners.web.terminal.guests import MAX_SECRET_CHARS
-from stagedoor.listeners.web.terminal.remote_command import run_remote
-from stagedoor.listeners.web.terminal.requests import find_grant, find_grant_at
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.shell import ShellState
 from stagedoor.model.source import Source
 from stagedoor.model.units import MINUTE_S
+from stagedoor.recording.channel_audit import ChannelRequest
+from stagedoor.session.flow import Flow
+from stagedoor.upstream.command import CommandResult, run_command
+from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
+from stagedoor.upstream.login import UnreachedError
+from stagedoor.upstream.session import SessionEndedError, open_shell_session
+from stagedoor.wire.oneline import to_one_line
 
 _NOT_RUNNING = (ShellState.ABSENT, ShellState.STARTING, ShellState.FAILED)
 """In these states the shell is not asked for its terminals, since that would start it or fail."""
 
 _MAX_HISTORY = 8 * 1024 * 1024
 """The bound on the history of a tmux, bytes: its 10,000 lines with colours are seldom a tenth of that."""
+COMMAND_S = 20.0
+"""The bound on one command, seconds: longer than ending a terminal takes that ignores the hangup."""
+MAX_ANSWER = 64 * 1024
 
 
 class Terminals:
@@ -152,3 +176,83 @@ class Terminals:
         share_id = str(body.get("id", ""))[:MAX_SECRET_CHARS]
         denial = await self._presence.end_share(identity, share_id)
         return {"ended": share_id} if denial is None else denial
+
+
+async def find_grant(
+    flow: Flow, identity: Identity, body: Fields, source: Source
+) -> Grant | Denial:
+    """Return the user's grant for the app in `target`. A refusal is audited."""
+    target = read_target(body)
+    if isinstance(target, Denial):
+        return flow.deny(target, web(source), identity)
+    grant = await flow.authorise(identity, target)
+    return flow.deny(grant, web(source), identity, target) if isinstance(grant, Denial) else grant
+
+
+async def find_grant_at(
+    flow: Flow, identity: Identity, body: Fields, source: Source
+) -> tuple[Grant, str] | Denial:
+    """Return the user's grant, and the name of the terminal in `terminal`."""
+    grant = await find_grant(flow, identity, body, source)
+    if isinstance(grant, Denial):
+        return grant
+    name = read_terminal(body)
+    return name if isinstance(name, Denial) else (grant, name)
+
+
+async def run_remote(
+    access: ShellAccess,
+    source: Source,
+    grant: Grant,
+    arguments: Sequence[str],
+    limit_bytes: int = MAX_ANSWER,
+) -> str | Denial:
+    """Run the holder with `arguments`. Return its output, or why it was refused or failed.
+
+    More output than `limit_bytes` is a failure.
+    """
+    target = grant.target
+    entered = await access.flow.enter(
+        grant.identity, target, web(source), lambda step: None, start=False
+    )
+    if isinstance(entered, Denial):
+        return entered
+    holder = access.holder(target)
+    if holder is None:
+        missing = deny_without_holder(target.shell_name)
+        entered.give_up(missing.message)
+        return missing
+    name = target.shell_name
+    try:
+        async with open_shell_session(entered, access.upstream) as session:
+            request = ChannelRequest("exec", shlex.join(["terminal", *arguments]))
+            with session.channel(request) as channel:
+                async with asyncio.timeout(COMMAND_S):
+                    command = shlex.join([*holder, *arguments])
+                    result = await run_command(session.shell, command, limit_bytes)
+                channel.ended(result.exit_status, 0, 0)
+            return _answer(result, name, limit_bytes)
+    except SessionEndedError as error:
+        return Denial(Reason.NO_GRANT, str(error))
+    except UnreachedError as error:
+        return replace(error.denial, reason=Reason.SHELL_UNAVAILABLE)
+    except TimeoutError:
+        why = f"the shell {name} did not do it within {COMMAND_S:g} s"
+        return Denial(Reason.SHELL_UNAVAILABLE, why)
+    except (asyncssh.Error, OSError) as error:
+        return Denial(Reason.SHELL_UNAVAILABLE, explain_hang_up(name, error))
+
+
+def _answer(result: CommandResult, name: str, limit_bytes: int) -> str | Denial:
+    """Return the command's output in the shell `name`, or how it failed."""
+    if result.too_long:
+        return Denial(
+            Reason.SHELL_UNAVAILABLE,
+            f"the shell {name} printed more than {limit_bytes // 1024} KiB where its terminals' holder "
+            "answers with less, and was cut off; look at what runs there",
+        )
+    if result.exit_status == 0:
+        return result.output.decode("utf-8", "replace")
+    errors = result.errors.decode("utf-8", "replace").strip().splitlines()
+    why = errors[-1].removeprefix("stagedoor: ") if errors else f"the shell {name} runs no holder"
+    return Denial(Reason.BAD_REQUEST, to_one_line(why, SAID_CHARS))
