@@ -1,4 +1,4 @@
-"""The operations of the API on grants, access requests, apps and sessions."""
+"""The operations of the API on grants, access requests, apps, sessions and what a machine keeps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,17 +12,14 @@ from stagedoor.wire.api import types as t
 from stagedoor.wire.api.operation import Operation, make_end, make_list
 
 
-def _ask(name: str, path: str, summary: str, body: Any = None) -> Operation:
+def _ask(name: str, summary: str, body: Any = None) -> Operation:
     """Return an operation on access requests, for which their rules alone say who may do it."""
     return Operation(
         name=f"requests.{name}",
-        method="POST",
-        path=f"/requests{path}",
         summary=summary,
         role=None,
         body=body,
         answer=t.AccessRequestEntry,
-        status=201 if name == "add" else 200,
         is_for_asking=name in ("add", "leave"),
     )
 
@@ -33,7 +30,6 @@ def _make_shell_operation(verb: str, summary: str, answer: Any) -> Operation:
     return Operation(
         name=f"apps.{verb}",
         method="POST" if is_change else "GET",
-        path=f"/apps/{{name}}/{verb}",
         summary=summary,
         role=Role.OPERATOR if is_change else Role.AUDITOR,
         answer=answer,
@@ -47,19 +43,14 @@ ACCESS: Sequence[Operation] = (
     make_list("grants", "List the grants", t.GrantEntry, i.GrantFilter),
     Operation(
         name="grants.add",
-        method="POST",
-        path="/grants",
         summary="Add a grant",
         role=_OWNER,
         body=i.GrantNew,
         answer=t.GrantEntry,
-        status=201,
         problems=(404,),
     ),
     Operation(
         name="grants.get",
-        method="GET",
-        path="/grants/{id}",
         summary="Show a grant",
         role=Role.AUDITOR,
         answer=t.GrantEntry,
@@ -67,8 +58,6 @@ ACCESS: Sequence[Operation] = (
     ),
     Operation(
         name="grants.change",
-        method="PUT",
-        path="/grants/{id}",
         summary="Set what a grant permits, besides entering",
         role=_OWNER,
         body=i.GrantChange,
@@ -78,8 +67,6 @@ ACCESS: Sequence[Operation] = (
     ),
     Operation(
         name="grants.remove",
-        method="DELETE",
-        path="/grants/{id}",
         summary="Remove a grant",
         role=_OWNER,
         answer=t.GrantEntry,
@@ -89,20 +76,15 @@ ACCESS: Sequence[Operation] = (
     make_list("request-rules", "List the rules of access on request", t.RequestRuleEntry),
     Operation(
         name="request-rules.add",
-        method="POST",
-        path="/request-rules",
         summary="Add a rule of access on request",
         role=_ADMIN,
         body=i.RequestRuleNew,
         answer=t.RequestRuleEntry,
-        status=201,
         problems=(404,),
         is_for_person=True,
     ),
     Operation(
         name="request-rules.remove",
-        method="DELETE",
-        path="/request-rules/{id}",
         summary="Remove a rule; what was approved by it ends",
         role=_ADMIN,
         answer=t.RequestRuleEntry,
@@ -115,25 +97,21 @@ ACCESS: Sequence[Operation] = (
     ),
     Operation(
         name="requests.get",
-        method="GET",
-        path="/requests/{id}",
         summary="Show an access request and the decisions on it",
         role=None,
         answer=t.AccessRequestState,
         is_for_asking=True,
     ),
-    _ask("add", "", "Ask for access", i.AccessRequestNew),
-    _ask("decide", "/{id}/decide", "Approve or deny a request", i.DecisionNew),
-    _ask("leave", "/{id}/leave", "Withdraw one's own request, or give back what was approved"),
+    _ask("add", "Ask for access", i.AccessRequestNew),
+    _ask("decide", "Approve or deny a request", i.DecisionNew),
+    _ask("leave", "Withdraw one's own request, or give back what was approved"),
     Operation(
         name="requests.end",
-        method="POST",
-        path="/requests/{id}/end",
         summary="End a request of any user",
         role=Role.OPERATOR,
         answer=t.AccessRequestEntry,
     ),
-    _ask("review", "/{id}/review", "Record the review of a use of break-glass"),
+    _ask("review", "Record the review of a use of break-glass"),
     Operation(
         name="access.explain",
         method="GET",
@@ -173,12 +151,46 @@ ACCESS: Sequence[Operation] = (
     make_list("sessions", "List the sessions, the newest first", t.SessionEntry, i.SessionFilter),
     Operation(
         name="sessions.get",
-        method="GET",
-        path="/sessions/{id}",
         summary="Show a session",
         role=Role.AUDITOR,
         answer=t.SessionEntry,
         has_text_id=True,
     ),
     make_end("sessions", "close", "Close sessions", list[t.SessionEntry]),
+    replace(
+        make_list("recordings", "List recordings of terminals", t.RecordingEntry, i.OwnerFilter),
+        role=None,
+    ),
+    Operation(
+        name="recordings.get",
+        summary="Show a recording; the beginning of its id is enough",
+        role=None,
+        answer=t.RecordingState,
+        has_text_id=True,
+    ),
+    Operation(
+        name="recordings.file",
+        method="GET",
+        summary="Download a recording as it is on the disk",
+        role=None,
+        answer=bytes,
+        is_file=True,
+        is_for_person=True,
+        has_text_id=True,
+    ),
+    make_list("hooks", "List the hooks", t.HookEntry),
+    Operation(
+        name="hooks.test",
+        summary="Send a message to a hook that says that it is a test",
+        role=_ADMIN,
+        answer=t.HookResult,
+    ),
+    Operation(
+        name="events.list",
+        summary="List audit events, and wait for more",
+        role=Role.AUDITOR,
+        answer=list[t.EventEntry],
+        filters=i.EventFilter,
+        waits=True,
+    ),
 )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from stagedoor.model.role import ApiScope, Role
 from stagedoor.model.units import KIB
@@ -13,6 +14,9 @@ from stagedoor.wire.api.types import Page
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _TEXT = r"[^/\x00-\x1f\x7f]{1,200}"
+_METHODS = {"list": "GET", "get": "GET", "add": "POST", "change": "PUT", "remove": "DELETE"}
+_BY_NAME = ("apps", "hooks", "users")
+"""The resources whose rows have a name; others have an `id`."""
 _NUMBER = "id"
 """A parameter of this name in `Operation.path` is a number, unless the operation `has_text_id`."""
 
@@ -20,7 +24,9 @@ _NUMBER = "id"
 class Operation(Struct, frozen=True, kw_only=True):
     """An operation of the API.
 
-    `path` is below `PREFIX`. `role` is the lowest role with which a request may succeed for any app; the
+    `path` is below `PREFIX`. Method, path and status follow from the name unless they are given:
+    `users.get` is GET /users/{name}, `users.disable` is POST /users/{name}/disable, and `users.add` is
+    POST /users, with 201. `role` is the lowest role with which a request may succeed for any app; the
     operation's function checks the role for the apps concerned. None takes no role: rules of access on
     request, or grants, say who may. `filters` are the parameters of its query. A
     `matched` operation changes a row, and so needs the ETag of that row in If-Match. One `for_person` makes
@@ -30,14 +36,14 @@ class Operation(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    method: str
-    path: str
+    method: str = ""
+    path: str = ""
     summary: str
     role: Role | None
     answer: Any
     body: Any = None
     filters: type[i.Input] = i.NoFilter
-    status: int = 200
+    status: int = 0
     is_list: bool = False
     is_tagged: bool = False
     is_matched: bool = False
@@ -49,6 +55,15 @@ class Operation(Struct, frozen=True, kw_only=True):
     waits: bool = False
     max_body_bytes: int = 64 * KIB
     problems: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Set the method, the path and the status by the name."""
+        resource, _, verb = self.name.partition(".")
+        row = "/{name}" if resource in _BY_NAME else "/{id}"
+        place = "" if verb in ("list", "add") else row if verb in _METHODS else f"{row}/{verb}"
+        force_setattr(self, "method", self.method or _METHODS.get(verb, "POST"))
+        force_setattr(self, "path", self.path or f"/{resource}{place}")
+        force_setattr(self, "status", self.status or (201 if verb == "add" else 200))
 
     @property
     def scopes(self) -> tuple[ApiScope, ...]:
@@ -110,8 +125,6 @@ def make_list(name: str, summary: str, item: Any, filters: type[i.Input] = i.NoF
     """Return an operation that lists items of the resource `name`, by page."""
     return Operation(
         name=f"{name}.list",
-        method="GET",
-        path=f"/{name}",
         summary=summary,
         role=Role.AUDITOR,
         answer=Page[item],
@@ -124,7 +137,6 @@ def make_end(name: str, verb: str, summary: str, answer: Any) -> Operation:
     """Return an operation that ends what users have opened."""
     return Operation(
         name=f"{name}.{verb}",
-        method="POST",
         path=f"/{name}/{verb}",
         summary=summary,
         role=Role.OPERATOR,

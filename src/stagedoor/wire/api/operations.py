@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from stagedoor.wire.api.access_operations import ACCESS
-from stagedoor.wire.api.machine_operations import MACHINE
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.people_operations import PEOPLE
 
@@ -11,7 +10,7 @@ PREFIX = "/api/v1"
 MAX_PAGE = 1000
 PAGE = 100
 """The items of a page if the request does not say."""
-OPERATIONS: Sequence[Operation] = (*PEOPLE, *ACCESS, *MACHINE)
+OPERATIONS: Sequence[Operation] = (*PEOPLE, *ACCESS)
 BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in OPERATIONS}
 
 
