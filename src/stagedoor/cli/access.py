@@ -1,11 +1,9 @@
 """`stagedoor access`: who may enter which app, and why."""
 
-import time
-
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call
 from stagedoor.cli.apps import parse_app_name
 from stagedoor.cli.complete import complete_apps, user_names
 from stagedoor.cli.installation import Installation
@@ -38,8 +36,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
     The exit code is 0 for both answers.
     """
     query = {"user": name, "app": parse_app_name(app).login_name}
-    with open_administration(installation) as admin:
-        answer: AccessReport = admin.call("access.explain", query=query)
+    answer: AccessReport = call(installation, "access.explain", query=query)
     if json_:
         return show.as_json(show.dump(answer))
     verdict = f"may enter {app}" if answer.lets_in else f"may not enter {app}"
@@ -73,17 +70,17 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
 def who(installation: Installation, app: str, json_: bool) -> None:
     """List the users who may enter APP now."""
     target = parse_app_name(app)
-    with open_administration(installation) as admin:
-        entering: list[AdmittedUser] = admin.call("access.who", query={"app": target.login_name})
+    entering: list[AdmittedUser] = call(
+        installation, "access.who", query={"app": target.login_name}
+    )
     if json_:
         return show.as_json(show.dump(entering))
-    now = time.time()
     rows = [
         {
             "user": entry.user,
             "by": entry.by,
             "permissions": " ".join(entry.permissions),
-            "ends": show.ends(show.read_time(entry.expires_at), now),
+            "ends": show.ends(show.read_time(entry.expires_at)),
         }
         for entry in entering
     ]

@@ -1,9 +1,9 @@
 """The administration that a command uses: of the store on this machine, or of a gateway over its API."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
@@ -11,7 +11,8 @@ from stagedoor.cli.installation import Installation
 from stagedoor.model.policy import Policy
 from stagedoor.model.shell import ShellState, StartStep
 from stagedoor.model.target import Target
-from stagedoor.wire.api.port import Administration
+from stagedoor.wire.api.inputs import Input
+from stagedoor.wire.api.port import NOTHING, Administration
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -52,6 +53,43 @@ def open_administration(
             require_unrevoked_keys,
             read_step_up_rules(settings),
         )
+
+
+def call(
+    installation: Installation,
+    name: str,
+    path: Mapping[str, str] = NOTHING,
+    query: Mapping[str, str] = NOTHING,
+    body: Input | None = None,
+    *,
+    create: bool = False,
+) -> Any:
+    """Open the administration for one operation, and return its answer. Raises StagedoorError."""
+    with open_administration(installation, create=create) as admin:
+        return admin.call(name, path, query, body)
+
+
+def print_list(
+    installation: Installation,
+    name: str,
+    row: Callable[[Any], Mapping[str, str]],
+    none: str,
+    query: Mapping[str, str | None] = NOTHING,
+    *,
+    as_json: bool,
+    create: bool = False,
+) -> None:
+    """Print the items of a list as a table with a `row` for each, or the note `none`; or all as JSON.
+
+    Values of `query` that are None are left out. Raises StagedoorError.
+    """
+    given = {key: value for key, value in query.items() if value is not None}
+    with open_administration(installation, create=create) as admin:
+        items = list(admin.list_all(name, given))
+    if as_json:
+        show.as_json(show.dump(items))
+    else:
+        show.table([row(item) for item in items], none)
 
 
 def _find_apps(settings: "Settings") -> "AppSource":

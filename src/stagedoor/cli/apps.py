@@ -6,7 +6,7 @@ import time
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call, open_administration, print_list
 from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import complete_apps
 from stagedoor.cli.installation import Installation
@@ -36,26 +36,23 @@ def app() -> None:
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the apps and the state of their shells."""
-    with open_administration(installation, create=True) as admin:
-        shells: list[ShellEntry] = list(admin.list_all("apps.shells"))
-    if json_:
-        return show.as_json(show.dump(shells))
     more = (
         "add the server of one to the settings, as [[shells.static]]; why one of a cluster is left out: "
         "stagedoor app explain APP"
     )
-    rows = [
-        {
-            "target": shell.target,
-            "kind": shell.kind,
-            "state": shell.state,
-            "sessions": str(shell.sessions),
-            "address": shell.address,
-            "detail": shell.detail,
-        }
-        for shell in shells
-    ]
-    return show.table(rows, show.no("apps", None, more))
+    none = show.no("apps", None, more)
+    print_list(installation, "apps.shells", _row, none, as_json=json_, create=True)
+
+
+def _row(shell: ShellEntry) -> dict[str, str]:
+    return {
+        "target": shell.target,
+        "kind": shell.kind,
+        "state": shell.state,
+        "sessions": str(shell.sessions),
+        "address": shell.address,
+        "detail": shell.detail,
+    }
 
 
 @app.command("explain", epilog=show.examples("stagedoor app explain app01"))
@@ -67,8 +64,7 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
 
     It also shows what was left out of the app's own pods, and why.
     """
-    with open_administration(installation, create=True) as admin:
-        explanation: AppReport = admin.call("apps.explain", {"name": name})
+    explanation: AppReport = call(installation, "apps.explain", {"name": name}, create=True)
     if json_:
         show.as_json(show.dump(explanation))
     else:
@@ -144,8 +140,9 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
 @click.pass_obj
 def logs(installation: Installation, name: str, lines: int) -> None:
     """Print the last lines of the sshd in the shell of APP."""
-    with open_administration(installation, create=True) as admin:
-        log: ShellLog = admin.call("apps.log", {"name": name}, {"lines": str(lines)})
+    log: ShellLog = call(
+        installation, "apps.log", {"name": name}, {"lines": str(lines)}, create=True
+    )
     click.echo(clean_lines(log.text), nl=False)
 
 

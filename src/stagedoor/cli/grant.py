@@ -1,6 +1,5 @@
 """`stagedoor grant`: manage the users' permissions for apps."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,7 @@ from click.core import ParameterSource
 
 from stagedoor.admin.service import check_permission_change
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call, open_administration, print_list
 from stagedoor.cli.complete import (
     complete_permissions,
     grant_ids,
@@ -228,20 +227,14 @@ def list_(
     json_: bool,
 ) -> None:
     """List the grants; with options, only those that match."""
-    named = {"app": app, "environment": environment, "user": user}
-    query = {name: value for name, value in named.items() if value is not None}
-    with open_administration(installation) as admin:
-        rules: list[GrantEntry] = list(admin.list_all("grants.list", query))
-    if json_:
-        return show.as_json(show.dump(rules))
-    now = time.time()
+    query = {"app": app, "environment": environment, "user": user}
     none = show.no("grants", None, "add one: stagedoor grant add user:NAME APP")
     if app is not None or environment is not None or user is not None:
         none = "No grant fits; for all of them: stagedoor grant list"
-    return show.table([row(rule, now) for rule in rules], none)
+    print_list(installation, "grants.list", row, none, query, as_json=json_)
 
 
-def row(rule: GrantEntry, now: float) -> dict[str, str]:
+def row(rule: GrantEntry) -> dict[str, str]:
     """Return a line of `grant list`."""
     return {
         "id": str(rule.id),
@@ -249,7 +242,7 @@ def row(rule: GrantEntry, now: float) -> dict[str, str]:
         "permissions": _list(rule),
         "app": rule.app,
         "environment": rule.environment,
-        "ends": show.ends(show.read_time(rule.expires_at), now),
+        "ends": show.ends(show.read_time(rule.expires_at)),
         "set": rule.access_set or "",
     }
 
@@ -260,8 +253,7 @@ def row(rule: GrantEntry, now: float) -> dict[str, str]:
 def remove(installation: Installation, number: str) -> None:
     """Remove the grant ID (from `grant list`). Live sessions that no other grant covers close."""
     path = {"id": str(_id(number))}
-    with open_administration(installation) as admin:
-        rule: GrantEntry = admin.call("grants.remove", path)
+    rule: GrantEntry = call(installation, "grants.remove", path)
     show.note(f"Removed grant {number}: {rule.subject} to {_list(rule)} {rule.app}.")
 
 

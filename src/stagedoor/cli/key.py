@@ -6,7 +6,7 @@ import click
 from msgspec import structs
 
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import fingerprints, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.wire.api.inputs import KeyRemoval, KeysNew
@@ -43,8 +43,7 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
     # A byte that is not UTF-8 becomes a lone surrogate, which no key has, so the parser refuses the line.
     lines = content.decode(errors="surrogateescape").splitlines()
     wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    with open_administration(installation) as admin:
-        added: list[KeyEntry] = admin.call("keys.add", body=KeysNew(user, wanted))
+    added: list[KeyEntry] = call(installation, "keys.add", body=KeysNew(user, wanted))
     for record in added:
         click.echo(f"{record.fingerprint} {record.comment}".rstrip())
 
@@ -55,13 +54,8 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the keys of USER, or of all users."""
-    query = {} if user is None else {"user": user}
-    with open_administration(installation) as admin:
-        records: list[KeyEntry] = list(admin.list_all("keys.list", query))
     none = show.no("keys", user, f"add one: stagedoor key add {user or 'USER'} FILE")
-    if json_:
-        return show.as_json(show.dump(records))
-    return show.table([structs.asdict(record) for record in records], none)
+    print_list(installation, "keys.list", structs.asdict, none, {"user": user}, as_json=json_)
 
 
 @key.command("remove", epilog=show.examples("stagedoor key remove SHA256:9fT…"))
@@ -69,6 +63,5 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 @click.pass_obj
 def remove(installation: Installation, fingerprint: str) -> None:
     """Remove the key with this FINGERPRINT (from `key list`)."""
-    with open_administration(installation) as admin:
-        key: KeyEntry = admin.call("keys.remove", body=KeyRemoval(fingerprint))
+    key: KeyEntry = call(installation, "keys.remove", body=KeyRemoval(fingerprint))
     show.note(f"Removed the key {fingerprint} of {key.user}.")

@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import passkey_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.wire.api.reports import PasskeyEntry
@@ -25,25 +25,19 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 
     People add them on their account page. FOR is the name of the site where each was created.
     """
-    query = {} if user is None else {"user": user}
-    with open_administration(installation) as admin:
-        records: list[PasskeyEntry] = list(admin.list_all("passkeys.list", query))
-    if json_:
-        return show.as_json(show.dump(records))
-    return show.table(
-        [
-            {
-                "id": record.id,
-                "user": record.user,
-                "name": record.name,
-                "for": record.site,
-                "made": show.local(show.read_time(record.created_at)),
-                "used": show.local(show.read_time(record.used_at), "never"),
-            }
-            for record in records
-        ],
-        show.no("passkeys", user, "people add theirs in the browser, on their account's page"),
-    )
+    none = show.no("passkeys", user, "people add theirs in the browser, on their account's page")
+    print_list(installation, "passkeys.list", _row, none, {"user": user}, as_json=json_)
+
+
+def _row(record: PasskeyEntry) -> dict[str, str]:
+    return {
+        "id": record.id,
+        "user": record.user,
+        "name": record.name,
+        "for": record.site,
+        "made": show.local(show.read_time(record.created_at)),
+        "used": show.local(show.read_time(record.used_at), "never"),
+    }
 
 
 @passkey.command("remove", epilog=show.examples("stagedoor passkey remove 5f3a91c0e2b74d18"))
@@ -54,6 +48,5 @@ def remove(installation: Installation, id_: str) -> None:
 
     The sign-ins that it opened end. Sessions that it only confirmed go on; to end them, see `sign-in end`.
     """
-    with open_administration(installation) as admin:
-        removed: PasskeyEntry = admin.call("passkeys.remove", {"id": id_})
+    removed: PasskeyEntry = call(installation, "passkeys.remove", {"id": id_})
     show.note(f"Removed the passkey {removed.id} ({removed.name}) of {removed.user}.")

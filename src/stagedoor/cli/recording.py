@@ -17,7 +17,7 @@ import click
 
 from stagedoor.admin.recordings import open_recording
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import open_administration, print_list
 from stagedoor.cli.complete import recording_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.client.attach.locale_name import find_locale, is_utf8
@@ -65,14 +65,9 @@ def recording() -> None:
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the recordings, oldest first. A login has one for each terminal in it."""
-    query = {} if user is None else {"user": user}
-    with open_administration(installation) as admin:
-        entries: list[RecordingEntry] = list(admin.list_all("recordings.list", query))
-    if json_:
-        return show.as_json(show.dump(entries))
     duty = "stagedoor grant add everybody '*' --allow record --without enter"
     none = show.no("recordings", user, f"to have terminals recorded: {duty}")
-    return show.table([_row(entry) for entry in entries], none)
+    print_list(installation, "recordings.list", _row, none, {"user": user}, as_json=json_)
 
 
 def _row(entry: RecordingEntry) -> dict[str, str]:

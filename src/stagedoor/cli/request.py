@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import complete_permissions, request_ids, request_rule_ids, subjects
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.options import environment_option, take_permissions
@@ -143,8 +143,7 @@ def add_rule(
         list(dict.fromkeys(later_approvers)),
         later_s,
     )
-    with open_administration(installation) as admin:
-        rule: RequestRuleEntry = admin.call("request-rules.add", body=wanted)
+    rule: RequestRuleEntry = call(installation, "request-rules.add", body=wanted)
     if json_:
         return show.as_json(show.dump(rule))
     return show.note(
@@ -158,14 +157,10 @@ def add_rule(
 @click.pass_obj
 def list_rules(installation: Installation, json_: bool) -> None:
     """List the rules."""
-    with open_administration(installation) as admin:
-        rules: list[RequestRuleEntry] = list(admin.list_all("request-rules.list"))
-    if json_:
-        return show.as_json(show.dump(rules))
     none = show.no(
         "request rules", None, "add one: stagedoor request rule add SUBJECT APP --approver SUBJECT"
     )
-    return show.table([_rule_row(rule) for rule in rules], none)
+    print_list(installation, "request-rules.list", _rule_row, none, as_json=json_)
 
 
 @rule_group.command("remove", epilog=show.examples("stagedoor request rule remove 3"))
@@ -173,8 +168,7 @@ def list_rules(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def remove_rule(installation: Installation, number: int) -> None:
     """Remove the rule ID (from `request rule list`). What was approved by it ends within seconds."""
-    with open_administration(installation) as admin:
-        rule: RequestRuleEntry = admin.call("request-rules.remove", {"id": str(number)})
+    rule: RequestRuleEntry = call(installation, "request-rules.remove", {"id": str(number)})
     show.note(f"Removed request rule {number}: {rule.subject} to {rule.app}.")
 
 
@@ -187,12 +181,8 @@ def remove_rule(installation: Installation, number: int) -> None:
 def list_(installation: Installation, all_: bool, json_: bool) -> None:
     """List the requests that are pending or approved."""
     query = {"all": str(all_).lower()}
-    with open_administration(installation) as admin:
-        requests: list[AccessRequestEntry] = list(admin.list_all("requests.list", query))
-    if json_:
-        return show.as_json(show.dump(requests))
     none = "No request is open; for all of them: stagedoor request list --all"
-    return show.table([_row(request) for request in requests], none)
+    print_list(installation, "requests.list", _row, none, query, as_json=json_)
 
 
 @request.command("show", epilog=show.examples("stagedoor request show 311"))
@@ -201,8 +191,7 @@ def list_(installation: Installation, all_: bool, json_: bool) -> None:
 @click.pass_obj
 def show_(installation: Installation, number: int, json_: bool) -> None:
     """Show the request ID and the decisions on it."""
-    with open_administration(installation) as admin:
-        record: AccessRequestState = admin.call("requests.get", {"id": str(number)})
+    record: AccessRequestState = call(installation, "requests.get", {"id": str(number)})
     if json_:
         return show.as_json(show.dump(record))
     show.table([_row(record)])
@@ -251,8 +240,7 @@ def deny(installation: Installation, number: int, why: str) -> None:
 @click.pass_obj
 def end(installation: Installation, number: int) -> None:
     """End the request ID. Sessions that no other grant covers close."""
-    with open_administration(installation) as admin:
-        ended: AccessRequestEntry = admin.call("requests.end", {"id": str(number)})
+    ended: AccessRequestEntry = call(installation, "requests.end", {"id": str(number)})
     show.note(f"Request {number} of {ended.user} is {ended.state}.")
 
 
@@ -261,17 +249,15 @@ def end(installation: Installation, number: int) -> None:
 @click.pass_obj
 def review(installation: Installation, number: int) -> None:
     """Record your review of a use of break-glass."""
-    with open_administration(installation) as admin:
-        reviewed: AccessRequestEntry = admin.call("requests.review", {"id": str(number)})
+    reviewed: AccessRequestEntry = call(installation, "requests.review", {"id": str(number)})
     show.note(f"Request {number} of {reviewed.user} is reviewed.")
 
 
 def _decide(installation: Installation, number: int, decision: DecisionNew) -> AccessRequestEntry:
-    with open_administration(installation) as admin:
-        decided: AccessRequestEntry = admin.call(
-            "requests.decide", {"id": str(number)}, body=decision
-        )
-    return decided
+    answer: AccessRequestEntry = call(
+        installation, "requests.decide", {"id": str(number)}, body=decision
+    )
+    return answer
 
 
 def _decided_by(rule: RequestRuleEntry) -> str:

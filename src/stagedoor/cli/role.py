@@ -1,11 +1,9 @@
 """`stagedoor role`: manage who administers which apps over the API."""
 
-import time
-
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import role_ids, subjects
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.options import environment_option, make_expires_option
@@ -57,8 +55,7 @@ def add(
     SUBJECT is user:NAME or group:NAME. APP is a name, or a pattern such as 'app*'; by default, all apps.
     """
     wanted = RoleNew(subject, Role(role_), app, environment, show.make_time(expires))
-    with open_administration(installation) as admin:
-        rule: RoleEntry = admin.call("roles.add", body=wanted)
+    rule: RoleEntry = call(installation, "roles.add", body=wanted)
     if json_:
         return show.as_json(show.dump(rule))
     return show.note(
@@ -71,13 +68,8 @@ def add(
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the roles."""
-    with open_administration(installation) as admin:
-        rules: list[RoleEntry] = list(admin.list_all("roles.list"))
-    if json_:
-        return show.as_json(show.dump(rules))
-    now = time.time()
     none = show.no("roles", None, "give one: stagedoor role add user:NAME administrator")
-    return show.table([_row(rule, now) for rule in rules], none)
+    print_list(installation, "roles.list", _row, none, as_json=json_)
 
 
 @role.command("remove", epilog=show.examples("stagedoor role remove 3"))
@@ -85,17 +77,16 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def remove(installation: Installation, number: int) -> None:
     """Take the role ID away (from `role list`)."""
-    with open_administration(installation) as admin:
-        rule: RoleEntry = admin.call("roles.remove", {"id": str(number)})
+    rule: RoleEntry = call(installation, "roles.remove", {"id": str(number)})
     show.note(f"Removed role {number}: {rule.subject} was {rule.role} for {rule.app}.")
 
 
-def _row(rule: RoleEntry, now: float) -> dict[str, str]:
+def _row(rule: RoleEntry) -> dict[str, str]:
     return {
         "id": str(rule.id),
         "subject": rule.subject,
         "role": rule.role.value,
         "app": rule.app,
         "environment": rule.environment,
-        "ends": show.ends(show.read_time(rule.expires_at), now),
+        "ends": show.ends(show.read_time(rule.expires_at)),
     }

@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.wire.api.inputs import ShareNew
@@ -51,10 +51,9 @@ def create(
     seconds = parse_duration(lasts)
     if not seconds:
         raise click.UsageError(f"--for {lasts!r} is no time; write 15m, 8h or 1d12h")
-    with open_administration(installation) as admin:
-        made: ShareMade = admin.call(
-            "shares.add", body=ShareNew(user, app, name, seconds, typing, url)
-        )
+    made: ShareMade = call(
+        installation, "shares.add", body=ShareNew(user, app, name, seconds, typing, url)
+    )
     if json_:
         return show.as_json(show.dump(made))
     click.echo(made.url)
@@ -66,24 +65,19 @@ def create(
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the open shares, the first to expire first."""
-    with open_administration(installation) as admin:
-        shares: list[ShareEntry] = list(admin.list_all("shares.list"))
-    if json_:
-        return show.as_json(show.dump(shares))
-    return show.table(
-        [
-            {
-                "id": entry.id,
-                "user": entry.user,
-                "target": entry.target,
-                "terminal": entry.terminal,
-                "typing": "yes" if entry.typing else "no",
-                "ends": show.local(show.read_time(entry.expires_at)),
-            }
-            for entry in shares
-        ],
-        show.no("shares", None, "make one: stagedoor share create USER APP"),
-    )
+    none = show.no("shares", None, "make one: stagedoor share create USER APP")
+    print_list(installation, "shares.list", _row, none, as_json=json_)
+
+
+def _row(entry: ShareEntry) -> dict[str, str]:
+    return {
+        "id": entry.id,
+        "user": entry.user,
+        "target": entry.target,
+        "terminal": entry.terminal,
+        "typing": "yes" if entry.typing else "no",
+        "ends": show.local(show.read_time(entry.expires_at)),
+    }
 
 
 @share.command("end", epilog=show.examples("stagedoor share end 3f9c1a0b77de"))
@@ -91,6 +85,5 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def end(installation: Installation, share_id: str) -> None:
     """End the share ID (from `share list`). Its guests are disconnected within seconds."""
-    with open_administration(installation) as admin:
-        ended: ShareEntry = admin.call("shares.end", {"id": share_id})
+    ended: ShareEntry = call(installation, "shares.end", {"id": share_id})
     show.note(f"Ended share {ended.id} of {ended.user}: {ended.terminal} of {ended.target}.")

@@ -1,6 +1,7 @@
 """The printing of results: tables for people, JSON for programs, notes on stderr."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -66,11 +67,11 @@ def local(at: float | None, none: str = "-") -> str:
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def ends(at: float | None, now: float) -> str:
-    """Format the end of something for people; None never ends."""
+def ends(at: float | None, now: float | None = None) -> str:
+    """Format the end of something for people; None never ends. `now` is None for the present time."""
     if at is None:
         return "never"
-    return f"{local(at)}{' (over)' if at <= now else ''}"
+    return f"{local(at)}{' (over)' if at <= (now or time.time()) else ''}"
 
 
 def iso(at: float | None) -> str | None:

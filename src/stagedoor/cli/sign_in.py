@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import open_administration, print_list
 from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import sign_in_ids, user_names
 from stagedoor.cli.installation import Installation
@@ -36,13 +36,8 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
     certificate. ANSWERED is when the identity provider last confirmed the sign-in, and its failure since
     then, if any. It is - for a sign-in without a provider.
     """
-    query = {} if user is None else {"user": user}
-    with open_administration(installation) as admin:
-        records: list[SignInEntry] = list(admin.list_all("sign-ins.list", query))
-    if json_:
-        return show.as_json(show.dump(records))
     none = show.no("sign-ins", user, "a browser signs in on the web, a machine by: stagedoor login")
-    return show.table([row(record) for record in records], none)
+    print_list(installation, "sign-ins.list", row, none, {"user": user}, as_json=json_)
 
 
 def row(record: SignInEntry) -> dict[str, str]:

@@ -8,12 +8,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import click
-import msgspec
+from msgspec import structs
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import open_administration, print_list
 from stagedoor.cli.complete import list_cluster_targets, list_settings_targets, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import RefusedError, StagedoorError
@@ -87,13 +87,9 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the users who are linked to an identity provider."""
-    with open_administration(installation) as admin:
-        linked: list[LinkEntry] = list(admin.list_all("provider-accounts.list"))
     more = "a sign-in at a provider in [[sso]] makes one, or: stagedoor sso link USER SUBJECT"
     none = show.no("users of an identity provider", None, more)
-    if json_:
-        return show.as_json(show.dump(linked))
-    return show.table([msgspec.structs.asdict(entry) for entry in linked], none)
+    print_list(installation, "provider-accounts.list", structs.asdict, none, as_json=json_)
 
 
 @sso.command(
@@ -243,7 +239,6 @@ def _print(claims: Claims, outcome: Outcome) -> None:
         )
         return
     click.echo("grants")
-    now = time.time()
     show.table(
         [
             {
@@ -252,7 +247,7 @@ def _print(claims: Claims, outcome: Outcome) -> None:
                 "app": rule.app_pattern,
                 "environment": rule.environment_pattern,
                 "permits": ", ".join(sort_permissions(rule.permissions)),
-                "expires": show.ends(rule.expires_at, now),
+                "expires": show.ends(rule.expires_at),
             }
             for rule in outcome.grants
         ]

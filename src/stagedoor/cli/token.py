@@ -1,12 +1,10 @@
 """`stagedoor token`: manage tokens, which replace a password and have a scope and an expiry."""
 
-import time
-
 import click
 
 from stagedoor.authn.tokens import parse_token_id
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import token_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.options import make_expires_option
@@ -47,8 +45,7 @@ def create(
 ) -> None:
     """Create a token for USER and print it. It is shown only once; only its hash is stored."""
     wanted = TokenNew(user, list(scopes) or None, show.make_time(expires))
-    with open_administration(installation) as admin:
-        new_token: TokenMade = admin.call("tokens.add", body=wanted)
+    new_token: TokenMade = call(installation, "tokens.add", body=wanted)
     if json_:
         return show.as_json(show.dump(new_token))
     click.echo(new_token.token)
@@ -65,24 +62,17 @@ def create(
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the tokens of USER, or of all users, without secrets."""
-    query = {} if user is None else {"user": user}
-    with open_administration(installation) as admin:
-        records: list[TokenEntry] = list(admin.list_all("tokens.list", query))
-    if json_:
-        return show.as_json(show.dump(records))
-    now = time.time()
-    return show.table(
-        [
-            {
-                "id": record.id,
-                "user": record.user,
-                "scopes": "all" if record.scopes is None else " ".join(record.scopes),
-                "ends": show.ends(show.read_time(record.expires_at), now),
-            }
-            for record in records
-        ],
-        show.no("tokens", user, f"make one: stagedoor token create {user or 'USER'}"),
-    )
+    none = show.no("tokens", user, f"make one: stagedoor token create {user or 'USER'}")
+    print_list(installation, "tokens.list", _row, none, {"user": user}, as_json=json_)
+
+
+def _row(record: TokenEntry) -> dict[str, str]:
+    return {
+        "id": record.id,
+        "user": record.user,
+        "scopes": "all" if record.scopes is None else " ".join(record.scopes),
+        "ends": show.ends(show.read_time(record.expires_at)),
+    }
 
 
 @token.command("revoke", epilog=show.examples("stagedoor token revoke k3v9x2m7qa"))
@@ -91,6 +81,5 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 def revoke(installation: Installation, token_id: str) -> None:
     """Remove the token with this ID (from `token list`). Its live sessions are closed."""
     name = parse_token_id(token_id) or token_id
-    with open_administration(installation) as admin:
-        token: TokenEntry = admin.call("tokens.remove", {"id": name})
+    token: TokenEntry = call(installation, "tokens.remove", {"id": name})
     show.note(f"Revoked the token of {token.user}.")

@@ -5,7 +5,7 @@ from msgspec import structs
 
 from stagedoor.admin.checks import check_name
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call, open_administration, print_list
 from stagedoor.cli.ask import ask_new_password, confirm
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
@@ -105,8 +105,9 @@ def invite(
     if ends_at is None:
         raise RefusedError("an invitation ends; name a time within 14 days")
     body = InvitationNew(list(groups), ends_at, url)
-    with open_administration(installation, create=True) as admin:
-        invitation: InvitationMade = admin.call("users.invite", {"name": name}, body=body)
+    invitation: InvitationMade = call(
+        installation, "users.invite", {"name": name}, body=body, create=True
+    )
     click.echo(invitation.url)
     if invitation.added:
         show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
@@ -125,27 +126,21 @@ def invite(
 @click.pass_obj
 def list_(installation: Installation, group: str | None, json_: bool) -> None:
     """List the users, and when each last logged in to a shell."""
-    query = {} if group is None else {"group": group}
-    with open_administration(installation) as admin:
-        users: list[UserEntry] = list(admin.list_all("users.list", query))
-    if json_:
-        return show.as_json(show.dump(users))
-    return show.table(
-        [
-            {
-                "name": record.name,
-                "groups": " ".join(record.groups) or "-",
-                "password": "yes" if record.password else "no",
-                "keys": str(record.keys),
-                "tokens": str(record.tokens),
-                "disabled": "yes" if record.disabled else "no",
-                "last login": show.local(show.read_time(record.last_login), "never"),
-                "set": record.access_set or "",
-            }
-            for record in users
-        ],
-        show.no("users", group and f"the group {group}", "add one: stagedoor user add NAME"),
-    )
+    none = show.no("users", group and f"the group {group}", "add one: stagedoor user add NAME")
+    print_list(installation, "users.list", _row, none, {"group": group}, as_json=json_)
+
+
+def _row(record: UserEntry) -> dict[str, str]:
+    return {
+        "name": record.name,
+        "groups": " ".join(record.groups) or "-",
+        "password": "yes" if record.password else "no",
+        "keys": str(record.keys),
+        "tokens": str(record.tokens),
+        "disabled": "yes" if record.disabled else "no",
+        "last login": show.local(show.read_time(record.last_login), "never"),
+        "set": record.access_set or "",
+    }
 
 
 @user.command("disable", epilog=show.examples("stagedoor user disable alice"))

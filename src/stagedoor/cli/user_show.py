@@ -31,9 +31,9 @@ def show_(installation: Installation, name: str, json_: bool) -> None:
         return show.as_json(show.dump(report))
     now = time.time()
     _head(report)
-    _part("grants", [grant.row(entry, now) for entry in report.grants])
+    _part("grants", [grant.row(entry) for entry in report.grants])
     _part("keys", [_key(entry) for entry in report.keys])
-    _part("tokens", [_token(entry, now) for entry in report.tokens])
+    _part("tokens", [_token(entry) for entry in report.tokens])
     _part("sign-ins", [sign_in.row(entry) for entry in report.sign_ins])
     rows = [session.row(entry, now, state=False, instance=shared) for entry in report.sessions]
     return _part("live sessions", rows)
@@ -65,10 +65,10 @@ def _key(entry: KeyEntry) -> dict[str, str]:
     return {"type": entry.type, "fingerprint": entry.fingerprint, "comment": entry.comment}
 
 
-def _token(entry: TokenState, now: float) -> dict[str, str]:
+def _token(entry: TokenState) -> dict[str, str]:
     return {
         "id": entry.id,
         "scopes": "all" if entry.scopes is None else " ".join(entry.scopes),
         "made": show.local(show.read_time(entry.created_at)),
-        "ends": show.ends(show.read_time(entry.expires_at), now),
+        "ends": show.ends(show.read_time(entry.expires_at)),
     }

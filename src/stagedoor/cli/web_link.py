@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration
+from stagedoor.cli.administration import call
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.wire.api.inputs import WebLinkNew
@@ -34,9 +34,8 @@ def web_link(installation: Installation, user: str, app: str | None, url: str | 
     `#`, which browsers send to no server, so it reaches no log. The sign-in ends when the user's password is
     changed, or the user is removed.
     """
-    with open_administration(installation) as admin:
-        link: WebLinkMade = admin.call(
-            "users.web-link", {"name": user}, body=WebLinkNew(app=app, url=url)
-        )
+    link: WebLinkMade = call(
+        installation, "users.web-link", {"name": user}, body=WebLinkNew(app=app, url=url)
+    )
     click.echo(link.url)
     show.note(f"It signs {user} in once, until {show.local(show.read_time(link.expires_at))}.")
