@@ -12,7 +12,7 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.serve.parts.shells import ShellDirectory
 from stagedoor.shells.ports import Shells
-from stagedoor.shells.static import StaticShell, StaticShells
+from stagedoor.shells.static import StaticShells
 from tests.fixtures.laptop import new_key
 from tests.fixtures.people import APP01
 from tests.ports import free_port
@@ -59,13 +59,13 @@ def openssh(shared_host: ShellHost) -> Iterator[int]:
 @pytest.fixture(params=["static", "directory"])
 def kind(request: pytest.FixtureRequest, openssh: int) -> Kind:
     def static() -> Shells:
-        entry = StaticShell("app01", "127.0.0.1", openssh, networks=(ip_network("127.0.0.0/8"),))
+        entry = Shell(APP01, "127.0.0.1", openssh, networks=(ip_network("127.0.0.0/8"),))
         return StaticShells([entry])
 
     def directory() -> Shells:
-        other = StaticShells([StaticShell("app00", "192.0.2.1")])
+        other = StaticShells([Shell(Target("app00"), "192.0.2.1", 22)])
         # The second app01 is never looked at: the first adapter that knows a target has it.
-        return ShellDirectory([other, static(), StaticShells([StaticShell("app01", "192.0.2.2")])])
+        return ShellDirectory([other, static(), StaticShells([Shell(APP01, "192.0.2.2", 22)])])
 
     return Kind(APP01, static if request.param == "static" else directory, lambda: 0, False)
 
@@ -87,6 +87,9 @@ def test_a_certificate_of_ours_logs_in_to_openssh_and_its_host_certificate_needs
 def test_an_entry_says_where_and_in_which_networks() -> None:
     networks = (ip_network("10.0.0.0/8"),)
     shells = StaticShells(
-        [StaticShell("b", "b.example", 2222, "staging", networks), StaticShell("a", "a.example")]
+        [
+            Shell(Target("b", "staging"), "b.example", 2222, networks=networks),
+            Shell(Target("a"), "a.example", 22),
+        ]
     )
     assert shells.targets() == (Target("a"), Target("b", "staging"))

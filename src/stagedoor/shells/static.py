@@ -1,34 +1,11 @@
 """Existing SSH servers as shells, for example machines and containers."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, Shell, ShellState
-from stagedoor.model.source import Network
-from stagedoor.model.target import SSH_PORT, Target
-
-
-@dataclass(frozen=True, slots=True)
-class StaticShell:
-    """One `[[shells.static]]` entry.
-
-    `networks` are networks in which `host` may be although they are forbidden by default. `resume_port` is
-    the port of an endpoint of resumable tunnels there.
-    """
-
-    app: str
-    host: str
-    port: int = SSH_PORT
-    environment: str | None = None
-    networks: tuple[Network, ...] = ()
-    resume_port: int | None = None
-
-    @property
-    def target(self) -> Target:
-        """Return the app and environment as a target."""
-        return Target(self.app, self.environment)
+from stagedoor.model.target import Target
 
 
 class StaticShells:
@@ -37,18 +14,8 @@ class StaticShells:
     Their state is `UNKNOWN`, since only `upstream.connect` dials, after the filter of addresses.
     """
 
-    def __init__(self, shells: Iterable[StaticShell]) -> None:
-        self._shells = {
-            entry.target: Shell(
-                entry.target,
-                entry.host,
-                entry.port,
-                False,
-                entry.networks,
-                resume_port=entry.resume_port,
-            )
-            for entry in shells
-        }
+    def __init__(self, shells: Iterable[Shell]) -> None:
+        self._shells = {shell.target: shell for shell in shells}
 
     def targets(self) -> tuple[Target, ...]:
         """Return the targets in the settings, sorted."""

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from stagedoor.model.run import RunOrder, RunState
+from stagedoor.model.run import Output, RunOrder, RunState
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
 from stagedoor.shells.kubernetes.derive.kit import HOST_KEY_VOLUME, INPUT_VOLUME, SHELL_VOLUME
 from stagedoor.shells.kubernetes.derive.run import (
-    LogLine,
     LogParser,
     make_run_kit,
     parse_line,
@@ -188,7 +187,7 @@ def test_lines_of_the_log_are_output_at_its_offsets() -> None:
     assert (line.start, line.data, line.is_error) == (120, b"a\nb\\nc\\\n", True)
     assert line.at is None
     timed = parse_line(rb"1970-01-01T00:01:40.250000000Z o 7 2026-12-01T00:00:00Z o 1 x")
-    assert timed == LogLine(7, b"2026-12-01T00:00:00Z o 1 x", False, 100.25)
+    assert timed == Output(7, b"2026-12-01T00:00:00Z o 1 x", False, 100.25)
     assert parse_line(b"stagedoor: cannot start") is None
     parser = LogParser()
     pieces = [parser.feed(piece) for piece in (b"o 0 a", b"\\n\no 2 b\nfore", b"ign\n")]

@@ -27,7 +27,7 @@ from stagedoor.shells.local.adapter import LocalShells
 from stagedoor.shells.local.runner import LocalRunner
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.ports import Shells
-from stagedoor.shells.static import StaticShell, StaticShells
+from stagedoor.shells.static import StaticShells
 from stagedoor.upstream.connect import TcpConnector
 
 if TYPE_CHECKING:
@@ -117,11 +117,10 @@ def build_shells(
     `policy` returns the policy as it is now. Raises StagedoorError.
     """
     static = StaticShells(
-        StaticShell(
-            app=entry.app,
-            environment=entry.environment,
-            host=entry.host,
-            port=entry.port,
+        Shell(
+            Target(entry.app, entry.environment),
+            entry.host,
+            entry.port,
             networks=parse_networks(entry.networks),
             resume_port=entry.resume_port,
         )

@@ -16,6 +16,7 @@ from stagedoor.model.run import (
     LOST_CODE,
     NOT_STARTED_CODE,
     TIMED_OUT_CODE,
+    Output,
     RunOrder,
     RunState,
 )
@@ -289,27 +290,14 @@ def _end_without_message(ended: Object) -> PodEnd:
     return PodEnd(RunState.LOST, LOST_CODE, f"its container was killed (code {code})")
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A piece of output in a container's log, which begins at byte `start` of all of it.
-
-    `at` is when it came, in seconds since the epoch; None if the node does not say.
-    """
-
-    start: int
-    data: bytes
-    is_error: bool
-    at: float | None
-
-
-def parse_line(line: bytes) -> LogLine | None:
+def parse_line(line: bytes) -> Output | None:
     """Parse a line of the container's log, without its end; None if the kit's `task` did not write it."""
     match = _LINE.fullmatch(line)
     if match is None:
         return None
     parts = (part.replace(b"\\n", b"\n") for part in match[4].split(b"\\\\"))
     at = parse_time((match[1] or b"").decode("ascii"))
-    return LogLine(int(match[3]), b"\\".join(parts), match[2] == b"e", at)
+    return Output(int(match[3]), b"\\".join(parts), match[2] == b"e", at)
 
 
 class LogParser:
@@ -318,7 +306,7 @@ class LogParser:
     def __init__(self) -> None:
         self._pending = bytearray()
 
-    def feed(self, data: bytes) -> list[LogLine]:
+    def feed(self, data: bytes) -> list[Output]:
         """Return the output in the lines that are complete now."""
         self._pending += data
         *lines, rest = self._pending.split(b"\n")
