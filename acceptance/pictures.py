@@ -10,13 +10,13 @@ from pathlib import Path
 from acceptance.chromium import Browser, BrowserError, Tab, chromium
 from stagedoor.admin.roles import add_role
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sessions import list_sessions
 from stagedoor.demo.clients import USER, DemoUser
 from stagedoor.demo.gateway import DemoGateway, run_demo
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.recording.recorder import SUFFIX
 from stagedoor.signin.links import make_link
+from stagedoor.store.sessions import list_sessions
 from stagedoor.wire.terminal.asciicast import (
     AsciicastEvent,
     AsciicastHeader,
@@ -88,7 +88,7 @@ def _take(demo: DemoGateway, folder: Path) -> None:
         _save(tab, folder / "terminal.png")
         _take_together(browser, tab, demo, folder)
         with open_service(demo.settings, create=False) as service:
-            session = list_sessions(service, limit=1)[0].id
+            session = list_sessions(service.database, limit=1)[0].id
             add_role(service, RoleRule(0, f"user:{USER}", Role.ADMINISTRATOR))
         tab.until("fetch('/admin/sessions').then(answer => answer.ok)")
         tab.open(f"{demo.web}/admin/sessions")

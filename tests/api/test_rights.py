@@ -320,7 +320,7 @@ async def test_a_right_that_is_lost_while_the_request_comes_is_lost(world: World
     rule = admin.add_grant(world.service, "user:nick", "a-web")
     admin.add_grant(world.service, "user:olga", "a-*")
     admitted = await world.api.admit(world.person("olga"), "DELETE", f"/grants/{rule.id}")
-    for role in roles.list_roles(world.service):
+    for role in admin.policy(world.service).roles.values():
         if role.subject == "user:olga":
             roles.remove_role(world.service, role.id)
     answer = await world.api.answer(admitted, {}, {"if-match": "*"}, b"")  # type: ignore[arg-type]

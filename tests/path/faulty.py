@@ -11,6 +11,7 @@ from typing import Any
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as admin_sessions
+from stagedoor.store.sessions import list_sessions
 from tests.fixtures.gateway import Gateway, static
 from tests.listeners.wire import Upstream, bearer, dialled, head, read_answer
 from tests.net.peers import Peer
@@ -118,7 +119,7 @@ class Faulty(Gateway):
                 by_id[inside.session] = inside
             with self.service() as service:
                 by_worker: dict[str, list[Inside]] = {}
-                for session in admin_sessions.list_sessions(service):
+                for session in list_sessions(service.database):
                     if session.id in by_id:
                         by_worker.setdefault(session.instance, []).append(by_id[session.id])
             if len(by_worker) > 1:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from stagedoor.admin import sessions as admin_sessions
 from stagedoor.store.journal import read_entries
+from stagedoor.store.sessions import list_sessions
 from tests.fixtures.gateway import Gateway
 from tests.path.faulty import LISTEN, serving
 from tests.ports import free_port
@@ -52,7 +52,7 @@ def test_a_backup_of_a_gateway_at_work_is_restored_elsewhere_and_lets_people_in(
             with other.service() as service:
                 lost = [
                     session
-                    for session in admin_sessions.list_sessions(service, open_only=False)
+                    for session in list_sessions(service.database, open_only=False)
                     if session.end
                 ]
                 events = read_entries(service.database, limit=1000)

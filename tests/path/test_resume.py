@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.sessions import list_sessions
+from stagedoor.store.sessions import list_sessions
 from stagedoor.wire.tunnel.stream import Stream
 from tests.listeners.wire import Answer, basic, dialled, eventually, head, read_answer
 from tests.net.peers import Peer
@@ -138,7 +138,7 @@ def test_a_session_that_comes_back_is_one_in_the_list(gateway: Faulty) -> None:
                 far = gateway.upstream.accept()
             client.works(peer, far)
             with gateway.service() as service:
-                (row,) = [s for s in list_sessions(service) if s.id in client.sessions]
+                (row,) = [s for s in list_sessions(service.database) if s.id in client.sessions]
             assert row.source == "{}:{}".format(*peer.sock.getsockname()[:2])
     far.close()
 
@@ -205,7 +205,7 @@ def kill(gateway: Faulty) -> None:
 
 def open_sessions(gateway: Faulty) -> set[str]:
     with gateway.service() as service:
-        return {session.id for session in list_sessions(service)}
+        return {session.id for session in list_sessions(service.database)}
 
 
 @pytest.mark.continuity(8)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from stagedoor.admin.sessions import list_sessions
+from stagedoor.store.sessions import list_sessions
 from tests.listeners.wire import dialled, head, read_answer
 from tests.path.faulty import Faulty, serving
 from tests.path.test_resume import Client
@@ -38,7 +38,7 @@ def test_200_clients_that_come_back_at_once_all_go_on(gateway: Faulty) -> None:
                 client.far.read_exactly(len(f"client {number}\n")) == f"client {number}\n".encode()
             )
         with gateway.service() as service:
-            ids = {session.id for session in list_sessions(service)}
+            ids = {session.id for session in list_sessions(service.database)}
         assert ids == {client.sessions[0] for client in clients}
         assert all(len(set(client.sessions)) == 1 for client in clients)
         for client in clients:

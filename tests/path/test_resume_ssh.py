@@ -14,11 +14,12 @@ import pytest
 
 from acceptance import features
 from acceptance.verdict import need
-from stagedoor.admin.sessions import Filter, entries, list_sessions
+from stagedoor.admin.sessions import Filter, entries
 from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, make_tunnel_command
 from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.model.event import EventKind
 from stagedoor.model.units import HOUR_S, MIB
+from stagedoor.store.sessions import list_sessions
 from tests.net.test_ssh_agent import agent_with
 from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_cut import cutting
@@ -175,7 +176,7 @@ def test_a_session_ends_with_its_ssh(entry: GatewayEntry, tmp_path: Path) -> Non
 
     def sessions() -> set[str]:
         with entry.gateway.service() as service:
-            return {session.id for session in list_sessions(service)}
+            return {session.id for session in list_sessions(service.database)}
 
     before = sessions()
     here(drive)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin import sessions as oversight
 from stagedoor.settings.place import Server
+from stagedoor.store.sessions import list_sessions
 from tests.fixtures.gateway import Gateway
 from tests.listeners.wire import Answer, bearer, dialled, eventually, head, read_answer
 from tests.path.faulty import Faulty
@@ -321,4 +321,4 @@ def test_no_store_is_made_beside_the_shared_one(two: tuple[Replica, Replica]) ->
     assert not list(first.data_dir.glob("*.db*"))
     with first.service() as service:
         assert service.database.shared
-        assert oversight.list_sessions(service) == []
+        assert list_sessions(service.database) == []

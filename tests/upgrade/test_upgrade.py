@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin import sessions as admin_sessions
 from stagedoor.settings.file import load_settings
+from stagedoor.store.sessions import list_sessions
 from tests.fixtures.laptop import Laptop
 from tests.upgrade.conftest import BAD_STORE, BROKEN, CRASHES, EARLIER, EARLIER_COMMIT, A, B
 from tests.upgrade.programs import UpgradedGateway
@@ -94,7 +94,7 @@ def test_sessions_live_through_the_way_back_to_an_earlier_commit_and_on_again(
 
 def admin_sessions_of(gateway: UpgradedGateway) -> list[str]:
     with gateway.service() as service:
-        return [session.id for session in admin_sessions.list_sessions(service)]
+        return [session.id for session in list_sessions(service.database)]
 
 
 def test_a_control_master_opens_channels_after_an_upgrade(

@@ -13,7 +13,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests
 from stagedoor.admin.requests.access_requests import list_rules
-from stagedoor.admin.roles import add_role, list_roles, remove_role
+from stagedoor.admin.roles import add_role, remove_role
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
@@ -166,7 +166,9 @@ def test_a_role_that_was_just_taken_away_changes_nothing(
     """A worker reads changes of the policy each half second, or what another gateway writes."""
     own, before = proved["own"], grants(gateway)
     with gateway.service() as service:
-        (role,) = (rule for rule in list_roles(service) if rule.subject == "user:own")
+        (role,) = (
+            rule for rule in admin.policy(service).roles.values() if rule.subject == "user:own"
+        )
         remove_role(service, role.id)
         refused = own.post(
             "/admin/grants/add", subject="user:aud", app="app01", permissions="enter"

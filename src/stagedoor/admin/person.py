@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sessions import list_sessions
 from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.grant import GrantRule
@@ -14,7 +13,7 @@ from stagedoor.model.selector import list_subjects
 from stagedoor.store import people
 from stagedoor.store.people import StoredToken
 from stagedoor.store.policy import read_policy
-from stagedoor.store.sessions import SessionRecord
+from stagedoor.store.sessions import SessionRecord, list_sessions
 from stagedoor.store.sign_in import identities
 from stagedoor.store.sign_in.identities import ProviderAccount
 from stagedoor.store.sign_in.sign_ins import SignInRecord
@@ -64,15 +63,9 @@ def read_user_state(service: AdminService, name: str) -> UserState:
         keys,
         tokens,
         list_sign_ins(service, name),
-        list_sessions(service, identity=name),
+        list_sessions(service.database, identity=name),
         group_sets,
     )
-
-
-def read_own_groups(service: AdminService, name: str) -> frozenset[str]:
-    """Return the groups that a user is in by this gateway, not by a provider. Raises StoreError."""
-    with service.database.read() as transaction:
-        return people.find_groups_of(transaction, name)
 
 
 def set_disabled(service: AdminService, name: str, *, disabled: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Roles: giving, listing and taking them away, each as one function over an opened store. Audited."""
+"""Roles: giving and taking them away, each as one function over an opened store. Audited."""
 
 from dataclasses import replace
 
@@ -41,12 +41,6 @@ def remove_role(service: AdminService, number: int) -> RoleRule:
         rule = store.remove_role(change.transaction, number)
         change.fields |= _role_fields(number, rule)
     return rule
-
-
-def list_roles(service: AdminService) -> list[RoleRule]:
-    """Return the roles in order of number. Raises StoreError."""
-    with service.database.read() as transaction:
-        return list(store.read_roles(transaction).values())
 
 
 def _role_fields(number: int, rule: RoleRule) -> dict[str, Plain]:

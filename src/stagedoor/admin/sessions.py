@@ -1,7 +1,7 @@
 """Sessions and the audit: listing, closing and reading them."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from stagedoor.admin.service import AdminService
@@ -16,22 +16,6 @@ __all__ = ["Filter", "JournalEntry", "SessionRecord"]
 FOLLOW_POLL_S = 0.3
 MIN_PREFIX = 6
 """An id may be shortened to this many characters if it stays unique."""
-
-
-def list_sessions(
-    service: AdminService,
-    *,
-    open_only: bool = True,
-    identity: str | None = None,
-    limit: int | None = 1000,
-) -> list[SessionRecord]:
-    """List the newest sessions, the oldest first. Raises StoreError."""
-    return rows.list_sessions(service.database, open_only=open_only, identity=identity, limit=limit)
-
-
-def find_last_opened(service: AdminService) -> Mapping[str, float]:
-    """Return when each user's last session was opened, by the user's name. Raises StoreError."""
-    return rows.read_last_opened(service.database)
 
 
 def require_long_enough(prefix: str, what: str) -> None:

@@ -17,6 +17,7 @@ from stagedoor.model.role import Role
 from stagedoor.model.selector import TargetPattern
 from stagedoor.model.shell import ShellState
 from stagedoor.model.target import Target
+from stagedoor.store.sessions import list_sessions
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
 from stagedoor.wire.target import parse_target
@@ -31,7 +32,7 @@ WAIT_S = 15.0
 
 def list_apps(call: Call) -> t.Page[t.AppEntry]:
     """List the apps that the caller may read."""
-    inside = Counter(record.target for record in sessions.list_sessions(call.service, limit=None))
+    inside = Counter(record.target for record in list_sessions(call.service.database, limit=None))
     listed = set(call.apps.list_targets())
     targets = [target for target in listed if call.access.covers(Role.AUDITOR, target)]
 
@@ -59,7 +60,7 @@ async def list_shells(call: Call) -> t.Page[r.ShellEntry]:
 def _list_users_inside(call: Call) -> Mapping[str, Sequence[str]]:
     """Return the users of the open sessions, by target."""
     users = defaultdict[str, list[str]](list)
-    for session in sessions.list_sessions(call.service, limit=None):
+    for session in list_sessions(call.service.database, limit=None):
         users[session.target].append(session.identity)
     return users
 
@@ -150,7 +151,7 @@ async def stop_shell(call: Call) -> r.ShellStop:
 def _close_sessions(call: Call, target: Target) -> None:
     """Close the sessions in a shell. Raises StagedoorError if some stay open."""
     check_line(call.body.reason)
-    listed = sessions.list_sessions(call.service, limit=None)
+    listed = list_sessions(call.service.database, limit=None)
     inside = [session.id for session in listed if session.target == str(target)]
     if not inside:
         return

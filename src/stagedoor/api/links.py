@@ -12,6 +12,7 @@ from stagedoor.api.call import Call, Handler
 from stagedoor.api.views import show_share
 from stagedoor.model.role import Role
 from stagedoor.signin.links import make_share_link
+from stagedoor.store.sign_in import identities
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
@@ -49,13 +50,13 @@ def end_share(call: Call) -> r.ShareEntry:
 
 def list_accounts(call: Call) -> t.Page[r.LinkEntry]:
     """List the users who are linked to an identity provider."""
-    from stagedoor.signin import provider_accounts
-
     call.require(Role.AUDITOR)
     names = {provider.issuer: provider.name for provider in call.settings.sso}
+    with call.service.database.read() as transaction:
+        accounts = identities.list_accounts(transaction)
     linked = [
         r.LinkEntry(user, names.get(account.issuer, account.issuer), account.subject)
-        for user, account in provider_accounts.list_linked_accounts(call.service)
+        for user, account in accounts
     ]
     return call.list_page(
         linked, lambda entry: f"{entry.user} {entry.provider} {entry.subject}", lambda entry: entry

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
-from stagedoor.admin import person, roles, sessions
+from stagedoor.admin import person, roles
 from stagedoor.admin import service as admin
 from stagedoor.api.call import Call, DeniedError, Handler, find_user, refuse, require_found
 from stagedoor.api.views import (
@@ -22,7 +22,8 @@ from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.signin.invitations import invite
 from stagedoor.signin.links import make_link
-from stagedoor.store.people import list_group_sets
+from stagedoor.store.people import find_groups_of, list_group_sets
+from stagedoor.store.sessions import read_last_opened
 from stagedoor.store.sign_in.passkeys import read_passkeys
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import reports as r
@@ -40,7 +41,7 @@ def list_users(call: Call) -> t.Page[t.UserEntry]:
     group = call.filters.group
     everyone = (*call.policy.users.values(), *call.policy.disabled.values())
     users = [user for user in everyone if group is None or group in user.groups]
-    view = make_user_view(call.policy, sessions.find_last_opened(call.service))
+    view = make_user_view(call.policy, read_last_opened(call.service.database))
     return call.list_page(users, lambda user: user.name, view)
 
 
@@ -94,7 +95,8 @@ def change_groups(call: Call) -> t.UserEntry:
     """Set the groups of a user. Those that an identity provider gives cannot be left out."""
     call.require(Role.ADMINISTRATOR)
     user, wanted = _find_user(call), frozenset(call.body.groups)
-    own = person.read_own_groups(call.service, user.name)
+    with call.service.database.read() as transaction:
+        own = find_groups_of(transaction, user.name)
     if provided := user.groups - own - wanted:
         raise RefusedError(
             f"{user.name} is in the group {', '.join(sorted(provided))} by an identity provider"
@@ -141,7 +143,7 @@ def _find_user(call: Call) -> User:
 
 def _show_user(call: Call, policy: Policy, name: str) -> t.UserEntry:
     user: User = require_found(find_user(policy, name), f"user {name}", "user list")
-    return make_user_view(policy, sessions.find_last_opened(call.service))(user)
+    return make_user_view(policy, read_last_opened(call.service.database))(user)
 
 
 def list_groups(call: Call) -> t.Page[t.GroupEntry]:

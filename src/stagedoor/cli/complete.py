@@ -78,9 +78,9 @@ def _recordings(service: AdminService) -> Iterator[tuple[str, str]]:
 
 
 def _sessions(service: AdminService) -> Iterator[tuple[str, str]]:
-    from stagedoor.admin.sessions import list_sessions
+    from stagedoor.store.sessions import list_sessions
 
-    for session in list_sessions(service):
+    for session in list_sessions(service.database):
         yield session.id, f"{session.identity} {session.target}"
 
 

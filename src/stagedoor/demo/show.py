@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import click
 
 from stagedoor.admin.service import AdminService, open_service
-from stagedoor.admin.sessions import list_sessions
 from stagedoor.client import sshconfig
 from stagedoor.demo.clients import APPS, NC, find, make_tunnel_command
 from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, find_command, run_demo
@@ -31,7 +30,7 @@ from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
 from stagedoor.model.units import HOUR_S, MINUTE_S, size
 from stagedoor.store.journal import JournalEntry, read_entries
-from stagedoor.store.sessions import SessionRecord
+from stagedoor.store.sessions import SessionRecord, list_sessions
 from stagedoor.wire.oneline import to_one_line
 
 _END = {
@@ -306,7 +305,7 @@ async def _watch(service: AdminService, ended: asyncio.Task[None], news: list[St
 
 
 def _read(service: AdminService, after: int) -> tuple[list[JournalEntry], list[SessionRecord]]:
-    return read_entries(service.database, after=after), list_sessions(service, limit=200)
+    return read_entries(service.database, after=after), list_sessions(service.database, limit=200)
 
 
 class _Screen:

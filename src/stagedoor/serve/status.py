@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stagedoor.admin.service import AdminService, open_service
-from stagedoor.admin.sessions import list_sessions
 from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.model.errors import SettingsError, StoreError
 from stagedoor.model.policy import Policy
@@ -28,6 +27,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.signin.provider_states import ProviderState, list_states
 from stagedoor.store.liveness.instances import find_instances_folder, list_instances, list_live
 from stagedoor.store.policy import read_policy_version
+from stagedoor.store.sessions import list_sessions
 from stagedoor.wire.finding import Finding, fail, warn
 from stagedoor.wire.http.openmetrics import parse_plain_samples
 from stagedoor.wire.rfc3339 import show_time
@@ -168,7 +168,7 @@ def _store(service: AdminService, settings: Settings) -> StoreStatus:
     began = time.monotonic()
     workers = list_instances(service.database)
     answer_s = time.monotonic() - began
-    sessions = Counter(session.way for session in list_sessions(service, limit=None))
+    sessions = Counter(session.way for session in list_sessions(service.database, limit=None))
     with service.database.read() as transaction:
         version = read_policy_version(transaction)
     sign_ins = list_sign_ins(service)

@@ -51,12 +51,6 @@ def unlink_account(service: AdminService, provider: SingleSignOnSettings, subjec
     return user
 
 
-def list_linked_accounts(service: AdminService) -> list[tuple[str, ProviderAccount]]:
-    """List users with their accounts at providers, ordered by user name. Raises StoreError."""
-    with service.database.read() as transaction:
-        return identities.list_accounts(transaction)
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The user that a sign-in would have.
