@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stagedoor.admin.asking import ask, ask_reading
+from stagedoor.admin.asking import ask, ask_reading, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
@@ -57,15 +57,12 @@ class AccountService:
         )
         return records if isinstance(records, Denial) else records[::-1]
 
-    async def find_app_sessions(self, identity: Identity) -> AppSessions | Denial:
+    @run_in_thread
+    def find_app_sessions(self, identity: Identity) -> AppSessions:
         """Return when the user last used each target, and the users who are inside now."""
-
-        def load() -> AppSessions:
-            return AppSessions(
-                read_last_used(self._database, identity.name), list_users_inside(self._database)
-            )
-
-        return await ask(load)
+        return AppSessions(
+            read_last_used(self._database, identity.name), list_users_inside(self._database)
+        )
 
     def render_ssh_command(self, identity: Identity, target: Target) -> str:
         """Return the ssh command that enters `target`.

@@ -1,14 +1,16 @@
 """Calling administration functions from a listener: in a thread, with errors as denials."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
 from stagedoor.store.database import Database, Transaction
 
 P = ParamSpec("P")
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -20,6 +22,18 @@ async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T 
         return deny_without_store(error)
     except (RefusedError, NotFoundError, ConflictError) as error:
         return Denial(Reason.BAD_REQUEST, str(error), person_message=error.public)
+
+
+def run_in_thread(
+    method: Callable[Concatenate[S, P], T],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T | Denial]]:
+    """Make a method that blocks one that is awaited, and that returns what `ask` does."""
+
+    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T | Denial:
+        return await ask(method, self, *args, **kwargs)
+
+    update_wrapper(call, method)
+    return call
 
 
 async def ask_reading(

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Collection, Sequence
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.authz.decide import has_somewhere
@@ -69,7 +69,8 @@ class PresenceService:
         self._context = context
         self._database = context.database
 
-    async def arrive(
+    @run_in_thread
+    def arrive(
         self, session: str, target: Target, terminal: str, *, looks: bool, share: str | None
     ) -> Denial | None:
         """Store that a session is attached to a terminal, for the other users there to see.
@@ -78,17 +79,13 @@ class PresenceService:
         are too many (`explain_crowd`); then nothing is stored.
         """
         at = (str(target), terminal)
-
-        def write() -> Denial | None:
-            attachments.attach(self._database, session, *at, looks=looks, share=share)
-            # Read after writing: of several sessions that come at once, each sees the ones before it.
-            present = attachments.list_attachments(self._database, at=at)
-            denial = explain_crowd(present, session)
-            if denial is not None:
-                attachments.detach(self._database, session)
-            return denial
-
-        return await ask(write)
+        attachments.attach(self._database, session, *at, looks=looks, share=share)
+        # Read after writing: of several sessions that come at once, each sees the ones before it.
+        present = attachments.list_attachments(self._database, at=at)
+        denial = explain_crowd(present, session)
+        if denial is not None:
+            attachments.detach(self._database, session)
+        return denial
 
     async def leave(self, session: str) -> None:
         """Store that a session is no longer attached. A store that fails is ignored."""
@@ -116,15 +113,12 @@ class PresenceService:
         service = self._context.service(identity.name)
         return await ask(make_share, service, identity, target, terminal, lasts_s, typing=typing)
 
-    async def end_share(self, identity: Identity, share_id: str) -> Denial | None:
+    @run_in_thread
+    def end_share(self, identity: Identity, share_id: str) -> None:
         """End one of the user's shares."""
-
-        def end() -> None:
-            with self._database.read() as transaction:
-                require_share(transaction, share_id, identity.name)
-            end_share(self._context.service(identity.name), share_id, host=identity.name)
-
-        return await ask(end)
+        with self._database.read() as transaction:
+            require_share(transaction, share_id, identity.name)
+        end_share(self._context.service(identity.name), share_id, host=identity.name)
 
     def list_shares(self, identity: Identity) -> Sequence[Share]:
         """List the user's active shares, by the current policy."""

@@ -62,7 +62,7 @@ class VerifyLimits:
 
 
 class Authenticator:
-    """The authn stage, as `session.ports.Authenticator`. Belongs to one event loop.
+    """The authn stage. Belongs to one event loop.
 
     `policy` returns the policy as it is now, and `last_policy` as it was last read. `trust` returns
     the trusted user CAs and the revocations, or a denial while no key can be judged. `now` returns

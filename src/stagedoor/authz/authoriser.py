@@ -65,7 +65,7 @@ class _ByPolicy:
 
 
 class Authoriser:
-    """Satisfies `session.ports.Authoriser`. For any thread.
+    """The authz stage: answers from memory, at once. For any thread.
 
     `policy` returns the policy as it is now; `now` the time, seconds since the epoch; `step_up` says which
     targets want more than a grant. `given` may be shared by several, since a login asks each in turn.

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from stagedoor.authn.authenticator import Authenticator
+from stagedoor.authz.authoriser import Authoriser
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
@@ -15,7 +17,7 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.session.access_request import ACCESS_WAIT_S, AccessWait, AskReason
 from stagedoor.session.person_wait import STEP_UP, wait_for_person
-from stagedoor.session.ports import AccessRequests, Authenticator, Authoriser, PolicyReader, StepUps
+from stagedoor.session.ports import AccessRequests, PolicyReader, StepUps
 from stagedoor.session.revoke import require_permission
 from stagedoor.shells.ports import Shells
 

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from stagedoor.model.access_request import AccessRequest, Offer
-from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import Grant
@@ -26,60 +25,6 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
-
-
-class Authenticator(Protocol):
-    """The authn stage."""
-
-    async def authenticate(
-        self, credential: Credential | None, source: Source
-    ) -> Identity | Denial:
-        """Verify a credential, None if the client sent none."""
-        ...
-
-    def mark_present(self, identity: Identity) -> Identity:
-        """Return `identity` as present now, because its credential has just proved that."""
-        ...
-
-    def restore(self, kept: str) -> Identity | Denial:
-        """Return the identity of a session that was kept without its worker."""
-        ...
-
-    def check_still_valid(self, credential: Credential, identity: Identity) -> Denial | None:
-        """Return why a session must end now, or None if it may go on."""
-        ...
-
-
-class Authoriser(Protocol):
-    """The authz stage: answers from memory, at once."""
-
-    def authorise(
-        self, identity: Identity, target: Target, *, begins: bool = True
-    ) -> Grant | Denial:
-        """Return the grant to enter `target`; without `begins`, by access whose time runs already."""
-        ...
-
-    def select_targets(self, identity: Identity, targets: Iterable[Target]) -> Iterable[Target]:
-        """Return those of `targets` that may have a grant, in their order; all others have none."""
-        ...
-
-    def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
-        """Return the grant to enter a shared terminal."""
-        ...
-
-    def to_watch(
-        self, identity: Identity, target: Target, terminal: str, host: str
-    ) -> Grant | Denial:
-        """Return the grant to watch the terminal of the user `host`."""
-        ...
-
-    def check_proof(self, identity: Identity, target: Target) -> Denial | None:
-        """Return a denial if a fresh proof that the person is there is needed, or None."""
-        ...
-
-    def judge_again(self, grant: Grant) -> Grant | Denial:
-        """Return the grant for the same claim by the policy as it is now."""
-        ...
 
 
 class StepUps(Protocol):

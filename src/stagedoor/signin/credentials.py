@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, run_in_thread
 from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
@@ -77,32 +77,29 @@ class CredentialService:
         self._hashing = asyncio.Semaphore()
         """A password costs 64 MiB to hash; see `authn.passwords`."""
 
-    async def read_account(self, identity: Identity) -> AccountState | Denial:
+    @run_in_thread
+    def read_account(self, identity: Identity) -> AccountState:
         """Return the user's credentials and sign-ins."""
-
-        def read() -> AccountState:
-            service = self._context.service(identity.name)
-            # From the store, not from memory: a user who has just added a key wants to see it.
-            with self._context.database.read() as transaction:
-                user = read_user(transaction, identity.name)
-                tokens = list_tokens(transaction, identity.name)
-                keys = list_keys(transaction, identity.name)
-            as_known = User(user.name, user.groups | identity.groups, user.password_hash)
-            limits = self._context.settings.accounts.passwords_for
-            return AccountState(
-                sorted(identity.groups),
-                user.language,
-                as_known.limited_to(limits).password_hash is not None,
-                frozenset(self._context.settings.accounts.self_service),
-                tokens,
-                keys,
-                list_sign_ins(service, identity.name)[-MOST_SIGN_INS:],
-                None if identity.sign_in is None else identity.sign_in.id.hex(),
-                self._context.settings.accounts.token_max_days,
-                service.clock(),
-            )
-
-        return await ask(read)
+        service = self._context.service(identity.name)
+        # From the store, not from memory: a user who has just added a key wants to see it.
+        with self._context.database.read() as transaction:
+            user = read_user(transaction, identity.name)
+            tokens = list_tokens(transaction, identity.name)
+            keys = list_keys(transaction, identity.name)
+        as_known = User(user.name, user.groups | identity.groups, user.password_hash)
+        limits = self._context.settings.accounts.passwords_for
+        return AccountState(
+            sorted(identity.groups),
+            user.language,
+            as_known.limited_to(limits).password_hash is not None,
+            frozenset(self._context.settings.accounts.self_service),
+            tokens,
+            keys,
+            list_sign_ins(service, identity.name)[-MOST_SIGN_INS:],
+            None if identity.sign_in is None else identity.sign_in.id.hex(),
+            self._context.settings.accounts.token_max_days,
+            service.clock(),
+        )
 
     async def set_password(self, proved: Identity, password: str) -> Identity | Denial:
         """Set a new password for the user who was `proved` by the present one. Return their new identity."""
@@ -179,17 +176,14 @@ class CredentialService:
 
         return await ask(make)
 
-    async def revoke_token(self, identity: Identity, token_id: str) -> Denial | None:
+    @run_in_thread
+    def revoke_token(self, identity: Identity, token_id: str) -> None:
         """Revoke one of the user's tokens."""
-
-        def revoke() -> None:
-            with self._context.database.read() as transaction:
-                ids = [token.id for token in list_tokens(transaction, identity.name)]
-            if token_id not in ids:
-                raise NotFoundError(f"{identity.name} has no token {token_id[:64]!r}")
-            admin.revoke_token(self._context.service(identity.name), token_id)
-
-        return await ask(revoke)
+        with self._context.database.read() as transaction:
+            ids = [token.id for token in list_tokens(transaction, identity.name)]
+        if token_id not in ids:
+            raise NotFoundError(f"{identity.name} has no token {token_id[:64]!r}")
+        admin.revoke_token(self._context.service(identity.name), token_id)
 
     async def add_key(
         self, identity: Identity, host: str, signature: str, label: str, *, proved: bool
@@ -225,38 +219,32 @@ class CredentialService:
 
         return await ask(add)
 
-    async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
+    @run_in_thread
+    def remove_key(self, identity: Identity, fingerprint: str) -> None:
         """Remove one of the user's keys."""
+        with self._context.database.read() as transaction:
+            fingerprints = [key.fingerprint for key in list_keys(transaction, identity.name)]
+        if fingerprint not in fingerprints:
+            raise NotFoundError(f"{identity.name} has no key {fingerprint[:64]!r}")
+        admin.remove_key(self._context.service(identity.name), fingerprint)
 
-        def remove() -> None:
-            with self._context.database.read() as transaction:
-                fingerprints = [key.fingerprint for key in list_keys(transaction, identity.name)]
-            if fingerprint not in fingerprints:
-                raise NotFoundError(f"{identity.name} has no key {fingerprint[:64]!r}")
-            admin.remove_key(self._context.service(identity.name), fingerprint)
-
-        return await ask(remove)
-
-    async def end_sign_ins(self, identity: Identity, wanted: str) -> int | Denial:
+    @run_in_thread
+    def end_sign_ins(self, identity: Identity, wanted: str) -> int:
         """End the user's sign-in with the id `wanted`, or all but the browser's own (`others`).
 
         Return how many were still active.
         """
-
-        def end() -> int:
-            service = self._context.service(identity.name)
-            own = None if identity.sign_in is None else identity.sign_in.id.hex()
-            lasting = list_sign_ins(service, identity.name)
-            chosen = [
-                sign_in
-                for sign_in in lasting
-                if sign_in.id == wanted or (wanted == "others" and sign_in.id != own)
-            ]
-            if not chosen and wanted != "others":
-                raise NotFoundError("this sign-in is over already")
-            return end_sign_ins(service, chosen, ENDED)
-
-        return await ask(end)
+        service = self._context.service(identity.name)
+        own = None if identity.sign_in is None else identity.sign_in.id.hex()
+        lasting = list_sign_ins(service, identity.name)
+        chosen = [
+            sign_in
+            for sign_in in lasting
+            if sign_in.id == wanted or (wanted == "others" and sign_in.id != own)
+        ]
+        if not chosen and wanted != "others":
+            raise NotFoundError("this sign-in is over already")
+        return end_sign_ins(service, chosen, ENDED)
 
     def _check_allowed(self, what: SelfService, identity: Identity) -> Denial | None:
         """Count the change. Return why the user may not make it now, or None if they may."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.passes import by_passkey
@@ -75,17 +75,9 @@ class PasskeyChecks:
             else make_assertion_options(rp, here, challenge)
         )
 
-    async def finish_step_up(
-        self, identity: Identity, rp: RelyingParty, answer: Answer
-    ) -> Denial | None:
+    @run_in_thread
+    def finish_step_up(self, identity: Identity, rp: RelyingParty, answer: Answer) -> Denial | None:
         """Mark the sign-in as proved from now on, if the answer is right."""
-        return await ask(self._step_up, identity, rp, answer)
-
-    def _step_up(self, identity: Identity, rp: RelyingParty, answer: Answer) -> Denial | None:
-        """Check the answer and mark the sign-in as proved. Runs in a thread.
-
-        Raises RefusedError, NotFoundError, StoreError.
-        """
         challenge, id_ = read_challenge(answer), read_passkey_id(answer)
         if challenge is None or id_ is None:
             return NOT_RIGHT

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from stagedoor.admin.asking import ask, ask_reading
+from stagedoor.admin.asking import ask, ask_reading, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import AdminService
 from stagedoor.model.denial import Denial
@@ -157,20 +157,17 @@ class ProviderAccounts:
         """Return when an administrator last ended a sign-in of the account's user, or None."""
         return await ask_reading(self._context.database, identities.read_required_proof, account)
 
-    async def forget_ended(self, account: ProviderAccount) -> Denial | None:
+    @run_in_thread
+    def forget_ended(self, account: ProviderAccount) -> None:
         """Forget that an administrator ended a sign-in: the user has proved who they are since."""
-
-        def forget() -> None:
-            with self._context.database.read() as transaction:
-                name = identities.find_user(transaction, account)
-            if name is None:
-                return
-            with self._context.change(name, "sso.asked") as change:
-                identities.require_proof(change.transaction, name, None)
-                change.unchanged = True
-                change.fields["user"] = name
-
-        return await ask(forget)
+        with self._context.database.read() as transaction:
+            name = identities.find_user(transaction, account)
+        if name is None:
+            return
+        with self._context.change(name, "sso.asked") as change:
+            identities.require_proof(change.transaction, name, None)
+            change.unchanged = True
+            change.fields["user"] = name
 
 
 def _log_refusal(

@@ -8,7 +8,7 @@ import secrets
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from stagedoor.admin.asking import ask, ask_reading
+from stagedoor.admin.asking import ask, ask_reading, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.model.denial import Denial, Reason
@@ -123,10 +123,6 @@ class StepUpService:
             return Denial(Reason.NO_APP, OVER)
         return step_up
 
-    async def check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
-        """Return the user's step-up if its letters are right. Wrong letters use up one of its tries."""
-        return await ask(self._check, identity, id_, letters)
-
     async def may_use_password(self, identity: Identity) -> bool:
         """Return whether the user may prove by password that they are there, for administrators' pages.
 
@@ -137,12 +133,9 @@ class StepUpService:
         own = await ask(read_passkeys, self._context.database, identity.name)
         return not isinstance(own, Denial) and not own
 
-    async def accept_password(self, identity: Identity) -> Denial | None:
+    @run_in_thread
+    def accept_password(self, identity: Identity) -> None:
         """Store that the user has just typed their password, which the caller has verified."""
-        return await ask(self._accept_password, identity)
-
-    def _accept_password(self, identity: Identity) -> None:
-        """Store a proof by password. Runs in a thread. Raises NotFoundError, StoreError."""
         assert identity.sign_in is not None, "a browser's user has signed in"
         sign_in, now = identity.sign_in.id, self._context.now()
         with self._context.change(identity.name, "step-up.password") as change:
@@ -155,8 +148,9 @@ class StepUpService:
         at = self._context.policy().stepped_up.get(step_up.sign_in)
         return at is not None and at >= step_up.created_at
 
-    def _check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
-        """Check the letters of a step-up. Runs in a thread. Raises RefusedError, StoreError."""
+    @run_in_thread
+    def check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
+        """Return the user's step-up if its letters are right. Wrong letters use up one of its tries."""
         with self._context.database.read() as transaction:
             step_up = step_ups.find(transaction, id_)
         if step_up is None or not is_open(step_up, identity.name, self._context.now()):

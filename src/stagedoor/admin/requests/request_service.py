@@ -6,7 +6,7 @@ The store is used in a thread. A failure of the store and a refusal are both ret
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests import access_requests as admin
 from stagedoor.admin.requests.request_view import RequestView, describe_request
@@ -251,32 +251,26 @@ class RequestService:
 
         return await ask(act)
 
-    async def review(self, identity: Identity, number: int) -> AccessRequest | Denial:
+    @run_in_thread
+    def review(self, identity: Identity, number: int) -> AccessRequest | Denial:
         """Record an approver's review of a use of break-glass."""
+        record = self._read(identity, number)
+        if isinstance(record, Denial):
+            return record
+        request = record.request
+        refusal = check_decider(self._policy(), identity, request, self._step_up, self._now())
+        if refusal is not None:
+            return refusal
+        return admin.review_request(self._service(identity.name), number, identity.name)
 
-        def act() -> AccessRequest | Denial:
-            record = self._read(identity, number)
-            if isinstance(record, Denial):
-                return record
-            request = record.request
-            refusal = check_decider(self._policy(), identity, request, self._step_up, self._now())
-            if refusal is not None:
-                return refusal
-            return admin.review_request(self._service(identity.name), number, identity.name)
-
-        return await ask(act)
-
-    async def leave(self, identity: Identity, number: int) -> AccessRequest | Denial:
+    @run_in_thread
+    def leave(self, identity: Identity, number: int) -> AccessRequest | Denial:
         """Withdraw the user's own request, or give back what was approved."""
-
-        def act() -> AccessRequest | Denial:
-            service = self._service(identity.name)
-            try:
-                return admin.leave_request(service, number, user=identity.name)
-            except NotFoundError:
-                return NOT_YOURS
-
-        return await ask(act)
+        service = self._service(identity.name)
+        try:
+            return admin.leave_request(service, number, user=identity.name)
+        except NotFoundError:
+            return NOT_YOURS
 
     def _read(self, identity: Identity, number: int) -> admin.RequestRecord | Denial:
         try:
