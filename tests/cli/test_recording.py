@@ -11,7 +11,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.keys.age import AgeSeal
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, EventKind
-from stagedoor.recording.ports import Seal
+from stagedoor.recording.asciicast_file import Seal
 from stagedoor.store.journal import StoreJournal
 from stagedoor.wire.terminal.asciicast import AsciicastEvent as Shown
 from stagedoor.wire.terminal.asciicast import (

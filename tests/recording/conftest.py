@@ -13,8 +13,8 @@ from stagedoor.model.session import AccessMethod, Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
+from stagedoor.recording.asciicast_file import Seal
 from stagedoor.recording.folder import RecordingFolder
-from stagedoor.recording.ports import RecordingStore, Seal
 from stagedoor.recording.recorder import Recorder, RecordingEnded
 from stagedoor.wire.terminal.asciicast import AsciicastHeader
 from tests.pace import allow
@@ -67,7 +67,7 @@ def recorder_with(folder: Path, overs: Overs) -> Iterator[Callable[..., Recorder
     made: list[Recorder] = []
 
     def make(
-        shelf: RecordingStore | None = None, seal: Seal | None = None, **more: Any
+        shelf: RecordingFolder | None = None, seal: Seal | None = None, **more: Any
     ) -> Recorder:
         recorder = Recorder(shelf or RecordingFolder(folder), seal, overs, **more)
         recorder.start()

@@ -24,7 +24,7 @@ Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
 
 
 class AgeSeal:
-    """The implementation of `recording.ports.Seal`.
+    """The implementation of `recording.asciicast_file.Seal`.
 
     `recipients` are `age1…` or OpenSSH public keys (ssh-ed25519, ssh-rsa); any of their private keys
     can decrypt. Raises StagedoorError for any other recipient.

@@ -6,35 +6,15 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Protocol
 
 from stagedoor.kube import lease
+from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.lease import Candidate, Create, ReadLease, Timing, Wait, Write
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.problem import Problem
 
 RESIGN_LIMIT_S = 3.0
 """The time for releasing the Lease at the end. If that fails, other candidates wait until it expires."""
-
-
-class Leases(Protocol):
-    """The methods of a cluster that an election uses.
-
-    Pass `KubeCluster.with_priority()`, since an election must not wait behind other requests.
-    """
-
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """Return an object, None if it does not exist. Raises ClusterError."""
-
-    async def create(self, manifest: Object) -> Object:
-        """Create an object. Raises ClusterError."""
-        ...
-
-    async def merge(
-        self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
-    ) -> Object:
-        """Apply a merge patch. Raises ClusterError."""
-        ...
 
 
 def monotonic() -> float:
@@ -51,7 +31,7 @@ class Election:
 
     def __init__(
         self,
-        cluster: Leases,
+        cluster: KubeCluster,
         namespace: str,
         name: str,
         identity: str,

@@ -10,9 +10,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
+
+if TYPE_CHECKING:
+    from stagedoor.kube.cluster import KubeCluster
 
 SERIES_S = 360.0
 """Six minutes without the event end a series, as client-go's `finishTime`."""
@@ -26,21 +29,6 @@ NOTE_LIMIT_BYTES = 1024
 """The longest note that the API accepts."""
 
 REASON_LIMIT = 128
-
-
-class Writer(Protocol):
-    """The methods of a cluster that are used here."""
-
-    async def create(self, manifest: Object) -> Object:
-        """Create an object. Raises ClusterError."""
-        ...
-
-    async def merge(
-        self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
-    ) -> Object:
-        """Apply a merge patch. Raises ClusterError."""
-        ...
-
 
 _Key = tuple[str, str, str, bool]
 
@@ -59,7 +47,7 @@ class Reporter:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: "KubeCluster",
         *,
         component: str,
         instance: str,

@@ -2,8 +2,9 @@
 
 import hashlib
 from contextlib import suppress
+from typing import Protocol
 
-from stagedoor.recording.ports import RecordingStore, RecordingWriter, Seal
+from stagedoor.recording.folder import RecordingFile, RecordingFolder
 from stagedoor.wire.terminal.asciicast import (
     AsciicastEvent,
     AsciicastHeader,
@@ -14,12 +15,25 @@ from stagedoor.wire.terminal.asciicast import (
 )
 
 
+class Seal(Protocol):
+    """Encryption of pieces, each separately, so that what was written last can always be read.
+
+    `suffix` ends the names of sealed recordings.
+    """
+
+    suffix: str
+
+    def seal(self, plain: bytes) -> bytes:
+        """Return `plain` encrypted, as a piece that can be opened alone."""
+        ...
+
+
 class AsciicastFile:
     """The file of a recording. Belongs to the writer's thread."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._writer: RecordingWriter | None = None
+        self._writer: RecordingFile | None = None
         self._seal: Seal | None = None
         self._sha256 = hashlib.sha256()
         self._texts = {Code.OUTPUT: Text(), Code.INPUT: Text()}
@@ -31,7 +45,7 @@ class AsciicastFile:
         """Return whether `create` has made the file."""
         return self._writer is not None
 
-    def create(self, store: RecordingStore, seal: Seal | None, header: AsciicastHeader) -> None:
+    def create(self, store: RecordingFolder, seal: Seal | None, header: AsciicastHeader) -> None:
         """Make the file, and write its header. Raises OSError."""
         self._writer = store.create(self._name)
         self._seal = seal

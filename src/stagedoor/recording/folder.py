@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from stagedoor.recording.recorder import SUFFIX
+SUFFIX = ".cast"
 
 
 class RecordingFolder:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB, MIB
-from stagedoor.recording.asciicast_file import AsciicastFile
-from stagedoor.recording.ports import RecordingStore, RetentionTask, Seal
+from stagedoor.recording.asciicast_file import AsciicastFile, Seal
+from stagedoor.recording.folder import SUFFIX, RecordingFolder
+from stagedoor.recording.retention import FolderRetention
 from stagedoor.wire.terminal.asciicast import AsciicastHeader, Code
 
 SYNC_S = 1.0
@@ -28,7 +29,6 @@ QUEUE_BYTES = MIB
 """So much of one terminal may wait; beyond it the terminal waits for the disk."""
 BEGIN_TIMEOUT_S = 5.0
 """The longest that a login waits for its recording to begin."""
-SUFFIX = ".cast"
 
 
 class RecordingError(StagedoorError):
@@ -131,14 +131,14 @@ class Recorder:
 
     def __init__(
         self,
-        store: RecordingStore,
+        store: RecordingFolder,
         seal: Seal | None,
         on_over: OnOver,
         *,
         clock: Callable[[], float] = time.monotonic,
         sync_s: float = SYNC_S,
         queue_bytes: int = QUEUE_BYTES,
-        keeper: RetentionTask | None = None,
+        keeper: FolderRetention | None = None,
     ) -> None:
         self._keeper = keeper
         self._store = store

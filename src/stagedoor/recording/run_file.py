@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from stagedoor.model.run import Output, Run
-from stagedoor.recording.asciicast_file import AsciicastFile
-from stagedoor.recording.ports import RecordingStore, Seal
-from stagedoor.recording.recorder import PIECE_BYTES, SUFFIX, RecordingEnded
+from stagedoor.recording.asciicast_file import AsciicastFile, Seal
+from stagedoor.recording.folder import SUFFIX, RecordingFolder
+from stagedoor.recording.recorder import PIECE_BYTES, RecordingEnded
 from stagedoor.wire.terminal.asciicast import AsciicastHeader, Code
 
 _COLUMNS, _ROWS = 80, 24
@@ -13,7 +13,7 @@ _CHANNEL = 1
 
 
 def write_run_recording(
-    store: RecordingStore, seal: Seal | None, run: Run, output: Iterable[Output]
+    store: RecordingFolder, seal: Seal | None, run: Run, output: Iterable[Output]
 ) -> RecordingEnded:
     """Write the recording of a run that has ended, and return what was written. Blocks.
 

@@ -1,22 +1,15 @@
 """The logging of parts that fail: each problem is logged once, however often the part tries again."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-
-class Log(Protocol):
-    """The methods of a structlog logger that are used here."""
-
-    def info(self, event: str, /, *, part: str) -> object:
-        """Log that a part works again."""
-
-    def error(self, event: str, /, *, part: str, reason: str) -> object:
-        """Log that a part fails."""
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 
 class ProblemLog:
     """A callable that logs why a part fails, and that it works again (None). Use it from any thread."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: "FilteringBoundLogger") -> None:
         self._log = log
         self._now: dict[str, str] = {}
 

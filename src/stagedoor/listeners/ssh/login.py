@@ -2,11 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from stagedoor.model.certificate import EVERYTHING
-from stagedoor.model.credential import UnknownKey
-from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -49,34 +46,3 @@ class SshLogin:
         the reason of a disconnect or of a refused forward as an octal number, so those stay English.
         """
         return load_catalogue(self.flow.find_language(self.identity)).translate_output(text)
-
-
-class SshSignIns(Protocol):
-    """The sign-ins of SSH keys: how a key gets one, and what its user may do with it."""
-
-    def holds(self, public_key: str) -> bool:
-        """Return whether this unknown key may wait for its user. A revoked key may not."""
-        ...
-
-    async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
-        """Wait until a user has signed in and approved this key, then bind it. Return None if it is bound.
-
-        `show` gets the lines that explain to the user what to do.
-        """
-        ...
-
-    async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
-        """Return a certificate, one line, for this key, which must be that of the sign-in."""
-        ...
-
-    async def log_out(self, identity: Identity) -> Denial | None:
-        """End the sign-in and all of its sessions."""
-        ...
-
-    def ends_at(self, identity: Identity) -> float | None:
-        """Return the end of the sign-in, in seconds since the epoch, or None if there is no sign-in."""
-        ...
-
-    def groups(self, identity: Identity) -> tuple[str, ...]:
-        """Return the user's current groups."""
-        ...

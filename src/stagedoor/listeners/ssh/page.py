@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import asyncssh
 
 from stagedoor.admin.requests.request_service import RequestService
-from stagedoor.listeners.ssh.login import SshLogin, SshSignIns
+from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.listeners.ssh.request_command import HELP, RequestCommand
 from stagedoor.listeners.ssh.runs import RunChannel
 from stagedoor.model.denial import Denial
 from stagedoor.model.shell import ShellState
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.session.runs import RunService
+from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.wire.rfc3339 import show_time
 
 _UNKNOWN_COMMAND = 127
@@ -55,7 +56,7 @@ class PageParts:
 
     host_names: tuple[str, ...] = ()
     port: int | None = None
-    sign_ins: SshSignIns | None = None
+    sign_ins: SshSignInService | None = None
     requests: RequestService | None = None
     runs: RunService | None = None
     """None where no runs can be started."""

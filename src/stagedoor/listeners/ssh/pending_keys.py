@@ -17,11 +17,11 @@ from functools import partial
 
 from stagedoor.listeners.ssh.bounds import BoundedConnection
 from stagedoor.listeners.ssh.credentials import ClientKey
-from stagedoor.listeners.ssh.login import SshSignIns
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue, Full, PendingLimits
 from stagedoor.model.source import Source, find_source_network
+from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 
 LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
 """The limits of a worker, so that endless keys cannot fill it."""
@@ -111,7 +111,9 @@ class PendingKey:
     `shown` is the key, or None until the client has proved that it holds it.
     """
 
-    def __init__(self, sign_ins: SshSignIns | None, holds: PendingLogins, source: Source) -> None:
+    def __init__(
+        self, sign_ins: SshSignInService | None, holds: PendingLogins, source: Source
+    ) -> None:
         self._sign_ins = sign_ins
         self._holds = holds
         self._source = source

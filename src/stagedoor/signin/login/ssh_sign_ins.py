@@ -66,7 +66,7 @@ class KeyBinding:
     async def bind(
         self, key: UnknownKey, wanted_user: str | None, show: Callable[[str], None]
     ) -> Denial | None:
-        """Bind a key as `listeners.ssh.login.SshSignIns.bind` says. Only `wanted_user` may approve it."""
+        """Bind a key as `SshSignInService.bind` does. Only `wanted_user` may approve it."""
         hold_s = min(self._context.settings.ssh.hold_s, PENDING_S)
         pending = await self._begin(key, wanted_user)
         if isinstance(pending, Denial):
@@ -179,7 +179,10 @@ class KeyBinding:
 
 
 class SshSignInService:
-    """Implements `listeners.ssh.login.SshSignIns`. Belongs to one event loop."""
+    """The sign-ins of SSH keys: how a key gets one, and what its user may do with it.
+
+    Belongs to one event loop.
+    """
 
     def __init__(
         self,
@@ -195,11 +198,17 @@ class SshSignInService:
         self._binding = KeyBinding(context)
 
     def holds(self, public_key: str) -> bool:
-        """Return whether a connection with this unknown key may wait until its user signs in."""
+        """Return whether a connection with this unknown key may wait until its user signs in.
+
+        A revoked key may not.
+        """
         return self._binding.is_possible and self._refused(public_key) is None
 
     async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
-        """Bind the key once its user has signed in. `show` shows the instructions in the terminal."""
+        """Wait until a user has signed in and approved this key, then bind it. Return None if it is bound.
+
+        `show` gets the lines that explain to the user what to do.
+        """
         return await self._binding.bind(key, self._wanted_user(key.login_name), show)
 
     def _wanted_user(self, name: str) -> str | None:
