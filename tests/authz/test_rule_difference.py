@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import pytest
 
-from stagedoor.authz.rule_difference import find_administering_by, find_asking_by
+from stagedoor.authz.access_difference import find_administering_by, find_asking_by
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.hours import parse_hours
 from stagedoor.model.permission import Permission

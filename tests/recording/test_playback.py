@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.recording.playback import pace_events
+from stagedoor.cli.recording import pace_events
 from stagedoor.wire.terminal.asciicast import AsciicastEvent
 from tests.wire.test_drawing import ACTING, ASKING, DRAWN
 

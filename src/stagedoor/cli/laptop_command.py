@@ -1,5 +1,6 @@
-"""The options of `laptop.options` for click."""
+"""The options of `laptop.options` for click, and the command by which other programs run this one."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,15 @@ def _decorator(option: Option) -> Callable[[Command], Command]:
         help=option.about,
         hidden=option.hidden,
     )
+
+
+def find_this_program() -> tuple[str, ...]:
+    """Return the command that runs this program under any PATH.
+
+    Links are not resolved, so that a link to a newer version keeps working.
+    """
+    called = Path(sys.argv[0])
+    if called.name == "stagedoor" and called.is_file():
+        return (str(called.absolute()),)
+    beside = Path(sys.executable).with_name("stagedoor")
+    return (str(beside),) if beside.is_file() else (sys.executable, "-m", "stagedoor")

@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from stagedoor.cli.laptop_command import with_options
+from stagedoor.cli.laptop_command import find_this_program, with_options
 from stagedoor.cli.show import examples
-from stagedoor.cli.this_program import find_this_program
 from stagedoor.laptop import main as laptop
 from stagedoor.laptop.login_result import DENIED, EXITS, EXPIRED, NOT_LOGGED_IN
 from stagedoor.laptop.options import LOGIN, LOGOUT, WHOAMI

@@ -1,4 +1,8 @@
-"""`stagedoor recording`: list, play and export recordings of terminals."""
+"""`stagedoor recording`: list, play and export recordings of terminals.
+
+A recording has all that a program sent to a terminal, hostile sequences too. Only what draws is played
+(`wire.terminal.output_parser`), as for a person who watches while it happens.
+"""
 
 import hashlib
 import os
@@ -7,7 +11,7 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,18 +27,20 @@ from stagedoor.cli.installation import Installation
 from stagedoor.client.attach.locale_name import find_locale, is_utf8
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MIB, size
-from stagedoor.recording.playback import pace_events
 from stagedoor.wire.api.types import RecordingEntry, RecordingState
 from stagedoor.wire.oneline import replace_unprintable
 from stagedoor.wire.terminal import output_parser as drawing
 from stagedoor.wire.terminal.asciicast import (
     AsciicastError,
+    AsciicastEvent,
     AsciicastHeader,
     AsciicastReader,
+    Code,
     encode_event,
     encode_header,
 )
 from stagedoor.wire.terminal.modes import Modes
+from stagedoor.wire.terminal.output_parser import OutputParser
 
 _IDENTITY = click.option(
     "--identity",
@@ -285,3 +291,29 @@ def _keys() -> Iterator[_Keys]:
         yield _Keys(fd)
     finally:
         termios.tcsetattr(fd, termios.TCSAFLUSH, before)
+
+
+def pace_events(
+    events: Iterable[AsciicastEvent],
+    *,
+    speed: float = 1.0,
+    idle_limit_s: float | None = None,
+    utf8: bool = True,
+) -> Iterator[tuple[float, str]]:
+    """Yield what to show, each with the seconds to wait before it.
+
+    `speed` 2 is twice as fast; a pause longer than `idle_limit_s` (by the recording's clock) is
+    cut to that. Events that show nothing only pass time. `utf8` says whether the terminal takes it.
+    """
+    drawing = OutputParser(utf8=utf8)
+    before = 0.0
+    wait_s = 0.0
+    for event in events:
+        pause_s = max(0.0, event.at - before)
+        before = max(before, event.at)
+        if idle_limit_s is not None:
+            pause_s = min(pause_s, idle_limit_s)
+        wait_s += pause_s / speed
+        if event.code == Code.OUTPUT and (text := drawing.draw(event.data)):
+            yield wait_s, text
+            wait_s = 0.0

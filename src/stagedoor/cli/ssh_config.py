@@ -7,8 +7,8 @@ import click
 
 from stagedoor.admin.certificates.authorities import read_host_ca
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.laptop_command import find_this_program
 from stagedoor.cli.show import examples
-from stagedoor.cli.this_program import find_this_program
 from stagedoor.client import sshconfig
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.source import host_port

@@ -7,8 +7,8 @@ from stagedoor.admin import roles
 from stagedoor.admin.access.console import ConsoleService
 from stagedoor.admin.asking import ask, ask_reading
 from stagedoor.admin.requests import access_requests
+from stagedoor.authz.access_difference import find_administering_by, find_asking_by
 from stagedoor.authz.roles import check_request_rule, check_role_change
-from stagedoor.authz.rule_difference import find_administering_by, find_asking_by
 from stagedoor.model.access_request import RequestRule, RequestState
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity

@@ -16,7 +16,7 @@ from stagedoor.model.session import Counts, End, Ended
 from stagedoor.model.units import KIB
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.session.ports import OnEnd
-from stagedoor.upstream.idle import IdleTimer
+from stagedoor.upstream.session import IdleTimer
 from stagedoor.wire.ssh.preface import PARTING_S
 
 READ_BYTES = 256 * KIB

@@ -5,6 +5,7 @@ site.
 """
 
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -12,7 +13,6 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.passkeys.relying_party import find_relying_party
 from stagedoor.listeners.web.post import Answer, Fields, make_script_route
 from stagedoor.listeners.web.sign_in.cookies import read_cookie, set_cookie, start_session
 from stagedoor.model.denial import Denial, Reason
@@ -28,6 +28,17 @@ MAX_BYTES = 16 * 1024
 _MAX_CHARS = 4096
 
 _Act = Callable[[Request, Identity, RelyingParty, Fields], Awaitable[Fields | Denial]]
+_BY_ADDRESS = Denial(
+    Reason.BAD_REQUEST,
+    "browsers take passkeys for names only, and this page was opened by an address: open it by the gateway's "
+    "name, over https (on this machine, http://localhost does too)",
+)
+_IN_PLAIN = Denial.with_mend(
+    Reason.BAD_REQUEST,
+    "browsers take passkeys over https only",
+    "a reverse proxy has to send X-Forwarded-Proto from an address in web.forwarded_from",
+    "open this page by https://",
+)
 
 
 class PasskeyApi:
@@ -160,3 +171,27 @@ def _answer(fields: Fields) -> Fields:
     """Return the answer of the browser's authenticator."""
     answer = fields.get("answer")
     return answer if isinstance(answer, dict) else {}
+
+
+def find_relying_party(guard: RequestGuard, request: Request) -> RelyingParty | Denial:
+    """Return the relying party for the request's Host, which the guard has checked.
+
+    If each app has a name of its own, passkeys are for the domain above all of them.
+    """
+    host = (request.url.hostname or "").lower()
+    domain = guard.limits.domain
+    if domain is not None and (host == domain or host.endswith(f".{domain}")):
+        host = domain
+    elif _is_address(host):
+        return _BY_ADDRESS
+    if not guard.is_secure(request) and host != "localhost" and not host.endswith(".localhost"):
+        return _IN_PLAIN
+    return RelyingParty(host, guard.find_own_origin(request))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.listeners.web.pages.user_routes import UserRoutes, make_form_route
-from stagedoor.listeners.web.passkeys.relying_party import find_relying_party
+from stagedoor.listeners.web.passkeys.api import find_relying_party
 from stagedoor.listeners.web.sign_in.cookies import (
     MOST_SIGNED_OUT,
     drop_cookies,
