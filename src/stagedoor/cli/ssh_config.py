@@ -116,7 +116,7 @@ def ssh_config(
     access = sshconfig.SshAccess(
         gateway=address,
         jump=jumps,
-        host_ca=tuple(_public_key(file) for file in host_ca_files)
+        host_ca=tuple(" ".join(_lines(file)) for file in host_ca_files)
         or (_own_host_ca(installation.settings, known_hosts),),
         user=user,
         client=(*find_this_program(), "tunnel") if client is None else _words(client),
@@ -190,10 +190,6 @@ def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
             f"as it is: {how}"
         )
     return line
-
-
-def _public_key(file: Path) -> str:
-    return " ".join(_lines(file))
 
 
 def _lines(file: Path) -> list[str]:

@@ -135,14 +135,11 @@ class RunReconciler:
                     async with asyncio.timeout(CHECK_S):
                         await self._news.wait()
                         continue
-                self._due |= self._list_all()
-
-    def _list_all(self) -> set[Key]:
-        return {
-            (namespace, name)
-            for mirror in (self._leases, self._jobs)
-            for namespace, name in mirror.list_keys()
-        }
+                self._due |= {
+                    (namespace, name)
+                    for mirror in (self._leases, self._jobs)
+                    for namespace, name in mirror.list_keys()
+                }
 
     def _on_change(self, keys: Collection[Key]) -> None:
         self._due |= set(keys)

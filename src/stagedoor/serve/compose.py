@@ -55,7 +55,6 @@ from stagedoor.signin.step_up import StepUpService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import find_first_undelivered
 from stagedoor.store.journal import StoreJournal
-from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.liveness.instances import find_instances_folder, hold_instance
 from stagedoor.store.sessions import CloseRequest, Live, update_live
 from stagedoor.store.sign_in import passes
@@ -143,7 +142,10 @@ class Gateway:
         self.web = self._web(settings, flow, web)
         for part in (self.ledger, self.watch, self.recorder):
             part.start()
-        self.heartbeat = self._heartbeat(settings)  # for a store that machines share
+        # For a store that machines share.
+        self.heartbeat = start_heartbeat(
+            settings, self.database, instance, self.registry, self._problems
+        )
 
     def _open_shells(self, settings: Settings, instance: str) -> None:
         started = start_kubernetes_shells(settings, instance, self._problems)
@@ -176,11 +178,6 @@ class Gateway:
             on_close_requests=close_requests.publish,
             on_problem=partial(self._problems, "policy"),
             password_groups=settings.accounts.passwords_for,
-        )
-
-    def _heartbeat(self, settings: Settings) -> Heartbeat | None:
-        return start_heartbeat(
-            settings, self.database, self._instance, self.registry, self._problems
         )
 
     def _flow(self, settings: Settings, connector: TcpConnector) -> Flow:

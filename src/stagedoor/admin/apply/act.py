@@ -105,7 +105,7 @@ def _write(service: AdminService, version: int, name: str, changes: Sequence[Row
                 raise _OvertakenError
             remove_rows(change.transaction, list(_removed(changes)), name)
             update_rows(change.transaction, list(_changed(changes)))
-            added = list(_added(changes))
+            added = [c.row for c in changes if c.action is Action.ADD or _is_replaced(c)]
             numbers = add_rows(change.transaction, added, service.clock())
             change.parts += _describe(changes, numbers)
             counts = Counter(c.action.value for c in changes)
@@ -127,10 +127,6 @@ def _removed(changes: Iterable[RowChange]) -> Iterable[Row]:
             yield change.row
         elif _is_replaced(change) and change.before is not None:
             yield change.before
-
-
-def _added(changes: Iterable[RowChange]) -> Iterable[Row]:
-    return (c.row for c in changes if c.action is Action.ADD or _is_replaced(c))
 
 
 def _changed(changes: Iterable[RowChange]) -> Iterable[Row]:
