@@ -50,7 +50,7 @@ async def check(report: Callable[[Result], None]) -> list[Result]:
 
     Raises StagedoorError when the gateway cannot start or is stopped before the end.
     """
-    async with run_demo("error", *OTHERS) as (demo, supervisor):
+    async with run_demo(*OTHERS) as (demo, supervisor):
         ended = asyncio.create_task(supervisor.wait())
         try:
             return await run_rows(rows_of(demo), demo.folder, report, ended)

@@ -14,7 +14,7 @@ from stagedoor.demo.clients import USER, DemoUser
 from stagedoor.demo.gateway import DemoGateway, run_demo
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.role import Role, RoleRule
-from stagedoor.recording.recorder import SUFFIX
+from stagedoor.recording.folder import SUFFIX
 from stagedoor.signin.links import make_link
 from stagedoor.store.sessions import list_sessions
 from stagedoor.wire.terminal.asciicast import (
@@ -64,7 +64,7 @@ _STEADY = """(() => {
 
 async def take(folder: Path) -> None:
     """Write `home.png`, `terminal.png`, `replay.png` and three more. Raises BrowserError, StagedoorError."""
-    async with run_demo("error", _COLLEAGUE) as (demo, _):
+    async with run_demo(_COLLEAGUE) as (demo, _):
         await asyncio.to_thread(_take, demo, folder)
 
 

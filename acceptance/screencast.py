@@ -116,13 +116,13 @@ def _scroll(lines: Sequence[Shown], length_s: float) -> str:
 
 async def record() -> str:
     """Run the demo and return its picture. Raises StagedoorError."""
-    async with run_demo("error") as (demo, _):
+    async with run_demo() as (demo, _):
         return picture(timed(await asyncio.to_thread(_run, demo)))
 
 
 async def record_continuity() -> str:
     """Run an ssh through a cut and an upgrade, and return its picture. Raises StagedoorError."""
-    async with run_demo("error", cuts=True) as (demo, _):
+    async with run_demo(cuts=True) as (demo, _):
         lines = await asyncio.to_thread(_count_on, demo)
     return picture(lines, CUT_TITLE, lines[-1].at_s + READ_S)
 

@@ -39,7 +39,7 @@ def main() -> int:
 
 
 async def _staged() -> int:
-    async with run_demo("error") as (demo, _):
+    async with run_demo() as (demo, _):
         return await asyncio.to_thread(_measure, demo)
 
 

@@ -388,7 +388,9 @@ def main() -> None:
 
     modules = {module for module, _ in COMMANDS.values()}
     modules |= {WORKER, CONTROLLER, CHECK, f"{SHELL}.sshd", APART, *LATE}
-    for name in sorted(modules | {f"{HOLDER}.{part}" for part in ("attach", "process", "tmux_session")}):
+    for name in sorted(
+        modules | {f"{HOLDER}.{part}" for part in ("attach", "process", "tmux_session")}
+    ):
         import_module(name)
     asked = socket.socket(fileno=int(sys.argv[1]))
     hashing.install()

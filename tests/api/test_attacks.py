@@ -13,7 +13,7 @@ from stagedoor.admin.access.console_grants import list_request_views
 from stagedoor.admin.access.views import HealthReport
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests
-from stagedoor.admin.roles import add_role, list_roles
+from stagedoor.admin.roles import add_role
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.listeners.web.console.frame import read_end
 from stagedoor.model.access_request import RequestRule
@@ -180,7 +180,7 @@ async def test_an_administrator_who_cannot_sign_in_is_none(world: World) -> None
         ("POST /users/ada/password", {"password": None}),
     ):
         assert (await world.ask("adam", what, body)).status == 422, what
-    role = next(r for r in list_roles(world.service) if r.subject == "user:ada")
+    role = next(r for r in admin.policy(world.service).roles.values() if r.subject == "user:ada")
     tag = (await world.ask("adam", f"GET /roles/{role.id}")).tag
     assert (await world.ask("adam", f"DELETE /roles/{role.id}", headers=tag)).status == 422
     set_disabled(world.service, "ada", disabled=True)  # an administrator at the machine may

@@ -66,20 +66,14 @@ def close_orphaned_sessions(service: AdminService) -> list[str]:
     )
 
 
-def wait_closed(
-    service: AdminService,
-    session_ids: Sequence[str],
-    timeout_s: float,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-) -> list[str]:
+def wait_closed(service: AdminService, session_ids: Sequence[str], timeout_s: float) -> list[str]:
     """Wait until these sessions are closed. Return the ids of those still open after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
         still = rows.list_open_among(service.database, session_ids)
         if not still or time.monotonic() >= deadline:
             return still
-        sleep(0.1)
+        time.sleep(0.1)
 
 
 def entries(

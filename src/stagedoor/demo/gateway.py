@@ -65,7 +65,7 @@ addresses = ["{host}:{web_port}"]
 drain_timeout_s = 1
 
 [log]
-level = "{log_level}"
+level = "error"
 
 [[shells.local]]
 app = "app01"
@@ -140,7 +140,7 @@ class _EndSignals:
 
 @asynccontextmanager
 async def run_demo(
-    log_level: str, *others: DemoUser, sso: bool = False, cuts: bool = False
+    *others: DemoUser, sso: bool = False, cuts: bool = False
 ) -> AsyncIterator[tuple[DemoGateway, Supervisor]]:
     """Run a gateway in a temporary folder until the block ends, and then stop and remove everything.
 
@@ -150,7 +150,7 @@ async def run_demo(
     signal does not wait for open sessions. Raises StoppedError on a signal before the gateway serves,
     StagedoorError if it cannot start.
     """
-    log.configure(LogSettings(level=log_level))  # type: ignore[arg-type]  # callers pass the literals
+    log.configure(LogSettings(level="error"))
     task = asyncio.current_task()
     assert task is not None, "a context manager is entered by a task"
     signals = _EndSignals(task.cancel)
@@ -162,7 +162,7 @@ async def run_demo(
         try:
             context = run_provider(folder, HOST)
             provider = await stack.enter_async_context(context) if sso else _NO_PROVIDER
-            setup = _Setup(folder, log_level, provider, cuts)
+            setup = _Setup(folder, provider, cuts)
             demo, supervisor = await _start(stack, signals, setup, (DEVELOPER, *others))
         except (asyncio.CancelledError, StagedoorError):
             if signals.received:
@@ -176,7 +176,6 @@ class _Setup:
     """The values for the demo's settings."""
 
     folder: Path
-    log_level: str
     provider: DemoProvider
     cuts: bool
 
@@ -269,7 +268,6 @@ def _prepare(setup: _Setup, port: int, network: DemoNetwork | None) -> VerifiedS
         port=port,
         public_url=f'public_url = "http://{HOST}:{network.port}"\n' if network else "",
         web_port=setup.provider.web_port,
-        log_level=setup.log_level,
     )
     text += setup.provider.settings
     file.write_text(text, encoding="utf-8")

@@ -125,7 +125,7 @@ async def show(more: bool = False, sso: bool = False) -> None:
     the demo cannot start.
     """
     with suppress(StoppedError, _UnreadError):
-        async with run_demo("error", sso=sso, cuts=True) as (demo, supervisor):
+        async with run_demo(sso=sso, cuts=True) as (demo, supervisor):
             assert demo.network is not None, "it was asked for"
             news: list[StatusLine] = []
             keys = (

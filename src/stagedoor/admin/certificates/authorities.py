@@ -1,7 +1,7 @@
 """The installation's two certificate authorities, from the files that the settings name."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def check_keys(settings: Settings) -> None:
             load(file)
 
 
-def load_user_ca(settings: Settings, now: Callable[[], float] = time.time) -> CertificateAuthority:
+def load_user_ca(settings: Settings) -> CertificateAuthority:
     """Return the CA that signs user certificates. Signing blocks if the key is held by an ssh-agent.
 
     Raises KeyFileError, and SettingsError if the key is missing.
@@ -56,7 +56,7 @@ def load_user_ca(settings: Settings, now: Callable[[], float] = time.time) -> Ce
         key: PrivateKey | SigningKey = AgentKey(agent, read_user_ca(settings))
     else:
         key = _load_ca_key(settings.user_ca_file, "user CA")
-    return CertificateAuthority(key, now, settings.keys.principal_prefix or "")
+    return CertificateAuthority(key, time.time, settings.keys.principal_prefix or "")
 
 
 def read_user_ca(settings: Settings) -> str:
@@ -66,7 +66,7 @@ def read_user_ca(settings: Settings) -> str:
     return load_user_ca(settings).format_public_line()
 
 
-def host_ca(settings: Settings, now: Callable[[], float] = time.time) -> CertificateAuthority:
+def host_ca(settings: Settings) -> CertificateAuthority:
     """Return the CA that signs host certificates.
 
     Raises KeyFileError, and SettingsError if the key is missing or the settings name only its public half.
@@ -76,12 +76,12 @@ def host_ca(settings: Settings, now: Callable[[], float] = time.time) -> Certifi
             f"nothing can be signed by the host CA here: keys.host_ca_file ({settings.host_ca_file}) "
             "is its public half"
         )
-    return CertificateAuthority(_load_ca_key(settings.host_ca_file, "host CA"), now)
+    return CertificateAuthority(_load_ca_key(settings.host_ca_file, "host CA"), time.time)
 
 
-def load_ca(file: Path, now: Callable[[], float] = time.time) -> CertificateAuthority:
+def load_ca(file: Path) -> CertificateAuthority:
     """Return the CA whose private key is in `file`, which must exist. Raises StagedoorError."""
-    return CertificateAuthority(_load_existing(file), now)
+    return CertificateAuthority(_load_existing(file), time.time)
 
 
 def read_public_half(file: Path) -> str:
