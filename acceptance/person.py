@@ -76,15 +76,15 @@ class Person:
             with connect(
                 url, origin=Origin(self.origin), subprotocols=[Subprotocol(SUBPROTOCOL)], proxy=None
             ) as socket:
-                socket.send(encode(attachment.hello(ticket)))
+                socket.send(encode(attachment.make_hello(ticket)))
                 attachment.type(f"{typed}\r".encode())
                 shown, deadline = b"", time.monotonic() + ANSWER_S
                 while wanted.encode() not in shown:
                     frame = decode(_binary(socket.recv(max(deadline - time.monotonic(), 0))))
                     assert isinstance(frame, Upstream), "the gateway sends nothing else"
-                    for event in attachment.received(frame):
+                    for event in attachment.handle_frame(frame):
                         shown += event.data if isinstance(event, WriteOutput) else b""
-                    socket.send(encode(attachment.shown()))
+                    socket.send(encode(attachment.confirm_output()))
                     for typed_frame in attachment.take_sendable():
                         socket.send(encode(typed_frame))
                 attachment.type(b"exit\r")

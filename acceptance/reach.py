@@ -120,6 +120,6 @@ def reach(
     # ssh takes the first value of a keyword.
     config = write_private_file(
         login.folder / f"{client.name.replace(' ', '_')}.ssh_config",
-        f'Host {host}\n{command.lines()}  BatchMode yes\n  ConnectTimeout 30\nInclude "{base}"\n',
+        f'Host {host}\n{command.format_lines()}  BatchMode yes\n  ConnectTimeout 30\nInclude "{base}"\n',
     )
     return Reach(config, host, login.password, command.env, near)

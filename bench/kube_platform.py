@@ -144,7 +144,7 @@ class Platform:
             shells.start()
             assert await shells.wait_until_synced(600)
             print(round(time.monotonic() - began, 1), flush=True)
-            assert len(shells.targets()) == self.apps
+            assert len(shells.list_targets()) == self.apps
             await asyncio.sleep(3600)
 
 

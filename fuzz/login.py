@@ -8,7 +8,7 @@ from pathlib import Path
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.laptop.login_files import (
     GatewayDocument,
-    ends_at,
+    read_end,
     render_config,
     render_known_hosts,
 )
@@ -28,7 +28,7 @@ def check(received: bytes) -> None:
     try:
         match kind:
             case b"c":
-                assert 0 <= ends_at(text) <= 2**40
+                assert 0 <= read_end(text) <= 2**40
             case b"s":
                 assert find_signing_key(text, "login@stagedoor", b"an unsigned line") is None
             case _:

@@ -15,7 +15,7 @@ def state_after(pieces: list[bytes]) -> tuple[object, ...]:
         for piece in pieces:
             stream.receive(piece, 1.0)
             if stream.is_greeted:
-                stream.sent(len(stream.output(1.0)))
+                stream.note_sent(len(stream.peek_output(1.0)))
     except StreamError as error:
         fault = str(error)
     assert len(stream.deliverable) <= WINDOW

@@ -379,8 +379,8 @@ def have_a_home(folder: str) -> None:
     may print, and may take longer than a test: `pyenv init` starts sixty processes."""
     from stagedoor.shells.local.process import LocalAccount
 
-    real = LocalAccount.current()
-    LocalAccount.current = lambda: replace(real, home=folder)  # type: ignore[method-assign]
+    real = LocalAccount.of_process()
+    LocalAccount.of_process = lambda: replace(real, home=folder)  # type: ignore[method-assign]
 
 
 def main() -> None:

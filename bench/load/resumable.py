@@ -56,11 +56,11 @@ class Resumable:
         stream.take(data)
         until = time.monotonic() + TIMEOUT_S
         while (now := time.monotonic()) < until:
-            while output := stream.output(now):
+            while output := stream.peek_output(now):
                 self._sock.sendall(output)
-                stream.sent(len(output))
+                stream.note_sent(len(output))
             if bytes(stream.deliverable).startswith(wanted):
-                stream.delivered(len(wanted), now)
+                stream.note_delivered(len(wanted), now)
                 return
             read = self._sock.recv(_CHUNK)
             if not read:

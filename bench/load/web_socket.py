@@ -62,7 +62,7 @@ class _Socket:
         """Upgrade to a WebSocket; return the messages that came with the answer. Raises LoadError."""
         most = max(MAX_FRAME_BYTES, 1 << 20)
         self._websocket = WebSocket("127.0.0.1", self._port, path, subprotocol, most)
-        self.socket.sendall(self._websocket.unsent())
+        self.socket.sendall(self._websocket.take_unsent())
         messages: list[bytes] = []
         while not self._websocket.is_open:
             messages += self.messages()
@@ -72,7 +72,7 @@ class _Socket:
         """Send a message. Raises LoadError."""
         try:
             self._websocket.send(data)
-            self.socket.sendall(self._websocket.unsent())
+            self.socket.sendall(self._websocket.take_unsent())
         except (OSError, WebSocketError) as error:
             raise LoadError(f"cut while sending: {error}") from None
 

@@ -128,10 +128,10 @@ async def test_an_offer_says_where_to_ask_and_then_where_the_request_is(counter:
 def test_the_connections_that_wait_are_bounded(counter: Counter) -> None:
     with ExitStack() as waiting:
         for _ in range(MOST_WAITING_OF_USER):
-            assert waiting.enter_context(counter.service.waiting(person("dev")))
-        assert not waiting.enter_context(counter.service.waiting(person("dev")))
+            assert waiting.enter_context(counter.service.count_waiting(person("dev")))
+        assert not waiting.enter_context(counter.service.count_waiting(person("dev")))
         for number in range(MOST_WAITING - MOST_WAITING_OF_USER):
-            assert waiting.enter_context(counter.service.waiting(person(f"user{number}")))
-        assert not waiting.enter_context(counter.service.waiting(person("eve")))
-    with counter.service.waiting(person("dev")) as may_wait:
+            assert waiting.enter_context(counter.service.count_waiting(person(f"user{number}")))
+        assert not waiting.enter_context(counter.service.count_waiting(person("eve")))
+    with counter.service.count_waiting(person("dev")) as may_wait:
         assert may_wait

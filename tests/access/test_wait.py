@@ -54,7 +54,7 @@ class Desk:
     async def read_newer_than(self, version: int) -> bool:
         return self.version != version
 
-    async def changed(self, version: int, within_s: float) -> bool:
+    async def wait_for_change(self, version: int, within_s: float) -> bool:
         try:
             async with asyncio.timeout(within_s):
                 await self._news.wait()
@@ -82,7 +82,7 @@ class Desk:
         return Denial(Reason.NO_GRANT, f"request {number} was denied")
 
     @contextmanager
-    def waiting(self, identity: Identity) -> Iterator[bool]:
+    def count_waiting(self, identity: Identity) -> Iterator[bool]:
         yield not self.crowded
 
     async def wait(
@@ -215,15 +215,15 @@ class Watch:
 async def test_all_who_wait_share_the_reads_of_the_store() -> None:
     watch = Watch()
     policy = WatchedPolicy(cast("Any", watch))
-    assert not await policy.changed(1, 0.0)
-    waiting = [asyncio.create_task(policy.changed(1, BOUND_S)) for _ in range(200)]
+    assert not await policy.wait_for_change(1, 0.0)
+    waiting = [asyncio.create_task(policy.wait_for_change(1, BOUND_S)) for _ in range(200)]
     async with asyncio.timeout(BOUND_S):
         while watch.reads < 3:
             await asyncio.sleep(0.01)
     assert watch.reads < 20
     watch.version = 2
     assert all(await asyncio.gather(*waiting))
-    assert await policy.changed(1, BOUND_S), "at once"
+    assert await policy.wait_for_change(1, BOUND_S), "at once"
     async with asyncio.timeout(BOUND_S):
         while policy._reading is not None:
             await asyncio.sleep(0.01)

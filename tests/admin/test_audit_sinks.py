@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.admin.audit import sinks as audit_sinks
-from stagedoor.admin.audit.sinks import bodies, read_last_seq
+from stagedoor.admin.audit.sinks import read_last_seq, split_into_bodies
 from stagedoor.audit.chain import Chain
 from stagedoor.model.event import Event, EventKind
 
@@ -30,9 +30,9 @@ def test_what_is_no_audit_is_not_cut(text: bytes) -> None:
 
 def test_requests_have_a_bound_and_lose_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_sinks, "REQUEST_BYTES", 2 * len(LINES[0].text) + 10)
-    parts = list(bodies(LINES))
+    parts = list(split_into_bodies(LINES))
     assert b"".join(parts) == TEXT
     assert [part.count(b"\n") for part in parts] == [2, 2, 1]
     monkeypatch.setattr(audit_sinks, "REQUEST_BYTES", 1)
-    assert list(bodies(LINES)) == [f"{line.text}\n".encode() for line in LINES]
-    assert list(bodies([])) == []
+    assert list(split_into_bodies(LINES)) == [f"{line.text}\n".encode() for line in LINES]
+    assert list(split_into_bodies([])) == []

@@ -38,7 +38,7 @@ class Provider:
     claims: Claims
     asked: dict[str, str]
 
-    async def authorization_url(
+    async def build_authorization_url(
         self, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
     ) -> str:
         self.asked = dict(extra)

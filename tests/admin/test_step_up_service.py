@@ -133,11 +133,11 @@ async def test_who_has_no_sign_in_has_nothing_to_wait_for(desk: Desk) -> None:
 
 def test_so_many_of_one_sign_in_wait_and_no_more(desk: Desk) -> None:
     mine, other = desk.signed_in(), desk.signed_in()
-    blocks = [desk.waits.waiting(mine) for _ in range(MOST_WAITING + 1)]
+    blocks = [desk.waits.count_waiting(mine) for _ in range(MOST_WAITING + 1)]
     assert [block.__enter__() for block in blocks] == [True] * MOST_WAITING + [False]
-    with desk.waits.waiting(other) as allowed:
+    with desk.waits.count_waiting(other) as allowed:
         assert allowed
     for block in blocks:
         block.__exit__(None, None, None)
-    with desk.waits.waiting(mine) as allowed:
+    with desk.waits.count_waiting(mine) as allowed:
         assert allowed

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests.access_requests import add_rule, begin_request, make_request
-from stagedoor.admin.sessions import Filter, entries
+from stagedoor.admin.sessions import Filter, list_entries
 from stagedoor.api.service import AdmittedRequest
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.event import Event, EventKind
@@ -40,7 +40,7 @@ def folder(world: World) -> Path:
 def viewed(world: World) -> list[tuple[str | None, object]]:
     return [
         (entry.event.identity, entry.event.fields["actor"])
-        for entry in entries(world.service, Filter(kinds=(EventKind.RECORDING_VIEWED,)))
+        for entry in list_entries(world.service, Filter(kinds=(EventKind.RECORDING_VIEWED,)))
     ]
 
 

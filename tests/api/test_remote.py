@@ -20,7 +20,7 @@ from stagedoor.model.identity import SignIn
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.store.journal import StoreJournal
-from stagedoor.store.sign_in.passes import step_up
+from stagedoor.store.sign_in.passes import record_step_up
 from stagedoor.store.sign_in.tables import step_ups
 from stagedoor.wire.terminal.asciicast import (
     AsciicastEvent,
@@ -163,7 +163,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 def prove(gateway: Gateway, sign_in: SignIn) -> None:
     """Store that the person of a sign-in is there, as the page of the proof does."""
     with gateway.changed() as service, service.change("test") as change:
-        step_up(change.transaction, sign_in.id, service.clock())
+        record_step_up(change.transaction, sign_in.id, service.clock())
 
 
 @pytest.fixture

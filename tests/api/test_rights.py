@@ -147,17 +147,17 @@ async def test_files_give_no_user_what_they_could_not_give_themselves(world: Wor
         ),
     ):
         body = {"set": "mine", "files": [{"path": "a.toml", "text": text}], "adopt": True}
-        before = admin.policy(world.service)
+        before = admin.read_policy(world.service)
         for query in ({}, {"dry_run": "true"}):
             refused = await world.ask("ada", "POST /sets/apply", body, **query)
             assert (refused.status, said in refused.said["detail"]) == (403, True), refused.said
-        assert admin.policy(world.service) == before
+        assert admin.read_policy(world.service) == before
 
 
 async def test_files_are_applied_whole_or_not_at_all(world: World) -> None:
     text = 'set = "s"\ngrants = [{subject = "user:nick", app = "wiki"}]'
     body = {"files": [{"path": "a.toml", "text": text}]}
-    before = admin.policy(world.service)
+    before = admin.read_policy(world.service)
     dry = await world.ask("ada", "POST /sets/apply", body, dry_run="true")
     assert (dry.status, dry.said["applied"], len(dry.said["changes"])) == (200, False, 1)
     assert dry.said["rights"][0]["users"] == ["nick"]
@@ -165,7 +165,7 @@ async def test_files_are_applied_whole_or_not_at_all(world: World) -> None:
     problems = await world.ask("ada", "POST /sets/apply", wrong)
     assert problems.said["applied"] is False
     assert problems.said["problems"] == ["b.toml:2: grants[0]: there is no user x"]
-    assert admin.policy(world.service) == before
+    assert admin.read_policy(world.service) == before
     for path in ("../a.sh", "a", "\x1b[2J.toml"):
         refused = await world.ask(
             "ada", "POST /sets/apply", {"files": [{"path": path, "text": ""}]}
@@ -294,7 +294,7 @@ async def test_a_token_to_ask_asks_for_access_alone(world: World) -> None:
     assert (await world.ask(asking, f"POST /requests/{number}/leave")).said["state"] == "withdrawn"
     target = Target("a-web")
     admin.add_grant(world.service, "user:nick", "a-web")
-    policy = admin.policy(world.service)
+    policy = admin.read_policy(world.service)
     assert isinstance(authorise(policy, asking, target, world.now), Denial), "it opens no app"
 
 
@@ -320,9 +320,9 @@ async def test_a_right_that_is_lost_while_the_request_comes_is_lost(world: World
     rule = admin.add_grant(world.service, "user:nick", "a-web")
     admin.add_grant(world.service, "user:olga", "a-*")
     admitted = await world.api.admit(world.person("olga"), "DELETE", f"/grants/{rule.id}")
-    for role in admin.policy(world.service).roles.values():
+    for role in admin.read_policy(world.service).roles.values():
         if role.subject == "user:olga":
             roles.remove_role(world.service, role.id)
     answer = await world.api.answer(admitted, {}, {"if-match": "*"}, b"")  # type: ignore[arg-type]
     assert answer.status == 403
-    assert GrantRule(rule.id, "user:nick", "a-web") in admin.policy(world.service).grants
+    assert GrantRule(rule.id, "user:nick", "a-web") in admin.read_policy(world.service).grants

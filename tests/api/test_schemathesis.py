@@ -11,7 +11,7 @@ import pytest
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
 from stagedoor.model.role import Role, RoleRule
-from stagedoor.store.sign_in.passes import step_up
+from stagedoor.store.sign_in.passes import record_step_up
 from tests.api.test_remote import KEY
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.people import log_in
@@ -41,7 +41,7 @@ def authorization(gateway: Gateway, who: str) -> str:
             return f"Bearer {token.text}"
         secret, sign_in = log_in(service, "administrator", KEY)
         with service.change("test") as change:
-            step_up(change.transaction, sign_in.id, service.clock())
+            record_step_up(change.transaction, sign_in.id, service.clock())
         return "Basic " + base64.b64encode(f"administrator:{secret}".encode()).decode()
 
 

@@ -101,10 +101,10 @@ class World:
 
     def actions(self) -> list[str]:
         """Return the changes in the audit, each with its actor."""
-        from stagedoor.admin.sessions import Filter, entries
+        from stagedoor.admin.sessions import Filter, list_entries
 
         return [
             f"{entry.event.identity}: {entry.event.fields['action']}"
-            for entry in entries(self.service, Filter())
+            for entry in list_entries(self.service, Filter())
             if "action" in entry.event.fields
         ]

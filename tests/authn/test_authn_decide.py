@@ -135,7 +135,10 @@ def test_a_password_changed_while_it_was_verified_is_refused() -> None:
 
 def test_where_only_some_groups_have_passwords_all_others_are_as_if_they_had_none() -> None:
     """The refusal is that of an unknown name, so it does not reveal who is in those groups."""
-    theirs, others = policy().limited_to(frozenset({"crew"})), policy().limited_to(frozenset())
+    theirs, others = (
+        policy().with_passwords_for(frozenset({"crew"})),
+        policy().with_passwords_for(frozenset()),
+    )
     shown = PasswordCredential("dev", "open sesame")
     assert decide(theirs, shown, NOW) == CheckPassword("dev", "open sesame", "$argon2id$stored")
     assert decide(others, shown, NOW) == CheckPassword("dev", "open sesame", None)
@@ -148,8 +151,8 @@ def test_where_only_some_groups_have_passwords_all_others_are_as_if_they_had_non
     # A token in a password's place is no password.
     token = PasswordCredential("dev", MINTED.text)
     assert isinstance(decide(others, token, NOW), Identity)
-    assert policy().limited_to(None).users == policy().users
-    assert others.limited_to(frozenset({"crew"})).users["dev"].password_hash is None
+    assert policy().with_passwords_for(None).users == policy().users
+    assert others.with_passwords_for(frozenset({"crew"})).users["dev"].password_hash is None
 
 
 @pytest.mark.parametrize("name", ["bare", "nobody"])

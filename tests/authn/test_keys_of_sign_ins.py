@@ -18,7 +18,7 @@ from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.source import Source
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin, hash_password_mark
-from stagedoor.wire.ssh.blob import fingerprint
+from stagedoor.wire.ssh.blob import format_fingerprint
 from stagedoor.wire.ssh.certificate import parse_certificate
 
 NOW = 1_800_000_000.0
@@ -27,8 +27,10 @@ KEY = make_key()
 CA = CertificateAuthority(KEY, lambda: NOW)
 OTHER_CA = CertificateAuthority(make_key(), lambda: NOW)
 TRUST = Trust(
-    frozenset(fingerprint(b64decode(ca.format_public_line().split()[1])) for ca in (CA, OTHER_CA)),
-    own_ca=fingerprint(b64decode(CA.format_public_line().split()[1])),
+    frozenset(
+        format_fingerprint(b64decode(ca.format_public_line().split()[1])) for ca in (CA, OTHER_CA)
+    ),
+    own_ca=format_fingerprint(b64decode(CA.format_public_line().split()[1])),
 )
 
 
@@ -39,14 +41,14 @@ def key(name: str) -> str:
 
 def plain(login: str, name: str = "laptop") -> KeyCredential:
     blob = b64decode(key(name).split()[1])
-    return KeyCredential(login, blob, fingerprint(blob))
+    return KeyCredential(login, blob, format_fingerprint(blob))
 
 
 def certified(login: str, line: str) -> KeyCredential:
     signed = parse_certificate(b64decode(line.split()[1]))
     assert signed is not None
     return KeyCredential(
-        login, signed.key, fingerprint(signed.key), signed.certificate, lambda: True
+        login, signed.key, format_fingerprint(signed.key), signed.certificate, lambda: True
     )
 
 

@@ -5,10 +5,10 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.authn.throttle import Throttle, ThrottleLimits, key
+from stagedoor.authn.throttle import Throttle, ThrottleLimits, make_key
 from stagedoor.model.source import find_source_network
 
-HERE = key("dev", ip_address("192.0.2.1"))
+HERE = make_key("dev", ip_address("192.0.2.1"))
 LIMITS = ThrottleLimits(free_tries=3, first_wait_s=1, longest_wait_s=60, forget_s=600, entries=100)
 
 
@@ -31,8 +31,8 @@ def test_nobody_elsewhere_and_no_other_name_is_held_up() -> None:
     for _ in range(3):
         fail(throttle, HERE, 0)
     assert throttle.start(HERE, 0.5) == 0.5
-    assert throttle.start(key("dev", ip_address("192.0.2.2")), 0.5) == 0
-    assert throttle.start(key("ops", ip_address("192.0.2.1")), 0.5) == 0
+    assert throttle.start(make_key("dev", ip_address("192.0.2.2")), 0.5) == 0
+    assert throttle.start(make_key("ops", ip_address("192.0.2.1")), 0.5) == 0
 
 
 def test_guesses_made_at_once_are_no_cheaper_than_in_turn() -> None:
@@ -89,7 +89,7 @@ def test_an_ipv6_subscriber_cannot_hop_through_his_64() -> None:
 
 
 def test_endless_names_share_one_bucket() -> None:
-    assert key("a" * 5000, ip_address("::1")) == key("b" * 6000, ip_address("::1"))
+    assert make_key("a" * 5000, ip_address("::1")) == make_key("b" * 6000, ip_address("::1"))
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from(["start", "fail", "pass", "drop"]))))
@@ -98,7 +98,7 @@ def test_whatever_happens_memory_is_bounded_and_waits_are_finite(
 ) -> None:
     throttle = Throttle(LIMITS)
     for now, (who, what) in enumerate(steps):
-        of = key(f"user{who}", ip_address("192.0.2.9"))
+        of = make_key(f"user{who}", ip_address("192.0.2.9"))
         if what == "start":
             assert 0 <= throttle.start(of, now) <= 60
         elif what == "fail":
@@ -116,8 +116,8 @@ def test_more_names_than_there_is_room_for_forget_the_oldest_only() -> None:
     for _ in range(3):
         fail(throttle, HERE, 0)
     for n in range(99):
-        fail(throttle, key(f"n{n}", ip_address("192.0.2.3")), 0)
+        fail(throttle, make_key(f"n{n}", ip_address("192.0.2.3")), 0)
     assert throttle.measure_block(HERE, 0) == 1
-    fail(throttle, key("one more", ip_address("192.0.2.3")), 0)
+    fail(throttle, make_key("one more", ip_address("192.0.2.3")), 0)
     assert len(throttle) == 100
     assert throttle.measure_block(HERE, 0) == 0

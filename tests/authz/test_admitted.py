@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from stagedoor.authz.admitted import BoundKeys, admitted
+from stagedoor.authz.admitted import BoundKeys, list_admissions
 from stagedoor.model.grant import Admission, GrantRule
 from stagedoor.model.identity import Method
 from stagedoor.model.policy import KeyRecord, Policy, User
@@ -34,24 +34,24 @@ POLICY = Policy(
 
 
 def test_those_with_a_rule_their_keys_and_how_long() -> None:
-    assert admitted(POLICY, Target("app01"), NOW) == (
+    assert list_admissions(POLICY, Target("app01"), NOW) == (
         Admission("bare", (), NOW + 60),
         Admission("dev", ("ssh-ed25519 dev1", "ssh-ed25519 dev2"), NOW + 60),
     )
-    assert Admission("ops", ("ssh-ed25519 ops1",)) in admitted(POLICY, Target("app02"), NOW)
+    assert Admission("ops", ("ssh-ed25519 ops1",)) in list_admissions(POLICY, Target("app02"), NOW)
 
 
 def test_those_of_their_sign_ins_that_are_over() -> None:
     revoked = {"dev": [9, 7], "ops": [8], "gone": [6]}
-    assert admitted(POLICY, Target("app01"), NOW, revoked=revoked) == (
+    assert list_admissions(POLICY, Target("app01"), NOW, revoked=revoked) == (
         Admission("bare", (), NOW + 60),
         Admission("dev", ("ssh-ed25519 dev1", "ssh-ed25519 dev2"), NOW + 60, (), (7, 9)),
     )
 
 
 def test_nobody_where_no_rule_leads() -> None:
-    assert admitted(POLICY, Target("other"), NOW) == ()
-    assert admitted(Policy(), Target("app01"), NOW) == ()
+    assert list_admissions(POLICY, Target("other"), NOW) == ()
+    assert list_admissions(Policy(), Target("app01"), NOW) == ()
 
 
 def test_the_keys_of_sign_ins_that_last_where_they_are_asked_for() -> None:
@@ -83,9 +83,11 @@ def test_the_keys_of_sign_ins_that_last_where_they_are_asked_for() -> None:
     )
     keys = BoundKeys()
     assert keys.of(POLICY, NOW) == {}
-    bare, dev = admitted(policy, Target("app01"), NOW, keys.of(policy, NOW))
+    bare, dev = list_admissions(policy, Target("app01"), NOW, keys.of(policy, NOW))
     assert bare.bound_keys == (("ssh-ed25519 1", NOW + 40),)
     assert dev.bound_keys == ()
-    bare, _ = admitted(policy, Target("app01"), NOW + 40, keys.of(policy, NOW + 40))
+    bare, _ = list_admissions(policy, Target("app01"), NOW + 40, keys.of(policy, NOW + 40))
     assert bare.bound_keys == ()
-    assert admitted(policy, Target("app01"), NOW) == admitted(POLICY, Target("app01"), NOW)
+    assert list_admissions(policy, Target("app01"), NOW) == list_admissions(
+        POLICY, Target("app01"), NOW
+    )

@@ -258,7 +258,7 @@ def gateway(
         judging = DeriveContext(given or Kit(KIT, kit), DEFAULTS, problems.append)
         namespaces = (fenced.apps, fenced.staging)
         cache = ClusterCache(cluster, namespaces)
-        tasks = [loop.create_task(work) for work in cache.work()]
+        tasks = [loop.create_task(work) for work in cache.list_coroutines()]
         for namespace in namespaces:
             register = Register(cluster, NamespaceCache(cache, namespace), judging)
             tasks.append(loop.create_task(register.run()))

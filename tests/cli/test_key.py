@@ -42,7 +42,7 @@ def test_of_several_keys_all_are_taken_or_none(
     good = make_key(tmp_path, "good").read_text()
     with pytest.raises(RefusedError):
         alice.out("key", "add", "alice", "-", stdin=good + "ssh-dss AAAAB3NzaC1kc3M= old\n")
-    assert admin.policy(service).keys == {}
+    assert admin.read_policy(service).keys == {}
 
 
 def test_weak_keys_are_refused_with_the_reason(alice: Desk, tmp_path: Path) -> None:

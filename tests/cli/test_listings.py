@@ -62,7 +62,7 @@ def test_for_a_program_an_empty_listing_is_an_empty_list(new: Desk, path: tuple[
 
 
 def test_no_cell_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    show.table([{"subject": "a\x1b[2J\x9bm\u202e"}])
+    show.print_table([{"subject": "a\x1b[2J\x9bm\u202e"}])
     assert capsys.readouterr().out.splitlines()[1] == "a\ufffd[2J\ufffdm\ufffd"
 
 

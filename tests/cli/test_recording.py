@@ -79,7 +79,7 @@ def test_recordings_are_listed_with_whose_they_are(alice: Desk) -> None:
 def test_a_recording_is_exported_whole_and_played_without_what_would_answer(alice: Desk) -> None:
     keep(alice, f"{S1}.1.cast")
     reader = AsciicastReader([alice.out("recording", "export", S1[:8]).encode()])
-    assert (reader.header, list(reader.events())) == (HEADER, EVENTS)
+    assert (reader.header, list(reader.read_events())) == (HEADER, EVENTS)
     shown = alice.out("recording", "play", S1)
     assert "hello ☃" in shown
     assert "\x1b[6n" not in shown
@@ -121,7 +121,7 @@ def test_an_encrypted_recording_asks_for_the_key_and_opens_with_it(
     assert isinstance(without.exception, RefusedError)
     assert "--identity" in str(without.exception)
     output = alice.out("recording", "export", S1, "--identity", str(tmp_path / "key"))
-    assert list(AsciicastReader([output.encode()]).events()) == EVENTS
+    assert list(AsciicastReader([output.encode()]).read_events()) == EVENTS
     path.write_bytes(b"nonsense\n")
     damaged = alice.run("recording", "export", S1, "--identity", str(tmp_path / "key"))
     assert isinstance(damaged.exception, StagedoorError)

@@ -11,7 +11,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.service import AdminService
 from stagedoor.api.views import show_sign_in
 from stagedoor.cli.complete import sign_in_ids
-from stagedoor.cli.sign_in import row
+from stagedoor.cli.sign_in import make_row
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import ProviderAnswer, WebSession
@@ -50,7 +50,7 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
     assert row.split()[:6] == [first["id"], "alice", "sso", "Company", "browser", "192.0.2.1"]
 
     alice.out("sign-in", "end", first["id"][:8], "--reason", "laptop stolen")
-    policy = admin.policy(service)
+    policy = admin.read_policy(service)
     now = time.time()
     assert policy.explain_sign_in_end("alice", by_provider, now) == "laptop stolen; sign in again"
     assert policy.explain_sign_in_end("alice", by_password, now) is None
@@ -61,7 +61,7 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
 
     alice.out("sign-in", "end", "--user", "alice", "--yes")
     assert alice.json("sign-in", "list") == []
-    assert admin.policy(service).explain_sign_in_end("alice", by_password, now) is not None
+    assert admin.read_policy(service).explain_sign_in_end("alice", by_password, now) is not None
 
 
 def test_what_names_no_sign_in_ends_none(alice: Desk, service: AdminService) -> None:
@@ -113,9 +113,9 @@ def test_a_list_shows_what_the_provider_answered_since_it_confirmed() -> None:
         answered_at=2.0,
     )
     record = SignInRecord(session)
-    confirmed = row(show_sign_in(record))["answered"]
+    confirmed = make_row(show_sign_in(record))["answered"]
     refused = replace(record, failure="400, invalid_request", failed_at=3.0)
-    answered = row(show_sign_in(refused))["answered"]
+    answered = make_row(show_sign_in(refused))["answered"]
     assert answered.startswith(f"{confirmed}; ")
     assert answered.endswith(": 400, invalid_request")
     assert show_sign_in(refused).failed_at == "1970-01-01T00:00:03.000Z"

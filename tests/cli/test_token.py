@@ -18,7 +18,7 @@ def test_a_token_is_shown_once_and_only_its_hash_is_kept(
     alice: Desk, service: AdminService
 ) -> None:
     text = alice.out("token", "create", "alice").strip()
-    (record,) = admin.policy(service).tokens.values()
+    (record,) = admin.read_policy(service).tokens.values()
     assert record.secret_hash == hashlib.sha256(text.encode()).digest()
     everything = b"".join(f.read_bytes() for f in alice.data_dir.glob("stagedoor.db*"))
     assert text.split("_", 2)[2].encode() not in everything
@@ -28,7 +28,7 @@ def test_a_token_is_shown_once_and_only_its_hash_is_kept(
 
 def test_a_token_gets_its_owner_in_and_nobody_else(alice: Desk, service: AdminService) -> None:
     text = alice.out("token", "create", "alice").strip()
-    policy = admin.policy(service)
+    policy = admin.read_policy(service)
     now = time.time()
     assert isinstance(decide(policy, TokenCredential(text), now), Identity)
     assert isinstance(decide(policy, PasswordCredential("alice", text), now), Identity)
@@ -41,7 +41,7 @@ def test_a_revoked_token_is_gone(alice: Desk, service: AdminService) -> None:
     assert [row["id"] for row in alice.json("token", "list", "alice")] == [made["id"]]
     assert made["scopes"] == ["connect:app*"]
     alice.out("token", "revoke", made["id"])
-    assert admin.policy(service).tokens == {}
+    assert admin.read_policy(service).tokens == {}
     with pytest.raises(NotFoundError):
         alice.out("token", "revoke", made["id"])
 
@@ -51,7 +51,7 @@ def test_the_whole_token_can_be_given_to_revoke_it_and_is_not_written_down(
 ) -> None:
     text = alice.out("token", "create", "alice").strip()
     alice.out("token", "revoke", text)
-    assert admin.policy(service).tokens == {}
+    assert admin.read_policy(service).tokens == {}
     assert text not in alice.out("audit", "--json")
 
 

@@ -59,7 +59,7 @@ def test_the_password_is_kept_as_a_hash_that_it_alone_opens(
     alice: Desk, service: AdminService
 ) -> None:
     alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
-    stored = admin.policy(service).users["alice"].password_hash
+    stored = admin.read_policy(service).users["alice"].password_hash
     assert stored is not None
     assert stored.startswith("$argon2id$")
     assert verify(stored, "correct horse")
@@ -69,12 +69,12 @@ def test_the_password_is_kept_as_a_hash_that_it_alone_opens(
 def test_a_new_password_replaces_the_old_one(alice: Desk, service: AdminService) -> None:
     alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
     alice.out("user", "password", "alice", "--password-stdin", stdin="battery staple\n")
-    stored = admin.policy(service).users["alice"].password_hash
+    stored = admin.read_policy(service).users["alice"].password_hash
     assert stored is not None
     assert verify(stored, "battery staple")
     assert not verify(stored, "correct horse")
     alice.out("user", "password", "alice", "--remove")
-    assert admin.policy(service).users["alice"].password_hash is None
+    assert admin.read_policy(service).users["alice"].password_hash is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_user_is_disabled_and_enabled_and_keeps_everything(
     admin.create_token(service, "alice")
     assert alice.notes("user", "disable", "alice") == "alice is disabled.\n"
     assert alice.notes("user", "disable", "alice") == "alice is disabled already.\n"
-    policy = admin.policy(service)
+    policy = admin.read_policy(service)
     assert policy.users == {}
     assert list(policy.disabled) == ["alice"]
     # Whatever is changed meanwhile, it stays so.
@@ -156,14 +156,14 @@ def test_a_user_is_disabled_and_enabled_and_keeps_everything(
     assert (listed["disabled"], listed["groups"], listed["tokens"]) == (True, ["dev", "ops"], 1)
     assert alice.notes("user", "enable", "alice") == "alice is enabled.\n"
     assert alice.notes("user", "enable", "alice") == "alice is not disabled.\n"
-    assert list(admin.policy(service).users) == ["alice"]
+    assert list(admin.read_policy(service).users) == ["alice"]
     with pytest.raises(NotFoundError, match="no user bob"):
         alice.out("user", "disable", "bob")
     # A new user of that name is not disabled.
     alice.out("user", "disable", "alice")
     alice.out("user", "remove", "alice", "--yes")
     alice.out("user", "add", "alice", "--no-password")
-    assert list(admin.policy(service).users) == ["alice"]
+    assert list(admin.read_policy(service).users) == ["alice"]
 
 
 def test_all_about_a_user_is_shown(alice: Desk, service: AdminService) -> None:

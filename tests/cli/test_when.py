@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stagedoor.cli.show import lasting
+from stagedoor.cli.show import format_duration
 from stagedoor.cli.when import parse_begin, parse_duration, parse_end
-from stagedoor.model.units import size
+from stagedoor.model.units import format_size
 
 NOW = 1_800_000_000.0
 
@@ -56,8 +56,14 @@ def test_any_text_is_a_time_or_one_error(text: str) -> None:
 
 
 def test_figures_are_printed_for_people() -> None:
-    assert [lasting(s) for s in (0, 59, 61, 3600, 90_061)] == ["0s", "59s", "1m1s", "1h", "1d1h"]
-    assert [size(n) for n in (0, 1023, 1024, 5 * 1024**2, 3 * 1024**3)] == [
+    assert [format_duration(s) for s in (0, 59, 61, 3600, 90_061)] == [
+        "0s",
+        "59s",
+        "1m1s",
+        "1h",
+        "1d1h",
+    ]
+    assert [format_size(n) for n in (0, 1023, 1024, 5 * 1024**2, 3 * 1024**3)] == [
         "0 B",
         "1023 B",
         "1.0 KiB",

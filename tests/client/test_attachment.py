@@ -33,8 +33,8 @@ SIZE = Size(80, 24)
 
 def attached() -> Attachment:
     attachment = Attachment("main", SIZE, Mode.MIRROR, "xterm", "C.UTF-8", "")
-    assert attachment.hello("t").attachment == ""
-    attachment.received(Welcome("a", 0, 0, 100))
+    assert attachment.make_hello("t").attachment == ""
+    attachment.handle_frame(Welcome("a", 0, 0, 100))
     return attachment
 
 
@@ -43,24 +43,24 @@ def test_what_was_typed_is_sent_as_far_as_the_window_goes_and_kept_until_it_is_t
     attachment.type(b"x" * 150)
     assert attachment.take_sendable() == [In(0, b"x" * 100)]
     assert attachment.take_sendable() == []
-    attachment.received(InAck(60))
+    attachment.handle_frame(InAck(60))
     assert attachment.take_sendable() == [In(100, b"x" * 50)]
     assert attachment.waits == 90
-    attachment.received(InAck(150))
+    attachment.handle_frame(InAck(150))
     assert attachment.waits == 0
 
 
 def test_who_took_over_does_not_do_it_again_when_his_line_was_cut() -> None:
     attachment = Attachment("main", SIZE, Mode.TAKE_OVER, "xterm", "C.UTF-8", "")
-    assert attachment.hello("t").mode is Mode.TAKE_OVER
-    attachment.received(Welcome("a", 0, 0, 100, Mode.TAKE_OVER))
-    assert attachment.hello("t").mode is Mode.MIRROR
+    assert attachment.make_hello("t").mode is Mode.TAKE_OVER
+    attachment.handle_frame(Welcome("a", 0, 0, 100, Mode.TAKE_OVER))
+    assert attachment.make_hello("t").mode is Mode.MIRROR
 
 
 def test_of_who_only_looks_nothing_is_sent_neither_keys_nor_what_his_terminal_answers() -> None:
     attachment = Attachment("main", SIZE, Mode.WATCH, "xterm", "C.UTF-8", "")
-    attachment.hello("t")
-    attachment.received(Welcome("a", 0, 0, 100, Mode.MIRROR))
+    attachment.make_hello("t")
+    attachment.handle_frame(Welcome("a", 0, 0, 100, Mode.MIRROR))
     attachment.type(b"\x1b[?62c")
     assert attachment.take_sendable() == []
     assert attachment.has_room
@@ -77,31 +77,31 @@ def test_a_return_says_how_far_it_got_and_sends_again_what_was_not_taken() -> No
     attachment = attached()
     attachment.type(b"abcdef")
     attachment.take_sendable()
-    assert attachment.received(Out(0, b"hello")) == [WriteOutput(b"hello")]
-    assert attachment.shown() == Ack(5)
-    again = attachment.hello("t2")
+    assert attachment.handle_frame(Out(0, b"hello")) == [WriteOutput(b"hello")]
+    assert attachment.confirm_output() == Ack(5)
+    again = attachment.make_hello("t2")
     assert (again.attachment, again.seen) == ("a", 5)
     assert attachment.take_sendable() == []
-    attachment.received(Welcome("a", 5, 2, 100))
+    attachment.handle_frame(Welcome("a", 5, 2, 100))
     assert attachment.take_sendable() == [In(2, b"cdef")]
 
 
 def test_a_terminal_that_has_forgotten_us_begins_anew_and_what_was_not_sent_is_kept() -> None:
     attachment = attached()
-    attachment.received(Out(0, b"hello"))
+    attachment.handle_frame(Out(0, b"hello"))
     attachment.type(b"x" * 100)
     attachment.take_sendable()
     attachment.type(b"later")
-    attachment.hello("t2")
-    attachment.received(Welcome("b", 900, 0, 100))
+    attachment.make_hello("t2")
+    attachment.handle_frame(Welcome("b", 900, 0, 100))
     assert attachment.seen == 900
     assert attachment.take_sendable() == [In(0, b"later")]
 
 
 def test_a_gap_is_told_and_counting_goes_on_behind_it() -> None:
     attachment = attached()
-    assert attachment.received(Gap(0, 50)) == [Skipped(50)]
-    assert attachment.received(Out(50, b"x")) == [WriteOutput(b"x")]
+    assert attachment.handle_frame(Gap(0, 50)) == [Skipped(50)]
+    assert attachment.handle_frame(Out(50, b"x")) == [WriteOutput(b"x")]
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_a_gap_is_told_and_counting_goes_on_behind_it() -> None:
 )
 def test_what_does_not_fit_together_is_an_error(frame: Upstream) -> None:
     with pytest.raises(TerminalError):
-        attached().received(frame)
+        attached().handle_frame(frame)
 
 
 def test_the_end_is_told() -> None:
-    assert attached().received(Exit(143, "TERM")) == [ProgramEnded(143, "TERM")]
+    assert attached().handle_frame(Exit(143, "TERM")) == [ProgramEnded(143, "TERM")]
 
 
 class AttachmentMachine(RuleBasedStateMachine):
@@ -141,21 +141,23 @@ class AttachmentMachine(RuleBasedStateMachine):
         if not self.connected:
             self.connected = True
             self.link += 1
-            self._sent(self.terminal.hello(self.link, self.person.hello(""), f"a{self.link}", 0))
+            self._sent(
+                self.terminal.attach_link(self.link, self.person.make_hello(""), f"a{self.link}", 0)
+            )
 
     @rule()
     def cut(self) -> None:
         if self.connected:
-            self.terminal.lost(self.link, 0)
+            self.terminal.detach_link(self.link, 0)
             self.connected = False
             self.on_the_way.clear()
             self.person.attached = False
 
     @rule(data=st.binary(min_size=1, max_size=30))
     def write(self, data: bytes) -> None:
-        if self.terminal.wants_output(0):
+        if self.terminal.is_output_due(0):
             self.written += data
-            self._sent(self.terminal.shown(data, 0))
+            self._sent(self.terminal.take_output(data, 0))
 
     @rule(data=st.binary(min_size=1, max_size=30))
     def type(self, data: bytes) -> None:
@@ -166,14 +168,14 @@ class AttachmentMachine(RuleBasedStateMachine):
     def send(self, arrive: bool) -> None:
         for frame in self.person.take_sendable():
             if self.connected and arrive:
-                self._sent(self.terminal.received(self.link, frame, 0))
+                self._sent(self.terminal.handle_frame(self.link, frame, 0))
         if not arrive:
             self.cut()
 
     @rule(count=st.integers(1, 4))
     def arrive(self, count: int) -> None:
         for frame in self.on_the_way[:count]:
-            for event in self.person.received(frame):
+            for event in self.person.handle_frame(frame):
                 assert isinstance(event, WriteOutput)
                 if event.counts:
                     self.shown += event.data
@@ -182,13 +184,13 @@ class AttachmentMachine(RuleBasedStateMachine):
     @rule()
     def acknowledge(self) -> None:
         if self.connected and self.person.attached:
-            self._sent(self.terminal.received(self.link, self.person.shown(), 0))
+            self._sent(self.terminal.handle_frame(self.link, self.person.confirm_output(), 0))
 
     @rule(size=st.integers(1, 50))
     def program_reads(self, size: int) -> None:
         size = min(size, len(self.terminal.typed))
         self.taken += bytes(self.terminal.typed[:size])
-        self._sent(self.terminal.took(size))
+        self._sent(self.terminal.drop_taken(size))
 
     @invariant()
     def nothing_is_lost_and_nothing_comes_twice(self) -> None:

@@ -82,14 +82,14 @@ class Replay:
         match what:
             case "connects":
                 client.size = Size(*step["size"])
-                self.say(who, client.hello("ticket"))
+                self.say(who, client.make_hello("ticket"))
             case "cut":
                 client.attached = False
             case "typed":
                 client.type(unrun(step["data"]))
                 self.say(who, *client.take_sendable())
             case "drawn":
-                self.say(who, client.shown())
+                self.say(who, client.confirm_output())
             case "resized":
                 client.size = Size(*step["size"])
                 self.say(who, Resize(client.size))
@@ -103,9 +103,9 @@ class Replay:
         assert isinstance(frame, Upstream)
         if "refused" in step:
             with pytest.raises(TerminalError):
-                client.received(frame)
+                client.handle_frame(frame)
             return
-        events = client.received(frame)
+        events = client.handle_frame(frame)
         assert [event_fields(event) for event in events] == step["events"]
         if isinstance(frame, Out | Snapshot):
             assert [event.data for event in events if isinstance(event, WriteOutput)] == [

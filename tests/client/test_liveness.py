@@ -19,11 +19,11 @@ def test_the_table_holds(story: dict[str, Any]) -> None:
     for step in story["steps"]:
         match step:
             case ["sent", now]:
-                line.sent(now)
+                line.note_sent(now)
             case ["ping", now]:
-                line.sent(now, ping=True)
+                line.note_sent(now, ping=True)
             case ["heard"]:
-                line.heard()
+                line.note_answer()
             case ["tick", now, *expected]:
                 assert line.tick(now) == LivenessCheck(*expected), step
             case _:
@@ -33,7 +33,7 @@ def test_the_table_holds(story: dict[str, Any]) -> None:
 @given(st.lists(st.floats(0, 5), max_size=40))
 def test_no_line_is_given_up_before_its_time_however_ticks_come(waits: list[float]) -> None:
     line, now, probes = Liveness(), 0.0, 0
-    line.sent(now)
+    line.note_sent(now)
     for wait in waits:
         now += wait
         judged = line.tick(now)

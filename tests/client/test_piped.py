@@ -26,10 +26,10 @@ def test_it_is_said_again_each_second() -> None:
     piped = PipeInput(stays=False)
     piped.feed(b"", 10.0)
     assert piped.due == 10.0 + AGAIN_S
-    assert piped.again(10.5) == b""
-    assert piped.again(11.0) == b"\x04"
+    assert piped.retry_end(10.5) == b""
+    assert piped.retry_end(11.0) == b"\x04"
     assert piped.due == 11.0 + AGAIN_S
-    assert piped.again(11.5) == b""
+    assert piped.retry_end(11.5) == b""
 
 
 def test_a_terminal_that_stays_is_not_told() -> None:
@@ -37,4 +37,4 @@ def test_a_terminal_that_stays_is_not_told() -> None:
     assert piped.feed(b"within a line", 0.0) == b"within a line"
     assert piped.feed(b"", 0.0) == b""
     assert piped.ended
-    assert piped.again(0.0) is None
+    assert piped.retry_end(0.0) is None

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.client.attach.size_notice import is_too_small, notice
+from stagedoor.client.attach.size_notice import draw_notice, is_too_small
 from stagedoor.wire.terminal.frames import Size
 
 SIZES = st.builds(Size, st.integers(1, 300), st.integers(1, 100))
@@ -14,7 +14,7 @@ _ROW = re.compile(rb"\x1b\[(\d+);(\d+)H([^\x1b]*)")
 
 @given(SIZES, SIZES, st.booleans())
 def test_it_fits_into_any_window(window: Size, terminal: Size, watches: bool) -> None:
-    drawn = notice(window, terminal, watches=watches)
+    drawn = draw_notice(window, terminal, watches=watches)
     rows = _ROW.findall(drawn)
     assert b"".join(b"\x1b[%b;%bH%b" % row for row in rows) == drawn
     places = [(int(row), int(column)) for row, column, _ in rows]
@@ -29,7 +29,7 @@ def test_it_says_both_sizes_and_what_to_do() -> None:
     window, terminal = Size(80, 24), Size(200, 50)
     types, watches = (
         b" ".join(
-            text for _, _, text in _ROW.findall(notice(window, terminal, watches=is_notified))
+            text for _, _, text in _ROW.findall(draw_notice(window, terminal, watches=is_notified))
         )
         for is_notified in (False, True)
     )

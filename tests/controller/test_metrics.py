@@ -12,7 +12,7 @@ def test_every_line_is_of_openmetrics_and_each_metric_has_its_help_and_type() ->
     metrics.decisions.update(["Keep", "Keep", "Start"])
     metrics.failures['odd "reason"\n'] += 1
     metrics.requests = {("patch", "Deployment", 200): 7}
-    text = metrics.text()
+    text = metrics.to_text()
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert 'stagedoor_controller_decisions_total{decision="Keep"} 2' in samples
     assert "stagedoor_controller_shells 3" in samples
@@ -31,4 +31,4 @@ def test_every_line_is_of_openmetrics_and_each_metric_has_its_help_and_type() ->
 
 def test_a_large_count_is_not_rounded() -> None:
     metrics = Metrics(reconcile_seconds=123456789.5)
-    assert "reconcile_seconds_total 123456789.5" in metrics.text()
+    assert "reconcile_seconds_total 123456789.5" in metrics.to_text()

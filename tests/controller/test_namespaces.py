@@ -120,12 +120,12 @@ async def test_when_a_namespace_is_deleted_and_all_restart_logins_elsewhere_work
         it.cluster.lose("apps-lost")
         shells, controller = await it.gateway(), await it.controller()
         assert isinstance(await enter(shells, HERE), Shell)
-        assert controller.unserved() == {"apps-lost": refusal}
-        page = controller.measure().text()
+        assert controller.list_unserved() == {"apps-lost": refusal}
+        page = controller.measure().to_text()
         assert 'stagedoor_controller_namespaces{synced="true"} 1\n' in page
         assert 'stagedoor_controller_namespaces{synced="false"} 1\n' in page
         assert "stagedoor_controller_leading 1\n" in page
-        assert shells.unserved() == {"lost": refusal}
+        assert shells.list_unserved() == {"lost": refusal}
         settings = parse_settings(
             '[kubernetes]\nnamespaces = { "" = "apps", lost = "apps-lost" }\n', "the test's"
         )
@@ -135,13 +135,13 @@ async def test_when_a_namespace_is_deleted_and_all_restart_logins_elsewhere_work
             ("*.lost.ssh", "namespace", "failed"),
         ]
         assert rows[1].detail == f"the namespace apps-lost is not served: {refusal}"
-        assert [str(target) for target in shells.targets()] == ["app01.ssh"]
+        assert [str(target) for target in shells.list_targets()] == ["app01.ssh"]
 
         it.cluster.restore("apps-lost")
         it.cluster.put(deployment("apps-lost"))
         await asyncio.sleep(SOON_S)
         assert isinstance(await enter(shells, THERE), Shell)
-        assert controller.unserved() == shells.unserved() == {}
+        assert controller.list_unserved() == shells.list_unserved() == {}
 
 
 @in_both_modes
@@ -153,7 +153,7 @@ async def test_a_namespace_is_unserved_as_soon_as_its_role_goes_and_leads_alone_
         controller = await it.controller()
         it.cluster.lose("apps-lost")
         await asyncio.sleep(SOON_S)
-        assert controller.unserved() == {"apps-lost": REFUSALS[wide]}
+        assert controller.list_unserved() == {"apps-lost": REFUSALS[wide]}
         assert controller.measure().leading
         it.cluster.lose("apps")
         await asyncio.sleep(SOON_S)
@@ -183,7 +183,7 @@ async def test_a_login_into_a_lost_namespace_is_refused_at_once_and_says_why(wid
         shells = await it.gateway()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        denial = await shells.unknown(THERE)
+        denial = await shells.refuse_unknown(THERE)
         assert denial is not None
         assert loop.time() - began < 1.0
         assert "the gateway has no access to the namespace apps-lost" in denial.message
@@ -237,7 +237,7 @@ async def test_only_apps_with_a_shell_are_read_and_looked_at() -> None:
         for number in range(200):
             it.cluster.put(deployment("apps", f"other{number}", env={"A": "2"}))
         await asyncio.sleep(SOON_S)
-        page = controller.measure().text()
+        page = controller.measure().to_text()
         assert "stagedoor_controller_apps 202\n" in page
         assert controller.metrics.decisions.total() <= 4
         assert not [key for key in it.cluster.read if key[2].startswith("other")]

@@ -94,22 +94,22 @@ def test_a_namespace_that_cannot_be_served_has_a_reason(found: dict[str, Any], w
 async def test_a_namespace_works_within_seconds_of_its_label_and_nothing_is_restarted() -> None:
     async with platform(spaces=SELECTOR) as it:
         shells, controller = await it.gateway(), await it.controller()
-        assert not shells.targets()
+        assert not shells.list_targets()
         assert controller.measure().leading, "an installation without namespaces works"
-        assert controller.unserved() == {}
+        assert controller.list_unserved() == {}
         it.cluster.close_namespace("team")
         it.cluster.put(deployment("team"))
         await asyncio.sleep(NOW_S)
         it.cluster.put(namespace("team"))
         await asyncio.sleep(NOW_S)
-        assert controller.unserved().keys() == {"team"}, "the binder has not been there yet"
+        assert controller.list_unserved().keys() == {"team"}, "the binder has not been there yet"
         it.cluster.restore("team")
         await asyncio.sleep(1)
-        assert [str(target) for target in shells.targets()] == ["app01.team.ssh"]
+        assert [str(target) for target in shells.list_targets()] == ["app01.team.ssh"]
         async with asyncio.timeout(NOW_S):
             assert isinstance(await enter(shells, TEAM), Shell)
         assert controller.measure().served == 1
-        assert controller.unserved() == shells.unserved() == {}
+        assert controller.list_unserved() == shells.list_unserved() == {}
 
 
 @pytest.mark.platform(29)
@@ -126,11 +126,11 @@ async def test_without_its_label_a_namespace_admits_nobody_and_its_shell_ends_af
         it.cluster.put(namespace("team", {}))
         await asyncio.sleep(1)
         assert controller.count_ending() == {"team": 1}
-        assert controller.unserved() == {}, "it is no fault"
+        assert controller.list_unserved() == {}, "it is no fault"
         refused = await enter(shells, TEAM)
         assert isinstance(refused, Denial)
         assert refused.reason is Reason.NO_APP
-        assert not shells.targets()
+        assert not shells.list_targets()
         await asyncio.sleep(3600)
         assert {Kind.DEPLOYMENT, Kind.POD, Kind.LEASE} <= left_in(it.cluster), "its session is open"
         config = it.cluster.objects[Kind.CONFIG_MAP, "team", make_shell_name("app01")]
@@ -165,7 +165,7 @@ async def test_labels_that_flip_quickly_end_as_the_last_one_says() -> None:
             it.cluster.put(namespace("team", LABEL if flip % 2 else {}))
             await asyncio.sleep(0.05 * flip)
         assert isinstance(await enter(shells, TEAM), Shell)
-        assert controller.unserved() == {}
+        assert controller.list_unserved() == {}
         login = asyncio.create_task(enter(shells, TEAM))
         for flip in range(21):
             it.cluster.put(namespace("team", LABEL if flip % 2 else {}))
@@ -193,7 +193,7 @@ async def test_a_label_that_goes_while_no_controller_works_is_seen_by_the_next_o
         await asyncio.sleep(600)
         assert not left_in(it.cluster)
         assert Kind.DEPLOYMENT in left_in(it.cluster, "foreign")
-        assert controller.unserved() == {}
+        assert controller.list_unserved() == {}
         assert not [key for key in it.cluster.read if key[1] == "foreign"]
 
 
@@ -227,7 +227,7 @@ async def test_a_doubled_environment_is_a_row_that_says_why_and_works_once_mende
             open_team(it.cluster, name)
         it.cluster.put(namespace("other", environment("team")))
         shells, controller = await it.gateway(), await it.controller()
-        assert controller.unserved().keys() == {"other", "team"}
+        assert controller.list_unserved().keys() == {"other", "team"}
         assert isinstance(await enter(shells, TEAM), Denial)
         rows = await list_cluster_shells(await apps_of(it, shells), {})
         assert {(row.kind, row.environment) for row in rows} == {
@@ -237,7 +237,7 @@ async def test_a_doubled_environment_is_a_row_that_says_why_and_works_once_mende
         assert "has the environment 'team' as well" in rows[0].detail
         it.cluster.put(namespace("other"))
         await asyncio.sleep(NOW_S)
-        assert controller.unserved() == {}
+        assert controller.list_unserved() == {}
         assert isinstance(await enter(shells, TEAM), Shell)
 
 

@@ -11,7 +11,7 @@ def test_a_key_named_often_is_handed_out_once_and_the_longest_due_comes_first() 
     for at in (5.0, 3.0, 4.0):
         queue.add("a", at)
     queue.add("b", 2.0)
-    assert queue.next_at() == 2.0
+    assert queue.find_next_at() == 2.0
     assert [queue.take(10.0), queue.take(10.0), queue.take(10.0)] == ["b", "a", None]
 
 
@@ -32,7 +32,7 @@ def test_a_key_that_is_named_while_it_is_worked_on_is_due_once_more_afterwards()
     queue.finish("a", again_at=50.0)
     assert queue.take(9.0) == "a"
     queue.finish("a")
-    assert queue.next_at() is None
+    assert queue.find_next_at() is None
 
 
 def test_failures_double_the_wait_up_to_a_limit_and_are_forgotten_when_it_is_done() -> None:
@@ -62,7 +62,7 @@ def test_a_change_from_outside_forgives_and_makes_due_at_once() -> None:
     queue.forgive("a")
     queue.add("a", 1.0)
     assert queue.take(1.0) == "a"
-    assert queue.failures("a") == 0
+    assert queue.count_failures("a") == 0
 
 
 def test_one_that_waits_to_be_tried_again_is_not_hurried_by_the_trace_of_its_own_failure() -> None:

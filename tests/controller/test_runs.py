@@ -142,7 +142,7 @@ async def test_without_its_label_a_namespace_starts_no_run_and_ends_those_that_h
     runs = RunReconciler(
         cluster, spaces, cast("Any", None), find_order, lambda *_: None, lambda: NOW
     )
-    tasks = [asyncio.create_task(work) for work in (*spaces.work(), runs.run())]
+    tasks = [asyncio.create_task(work) for work in (*spaces.list_coroutines(), runs.run())]
     await asyncio.sleep(60)
     for task in tasks:
         task.cancel()

@@ -265,13 +265,13 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
     async with story() as it:
         await it.come()
         assert "Image: shop:1\n" in it.config("motd")
-        assert it.shells.notice(APP01) is None
+        assert it.shells.find_notice(APP01) is None
         it.app("2", "shop:2")
         await it.until(lambda: it.annotation(STALE), MINUTE_S)
         at = f"{show_time(now())[:16].replace('T', ' ')} UTC"
         notice = f"app01 moved on to shop:2 at {at}; this shell is of shop:1 and is replaced when "
         way = "it has no open sessions; log out, and in again a minute later, for the new one"
-        assert it.shells.notice(APP01) == notice + way
+        assert it.shells.find_notice(APP01) == notice + way
         # The greeting names what runs, and the file that notices are read from says the rest.
         await it.until(lambda: it.config("notice"), MINUTE_S)
         assert "Image: shop:1\n" in it.config("motd")
@@ -289,7 +289,7 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
         it.go()
         await it.until(lambda: "Image: shop:2\n" in it.config("motd"), HOUR_S)
         assert it.config("notice") == ""
-        assert it.shells.notice(APP01) is None
+        assert it.shells.find_notice(APP01) is None
 
 
 @in_virtual_time
@@ -381,7 +381,7 @@ async def test_an_app_that_offers_no_shell_any_more_loses_it() -> None:
         it.cluster.put({**app, "metadata": {**app["metadata"], "labels": labels}})
         lost_s = await it.until(lambda: it.left() == set(), HOUR_S)
         assert lost_s <= IN_USE_S + RECHECK_S
-        assert not it.shells.knows(APP01)
+        assert not it.shells.has_target(APP01)
 
 
 @in_virtual_time
@@ -506,7 +506,7 @@ async def test_deleting_the_app_deletes_its_shell() -> None:
         it.cluster.drop((Kind.DEPLOYMENT, "apps", "app01"))
         await it.until(lambda: it.cluster.objects == {}, MINUTE_S)
         await asyncio.sleep(SETTLED_S)
-        assert not it.shells.knows(APP01)
+        assert not it.shells.has_target(APP01)
 
 
 @in_virtual_time

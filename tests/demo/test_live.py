@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from stagedoor.demo.show import describe, lasting, render_sessions
+from stagedoor.demo.show import describe, format_duration, render_sessions
 from stagedoor.model.event import Event, EventKind
 from stagedoor.store.sessions import SessionRecord
 
@@ -91,4 +91,4 @@ def test_those_inside_never_take_more_lines_than_there_are() -> None:
     [(-1, "0.0 s"), (0.44, "0.4 s"), (59.4, "59 s"), (60, "1 min"), (7500, "2 h 5 min")],
 )
 def test_durations_are_as_coarse_as_they_are_long(seconds: float, text: str) -> None:
-    assert lasting(seconds) == text
+    assert format_duration(seconds) == text

@@ -38,7 +38,7 @@ class Replay:
                     self.old[step["who"]] = self.link_of[step["who"]]
                 case {"do": "cut"}:
                     assert self.state is not None
-                    self.state.lost(self.link_of[step["who"]], self.now)
+                    self.state.detach_link(self.link_of[step["who"]], self.now)
                 case {"who": who, "up": frame}:
                     self.rests(step)
                     if "lost" not in step:
@@ -68,10 +68,10 @@ class Replay:
             welcomes = (decode(unrun(step["down"])) for step in rest
                         if step.get("who") == who and "down" in step)  # fmt: skip
             name = next(welcome.attachment for welcome in welcomes if isinstance(welcome, Welcome))
-            self.do(self.state.hello(link, frame, name, self.now))
+            self.do(self.state.attach_link(link, frame, name, self.now))
         else:
             assert self.state is not None
-            self.do(self.state.received(link, frame, self.now))
+            self.do(self.state.handle_frame(link, frame, self.now))
 
     def attached(self) -> set[int]:
         return set(self.state._clients.by_link) if self.state is not None else set()
@@ -95,13 +95,13 @@ class Replay:
             self.rests(step)
         match what:
             case "writes":
-                self.do(state.shown(unrun(step["data"]), self.now))
+                self.do(state.take_output(unrun(step["data"]), self.now))
             case "takes":
                 data = unrun(step["data"])
                 assert bytes(state.typed[: len(data)]) == data
-                self.do(state.took(len(data)))
+                self.do(state.drop_taken(len(data)))
             case "exits":
-                self.do(state.exited(step["code"], step["signal"], self.now))
+                self.do(state.note_exit(step["code"], step["signal"], self.now))
             case "busy":
                 state.busy = step["is"]
             case "anew":
@@ -113,7 +113,7 @@ class Replay:
             case "redraws":
                 assert self.next("terminal", step) == "redraws"
             case "reads":
-                assert state.wants_output(self.now) is step["is"]
+                assert state.is_output_due(self.now) is step["is"]
             case "is_over":
                 assert state.is_over(self.now)
 

@@ -173,45 +173,45 @@ def test_a_guest_and_one_who_watches_remove_and_lock_nothing(
 
 def test_a_lock_outlives_a_cut_line_and_not_its_owner() -> None:
     roster = AttachmentTable()
-    roster.came(1, hello("user:alice"), 0)
+    roster.add_client(1, hello("user:alice"), 0)
     roster.lock(1, on=True)
-    roster.left(1, 10)
+    roster.remove_client(1, 10)
     assert roster.refusal(hello("user:bob"), 10 + LOCK_GRACE_S - 1)
     assert roster.refusal(hello("user:alice"), 11) is None
     assert roster.refusal(hello("user:bob"), 10 + LOCK_GRACE_S) is None
-    roster.came(2, hello("user:bob"), 80)
+    roster.add_client(2, hello("user:bob"), 80)
     assert not roster.lock(2, on=False)
 
 
 def test_a_lock_whose_owner_stays_away_ends_by_time_alone() -> None:
     roster = AttachmentTable()
-    roster.came(1, hello("user:alice"), 0)
+    roster.add_client(1, hello("user:alice"), 0)
     roster.lock(1, on=True)
-    roster.left(1, 10)
-    assert roster.due_at() == 10 + LOCK_GRACE_S
-    roster.due(10 + LOCK_GRACE_S)
+    roster.remove_client(1, 10)
+    assert roster.find_due_at() == 10 + LOCK_GRACE_S
+    roster.take_due(10 + LOCK_GRACE_S)
     assert not roster.locked
-    assert roster.due_at() is None
+    assert roster.find_due_at() is None
 
 
 def test_two_who_type_in_turn_are_listed_twice_a_second_at_most() -> None:
     roster = AttachmentTable()
     for link, owner in ((1, "user:alice"), (2, "user:bob")):
-        roster.came(link, hello(owner), 0)
+        roster.add_client(link, hello(owner), 0)
     sent = 0
     for step in range(1000):
-        roster.typed(1 + step % 2)
-        sent += len(roster.due(step / 100))
+        roster.note_input(1 + step % 2)
+        sent += len(roster.take_due(step / 100))
     assert sent == 2 * 10 / NOTIFY_S
-    assert roster.due_at() is not None, "and the last one is told of as well"
-    assert roster.due(100)[1].people[1].typed
-    assert roster.due_at() is None
+    assert roster.find_due_at() is not None, "and the last one is told of as well"
+    assert roster.take_due(100)[1].people[1].typed
+    assert roster.find_due_at() is None
 
 
 def test_one_who_has_gone_meanwhile_is_not_removed_again() -> None:
     roster = AttachmentTable()
-    roster.came(1, hello("user:alice"), 0)
-    roster.came(2, hello("user:bob"), 0)
-    roster.left(2, 1)
+    roster.add_client(1, hello("user:alice"), 0)
+    roster.add_client(2, hello("user:bob"), 0)
+    roster.remove_client(2, 1)
     assert roster.remove(1, 2) == {}
     assert not roster.may_rule(2)

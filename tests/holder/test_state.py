@@ -55,7 +55,7 @@ class Client:
     def come(self, now: float = 0.0) -> list[Action]:
         hello = Hello("", "main", self.attachment, self.seen, self.size, self.mode)
         self.here = True
-        return self.take(self.state.hello(self.link, hello, f"a{self.link}", now))
+        return self.take(self.state.attach_link(self.link, hello, f"a{self.link}", now))
 
     def take(self, actions: list[Action]) -> list[Action]:
         for action in actions:
@@ -67,7 +67,7 @@ class Client:
         return actions
 
     def send(self, frame: Frame, now: float = 0.0) -> list[Action]:
-        return self.take(self.state.received(self.link, frame, now))
+        return self.take(self.state.handle_frame(self.link, frame, now))
 
     def _frame(self, frame: Frame) -> None:
         match frame:
@@ -99,14 +99,14 @@ def visited(**options: object) -> tuple[TerminalState, Client]:
 
 def test_what_is_written_is_shown_and_what_is_typed_reaches_the_program_once() -> None:
     state, client = visited()
-    client.take(state.shown(b"$ ", 0))
+    client.take(state.take_output(b"$ ", 0))
     assert client.output == b"$ "
     client.send(In(0, b"ls\r"))
     client.send(In(0, b"ls\rpwd\r"))
     assert bytes(state.typed) == b"ls\rpwd\r"
     assert client.others == []
-    client.take(state.took(2))
-    client.take(state.took(5))
+    client.take(state.drop_taken(2))
+    client.take(state.drop_taken(5))
     assert client.others == [InAck(2), InAck(7)]
     client.send(In(3, b"pwd\r"))
     assert client.others[2:] == [InAck(7)]
@@ -124,22 +124,22 @@ def test_input_with_a_hole_in_it_is_a_fault_and_nothing_of_it_is_typed() -> None
 
 def test_one_who_does_not_acknowledge_holds_the_program_back_at_a_window() -> None:
     state, client = visited()
-    client.take(state.shown(b"x" * (WINDOW_BYTES - 1), 0))
-    assert state.wants_output(0)
-    client.take(state.shown(b"yz", 0))
-    assert not state.wants_output(0)
+    client.take(state.take_output(b"x" * (WINDOW_BYTES - 1), 0))
+    assert state.is_output_due(0)
+    client.take(state.take_output(b"yz", 0))
+    assert not state.is_output_due(0)
     assert len(client.output) == WINDOW_BYTES
     client.send(Ack(WINDOW_BYTES))
-    assert state.wants_output(0)
+    assert state.is_output_due(0)
     assert client.output.endswith(b"xyz")
 
 
 def test_a_line_that_is_cut_holds_the_program_and_the_return_loses_nothing() -> None:
     state, client = visited()
-    client.take(state.shown(b"x" * WINDOW_BYTES, 0))
-    state.lost(1, 10)
-    state.shown(b"after", 10)
-    assert not state.wants_output(10)
+    client.take(state.take_output(b"x" * WINDOW_BYTES, 0))
+    state.detach_link(1, 10)
+    state.take_output(b"after", 10)
+    assert not state.is_output_due(10)
     assert state.wake_at(10) == 10 + RESUME_GRACE_S
     client.link = 2
     client.come(30)
@@ -153,24 +153,24 @@ def test_of_two_who_type_one_whose_line_is_cut_does_not_hold_the_other_up() -> N
     other.come()
 
     def shows(data: bytes) -> None:
-        assert state.wants_output(10)
-        other.take(state.shown(data, 10))
+        assert state.is_output_due(10)
+        other.take(state.take_output(data, 10))
         while other.send(Ack(other.seen), 10):
             pass
 
-    state.lost(1, 10)
+    state.detach_link(1, 10)
     shows(b"x" * KEEP_BYTES)
     one.link = 3
     one.come(20)
     while one.seen < KEEP_BYTES:
         one.send(Ack(one.seen), 20)
     assert one.output == b"x" * KEEP_BYTES, "and misses nothing that is kept"
-    state.lost(3, 20)
+    state.detach_link(3, 20)
     shows(b"y" * (KEEP_BYTES + 1))
-    state.lost(2, 30)
-    assert state.wants_output(30), "for one who has missed something nobody waits"
-    state.shown(b"z" * WINDOW_BYTES, 30)
-    assert not state.wants_output(30), "but for the other"
+    state.detach_link(2, 30)
+    assert state.is_output_due(30), "for one who has missed something nobody waits"
+    state.take_output(b"z" * WINDOW_BYTES, 30)
+    assert not state.is_output_due(30), "but for the other"
     one.link = 4
     one.come(40)
     assert one.gaps == [Gap(KEEP_BYTES, 2 * KEEP_BYTES + 1 + WINDOW_BYTES)]
@@ -179,8 +179,8 @@ def test_of_two_who_type_one_whose_line_is_cut_does_not_hold_the_other_up() -> N
 def test_output_that_never_came_is_sent_again() -> None:
     """Not all that was sent when the line was cut has been received."""
     state, client = visited()
-    state.shown(b"lost on the way", 0)
-    state.lost(1, 0)
+    state.take_output(b"lost on the way", 0)
+    state.detach_link(1, 0)
     client.link = 2
     client.come(1)
     assert client.output == b"lost on the way"
@@ -188,11 +188,11 @@ def test_output_that_never_came_is_sent_again() -> None:
 
 def test_one_who_stays_away_reads_how_much_was_not_kept() -> None:
     state, client = visited()
-    state.lost(1, 0)
+    state.detach_link(1, 0)
     late = RESUME_GRACE_S + 1
     for _ in range(3):
-        assert state.wants_output(late)
-        state.shown(b"line\n" * 100_000, late)
+        assert state.is_output_due(late)
+        state.take_output(b"line\n" * 100_000, late)
     client.link = 2
     client.come(late)
     assert client.gaps == [Gap(0, 1_500_000)]
@@ -202,9 +202,9 @@ def test_one_who_stays_away_reads_how_much_was_not_kept() -> None:
 
 def test_one_who_stays_away_and_misses_little_misses_nothing() -> None:
     state, client = visited()
-    state.lost(1, 0)
+    state.detach_link(1, 0)
     late = RESUME_GRACE_S + 1
-    state.shown(b"x" * KEEP_BYTES, late)
+    state.take_output(b"x" * KEEP_BYTES, late)
     client.link = 2
     client.come(late)
     while client.seen < KEEP_BYTES:
@@ -214,9 +214,9 @@ def test_one_who_stays_away_and_misses_little_misses_nothing() -> None:
 
 def test_one_who_detaches_holds_nothing_back() -> None:
     state, client = visited()
-    client.take(state.shown(b"x" * WINDOW_BYTES, 0))
+    client.take(state.take_output(b"x" * WINDOW_BYTES, 0))
     assert HangUpLink(1) in client.send(Detach())
-    assert state.wants_output(0)
+    assert state.is_output_due(0)
     assert state.wake_at(0) is None
 
 
@@ -230,8 +230,8 @@ def test_one_who_watches_types_nothing_holds_nothing_back_and_is_told_what_he_mi
     assert not state.typed
     total = 0
     while total < 3 * KEEP_BYTES:
-        assert state.wants_output(0)
-        actions = state.shown(b"y\r\n" * 10_000, 0)
+        assert state.is_output_due(0)
+        actions = state.take_output(b"y\r\n" * 10_000, 0)
         total += 30_000
         for client in (typist, watcher):
             client.take(actions)
@@ -248,7 +248,7 @@ def test_one_who_watches_types_nothing_holds_nothing_back_and_is_told_what_he_mi
 
 def test_a_newcomer_sees_the_last_lines_but_no_question_that_they_asked() -> None:
     state, _ = visited()
-    state.shown(b"one\r\n\x1b[6n\x1b[c\x1b]52;c;?\x07\x1b]0;title\x07two\r\n\x05", 0)
+    state.take_output(b"one\r\n\x1b[6n\x1b[c\x1b]52;c;?\x07\x1b]0;title\x07two\r\n\x05", 0)
     newcomer = Client(state, 2)
     newcomer.come()
     assert newcomer.snapshots == b"one\r\ntwo\r\n"
@@ -258,7 +258,7 @@ def test_a_newcomer_sees_the_last_lines_but_no_question_that_they_asked() -> Non
 def test_a_full_screen_program_is_asked_to_draw_itself_for_a_newcomer() -> None:
     state, _ = visited()
     for piece in (b"$ ls\r\nREADME\r\n$ vim\r\n\x1b[?10", b"49h\x1b[?2004hhalf a screen"):
-        state.shown(piece, 0)
+        state.take_output(piece, 0)
     newcomer = Client(state, 2)
     assert Redraw(SIZE) in newcomer.come()
     below = b"$ ls\r\nREADME\r\n$ vim\r\n"
@@ -267,13 +267,13 @@ def test_a_full_screen_program_is_asked_to_draw_itself_for_a_newcomer() -> None:
 
 def test_what_was_before_a_full_screen_program_is_shown_as_far_as_it_is_kept() -> None:
     state, client = visited()
-    state.shown(b"first\nsecond\nthird\n\x1b[?1049h", 0)
+    state.take_output(b"first\nsecond\nthird\n\x1b[?1049h", 0)
     client.send(Detach())
-    state.shown(b"." * (KEEP_BYTES - 20), 0)
+    state.take_output(b"." * (KEEP_BYTES - 20), 0)
     newcomer = Client(state, 2)
     newcomer.come()
     assert newcomer.snapshots == b"third\n\x1b[?1049h"
-    state.shown(b"." * 20, 0)
+    state.take_output(b"." * 20, 0)
     later = Client(state, 3)
     later.come()
     assert later.snapshots == b"\x1b[?1049h"
@@ -312,13 +312,13 @@ def test_the_same_one_again_takes_his_own_old_line_down() -> None:
     assert HangUpLink(1) in actions
     assert client.here
     assert state.attached == 1
-    state.lost(1, 0)
+    state.detach_link(1, 0)
     assert state.attached == 1
 
 
 def test_an_attachment_that_is_not_known_any_more_is_a_newcomer() -> None:
     state, _ = visited()
-    state.shown(b"old\n", 0)
+    state.take_output(b"old\n", 0)
     stranger = Client(state, 2, attachment="forgotten", seen=99)
     stranger.come()
     assert stranger.attachment == "a2"
@@ -327,7 +327,7 @@ def test_an_attachment_that_is_not_known_any_more_is_a_newcomer() -> None:
 
 def test_one_who_claims_to_have_seen_what_was_never_sent_is_a_newcomer() -> None:
     state, client = visited()
-    state.lost(1, 0)
+    state.detach_link(1, 0)
     client.link, client.seen = 2, 1000
     client.come()
     assert client.attachment == "a2"
@@ -335,10 +335,10 @@ def test_one_who_claims_to_have_seen_what_was_never_sent_is_a_newcomer() -> None
 
 def test_the_end_comes_after_the_last_byte_and_waits_for_one_whose_line_was_cut() -> None:
     state, client = visited()
-    client.take(state.shown(b"x" * (WINDOW_BYTES + 5), 0))
-    client.take(state.exited(3, "", 0))
+    client.take(state.take_output(b"x" * (WINDOW_BYTES + 5), 0))
+    client.take(state.note_exit(3, "", 0))
     assert Exit(3) not in client.others
-    state.lost(1, 0)
+    state.detach_link(1, 0)
     assert not state.is_over(0)
     client.link = 2
     client.come(1)
@@ -352,11 +352,11 @@ def test_the_end_comes_after_the_last_byte_and_waits_for_one_whose_line_was_cut(
 def test_the_end_waits_for_a_lost_client_but_not_without_one() -> None:
     state, client = visited()
     client.send(Detach())
-    state.exited(0, "", 0)
+    state.note_exit(0, "", 0)
     assert state.is_over(0)
     state, client = visited()
-    state.lost(1, 0)
-    state.exited(0, "", 0)
+    state.detach_link(1, 0)
+    state.note_exit(0, "", 0)
     assert not state.is_over(RESUME_GRACE_S - 1)
     assert state.is_over(RESUME_GRACE_S)
 
@@ -375,24 +375,24 @@ def test_a_ping_is_answered_and_an_upstream_frame_is_a_fault() -> None:
 
 def test_an_acknowledgement_of_what_was_not_sent_changes_nothing() -> None:
     state, client = visited()
-    client.take(state.shown(b"x" * WINDOW_BYTES, 0))
+    client.take(state.take_output(b"x" * WINDOW_BYTES, 0))
     client.send(Ack(10 * WINDOW_BYTES))
-    assert not state.wants_output(0)
+    assert not state.is_output_due(0)
 
 
 def test_acknowledgements_are_taken_while_the_program_reads_nothing() -> None:
     state, client = visited()
     client.send(In(0, b"x" * WINDOW_BYTES))
-    client.take(state.shown(b"y" * WINDOW_BYTES, 0))
+    client.take(state.take_output(b"y" * WINDOW_BYTES, 0))
     client.send(Ack(WINDOW_BYTES))
-    assert state.wants_output(0)
+    assert state.is_output_due(0)
     assert client.here
 
 
 def test_one_who_types_beyond_the_window_is_sent_away() -> None:
     state, client = visited()
     client.send(In(0, b"x" * WINDOW_BYTES))
-    client.take(state.took(1))
+    client.take(state.drop_taken(1))
     client.send(In(WINDOW_BYTES, b"x"))
     assert client.here
     client.send(In(WINDOW_BYTES + 1, b"x"))
@@ -408,9 +408,9 @@ def test_two_who_type_each_get_acknowledgements_of_their_own() -> None:
     one.send(In(3, b"a"))
     for typist in (one, other):
         typist.others.clear()
-    actions = state.took(4)
+    actions = state.drop_taken(4)
     assert actions == [Send(1, InAck(3)), Send(2, InAck(1))]
-    assert state.took(2) == [Send(2, InAck(2)), Send(1, InAck(4))]
+    assert state.drop_taken(2) == [Send(2, InAck(2)), Send(1, InAck(4))]
 
 
 def test_visitors_without_end_are_not_remembered_without_end() -> None:
@@ -418,7 +418,7 @@ def test_visitors_without_end_are_not_remembered_without_end() -> None:
     for number in range(REMEMBERED * 3):
         client = Client(state, number)
         client.come(number)
-        state.lost(number, number)
+        state.detach_link(number, number)
     assert len(state._clients.by_name) <= REMEMBERED
 
 
@@ -442,9 +442,9 @@ class TerminalMachine(RuleBasedStateMachine):
 
     @rule(data=st.binary(min_size=1, max_size=40), arrives=st.booleans())
     def write(self, data: bytes, arrives: bool) -> None:
-        if self.state.wants_output(self.now):
+        if self.state.is_output_due(self.now):
             self.written += data
-            actions = self.state.shown(data, self.now)
+            actions = self.state.take_output(data, self.now)
             if self.client.here:
                 if arrives:
                     self.client.take(actions)
@@ -469,19 +469,19 @@ class TerminalMachine(RuleBasedStateMachine):
             self.client.send(sent, self.now)
             self.acked = len(self.typed)
         else:
-            self.state.received(self.client.link, sent, self.now)
+            self.state.handle_frame(self.client.link, sent, self.now)
             self.cut()
 
     @rule(size=st.integers(1, 60))
     def program_reads(self, size: int) -> None:
         size = min(size, len(self.state.typed))
         self.taken += bytes(self.state.typed[:size])
-        self.client.take(self.state.took(size))
+        self.client.take(self.state.drop_taken(size))
 
     @rule()
     def cut(self) -> None:
         if self.client.here:
-            self.state.lost(self.client.link, self.now)
+            self.state.detach_link(self.client.link, self.now)
             self.client.here = False
 
     @rule(seconds=st.floats(0, RESUME_GRACE_S - 1))
@@ -531,5 +531,5 @@ TestTerminal.settings = settings(
 @given(st.binary(max_size=200))
 def test_any_output_makes_a_screen_for_a_newcomer(data: bytes) -> None:
     state, _ = visited()
-    state.shown(data or b"x", 0)
+    state.take_output(data or b"x", 0)
     Client(state, 2).come()

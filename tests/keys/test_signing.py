@@ -19,7 +19,7 @@ from stagedoor.keys.signing import (
     format_signature,
     read_signature,
 )
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 
 SPACE, MESSAGE = "key@stagedoor", b"a message"
 TOUCHED, UNTOUCHED = 0x01, 0x00
@@ -73,9 +73,9 @@ def test_a_signature_is_of_one_key_and_whole(tmp_path: Path) -> None:
         Signature(stranger.key, SPACE, good.signature),
         Signature(good.key, SPACE, good.signature + b"x"),
         Signature(good.key, SPACE, good.signature[:-1]),
-        Signature(good.key, SPACE, string(b"ssh-rsa") + string(good.signature[-64:])),
+        Signature(good.key, SPACE, encode_string(b"ssh-rsa") + encode_string(good.signature[-64:])),
         Signature(good.key + b"x", SPACE, good.signature),
-        Signature(string(b"ssh-dss"), SPACE, good.signature),
+        Signature(encode_string(b"ssh-dss"), SPACE, good.signature),
         Signature(b"", SPACE, b""),
     ]
     for one in bad:
@@ -101,16 +101,23 @@ def test_a_security_key_has_to_be_touched(tmp_path: Path, curve: bool, flags: in
     if curve:
         pair = ec.generate_private_key(ec.SECP256R1())
         point = pair.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        kind, fields = b"sk-ecdsa-sha2-nistp256@openssh.com", string(b"nistp256") + string(point)
+        kind, fields = (
+            b"sk-ecdsa-sha2-nistp256@openssh.com",
+            encode_string(b"nistp256") + encode_string(point),
+        )
         numbers = utils.decode_dss_signature(pair.sign(covered, ec.ECDSA(hashes.SHA256())))
-        raw = b"".join(string(n.to_bytes(n.bit_length() // 8 + 1)) for n in numbers)
+        raw = b"".join(encode_string(n.to_bytes(n.bit_length() // 8 + 1)) for n in numbers)
     else:
         edwards = Ed25519PrivateKey.generate()
         point = edwards.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        kind, fields, raw = b"sk-ssh-ed25519@openssh.com", string(point), edwards.sign(covered)
-    key = string(kind) + fields + string(application)
+        kind, fields, raw = (
+            b"sk-ssh-ed25519@openssh.com",
+            encode_string(point),
+            edwards.sign(covered),
+        )
+    key = encode_string(kind) + fields + encode_string(application)
     text = format_signature(
-        Signature(key, SPACE, string(kind) + string(raw) + bytes([flags]) + counter)
+        Signature(key, SPACE, encode_string(kind) + encode_string(raw) + bytes([flags]) + counter)
     )
     signing_key = find_signing_key(text, SPACE, MESSAGE, None)
     assert (signing_key is not None) == (flags == TOUCHED)

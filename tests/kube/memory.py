@@ -158,7 +158,7 @@ class MemoryCluster:
             if uid in (None, meta["uid"]) and version in (None, meta["resourceVersion"]):
                 self.drop((kind, namespace, name))
 
-    async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
+    async def read_logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
         await self._answer_read(namespace)
         return "".join(self.said.get(pod, "").splitlines(keepends=True)[-lines:])
 

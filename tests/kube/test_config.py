@@ -65,10 +65,10 @@ async def test_the_current_context_counts(tmp_path: Path) -> None:
     kubeconfig = load(path)
     assert str(kubeconfig.address) == "https://api.test:6443"
     assert kubeconfig.namespace == "apps"
-    assert (await kubeconfig.credential.header()).authorization == f"Bearer {SECRET}"
+    assert (await kubeconfig.credential.make_header()).authorization == f"Bearer {SECRET}"
     bare = load(write(tmp_path / "bare", **{"current-context": "bare"}))
     assert bare.namespace == "default"
-    assert await bare.credential.header() == Header()
+    assert await bare.credential.make_header() == Header()
     assert SECRET not in repr(kubeconfig)
 
 
@@ -123,10 +123,10 @@ def test_a_path_in_it_is_relative_to_it(
     monkeypatch.chdir(tmp_path.parent)
     trust = load(path).trust
     assert trust.ca == tmp_path / "ca.crt"
-    before = trust.context()
-    assert trust.context() is before
+    before = trust.make_context()
+    assert trust.make_context() is before
     (tmp_path / "me.crt").write_bytes((pem / "me.crt").read_bytes() + b"\n")
-    assert trust.context() is not before
+    assert trust.make_context() is not before
 
 
 def test_a_key_in_it_touches_no_disk(
@@ -140,14 +140,14 @@ def test_a_key_in_it_touches_no_disk(
     kubeconfig = load(
         write(tmp_path / "config", user, {"certificate-authority-data": data(pem / "ca.crt")})
     )
-    assert kubeconfig.trust.context().get_ca_certs()
+    assert kubeconfig.trust.make_context().get_ca_certs()
     assert "PRIVATE" not in repr(kubeconfig)
 
 
 def test_the_cluster_s_own_ca_is_trusted_as_it_is_and_no_other(tmp_path: Path, pem: Path) -> None:
     """It has no key identifier, which Python asks for by default since 3.13."""
     path = write(tmp_path / "config", None, {"certificate-authority": str(pem / "ca.crt")})
-    context = load(path).trust.context()
+    context = load(path).trust.make_context()
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -261,26 +261,26 @@ async def test_in_a_pod_the_service_account_counts(account: Path) -> None:
     kubeconfig = load_service_account(account, POD.get)
     assert str(kubeconfig.address) == "https://[fd00::1]:443"
     assert kubeconfig.namespace == "stagedoor"
-    assert (await kubeconfig.credential.header()).authorization == "Bearer first"
+    assert (await kubeconfig.credential.make_header()).authorization == "Bearer first"
 
 
 async def test_a_token_that_the_kubelet_has_renewed_is_read_within_a_minute(account: Path) -> None:
     now = 0.0
     token = TokenFile(account / "token", clock=lambda: now)
-    first = await token.header()
+    first = await token.make_header()
     (account / "token").write_text("second")
     now = credentials.TOKEN_FILE_AGE_S - 1
-    assert await token.header() == first
+    assert await token.make_header() == first
     now += 1
-    assert (await token.header()).authorization == "Bearer second"
+    assert (await token.make_header()).authorization == "Bearer second"
     (account / "token").write_text("third")
     # Refused before that: it is read at once.
-    assert await token.renew(await token.header())
-    assert (await token.header()).authorization == "Bearer third"
-    assert not await token.renew(await token.header())
+    assert await token.renew(await token.make_header())
+    assert (await token.make_header()).authorization == "Bearer third"
+    assert not await token.renew(await token.make_header())
     (account / "token").unlink()
     with pytest.raises(CredentialError, match="cannot read the token"):
-        await token.renew(await token.header())
+        await token.renew(await token.make_header())
 
 
 def test_what_is_no_pod_or_has_no_token_is_told(account: Path) -> None:
@@ -331,21 +331,21 @@ async def test_a_program_is_run_once_for_many_and_again_before_its_credential_en
     code = SAY + 'say(token=f"t{len(count.read())}", expirationTimestamp="1970-01-01T01:00:00Z")'
     now = [0.0]
     one, _ = plugin(program(tmp_path, code), now)
-    headers = await asyncio.gather(*(one.header() for _ in range(20)))
+    headers = await asyncio.gather(*(one.make_header() for _ in range(20)))
     assert {header.authorization for header in headers} == {"Bearer t1"}
     now[0] = 3600 - 59
-    assert (await one.header()).authorization == "Bearer t2"
+    assert (await one.make_header()).authorization == "Bearer t2"
     refused = Header("Bearer t2")
     now[0] = 0
     assert all(await asyncio.gather(*(one.renew(refused) for _ in range(10))))
-    assert (await one.header()).authorization == "Bearer t3"
+    assert (await one.make_header()).authorization == "Bearer t3"
 
 
 async def test_it_is_told_what_it_may_need_and_nothing_of_ours_is_lost(tmp_path: Path) -> None:
     code = SAY + 'say(token=os.environ["KUBERNETES_EXEC_INFO"].encode().hex())'
     request = {"server": "https://api.test"}
     one, _ = plugin(program(tmp_path, code, cluster=request))
-    token = (await one.header()).authorization.removeprefix("Bearer ")
+    token = (await one.make_header()).authorization.removeprefix("Bearer ")
     assert json.loads(bytes.fromhex(token)) == {
         "apiVersion": V1,
         "kind": "ExecCredential",
@@ -357,7 +357,7 @@ async def test_it_may_bring_a_certificate(tmp_path: Path, pem: Path) -> None:
     code = SAY + f"say(clientCertificateData=open({str(pem / 'me.crt')!r}).read(), "
     code += f"clientKeyData=open({str(pem / 'me.key')!r}).read())"
     one, pairs = plugin(program(tmp_path, code))
-    assert await one.header() == Header()
+    assert await one.make_header() == Header()
     assert "BEGIN CERTIFICATE" in pairs[0].certificate
     assert "PRIVATE" not in repr(pairs)
     assert len(pairs) == 1
@@ -386,7 +386,7 @@ async def test_a_program_that_fails_is_told_by_what_it_complains_of(
 ) -> None:
     one, _ = plugin(program(tmp_path, code))
     with pytest.raises(CredentialError) as raised:
-        await one.header()
+        await one.make_header()
     assert says in str(raised.value)
     assert SECRET not in str(raised.value)
 
@@ -396,11 +396,11 @@ async def test_a_program_that_is_not_there_or_hangs_is_told(
 ) -> None:
     one, _ = plugin(Program("/none/login", (), {}, V1, None, "get it from\nhttps://cloud.test"))
     with pytest.raises(CredentialError, match=r"cannot run /none/login.* get it from https"):
-        await one.header()
+        await one.make_header()
     monkeypatch.setattr("stagedoor.kube.plugin.RUN_LIMIT_S", 0.2)
     one, _ = plugin(program(tmp_path, "import time; time.sleep(60)"))
     with pytest.raises(CredentialError, match="within 0 s"):
-        await one.header()
+        await one.make_header()
 
 
 async def test_a_kubeconfig_names_a_program_relative_to_itself(tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ async def test_a_kubeconfig_names_a_program_relative_to_itself(tmp_path: Path) -
         }
     }
     kubeconfig = load(write(tmp_path / "config", entry))
-    assert (await kubeconfig.credential.header()).authorization == "Bearer from-the-program"
+    assert (await kubeconfig.credential.make_header()).authorization == "Bearer from-the-program"
 
 
 def test_whom_to_act_as_is_said_in_headers(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ def test_whom_to_act_as_is_said_in_headers(tmp_path: Path) -> None:
         "as-groups": ["dev", "ops"],
         "as-user-extra": {"scopes": ["a"]},
     }
-    headers = load(write(tmp_path / "config", user)).impersonation.headers()
+    headers = load(write(tmp_path / "config", user)).impersonation.make_headers()
     assert headers == [
         ("Impersonate-User", "jane"),
         ("Impersonate-Group", "dev"),
@@ -444,4 +444,4 @@ def test_whom_to_act_as_is_said_in_headers(tmp_path: Path) -> None:
 async def test_a_name_and_password_are_sent_as_such(tmp_path: Path) -> None:
     kubeconfig = load(write(tmp_path / "config", {"username": "u", "password": "p"}))
     assert isinstance(kubeconfig.credential, StaticCredential)
-    assert (await kubeconfig.credential.header()).authorization == "Basic dTpw"
+    assert (await kubeconfig.credential.make_header()).authorization == "Basic dTpw"

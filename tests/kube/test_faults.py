@@ -282,7 +282,7 @@ class Renewable:
         self.token = "old-secret-token"
         self.fails = fails
 
-    async def header(self) -> Header:
+    async def make_header(self) -> Header:
         return Header(f"Bearer {self.token}")
 
     async def renew(self, refused: Header) -> bool:
@@ -310,9 +310,7 @@ async def test_a_refused_token_is_renewed_once_and_shown_nowhere() -> None:
         with pytest.raises(ClusterError, match="the program is not there"):
             await other.get(Kind.POD, "apps", "bad")
         await other.close_connections()
-        shown = (
-            f"{raised.value!r} {raised.value.message} {cluster!r} {await Renewable().header()!r}"
-        )
+        shown = f"{raised.value!r} {raised.value.message} {cluster!r} {await Renewable().make_header()!r}"
         assert "secret-token" not in shown
         await cluster.close_connections()
 
@@ -325,7 +323,7 @@ async def test_a_name_that_is_none_reaches_no_api(name: str) -> None:
             cluster.get(Kind.POD, "apps", name),
             cluster.delete(Kind.POD, "apps", name),
             cluster.merge(Kind.POD, "apps", name, {}),
-            cluster.logs("apps", name, "shell", lines=1),
+            cluster.read_logs("apps", name, "shell", lines=1),
             cluster.get(Kind.POD, name, "web"),
         ):
             with pytest.raises(ClusterError) as raised:
@@ -378,7 +376,7 @@ async def test_logs_of_a_container_that_has_just_begun_anew_are_those_of_the_one
 
     async with scripted(script) as server:
         cluster = server.cluster()
-        assert await cluster.logs("apps", "web-1", "shell", lines=5) == "panic: no such file\n"
+        assert await cluster.read_logs("apps", "web-1", "shell", lines=5) == "panic: no such file\n"
         assert "tailLines=5" in server.exchanges[0].path
         assert "container=shell" in server.exchanges[0].path
         await cluster.close_connections()
@@ -393,9 +391,9 @@ async def test_a_container_that_waits_has_no_log_and_a_pod_that_is_gone_is_an_er
 
     async with scripted(script) as server:
         cluster = server.cluster()
-        assert await cluster.logs("apps", "web-1", "shell", lines=5) == ""
+        assert await cluster.read_logs("apps", "web-1", "shell", lines=5) == ""
         with pytest.raises(ClusterError, match="not found") as raised:
-            await cluster.logs("apps", "gone", "shell", lines=5)
+            await cluster.read_logs("apps", "gone", "shell", lines=5)
         assert raised.value.reason == "NotFound"
         await cluster.close_connections()
 
@@ -627,7 +625,7 @@ def test_a_silent_api_is_one_line_and_a_namespace_that_refuses_another() -> None
     silent = ClusterError("no answer", status=None, reason=NO_ANSWER, retry=True)
     refused = ClusterError("forbidden", status=403, reason="Forbidden", retry=False)
     watches = [
-        ApiRequest.about("watch", kind, f"apps-{number}")
+        ApiRequest.of_kind("watch", kind, f"apps-{number}")
         for number in range(1000)
         for kind in (Kind.POD, Kind.LEASE)
     ]

@@ -33,25 +33,25 @@ def wait_s(step: object) -> float:
 
 def test_nobody_is_there_so_the_lease_is_made() -> None:
     me = Candidate("me")
-    assert me.next(0.0) == ReadLease()
+    assert me.choose_step(0.0) == ReadLease()
     me.note_read(0.1, None)
-    assert me.next(0.1) == Create()
+    assert me.choose_step(0.1) == Create()
     me.note_write(0.1, 0.3, Record("1", "me", 12, "t0", 0))
-    assert me.leads(0.3)
+    assert me.is_leader(0.3)
     assert me.ends_at == pytest.approx(7.1)
-    assert wait_s(me.next(0.3)) == pytest.approx(1.8)
-    assert isinstance(me.next(2.1), Write)
+    assert wait_s(me.choose_step(0.3)) == pytest.approx(1.8)
+    assert isinstance(me.choose_step(2.1), Write)
 
 
 def test_anothers_lease_is_watched_and_taken_at_the_moment_when_it_runs_out() -> None:
     me = Candidate("me")
     me.note_read(100.0, OTHERS)
-    assert me.next(100.0) == Wait(2.0)
+    assert me.choose_step(100.0) == Wait(2.0)
     for now in (102.0, 104.0, 106.0, 108.0, 110.0):
-        assert me.next(now) == ReadLease()
+        assert me.choose_step(now) == ReadLease()
         me.note_read(now, OTHERS)
-    assert me.next(111.0) == Wait(1.0)
-    assert me.next(112.0) == Write(OTHERS, taking=True)
+    assert me.choose_step(111.0) == Wait(1.0)
+    assert me.choose_step(112.0) == Write(OTHERS, taking=True)
 
 
 def test_a_renewal_is_seen_and_the_clock_begins_anew() -> None:
@@ -59,10 +59,10 @@ def test_a_renewal_is_seen_and_the_clock_begins_anew() -> None:
     me.note_read(100.0, OTHERS)
     renewed = Record("2", "other", 12.0, "t1", 0)
     me.note_read(110.0, renewed)
-    assert me.next(112.0) == ReadLease()
+    assert me.choose_step(112.0) == ReadLease()
     me.note_read(112.0, renewed)
     me.note_read(120.5, renewed)
-    assert me.next(122.0) == Write(renewed, taking=True)
+    assert me.choose_step(122.0) == Write(renewed, taking=True)
 
 
 def test_a_write_that_is_no_renewal_prolongs_nothing() -> None:
@@ -70,14 +70,14 @@ def test_a_write_that_is_no_renewal_prolongs_nothing() -> None:
     me.note_read(100.0, OTHERS)
     annotated = Record("7", "other", 12.0, "t0", 0)
     me.note_read(111.0, annotated)
-    assert me.next(112.0) == Write(annotated, taking=True)
+    assert me.choose_step(112.0) == Write(annotated, taking=True)
 
 
 def test_what_was_given_back_is_taken_at_once() -> None:
     me = Candidate("me")
     free = Record("2", "", 1.0, "t1", 4)
     me.note_read(100.0, free)
-    assert me.next(100.0) == Write(free, taking=True)
+    assert me.choose_step(100.0) == Write(free, taking=True)
     spec = make_held_spec(me, free, "now", taking=True)
     assert spec["leaseTransitions"] == 5
     assert spec["acquireTime"] == "now"
@@ -87,12 +87,12 @@ def test_a_leader_that_cannot_renew_tries_again_and_then_ceases() -> None:
     me = Candidate("me")
     me.note_write(0.0, 0.1, Record("1", "me", 12, "t0", 0))
     me.note_failure(5.5, overtaken=False)
-    assert me.leads(5.5)
-    assert me.next(5.5) == Wait(0.5)
-    assert me.next(6.0) == ReadLease()
-    assert me.leads(6.9)
-    assert not me.leads(7.0)
-    assert me.next(7.0) == ReadLease()
+    assert me.is_leader(5.5)
+    assert me.choose_step(5.5) == Wait(0.5)
+    assert me.choose_step(6.0) == ReadLease()
+    assert me.is_leader(6.9)
+    assert not me.is_leader(7.0)
+    assert me.choose_step(7.0) == ReadLease()
 
 
 def test_a_leader_whose_lease_was_taken_or_deleted_leads_no_more() -> None:
@@ -100,10 +100,10 @@ def test_a_leader_whose_lease_was_taken_or_deleted_leads_no_more() -> None:
         me = Candidate("me")
         me.note_write(0.0, 0.1, Record("1", "me", 12, "t0", 0))
         me.note_failure(2.1, overtaken=True)
-        assert me.leads(2.1)
-        assert me.next(2.1) == ReadLease()
+        assert me.is_leader(2.1)
+        assert me.choose_step(2.1) == ReadLease()
         me.note_read(2.2, found)
-        assert not me.leads(2.2)
+        assert not me.is_leader(2.2)
 
 
 def test_a_leader_stays_when_only_an_annotation_was_written() -> None:
@@ -112,7 +112,7 @@ def test_a_leader_stays_when_only_an_annotation_was_written() -> None:
     me.note_write(0.0, 0.1, mine)
     me.note_failure(2.1, overtaken=True)
     me.note_read(2.2, Record("9", "me", 12, "t0", 0))
-    step = me.next(2.2)
+    step = me.choose_step(2.2)
     assert isinstance(step, Write)
     assert (step.replaces.version, step.taking) == ("9", False)
 
@@ -120,9 +120,9 @@ def test_a_leader_stays_when_only_an_annotation_was_written() -> None:
 def test_two_that_overtake_each_other_do_not_race_in_a_circle() -> None:
     me = Candidate("me")
     me.note_failure(1.0, overtaken=True)
-    assert me.next(1.0) == ReadLease()
+    assert me.choose_step(1.0) == ReadLease()
     me.note_failure(1.1, overtaken=True)
-    assert wait_s(me.next(1.1)) == pytest.approx(2.0)
+    assert wait_s(me.choose_step(1.1)) == pytest.approx(2.0)
 
 
 def test_who_resigns_gives_back_only_what_is_his() -> None:
@@ -131,7 +131,7 @@ def test_who_resigns_gives_back_only_what_is_his() -> None:
     mine = Record("1", "me", 12, "t0", 0)
     me.note_write(0.0, 0.1, mine)
     assert me.resign() == mine
-    assert not me.leads(0.2)
+    assert not me.is_leader(0.2)
     assert me.resign() is None
     assert make_resigned_spec("now")["holderIdentity"] == ""
 
@@ -200,7 +200,7 @@ class SimulatedElection:
         return [
             n
             for n, candidate in enumerate(self.candidates)
-            if n not in self.dead and candidate.leads(self.clock(n))
+            if n not in self.dead and candidate.is_leader(self.clock(n))
         ]
 
     def run(self, until: float) -> None:
@@ -221,7 +221,7 @@ class SimulatedElection:
 
     def act(self, n: int) -> None:
         me = self.candidates[n]
-        step = me.next(self.clock(n))
+        step = me.choose_step(self.clock(n))
         if isinstance(step, Wait):
             # A process is late at times, or stopped for a while.
             late = self.chance.random() ** 8 * self.delay_s * 5

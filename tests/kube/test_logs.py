@@ -91,7 +91,7 @@ async def test_a_crashed_container_says_its_last_lines(
         lambda status: "terminated" in status["state"],
         restart="Never",  # begun again, it would say its first lines at the time of the last
     )
-    assert await kube.logs(namespace, "web", "shell", lines=2) == "line 49\nno é\n"
+    assert await kube.read_logs(namespace, "web", "shell", lines=2) == "line 49\nno é\n"
 
 
 async def test_a_container_that_has_just_begun_anew_says_what_the_one_before_said(
@@ -107,7 +107,7 @@ async def test_a_container_that_has_just_begun_anew_says_what_the_one_before_sai
         script,
         lambda status: status["restartCount"] >= 1 and "running" in status["state"],
     )
-    assert await kube.logs(namespace, "web", "shell", lines=1) == "it went wrong\n"
+    assert await kube.read_logs(namespace, "web", "shell", lines=1) == "it went wrong\n"
 
 
 async def test_what_has_no_log_yet_says_nothing(
@@ -124,7 +124,7 @@ async def test_what_has_no_log_yet_says_nothing(
             or (status["state"].get("waiting") or {}).get("reason") == "ErrImagePull"
         ),
     )
-    assert await kube.logs(namespace, "web", "shell", lines=5) == ""
+    assert await kube.read_logs(namespace, "web", "shell", lines=5) == ""
     with pytest.raises(ClusterError) as raised:
-        await kube.logs(namespace, "none", "shell", lines=5)
+        await kube.read_logs(namespace, "none", "shell", lines=5)
     assert raised.value.reason == "NotFound"

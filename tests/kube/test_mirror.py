@@ -64,7 +64,7 @@ async def following(source: Source, keep: Keep = keep_whole) -> AsyncIterator[Mi
 
 
 def states(mirror: Mirror) -> dict[str, Any]:
-    return {name: found["state"] for name, found in mirror.all("apps").items()}
+    return {name: found["state"] for name, found in mirror.list_objects("apps").items()}
 
 
 def half(found: Object) -> Object:

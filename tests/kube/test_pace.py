@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.kube.pace import Bucket, retry_after_s
-from stagedoor.kube.paths import collection, item, with_query
+from stagedoor.kube.paths import build_collection_path, build_item_path, with_query
 from stagedoor.kube.watch import Lines, TooLongError
 from stagedoor.model.cluster import Kind
 
@@ -107,12 +107,15 @@ def test_a_line_that_does_not_end_is_not_kept_for_ever() -> None:
 
 
 def test_where_kinds_stand() -> None:
-    assert item(Kind.DEPLOYMENT, "apps", "web") == "/apis/apps/v1/namespaces/apps/deployments/web"
-    assert item(Kind.POD, "apps", "web", "log") == "/api/v1/namespaces/apps/pods/web/log"
-    assert item(Kind.NAMESPACE, "", "apps") == "/api/v1/namespaces/apps"
-    assert collection(Kind.EVENT, "") == "/apis/events.k8s.io/v1/events"
+    assert (
+        build_item_path(Kind.DEPLOYMENT, "apps", "web")
+        == "/apis/apps/v1/namespaces/apps/deployments/web"
+    )
+    assert build_item_path(Kind.POD, "apps", "web", "log") == "/api/v1/namespaces/apps/pods/web/log"
+    assert build_item_path(Kind.NAMESPACE, "", "apps") == "/api/v1/namespaces/apps"
+    assert build_collection_path(Kind.EVENT, "") == "/apis/events.k8s.io/v1/events"
     assert with_query("/x", {"a": "", "b": True, "c": 3, "d": "e=f,g"}) == (
         "/x?b=true&c=3&d=e%3Df%2Cg"
     )
     for kind in Kind:
-        assert collection(kind, "apps")
+        assert build_collection_path(kind, "apps")

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from stagedoor.admin.service import policy, remove_grant
+from stagedoor.admin.service import read_policy, remove_grant
 from stagedoor.resume.messages import GREETING
 from stagedoor.upstream.shell_endpoint import SOCKET
 from stagedoor.wire.tunnel.frames import OPEN, encode
@@ -107,7 +107,7 @@ def test_a_grant_that_is_removed_while_the_client_is_away_ends_its_programs(
             wire.close_wire()
             assert runs()
             with kube.gateway.changed() as service:
-                [rule] = policy(service).grants
+                [rule] = read_policy(service).grants
                 remove_grant(service, rule.id)
             until(lambda: not runs(), "the program has ended", END_S)
         finally:

@@ -34,7 +34,7 @@ async def port(answers: Answers) -> AsyncIterator[int]:
         {"/healthz": lambda: HealthPage("alive\n"), "/readyz": answers.readyz}
     )
     await listener.start("127.0.0.1", 0)
-    yield listener.addresses()[0][1]
+    yield listener.list_addresses()[0][1]
     await listener.close()
 
 

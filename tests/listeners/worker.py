@@ -39,8 +39,8 @@ class GatewayWorker(WorkerThread):
         self.ports: dict[str, int] = {}
         for kind in ["tunnel"] + ["tunnel-tls"] * secure:
             listening = bind("127.0.0.1", 0)
-            self.ports[kind] = listening.names()[0][1]
-            self._sockets.append((kind, os.dup(listening.fds()[0])))
+            self.ports[kind] = listening.list_addresses()[0][1]
+            self._sockets.append((kind, os.dup(listening.list_descriptors()[0])))
             listening.close_sockets()
         self.settings = parse_settings(text.replace(OWN_PORT, str(self.port)), "test")
         ensure_cas(self.settings)
@@ -72,13 +72,13 @@ class GatewayWorker(WorkerThread):
 
     def _record(self, gateway: Gateway) -> None:
         """Record each connection that the listener gets."""
-        accepted = gateway.listener.accepted
+        accepted = gateway.listener.serve_accepted
 
         def keep(stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
             self._accepted[source.port] = stream
             accepted(stream, source, secure)
 
-        gateway.listener.accepted = keep  # type: ignore[method-assign]  # it only records
+        gateway.listener.serve_accepted = keep  # type: ignore[method-assign]  # it only records
 
     def sessions(self) -> int:
         return len(self.gateway.registry)

@@ -17,9 +17,9 @@ from stagedoor.laptop.login_files import (
     AGAIN_S,
     RENEW_S,
     GatewayDocument,
-    ends_at,
     find_renewal_time,
     include,
+    read_end,
     render_config,
     render_known_hosts,
 )
@@ -261,10 +261,10 @@ def test_a_certificates_end_is_read_from_it(tmp_path: Path) -> None:
     ]
     subprocess.run([*command, f"{key.file}.pub"], check=True)
     line = " ".join((tmp_path / "id-cert.pub").read_text().split()[:2])
-    assert ends_at(line) == 1798761600
+    assert read_end(line) == 1798761600
     for bad in ("", line[:60], line.replace("ed25519-cert", "rsa-cert"), f"{line}\nx"):
         with pytest.raises(TunnelError):
-            ends_at(bad)
+            read_end(bad)
 
 
 def test_a_certificate_is_renewed_half_an_hour_before_its_end_and_not_at_each_ssh() -> None:

@@ -143,11 +143,11 @@ def test_what_it_says_at_a_renewal_is_checked_as_at_the_login(
         state = {"gateway": url, "user": "alice", "ends_at": 4e9, "label": "here"}
         (folder / STATE).write_text(json.dumps(state))
         (folder / SECRET).write_text("sgl_x\n")
-        laptop.if_needed(str(folder), time.time())
+        laptop.ensure_certificate(str(folder), time.time())
         (folder / FRESH).unlink()
         answer |= lie
         with pytest.raises(TunnelError, match=r"the gateway sent (an invalid user name|no expiry)"):
-            laptop.if_needed(str(folder), time.time())
+            laptop.ensure_certificate(str(folder), time.time())
     laptop.print_whoami(None, as_json=False)
     said = capsys.readouterr()
     assert said.out == f"alice at {url} until {format_end({'ends_at': 4e9})}\n"

@@ -362,10 +362,10 @@ async def test_a_changed_password_ends_certificates_for_who_is_connected_still(
     alice = replace(here.alice, sign_in=shown.sign_in)
     context = WorkerContext(Settings(data_dir=here.folder), database, lambda: load_policy(database))
     ssh = SshSignInService(context, tuple, here, lambda _: None)
-    assert isinstance(await ssh.certificate(alice, key.line), str)
+    assert isinstance(await ssh.issue_certificate(alice, key.line), str)
     with here.admin.change("test") as change:
         people.set_password(change.transaction, "alice", None)
-    refused = await ssh.certificate(alice, key.line)
+    refused = await ssh.issue_certificate(alice, key.line)
     assert isinstance(refused, Denial)
     assert "password" in refused.message
 

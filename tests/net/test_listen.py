@@ -59,14 +59,14 @@ class Accepted:
 
 def taken_over(listening: Listening) -> socket.socket:
     """Return the listening socket as a worker inherits it."""
-    return adopt(os.dup(listening.fds()[0]))
+    return adopt(os.dup(listening.list_descriptors()[0]))
 
 
 async def test_each_downstream_comes_with_its_source_and_does_not_block() -> None:
     listening = bind("127.0.0.1", 0)
     seen = Accepted()
     acceptor = Acceptor(taken_over(listening), seen.accepted, seen.paused)
-    with socket.create_connection(listening.names()[0]) as peer:
+    with socket.create_connection(listening.list_addresses()[0]) as peer:
         await seen.until(streams=1)
         stream, source = seen.streams[0]
         assert str(source) == f"127.0.0.1:{peer.getsockname()[1]}"
@@ -81,7 +81,7 @@ async def test_an_accepted_socket_has_the_options_of_a_tunnel() -> None:
     listening = bind("127.0.0.1", 0)
     seen = Accepted()
     acceptor = Acceptor(taken_over(listening), seen.accepted, seen.paused)
-    with socket.create_connection(listening.names()[0]):
+    with socket.create_connection(listening.list_addresses()[0]):
         await seen.until(streams=1)
         sock = socket.socket(fileno=os.dup(seen.streams[0][0].fileno()))
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -104,7 +104,7 @@ async def test_without_descriptors_accepting_pauses_and_goes_on_by_itself() -> N
     peers = [socket.socket() for _ in range(40)]
     with few_descriptors(2):
         for peer in peers:
-            peer.connect(listening.names()[0])
+            peer.connect(listening.list_addresses()[0])
         await seen.until(pauses=1)
         await asyncio.sleep(0.3)  # several tries: one word is enough
         assert len(seen.streams) < len(peers)
@@ -123,7 +123,7 @@ async def test_who_waits_when_one_worker_stops_is_let_in_by_the_next() -> None:
     first = Accepted()
     acceptor = Acceptor(taken_over(listening), first.accepted, first.paused)
     acceptor.stop_accepting()
-    with socket.create_connection(listening.names()[0]):
+    with socket.create_connection(listening.list_addresses()[0]):
         second = Accepted()
         acceptor = Acceptor(taken_over(listening), second.accepted, second.paused)
         await second.until(streams=1)
@@ -135,9 +135,9 @@ async def test_who_waits_when_one_worker_stops_is_let_in_by_the_next() -> None:
 
 def test_a_second_worker_shares_the_port() -> None:
     first = bind("127.0.0.1", 0)
-    second = bind("127.0.0.1", 0, names=first.names())
-    assert second.names() == first.names()
-    assert second.fds() != first.fds()
+    second = bind("127.0.0.1", 0, names=first.list_addresses())
+    assert second.list_addresses() == first.list_addresses()
+    assert second.list_descriptors() != first.list_descriptors()
     first.close_sockets()
     second.close_sockets()
 
@@ -145,7 +145,7 @@ def test_a_second_worker_shares_the_port() -> None:
 @pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6")
 def test_every_interface_means_both_families_on_one_port() -> None:
     listening = bind("", 0)
-    names = listening.names()
+    names = listening.list_addresses()
     assert [host for host, _ in names] == ["0.0.0.0", "::"]
     assert len({port for _, port in names}) == 1
     for host in ("127.0.0.1", "::1"):
@@ -167,7 +167,7 @@ def test_a_taken_port_is_reported_with_the_address_and_the_setting() -> None:
 def test_a_second_gateway_on_the_port_is_refused_though_ports_can_be_shared() -> None:
     first = bind("127.0.0.1", 0)
     with pytest.raises(StagedoorError, match="in use"):
-        bind("127.0.0.1", first.names()[0][1])
+        bind("127.0.0.1", first.list_addresses()[0][1])
     first.close_sockets()
 
 

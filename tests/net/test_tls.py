@@ -24,14 +24,14 @@ Ends = tuple[TlsPeer, TlsStream]
 
 def ends(certificate: tuple[Path, Path], context: ssl.SSLContext | None = None) -> Ends:
     sock, ours = tcp_pair()
-    stream = TlsStream.over(TcpStream(ours), make_server_context(*certificate), b"")
+    stream = TlsStream.start(TcpStream(ours), make_server_context(*certificate), b"")
     return TlsPeer(sock, context or make_client_context(certificate[0])), stream
 
 
 @pytest.fixture
 async def shaken(certificate: tuple[Path, Path]) -> AsyncIterator[Ends]:
     peer, stream = ends(certificate)
-    await asyncio.gather(asyncio.to_thread(peer.handshake), stream.handshake())
+    await asyncio.gather(asyncio.to_thread(peer.handshake), stream.complete_handshake())
     yield peer, stream
     peer.close()
     stream.close()
@@ -126,8 +126,8 @@ async def test_bytes_read_before_tls_began_are_its_first(certificate: tuple[Path
     shaking = asyncio.create_task(asyncio.to_thread(peer.handshake))
     plain = TcpStream(ours)
     hello = await aio.read(plain, 50)
-    stream = TlsStream.over(plain, make_server_context(*certificate), hello)
-    await asyncio.gather(shaking, stream.handshake())
+    stream = TlsStream.start(plain, make_server_context(*certificate), hello)
+    await asyncio.gather(shaking, stream.complete_handshake())
     peer.send(b"hi")
     assert await aio.read(stream, 10) == b"hi"
     peer.close()
@@ -139,10 +139,10 @@ async def test_a_peer_that_speaks_no_tls_is_refused(
     certificate: tuple[Path, Path], junk: bytes
 ) -> None:
     sock, ours = tcp_pair()
-    stream = TlsStream.over(TcpStream(ours), make_server_context(*certificate), b"")
+    stream = TlsStream.start(TcpStream(ours), make_server_context(*certificate), b"")
     sock.sendall(junk)
     with pytest.raises(ssl.SSLError):
-        await stream.handshake()
+        await stream.complete_handshake()
     stream.close()
     sock.close()
 
@@ -151,8 +151,8 @@ async def test_a_peer_that_leaves_in_the_handshake_is_noticed(
     certificate: tuple[Path, Path],
 ) -> None:
     sock, ours = tcp_pair()
-    stream = TlsStream.over(TcpStream(ours), make_server_context(*certificate), b"")
-    shaking = asyncio.create_task(stream.handshake())
+    stream = TlsStream.start(TcpStream(ours), make_server_context(*certificate), b"")
+    shaking = asyncio.create_task(stream.complete_handshake())
     await asyncio.sleep(0)
     sock.close()
     with pytest.raises(ConnectionResetError):
@@ -169,7 +169,7 @@ async def test_an_old_tls_is_refused(certificate: tuple[Path, Path]) -> None:
     peer, stream = ends(certificate, context)
     shaking = asyncio.create_task(asyncio.to_thread(peer.handshake))
     with pytest.raises(ssl.SSLError):
-        await stream.handshake()
+        await stream.complete_handshake()
     with pytest.raises(ssl.SSLError):
         await shaking
     peer.close()
@@ -182,7 +182,7 @@ async def test_http_1_1_is_chosen_where_the_client_offers_it(
     context = make_client_context(certificate[0])
     context.set_alpn_protocols(["h2", "http/1.1"])
     peer, stream = ends(certificate, context)
-    await asyncio.gather(asyncio.to_thread(peer.handshake), stream.handshake())
+    await asyncio.gather(asyncio.to_thread(peer.handshake), stream.complete_handshake())
     assert peer.tls.selected_alpn_protocol() == "http/1.1"
     assert peer.tls.compression() is None
     peer.close()
@@ -206,8 +206,8 @@ async def test_openssls_client_gets_an_echo_and_a_clean_end(
         )
         sock, _ = await asyncio.to_thread(listening.accept)
     sock.setblocking(False)
-    stream = TlsStream.over(TcpStream(sock), make_server_context(*certificate), b"")
-    await stream.handshake()
+    stream = TlsStream.start(TcpStream(sock), make_server_context(*certificate), b"")
+    await stream.complete_handshake()
     assert client.stdin is not None
     client.stdin.write(b"hello\n")
     assert await aio.read(stream, 100) == b"hello\n"

@@ -56,7 +56,7 @@ def query(address: str) -> list[tuple[str, str]]:
 
 async def test_a_person_signs_in_and_is_asked_for_again(idp: Idp, client: OidcClient) -> None:
     attempt = make_attempt(os.urandom)
-    url = await client.authorization_url(attempt, [("prompt", "consent")])
+    url = await client.build_authorization_url(attempt, [("prompt", "consent")])
     back = await asyncio.to_thread(idp.sign_in, url, "alice")
     claims, tokens = await client.finish(query(back), attempt)
     assert claims.subject == "alice"
@@ -80,7 +80,7 @@ async def test_names_and_groups_that_only_userinfo_tells_are_read(
         known = ClientConfig(CLIENT_ID, SECRET, idp.redirect_uri, SCOPES)
         client = OidcClient(idp.issuer, known, fetch, time.time)
         attempt = make_attempt(os.urandom)
-        url = await client.authorization_url(attempt)
+        url = await client.build_authorization_url(attempt)
         back = await asyncio.to_thread(idp.sign_in, url, "alice")
         claims, _ = await client.finish(query(back), attempt)
     assert claims.all["preferred_username"] == "alice"
@@ -89,7 +89,7 @@ async def test_names_and_groups_that_only_userinfo_tells_are_read(
 
 async def test_a_code_is_good_once_and_with_its_own_verifier(idp: Idp, client: OidcClient) -> None:
     attempt = make_attempt(os.urandom)
-    url = await client.authorization_url(attempt)
+    url = await client.build_authorization_url(attempt)
     back = await asyncio.to_thread(idp.sign_in, url, "alice")
     stolen = make_attempt(os.urandom)
     with pytest.raises(OidcError, match="state"):
@@ -107,13 +107,13 @@ async def test_what_the_provider_refuses_is_told(
     idp: Idp, client: OidcClient, fetch: HttpsFetch
 ) -> None:
     attempt = make_attempt(os.urandom)
-    url = await client.authorization_url(attempt, [("prompt", "none")])
+    url = await client.build_authorization_url(attempt, [("prompt", "none")])
     back = await asyncio.to_thread(idp.sign_in, url, "alice")
     with pytest.raises(SignInDeniedError, match="login_required"):
         await client.finish(query(back), attempt)
     wrong = ClientConfig(CLIENT_ID, "not it", idp.redirect_uri, SCOPES)
     other = OidcClient(idp.issuer, wrong, fetch, time.time)
-    url = await other.authorization_url(attempt)
+    url = await other.build_authorization_url(attempt)
     back = await asyncio.to_thread(idp.sign_in, url, "alice")
     with pytest.raises(OidcError, match=r"invalid_client; check sso\.client_id"):
         await other.finish(query(back), attempt)
@@ -123,7 +123,7 @@ async def test_a_provider_that_is_away_is_told_apart(fetch: HttpsFetch) -> None:
     known = ClientConfig(CLIENT_ID, SECRET, "http://127.0.0.1:1/sign-in/sso")
     client = OidcClient("http://127.0.0.1:1", known, fetch, time.time)
     with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:1/"):
-        await client.authorization_url(make_attempt(os.urandom))
+        await client.build_authorization_url(make_attempt(os.urandom))
 
 
 @pytest.mark.identity(14)

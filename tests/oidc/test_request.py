@@ -15,7 +15,7 @@ from stagedoor.oidc.provider import Provider, join_discovery_url, read_provider
 from stagedoor.oidc.request import (
     Attempt,
     ClientConfig,
-    authorization_url,
+    build_authorization_url,
     make_attempt,
     make_code_request,
     read_callback,
@@ -38,7 +38,7 @@ DOCUMENT = {
 
 
 def test_the_browser_is_sent_with_a_challenge_and_never_with_the_verifier() -> None:
-    url = authorization_url(PROVIDER, CLIENT, ATTEMPT, [("prompt", "login")])
+    url = build_authorization_url(PROVIDER, CLIENT, ATTEMPT, [("prompt", "login")])
     sent = dict(parse_qsl(urlsplit(url).query, strict_parsing=True))
     digest = hashlib.sha256(b"the-verifier").digest()
     assert sent == {
@@ -54,7 +54,7 @@ def test_the_browser_is_sent_with_a_challenge_and_never_with_the_verifier() -> N
     }
     assert "the-verifier" not in url
     with_query = replace(PROVIDER, authorization_endpoint=f"{ISSUER}/auth?tenant=1")
-    assert "?tenant=1&response_type=code&" in authorization_url(with_query, CLIENT, ATTEMPT)
+    assert "?tenant=1&response_type=code&" in build_authorization_url(with_query, CLIENT, ATTEMPT)
 
 
 def test_no_two_attempts_share_anything_and_none_is_shown() -> None:

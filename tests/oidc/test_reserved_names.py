@@ -11,7 +11,7 @@ from stagedoor.model.target import Target
 from stagedoor.oidc.reserved_names import SYSTEM_ACCOUNTS, explain_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.providers import reserved_names
+from stagedoor.signin.providers import list_reserved_names
 
 APPS = (Target("app01", None), Target("shop", "staging"), Target("shop", "prod"))
 
@@ -72,7 +72,7 @@ def test_a_name_that_is_listed_for_one_provider_is_free_at_none(tmp_path: Path) 
         )
         for name, names in (("one", ("oncall",)), ("other", ("boss",)))
     )
-    assert reserved_names(Settings(data_dir=tmp_path, sso=(one, other))) == {"oncall", "boss"}
+    assert list_reserved_names(Settings(data_dir=tmp_path, sso=(one, other))) == {"oncall", "boss"}
 
 
 @given(st.from_regex(r"[a-z0-9_][a-z0-9_.@+-]{0,63}", fullmatch=True))

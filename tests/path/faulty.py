@@ -138,7 +138,7 @@ class Faulty(Gateway):
                     "reason": entry.event.reason,
                     "fields": dict(entry.event.fields),
                 }
-                for entry in admin_sessions.entries(service, admin_sessions.Filter())
+                for entry in admin_sessions.list_entries(service, admin_sessions.Filter())
             ]
 
     def wait_for_event(self, name: str, *, after: int = 0) -> dict[str, object]:

@@ -62,9 +62,9 @@ class Client:
         return far
 
     def write(self, peer: Peer) -> None:
-        while output := self.stream.output(0.0):
+        while output := self.stream.peek_output(0.0):
             peer.send(bytes(output))
-            self.stream.sent(len(output))
+            self.stream.note_sent(len(output))
 
     def turn(self, peer: Peer) -> bool:
         """Receive once, and write all output before and after. Return False at the connection's end."""
@@ -78,7 +78,7 @@ class Client:
         while wanted:
             if part := bytes(self.stream.deliverable[: len(wanted)]):
                 assert wanted.startswith(part)
-                self.stream.delivered(len(part), 0.0)
+                self.stream.note_delivered(len(part), 0.0)
                 wanted = wanted[len(part) :]
             else:
                 assert self.turn(peer), self.stream.ended

@@ -14,7 +14,7 @@ import pytest
 
 from acceptance import features
 from acceptance.verdict import need
-from stagedoor.admin.sessions import Filter, entries
+from stagedoor.admin.sessions import Filter, list_entries
 from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, make_tunnel_command
 from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.model.event import EventKind
@@ -233,7 +233,7 @@ def test_a_client_that_was_stopped_comes_back_from_another_address(
                 os.kill(client, signal.SIGCONT)
                 terminal.expect("asleep")
         with entry.gateway.service() as service:
-            (last,) = entries(service, Filter(kinds=(EventKind.SESSION_RESUMED,)), last=1)
+            (last,) = list_entries(service, Filter(kinds=(EventKind.SESSION_RESUMED,)), last=1)
         assert str(last.event.source).startswith("127.0.0.9:")
 
     here(drive)

@@ -42,7 +42,7 @@ async def soon(event: asyncio.Event) -> None:
 
 
 def events(path: Path) -> list[AsciicastEvent]:
-    return list(AsciicastReader([path.read_bytes()]).events())
+    return list(AsciicastReader([path.read_bytes()]).read_events())
 
 
 class Disk:
@@ -88,7 +88,7 @@ async def test_what_was_shown_is_on_the_disk_while_the_terminal_is_open(
 ) -> None:
     disk = Disk(folder)
     recording = await Callbacks().begin(recorder_with(disk, sync_s=0.01))
-    assert recording.output("hällo ".encode())
+    assert recording.record_output("hällo ".encode())
     async with asyncio.timeout(BOUND_S):
         while len(disk.pieces) < 2:
             await asyncio.sleep(0.01)
@@ -100,10 +100,10 @@ async def test_output_resizes_and_the_end_are_in_order_and_characters_whole(
 ) -> None:
     recording = await Callbacks().begin(recorder_with())
     snowman = "☃".encode()
-    recording.output(b"a" + snowman[:1])
+    recording.record_output(b"a" + snowman[:1])
     recording.resize(132, 43)
-    recording.output(snowman[1:])
-    recording.output(b"\xff\xe2")
+    recording.record_output(snowman[1:])
+    recording.record_output(b"\xff\xe2")
     recording.mark("exit 0")
     recording.end()
     (over,) = overs.wait()
@@ -127,7 +127,7 @@ async def test_what_comes_after_the_end_is_nowhere(recorder_with: Make, overs: O
     recording.end()
     recording.end()
     overs.wait()
-    assert recording.output(b"x" * 10_000_000), "nobody is held back by what is over"
+    assert recording.record_output(b"x" * 10_000_000), "nobody is held back by what is over"
     assert len(overs.all) == 1
 
 
@@ -138,13 +138,13 @@ async def test_a_slow_disk_holds_the_terminal_back_and_memory_stays_bounded(
     recording = await callbacks.begin(recorder_with(disk, queue_bytes=100_000))
     disk.go_on.clear()
     taken = 0
-    while recording.output(b"y" * 10_000):
+    while recording.record_output(b"y" * 10_000):
         taken += 10_000
         assert taken < 1_000_000, "it would take all memory"
     assert not callbacks.room.is_set()
     disk.go_on.set()
     await soon(callbacks.room)
-    assert recording.output(b"z")
+    assert recording.record_output(b"z")
     recording.end()
     overs.wait()
     shown = "".join(event.data for event in events(folder / recording.name))
@@ -157,10 +157,10 @@ async def test_a_full_disk_is_told_once_and_leaves_what_was_written_readable(
     disk, callbacks = Disk(folder), Callbacks()
     recording = await callbacks.begin(recorder_with(disk, sync_s=0.01))
     disk.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    recording.output(b"lost")
+    recording.record_output(b"lost")
     await soon(callbacks.failed)
     assert callbacks.why == "No space left on device"
-    assert recording.output(b"more"), "a terminal may go on if the settings say so"
+    assert recording.record_output(b"more"), "a terminal may go on if the settings say so"
     recording.end()
     (over,) = overs.wait()
     assert over.why == "No space left on device"
@@ -173,7 +173,7 @@ async def test_a_terminal_that_waits_for_a_disk_that_fails_is_let_go(
     disk, callbacks = Disk(folder), Callbacks()
     recording = await callbacks.begin(recorder_with(disk, queue_bytes=10))
     disk.go_on.clear()
-    assert not recording.output(b"y" * 100)
+    assert not recording.record_output(b"y" * 100)
     disk.error = OSError(errno.EIO, "Input/output error")
     disk.go_on.set()
     await soon(callbacks.failed)
@@ -188,8 +188,8 @@ async def test_one_recording_that_fails_does_not_end_the_others(
     one, two = await first.begin(recorder, 1), await second.begin(recorder, 2)
     with pytest.raises(RecordingError, match="exists"):
         await Callbacks().begin(recorder, 1)
-    one.output(b"1")
-    two.output(b"2")
+    one.record_output(b"1")
+    two.record_output(b"2")
     one.end()
     two.end()
     names = {over.name: over.why for over in overs.wait(3)}
@@ -234,7 +234,7 @@ async def test_stopping_writes_what_is_there(
 ) -> None:
     recorder = recorder_with(sync_s=1000)
     recording = await Callbacks().begin(recorder)
-    recording.output(b"last words")
+    recording.record_output(b"last words")
     assert recorder.stop(BOUND_S) == 0
     assert [event.data for event in events(folder / recording.name)] == ["last words"]
     with pytest.raises(RecordingError, match="stopping"):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.recording.folder import RecordingFolder, StoredRecording, kept
+from stagedoor.recording.folder import RecordingFolder, StoredRecording, list_stored
 from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.retention import (
     YOUNG_S,
@@ -153,7 +153,7 @@ def test_two_that_sweep_at_once_remove_each_file_once(folder: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join(BOUND_S)
-    assert kept(folder) == []
+    assert list_stored(folder) == []
     assert sorted(removal.file.number for removal in removals) == list(range(200))
 
 

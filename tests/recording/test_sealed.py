@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stagedoor.keys.age import AgeOpener, AgeSeal
 from stagedoor.model.errors import StagedoorError
-from stagedoor.recording.folder import kept
+from stagedoor.recording.folder import list_stored
 from stagedoor.recording.recorder import Recorder
 from stagedoor.wire.terminal.asciicast import AsciicastReader
 from tests.fixtures.laptop import new_key, public
@@ -37,16 +37,16 @@ async def test_a_sealed_recording_shows_nothing_and_opens_piece_by_piece(
     recording = await recorder.begin(
         OPENED, 1, HEADER, on_room=lambda: None, on_failure=lambda why: None
     )
-    recording.output(b"the secret")
+    recording.record_output(b"the secret")
     recorder.stop(BOUND_S)
-    (found,) = kept(folder)
+    (found,) = list_stored(folder)
     assert found.suffix == ".age"
     content = found.path.read_bytes()
     assert b"secret" not in content
     assert content.count(b"BEGIN AGE") == 2, "the header, then what was shown"
     reader = AsciicastReader(AgeOpener([key]).open([content]))
     assert reader.header == HEADER
-    assert [event.data for event in reader.events()] == ["the secret"]
+    assert [event.data for event in reader.read_events()] == ["the secret"]
 
 
 @settings(deadline=None, max_examples=30)

@@ -65,14 +65,14 @@ def test_of_a_longer_one_there_are_both_ends_its_length_and_its_hash() -> None:
 def test_a_command_of_several_lines_is_told_as_it_was() -> None:
     notes = Notes()
     witness = ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", "echo a\nrm b\x1b[2K"), None)
-    witness.ended(0, 0, 0)
+    witness.record_end(0, 0, 0)
     (opened,) = notes.of(EventKind.CHANNEL_OPENED)
     assert opened["what"] == "echo a\\nrm b\\x1b[2K"
 
 
 def test_where_it_is_named_again_it_is_marked_that_it_was_cut() -> None:
     notes = Notes()
-    ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", "x" * 5000), None).ended(0, 0, 0)
+    ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", "x" * 5000), None).record_end(0, 0, 0)
     (closed,) = notes.of(EventKind.CHANNEL_CLOSED)
     assert closed["what"].endswith("…")
 
@@ -91,7 +91,7 @@ def test_a_thousand_files_have_an_event_each_and_every_thousand_more_one() -> No
     witness = ChannelAudit(notes, OPENED, 1, ChannelRequest("subsystem", "sftp"), None)
     events = [FileEvent("transfer", f"f{n}", received=n) for n in range(NAMED + BATCH + 10)]
     witness.record_files(events)
-    witness.ended(0, 0, 0)
+    witness.record_end(0, 0, 0)
     assert [note["path"] for note in notes.of(EventKind.CHANNEL_FILE)] == [
         f"f{n}" for n in range(NAMED)
     ]
@@ -130,7 +130,7 @@ def test_an_sftp_server_that_is_asked_for_as_a_command_is_watched_as_well() -> N
     witness = ChannelAudit(
         notes, OPENED, 1, ChannelRequest("exec", "/usr/lib/openssh/sftp-server -e"), None
     )
-    witness.typed(b"\0\0\0\x0a\x0d\0\0\0\1\0\0\0\1f")
-    witness.ended(None, 0, 0)
+    witness.record_input(b"\0\0\0\x0a\x0d\0\0\0\1\0\0\0\1f")
+    witness.record_end(None, 0, 0)
     (event,) = notes.of(EventKind.CHANNEL_FILE)
     assert (event["did"], event["path"], event["whole"]) == ("remove", "f", False)

@@ -79,4 +79,4 @@ def test_without_descriptors_there_is_no_pipe_and_no_error() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         os.close(lowest)
-    assert not pool.ready(), "it does not ask the kernel again at every byte"
+    assert not pool.is_ready(), "it does not ask the kernel again at every byte"

@@ -114,5 +114,5 @@ def test_an_end_that_has_hung_up_before_the_start_ends_the_tunnel() -> None:
         server.close()
         relay.start(downstream, upstream, b"", lambda _, over=over: over.set())
         assert over.wait(BOUND_S)
-    assert relay.active() == 0
+    assert relay.count_tunnels() == 0
     relay.stop()

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from stagedoor.model.session import End
-from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, judge_failure, over
+from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, is_over, judge_failure
 
 
 def test_a_direction_goes_one_way_and_only_one() -> None:
@@ -21,7 +21,7 @@ def test_a_direction_goes_one_way_and_only_one() -> None:
 def test_a_tunnel_is_over_only_when_both_directions_are() -> None:
     for sent in Stage:
         for received in Stage:
-            assert over(sent, received) == (sent is Stage.ENDED and received is Stage.ENDED)
+            assert is_over(sent, received) == (sent is Stage.ENDED and received is Stage.ENDED)
 
 
 @pytest.mark.parametrize(

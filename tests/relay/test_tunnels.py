@@ -27,7 +27,7 @@ def test_bytes_arrive_both_ways_and_are_counted(harness: RelayHarness) -> None:
     run.downstream.half_close()
     run.upstream.half_close()
     assert run.ended() == Ended(End.CLOSED, Counts(sent=3, received=8))
-    assert run.link.counts() == Counts(3, 8)
+    assert run.link.read_counts() == Counts(3, 8)
 
 
 @pytest.mark.line(30)
@@ -154,10 +154,10 @@ def test_a_tunnel_is_closed_from_outside_with_its_reason(harness: RelayHarness) 
 
 def test_closing_the_relay_ends_every_tunnel_as_drained(harness: RelayHarness) -> None:
     runs = [harness.open() for _ in range(5)]
-    assert harness.relay.active() == 5
+    assert harness.relay.count_tunnels() == 5
     harness.relay.stop()
     assert [run.ended().end for run in runs] == [End.DRAINED] * 5
-    assert harness.relay.active() == 0
+    assert harness.relay.count_tunnels() == 0
     late = harness.open()
     assert late.ended().end is End.DRAINED
     assert all(stream.fileno() == -1 for stream in late.ours)
@@ -209,7 +209,7 @@ def test_the_slot_is_released_on_every_way_out(
     if way != "at once from outside" and end is not None:
         run.downstream.send(b"x")
         run.upstream.read_exactly(1)
-        assert harness.relay.active() == 1
+        assert harness.relay.count_tunnels() == 1
     match way:
         case "both close":
             run.downstream.half_close()
@@ -237,7 +237,7 @@ def test_the_slot_is_released_on_every_way_out(
         assert ended.end in {End.DOWNSTREAM_RESET, End.UPSTREAM_RESET}
     else:
         assert ended.end is end
-    assert harness.relay.active() == 0
+    assert harness.relay.count_tunnels() == 0
     assert [stream.fileno() for stream in run.ours] == [-1, -1]
     assert run.ends.empty()
     pipes = harness.relay._splice.pipes
@@ -275,7 +275,7 @@ def test_a_tunnel_with_keepalives_lives_a_day_and_an_idle_one_does_not(
         harness.sweep(limits)
     assert busy.ends.empty()
     assert idle.ended() == Ended(End.IDLE, Counts(1, 0), "no byte moved for 3600 s")
-    assert harness.relay.active() == 1
+    assert harness.relay.count_tunnels() == 1
 
 
 @pytest.mark.line(33)
@@ -357,7 +357,7 @@ def test_an_end_that_was_closed_before_the_start_harms_no_other_tunnel(
     assert run.ended().end is End.FAULT
     other.downstream.send(b"x")
     assert other.upstream.read_exactly(1) == b"x"
-    assert harness.relay.active() == 1
+    assert harness.relay.count_tunnels() == 1
 
 
 def test_when_the_thread_itself_fails_no_tunnel_hangs(

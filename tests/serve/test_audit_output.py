@@ -136,8 +136,8 @@ def test_a_server_without_our_trust_gets_nothing_and_it_is_told_once(
         here.write()
         with here.output() as output:
             wait_until(lambda: server.connections >= 2)
-            wait_until(lambda: any(state.failing for state in output.states()))
-            page = Condition(False, 1, 1, 0, 0, sinks=output.states())
+            wait_until(lambda: any(state.failing for state in output.read_states()))
+            page = Condition(False, 1, 1, 0, 0, sinks=output.read_states())
         assert server.lines == []
         assert set(here.problems_of("audit sink siem")) == {here.problems_of("audit sink siem")[0]}
         assert "certificate verify failed" in here.problems_of("audit sink siem")[0]
@@ -171,7 +171,7 @@ def test_a_server_that_reads_nothing_holds_up_nobody(
             here.write()
             began = time.monotonic()
         assert time.monotonic() - began < 20
-        assert output.states() == ()
+        assert output.read_states() == ()
 
 
 def test_https_gets_batches_and_is_asked_again_until_it_takes_them(

@@ -19,7 +19,7 @@ from stagedoor.serve.supervisor.control import (
     StartMessage,
     ToWorker,
     Up,
-    line,
+    encode_line,
     read_from_worker,
     read_to_worker,
 )
@@ -68,7 +68,7 @@ FROM_WORKER = st.one_of(
 
 @given(TO_WORKER)
 def test_a_message_to_a_worker_is_one_line_and_comes_back_as_it_was(message: ToWorker) -> None:
-    text = line(message)
+    text = encode_line(message)
     assert text.count(b"\n") == 1
     assert text.endswith(b"\n")
     assert read_to_worker(text) == message
@@ -76,7 +76,7 @@ def test_a_message_to_a_worker_is_one_line_and_comes_back_as_it_was(message: ToW
 
 @given(FROM_WORKER)
 def test_a_message_from_a_worker_is_one_line_and_comes_back_as_it_was(message: FromWorker) -> None:
-    text = line(message)
+    text = encode_line(message)
     assert text.count(b"\n") == 1
     assert read_from_worker(text) == message
 
@@ -90,6 +90,6 @@ def test_anything_else_is_one_documented_error(text: bytes) -> None:
 
 def test_a_message_of_the_other_direction_is_refused() -> None:
     with pytest.raises(msgspec.DecodeError):
-        read_to_worker(line(Up()))
+        read_to_worker(encode_line(Up()))
     with pytest.raises(msgspec.DecodeError):
-        read_from_worker(line(Close()))
+        read_from_worker(encode_line(Close()))

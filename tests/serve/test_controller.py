@@ -54,7 +54,7 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
     )
     try:
         assert not process.watch.policy.users
-        assert [admission.principal for admission in process.admitted(target)] == ["sd:ann"]
+        assert [admission.principal for admission in process.list_admissions(target)] == ["sd:ann"]
     finally:
         await process.close_parts()
 

@@ -53,7 +53,7 @@ class Driven:
     now: float = 1000.0
 
     def does(self, event: Event) -> list[Action]:
-        return self.fleet.event(event, self.now)
+        return self.fleet.handle_event(event, self.now)
 
     def after(self, seconds: float) -> list[Action]:
         self.now += seconds
@@ -160,7 +160,7 @@ def test_a_worker_that_dies_is_replaced_each_time_after_a_longer_delay() -> None
     driven = Driven()
     [number] = driven.launch(1)
     for deaths in (1, 2, 3):
-        delay_s = fleet.delay_s(deaths)
+        delay_s = fleet.choose_delay_s(deaths)
         assert news(driven.does(Exited(number, -11))) == [
             WorkerExited(number),
             WorkerFailed(number, -11, None, delay_s),
@@ -179,8 +179,8 @@ def test_a_slot_whose_process_cannot_be_started_is_tried_again() -> None:
     driven = Driven()
     driven.launch(1)
     driven.does(Exited(1, -9))
-    driven.after(fleet.delay_s(1))
-    delay_s = fleet.delay_s(2)
+    driven.after(fleet.choose_delay_s(1))
+    delay_s = fleet.choose_delay_s(2)
     assert news(driven.does(SpawnFailed(2, "no memory"))) == [CannotRestart("no memory", delay_s)]
     assert driven.after(delay_s) == [Spawn(3, 0, 1)]
 
@@ -199,7 +199,7 @@ def test_one_that_was_replaced_during_a_launch_is_drained_with_its_generation() 
     driven.launch(1)
     driven.does(Launch(FleetPlan(1, DRAIN_S)))
     driven.does(Exited(1, -9))
-    assert driven.after(fleet.delay_s(1)) == [Spawn(3, 0, 1)]
+    assert driven.after(fleet.choose_delay_s(1)) == [Spawn(3, 0, 1)]
     assert SendMessage(3, Drain(None)) in driven.does(WorkerMessage(2, Up()))
 
 

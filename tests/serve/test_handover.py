@@ -165,13 +165,13 @@ async def test_nothing_is_taken_over_without_the_variable(
 
 async def test_the_sockets_arrive_with_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
     listening = bind("127.0.0.1", 0)
-    fds = tuple(os.dup(fd) for fd in listening.fds())
+    fds = tuple(os.dup(fd) for fd in listening.list_descriptors())
     offer = HandoverOffer(handover.VERSION, "7.0", 1, SCHEMA, (("ssh", "127.0.0.1:0", 1, fds),))
     async with offered(monkeypatch, offer):
         before = await Predecessor.connect()
         assert before is not None
         sockets = before.adopt_sockets()
-        assert sockets["ssh", "127.0.0.1:0", 1].names() == listening.names()
+        assert sockets["ssh", "127.0.0.1:0", 1].list_addresses() == listening.list_addresses()
         assert not any(os.get_inheritable(fd) for fd in fds), "no shell may have them"
         sockets["ssh", "127.0.0.1:0", 1].close_sockets()
         await before._channel.close_stream()

@@ -19,7 +19,7 @@ def test_ready_is_whoever_lets_people_in() -> None:
 
 
 def test_metrics_are_in_openmetrics() -> None:
-    text = render_metrics(CALM, {of.LOGINS.series("web", "opened"): 3})
+    text = render_metrics(CALM, {of.LOGINS.make_series("web", "opened"): 3})
     lines = text.splitlines()
     assert "stagedoor_gateway_ready 1" in lines
     assert 'stagedoor_logins_total{method="web",result="opened"} 3' in lines

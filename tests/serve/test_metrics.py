@@ -29,7 +29,7 @@ from stagedoor.serve.metrics.measured import (
     sign_in_counter,
 )
 from stagedoor.serve.metrics.tally import MetricCounts, MetricTotals, list_messages
-from stagedoor.serve.supervisor.control import MetricsMessage, line, read_from_worker
+from stagedoor.serve.supervisor.control import MetricsMessage, encode_line, read_from_worker
 from stagedoor.session.registry import Registry
 from stagedoor.shells.kubernetes.live import diagnose
 from stagedoor.store.database import open_database
@@ -118,11 +118,11 @@ def test_a_line_is_shorter_than_what_a_pipe_takes_at_once() -> None:
         for metric in of.METRICS
     ]
     series = {
-        metric.series(*values, part="+Inf"): 1234567.123456789
+        metric.make_series(*values, part="+Inf"): 1234567.123456789
         for metric, values in zip(of.METRICS, longest, strict=True)
     }
     for message in list_messages(series, series):
-        assert len(line(message)) < PIPE_BUF
+        assert len(encode_line(message)) < PIPE_BUF
 
 
 @given(st.lists(st.tuples(st.sampled_from(AccessMethod), st.sampled_from(Reason))), st.booleans())
@@ -136,29 +136,32 @@ def test_nothing_is_lost_on_the_way_to_the_supervisor(
             if hung and number % 2:
                 tally.put_back(message.added)
                 continue
-            read = read_from_worker(line(message))
+            read = read_from_worker(encode_line(message))
             assert isinstance(read, MetricsMessage)
             totals.add(str(number % 3), read)
     for message in list_messages(tally.take(), {}):
         totals.add("0", message)
-    assert sum(totals.values().values()) == len(denied)
+    assert sum(totals.combine().values()) == len(denied)
 
 
 def test_a_worker_that_has_gone_keeps_its_counts_and_loses_its_gauges() -> None:
     totals = MetricTotals()
     for worker in ("1", "2"):
-        totals.add(worker, MetricsMessage(((of.LOGINS.series("web", "opened"), 2.0),)))
+        totals.add(worker, MetricsMessage(((of.LOGINS.make_series("web", "opened"), 2.0),)))
         totals.add(
             worker,
             MetricsMessage(
-                now=((of.SESSIONS.series("web"), 3.0), (of.POLICY_AGE.series(), float(worker)))
+                now=(
+                    (of.SESSIONS.make_series("web"), 3.0),
+                    (of.POLICY_AGE.make_series(), float(worker)),
+                )
             ),
         )
-    assert totals.values()[of.SESSIONS.series("web")] == 6
-    assert totals.values()[of.POLICY_AGE.series()] == 2, "the oldest counts"
+    assert totals.combine()[of.SESSIONS.make_series("web")] == 6
+    assert totals.combine()[of.POLICY_AGE.make_series()] == 2, "the oldest counts"
     totals.forget("2")
-    assert totals.values()[of.SESSIONS.series("web")] == 3
-    assert totals.values()[of.LOGINS.series("web", "opened")] == 4
+    assert totals.combine()[of.SESSIONS.make_series("web")] == 3
+    assert totals.combine()[of.LOGINS.make_series("web", "opened")] == 4
 
 
 async def test_bytes_of_a_live_session_are_counted_once() -> None:
@@ -167,18 +170,18 @@ async def test_bytes_of_a_live_session_are_counted_once() -> None:
     ledger = MetricsLedger(Book(), tally, registry.take_new_bytes, now=clock)
     opened: Any = await ledger.open(READY, AccessMethod.JUMP, SOURCE)
     registry.register(opened)
-    assert ledger.inside()[AccessMethod.JUMP] == 1
-    ledger.moved([(opened.id, Counts(10, 20)), ("somebody else's", Counts(5, 5))])
-    ledger.moved([(opened.id, Counts(15, 20))])
+    assert ledger.count_sessions()[AccessMethod.JUMP] == 1
+    ledger.count_moved([(opened.id, Counts(10, 20)), ("somebody else's", Counts(5, 5))])
+    ledger.count_moved([(opened.id, Counts(15, 20))])
     clock.at = 30.0
     ledger.close_session(opened, Ended(End.CLOSED, Counts(17, 21)))
-    ledger.moved([(opened.id, Counts(17, 21))])
+    ledger.count_moved([(opened.id, Counts(17, 21))])
     counted = tally.take()
-    assert counted[of.BYTES.series("sent")] == 17
-    assert counted[of.BYTES.series("received")] == 21
-    assert counted[of.ENDS.series("jump", "closed")] == 1
-    assert counted[of.LENGTH.series("jump", part="60.0")] == 1
-    assert not any(ledger.inside().values())
+    assert counted[of.BYTES.make_series("sent")] == 17
+    assert counted[of.BYTES.make_series("received")] == 21
+    assert counted[of.ENDS.make_series("jump", "closed")] == 1
+    assert counted[of.LENGTH.make_series("jump", part="60.0")] == 1
+    assert not any(ledger.count_sessions().values())
 
 
 @pytest.mark.continuity(19)
@@ -189,24 +192,27 @@ async def test_a_session_over_many_connections_is_counted_once() -> None:
     other = MetricsLedger(Book(), tally, there.take_new_bytes)
     first: Any = await one.open(READY, AccessMethod.CONNECT, SOURCE)
     here.register(first)
-    one.moved([(first.id, Counts(10, 20))])
+    one.count_moved([(first.id, Counts(10, 20))])
     earlier = RunningSession(first.id, Counts(15, 20))
     again: Any = await one.open(READY, AccessMethod.CONNECT, SOURCE, earlier)
     here.register(again)
     one.release(first, Counts(15, 20))
-    assert one.inside()[AccessMethod.CONNECT] == 1
+    assert one.count_sessions()[AccessMethod.CONNECT] == 1
     elsewhere: Any = await other.open(READY, AccessMethod.CONNECT, SOURCE, earlier)
     there.register(elsewhere)
     one.release(again, Counts(15, 20))
-    assert (one.inside()[AccessMethod.CONNECT], other.inside()[AccessMethod.CONNECT]) == (0, 1)
+    assert (
+        one.count_sessions()[AccessMethod.CONNECT],
+        other.count_sessions()[AccessMethod.CONNECT],
+    ) == (0, 1)
     other.close_session(elsewhere, Ended(End.CLOSED, Counts(16, 22)))
-    assert not any(other.inside().values())
+    assert not any(other.count_sessions().values())
     counted = tally.take()
-    assert counted[of.LOGINS.series("connect", "opened")] == 1
-    assert counted[of.RESUMES.series()] == 2
-    assert counted[of.ENDS.series("connect", "closed")] == 1
-    assert counted[of.BYTES.series("sent")] == 16
-    assert counted[of.BYTES.series("received")] == 22
+    assert counted[of.LOGINS.make_series("connect", "opened")] == 1
+    assert counted[of.RESUMES.make_series()] == 2
+    assert counted[of.ENDS.make_series("connect", "closed")] == 1
+    assert counted[of.BYTES.make_series("sent")] == 16
+    assert counted[of.BYTES.make_series("received")] == 22
 
 
 async def test_a_denial_is_counted_by_its_reason() -> None:
@@ -214,8 +220,8 @@ async def test_a_denial_is_counted_by_its_reason() -> None:
     ledger = MetricsLedger(Book(), tally, lambda _, now: now)
     ledger.deny(Denial(Reason.NO_GRANT, "no"), AccessMethod.WEB, SOURCE)
     assert tally.take() == {
-        of.LOGINS.series("web", "denied"): 1,
-        of.DENIALS.series("web", "no_grant"): 1,
+        of.LOGINS.make_series("web", "denied"): 1,
+        of.DENIALS.make_series("web", "no_grant"): 1,
     }
 
 
@@ -255,9 +261,9 @@ async def test_a_start_is_measured_by_its_steps(outcome: Any, result: str) -> No
         assert result == "cancelled"
     assert [step.name for step in reports] == steps
     counted = tally.take()
-    assert counted[of.STARTED.series(result)] == 1
-    assert counted[of.START_STEP.series("pulling image", part="2.5")] == 1
-    assert counted[of.START_STEP.series(OTHER, part="1.0")] == 1
+    assert counted[of.STARTED.make_series(result)] == 1
+    assert counted[of.START_STEP.make_series("pulling image", part="2.5")] == 1
+    assert counted[of.START_STEP.make_series(OTHER, part="1.0")] == 1
 
 
 async def test_a_shell_that_runs_is_no_start() -> None:
@@ -271,7 +277,7 @@ def test_a_browser_s_session_is_counted_as_a_sign_in() -> None:
     tally = MetricCounts()
     issued = sign_in_counter(tally)
     issued(READY.grant.identity)
-    assert tally.take() == {of.SIGN_INS.series("token"): 1}
+    assert tally.take() == {of.SIGN_INS.make_series("token"): 1}
 
 
 def test_a_recording_s_end_is_counted_and_noted() -> None:
@@ -282,8 +288,8 @@ def test_a_recording_s_end_is_counted_and_noted() -> None:
         note(opened, kind, {})
     assert len(noted) == 3
     assert tally.take() == {
-        of.RECORDED.series("complete"): 1,
-        of.RECORDED.series("failed"): 1,
+        of.RECORDED.make_series("complete"): 1,
+        of.RECORDED.make_series("failed"): 1,
     }
 
 
@@ -297,8 +303,8 @@ def test_only_what_the_store_could_not_do_is_a_failure_of_the_store(tmp_path: Pa
         transaction.execute(text("select * from nothing"))
     database.close()
     counted = tally.take()
-    assert counted[of.STORE_FAILURES.series("read")] == 1
-    assert sum(counted[of.STORE_TIME.series("read", part=p)] for p in parts(counted)) == 2
+    assert counted[of.STORE_FAILURES.make_series("read")] == 1
+    assert sum(counted[of.STORE_TIME.make_series("read", part=p)] for p in parts(counted)) == 2
 
 
 def parts(counted: dict[Series, float]) -> set[str]:
@@ -312,4 +318,4 @@ def test_durations_are_from_step_to_step() -> None:
 
 def test_a_bucket_holds_its_bound() -> None:
     metric = Metric("x", MetricKind.HISTOGRAM, "X.", buckets=(1.0, 2.0))
-    assert [metric.bucket(value) for value in (1.0, 1.1, 2.1)] == ["1.0", "2.0", "+Inf"]
+    assert [metric.choose_bucket(value) for value in (1.0, 1.1, 2.1)] == ["1.0", "2.0", "+Inf"]

@@ -10,7 +10,13 @@ from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.serve.parts import certificates
 from stagedoor.serve.parts.certificates import SupervisorCertificates
 from stagedoor.serve.supervisor import signing
-from stagedoor.serve.supervisor.control import Sign, Signed, line, read_from_worker, read_to_worker
+from stagedoor.serve.supervisor.control import (
+    Sign,
+    Signed,
+    encode_line,
+    read_from_worker,
+    read_to_worker,
+)
 from stagedoor.serve.supervisor.signing import SigningService
 from stagedoor.settings.settings import Settings
 
@@ -37,9 +43,9 @@ def channel(service: SigningService) -> SupervisorCertificates:
     tasks: set[asyncio.Task[None]] = set()
 
     async def carry(request: Sign) -> None:
-        asked = read_from_worker(line(request))
+        asked = read_from_worker(encode_line(request))
         assert isinstance(asked, Sign)
-        answer = read_to_worker(line(await service.answer(asked)))
+        answer = read_to_worker(encode_line(await service.answer(asked)))
         assert isinstance(answer, Signed)
         asking.resolve(answer)
 

@@ -9,7 +9,7 @@ from stagedoor.serve.metrics.definitions import METRICS
 from stagedoor.serve.status import UNNAMED, Status, StoreStatus, list_lines, list_problems
 from stagedoor.shells.kubernetes.live.leader import LeaderReport
 from stagedoor.signin.provider_states import ProviderState
-from stagedoor.wire.finding import exit_code
+from stagedoor.wire.finding import choose_exit_code
 
 DAY_S = 86400.0
 NOW = 1_800_000_000.0
@@ -74,7 +74,7 @@ def test_all_is_well() -> None:
 )
 def test_each_problem_is_named_with_what_mends_it(status: Status, code: int, words: str) -> None:
     [found] = list_problems(status)
-    assert exit_code([found]) == code
+    assert choose_exit_code([found]) == code
     assert words in found.what
     assert found.fix
 

@@ -17,7 +17,7 @@ from stagedoor.model.errors import SettingsError
 from stagedoor.model.source import Source
 from stagedoor.model.trace import LoginStep, LoginTrace, TraceContext
 from stagedoor.serve import prepare
-from stagedoor.serve.doctor.bundle import as_json, withhold_secrets
+from stagedoor.serve.doctor.bundle import format_json, withhold_secrets
 from stagedoor.serve.traces import STOP_S, TraceExporter
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.traces import TraceSettings
@@ -222,7 +222,7 @@ def test_settings_that_would_tell_others_are_refused(text: str, why: str) -> Non
 def test_the_url_is_in_no_report_and_the_token_in_every_backup(tmp_path: Path) -> None:
     text = f'data_dir = "{tmp_path}"\n[traces]\nurl = "https://otel.example.com/key-of-mine/v1/traces"\n'
     settings = parse_settings(f'{text}token_file = "/etc/stagedoor/otel-token"\n', "x")
-    shown = as_json(withhold_secrets(settings))
+    shown = format_json(withhold_secrets(settings))
     assert "otel.example.com" in shown
     assert "key-of-mine" not in shown
     assert "otel-token" not in shown

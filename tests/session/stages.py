@@ -110,7 +110,7 @@ class Running:
     script: Script
     on_end: Callable[[Ended], None]
 
-    def counts(self) -> Counts:
+    def read_counts(self) -> Counts:
         return Counts(1, 2)
 
     def change_grant(self, grant: Grant) -> None:
@@ -164,10 +164,10 @@ class Authz:
 class OneShell:
     script: Script
 
-    def targets(self) -> tuple[Target, ...]:
+    def list_targets(self) -> tuple[Target, ...]:
         return (APP01,)
 
-    def knows(self, target: Target) -> bool:
+    def has_target(self, target: Target) -> bool:
         return target == APP01
 
     def find_ready(self, grant: Grant) -> Shell | None:
@@ -187,7 +187,7 @@ class OneShell:
     async def observe(self, target: Target) -> ShellState:
         return ShellState.READY
 
-    def notice(self, target: Target) -> str | None:
+    def find_notice(self, target: Target) -> str | None:
         return None
 
     def touch(self, target: Target) -> None:
@@ -294,7 +294,7 @@ class NewPolicy:
             self.version += 1
         return self.version != version
 
-    async def changed(self, version: int, within_s: float) -> bool:
+    async def wait_for_change(self, version: int, within_s: float) -> bool:
         return await self.read_newer_than(version)
 
 

@@ -70,7 +70,7 @@ async def test_a_session_ends_once_whatever_its_block_raises() -> None:
     link = Running(script, entered.leave)
     with (
         pytest.raises(ZeroDivisionError),
-        entered.carried_by(link, lambda error: Ended(End.FAULT, detail=type(error).__name__)),
+        entered.carry_by(link, lambda error: Ended(End.FAULT, detail=type(error).__name__)),
     ):
         raise ZeroDivisionError
     assert [asked for asked in script.asked if "audit.close" in asked] == ["audit.close fault"]

@@ -99,7 +99,7 @@ def test_a_relay_that_ended_before_it_was_attached_leaves_nothing_behind() -> No
     inside.registry.unregister(session)
     inside.registry.attach(session, inside.link(session))
     assert len(inside.registry) == 0
-    assert not [*inside.registry.counts()]
+    assert not [*inside.registry.read_counts()]
 
 
 def test_only_sessions_with_an_end_are_asked_as_time_passes() -> None:
@@ -121,7 +121,7 @@ def test_every_session_can_be_ended_and_bytes_are_reported_until_then() -> None:
     inside = Inside()
     for name in "abc":
         inside.enter(opened(name))
-    assert dict(inside.registry.counts()) == dict.fromkeys("abc", Counts(1, 2))
+    assert dict(inside.registry.read_counts()) == dict.fromkeys("abc", Counts(1, 2))
     assert inside.registry.close_all(End.DRAINED, "bye") == 3
     assert len(inside.registry) == 0
 
@@ -133,13 +133,13 @@ def test_bytes_are_reported_again_only_once_more_have_moved() -> None:
     link = Moving(inside.script, lambda ended: None)
     inside.registry.attach(session, link)
     assert inside.registry.take_new_bytes("a", Counts(1, 2)) == Counts(1, 2)
-    assert not [*inside.registry.counts()]
+    assert not [*inside.registry.read_counts()]
     link.sent = 7
-    assert [*inside.registry.counts()] == [("a", Counts(7, 2))]
-    assert [*inside.registry.counts()] == [("a", Counts(7, 2))], "it was not taken"
+    assert [*inside.registry.read_counts()] == [("a", Counts(7, 2))]
+    assert [*inside.registry.read_counts()] == [("a", Counts(7, 2))], "it was not taken"
     assert inside.registry.take_new_bytes("a", Counts(7, 2)) == Counts(6, 0)
     assert inside.registry.take_new_bytes("a", Counts(1, 2)) == Counts(), "a late report"
-    assert not [*inside.registry.counts()]
+    assert not [*inside.registry.read_counts()]
     assert inside.registry.take_new_bytes("b", Counts(1, 2)) == Counts(), "there is no such session"
 
 
@@ -148,7 +148,7 @@ class Moving(Running):
 
     sent = 1
 
-    def counts(self) -> Counts:
+    def read_counts(self) -> Counts:
         return Counts(self.sent, 2)
 
 

@@ -55,8 +55,8 @@ async def ensured(shells: Shells, target: Target) -> Shell:
 
 async def test_every_target_is_listed_before_anything_is_started(kind: Kind) -> None:
     shells = kind.make()
-    assert kind.target in shells.targets()
-    assert list(shells.targets()) == sorted(shells.targets(), key=str)
+    assert kind.target in shells.list_targets()
+    assert list(shells.list_targets()) == sorted(shells.list_targets(), key=str)
     assert kind.starts() == 0
 
 

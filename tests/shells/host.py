@@ -98,7 +98,7 @@ def running(host: ShellHost, *entries: LocalShell) -> Iterator[tuple[LocalShells
     """Start the first of `entries`, and stop it when the block ends."""
     shells = host.shells(*entries)
     try:
-        yield shells, host.started(shells, shells.targets()[0])
+        yield shells, host.started(shells, shells.list_targets()[0])
     finally:
         shells.stop_all()
 

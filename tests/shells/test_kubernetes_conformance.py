@@ -114,10 +114,10 @@ async def test_an_app_that_comes_or_goes_is_seen(
     manifest = json.dumps(deployment(namespace, "app02"))
     await asyncio.to_thread(cluster.kubectl, "apply", "--server-side", "-f", "-", text=manifest)
     async with asyncio.timeout(SYNC_S):
-        while not shells.knows(Target("app02")):
+        while not shells.has_target(Target("app02")):
             await asyncio.sleep(0.05)
-    assert shells.targets() == (APP01, Target("app02"))
+    assert shells.list_targets() == (APP01, Target("app02"))
     await asyncio.to_thread(cluster.kubectl, "-n", namespace, "delete", "deployment", "app02")
     async with asyncio.timeout(SYNC_S):
-        while shells.knows(Target("app02")):
+        while shells.has_target(Target("app02")):
             await asyncio.sleep(0.05)

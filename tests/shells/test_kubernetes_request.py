@@ -42,7 +42,7 @@ async def gate() -> AsyncIterator[Gate]:
     cluster = MemoryCluster()
     cluster.put(deployment("apps"))
     made = Gate(cluster)
-    tasks = [asyncio.create_task(work) for work in made.all.work()]
+    tasks = [asyncio.create_task(work) for work in made.all.list_coroutines()]
     assert await made.cache.wait_until_synced(5)
     yield made
     for task in tasks:

@@ -72,10 +72,10 @@ async def test_of_those_inside_they_are_named_whom_the_cluster_lets_in_no_longer
     assert await rights.judge(GRANT, "apps") is None
     other = replace(GRANT, identity=replace(GRANT.identity, name="ops"))
     inside = {"1": (GRANT, "apps"), "2": (GRANT, "apps"), "3": (other, "apps")}
-    assert await rights.denials(inside) == {}
+    assert await rights.find_denials(inside) == {}
     assert len(cluster.reviews) == 3, "once for each person; what was remembered does not count"
     cluster.allowed = False
-    refused = await rights.denials(inside)
+    refused = await rights.find_denials(inside)
     assert refused.keys() == inside.keys()
     assert "does not let 'ops' create pods/exec" in refused["3"].message
     # A yes before is forgotten for who comes next, too.
@@ -83,7 +83,7 @@ async def test_of_those_inside_they_are_named_whom_the_cluster_lets_in_no_longer
 
 
 async def test_an_outage_of_the_cluster_puts_nobody_out() -> None:
-    assert await ClusterAccess(silent()).denials({"1": (GRANT, "apps")}) == {}
+    assert await ClusterAccess(silent()).find_denials({"1": (GRANT, "apps")}) == {}
 
 
 async def test_they_are_asked_for_where_the_app_is_and_guests_who_watch_are_not() -> None:
@@ -97,8 +97,8 @@ async def test_they_are_asked_for_where_the_app_is_and_guests_who_watch_are_not(
     typist = replace(GRANT, guest=Guest("main", "host", "share", may_type=True))
     elsewhere = replace(GRANT, target=Target("static"))
     grants = {"1": GRANT, "2": watcher, "3": typist, "4": elsewhere}
-    assert (await shells.denials(grants)).keys() == {"1", "3"}
+    assert (await shells.find_denials(grants)).keys() == {"1", "3"}
     assert {namespace for *_, namespace, _, _ in cluster.reviews} == {"apps"}
     await shells.stop_watching()
     no_rights = KubernetesShells(cluster, {None: "apps"}, "gateway")
-    assert await no_rights.denials(grants) == {}
+    assert await no_rights.find_denials(grants) == {}

@@ -75,7 +75,7 @@ class Seen:
 
     async def addresses(self, *, ready: bool = True) -> list[tuple[str, int]]:
         await self.settled()
-        return list(self.cache.addresses("app01", ready=ready))
+        return list(self.cache.list_addresses("app01", ready=ready))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def seen() -> AsyncIterator[Seen]:
     put(cluster, Kind.DEPLOYMENT, shell(1))
     put(cluster, Kind.REPLICA_SET, replica_set())
     made = Seen(cluster)
-    tasks = [asyncio.create_task(work) for work in made.all.work()]
+    tasks = [asyncio.create_task(work) for work in made.all.list_coroutines()]
     assert await made.cache.wait_until_synced(5)
     yield made
     for task in tasks:
@@ -185,7 +185,7 @@ async def test_a_pod_that_only_has_the_labels_is_not_dialled(
     put(seen.cluster, Kind.POD, pod("a", "10.0.0.1", **owners))
     put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1")))
     assert await seen.addresses(ready=ready) == []
-    assert seen.cache.pods("app01") == []
+    assert seen.cache.list_pods("app01") == []
 
 
 async def test_a_pod_of_a_replica_set_that_is_not_the_shells_is_not_dialled(seen: Seen) -> None:
@@ -208,11 +208,11 @@ async def test_what_offers_no_shell_or_is_one_is_no_app(seen: Seen) -> None:
     other["metadata"]["labels"] = {}
     put(seen.cluster, Kind.DEPLOYMENT, other)
     await seen.settled()
-    assert seen.cache.apps() == ["app01"]
-    assert seen.cache.app("app02") is None
-    assert seen.cache.app("app01-ssh") is None
+    assert seen.cache.list_apps() == ["app01"]
+    assert seen.cache.find_app("app02") is None
+    assert seen.cache.find_app("app01-ssh") is None
     # Another app's Deployment that is only called like our shell is none.
     stranger = deployment("apps", "app01-ssh")
     put(seen.cluster, Kind.DEPLOYMENT, stranger)
     await seen.settled()
-    assert seen.cache.shell("app01") is None
+    assert seen.cache.find_shell("app01") is None

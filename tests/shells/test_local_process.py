@@ -43,7 +43,7 @@ asyncio.run(main())
 
 
 def state(host: ShellHost) -> Running | None:
-    return ShellFolder(host.folder / "shells" / "app01").running()
+    return ShellFolder(host.folder / "shells" / "app01").read_running()
 
 
 def test_many_processes_that_ask_at_once_cause_one_start(host: ShellHost) -> None:
@@ -173,8 +173,8 @@ def enter_at_once(host: ShellHost, shells: LocalShells) -> "subprocess.Popen[byt
     place = ShellFolder(host.folder / "shells" / "app01")
     while True:
         shell = host.started(shells)
-        with place.locked():  # in which it does not stop itself, if it has not done so yet
-            if place.running() is None:
+        with place.hold_lock():  # in which it does not stop itself, if it has not done so yet
+            if place.read_running() is None:
                 continue
             return come_in(host, shell, "echo out")
 

@@ -92,4 +92,4 @@ def test_an_entry_says_where_and_in_which_networks() -> None:
             Shell(Target("a"), "a.example", 22),
         ]
     )
-    assert shells.targets() == (Target("a"), Target("b", "staging"))
+    assert shells.list_targets() == (Target("a"), Target("b", "staging"))

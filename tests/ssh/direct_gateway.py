@@ -125,7 +125,7 @@ class Policy:
     async def read_newer_than(self, version: int) -> bool:
         return False
 
-    async def changed(self, version: int, within_s: float) -> bool:
+    async def wait_for_change(self, version: int, within_s: float) -> bool:
         await asyncio.sleep(within_s)
         return False
 

@@ -16,7 +16,7 @@ from typing import Any
 import asyncssh
 from asyncssh import kex_dh
 
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 from tests.waiting import BOUND_S
 
 UNSENT = 1 << 20
@@ -91,11 +91,11 @@ async def endless(server: "Server", kind: int, *parts: bytes, many: int = 100) -
 
 
 async def ignores(server: "Server") -> None:
-    await endless(server, 2, string(b"x" * 100))
+    await endless(server, 2, encode_string(b"x" * 100))
 
 
 async def debugs(server: "Server") -> None:
-    await endless(server, 4, b"\1", string(b"look at me"), string(b""))
+    await endless(server, 4, b"\1", encode_string(b"look at me"), encode_string(b""))
 
 
 async def unknown_messages(server: "Server") -> None:
@@ -105,18 +105,20 @@ async def unknown_messages(server: "Server") -> None:
 
 async def global_requests(server: "Server") -> None:
     server.deaf()
-    await endless(server, 80, string(b"nobody@example.com"), b"\1")
+    await endless(server, 80, encode_string(b"nobody@example.com"), b"\1")
 
 
 async def host_keys(server: "Server") -> None:
     server.deaf()
-    await endless(server, 80, string(b"hostkeys-00@openssh.com"), b"\1", string(b"k" * 2000))
+    await endless(
+        server, 80, encode_string(b"hostkeys-00@openssh.com"), b"\1", encode_string(b"k" * 2000)
+    )
 
 
 async def channel_opens(server: "Server") -> None:
     server.deaf()
     await endless(
-        server, 90, string(b"auth-agent@openssh.com"), struct.pack(">III", 7, 1 << 30, 32768)
+        server, 90, encode_string(b"auth-agent@openssh.com"), struct.pack(">III", 7, 1 << 30, 32768)
     )
 
 
@@ -134,7 +136,7 @@ async def rekey_without_end(server: "Server") -> None:
 
 
 async def login_banners(server: "Server") -> None:
-    await endless(server, 53, string(b"welcome " * 10), string(b""))
+    await endless(server, 53, encode_string(b"welcome " * 10), encode_string(b""))
 
 
 FLOODS: dict[str, Flood] = {
@@ -166,13 +168,13 @@ async def crumbs(server: "Server", chan: Any) -> None:
         for _ in range(200):
             if chan._send_window >= 2:
                 chan._send_window -= 2
-                chan.send_packet(95, struct.pack(">I", 1), string(b"er"))
+                chan.send_packet(95, struct.pack(">I", 1), encode_string(b"er"))
         await server.room()
 
 
 async def beyond_the_window(server: "Server", chan: Any) -> None:
     while server.up:
-        chan.send_packet(94, string(PIECE))
+        chan.send_packet(94, encode_string(PIECE))
         await server.room()
 
 
@@ -198,12 +200,12 @@ async def eof_without_close(server: "Server", chan: Any) -> None:
 
 async def huge_exit_signal(server: "Server", chan: Any) -> None:
     parts = (
-        string(b"exit-signal"),
+        encode_string(b"exit-signal"),
         b"\0",
-        string(b"SEGV"),
+        encode_string(b"SEGV"),
         b"\0",
-        string(b"\x1b[2J" * 8000),
-        string(b""),
+        encode_string(b"\x1b[2J" * 8000),
+        encode_string(b""),
     )
     chan.send_packet(98, *parts)
     chan.close()
@@ -220,7 +222,7 @@ async def channel_requests(server: "Server", chan: Any) -> None:
     server.deaf()
     while server.up:
         for _ in range(100):
-            chan.send_packet(98, string(b"what"), b"\1")
+            chan.send_packet(98, encode_string(b"what"), b"\1")
         await server.room()
 
 
@@ -266,7 +268,7 @@ def attributes(mode: int = 0o100644, size: int = 1 << 40) -> bytes:
 
 
 def name_of(path: bytes) -> bytes:
-    return struct.pack(">I", 1) + string(path) + string(path) + attributes(0)
+    return struct.pack(">I", 1) + encode_string(path) + encode_string(path) + attributes(0)
 
 
 class Sftp:
@@ -278,7 +280,7 @@ class Sftp:
         self.got = b""
 
     def say(self, kind: int, request: bytes, *parts: bytes) -> None:
-        self.chan.write(string(bytes([kind]) + request + b"".join(parts)))
+        self.chan.write(encode_string(bytes([kind]) + request + b"".join(parts)))
 
     def data(self, data: bytes) -> None:
         self.got += data
@@ -290,30 +292,30 @@ class Sftp:
     def asked(self, kind: int, request: bytes) -> None:
         if kind == 1:
             bytewise = self.manner == "sftp-one-byte-reads"
-            limits = string(b"limits@openssh.com") + string(b"1") if bytewise else b""
-            self.chan.write(string(bytes([2]) + struct.pack(">I", 3) + limits))
+            limits = encode_string(b"limits@openssh.com") + encode_string(b"1") if bytewise else b""
+            self.chan.write(encode_string(bytes([2]) + struct.pack(">I", 3) + limits))
         elif kind == 16:  # REALPATH
             long = self.manner == "sftp-long-name"
             self.say(104, request, name_of(b"/" + b"n" * (3_000_000 if long else 9)))
         elif kind in (8, 17):
             self.say(105, request, attributes())
         elif kind == 3:
-            self.say(102, request, string(b"h"))
+            self.say(102, request, encode_string(b"h"))
         elif kind == 5:
             self.read(request)
         elif kind == 200:  # what its limits are: a byte a packet, a read and a write
             self.say(201, request, struct.pack(">QQQQ", 1, 1, 1, 1))
         else:
-            self.say(101, request, struct.pack(">I", 0), string(b""), string(b""))
+            self.say(101, request, struct.pack(">I", 0), encode_string(b""), encode_string(b""))
 
     def read(self, request: bytes) -> None:
         if self.manner == "sftp-more-than-asked":
-            self.say(103, request, string(b"y" * 2_000_000))
+            self.say(103, request, encode_string(b"y" * 2_000_000))
         elif self.manner == "sftp-one-byte-reads":
-            self.say(103, request, string(b"y"))
+            self.say(103, request, encode_string(b"y"))
         elif self.manner == "sftp-complaint":
             said = b"\x1b]0;owned\x07" * 20_000
-            self.say(101, request, struct.pack(">I", 4), string(said), string(b""))
+            self.say(101, request, struct.pack(">I", 4), encode_string(said), encode_string(b""))
         # "sftp-stalls" says nothing more.
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.listeners.ssh.credentials import has_asked_person, is_signed_by_owner, read_shown
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 from tests.fixtures.laptop import new_key
 
 SK = b"sk-ssh-ed25519@openssh.com"
@@ -25,13 +25,17 @@ class SecurityKey:
 
     def __init__(self) -> None:
         self._key = Ed25519PrivateKey.generate()
-        self.blob = string(SK) + string(self._key.public_key().public_bytes_raw()) + string(b"ssh:")
+        self.blob = (
+            encode_string(SK)
+            + encode_string(self._key.public_key().public_bytes_raw())
+            + encode_string(b"ssh:")
+        )
 
     def sign(self, message: bytes, flags: int) -> bytes:
         counter = (7).to_bytes(4, "big")
         signed = hashlib.sha256(b"ssh:").digest() + bytes([flags]) + counter
         signature = self._key.sign(signed + hashlib.sha256(message).digest())
-        return string(SK) + string(signature) + bytes([flags]) + counter
+        return encode_string(SK) + encode_string(signature) + bytes([flags]) + counter
 
 
 def certify(folder: Path, blob: bytes, *options: str) -> bytes:
@@ -72,7 +76,9 @@ def test_a_certificate_may_demand_that_its_security_key_asked_for_a_PIN(tmp_path
 
 def test_no_byte_of_a_certificate_can_be_changed_under_its_CAs_signature(tmp_path: Path) -> None:
     blob = certify(tmp_path, SecurityKey().blob)
-    forged = blob.replace(string(string(b"dev")), string(string(b"bob")))
+    forged = blob.replace(
+        encode_string(encode_string(b"dev")), encode_string(encode_string(b"bob"))
+    )
     assert forged != blob
     shown = read_shown("dev", forged)
     assert shown is not None
@@ -108,7 +114,7 @@ def test_any_bytes_at_all_are_a_key_or_none(blob: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "signature", [b"", b"\0\0", string(b"ssh-ed25519"), string(b"ssh-rsa") * 2]
+    "signature", [b"", b"\0\0", encode_string(b"ssh-ed25519"), encode_string(b"ssh-rsa") * 2]
 )
 def test_a_damaged_signature_is_only_a_wrong_one(signature: bytes) -> None:
     shown = read_shown("dev", SecurityKey().blob)
@@ -121,7 +127,7 @@ def test_only_a_security_key_says_that_it_asked_its_person() -> None:
     key = SecurityKey()
     assert has_asked_person(key.sign(MESSAGE, TOUCHED | VERIFIED))
     assert not has_asked_person(key.sign(MESSAGE, TOUCHED))
-    plain = string(b"ssh-ed25519") + string(bytes(64))
+    plain = encode_string(b"ssh-ed25519") + encode_string(bytes(64))
     assert not has_asked_person(plain)
     assert not has_asked_person(plain + bytes([VERIFIED]) + bytes(4)), (
         "flags behind another signature"

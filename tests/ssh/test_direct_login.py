@@ -368,24 +368,24 @@ STORIES: dict[str, Story] = {
 def test_a_story(story: Story) -> None:
     login = DirectLogin("dev", APP01, EVERYTHING)
     for event, effects in story:
-        assert login.event(event) == effects, event
+        assert login.handle_event(event) == effects, event
 
 
 def test_a_certificate_restricts_its_key_whatever_is_granted() -> None:
     login = DirectLogin("dev", APP01, frozenset({PTY}))
-    assert login.event(forward(1)) == [
+    assert login.handle_event(forward(1)) == [
         AnswerRequest(1, "your certificate permits no port forwarding"),
         ReleaseChannel(1),
     ]
-    assert isinstance(login.event(AgentRequest(2))[0], AnswerRequest)
+    assert isinstance(login.handle_event(AgentRequest(2))[0], AnswerRequest)
     assert not login.is_entering
 
 
 @pytest.mark.parametrize("request_", [COMMAND, SHELL, ChannelRequest("subsystem", "sftp")])
 def test_a_forced_command_runs_in_place_of_every_request(request_: ChannelRequest) -> None:
     login = DirectLogin("dev", APP01, EVERYTHING, "only this")
-    login.event(program(1, request_))
-    (start,) = login.event(began())
+    login.handle_event(program(1, request_))
+    (start,) = login.handle_event(began())
     assert isinstance(start, StartChannel)
     assert isinstance(start.request, ProgramRequest)
     forced = start.request.request
@@ -396,7 +396,7 @@ def test_a_forced_command_runs_in_place_of_every_request(request_: ChannelReques
 def test_a_drain_waits_for_a_login_that_enters() -> None:
     login = DirectLogin("dev", APP01, EVERYTHING)
     assert not login.is_entering
-    login.event(program(1))
+    login.handle_event(program(1))
     assert login.is_entering
     login.event(began())
     assert not login.is_entering

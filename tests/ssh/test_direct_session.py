@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.model.event import EventKind
 from stagedoor.model.session import AccessMethod, End
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 from tests.shells.host import ShellHost
 from tests.ssh.direct_gateway import Client, DirectGateway, direct_gateway, ok
 
@@ -231,8 +231,10 @@ def test_what_comes_before_the_shell_is_reached_is_seen_as_well(
 ) -> None:
     """Half a packet at the start went unseen, and nothing after it was understood."""
     path = str(tmp_path / "made-early").encode()
-    init = string(bytes([1]) + struct.pack(">I", 3))
-    mkdir = string(bytes([14]) + struct.pack(">I", 1) + string(path) + struct.pack(">I", 0))
+    init = encode_string(bytes([1]) + struct.pack(">I", 3))
+    mkdir = encode_string(
+        bytes([14]) + struct.pack(">I", 1) + encode_string(path) + struct.pack(">I", 0)
+    )
 
     async def make() -> None:
         async with asyncssh.connect(

@@ -9,7 +9,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 from tests.fixtures.gateway import SSH_TABLE, local, static
 from tests.fixtures.laptop import Laptop, open_laptop
 from tests.ssh.hostile import HostileShells
@@ -86,7 +86,7 @@ def test_requests_behind_one_that_waits_are_not_collected(laptop: Laptop) -> Non
             await channel._open(b"session")
             channel._send_request(b"auth-agent-req@openssh.com")
             for _ in range(MUCH):
-                channel._send_request(b"what", string(PIECE))
+                channel._send_request(b"what", encode_string(PIECE))
                 while connection._transport and connection._transport.get_write_buffer_size() > MIB:
                     await asyncio.sleep(0.01)
             # No longer than the shell is waited for.

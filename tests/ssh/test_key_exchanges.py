@@ -44,10 +44,10 @@ def test_after_the_login_time_and_data_pay_for_more() -> None:
     limit = KeyExchanges()
     assert limit.begin(LoginPhase.LOGIN, 0.0)
     assert begun(limit, LoginPhase.LOGGED_IN, 0.0) == BURST
-    limit.carried(10 * BYTES_EACH)
+    limit.count_bytes(10 * BYTES_EACH)
     assert begun(limit, LoginPhase.LOGGED_IN, 0.0) == 9  # one was owed
     assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == 10 * EACH_S - 1
-    limit.carried(10 * BURST * BYTES_EACH)
+    limit.count_bytes(10 * BURST * BYTES_EACH)
     assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == BURST, "data is not saved up without end"
 
 

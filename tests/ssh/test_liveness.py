@@ -88,12 +88,12 @@ def last_words(process: "subprocess.Popen[bytes]") -> str:
 
 
 def remove_grants(service: admin.AdminService) -> None:
-    for rule in admin.policy(service).grants:
+    for rule in admin.read_policy(service).grants:
         admin.remove_grant(service, rule.id)
 
 
 def remove_keys(service: admin.AdminService) -> None:
-    for fingerprint in admin.policy(service).keys:
+    for fingerprint in admin.read_policy(service).keys:
         admin.remove_key(service, fingerprint)
 
 

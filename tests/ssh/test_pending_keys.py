@@ -445,7 +445,7 @@ def test_a_thousand_of_many_sources_are_bounded_and_leave_nothing_behind() -> No
         assert crowded_out == [3 * source + 1 for source in range(100)]
         assert "200 connections wait" in str(holds.explain_full("new"))
     assert len(holds) == 0
-    assert holds._waiting.counts() == {}
+    assert holds._waiting.count_keys() == {}
 
 
 def test_a_source_has_so_many_places_and_one_that_gives_way_has_none() -> None:
@@ -458,4 +458,4 @@ def test_a_source_has_so_many_places_and_one_that_gives_way_has_none() -> None:
                 assert gone == ["second"]
                 assert len(holds) == 2
         assert len(holds) == 1
-    assert holds._waiting.counts() == {}
+    assert holds._waiting.count_keys() == {}

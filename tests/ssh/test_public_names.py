@@ -45,7 +45,7 @@ def page(made: Settings) -> AppPage:
 )
 def test_commands_name_the_public_port(more: str, jump: str, direct: str) -> None:
     made = settings(more)
-    assert page(made).jump(APP01) == jump
+    assert page(made).make_jump_command(APP01) == jump
     account = AccountService(WorkerContext(made, cast("Any", None), Policy))
     assert account.render_ssh_command(DEV, APP01) == direct
 

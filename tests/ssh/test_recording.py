@@ -62,7 +62,7 @@ def exported(
 ) -> tuple[AsciicastReader, list[AsciicastEvent]]:
     done = laptop.gateway.command("recording", "export", str(recording_id), *options)
     reader = AsciicastReader([done.stdout.encode()])
-    return reader, list(reader.events())
+    return reader, list(reader.read_events())
 
 
 def output(events: list[AsciicastEvent]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import asyncssh
 import pytest
 
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 from tests.fixtures.laptop import Laptop
 from tests.waiting import BOUND_S, wait_until
 
@@ -107,24 +107,27 @@ def _number(value: int) -> bytes:
 
 
 UNUSUAL = {
-    "tcpip-forward": _global(b"tcpip-forward", string(b"127.0.0.1"), _number(0)),
+    "tcpip-forward": _global(b"tcpip-forward", encode_string(b"127.0.0.1"), _number(0)),
     "a forward to be cancelled that is not there": _global(
-        b"cancel-tcpip-forward", string(b"127.0.0.1"), _number(22)
+        b"cancel-tcpip-forward", encode_string(b"127.0.0.1"), _number(22)
     ),
-    "streamlocal-forward": _global(b"streamlocal-forward@openssh.com", string(b"/tmp/x")),
+    "streamlocal-forward": _global(b"streamlocal-forward@openssh.com", encode_string(b"/tmp/x")),
     "a socket to be cancelled that is not there": _global(
-        b"cancel-streamlocal-forward@openssh.com", string(b"/tmp/x")
+        b"cancel-streamlocal-forward@openssh.com", encode_string(b"/tmp/x")
     ),
-    "hostkeys-prove": _global(b"hostkeys-prove-00@openssh.com", string(b"no key")),
-    "an unknown global request": _global(b"make-me-root@example.com", string(b"please")),
+    "hostkeys-prove": _global(b"hostkeys-prove-00@openssh.com", encode_string(b"no key")),
+    "an unknown global request": _global(b"make-me-root@example.com", encode_string(b"please")),
     "a Unix socket": _channel(
-        b"direct-streamlocal@openssh.com", string(b"/run/docker.sock"), string(b""), _number(0)
+        b"direct-streamlocal@openssh.com",
+        encode_string(b"/run/docker.sock"),
+        encode_string(b""),
+        _number(0),
     ),
     "a tunnel device": _channel(b"tun@openssh.com", _number(1), _number(0x7FFFFFFF)),
-    "an X11 channel": _channel(b"x11", string(b"127.0.0.1"), _number(6000)),
+    "an X11 channel": _channel(b"x11", encode_string(b"127.0.0.1"), _number(6000)),
     "an agent channel": _channel(b"auth-agent@openssh.com"),
     "forwarded-tcpip": _channel(
-        b"forwarded-tcpip", string(b"a"), _number(1), string(b"b"), _number(2)
+        b"forwarded-tcpip", encode_string(b"a"), _number(1), encode_string(b"b"), _number(2)
     ),
     "an unknown channel": _channel(b"shell-on-gateway@example.com"),
 }

@@ -267,7 +267,7 @@ def test_a_log_ends_with_the_permission(own: Laptop) -> None:
         assert viewer.stdout.readline() == b"begun\n"
         with own.gateway.changed() as service:
             (number,) = [
-                g.id for g in admin.policy(service).grants if Permission.RUN in g.permissions
+                g.id for g in admin.read_policy(service).grants if Permission.RUN in g.permissions
             ]
             admin.remove_grant(service, number)
         _, err = viewer.communicate(timeout=BOUND_S)

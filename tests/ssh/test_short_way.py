@@ -10,7 +10,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 from tests.fixtures.laptop import Laptop
 from tests.waiting import BOUND_S
 
@@ -78,9 +78,11 @@ async def test_other_packets_between_the_data_are_heeded_and_keep_their_place(
         pieces = [os.urandom(1000) for _ in range(50)]
         for number, piece in enumerate(pieces):
             writer.write(piece)
-            client.send_packet(4, b"\0" + string(b"a word between") + string(b""))  # DEBUG
+            client.send_packet(
+                4, b"\0" + encode_string(b"a word between") + encode_string(b"")
+            )  # DEBUG
             if number % 10 == 0:
-                client.send_packet(80, string(b"nobody@example.com") + b"\0")
+                client.send_packet(80, encode_string(b"nobody@example.com") + b"\0")
         writer.write_eof()
         assert await reader.read() == b"".join(pieces)
         assert "app01.ssh" in str((await client.run("ls")).stdout)

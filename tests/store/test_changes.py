@@ -98,7 +98,7 @@ COMPANY = SingleSignOnSettings(
 
 def everything(service: AdminService, dice: random.Random) -> list[Callable[[], object]]:
     """Each way to change the policy, with something made up; what does not fit is refused."""
-    policy = admin.policy(service)
+    policy = admin.read_policy(service)
     name, group, app = dice.choice(NAMES), dice.choice(GROUPS), dice.choice(APPS)
     host = Identity(name, frozenset(), Method.PASSWORD)
     target = parse_login("app01")

@@ -66,7 +66,7 @@ def test_each_right_can_be_taken_away(service: AdminService, disk: SmallDisk) ->
     (key,) = admin.add_keys(service, "ann", [KEY])
     target = parse_login("app01")
     assert target is not None
-    user = admin.policy(service).users["ann"]
+    user = admin.read_policy(service).users["ann"]
     host = Identity("ann", user.groups, Method.PASSWORD, password_hash=user.password_hash)
     share, _ = make_share(service, host, target, "main", 600.0, typing=False)
     StoreJournal(service.database).append([opened("s1"), opened("s2")])
@@ -118,7 +118,7 @@ def test_what_filled_the_disk_does_not_take_all_that_is_freed(
     for number in grants:
         admin.remove_grant(service, number)
     assert late
-    assert admin.policy(service).grants == ()
+    assert admin.read_policy(service).grants == ()
 
 
 def test_sign_ins_passkeys_and_people_too(service: AdminService, disk: SmallDisk) -> None:
@@ -170,7 +170,7 @@ def test_nothing_else_uses_what_is_kept_for_it(service: AdminService, disk: Smal
         admin.change_groups(service, "ann", add=["ops"])
     for number in grants[1:]:
         admin.remove_grant(service, number)
-    assert not admin.policy(service).grants
+    assert not admin.read_policy(service).grants
 
 
 def test_it_is_kept_again_as_soon_as_there_is_space(service: AdminService, disk: SmallDisk) -> None:

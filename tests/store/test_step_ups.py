@@ -24,7 +24,7 @@ def test_workers_hear_of_a_proof_and_of_its_sign_in_alone(database: Database) ->
     mine, _ = (open_session(database, DEV, now)[1] for _ in range(2))
     before = load_policy(database)
     with change(database, "step up") as c:
-        assert passes.step_up(c.transaction, mine.id, now) == "dev"
+        assert passes.record_step_up(c.transaction, mine.id, now) == "dev"
     with database.read() as transaction:
         after = read_changes(transaction, before, before.version + 1)
     assert after is not None, "they need not read everything"
@@ -43,5 +43,5 @@ def test_a_sign_in_that_is_over_cannot_be_proved_for(database: Database) -> None
     passes.issue(database, link, now)
     for id_ in (over.id, link.id, bytes(32)):
         with pytest.raises(NotFoundError), change(database, "step up") as c:
-            passes.step_up(c.transaction, id_, now)
+            passes.record_step_up(c.transaction, id_, now)
     assert load_policy(database).stepped_up == {}

@@ -86,14 +86,14 @@ class PythonEnd:
         return True
 
     def output(self, now: int, limit: int) -> bytes:
-        data = bytes(self.stream.output(now / 1000)[:limit])
-        self.stream.sent(len(data))
+        data = bytes(self.stream.peek_output(now / 1000)[:limit])
+        self.stream.note_sent(len(data))
         return data
 
     def deliver(self, now: int, limit: int) -> bytes:
         data = b""
         while part := bytes(self.stream.deliverable[: limit - len(data)]):
-            self.stream.delivered(len(part), now / 1000)
+            self.stream.note_delivered(len(part), now / 1000)
             data += part
         return data
 

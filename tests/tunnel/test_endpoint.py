@@ -38,10 +38,10 @@ class Watched:
     def __init__(self) -> None:
         self.news: asyncio.Queue[object] = asyncio.Queue()
 
-    def moved(self) -> None:
+    def note_move(self) -> None:
         self.news.put_nowait("moved")
 
-    def over(self, code: int, why: str, counts: Counts | None) -> None:
+    def note_end(self, code: int, why: str, counts: Counts | None) -> None:
         self.counts = counts
         self.news.put_nowait((code, why))
 
@@ -59,9 +59,9 @@ class Client:
         self.stream.connect(self.now)
 
     async def flush(self) -> None:
-        while output := self.stream.output(self.now):
+        while output := self.stream.peek_output(self.now):
             await aio.write_all(self.link, bytes(output))
-            self.stream.sent(len(output))
+            self.stream.note_sent(len(output))
 
     async def turn(self) -> bool:
         """Write all output, and receive once. Return False at the end of the connection."""
@@ -80,7 +80,7 @@ class Client:
             while wanted:
                 if part := bytes(self.stream.deliverable[: len(wanted)]):
                     assert wanted.startswith(part)
-                    self.stream.delivered(len(part), self.now)
+                    self.stream.note_delivered(len(part), self.now)
                     wanted = wanted[len(part) :]
                 else:
                     assert await self.turn(), "the endpoint hung up"
@@ -201,7 +201,7 @@ async def test_a_session_goes_on_over_another_connection(control: EndpointContro
 async def test_bytes_on_their_way_survive_the_cut(control: EndpointControl) -> None:
     async with talking(control) as client:
         client.stream.take(b"y" * 300_000)
-        output = client.stream.output(0.0)
+        output = client.stream.peek_output(0.0)
         half = bytes(output[: len(output) // 2])
         await aio.write_all(client.link, half)
         client.cut()

@@ -104,37 +104,37 @@ class Server(Pods):
 async def test_whether_a_server_answers_is_looked_at_once_for_all_who_ask() -> None:
     server = Server({"10.0.0.9"}, [None])
     looking = server.connector()
-    assert await asyncio.gather(*(looking.answers(STATIC) for _ in range(20))) == [True] * 20
+    assert await asyncio.gather(*(looking.is_answering(STATIC) for _ in range(20))) == [True] * 20
     assert server.dialled == ["10.0.0.9"]
 
 
 async def test_a_server_that_was_stopped_is_seen_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server({"10.0.0.9"}, [None])
     looking = server.connector()
-    assert await looking.answers(STATIC)
+    assert await looking.is_answering(STATIC)
     server.alive.clear()
-    assert await looking.answers(STATIC), "for a while, what was seen holds"
+    assert await looking.is_answering(STATIC), "for a while, what was seen holds"
     monkeypatch.setattr(connect, "PROBE_AGAIN_S", 0.0)
-    assert not await looking.answers(STATIC)
+    assert not await looking.is_answering(STATIC)
 
 
 async def test_a_login_that_was_refused_is_known_at_once() -> None:
     """A listing said "ready", and the login before it that nothing listens there."""
     server = Server({"10.0.0.9"}, [None])
     looking = server.connector()
-    assert await looking.answers(STATIC)
+    assert await looking.is_answering(STATIC)
     server.alive.clear()
     assert isinstance(await looking.connect(opened(STATIC)), Denial)
-    assert not await looking.answers(STATIC)
+    assert not await looking.is_answering(STATIC)
     server.alive.add("10.0.0.9")
     assert isinstance(await looking.connect(opened(STATIC)), Upstream)
-    assert await looking.answers(STATIC)
+    assert await looking.is_answering(STATIC)
 
 
 async def test_a_look_goes_past_no_filter_of_addresses() -> None:
     server = Server({"127.0.0.1"}, [None])
     server.resolve = lambda host: loopback()  # type: ignore[method-assign]
-    assert not await server.connector().answers(STATIC)
+    assert not await server.connector().is_answering(STATIC)
     assert server.dialled == []
 
 

@@ -10,7 +10,7 @@ IGNORE, KEXINIT, REQUEST, OPEN, DATA = 2, 20, 80, 90, 94
 
 def heard(chatter: MessageRateLimit, kind: int, now: float = 0.0) -> int:
     """Return how many messages of a kind are borne, up to two bursts."""
-    return next((n for n in range(2 * BURST) if not chatter.heard(kind, now)), 2 * BURST)
+    return next((n for n in range(2 * BURST) if not chatter.count_message(kind, now)), 2 * BURST)
 
 
 def test_a_burst_is_borne_and_no_more() -> None:
@@ -32,11 +32,11 @@ def test_an_sshd_that_sends_data_never_says_too_much() -> None:
     """asyncssh's sends an empty message before each packet, and opens windows as it is sent to."""
     chatter = MessageRateLimit(0.0)
     for _ in range(3 * BURST):
-        assert chatter.heard(IGNORE, 0.0)
-        assert chatter.heard(DATA, 0.0)
+        assert chatter.count_message(IGNORE, 0.0)
+        assert chatter.count_message(DATA, 0.0)
         chatter.count_data()
-        assert chatter.heard(IGNORE, 0.0)
-        assert chatter.heard(93, 0.0)
+        assert chatter.count_message(IGNORE, 0.0)
+        assert chatter.count_message(93, 0.0)
 
 
 @given(st.lists(st.tuples(st.integers(1, 255), st.floats(0, 1)), max_size=200))
@@ -44,7 +44,7 @@ def test_never_is_more_owed_than_one_message_costs(messages: list[tuple[int, flo
     chatter, now = MessageRateLimit(0.0), 0.0
     for kind, later in messages:
         now += later
-        if not chatter.heard(kind, now):
+        if not chatter.count_message(kind, now):
             break
         assert 0 <= chatter._left <= BURST
     chatter.count_data()

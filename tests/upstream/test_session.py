@@ -125,7 +125,7 @@ async def test_a_block_that_ends_closes_the_session_in_order() -> None:
             done = await session.shell.run("true")
             assert done.exit_status == 0
             session.sent, session.received = 3, 4
-            assert [*here.flow.registry.counts()] == [(session.opened.id, Counts(3, 4))]
+            assert [*here.flow.registry.read_counts()] == [(session.opened.id, Counts(3, 4))]
         await here.wait_until_empty()
         assert here.closed == ["audit.close closed"]
         assert here.script.lines[-1]["sent"] == 3

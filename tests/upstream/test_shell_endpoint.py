@@ -38,10 +38,10 @@ class Watched:
     def __init__(self) -> None:
         self.news: asyncio.Queue[object] = asyncio.Queue()
 
-    def moved(self) -> None:
+    def note_move(self) -> None:
         self.news.put_nowait("moved")
 
-    def over(self, code: int, why: str, counts: Counts | None) -> None:
+    def note_end(self, code: int, why: str, counts: Counts | None) -> None:
         assert counts is None, "a shell's developer can say what they like"
         self.news.put_nowait((code, why))
 

@@ -416,14 +416,14 @@ def test_a_terminal_that_is_held_for_long_is_not_taken_for_a_line_that_was_cut()
         raise AssertionError("nobody is dialled")
 
     line = LineWatch(reach, notes.append, notes.append)
-    line.heard(100.0)
+    line.note_answer(100.0)
     now = 100.0 + 3600  # Ctrl-S, or a closed lid
     assert line.tick(now), "asked first"
     for _ in range(7):
         now += 1
         assert not line.tick(now), "asked once"
     assert line.done_fd is None
-    line.heard(now)
+    line.note_answer(now)
     assert notes[-1] == ""
     now += 3600
     assert line.tick(now)

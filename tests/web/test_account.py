@@ -55,7 +55,7 @@ def signed_in(port: int, name: str = "dev", secret: str = PASSWORD) -> PlainBrow
 
 def state_of(gateway: Gateway) -> object:
     with gateway.service() as service:
-        policy = admin.policy(service)
+        policy = admin.read_policy(service)
         return policy.users, set(policy.tokens), set(policy.keys), set(policy.signed_out)
 
 

@@ -47,10 +47,10 @@ def test_a_line_is_slow_for_a_while_once_an_answer_was_late_and_until_one_was_no
         (3.0 + AGAIN_S, SLOW_S / 2, False),
     ):
         if took is not None:
-            rate.sent(at + LEAST_BYTES, LEAST_BYTES, now)
-            rate.sent(at + LEAST_BYTES + 1, 1, now)  # what is short says nothing
+            rate.note_sent(at + LEAST_BYTES, LEAST_BYTES, now)
+            rate.note_sent(at + LEAST_BYTES + 1, 1, now)  # what is short says nothing
             at += LEAST_BYTES + 1
-            rate.acknowledged(at, now + took)
+            rate.note_acknowledged(at, now + took)
         assert rate.is_slow == slow, (now, took)
 
 
@@ -58,9 +58,9 @@ def test_a_line_is_slow_for_a_while_once_an_answer_was_late_and_until_one_was_no
 def test_of_one_who_acknowledges_nothing_little_is_kept(size: int) -> None:
     rate = LineRate()
     for number in range(4 * MOST):
-        rate.sent(number * size, size, 0.0)
+        rate.note_sent(number * size, size, 0.0)
     assert len(rate._sent) <= MOST
-    rate.acknowledged(4 * MOST * size, SLOW_S / 2)
+    rate.note_acknowledged(4 * MOST * size, SLOW_S / 2)
     assert not rate._sent
 
 

@@ -106,7 +106,7 @@ def boss(proved: dict[str, PlainBrowser]) -> PlainBrowser:
 
 def grants(gateway: Gateway) -> list[str]:
     with gateway.service() as service:
-        return [f"{r.id} {r.subject} {r.app_pattern}" for r in admin.policy(service).grants]
+        return [f"{r.id} {r.subject} {r.app_pattern}" for r in admin.read_policy(service).grants]
 
 
 def test_a_refusal_is_found_in_the_audit_and_leads_to_its_reason(
@@ -167,7 +167,7 @@ def test_a_role_that_was_just_taken_away_changes_nothing(
     own, before = proved["own"], grants(gateway)
     with gateway.service() as service:
         (role,) = (
-            rule for rule in admin.policy(service).roles.values() if rule.subject == "user:own"
+            rule for rule in admin.read_policy(service).roles.values() if rule.subject == "user:own"
         )
         remove_role(service, role.id)
         refused = own.post(

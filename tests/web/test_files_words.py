@@ -11,7 +11,7 @@ from stagedoor.listeners.web.files.fields import (
     MAX_NAME_BYTES,
     FilesError,
     Upload,
-    attachment,
+    describe_attachment,
     escape_path,
     make_validators,
     parse_query_fields,
@@ -28,7 +28,7 @@ NAMES = st.binary(min_size=1, max_size=MAX_NAME_BYTES).filter(
 @given(st.binary(max_size=300))
 @example(b" ")
 def test_any_name_makes_a_header_of_one_line_that_says_the_same(path: bytes) -> None:
-    header = attachment(path)
+    header = describe_attachment(path)
     assert re.fullmatch(r"attachment; filename=\"[^\"\\\x00-\x1f\x7f-\uffff]*\"; .*", header)
     assert header.isascii()
     assert header.isprintable()

@@ -70,7 +70,7 @@ def test_a_person_keeps_a_language(gateway: Gateway, port: int) -> None:
     assert '<html lang="zh-CN">' in page
     assert '<option value="zh-CN" lang="zh-CN" selected>' in page
     with gateway.service() as service:
-        assert admin.policy(service).users["keeping"].language == CHINESE
+        assert admin.read_policy(service).users["keeping"].language == CHINESE
     keep(person, "")
     assert '<html lang="en">' in person.get("/account").text
 

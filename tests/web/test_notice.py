@@ -25,6 +25,6 @@ def test_the_page_of_the_apps_says_it(tmp_path: Path) -> None:
 
 
 def test_a_terminal_says_it_beside_the_apps_name(tmp_path: Path) -> None:
-    said = markup.terminal(place(tmp_path), "app01", "n", "dev", notice=NOTICE)
+    said = markup.render_terminal(place(tmp_path), "app01", "n", "dev", notice=NOTICE)
     assert f'title="{SHOWN}">Older version</span>' in said
-    assert "Older version" not in markup.terminal(place(tmp_path), "app01", "n", "dev")
+    assert "Older version" not in markup.render_terminal(place(tmp_path), "app01", "n", "dev")

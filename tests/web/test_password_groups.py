@@ -102,7 +102,7 @@ def test_an_invitation_and_a_link_know_of_it(gateway: Gateway, port: int) -> Non
         for name in ("dev", "newcomer"):
             with pytest.raises(RefusedError, match=r"none of accounts\.password_groups \(oncall\)"):
                 invite(settings, service, name, service.clock() + 60, url=url)
-        assert "newcomer" not in admin.policy(service).users
+        assert "newcomer" not in admin.read_policy(service).users
         invite(settings, service, "newcomer", service.clock() + 60, groups=("oncall",), url=url)
         # An administrator's link signs in who has no password, as ever.
         link = make_link(settings, service, "dev", url=url).url

@@ -153,7 +153,7 @@ def test_one_by_ssh_is_seen_at_once_and_known_for_it_soon() -> None:
 
 def test_attach_has_a_line_for_it() -> None:
     company = PresenceReport()
-    assert company.news(people_of("user:alice")) is None
+    assert company.report_change(people_of("user:alice")) is None
     people = (
         Person(1, "alice", Mode.MIRROR, IdentityLevel.USER),
         Person(2, "bob", Mode.MIRROR, IdentityLevel.USER, typed=True),
@@ -161,7 +161,7 @@ def test_attach_has_a_line_for_it() -> None:
         Person(4, "o\x1bps", Mode.WATCH, IdentityLevel.GUEST),
     )
     line = "also here: bob (types, typed last), somebody by ssh (types), ops by link (watches)"
-    update = company.news(People(1, rules=True, locked=False, people=people))
+    update = company.report_change(People(1, rules=True, locked=False, people=people))
     assert update is not None
     assert "\x1b" not in update[0]
     assert update[0].replace("?", "").replace("\ufffd", "") == line
@@ -169,10 +169,13 @@ def test_attach_has_a_line_for_it() -> None:
     quiet = tuple(
         Person(person.number, person.name, person.mode, person.known) for person in people
     )
-    again = company.news(People(1, rules=True, locked=False, people=quiet))
+    again = company.report_change(People(1, rules=True, locked=False, people=quiet))
     assert again is not None
     assert not again[1], "only who typed last has changed"
-    assert company.news(People(1, rules=True, locked=False, people=people[:1])) == ("", True)
+    assert company.report_change(People(1, rules=True, locked=False, people=people[:1])) == (
+        "",
+        True,
+    )
 
 
 # A whole gateway.

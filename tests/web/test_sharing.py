@@ -520,7 +520,7 @@ def test_a_rule_of_watching_that_is_removed_ends_the_watching(
     watcher = WebTerminal(port)
     watcher.hello(answer["ticket"], terminal=terminal)
     with desk(gateway) as service:
-        (rule,) = [r for r in admin.policy(service).grants if r.permissions == WATCH]
+        (rule,) = [r for r in admin.read_policy(service).grants if r.permissions == WATCH]
         admin.remove_grant(service, rule.id)
     try:
         assert "watch" in out(watcher)

@@ -220,9 +220,9 @@ def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int)
 def test_who_has_not_signed_in_changes_nothing(gateway: Gateway, port: int, cookie: str) -> None:
     """Each change makes every worker read the policy again: that is not for strangers to ask for."""
     with gateway.service() as service:
-        before = admin.policy(service).version
+        before = admin.read_policy(service).version
         assert PlainBrowser(port, cookie=cookie).post("/sign-out").status == 303
-        assert admin.policy(service).version == before
+        assert admin.read_policy(service).version == before
 
 
 def test_a_page_of_another_site_signs_nobody_out(port: int) -> None:

@@ -53,7 +53,7 @@ def test_what_was_written_is_read_back_however_it_is_split(
     written = encode_header(header) + b"".join(map(encode_event, events))
     reader = AsciicastReader(cut(written, places))
     assert reader.header == header
-    assert list(reader.events()) == events
+    assert list(reader.read_events()) == events
     assert not reader.cut_off
 
 
@@ -66,7 +66,7 @@ def test_a_recording_cut_anywhere_gives_every_whole_event(
     kept = body[: keep % len(body)]
     reader = AsciicastReader([first + kept])
     whole = kept.count(b"\n")
-    assert list(reader.events()) == events[:whole]
+    assert list(reader.read_events()) == events[:whole]
     assert reader.cut_off == (not kept.endswith(b"\n") and bool(kept))
 
 
@@ -74,7 +74,7 @@ def test_a_recording_cut_anywhere_gives_every_whole_event(
 def test_any_bytes_are_a_recording_or_one_documented_error(data: bytes) -> None:
     # Anything but the documented error would fail the test.
     with suppress(AsciicastError):
-        for event in AsciicastReader([data]).events():
+        for event in AsciicastReader([data]).read_events():
             assert event.at >= 0
 
 
@@ -125,10 +125,10 @@ def test_the_lines_are_those_of_the_format() -> None:
 
 
 def test_a_resize_says_its_size_and_nothing_else_does() -> None:
-    assert resize(1, 132, 43).size() == (132, 43)
-    assert AsciicastEvent(1, "o", "132x43").size() is None
-    assert AsciicastEvent(1, "r", "132").size() is None
-    assert AsciicastEvent(1, "r", "-1x٣").size() is None
+    assert resize(1, 132, 43).parse_size() == (132, 43)
+    assert AsciicastEvent(1, "o", "132x43").parse_size() is None
+    assert AsciicastEvent(1, "r", "132").parse_size() is None
+    assert AsciicastEvent(1, "r", "-1x٣").parse_size() is None
 
 
 def test_a_header_from_other_recorders_is_read() -> None:

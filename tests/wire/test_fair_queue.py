@@ -192,4 +192,4 @@ def test_networks_within_networks_are_counted_as_they_come_and_go(
         assert len(queue) == len(waiting) <= 8
         for of in {source for _, source in waiting}:
             assert list(queue.of_source(of)) == [key for key in waiting if key[1] == of]
-        assert queue.counts() == Counter(source for _, source in waiting)
+        assert queue.count_keys() == Counter(source for _, source in waiting)

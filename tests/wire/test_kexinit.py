@@ -2,13 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 from stagedoor.wire.ssh.kexinit import is_wrong_guess, parse_ciphers
 
 
 def kexinit(kex: bytes, host_key: bytes, *, follows: bool = False) -> bytes:
     lists = [kex, host_key, *[b"none"] * 8]
-    return b"\x14" + bytes(16) + b"".join(map(string, lists)) + bytes([follows]) + bytes(4)
+    return b"\x14" + bytes(16) + b"".join(map(encode_string, lists)) + bytes([follows]) + bytes(4)
 
 
 SERVER = kexinit(b"b,a", b"x,y")
@@ -39,6 +39,6 @@ def test_any_bytes_raise_nothing(client: bytes, server: bytes) -> None:
 
 def test_the_ciphers_of_each_direction_are_read() -> None:
     lists = [b"k", b"h", b"a,b", b"b,c", *[b"none"] * 6]
-    whole = b"\x14" + bytes(16) + b"".join(map(string, lists)) + bytes(5)
+    whole = b"\x14" + bytes(16) + b"".join(map(encode_string, lists)) + bytes(5)
     assert parse_ciphers(whole) == ({b"a", b"b"}, {b"b", b"c"})
     assert parse_ciphers(whole[:30]) == (frozenset(), frozenset())

@@ -30,8 +30,8 @@ def test_a_counter_is_there_before_anything_is_counted() -> None:
 
 
 def test_buckets_are_cumulative_and_end_in_the_count() -> None:
-    values = {TOOK.series(part=TOOK.bucket(took)): 1.0 for took in (0.1, 0.5, 7.0)}
-    read = samples(format_metrics(ALL, values | {TOOK.series(part=SUM): 7.6}))
+    values = {TOOK.make_series(part=TOOK.choose_bucket(took)): 1.0 for took in (0.1, 0.5, 7.0)}
+    read = samples(format_metrics(ALL, values | {TOOK.make_series(part=SUM): 7.6}))
     buckets = [read[("x_took_seconds_bucket", (("le", le),))] for le in ("0.1", "1.0", "+Inf")]
     assert buckets == [1, 2, 3]
     assert read[("x_took_seconds_count", ())] == 3
@@ -39,12 +39,14 @@ def test_buckets_are_cumulative_and_end_in_the_count() -> None:
 
 
 def test_a_label_that_nobody_knows_makes_no_series_of_its_own() -> None:
-    names = {LOGINS.series(f"from-{number}") for number in range(1000)}
+    names = {LOGINS.make_series(f"from-{number}") for number in range(1000)}
     assert names == {("x_logins", (OTHER,), "")}
 
 
 @given(st.text(), st.floats(allow_nan=False, allow_infinity=False))
 def test_any_label_and_number_come_back_as_they_were(label: str, value: float) -> None:
-    read = samples(format_metrics(ALL, {OPEN.series(label): value, BUILD.series(label): 1}))
+    read = samples(
+        format_metrics(ALL, {OPEN.make_series(label): value, BUILD.make_series(label): 1})
+    )
     assert read[("x_open", (("reason", label),))] == value
     assert read[("x_build_info", (("version", label),))] == 1

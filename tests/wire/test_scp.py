@@ -30,13 +30,13 @@ def test_only_what_an_scp_runs_at_the_other_end_is_watched(
 
 def test_a_file_that_was_sent_is_told_with_its_name_and_size() -> None:
     watch = ScpWatch(ScpDirection.TO_SHELL)
-    watch.received(b"\0")
-    assert watch.sent(b"T1700000000 0 1700000000 0\n") == []
-    watch.received(b"\0")
-    assert watch.sent("C0644 5 ä b\n".encode()) == []
-    watch.received(b"\0")
-    assert watch.sent(b"hel") == []
-    assert watch.sent(b"lo\0") == [FileEvent("transfer", "ä b", sent=5)]
+    watch.take_received(b"\0")
+    assert watch.take_sent(b"T1700000000 0 1700000000 0\n") == []
+    watch.take_received(b"\0")
+    assert watch.take_sent("C0644 5 ä b\n".encode()) == []
+    watch.take_received(b"\0")
+    assert watch.take_sent(b"hel") == []
+    assert watch.take_sent(b"lo\0") == [FileEvent("transfer", "ä b", sent=5)]
     assert watch.end() == []
 
 
@@ -53,8 +53,8 @@ def test_a_tree_that_was_fetched_is_told_with_its_folders() -> None:
         (b"E\n", b"\0"),
         (b"E\n", b"\0"),
     ]:
-        events += watch.received(line)
-        events += watch.sent(answer)
+        events += watch.take_received(line)
+        events += watch.take_sent(answer)
     assert events == [
         FileEvent("transfer", "top/empty"),
         FileEvent("transfer", "top/sub/file", received=3),
@@ -63,41 +63,41 @@ def test_a_tree_that_was_fetched_is_told_with_its_folders() -> None:
 
 def test_a_file_that_the_other_end_refuses_is_none_and_the_next_is_seen() -> None:
     watch = ScpWatch(ScpDirection.TO_SHELL)
-    watch.sent(b"C0644 3 no\n")
-    watch.received(b"\1scp: no: Permission denied\n")
-    watch.sent(b"C0644 3 yes\n")
-    watch.received(b"\0")
-    assert watch.sent(b"abc\0") == [FileEvent("transfer", "yes", sent=3)]
+    watch.take_sent(b"C0644 3 no\n")
+    watch.take_received(b"\1scp: no: Permission denied\n")
+    watch.take_sent(b"C0644 3 yes\n")
+    watch.take_received(b"\0")
+    assert watch.take_sent(b"abc\0") == [FileEvent("transfer", "yes", sent=3)]
 
 
 def test_a_file_that_was_not_finished_is_told_as_that() -> None:
     watch = ScpWatch(ScpDirection.TO_SHELL)
-    watch.sent(b"C0644 10 half\n")
-    watch.received(b"\0")
-    watch.sent(b"12345")
+    watch.take_sent(b"C0644 10 half\n")
+    watch.take_received(b"\0")
+    watch.take_sent(b"12345")
     assert watch.end() == [FileEvent("transfer", "half", sent=5, whole=False)]
 
 
 def test_a_file_that_could_not_be_read_to_its_end_is_not_whole() -> None:
     watch = ScpWatch(ScpDirection.FROM_SHELL)
-    watch.received(b"C0644 2 broken\n")
-    watch.sent(b"\0")
-    (event,) = watch.received(b"\0\0\1scp: broken: Input/output error\n")
+    watch.take_received(b"C0644 2 broken\n")
+    watch.take_sent(b"\0")
+    (event,) = watch.take_received(b"\0\0\1scp: broken: Input/output error\n")
     assert not event.whole
-    watch.received(b"C0644 1 next\n")
-    watch.sent(b"\0")
-    assert watch.received(b"x\0") == [FileEvent("transfer", "next", received=1)]
+    watch.take_received(b"C0644 1 next\n")
+    watch.take_sent(b"\0")
+    assert watch.take_received(b"x\0") == [FileEvent("transfer", "next", received=1)]
 
 
 def test_what_is_no_scp_is_left_alone_and_not_collected() -> None:
     watch = ScpWatch(ScpDirection.TO_SHELL)
     lost = [FileEvent("lost", "", whole=False)]
-    assert watch.sent(b"GET / HTTP/1.1\r\n" + b"x" * 100_000) == lost
-    assert watch.sent(b"C0644 1 late\n") == []
+    assert watch.take_sent(b"GET / HTTP/1.1\r\n" + b"x" * 100_000) == lost
+    assert watch.take_sent(b"C0644 1 late\n") == []
     assert watch.end() == []
     watch = ScpWatch(ScpDirection.TO_SHELL)
     for _ in range(100):
-        watch.sent(b"C" * 1000)
+        watch.take_sent(b"C" * 1000)
     assert len(watch._line) < 20_000
 
 
@@ -130,7 +130,7 @@ def test_any_bytes_are_borne_and_each_file_is_at_most_as_large_as_it_said(
     watch = ScpWatch(way)
     events: list[FileEvent] = []
     for by_client, data in turns:
-        events += watch.sent(data) if by_client else watch.received(data)
+        events += watch.take_sent(data) if by_client else watch.take_received(data)
     events += watch.end()
     if events and events[-1].did == "lost":
         del events[-1]
@@ -146,7 +146,7 @@ def test_how_it_is_split_changes_nothing(places: list[int]) -> None:
     events: list[FileEvent] = []
     at = 0
     for place in [*places, len(whole)]:
-        events += watch.sent(whole[at : at + place])
+        events += watch.take_sent(whole[at : at + place])
         at += place
     assert [(event.path, event.sent) for event in events] == [("one", 5), ("d/two", 0)]
 
@@ -154,7 +154,7 @@ def test_how_it_is_split_changes_nothing(places: list[int]) -> None:
 def test_a_size_with_zeros_before_it_hides_nothing() -> None:
     """scp takes them; a watch that does not would see nothing from there on."""
     watch = ScpWatch(ScpDirection.TO_SHELL)
-    events = watch.sent(
+    events = watch.take_sent(
         b"C0644 " + b"0" * 30 + b"2 first\n" + b"ab\0" + b"C0644 1 second\n" + b"c\0"
     )
     assert events == [

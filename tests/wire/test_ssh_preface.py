@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from stagedoor.model.denial import Denial
 from stagedoor.model.target import Target
 from stagedoor.wire.ssh.blob import Reader
-from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface, farewell
+from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface, make_farewell
 
 
 def refusal(*pieces: bytes) -> Denial | None:
@@ -69,15 +69,15 @@ def test_any_bytes_are_heard_within_the_bound_and_explained_in_one_printable_lin
 @given(st.text(max_size=400))
 def test_the_farewell_is_a_line_an_identification_and_a_disconnect(why: str) -> None:
     why = why.replace("\n", " ")
-    line, _, rest = farewell(why).partition(b"\r\nSSH-2.0-Stagedoor\r\n")
+    line, _, rest = make_farewell(why).partition(b"\r\nSSH-2.0-Stagedoor\r\n")
     assert line == b"stagedoor: " + why.encode()
     packet = Reader(rest)
-    body = Reader(packet.string())
+    body = Reader(packet.read_string())
     packet.end()
     assert len(rest) % 8 == 0
-    padding = body.byte()
+    padding = body.read_byte()
     assert padding >= 4
-    assert (body.byte(), body.uint32(), body.string()) == (1, 12, why.encode())
+    assert (body.read_byte(), body.read_uint32(), body.read_string()) == (1, 12, why.encode())
 
 
 @pytest.mark.parametrize(

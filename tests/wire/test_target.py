@@ -15,7 +15,7 @@ from stagedoor.model.target import Target, is_valid_app, is_valid_environment, i
 from stagedoor.wire.target import (
     MAX_SHOWN_CHARS,
     parse_target,
-    shown,
+    quote_name,
 )
 
 ADDRESS_MESSAGE = "addresses are not allowed; use the app's name, such as app01.ssh"
@@ -342,9 +342,9 @@ def test_a_password_in_the_name_is_not_repeated() -> None:
 
 
 def test_a_name_is_shown_without_what_could_harm_a_terminal_and_not_at_length() -> None:
-    assert shown("\x1b[2Jevil\n\u202ename") == "'?[2Jevil??name'"
-    assert shown("a" * MAX_SHOWN_CHARS) == "'" + "a" * MAX_SHOWN_CHARS + "'"
-    assert shown("a" * (MAX_SHOWN_CHARS + 1)) == "'" + "a" * (MAX_SHOWN_CHARS - 3) + "...'"
+    assert quote_name("\x1b[2Jevil\n\u202ename") == "'?[2Jevil??name'"
+    assert quote_name("a" * MAX_SHOWN_CHARS) == "'" + "a" * MAX_SHOWN_CHARS + "'"
+    assert quote_name("a" * (MAX_SHOWN_CHARS + 1)) == "'" + "a" * (MAX_SHOWN_CHARS - 3) + "...'"
 
 
 def test_labels_apps_and_environments() -> None:

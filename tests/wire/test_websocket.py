@@ -37,7 +37,7 @@ def server(received: bytes) -> ServerProtocol:
 def both(max_bytes: int = LIMIT) -> tuple[WebSocket, ServerProtocol]:
     """A WebSocket that is open, and its other half."""
     ours = client(max_bytes)
-    theirs = server(ours.unsent())
+    theirs = server(ours.take_unsent())
     assert theirs.state is State.OPEN
     assert not ours.is_open
     assert ours.feed(b"".join(theirs.data_to_send())) == []
@@ -60,7 +60,7 @@ def test_the_librarys_server_takes_our_opening_and_we_take_its_answer() -> None:
 )
 def test_another_answer_is_refused(field: str, value: str, why: str) -> None:
     ours = client()
-    head, *lines = b"".join(server(ours.unsent()).data_to_send()).decode().split("\r\n")
+    head, *lines = b"".join(server(ours.take_unsent()).data_to_send()).decode().split("\r\n")
     name = f"Sec-WebSocket-{field.title()}"
     kept = [line for line in lines if not line.startswith(f"{name}:")]
     changed = [f"{name}: {value}"] if value else []
@@ -87,7 +87,7 @@ def test_the_librarys_server_reads_what_we_frame(size: int) -> None:
     ours, theirs = both()
     data = os.urandom(size)
     ours.send(data)
-    theirs.receive_data(ours.unsent())
+    theirs.receive_data(ours.take_unsent())
     (read,) = theirs.events_received()
     assert isinstance(read, Frame)
     assert (read.opcode, bytes(read.data)) == (Opcode.BINARY, data)
@@ -110,7 +110,7 @@ def test_we_read_what_the_librarys_server_sends_however_it_is_cut(
         read += ours.feed(stream[at : at + step])
         at += step
     assert read == sent
-    theirs.receive_data(ours.unsent())
+    theirs.receive_data(ours.take_unsent())
     pongs = theirs.events_received()
     assert [(pong.opcode, pong.data) for pong in pongs] == [(Opcode.PONG, b"?")] * len(sent)
 

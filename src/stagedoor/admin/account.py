@@ -8,7 +8,7 @@ from stagedoor.admin.context import WorkerContext
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord
-from stagedoor.model.source import host_port
+from stagedoor.model.source import join_host_port
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.settings.form import split_address
 from stagedoor.store.people import list_keys
@@ -44,12 +44,12 @@ class AccountService:
         self._settings = context.settings
         self._database = context.database
 
-    async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
+    async def list_keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
         """Return the user's registered SSH keys."""
         # From the store, not from memory: a user who has just added a key wants to see it.
         return await ask_reading(self._database, list_keys, identity.name)
 
-    async def sessions(self, identity: Identity) -> Sequence[SessionRecord] | Denial:
+    async def list_sessions(self, identity: Identity) -> Sequence[SessionRecord] | Denial:
         """Return the user's last sessions, the newest first."""
         name, limit = identity.name, LAST_SESSIONS
         records = await ask(
@@ -76,7 +76,7 @@ class AccountService:
         login = f"{target.login_name}@{name}"
         return f"ssh {login}" if port == SSH_PORT else f"ssh -p {port} {login}"
 
-    def ssh_setup(self, identity: Identity, host: str) -> str | None:
+    def choose_ssh_setup(self, identity: Identity, host: str) -> str | None:
         """Return the command to run once before using ssh, or None if ssh needs no setup.
 
         `host` is the name by which the user reaches this gateway.
@@ -106,4 +106,4 @@ class AccountService:
 
 def _address(host: str, port: int) -> str:
     """Return HOST:PORT as a user types it. A port that the system chooses (0) is shown as PORT."""
-    return host_port(host, port) if port else f"{host}:PORT"
+    return join_host_port(host, port) if port else f"{host}:PORT"

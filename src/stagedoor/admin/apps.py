@@ -74,14 +74,14 @@ class Apps:
                 await self._shells.access.asked.wait()
         rows = [
             await self.describe(target, inside.get(str(target), ()))
-            for target in self._shells.targets()
+            for target in self._shells.list_targets()
         ]
         return sorted([*rows, *await self._unsuitable()], key=lambda row: str(row.target))
 
-    def unserved(self) -> dict[str, tuple[str | None, str]]:
+    def list_unserved(self) -> dict[str, tuple[str | None, str]]:
         """Return environment and reason for each namespace that is not served, by its name."""
         namespaces = self._shells.spaces.by_environment
-        reasons = self._shells.unserved()
+        reasons = self._shells.list_unserved()
         unserved = {namespaces[name]: (name, why) for name, why in reasons.items()}
         return {
             **unserved,
@@ -186,7 +186,7 @@ class Apps:
             ) from None
         return True
 
-    async def logs(self, target: Target, lines: int) -> str:
+    async def read_logs(self, target: Target, lines: int) -> str:
         """Return the last lines of the shell's log. Raises NotFoundError, ClusterError."""
         namespace = self._namespace(target)
         pods = await self._cluster.list(Kind.POD, namespace, f"{SHELL_OF}={target.app}")
@@ -195,16 +195,16 @@ class Apps:
                 f"{target} has no shell now", f"start one with: stagedoor app start {target}"
             )
         newest = max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
-        return await self._cluster.logs(
+        return await self._cluster.read_logs(
             namespace, str(newest["metadata"]["name"]), CONTAINER, lines=lines
         )
 
     def _require_known(self, target: Target) -> None:
         """Raise StagedoorError if the cluster cannot be asked, NotFoundError if it has no such app."""
-        why = self._shells.spaces.problem or self._shells.unserved().get(target.environment)
+        why = self._shells.spaces.problem or self._shells.list_unserved().get(target.environment)
         if why is not None:
             raise StagedoorError(f"the cluster cannot be asked: {why}")
-        if not self._shells.knows(target):
+        if not self._shells.has_target(target):
             raise NotFoundError.with_mend(
                 f"there is no app {target} that offers a shell", "see: stagedoor app list"
             )
@@ -235,7 +235,7 @@ async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
     """Open the cluster's apps as they are now. Raises StagedoorError if no namespace can be listed."""
     with _explain_cluster():
         async with _follow_shells(settings, SYNC_S) as (cluster, shells):
-            unserved = shells.unserved()
+            unserved = shells.list_unserved()
             why = shells.spaces.problem
             if unserved and len(unserved) == len(shells.spaces.by_environment):
                 why = next(iter(unserved.values()))
@@ -255,7 +255,7 @@ async def open_running_apps(settings: Settings, shells: KubernetesShells) -> Asy
 async def list_targets(settings: Settings, *, within_s: float) -> list[Target]:
     """List the targets that are known within `within_s` seconds. Raises SettingsError."""
     async with _follow_shells(settings, within_s) as (_, shells):
-        return list(shells.targets())
+        return list(shells.list_targets())
 
 
 @asynccontextmanager

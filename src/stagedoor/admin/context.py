@@ -35,7 +35,7 @@ class WorkerContext:
     monotonic: Callable[[], float] = time.monotonic
     allowance: SourceRates = field(default_factory=lambda: SourceRates(CHANGES))
 
-    def service(self, name: str, by: str = "web") -> AdminService:
+    def make_service(self, name: str, by: str = "web") -> AdminService:
         """Return a service whose changes the audit records as those of `name`, who acts by `by`."""
         actor = f"{name} ({by})"
         return AdminService(
@@ -46,7 +46,7 @@ class WorkerContext:
         self, name: str, action: str, *, by: str = "web", revokes: bool = False
     ) -> AbstractContextManager[PolicyChange]:
         """Begin a change of the policy by `name`, as `service` and `AdminService.change` say."""
-        return self.service(name, by).change(action, revokes=revokes)
+        return self.make_service(name, by).change(action, revokes=revokes)
 
     def count_change(self, identity: Identity) -> Denial | None:
         """Count a change that gives this user something. Return why it has to wait, or None.

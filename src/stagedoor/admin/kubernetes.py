@@ -156,7 +156,7 @@ def build_runner(
     return KubernetesRunner(
         connect_cluster(settings, "stagedoor-runs", holder, on_problem),
         shells.spaces,
-        shells.knows,
+        shells.has_target,
         settings.data_dir / "cluster-runs",
         holder,
         _derive_context(settings, on_problem),

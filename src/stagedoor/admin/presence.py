@@ -110,7 +110,7 @@ class PresenceService:
         """Share a terminal for `lasts_s` seconds; return the share with its secret, which is not stored."""
         if (denial := self._context.count_change(identity)) is not None:
             return denial
-        service = self._context.service(identity.name)
+        service = self._context.make_service(identity.name)
         return await ask(make_share, service, identity, target, terminal, lasts_s, typing=typing)
 
     @run_in_thread
@@ -118,7 +118,7 @@ class PresenceService:
         """End one of the user's shares."""
         with self._database.read() as transaction:
             require_share(transaction, share_id, identity.name)
-        end_share(self._context.service(identity.name), share_id, host=identity.name)
+        end_share(self._context.make_service(identity.name), share_id, host=identity.name)
 
     def list_shares(self, identity: Identity) -> Sequence[Share]:
         """List the user's active shares, by the current policy."""

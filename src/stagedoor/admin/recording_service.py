@@ -28,7 +28,7 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
 from stagedoor.model.units import KIB, MIB
-from stagedoor.recording.folder import StoredRecording, kept, read_ending
+from stagedoor.recording.folder import StoredRecording, list_stored, read_ending
 from stagedoor.recording.text_search import FoundLine, find_text
 from stagedoor.wire.terminal.asciicast import AsciicastError, AsciicastReader, find_last_event_time
 
@@ -78,7 +78,7 @@ class TextSearch:
         self.is_cut = False
         lines: list[FoundLine] = []
         try:
-            events = AsciicastReader(self._read(path)).events()
+            events = AsciicastReader(self._read(path)).read_events()
             lines += islice(find_text(events, self.text), MOST_LINES)
         except AsciicastError:
             self.is_cut = True
@@ -227,7 +227,7 @@ class RecordingService:
 
         return await _read(read)
 
-    async def audit_view(
+    async def record_view(
         self, identity: Identity, recording: Recorded, source: Source
     ) -> Denial | None:
         """Write the user's view of the recording to the audit. It is durable when this returns None."""
@@ -255,7 +255,7 @@ class RecordingService:
         return await ask(recordings.record_views, self._service, viewed, searched, **who)
 
     def _list_files(self) -> list[StoredRecording]:
-        return kept(self._settings.recordings_folder)
+        return list_stored(self._settings.recordings_folder)
 
     def _load(self, file: StoredRecording) -> Recorded:
         return Recorded(file, find_recorded_session(self._database, file))

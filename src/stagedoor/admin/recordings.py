@@ -14,7 +14,7 @@ from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.target import Target
 from stagedoor.model.units import KIB
-from stagedoor.recording.folder import StoredRecording, kept
+from stagedoor.recording.folder import StoredRecording, list_stored
 from stagedoor.recording.text_search import FoundLine
 from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
@@ -127,7 +127,7 @@ def open_recording(
 def find_digest(service: AdminService, recorded: Recorded) -> str | None:
     """Return the SHA-256 of a recording in the audit, None before its end. Raises StoreError."""
     name = recorded.file.path.name
-    for entry in sessions.entries(service, Filter(session=recorded.file.session)):
+    for entry in sessions.list_entries(service, Filter(session=recorded.file.session)):
         event = entry.event
         ended = event.kind in (EventKind.RECORDING_ENDED, EventKind.RECORDING_FAILED)
         if ended and event.fields.get("recording") == name:
@@ -167,7 +167,7 @@ def record_views(
 
 def _list_files(service: AdminService) -> list[StoredRecording]:
     try:
-        return kept(service.data_dir / FOLDER)
+        return list_stored(service.data_dir / FOLDER)
     except OSError as error:
         raise StagedoorError(
             f"cannot read {service.data_dir / FOLDER}: {error.strerror}; run this as the account that "

@@ -118,7 +118,7 @@ class RunRecords:
         """Return what the store has of the log of a run that has ended."""
         return await ask_reading(self._database, runs.read_log, run_id)
 
-    async def lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
+    async def find_lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
         """Return the runs that count as lost now, each with its end."""
         return await ask_reading(self._database, runs.find_lost, self._now())
 

@@ -137,7 +137,7 @@ def find_account() -> str:
     return f"{name}@{platform.node()}"
 
 
-def policy(service: AdminService) -> Policy:
+def read_policy(service: AdminService) -> Policy:
     """Return the whole policy as it is now. Raises StoreError."""
     return load_policy(service.database)
 
@@ -146,7 +146,7 @@ def require_user(service: AdminService, name: str) -> User:
     """Return the user `name`. Raises NotFoundError, StoreError."""
     with service.database.read() as transaction:
         people.require_user(transaction, name)
-    return policy(service).all_users[name]
+    return read_policy(service).all_users[name]
 
 
 def add_user(

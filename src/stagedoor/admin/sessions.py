@@ -76,7 +76,7 @@ def wait_closed(service: AdminService, session_ids: Sequence[str], timeout_s: fl
         time.sleep(0.1)
 
 
-def entries(
+def list_entries(
     service: AdminService, wanted: Filter, *, last: int | None = None
 ) -> Iterator[JournalEntry]:
     """Yield the audit's entries in the order of writing; with `last`, only so many of the newest."""

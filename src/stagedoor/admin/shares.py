@@ -62,7 +62,7 @@ def end_share(service: admin.AdminService, share_id: str, *, host: str | None = 
 def list_shares(service: admin.AdminService) -> Sequence[Share]:
     """List the active shares, the first to end first. Raises StoreError."""
     now = service.clock()
-    return [share for share in admin.policy(service).shares.values() if share.expires_at > now]
+    return [share for share in admin.read_policy(service).shares.values() if share.expires_at > now]
 
 
 def _fields(share: Share) -> dict[str, str | int | float | bool | None]:

@@ -86,7 +86,7 @@ async def list_cluster_shells(
     entries = [_show_app(app, inside) for app in await apps.list(inside)]
     rows = [
         (environment, ShellState.FAILED, f"the namespace {namespace} is not served: {why}")
-        for namespace, (environment, why) in apps.unserved().items()
+        for namespace, (environment, why) in apps.list_unserved().items()
     ]
     ending = await apps.explain_ending()
     rows += [(name, ShellState.READY, sentence) for name, sentence in ending.items()]
@@ -119,7 +119,7 @@ async def explain_shell(call: Call) -> r.AppReport:
     target = _find_target(call, Role.AUDITOR)
     async with _open_cluster(call, target, "explained") as apps:
         report = await apps.explain(target)
-    return r.AppReport(**report.json(), text=report.text())
+    return r.AppReport(**report.to_json(), text=report.to_text())
 
 
 async def start_shell(call: Call) -> r.ShellEntry:
@@ -167,7 +167,7 @@ async def read_log(call: Call) -> r.ShellLog:
     """Return the last lines of the sshd in a shell."""
     target = _find_target(call, Role.AUDITOR)
     async with _open_cluster(call, target, "asked for its log") as apps:
-        return r.ShellLog(await apps.logs(target, call.filters.lines))
+        return r.ShellLog(await apps.read_logs(target, call.filters.lines))
 
 
 def _get_limit(call: Call) -> float | None:

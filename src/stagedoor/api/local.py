@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from stagedoor.admin.service import AdminService, policy
+from stagedoor.admin.service import AdminService, read_policy
 from stagedoor.api.call import NO_APPS, AppSource, Call, DeniedError, FileAnswer
 from stagedoor.api.handlers import find_handler
 from stagedoor.authz.roles import ROOT
@@ -51,7 +51,7 @@ class StoreAdministration:
         call = Call(
             self.service,
             self.settings,
-            cache(partial(policy, self.service)),
+            cache(partial(read_policy, self.service)),
             ROOT,
             path,
             filters,

@@ -8,7 +8,7 @@ from stagedoor.admin import recordings
 from stagedoor.admin.hooks.messages import Message
 from stagedoor.admin.recordings import Recorded
 from stagedoor.api.call import Call, FileAnswer, Handler, require_found
-from stagedoor.api.views import iso
+from stagedoor.api.views import format_iso
 from stagedoor.authz.decide import has_somewhere, may_replay
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission
@@ -91,11 +91,11 @@ def _show_recording(call: Call, recorded: Recorded) -> t.RecordingEntry:
         recorded.user,
         recorded.target_name,
         session.source if session else None,
-        iso(recorded.opened_at),
-        iso(session.closed_at if session else None),
+        format_iso(recorded.opened_at),
+        format_iso(session.closed_at if session else None),
         session.end if session else None,
         show_milliseconds(file.changed_at),
-        iso(kept_until),
+        format_iso(kept_until),
         file.size,
         recorded.sealed,
         file.path.name,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stagedoor.model.passkey import PasskeyRecord
 
 
-def iso(at: float | None) -> str | None:
+def format_iso(at: float | None) -> str | None:
     """Format a time, or None for none."""
     return None if at is None else show_milliseconds(at)
 
@@ -44,7 +44,7 @@ def make_user_view(policy: Policy, last: Mapping[str, float]) -> Callable[[User]
             keys[user.name],
             tokens[user.name],
             user.name in policy.disabled,
-            iso(last.get(user.name)),
+            format_iso(last.get(user.name)),
             user.access_set,
         )
 
@@ -59,7 +59,7 @@ def show_grant(rule: GrantRule) -> t.GrantEntry:
         list(sort_permissions(rule.permissions)),
         rule.app_pattern,
         rule.environment_pattern,
-        iso(rule.expires_at),
+        format_iso(rule.expires_at),
         rule.resume_s,
         rule.access_set,
     )
@@ -73,7 +73,7 @@ def show_role(rule: RoleRule) -> t.RoleEntry:
         rule.role,
         rule.app_pattern,
         rule.environment_pattern,
-        iso(rule.expires_at),
+        format_iso(rule.expires_at),
     )
 
 
@@ -87,12 +87,12 @@ def show_session(record: SessionRecord) -> t.SessionEntry:
         record.way,
         record.instance,
         show_milliseconds(record.opened_at),
-        iso(record.closed_at),
+        format_iso(record.closed_at),
         record.end,
         record.sent,
         record.received,
-        iso(record.last_active_at),
-        iso(record.close_requested_at),
+        format_iso(record.last_active_at),
+        format_iso(record.close_requested_at),
         record.close_reason,
     )
 
@@ -108,12 +108,12 @@ def show_sign_in(record: SignInRecord) -> t.SignInEntry:
         opened.label,
         record.key_fingerprint,
         opened.source,
-        iso(opened.opened_at),
-        iso(opened.last_used_at),
+        format_iso(opened.opened_at),
+        format_iso(opened.last_used_at),
         show_milliseconds(opened.expires_at),
-        iso(opened.answered_at),
+        format_iso(opened.answered_at),
         record.failure,
-        iso(record.failed_at),
+        format_iso(record.failed_at),
     )
 
 
@@ -123,7 +123,7 @@ def show_token(record: TokenRecord, now: float) -> t.TokenEntry:
         record.id,
         record.user,
         None if record.scopes is None else list(record.scopes),
-        iso(record.expires_at),
+        format_iso(record.expires_at),
         record.expires_at is not None and record.expires_at <= now,
     )
 
@@ -132,7 +132,7 @@ def show_new_token(
     token: MintedToken, user: str, scopes: list[str] | None, expires_at: float | None
 ) -> t.TokenMade:
     """Show a new token with its secret."""
-    return t.TokenMade(token.id, user, token.text, scopes, iso(expires_at))
+    return t.TokenMade(token.id, user, token.text, scopes, format_iso(expires_at))
 
 
 def show_key(record: KeyRecord) -> t.KeyEntry:
@@ -151,7 +151,7 @@ def show_user_state(
         user.name,
         state.disabled,
         user.password_hash is not None,
-        user.password_hash is not None and user.limited_to(password_groups) == user,
+        user.password_hash is not None and user.with_passwords_for(password_groups) == user,
         sorted(user.groups),
         sorted(state.provided),
         [r.ProviderAccountEntry(account.issuer, account.subject) for account in state.accounts],
@@ -161,8 +161,8 @@ def show_user_state(
             r.TokenState(
                 token.id,
                 None if token.scopes is None else list(token.scopes),
-                iso(token.created_at),
-                iso(token.expires_at),
+                format_iso(token.created_at),
+                format_iso(token.expires_at),
                 token.expires_at is not None and token.expires_at <= now,
             )
             for token in state.tokens
@@ -176,7 +176,7 @@ def show_user_state(
 
 def show_passkey(record: "PasskeyRecord") -> r.PasskeyEntry:
     """Show a passkey."""
-    created, used = show_milliseconds(record.created_at), iso(record.used_at)
+    created, used = show_milliseconds(record.created_at), format_iso(record.used_at)
     return r.PasskeyEntry(record.id, record.user, record.name, record.rp_id, created, used)
 
 
@@ -235,11 +235,11 @@ def show_request(request: AccessRequest, now: float) -> t.AccessRequestEntry:
         request.reason,
         request.lasts_s,
         show_milliseconds(request.created_at),
-        iso(request.began_at),
+        format_iso(request.began_at),
         show_milliseconds(request.ends_at),
         request.is_break_glass,
         request.reviewed_by,
-        iso(request.starts_at),
+        format_iso(request.starts_at),
     )
 
 
@@ -278,4 +278,4 @@ def show_entering(name: str, grant: Grant) -> t.AdmittedUser:
     """Show a user who may enter an app, and by what."""
     by = f"grant {grant.rule_id}" if grant.rule_id else f"request {grant.request}"
     permissions = list(sort_permissions(grant.permissions))
-    return t.AdmittedUser(name, by, permissions, iso(grant.expires_at))
+    return t.AdmittedUser(name, by, permissions, format_iso(grant.expires_at))

@@ -71,7 +71,7 @@ class Chain:
                 self.unsigned_since = event.at
             self.unsigned += 1
         text = json.dumps({"seq": seq, "prev": self.link.digest, **make_document(event)})
-        self.link = ChainLink(seq, digest(text))
+        self.link = ChainLink(seq, hash_line(text))
         return Line(event, text, self.link)
 
 
@@ -91,7 +91,7 @@ def make_document(event: Event) -> dict[str, object]:
     }
 
 
-def digest(text: str) -> str:
+def hash_line(text: str) -> str:
     """SHA-256 of a line, without its newline."""
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -93,7 +93,7 @@ class DenialCounts:
             one.count += 1
             one.last_at = now
 
-    def due_at(self) -> float | None:
+    def find_due_at(self) -> float | None:
         """Return when to call `take`; None while there is nothing to take or forget."""
         return None if self._began_at is None else self._began_at + MINUTE_S
 
@@ -155,7 +155,7 @@ class PendingEvents:
     def __len__(self) -> int:
         """Return how many events wait; sums of denials that are not due count as one."""
         waiting = len(self._openings) + len(self._closes) + len(self._denials)
-        return waiting + (self._tally.due_at() is not None)
+        return waiting + (self._tally.find_due_at() is not None)
 
     def add_opening(self, opening: Opening) -> None:
         """Add a login that waits for its answer."""
@@ -187,7 +187,7 @@ class PendingEvents:
 
     def count_denial(self, reason: Reason, way: AccessMethod, address: Address, now: float) -> bool:
         """Add one to the sums. Return whether it is the first, so that `wait_s` has changed."""
-        is_first = self._tally.due_at() is None
+        is_first = self._tally.find_due_at() is None
         self._tally.count(reason, way, address, now)
         return is_first
 
@@ -202,7 +202,7 @@ class PendingEvents:
             return retry_at - monotonic
         if self._openings or (flushing and len(self)):
             return 0.0
-        tally_at = self._tally.due_at()
+        tally_at = self._tally.find_due_at()
         wait_s = min(self.due_at - monotonic, math.inf if tally_at is None else tally_at - now)
         return None if wait_s == math.inf else wait_s
 
@@ -214,7 +214,7 @@ class PendingEvents:
             if opening.state is State.QUEUED:  # the others no longer wait
                 opening.state = State.WRITING
                 openings.append(opening)
-        tally_at = self._tally.due_at()
+        tally_at = self._tally.find_due_at()
         if tally_at is not None and (flushing or now >= tally_at):
             self._denials.extend(self._tally.take(now, self._instance))
         batch = Batch(openings, list(self._closes), list(self._denials))

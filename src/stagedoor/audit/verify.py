@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stagedoor.audit.chain import NOTHING, ChainLink, claim_of, digest, make_statement
+from stagedoor.audit.chain import NOTHING, ChainLink, claim_of, hash_line, make_statement
 from stagedoor.model.event import EventKind
 
 REMEMBERED = 20_000
@@ -61,14 +61,14 @@ class _Line:
 
     @property
     def digest(self) -> str:
-        return digest(self.text)
+        return hash_line(self.text)
 
     def fault(self, what: str) -> ChainProblem:
         return ChainProblem(self.file, self.number, what)
 
     def with_(self, **fields: object) -> str:
         """Return the hash that the line would have with these fields."""
-        return digest(json.dumps({**self.document, **fields}))
+        return hash_line(json.dumps({**self.document, **fields}))
 
 
 class _FaultFoundError(Exception):

@@ -105,7 +105,7 @@ def make_closed_event(opened: Opened, ended: Ended, instance: str, now: float) -
                 "sent": ended.counts.sent,
                 "received": ended.counts.received,
                 "duration_s": round(max(0.0, now - opened.at), 3),
-                "detail": plain(ended.detail),
+                "detail": clean_text(ended.detail),
             }
         ),
     )
@@ -135,7 +135,7 @@ def make_noted_event(
 
 
 def _noted(name: str, value: str) -> str:
-    return escape(value) if name in _WHOLE else plain(value)
+    return escape(value) if name in _WHOLE else clean_text(value)
 
 
 def make_denied_event(
@@ -152,15 +152,15 @@ def make_denied_event(
         at=now,
         kind=EventKind.SESSION_DENIED,
         instance=instance,
-        identity=None if identity is None else plain(identity),
+        identity=None if identity is None else clean_text(identity),
         target=None if target is None else str(target),
         source=str(source),
         way=way,
         reason=denial.reason,
-        fields=MappingProxyType({"message": plain(denial.message)}),
+        fields=MappingProxyType({"message": clean_text(denial.message)}),
     )
 
 
-def plain(text: str) -> str:
+def clean_text(text: str) -> str:
     """Return `text` on one line of at most 500 characters that any terminal and database can take."""
     return to_one_line(text, _TEXT_LIMIT)

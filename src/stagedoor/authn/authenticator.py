@@ -11,9 +11,9 @@ from stagedoor.authn import passwords
 from stagedoor.authn.decide import CheckPassword, confirm, decide, deny_password
 from stagedoor.authn.decide_key import Trust, decide_key, explain_revocation
 from stagedoor.authn.kept import restore_identity
-from stagedoor.authn.passes import identity_of
+from stagedoor.authn.passes import identify
 from stagedoor.authn.passwords import PoolLimit, VerifiedPasswords, VerifyPool
-from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, key
+from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, make_key
 from stagedoor.model.credential import (
     Credential,
     KeyCredential,
@@ -178,7 +178,7 @@ class Authenticator:
         sign_in = await self._find_sign_in(verdict.sign_in.number)
         if isinstance(sign_in, Denial):
             return sign_in
-        return identity_of(sign_in, self._policy(), self._now(), self._stale_s)
+        return identify(sign_in, self._policy(), self._now(), self._stale_s)
 
     async def _judge_login(
         self, secret: str, name: str | None, source: Source
@@ -205,7 +205,7 @@ class Authenticator:
         if name not in (None, login.name):
             return _NO_LOGIN
         self._stray_logins.give_back(network)
-        return identity_of(login, self._policy(), self._now(), self._stale_s)
+        return identify(login, self._policy(), self._now(), self._stale_s)
 
     def stop_threads(self) -> None:
         """Stop the threads; verifications that still wait are dropped."""
@@ -213,7 +213,7 @@ class Authenticator:
 
     async def _judge_password(self, check: CheckPassword, source: Source) -> Identity | Denial:
         now = self._now()
-        bucket = key(check.name, source.address)
+        bucket = make_key(check.name, source.address)
         # Before the remembered passwords, or a throttled attacker could go on guessing at those.
         wait_s = self._throttle.measure_block(bucket, now)
         if wait_s > 0:
@@ -246,10 +246,10 @@ class Authenticator:
         """
         if self._guesses.measure_block(bucket, now) > 0:
             return False
-        if self._verified.holds(seal, now):
+        if self._verified.has_seal(seal, now):
             self._guesses.record_success(bucket)
             return True
-        if self._verified.knows(name) and self._guesses.start(bucket, now) == 0:
+        if self._verified.has_name(name) and self._guesses.start(bucket, now) == 0:
             self._guesses.record_failure(bucket, now, seal)
         return False
 

@@ -7,7 +7,7 @@ alone identifies the user. SSH clients see the same refusal of every key; `messa
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
-from stagedoor.authn.passes import identity_of
+from stagedoor.authn.passes import identify
 from stagedoor.model.certificate import SIGN_IN_KEY_ID, Certificate
 from stagedoor.model.credential import KeyCredential
 from stagedoor.model.denial import Denial, Reason
@@ -16,9 +16,9 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source, is_within
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin
-from stagedoor.wire.ssh.blob import fingerprint
+from stagedoor.wire.ssh.blob import format_fingerprint
 from stagedoor.wire.ssh.krl import Revocations
-from stagedoor.wire.target import parse_login, shown
+from stagedoor.wire.target import parse_login, quote_name
 
 FORCE_COMMAND = "force-command"
 SOURCE_ADDRESS = "source-address"
@@ -77,7 +77,7 @@ def decide_key(
         return _deny(f"the key {credential.fingerprint}: {policy.explain_absence(record.user)}")
     return Denial.with_mend(
         Reason.CREDENTIAL_WRONG,
-        f"the key {credential.fingerprint} is not registered for {shown(credential.name)}",
+        f"the key {credential.fingerprint} is not registered for {quote_name(credential.name)}",
         "an administrator adds it with: stagedoor key add NAME FILE",
         "add it on your account page, or ask an administrator",
     )
@@ -110,7 +110,7 @@ def explain_revocation(credential: KeyCredential, trust: Trust) -> Denial | None
 def deny_revoked_key(key: bytes, revocations: Revocations) -> Denial | None:
     """Return a denial if this key, a blob, was revoked, or None."""
     if revocations.has_key(key):
-        return _revoked(f"the key {fingerprint(key)}")
+        return _revoked(f"the key {format_fingerprint(key)}")
     return None
 
 
@@ -146,7 +146,7 @@ def _check_use(certificate: Certificate, source: Source, now: float) -> Denial |
 
 def _judge_sign_in(policy: Policy, bound: KeyLogin, now: float) -> Identity | Denial:
     """Return the identity of the sign-in that a key is bound to, by the policy as it is now."""
-    return identity_of(replace(bound, expires_at=policy.end_of(bound.sign_in)), policy, now)
+    return identify(replace(bound, expires_at=policy.end_of(bound.sign_in)), policy, now)
 
 
 def _judge_sign_in_certificate(
@@ -162,7 +162,7 @@ def _judge_sign_in_certificate(
     ):
         return _deny(f"the sign-in of {named} is over; sign in again")
     if not _is_for(credential.name, bound.name):
-        return _deny(f"{named} is not for {shown(credential.name)}")
+        return _deny(f"{named} is not for {quote_name(credential.name)}")
     return _judge_sign_in(policy, bound, now)
 
 
@@ -174,7 +174,7 @@ def _judge_certificate(
     if credential.name in owners:
         owners = [credential.name]
     if len(owners) != 1 or not _is_for(credential.name, owners[0]):
-        return _deny(f"{named} is not for {shown(credential.name)}")
+        return _deny(f"{named} is not for {quote_name(credential.name)}")
     user = policy.users[owners[0]]
     return Identity(user.name, user.groups, Method.CERTIFICATE, named)
 

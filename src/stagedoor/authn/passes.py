@@ -141,7 +141,7 @@ def by_provider(user: User, provider: str) -> Identity:
     return Identity(user.name, user.groups, Method.SSO, provider)
 
 
-def identity_of(
+def identify(
     shown: WebPass | None,
     policy: Policy,
     now: float,

@@ -145,11 +145,11 @@ class VerifiedPasswords:
         message = b"%d:%d:%s" % (len(parts[0]), len(parts[1]), b"".join(parts))
         return blake2b(message, digest_size=32, key=self._key).digest()
 
-    def knows(self, name: str) -> bool:
+    def has_name(self, name: str) -> bool:
         """Return whether a password of this name is remembered, and so could be guessed here."""
         return name in self._names
 
-    def holds(self, seal: bytes, now: float) -> bool:
+    def has_seal(self, seal: bytes, now: float) -> bool:
         """Return whether this seal was added less than `age_s` ago."""
         entry = self._until.get(seal)
         if entry is None:

@@ -24,7 +24,7 @@ Key = tuple[str, str]
 _NAME_LIMIT = 128
 
 
-def key(name: str, address: Address) -> Key:
+def make_key(name: str, address: Address) -> Key:
     """Return the key of a bucket. For each source, all names longer than any user's share one bucket."""
     return (name if len(name) <= _NAME_LIMIT else "", find_source_network(address))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import inf
 
 from stagedoor.authz.decide import check_credential
-from stagedoor.authz.step_up import StepUpRules, proved_lately
+from stagedoor.authz.step_up import StepUpRules, has_fresh_proof
 from stagedoor.model.access_request import AccessRequest, RequestRule, explain_own, find_rule
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
@@ -106,7 +106,7 @@ def check_fresh(
     since = now - step_up.fresh_s
     if identity.present_at is not None and identity.present_at > since:
         return None
-    if proved_lately(policy, identity, since):
+    if has_fresh_proof(policy, identity, since):
         return None
     where = step_up.url or "the WebShell's page /step-up"
     return Denial(

@@ -31,7 +31,7 @@ class BoundKeys:
         return keys
 
 
-def admitted(
+def list_admissions(
     policy: Policy,
     target: Target,
     now: float,

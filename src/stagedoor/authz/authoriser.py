@@ -46,7 +46,7 @@ class _ByPolicy:
 
     def holds(self, grant: Grant, now: float) -> bool:
         """Return True if this very grant was given by the policy and has not ended."""
-        return self._by_id.get(id(grant)) is grant and grant.holds(now)
+        return self._by_id.get(id(grant)) is grant and grant.is_current(now)
 
     def authorise(self, identity: Identity, target: Target, now: float) -> Grant | Denial:
         """Return the remembered grant, or what `authz.decide.authorise` says."""
@@ -54,7 +54,7 @@ class _ByPolicy:
         # old password opened must not be covered by what the new one does.
         key = (identity, identity.password_hash, identity.sign_in, target)
         grant = self._grants.get(key)
-        if grant is not None and grant.holds(now):
+        if grant is not None and grant.is_current(now):
             return grant
         verdict = authorise(self.policy, identity, target, now)
         if isinstance(verdict, Grant) and len(self._grants) < REMEMBERED:

@@ -56,7 +56,7 @@ def check_proof(
             "sign in on the WebShell's page or with stagedoor login, or use a security key that asks for a "
             "PIN or finger (ssh-keygen -t ed25519-sk -O verify-required)",
         )
-    if proved_lately(policy, identity, since):
+    if has_fresh_proof(policy, identity, since):
         return None
     where = rules.url or "the WebShell's page /step-up"
     return Denial.with_mend(Reason.STEP_UP_NEEDED, wants, mend, f"open {where}, then try again")
@@ -73,7 +73,7 @@ def has_typed_password(policy: Policy, identity: Identity, since: float) -> bool
     return typed_at is not None and typed_at > since
 
 
-def proved_lately(policy: Policy, identity: Identity, since: float) -> bool:
+def has_fresh_proof(policy: Policy, identity: Identity, since: float) -> bool:
     """Return whether the sign-in of `identity` has a proof after `since`, seconds since the epoch."""
     if identity.sign_in is None:
         return False

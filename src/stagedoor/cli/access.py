@@ -20,7 +20,7 @@ def access() -> None:
 
 @access.command(
     "explain",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor access explain alice app09.production",
         "stagedoor access explain alice app09 --json | jq .changes",
     ),
@@ -38,7 +38,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
     query = {"user": name, "app": parse_app_name(app).login_name}
     answer: AccessReport = call(installation, "access.explain", query=query)
     if json_:
-        return show.as_json(show.dump(answer))
+        return show.print_json(show.dump(answer))
     verdict = f"may enter {app}" if answer.lets_in else f"may not enter {app}"
     click.echo(f"{name} {verdict}.")
     if answer.lets_in:
@@ -48,7 +48,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
     for stop in answer.stops:
         click.echo(f"  {stop}")
     shown = answer.rules[:MOST_SHOWN]
-    show.table([_row(rule) for rule in shown], f"No grant and no request is for {name}.")
+    show.print_table([_row(rule) for rule in shown], f"No grant and no request is for {name}.")
     if len(answer.rules) > len(shown):
         show.note(f"{len(answer.rules) - len(shown)} more; --json has all.")
     if answer.changes:
@@ -60,7 +60,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
 
 @access.command(
     "who",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor access who app09.production", "stagedoor access who app09 --json"
     ),
 )
@@ -74,18 +74,18 @@ def who(installation: Installation, app: str, json_: bool) -> None:
         installation, "access.who", query={"app": target.login_name}
     )
     if json_:
-        return show.as_json(show.dump(entering))
+        return show.print_json(show.dump(entering))
     rows = [
         {
             "user": entry.user,
             "by": entry.by,
             "permissions": " ".join(entry.permissions),
-            "ends": show.ends(show.read_time(entry.expires_at)),
+            "ends": show.format_end(show.read_time(entry.expires_at)),
         }
         for entry in entering
     ]
     none = f"No user may enter {app}; grant access: stagedoor grant add user:NAME {target.app}"
-    return show.table(rows, none)
+    return show.print_table(rows, none)
 
 
 def _row(rule: RuleFinding) -> dict[str, str]:

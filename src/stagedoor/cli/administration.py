@@ -87,9 +87,9 @@ def print_list(
     with open_administration(installation, create=create) as admin:
         items = list(admin.list_all(name, given))
     if as_json:
-        show.as_json(show.dump(items))
+        show.print_json(show.dump(items))
     else:
-        show.table([row(item) for item in items], none)
+        show.print_table([row(item) for item in items], none)
 
 
 def _find_apps(settings: "Settings") -> "AppSource":

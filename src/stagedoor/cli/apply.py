@@ -43,7 +43,7 @@ _CODES = (
 
 @click.command(
     "apply",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor apply access/ --diff",
         "stagedoor apply access/ --prune",
         "stagedoor apply access/ --adopt     # at first: takes over what is there",
@@ -101,7 +101,7 @@ def apply(
             error.exit_code = max(2, error.exit_code)
         raise
     if json_:
-        show.as_json(show.dump(outcome))
+        show.print_json(show.dump(outcome))
     else:
         _print(outcome, is_diff=diff)
     if diff and outcome.changes:

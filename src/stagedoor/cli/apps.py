@@ -30,7 +30,7 @@ def app() -> None:
 
 @app.command(
     "list",
-    epilog=show.examples("stagedoor app list", "stagedoor app list --json | jq -r '.[].target'"),
+    epilog=show.make_epilog("stagedoor app list", "stagedoor app list --json | jq -r '.[].target'"),
 )
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
@@ -40,7 +40,7 @@ def list_(installation: Installation, json_: bool) -> None:
         "add the server of one to the settings, as [[shells.static]]; why one of a cluster is left out: "
         "stagedoor app explain APP"
     )
-    none = show.no("apps", None, more)
+    none = show.explain_empty("apps", None, more)
     print_list(installation, "apps.shells", _row, none, as_json=json_, create=True)
 
 
@@ -55,7 +55,7 @@ def _row(shell: ShellEntry) -> dict[str, str]:
     }
 
 
-@app.command("explain", epilog=show.examples("stagedoor app explain app01"))
+@app.command("explain", epilog=show.make_epilog("stagedoor app explain app01"))
 @click.argument("name", metavar="APP", shell_complete=complete_apps)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
@@ -66,14 +66,14 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
     """
     explanation: AppReport = call(installation, "apps.explain", {"name": name}, create=True)
     if json_:
-        show.as_json(show.dump(explanation))
+        show.print_json(show.dump(explanation))
     else:
         click.echo(clean_lines(explanation.text))
     if explanation.problems:
         sys.exit(1)
 
 
-@app.command("start", epilog=show.examples("stagedoor app start app01"))
+@app.command("start", epilog=show.make_epilog("stagedoor app start app01"))
 @click.argument("name", metavar="APP", shell_complete=complete_apps)
 @click.pass_obj
 def start(installation: Installation, name: str) -> None:
@@ -93,7 +93,7 @@ def start(installation: Installation, name: str) -> None:
 
 
 @app.command(
-    "stop", epilog=show.examples("stagedoor app stop app01", "stagedoor app stop app01 --yes")
+    "stop", epilog=show.make_epilog("stagedoor app stop app01", "stagedoor app stop app01 --yes")
 )
 @click.argument("name", metavar="APP", shell_complete=complete_apps)
 @click.option("--yes", is_flag=True, help="Do not ask, even if sessions are open.")
@@ -126,7 +126,7 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
 
 
 @app.command(
-    "logs", epilog=show.examples("stagedoor app logs app01", "stagedoor app logs app01 -n 200")
+    "logs", epilog=show.make_epilog("stagedoor app logs app01", "stagedoor app logs app01 -n 200")
 )
 @click.argument("name", metavar="APP", shell_complete=complete_apps)
 @click.option(

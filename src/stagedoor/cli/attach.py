@@ -44,7 +44,7 @@ def add_gateway_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(
     context_settings={"ignore_unknown_options": False},
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor attach --url https://shell.example.com app01",
         "stagedoor attach app01.staging --name build",
         "stagedoor attach app01 -- ./manage.py shell",
@@ -143,7 +143,7 @@ def run(
     and one that is our `own` ends with the reader of our output.
     """
     from stagedoor.client.attach.attachment import Attachment
-    from stagedoor.client.attach.locale_name import find_locale, is_utf8, variable
+    from stagedoor.client.attach.locale_name import find_locale, is_utf8, read_variable
     from stagedoor.client.attach.output_files import open_log, open_recording
     from stagedoor.client.attach.program import (
         FAILED,
@@ -158,10 +158,12 @@ def run(
 
     screen = Screen(watches=mode is Mode.WATCH)
     locale = find_locale()
-    attachment = Attachment(terminal, screen.size(), mode, variable("TERM"), locale, command)
+    attachment = Attachment(
+        terminal, screen.read_size(), mode, read_variable("TERM"), locale, command
+    )
     try:
         options, path = resolve_gateway(app, reach)
-        record = open_recording(record_file, screen.size())
+        record = open_recording(record_file, screen.read_size())
         log, utf8 = open_log(log_file), is_utf8(locale)
         wanted = AttachRequest(app, options, path, log, record, session, utf8, stays)
         sys.exit(Attach(wanted, attachment, screen).run())
@@ -224,7 +226,7 @@ def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
                     "name": clean(str(person["name"])),
                     "from": clean(str(person["from"])),
                     "watches": bool(person["looks"]),
-                    "since": show.iso(float(person["since"])),
+                    "since": show.format_iso(float(person["since"])),
                 }
                 for person in terminal["attached"]
             ],
@@ -232,8 +234,8 @@ def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
         for terminal in answer["terminals"]
     ]
     if json_:
-        return show.as_json(terminals)
-    return show.table(
+        return show.print_json(terminals)
+    return show.print_table(
         [
             {
                 "name": str(terminal["name"]) + (" (locked)" if terminal["locked"] else ""),
@@ -245,7 +247,7 @@ def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
             }
             for terminal in terminals
         ],
-        show.no("terminals", None, f"open one: stagedoor attach {app}"),
+        show.explain_empty("terminals", None, f"open one: stagedoor attach {app}"),
     )
 
 

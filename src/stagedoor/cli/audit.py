@@ -80,7 +80,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
 @click.group(
     invoke_without_command=True,
     subcommand_metavar="[COMMAND [ARGS]...]",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor audit --since 8h",
         "stagedoor audit --follow",
         "stagedoor audit --session 0199f2c81a7",
@@ -156,7 +156,7 @@ def audit(
     with open_service(installation.settings, create=False) as service:
         if not follow:
             shown = False
-            for entry in admin_sessions.entries(service, wanted, last=lines):
+            for entry in admin_sessions.list_entries(service, wanted, last=lines):
                 write(entry)
                 shown = True
             if not shown and lines != 0 and not json_:
@@ -222,8 +222,10 @@ def _make_entry(event: EventEntry) -> JournalEntry:
 
 def _none(wanted: Filter) -> str:
     if wanted == Filter():
-        return show.no("events", None, "a login makes one, and a change of users or grants")
-    return show.no("events that match", None, "all of them: stagedoor audit")
+        return show.explain_empty(
+            "events", None, "a login makes one, and a change of users or grants"
+        )
+    return show.explain_empty("events that match", None, "all of them: stagedoor audit")
 
 
 def _refuse_options(ctx: click.Context) -> None:
@@ -254,7 +256,7 @@ def _write_json(entry: JournalEntry) -> None:
 def _write_line(entry: JournalEntry) -> None:
     event = entry.event
     kind = click.style(f"{event.kind.value:<16}", fg=_COLOURS[event.kind])
-    words = [show.local(event.at), kind, event.identity or "-"]
+    words = [show.format_local(event.at), kind, event.identity or "-"]
     if event.kind is EventKind.POLICY_CHANGED:
         words += [str(event.fields.get("action", ""))]
     words += [word for word in (event.target, event.source, event.way, event.reason) if word]
@@ -270,7 +272,7 @@ def _write_line(entry: JournalEntry) -> None:
 
 def _value(name: str, value: object) -> str:
     if name.endswith("_at") and isinstance(value, int | float):
-        return show.local(value)
+        return show.format_local(value)
     text = to_one_line(str(value), _LONGEST)
     if len(str(value)) > _LONGEST:
         text += f" ({len(str(value))} characters; --json has them)"

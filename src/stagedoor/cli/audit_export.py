@@ -36,7 +36,7 @@ _Numbered = tuple[str, int, bytes]
 
 
 @click.command(
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor audit export > audit.jsonl",
         "stagedoor audit export --after 120000 >> audit.jsonl",
     ),
@@ -75,7 +75,7 @@ def _sign(service: AdminService, settings: Settings) -> None:
         show.note(f"stagedoor: no checkpoint can be signed, so the end is not confirmed: {error}")
 
 
-@click.command(epilog=show.examples("stagedoor audit key > audit_key.pub"))
+@click.command(epilog=show.make_epilog("stagedoor audit key > audit_key.pub"))
 @click.pass_obj
 def key(installation: Installation) -> None:
     """Print the public key that signs checkpoints."""
@@ -85,7 +85,7 @@ def key(installation: Installation) -> None:
 
 
 @click.command(
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor audit verify --key audit_key.pub audit.jsonl.2 audit.jsonl.1 audit.jsonl",
         "zcat audit.jsonl.*.gz | stagedoor audit verify --key audit_key.pub - audit.jsonl",
         "stagedoor audit verify --key audit_key.pub --against from-syslog.jsonl audit.jsonl",
@@ -121,7 +121,7 @@ def verify(
         )
     report = verify_lines(_lines(files), _signer, trusted=trusted, against=others)
     if json_:
-        show.as_json(_document(report))
+        show.print_json(_document(report))
     else:
         _print_report(report, trusted is not None)
     if report.fault is not None:

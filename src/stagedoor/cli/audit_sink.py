@@ -18,7 +18,7 @@ def sink() -> None:
     """Show and test the places that the audit is copied to."""
 
 
-@sink.command("list", epilog=show.examples("stagedoor audit sink list"))
+@sink.command("list", epilog=show.make_epilog("stagedoor audit sink list"))
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
@@ -31,7 +31,7 @@ def list_(installation: Installation, json_: bool) -> None:
         last = read_last_seq(transaction)
         positions = [(entry, read_position(transaction, entry.name)) for entry in sinks]
     if json_:
-        return show.as_json(
+        return show.print_json(
             [
                 {
                     "name": entry.name,
@@ -42,7 +42,7 @@ def list_(installation: Installation, json_: bool) -> None:
                 for entry, seq in positions
             ]
         )
-    return show.table(
+    return show.print_table(
         [
             {
                 "name": entry.name,
@@ -52,13 +52,13 @@ def list_(installation: Installation, json_: bool) -> None:
             }
             for entry, seq in positions
         ],
-        show.no("sinks", None, "add one to the settings, as [[audit.sinks]]"),
+        show.explain_empty("sinks", None, "add one to the settings, as [[audit.sinks]]"),
     )
 
 
 @sink.command(
     "test",
-    epilog=show.examples("stagedoor audit sink test", "stagedoor audit sink test siem"),
+    epilog=show.make_epilog("stagedoor audit sink test", "stagedoor audit sink test siem"),
 )
 @click.argument("names", nargs=-1, metavar="[NAME…]")
 @click.pass_obj

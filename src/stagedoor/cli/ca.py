@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from stagedoor.admin.certificates.authorities import (
-    host_ca,
     load_ca,
+    load_host_ca,
     read_host_ca,
     read_public_half,
     read_user_ca,
@@ -32,7 +32,7 @@ def ca() -> None:
 
 @ca.command(
     "show",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor ca show host > host_ca.pub", "stagedoor ca show user --ca /mnt/user_ca"
     ),
 )
@@ -60,7 +60,7 @@ def show_(
 
 @ca.command(
     "sign-host",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor ca sign-host --name app01.ssh --name app01-ssh ssh_host_ed25519_key.pub",
         "stagedoor ca sign-host --ca /mnt/host_ca --name gw.example --output cert.pub /mnt/ssh_host",
     ),
@@ -102,7 +102,7 @@ def sign_host(
     if expires is None:
         raise click.BadParameter("a host certificate must end some day", param_hint="--expires")
     now = time.time()
-    authority = load_ca(ca_file) if ca_file is not None else host_ca(installation.settings)
+    authority = load_ca(ca_file) if ca_file is not None else load_host_ca(installation.settings)
     _put(authority.sign_host(read_public_half(file), names, expires - now), output)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from stagedoor.admin.service import AdminService, open_service, policy
+from stagedoor.admin.service import AdminService, open_service, read_policy
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission, to_words
@@ -46,7 +46,7 @@ def _offer(read: Callable[[AdminService], Iterable[tuple[str, str]]]) -> Complet
 
 
 def _of_policy(read: Callable[[Policy], Iterable[tuple[str, str]]]) -> Complete:
-    return _offer(lambda service: read(policy(service)))
+    return _offer(lambda service: read(read_policy(service)))
 
 
 user_names = _of_policy(lambda p: ((name, "") for name in p.all_users))

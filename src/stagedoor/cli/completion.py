@@ -3,11 +3,11 @@
 import click
 from click.shell_completion import get_completion_class
 
-from stagedoor.cli.show import examples
+from stagedoor.cli.show import make_epilog
 
 
 @click.command(
-    epilog=examples(
+    epilog=make_epilog(
         'eval "$(stagedoor completion bash)"',
         "stagedoor completion zsh > ~/.zfunc/_stagedoor",
         "stagedoor completion fish > ~/.config/fish/completions/stagedoor.fish",

@@ -21,7 +21,7 @@ def context() -> None:
 
 @context.command(
     "add",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor context add prod https://gw.example",
         "stagedoor context add lab https://gw.lab:8443 --ca-file lab-ca.pem",
     ),
@@ -40,7 +40,7 @@ def add(name: str, gateway: str, ca_file: str | None) -> None:
 
 
 @context.command(
-    "use", epilog=show.examples("stagedoor context use prod", "stagedoor context use local")
+    "use", epilog=show.make_epilog("stagedoor context use prod", "stagedoor context use local")
 )
 @click.argument("name")
 def use(name: str) -> None:
@@ -53,7 +53,7 @@ def use(name: str) -> None:
 
 
 @context.command(
-    "list", epilog=show.examples("stagedoor context list", "stagedoor context list --json")
+    "list", epilog=show.make_epilog("stagedoor context list", "stagedoor context list --json")
 )
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 def list_(json_: bool) -> None:
@@ -64,9 +64,11 @@ def list_(json_: bool) -> None:
         for c in known.by_name.values()
     ]
     if json_:
-        return show.as_json(rows)
-    none = show.no("contexts", None, "add one: stagedoor context add NAME https://GATEWAY")
-    return show.table(
+        return show.print_json(rows)
+    none = show.explain_empty(
+        "contexts", None, "add one: stagedoor context add NAME https://GATEWAY"
+    )
+    return show.print_table(
         [
             {
                 "name": str(row["name"]),
@@ -79,7 +81,7 @@ def list_(json_: bool) -> None:
     )
 
 
-@context.command("remove", epilog=show.examples("stagedoor context remove prod"))
+@context.command("remove", epilog=show.make_epilog("stagedoor context remove prod"))
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove the context NAME. The login at its gateway stays."""

@@ -17,7 +17,7 @@ from stagedoor.laptop.doctor.judge import translate_finding
 from stagedoor.laptop.doctor.path import find_path, walk_to
 from stagedoor.laptop.options import DOCTOR, reach_options
 from stagedoor.wire.check import run_checks
-from stagedoor.wire.finding import Result, exit_code, render_row, render_text
+from stagedoor.wire.finding import Result, choose_exit_code, render_row, render_text
 
 if TYPE_CHECKING:
     from stagedoor.settings.settings import Settings
@@ -29,7 +29,7 @@ CODES = (
 
 
 @click.command(
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor doctor",
         "runuser -u stagedoor -- stagedoor doctor --json",
         "stagedoor doctor --bundle report.tar",
@@ -80,8 +80,8 @@ def doctor(
 
         write_bundle(bundle, settings, results, _extra(settings))
     if json:
-        show.as_json([render_row(result) for result in results])
-    if code := exit_code(finding for _, finding in results):
+        show.print_json([render_row(result) for result in results])
+    if code := choose_exit_code(finding for _, finding in results):
         sys.exit(code)
 
 
@@ -100,10 +100,10 @@ def _gateway(installation: Installation, *, silent: bool) -> "tuple[Settings | N
 def _extra(settings: "Settings | None") -> dict[str, str]:
     if settings is None:
         return {}
-    from stagedoor.serve.doctor.bundle import as_json
+    from stagedoor.serve.doctor.bundle import format_json
     from stagedoor.serve.status import read_status
 
-    return {"status.json": as_json(asdict(read_status(settings)))}
+    return {"status.json": format_json(asdict(read_status(settings)))}
 
 
 def _print_results(

@@ -87,7 +87,7 @@ _resume_option = click.option(
 
 @grant.command(
     "add",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor grant add user:alice app01",
         "stagedoor grant add group:dev 'app*' --environment staging --allow forward,agent",
         "stagedoor grant add user:bob app01 --environment production --expires 8h --allow record",
@@ -148,13 +148,13 @@ def add(
                 names_environment=given("environment") is not ParameterSource.DEFAULT,
             )
     if json_:
-        return show.as_json(show.dump(rule))
+        return show.print_json(show.dump(rule))
     return _print_grant(rule)
 
 
 @grant.command(
     "change",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor grant change 3 --allow forward",
         "stagedoor grant change 3 --without files,agent",
         "stagedoor grant change 3 --resume 0",
@@ -198,12 +198,12 @@ def change(
             list(sort_permissions(permissions)), resume_s if limits_resume else before.resume_s
         )
         rule: GrantEntry = admin.call("grants.change", path, body=wanted)
-    return show.as_json(show.dump(rule)) if json_ else _print_grant(rule)
+    return show.print_json(show.dump(rule)) if json_ else _print_grant(rule)
 
 
 @grant.command(
     "list",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor grant list",
         "stagedoor grant list --app app017",
         "stagedoor grant list --user alice --json",
@@ -228,13 +228,13 @@ def list_(
 ) -> None:
     """List the grants; with options, only those that match."""
     query = {"app": app, "environment": environment, "user": user}
-    none = show.no("grants", None, "add one: stagedoor grant add user:NAME APP")
+    none = show.explain_empty("grants", None, "add one: stagedoor grant add user:NAME APP")
     if app is not None or environment is not None or user is not None:
         none = "No grant fits; for all of them: stagedoor grant list"
-    print_list(installation, "grants.list", row, none, query, as_json=json_)
+    print_list(installation, "grants.list", make_row, none, query, as_json=json_)
 
 
-def row(rule: GrantEntry) -> dict[str, str]:
+def make_row(rule: GrantEntry) -> dict[str, str]:
     """Return a line of `grant list`."""
     return {
         "id": str(rule.id),
@@ -242,12 +242,12 @@ def row(rule: GrantEntry) -> dict[str, str]:
         "permissions": _list(rule),
         "app": rule.app,
         "environment": rule.environment,
-        "ends": show.ends(show.read_time(rule.expires_at)),
+        "ends": show.format_end(show.read_time(rule.expires_at)),
         "set": rule.access_set or "",
     }
 
 
-@grant.command("remove", epilog=show.examples("stagedoor grant remove 3"))
+@grant.command("remove", epilog=show.make_epilog("stagedoor grant remove 3"))
 @click.argument("number", metavar="ID", shell_complete=grant_ids)
 @click.pass_obj
 def remove(installation: Installation, number: str) -> None:
@@ -266,13 +266,15 @@ def _id(number: str) -> int:
 def _list(rule: GrantEntry) -> str:
     words = [str(permission) for permission in rule.permissions]
     if rule.resume_s is not None:
-        words.append(f"resume {show.lasting(rule.resume_s)}" if rule.resume_s else "no resume")
+        words.append(
+            f"resume {show.format_duration(rule.resume_s)}" if rule.resume_s else "no resume"
+        )
     return ", ".join(words)
 
 
 def _print_grant(rule: GrantEntry) -> None:
     ends_at = show.read_time(rule.expires_at)
-    until = "for good" if ends_at is None else "until " + show.local(ends_at)
+    until = "for good" if ends_at is None else "until " + show.format_local(ends_at)
     entering = (
         ""
         if Permission.ENTER in rule.permissions

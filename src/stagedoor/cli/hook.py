@@ -14,7 +14,7 @@ def hook() -> None:
     """Show and test the hooks, which send messages about requests."""
 
 
-@hook.command("list", epilog=show.examples("stagedoor hook list", "stagedoor hook list --json"))
+@hook.command("list", epilog=show.make_epilog("stagedoor hook list", "stagedoor hook list --json"))
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
@@ -25,18 +25,18 @@ def list_(installation: Installation, json_: bool) -> None:
     with open_administration(installation) as admin:
         hooks: list[HookEntry] = list(admin.list_all("hooks.list"))
     if json_:
-        return show.as_json(show.dump(hooks))
-    none = show.no("hooks", None, "add one to the settings, as [[hooks]]")
+        return show.print_json(show.dump(hooks))
+    none = show.explain_empty("hooks", None, "add one to the settings, as [[hooks]]")
     rows = [
         {"name": h.name, "kind": h.kind, "url": h.url, "backlog": str(h.backlog)} for h in hooks
     ]
-    show.table(rows, none)
+    show.print_table(rows, none)
     if hooks:
         show.note(f"Messages to programs (json) are signed by {hooks[0].key}")
     return None
 
 
-@hook.command("test", epilog=show.examples("stagedoor hook test", "stagedoor hook test chat"))
+@hook.command("test", epilog=show.make_epilog("stagedoor hook test", "stagedoor hook test chat"))
 @click.argument("names", nargs=-1, metavar="[NAME…]")
 @click.pass_obj
 def test(installation: Installation, names: tuple[str, ...]) -> None:

@@ -22,7 +22,7 @@ def key() -> None:
 
 @key.command(
     "add",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor key add alice ~/.ssh/id_ed25519.pub",
         "ssh-add -L | stagedoor key add alice -",
         "curl -sf https://github.com/alice.keys | stagedoor key add alice -",
@@ -48,17 +48,19 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
         click.echo(f"{record.fingerprint} {record.comment}".rstrip())
 
 
-@key.command("list", epilog=show.examples("stagedoor key list", "stagedoor key list alice --json"))
+@key.command(
+    "list", epilog=show.make_epilog("stagedoor key list", "stagedoor key list alice --json")
+)
 @click.argument("user", required=False, shell_complete=user_names)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the keys of USER, or of all users."""
-    none = show.no("keys", user, f"add one: stagedoor key add {user or 'USER'} FILE")
+    none = show.explain_empty("keys", user, f"add one: stagedoor key add {user or 'USER'} FILE")
     print_list(installation, "keys.list", structs.asdict, none, {"user": user}, as_json=json_)
 
 
-@key.command("remove", epilog=show.examples("stagedoor key remove SHA256:9fT…"))
+@key.command("remove", epilog=show.make_epilog("stagedoor key remove SHA256:9fT…"))
 @click.argument("fingerprint", shell_complete=fingerprints)
 @click.pass_obj
 def remove(installation: Installation, fingerprint: str) -> None:

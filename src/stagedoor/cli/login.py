@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from stagedoor.cli.laptop_command import find_this_program, with_options
-from stagedoor.cli.show import examples
+from stagedoor.cli.show import make_epilog
 from stagedoor.laptop import main as laptop
 from stagedoor.laptop.login_result import DENIED, EXITS, EXPIRED, NOT_LOGGED_IN
 from stagedoor.laptop.options import LOGIN, LOGOUT, WHOAMI
@@ -18,7 +18,7 @@ _CODES = (
 
 
 @click.command(
-    epilog=examples(
+    epilog=make_epilog(
         "stagedoor login https://gw.example",
         "stagedoor login --print https://gw.example",
         "stagedoor login --no-browser --label build-host https://gw.example",
@@ -35,7 +35,9 @@ def login(**given: Any) -> None:
     _run("login", given)
 
 
-@click.command(epilog=examples("stagedoor logout", "stagedoor logout --forget https://gw.example"))
+@click.command(
+    epilog=make_epilog("stagedoor logout", "stagedoor logout --forget https://gw.example")
+)
 @with_options(LOGOUT)
 def logout(**given: Any) -> None:
     """End this machine's login, at GATEWAY or at all gateways.
@@ -45,7 +47,7 @@ def logout(**given: Any) -> None:
     _run("logout", given)
 
 
-@click.command(epilog=examples("stagedoor whoami", "stagedoor whoami --json"))
+@click.command(epilog=make_epilog("stagedoor whoami", "stagedoor whoami --json"))
 @with_options(WHOAMI)
 def whoami(**given: Any) -> None:
     """Show who this machine is logged in as, and until when."""

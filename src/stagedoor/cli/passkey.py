@@ -15,7 +15,7 @@ def passkey() -> None:
 
 
 @passkey.command(
-    "list", epilog=show.examples("stagedoor passkey list", "stagedoor passkey list alice --json")
+    "list", epilog=show.make_epilog("stagedoor passkey list", "stagedoor passkey list alice --json")
 )
 @click.argument("user", required=False, shell_complete=user_names)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
@@ -25,7 +25,9 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 
     People add them on their account page. FOR is the name of the site where each was created.
     """
-    none = show.no("passkeys", user, "people add theirs in the browser, on their account's page")
+    none = show.explain_empty(
+        "passkeys", user, "people add theirs in the browser, on their account's page"
+    )
     print_list(installation, "passkeys.list", _row, none, {"user": user}, as_json=json_)
 
 
@@ -35,12 +37,12 @@ def _row(record: PasskeyEntry) -> dict[str, str]:
         "user": record.user,
         "name": record.name,
         "for": record.site,
-        "made": show.local(show.read_time(record.created_at)),
-        "used": show.local(show.read_time(record.used_at), "never"),
+        "made": show.format_local(show.read_time(record.created_at)),
+        "used": show.format_local(show.read_time(record.used_at), "never"),
     }
 
 
-@passkey.command("remove", epilog=show.examples("stagedoor passkey remove 5f3a91c0e2b74d18"))
+@passkey.command("remove", epilog=show.make_epilog("stagedoor passkey remove 5f3a91c0e2b74d18"))
 @click.argument("id_", metavar="ID", shell_complete=passkey_ids)
 @click.pass_obj
 def remove(installation: Installation, id_: str) -> None:

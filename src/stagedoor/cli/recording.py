@@ -26,7 +26,7 @@ from stagedoor.cli.complete import recording_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.client.attach.locale_name import find_locale, is_utf8
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.units import MIB, size
+from stagedoor.model.units import MIB, format_size
 from stagedoor.wire.api.types import RecordingEntry, RecordingState
 from stagedoor.wire.oneline import replace_unprintable
 from stagedoor.wire.terminal import output_parser as drawing
@@ -60,7 +60,7 @@ def recording() -> None:
 
 @recording.command(
     "list",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor recording list",
         "stagedoor recording list --user alice",
         "stagedoor recording list --json | jq -r '.[].id'",
@@ -72,7 +72,7 @@ def recording() -> None:
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the recordings, oldest first. A login has one for each terminal in it."""
     duty = "stagedoor grant add everybody '*' --allow record --without enter"
-    none = show.no("recordings", user, f"to have terminals recorded: {duty}")
+    none = show.explain_empty("recordings", user, f"to have terminals recorded: {duty}")
     print_list(installation, "recordings.list", _row, none, {"user": user}, as_json=json_)
 
 
@@ -83,17 +83,17 @@ def _row(entry: RecordingEntry) -> dict[str, str]:
         "user": entry.user or "-",
         "target": entry.target or "-",
         "from": entry.source or "-",
-        "opened": show.local(show.read_time(entry.opened_at)),
-        "last written": show.local(show.read_time(entry.written_at)),
-        "kept until": show.local(show.read_time(entry.kept_until)),
-        "size": size(entry.size),
+        "opened": show.format_local(show.read_time(entry.opened_at)),
+        "last written": show.format_local(show.read_time(entry.written_at)),
+        "kept until": show.format_local(show.read_time(entry.kept_until)),
+        "size": format_size(entry.size),
         "encrypted": "yes" if entry.encrypted else "no",
         "end": entry.end or ("open" if is_known else "-"),
     }
 
 
 @recording.command(
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor recording play 0199f2c81a7",
         "stagedoor recording play 0199f2c81a7 --speed 4 --idle-limit 2",
         "stagedoor recording play 0199f2c81a7 --identity auditor.key",
@@ -135,12 +135,12 @@ def play(
         if sys.stdout.isatty():
             _play(reader, speed, idle_limit_s)
         else:
-            for _, text in pace_events(reader.events()):
+            for _, text in pace_events(reader.read_events()):
                 click.echo(text, nl=False)
 
 
 @recording.command(
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor recording export 0199f2c81a7 > login.cast",
         "stagedoor recording export 0199f2c81a7 -o login.cast && asciinema play login.cast",
     )
@@ -163,7 +163,7 @@ def export(
     """Write the recording ID as asciicast v2, for any player."""
     with _open(installation, recording_id, identities) as reader, _target(output) as file:
         file.write(encode_header(reader.header))
-        for event in reader.events():
+        for event in reader.read_events():
             file.write(encode_event(event))
         file.flush()
 
@@ -210,7 +210,7 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
 
 def _about(header: AsciicastHeader) -> None:
     parts = [
-        show.local(header.timestamp),
+        show.format_local(header.timestamp),
         replace_unprintable(header.title or ""),
         replace_unprintable(header.command or ""),
     ]
@@ -225,7 +225,7 @@ def _play(reader: AsciicastReader, speed: float, idle_limit_s: float | None) -> 
     """Play a recording in this terminal, with keys to pause and end it."""
     modes = Modes()
     pieces = pace_events(
-        reader.events(), speed=speed, idle_limit_s=idle_limit_s, utf8=is_utf8(find_locale())
+        reader.read_events(), speed=speed, idle_limit_s=idle_limit_s, utf8=is_utf8(find_locale())
     )
     with _keys() as keys:
         try:

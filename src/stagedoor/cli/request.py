@@ -39,7 +39,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 
 @rule_group.command(
     "add",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor request rule add group:dev 'app*' --environment production --longest 2h "
         "--approver group:sre",
         "stagedoor request rule add group:on-call '*' --approvals 0 "
@@ -145,25 +145,25 @@ def add_rule(
     )
     rule: RequestRuleEntry = call(installation, "request-rules.add", body=wanted)
     if json_:
-        return show.as_json(show.dump(rule))
+        return show.print_json(show.dump(rule))
     return show.note(
         f"Request rule {rule.id}: {rule.subject} may ask for {rule.app} in "
         f"{rule.environment}, {show_period(rule.longest_s)} at most; {_decided_by(rule)}."
     )
 
 
-@rule_group.command("list", epilog=show.examples("stagedoor request rule list --json"))
+@rule_group.command("list", epilog=show.make_epilog("stagedoor request rule list --json"))
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_rules(installation: Installation, json_: bool) -> None:
     """List the rules."""
-    none = show.no(
+    none = show.explain_empty(
         "request rules", None, "add one: stagedoor request rule add SUBJECT APP --approver SUBJECT"
     )
     print_list(installation, "request-rules.list", _rule_row, none, as_json=json_)
 
 
-@rule_group.command("remove", epilog=show.examples("stagedoor request rule remove 3"))
+@rule_group.command("remove", epilog=show.make_epilog("stagedoor request rule remove 3"))
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_rule_ids)
 @click.pass_obj
 def remove_rule(installation: Installation, number: int) -> None:
@@ -173,7 +173,7 @@ def remove_rule(installation: Installation, number: int) -> None:
 
 
 @request.command(
-    "list", epilog=show.examples("stagedoor request list", "stagedoor request list --all")
+    "list", epilog=show.make_epilog("stagedoor request list", "stagedoor request list --all")
 )
 @click.option("--all", "all_", is_flag=True, help="Also those that are over, the last 1000.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
@@ -185,7 +185,7 @@ def list_(installation: Installation, all_: bool, json_: bool) -> None:
     print_list(installation, "requests.list", _row, none, query, as_json=json_)
 
 
-@request.command("show", epilog=show.examples("stagedoor request show 311"))
+@request.command("show", epilog=show.make_epilog("stagedoor request show 311"))
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_ids)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
@@ -193,18 +193,18 @@ def show_(installation: Installation, number: int, json_: bool) -> None:
     """Show the request ID and the decisions on it."""
     record: AccessRequestState = call(installation, "requests.get", {"id": str(number)})
     if json_:
-        return show.as_json(show.dump(record))
-    show.table([_row(record)])
+        return show.print_json(show.dump(record))
+    show.print_table([_row(record)])
     for decision in record.decisions:
         answer = "yes" if decision.yes else "no"
-        at = show.local(show.read_time(decision.at))
+        at = show.format_local(show.read_time(decision.at))
         click.echo(f"{decision.approver}: {answer} {at} {decision.note}".rstrip())
     return None
 
 
 @request.command(
     "approve",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor request approve 311", "stagedoor request approve 311 --for 30m"
     ),
 )
@@ -225,7 +225,7 @@ def approve(installation: Installation, number: int, lasts_s: float | None) -> N
     )
 
 
-@request.command("deny", epilog=show.examples("stagedoor request deny 311 --why 'use staging'"))
+@request.command("deny", epilog=show.make_epilog("stagedoor request deny 311 --why 'use staging'"))
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_ids)
 @click.option("--why", default="", help="A line for the requester.")
 @click.pass_obj
@@ -235,7 +235,7 @@ def deny(installation: Installation, number: int, why: str) -> None:
     show.note(f"Request {number} of {decided.user} is denied.")
 
 
-@request.command("end", epilog=show.examples("stagedoor request end 311"))
+@request.command("end", epilog=show.make_epilog("stagedoor request end 311"))
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_ids)
 @click.pass_obj
 def end(installation: Installation, number: int) -> None:
@@ -244,7 +244,7 @@ def end(installation: Installation, number: int) -> None:
     show.note(f"Request {number} of {ended.user} is {ended.state}.")
 
 
-@request.command("review", epilog=show.examples("stagedoor request review 311"))
+@request.command("review", epilog=show.make_epilog("stagedoor request review 311"))
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_ids)
 @click.pass_obj
 def review(installation: Installation, number: int) -> None:
@@ -286,13 +286,13 @@ def _rule_row(rule: RequestRuleEntry) -> dict[str, str]:
 
 def _row(request: AccessRequestEntry) -> dict[str, str]:
     at = request.starts_at
-    start = "" if at is None else f" from {show.local(show.read_time(at))}"
+    start = "" if at is None else f" from {show.format_local(show.read_time(at))}"
     return {
         "id": str(request.id),
         "state": request.state,
         "user": request.user,
         "apps": ", ".join(request.apps),
         "for": show_period(request.lasts_s) + start,
-        "ends": show.local(show.read_time(request.ends_at)),
+        "ends": show.format_local(show.read_time(request.ends_at)),
         "reason": ("break-glass: " if request.break_glass else "") + request.reason,
     }

@@ -28,7 +28,7 @@ def role() -> None:
 
 @role.command(
     "add",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor role add user:alice administrator",
         "stagedoor role add group:team-a owner 'a-*' --environment staging",
         "stagedoor role add group:on-call operator --expires 8h",
@@ -57,22 +57,22 @@ def add(
     wanted = RoleNew(subject, Role(role_), app, environment, show.make_time(expires))
     rule: RoleEntry = call(installation, "roles.add", body=wanted)
     if json_:
-        return show.as_json(show.dump(rule))
+        return show.print_json(show.dump(rule))
     return show.note(
         f"Role {rule.id}: {rule.subject} is {rule.role} for {rule.app} in {rule.environment}."
     )
 
 
-@role.command("list", epilog=show.examples("stagedoor role list", "stagedoor role list --json"))
+@role.command("list", epilog=show.make_epilog("stagedoor role list", "stagedoor role list --json"))
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the roles."""
-    none = show.no("roles", None, "give one: stagedoor role add user:NAME administrator")
+    none = show.explain_empty("roles", None, "give one: stagedoor role add user:NAME administrator")
     print_list(installation, "roles.list", _row, none, as_json=json_)
 
 
-@role.command("remove", epilog=show.examples("stagedoor role remove 3"))
+@role.command("remove", epilog=show.make_epilog("stagedoor role remove 3"))
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=role_ids)
 @click.pass_obj
 def remove(installation: Installation, number: int) -> None:
@@ -88,5 +88,5 @@ def _row(rule: RoleEntry) -> dict[str, str]:
         "role": rule.role.value,
         "app": rule.app,
         "environment": rule.environment,
-        "ends": show.ends(show.read_time(rule.expires_at)),
+        "ends": show.format_end(show.read_time(rule.expires_at)),
     }

@@ -43,7 +43,7 @@ class _RunCommand(click.Command):
 
 @click.command(
     cls=_RunCommand,
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor run app01 -- ./manage.py migrate",
         "stagedoor run app01 --detach --timeout 6h --lock report -- ./report.sh",
         "stagedoor run app01 -- sh -s <repair.sh",
@@ -135,7 +135,7 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
         case ListRuns(target, json):
             runs = client.list_runs(None if target is None else target.login_name)
             if json:
-                show.as_json([run_object(run) for run in runs])
+                show.print_json([run_object(run) for run in runs])
             else:
                 click.echo(translate(list_text(runs)), nl=False)
             return 0
@@ -145,10 +145,10 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
         case WaitRun(run_id, json):
             run = client.wait(run_id)
             if json:
-                show.as_json(run_object(run))
+                show.print_json(run_object(run))
             else:
                 _say(end_text(run))
-            return client.exit_code(run)
+            return client.choose_exit_code(run)
         case CancelRun(run_id):
             run = client.cancel(run_id)
             _say(f"run {run.id} {'has ended already' if run.is_over else 'is being cancelled'}")
@@ -162,7 +162,7 @@ def _start(client: "RunClient", command: "StartRun") -> int:
     run = client.start(replace(command.order, has_input=has_input))
     if command.detach and not run.is_over:
         if command.json:
-            show.as_json(run_object(run))
+            show.print_json(run_object(run))
         else:
             click.echo(run.id)
         return 0
@@ -200,7 +200,7 @@ def _finish(client: "RunClient", run: "Run", *, json: bool = False) -> int:
         click.echo(encoder.dumps(run_object(run)), err=True)
     elif run.state is not RunState.EXITED or run.detail:
         _say(end_text(run))
-    return client.exit_code(run)
+    return client.choose_exit_code(run)
 
 
 def _say(line: str) -> None:

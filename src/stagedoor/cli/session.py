@@ -11,7 +11,7 @@ from stagedoor.cli.attach import add_gateway_options, run
 from stagedoor.cli.complete import session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.units import size
+from stagedoor.model.units import format_size
 from stagedoor.wire.api.inputs import SessionsEnd
 from stagedoor.wire.api.port import Administration
 from stagedoor.wire.api.types import SessionEntry
@@ -27,7 +27,7 @@ def session() -> None:
 
 @session.command(
     "list",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor session list",
         "stagedoor session list --all --user alice",
         "stagedoor session list --json | jq -r '.[].id'",
@@ -57,17 +57,23 @@ def list_(
         records: list[SessionEntry] = list(admin.list_all("sessions.list", query, limit))[::-1]
         shared = admin.is_shared
     if json_:
-        return show.as_json(show.dump(records))
+        return show.print_json(show.dump(records))
     now = time.time()
     if all_:
-        none = show.no("sessions", user, "a login by a grant opens one: stagedoor grant list")
+        none = show.explain_empty(
+            "sessions", user, "a login by a grant opens one: stagedoor grant list"
+        )
     else:
         whose = "" if user is None else f" --user {user}"
-        none = show.no("open sessions", user, f"closed ones: stagedoor session list --all{whose}")
-    return show.table([row(record, now, state=all_, instance=shared) for record in records], none)
+        none = show.explain_empty(
+            "open sessions", user, f"closed ones: stagedoor session list --all{whose}"
+        )
+    return show.print_table(
+        [make_row(record, now, state=all_, instance=shared) for record in records], none
+    )
 
 
-def row(record: SessionEntry, now: float, *, state: bool, instance: bool) -> dict[str, str]:
+def make_row(record: SessionEntry, now: float, *, state: bool, instance: bool) -> dict[str, str]:
     """Return a line of `session list`.
 
     `state` adds whether the session has ended, and `instance` the process that carries it.
@@ -82,10 +88,10 @@ def row(record: SessionEntry, now: float, *, state: bool, instance: bool) -> dic
         "way": record.way,
         # The process and the machine, for a store that several machines share.
         **({"instance": record.instance} if instance else {}),
-        "opened": show.local(opened_at),
-        "lasting": show.lasting(until - opened_at),
-        "sent": size(record.sent),
-        "received": size(record.received),
+        "opened": show.format_local(opened_at),
+        "lasting": show.format_duration(until - opened_at),
+        "sent": format_size(record.sent),
+        "received": format_size(record.received),
     }
     if state:
         cells["end"] = record.end or ("closing" if record.close_requested_at else "open")
@@ -94,7 +100,7 @@ def row(record: SessionEntry, now: float, *, state: bool, instance: bool) -> dic
 
 @session.command(
     "close",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor session close 0199f2c81a7",
         "stagedoor session close --user alice --reason 'laptop stolen'",
         "stagedoor session close --all --yes",
@@ -176,7 +182,7 @@ def _wait_closed(admin: Administration, ids: list[str]) -> list[str]:
 
 @session.command(
     "watch",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor session watch 0199f2c81a7b --url https://shell.example.com",
         "STAGEDOOR_URL=https://shell.example.com stagedoor session watch 0199f2c81a7b",
     ),

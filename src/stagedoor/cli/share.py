@@ -18,7 +18,7 @@ def share() -> None:
 
 @share.command(
     "create",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor share create alice app01 --url https://shell.example.com",
         "stagedoor share create alice app01.staging --name build --for 30m --typing",
     ),
@@ -55,17 +55,21 @@ def create(
         installation, "shares.add", body=ShareNew(user, app, name, seconds, typing, url)
     )
     if json_:
-        return show.as_json(show.dump(made))
+        return show.print_json(show.dump(made))
     click.echo(made.url)
-    return show.note(f"Share {made.id}, until {show.local(show.read_time(made.expires_at))}.")
+    return show.note(
+        f"Share {made.id}, until {show.format_local(show.read_time(made.expires_at))}."
+    )
 
 
-@share.command("list", epilog=show.examples("stagedoor share list", "stagedoor share list --json"))
+@share.command(
+    "list", epilog=show.make_epilog("stagedoor share list", "stagedoor share list --json")
+)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the open shares, the first to expire first."""
-    none = show.no("shares", None, "make one: stagedoor share create USER APP")
+    none = show.explain_empty("shares", None, "make one: stagedoor share create USER APP")
     print_list(installation, "shares.list", _row, none, as_json=json_)
 
 
@@ -76,11 +80,11 @@ def _row(entry: ShareEntry) -> dict[str, str]:
         "target": entry.target,
         "terminal": entry.terminal,
         "typing": "yes" if entry.typing else "no",
-        "ends": show.local(show.read_time(entry.expires_at)),
+        "ends": show.format_local(show.read_time(entry.expires_at)),
     }
 
 
-@share.command("end", epilog=show.examples("stagedoor share end 3f9c1a0b77de"))
+@share.command("end", epilog=show.make_epilog("stagedoor share end 3f9c1a0b77de"))
 @click.argument("share_id", metavar="ID")
 @click.pass_obj
 def end(installation: Installation, share_id: str) -> None:

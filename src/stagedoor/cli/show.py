@@ -17,12 +17,12 @@ EXIT_CODES = (
 )
 
 
-def examples(*lines: str, codes: str = EXIT_CODES) -> str:
+def make_epilog(*lines: str, codes: str = EXIT_CODES) -> str:
     """Return a command's epilog: examples of its use, and its exit codes."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines) + f"\n\n{codes}"
 
 
-def as_json(value: object) -> None:
+def print_json(value: object) -> None:
     """Print a JSON document on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
@@ -32,7 +32,7 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
-def table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
+def print_table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
     """Print rows in aligned columns under the keys of the first row, or the note `none` if there are none.
 
     A cell controls no terminal, wherever its text comes from. The column `set` of access sets is left out if
@@ -51,7 +51,7 @@ def table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
         click.echo(_line([row[name] for name in names], widths))
 
 
-def no(things: str, of: str | None, more: str) -> str:
+def explain_empty(things: str, of: str | None, more: str) -> str:
     """Return the note for an empty `table`, such as `No keys of alice; add one: …`; `of` is the user."""
     return f"No {things}{'' if of is None else f' of {of}'}; {more}"
 
@@ -60,21 +60,21 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
 
 
-def local(at: float | None, none: str = "-") -> str:
+def format_local(at: float | None, none: str = "-") -> str:
     """Format an instant for people, in local time."""
     if at is None:
         return none
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def ends(at: float | None, now: float | None = None) -> str:
+def format_end(at: float | None, now: float | None = None) -> str:
     """Format the end of something for people; None never ends. `now` is None for the present time."""
     if at is None:
         return "never"
-    return f"{local(at)}{' (over)' if at <= (now or time.time()) else ''}"
+    return f"{format_local(at)}{' (over)' if at <= (now or time.time()) else ''}"
 
 
-def iso(at: float | None) -> str | None:
+def format_iso(at: float | None) -> str | None:
     """Format an instant for programs: ISO 8601, UTC, milliseconds."""
     return None if at is None else show_milliseconds(at)
 
@@ -99,7 +99,7 @@ def count(number: int, thing: str) -> str:
     return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
-def lasting(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration for people by its two largest units, such as `1d12h`."""
     left = max(0, int(seconds))
     parts: list[str] = []

@@ -20,7 +20,7 @@ def sign_in() -> None:
 
 @sign_in.command(
     "list",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor sign-in list",
         "stagedoor sign-in list --user alice",
         "stagedoor sign-in list --json | jq -r '.[].id'",
@@ -36,11 +36,13 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
     certificate. ANSWERED is when the identity provider last confirmed the sign-in, and its failure since
     then, if any. It is - for a sign-in without a provider.
     """
-    none = show.no("sign-ins", user, "a browser signs in on the web, a machine by: stagedoor login")
-    print_list(installation, "sign-ins.list", row, none, {"user": user}, as_json=json_)
+    none = show.explain_empty(
+        "sign-ins", user, "a browser signs in on the web, a machine by: stagedoor login"
+    )
+    print_list(installation, "sign-ins.list", make_row, none, {"user": user}, as_json=json_)
 
 
-def row(record: SignInEntry) -> dict[str, str]:
+def make_row(record: SignInEntry) -> dict[str, str]:
     """Return a line of `sign-in list`."""
     credential = record.credential
     by = record.method if credential is None else f"{record.method} {credential}"
@@ -52,23 +54,23 @@ def row(record: SignInEntry) -> dict[str, str]:
         "by": by,
         "on": record.label or "browser",
         "from": record.source or "-",
-        "since": show.local(show.read_time(record.opened_at)),
-        "used": show.local(show.read_time(record.used_at)),
-        "ends": show.local(show.read_time(record.ends_at)),
+        "since": show.format_local(show.read_time(record.opened_at)),
+        "used": show.format_local(show.read_time(record.used_at)),
+        "ends": show.format_local(show.read_time(record.ends_at)),
         "answered": _answered(record),
     }
 
 
 def _answered(record: SignInEntry) -> str:
-    answered_at = show.local(show.read_time(record.answered_at))
+    answered_at = show.format_local(show.read_time(record.answered_at))
     if record.failure is None:
         return answered_at
-    return f"{answered_at}; {show.local(show.read_time(record.failed_at))}: {record.failure}"
+    return f"{answered_at}; {show.format_local(show.read_time(record.failed_at))}: {record.failure}"
 
 
 @sign_in.command(
     "end",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor sign-in end 5f3a91c0e2b7",
         "stagedoor sign-in end --user alice --reason 'laptop stolen'",
     ),

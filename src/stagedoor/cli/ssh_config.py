@@ -8,16 +8,16 @@ import click
 from stagedoor.admin.certificates.authorities import read_host_ca
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.laptop_command import find_this_program
-from stagedoor.cli.show import examples
+from stagedoor.cli.show import make_epilog
 from stagedoor.client import sshconfig
 from stagedoor.model.errors import SettingsError, StagedoorError
-from stagedoor.model.source import host_port
+from stagedoor.model.source import join_host_port
 from stagedoor.settings.settings import Settings
 
 
 @click.command(
     "ssh-config",
-    epilog=examples(
+    epilog=make_epilog(
         "stagedoor ssh-config --gateway gw.example:8022 --host-ca host_ca.pub --include",
         "stagedoor ssh-config --gateway https://gw.example --user dev --host-ca host_ca.pub",
         "stagedoor ssh-config --jump gw.example:8023 --user dev --host-ca host_ca.pub",
@@ -167,7 +167,7 @@ def _public(settings: Settings) -> tuple[str, bool]:
     """
     public = settings.ssh.public_at
     if public is not None:
-        return host_port(*public), True
+        return join_host_port(*public), True
     if settings.tunnel.public_url is not None:
         return settings.tunnel.public_url, False
     raise click.UsageError(

@@ -30,9 +30,9 @@ from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_accounts import Outcome, judge_person
 from stagedoor.signin.providers import (
     find_provider,
+    list_reserved_names,
     open_client,
     read_rules,
-    reserved_names,
 )
 from stagedoor.wire.api.inputs import ProviderLinkNew, ProviderLinkRemoval
 from stagedoor.wire.api.reports import LinkEntry
@@ -50,7 +50,7 @@ def sso() -> None:
 
 @sso.command(
     "test",
-    epilog=show.examples("stagedoor sso test", "stagedoor sso test Company --json"),
+    epilog=show.make_epilog("stagedoor sso test", "stagedoor sso test Company --json"),
 )
 @click.argument("name", required=False)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
@@ -68,13 +68,13 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
     except OidcError as error:
         raise RefusedError(f"{provider.name}: {error}") from None
     settings = installation.settings
-    reserved = explain_reserved(mapped.name, reserved_names(settings), _apps(settings))
+    reserved = explain_reserved(mapped.name, list_reserved_names(settings), _apps(settings))
     with open_service(installation.settings, create=False) as service:
-        outcome = judge_person(mapped, admin.policy(service), reserved)
+        outcome = judge_person(mapped, admin.read_policy(service), reserved)
     hints = suggest_scopes(offered, provider, claims, tokens)
     came = tokens.refresh_token is not None
     if json_:
-        return show.as_json(_document(claims, outcome) | {"refresh_token": came, "hints": hints})
+        return show.print_json(_document(claims, outcome) | {"refresh_token": came, "hints": hints})
     _print(claims, outcome)
     click.echo(f"refresh {'a token came' if came else 'no token came'}")
     for hint in hints:
@@ -82,19 +82,19 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
     return None
 
 
-@sso.command("list", epilog=show.examples("stagedoor sso list", "stagedoor sso list --json"))
+@sso.command("list", epilog=show.make_epilog("stagedoor sso list", "stagedoor sso list --json"))
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the users who are linked to an identity provider."""
     more = "a sign-in at a provider in [[sso]] makes one, or: stagedoor sso link USER SUBJECT"
-    none = show.no("users of an identity provider", None, more)
+    none = show.explain_empty("users of an identity provider", None, more)
     print_list(installation, "provider-accounts.list", structs.asdict, none, as_json=json_)
 
 
 @sso.command(
     "link",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor sso link alice 248289761001   # the sub that `stagedoor sso test` shows"
     ),
 )
@@ -114,7 +114,7 @@ def link(installation: Installation, user: str, subject: str, provider: str | No
     show.note(f"{linked.user} can sign in with {linked.provider}.")
 
 
-@sso.command("unlink", epilog=show.examples("stagedoor sso unlink 248289761001"))
+@sso.command("unlink", epilog=show.make_epilog("stagedoor sso unlink 248289761001"))
 @click.argument("subject")
 @click.option("--provider", help="The provider's name, if there are several.")
 @click.pass_obj
@@ -145,7 +145,7 @@ async def _sign_in(provider: SingleSignOnSettings) -> tuple[Claims, Tokens, Prov
     """
     client = open_client(provider, time.time)
     attempt = make_attempt(os.urandom)
-    url = await client.authorization_url(attempt)
+    url = await client.build_authorization_url(attempt)
     show.note(f"1. Open this address in a browser and sign in:\n\n{url}\n")
     show.note(
         f"2. The browser comes back to an address that begins with {provider.redirect_uri}\n"
@@ -153,7 +153,7 @@ async def _sign_in(provider: SingleSignOnSettings) -> tuple[Claims, Tokens, Prov
     )
     address = await asyncio.to_thread(sys.stdin.readline, MOST_CHARS)
     claims, tokens = await client.finish(_query(address.strip(), provider), attempt)
-    return claims, tokens, await client.provider()
+    return claims, tokens, await client.get_provider()
 
 
 def suggest_scopes(
@@ -204,7 +204,7 @@ def _document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
                 "app": rule.app_pattern,
                 "environment": rule.environment_pattern,
                 "permissions": list(sort_permissions(rule.permissions)),
-                "expires_at": show.iso(rule.expires_at),
+                "expires_at": show.format_iso(rule.expires_at),
             }
             for rule in outcome.grants
         ],
@@ -213,7 +213,7 @@ def _document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
 
 def _print(claims: Claims, outcome: Outcome) -> None:
     rows = [{"claim": key, "value": _short(value)} for key, value in sorted(claims.all.items())]
-    show.table(rows)
+    show.print_table(rows)
     mapped = outcome.mapped
     known = "" if outcome.known else " (new here)"
     click.echo(f"\nuser    {outcome.user.name}{known}")
@@ -239,7 +239,7 @@ def _print(claims: Claims, outcome: Outcome) -> None:
         )
         return
     click.echo("grants")
-    show.table(
+    show.print_table(
         [
             {
                 "id": str(rule.id),
@@ -247,7 +247,7 @@ def _print(claims: Claims, outcome: Outcome) -> None:
                 "app": rule.app_pattern,
                 "environment": rule.environment_pattern,
                 "permits": ", ".join(sort_permissions(rule.permissions)),
-                "expires": show.ends(rule.expires_at),
+                "expires": show.format_end(rule.expires_at),
             }
             for rule in outcome.grants
         ]

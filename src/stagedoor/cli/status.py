@@ -9,7 +9,7 @@ from stagedoor import __version__
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.serve.status import Status, list_lines, list_problems, read_status
-from stagedoor.wire.finding import Finding, exit_code
+from stagedoor.wire.finding import Finding, choose_exit_code
 
 CODES = (
     "\b\nExit codes:\n  0  all is well\n  1  it works, and something needs attention\n"
@@ -19,7 +19,7 @@ _WORD = {0: "well", 1: "degraded", 2: "down"}
 
 
 @click.command(
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor status",
         "stagedoor status --json | jq -r '.problems[].what'",
         "watch -n 2 stagedoor status",
@@ -36,15 +36,17 @@ def status(installation: Installation, as_json: bool) -> None:
     """
     current = read_status(installation.settings)
     findings = list_problems(current)
-    code = exit_code(findings)
+    code = choose_exit_code(findings)
     if as_json:
-        show.as_json(
+        show.print_json(
             {
                 "version": __version__,
                 "state": _WORD[code],
                 **asdict(current),
-                "at": show.iso(current.at),
-                "certificates": {name: show.iso(at) for name, at in current.certificates.items()},
+                "at": show.format_iso(current.at),
+                "certificates": {
+                    name: show.format_iso(at) for name, at in current.certificates.items()
+                },
                 "problems": [asdict(finding) for finding in findings],
             }
         )
@@ -56,7 +58,7 @@ def status(installation: Installation, as_json: bool) -> None:
 
 def _screen(current: Status, findings: list[Finding], code: int) -> None:
     click.echo(f"stagedoor {__version__}: {_WORD[code]}")
-    for name, text in list_lines(current, lambda at: show.ends(at, current.at)):
+    for name, text in list_lines(current, lambda at: show.format_end(at, current.at)):
         click.echo(f"  {name:<13}{text}")
     for finding in findings:
         click.echo(f"{finding.level}: {finding.what}\n      {finding.fix}")

@@ -19,7 +19,7 @@ def store() -> None:
 
 @store.command(
     "copy",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor --config new.toml store copy /var/lib/stagedoor/stagedoor.db",
     ),
 )
@@ -44,7 +44,7 @@ def copy(installation: Installation, file: Path) -> None:
 
 @store.command(
     "backup",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor store backup /var/backups",
         "stagedoor store backup /mnt/safe/before-upgrade.tar.gz",
     ),
@@ -71,7 +71,7 @@ def backup(installation: Installation, to: Path, no_recordings: bool) -> None:
 
 @store.command(
     "restore",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor store restore /var/backups/stagedoor-20261128T031500Z.tar.gz",
     ),
 )

@@ -19,7 +19,7 @@ def token() -> None:
 
 @token.command(
     "create",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor token create alice",
         "stagedoor token create alice --expires 8h --scope 'connect:app*.staging'",
         "(umask 077; stagedoor token create ci --expires 90d > token)",
@@ -47,22 +47,22 @@ def create(
     wanted = TokenNew(user, list(scopes) or None, show.make_time(expires))
     new_token: TokenMade = call(installation, "tokens.add", body=wanted)
     if json_:
-        return show.as_json(show.dump(new_token))
+        return show.print_json(show.dump(new_token))
     click.echo(new_token.token)
     return show.note(
-        f"Token {new_token.id} of {user} ends {show.local(expires, 'never')}. It is not shown again."
+        f"Token {new_token.id} of {user} ends {show.format_local(expires, 'never')}. It is not shown again."
     )
 
 
 @token.command(
-    "list", epilog=show.examples("stagedoor token list", "stagedoor token list alice --json")
+    "list", epilog=show.make_epilog("stagedoor token list", "stagedoor token list alice --json")
 )
 @click.argument("user", required=False, shell_complete=user_names)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the tokens of USER, or of all users, without secrets."""
-    none = show.no("tokens", user, f"make one: stagedoor token create {user or 'USER'}")
+    none = show.explain_empty("tokens", user, f"make one: stagedoor token create {user or 'USER'}")
     print_list(installation, "tokens.list", _row, none, {"user": user}, as_json=json_)
 
 
@@ -71,11 +71,11 @@ def _row(record: TokenEntry) -> dict[str, str]:
         "id": record.id,
         "user": record.user,
         "scopes": "all" if record.scopes is None else " ".join(record.scopes),
-        "ends": show.ends(show.read_time(record.expires_at)),
+        "ends": show.format_end(show.read_time(record.expires_at)),
     }
 
 
-@token.command("revoke", epilog=show.examples("stagedoor token revoke k3v9x2m7qa"))
+@token.command("revoke", epilog=show.make_epilog("stagedoor token revoke k3v9x2m7qa"))
 @click.argument("token_id", metavar="ID", shell_complete=token_ids)
 @click.pass_obj
 def revoke(installation: Installation, token_id: str) -> None:

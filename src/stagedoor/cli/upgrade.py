@@ -19,7 +19,7 @@ CODES = (
 
 
 @click.command(
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor upgrade", "stagedoor upgrade --json | jq .sessions", codes=CODES
     )
 )
@@ -42,7 +42,7 @@ def upgrade(installation: Installation, *, or_reload: bool, as_json: bool) -> No
     if or_reload and gateway.is_this_program:
         gateway.signal(signal.SIGHUP)
         if as_json:
-            show.as_json({"state": "reloads", "version": __version__, "pid": gateway.note.pid})
+            show.print_json({"state": "reloads", "version": __version__, "pid": gateway.note.pid})
         else:
             click.echo("The gateway runs this program already; it reads its settings again.")
         return
@@ -53,10 +53,10 @@ def upgrade(installation: Installation, *, or_reload: bool, as_json: bool) -> No
         result = request_upgrade(gateway, lambda step: show.note(f"  {step} …"))
     except StagedoorError as error:
         if as_json:
-            show.as_json({"state": "failed", "reason": str(error)})
+            show.print_json({"state": "failed", "reason": str(error)})
         raise
     if as_json:
-        show.as_json(_document(result))
+        show.print_json(_document(result))
     else:
         _print(result)
 

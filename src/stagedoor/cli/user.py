@@ -28,7 +28,7 @@ user.add_command(show_)
 
 @user.command(
     "add",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor user add alice",
         "stagedoor user add alice --group dev --group oncall",
         "pass show alice | stagedoor user add alice --password-stdin",
@@ -67,7 +67,7 @@ def add(
 
 @user.command(
     "invite",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor user invite carol --group dev",
         "stagedoor user invite alice --expires 4h   # alice forgot her password",
     ),
@@ -111,13 +111,13 @@ def invite(
     click.echo(invitation.url)
     if invitation.added:
         show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
-    ends = show.local(show.read_time(invitation.expires_at), "never")
+    ends = show.format_local(show.read_time(invitation.expires_at), "never")
     show.note(f"The link sets the password of {name} once, until {ends}.")
 
 
 @user.command(
     "list",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor user list", "stagedoor user list --group dev", "stagedoor user list --json"
     ),
 )
@@ -126,7 +126,9 @@ def invite(
 @click.pass_obj
 def list_(installation: Installation, group: str | None, json_: bool) -> None:
     """List the users, and when each last logged in to a shell."""
-    none = show.no("users", group and f"the group {group}", "add one: stagedoor user add NAME")
+    none = show.explain_empty(
+        "users", group and f"the group {group}", "add one: stagedoor user add NAME"
+    )
     print_list(installation, "users.list", _row, none, {"group": group}, as_json=json_)
 
 
@@ -138,12 +140,12 @@ def _row(record: UserEntry) -> dict[str, str]:
         "keys": str(record.keys),
         "tokens": str(record.tokens),
         "disabled": "yes" if record.disabled else "no",
-        "last login": show.local(show.read_time(record.last_login), "never"),
+        "last login": show.format_local(show.read_time(record.last_login), "never"),
         "set": record.access_set or "",
     }
 
 
-@user.command("disable", epilog=show.examples("stagedoor user disable alice"))
+@user.command("disable", epilog=show.make_epilog("stagedoor user disable alice"))
 @click.argument("name", shell_complete=user_names)
 @click.pass_obj
 def disable(installation: Installation, name: str) -> None:
@@ -162,7 +164,7 @@ def disable(installation: Installation, name: str) -> None:
         show.note(f"{show.count(len(live), 'live session')} {are} being closed.")
 
 
-@user.command("enable", epilog=show.examples("stagedoor user enable alice"))
+@user.command("enable", epilog=show.make_epilog("stagedoor user enable alice"))
 @click.argument("name", shell_complete=user_names)
 @click.pass_obj
 def enable(installation: Installation, name: str) -> None:
@@ -175,7 +177,7 @@ def enable(installation: Installation, name: str) -> None:
 
 @user.command(
     "remove",
-    epilog=show.examples("stagedoor user remove alice", "stagedoor user remove alice --yes"),
+    epilog=show.make_epilog("stagedoor user remove alice", "stagedoor user remove alice --yes"),
 )
 @click.argument("name", shell_complete=user_names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -213,7 +215,7 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
 
 @user.command(
     "password",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor user password alice",
         "pass show alice | stagedoor user password alice --password-stdin",
         "stagedoor user password alice --remove",
@@ -249,7 +251,7 @@ def _note_unused(admin: Administration, name: str) -> None:
 
 @user.command(
     "group",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor user group alice", "stagedoor user group alice --add oncall --remove dev"
     ),
 )
@@ -273,4 +275,6 @@ def group(
     for group_name in sorted(groups):
         click.echo(group_name)
     if not groups:
-        show.note(show.no("groups", name, f"join one: stagedoor user group {name} --add GROUP"))
+        show.note(
+            show.explain_empty("groups", name, f"join one: stagedoor user group {name} --add GROUP")
+        )

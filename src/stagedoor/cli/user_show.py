@@ -14,7 +14,7 @@ from stagedoor.wire.api.types import KeyEntry
 
 
 @click.command(
-    "show", epilog=show.examples("stagedoor user show alice", "stagedoor user show alice --json")
+    "show", epilog=show.make_epilog("stagedoor user show alice", "stagedoor user show alice --json")
 )
 @click.argument("name", shell_complete=user_names)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
@@ -28,14 +28,14 @@ def show_(installation: Installation, name: str, json_: bool) -> None:
         report: UserReport = admin.call("users.report", {"name": name})
         shared = admin.is_shared
     if json_:
-        return show.as_json(show.dump(report))
+        return show.print_json(show.dump(report))
     now = time.time()
     _head(report)
-    _part("grants", [grant.row(entry) for entry in report.grants])
+    _part("grants", [grant.make_row(entry) for entry in report.grants])
     _part("keys", [_key(entry) for entry in report.keys])
     _part("tokens", [_token(entry) for entry in report.tokens])
-    _part("sign-ins", [sign_in.row(entry) for entry in report.sign_ins])
-    rows = [session.row(entry, now, state=False, instance=shared) for entry in report.sessions]
+    _part("sign-ins", [sign_in.make_row(entry) for entry in report.sign_ins])
+    rows = [session.make_row(entry, now, state=False, instance=shared) for entry in report.sessions]
     return _part("live sessions", rows)
 
 
@@ -58,7 +58,7 @@ def _head(user: UserReport) -> None:
 
 def _part(title: str, rows: Sequence[Mapping[str, str]]) -> None:
     click.echo(f"\n{title}: {len(rows) or 'none'}")
-    show.table(rows)
+    show.print_table(rows)
 
 
 def _key(entry: KeyEntry) -> dict[str, str]:
@@ -69,6 +69,6 @@ def _token(entry: TokenState) -> dict[str, str]:
     return {
         "id": entry.id,
         "scopes": "all" if entry.scopes is None else " ".join(entry.scopes),
-        "made": show.local(show.read_time(entry.created_at)),
-        "ends": show.ends(show.read_time(entry.expires_at)),
+        "made": show.format_local(show.read_time(entry.created_at)),
+        "ends": show.format_end(show.read_time(entry.expires_at)),
     }

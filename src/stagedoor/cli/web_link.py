@@ -12,7 +12,7 @@ from stagedoor.wire.api.reports import WebLinkMade
 
 @click.command(
     "web-link",
-    epilog=show.examples(
+    epilog=show.make_epilog(
         "stagedoor web-link alice --url https://shell.example.com",
         "stagedoor web-link alice --app app01   # and to no other app",
     ),
@@ -38,4 +38,6 @@ def web_link(installation: Installation, user: str, app: str | None, url: str | 
         installation, "users.web-link", {"name": user}, body=WebLinkNew(app=app, url=url)
     )
     click.echo(link.url)
-    show.note(f"It signs {user} in once, until {show.local(show.read_time(link.expires_at))}.")
+    show.note(
+        f"It signs {user} in once, until {show.format_local(show.read_time(link.expires_at))}."
+    )

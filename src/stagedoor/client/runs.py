@@ -158,7 +158,7 @@ class RunClient:
             if run.is_over:
                 return run
 
-    def exit_code(self, run: Run) -> int:
+    def choose_exit_code(self, run: Run) -> int:
         """Return the exit code of this program for a run that has ended."""
         code = run.code or 0
         return INPUT_OUTPUT_CODE if self._has_gap and not code else code

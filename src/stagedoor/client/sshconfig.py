@@ -89,7 +89,7 @@ def render_config(access: SshAccess, known_hosts: Path) -> str:
         hosts = ssh_files.format_shell_hosts(names, way, known_hosts, may_resume=may_resume)
         lines = [*before, *hosts]
         if access.login_name is not None:
-            lines.append(f"  User {ssh_files.plain(access.login_name)}")
+            lines.append(f"  User {ssh_files.require_plain(access.login_name)}")
     return _HEADER + "\n".join(lines) + "\n"
 
 

@@ -71,7 +71,7 @@ class AppReader:
         return known.derived
 
     def _is_needed(self, target: Target, mirrors: NamespaceMirrors, app: Object) -> bool:
-        if mirrors.shell(target.app) is not None or mirrors.lease(target.app) is not None:
+        if mirrors.find_shell(target.app) is not None or mirrors.find_lease(target.app) is not None:
             return True
         settings = read_settings(app, self.defaults)
         return isinstance(settings, AppSettings) and settings.warm

@@ -104,7 +104,7 @@ class BindingController:
         """Prepare namespaces until cancelled."""
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
-            for work in self._spaces.work():
+            for work in self._spaces.list_coroutines():
                 tasks.create_task(work)
             await self._spaces.wait_until_synced()
             while True:

@@ -39,7 +39,7 @@ class LeaderOnly:
     def __init__(self, cluster: Cluster, leads: Callable[[], bool]) -> None:
         self._cluster = cluster
         self._leads = leads
-        self.get, self.list, self.logs = cluster.get, cluster.list, cluster.logs
+        self.get, self.list, self.read_logs = cluster.get, cluster.list, cluster.read_logs
         self.watch, self.may, self.may_i = cluster.watch, cluster.may, cluster.may_i
         self.close_connections = cluster.close_connections
         self.apply = self._guard(cluster.apply)
@@ -132,7 +132,7 @@ class Controller:
         """The last seen state, without the status, of each app that waits for a shell or is annotated."""
         self._loop = asyncio.get_running_loop()
 
-    def unserved(self) -> dict[str, str]:
+    def list_unserved(self) -> dict[str, str]:
         """Return the reason, in one line, for each namespace that is not served at the moment."""
         problems = {view.namespace: view.why_unserved for view in self._namespaces.values()}
         problems |= {**self._spaces.refused, "every namespace": self._spaces.problem}
@@ -147,7 +147,7 @@ class Controller:
         """Watch and work until cancelled. A write that is under way then may or may not take effect."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for work in (*self._spaces.work(), *self._mirrors.work()):
+            for work in (*self._spaces.list_coroutines(), *self._mirrors.list_coroutines()):
                 tasks.create_task(work)
             self._begin_all(self._namespaces)
             if not self._spaces.is_fixed:
@@ -220,7 +220,7 @@ class Controller:
         """Wait until a target is due, and take it from the queue."""
         while (target := self._queue.take(self._clock())) is None:
             self._wake.clear()
-            next_at = self._queue.next_at()
+            next_at = self._queue.find_next_at()
             with suppress(TimeoutError):
                 async with asyncio.timeout(
                     None if next_at is None else max(0.0, next_at - self._clock())
@@ -273,7 +273,7 @@ class Controller:
             return
         target = Target(app, environment)
         if kind is Kind.LEASE:
-            lease = namespace.lease(app)
+            lease = namespace.find_lease(app)
             request = lease and (
                 objects.count_requests(lease),
                 objects.read_failure_cause(lease) is not None,
@@ -284,9 +284,9 @@ class Controller:
             if request and before == (request[0], False) and request[1]:
                 self._requests[target] = request
             self._forgive_if_changed(self._requests, target, request or None)
-        elif namespace.shell(app) is None:
-            state = _without_status(namespace.app(app))
-            if not namespace.has_objects(app) and not is_annotated(namespace.app(app)):
+        elif namespace.find_shell(app) is None:
+            state = _without_status(namespace.find_app(app))
+            if not namespace.has_objects(app) and not is_annotated(namespace.find_app(app)):
                 state = None
                 if target not in self._apps:
                     return  # one of the many apps without a shell
@@ -312,13 +312,15 @@ class Controller:
 
     def measure(self) -> Metrics:
         """Return the metrics with the gauges brought up to date."""
-        unserved = len(self.unserved())
+        unserved = len(self.list_unserved())
         self.metrics.unserved = unserved
         self.metrics.served = sum(not view.why_unserved for view in self._namespaces.values())
         self.metrics.leading = self.metrics.served > 0 or not unserved
         self.metrics.queue = len(self._queue)
         self.metrics.apps = sum(mirror.count() for mirror in self._mirrors.apps)
-        self.metrics.shells = sum(namespace.shells() for namespace in self._namespaces.values())
+        self.metrics.shells = sum(
+            namespace.count_shells() for namespace in self._namespaces.values()
+        )
         return self.metrics
 
 

@@ -74,7 +74,7 @@ class ShellWriter:
         Return its objects as the API has them now, without the Secret. Raises StepError.
         """
         until = self.decide_keys_end(None)
-        config = self.config(app, target, settings, derived.image, until)
+        config = self.build_config(app, target, settings, derived.image, until)
         service, config = await asyncio.gather(
             self._apply("creating the Service", derived.service),
             self._apply("creating the ConfigMap", config),
@@ -141,7 +141,7 @@ class ShellWriter:
         """Return when keys end that are written now; `known` as in `authorized.decide_keys_end`."""
         return decide_keys_end(known, self.now())
 
-    def config(
+    def build_config(
         self,
         app: Object,
         target: Target,
@@ -162,7 +162,9 @@ class ShellWriter:
             notice=notice,
         )
 
-    def keys(self, target: Target, *, offered: bool, until: float) -> dict[str, dict[str, str]]:
+    def build_keys(
+        self, target: Target, *, offered: bool, until: float
+    ) -> dict[str, dict[str, str]]:
         """Return only the keys in the ConfigMap, which decide who may log in; none if no shell is offered."""
         return objects.build_keys(self.admitted(target) if offered else (), until)
 
@@ -196,7 +198,7 @@ class ShellWriter:
                 # No right to patch pods, or the pod is being deleted. The files follow within a minute.
                 continue
 
-    async def lease(self, app: Object, now: float) -> Object:
+    async def create_lease(self, app: Object, now: float) -> Object:
         """Create the lease of a shell that no login has asked for (a warm one). Raises StepError."""
         manifest = objects.build_lease(app, self.holder, now)
         try:

@@ -77,21 +77,21 @@ class Metrics:
         self.shells = self.apps = self.queue = self.served = self.unserved = 0
         self.leading = False
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Return the metrics page in the OpenMetrics text format."""
         values: dict[Series, float] = {
-            SHELLS.series(): self.shells,
-            APPS.series(): self.apps,
-            QUEUE.series(): self.queue,
-            LEADING.series(): int(self.leading),
-            NAMESPACES.series("true"): self.served,
-            NAMESPACES.series("false"): self.unserved,
-            RECONCILE.series(): self.reconcile_seconds,
+            SHELLS.make_series(): self.shells,
+            APPS.make_series(): self.apps,
+            QUEUE.make_series(): self.queue,
+            LEADING.make_series(): int(self.leading),
+            NAMESPACES.make_series("true"): self.served,
+            NAMESPACES.make_series("false"): self.unserved,
+            RECONCILE.make_series(): self.reconcile_seconds,
         }
-        values |= {DECISIONS.series(which): count for which, count in self.decisions.items()}
-        values |= {FAILURES.series(which): count for which, count in self.failures.items()}
+        values |= {DECISIONS.make_series(which): count for which, count in self.decisions.items()}
+        values |= {FAILURES.make_series(which): count for which, count in self.failures.items()}
         values |= {
-            REQUESTS.series(verb, kind, str(status)): count
+            REQUESTS.make_series(verb, kind, str(status)): count
             for (verb, kind, status), count in self.requests.items()
         }
         return format_metrics(METRICS, values)

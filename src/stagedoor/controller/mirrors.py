@@ -72,7 +72,7 @@ class NamespaceMirrors(NamespaceState):
         return {
             app
             for mirror in self._mirrors.of_shells.values()
-            for item in mirror.all(self.namespace).values()
+            for item in mirror.list_objects(self.namespace).values()
             if (app := find_shell_app(item)) is not None
         }
 
@@ -82,28 +82,30 @@ class NamespaceMirrors(NamespaceState):
 
     def list_annotated(self) -> set[str]:
         """Return the names of the apps with annotations for their shells: one may be warm, or be wrong."""
-        return {name for name in self.apps() if is_annotated(self.app(name))}
+        return {name for name in self.list_apps() if is_annotated(self.find_app(name))}
 
     def list_misnamed(self) -> list[Object]:
         """Return the metadata of the apps that offer a shell under a name that no shell can have."""
-        apps = (app for kind in self._mirrors.apps for app in kind.all(self.namespace).values())
+        apps = (
+            app for kind in self._mirrors.apps for app in kind.list_objects(self.namespace).values()
+        )
         return [app for app in apps if not is_valid_app(str(app["metadata"]["name"]))]
 
-    def shells(self) -> int:
+    def count_shells(self) -> int:
         """Return the number of shells that should have a pod."""
-        shells = self._mirrors.of_shells[Kind.DEPLOYMENT].all(self.namespace).values()
+        shells = self._mirrors.of_shells[Kind.DEPLOYMENT].list_objects(self.namespace).values()
         return sum(bool(shell["spec"]["replicas"]) for shell in shells)
 
-    def service(self, app: str) -> Object | None:
+    def find_service(self, app: str) -> Object | None:
         """Return the shell's Service, or None."""
         return self._object(Kind.SERVICE, app)
 
-    def config(self, app: str) -> str | None:
+    def find_config_digest(self, app: str) -> str | None:
         """Return the `digest` of the shell's ConfigMap, or None if it has none."""
         config = self._object(Kind.CONFIG_MAP, app)
         return str(config["digest"]) if config is not None else None
 
-    def keys(self, app: str) -> tuple[str | None, float | None]:
+    def find_keys_digest(self, app: str) -> tuple[str | None, float | None]:
         """Return the digest of the keys in the shell's ConfigMap, and when they end (epoch seconds)."""
         config = self._object(Kind.CONFIG_MAP, app)
         return (str(config["keys"]), config["until"]) if config is not None else (None, None)

@@ -88,7 +88,7 @@ class OptIns:
             view = self._namespaces.get(target.environment)
             if view is None:
                 continue  # the namespace has lost its label
-            app, bounding = view.app(target.app), policies.get(view.namespace)
+            app, bounding = view.find_app(target.app), policies.get(view.namespace)
             if app is not None and bounding:
                 problem = find_egress_problem(
                     target.app, reading.labels, bounding, reading.shell_labels

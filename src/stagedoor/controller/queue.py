@@ -68,7 +68,7 @@ class WorkQueue(Generic[Key]):
                 return key
         return None
 
-    def next_at(self) -> float | None:
+    def find_next_at(self) -> float | None:
         """Return when the next key is due; None if the queue is empty."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
@@ -92,7 +92,7 @@ class WorkQueue(Generic[Key]):
         self._free(key, at)
         return at
 
-    def failures(self, key: Key) -> int:
+    def count_failures(self, key: Key) -> int:
         """Return the number of a key's failures in a row."""
         return self._failures.get(key, 0)
 

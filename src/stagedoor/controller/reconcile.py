@@ -78,7 +78,7 @@ class Reconciler:
     async def reconcile(self, target: Target) -> ReconcileResult:
         """Decide on one app, and do the next thing for it. Raises StepError, ClusterError."""
         mirrors = self.namespaces[target.environment]  # even if its label goes meanwhile
-        self._requests[target] = objects.count_requests(mirrors.lease(target.app))
+        self._requests[target] = objects.count_requests(mirrors.find_lease(target.app))
         began = self.reader.clock()
         seen = await self._read(target, mirrors)
         await self._report_problems(seen)
@@ -115,7 +115,7 @@ class Reconciler:
         if mirrors is None:
             return  # the namespace is served no more
         await self._write_failure(target, mirrors, cause)
-        app = mirrors.app(target.app)
+        app = mirrors.find_app(target.app)
         reported_at = self._failure_events.get(target)
         if app is not None and (reported_at is None or self.now() - reported_at >= REPORT_EVERY_S):
             self._failure_events[target] = self.now()
@@ -141,7 +141,7 @@ class Reconciler:
                     seen, "ShellCorrected", "the Deployment asked for more than one pod"
                 )
             case Delete():
-                namespace, lease = seen.mirrors.namespace, seen.mirrors.lease(name)
+                namespace, lease = seen.mirrors.namespace, seen.mirrors.find_lease(name)
                 await self.maker.remove(namespace, name, lease)
                 return None
             case Refuse(problems, again_at):
@@ -157,8 +157,8 @@ class Reconciler:
         assert isinstance(seen.derived, Derived), "a shell is started of what could be derived"
         assert isinstance(seen.settings, AppSettings), "and its settings were right"
         mirrors, name = seen.mirrors, seen.target.app
-        if mirrors.lease(name) is None:
-            mirrors.put(await self.maker.lease(seen.app, self.now()))
+        if mirrors.find_lease(name) is None:
+            mirrors.put(await self.maker.create_lease(seen.app, self.now()))
         shell = seen.state.shell
         if shell is not None and (shell.stale, shell.idle_since) != (None, None):
             await self._mark(seen, None, None)
@@ -180,15 +180,15 @@ class Reconciler:
         StepError.
         """
         mirrors, name, maker = seen.mirrors, seen.target.app, self.maker
-        shell = mirrors.shell(name)
+        shell = mirrors.find_shell(name)
         if shell is None or not shell["spec"].get("replicas", 1):
             return None
-        written, ends_at = mirrors.keys(name)
+        written, ends_at = mirrors.find_keys_digest(name)
         until, pods = maker.decide_keys_end(ends_at), mirrors.list_shell_pods(name)
         if isinstance(seen.derived, Derived) and isinstance(seen.settings, AppSettings):
             assert seen.app is not None, "what is derived is derived of an app"
             # The image that runs. An outdated shell runs another one than a new shell would.
-            config = maker.config(
+            config = maker.build_config(
                 seen.app,
                 seen.target,
                 seen.settings,
@@ -196,12 +196,12 @@ class Reconciler:
                 until,
                 self._notice(seen),
             )
-            if mirrors.config(name) != hash_config(config):
+            if mirrors.find_config_digest(name) != hash_config(config):
                 mirrors.put(await maker.refresh(config, pods))
             await self._write_failure(seen.target, mirrors, None)
         elif written is not None:
             # The app's annotations have errors, or it offers no shell. Revoked rights must still be removed.
-            keys = maker.keys(seen.target, offered=seen.derived is not None, until=until)
+            keys = maker.build_keys(seen.target, offered=seen.derived is not None, until=until)
             if written != hash_data(keys):
                 mirrors.put(await maker.refresh_keys(mirrors.namespace, name, keys, pods))
         annotation = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
@@ -217,7 +217,7 @@ class Reconciler:
         Nothing is written if the lease already has it.
         """
         name = target.app
-        lease = mirrors.lease(name)
+        lease = mirrors.find_lease(name)
         if lease is None:
             return
         answers = self._requests.get(target, 0)
@@ -261,7 +261,7 @@ class Reconciler:
     async def _read_lease(self, seen: AppSnapshot) -> None:
         """Read the lease from the API, and put it into the mirrors if it was renewed. Raises ClusterError."""
         mirrors, name = seen.mirrors, seen.target.app
-        known = mirrors.lease(name)
+        known = mirrors.find_lease(name)
         if known is None:
             return
         lease = await self.cluster.get(Kind.LEASE, mirrors.namespace, make_shell_name(name))
@@ -276,7 +276,7 @@ class Reconciler:
         for pod in seen.mirrors.list_shell_pods(seen.target.app):
             if not pod["metadata"].get("deletionTimestamp"):
                 try:
-                    return await self.cluster.logs(
+                    return await self.cluster.read_logs(
                         seen.mirrors.namespace,
                         str(pod["metadata"]["name"]),
                         CONTAINER,
@@ -289,18 +289,18 @@ class Reconciler:
 
     def _notice(self, seen: AppSnapshot) -> str:
         """Return the line that sessions show in an outdated shell; empty if it is up to date."""
-        marks = read_outdated(seen.mirrors.shell(seen.target.app))
+        marks = read_outdated(seen.mirrors.find_shell(seen.target.app))
         return make_notice(seen.target.app, marks) if marks else ""
 
     async def _mark(self, seen: AppSnapshot, stale: str | None, idle_since: float | None) -> None:
         """Write the marks of the shell, and report by one Event that it has become outdated."""
-        shell = seen.mirrors.shell(seen.target.app)
+        shell = seen.mirrors.find_shell(seen.target.app)
         assert shell is not None, "what is marked is there"
         wanted = seen.derived.asked if isinstance(seen.derived, Derived) else ""
         before = read_outdated(shell)
         marks = choose_marks(shell, stale, wanted, self.now())
         await self._patch(seen, objects.make_marks_patch(stale, idle_since, marks))
-        now = read_outdated(seen.mirrors.shell(seen.target.app))
+        now = read_outdated(seen.mirrors.find_shell(seen.target.app))
         if now is not None and now != before:
             await self._report(seen, "ShellOutdated", describe_outdated(seen.target.app, now))
 

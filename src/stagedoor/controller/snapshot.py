@@ -52,13 +52,13 @@ def read_app(
     `derived` is the shell derived from the app as it was last read (`AppReader`), None if it was not read;
     `log` is as in `LifecycleState`.
     """
-    app, shell = find_app(target, mirrors), mirrors.shell(target.app)
+    app, shell = find_app(target, mirrors), mirrors.find_shell(target.app)
     settings: AppSettings | WrongSettings = defaults
     if app is not None:
         settings = read_settings(app, defaults)
     if app is None or isinstance(settings, WrongSettings):
         derived = settings if isinstance(settings, WrongSettings) else None
-    lease = mirrors.lease(target.app)
+    lease = mirrors.find_lease(target.app)
     renewed_at = objects.read_renewal(lease) if lease else None
     state = LifecycleState(
         offered=app is not None,
@@ -67,7 +67,7 @@ def read_app(
         renewed_at=renewed_at,
         stop_requested=lease is not None and renewed_at is None,
         shell=_status(shell, lifecycle.is_running(mirrors.list_shell_pods(target.app))),
-        leftovers=lease is not None or mirrors.service(target.app) is not None,
+        leftovers=lease is not None or mirrors.find_service(target.app) is not None,
         log=log,
     )
     return AppSnapshot(target, mirrors, app, settings, derived, state)
@@ -75,7 +75,7 @@ def read_app(
 
 def find_app(target: Target, mirrors: NamespaceMirrors) -> Object | None:
     """Return the metadata of an app if it may have a shell, else None."""
-    return mirrors.app(target.app) if mirrors.offers else None
+    return mirrors.find_app(target.app) if mirrors.offers else None
 
 
 def _status(shell: Object | None, running: bool) -> ShellStatus | None:

@@ -39,7 +39,7 @@ class ProxyCommand:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     fdpass: bool = False
 
-    def lines(self) -> str:
+    def format_lines(self) -> str:
         """Return the lines for an ssh_config."""
         return f"  ProxyCommand {self.command}\n  ProxyUseFdpass {'yes' if self.fdpass else 'no'}\n"
 

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stagedoor.admin.certificates.authorities import ensure_user_key, host_ca
+from stagedoor.admin.certificates.authorities import ensure_user_key, load_host_ca
 from stagedoor.admin.requests.access_requests import add_rule
 from stagedoor.admin.service import (
     AdminService,
@@ -200,7 +200,7 @@ async def _start(
         # fails too.
         checked = _prepare(setup, 0, network)
         supervisor = await _serve(stack, signals, checked)
-    host, port = supervisor.addresses()["tunnel"][0]
+    host, port = supervisor.list_addresses()["tunnel"][0]
     if network is not None:
         network.to, port = port, network.port
     client = (*find_command(), "tunnel")
@@ -314,9 +314,9 @@ def _add_rule(service: AdminService, subject: str, app: str) -> None:
 def _describe(
     folder: Path, settings: Settings, logins: Mapping[str, DemoLogin], supervisor: Supervisor
 ) -> DemoGateway:
-    ssh_host, ssh_port = supervisor.addresses()["ssh"][0]
+    ssh_host, ssh_port = supervisor.list_addresses()["ssh"][0]
     login = logins[USER]
-    ca = host_ca(settings).format_public_line()
+    ca = load_host_ca(settings).format_public_line()
     return DemoGateway(
         folder=folder,
         logins=logins,
@@ -325,6 +325,6 @@ def _describe(
         settings_file=folder / "stagedoor.toml",
         settings=settings,
         moved=login.port != PORT,
-        web="http://{}:{}".format(*supervisor.addresses()["web"][0]),
+        web="http://{}:{}".format(*supervisor.list_addresses()["web"][0]),
         sso=bool(settings.sso),
     )

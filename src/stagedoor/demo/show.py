@@ -28,7 +28,7 @@ from stagedoor.demo.keys import (
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
-from stagedoor.model.units import HOUR_S, MINUTE_S, size
+from stagedoor.model.units import HOUR_S, MINUTE_S, format_size
 from stagedoor.store.journal import JournalEntry, read_entries
 from stagedoor.store.sessions import SessionRecord, list_sessions
 from stagedoor.wire.oneline import to_one_line
@@ -57,14 +57,16 @@ def describe(event: Event) -> StatusLine | None:
             return StatusLine(f"{who}  open, from {event.source}", True)
         case EventKind.SESSION_RESUMED:
             away_s = float(event.fields.get("away_s") or 0)
-            return StatusLine(f"{who}  back after {lasting(away_s)}, from {event.source}", True)
+            return StatusLine(
+                f"{who}  back after {format_duration(away_s)}, from {event.source}", True
+            )
         case EventKind.SESSION_CLOSED:
             lasted_s = float(event.fields.get("duration_s") or 0)
             sent, received = (int(event.fields.get(name) or 0) for name in ("sent", "received"))
             end = End(event.reason) if event.reason else End.CLOSED
             return StatusLine(
-                f"{who}  {_END.get(end, end.value.replace('_', ' '))} after {lasting(lasted_s)}, "
-                f"{size(sent)} up, {size(received)} down"
+                f"{who}  {_END.get(end, end.value.replace('_', ' '))} after {format_duration(lasted_s)}, "
+                f"{format_size(sent)} up, {format_size(received)} down"
             )
         case EventKind.SESSION_DENIED:
             name = event.identity or event.source
@@ -81,7 +83,9 @@ def describe(event: Event) -> StatusLine | None:
             code = event.fields.get("code")
             lasted_s = float(event.fields.get("duration_s") or 0)
             run = event.fields.get("run")
-            return StatusLine(f"{who}  run {run} {state} with {code} after {lasting(lasted_s)}")
+            return StatusLine(
+                f"{who}  run {run} {state} with {code} after {format_duration(lasted_s)}"
+            )
         case _:
             return None
 
@@ -91,8 +95,8 @@ def render_sessions(records: Sequence[SessionRecord], now: float, rows: int) -> 
     if not records:
         return ["no open sessions"]
     lines = [
-        f"{record.identity} in {record.target}  {lasting(now - record.opened_at)}  "
-        f"{size(record.sent)} up, {size(record.received)} down"
+        f"{record.identity} in {record.target}  {format_duration(now - record.opened_at)}  "
+        f"{format_size(record.sent)} up, {format_size(record.received)} down"
         for record in records
     ]
     if len(lines) > rows:
@@ -101,7 +105,7 @@ def render_sessions(records: Sequence[SessionRecord], now: float, rows: int) -> 
     return lines
 
 
-def lasting(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a short text for a duration: `0.4 s`, `12 s`, `3 min`, `2 h 5 min`."""
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"

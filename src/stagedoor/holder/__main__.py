@@ -14,8 +14,8 @@ from stagedoor.holder.folder import (
     NOT_KNOWN,
     NOT_THERE,
     FolderError,
+    ensure_folder,
     find_socket,
-    folder,
     list_terminals,
 )
 from stagedoor.holder.tmux_session import end, print_history
@@ -31,17 +31,17 @@ def main(arguments: list[str]) -> int:
     try:
         match arguments:
             case ["attach", name]:
-                return attach(find_socket(folder(), name))
+                return attach(find_socket(ensure_folder(), name))
             case ["join", name]:
-                if join(find_socket(folder(), name)):
+                if join(find_socket(ensure_folder(), name)):
                     return 0
                 print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
                 return NOT_THERE
             case ["list"]:
-                print("\n".join(list_terminals(folder())))
+                print("\n".join(list_terminals(ensure_folder())))
                 return 0
             case ["history" | "end" as what, name]:
-                if (end if what == "end" else print_history)(find_socket(folder(), name)):
+                if (end if what == "end" else print_history)(find_socket(ensure_folder(), name)):
                     return 0
                 print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
                 return 1

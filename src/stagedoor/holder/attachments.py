@@ -42,7 +42,7 @@ class AttachmentTable:
         self._changed = False
         self._notified_at = float("-inf")
 
-    def came(self, link: int, hello: Hello, now: float) -> None:
+    def add_client(self, link: int, hello: Hello, now: float) -> None:
         """Add a client that has been admitted."""
         mode = Mode.WATCH if hello.mode is Mode.WATCH else Mode.MIRROR
         self._clients[link] = _Client(
@@ -52,7 +52,7 @@ class AttachmentTable:
             self._lock_until = None
         self._changed = True
 
-    def left(self, link: int, now: float) -> None:
+    def remove_client(self, link: int, now: float) -> None:
         """Remove the client of a link that is gone. Do nothing if the link had no admitted client."""
         gone = self._clients.pop(link, None)
         if gone is None:
@@ -61,7 +61,7 @@ class AttachmentTable:
         if gone.owner == self._lock and not self._owns_lock():
             self._lock_until = now + LOCK_GRACE_S
 
-    def typed(self, link: int) -> None:
+    def note_input(self, link: int) -> None:
         """Note that a client has typed."""
         client = self._clients.get(link)
         if client is not None and client.mode is not Mode.WATCH and link != self._typed:
@@ -104,14 +104,14 @@ class AttachmentTable:
             return None
         return _kept(self._lock)
 
-    def due_at(self) -> float | None:
+    def find_due_at(self) -> float | None:
         """Return when `due` should be called next, or None if only an event changes anything."""
         moments = [] if self._lock_until is None else [self._lock_until]
         if self._has_news():
             moments.append(self._notified_at + NOTIFY_S)
         return min(moments, default=None)
 
-    def due(self, now: float) -> dict[int, People]:
+    def take_due(self, now: float) -> dict[int, People]:
         """Return the PEOPLE to send now, by link. Also ends a lock whose owner stayed away."""
         self._expire_lock(now)
         if not self._has_news() or now < self._notified_at + NOTIFY_S:

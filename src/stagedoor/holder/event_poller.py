@@ -31,9 +31,9 @@ class EventPoller:
     def add(self, fd: int, call: Call, events: int = READ) -> None:
         """Watch a descriptor for `events`."""
         self._watches[fd] = _Watch(call, 0)
-        self.want(fd, events)
+        self.change_events(fd, events)
 
-    def want(self, fd: int, events: int) -> None:
+    def change_events(self, fd: int, events: int) -> None:
         """Change the events that `fd` is watched for. Do nothing if it is not watched."""
         watch = self._watches.get(fd)
         if watch is None or watch.events == events:
@@ -48,7 +48,7 @@ class EventPoller:
 
     def remove(self, fd: int) -> None:
         """Stop watching `fd`. Call this before `fd` is closed, since another could get its number."""
-        self.want(fd, 0)
+        self.change_events(fd, 0)
         self._watches.pop(fd, None)
 
     def wait(self, timeout_s: float | None) -> None:

@@ -27,7 +27,7 @@ class FolderError(Exception):
     """A folder, or a name of a terminal, that cannot be used; its text is one line for the user."""
 
 
-def folder() -> Path:
+def ensure_folder() -> Path:
     """Return the folder, and make it if it is missing. Its mode is 0700. Raises FolderError."""
     named = os.environ.get(FOLDER)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -69,7 +69,7 @@ def check_name(name: str) -> None:
         )
 
 
-def names(place: Path) -> list[str]:
+def list_names(place: Path) -> list[str]:
     """Return the names of the terminals that answer, sorted."""
     return [path.name.removesuffix(_SOCKET) for path in _answering(place)]
 

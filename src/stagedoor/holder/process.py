@@ -101,13 +101,15 @@ class Holder:
                 self._drop(link)
                 continue
             events = 0 if link.closing else READ
-            self._poller.want(link.connection.fileno(), events | (WRITE if link.unsent else 0))
+            self._poller.change_events(
+                link.connection.fileno(), events | (WRITE if link.unsent else 0)
+            )
         if program is None or program.ended:
             return
         program.grow(now)
-        events = 0 if program.hung_up or not program.state.wants_output(now) else READ
+        events = 0 if program.hung_up or not program.state.is_output_due(now) else READ
         typing = program.state.typed and not program.hung_up
-        self._poller.want(program.child.fd, events | (WRITE if typing else 0))
+        self._poller.change_events(program.child.fd, events | (WRITE if typing else 0))
 
     def _wake_at(self, now: float) -> float | None:
         moments = [link.due_at for link in self._links.values() if not link.attached]
@@ -115,7 +117,7 @@ class Holder:
             moments += [] if self._links else [self._first_hello_by]
         else:
             state = self._program.state
-            for moment in (self._program.grow_at, state.wake_at(now), self._people.due_at()):
+            for moment in (self._program.grow_at, state.wake_at(now), self._people.find_due_at()):
                 moments += [] if moment is None else [moment]
         return min(moments, default=None)
 
@@ -185,8 +187,8 @@ class Holder:
                 self._poller.add(program.pidfd, partial(self._exited, program))
                 self._poller.add(program.child.fd, partial(self._serve_terminal, program))
             link.attached, link.watches = True, frame.mode is Mode.WATCH
-            self._people.came(link.number, frame, now)
-            self._perform(program.state.hello(link.number, frame, secrets.token_hex(16), now))
+            self._people.add_client(link.number, frame, now)
+            self._perform(program.state.attach_link(link.number, frame, secrets.token_hex(16), now))
 
     def _handle(self, link: _Link, program: TerminalProgram, frame: Frame, now: float) -> None:
         """Handle a frame of an admitted client."""
@@ -194,7 +196,7 @@ class Holder:
             case Ping():
                 program.state.busy = program.is_busy()
             case In():
-                self._people.typed(link.number)
+                self._people.note_input(link.number)
             case Remove() | Lock() if not self._people.may_rule(link.number):
                 self._refuse(link, describe_misplaced(frame))
                 return
@@ -206,15 +208,15 @@ class Holder:
                 )
                 for number, notice in removed.items():
                     self._perform(
-                        [Send(number, notice), *program.state.received(number, Detach(), now)]
+                        [Send(number, notice), *program.state.handle_frame(number, Detach(), now)]
                     )
                 return
             case _:
                 pass
-        self._perform(program.state.received(link.number, frame, now))
+        self._perform(program.state.handle_frame(link.number, frame, now))
 
     def _notify_people(self, now: float) -> None:
-        due = self._people.due(now)
+        due = self._people.take_due(now)
         if self._people.locked != self._is_marked_locked:
             with suppress(OSError):  # only the list of terminals is wrong then
                 mark_locked(self._path, self._people.locked)
@@ -236,7 +238,7 @@ class Holder:
     def _serve_terminal(self, program: TerminalProgram, readable: bool, writable: bool) -> None:
         if writable and program.state.typed:
             with suppress(OSError):
-                self._perform(program.state.took(program.write_input()))
+                self._perform(program.state.drop_taken(program.write_input()))
         if readable:
             self._read_output(program)
 
@@ -244,7 +246,7 @@ class Holder:
         """Pass output of the program on. Return False if there was none."""
         data = program.read_output()
         if data:
-            self._perform(program.state.shown(data, time.monotonic()))
+            self._perform(program.state.take_output(data, time.monotonic()))
         return bool(data)
 
     def _exited(self, program: TerminalProgram, _readable: bool, _writable: bool) -> None:
@@ -260,7 +262,7 @@ class Holder:
         self._poller.remove(program.child.fd)
         os.close(program.child.fd)
         program.ended = True
-        self._perform(program.state.exited(status, name, time.monotonic()))
+        self._perform(program.state.note_exit(status, name, time.monotonic()))
 
     # Output.
 
@@ -309,6 +311,6 @@ class Holder:
 
     def _detach(self, link: _Link) -> None:
         now = time.monotonic()
-        self._people.left(link.number, now)
+        self._people.remove_client(link.number, now)
         if self._program is not None:
-            self._program.state.lost(link.number, now)
+            self._program.state.detach_link(link.number, now)

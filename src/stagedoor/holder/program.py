@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stagedoor.holder import tmux
-from stagedoor.holder.folder import folder
+from stagedoor.holder.folder import ensure_folder
 from stagedoor.holder.state import TerminalState
 from stagedoor.wire.terminal.frames import MAX_DATA_BYTES, Hello, Size
 
@@ -105,9 +105,9 @@ def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list
     program = shutil.which("tmux", path=environment.get("PATH", os.defpath))
     if not hello.command or program is None:
         return shell, ["-" + Path(shell).name]
-    defaults = folder().absolute() / f"{hello.terminal}.tmux.conf"
+    defaults = ensure_folder().absolute() / f"{hello.terminal}.tmux.conf"
     described = choose_term(tmux.TERM, environment) == tmux.TERM
-    defaults.write_text(tmux.defaults(described=described), encoding="ascii")
+    defaults.write_text(tmux.format_defaults(described=described), encoding="ascii")
     return program, tmux.make_command(hello.terminal, str(defaults))
 
 

@@ -196,12 +196,12 @@ class _InputPipe:
         """Request the events that are wanted now, and return when to look again."""
         has_room = len(self._waiting) < _PENDING_BYTES
         is_open = not self._input.is_over
-        self._poller.want(self._fifo, READ if is_open and has_room else 0)
+        self._poller.change_events(self._fifo, READ if is_open and has_room else 0)
         if self._stdin is not None:
             if self._input.is_over and not self._waiting:
                 self._close()
             else:
-                self._poller.want(self._stdin, WRITE if self._waiting else 0)
+                self._poller.change_events(self._stdin, WRITE if self._waiting else 0)
         if not is_open:
             return []
         if not has_room:

@@ -71,7 +71,7 @@ class TerminalState:
 
     # Queries.
 
-    def wants_output(self, now: float) -> bool:
+    def is_output_due(self, now: float) -> bool:
         """Return whether to read from the terminal: not while a client that types is a window behind."""
         return self._exit is None and all(
             self._ring.end - client.acked < self.window for client in self._waited_for(now)
@@ -107,7 +107,7 @@ class TerminalState:
 
     # Events.
 
-    def hello(self, link: int, hello: Hello, name: str, now: float) -> list[Action]:
+    def attach_link(self, link: int, hello: Hello, name: str, now: float) -> list[Action]:
         """Attach a client on a new link. `name` is a random one for its attachment, if it resumes none."""
         actions: list[Action] = []
         attachment = self._clients.find_resumed(hello)
@@ -144,7 +144,7 @@ class TerminalState:
         self._clients.forget_oldest()
         return [*actions, *self._pump(now)]
 
-    def received(self, link: int, frame: Frame, now: float) -> list[Action]:
+    def handle_frame(self, link: int, frame: Frame, now: float) -> list[Action]:
         """Handle a frame from a link after its HELLO."""
         attachment = self._clients.by_link.get(link)
         if attachment is None:
@@ -167,13 +167,13 @@ class TerminalState:
             case _:
                 return self._expel(attachment, describe_misplaced(frame), now)
 
-    def lost(self, link: int, now: float) -> None:
+    def detach_link(self, link: int, now: float) -> None:
         """Detach the client of a link that is gone for any reason."""
         attachment = self._clients.by_link.get(link)
         if attachment is not None:
             self._clients.cut(attachment, now)
 
-    def shown(self, data: bytes, now: float) -> list[Action]:
+    def take_output(self, data: bytes, now: float) -> list[Action]:
         """Take output of the program."""
         self._ring.append(data)
         self._modes.feed(data)
@@ -183,7 +183,7 @@ class TerminalState:
         self._ring.keep(self.keep, needed)
         return actions
 
-    def took(self, count: int) -> list[Action]:
+    def drop_taken(self, count: int) -> list[Action]:
         """Drop the first `count` bytes of `typed`, which the terminal has taken, and acknowledge them."""
         del self.typed[:count]
         typists: list[TerminalAttachment] = []
@@ -201,10 +201,10 @@ class TerminalState:
             if typist.link is not None
         ]
 
-    def exited(self, code: int, signal: str, now: float) -> list[Action]:
+    def note_exit(self, code: int, signal: str, now: float) -> list[Action]:
         """Note the program's end, after `shown` has had all its output."""
         self._exit = Exit(code, signal)
-        return [*self.took(len(self.typed)), *self._pump(now)]
+        return [*self.drop_taken(len(self.typed)), *self._pump(now)]
 
     # Parts of these.
 

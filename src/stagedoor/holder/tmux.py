@@ -50,6 +50,6 @@ def make_command(terminal: str, defaults: str) -> list[str]:
     return ["tmux", "-u", "-T", FEATURES, *start]
 
 
-def defaults(*, described: bool) -> str:
+def format_defaults(*, described: bool) -> str:
     """Return the content of the file for `-f`. `described`: this machine's terminfo(5) has TERM."""
     return _OPTIONS + (_COLOURS if described else "") + _FILES

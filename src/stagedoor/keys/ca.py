@@ -12,7 +12,7 @@ from stagedoor.keys.files import PrivateKey, format_public_line
 from stagedoor.model.certificate import EVERYTHING, SIGN_IN_KEY_ID
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 from stagedoor.wire.ssh.certificate import HOST, USER, UnsignedCertificate
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
@@ -47,7 +47,7 @@ class _FileKey:
         self.blob = b64decode(self.line.split()[1])
 
     def sign(self, data: bytes) -> bytes:
-        return string(b"ssh-ed25519") + string(self._key.sign(data))
+        return encode_string(b"ssh-ed25519") + encode_string(self._key.sign(data))
 
 
 class CertificateAuthority:
@@ -157,7 +157,7 @@ class CertificateAuthority:
             critical_options or {},
         )
         signed = unsigned.to_sign(self._key.blob)
-        blob = signed + string(self._key.sign(signed))
+        blob = signed + encode_string(self._key.sign(signed))
         return f"{unsigned.type} {b64encode(blob).decode('ascii')}"
 
 

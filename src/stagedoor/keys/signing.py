@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from stagedoor.keys.files import format_public_line
-from stagedoor.wire.ssh.blob import Reader, fingerprint, string
+from stagedoor.wire.ssh.blob import Reader, encode_string, format_fingerprint
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 
 ED25519 = frozenset({"ssh-ed25519"})
@@ -53,7 +53,7 @@ class Signature:
 def encode_signed(message: bytes, namespace: str, hash_name: bytes = _HASH) -> bytes:
     """Return the bytes that the key signs for a message."""
     parts = (namespace.encode(), b"", hash_name, _HASHES[hash_name](message).digest())
-    return _MAGIC + b"".join(map(string, parts))
+    return _MAGIC + b"".join(map(encode_string, parts))
 
 
 def format_signature(signature: Signature) -> str:
@@ -65,7 +65,7 @@ def format_signature(signature: Signature) -> str:
         signature.hash_name,
         signature.signature,
     )
-    blob = _MAGIC + _VERSION.to_bytes(4) + b"".join(map(string, parts))
+    blob = _MAGIC + _VERSION.to_bytes(4) + b"".join(map(encode_string, parts))
     text = b64encode(blob).decode("ascii")
     rows = [text[at : at + _LINE] for at in range(0, len(text), _LINE)]
     return "\n".join([_BEGIN, *rows, _END, ""])
@@ -78,9 +78,9 @@ def read_signature(text: str) -> Signature:
         raise ValueError("no SSH signature")
     body = armoured.removeprefix(_BEGIN).removesuffix(_END)
     reader = Reader(a2b_base64("".join(body.split()), strict_mode=True))
-    if reader.take(len(_MAGIC)) != _MAGIC or reader.uint32() != _VERSION:
+    if reader.take(len(_MAGIC)) != _MAGIC or reader.read_uint32() != _VERSION:
         raise ValueError("no SSH signature of version 1")
-    key, namespace, reserved, hash_name, signature = (reader.string() for _ in range(5))
+    key, namespace, reserved, hash_name, signature = (reader.read_string() for _ in range(5))
     reader.end()
     if reserved or hash_name not in _HASHES:
         raise ValueError("no SSH signature by a hash that is known")
@@ -89,7 +89,7 @@ def read_signature(text: str) -> Signature:
 
 def find_fingerprint(line: str) -> str:
     """Return the `SHA256:…` of a public key in one line, `type base64`."""
-    return fingerprint(b64decode(line.split()[1]))
+    return format_fingerprint(b64decode(line.split()[1]))
 
 
 def sign(key: Ed25519PrivateKey, message: str, namespace: str) -> tuple[str, str]:
@@ -97,7 +97,7 @@ def sign(key: Ed25519PrivateKey, message: str, namespace: str) -> tuple[str, str
     line = format_public_line(key)
     raw = key.sign(encode_signed(message.encode(), namespace))
     signature = Signature(
-        b64decode(line.split()[1]), namespace, string(b"ssh-ed25519") + string(raw)
+        b64decode(line.split()[1]), namespace, encode_string(b"ssh-ed25519") + encode_string(raw)
     )
     return format_signature(signature), find_fingerprint(line)
 
@@ -118,7 +118,7 @@ def find_signing_key(
     """
     try:
         signature = read_signature(text)
-        kind = Reader(signature.key).string().decode("ascii")
+        kind = Reader(signature.key).read_string().decode("ascii")
         if signature.namespace != namespace or (types is not None and kind not in types):
             return None
         key = parse_public_key(f"{kind} {b64encode(signature.key).decode('ascii')}")
@@ -133,7 +133,7 @@ def find_signing_key(
 def _verify(key: PublicKey, signature: Signature, signed: bytes) -> None:
     """Verify a signature. Raises InvalidSignature, ValueError, UnsupportedAlgorithm."""
     reader = Reader(signature.signature)
-    algorithm, raw = reader.string(), reader.string()
+    algorithm, raw = reader.read_string(), reader.read_string()
     if key.type.startswith("sk-"):
         signed = _signed_by_security_key(signature.key, reader.take(1) + reader.take(4), signed)
     reader.end()
@@ -147,7 +147,7 @@ def _verify(key: PublicKey, signature: Signature, signed: bytes) -> None:
         public.verify(raw, signed)
     elif isinstance(public, ec.EllipticCurvePublicKey):
         numbers = Reader(raw)
-        r, s = (int.from_bytes(numbers.string()) for _ in range(2))
+        r, s = (int.from_bytes(numbers.read_string()) for _ in range(2))
         numbers.end()
         public.verify(encode_dss_signature(r, s), signed, ec.ECDSA(_ECDSA[key.bits]))
     else:
@@ -163,6 +163,6 @@ def _signed_by_security_key(key: bytes, flags_and_counter: bytes, message: bytes
         raise ValueError("the security key was not touched")
     fields, application = Reader(key), b""
     while fields:
-        application = fields.string()  # the last one
+        application = fields.read_string()  # the last one
     digests = (hashlib.sha256(part).digest() for part in (application, message))
     return next(digests) + flags_and_counter + next(digests)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from stagedoor.kube.credentials import Credential, Impersonation, TokenFile
 from stagedoor.kube.plugin import KeyPair
 from stagedoor.model.errors import SettingsError
-from stagedoor.model.source import host_port
+from stagedoor.model.source import join_host_port
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """The folder in a pod where the kubelet puts `token`, `ca.crt` and `namespace`."""
@@ -37,7 +37,7 @@ class ApiAddress:
     @property
     def host_header(self) -> str:
         """The value of the Host header (RFC 9110 §7.2)."""
-        return host_port(self.host, self.port)
+        return join_host_port(self.host, self.port)
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class ApiTrust:
     _context: ssl.SSLContext | None = field(default=None, repr=False)
     _stamp: tuple[object, ...] = field(default=(), repr=False)
 
-    def context(self) -> ssl.SSLContext:
+    def make_context(self) -> ssl.SSLContext:
         """Return the TLS context for the next connection.
 
         Raises SettingsError, which names the file and what is wrong with it.
@@ -123,7 +123,7 @@ def load_service_account(
             "(kubernetes.kubeconfig)"
         )
     trust = ApiTrust(ca=folder / "ca.crt")
-    trust.context()
+    trust.make_context()
     try:
         namespace = (folder / "namespace").read_text().strip()
     except OSError:
@@ -137,7 +137,7 @@ def load_service_account(
     )
 
 
-def address(url: str, where: str) -> ApiAddress:
+def parse_address(url: str, where: str) -> ApiAddress:
     """Parse `https://host:port/prefix`. Raises SettingsError, whose message names `where`."""
     try:
         parts = urlsplit(url)
@@ -222,7 +222,7 @@ def _as_file(material: Material) -> Iterator[str]:
         yield file.name
 
 
-def choices(kubeconfig: str | None, home: Path) -> Sequence[Path]:
+def list_kubeconfigs(kubeconfig: str | None, home: Path) -> Sequence[Path]:
     """Return the default kubeconfig files: those in $KUBECONFIG, else ~/.kube/config."""
     if kubeconfig:
         return [Path(part) for part in kubeconfig.split(os.pathsep) if part]

@@ -63,7 +63,7 @@ class ApiRequest:
     name: str = ""
 
     @classmethod
-    def about(
+    def of_kind(
         cls, verb: str, kind: Kind, namespace: str, name: str = "", part: str = ""
     ) -> "ApiRequest":
         """Create one for a known kind; `part` is the subresource."""

@@ -71,7 +71,7 @@ class ApiClient:
         if (wait_s := self._bucket.take(self.clock())) > 0:
             await asyncio.sleep(wait_s)
 
-    async def object(self, operation: ApiRequest, request: HttpRequest) -> Object:
+    async def request_object(self, operation: ApiRequest, request: HttpRequest) -> Object:
         """Send a request, and return the object in the answer. Raises ClusterError."""
         return decode_answer(operation, await self.answer(operation, request), dict[str, Any])
 
@@ -112,7 +112,7 @@ class ApiClient:
         return answer
 
 
-def encoded(value: Object) -> bytes:
+def encode_json(value: Object) -> bytes:
     """Encode an object as JSON."""
     return msgspec.json.encode(value)
 

@@ -11,7 +11,7 @@ from stagedoor import __version__
 from stagedoor.kube import lists, logs, paths
 from stagedoor.kube.access import Access
 from stagedoor.kube.answers import ApiRequest
-from stagedoor.kube.api_client import ApiClient, encoded
+from stagedoor.kube.api_client import ApiClient, encode_json
 from stagedoor.kube.events import Reporter
 from stagedoor.kube.http import Http, HttpRequest
 from stagedoor.kube.lists import ListOptions, Trim
@@ -80,10 +80,10 @@ class KubeCluster:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Return an object; None if the API says that it does not exist. Raises ClusterError."""
-        operation = ApiRequest.about("get", kind, namespace, name)
+        operation = ApiRequest.of_kind("get", kind, namespace, name)
         try:
-            return await self._client.object(
-                operation, HttpRequest("GET", paths.item(kind, namespace, name))
+            return await self._client.request_object(
+                operation, HttpRequest("GET", paths.build_item_path(kind, namespace, name))
             )
         except ClusterError as error:
             if _is_absent(error):
@@ -110,19 +110,23 @@ class KubeCluster:
         """
         kind, namespace, name = _identity(manifest)
         query: dict[str, str | int | bool] = {"fieldManager": self._field_manager, "force": force}
-        path = paths.with_query(paths.item(kind, namespace, name), query)
+        path = paths.with_query(paths.build_item_path(kind, namespace, name), query)
         # JSON is YAML, and every version accepts this content type.
-        request = HttpRequest("PATCH", path, encoded(manifest), "application/apply-patch+yaml")
-        return await self._client.object(ApiRequest.about("patch", kind, namespace, name), request)
+        request = HttpRequest("PATCH", path, encode_json(manifest), "application/apply-patch+yaml")
+        return await self._client.request_object(
+            ApiRequest.of_kind("patch", kind, namespace, name), request
+        )
 
     async def create(self, manifest: Object) -> Object:
         """Create an object. Raises ClusterError, of reason `AlreadyExists` if it exists."""
         kind, namespace, name = _identity(manifest)
         path = paths.with_query(
-            paths.collection(kind, namespace), {"fieldManager": self._field_manager}
+            paths.build_collection_path(kind, namespace), {"fieldManager": self._field_manager}
         )
-        operation = ApiRequest.about("create", kind, namespace, name)
-        return await self._client.object(operation, HttpRequest("POST", path, encoded(manifest)))
+        operation = ApiRequest.of_kind("create", kind, namespace, name)
+        return await self._client.request_object(
+            operation, HttpRequest("POST", path, encode_json(manifest))
+        )
 
     async def merge(
         self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
@@ -133,11 +137,12 @@ class KubeCluster:
         not the object's present one.
         """
         path = paths.with_query(
-            paths.item(kind, namespace, name, subresource), {"fieldManager": self._field_manager}
+            paths.build_item_path(kind, namespace, name, subresource),
+            {"fieldManager": self._field_manager},
         )
-        request = HttpRequest("PATCH", path, encoded(patch), "application/merge-patch+json")
-        operation = ApiRequest.about("patch", kind, namespace, name, subresource)
-        return await self._client.object(operation, request)
+        request = HttpRequest("PATCH", path, encode_json(patch), "application/merge-patch+json")
+        operation = ApiRequest.of_kind("patch", kind, namespace, name, subresource)
+        return await self._client.request_object(operation, request)
 
     async def delete(
         self,
@@ -162,8 +167,10 @@ class KubeCluster:
         preconditions = {name: value for name, value in conditions.items() if value is not None}
         if preconditions:
             options["preconditions"] = preconditions
-        operation = ApiRequest.about("delete", kind, namespace, name)
-        request = HttpRequest("DELETE", paths.item(kind, namespace, name), encoded(options))
+        operation = ApiRequest.of_kind("delete", kind, namespace, name)
+        request = HttpRequest(
+            "DELETE", paths.build_item_path(kind, namespace, name), encode_json(options)
+        )
         try:
             await self._client.answer(operation, request)
         except ClusterError as error:
@@ -171,7 +178,7 @@ class KubeCluster:
             if not _is_absent(error) and not is_conflict:
                 raise
 
-    async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
+    async def read_logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
         """Return the last lines of a container's log, "" while it has none. Raises ClusterError.
 
         While the container is starting, they are the lines of the container before it.
@@ -219,7 +226,7 @@ class KubeCluster:
         )
         report = self._watch_problems.report
         follow = ResourceWatch(self._client, selection, trim, report, random.random)
-        async with aclosing(follow.changes()) as changes:
+        async with aclosing(follow.follow_changes()) as changes:
             async for change in changes:
                 yield change
 
@@ -268,8 +275,8 @@ class KubeCluster:
             "spec": {**about, "resourceAttributes": attributes},
         }
         path = f"/apis/authorization.k8s.io/v1/{kind.lower()}s"
-        request = HttpRequest("POST", path, encoded(review))
-        review_result = await client.object(ApiRequest("create", kind), request)
+        request = HttpRequest("POST", path, encode_json(review))
+        review_result = await client.request_object(ApiRequest("create", kind), request)
         status = review_result.get("status") or {}
         return status.get("allowed") is True and status.get("denied") is not True
 

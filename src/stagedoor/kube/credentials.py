@@ -32,7 +32,7 @@ class Header:
 class Credential(Protocol):
     """A source of credentials, other than a client certificate in the kubeconfig itself."""
 
-    async def header(self) -> Header:
+    async def make_header(self) -> Header:
         """Return the header for the next request. Raises CredentialError."""
         ...
 
@@ -50,7 +50,7 @@ class StaticCredential:
 
     value: Header = field(default_factory=Header)
 
-    async def header(self) -> Header:
+    async def make_header(self) -> Header:
         """Return the fixed header."""
         return self.value
 
@@ -72,7 +72,7 @@ class TokenFile:
             raise SettingsError(str(error)) from None
         self._read_at = clock()
 
-    async def header(self) -> Header:
+    async def make_header(self) -> Header:
         """Return the header, after reading an old token again. Raises CredentialError."""
         if self._clock() - self._read_at >= TOKEN_FILE_AGE_S:
             await self.renew(self._header)
@@ -93,10 +93,10 @@ class TokenFile:
             raise CredentialError(f"cannot read the token in {self._path}: {why}") from None
         if not text:
             raise CredentialError(f"the token file {self._path} is empty")
-        return bearer(text, f"the token in {self._path}")
+        return make_bearer(text, f"the token in {self._path}")
 
 
-def bearer(token: str, what: str) -> Header:
+def make_bearer(token: str, what: str) -> Header:
     """Return the header for a bearer token (RFC 6750 §2.1).
 
     Raises CredentialError if the token cannot be part of a header; the message names it by `what`.
@@ -115,7 +115,7 @@ class Impersonation:
     groups: Sequence[str] = ()
     extra: Sequence[tuple[str, str]] = ()
 
-    def headers(self) -> list[tuple[str, str]]:
+    def make_headers(self) -> list[tuple[str, str]]:
         """Return the headers of an impersonation (Kubernetes: Authenticating, "User impersonation")."""
         headers = [("Impersonate-User", self.user)] if self.user else []
         headers += [("Impersonate-Uid", self.uid)] if self.uid else []

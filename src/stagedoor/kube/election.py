@@ -17,7 +17,7 @@ RESIGN_LIMIT_S = 3.0
 """The time for releasing the Lease at the end. If that fails, other candidates wait until it expires."""
 
 
-def monotonic() -> float:
+def read_clock() -> float:
     """Return seconds of a clock that goes on while the machine is suspended, if the system has one.
 
     A leader that was suspended must notice it (clock_gettime(2), CLOCK_BOOTTIME).
@@ -41,7 +41,7 @@ class Election:
         timing: Timing | None = None,
         seizes: bool = False,
         annotations: Callable[[], Mapping[str, str | None]] = dict,
-        clock: Callable[[], float] = monotonic,
+        clock: Callable[[], float] = read_clock,
     ) -> None:
         """Create a candidate for the Lease `namespace/name`.
 
@@ -75,7 +75,7 @@ class Election:
         Check it before each write that only a leader may do. After a long pause of the whole process, it is
         False before any other part has noticed the pause.
         """
-        return self._candidate.leads(self._clock())
+        return self._candidate.is_leader(self._clock())
 
     @property
     def holder(self) -> str:
@@ -107,7 +107,7 @@ class Election:
             await self._resign()
 
     async def _step(self, leading: "asyncio.Task[None] | None") -> None:
-        step = self._candidate.next(self._clock())
+        step = self._candidate.choose_step(self._clock())
         if isinstance(step, Wait):
             await self._wait(step.for_s, leading)
             return

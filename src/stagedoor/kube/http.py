@@ -110,7 +110,9 @@ class Http:
         return KubeAnswer(head.status, head.content_type, head.retry_after, bytes(body))
 
     @asynccontextmanager
-    async def stream(self, request: HttpRequest, limit_s: float) -> AsyncIterator["HttpStream"]:
+    async def open_stream(
+        self, request: HttpRequest, limit_s: float
+    ) -> AsyncIterator["HttpStream"]:
         """Open an answer that is read as it arrives, on a connection of its own.
 
         The head must arrive within `limit_s`. Raises NoAnswerError.
@@ -146,7 +148,7 @@ class Http:
             ("Host", self._access.address.host_header),
             ("User-Agent", self._user_agent),
             ("Accept", request.accept),
-            *self._access.impersonation.headers(),
+            *self._access.impersonation.make_headers(),
         ]
         if header.authorization:
             headers.append(("Authorization", header.authorization))
@@ -162,7 +164,7 @@ class Http:
 
     async def _credential(self) -> Header:
         try:
-            return await self._access.credential.header()
+            return await self._access.credential.make_header()
         except CredentialError as error:
             raise NoApiAnswerError(str(error)) from None
 
@@ -194,7 +196,7 @@ class Http:
     async def _open(self) -> Wire:
         address, trust = self._access.address, self._access.trust
         try:
-            context = trust.context() if address.tls else None
+            context = trust.make_context() if address.tls else None
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 reader, writer = await asyncio.open_connection(
                     address.host,

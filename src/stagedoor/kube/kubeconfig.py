@@ -21,7 +21,7 @@ from stagedoor.kube.credentials import (
     Impersonation,
     StaticCredential,
     TokenFile,
-    bearer,
+    make_bearer,
 )
 from stagedoor.kube.plugin import VERSIONS, Plugin, Program
 from stagedoor.model.errors import SettingsError, install_extra
@@ -131,7 +131,7 @@ def load(kubeconfig: Path | None = None) -> Access:
         return from_files([kubeconfig])
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         return access.load_service_account()
-    return from_files(access.choices(os.environ.get("KUBECONFIG"), Path.home()))
+    return from_files(access.list_kubeconfigs(os.environ.get("KUBECONFIG"), Path.home()))
 
 
 def from_files(paths: Sequence[Path]) -> Access:
@@ -207,12 +207,12 @@ def _choose(files: Sequence[tuple[Path, Config]]) -> Access:
         server_name=cluster.tls_server_name,
         insecure=cluster.insecure_skip_tls_verify,
     )
-    address = access.address(cluster.server, where)
+    address = access.parse_address(cluster.server, where)
     if not address.tls and (user.token or user.token_file or user.exec or user.password):
         raise SettingsError(
             f"{where} would send a credential in the clear: the server must be https"
         )
-    trust.context()
+    trust.make_context()
     return Access(
         address,
         trust,
@@ -257,7 +257,7 @@ def _credential(
         return TokenFile(kubeconfig.absolute().parent / user.token_file)
     if user.token:
         try:
-            return StaticCredential(bearer(user.token, f"the token in {where}"))
+            return StaticCredential(make_bearer(user.token, f"the token in {where}"))
         except CredentialError as error:
             raise SettingsError(str(error)) from None
     if user.username:
@@ -306,9 +306,9 @@ def _impersonation(user: KubeUser, where: str) -> Impersonation:
     impersonation = Impersonation(
         user.impersonate, user.impersonate_uid, tuple(user.impersonate_groups or ()), tuple(extra)
     )
-    if not impersonation.user and impersonation.headers():
+    if not impersonation.user and impersonation.make_headers():
         raise SettingsError(f"{where} has as-groups, as-uid or as-user-extra without as")
-    for key, value in impersonation.headers():
+    for key, value in impersonation.make_headers():
         if not (key + value).isascii() or not (key + value).isprintable():
             raise SettingsError(f"{where} impersonates with letters that no HTTP header can hold")
     return impersonation

@@ -96,7 +96,7 @@ class Candidate:
     _overtaken: bool = False
     """Whether another write came first since our last one. The second time we wait, to end a race of two."""
 
-    def leads(self, now: float) -> bool:
+    def is_leader(self, now: float) -> bool:
         """Return whether we lead at the instant `now`."""
         return now < self.ends_at
 
@@ -112,9 +112,9 @@ class Candidate:
         """The identity of the leader as far as is known; "" if there is none."""
         return self.record.holder if self.record is not None else ""
 
-    def next(self, now: float) -> Step:
+    def choose_step(self, now: float) -> Step:
         """Return the step to take now."""
-        if not self.leads(now):
+        if not self.is_leader(now):
             self._renewed_at = None
         if now < self._next_at:
             return Wait(self._next_at - now)

@@ -93,8 +93,8 @@ async def _pages(
     client: ApiClient, selection: ListOptions, trim: Trim | None, page: int
 ) -> tuple[Sequence[Object], str]:
     kind = selection.kind
-    operation = ApiRequest.about("list", kind, selection.namespace)
-    collection = paths.collection(kind, selection.namespace)
+    operation = ApiRequest.of_kind("list", kind, selection.namespace)
+    collection = paths.build_collection_path(kind, selection.namespace)
     items: list[Object] = []
     more = ""
     while True:

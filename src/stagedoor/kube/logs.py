@@ -29,14 +29,14 @@ async def read_log(client: ApiClient, namespace: str, pod: str, container: str, 
 async def _read_once(
     client: ApiClient, namespace: str, pod: str, container: str, lines: int, *, previous: bool
 ) -> str | None:
-    operation = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
+    operation = ApiRequest.of_kind("get", Kind.POD, namespace, pod, "log")
     query: dict[str, str | int | bool] = {
         "container": container,
         "tailLines": lines,
         "limitBytes": LOG_LIMIT_BYTES,
         "previous": previous,
     }
-    path = paths.with_query(paths.item(Kind.POD, namespace, pod, "log"), query)
+    path = paths.with_query(paths.build_item_path(Kind.POD, namespace, pod, "log"), query)
     try:
         answer = await client.answer(operation, HttpRequest("GET", path, accept="*/*"))
     except ClusterError as error:
@@ -55,17 +55,17 @@ async def follow_log(
     client: ApiClient, namespace: str, pod: str, container: str
 ) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a log, whose lines begin with their times, as they come. Raises ClusterError."""
-    operation = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
+    operation = ApiRequest.of_kind("get", Kind.POD, namespace, pod, "log")
     query: dict[str, str | int | bool] = {
         "container": container,
         "follow": True,
         "timestamps": True,
     }
-    path = paths.with_query(paths.item(Kind.POD, namespace, pod, "log"), query)
+    path = paths.with_query(paths.build_item_path(Kind.POD, namespace, pod, "log"), query)
     await client.pace()
     try:
         request = HttpRequest("GET", path, accept="*/*")
-        async with client.http.stream(request, client.limits.ask_s) as stream:
+        async with client.http.open_stream(request, client.limits.ask_s) as stream:
             head = stream.head
             client.tally[operation.verb, operation.what, head.status] += 1
             if head.status >= 300:

@@ -53,7 +53,7 @@ RESOURCES: Mapping[Kind, Resource] = {
 }
 
 
-def collection(kind: Kind, namespace: str) -> str:
+def build_collection_path(kind: Kind, namespace: str) -> str:
     """Return the path of all objects of a kind in a namespace; "" is all namespaces.
 
     Raises ClusterError if the namespace cannot be a name.
@@ -66,7 +66,7 @@ def collection(kind: Kind, namespace: str) -> str:
     return f"{root}/{resource.version}/namespaces/{namespace}/{resource.plural}"
 
 
-def item(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
+def build_item_path(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
     """Return the path of one object, or of a subresource of it (`log`, `status`).
 
     Raises ClusterError if a name is missing or cannot be one.
@@ -74,7 +74,7 @@ def item(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
     if RESOURCES[kind].namespaced and not namespace:
         raise _unfit(f"the {kind} {name!r} belongs to a namespace, and none was given")
     _check(name, f"a {kind}")
-    path = f"{collection(kind, namespace)}/{quote(name, safe='')}"
+    path = f"{build_collection_path(kind, namespace)}/{quote(name, safe='')}"
     return f"{path}/{quote(subresource, safe='')}" if subresource else path
 
 

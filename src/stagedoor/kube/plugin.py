@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from stagedoor.kube.credentials import CredentialError, Header, bearer
+from stagedoor.kube.credentials import CredentialError, Header, make_bearer
 from stagedoor.wire.oneline import fold
 from stagedoor.wire.rfc3339 import parse_time
 
@@ -92,7 +92,7 @@ class Plugin:
         self._ends_at = float("inf")
         self._running = asyncio.Lock()
 
-    async def header(self) -> Header:
+    async def make_header(self) -> Header:
         """Return the header, after running the program if it expires soon. Raises CredentialError."""
         async with self._running:
             if self._header is None or self._now() >= self._ends_at - EARLY_S:
@@ -116,7 +116,7 @@ class Plugin:
         status = parse(self._program, await _output(self._program))
         self._ends_at = _instant(self._program, status.expirationTimestamp)
         self._header = (
-            bearer(status.token, f"what {self._program.command} brings")
+            make_bearer(status.token, f"what {self._program.command} brings")
             if status.token
             else Header()
         )

@@ -78,12 +78,12 @@ class ResourceWatch:
         self._limits = client.limits.watch
         self._clock = client.clock
         self._chance = chance
-        self._operation = ApiRequest.about("watch", selection.kind, selection.namespace)
+        self._operation = ApiRequest.of_kind("watch", selection.kind, selection.namespace)
         self._version = ""
         self._failures = 0
         self._is_failing = False
 
-    async def changes(self) -> AsyncGenerator[Change, None]:
+    async def follow_changes(self) -> AsyncGenerator[Change, None]:
         """Yield changes, as `KubeCluster.watch` does."""
         while True:
             try:
@@ -129,11 +129,13 @@ class ResourceWatch:
             "timeoutSeconds": length_s,
             "labelSelector": self._selection.labels,
         }
-        path = paths.with_query(paths.collection(self._kind, self._selection.namespace), query)
+        path = paths.with_query(
+            paths.build_collection_path(self._kind, self._selection.namespace), query
+        )
         end = self._clock() + length_s + self._limits.late_s
         await self._client.pace()
         request = HttpRequest("GET", path, accept=self._selection.accept(of_list=False))
-        async with self._client.http.stream(request, self._limits.answer_s) as stream:
+        async with self._client.http.open_stream(request, self._limits.answer_s) as stream:
             status = stream.head.status
             self._client.tally["watch", str(self._kind), status] += 1
             if status >= 300 or "json" not in stream.head.content_type:

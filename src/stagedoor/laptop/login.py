@@ -15,10 +15,10 @@ from stagedoor.laptop.login_files import KEY, SECRET
 from stagedoor.laptop.login_result import (
     explain_unsigned,
     format_end,
+    make_unsigned_error,
+    print_line,
     refusal,
-    say,
-    store,
-    unsigned,
+    write_login,
 )
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.needed import CERTIFICATE, FRESH
@@ -62,7 +62,7 @@ def log_in(
     finally:
         if new_folder is not None:
             shutil.rmtree(str(new_folder), ignore_errors=True)
-    store(folder, gateway, login, label, by_token=id_token is not None)
+    write_login(folder, gateway, login, label, by_token=id_token is not None)
     known_hosts = login_files.render_known_hosts(document)
     ssh_files.replace(folder / login_files.KNOWN_HOSTS, known_hosts, 0o644)
     ssh_files.replace(folder / login_files.CONFIG, config, 0o600)
@@ -72,21 +72,21 @@ def log_in(
 def _check_certificate(gateway: GatewayWeb, login: dict[str, object]) -> None:
     """Check a new login's certificate. End a login that should have one and has none. Raises TunnelError."""
     if login.get("certificate"):
-        login_files.ends_at(str(login["certificate"]))
+        login_files.read_end(str(login["certificate"]))
     elif not login.get("no_grant"):
         with suppress(TunnelError):
             gateway.post("/login/end", {"secret": login.get("secret")})
-        raise unsigned(login)
+        raise make_unsigned_error(login)
 
 
 def _report(login: dict[str, object], folder: Path, *, included: bool) -> None:
-    say(f"You are logged in as {login['user']} until {format_end(login)}.")
+    print_line(f"You are logged in as {login['user']} until {format_end(login)}.")
     also = " and the Include line at the top of ~/.ssh/config." if included else "."
-    say(f"Wrote {folder}{also}")
+    print_line(f"Wrote {folder}{also}")
     if login.get("certificate"):
-        say("Now ssh alone is enough, as in: ssh app01.ssh")
+        print_line("Now ssh alone is enough, as in: ssh app01.ssh")
     else:
-        say(
+        print_line(
             f"{explain_unsigned(login)}. Once you have it, ssh alone is enough, as in: ssh app01.ssh"
         )
 

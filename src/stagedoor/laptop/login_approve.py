@@ -7,7 +7,7 @@ import time
 
 from stagedoor.laptop import login_ask
 from stagedoor.laptop.keygen import find_fingerprint, sign
-from stagedoor.laptop.login_result import DENIED, EXPIRED, refusal, say
+from stagedoor.laptop.login_result import DENIED, EXPIRED, print_line, refusal
 from stagedoor.laptop.login_web import LATER, read_login_id
 from stagedoor.laptop.loopback import LoopbackListener
 from stagedoor.laptop.tunnel import errors
@@ -58,9 +58,9 @@ def log_in_by_browser(
         listener.done = url = f"{gateway.url}/login/{id_}"
         fingerprint = find_fingerprint(signature)
         letters = show_letters(derive_login_letters(gateway.url, id_, fingerprint, verifier))
-        say(f"Sign in at:  {url}")
-        say(f"Its page shows this key:  {fingerprint}")
-        say(f"In a browser on another machine, type:  {letters}")
+        print_line(f"Sign in at:  {url}")
+        print_line(f"Its page shows this key:  {fingerprint}")
+        print_line(f"In a browser on another machine, type:  {letters}")
         if browser:
             login_ask.open_browser(url)
         return wait_for_approval(gateway, poll, listener)

@@ -176,7 +176,7 @@ def _needed(folder: Path, program: list[str]) -> str:
     return f"/bin/sh -c '{script}'"
 
 
-def ends_at(certificate: str) -> int:
+def read_end(certificate: str) -> int:
     """Return the end of an ed25519 certificate, seconds since the epoch (PROTOCOL.certkeys).
 
     Raises TunnelError.
@@ -210,7 +210,7 @@ def write_certificate(folder: Path, certificate: str, *, to_its_end: bool = Fals
 
     With `to_its_end`, it is fresh until it ends, because it cannot be renewed. Raises TunnelError, OSError.
     """
-    end = ends_at(certificate)
+    end = read_end(certificate)
     fresh = end - AGAIN_S if to_its_end else find_renewal_time(end, time.time())
     ssh_files.replace(folder / CERTIFICATE, certificate + "\n", 0o644)
     ssh_files.replace(folder / FRESH, f"{fresh}\n", 0o600)  # with a newline: a shell reads it

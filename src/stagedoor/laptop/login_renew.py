@@ -14,9 +14,9 @@ from stagedoor.laptop.login_result import (
     NOT_LOGGED_IN,
     WRONG,
     format_end,
+    print_line,
     refusal,
-    say,
-    store,
+    write_login,
 )
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.tunnel.errors import INTERRUPTED, TunnelError, clean
@@ -55,7 +55,7 @@ def _renew_or_log_in(folder: Path) -> None:
     status, said = renew(gateway, folder / KEY)
     if status == 200:
         by_token = bool(state.get("by_token"))
-        store(folder, gateway, said, str(state.get("label")), by_token=by_token)
+        write_login(folder, gateway, said, str(state.get("label")), by_token=by_token)
         return
     if status != WRONG:
         raise refusal(gateway, status, said)
@@ -71,8 +71,8 @@ def _renew_or_log_in(folder: Path) -> None:
 
     label = str(state.get("label") or make_machine_label())
     login = log_in_by_browser(gateway, folder / KEY, label, True)
-    store(folder, gateway, login, str(state.get("label")))
-    say(f"You are logged in as {login['user']} until {format_end(login)}.")
+    write_login(folder, gateway, login, str(state.get("label")))
+    print_line(f"You are logged in as {login['user']} until {format_end(login)}.")
 
 
 def renew(gateway: GatewayWeb, key: Path) -> tuple[int, dict[str, object]]:

@@ -27,7 +27,7 @@ EXITS = {
 WRONG = 401
 
 
-def store(
+def write_login(
     folder: Path,
     gateway: GatewayWeb,
     login: dict[str, object],
@@ -59,7 +59,7 @@ def store(
     elif login.get("no_grant"):
         login_files.remove(folder, CERTIFICATE, FRESH)
     else:
-        raise unsigned(login)
+        raise make_unsigned_error(login)
 
 
 def refusal(gateway: GatewayWeb, status: int, said: dict[str, object]) -> TunnelError:
@@ -70,7 +70,7 @@ def refusal(gateway: GatewayWeb, status: int, said: dict[str, object]) -> Tunnel
     return TunnelError(code.get(status, errors.REFUSED), f"{gateway.url}: {message}")
 
 
-def unsigned(login: dict[str, object]) -> TunnelError:
+def make_unsigned_error(login: dict[str, object]) -> TunnelError:
     """Return the error for a login without a certificate."""
     return TunnelError(errors.BUSY, explain_unsigned(login))
 
@@ -86,6 +86,6 @@ def format_end(login: dict[str, object]) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(ends if isinstance(ends, float) else 0))
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Write a line to stderr, which ssh shows to the person; stdout belongs to ssh."""
     show(f"{line}\n")

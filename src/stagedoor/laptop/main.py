@@ -41,11 +41,11 @@ def main(argv: list[str], program: list[str]) -> int:
         return tunnel(argv[1:])
     folder = parse_folder(argv)
     if folder is not None:  # run by ssh, which waits for it
-        return report_errors(lambda: if_needed(folder, parse_since(argv)))
+        return report_errors(lambda: ensure_certificate(folder, parse_since(argv)))
     return report_errors(lambda: run(argv, program))
 
 
-def if_needed(folder: str, began: float) -> None:
+def ensure_certificate(folder: str, began: float) -> None:
     """Make sure that the folder has a valid certificate.
 
     When several processes run at once, one logs in; the others wait for it and import nothing for a login.
@@ -149,7 +149,7 @@ def walk_the_path(given: Mapping[str, Any]) -> int:
     from stagedoor.laptop.doctor.judge import translate_finding
     from stagedoor.laptop.doctor.path import find_path, walk_to
     from stagedoor.laptop.options import reach_options
-    from stagedoor.wire.finding import exit_code, render_row, render_text
+    from stagedoor.wire.finding import choose_exit_code, render_row, render_text
 
     reach = reach_options(given)
     wish = find_path(
@@ -165,7 +165,7 @@ def walk_the_path(given: Mapping[str, Any]) -> int:
         import json
 
         sys.stdout.write(json.dumps([render_row(result) for result in results], indent=2) + "\n")
-    return exit_code(finding for _, finding in results)
+    return choose_exit_code(finding for _, finding in results)
 
 
 def log_in(given: Mapping[str, Any], program: list[str]) -> None:
@@ -177,7 +177,7 @@ def log_in(given: Mapping[str, Any], program: list[str]) -> None:
 
         for folder in _folders(None):
             if not is_fresh(str(folder)):
-                if_needed(str(folder), time.time())
+                ensure_certificate(str(folder), time.time())
         return None
     gateway = given["gateway"]
     if not gateway:
@@ -191,12 +191,12 @@ def log_in(given: Mapping[str, Any], program: list[str]) -> None:
         label=given["label"],
         browser=not given["no_browser"],
         ca_file=ca_file,
-        id_token=id_token(given["id_token_env"], given["id_token_file"]),
+        id_token=read_id_token(given["id_token_env"], given["id_token_file"]),
         program=program,
     )
 
 
-def id_token(variable: str | None, file: str | Path | None) -> str | None:
+def read_id_token(variable: str | None, file: str | Path | None) -> str | None:
     """Return the ID token in the environment variable or the file; None if neither is named.
 
     Without a token, a person has to approve the login. Raises TunnelError, OSError.

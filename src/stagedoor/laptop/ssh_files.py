@@ -54,7 +54,7 @@ def render_jump_host(
         f"Host {name}",
         f"  HostName {host}",
         f"  Port {port}",
-        *([] if user is None else [f"  User {plain(user)}"]),
+        *([] if user is None else [f"  User {require_plain(user)}"]),
         # The gateway only relays data that is already encrypted, so the fastest cipher is enough.
         "  Ciphers ^aes128-gcm@openssh.com",
         *more,
@@ -89,10 +89,10 @@ def render_proxy_command(words: Sequence[str]) -> str:
     The quotes protect the shell from a name that an old ssh does not check (CVE-2023-51385). `NO_QUOTE`
     excludes names that have a quote themselves.
     """
-    return f"  ProxyCommand {command(words)} -- '%h' %p"
+    return f"  ProxyCommand {quote_command(words)} -- '%h' %p"
 
 
-def command(words: Sequence[str]) -> str:
+def quote_command(words: Sequence[str]) -> str:
     """Return a command for ProxyCommand: ssh expands `%`, then the person's shell splits it."""
     return " ".join(_word(word) for word in words)
 
@@ -104,25 +104,25 @@ def quote_exec(words: Sequence[str]) -> str:
             raise TunnelError(
                 errors.USAGE, f"ssh cannot be given the path {word!r}: choose another"
             )
-    return command(words)
+    return quote_command(words)
 
 
 def _word(word: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9@%+=:,./_-]+", plain(word)):
+    if not re.fullmatch(r"[A-Za-z0-9@%+=:,./_-]+", require_plain(word)):
         word = "'" + word.replace("'", "'\"'\"'") + "'"
     return word.replace("%", "%%")
 
 
 def quote_path(path: Path) -> str:
     """Return a path as an argument for ssh_config, where ssh expands `%` and `${…}` and has no escapes."""
-    text = plain(str(path))
+    text = require_plain(str(path))
     if any(c in text for c in "\"'\\%$*?["):
         line = f"ssh cannot be given the path {text}: choose one without \" ' \\ % $ * ? ["
         raise TunnelError(errors.USAGE, line)
     return f'"{text}"' if " " in text else text
 
 
-def plain(text: str) -> str:
+def require_plain(text: str) -> str:
     """Return `text` unchanged. Raises TunnelError if it is empty or has line breaks or control characters."""
     if not text or not text.isprintable():
         raise TunnelError(errors.USAGE, f"{text!r} is empty or holds a control character")

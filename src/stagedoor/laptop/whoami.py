@@ -23,7 +23,7 @@ def ask_whoami(folder: Path) -> dict[str, object]:
     said = _state_now(folder, state)
     until: int | None = None
     if (folder / CERTIFICATE).exists():
-        until = login_files.ends_at((folder / CERTIFICATE).read_text(encoding="ascii").strip())
+        until = login_files.read_end((folder / CERTIFICATE).read_text(encoding="ascii").strip())
     ends = said.get("ends_at", state.get("ends_at"))
     lasts = isinstance(ends, float) and ends > time.time() and (folder / SECRET).exists()
     return {

@@ -40,20 +40,20 @@ class AcceptRules:
         """Return whether X-Forwarded-For and X-Forwarded-Proto of `peer` are trusted."""
         return is_within(peer.address, self.forwarded_from)
 
-    def wants_proxy_header(self, peer: Source) -> bool:
+    def is_proxy(self, peer: Source) -> bool:
         """Return whether `peer` must name its client in a PROXY header."""
         return is_within(peer.address, self.proxy_protocol_from) and not self.is_reverse_proxy(peer)
 
-    def counted_as(self, source: Source) -> str:
+    def find_counted_source(self, source: Source) -> str:
         """Return the source whose connections this one is counted with.
 
         A proxy with many clients counts by its full address and port, so that it is never limited as one
         source.
         """
-        speaks_for_many = self.is_reverse_proxy(source) or self.wants_proxy_header(source)
+        speaks_for_many = self.is_reverse_proxy(source) or self.is_proxy(source)
         return str(source) if speaks_for_many else find_source_network(source.address)
 
-    def outsider(self, source: Source) -> Denial | None:
+    def refuse_outsider(self, source: Source) -> Denial | None:
         """Return the refusal for a source that is in none of the networks, or None."""
         if is_within(source.address, self.networks):
             return None
@@ -81,9 +81,9 @@ async def arrive(stream: TcpStream, peer: Source, rules: AcceptRules) -> Arrival
     """Read the PROXY header of a connection from `peer`, if the rules require one.
 
     Return a Denial if the header is wrong, and None if the peer left. The caller bounds the time and checks
-    the source (`AcceptRules.outsider`). Raises OSError.
+    the source (`AcceptRules.refuse_outsider`). Raises OSError.
     """
-    if not rules.wants_proxy_header(peer):
+    if not rules.is_proxy(peer):
         return Arrival(peer)
     received = b""
     while more := await aio.read(stream, READ_BYTES):

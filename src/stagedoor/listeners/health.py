@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.source import host_port
+from stagedoor.model.source import join_host_port
 
 REQUEST_TIMEOUT_S = 5.0
 """A request must be received and its answer sent within this time."""
@@ -52,10 +52,10 @@ class HealthListener:
         except OSError as error:
             # asyncio's message repeats the address; strerror has the reason alone.
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            shown = host_port(host, port)
+            shown = join_host_port(host, port)
             raise StagedoorError(f"cannot listen on {shown}: {why} (change {setting})") from None
 
-    def addresses(self) -> list[tuple[str, int]]:
+    def list_addresses(self) -> list[tuple[str, int]]:
         """Return the addresses that it listens on, with the real port for port 0."""
         if self._server is None:
             return []

@@ -74,9 +74,9 @@ class SessionLink:
 
     # For the flow (`session.ports.Link`).
 
-    def counts(self) -> Counts:
+    def read_counts(self) -> Counts:
         """Return the session's bytes so far, with the frames of this connection."""
-        now = NOTHING_MOVED if self._tunnel is None else self._tunnel.counts()
+        now = NOTHING_MOVED if self._tunnel is None else self._tunnel.read_counts()
         return Counts(self._before.sent + now.sent, self._before.received + now.received)
 
     def change_grant(self, grant: Grant) -> None:
@@ -102,11 +102,11 @@ class SessionLink:
         elif self._control is not None:
             self._control.end(self._number, detail or end.value)
 
-    def moved(self) -> None:
+    def note_move(self) -> None:
         """Leave the session to another connection or worker."""
         self._finish(self._move)
 
-    def over(self, code: int, why: str, counts: Counts | None) -> None:
+    def note_end(self, code: int, why: str, counts: Counts | None) -> None:
         """End this session, which has ended in the endpoint."""
         end, detail = self._end or (_ENDS.get(code, End.UPSTREAM_LOST), why)
         self._finish(partial(self._give_up, end, detail, counts))
@@ -121,14 +121,14 @@ class SessionLink:
 
     def _move(self) -> None:
         assert self._release is not None
-        counts = self.counts()
+        counts = self.read_counts()
         if self._tunnel is not None:
             self._tunnel.close_session(End.CLOSED)
         self._release(counts)
 
     def _give_up(self, end: End, detail: str, counts: Counts | None) -> None:
         assert self._leave is not None
-        counts = counts or self.counts()
+        counts = counts or self.read_counts()
         if self._tunnel is not None:
             self._tunnel.close_session(end, detail)
         self._leave(Ended(end, counts, detail))

@@ -57,7 +57,9 @@ class TunnelListener:
         """The downstreams whose header has not arrived yet."""
         self._tasks = aio.Tasks("a downstream was dropped by an internal fault")
 
-    def accepted(self, stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
+    def serve_accepted(
+        self, stream: TcpStream, source: Source, secure: Secure | None = None
+    ) -> None:
         """Serve a downstream that was just accepted. `secure` is given if this socket speaks TLS."""
         downstream = Downstream(stream, source)
         serving = self._serve(downstream, stream, secure)
@@ -121,7 +123,7 @@ class TunnelListener:
             # The loop's handler logs it. The client is informed that the fault is the gateway's.
             if not downstream.answered:
                 with suppress(OSError):
-                    await downstream.refuse(self._flow.deny(Denial.internal(), downstream.origin))
+                    await downstream.refuse(self._flow.deny(Denial.of_fault(), downstream.origin))
             raise
 
     async def _enter(self, downstream: Downstream, request: Request) -> None:
@@ -174,9 +176,9 @@ class TunnelListener:
         Mostly it has, and a connection that waits for nothing needs no timer and no place in a queue.
         """
         rules = self._rules
-        if rules.wants_proxy_header(downstream.source):
+        if rules.is_proxy(downstream.source):
             return None
-        if (outsider := rules.outsider(downstream.source)) is not None:
+        if (outsider := rules.refuse_outsider(downstream.source)) is not None:
             return outsider
         received = stream.recv(READ_BYTES)
         return parser.feed(received) if received else None
@@ -220,7 +222,7 @@ class TunnelListener:
             self._pending.remove(downstream)
             downstream.source = arrival.source
             self._enter_queue(downstream)
-        if (outsider := self._rules.outsider(downstream.source)) is not None:
+        if (outsider := self._rules.refuse_outsider(downstream.source)) is not None:
             # Other networks get no TLS handshake, and without one no answer can be sent over TLS.
             downstream.mute = secure is not None
             return outsider
@@ -232,7 +234,7 @@ class TunnelListener:
                 return denial
             tls = secure(stream, received)
             downstream.stream, received = tls, b""
-            await tls.handshake()
+            await tls.complete_handshake()
             downstream.is_protected = True
         while True:
             if received and (request := parser.feed(received)) is not None:

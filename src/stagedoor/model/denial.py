@@ -48,7 +48,7 @@ class Denial:
     person_message: str | None = field(default=None, repr=False)
 
     @classmethod
-    def internal(cls) -> "Denial":
+    def of_fault(cls) -> "Denial":
         """Return the refusal for a bug in the gateway; only the log has its details."""
         return cls(Reason.INTERNAL, "a fault in the gateway; its log has more")
 

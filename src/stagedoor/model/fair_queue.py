@@ -105,7 +105,7 @@ class FairQueue(Generic[Key]):
         network = self._all.find(list_networks(source))
         return list(network.keys) if network else []
 
-    def counts(self) -> Mapping[str, int]:
+    def count_keys(self) -> Mapping[str, int]:
         """Return how many keys each source has."""
         return Counter(path[-1] for path in self._path_of.values())
 
@@ -221,7 +221,7 @@ class PendingLimits:
     of_site: int
     of_all: int
 
-    def room(self, waiting: Mapping[str, int], source: str) -> Full | str | None:
+    def judge_entry(self, waiting: Mapping[str, int], source: str) -> Full | str | None:
         """Decide whether one more entry of `source` may wait beside `waiting` (the number of each source).
 
         Return None if it may, and `Full` if it may not. If all places are taken and another site has

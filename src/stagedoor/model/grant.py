@@ -92,7 +92,7 @@ class Grant:
     request: int | None = None
     resume_s: float | None = None
 
-    def holds(self, now: float) -> bool:
+    def is_current(self, now: float) -> bool:
         """Return True if the same policy would still give the same grant at `now`."""
         return (self.expires_at is None or now < self.expires_at) and (
             self.changes_at is None or now < self.changes_at

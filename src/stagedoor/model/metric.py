@@ -46,7 +46,7 @@ class Metric:
     buckets: tuple[float, ...] = ()
     greatest: bool = False
 
-    def series(self, *values: str, part: str = "") -> Series:
+    def make_series(self, *values: str, part: str = "") -> Series:
         """Return the series with these label values, one value for each label."""
         bounded = tuple(
             value if not known or value in known else OTHER
@@ -54,7 +54,7 @@ class Metric:
         )
         return self.name, bounded, part
 
-    def bucket(self, value: float) -> str:
+    def choose_bucket(self, value: float) -> str:
         """Return the part of the bucket that counts `value`."""
         place = bisect_left(self.buckets, value)
         return format_bound(self.buckets[place]) if place < len(self.buckets) else INFINITE

@@ -34,7 +34,7 @@ class User:
     language: str | None = None
     access_set: str | None = field(default=None, compare=False)
 
-    def limited_to(self, password_groups: frozenset[str] | None) -> "User":
+    def with_passwords_for(self, password_groups: frozenset[str] | None) -> "User":
         """Return the user without a password, unless `password_groups` has one of their groups or is None."""
         if password_groups is None or self.password_hash is None or self.groups & password_groups:
             return self
@@ -222,14 +222,16 @@ class Policy:
             self._index.append(_Index(self.grants, self.requests.values()))
         return self._index[0]
 
-    def limited_to(self, password_groups: frozenset[str] | None) -> "Policy":
+    def with_passwords_for(self, password_groups: frozenset[str] | None) -> "Policy":
         """Return the policy with no passwords for users outside of `password_groups`; None changes nothing.
 
         Whatever a password proved or opened is then judged as if the password had been removed.
         """
         if password_groups is None:
             return self
-        users = {name: user.limited_to(password_groups) for name, user in self.users.items()}
+        users = {
+            name: user.with_passwords_for(password_groups) for name, user in self.users.items()
+        }
         limited = replace(self, users=MappingProxyType(users), password_groups=password_groups)
         limited._index.extend(self._index)
         return limited

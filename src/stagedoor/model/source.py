@@ -24,10 +24,10 @@ class Source(Struct, frozen=True):
         return cls(_read(host), port)
 
     def __str__(self) -> str:
-        return host_port(_text(self.address), self.port)
+        return join_host_port(_text(self.address), self.port)
 
 
-def host_port(host: str, port: int) -> str:
+def join_host_port(host: str, port: int) -> str:
     """Join a host and a port as in a URL (RFC 3986 §3.2.2): `127.0.0.1:8022`, `[::1]:8022`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -12,7 +12,7 @@ HOUR_S = 60 * MINUTE_S
 DAY_S = 24 * HOUR_S
 
 
-def size(size_bytes: int) -> str:
+def format_size(size_bytes: int) -> str:
     """Format a number of bytes for people, in the largest unit that gives one or more: `1.5 MiB`."""
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size_bytes >= unit:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.source import Source, host_port
+from stagedoor.model.source import Source, join_host_port
 from stagedoor.net import sockopts
 from stagedoor.net.tcp import TcpStream
 
@@ -33,11 +33,11 @@ class Listening:
     def __init__(self, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
 
-    def fds(self) -> list[int]:
+    def list_descriptors(self) -> list[int]:
         """Return the descriptor of each socket."""
         return [sock.fileno() for sock in self._sockets]
 
-    def names(self) -> list[tuple[str, int]]:
+    def list_addresses(self) -> list[tuple[str, int]]:
         """Return the address and port of each socket."""
         return [sock.getsockname()[:2] for sock in self._sockets]
 
@@ -69,7 +69,7 @@ def bind(
         if error.errno == errno.EACCES:  # ip(7), ip_unprivileged_port_start
             why += "; a port below 1024 needs CAP_NET_BIND_SERVICE"
         raise StagedoorError(
-            f"cannot listen on {host_port(host, port)}: {why}"
+            f"cannot listen on {join_host_port(host, port)}: {why}"
             + (f" (change {setting})" if setting else "")
         ) from None
     return Listening(sockets)

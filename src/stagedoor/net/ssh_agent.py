@@ -8,7 +8,7 @@ from base64 import b64decode
 from pathlib import Path
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.wire.ssh.blob import Reader, TruncatedError, string
+from stagedoor.wire.ssh.blob import Reader, TruncatedError, encode_string
 
 ANSWER_S = 10.0
 """A token may take a second; a gateway cannot use one that waits for a touch."""
@@ -39,16 +39,19 @@ class AgentKey:
         """Return the agent's signature over `data`. Blocks for up to ANSWER_S. Raises AgentError."""
         flags = _RSA_SHA2_512 if self._line.startswith("ssh-rsa ") else 0
         request = (
-            bytes([_SIGN_REQUEST]) + string(self.blob) + string(data) + flags.to_bytes(4, "big")
+            bytes([_SIGN_REQUEST])
+            + encode_string(self.blob)
+            + encode_string(data)
+            + flags.to_bytes(4, "big")
         )
         try:
             answer = Reader(self._ask(request))
-            if answer.byte() != _SIGN_RESPONSE:
+            if answer.read_byte() != _SIGN_RESPONSE:
                 raise AgentError(
                     f"the agent at {self._agent} (keys.user_ca_agent) does not sign with the user CA's key; "
                     "see whether it has it: SSH_AUTH_SOCK=… ssh-add -L"
                 )
-            return answer.string()
+            return answer.read_string()
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
             raise AgentError(
@@ -63,7 +66,7 @@ class AgentKey:
         with socket.socket(socket.AF_UNIX) as agent:
             agent.settimeout(ANSWER_S)
             agent.connect(str(self._agent))
-            agent.sendall(string(request))
+            agent.sendall(encode_string(request))
             length = int.from_bytes(_receive_exactly(agent, 4), "big")
             if length > _MOST_BYTES:
                 raise TruncatedError("it is longer than any answer")

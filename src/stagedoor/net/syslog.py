@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.model.errors import SettingsError, StagedoorError
-from stagedoor.model.source import host_port
+from stagedoor.model.source import join_host_port
 from stagedoor.net import sockopts
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import make_client_context
@@ -61,7 +61,7 @@ class SyslogConnection:
         else:
             return
         self.close()
-        raise StagedoorError(f"{host_port(self._host, self._port)}: {why}")
+        raise StagedoorError(f"{join_host_port(self._host, self._port)}: {why}")
 
     def check(self) -> None:
         """Check that the server has not closed the connection. Raises StagedoorError.
@@ -71,7 +71,7 @@ class SyslogConnection:
         if self._socket is not None and _has_ended(self._socket):
             self.close()
             raise StagedoorError(
-                f"{host_port(self._host, self._port)}: the server closed the connection"
+                f"{join_host_port(self._host, self._port)}: the server closed the connection"
             )
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class SyslogConnection:
         deadline = time.monotonic() + WAIT_S
         wait_s = 0.0005
         stream = TcpStream(connection)  # not closed: it is not the owner here
-        while stream.unacknowledged():
+        while stream.count_unacknowledged():
             if time.monotonic() > deadline:
                 raise TimeoutError
             time.sleep(wait_s)

@@ -54,7 +54,7 @@ class TcpStream:
         """Send FIN; the other direction stays open. Raises OSError."""
         self._sock.shutdown(socket.SHUT_WR)
 
-    def unacknowledged(self) -> int:
+    def count_unacknowledged(self) -> int:
         """Return the number of sent bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ).
 
         The result is 0 on systems that do not report it. Raises OSError.

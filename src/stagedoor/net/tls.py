@@ -46,7 +46,7 @@ class TlsStream:
         self._tcp_ended = False
 
     @classmethod
-    def over(
+    def start(
         cls,
         stream: TcpStream,
         context: ssl.SSLContext,
@@ -68,7 +68,7 @@ class TlsStream:
         """Return the socket's descriptor, -1 once it is closed."""
         return self._tcp.fileno()
 
-    async def handshake(self) -> None:
+    async def complete_handshake(self) -> None:
         """Complete the handshake.
 
         Raises OSError, of which `ssl.SSLError` is one, if the peer speaks no supported TLS, or leaves.
@@ -156,9 +156,9 @@ class TlsStream:
         self._shut = True
         self.flush()
 
-    def unacknowledged(self) -> int:
-        """Return `TcpStream.unacknowledged`, in encrypted bytes."""
-        return self._tcp.unacknowledged()
+    def count_unacknowledged(self) -> int:
+        """Return `TcpStream.count_unacknowledged`, in encrypted bytes."""
+        return self._tcp.count_unacknowledged()
 
     def set_option(self, level: int, option: int, value: int) -> None:
         """Set a socket option, as `TcpStream.set_option` does."""

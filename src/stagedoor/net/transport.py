@@ -234,7 +234,7 @@ class StreamTransport(asyncio.Transport):
 
     def _count_acknowledged(self) -> int:
         with suppress(OSError):
-            return self._sent_bytes - self._stream.unacknowledged()
+            return self._sent_bytes - self._stream.count_unacknowledged()
         return self._sent_bytes
 
     def _check_rate(self) -> None:

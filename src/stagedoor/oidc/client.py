@@ -42,16 +42,16 @@ class OidcClient:
         self._now = now
         self._published = IssuerKeys(self._discover, self._key_set, now)
 
-    async def provider(self) -> Provider:
+    async def get_provider(self) -> Provider:
         """Return the provider's description of itself, once its keys have been read too. Raises OidcError."""
-        return await self._published.issuer()
+        return await self._published.get_issuer()
 
-    async def authorization_url(
+    async def build_authorization_url(
         self, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
     ) -> str:
         """Return the URL to redirect the browser to. Raises OidcError."""
-        provider = await self._published.issuer()
-        return request.authorization_url(provider, self._client, attempt, extra)
+        provider = await self._published.get_issuer()
+        return request.build_authorization_url(provider, self._client, attempt, extra)
 
     async def finish(
         self, parameters: Iterable[tuple[str, str]], attempt: Attempt
@@ -60,7 +60,7 @@ class OidcClient:
 
         Raises OidcError.
         """
-        provider = await self._published.issuer()
+        provider = await self._published.get_issuer()
         code = request.read_callback(parameters, provider, attempt)
         tokens = await self._exchange(
             request.make_code_request(provider, self._client, code, attempt)
@@ -74,7 +74,7 @@ class OidcClient:
         Store the result before doing anything else, because the old token may no longer be valid.
         Raises GrantEndedError if the sign-in is over, UnavailableError if the answer is unknown.
         """
-        provider = await self._published.issuer()
+        provider = await self._published.get_issuer()
         return await self._exchange(request.refresh_request(provider, self._client, refresh_token))
 
     async def read_refreshed(self, tokens: Tokens) -> Claims:
@@ -82,7 +82,7 @@ class OidcClient:
 
         A provider may omit a new ID token (Core §12.2); then userinfo alone identifies the person.
         """
-        provider = await self._published.issuer()
+        provider = await self._published.get_issuer()
         if tokens.id_token is not None:
             return await self._add_userinfo(await self._verify(tokens, None), tokens, provider)
         if provider.userinfo_endpoint is None or tokens.access_token is None:

@@ -54,7 +54,7 @@ class IssuerKeys(Generic[Issuer]):
         self._failure: OidcError | None = None
         """The failure of the last fetch."""
 
-    async def issuer(self) -> Issuer:
+    async def get_issuer(self) -> Issuer:
         """Return the issuer's metadata. Raises OidcError."""
         return (await self._load()).issuer
 

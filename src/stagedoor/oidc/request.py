@@ -75,7 +75,7 @@ LOGIN_NOW = (("prompt", "login"), ("max_age", "0"))
 """Parameters that make a provider authenticate the person again. Some providers know only one of them."""
 
 
-def authorization_url(
+def build_authorization_url(
     provider: Provider,
     client: ClientConfig,
     attempt: Attempt,

@@ -157,7 +157,7 @@ class ChannelRequest:
         return self.terminal is not None or self.kind == "shell"
 
 
-def header(opened: Opened, number: int, asked: ChannelRequest, now: float) -> AsciicastHeader:
+def make_header(opened: Opened, number: int, asked: ChannelRequest, now: float) -> AsciicastHeader:
     """Return the header of a recording; `now` is seconds since the epoch."""
     grant = opened.ready.grant
     width, height = _DEFAULT_SIZE
@@ -236,20 +236,20 @@ class ChannelAudit:
             what = {**what, **describe_request(asked.original, "original")}
         note(opened, EventKind.CHANNEL_OPENED, {**self._about, **what, **recorded})
 
-    def shown(self, data: bytes, datatype: int | None = None) -> bool:
+    def record_output(self, data: bytes, datatype: int | None = None) -> bool:
         """Take bytes from the shell. Return False to hold it back until the recording has room."""
         if self._watch is not None and datatype is None:
-            self.record_files(self._watch.received(data))
-        return self._recording is None or self._recording.output(data)
+            self.record_files(self._watch.take_received(data))
+        return self._recording is None or self._recording.record_output(data)
 
-    def typed(self, data: bytes) -> None:
+    def record_input(self, data: bytes) -> None:
         """Take bytes from the developer."""
         if self._watch is not None:
-            self.record_files(self._watch.sent(data))
+            self.record_files(self._watch.take_sent(data))
         if self._recording is not None and self._record_input:
-            self._recording.typed(data)
+            self._recording.record_input(data)
 
-    def resized(self, columns: int, rows: int) -> None:
+    def record_size(self, columns: int, rows: int) -> None:
         """Record a new window size, in characters."""
         if self._recording is not None:
             self._recording.resize(columns, rows)
@@ -263,7 +263,7 @@ class ChannelAudit:
         for kind, fields in events:
             self._note(self._opened, kind, {"channel": self._about["channel"], **fields})
 
-    def ended(self, how: Exit, sent: int, received: int) -> None:
+    def record_end(self, how: Exit, sent: int, received: int) -> None:
         """Write down the channel's end; bytes as in `model.session.Counts`. May be called again."""
         if self._over:
             return

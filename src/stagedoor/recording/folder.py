@@ -88,7 +88,7 @@ class StoredRecording:
     changed_at: float
 
 
-def kept(folder: Path) -> list[StoredRecording]:
+def list_stored(folder: Path) -> list[StoredRecording]:
     """Return the recordings in `folder`, the oldest session first. Other files are passed over.
 
     Raises OSError, but not for a folder that is not there: then nothing has been recorded.

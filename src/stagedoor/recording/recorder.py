@@ -71,11 +71,11 @@ class Recording:
         self._on_room = on_room
         self._on_failure = on_failure
 
-    def output(self, data: bytes) -> bool:
+    def record_output(self, data: bytes) -> bool:
         """Record what the terminal shows. Return False to hold it back until `on_room`."""
         return self._recorder.put(self, Code.OUTPUT, data)
 
-    def typed(self, data: bytes) -> bool:
+    def record_input(self, data: bytes) -> bool:
         """Record what was typed, shown or not: passwords too. Return as `output` does."""
         return self._recorder.put(self, Code.INPUT, data)
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.recording.folder import StoredRecording, kept
+from stagedoor.recording.folder import StoredRecording, list_stored
 
 EVERY_S = 3600.0
 YOUNG_S = 60.0
@@ -69,7 +69,7 @@ def sweep(folder: Path, now: float, retention: Retention) -> list[Removed]:
     Raises OSError: the folder cannot be read, or a file not be removed.
     """
     removed = []
-    for old in decide(kept(folder), now, retention):
+    for old in decide(list_stored(folder), now, retention):
         with suppress(FileNotFoundError):  # another worker was before us
             if _remove(old.file.path):
                 removed.append(old)

@@ -48,13 +48,13 @@ class Wake:
         """Return the descriptor to watch."""
         return self._read_fd
 
-    def ring(self) -> None:
+    def signal(self) -> None:
         """Make the descriptor readable. Any thread."""
         # Full means that it rings already. An eventfd takes eight bytes, host order; a pipe any.
         with contextlib.suppress(BlockingIOError):
             os.write(self._write_fd, _ONE)
 
-    def hush(self) -> None:
+    def clear(self) -> None:
         """Make the descriptor unreadable until the next `ring`."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._read_fd, 4096)
@@ -89,7 +89,7 @@ class IdleTimeouts:
         """Return the seconds until the next look, if there is a timeout."""
         return max(0.0, self._next - now)
 
-    def due(self, now: float) -> bool:
+    def is_due(self, now: float) -> bool:
         """Return whether it is time to look."""
         return now >= self._next
 
@@ -172,7 +172,7 @@ class Relay:
                 request = self._watch_from_here(tunnel)
                 if request is not None:
                     self._asked.append(request)
-                    self._wake.ring()
+                    self._wake.signal()
                 return tunnel
         tunnel.over = True
         downstream.abort()
@@ -196,7 +196,7 @@ class Relay:
             return partial(self._watched.begin, tunnel)
         return None
 
-    def active(self) -> int:
+    def count_tunnels(self) -> int:
         """Return how many tunnels were started and have not ended."""
         return len(self._watched.active)
 
@@ -224,7 +224,7 @@ class Relay:
             if not self._closing:
                 self._closing = last
                 self._asked.append(request)
-                self._wake.ring()
+                self._wake.signal()
 
     # In the relay's thread
 
@@ -247,7 +247,7 @@ class Relay:
         bell = self._wake.fileno()
         watched = self._watched
         directions = watched.directions
-        work = watched.work
+        work = watched.pump
         while not self._stopped:
             rung = False
             if watched.unfinished:
@@ -276,15 +276,15 @@ class Relay:
                 turn, watched.unfinished = watched.unfinished, set()
                 for direction in turn:
                     work(direction)
-            if sweep.timeout_s is not None and sweep.due(self._clock()):
+            if sweep.timeout_s is not None and sweep.is_due(self._clock()):
                 self._reap()
             if watched.refused:
-                for tunnel in watched.refused.due(self._clock()):
+                for tunnel in watched.refused.take_due(self._clock()):
                     watched.finish(tunnel, End.UNREACHED)
             # Last, so that a descriptor which comes again has no stale event in this batch. One that
             # `start` had watched may have; it costs a read that finds nothing.
             if rung:
-                self._wake.hush()
+                self._wake.clear()
                 while self._asked:
                     self._asked.popleft()()
 

@@ -57,7 +57,7 @@ class PipePool:
         """Return how many pipes tunnels have."""
         return self._open - len(self._free)
 
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Return whether `take` is likely to give one."""
         return bool(self._free) or (self._open < self._limit and not self._refused)
 
@@ -65,7 +65,7 @@ class PipePool:
         """Return an empty pipe; None if there is none now."""
         if self._free:
             return self._free.pop()
-        return self._make() if self.ready() else None
+        return self._make() if self.is_ready() else None
 
     def give(self, pipe: Pipe) -> None:
         """Take a pipe back. One that still holds bytes is closed, since their tunnel has ended."""

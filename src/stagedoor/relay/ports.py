@@ -16,7 +16,7 @@ class Preface(Protocol):
         """Return why the upstream hung up, if its preface says so. Called while `hear` returns True."""
         ...
 
-    def farewell(self, why: str) -> bytes:
+    def make_farewell(self, why: str) -> bytes:
         """Return what the downstream gets after those bytes, so that it shows `why`."""
         ...
 

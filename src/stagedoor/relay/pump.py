@@ -88,7 +88,7 @@ def refuse(direction: Direction) -> str:
     if preface is None or denial is None:
         return ""
     with contextlib.suppress(OSError):
-        direction.moved += direction.sink.send(preface.farewell(denial.line))
+        direction.moved += direction.sink.send(preface.make_farewell(denial.line))
         direction.sink.flush()
     return denial.message
 

@@ -70,7 +70,7 @@ class Splice:
                 direction.blocked = True
                 return False
             if size == self._chunk:
-                direction.bulk = self.pipes.ready()
+                direction.bulk = self.pipes.is_ready()
             elif not direction.eager:
                 # epoll(7), "Edge-triggered and stream-oriented files": a short read means dry.
                 return False

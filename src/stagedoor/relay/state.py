@@ -53,7 +53,7 @@ TRANSITIONS: Mapping[tuple[Stage, Step], Stage] = MappingProxyType(
 """Other pairs cannot happen; to look one up is a KeyError, and a bug in Stagedoor."""
 
 
-def over(sent: Stage, received: Stage) -> bool:
+def is_over(sent: Stage, received: Stage) -> bool:
     """Return whether the tunnel has ended in order: both directions have."""
     return sent is Stage.ENDED and received is Stage.ENDED
 

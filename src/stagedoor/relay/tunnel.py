@@ -130,7 +130,7 @@ class Tunnel:
         if self.preface is not None and direction is self.received and not self.preface.hear(data):
             self.preface = None
 
-    def counts(self) -> Counts:
+    def read_counts(self) -> Counts:
         """Return the bytes moved so far."""
         return Counts(self.sent.moved, self.received.moved)
 

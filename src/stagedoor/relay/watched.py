@@ -16,7 +16,7 @@ from stagedoor.model.session import End, Ended
 from stagedoor.relay.poller import Poller
 from stagedoor.relay.pump import Pump, leave, push, refuse
 from stagedoor.relay.splice import Splice
-from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, judge_failure, over
+from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, is_over, judge_failure
 from stagedoor.relay.tunnel import Direction, SinkError, SourceError, Tunnel
 from stagedoor.wire.ssh.preface import PARTING_S
 
@@ -28,7 +28,7 @@ _OPEN, _SHUT = Stage.OPEN, Stage.SHUT
 _LAST_TURNS = 16
 _IN_ORDER = (End.CLOSED, End.UNREACHED)
 
-FAULT = Denial.internal().message
+FAULT = Denial.of_fault().message
 
 
 class RefusedTunnels(deque[tuple[float, Tunnel]]):
@@ -45,7 +45,7 @@ class RefusedTunnels(deque[tuple[float, Tunnel]]):
         """Return how many seconds the first one still has."""
         return max(0.0, self[0][0] - now)
 
-    def due(self, now: float) -> list[Tunnel]:
+    def take_due(self, now: float) -> list[Tunnel]:
         """Return the tunnels whose time is over, and forget them."""
         due = []
         while self and self[0][0] <= now:
@@ -145,9 +145,9 @@ class WatchedTunnels:
     def begin(self, tunnel: Tunnel) -> None:
         """Move what came before we watched: early bytes, and what TLS has deciphered already."""
         for direction in (tunnel.sent, tunnel.received):
-            self.work(direction)
+            self.pump(direction)
 
-    def work(self, direction: Direction) -> None:
+    def pump(self, direction: Direction) -> None:
         """Move what can be moved in one direction, and see whether it, or all, has ended."""
         tunnel = direction.tunnel
         try:
@@ -169,7 +169,7 @@ class WatchedTunnels:
                 direction.blocked = not push(direction)
             if direction.stage is _SHUT and not direction.blocked:
                 direction.stage = TRANSITIONS[direction.stage, Step.FLUSHED]
-                if over(tunnel.sent.stage, tunnel.received.stage):
+                if is_over(tunnel.sent.stage, tunnel.received.stage):
                     self.finish(tunnel, End.CLOSED)
                     return
             if direction.blocked or self._poller.level:
@@ -226,8 +226,8 @@ class WatchedTunnels:
         # It may still hold a part of the explanation.
         received.stage = TRANSITIONS[Stage.OPEN, Step.END_READ]
         self.refused.add(tunnel, self._clock())
-        self.work(received)
-        self.work(sent)
+        self.pump(received)
+        self.pump(sent)
 
     def _unwatch(self, direction: Direction) -> None:
         fd = direction.source_fd
@@ -267,7 +267,7 @@ class WatchedTunnels:
         self.active.discard(tunnel)
         on_end, tunnel.on_end = tunnel.on_end, _ignore_end
         try:
-            on_end(Ended(end, tunnel.counts(), detail))
+            on_end(Ended(end, tunnel.read_counts(), detail))
         except Exception:  # the holder's fault must not take the other tunnels with it
             log.exception("relay: the holder of a tunnel failed at its end")
 

@@ -20,11 +20,11 @@ _ENDED = "the endpoint of resumable tunnels has ended"
 class Watcher(Protocol):
     """A worker's hold on a session, which hears how it ends. Called in the event loop."""
 
-    def moved(self) -> None:
+    def note_move(self) -> None:
         """Record that another connection or worker has the session now."""
         ...
 
-    def over(self, code: int, why: str, counts: Counts | None) -> None:
+    def note_end(self, code: int, why: str, counts: Counts | None) -> None:
         """Record that the session has ended. `counts` are its bytes, None if the endpoint has ended too."""
         ...
 
@@ -163,12 +163,12 @@ class Requests:
             return
         self.forget(number)
         if word == "moved":
-            request.watcher.moved()
+            request.watcher.note_move()
         elif word == "over":
             code, sent, received, why = rest.split(" ", 3)
             counts = _read_counts(sent, received)
             why = to_one_line(why, MAX_END_BYTES)
-            request.watcher.over(int(code), why, counts if self.is_own else None)
+            request.watcher.note_end(int(code), why, counts if self.is_own else None)
         else:
             raise ValueError(word)
 
@@ -177,7 +177,7 @@ class Requests:
         requests, self._requests = self._requests, {}
         for request in requests.values():
             if request.answer.done():
-                request.watcher.over(LOST, _ENDED, None)
+                request.watcher.note_end(LOST, _ENDED, None)
             else:
                 request.answer.set_exception(ConnectionResetError(_ENDED))
 

@@ -99,7 +99,7 @@ class Session:
             return
         blocked = self._send(now)
         if self._link is not None:
-            self._poller.want(self._link.fileno(), READ | (WRITE if blocked else 0))
+            self._poller.change_events(self._link.fileno(), READ | (WRITE if blocked else 0))
         if self._ending and not self.is_over:
             done = self._stream.has_sent_end or self._stream.ended or self._link is None
             if done or now >= self._end_by:
@@ -115,7 +115,7 @@ class Session:
                 data = stream.deliverable
                 try:
                     sent = len(data) if self._is_deaf else self._sshd.send(data)
-                    stream.delivered(sent, now)
+                    stream.note_delivered(sent, now)
                     self.sent += sent
                     self.moved_at = now
                 except BlockingIOError:
@@ -133,7 +133,7 @@ class Session:
             self._drop_sshd()
         if self._sshd.fileno() >= 0:
             events = (READ if stream.room else 0) | (WRITE if blocked else 0)
-            self._poller.want(self._sshd.fileno(), events)
+            self._poller.change_events(self._sshd.fileno(), events)
 
     def _send(self, now: float) -> bool:
         """Send to the client. Return whether more can be sent later."""
@@ -141,10 +141,10 @@ class Session:
             return False
         try:
             for _ in range(_TURNS):
-                output = self._stream.output(now)
+                output = self._stream.peek_output(now)
                 if not output:
                     return False
-                self._stream.sent(self._link.send(output))
+                self._stream.note_sent(self._link.send(output))
         except BlockingIOError:
             pass
         except OSError:
@@ -176,7 +176,7 @@ class Session:
 
     def _explain_refusal(self) -> None:
         if self._preface is not None and (denial := self._preface.refusal()) is not None:
-            self._stream.take(self._preface.farewell(denial.line))
+            self._stream.take(self._preface.make_farewell(denial.line))
             self._lost = LOST, denial.line
 
     def _serve_link(self, readable: bool, _writable: bool) -> None:

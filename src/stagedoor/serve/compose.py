@@ -127,7 +127,7 @@ class Gateway:
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
         self.sign_ins = WorkerContext(settings, self.database, lambda: self.watch.policy)
         self.step_ups = StepUpService(self.sign_ins)
-        self.requests = request_service(self.sign_ins, self.shells.targets)
+        self.requests = request_service(self.sign_ins, self.shells.list_targets)
         self._traces = _traces(settings, instance, self._problems)
         connector = make_connector(ports, self.shells)
         flow = self._flow(settings, connector)
@@ -210,7 +210,7 @@ class Gateway:
             return None
         direct = build_direct_login(settings, self._note, self.recorder)
         page = build_page(
-            self.sign_ins, self.certificates, self.shells.targets, self.requests, self._runs
+            self.sign_ins, self.certificates, self.shells.list_targets, self.requests, self._runs
         )
         return build_ssh_listener(settings, flow, addresses, direct, page, self._limits)
 
@@ -220,7 +220,7 @@ class Gateway:
         # Imported here, since its libraries would cost every worker memory.
         from stagedoor.serve.parts.web import build_web_listener, sign_ins_of
 
-        sign_ins, self._refresh = sign_ins_of(self.sign_ins, self.shells.targets)
+        sign_ins, self._refresh = sign_ins_of(self.sign_ins, self.shells.list_targets)
         return build_web_listener(
             self.sign_ins,
             flow,
@@ -256,7 +256,7 @@ class Gateway:
     async def review_rights(self) -> None:
         """Close the sessions that the cluster no longer allows (`kubernetes.authorise`)."""
         if self._cluster is not None:
-            refused = await self._cluster.denials(self.registry.grants())
+            refused = await self._cluster.find_denials(self.registry.list_grants())
             for session_id, denial in refused.items():
                 self.registry.close_session(session_id, End.REVOKED, denial.line)
 
@@ -282,24 +282,24 @@ class Gateway:
 
     def write_counts(self) -> None:
         """Write to the store how many bytes live sessions have moved. Raises StoreError; blocks."""
-        now, counts = time.time(), self.registry.counts()
+        now, counts = time.time(), self.registry.read_counts()
         while batch := tuple(islice(counts, COUNTS_AT_ONCE)):
             update_live(self.database, [Live(name, c.sent, c.received, now) for name, c in batch])
-            self.measured_ledger.moved(batch)
+            self.measured_ledger.count_moved(batch)
 
     def read_gauges(self) -> dict[Series, float]:
         """Return this worker's gauges as they are now."""
         gauges: dict[Series, float] = {
-            of.AUDIT_BACKLOG.series(): self.ledger.backlog,
-            of.AUDIT_FAILING.series(): float(self.ledger.problem is not None),
-            of.POLICY_AGE.series(): self.watch.measure_age_s(),
-            of.POLICY_VERSION.series(): self.watch.last_policy.version,
-            of.RECORDING.series(): len(self.recorder),
-            of.WEBSOCKETS.series(): 0 if self.web is None else self.web.terminals,
-            of.HOLDERS.series(): 0 if self.web is None else self.web.holders,
+            of.AUDIT_BACKLOG.make_series(): self.ledger.backlog,
+            of.AUDIT_FAILING.make_series(): float(self.ledger.problem is not None),
+            of.POLICY_AGE.make_series(): self.watch.measure_age_s(),
+            of.POLICY_VERSION.make_series(): self.watch.last_policy.version,
+            of.RECORDING.make_series(): len(self.recorder),
+            of.WEBSOCKETS.make_series(): 0 if self.web is None else self.web.terminals,
+            of.HOLDERS.make_series(): 0 if self.web is None else self.web.holders,
         }
-        inside = self.measured_ledger.inside()
-        return gauges | {of.SESSIONS.series(way): count for way, count in inside.items()}
+        inside = self.measured_ledger.count_sessions()
+        return gauges | {of.SESSIONS.make_series(way): count for way, count in inside.items()}
 
     def check_deliveries(self) -> None:
         """Refuse logins while an audit sink is further behind than `audit.refuse_after_s`.

@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 import structlog
 
-from stagedoor.admin.certificates.authorities import host_ca, read_public_half
+from stagedoor.admin.certificates.authorities import load_host_ca, read_public_half
 from stagedoor.admin.certificates.revocation import list_revoked_sign_ins
 from stagedoor.admin.kubernetes import (
     build_election,
@@ -22,7 +22,7 @@ from stagedoor.admin.kubernetes import (
     read_kit,
 )
 from stagedoor.admin.runs import RunRecords
-from stagedoor.authz.admitted import admitted
+from stagedoor.authz.admitted import list_admissions
 from stagedoor.controller.loop import Controller, LeaderOnly
 from stagedoor.controller.make import ShellWriter
 from stagedoor.controller.metrics import Metrics
@@ -41,7 +41,7 @@ from stagedoor.model.units import DAY_S
 from stagedoor.serve import log
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.process import call_when_reachable, run_process
-from stagedoor.serve.supervisor.control import Failed, StartMessage, line, read_to_worker
+from stagedoor.serve.supervisor.control import Failed, StartMessage, encode_line, read_to_worker
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
@@ -75,7 +75,7 @@ class ControllerManager:
         self._identity = f"{find_replica_name()}-{make_instance_id()}"
         # The user CA comes first, since it must exist: a machine without it must not create a second host CA.
         self._user_ca = _user_ca_line(settings)
-        self._host_ca: CertificateAuthority = host_ca(settings)
+        self._host_ca: CertificateAuthority = load_host_ca(settings)
         self._cluster: KubeCluster = connect_cluster(
             settings, "stagedoor-controller", self._identity, self._on_problem
         )
@@ -151,7 +151,7 @@ class ControllerManager:
         self.database, self.watch = database, watch
         watch.start()
 
-    def admitted(self, target: Target) -> tuple[Admission, ...]:
+    def list_admissions(self, target: Target) -> tuple[Admission, ...]:
         """Return the users who may log in to a shell, by the policy as it was last read.
 
         An unreachable store must not empty the keys of shells in which people work. The gateway still
@@ -160,7 +160,7 @@ class ControllerManager:
         assert self.watch is not None, "nothing is made before the policy was read"
         policy, revoked = self.watch.last_policy, self._revoked
         prefix = self._settings.keys.principal_prefix or ""
-        return admitted(policy, target, time.time(), revoked=revoked, prefix=prefix)
+        return list_admissions(policy, target, time.time(), revoked=revoked, prefix=prefix)
 
     async def _lead(self) -> None:
         """Run the controller until this is cancelled, since another replica leads or this one stops."""
@@ -172,7 +172,7 @@ class ControllerManager:
             ShellWriter(
                 cluster,
                 self._new_host_key,
-                self.admitted,
+                self.list_admissions,
                 (self._user_ca,),
                 self._identity,
             ),
@@ -250,7 +250,9 @@ class ControllerManager:
         if controller is None:
             return {NAMESPACES: None}
         served = controller.measure().served
-        return {NAMESPACES: report_of(served, controller.unserved(), controller.count_ending())}
+        return {
+            NAMESPACES: report_of(served, controller.list_unserved(), controller.count_ending())
+        }
 
     def _readiness(self) -> HealthPage:
         """Return the answer to a readiness probe.
@@ -264,7 +266,7 @@ class ControllerManager:
             return HealthPage(text, HTTPStatus.SERVICE_UNAVAILABLE)
         if controller is None:
             return HealthPage("standing by\n")
-        unserved = controller.unserved()
+        unserved = controller.list_unserved()
         lines = [f"{name}: {problem}\n" for name, problem in list(unserved.items())[:MAX_NAMED]]
         if not controller.measure().leading or NOT_LISTED_YET in unserved.values():
             text = f"leading, and not all is listed yet\n{''.join(lines)}"
@@ -277,7 +279,7 @@ class ControllerManager:
         if self._controller is not None:
             self._controller.measure()
         self._metrics.requests = self._cluster.requests
-        return self._metrics.text()
+        return self._metrics.to_text()
 
     def _close_store(self) -> None:
         if self.watch is not None:
@@ -332,7 +334,7 @@ def main() -> None:
         assert isinstance(first, StartMessage), "the start message comes first"
         run_process(_run_beside_workers(first))
     except (StagedoorError, OSError) as error:
-        os.write(sys.stdout.fileno(), line(Failed(str(error))))
+        os.write(sys.stdout.fileno(), encode_line(Failed(str(error))))
         sys.exit(error.exit_code if isinstance(error, StagedoorError) else 1)
 
 

@@ -70,9 +70,9 @@ class HealthEndpoint:
         if old is not None:
             await old.close()
 
-    def addresses(self) -> list[tuple[str, int]]:
+    def list_addresses(self) -> list[tuple[str, int]]:
         """Return the addresses and ports that it listens on."""
-        return [] if self._listener is None else self._listener.addresses()
+        return [] if self._listener is None else self._listener.list_addresses()
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -106,9 +106,9 @@ def render_metrics(condition: Condition, measured: Mapping[Series, float]) -> st
         of.DEATHS: condition.deaths,
         of.LEFT: condition.left,
     }
-    values: dict[Series, float] = {metric.series(): value for metric, value in own.items()}
+    values: dict[Series, float] = {metric.make_series(): value for metric, value in own.items()}
     for sink in condition.sinks:
-        values[of.SINK_FAILING.series(sink.name)] = int(sink.failing)
-        values[of.SINK_BACKLOG.series(sink.name)] = sink.backlog
-    values[of.BUILD.series(__version__, platform.python_version())] = 1
+        values[of.SINK_FAILING.make_series(sink.name)] = int(sink.failing)
+        values[of.SINK_BACKLOG.make_series(sink.name)] = sink.backlog
+    values[of.BUILD.make_series(__version__, platform.python_version())] = 1
     return format_metrics(of.METRICS, {**values, **measured})

@@ -180,7 +180,7 @@ def bind_all(settings: Settings, held: Bound) -> Bound:
                     if key in held:
                         bound[key] = held[key]
                         continue
-                    again = first.names() if first else None
+                    again = first.list_addresses() if first else None
                     bound[key] = bind(host, port, names=again, setting=setting)
                     fresh.append(bound[key])
                     first = first or bound[key]
@@ -223,5 +223,6 @@ def read_certificate_ends(settings: Settings) -> dict[str, float]:
 def measure_certificates(settings: Settings, now: float) -> dict[Series, float]:
     """Return the seconds until each certificate expires; `now` is seconds since the epoch."""
     return {
-        CERTIFICATE.series(name): at - now for name, at in read_certificate_ends(settings).items()
+        CERTIFICATE.make_series(name): at - now
+        for name, at in read_certificate_ends(settings).items()
     }

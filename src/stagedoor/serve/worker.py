@@ -32,7 +32,7 @@ from stagedoor.serve.supervisor.control import (
     Signed,
     StartMessage,
     Up,
-    line,
+    encode_line,
     read_to_worker,
 )
 from stagedoor.serve.supervisor.fleet import RETIRE_S
@@ -285,7 +285,7 @@ def send(message: FromWorker) -> None:
     """Send a message to the supervisor. It is lost if the supervisor is gone."""
     # Unbuffered, so that no write is left to fail at exit. A line fits into a pipe whole, pipe(7).
     with suppress(OSError):
-        os.write(sys.stdout.fileno(), line(message))
+        os.write(sys.stdout.fileno(), encode_line(message))
 
 
 def can_send() -> bool:

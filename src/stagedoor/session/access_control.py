@@ -142,7 +142,7 @@ class AccessControl:
                 return still
             return StartStep(STEP_UP, instruction)
 
-        with self.step_ups.waiting(identity) as may_wait:
+        with self.step_ups.count_waiting(identity) as may_wait:
             if not may_wait:
                 return refused
             proof = await wait_for_person(look, self.policy, progress, wait_s, STEP_UP_REPEAT_S)
@@ -223,12 +223,12 @@ class AccessControl:
             case WatchedTerminal(target, terminal, host):
                 return self.authoriser.to_watch(identity, target, terminal, host)
 
-    def grants(self, identity: Identity, *, begins: bool = True) -> Iterator[Grant]:
+    def list_grants(self, identity: Identity, *, begins: bool = True) -> Iterator[Grant]:
         """Yield the grants for the apps that `identity` may enter now, in order of name.
 
         Without `begins`, they rest upon no access request whose time has not begun.
         """
-        for target in self.authoriser.select_targets(identity, self.shells.targets()):
+        for target in self.authoriser.select_targets(identity, self.shells.list_targets()):
             grant = self.authoriser.authorise(identity, target, begins=begins)
             if isinstance(grant, Grant):
                 yield grant

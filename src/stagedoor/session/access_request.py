@@ -65,7 +65,7 @@ class AccessWait:
         refused = replace(refused, person_message=_explain(offer))
         if not waits and offer.request is None:
             return refused
-        with self.requests.waiting(self.identity) as may_wait:
+        with self.requests.count_waiting(self.identity) as may_wait:
             if not may_wait:
                 return refused
             if offer.request is None and ask_reason is not None:

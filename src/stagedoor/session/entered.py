@@ -53,7 +53,7 @@ class Entered:
         self._owner.attach(self.opened, links[0])
 
     @contextmanager
-    def carried_by(
+    def carry_by(
         self, link: Link, outcome: Callable[[BaseException | None], Ended]
     ) -> Iterator[None]:
         """Let `link` carry the session for as long as the block lasts.
@@ -95,4 +95,4 @@ def describe_failed_hand_over(error: BaseException) -> Ended:
             return Ended(End.UNREACHED, detail="the gateway stopped")
         case OSError():
             return Ended(End.UNREACHED, detail="the developer's side hung up")
-    return Ended(End.FAULT, detail=Denial.internal().message)
+    return Ended(End.FAULT, detail=Denial.of_fault().message)

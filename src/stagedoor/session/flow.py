@@ -72,12 +72,12 @@ class Flow(AccessControl):
         shell = await self.shells.resolve(target)
         if shell is None:
             return ShellState.ABSENT
-        answers = await self.connector.answers(shell)
+        answers = await self.connector.is_answering(shell)
         return ShellState.READY if answers else ShellState.UNREACHABLE
 
-    def notice(self, target: Target) -> str | None:
+    def find_notice(self, target: Target) -> str | None:
         """Return a line that people should read about a target's shell as it runs now, or None."""
-        return self.shells.notice(target)
+        return self.shells.find_notice(target)
 
     # Sessions: from `enter` to `leave`.
 

@@ -43,4 +43,4 @@ async def wait_for_person(
             shown, due = step, now + repeat_s
         if now >= until:
             return None
-        await policy.changed(version, min(due, until) - now)
+        await policy.wait_for_change(version, min(due, until) - now)

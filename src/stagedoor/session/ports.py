@@ -37,7 +37,7 @@ class StepUps(Protocol):
         """
         ...
 
-    def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
+    def count_waiting(self, identity: Identity) -> AbstractContextManager[bool]:
         """Count a wait for the proof, for the length of a block; False if too many wait already."""
         ...
 
@@ -67,7 +67,7 @@ class AccessRequests(Protocol):
         """Return why a request that was pending gives nothing."""
         ...
 
-    def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
+    def count_waiting(self, identity: Identity) -> AbstractContextManager[bool]:
         """Count a wait for the length of a block; False if too many wait already."""
         ...
 
@@ -93,7 +93,7 @@ class PolicyReader(Protocol):
         """Read the store, and return whether the policy in memory is now newer than `version`."""
         ...
 
-    async def changed(self, version: int, within_s: float) -> bool:
+    async def wait_for_change(self, version: int, within_s: float) -> bool:
         """Return True once the policy in memory is newer than `version`, False after `within_s` seconds.
 
         The store is read so often meanwhile that a person notices no delay.
@@ -138,7 +138,7 @@ class Connector(Protocol):
         """Connect to the shell of a session, or return why it could not be reached."""
         ...
 
-    async def answers(self, shell: Shell) -> bool:
+    async def is_answering(self, shell: Shell) -> bool:
         """Return whether the shell accepts connections now, or did some seconds ago."""
         ...
 
@@ -211,7 +211,7 @@ class RunRecords(Protocol):
         """Return what is kept of the log of a run that has ended."""
         ...
 
-    async def lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
+    async def find_lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
         """Return the runs that count as lost now, each with its end."""
         ...
 
@@ -223,7 +223,7 @@ class RunRecords(Protocol):
 class Link(Protocol):
     """The outside of a running relay. All methods may be called from any thread."""
 
-    def counts(self) -> Counts:
+    def read_counts(self) -> Counts:
         """Return the bytes relayed so far."""
         ...
 

@@ -48,7 +48,7 @@ class Registry:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def ids(self) -> tuple[str, ...]:
+    def list_ids(self) -> tuple[str, ...]:
         """Return the ids of the live sessions."""
         return tuple(self._entries)
 
@@ -148,15 +148,15 @@ class Registry:
         else:
             self._expiring.add(session_id)
 
-    def grants(self) -> dict[str, Grant]:
+    def list_grants(self) -> dict[str, Grant]:
         """Return the grant that covers each session now."""
         return {session_id: entry.grant for session_id, entry in tuple(self._entries.items())}
 
-    def counts(self) -> Iterator[tuple[str, Counts]]:
+    def read_counts(self) -> Iterator[tuple[str, Counts]]:
         """Yield the bytes of each session that has moved some that `take_new_bytes` has not returned."""
         for session_id, entry in tuple(self._entries.items()):
             if entry.link is not None:
-                now = entry.link.counts()
+                now = entry.link.read_counts()
                 if (now.sent, now.received) != (entry.sent, entry.received):
                     yield session_id, now
 

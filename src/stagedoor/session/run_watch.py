@@ -60,7 +60,7 @@ class RunWatch:
 
     async def _look(self) -> None:
         """Record the ends of the runs that are here."""
-        ids = await asyncio.to_thread(self._runner.ids)
+        ids = await asyncio.to_thread(self._runner.list_ids)
         self._over &= ids
         self._marked &= ids
         for run_id in ids - self._over:
@@ -85,7 +85,7 @@ class RunWatch:
 
     async def _check(self) -> str | None:
         """Record lost runs, and remove old ones. Return what failed."""
-        lost = await self._records.lost()
+        lost = await self._records.find_lost()
         if isinstance(lost, Denial):
             return lost.message
         for run, end in lost:

@@ -168,7 +168,7 @@ class RunService:
         """
         targets = [
             grant.target
-            for grant in self._flow.grants(identity, begins=False)
+            for grant in self._flow.list_grants(identity, begins=False)
             if Permission.RUN in grant.permissions
             and target in (None, grant.target)
             and self._flow.authoriser.check_proof(identity, grant.target) is None

@@ -124,9 +124,9 @@ class MachineSettings(Table, frozen=True):
         except ValueError as error:
             raise ValueError(f"machines.issuer: {error}") from None
         for claim in self.claims:
-            if not all(self.allowed(claim)) or not self.allowed(claim):
+            if not all(self.list_allowed(claim)) or not self.list_allowed(claim):
                 raise ValueError(f"machines.claims.{claim} is empty, so no token would fit")
-            for value in self.allowed(claim):
+            for value in self.list_allowed(claim):
                 if ANY in value[:-1]:
                     raise ValueError(
                         f"machines.claims.{claim} is {value!r}; a `*` may be at its end"
@@ -152,7 +152,7 @@ class MachineSettings(Table, frozen=True):
             f"one: name one of {', '.join(known)}"
         )
 
-    def allowed(self, claim: str) -> tuple[str, ...]:
+    def list_allowed(self, claim: str) -> tuple[str, ...]:
         """Return the allowed values of a claim."""
         value = self.claims[claim]
         return (value,) if isinstance(value, str) else value
@@ -164,7 +164,7 @@ class MachineSettings(Table, frozen=True):
         """
         return claim in self.claims and all(
             not value.endswith(ANY) or _names_owner(value, 2 if claim == "sub" else 1)
-            for value in self.allowed(claim)
+            for value in self.list_allowed(claim)
         )
 
 

@@ -15,14 +15,14 @@ class Shells(Protocol):
     processes cause one start. For a target that is no app here, it returns a `Denial` (`NO_APP`).
     """
 
-    def targets(self) -> tuple[Target, ...]:
+    def list_targets(self) -> tuple[Target, ...]:
         """Return every target that offers a shell now, running or not, sorted by name.
 
         On a cluster the result changes when apps are created and deleted.
         """
         ...
 
-    def knows(self, target: Target) -> bool:
+    def has_target(self, target: Target) -> bool:
         """Return whether the target is one of `targets`, at no cost."""
         ...
 
@@ -49,7 +49,7 @@ class Shells(Protocol):
         """Return the state of the shell now. Starts nothing."""
         ...
 
-    def notice(self, target: Target) -> str | None:
+    def find_notice(self, target: Target) -> str | None:
         """Return one line that developers in the running shell should know, or None."""
         ...
 

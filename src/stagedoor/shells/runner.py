@@ -39,7 +39,7 @@ class Runner(Protocol):
         """
         ...
 
-    def ids(self) -> set[str]:
+    def list_ids(self) -> set[str]:
         """Return the runs that are here, also those that have ended."""
         ...
 

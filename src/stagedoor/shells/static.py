@@ -17,11 +17,11 @@ class StaticShells:
     def __init__(self, shells: Iterable[Shell]) -> None:
         self._shells = {shell.target: shell for shell in shells}
 
-    def targets(self) -> tuple[Target, ...]:
+    def list_targets(self) -> tuple[Target, ...]:
         """Return the targets in the settings, sorted."""
         return tuple(sorted(self._shells, key=str))
 
-    def knows(self, target: Target) -> bool:
+    def has_target(self, target: Target) -> bool:
         """Return whether the target is in the settings."""
         return target in self._shells
 
@@ -41,7 +41,7 @@ class StaticShells:
         """Return UNKNOWN for a server in the settings."""
         return ShellState.UNKNOWN if target in self._shells else ShellState.ABSENT
 
-    def notice(self, target: Target) -> str | None:
+    def find_notice(self, target: Target) -> str | None:
         """Return None."""
         return None
 

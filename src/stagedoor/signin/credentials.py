@@ -80,7 +80,7 @@ class CredentialService:
     @run_in_thread
     def read_account(self, identity: Identity) -> AccountState:
         """Return the user's credentials and sign-ins."""
-        service = self._context.service(identity.name)
+        service = self._context.make_service(identity.name)
         # From the store, not from memory: a user who has just added a key wants to see it.
         with self._context.database.read() as transaction:
             user = read_user(transaction, identity.name)
@@ -91,7 +91,7 @@ class CredentialService:
         return AccountState(
             sorted(identity.groups),
             user.language,
-            as_known.limited_to(limits).password_hash is not None,
+            as_known.with_passwords_for(limits).password_hash is not None,
             frozenset(self._context.settings.accounts.self_service),
             tokens,
             keys,
@@ -109,7 +109,7 @@ class CredentialService:
         assert proved.method is Method.PASSWORD, "the present one was verified"
 
         def change() -> Identity:
-            service = self._context.service(proved.name)
+            service = self._context.make_service(proved.name)
             before = proved.password_hash
             after = admin.set_password(service, proved.name, password, before=before)
             return make_link_identity(User(proved.name, proved.groups, after))
@@ -127,7 +127,7 @@ class CredentialService:
 
         def change() -> None:
             admin.set_language(
-                self._context.service(identity.name), identity.name, language or None
+                self._context.make_service(identity.name), identity.name, language or None
             )
 
         return await ask(change)
@@ -139,7 +139,7 @@ class CredentialService:
             return name
 
         def change() -> Identity:
-            service = self._context.service(name)
+            service = self._context.make_service(name)
             return make_link_identity(accept(service, name, secret, password))
 
         async with self._hashing:
@@ -167,7 +167,7 @@ class CredentialService:
             return scopes
 
         def make() -> NewToken:
-            service = self._context.service(identity.name)
+            service = self._context.make_service(identity.name)
             end = service.clock() + days * DAY_S
             token = admin.create_token(
                 service, user.name, scopes=scopes or None, expires_at=end, most=MOST_TOKENS
@@ -183,7 +183,7 @@ class CredentialService:
             ids = [token.id for token in list_tokens(transaction, identity.name)]
         if token_id not in ids:
             raise NotFoundError(f"{identity.name} has no token {token_id[:64]!r}")
-        admin.revoke_token(self._context.service(identity.name), token_id)
+        admin.revoke_token(self._context.make_service(identity.name), token_id)
 
     async def add_key(
         self, identity: Identity, host: str, signature: str, label: str, *, proved: bool
@@ -208,7 +208,7 @@ class CredentialService:
             require_unrevoked([line], self._refused)
             try:
                 admin.add_keys(
-                    self._context.service(identity.name), identity.name, [line], most=MOST_KEYS
+                    self._context.make_service(identity.name), identity.name, [line], most=MOST_KEYS
                 )
             except ConflictError:
                 # The message does not say whether the key is another user's.
@@ -226,7 +226,7 @@ class CredentialService:
             fingerprints = [key.fingerprint for key in list_keys(transaction, identity.name)]
         if fingerprint not in fingerprints:
             raise NotFoundError(f"{identity.name} has no key {fingerprint[:64]!r}")
-        admin.remove_key(self._context.service(identity.name), fingerprint)
+        admin.remove_key(self._context.make_service(identity.name), fingerprint)
 
     @run_in_thread
     def end_sign_ins(self, identity: Identity, wanted: str) -> int:
@@ -234,7 +234,7 @@ class CredentialService:
 
         Return how many were still active.
         """
-        service = self._context.service(identity.name)
+        service = self._context.make_service(identity.name)
         own = None if identity.sign_in is None else identity.sign_in.id.hex()
         lasting = list_sign_ins(service, identity.name)
         chosen = [

@@ -12,7 +12,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
 from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
-from stagedoor.model.source import host_port
+from stagedoor.model.source import join_host_port
 from stagedoor.model.webpass import LINK
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
@@ -108,7 +108,7 @@ def _usable_user(settings: Settings, service: admin.AdminService, name: str) -> 
             raise RefusedError.with_mend(
                 f"{name} is disabled", f"run first: stagedoor user enable {name}"
             )
-    return user.limited_to(settings.accounts.passwords_for)
+    return user.with_passwords_for(settings.accounts.passwords_for)
 
 
 def find_site(settings: Settings, url: str | None) -> str:
@@ -152,7 +152,7 @@ def _base(settings: Settings) -> str:
         for address in addresses:
             host, port = split_address(address)
             if port:
-                return f"{scheme}://{host_port(host, port)}{web.path}"
+                return f"{scheme}://{join_host_port(host, port)}{web.path}"
     raise RefusedError.with_mend(
         "the settings do not say where browsers reach the WebShell",
         "give it with --url https://HOST, or for good by web.public_url",

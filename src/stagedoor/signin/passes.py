@@ -13,7 +13,7 @@ from stagedoor.authn.passes import (
     Lifetimes,
     create_session,
     create_ticket,
-    identity_of,
+    identify,
     is_use_stale,
     renew_end,
 )
@@ -113,7 +113,7 @@ class PassService:
         session = await ask(passes.find, self._context.database, WebSession, secret)
         if isinstance(session, Denial):
             return session
-        identity = await self.identity_of(session)
+        identity = await self.identify(session)
         if isinstance(identity, Denial):
             return identity
         assert session is not None, "an unknown session has no identity"
@@ -124,7 +124,7 @@ class PassService:
         ticket = await ask(passes.use_up, self._context.database, Ticket, secret)
         if isinstance(ticket, Denial):
             return ticket
-        identity = await self.identity_of(ticket)
+        identity = await self.identify(ticket)
         if isinstance(identity, Denial):
             return identity
         assert ticket is not None, "an unknown ticket has no identity"
@@ -133,13 +133,13 @@ class PassService:
     async def use_link(self, secret: str) -> Identity | Denial:
         """Use up a link. Return the identity that it signs in as."""
         link = await ask(passes.use_up, self._context.database, SignInLink, secret)
-        return link if isinstance(link, Denial) else await self.identity_of(link)
+        return link if isinstance(link, Denial) else await self.identify(link)
 
-    async def identity_of(self, shown: WebPass | None) -> Identity | Denial:
+    async def identify(self, shown: WebPass | None) -> Identity | Denial:
         """Return the identity of a pass that the policy still accepts. None, an unknown pass, is a denial."""
 
         async def verdict() -> Identity | Denial:
-            return identity_of(shown, self._context.policy(), self._context.now(), self._stale_s)
+            return identify(shown, self._context.policy(), self._context.now(), self._stale_s)
 
         # An unknown secret is refused by the store itself: a newer policy changes nothing.
         return await verdict() if shown is None else await self._by_newest_policy(verdict)

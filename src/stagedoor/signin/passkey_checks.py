@@ -104,7 +104,7 @@ class PasskeyChecks:
             if not stored.use_passkey(change.transaction, passkey, count, now):
                 raise RefusedError(NOT_RIGHT.message)
             proved = self._proved_sign_in(change.transaction, taken)
-            passes.step_up(change.transaction, proved, now)
+            passes.record_step_up(change.transaction, proved, now)
             change.fields |= {
                 "user": identity.name,
                 "sign_in": show_id(proved),

@@ -13,7 +13,7 @@ from stagedoor.authn.passkeys import (
     read_challenge,
     read_registration,
 )
-from stagedoor.authz.step_up import proved_lately
+from stagedoor.authz.step_up import has_fresh_proof
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
@@ -77,9 +77,9 @@ class PasskeyRegistry:
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
 
-    def proved_lately(self, identity: Identity) -> bool:
+    def has_fresh_proof(self, identity: Identity) -> bool:
         """Return whether this sign-in stepped up within `step_up.fresh_s`."""
-        return proved_lately(
+        return has_fresh_proof(
             self._context.policy(),
             identity,
             self._context.now() - self._context.settings.step_up.fresh_s,
@@ -110,7 +110,7 @@ class PasskeyRegistry:
         known = await self.list_own(identity)
         if isinstance(known, Denial):
             return known
-        if not self.proved_lately(identity) and (known or not proved):
+        if not self.has_fresh_proof(identity) and (known or not proved):
             return _PASSWORD_NOT_ENOUGH if known else _NOT_PROVED
         challenge = await create_challenge(self._context, ChallengeKind.REGISTER, identity)
         if isinstance(challenge, Denial):
@@ -162,8 +162,8 @@ class PasskeyRegistry:
         Else a thief who knows the password would remove it and add their own.
         """
         removed = await ask(
-            partial(remove_passkey, may_be_last=self.proved_lately(identity)),
-            self._context.service(identity.name),
+            partial(remove_passkey, may_be_last=self.has_fresh_proof(identity)),
+            self._context.make_service(identity.name),
             id_,
             identity.name,
         )

@@ -18,7 +18,7 @@ from stagedoor.model.target import Target
 from stagedoor.oidc.mapping import Mapped
 from stagedoor.oidc.reserved_names import explain_reserved
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.providers import reserved_names
+from stagedoor.signin.providers import list_reserved_names
 from stagedoor.store import people
 from stagedoor.store.sign_in import identities, passes
 from stagedoor.store.sign_in.identities import ProviderAccount, RefusedUserError
@@ -98,7 +98,7 @@ class ProviderAccounts:
         if unchanged is not None:
             return unchanged
         reserved = explain_reserved(
-            mapped.name, reserved_names(self._context.settings), self._apps()
+            mapped.name, list_reserved_names(self._context.settings), self._apps()
         )
         return await ask(self._store_user, provider, account, mapped, reserved)
 

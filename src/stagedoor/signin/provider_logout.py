@@ -62,7 +62,7 @@ class ProviderLogout:
 
         Raises RefusedError if the token was used before, StoreError.
         """
-        service = self._context.service(provider.name, "sso")
+        service = self._context.make_service(provider.name, "sso")
         with service.change("sso.logout", revokes=True) as change:
             is_new = answers.use_logout_token(
                 change.transaction, logout.id, logout.expires_at, self._context.now()

@@ -158,7 +158,7 @@ class ProviderSignIns:
         if prompt is not None and prompt.sign_in is not None and acr:
             extra = (*extra, ("acr_values", " ".join(acr)))
         try:
-            url = await client.authorization_url(attempt, extra)
+            url = await client.build_authorization_url(attempt, extra)
         except OidcError as error:
             return log_refusal(provider, error)
         under_way = Pending(provider, attempt, wanted, self._context.now() + PENDING_S, prompt)
@@ -284,7 +284,7 @@ class ProviderSignIns:
                 f"at {callback.provider.name} you are not {prompt.user}; sign in there as yourself",
             )
         with self._context.change(user, "step-up") as change:
-            passes.step_up(change.transaction, sign_in, self._context.now())
+            passes.record_step_up(change.transaction, sign_in, self._context.now())
             change.fields |= {
                 "user": user,
                 "sign_in": show_id(sign_in),

@@ -122,7 +122,7 @@ def read_rules(provider: SingleSignOnSettings) -> Rules:
     )
 
 
-def reserved_names(settings: Settings) -> frozenset[str]:
+def list_reserved_names(settings: Settings) -> frozenset[str]:
     """Return `sso.reserved_names` of all providers: a name listed for one is reserved at all of them."""
     return frozenset(name for provider in settings.sso for name in provider.reserved_names)
 

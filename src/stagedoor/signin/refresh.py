@@ -163,7 +163,7 @@ class RefreshService:
         ):
             case SignInEnded(why):
                 _log.warning("sign-in ended", provider=provider.name, user=candidate.user, why=why)
-                service = self._context.service(provider.name, "sso")
+                service = self._context.make_service(provider.name, "sso")
                 end_by_provider(service, candidate, why)
             case Unknown(why):
                 self._log_problem(provider, "away", why)

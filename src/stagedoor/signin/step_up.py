@@ -107,7 +107,7 @@ class StepUpService:
                 return fold(login.label or "") or "a machine"
         return "a browser, or a program"
 
-    def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
+    def count_waiting(self, identity: Identity) -> AbstractContextManager[bool]:
         """Count a connection that waits. The block gets False if too many of the same sign-in wait here."""
         return self._waiting.count(None if identity.sign_in is None else identity.sign_in.id)
 

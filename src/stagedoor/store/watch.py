@@ -80,7 +80,7 @@ class PolicyWatch:
         self._poll_s = poll_s
         self._fail_closed_after_s = fail_closed_after_s
         self._clock = clock
-        self._policy = load_policy(database).limited_to(password_groups)
+        self._policy = load_policy(database).with_passwords_for(password_groups)
         self._announced = self._policy.version
         self._read_at = self._whole_at = clock()
         self._closes_seen = -1
@@ -182,7 +182,9 @@ class PolicyWatch:
             policy = None
             now = versions["policy_version"]
             if now != self._policy.version:
-                policy = self._read_policy(transaction, now).limited_to(self._password_groups)
+                policy = self._read_policy(transaction, now).with_passwords_for(
+                    self._password_groups
+                )
             requests: tuple[CloseRequest, ...] = ()
             if versions["close_version"] != self._closes_seen:
                 requests = close_requests(transaction, self._instance)

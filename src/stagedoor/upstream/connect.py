@@ -54,7 +54,7 @@ class TcpConnector:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    async def answers(self, shell: Shell) -> bool:
+    async def is_answering(self, shell: Shell) -> bool:
         """Return whether the shell accepts a connection, or has accepted one in the last `PROBE_AGAIN_S`.
 
         All callers share one connection, which is closed at once. Connecting a session counts as a

@@ -67,7 +67,7 @@ class MessageRateLimit:
         """Count a data packet to the shell."""
         self._left = min(self._left + PER_DATA, BURST)
 
-    def heard(self, kind: int, now: float) -> bool:
+    def count_message(self, kind: int, now: float) -> bool:
         """Count a message of this kind from the shell. Return False if the shell sends too many."""
         if kind in (_DATA, _EXTENDED_DATA):
             self._left = min(self._left + PER_DATA, BURST)
@@ -181,7 +181,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
             raise ProtocolError(why)
 
     def _misbehaved(self, kind: int) -> str | None:
-        if not self._chatter.heard(kind, self._loop.time()):
+        if not self._chatter.count_message(kind, self._loop.time()):
             return "it sends requests and other messages without end, and no data"
         if len(self._channels) > CHANNELS:
             return f"it opened more than {CHANNELS} channels"

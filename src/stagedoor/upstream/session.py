@@ -25,7 +25,7 @@ from stagedoor.recording.channel_audit import (
     ChannelRequest,
     Note,
     RecordingPlan,
-    header,
+    make_header,
 )
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.entered import Entered
@@ -33,7 +33,7 @@ from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 
 STOPPING = "the gateway is stopping"
-FAULT = Denial.internal().message
+FAULT = Denial.of_fault().message
 
 
 class IdleTimer:
@@ -51,11 +51,11 @@ class IdleTimer:
 
     def start(self) -> None:
         """Begin to count."""
-        self.moved()
+        self.restart()
         if self._timeout_s is not None:
             self._check(self._timeout_s)
 
-    def moved(self) -> None:
+    def restart(self) -> None:
         """Begin the time again."""
         self._moved_at = self._loop.time()
 
@@ -122,7 +122,7 @@ class ShellSession:
 
     def count(self, sent: int, received: int) -> None:
         """Count bytes that were moved."""
-        self._idle.moved()
+        self._idle.restart()
         self.sent += sent
         self.received += received
 
@@ -179,7 +179,7 @@ class ShellSession:
             return await plan.recorder.begin(
                 self.opened,
                 number,
-                header(self.opened, number, asked, now),
+                make_header(self.opened, number, asked, now),
                 on_room=on_room,
                 on_failure=on_failure,
             )
@@ -195,7 +195,7 @@ class ShellSession:
         try:
             yield channel
         finally:
-            channel.ended(None, self.sent, self.received)
+            channel.record_end(None, self.sent, self.received)
 
     def end_as(self, end: End, detail: str = "") -> None:
         """Set the end that the audit gets, whatever the block raises. Only the first call counts."""
@@ -204,7 +204,7 @@ class ShellSession:
 
     # For the flow (`session.ports.Link`).
 
-    def counts(self) -> Counts:
+    def read_counts(self) -> Counts:
         """Return the bytes relayed so far."""
         return Counts(self.sent, self.received)
 
@@ -232,7 +232,7 @@ class ShellSession:
 
     def _outcome(self, error: BaseException | None) -> Ended:
         end, detail = self._ended or self._end_for(error)
-        return Ended(end, self.counts(), detail)
+        return Ended(end, self.read_counts(), detail)
 
     def _end_for(self, error: BaseException | None) -> tuple[End, str]:
         match error:
@@ -271,7 +271,7 @@ async def open_shell_session(
     scope, opened, stream = anyio.CancelScope(), entered.opened, entered.stream
     assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
     session = ShellSession(opened, upstream.note, scope, idle_timeout_s)
-    with entered.carried_by(session, session._outcome):
+    with entered.carry_by(session, session._outcome):
         try:
             with scope:
                 session._shell = await upstream.connect(stream, opened.ready, extensions, client)

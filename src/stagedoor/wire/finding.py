@@ -77,7 +77,7 @@ def fail(what: str, fix: str) -> Finding:
     return Finding(Level.FAIL, what, fix)
 
 
-def exit_code(findings: Iterable[Finding]) -> int:
+def choose_exit_code(findings: Iterable[Finding]) -> int:
     """Return a command's exit status: 0 if all is well, 1 for warnings, 2 for failures."""
     levels = {finding.level for finding in findings}
     return 2 if Level.FAIL in levels else 1 if Level.WARN in levels else 0

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from stagedoor.model.run import Run, RunState
-from stagedoor.model.units import size
+from stagedoor.model.units import format_size
 from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.rfc3339 import show_time
 from stagedoor.wire.target import parse_login
@@ -100,9 +100,7 @@ def list_text(runs: Sequence[Run]) -> str:
 def end_text(run: Run) -> str:
     """Return one line about the end of a run."""
     detail = f" ({to_one_line(run.detail, 200)})" if run.detail else ""
-    return (
-        f"run {to_one_line(run.id, _NAME_CHARS)} {_state(run)}{detail}, {size(run.size)} of output"
-    )
+    return f"run {to_one_line(run.id, _NAME_CHARS)} {_state(run)}{detail}, {format_size(run.size)} of output"
 
 
 def show_gap(count: int) -> str:

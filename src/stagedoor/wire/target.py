@@ -53,17 +53,17 @@ def parse_target(host: str, port: str | int | None = None) -> Target | Denial:
     name = host.lower()
     if _is_address(name):
         return _not_allowed(
-            f"{shown(host)}: addresses are not allowed; use the app's name, such as app01.ssh"
+            f"{quote_name(host)}: addresses are not allowed; use the app's name, such as app01.ssh"
         )
     # One spelling only: int() would accept "+22", " 22", "2_2" and digits of other scripts.
     if port is not None and str(port) != str(SSH_PORT):
         return _not_allowed(
-            f"{shown(host)}: port {_shown_port(port)} is not allowed; only port {SSH_PORT} is"
+            f"{quote_name(host)}: port {_shown_port(port)} is not allowed; only port {SSH_PORT} is"
         )
     if name.endswith(".") and _read(name[:-1]) is not None:
-        return _not_allowed(f"{shown(host)}: leave out the dot at the end")
+        return _not_allowed(f"{quote_name(host)}: leave out the dot at the end")
     return _not_allowed(
-        f"{shown(host)} is no app's shell; use a name such as app01.ssh, app01-ssh"
+        f"{quote_name(host)} is no app's shell; use a name such as app01.ssh, app01-ssh"
         " or app01.staging.ssh"
     )
 
@@ -95,7 +95,7 @@ def may_name_app(name: str, apps: Iterable[Target]) -> bool:
     )
 
 
-def shown(name: str) -> str:
+def quote_name(name: str) -> str:
     """Return a requested name, quoted, in a form that is safe in a message, a log or a terminal.
 
     The result is printable ASCII of at most 100 characters. A name with a user part is not repeated,
@@ -133,17 +133,19 @@ def _malformed(host: str, port: str | int | None) -> str | None:
         return "no name was asked for; use a name such as app01.ssh"
     # Before lower(): it maps the Kelvin sign to k, and IDNA maps ſ to s and 。 to a dot.
     if not host.isascii() or not host.isprintable() or " " in host:
-        return f"{shown(host)}: a name holds only ASCII letters, digits, hyphens and dots"
+        return f"{quote_name(host)}: a name holds only ASCII letters, digits, hyphens and dots"
     if "@" in host:
         return "leave the user out of the name; a name and password go into Proxy-Authorization"
     if "/" in host:
-        return f"{shown(host)} is a URL; ask for a name and a port, such as app01.ssh:{SSH_PORT}"
+        return (
+            f"{quote_name(host)} is a URL; ask for a name and a port, such as app01.ssh:{SSH_PORT}"
+        )
     if host == "*":
         return f"'*' is no name; ask for a name and a port, such as app01.ssh:{SSH_PORT}"
     if port is not None and (isinstance(port, bool) or not _DIGITS.fullmatch(str(port))):
         if port == "":
-            return f"{shown(host)}: the port is missing; ask for port {SSH_PORT}"
-        return f"{shown(host)}: the port is no number; ask for port {SSH_PORT}"
+            return f"{quote_name(host)}: the port is missing; ask for port {SSH_PORT}"
+        return f"{quote_name(host)}: the port is no number; ask for port {SSH_PORT}"
     return None
 
 

@@ -62,7 +62,7 @@ async def reads(cluster: KubeCluster) -> AsyncIterator[None]:
 
 async def until_unserved(controller: Controller, namespaces: set[str]) -> None:
     async with asyncio.timeout(BOUND_S):
-        while controller.unserved().keys() != namespaces:
+        while controller.list_unserved().keys() != namespaces:
             await asyncio.sleep(0.02)
 
 
@@ -93,7 +93,7 @@ async def lose_and_find(
     working = asyncio.create_task(controller.run())
     try:
         await until_unserved(controller, {lost})
-        assert said in controller.unserved()[lost]
+        assert said in controller.list_unserved()[lost]
         await one_app.request_shell()
         await one_app.until(ALL)
         assert controller.measure().leading

@@ -40,7 +40,7 @@ class Running:
         self.cache = NamespaceCache(mirrors, namespace)
         judging = DeriveContext(kit, DEFAULT_SETTINGS, self.problems.append)
         self.register = Register(cluster, self.cache, judging)
-        works = [*mirrors.work(), self.register.run()]
+        works = [*mirrors.list_coroutines(), self.register.run()]
         self.tasks = [asyncio.create_task(work) for work in works]
 
     async def app(self, name: str = "app01", **more: Any) -> Object:
@@ -213,7 +213,7 @@ async def test_two_gateways_agree_and_the_one_that_is_asked_is_first(
     other = Running(running.cluster, running.namespace)
     try:
         app = await running.app()
-        with other.register.asking("app01"):
+        with other.register.judge_at_once("app01"):
             await other.becomes({"app01": identify_shell(await running.shell(app))})
     finally:
         await other.close()

@@ -153,7 +153,7 @@ async def test_whatever_the_network_does_the_mirror_is_right_in_the_end(
                 while followed != truth:
                     news.clear()
                     await news.wait()
-            known = mirror.all(namespace)
+            known = mirror.list_objects(namespace)
             assert {name: item["data"]["a"] for name, item in known.items()} == truth
         finally:
             task.cancel()

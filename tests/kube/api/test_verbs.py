@@ -137,7 +137,7 @@ async def test_an_apply_names_the_right_that_makes(
     await cluster.create(config_map(namespace, "one"))
     await connect(UNPRIVILEGED).apply(config_map(namespace, "one", a="1"))
     with pytest.raises(ClusterError, match=r'resources: \["pods/log"\], verbs: \["get"\]'):
-        await connect(UNPRIVILEGED).logs(namespace, "web", "shell", lines=1)
+        await connect(UNPRIVILEGED).read_logs(namespace, "web", "shell", lines=1)
     with pytest.raises(ClusterError, match=r'ClusterRole .* \["subjectaccessreviews"\]'):
         await connect(UNPRIVILEGED).may("jane", [], namespace, "create", "pods/exec")
 

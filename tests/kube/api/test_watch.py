@@ -187,13 +187,13 @@ async def test_bookmarks_keep_a_quiet_watch_young(
     cluster = connect(limits=Limits(watch=replace(QUICK, length_s=4, silence_s=10, late_s=3)))
     await cluster.create(config_map(namespace, "one", a="1"))
     versions: list[str] = []
-    real = cluster.http.stream
+    real = cluster.http.open_stream
 
     def recorded(request, limit_s):  # type: ignore[no-untyped-def]
         versions.append(request.path.split("resourceVersion=")[1].split("&")[0])
         return real(request, limit_s)
 
-    cluster.http.stream = recorded  # type: ignore[method-assign]
+    cluster.http.open_stream = recorded  # type: ignore[method-assign]
     async with seen(cluster, namespace) as watched:
         await watched.until(one="1")
         waiting = asyncio.create_task(watched.next())

@@ -100,8 +100,8 @@ def test_times_have_their_levels() -> None:
     ]
     assert "60 s behind" in judge.judge_clock(NOW, NOW - 60, "x").what
     day = 86400.0
-    assert judge.certificate("gw", NOW + 30 * day, NOW).level is Level.OK
-    assert judge.certificate("gw", NOW + day, NOW).level is Level.WARN
+    assert judge.check_certificate("gw", NOW + 30 * day, NOW).level is Level.OK
+    assert judge.check_certificate("gw", NOW + day, NOW).level is Level.WARN
     assert judge.judge_idle(300, None).level is Level.OK
     cut = judge.judge_idle(30, 60)
     assert cut.level is Level.WARN
@@ -130,7 +130,7 @@ def test_the_web_s_refusals_name_the_hop(status: int, hop: str) -> None:
 def test_a_shell_that_holds_no_terminals_is_told(
     status: int, body: bytes, level: str, words: str
 ) -> None:
-    _, finding = judge.terminals("app01", status, body)
+    _, finding = judge.check_terminals("app01", status, body)
     assert finding.level == level
     assert words in finding.what
 

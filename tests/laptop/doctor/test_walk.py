@@ -317,7 +317,7 @@ def test_a_clock_that_is_behind_shows_by_a_host_certificate(tmp_path: Path) -> N
     (tmp_path / "sshd").write_text(f"HostKey {host}\nHostCertificate {host}-cert.pub\n")
     proxy = f"ProxyCommand /usr/sbin/sshd -i -f {tmp_path}/sshd"
     config = write_ssh_config(tmp_path / "config", host, proxy, known_hosts=tmp_path / "known")
-    hop, finding = list(SshProgram("app01.ssh", str(config)).login())[-1]
+    hop, finding = list(SshProgram("app01.ssh", str(config)).check_login())[-1]
     assert (hop, finding.level) == ("clock", Level.FAIL), finding
     assert "clock is behind" in str(finding.fix)
 

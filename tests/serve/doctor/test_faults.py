@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.certificates.authorities import ensure_cas, host_ca
+from stagedoor.admin.certificates.authorities import ensure_cas, load_host_ca
 from stagedoor.cli.app import stagedoor
 from stagedoor.serve.doctor import judge
 from stagedoor.serve.doctor.bundle import HIDDEN, remove_secrets
@@ -194,7 +194,7 @@ def other_name(machine: Machine) -> None:
 
 def ssh_certificate_ends(machine: Machine) -> None:
     key = new_key(machine.folder / "host")
-    line = host_ca(load_settings(machine.file)).sign_host(public(key), ("gw",), DAY_S)
+    line = load_host_ca(load_settings(machine.file)).sign_host(public(key), ("gw",), DAY_S)
     (machine.folder / "host-cert.pub").write_text(line)
     machine.write(
         '[ssh]\naddresses = ["127.0.0.1:0"]\n'
@@ -363,9 +363,13 @@ def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
         (judge.judge_clock(NOW, NOW - 0.1), "ok", "0.1 s"),
         (judge.judge_clock(86400, None), "fail", "1970-01-02"),
         (judge.judge_descriptors(1024), "warn", "1024 file descriptors"),
-        (judge.certificate("c", 0, NOW - 1, NOW, "renew"), "fail", "expired"),
-        (judge.certificate("c", NOW + 9, NOW + DAY_S, NOW, "renew"), "fail", "not valid before"),
-        (judge.certificate("c", 0, NOW + DAY_S, NOW, "renew"), "warn", "holds until"),
+        (judge.check_certificate("c", 0, NOW - 1, NOW, "renew"), "fail", "expired"),
+        (
+            judge.check_certificate("c", NOW + 9, NOW + DAY_S, NOW, "renew"),
+            "fail",
+            "not valid before",
+        ),
+        (judge.check_certificate("c", 0, NOW + DAY_S, NOW, "renew"), "warn", "holds until"),
         (judge.check_certificate_name("c", "gw.example", {"*.example"}), "ok", "is for gw.example"),
         (judge.check_certificate_name("c", "GW.example", {"gw.example"}), "ok", "is for"),
         (judge.check_certificate_name("c", "a.gw.example", {"*.example"}), "warn", "is not for"),

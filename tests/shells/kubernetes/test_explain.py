@@ -14,7 +14,7 @@ SHOP = Target("shop", "staging")
 def test_a_plain_app() -> None:
     of = app("plain")
     text = explain(Target("app01"), of, settings(of), derived(of))
-    assert text.text() == (
+    assert text.to_text() == (
         "app01.ssh: the shell of Deployment app01 in namespace apps\n"
         "  objects           app01-ssh\n"
         "  made from         container web\n"
@@ -47,7 +47,7 @@ def test_a_plain_app() -> None:
 def test_no_value_of_a_variable_is_shown() -> None:
     of = app("asked")
     text = explain(SHOP, of, settings(of), derived(of, **DIGESTS))
-    shown = text.text() + json.dumps(text.json())
+    shown = text.to_text() + json.dumps(text.to_json())
     assert "EXTRA" in shown
     assert "not any more" not in shown
     assert text.facts["stops"] == "never automatically (warm)"
@@ -59,11 +59,11 @@ def test_no_value_of_a_variable_is_shown() -> None:
 def test_both_forms_say_the_same() -> None:
     of = app("rich")
     text = explain(SHOP, of, settings(of), derived(of))
-    said = text.json()
+    said = text.to_json()
     assert said["target"] == "shop.staging.ssh"
     assert said["shell"] == dict(text.facts)
     for note in said["notes"]:
-        assert f"  {note['subject']}: {note['why']}" in text.text().splitlines()
+        assert f"  {note['subject']}: {note['why']}" in text.to_text().splitlines()
     assert json.loads(json.dumps(said)) == said
 
 
@@ -74,8 +74,8 @@ def test_what_is_wrong_is_all_that_is_told() -> None:
     assert isinstance(wrong, WrongSettings)
     text = explain(Target("app01"), of, wrong, None)
     assert text.problems == wrong.problems
-    assert text.json()["shell"] == {}
-    assert text.text().splitlines()[1:3] == ["", "No shell can be made:"]
+    assert text.to_json()["shell"] == {}
+    assert text.to_text().splitlines()[1:3] == ["", "No shell can be made:"]
 
 
 def test_what_derive_finds_wrong_is_told_once() -> None:

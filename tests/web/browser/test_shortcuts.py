@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from acceptance.chromium import BrowserError, Tab, chromium, find_chromium
 from acceptance.firefox import NEEDED, x_screen
-from stagedoor.holder.tmux import defaults, make_command
+from stagedoor.holder.tmux import format_defaults, make_command
 from tests.fixtures.gateway import Gateway
 from tests.ssh import newest
 from tests.web.browser.conftest import hides, ready, run, shows
@@ -156,7 +156,7 @@ that asks for them, and otherwise."""
 def cat_in_tmux(tmux: str, folder: Path, *, asks: bool) -> str:
     """Return the line that shows keys in a tmux with our defaults, to a program that `asks` for theirs."""
     configuration, script = folder / "tmux.conf", folder / "keys"
-    configuration.write_text(defaults(described=False))
+    configuration.write_text(format_defaults(described=False))
     ask = "printf '\\033[>4;1m'; " if asks else ""
     script.write_text(f"{ask}stty raw -echo; printf ready; exec cat -v")
     _, *options = make_command("keys", str(configuration))

@@ -111,7 +111,7 @@ class ConsoleService:
 
     def open_service(self, identity: Identity) -> AdminService:
         """Return the opened store, with the person as the author of changes."""
-        return self._context.service(identity.name)
+        return self._context.make_service(identity.name)
 
     # Sessions.
 

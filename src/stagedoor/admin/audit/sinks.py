@@ -104,7 +104,7 @@ class SyslogSink(LineSink):
         self._connection.close()
 
     def _message(self, line: Line) -> bytes:
-        return frame(
+        return format_message(
             line.text,
             severity=WARNING if line.event.kind in _WARNINGS else INFORMATIONAL,
             at=line.event.at,
@@ -133,7 +133,7 @@ class HttpsSink(LineSink):
             if not (token.isascii() and token.isprintable()):
                 raise StagedoorError(f"audit.sinks.token_file: {self._token_file} holds no token")
             headers.append(("Authorization", f"Bearer {token}"))
-        for body in bodies(lines):
+        for body in split_into_bodies(lines):
             self._post(headers, body)
 
     def _post(self, headers: Sequence[tuple[str, str]], body: bytes) -> None:
@@ -148,7 +148,7 @@ class HttpsSink(LineSink):
             raise StagedoorError(f"{show_url(self._url)}: it answered {status}")
 
 
-def bodies(lines: Sequence[Line]) -> Iterator[bytes]:
+def split_into_bodies(lines: Sequence[Line]) -> Iterator[bytes]:
     """Yield the lines in bodies of at most `REQUEST_BYTES`; a longer line has a body of its own."""
     body = bytearray()
     for line in lines:
@@ -286,7 +286,7 @@ WARNING, INFORMATIONAL = 4, 6
 _NOT_PRINTED = re.compile(r"[^!-~]", re.ASCII)
 
 
-def frame(text: str, *, severity: int, at: float, host: str, message_id: str) -> bytes:
+def format_message(text: str, *, severity: int, at: float, host: str, message_id: str) -> bytes:
     """Return one message with its length. `text` is ASCII; `at` is seconds since the epoch.
 
     In `host` (at most 255 characters) and `message_id` (32), characters that RFC 5424 §6 does not allow

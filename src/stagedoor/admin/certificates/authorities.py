@@ -66,7 +66,7 @@ def read_user_ca(settings: Settings) -> str:
     return load_user_ca(settings).format_public_line()
 
 
-def host_ca(settings: Settings) -> CertificateAuthority:
+def load_host_ca(settings: Settings) -> CertificateAuthority:
     """Return the CA that signs host certificates.
 
     Raises KeyFileError, and SettingsError if the key is missing or the settings name only its public half.
@@ -113,7 +113,7 @@ def read_host_ca(settings: Settings) -> str:
     """Return the host CA's public key, `ssh-ed25519 AAAA…`. Raises StagedoorError."""
     if settings.host_ca_public_only:
         return read_public_line(settings.host_ca_file)
-    return host_ca(settings).format_public_line()
+    return load_host_ca(settings).format_public_line()
 
 
 def issue_host_certificate(settings: Settings, names: Sequence[str], valid_s: float) -> str:
@@ -125,7 +125,7 @@ def issue_host_certificate(settings: Settings, names: Sequence[str], valid_s: fl
     if file is not None:
         return read_public_line(file)
     _, public = ensure_ssh_host_key(settings)
-    return host_ca(settings).sign_host(public, names, valid_s)
+    return load_host_ca(settings).sign_host(public, names, valid_s)
 
 
 def ensure_ssh_host_key(settings: Settings) -> tuple[bytes, str]:

@@ -115,7 +115,7 @@ class RequestService:
             f"{identity.name}@{name}" if port == SSH_PORT else f"-p {port} {identity.name}@{name}"
         )
 
-    def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
+    def count_waiting(self, identity: Identity) -> AbstractContextManager[bool]:
         """Count a connection that waits. The block gets False if too many wait already."""
         return self._waiting.count(identity.name)
 
@@ -280,7 +280,7 @@ class RequestService:
         return record if may_see(self._policy(), identity.name, record.request) else NOT_YOURS
 
     def _service(self, name: str) -> AdminService:
-        return self._context.service(name, "request")
+        return self._context.make_service(name, "request")
 
 
 def describe_end(record: admin.RequestRecord, now: float) -> str:

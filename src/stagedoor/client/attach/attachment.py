@@ -87,7 +87,7 @@ class Attachment:
         self._taken = 0
         self._sent = self._ever_sent = 0
 
-    def hello(self, ticket: str) -> Hello:
+    def make_hello(self, ticket: str) -> Hello:
         """Return the first frame of a new connection."""
         self.attached = False
         return Hello(
@@ -101,7 +101,7 @@ class Attachment:
         self._taken = self._sent
         self._name = ""
 
-    def received(self, frame: Upstream) -> list[Event]:
+    def handle_frame(self, frame: Upstream) -> list[Event]:
         """Return the events of a frame. Raises TerminalError for one that cannot follow the earlier ones."""
         match frame:
             case Welcome():
@@ -130,7 +130,7 @@ class Attachment:
                 pass  # PONG
         return []
 
-    def shown(self) -> Ack:
+    def confirm_output(self) -> Ack:
         """Return the frame that acknowledges all output so far as shown."""
         return Ack(self.seen)
 

@@ -62,13 +62,13 @@ class Liveness:
         """True if something is unanswered."""
         return self._ticked_at is not None
 
-    def sent(self, now: float, *, ping: bool = False) -> None:
+    def note_sent(self, now: float, *, ping: bool = False) -> None:
         """Record that something was sent that will be answered: input, or a PING."""
         self._probed = self._probed or ping
         if self._ticked_at is None:
             self._ticked_at, self._waited = now, 0.0
 
-    def heard(self) -> None:
+    def note_answer(self) -> None:
         """Record that something was received."""
         self._ticked_at = None
         self._probed = False
@@ -151,22 +151,22 @@ class LineWatch:
         """The descriptor that becomes readable once a dial is over; None while none runs."""
         return None if self._aside is None else self._aside.done_fd
 
-    def due(self, now: float) -> float:
+    def find_next_tick(self, now: float) -> float:
         """Return when to call `tick` next."""
         return now + TICK_S if self._liveness.waits else self._heard_at + PING_S
 
-    def sent(self, now: float, *, hello: bool = False) -> None:
+    def note_sent(self, now: float, *, hello: bool = False) -> None:
         """Record that input was sent, or a HELLO, which needs no PING after it."""
-        self._liveness.sent(now, ping=hello)
+        self._liveness.note_sent(now, ping=hello)
 
-    def heard(self, now: float) -> None:
+    def note_answer(self, now: float) -> None:
         """Record that the line answers, and give up dialling another."""
         self._heard_at = now
         self.give_up()
 
     def give_up(self) -> None:
         """Stop watching and dialling. A connection that a running dial still makes is closed."""
-        self._liveness.heard()
+        self._liveness.note_answer()
         self._note("")
         self._tries, self._next_at = 0, 0.0
         if self._aside is not None:
@@ -181,11 +181,11 @@ class LineWatch:
             self._log(f"no answer for {check.silent_s} s; dialling beside it")
             self._aside = WorkThread(self._reach)
         if check.probe or (not self._liveness.waits and now - self._heard_at >= PING_S):
-            self._liveness.sent(now, ping=True)
+            self._liveness.note_sent(now, ping=True)
             return True
         return False
 
-    def reached(self, now: float) -> Reached | None:
+    def take_reached(self, now: float) -> Reached | None:
         """Return the line that replaces the silent one; None if the dial failed and another follows.
 
         Raises AttachError if another dial would not help.
@@ -193,7 +193,7 @@ class LineWatch:
         assert self._aside is not None, "no line is being dialled"
         aside, self._aside = self._aside, None
         try:
-            reached = aside.result()
+            reached = aside.join()
         except LostError as error:
             self._log(f"beside it: {error}")
             self._next_at = now + RETRY_S[min(self._tries, len(RETRY_S) - 1)]

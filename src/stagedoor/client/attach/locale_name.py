@@ -12,10 +12,10 @@ def find_locale() -> str:
     """Return the name of the locale, which says which characters this terminal shows (locale(7))."""
     environment = _initial_environment()
     names = ("LC_ALL", "LC_CTYPE", "LANG")
-    return next((value for name in names if (value := variable(name, environment))), "")
+    return next((value for name in names if (value := read_variable(name, environment))), "")
 
 
-def variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
+def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return a variable that names a locale or a terminal type; "" if it is not set or cannot be a name."""
     value = environment.get(name, "")
     return value if value.isascii() and len(value) <= _NAME_MAX else ""

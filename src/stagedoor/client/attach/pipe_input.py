@@ -38,7 +38,7 @@ class PipeInput:
         """The time to type the end again, on the clock of `now`; in the past for a terminal that stays."""
         return -math.inf if self._stays else self._said_at + AGAIN_S
 
-    def again(self, now: float) -> bytes | None:
+    def retry_end(self, now: float) -> bytes | None:
         """Return the keys that signal the end again, once the terminal has taken all input.
 
         The result is empty if it is too early, and None for a terminal that stays, where no end is needed.

@@ -94,11 +94,11 @@ class Attach:
         self._connection = connection
         self._size_notice.forget_size()
         try:
-            connection.send(self._attachment.hello(ticket))
-            self._line.heard(now := time.monotonic())
+            connection.send(self._attachment.make_hello(ticket))
+            self._line.note_answer(now := time.monotonic())
             if self._attachment.window:
                 # The client was attached before, so no shell has to start, and an answer comes soon.
-                self._line.sent(now, hello=True)
+                self._line.note_sent(now, hello=True)
             self._handle(connection.receive())
         except LostError:
             connection.close()
@@ -110,7 +110,7 @@ class Attach:
         thread = WorkThread(self._reach)
         self._pause(math.inf, thread.done_fd)
         if self._result is None:
-            self._begin(*thread.result())
+            self._begin(*thread.join())
 
     def _recover(self, why: str) -> None:
         """Reconnect after the line was cut, for as long as it takes. Raises AttachError."""
@@ -165,14 +165,14 @@ class Attach:
         if self._line.done_fd is not None:
             poll.register(self._line.done_fd, select.POLLIN)
         now = time.monotonic()
-        due = self._line.due(now)
+        due = self._line.find_next_tick(now)
         if self._input_is_over:
             due = min(due, self._piped.due)
         for fd, events in poll.poll(max(due - now, 0.0) * 1000):
             if fd == self._signals.fd:
                 self._handle_signals()
             elif fd == self._line.done_fd:
-                if (reached := self._line.reached(time.monotonic())) is not None:
+                if (reached := self._line.take_reached(time.monotonic())) is not None:
                     connection.close()
                     self._attachment.attached = False
                     self._begin(*reached)
@@ -184,7 +184,7 @@ class Attach:
                     connection.flush()
                 if events & ~select.POLLOUT:
                     frames = connection.receive()
-                    self._line.heard(time.monotonic())
+                    self._line.note_answer(time.monotonic())
                     self._handle(frames)
             if self._result is not None:
                 return
@@ -211,19 +211,19 @@ class Attach:
             for frame in self._attachment.take_sendable():
                 self._size_notice.forget_size()
                 self._connection.send(frame)
-                self._line.sent(time.monotonic())
+                self._line.note_sent(time.monotonic())
 
     def _handle(self, frames: list[Upstream]) -> None:
         is_shown = False
         for frame in frames:
             try:
-                events = self._attachment.received(frame)
+                events = self._attachment.handle_frame(frame)
             except TerminalError as error:
                 raise LostError(str(error)) from None
             for event in events:
                 is_shown = self._apply(event) or is_shown
         if is_shown and self._connection is not None and self._result is None:
-            self._connection.send(self._attachment.shown())
+            self._connection.send(self._attachment.confirm_output())
 
     def _apply(self, event: Event) -> bool:
         """Apply an event; return True for output that must be acknowledged. Raises AttachError."""
@@ -254,7 +254,7 @@ class Attach:
     def _finish(self, code: int) -> None:
         if self._connection is not None:
             with suppress(LostError):
-                self._connection.send(self._attachment.shown())
+                self._connection.send(self._attachment.confirm_output())
                 self._connection.send(Detach())
         self._result = code
 
@@ -293,7 +293,7 @@ class Attach:
 
     def _end_input(self) -> None:
         """Signal the end of the piped input to the program, or finish if the terminal stays."""
-        end = self._piped.again(time.monotonic())
+        end = self._piped.retry_end(time.monotonic())
         if end is None:
             self._finish(0)
         else:
@@ -331,7 +331,7 @@ class Attach:
         self._redraw = self._screen.is_full
 
     def _resize(self) -> None:
-        size = self._screen.size()
+        size = self._screen.read_size()
         if size != self._attachment.size:
             self._attachment.size = size
             if self._attachment.mode is not Mode.WATCH:

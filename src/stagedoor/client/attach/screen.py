@@ -40,7 +40,7 @@ class Screen:
         self._cover = b""
         self._cut = False
 
-    def size(self) -> Size:
+    def read_size(self) -> Size:
         """Return the window's size; 80 by 24 without a window, or for a window without a size."""
         for fd in (1, 0, 2):
             try:

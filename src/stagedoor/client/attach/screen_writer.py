@@ -62,7 +62,7 @@ class ScreenWriter:
 
     def mark(self, people: People) -> None:
         """Show the people at the terminal in the title, if they have changed."""
-        if (news := self._presence.news(people)) is not None:
+        if (news := self._presence.report_change(people)) is not None:
             self._screen.mark(*news)
 
 
@@ -72,7 +72,7 @@ class PresenceReport:
     def __init__(self) -> None:
         self._line = ""
 
-    def news(self, people: People) -> tuple[str, bool] | None:
+    def report_change(self, people: People) -> tuple[str, bool] | None:
         """Return the line for the title and whether a person has come or gone; None if nothing is new.
 
         The line is empty if no other person is there.

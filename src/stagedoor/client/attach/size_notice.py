@@ -45,7 +45,7 @@ class SizeNotice:
         is_small = is_too_small(attachment.size, terminal) and self._screen.is_full
         if is_small and terminal != self._anyway:
             watches = attachment.mode is Mode.WATCH
-            self._screen.cover(notice(attachment.size, terminal, watches=watches))
+            self._screen.cover(draw_notice(attachment.size, terminal, watches=watches))
             return False
         was_covered = self._screen.uncover()
         self._screen.cut(is_small)
@@ -65,7 +65,7 @@ def is_too_small(window: Size, terminal: Size) -> bool:
     return window.columns < terminal.columns or window.rows < terminal.rows
 
 
-def notice(window: Size, terminal: Size, *, watches: bool) -> bytes:
+def draw_notice(window: Size, terminal: Size, *, watches: bool) -> bytes:
     """Return the bytes that draw the notice in the middle of an empty window."""
     theirs, yours = (f"{size.columns} by {size.rows}" for size in (terminal, window))
     lines = [

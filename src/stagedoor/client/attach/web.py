@@ -53,7 +53,7 @@ class WebSocket:
         """Return True if the server has accepted the handshake and the connection has not ended."""
         return self._protocol.state is State.OPEN
 
-    def unsent(self) -> bytes:
+    def take_unsent(self) -> bytes:
         """Return the bytes to send now: the handshake, messages from `send`, and answers to the peer."""
         return b"".join(self._protocol.data_to_send())
 
@@ -122,7 +122,7 @@ class TerminalConnection(WebConnection):
         """Upgrade to a WebSocket. Raises LostError."""
         name = self.wire.name
         try:
-            head = self.exchange(self._socket.unsent())
+            head = self.exchange(self._socket.take_unsent())
             status = parse_head(self.wire, head).status
             if status != 101:
                 raise LostError(f"{name}: it answers {status} where a WebSocket was asked for")
@@ -152,7 +152,7 @@ class TerminalConnection(WebConnection):
             self._socket.send(encode(frame))
         except WebSocketError as error:
             raise LostError(str(error)) from None
-        self._unsent += self._socket.unsent()
+        self._unsent += self._socket.take_unsent()
         self.flush()
 
     def flush(self) -> None:
@@ -189,7 +189,7 @@ class TerminalConnection(WebConnection):
 
     def _frames(self, data: bytes) -> list[Upstream]:
         frames = [decode(message) for message in self._socket.feed(data)]
-        if (answers := self._socket.unsent()) and len(self._unsent) > UNSENT_LIMIT:
+        if (answers := self._socket.take_unsent()) and len(self._unsent) > UNSENT_LIMIT:
             raise WebSocketError("the gateway asks without end, and reads no answer")
         self._unsent += answers
         self.flush()

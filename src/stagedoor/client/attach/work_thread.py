@@ -22,7 +22,7 @@ class WorkThread(Generic[Result]):
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def result(self) -> Result:
+    def join(self) -> Result:
         """Wait for the work; return its result or raise its exception. Call it once."""
         self._thread.join()
         os.close(self.done_fd)
@@ -36,7 +36,7 @@ class WorkThread(Generic[Result]):
 
     def _discard(self, discard: Callable[[Result], None]) -> None:
         with suppress(Exception):
-            discard(self.result())
+            discard(self.join())
 
     def _run(self) -> None:
         try:

@@ -79,7 +79,7 @@ def judge_tunnel_failure(error: TunnelError) -> Result:
     return make_failure(hop, error.line)
 
 
-def certificate(name: str, ends_at: float, now: float) -> Finding:
+def check_certificate(name: str, ends_at: float, now: float) -> Finding:
     """Judge how long a trusted certificate of a gateway is still valid; times are seconds since the epoch."""
     left_s = ends_at - now
     if left_s < SOON_S:
@@ -177,18 +177,18 @@ def judge_web_refusal(app: str, status: int, message: str, login: str = "") -> R
     return make_failure(hop, f"{app}: {clean(message)}", also=login)
 
 
-def terminals(app: str, status: int, body: bytes) -> Result:
+def check_terminals(app: str, status: int, body: bytes) -> Result:
     """Judge the web's answer to a request for the list of terminals."""
     said = parse_object(body)
     if status != 200:
-        return judge_web_refusal(app, status, message(body))
+        return judge_web_refusal(app, status, parse_message(body))
     if said.get("state") != "ready":
         return SHELL, ok(f"the shell of {app} does not run; a login starts it")
     count = len(said.get("terminals", ()))
     return SHELL, ok(f"the shell of {app} runs, and holds {count} terminals")
 
 
-def message(body: bytes) -> str:
+def parse_message(body: bytes) -> str:
     """Return the message of a refusal in JSON; "" if it is not Stagedoor's."""
     return str(parse_object(body).get("message", ""))
 

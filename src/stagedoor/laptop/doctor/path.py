@@ -76,7 +76,7 @@ def walk_to(wish: PathOptions) -> Iterator[Result]:
 
 def _hops(wish: PathOptions) -> Iterator[Result]:
     if wish.how == "web":
-        yield from walk.web(_options(wish, wish.given), wish.path, wish.host)
+        yield from walk.check_web(_options(wish, wish.given), wish.path, wish.host)
         return
     ssh = walk.SshProgram(wish.host, wish.config_file)
     named = wish.given.get("--gateway")
@@ -84,7 +84,7 @@ def _hops(wish: PathOptions) -> Iterator[Result]:
     address = ("", 0)
     given = dict(wish.given)
     if how in (None, "connect") and not named:
-        route = judge.judge_route(ssh.config())
+        route = judge.judge_route(ssh.read_config())
         how, address = route.how, route.address
         given = {**route.given, **given}
         if how == "connect" or (how == "direct" and address[0] == wish.host):
@@ -94,15 +94,15 @@ def _hops(wish: PathOptions) -> Iterator[Result]:
             gateway = parse_gateway(named, "--gateway")
             address = (gateway.host, gateway.port)
         elif address[1] == 0:
-            seen = ssh.config(f"ssh://{address[0]}" if address[0] else None)
+            seen = ssh.read_config(f"ssh://{address[0]}" if address[0] else None)
             address = (seen["hostname"], int(seen["port"]))
         yield from walk.check_ssh_port(*address)
     else:
         yield from walk.connect(_options(wish, given))
-    yield from ssh.login()
-    yield from ssh.bulk()
+    yield from ssh.check_login()
+    yield from ssh.check_full_packets()
     if wish.idle_s is not None:
-        yield from ssh.idle(wish.idle_s)
+        yield from ssh.measure_idle_limit(wish.idle_s)
 
 
 def _options(wish: PathOptions, given: Mapping[str, str]) -> Options:

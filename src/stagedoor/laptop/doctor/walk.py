@@ -65,7 +65,7 @@ def connect(options: Options) -> Iterator[Result]:
         yield judge.judge_tunnel_failure(error)
 
 
-def web(options: Options, path: str, app: str) -> Iterator[Result]:
+def check_web(options: Options, path: str, app: str) -> Iterator[Result]:
     """Check the hops to the WebShell: as `connect`, then a WebSocket and the shell's list of terminals."""
     try:
         secret = find_secret(options)
@@ -83,7 +83,9 @@ def web(options: Options, path: str, app: str) -> Iterator[Result]:
                 yield judge.make_failure(judge.CREDENTIAL, what, also=login)
                 return
             if answer.status != 200:
-                yield judge.judge_web_refusal(app, answer.status, judge.message(answer.body), login)
+                yield judge.judge_web_refusal(
+                    app, answer.status, judge.parse_message(answer.body), login
+                )
                 return
             yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
             yield judge.GRANT, ok(f"{app} is open to {options.user}")
@@ -97,7 +99,7 @@ def web(options: Options, path: str, app: str) -> Iterator[Result]:
             yield judge.GATEWAY, ok("a WebSocket passes")
         with closing(WebConnection(options, path)) as another:
             listed = another.ask("terminals", {"target": app}, options.user, secret.value)
-            yield judge.terminals(app, listed.status, listed.body)
+            yield judge.check_terminals(app, listed.status, listed.body)
     except TunnelError as error:
         yield judge.judge_tunnel_failure(error)
 
@@ -127,7 +129,7 @@ def _reached(options: Options, wire: TcpWire, took_s: float) -> Iterator[Result]
     if isinstance(wire, TlsWire):
         shown = wire.tls.getpeercert() or {}
         ends_at = ssl.cert_time_to_seconds(str(shown["notAfter"]))
-        yield judge.TLS, judge.certificate(options.server_name, ends_at, time.time())
+        yield judge.TLS, judge.check_certificate(options.server_name, ends_at, time.time())
 
 
 def _first_line(wire: TcpWire) -> bytes:
@@ -162,14 +164,14 @@ class SshProgram:
         self.host = host
         self._head = ["ssh", *(("-F", config_file) if config_file else ())]
 
-    def config(self, host: str | None = None) -> dict[str, str]:
+    def read_config(self, host: str | None = None) -> dict[str, str]:
         """Return the configuration that ssh would use for a host, by `ssh -G`. Raises OSError."""
         done = self._run([*self._head, "-G", host or self.host], b"", SSH_S)
         if done.returncode:
             raise OSError(done.stderr.decode(errors="replace").strip())
         return judge.parse_ssh_config(done.stdout.decode(errors="replace"))
 
-    def login(self) -> Iterator[Result]:
+    def check_login(self) -> Iterator[Result]:
         """Check the host certificate and the key by a login, then the shell's clock."""
         before = time.time()
         done = self.run(["date", "+%s"], b"", SSH_S)
@@ -184,7 +186,7 @@ class SshProgram:
             ours = (before + time.time()) / 2
             yield judge.CLOCK, judge.judge_clock(float(said), ours, "the shell's")
 
-    def bulk(self) -> Iterator[Result]:
+    def check_full_packets(self) -> Iterator[Result]:
         """Check that packets of full size pass both ways: an MTU black hole drops them (RFC 2923)."""
         began = time.monotonic()
         try:
@@ -206,7 +208,7 @@ class SshProgram:
                 warn(what, "the shell has no `cat`, or the path cuts what is long"),
             )
 
-    def idle(self, limit_s: float) -> Iterator[Result]:
+    def measure_idle_limit(self, limit_s: float) -> Iterator[Result]:
         """Measure how long a silence the path survives, up to `limit_s`. It takes longer than `limit_s`."""
         survived_s = 0.0
         for silent_s in (s for s in (*IDLE_S, limit_s) if s <= limit_s):

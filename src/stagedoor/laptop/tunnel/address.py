@@ -24,7 +24,7 @@ def join_authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
+def choose_first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
     """Return the first (value, source) with a value that is not empty, or two empty strings."""
     return next(((value, source) for value, source in candidates if value), ("", ""))
 
@@ -94,7 +94,7 @@ def find_corporate_proxy(
     chosen = [(option, "--via"), (env.get("STAGEDOOR_VIA"), "STAGEDOOR_VIA")]
     if not is_bypassed(gateway, env.get("no_proxy") or env.get("NO_PROXY") or ""):
         chosen += [(env.get(name), name) for name in names]
-    text, source = first(*chosen)
+    text, source = choose_first(*chosen)
     if not text or text == "direct":
         return None
     via = parse_address(text, source)

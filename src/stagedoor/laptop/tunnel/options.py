@@ -7,8 +7,8 @@ import os
 from stagedoor.laptop.tunnel.address import (
     check_host,
     check_port,
+    choose_first,
     find_corporate_proxy,
-    first,
     parse_gateway,
 )
 from stagedoor.laptop.tunnel.errors import USAGE, TunnelError
@@ -55,7 +55,7 @@ class Options:
             raise TunnelError(USAGE, "give HOST and PORT; try 'stagedoor tunnel --help'")
         self.host = check_host(target[0], "HOST")
         self.port = check_port(target[1] if len(target) > 1 else "22", "PORT")
-        address, source = first(
+        address, source = choose_first(
             (given.get("--gateway"), gateway_option),
             (env.get("STAGEDOOR_GATEWAY"), "STAGEDOOR_GATEWAY"),
         )

@@ -12,7 +12,7 @@ import select
 import time
 
 from stagedoor.laptop.tunnel.errors import LOST, NO_SHELL, OK, REASON_LIMIT, TunnelError, clean
-from stagedoor.laptop.tunnel.wire import CHUNK, TcpWire, ready, socket
+from stagedoor.laptop.tunnel.wire import CHUNK, TcpWire, socket, wait_until_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Local:
 
     def recv(self, limit: int) -> bytes:
         """Return bytes from ssh; none at the end."""
-        if self.blocks and not ready(self.read_fd, select.POLLIN, 0.0):
+        if self.blocks and not wait_until_ready(self.read_fd, select.POLLIN, 0.0):
             raise BlockingIOError
         try:
             return os.read(self.read_fd, limit)
@@ -123,7 +123,7 @@ class Local:
 
     def is_gone(self) -> bool:
         """Return True if ssh no longer reads."""
-        return ready(self.write_fd, 0, 0.0)
+        return wait_until_ready(self.write_fd, 0, 0.0)
 
 
 def carry(source: ReadEnd, sink: WriteEnd) -> Iterator[tuple[int, int] | None]:

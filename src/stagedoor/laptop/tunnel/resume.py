@@ -58,7 +58,7 @@ class ConnectionLostError(Exception):
     """The connection is lost, and the tunnel goes on."""
 
 
-def clock() -> float:
+def read_clock() -> float:
     """Return seconds that also count while the laptop sleeps, where the system has such a clock."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
@@ -123,7 +123,7 @@ class ResumableTunnel:
 
     def hang_up(self, *_: object) -> None:
         """Record that ssh is gone: what is left is sent, and then the tunnel ends."""
-        self.gone_at = clock() if self.gone_at is None else self.gone_at
+        self.gone_at = read_clock() if self.gone_at is None else self.gone_at
 
     def retry(self) -> TcpWire | None:
         """Return a new connection of the tunnel, however long it takes.
@@ -131,13 +131,13 @@ class ResumableTunnel:
         Once ssh has ended, the tunnel comes back only to say so, and this returns None after a moment.
         Raises TunnelError.
         """
-        since = clock()
+        since = read_clock()
         pause_s = 0.0
         while True:
-            self.title.show(clock() - since)
+            self.title.show(read_clock() - since)
             if pause_s and self.pause(pause_s):
                 pause_s = 0.0
-            if self.gone_at is not None and clock() > self.gone_at + GONE_TIMEOUT_S:
+            if self.gone_at is not None and read_clock() > self.gone_at + GONE_TIMEOUT_S:
                 return None
             try:
                 self.key.attempt += 1
@@ -147,10 +147,10 @@ class ResumableTunnel:
                 wire.sock.close()  # a gateway of an earlier version has opened another session
                 raise TunnelError(LOST, f"{wire.name} cannot resume the session; it is too old")
             except TunnelError as error:
-                if error.code not in TEMPORARY or clock() - since > GIVE_UP_S:
+                if error.code not in TEMPORARY or read_clock() - since > GIVE_UP_S:
                     raise
             jitter = 0.75 + os.urandom(1)[0] / 512
-            longest_s = SOON_PAUSE_S if clock() - since < SOON_S else LONGEST_PAUSE_S
+            longest_s = SOON_PAUSE_S if read_clock() - since < SOON_S else LONGEST_PAUSE_S
             pause_s = min(max(pause_s * 2, FIRST_PAUSE_S), longest_s) * jitter
 
     def pause(self, wait_s: float) -> bool:
@@ -175,12 +175,12 @@ class ResumableTunnel:
     def carry(self, wire: TcpWire) -> None:
         """Carry the tunnel over one connection, until it has ended. Raises ConnectionLostError."""
         stream = self.stream
-        now = clock()
+        now = read_clock()
         asleep = now - time.monotonic()
         stream.connect(now)
         has_news = True
         while True:
-            before, now = now, clock()
+            before, now = now, read_clock()
             if now - time.monotonic() - asleep > SLEPT_S or now - before > STOPPED_S:
                 raise ConnectionLostError("the laptop has slept")
             if has_news and self.routes.take_news() and has_moved(wire.sock):
@@ -223,7 +223,7 @@ class ResumableTunnel:
                 if not ready:
                     break
                 count = local.send(ready)
-                stream.delivered(count, now)
+                stream.note_delivered(count, now)
                 if count < len(ready):
                     break
             if stream.end_is_deliverable:
@@ -247,13 +247,13 @@ class ResumableTunnel:
         try:
             while True:
                 wire.flush()
-                output = stream.output(now)
+                output = stream.peek_output(now)
                 if not output:
                     break
                 length = len(output)
                 with memoryview(output) as ready:
                     count = wire.send(ready)
-                stream.sent(count)
+                stream.note_sent(count)
                 if count < length:
                     raise BlockingIOError
         except BlockingIOError:

@@ -8,9 +8,9 @@ import select
 import sys
 import time
 
-from stagedoor.laptop.tunnel.address import first
+from stagedoor.laptop.tunnel.address import choose_first
 from stagedoor.laptop.tunnel.errors import CREDENTIAL, TunnelError
-from stagedoor.laptop.tunnel.wire import CHUNK, ready
+from stagedoor.laptop.tunnel.wire import CHUNK, wait_until_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ def run_program(command: list[str], env: dict[str, str], quiet: bool) -> tuple[i
     assert program.stdout is not None
     text = b""
     try:
-        while ready(program.stdout.fileno(), select.POLLIN, max(deadline - time.monotonic(), 0.0)):
+        while wait_until_ready(
+            program.stdout.fileno(), select.POLLIN, max(deadline - time.monotonic(), 0.0)
+        ):
             more = os.read(program.stdout.fileno(), CHUNK)
             text += more
             if len(text) > HELPER_LIMIT:
@@ -155,7 +157,7 @@ def from_keyring(options: Options) -> Secret | None:
 
 def from_environment(options: Options) -> Secret | None:
     """Return the secret in STAGEDOOR_TOKEN or STAGEDOOR_PASSWORD, or None. Raises TunnelError."""
-    value, name = first(
+    value, name = choose_first(
         *((options.env.get(n), n) for n in ("STAGEDOOR_TOKEN", "STAGEDOOR_PASSWORD"))
     )
     return check_secret(value, f"the variable {name}", f"fix: set {name} again") if name else None

@@ -70,7 +70,7 @@ class TcpWire:
                 raise
 
 
-def ready(fd: int, event: int, wait_s: float) -> bool:
+def wait_until_ready(fd: int, event: int, wait_s: float) -> bool:
     """Wait up to `wait_s` seconds for `event`, an error or a hang-up; return True if it came."""
     poller = select.poll()
     poller.register(fd, event)
@@ -94,7 +94,7 @@ def settle(wire: TcpWire, call: Callable[[], Result], event: int, deadline: floa
                 raise TunnelError(NO_ANSWER, f"{wire.name} gave no answer in time")
             may_show = wire.awaited and os.isatty(2)
             step_s = min(1.0, deadline - now) if may_show else deadline - now
-            if not ready(wire.read_fd, event, step_s) and may_show:
+            if not wait_until_ready(wire.read_fd, event, step_s) and may_show:
                 waited_s = time.monotonic() - start
                 step = f" ({wire.step[:STEP_SHOWN]})" if wire.step else ""
                 line = f"stagedoor: waiting for {clean(wire.awaited)}{step}, {waited_s:.0f} s"

@@ -13,7 +13,7 @@ import asyncssh
 from stagedoor.listeners.ssh.options import AES_GCM
 from stagedoor.listeners.ssh.packets import PacketConnection
 from stagedoor.model.units import KIB, MIB
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 from stagedoor.wire.ssh.kexinit import is_wrong_guess, parse_ciphers
 
 UNREAD_BEFORE_LOGIN = 256 * KIB
@@ -73,7 +73,7 @@ class KeyExchanges:
         self._left: float = BURST
         self._last: float | None = None
 
-    def carried(self, size: int) -> None:
+    def count_bytes(self, size: int) -> None:
         """Count `size` bytes on the connection."""
         self._left = min(self._left + size / BYTES_EACH, BURST)
 
@@ -129,7 +129,7 @@ class BoundedConnection(PacketConnection):
         if self._leaving:
             return
         self._leaving = True
-        parts = (code.to_bytes(4, "big"), string(reason.encode()), string(b""))
+        parts = (code.to_bytes(4, "big"), encode_string(reason.encode()), encode_string(b""))
         self.send_packet(_DISCONNECT, *parts)
         linger_s = PERSON_LINGER_S if self._auth_complete else LINGER_S
         self._loop.call_later(linger_s, self.abort)
@@ -152,19 +152,19 @@ class BoundedConnection(PacketConnection):
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         """Process bytes of the client, within the bounds."""
         if not self._leaving:
-            self._key_exchanges.carried(len(data))
+            self._key_exchanges.count_bytes(len(data))
             super().data_received(data, datatype)
             self._check_bounds()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Process `nbytes` in the buffer, within the bounds."""
         if not self._leaving:
-            self._key_exchanges.carried(nbytes)
+            self._key_exchanges.count_bytes(nbytes)
             super().buffer_updated(nbytes)
             self._check_bounds()
 
     def _send(self, data: bytes) -> None:
-        self._key_exchanges.carried(len(data))
+        self._key_exchanges.count_bytes(len(data))
         super()._send(data)
 
     def _check_bounds(self) -> None:

@@ -12,7 +12,7 @@ from asyncssh.auth import KbdIntChallenge
 from asyncssh.channel import SSHAgentChannel
 
 from stagedoor.listeners.ssh.bounds import BoundedConnection
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 
 if TYPE_CHECKING:
     from stagedoor.listeners.ssh.router import ChannelRouter
@@ -57,7 +57,7 @@ class ClientConnection(BoundedConnection):
     ) -> bool:
         """Return whether a key may be used. `msg` is the signed request, or empty for a query."""
         # RFC 4252 §7: the signature is over the session identifier and the request.
-        message = string(self._session_id) + msg if msg else b""
+        message = encode_string(self._session_id) + msg if msg else b""
         return await self.router.authentication.check_key(username, key_data, message, signature)
 
     def send_userauth_failure(self, partial_success: bool) -> None:

@@ -13,7 +13,7 @@ import asyncssh
 from stagedoor.model.certificate import EVERYTHING
 from stagedoor.model.credential import Credential, KeyCredential
 from stagedoor.model.identity import Identity
-from stagedoor.wire.ssh.blob import Reader, TruncatedError, fingerprint
+from stagedoor.wire.ssh.blob import Reader, TruncatedError, format_fingerprint
 from stagedoor.wire.ssh.certificate import SignedCertificate, is_certificate, parse_certificate
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 
@@ -46,7 +46,7 @@ class ClientKey:
     def line(self) -> str:
         """Return the key as `type base64`."""
         blob = self.credential.key
-        return f"{Reader(blob).string().decode('ascii')} {b64encode(blob).decode('ascii')}"
+        return f"{Reader(blob).read_string().decode('ascii')} {b64encode(blob).decode('ascii')}"
 
     @property
     def permits(self) -> frozenset[str]:
@@ -84,7 +84,7 @@ def read_shown(login_name: str, blob: bytes) -> ClientKey | None:
         return None
     certificate = signed.certificate if signed else None
     credential = KeyCredential(
-        login_name, blob, fingerprint(blob), certificate, partial(_signed_by_ca, signed)
+        login_name, blob, format_fingerprint(blob), certificate, partial(_signed_by_ca, signed)
     )
     return ClientKey(credential, key)
 
@@ -113,9 +113,9 @@ def has_asked_person(signature: bytes) -> bool:
     if not _is_security_key(signature):
         return False
     reader = Reader(signature)
-    reader.string()
-    reader.string()
-    return bool(reader.byte() & _USER_VERIFIED)
+    reader.read_string()
+    reader.read_string()
+    return bool(reader.read_byte() & _USER_VERIFIED)
 
 
 def _signed_by_ca(signed: SignedCertificate | None) -> bool:
@@ -128,7 +128,7 @@ def _signed_by_ca(signed: SignedCertificate | None) -> bool:
 def _key(blob: bytes) -> asyncssh.SSHKey | None:
     """Return the key in `blob`, or None if its type or size could not be registered."""
     try:
-        key_type = Reader(blob).string().decode("ascii")
+        key_type = Reader(blob).read_string().decode("ascii")
     except (TruncatedError, UnicodeDecodeError):
         return None
     parsed = parse_public_key(f"{key_type} {b64encode(blob).decode('ascii')}")
@@ -142,11 +142,11 @@ def _key(blob: bytes) -> asyncssh.SSHKey | None:
 
 def _verify(key: asyncssh.SSHKey, message: bytes, signature: bytes) -> bool:
     try:
-        algorithm = Reader(signature).string().decode("ascii")
+        algorithm = Reader(signature).read_string().decode("ascii")
     except (TruncatedError, UnicodeDecodeError):
         return False
     return algorithm in SIGNATURES and key.verify(message, signature)
 
 
 def _is_security_key(signature: bytes) -> bool:
-    return Reader(signature).string().startswith(b"sk-")
+    return Reader(signature).read_string().startswith(b"sk-")

@@ -131,7 +131,7 @@ class SshListener:
         """Return the number of connections that have not logged in yet."""
         return len(self._startups)
 
-    def accepted(self, stream: TcpStream, source: Source) -> None:
+    def serve_accepted(self, stream: TcpStream, source: Source) -> None:
         """Serve a connection that was just accepted."""
         self._tasks.start(self._begin(stream, source))
 
@@ -164,7 +164,7 @@ class SshListener:
                 self._deny(source, arrival)
                 return
             source = arrival.source
-            if (outsider := rules.outsider(source)) is not None:
+            if (outsider := rules.refuse_outsider(source)) is not None:
                 # Other networks get no byte, so they do not even see our version.
                 self._deny(source, outsider)
                 return

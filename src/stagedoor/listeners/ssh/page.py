@@ -99,11 +99,11 @@ class AppPage:
         words = _words(command or "")
         match words:
             case []:
-                return self._text(await self.entries(), greeting=True), "", 0
+                return self._text(await self.list_entries(), greeting=True), "", 0
             case ["ls"]:
-                return self._text(await self.entries(), greeting=False), "", 0
+                return self._text(await self.list_entries(), greeting=False), "", 0
             case ["ls", "--json"] | ["--json", "ls"]:
-                return self._json(await self.entries()), "", 0
+                return self._json(await self.list_entries()), "", 0
             case ["whoami"]:
                 return self._whoami(), "", 0
             case ["cert"]:
@@ -130,22 +130,22 @@ class AppPage:
         text = _HELP if self._requests is None else _HELP + HELP
         return text.format(at=self._at())
 
-    async def entries(self) -> list[PageRow]:
+    async def list_entries(self) -> list[PageRow]:
         """Return the apps that the user may enter by the current policy, in order of name."""
         flow, identity = self._login.flow, self._login.identity
-        grants = list(flow.grants(identity))
+        grants = list(flow.list_grants(identity))
         states = await asyncio.gather(*(flow.observe(grant.target) for grant in grants))
         return [
-            PageRow(grant.target, state, grant.expires_at, flow.notice(grant.target))
+            PageRow(grant.target, state, grant.expires_at, flow.find_notice(grant.target))
             for grant, state in zip(grants, states, strict=True)
         ]
 
     def _whoami(self) -> str:
         identity, sign_ins = self._login.identity, self._sign_ins
         by = identity.credential_id or identity.method.value
-        groups = sign_ins.groups(identity) if sign_ins else ()
+        groups = sign_ins.list_groups(identity) if sign_ins else ()
         lines = [identity.name, f"groups: {' '.join(groups) or 'none'}", f"by: {by}"]
-        ends_at = sign_ins.ends_at(identity) if sign_ins else None
+        ends_at = sign_ins.find_end(identity) if sign_ins else None
         if ends_at is not None:
             lines.append(f"until: {show_time(ends_at)} (ssh {self._at()} logout ends it)")
         elif (ends_at := identity.token_ends_at) is not None:
@@ -159,7 +159,7 @@ class AppPage:
         key = self._login.public_key
         if self._sign_ins is None or key is None:
             return "", f"stagedoor: {_NO_KEY}\n", 1
-        line = await self._sign_ins.certificate(self._login.identity, key)
+        line = await self._sign_ins.issue_certificate(self._login.identity, key)
         if isinstance(line, Denial):
             return "", f"stagedoor: no certificate: {line.line}\n", 1
         return f"{line}\n", "", 0
@@ -172,7 +172,7 @@ class AppPage:
             return "", f"stagedoor: not logged out: {denial.line}\n", 1
         return "Your sign-in is over, and what it opened is being closed.\n", "", 0
 
-    def jump(self, target: Target) -> str:
+    def make_jump_command(self, target: Target) -> str:
         """Return the command that enters `target`."""
         return f"ssh -J {self._at(':')} {target.host_name}"
 
@@ -189,7 +189,8 @@ class AppPage:
         if not entries:
             return f"Hello {name}. There is no app that you may enter; ask an administrator for a grant.\n"
         rows = [
-            (str(entry.target), entry.state.value, self.jump(entry.target)) for entry in entries
+            (str(entry.target), entry.state.value, self.make_jump_command(entry.target))
+            for entry in entries
         ]
         widths = [max(len(row[at]) for row in rows) for at in (0, 1)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
@@ -209,7 +210,7 @@ class AppPage:
                 "state": entry.state.value,
                 "expires_at": entry.expires_at,
                 "notice": entry.notice,
-                "command": self.jump(entry.target),
+                "command": self.make_jump_command(entry.target),
             }
             for entry in entries
         ]
@@ -302,7 +303,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
                 out, err, status = await self._page.answer(chan.get_command(), self._show)
         except Exception as error:  # no code awaits this task
             self._fault(error)
-            out, err, status = "", f"stagedoor: {Denial.internal().message}\n", 1
+            out, err, status = "", f"stagedoor: {Denial.of_fault().message}\n", 1
         with suppress(OSError):  # the client has closed the channel meanwhile
             if out:
                 chan.write(self._encode(out))

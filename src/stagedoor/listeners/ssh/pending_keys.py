@@ -102,7 +102,7 @@ class PendingLogins:
             self._waiting.remove(place)
 
     def _room(self, source: str) -> Full | str | None:
-        return self._limits.room(self._waiting.counts(), source)
+        return self._limits.judge_entry(self._waiting.count_keys(), source)
 
 
 class PendingKey:
@@ -144,7 +144,7 @@ class PendingKey:
             self._sign_ins is None
             or denial.reason is not Reason.CREDENTIAL_WRONG
             or not client.is_openssh  # which offers all keys again
-            or not self._sign_ins.holds(shown.line)
+            or not self._sign_ins.may_wait(shown.line)
         ):
             return denial
         answer = self._unknown_keys.answer(shown.credential.key)

@@ -117,13 +117,13 @@ class RequestCommand:
         """Wait until the request is not pending any more, or for `ACCESS_WAIT_S`."""
         policy, clock = self._login.flow.policy, asyncio.get_running_loop().time
         until = clock() + ACCESS_WAIT_S
-        with self._requests.waiting(self._login.identity) as may_wait:
+        with self._requests.count_waiting(self._login.identity) as may_wait:
             await policy.read_newer_than(policy.version)
             while may_wait and clock() < until:
                 version = policy.version
                 if not self._requests.is_pending(number):
                     return
-                await policy.changed(version, until - clock())
+                await policy.wait_for_change(version, until - clock())
 
     # Deciding.
 

@@ -106,7 +106,7 @@ class ChannelRouter(asyncssh.SSHServer):
         if isinstance(target, Target) and login.target is not None:
             raise refuse_channel(
                 f"you came as {login.login_name}; to jump, come as {login.identity.name}: "
-                f"{AppPage(login, self._context.page).jump(login.target)}"
+                f"{AppPage(login, self._context.page).make_jump_command(login.target)}"
             )
         return await self._direct.open_forward(dest_host, dest_port)
 

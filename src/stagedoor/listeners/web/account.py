@@ -126,7 +126,7 @@ class AccountPages:
             identity=identity,
             held=held,
             passkeys=passkeys,
-            proved=self._passkeys.proved_lately(identity),
+            proved=self._passkeys.has_fresh_proof(identity),
             said=said,
             key_command=render_sign_command(make_line_to_sign(identity, _host(request))),
             days=f"{min(_DAYS, held.token_max_days):g}",
@@ -153,7 +153,7 @@ class AccountPages:
         )
         if new != again:
             return Denial(Reason.BAD_REQUEST, "the new password was typed in two ways")
-        request, source = form.request, self._guard.source_of(form.request)
+        request, source = form.request, self._guard.find_source(form.request)
         proved = await self._guard.check_password(form.identity, present, source)
         if isinstance(proved, Denial):
             return self._guard.deny(request, proved, form.identity)
@@ -189,7 +189,7 @@ class AccountPages:
 
     async def _add_key(self, form: _Submission) -> Denial | None:
         signature, label = (form.fields.get(name, "") for name in ("signature", "label"))
-        proved = self._passkeys.proved_lately(form.identity)
+        proved = self._passkeys.has_fresh_proof(form.identity)
         return await self._credentials.add_key(
             form.identity, _host(form.request), signature, label, proved=proved
         )

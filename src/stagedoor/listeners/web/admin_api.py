@@ -17,7 +17,7 @@ from stagedoor.api.answers import ApiAnswer, make_denial_answer, make_problem_an
 from stagedoor.api.problems import make_problem
 from stagedoor.api.service import AdmittedRequest, ApiService
 from stagedoor.listeners.web.file_stream import send_file
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
 from stagedoor.listeners.web.sign_in.cookies import BODY_S
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -84,13 +84,13 @@ class AdminApi:
         ]
 
     async def _describe(self, request: Request) -> Response:
-        refused = self._check_source(self._guard.source_of(request))
+        refused = self._check_source(self._guard.find_source(request))
         if refused is not None:
             return self._refuse(request, refused)
         return Response(encode_openapi(), media_type="application/json")
 
     async def _answer(self, request: Request) -> Response:
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         refused = self._check_source(source)
         if refused is not None:
             return self._refuse(request, refused)
@@ -103,7 +103,7 @@ class AdminApi:
         except ClientDisconnect:
             raise
         except Exception as fault:
-            denied = make_denial_answer(Denial.internal())
+            denied = make_denial_answer(Denial.of_fault())
             who = identity if isinstance(identity, Identity) else None
             return self._respond(request, denied, who, fault)
 
@@ -132,9 +132,9 @@ class AdminApi:
             return admitted
         loop = asyncio.get_running_loop()
         until = loop.time() + _parse_wait(request.headers.get("prefer", ""))
-        with step_ups.waiting(identity) as may_wait:
+        with step_ups.count_waiting(identity) as may_wait:
             while may_wait and _lacks_proof(admitted) and (left := until - loop.time()) > 0:
-                await self._flow.policy.changed(self._flow.policy.version, left)
+                await self._flow.policy.wait_for_change(self._flow.policy.version, left)
                 admitted = await self._service.admit(identity, request.method, path)
         if not isinstance(admitted, ApiAnswer) or admitted.denial is None:
             return admitted
@@ -177,7 +177,7 @@ class AdminApi:
             if fault is not None:
                 line = "an API request ended by an internal fault"
                 _log.error(line, trace=trace.trace_id, exc_info=fault)
-            origin = structs.replace(web(self._guard.source_of(request)), trace=trace)
+            origin = structs.replace(make_web_origin(self._guard.find_source(request)), trace=trace)
             self._flow.deny(answer.denial, origin, identity)
             body = msgspec.json.encode(structs.replace(answer.problem, trace=trace.trace_id))
         if (file := answer.file) is not None:

@@ -59,7 +59,7 @@ class WebLimits:
     clients: ClientLimits = LIMITS
 
 
-def web(source: Source) -> Origin:
+def make_web_origin(source: Source) -> Origin:
     """Return the origin of a session or refusal that came over HTTP from `source`."""
     return Origin(AccessMethod.WEB, source)
 
@@ -73,7 +73,7 @@ class RequestGuard:
         self.rules = limits.rules
         self.draining = False
 
-    def source_of(self, connection: HTTPConnection) -> Source:
+    def find_source(self, connection: HTTPConnection) -> Source:
         """Return the client's address: the peer's, or the one that a trusted reverse proxy reports.
 
         If the proxy's report cannot be read, this is the proxy's address: `check_connection` refuses the
@@ -90,7 +90,9 @@ class RequestGuard:
         target: Target | None = None,
     ) -> Denial:
         """Audit a refusal of the client, and return it."""
-        return self.flow.deny(denial, web(self.source_of(connection)), identity, target)
+        return self.flow.deny(
+            denial, make_web_origin(self.find_source(connection)), identity, target
+        )
 
     def _unread_forward(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a client whose address the proxy reports unreadably; it must not count as the proxy."""
@@ -114,17 +116,17 @@ class RequestGuard:
         """Refuse every source while the gateway drains, and those outside the allowed networks."""
         if self.draining:
             return Denial(Reason.DRAINING, "the gateway is stopping; try again in a moment", 1)
-        return self.rules.outsider(source)
+        return self.rules.refuse_outsider(source)
 
     def check_peer(self, peer: Source) -> Denial | None:
         """Refuse a peer outside the allowed networks that is no trusted reverse proxy, before it is read."""
-        return None if self.rules.is_reverse_proxy(peer) else self.rules.outsider(peer)
+        return None if self.rules.is_reverse_proxy(peer) else self.rules.refuse_outsider(peer)
 
     def check_connection(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a request by its source or its Host, whatever its path."""
         return (
             self._unread_forward(connection)
-            or self.rules.outsider(self.source_of(connection))
+            or self.rules.refuse_outsider(self.find_source(connection))
             or self._misnamed(connection)
         )
 
@@ -178,7 +180,7 @@ class RequestGuard:
         scheme = "https" if self.is_secure(connection) else "http"
         return f"{scheme}://{connection.headers.get('host', '')}"
 
-    def address(self, connection: HTTPConnection) -> str:
+    def derive_base_url(self, connection: HTTPConnection) -> str:
         """Return the gateway's base URL by the Host of this request: the origin and the path prefix."""
         return self.find_own_origin(connection) + self.limits.path
 
@@ -193,7 +195,7 @@ class RequestGuard:
         host = connection.headers.get("host", "")
         if not (names or domain) or is_named(host, names, domain):
             return None
-        if self.source_of(connection).address.is_loopback and is_loopback(host):
+        if self.find_source(connection).address.is_loopback and is_loopback(host):
             return None
         name = min((name for name in names if not name.startswith("*")), default=domain)
         return Denial(

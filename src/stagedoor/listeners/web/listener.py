@@ -16,7 +16,7 @@ from stagedoor.listeners.accept import (
     send_and_linger,
 )
 from stagedoor.listeners.web.app import WebApp
-from stagedoor.listeners.web.guard import web
+from stagedoor.listeners.web.guard import make_web_origin
 from stagedoor.listeners.web.http import HttpServerProtocol
 from stagedoor.listeners.web.pending import PendingConnection
 from stagedoor.listeners.web.terminal.presence import count_holders
@@ -156,9 +156,9 @@ class WebListener:
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve([]))
 
-    def accepted(self, stream: TcpStream, source: Source, *, secure: bool) -> None:
+    def serve_accepted(self, stream: TcpStream, source: Source, *, secure: bool) -> None:
         """Serve a connection that was just accepted; `secure` if its socket uses TLS."""
-        pending = self._pending.arrive(source, self._rules.counted_as(source))
+        pending = self._pending.arrive(source, self._rules.find_counted_source(source))
         task = self._tasks.start(
             self._begin(stream, pending, secure), partial(_close_unless_begun, stream, pending)
         )
@@ -205,12 +205,12 @@ class WebListener:
                 received = await self._first_bytes(stream, pending, secure)
                 if not received:
                     return
-                await self._starts.turn(self._rules.counted_as(pending.source), bound)
+                await self._starts.turn(self._rules.find_counted_source(pending.source), bound)
                 if secure:
                     assert self._tls is not None, "a socket that speaks TLS has a certificate"
-                    carried = TlsStream.over(stream, self._tls, received, READ_BYTES)
+                    carried = TlsStream.start(stream, self._tls, received, READ_BYTES)
                     received = b""
-                    await carried.handshake()
+                    await carried.complete_handshake()
         except (OSError, TimeoutError):
             return  # the client has gone, the handshake failed, or no request came
         assert self._server is not None, "it is started before anything is accepted"
@@ -242,14 +242,14 @@ class WebListener:
             return b""
         received = arrival.received
         if arrival.source != pending.source:
-            pending.set_source(arrival.source, self._rules.counted_as(arrival.source))
+            pending.set_source(arrival.source, self._rules.find_counted_source(arrival.source))
         denial = self._app.guard.check_peer(pending.source)
         if denial is None:
             received = received or await aio.read(stream, READ_BYTES)
             if not received:
                 return b""
             self._pending.mark_spoken(
-                pending, self._rules.counted_as(pending.source), secure=secure
+                pending, self._rules.find_counted_source(pending.source), secure=secure
             )
             denial = refuse_plaintext(received) if secure else None
             if denial is None:
@@ -262,7 +262,7 @@ class WebListener:
 
     def _record_denial(self, denial: Denial, source: Source) -> None:
         """Audit the refusal of a client that has not sent a whole request."""
-        self._app.guard.flow.deny(denial, web(source))
+        self._app.guard.flow.deny(denial, make_web_origin(source))
 
     def _crowded_out(self, pending: PendingConnection, end: Callable[[], object]) -> None:
         if pending.has_spoken:

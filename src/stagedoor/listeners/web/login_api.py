@@ -68,7 +68,7 @@ class LoginApi:
 
     async def _describe_gateway(self, request: Request) -> Response:
         """Return the well-known document (RFC 8615) for new machines, which has no secrets."""
-        denial = self._guard.check_source(self._guard.source_of(request))
+        denial = self._guard.check_source(self._guard.find_source(request))
         if denial is None:
             host = request.url.hostname or ""
             return answer_in_json(
@@ -78,7 +78,7 @@ class LoginApi:
 
     async def _list_revoked(self, request: Request) -> Response:
         """Return the key revocation list, which servers that trust the user CA fetch by a timer."""
-        denial = self._guard.check_source(self._guard.source_of(request))
+        denial = self._guard.check_source(self._guard.find_source(request))
         krl = denial or await self._krl()
         if isinstance(krl, Denial):
             return refusal(krl)
@@ -88,7 +88,7 @@ class LoginApi:
         """Return a route for the client."""
 
         async def answer(request: Request) -> Response:
-            source = self._guard.source_of(request)
+            source = self._guard.find_source(request)
             body = self._check_client(request, source) or await read_object(request, _MAX_BYTES)
             result = body if isinstance(body, Denial) else await act(request, body, source)
             return answer_in_json(self._guard, request, result)
@@ -132,7 +132,7 @@ class LoginApi:
             _word(fields, "id"),
             _word(fields, "verifier"),
             _word(fields, "code") or None,
-            self._guard.address(request),
+            self._guard.derive_base_url(request),
             source,
         )
         if isinstance(login, LoginState):

@@ -61,7 +61,7 @@ class LoginPages:
 
     async def _install(self, request: Request) -> Response:
         """Return the page to install the client, which needs no sign-in: the client is no secret."""
-        lines = render_install_lines(self._guard.address(request), self._digest)
+        lines = render_install_lines(self._guard.derive_base_url(request), self._digest)
         page = self._pages.place.page("client.html", lines=lines, digest=self._digest)
         return HTMLResponse(page)
 
@@ -90,12 +90,12 @@ class LoginPages:
             )
             page = self._render_outcome("Logged in", said)
         else:
-            source = self._guard.source_of(request)
+            source = self._guard.find_source(request)
             page = self._pages.place.page(
                 "login.html",
                 user=identity.name,
                 login=login,
-                gateway=self._guard.address(request),
+                gateway=self._guard.derive_base_url(request),
                 wrong=wrong,
                 same_network=login.source == find_source_network(source.address),
                 letters_count=LETTERS_COUNT,
@@ -112,7 +112,7 @@ class LoginPages:
     async def _approve(
         self, request: Request, identity: Identity, fields: dict[str, str]
     ) -> Response | Denial:
-        gateway = self._guard.address(request)
+        gateway = self._guard.derive_base_url(request)
         result = await self._approval.approve(
             identity, request.path_params["id"], fields.get("letters"), gateway
         )
@@ -136,7 +136,7 @@ class LoginPages:
     async def _deny(self, request: Request, identity: Identity, _: dict[str, str]) -> Response:
         denial = await self._approval.deny(identity, request.path_params["id"])
         if denial is not None:
-            return self._pages.message(
+            return self._pages.answer_message(
                 "Nothing was changed", denial.line, choose_status(denial.reason)
             )
-        return self._pages.message("Not logged in", DENIED, 200)
+        return self._pages.answer_message("Not logged in", DENIED, 200)

@@ -49,7 +49,7 @@ class PostRoutes:
         """
 
         async def answer(request: Request) -> Response:
-            source = self.guard.source_of(request)
+            source = self.guard.find_source(request)
             denial = self.guard.check_source(source)
             body = denial or await read_object(request, max_bytes)
             if isinstance(body, Denial):
@@ -75,7 +75,7 @@ def make_script_route(
     """Return a route for the scripts of our own pages, also without a user. A denial is audited."""
 
     async def answer(request: Request) -> Response:
-        source = guard.source_of(request)
+        source = guard.find_source(request)
         denial = guard.check_source(source) or guard.check_own_page(request)
         body = denial or await read_object(request, max_bytes)
         result = body if isinstance(body, Denial) else await act(request, body)

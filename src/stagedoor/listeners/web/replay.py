@@ -93,7 +93,7 @@ class Replay:
         )
         days, within_s = read_days(request, "")
         wanted = RecordingFilter(user, app, within_s, text)
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         page = await self._recordings.list_page(identity, before, wanted, source)
         if isinstance(page, Denial):
             return self._pages.explain(page, identity)
@@ -121,7 +121,7 @@ class Replay:
         place, visitor = self._pages.place, self._pages.describe_user(identity)
         if "replay.js" not in place.assets:
             why = "The player was not built into this installation; ask an administrator."
-            return self._pages.message("Not built", why, 503)
+            return self._pages.answer_message("Not built", why, 503)
         source = f"{place.path}/recordings/{quote(recording.file.id)}/cast"
         return self._pages.render_with_terminal(
             partial(render_player, place, visitor, recording, source)
@@ -132,13 +132,13 @@ class Replay:
         recording = await self._find(request, identity)
         if isinstance(recording, Response):
             return recording
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         if (denial := await self._check_presence(identity, recording)) is not None:
             self._guard.deny(request, denial, identity, recording.target)
             return Response(f"{translate(denial.line)}\n", choose_status(denial.reason))
         if recording.sealed:
             return Response(f"{translate(explain_sealed(recording))}\n", 409)
-        denial = await self._recordings.audit_view(identity, recording, source)
+        denial = await self._recordings.record_view(identity, recording, source)
         if denial is not None:
             return Response(f"{translate(denial.line)}\n", choose_status(denial.reason))
         try:
@@ -164,7 +164,7 @@ class Replay:
         if recording is None:
             # The same words as for a forbidden recording, so that its existence is not revealed.
             why = "There is no such recording on this gateway, or you may not play it."
-            return self._pages.message("Not found", why, 404)
+            return self._pages.answer_message("Not found", why, 404)
         return recording
 
     async def _check_presence(self, identity: Identity, recording: Recorded) -> Denial | None:

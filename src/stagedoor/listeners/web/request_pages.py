@@ -127,11 +127,13 @@ class RequestPages:
         number = request.path_params["number"]
         result = await self._perform(identity, number, request.path_params["act"], fields)
         if result is None:
-            return self._pages.message("Not found", "There is no such page here.", 404, identity)
+            return self._pages.answer_message(
+                "Not found", "There is no such page here.", 404, identity
+            )
         if isinstance(result, Denial):
             if result.reason is Reason.STEP_UP_NEEDED:
                 return self._pages.ask_for_proof(f"{self._path}/{number}")
-            return self._pages.message(
+            return self._pages.answer_message(
                 "Nothing was changed", result.line, choose_page_status(result), identity
             )
         return RedirectResponse(f"{self._path}/{number}", SEE_OTHER)

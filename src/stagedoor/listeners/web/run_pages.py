@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
@@ -95,20 +95,22 @@ class RunPages:
                 at = piece.end
 
     async def _cancel(self, request: Request, identity: Identity, _: dict[str, str]) -> Response:
-        origin = web(self._guard.source_of(request))
+        origin = make_web_origin(self._guard.find_source(request))
         run = await self._runs.cancel(identity, request.path_params["id"], origin)
         if isinstance(run, Denial):
-            return self._pages.message(
+            return self._pages.answer_message(
                 "Not cancelled", run.line, choose_status(run.reason), identity
             )
         return RedirectResponse(f"{self._pages.place.path}/runs/{run.id}", SEE_OTHER)
 
     async def _open(self, request: Request, identity: Identity) -> Run | Response:
         """Return the run if the user may read it, or the answer to send instead."""
-        origin = web(self._guard.source_of(request))
+        origin = make_web_origin(self._guard.find_source(request))
         run = await self._runs.open_log(identity, request.path_params["id"], origin)
         if not isinstance(run, Denial):
             return run
         if run.reason is Reason.STEP_UP_NEEDED:
             return self._pages.ask_for_proof(request.url.path)
-        return self._pages.message("Not found", run.line, choose_status(run.reason), identity)
+        return self._pages.answer_message(
+            "Not found", run.line, choose_status(run.reason), identity
+        )

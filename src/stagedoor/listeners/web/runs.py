@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.errors import refusal
-from stagedoor.listeners.web.guard import web
+from stagedoor.listeners.web.guard import make_web_origin
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
 from stagedoor.listeners.web.terminal.fields import read_target
 from stagedoor.model.denial import Denial, Reason
@@ -79,14 +79,14 @@ class Runs:
         """Start a run. With the same `id` a request may be repeated, and starts nothing twice."""
         order, run_id = _order_in(body), body.get("id")
         if isinstance(order, Denial):
-            return self._flow.deny(order, web(source), identity)
+            return self._flow.deny(order, make_web_origin(source), identity)
         if run_id is not None and not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
             return _bad("id", "12 hexadecimal digits")
         if "waits" in body:  # a program, which shows its user what a person has to do first
             refused = await self._prove(identity, order, source, waits=body["waits"] is True)
             if refused is not None:
                 return refused
-        run = await self._runs.start(identity, order, web(source), None, run_id)
+        run = await self._runs.start(identity, order, make_web_origin(source), None, run_id)
         if isinstance(run, Denial):
             return run
         return {"run": run_object(run)} | ({"recorded": True} if run.recording is not None else {})
@@ -112,7 +112,7 @@ class Runs:
             grant = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
         if isinstance(grant, Grant):
             return None
-        return refusal(self._flow.deny(grant, web(source), identity, target), steps)
+        return refusal(self._flow.deny(grant, make_web_origin(source), identity, target), steps)
 
     async def _log(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return output from byte `from` on; with `wait` true, as soon as there is some or the run ends."""
@@ -120,7 +120,7 @@ class Runs:
         if isinstance(named, Denial):
             return named
         run_id, start = named
-        run = await self._runs.open_log(identity, run_id, web(source))
+        run = await self._runs.open_log(identity, run_id, make_web_origin(source))
         if isinstance(run, Denial):
             return run
         until = asyncio.get_running_loop().time() + (WAIT_S if body.get("wait") is True else 0.0)
@@ -135,7 +135,7 @@ class Runs:
             if not run.is_over:
                 await asyncio.sleep(_PAUSE_S)
             if not self._runs.may_go_on(identity, run):
-                refused = await self._runs.open_log(identity, run_id, web(source))
+                refused = await self._runs.open_log(identity, run_id, make_web_origin(source))
                 if isinstance(refused, Denial):
                     return refused
 
@@ -154,7 +154,7 @@ class Runs:
             return _bad("data", "base64")
         if len(data) > MAX_INPUT_BYTES:
             return _bad("data", f"{MAX_INPUT_BYTES} bytes at most")
-        run = await self._runs.find(identity, run_id, web(source))
+        run = await self._runs.find(identity, run_id, make_web_origin(source))
         if isinstance(run, Denial):
             return run
         if not data and body.get("end") is not True and body.get("lost") is not True:
@@ -173,7 +173,7 @@ class Runs:
         run_id = _id_in(body)
         if isinstance(run_id, Denial):
             return run_id
-        run = await self._runs.cancel(identity, run_id, web(source))
+        run = await self._runs.cancel(identity, run_id, make_web_origin(source))
         if isinstance(run, Denial):
             return run
         # Cancelling wants no fresh proof of presence, so its answer does not show what runs.

@@ -47,9 +47,9 @@ def write_bundle(
     Raises RefusedError if the file exists already or cannot be created.
     """
     pages = {
-        "doctor.json": as_json([render_row(result) for result in results]),
-        "versions.json": as_json(list_versions()),
-        **({"settings.json": as_json(withhold_secrets(settings))} if settings else {}),
+        "doctor.json": format_json([render_row(result) for result in results]),
+        "versions.json": format_json(list_versions()),
+        **({"settings.json": format_json(withhold_secrets(settings))} if settings else {}),
         **extra,
     }
     try:
@@ -64,7 +64,7 @@ def write_bundle(
         raise RefusedError(f"cannot write {file}: {error.strerror}") from None
 
 
-def as_json(value: object) -> str:
+def format_json(value: object) -> str:
     """Return indented JSON with a final newline; unknown types become text."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
 

@@ -142,7 +142,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
             )
         else:
             fix = f"renew {file} (tunnel.certificate_file), then: {reload}"
-            yield judge.certificate(str(file), begins_at, ends_at, now, fix)
+            yield judge.check_certificate(str(file), begins_at, ends_at, now, fix)
             if (public := urlsplit(settings.web.public_url or "")).scheme == "https":
                 yield judge.check_certificate_name(
                     str(file), public.hostname or "", read_names(file)
@@ -154,7 +154,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
             yield fail(f"{file} (ssh.host_certificate_file): {error}", "stagedoor ca sign-host")
         else:
             fix = f"stagedoor ca sign-host, write it to {file}, then: {reload}"
-            yield judge.certificate(str(file), 0.0, end or float("inf"), now, fix)
+            yield judge.check_certificate(str(file), 0.0, end or float("inf"), now, fix)
     if settings.tunnel.certificate_file is None and settings.ssh.host_certificate_file is None:
         yield ok("no certificate of a file is used")
 
@@ -262,7 +262,7 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
         fault = find_certificate_fault(*place, name, read_host_ca(settings), ANSWER_S)
         yield judge.judge_host_certificate(shell, name, asyncio.run(fault))
     if settings.web.addresses or settings.web.tls_addresses:
-        yield judge.holder(shell, entry.holder)
+        yield judge.check_holder(shell, entry.holder)
     if entry.resume_port:
         yield _tunnel_endpoint(shell, entry, entry.resume_port)
 
@@ -299,7 +299,7 @@ def check_provider(settings: Settings, provider: SingleSignOnSettings) -> Iterat
     """
     test = f"stagedoor sso test {shlex.quote(provider.name)}"
     try:
-        asyncio.run(open_client(provider, time.time).provider())
+        asyncio.run(open_client(provider, time.time).get_provider())
     except SettingsError as error:
         yield fail(str(error), "correct it in the settings' [[sso]] table")
     except UnavailableError as error:

@@ -74,7 +74,7 @@ def judge_descriptors(hard_limit: int) -> Finding:
     return ok(what)
 
 
-def certificate(name: str, begins_at: float, ends_at: float, now: float, fix: str) -> Finding:
+def check_certificate(name: str, begins_at: float, ends_at: float, now: float, fix: str) -> Finding:
     """Judge a certificate's validity; all times are seconds since the epoch."""
     if now < begins_at:
         what = f"the certificate {name} is not valid before {show_time(begins_at)}"
@@ -141,7 +141,7 @@ def judge_host_certificate(shell: str, name: str, fault: str | None) -> Finding:
     )
 
 
-def holder(shell: str, holder: str | None) -> Finding:
+def check_holder(shell: str, holder: str | None) -> Finding:
     """Judge whether the WebShell can be used in a shell, which needs a holder's command."""
     if holder is None:
         return ok(f"{shell} has no holder in its entry: the WebShell is refused there")

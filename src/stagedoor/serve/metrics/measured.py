@@ -94,12 +94,12 @@ class MetricsLedger:
         self._tally.add(of.LOGINS, way, of.DENIED)
         self._tally.add(of.DENIALS, way, denial.reason)
 
-    def moved(self, counts: Iterable[tuple[str, Counts]]) -> None:
+    def count_moved(self, counts: Iterable[tuple[str, Counts]]) -> None:
         """Count the bytes that open sessions have moved since the last call; `counts` are their totals."""
         for session, now in counts:
             self._count_bytes(session, now)
 
-    def inside(self) -> dict[AccessMethod, int]:
+    def count_sessions(self) -> dict[AccessMethod, int]:
         """Return the number of open sessions by access method."""
         with self._lock:
             return {way: self._open[way] for way in AccessMethod}
@@ -117,12 +117,12 @@ class MetricsShells:
         self._shells = shells
         self._tally = tally
         self._clock = clock
-        self.targets = shells.targets
-        self.knows = shells.knows
+        self.list_targets = shells.list_targets
+        self.has_target = shells.has_target
         self.find_ready = shells.find_ready
         self.resolve = shells.resolve
         self.observe = shells.observe
-        self.notice = shells.notice
+        self.find_notice = shells.find_notice
         self.touch = shells.touch
         self.release = shells.release
         self.stop_watching = shells.stop_watching

@@ -36,7 +36,7 @@ class MetricCounts:
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Add a measurement to a histogram."""
-        bucket = metric.bucket(value)
+        bucket = metric.choose_bucket(value)
         with self._lock:
             self._counts[metric, labels, bucket] += 1
             self._counts[metric, labels, SUM] += value
@@ -55,7 +55,7 @@ class MetricCounts:
         for series, by in unsent:
             taken[series] += by
         for (metric, labels, part), by in counts.items():
-            taken[metric.series(*labels, part=part)] += by
+            taken[metric.make_series(*labels, part=part)] += by
         return dict(taken)
 
 
@@ -103,7 +103,7 @@ class MetricTotals:
             for message in list_messages({}, series):
                 yield worker, message
 
-    def values(self) -> dict[Series, float]:
+    def combine(self) -> dict[Series, float]:
         """Return all series. Gauges of several workers are added, or the greatest is taken."""
         values: dict[Series, float] = dict(self._counts)
         for gauges in self._gauges.values():

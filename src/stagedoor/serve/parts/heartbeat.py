@@ -50,7 +50,7 @@ def start_heartbeat(
         database,
         find_instances_folder(settings.data_dir),
         instance,
-        live=registry.ids,
+        live=registry.list_ids,
         on_lost=on_lost,
         on_reclaimed=on_reclaimed,
         on_problem=lambda problem: on_problem("heartbeat", problem),

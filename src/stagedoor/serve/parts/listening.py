@@ -57,10 +57,10 @@ class ListeningSockets:
             answer: Callable[[TcpStream, Source], None]
             if kind in _WEB:
                 assert web is not None, "a socket for the web has a listener"
-                answer = partial(web.accepted, secure=kind == "web-tls")
+                answer = partial(web.serve_accepted, secure=kind == "web-tls")
             elif kind == "ssh":
                 assert ssh is not None, "a socket for SSH has a listener"
-                answer = ssh.accepted
+                answer = ssh.serve_accepted
             else:
                 secure = self._secure if kind == "tunnel-tls" else None
                 answer = partial(_accept, tunnel, secure)
@@ -75,7 +75,7 @@ class ListeningSockets:
 def _accept(
     tunnel: TunnelListener, secure: Secure | None, stream: TcpStream, source: Source
 ) -> None:
-    tunnel.accepted(stream, source, secure)
+    tunnel.serve_accepted(stream, source, secure)
 
 
 def _log_pause(kind: str, why: str) -> None:
@@ -97,7 +97,7 @@ def _secure(context: ServerTls | None) -> Secure | None:
         return None
 
     def secure(stream: TcpStream, received: bytes) -> TlsStream:
-        return TlsStream.over(stream, context, received)
+        return TlsStream.start(stream, context, received)
 
     return secure
 

@@ -53,7 +53,7 @@ class WatchedPolicy:
                 await read.wait()
         return self.version != version
 
-    async def changed(self, version: int, within_s: float) -> bool:
+    async def wait_for_change(self, version: int, within_s: float) -> bool:
         """Return True once the policy is another than `version`, False after `within_s` seconds.
 
         All who wait share one read of the store each `OFTEN_S`, so a wait costs nothing by itself.

@@ -50,9 +50,9 @@ class RunnerDirectory:
         """Start a task; see `Runner`."""
         return await self._for(order.target).start(run_id, order, whole_input)
 
-    def ids(self) -> set[str]:
+    def list_ids(self) -> set[str]:
         """Return the runs that are here."""
-        return {run_id for runner in self._runners for run_id in runner.ids()}
+        return {run_id for runner in self._runners for run_id in runner.list_ids()}
 
     def observe(self, run_id: str) -> RunState | RunEnd:
         """Return the state of a run."""

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagedoor.admin.certificates.authorities import host_ca, read_user_ca
-from stagedoor.authz.admitted import BoundKeys, admitted
+from stagedoor.admin.certificates.authorities import load_host_ca, read_user_ca
+from stagedoor.authz.admitted import BoundKeys, list_admissions
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission, Grant
 from stagedoor.model.policy import Policy
@@ -44,16 +44,16 @@ class ShellDirectory:
     def __init__(self, adapters: Sequence[Shells]) -> None:
         self._adapters = tuple(adapters)
 
-    def targets(self) -> tuple[Target, ...]:
+    def list_targets(self) -> tuple[Target, ...]:
         """Return the targets of all adapters, sorted."""
-        of_each = [targets for adapter in self._adapters if (targets := adapter.targets())]
+        of_each = [targets for adapter in self._adapters if (targets := adapter.list_targets())]
         if len(of_each) == 1:
             return of_each[0]  # a cluster's fifty thousand are sorted already
         return tuple(sorted({target for targets in of_each for target in targets}, key=str))
 
-    def knows(self, target: Target) -> bool:
+    def has_target(self, target: Target) -> bool:
         """Return whether an adapter has the target."""
-        return any(adapter.knows(target) for adapter in self._adapters)
+        return any(adapter.has_target(target) for adapter in self._adapters)
 
     def find_ready(self, grant: Grant) -> Shell | None:
         """Return the shell if `ensure` would return it at once, else None."""
@@ -71,9 +71,9 @@ class ShellDirectory:
         """Return the state of the shell."""
         return await self._of(target).observe(target)
 
-    def notice(self, target: Target) -> str | None:
+    def find_notice(self, target: Target) -> str | None:
         """Return the shell's notice, or None."""
-        return self._of(target).notice(target)
+        return self._of(target).find_notice(target)
 
     def touch(self, target: Target) -> None:
         """Count a new session in the shell."""
@@ -90,7 +90,7 @@ class ShellDirectory:
 
     def _of(self, target: Target) -> Shells:
         for adapter in self._adapters:
-            if adapter.knows(target):
+            if adapter.has_target(target):
                 return adapter
         return self._adapters[-1]
 
@@ -130,7 +130,7 @@ def build_shells(
         list_local_shells(settings),
         settings.data_dir / "shells",
         user_ca_lines=cache(lambda: (read_user_ca(settings),)),
-        sign_host=lambda key, principals: host_ca(settings).sign_host(
+        sign_host=lambda key, principals: load_host_ca(settings).sign_host(
             key, principals, HOST_CERTIFICATE_S
         ),
         admitted=_admitting(policy, settings.keys.principal_prefix or ""),
@@ -168,7 +168,7 @@ def _admitting(
 
     def find_admitted(target: Target) -> tuple[Admission, ...]:
         present, now = policy(), time.time()
-        return admitted(present, target, now, keys.of(present, now), prefix=prefix)
+        return list_admissions(present, target, now, keys.of(present, now), prefix=prefix)
 
     return find_admitted
 

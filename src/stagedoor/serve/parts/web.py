@@ -126,7 +126,7 @@ def build_web_listener(
         RecordingService(context, rules),
         runs,
         _build_api(context, flow, refused, requests, cluster),
-        ConsoleService(context, rules, flow.shells.targets, health),
+        ConsoleService(context, rules, flow.shells.list_targets, health),
     )
     return WebListener(WebApp(access, _limits(settings, clients), services), secure)
 
@@ -148,7 +148,7 @@ def _build_api(
     service = ApiService(
         context,
         read_step_up_rules(settings),
-        AppSource(flow.shells.targets, flow.shells.observe, open_cluster),
+        AppSource(flow.shells.list_targets, flow.shells.observe, open_cluster),
         refused,
         requests,
     )

@@ -69,7 +69,7 @@ class AuditOutput:
         self._run = _Run(settings, self._on_problem)
         self._run.start()
 
-    def states(self) -> tuple[SinkState, ...]:
+    def read_states(self) -> tuple[SinkState, ...]:
         """Return the state of each sink."""
         return () if self._run is None else self._run.states
 
@@ -143,7 +143,7 @@ class _Run:
                 if self._leads.is_set():
                     maintenance.tick(time.time())
                     problem = maintenance.problem
-                self.states = tuple(delivery.state() for delivery in self._deliveries)
+                self.states = tuple(delivery.read_state() for delivery in self._deliveries)
             except StagedoorError as error:
                 problem = str(error)
             except Exception as error:  # a bug in one tick must not end the deliveries

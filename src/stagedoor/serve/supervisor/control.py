@@ -103,7 +103,7 @@ _to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
 _from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
 
 
-def line(message: ToWorker | FromWorker) -> bytes:
+def encode_line(message: ToWorker | FromWorker) -> bytes:
     """Encode a message as a line."""
     return _encoder.encode(message) + b"\n"
 

@@ -1,6 +1,6 @@
 """The state of the worker processes: it takes events and decides what has to be done. Pure.
 
-`Fleet.event` takes an event and the time and returns actions; the supervisor carries them out in
+`Fleet.handle_event` takes an event and the time and returns actions; the supervisor carries them out in
 order. A generation is all workers of one start or reload; one generation is in force.
 
     Launch                Spawn for each slot of a new generation
@@ -49,7 +49,7 @@ GOOD_LIFE_S = 60.0
 """A worker that ran this long was healthy: its death counts as the first one again."""
 
 
-def delay_s(deaths: int) -> float:
+def choose_delay_s(deaths: int) -> float:
     """Return how long to wait before the next start, after `deaths` early deaths in a row (at least 1)."""
     return min(FIRST_DELAY_S * 2.0 ** min(deaths - 1, 30), LONGEST_DELAY_S)
 
@@ -135,7 +135,7 @@ class Fleet:
             (at for at in [*times, *self._restarts.values()] if at is not None), default=None
         )
 
-    def event(self, event: Event, now: float) -> list[Action]:
+    def handle_event(self, event: Event, now: float) -> list[Action]:
         """Take an event, and return the actions to carry out, in order."""
         actions: list[Action] = []
         match event:
@@ -236,8 +236,8 @@ class Fleet:
     def _restart_later(self, slot: int, deaths: int, now: float) -> float:
         """Schedule a restart of the slot, and return the delay in seconds."""
         self._deaths[slot] = deaths
-        self._restarts[slot] = now + delay_s(deaths)
-        return delay_s(deaths)
+        self._restarts[slot] = now + choose_delay_s(deaths)
+        return choose_delay_s(deaths)
 
     @property
     def _is_ending(self) -> bool:

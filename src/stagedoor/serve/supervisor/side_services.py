@@ -20,7 +20,7 @@ from stagedoor.serve.prepare import VerifiedSettings
 from stagedoor.serve.supervisor import fleet
 from stagedoor.serve.supervisor.audit_index import AuditIndexer
 from stagedoor.serve.supervisor.audit_output import AuditOutput
-from stagedoor.serve.supervisor.control import Failed, StartMessage, line, read_from_worker
+from stagedoor.serve.supervisor.control import Failed, StartMessage, encode_line, read_from_worker
 from stagedoor.serve.supervisor.sink_writer import OnProblem
 from stagedoor.store.liveness.instances import make_instance_id
 
@@ -60,8 +60,8 @@ async def _keep_running(checked: VerifiedSettings) -> None:
         except OSError as error:
             why = str(error.strerror)
         deaths = fleet.count_deaths(deaths, time.monotonic() - born)
-        log.error("controller died", reason=why, restart_in_s=fleet.delay_s(deaths))
-        await asyncio.sleep(fleet.delay_s(deaths))
+        log.error("controller died", reason=why, restart_in_s=fleet.choose_delay_s(deaths))
+        await asyncio.sleep(fleet.choose_delay_s(deaths))
 
 
 async def _run_once(checked: VerifiedSettings) -> str:
@@ -78,7 +78,9 @@ async def _run_once(checked: VerifiedSettings) -> str:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(line(StartMessage(checked.text, checked.name, make_instance_id(), ())))
+        process.stdin.write(
+            encode_line(StartMessage(checked.text, checked.name, make_instance_id(), ()))
+        )
         why = ""
         async for text in process.stdout:
             with suppress(msgspec.DecodeError):

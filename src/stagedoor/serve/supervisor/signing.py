@@ -102,4 +102,4 @@ class SigningService:
             )
         except Exception as error:  # a bug in Stagedoor must not leave a developer waiting
             self._log.error("a certificate was not signed", exc_info=error)
-            return Signed(request.id, None, Denial.internal().message)
+            return Signed(request.id, None, Denial.of_fault().message)

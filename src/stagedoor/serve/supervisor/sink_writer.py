@@ -79,7 +79,7 @@ class SinkWriter:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
-    def state(self) -> SinkState:
+    def read_state(self) -> SinkState:
         """Return the sink's state. Raises StagedoorError."""
         sent = self._sent
         with self._database.read() as transaction:

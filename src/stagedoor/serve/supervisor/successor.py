@@ -47,7 +47,9 @@ class Successor:
         cls, command: Sequence[str], sockets: Bound, older: tuple[tuple[int, int, int], ...] = ()
     ) -> Self:
         """Start the program with these sockets, and streams of older gateways. Raises StagedoorError."""
-        offered = tuple((*key, tuple(listening.fds())) for key, listening in sockets.items())
+        offered = tuple(
+            (*key, tuple(listening.list_descriptors())) for key, listening in sockets.items()
+        )
         ours, theirs = open_pair()
         with theirs:
             number = theirs.fileno()

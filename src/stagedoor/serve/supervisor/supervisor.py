@@ -16,7 +16,7 @@ import structlog
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.metric import Series
-from stagedoor.model.source import host_port
+from stagedoor.model.source import join_host_port
 from stagedoor.net.aio import Tasks
 from stagedoor.net.notify import has_service_manager, notify_service_manager
 from stagedoor.serve import log
@@ -84,7 +84,7 @@ class Supervisor:
         """The settings in force."""
         return self._workers.checked
 
-    def addresses(self) -> dict[str, list[tuple[str, int]]]:
+    def list_addresses(self) -> dict[str, list[tuple[str, int]]]:
         """Return the addresses and ports that are listened on, with the real port where 0 was set.
 
         The kinds are `tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls` and `health`.
@@ -92,13 +92,13 @@ class Supervisor:
         addresses: dict[str, list[tuple[str, int]]] = {}
         for (kind, _, slot), listening in self._sockets.items():
             if slot == 0:
-                addresses.setdefault(kind, []).extend(listening.names())
-        if health := self._services.health.addresses():
+                addresses.setdefault(kind, []).extend(listening.list_addresses())
+        if health := self._services.health.list_addresses():
             addresses["health"] = health
         return addresses
 
     def _own_ports(self) -> tuple[int, ...]:
-        ports = {port for names in self.addresses().values() for _, port in names}
+        ports = {port for names in self.list_addresses().values() for _, port in names}
         if (address := self._checked.settings.health.address) is not None:
             ports.add(split_address(address)[1])  # before a hand-over the predecessor listens there
         return tuple(sorted(ports - {0}))
@@ -113,7 +113,7 @@ class Supervisor:
             deaths=state.died,
             left=self._sessions_left(),
             waits_for_store=self._waits_for_store,
-            sinks=self._services.audit.states(),
+            sinks=self._services.audit.read_states(),
         )
 
     def _sessions_left(self) -> int:
@@ -123,7 +123,7 @@ class Supervisor:
     def _measured(self) -> dict[Series, float]:
         """Return the metrics of the workers, and the time until certificates expire."""
         certificates = measure_certificates(self._checked.settings, time.time())
-        return self._workers.totals.values() | certificates
+        return self._workers.totals.combine() | certificates
 
     async def start(self, prepare: Callable[[], None] = lambda: None) -> bool:
         """Call `prepare`, bind, start the first generation, and wait until every worker accepts.
@@ -155,8 +155,8 @@ class Supervisor:
         await self._services.begin(self._checked)
         if self._predecessor is not None:  # only now, since `stagedoor upgrade` waits for it
             self._warn(self._checked)
-        for kind, names in self.addresses().items():
-            shown = [host_port(*name) for name in names]
+        for kind, names in self.list_addresses().items():
+            shown = [join_host_port(*name) for name in names]
             self._log.info("listening", kind=kind, addresses=shown)
         _log_password_groups(self._checked)
         notify_service_manager("READY=1")

@@ -113,7 +113,7 @@ class WorkerPool:
 
     def _event(self, event: fleet_events.Event) -> None:
         """Pass an event to the fleet, carry out its actions, and schedule the next tick."""
-        for action in self.state.event(event, time.monotonic()):
+        for action in self.state.handle_event(event, time.monotonic()):
             match action:
                 case Spawn(number):
                     process = WorkerProcess(
@@ -165,7 +165,7 @@ class WorkerPool:
             (kind, fd)
             for (kind, _, slot), listening in self._sockets.items()
             if slot == spawn.slot
-            for fd in listening.fds()
+            for fd in listening.list_descriptors()
         )
         instance = self._processes[spawn.worker].instance
         return StartMessage(checked.text, checked.name, instance, sockets, self._own_ports())  # type: ignore[arg-type]  # the kinds are the literals that `bind_all` writes

@@ -13,7 +13,7 @@ from stagedoor.serve.supervisor.control import (
     Sign,
     Signed,
     StartMessage,
-    line,
+    encode_line,
     read_from_worker,
 )
 from stagedoor.serve.supervisor.fleet import STOPPING
@@ -52,9 +52,9 @@ class WorkerProcess:
     def send(self, message: Drain | Close | Signed) -> None:
         """Send a message, once the process runs. It is lost if the process has ended."""
         if self._process is None:
-            self._unsent.append(line(message))
+            self._unsent.append(encode_line(message))
         elif self._process.stdin is not None and not self._process.stdin.is_closing():
-            self._process.stdin.write(line(message))
+            self._process.stdin.write(encode_line(message))
 
     def kill(self) -> None:
         """Kill the process, if it runs."""
@@ -88,7 +88,7 @@ class WorkerProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
-        process.stdin.writelines([line(first), *self._unsent])
+        process.stdin.writelines([encode_line(first), *self._unsent])
         async for text in process.stdout:
             try:
                 message = read_from_worker(text)

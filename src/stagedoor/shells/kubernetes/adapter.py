@@ -75,7 +75,7 @@ class KubernetesShells:
             Environment, cluster, self._cluster_cache, holder=holder, judging=judging, now=now
         )
         self._environments = Environments(make, self._spawn)
-        self._leases = SessionLeases(self._environments, self.knows, self._spawn, on_problem)
+        self._leases = SessionLeases(self._environments, self.has_target, self._spawn, on_problem)
         self._starting: dict[Target, asyncio.Timeout] = {}
         """The time limit of each start."""
         self._asking: dict[Target, str] = {}
@@ -92,7 +92,12 @@ class KubernetesShells:
 
     def start(self, *others: Coroutine[Any, Any, None]) -> None:
         """Start to watch, and what else runs as long. `ensure` itself waits for the first list."""
-        for work in (*self.spaces.work(), *self._cluster_cache.work(), self._leases.run(), *others):
+        for work in (
+            *self.spaces.list_coroutines(),
+            *self._cluster_cache.list_coroutines(),
+            self._leases.run(),
+            *others,
+        ):
             self._spawn(work)
 
     def _follow_spaces(self) -> None:
@@ -119,7 +124,7 @@ class KubernetesShells:
         caches = [environment.cache for environment in self._environments.served.values()]
         return all(await asyncio.gather(*(cache.wait_until_synced(within_s) for cache in caches)))
 
-    def unserved(self) -> dict[str | None, str]:
+    def list_unserved(self) -> dict[str | None, str]:
         """Return the reason, in one line, for each environment whose namespace is not seen at the moment."""
         problems = {}
         for name, environment in self._environments.served.items():
@@ -129,13 +134,13 @@ class KubernetesShells:
                 problems[name] = f"no answer of the Kubernetes API in {SYNC_S:g} s"
         return problems
 
-    def targets(self) -> tuple[Target, ...]:
+    def list_targets(self) -> tuple[Target, ...]:
         """Return the apps that offer a shell now, sorted."""
         if self._targets is None:
             targets = [
                 Target(app, name)
                 for name, environment in self._environments.served.items()
-                for app in environment.cache.apps()
+                for app in environment.cache.list_apps()
             ]
             self._targets = tuple(sorted(targets, key=str))
         return self._targets
@@ -143,10 +148,10 @@ class KubernetesShells:
     def _forget_targets(self, _: object) -> None:
         self._targets = None
 
-    def knows(self, target: Target) -> bool:
+    def has_target(self, target: Target) -> bool:
         """Return whether the app offers a shell now."""
         cache = self._cache(target)
-        return cache is not None and cache.app(target.app) is not None
+        return cache is not None and cache.find_app(target.app) is not None
 
     def find_ready(self, grant: Grant) -> Shell | None:
         """Return None, since the cluster may have to be asked about the user's rights."""
@@ -172,7 +177,7 @@ class KubernetesShells:
 
     async def _check(self, grant: Grant) -> Denial | None:
         """Return why the grant opens no shell now, or None if it does."""
-        denial = await self.unknown(grant.target)
+        denial = await self.refuse_unknown(grant.target)
         if denial is not None or self._rights is None:
             return denial
         cache = self._cache(grant.target)
@@ -182,13 +187,13 @@ class KubernetesShells:
             else self._no_app(grant.target)
         )
 
-    async def unknown(self, target: Target) -> Denial | None:
+    async def refuse_unknown(self, target: Target) -> Denial | None:
         """Return a denial if no app that offers a shell is known under `target`; None if there is one."""
         cache = self._cache(target)
         if cache is None:
             return self._no_app(target)
         is_synced = await cache.wait_until_synced(SYNC_S)
-        if is_synced and cache.app(target.app) is not None:
+        if is_synced and cache.find_app(target.app) is not None:
             return None
         if cache.problem is not None and not cache.problem.retry:
             return refuse_unserved(target, cache.namespace)
@@ -209,7 +214,7 @@ class KubernetesShells:
         if ended_at is not None and ended_at <= self._now():
             return refuse_ended_keys(target, ended_at, cache.namespace)
         known = self._answered.get(target)
-        if known is not None and known in cache.addresses(target.app, ready=True):
+        if known is not None and known in cache.list_addresses(target.app, ready=True):
             await self._leases.keep(environment, target.app)
             return make_shell(target, known, cache)
         if cache.problem is not None and not cache.problem.retry:
@@ -222,12 +227,12 @@ class KubernetesShells:
         cache = self._cache(target)
         if cache is None or not await cache.wait_until_synced(SYNC_S):
             return None
-        addresses = cache.addresses(target.app, ready=True)
+        addresses = cache.list_addresses(target.app, ready=True)
         return make_shell(target, addresses[0], cache) if addresses else None
 
     async def observe(self, target: Target) -> ShellState:
         """Return the state of the shell, as the mirrors have it."""
-        if not self.knows(target):
+        if not self.has_target(target):
             return ShellState.ABSENT
         if await self.resolve(target) is not None:
             return ShellState.READY
@@ -239,9 +244,9 @@ class KubernetesShells:
     def read_outdated(self, target: Target) -> Outdated | None:
         """Return how a running shell is outdated; None if it is up to date, or does not run."""
         cache = self._cache(target)
-        return read_outdated(cache.shell(target.app)) if cache is not None else None
+        return read_outdated(cache.find_shell(target.app)) if cache is not None else None
 
-    def notice(self, target: Target) -> str | None:
+    def find_notice(self, target: Target) -> str | None:
         """Return the line that developers in an outdated shell should know; None if it is up to date."""
         state = self.read_outdated(target)
         return make_notice(target.app, state) if state else None
@@ -251,20 +256,20 @@ class KubernetesShells:
         cache = self._cache(target)
         if cache is None:
             return None
-        shell, lease = cache.shell(target.app), cache.lease(target.app)
+        shell, lease = cache.find_shell(target.app), cache.find_lease(target.app)
         failure = read_failure_cause(lease) if lease else None
         if failure is None and (shell is None or not shell["spec"].get("replicas", 1)):
             return None
         logs: dict[tuple[str, str], str] = {}
         while True:
             diagnosis = diagnose(
-                shell, (), cache.pods(target.app), (), self._now(), logs=logs, failure=failure
+                shell, (), cache.list_pods(target.app), (), self._now(), logs=logs, failure=failure
             )
             if not isinstance(diagnosis, LogRequest):
                 return diagnosis
             logs[diagnosis.pod, diagnosis.container] = ""  # no log is read from the API here
 
-    async def denials(self, grants: Mapping[str, Grant]) -> dict[str, Denial]:
+    async def find_denials(self, grants: Mapping[str, Grant]) -> dict[str, Denial]:
         """Return the denials of the sessions that the cluster no longer allows (`rights`), by session.
 
         The cluster is not asked about guests who only watch.
@@ -275,10 +280,10 @@ class KubernetesShells:
             session_id: (grant, cache.namespace)
             for session_id, grant in grants.items()
             if (cache := self._cache(grant.target)) is not None
-            and self.knows(grant.target)
+            and self.has_target(grant.target)
             and (grant.guest is None or grant.guest.may_type)
         }
-        return await self._rights.denials(checked)
+        return await self._rights.find_denials(checked)
 
     def touch(self, target: Target) -> None:
         """Count a new session, so that the lease is renewed."""

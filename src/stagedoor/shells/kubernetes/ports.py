@@ -61,7 +61,7 @@ class Cluster(Protocol):
         """
         ...
 
-    async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
+    async def read_logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
         """Return the last lines of a container's log, or of the previous container while it restarts."""
         ...
 

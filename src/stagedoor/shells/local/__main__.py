@@ -36,11 +36,13 @@ async def _serve(order: Order) -> None:
     else:
         with suppress(OSError):
             # Not $HOME, which may be another account's: under `runuser -u` it is root's.
-            os.chdir(LocalAccount.current().home)
+            os.chdir(LocalAccount.of_process().home)
     _send(step="listening")
     sshd = Sshd(order, place)
     port = await sshd.listen(key, certificate)
-    life_sign = place.publish(Running(os.getpid(), sshd.host, port, order.digest(), time.time()))
+    life_sign = place.publish(
+        Running(os.getpid(), sshd.host, port, order.hash_order(), time.time())
+    )
     _send(ready=True)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

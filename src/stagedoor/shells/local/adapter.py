@@ -70,18 +70,18 @@ class LocalShells:
             )
             for shell in entries
         }
-        self._digests = {target: order.digest() for target, order in self._orders.items()}
+        self._digests = {target: order.hash_order() for target, order in self._orders.items()}
         self._starts = Starts()
         # Not the loop's own pool, where waiting starts would delay name look-ups.
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="shells")
         self._now = now
         self._keys_until: float | None = None
 
-    def targets(self) -> tuple[Target, ...]:
+    def list_targets(self) -> tuple[Target, ...]:
         """Return the targets in the settings, sorted."""
         return tuple(sorted(self._runner, key=str))
 
-    def knows(self, target: Target) -> bool:
+    def has_target(self, target: Target) -> bool:
         """Return whether the target is in the settings."""
         return target in self._runner
 
@@ -91,8 +91,8 @@ class LocalShells:
         place = self._runner.get(target)
         if place is None:
             return None
-        with suppress(OSError, ValueError), place.locked(shared=True, wait=False):
-            running = place.running()
+        with suppress(OSError, ValueError), place.hold_lock(shared=True, wait=False):
+            running = place.read_running()
             if running is not None and self._is_current(target, running):
                 place.mark_used()
                 return _shell(target, running)
@@ -121,14 +121,14 @@ class LocalShells:
         if self._running(target):
             return ShellState.READY
         try:
-            with place.locked(shared=True, wait=False):
+            with place.hold_lock(shared=True, wait=False):
                 return ShellState.FAILED if place.failed.exists() else ShellState.ABSENT
         except BlockingIOError:
             return ShellState.STARTING
         except OSError:
             return ShellState.ABSENT
 
-    def notice(self, target: Target) -> str | None:
+    def find_notice(self, target: Target) -> str | None:
         """Return None."""
         return None
 
@@ -196,7 +196,7 @@ class LocalShells:
     def _running(self, target: Target) -> Running | None:
         place = self._runner.get(target)
         with suppress(OSError, ValueError):
-            return place.running() if place else None
+            return place.read_running() if place else None
         return None
 
     def _is_current(self, target: Target, running: Running) -> bool:
@@ -232,9 +232,9 @@ class LocalShells:
     ) -> Shell | Denial:
         try:
             place.make()
-            with place.locked():
+            with place.hold_lock():
                 # The previous holder of the lock may have started the process.
-                running = place.running()
+                running = place.read_running()
                 if running is not None and not self._is_current(target, running):
                     # With SIGHUP it accepts no new sessions, but still serves the open ones.
                     os.kill(running.pid, signal.SIGHUP)
@@ -261,7 +261,7 @@ def _terminate(places: Iterable[ShellFolder], stack: ExitStack) -> Iterator[tupl
     """Send SIGTERM to each process, and yield its pid and its life sign, which `stack` closes."""
     for place in places:
         # The lock waits for the end of a start, so that its process is not missed.
-        with place.locked():
+        with place.hold_lock():
             process = place.open_running()
             if process is not None:
                 running, life_sign = process

@@ -31,7 +31,7 @@ class LocalAccount:
     shell: str
 
     @classmethod
-    def current(cls) -> "LocalAccount":
+    def of_process(cls) -> "LocalAccount":
         """Return the account from passwd(5), or defaults for a user who is not in it, as in containers."""
         try:
             entry = pwd.getpwuid(os.getuid())

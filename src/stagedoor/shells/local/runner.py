@@ -108,7 +108,7 @@ class LocalRunner:
         return answer.removeprefix("stagedoor: ") or "the process that holds it ended at once"
 
     def _task(self, run_id: str, order: RunOrder, place: RunFolder) -> TaskOrder:
-        settings, account = self._shells[order.target], LocalAccount.current()
+        settings, account = self._shells[order.target], LocalAccount.of_process()
         shell = settings.login_shell or account.shell
         variables = describe_account(account, shell) | describe_app(settings, shell)
         home = account.home if Path(account.home).is_dir() else "/"
@@ -122,7 +122,7 @@ class LocalRunner:
             order.has_input,
         )
 
-    def ids(self) -> set[str]:
+    def list_ids(self) -> set[str]:
         """Return the runs whose folders are here."""
         try:
             return {folder.name for folder in self._folder.iterdir()}
@@ -213,10 +213,10 @@ class LocalRunner:
     def stop_all(self) -> None:
         """End all runs. Blocks. This is for the end of a demo: runs outlive a gateway."""
         deadline = time.monotonic() + _STOP_S
-        for run_id in self.ids():
+        for run_id in self.list_ids():
             with suppress(OSError):
                 self.cancel(run_id)
-        for run_id in self.ids():
+        for run_id in self.list_ids():
             with suppress(OSError):
                 while self._place(run_id).is_alive() and time.monotonic() < deadline:
                     time.sleep(0.02)

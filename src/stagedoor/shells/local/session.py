@@ -51,7 +51,7 @@ class SessionContext(Protocol):
     terminals: str
     tmux: str
 
-    def opened(self, session: "LocalSession") -> None:
+    def note_session(self, session: "LocalSession") -> None:
         """Record a new session."""
         ...
 
@@ -79,7 +79,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
     def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
         """Record the session and its channel."""
         self._chan = chan
-        self._context.opened(self)
+        self._context.note_session(self)
 
     def pty_requested(self, term_type: str, term_size: Size, term_modes: Mapping[int, int]) -> bool:
         """Open a terminal. Return False if there is no pty left."""

@@ -54,6 +54,6 @@ class Order:
         fields = json.loads(text)
         return cls(**(fields | {"shell": LocalShell(**fields["shell"])}))
 
-    def digest(self) -> str:
+    def hash_order(self) -> str:
         """Return a digest of the order and the version. A running process with another digest is replaced."""
         return hashlib.sha256(f"{__version__}\0{self.to_json()}".encode()).hexdigest()

@@ -55,7 +55,7 @@ class ShellFolder:
         self.used.touch(0o600)
 
     @contextmanager
-    def locked(self, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
+    def hold_lock(self, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
         """Hold the lock. Without `wait`, raises BlockingIOError if another process holds it."""
         kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -65,7 +65,7 @@ class ShellFolder:
         finally:
             os.close(fd)
 
-    def running(self) -> Running | None:
+    def read_running(self) -> Running | None:
         """Return the state of the process, or None if none runs. Raises OSError."""
         process = self.open_running()
         if process is None:
@@ -113,7 +113,7 @@ class ShellFolder:
         """Record a request for the shell now."""
         os.utime(self.used)
 
-    def last_used(self) -> float:
+    def read_last_use(self) -> float:
         """Return the time of the last request for the shell, in seconds since the epoch."""
         try:
             return self.used.stat().st_mtime

@@ -47,7 +47,7 @@ class Sshd:
 
     def __init__(self, order: Order, place: ShellFolder) -> None:
         self.shell = order.shell
-        self.account = LocalAccount.current()
+        self.account = LocalAccount.of_process()
         self.children = Children()
         self.terminals = str(place.terminals)
         self.tmux = str(tmux.make_folder(place.folder))
@@ -112,7 +112,7 @@ class Sshd:
 
     async def _stop_when_idle(self, life_sign: int, stop: "_Stop") -> None:
         while True:
-            last = max(self._idle_since, self._place.last_used())
+            last = max(self._idle_since, self._place.read_last_use())
             left_s = self._order.idle_stop_s - (time.time() - last)
             if self._logins:
                 self._changed.clear()
@@ -122,8 +122,8 @@ class Sshd:
             else:
                 try:
                     # Under the lock, so that no worker sends a login to this process while it ends.
-                    with suppress(BlockingIOError), self._place.locked(wait=False):
-                        if self._place.last_used() <= last and not self._logins:
+                    with suppress(BlockingIOError), self._place.hold_lock(wait=False):
+                        if self._place.read_last_use() <= last and not self._logins:
                             self._place.withdraw(life_sign)
                             stop(0.0)
                             return
@@ -170,7 +170,7 @@ class Sshd:
         """Return whether new sessions are refused."""
         return self._draining
 
-    def opened(self, session: LocalSession) -> None:
+    def note_session(self, session: LocalSession) -> None:
         """Record a new session."""
         self._sessions.add(session)
 
@@ -179,7 +179,7 @@ class Sshd:
         self._sessions.discard(session)
         self._changed.set()
 
-    def connected(self, login: "LocalServer") -> None:
+    def note_connection(self, login: "LocalServer") -> None:
         """Record a new connection."""
         self._logins.add(login)
 
@@ -218,7 +218,7 @@ class LocalServer(asyncssh.SSHServer):
         handlers = {**conn._packet_handlers, _KEXINIT: _process_proposal}
         conn._packet_handlers = handlers  # for this connection alone
         conn.validate_public_key = validate  # type: ignore[assignment, method-assign]  # it tells the server no key id
-        self._sshd.connected(self)
+        self._sshd.note_connection(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Record the end of the connection."""

@@ -79,7 +79,7 @@ class Starter:
                     elif "ready" in message:
                         ready = True
                         break
-                running = place.running() if ready else None
+                running = place.read_running() if ready else None
             except TimeoutError:
                 raise StartFailedError(
                     step.name, f"not done after {self.start_timeout_s:g} s"

@@ -75,7 +75,7 @@ class MachineTokens:
         self._rules: dict[str, list[Rule]] = {}
         self._keys: dict[str, IssuerKeys[str]] = {}
         for machine in machines:
-            allowed = {claim: machine.allowed(claim) for claim in machine.claims}
+            allowed = {claim: machine.list_allowed(claim) for claim in machine.claims}
             rule = Rule(machine.name, machine.audience, allowed)
             self._rules.setdefault(machine.issuer, []).append(rule)
             if machine.issuer not in self._keys:

@@ -207,7 +207,7 @@ class LoginService:
         )
         if current is None or isinstance(current, Denial):
             return current or _NO_LOGIN
-        identity = await self._passes.identity_of(current)
+        identity = await self._passes.identify(current)
         if isinstance(identity, Denial):
             return identity
         login = await ask(self._passes.extend, current)
@@ -225,7 +225,7 @@ class LoginService:
         login = await ask(passes.find, self._context.database, KeyLogin, secret)
         if login is None or isinstance(login, Denial):
             return login or _NO_LOGIN
-        identity = await self._passes.identity_of(login)
+        identity = await self._passes.identify(login)
         if isinstance(identity, Denial):
             return identity
         return LoginResult(login.name, login.expires_at, None, None)

@@ -197,7 +197,7 @@ class SshSignInService:
         self._refused = refused
         self._binding = KeyBinding(context)
 
-    def holds(self, public_key: str) -> bool:
+    def may_wait(self, public_key: str) -> bool:
         """Return whether a connection with this unknown key may wait until its user signs in.
 
         A revoked key may not.
@@ -222,7 +222,7 @@ class SshSignInService:
         is_user = name in self._context.policy().all_users or parse_login(name) is None
         return name if is_user else None
 
-    async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
+    async def issue_certificate(self, identity: Identity, public_key: str) -> str | Denial:
         """Return an OpenSSH user certificate for the key of the identity's sign-in, one line."""
         sign_in = identity.sign_in
         if sign_in is None:
@@ -258,12 +258,12 @@ class SshSignInService:
 
         return await ask(end)
 
-    def ends_at(self, identity: Identity) -> float | None:
+    def find_end(self, identity: Identity) -> float | None:
         """Return the end of the identity's sign-in in seconds since the epoch; None without a sign-in."""
         sign_in = identity.sign_in
         return None if sign_in is None else self._context.policy().end_of(sign_in)
 
-    def groups(self, identity: Identity) -> tuple[str, ...]:
+    def list_groups(self, identity: Identity) -> tuple[str, ...]:
         """Return the names of the user's groups, sorted."""
         user = self._context.policy().users.get(identity.name)
         return tuple(sorted(user.groups)) if user else ()

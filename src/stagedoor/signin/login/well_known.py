@@ -6,7 +6,7 @@ from stagedoor import __version__
 from stagedoor.admin.certificates.authorities import read_host_ca
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.source import host_port
+from stagedoor.model.source import join_host_port
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 
@@ -44,9 +44,9 @@ def describe(settings: Settings, host: str, *, logins: bool) -> dict[str, object
 def _ssh(settings: Settings, host: str) -> str | None:
     public = settings.ssh.public_at
     if public is not None:
-        return host_port(*public)
+        return join_host_port(*public)
     port = _port_for(settings.ssh.addresses, host)
-    return None if port is None else host_port(host, settings.ssh.public_port or port)
+    return None if port is None else join_host_port(host, settings.ssh.public_port or port)
 
 
 def _connect(settings: Settings, host: str) -> str | None:
@@ -56,7 +56,7 @@ def _connect(settings: Settings, host: str) -> str | None:
     for scheme, addresses in (("https", tunnel.tls_addresses), ("http", tunnel.addresses)):
         port = _port_for(addresses, host)
         if port is not None:
-            return f"{scheme}://{host_port(host, port)}"
+            return f"{scheme}://{join_host_port(host, port)}"
     return None
 
 

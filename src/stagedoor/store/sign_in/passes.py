@@ -158,7 +158,7 @@ def mark_used(transaction: Transaction, id_: bytes, now: float) -> str:
     return _update_active(transaction, id_, now, renewed_at=now)
 
 
-def step_up(transaction: Transaction, id_: bytes, now: float) -> str:
+def record_step_up(transaction: Transaction, id_: bytes, now: float) -> str:
     """Store that the user of a sign-in proved their presence, and return the user's name.
 
     Call this in a policy change. Raises NotFoundError if the sign-in is over.

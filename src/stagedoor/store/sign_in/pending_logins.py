@@ -93,7 +93,7 @@ def _room(
     source = pending_logins.c.source
     waiting = select(source, func.count().label("number")).where(_waiting(now)).group_by(source)
     counts = {row.source: row.number for row in transaction.execute(waiting)}
-    return limits.room(counts, login.source)
+    return limits.judge_entry(counts, login.source)
 
 
 def _drop_newest(transaction: Transaction, source: str, now: float) -> None:

@@ -29,21 +29,21 @@ class Reader:
         self.at = end
         return taken
 
-    def byte(self) -> int:
+    def read_byte(self) -> int:
         """Read a `byte`."""
         return self.take(1)[0]
 
-    def uint32(self) -> int:
+    def read_uint32(self) -> int:
         """Read a `uint32`."""
         return int.from_bytes(self.take(4), "big")
 
-    def uint64(self) -> int:
+    def read_uint64(self) -> int:
         """Read a `uint64`."""
         return int.from_bytes(self.take(8), "big")
 
-    def string(self) -> bytes:
+    def read_string(self) -> bytes:
         """Read a `string`."""
-        return self.take(self.uint32())
+        return self.take(self.read_uint32())
 
     def end(self) -> None:
         """Check that all bytes have been read."""
@@ -51,11 +51,11 @@ class Reader:
             raise TruncatedError("something follows its end")
 
 
-def string(data: bytes) -> bytes:
+def encode_string(data: bytes) -> bytes:
     """Encode a `string`."""
     return struct.pack("!I", len(data)) + data
 
 
-def fingerprint(key: bytes) -> str:
+def format_fingerprint(key: bytes) -> str:
     """Return the `SHA256:…` of a public key's blob, as `ssh-keygen -l` prints it."""
     return "SHA256:" + b64encode(hashlib.sha256(key).digest()).decode("ascii").rstrip("=")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from stagedoor.model.certificate import Certificate
-from stagedoor.wire.ssh.blob import Reader, TruncatedError, fingerprint, string
+from stagedoor.wire.ssh.blob import Reader, TruncatedError, encode_string, format_fingerprint
 
 MAX_PRINCIPALS = 256
 """The maximum that OpenSSH accepts."""
@@ -68,29 +68,29 @@ class UnsignedCertificate:
     @property
     def type(self) -> str:
         """Return the first word of the certificate's line: `ssh-ed25519-cert-v01@openssh.com`."""
-        plain = Reader(self.key).string().removesuffix(b"@openssh.com")
+        plain = Reader(self.key).read_string().removesuffix(b"@openssh.com")
         return (plain + _SUFFIX).decode("ascii")
 
     def to_sign(self, ca: bytes) -> bytes:
         """Return the bytes that the CA with the public key `ca` signs. Its signature follows as a string."""
         reader = Reader(self.key)
-        reader.string()
+        reader.read_string()
         extensions = ((name, "") for name in self.extensions)
         return b"".join(
             (
-                string(self.type.encode("ascii")),
-                string(self.nonce),
+                encode_string(self.type.encode("ascii")),
+                encode_string(self.nonce),
                 self.key[reader.at :],
                 self.serial.to_bytes(8, "big"),
                 self.kind.to_bytes(4, "big"),
-                string(self.key_id.encode()),
-                string(b"".join(string(name.encode()) for name in self.principals)),
+                encode_string(self.key_id.encode()),
+                encode_string(b"".join(encode_string(name.encode()) for name in self.principals)),
                 self.valid_after.to_bytes(8, "big"),
                 self.valid_before.to_bytes(8, "big"),
-                string(_pack(self.critical_options.items())),
-                string(_pack(extensions)),
-                string(b""),
-                string(ca),
+                encode_string(_pack(self.critical_options.items())),
+                encode_string(_pack(extensions)),
+                encode_string(b""),
+                encode_string(ca),
             )
         )
 
@@ -98,7 +98,7 @@ class UnsignedCertificate:
 def is_certificate(blob: bytes) -> bool:
     """Return True if the blob of a public key announces a certificate."""
     try:
-        return _SUFFIX in Reader(blob).string()
+        return _SUFFIX in Reader(blob).read_string()
     except TruncatedError:
         return False
 
@@ -113,26 +113,26 @@ def parse_certificate(blob: bytes) -> SignedCertificate | None:
 
 def _parse(blob: bytes) -> SignedCertificate | None:
     reader = Reader(blob)
-    kind = reader.string()
+    kind = reader.read_string()
     key_type = kind.removesuffix(_SUFFIX)
     if key_type == kind or key_type not in _KEY_STRINGS:
         return None
     plain_type = key_type + b"@openssh.com" if key_type.startswith(b"sk-") else key_type
-    reader.string()  # the nonce
-    key = string(plain_type)
-    key += b"".join(string(reader.string()) for _ in range(_KEY_STRINGS[key_type]))
-    serial = reader.uint64()
-    if reader.uint32() != USER:
+    reader.read_string()  # the nonce
+    key = encode_string(plain_type)
+    key += b"".join(encode_string(reader.read_string()) for _ in range(_KEY_STRINGS[key_type]))
+    serial = reader.read_uint64()
+    if reader.read_uint32() != USER:
         return None
-    key_id = reader.string().decode("utf-8")
-    principals = _strings(reader.string())
-    valid_after, valid_before = reader.uint64(), reader.uint64()
-    critical_options = _options(reader.string())
-    extensions = _options(reader.string())
-    reader.string()  # reserved
-    ca = reader.string()
+    key_id = reader.read_string().decode("utf-8")
+    principals = _strings(reader.read_string())
+    valid_after, valid_before = reader.read_uint64(), reader.read_uint64()
+    critical_options = _options(reader.read_string())
+    extensions = _options(reader.read_string())
+    reader.read_string()  # reserved
+    ca = reader.read_string()
     signed = blob[: reader.at]
-    signature = reader.string()
+    signature = reader.read_string()
     reader.end()
     # A CA's key is a plain key: PROTOCOL.certkeys forbids chains.
     if is_certificate(ca) or len(principals) > MAX_PRINCIPALS:
@@ -144,7 +144,7 @@ def _parse(blob: bytes) -> SignedCertificate | None:
         valid_after,
         valid_before,
         ca,
-        fingerprint(ca),
+        format_fingerprint(ca),
         critical_options,
         frozenset(extensions),
     )
@@ -155,7 +155,7 @@ def _strings(packed: bytes) -> tuple[str, ...]:
     reader = Reader(packed)
     texts = []
     while reader:
-        texts.append(reader.string().decode("utf-8"))
+        texts.append(reader.read_string().decode("utf-8"))
     return tuple(texts)
 
 
@@ -165,11 +165,11 @@ def _options(packed: bytes) -> Mapping[str, str]:
     options: dict[str, str] = {}
     last = ""
     while reader:
-        name = reader.string().decode("utf-8")
-        value = Reader(reader.string())
+        name = reader.read_string().decode("utf-8")
+        value = Reader(reader.read_string())
         if name in options or name < last:
             raise TruncatedError("its options are not in order")
-        options[name] = value.string().decode("utf-8") if value else ""
+        options[name] = value.read_string().decode("utf-8") if value else ""
         value.end()
         last = name
     return MappingProxyType(options)
@@ -178,6 +178,7 @@ def _options(packed: bytes) -> Mapping[str, str]:
 def _pack(options: Iterable[tuple[str, str]]) -> bytes:
     """Encode options in lexical order (PROTOCOL.certkeys). One without a value has an empty string."""
     return b"".join(
-        string(name.encode()) + string(string(value.encode()) if value else b"")
+        encode_string(name.encode())
+        + encode_string(encode_string(value.encode()) if value else b"")
         for name, value in sorted(options)
     )

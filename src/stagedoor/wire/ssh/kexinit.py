@@ -26,9 +26,9 @@ def parse_ciphers(kexinit: bytes) -> tuple[frozenset[bytes], frozenset[bytes]]:
     reader = Reader(kexinit)
     try:
         reader.take(1 + _COOKIE_BYTES)
-        reader.string()
-        reader.string()
-        to_server, to_client = reader.string(), reader.string()
+        reader.read_string()
+        reader.read_string()
+        to_server, to_client = reader.read_string(), reader.read_string()
     except TruncatedError:
         return frozenset(), frozenset()
     return frozenset(to_server.split(b",")), frozenset(to_client.split(b","))
@@ -38,10 +38,10 @@ def _read(kexinit: bytes) -> tuple[tuple[bytes, bytes], bool]:
     """Return the first key exchange and host key algorithms, and first_kex_packet_follows."""
     reader = Reader(kexinit)
     reader.take(1 + _COOKIE_BYTES)
-    first = (_first(reader.string()), _first(reader.string()))
+    first = (_first(reader.read_string()), _first(reader.read_string()))
     for _ in range(_LISTS_AFTER_THE_FIRST_TWO):
-        reader.string()
-    return first, bool(reader.byte())
+        reader.read_string()
+    return first, bool(reader.read_byte())
 
 
 def _first(names: bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from stagedoor.model.certificate import Certificate
-from stagedoor.wire.ssh.blob import Reader, TruncatedError, string
+from stagedoor.wire.ssh.blob import Reader, TruncatedError, encode_string
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 _MAGIC = b"SSHKRL\n\0"
@@ -79,19 +79,19 @@ class Revocations:
     def _read_krl(self, data: bytes) -> None:
         reader = Reader(data)
         reader.take(len(_MAGIC))
-        if reader.uint32() != _FORMAT:
+        if reader.read_uint32() != _FORMAT:
             raise RevocationError("its format is not version 1")
-        reader.uint64()  # the list's version
-        reader.uint64()  # the time of creation
-        reader.uint64()  # flags, of which none is defined
-        reader.string()  # reserved
-        reader.string()  # comment
+        reader.read_uint64()  # the list's version
+        reader.read_uint64()  # the time of creation
+        reader.read_uint64()  # flags, of which none is defined
+        reader.read_string()  # reserved
+        reader.read_string()  # comment
         while reader:
-            kind = reader.byte()
+            kind = reader.read_byte()
             if kind == _SIGNATURE:
                 # Only signatures follow, and the writer of the file is trusted anyway.
                 return
-            section = Reader(reader.string())
+            section = Reader(reader.read_string())
             if kind == _CERTIFICATES:
                 self._read_certificates(section)
             elif kind == _EXTENSION:
@@ -99,32 +99,34 @@ class Revocations:
             elif kind in (_KEYS, _SHA1, _SHA256):
                 into = {_KEYS: self._keys, _SHA1: self._sha1, _SHA256: self._sha256}[kind]
                 while section:
-                    into.add(section.string())
+                    into.add(section.read_string())
             else:
                 raise RevocationError(f"it has a section of an unknown kind ({kind})")
 
     def _read_certificates(self, section: Reader) -> None:
-        ca = section.string()
-        section.string()  # reserved
+        ca = section.read_string()
+        section.read_string()  # reserved
         certificates = self._by_ca.setdefault(ca, _Certificates())
         readers: dict[int, Callable[[Reader], None]] = {
             _SERIAL_LIST: lambda part: _until_end(
-                part, lambda: certificates.serials.add(part.uint64())
+                part, lambda: certificates.serials.add(part.read_uint64())
             ),
-            _SERIAL_RANGE: lambda part: certificates.ranges.append((part.uint64(), part.uint64())),
+            _SERIAL_RANGE: lambda part: certificates.ranges.append(
+                (part.read_uint64(), part.read_uint64())
+            ),
             _SERIAL_BITMAP: lambda part: certificates.bitmaps.append(
-                (part.uint64(), int.from_bytes(part.string(), "big"))
+                (part.read_uint64(), int.from_bytes(part.read_string(), "big"))
             ),
             _KEY_ID: lambda part: _until_end(
-                part, lambda: certificates.key_ids.add(part.string().decode("utf-8"))
+                part, lambda: certificates.key_ids.add(part.read_string().decode("utf-8"))
             ),
             _CERTIFICATE_EXTENSION: _refuse_if_critical,
         }
         while section:
-            kind = section.byte()
+            kind = section.read_byte()
             if kind not in readers:
                 raise RevocationError(f"it has certificates listed in an unknown way ({kind})")
-            part = Reader(section.string())
+            part = Reader(section.read_string())
             readers[kind](part)
             part.end()
 
@@ -162,14 +164,16 @@ def encode_revoked_serials(ca: bytes, serials: Iterable[int], made_at: int) -> b
     krl = _MAGIC + _FORMAT.to_bytes(4, "big")
     krl += made_at.to_bytes(8, "big") * 2  # the list's version, and the time of creation
     krl += bytes(8)  # flags
-    krl += string(b"") + string(b"stagedoor")  # reserved, comment
+    krl += encode_string(b"") + encode_string(b"stagedoor")  # reserved, comment
     # PROTOCOL.krl: zero is no serial, and serials are in ascending order.
     ordered = sorted({serial for serial in serials if serial})
     if not ordered:
         return krl
     numbers = b"".join(serial.to_bytes(8, "big") for serial in ordered)
-    section = string(ca) + string(b"") + bytes([_SERIAL_LIST]) + string(numbers)
-    return krl + bytes([_CERTIFICATES]) + string(section)
+    section = (
+        encode_string(ca) + encode_string(b"") + bytes([_SERIAL_LIST]) + encode_string(numbers)
+    )
+    return krl + bytes([_CERTIFICATES]) + encode_string(section)
 
 
 def _until_end(part: Reader, read_value: Callable[[], object]) -> None:
@@ -178,9 +182,9 @@ def _until_end(part: Reader, read_value: Callable[[], object]) -> None:
 
 
 def _refuse_if_critical(part: Reader) -> None:
-    name = part.string()
-    critical = part.byte()
-    part.string()
+    name = part.read_string()
+    critical = part.read_byte()
+    part.read_string()
     if critical:
         raise RevocationError(f"it has a critical extension that is not understood: {name!r}")
 

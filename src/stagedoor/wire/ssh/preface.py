@@ -10,7 +10,7 @@ import struct
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import to_one_line
-from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.blob import encode_string
 
 IDENTIFICATION = b"SSH-"
 MAX_BYTES = 512
@@ -77,19 +77,19 @@ class SshPreface:
         )
         return Denial.with_mend(Reason.UPSTREAM_REFUSED, what, mend, advice)
 
-    def farewell(self, why: str) -> bytes:
+    def make_farewell(self, why: str) -> bytes:
         """Return the bytes of the function `farewell`."""
-        return farewell(why)
+        return make_farewell(why)
 
 
-def farewell(why: str) -> bytes:
+def make_farewell(why: str) -> bytes:
     """Return the bytes after a preface that make any SSH client show `why`.
 
     They are a line that `ssh -v` and `nc` show, an identification, and SSH_MSG_DISCONNECT (RFC 4253
     §11.1), which needs no key exchange.
     """
     payload = bytes([_DISCONNECT]) + struct.pack(">I", _TOO_MANY_CONNECTIONS)
-    payload += string(why.encode()) + string(b"en")
+    payload += encode_string(why.encode()) + encode_string(b"en")
     # RFC 4253 §6: at least four bytes of padding, and a multiple of the block in all.
     padding = _BLOCK_BYTES - (5 + len(payload)) % _BLOCK_BYTES
     padding += _BLOCK_BYTES if padding < 4 else 0

@@ -71,11 +71,11 @@ class ScpWatch:
         self._size = 0
         self._left = 0
 
-    def sent(self, data: bytes) -> list[FileEvent]:
+    def take_sent(self, data: bytes) -> list[FileEvent]:
         """Take bytes from the client."""
         return self._read_sender(data) if self._to_shell else self._read_sink(data)
 
-    def received(self, data: bytes) -> list[FileEvent]:
+    def take_received(self, data: bytes) -> list[FileEvent]:
         """Take bytes from the shell."""
         return self._read_sink(data) if self._to_shell else self._read_sender(data)
 

@@ -84,11 +84,11 @@ class SftpWatch:
         self._unmatched = False
         """True once answers cannot be matched to requests any more."""
 
-    def sent(self, data: bytes) -> list[FileEvent]:
+    def take_sent(self, data: bytes) -> list[FileEvent]:
         """Take bytes from the client."""
         return [event for head in self._requests.feed(data) for event in self._read_request(head)]
 
-    def received(self, data: bytes) -> list[FileEvent]:
+    def take_received(self, data: bytes) -> list[FileEvent]:
         """Take bytes from the server."""
         return [event for head in self._answers.feed(data) for event in self._read_answer(head)]
 

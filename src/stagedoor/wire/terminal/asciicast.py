@@ -58,7 +58,7 @@ class AsciicastEvent:
     code: str
     data: str
 
-    def size(self) -> tuple[int, int] | None:
+    def parse_size(self) -> tuple[int, int] | None:
         """Return the columns and rows of a resize, or None for any other event."""
         if self.code != Code.RESIZE:
             return None
@@ -211,7 +211,7 @@ class AsciicastReader:
             raise AsciicastError("there is no header")
         self.header = decode_header(first)
 
-    def events(self) -> Iterator[AsciicastEvent]:
+    def read_events(self) -> Iterator[AsciicastEvent]:
         """Yield the events in the order of the file. It can be iterated once. Raises AsciicastError."""
         for number, line in enumerate(self._lines, start=2):
             if line.strip():

@@ -52,7 +52,7 @@ class ByteQueue:
         while self._chunks and self._dropped >= len(self._chunks[0]):
             self._dropped -= len(self._chunks.popleft())
 
-    def first(self) -> memoryview:
+    def peek(self) -> memoryview:
         """Return the first bytes, at most CHUNK_BYTES, and none of an empty queue."""
         return memoryview(self._chunks[0] if self._chunks else b"")[self._dropped :]
 

@@ -108,9 +108,9 @@ class Stream:
     @property
     def deliverable(self) -> memoryview:
         """Return the next bytes that the local side must get, if there are any. Call `delivered`."""
-        return self._pending.first()
+        return self._pending.peek()
 
-    def delivered(self, count: int, now: float) -> None:
+    def note_delivered(self, count: int, now: float) -> None:
         """Record that the local side has taken the first `count` deliverable bytes."""
         self._pending.drop(count)
         self._acknowledge(count, now)
@@ -165,13 +165,13 @@ class Stream:
         """Send END, and nothing after it."""
         self._end = self._end or (code, why)
 
-    def output(self, now: float) -> bytearray:
+    def peek_output(self, now: float) -> bytearray:
         """Return the bytes to write to the connection now. Call `sent` with how many of them were written."""
         if not self._out and self.is_connected:
             self._fill(now)
         return self._out
 
-    def sent(self, count: int) -> None:
+    def note_sent(self, count: int) -> None:
         """Record that the first `count` bytes of the output were written."""
         del self._out[:count]
 

@@ -68,7 +68,7 @@ class DirectChannel:
         self._audit, self._count = audit, count
         unaudited, self._unaudited = self._unaudited, []
         for piece in unaudited:
-            audit.typed(piece)
+            audit.record_input(piece)
             count(len(piece), 0)
 
     def connect(self) -> None:
@@ -80,7 +80,7 @@ class DirectChannel:
         if self.upstream is not None:
             self.inward.connect(self.upstream)
 
-    def say(self, line: str) -> None:
+    def show_line(self, line: str) -> None:
         """Show a line of the gateway on stderr."""
         self.show(f"{line}\r\n".encode())
 
@@ -135,7 +135,7 @@ class DirectChannel:
         if self.upstream is not None:
             self.upstream.close()
         if self._audit is not None:
-            self._audit.ended(self.exit, self.inward.size, self.outward.size)
+            self._audit.record_end(self.exit, self.inward.size, self.outward.size)
 
     def resume_recording(self) -> None:
         """Let the shell's bytes pass again, after the recording held them back."""
@@ -143,31 +143,31 @@ class DirectChannel:
 
     # For the two ends.
 
-    def typed(self, data: bytes) -> None:
+    def pass_input(self, data: bytes) -> None:
         """Pass the developer's bytes on to the shell and to the audit."""
         if self._reader is not None:
             self._reader(data)
             return
-        self.inward.data(data)
+        self.inward.pass_bytes(data)
         if self._audit is None:
             self._unaudited.append(data)
         else:
-            self._audit.typed(data)
+            self._audit.record_input(data)
             self._count(len(data), 0)
 
-    def shown(self, data: bytes, datatype: int | None) -> None:
+    def pass_output(self, data: bytes, datatype: int | None) -> None:
         """Pass the shell's bytes on to the developer and to the audit."""
         if self.is_released:
             return
         self._count(0, len(data))
-        self.outward.data(data, datatype)
-        if self._audit is not None and not self._audit.shown(data, datatype):
+        self.outward.pass_bytes(data, datatype)
+        if self._audit is not None and not self._audit.record_output(data, datatype):
             self.outward.hold(RECORDING_FULL)
 
-    def resized(self, columns: int, rows: int) -> None:
+    def record_size(self, columns: int, rows: int) -> None:
         """Record a new size of the terminal."""
         if self._audit is not None:
-            self._audit.resized(columns, rows)
+            self._audit.record_size(columns, rows)
 
     def send_upstream(self, send: Callable[[ShellChannel], None]) -> None:
         """Send a signal or the like to the shell, once the program runs."""
@@ -202,7 +202,7 @@ class _DeveloperEnd:
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Pass bytes on."""
-        self._channel.typed(data)
+        self._channel.pass_input(data)
 
     def eof_received(self) -> bool:
         """Pass the EOF on. The other direction stays open."""
@@ -268,7 +268,7 @@ class ProgramEnd(_DeveloperEnd, asyncssh.SSHServerSession[bytes]):
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         """Pass the new size of the terminal on."""
-        self._channel.resized(width, height)
+        self._channel.record_size(width, height)
         self._channel.send_upstream(
             lambda shell: shell.change_terminal_size(width, height, pixwidth, pixheight)
         )
@@ -304,7 +304,7 @@ class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Pass bytes on."""
-        self._channel.shown(data, datatype)
+        self._channel.pass_output(data, datatype)
 
     def eof_received(self) -> bool:
         """Pass the EOF on. The other direction stays open."""

@@ -119,7 +119,7 @@ class DirectDriver:
 
     def post(self, event: events.Event) -> None:
         """Report an event, and perform its effects."""
-        for effect in self._state.event(event):
+        for effect in self._state.handle_event(event):
             self._perform(effect)
 
     def _perform(self, effect: effects.Effect) -> None:
@@ -140,7 +140,7 @@ class DirectDriver:
             case effects.ConnectChannel(number):
                 self._channels[number].connect()
             case effects.SendLine(number, line):
-                self._channels[number].say(self._login.translate(line))
+                self._channels[number].show_line(self._login.translate(line))
             case effects.DrainChannel(number):
                 self._channels[number].drain(partial(self.post, events.Drained(number)))
             case effects.CloseChannel(number, how):
@@ -187,7 +187,7 @@ class DirectDriver:
         except SessionEndedError:
             refusal = "the session was ended before it began"
         except BaseException:
-            refusal = Denial.internal().message
+            refusal = Denial.of_fault().message
             raise
         finally:
             patience.cancel()
@@ -271,7 +271,7 @@ class DirectDriver:
                     await run_program(shell, asked, channel, patterns, with_agent, end)
         except Exception as error:
             failed = explain_not_started(error, asked, name, shell)
-            why, code = failed or (Denial.internal().message, events.PROHIBITED)
+            why, code = failed or (Denial.of_fault().message, events.PROHIBITED)
             self.post(events.ShellFailed(channel.number, why, code))
             if failed is None:
                 raise
@@ -294,7 +294,7 @@ class DirectDriver:
                 plan, request, number, self._parts.now(), channel.resume_recording
             )
             if recording is not None:
-                channel.say(self._login.translate("stagedoor: this session is recorded"))
+                channel.show_line(self._login.translate("stagedoor: this session is recorded"))
         record_input = plan is not None and plan.record_input
         audit = session.record_channel(request, number, recording, record_input=record_input)
         channel.begin(audit, session.count)

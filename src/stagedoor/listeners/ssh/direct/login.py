@@ -2,8 +2,8 @@
 
 A direct login is one connection of a developer (`ssh app01@gateway`). Its channels share one session in the
 flow and one connection to the shell, which begin with the first request. If the shell hangs up, the next
-request begins another session. `DirectLogin.event` returns effects, which `driver.DirectDriver` performs in
-order:
+request begins another session. `DirectLogin.handle_event` returns effects, which `driver.DirectDriver`
+performs in order:
 
     a request: program, forward, agent    EnterShell; in a session StartChannel, or AnswerRequest
     SessionStarted; SessionRefused        the same for the requests that wait; a refusal for each of them
@@ -98,7 +98,7 @@ class DirectLogin:
         """Return whether the login is entering its shell now."""
         return self._entering is not None
 
-    def event(self, event: events.Event) -> list[effects.Effect]:
+    def handle_event(self, event: events.Event) -> list[effects.Effect]:
         """Take an event, and return the effects to perform, in order."""
         match event:
             case events.ProgramRequest() | events.ForwardRequest() | events.AgentRequest():

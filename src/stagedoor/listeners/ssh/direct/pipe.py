@@ -46,7 +46,7 @@ class ChannelPipe:
             self._pass_on(send)
         self.release(NO_SINK)
 
-    def data(self, data: bytes, datatype: int | None = None) -> None:
+    def pass_bytes(self, data: bytes, datatype: int | None = None) -> None:
         """Pass on bytes of the source."""
         self.size += len(data)
         self._pass_on(lambda sink: sink.write(data, datatype))

@@ -54,7 +54,7 @@ class Jumps:
             raise
         except Exception as error:
             self._context.report_fault(error)
-            raise refuse_channel(Denial.internal().message) from None
+            raise refuse_channel(Denial.of_fault().message) from None
         finally:
             self.entering -= 1
         if self._connection.is_closed():

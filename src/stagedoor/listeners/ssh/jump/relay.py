@@ -78,7 +78,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
 
     # For the flow and the registry (`session.ports.Link`), from any thread.
 
-    def counts(self) -> Counts:
+    def read_counts(self) -> Counts:
         """Return the bytes relayed so far."""
         return Counts(self._sent, self._received)
 
@@ -107,7 +107,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         """Send the client's bytes to the shell, and pause the client if they are not all accepted."""
         if self._over or self._refused:
             return
-        self._idle.moved()
+        self._idle.restart()
         if not self._waiting:
             try:
                 taken = self._upstream.send(data)
@@ -192,7 +192,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
 
     def _hand_on(self, data: bytes) -> None:
         assert self._chan is not None
-        self._idle.moved()
+        self._idle.restart()
         self._received += len(data)
         if self._preface is not None and not self._preface.hear(data):
             self._preface = None
@@ -210,7 +210,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._upstream_failed(error)
             return
         self._sent += taken
-        self._idle.moved()
+        self._idle.restart()
         del self._waiting[:taken]
         if self._waiting:
             return
@@ -253,7 +253,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             return False
         self._refused = denial.message
         with suppress(OSError):  # the client is closing the channel
-            self._connection.send_data(self._chan, preface.farewell(denial.line))
+            self._connection.send_data(self._chan, preface.make_farewell(denial.line))
         # No EOF: `ssh -W` of OpenSSH 10 would exit at once, before the other ssh has read the reason.
         self._chan.resume_reading()
         self._waiting.clear()
@@ -299,5 +299,5 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         else:
             self._upstream.abort()
         reason = detail if end in REPORTED_ENDS else ""
-        self._on_end(Ended(end, self.counts(), detail))
+        self._on_end(Ended(end, self.read_counts(), detail))
         self._on_over(self, self._chan, reason)

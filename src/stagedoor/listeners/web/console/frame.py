@@ -57,7 +57,9 @@ class ConsoleFrame:
         if denial.reason is Reason.NO_GRANT:
             self._guard.deny(request, denial, identity)
         if denial is NO_PAGE:
-            return self._pages.message("Not found", "There is no such page here.", 404, identity)
+            return self._pages.answer_message(
+                "Not found", "There is no such page here.", 404, identity
+            )
         is_read = request.method == "GET"
         if denial.reason is Reason.STEP_UP_NEEDED:
             # The page whose form was sent has the address without the form's last word.
@@ -66,7 +68,7 @@ class ConsoleFrame:
         is_missing = is_read and denial.reason is Reason.BAD_REQUEST
         title = "Not shown" if is_read else "Nothing was changed"
         status = 404 if is_missing else choose_page_status(denial)
-        return self._pages.message(title, denial.line, status, identity)
+        return self._pages.answer_message(title, denial.line, status, identity)
 
     def change(self, path: str, act: Change) -> Route:
         """Return the route of a form that makes a change.

@@ -23,7 +23,7 @@ from stagedoor.listeners.web.errors import ClientClosedError, refusal
 from stagedoor.listeners.web.files.fields import (
     FilesError,
     Upload,
-    attachment,
+    describe_attachment,
     escape_path,
     join,
     make_validators,
@@ -46,7 +46,7 @@ from stagedoor.listeners.web.files.transfer import (
     read_blocks,
     write,
 )
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import read_cookie
 from stagedoor.model.denial import Denial, Reason
@@ -80,8 +80,8 @@ class Files:
     # The user and the app.
 
     async def _admitted(self, request: Request) -> tuple[Identity, Target] | Denial:
-        source = self._guard.source_of(request)
-        deny, origin = self._access.flow.deny, web(source)
+        source = self._guard.find_source(request)
+        deny, origin = self._access.flow.deny, make_web_origin(source)
         denial = self._guard.check_source(source) or self._check_own_page(request)
         if denial is not None:
             return deny(denial, origin)
@@ -118,7 +118,7 @@ class Files:
         admitted = await self._admitted(request)
         if isinstance(admitted, Denial):
             raise FilesDeniedError(admitted)
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         self.busy += 1
         try:
             async with open_sftp_session(self._access, source, *admitted) as session:
@@ -143,7 +143,7 @@ class Files:
         file, size, changed_at = await open_to_read(session, path)
         headers = {
             "content-type": "application/octet-stream",
-            "content-disposition": attachment(path),
+            "content-disposition": describe_attachment(path),
             "content-security-policy": _KEPT_NOT_SHOWN,
             **make_validators(size, changed_at, self._access.flow.now()),
         }

@@ -98,7 +98,7 @@ def read_number(fields: Mapping[str, bytes], field: str) -> int:
     return int(text)
 
 
-def attachment(path: bytes) -> str:
+def describe_attachment(path: bytes) -> str:
     """Return the Content-Disposition that has a browser save and never show it (RFC 6266, RFC 8187)."""
     name = path.rstrip(b"/").rpartition(b"/")[2]
     text = _CONTROLS.sub("_", name.decode("utf-8", "replace")).replace("\\", "_")

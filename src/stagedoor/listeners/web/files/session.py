@@ -12,7 +12,7 @@ import asyncssh
 
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.files.fields import FilesError, escape_path
-from stagedoor.listeners.web.guard import web
+from stagedoor.listeners.web.guard import make_web_origin
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -72,7 +72,7 @@ async def open_sftp_session(
     """
     # The terminal of the same page shows the progress of a starting shell.
     entered = await access.flow.enter(
-        identity, target, web(source), lambda step: None, needs=Permission.FILES
+        identity, target, make_web_origin(source), lambda step: None, needs=Permission.FILES
     )
     if isinstance(entered, Denial):
         raise FilesDeniedError(entered)
@@ -87,9 +87,9 @@ async def open_sftp_session(
                     raise
                 except FilesError:
                     session.end_as(End.CLOSED)  # the answer explains the error
-                    channel.ended(0, session.sent, session.received)
+                    channel.record_end(0, session.sent, session.received)
                     raise
-                channel.ended(0, session.sent, session.received)
+                channel.record_end(0, session.sent, session.received)
     except SessionEndedError as error:
         reason = Reason.DRAINING if error.end is End.DRAINED else Reason.NO_GRANT
         raise FilesDeniedError(Denial(reason, str(error))) from None

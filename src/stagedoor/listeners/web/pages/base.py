@@ -69,7 +69,7 @@ class Pages:
         secret = read_cookie(self._guard, request)
         valid = await self._passes.find_session(secret) if isinstance(secret, str) else None
         identity = valid[1] if isinstance(valid, tuple) else None
-        return self.message("Not found", "There is no such page here.", 404, identity)
+        return self.answer_message("Not found", "There is no such page here.", 404, identity)
 
     # The user of a request.
 
@@ -87,7 +87,7 @@ class Pages:
 
     async def identify(self, request: Request) -> Identity | Response:
         """Return the identity of the browser's session, or the answer to send instead."""
-        barred = self._guard.check_source(self._guard.source_of(request))
+        barred = self._guard.check_source(self._guard.find_source(request))
         if barred is not None:
             return self.refuse(request, barred)
         secret = read_cookie(self._guard, request)
@@ -117,7 +117,7 @@ class Pages:
 
     async def read_form(self, request: Request) -> dict[str, str] | Response:
         """Return the fields of a form that one of our pages sent, or the answer to send instead."""
-        denial = self._guard.check_source(self._guard.source_of(request))
+        denial = self._guard.check_source(self._guard.find_source(request))
         denial = denial or self._guard.check_own_page(request)
         if denial is not None:
             return self.refuse(request, denial)
@@ -135,22 +135,24 @@ class Pages:
     ) -> Response:
         """Audit a refusal, and return a page that explains it."""
         self._guard.deny(request, denial, identity)
-        return self.message("Not let in", denial.line, choose_page_status(denial), identity)
+        return self.answer_message("Not let in", denial.line, choose_page_status(denial), identity)
 
     def explain(self, denial: Denial, identity: Identity | None = None) -> Response:
         """Return a page that explains why something cannot be shown now, for example without the store."""
-        return self.message("Not now", denial.line, choose_status(denial.reason), identity)
+        return self.answer_message("Not now", denial.line, choose_status(denial.reason), identity)
 
-    def message(
+    def answer_message(
         self, title: str, message: str, status: int, identity: Identity | None = None
     ) -> Response:
         """Return a page with one message, for a user if one is known."""
         visitor = None if identity is None else self.describe_user(identity)
-        return HTMLResponse(markup.message(self.place, title, message, visitor=visitor), status)
+        return HTMLResponse(
+            markup.render_message(self.place, title, message, visitor=visitor), status
+        )
 
     def explain_missing(self, script: str) -> Response | None:
         """Return why a page cannot be shown whose script was not built, None if it was."""
-        return None if script in self.assets else self.message("Not built", _NOT_BUILT, 503)
+        return None if script in self.assets else self.answer_message("Not built", _NOT_BUILT, 503)
 
     def render(
         self,

@@ -69,7 +69,7 @@ class Home:
         return {
             "apps": [
                 {"name": grant.target.login_name, "page": self._page_of(grant.target)}
-                for grant in self._flow.grants(identity)
+                for grant in self._flow.list_grants(identity)
                 if self._access.holder(grant.target) is not None
             ]
         }
@@ -78,10 +78,10 @@ class Home:
         return f"{self._pages.place.path}/app/{quote(target.login_name)}"
 
     async def _home_of(self, identity: Identity, request: Request) -> Response:
-        grants = list(self._flow.grants(identity))
+        grants = list(self._flow.list_grants(identity))
         states = await asyncio.gather(*(self._flow.observe(grant.target) for grant in grants))
-        past = await self._account.sessions(identity)
-        keys = await self._account.keys(identity)
+        past = await self._account.list_sessions(identity)
+        keys = await self._account.list_keys(identity)
         sessions = await self._account.find_app_sessions(identity)
         live = await self._live(identity)
         for denial in (past, keys, sessions, live):
@@ -103,7 +103,7 @@ class Home:
             past,
             keys,
             live=live,
-            ssh_setup=self._account.ssh_setup(identity, request.url.hostname or ""),
+            ssh_setup=self._account.choose_ssh_setup(identity, request.url.hostname or ""),
             token_ends_at=identity.warn_of_token_end(self._guard.flow.now()),
             shows_all="all" in request.query_params,
         )
@@ -122,7 +122,7 @@ class Home:
             self._page_of(target),
             self._account.render_ssh_command(identity, target),
             self._access.holder(target) is not None,
-            self._flow.notice(target),
+            self._flow.find_notice(target),
             describe_permissions(grant.permissions),
             is_recorded=Permission.RECORD in grant.permissions,
             used_at=sessions.used_at.get(target.host_name),

@@ -23,7 +23,7 @@ from stagedoor.listeners.web.pages.language import (
 )
 from stagedoor.model.policy import KeyRecord
 from stagedoor.model.presence import PresenceEntry
-from stagedoor.model.units import size
+from stagedoor.model.units import format_size
 
 _STATES = {"absent": "not running", "ready": "running", "unreachable": "does not answer"}
 _NO_HOLDER = "This shell has no terminals for the page. Enter it by ssh, or ask an administrator."
@@ -68,7 +68,7 @@ def _templates() -> Environment:
     )
     environment.filters |= {
         "clock": _clock,
-        "size": size,
+        "size": format_size,
         "state": translate_state,
         "translate": lambda line: _translate_value(line, get_language()),
         "utc": lambda at: datetime.fromtimestamp(at, UTC),
@@ -148,7 +148,7 @@ class PagePath:
         return TEMPLATES.get_template(template).render(place=self, language=language, **values)
 
 
-def message(
+def render_message(
     place: PagePath,
     title: str,
     message: str,
@@ -182,7 +182,7 @@ def sign_in(
     )
 
 
-def onward(place: PagePath, url: str) -> str:
+def render_onward(place: PagePath, url: str) -> str:
     """Render a page that opens an identity provider's page automatically."""
     return place.page("onward.html", url=url)
 
@@ -229,7 +229,7 @@ def render_home(
     )
 
 
-def terminal(
+def render_terminal(
     place: PagePath,
     app: str,
     nonce: str,

@@ -99,7 +99,7 @@ class PasskeyApi:
         rp = find_relying_party(self._guard, request)
         if isinstance(rp, Denial):
             return rp
-        return await self._proofs.begin_sign_in(rp, self._guard.source_of(request))
+        return await self._proofs.begin_sign_in(rp, self._guard.find_source(request))
 
     async def _finish_sign_in(self, request: Request, fields: Fields) -> Answer:
         rp, before = find_relying_party(self._guard, request), read_cookie(self._guard, request)
@@ -107,7 +107,7 @@ class PasskeyApi:
             return rp
         if isinstance(before, Denial):
             return before
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         identity = await self._proofs.finish_sign_in(rp, _answer(fields), source)
         if isinstance(identity, Denial):
             return identity
@@ -125,7 +125,7 @@ class PasskeyApi:
     ) -> Fields | Denial:
         password = _text(fields, "password")
         if password:
-            source = self._guard.source_of(request)
+            source = self._guard.find_source(request)
             proved = await self._guard.check_password(identity, password, source)
             if isinstance(proved, Denial):
                 return proved

@@ -80,7 +80,7 @@ class StepUpPages:
         wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
         if not await self._may_use_password(identity, wanted):
             return _NO_PASSWORD
-        reader, source = self._guard.flow.policy, self._guard.source_of(request)
+        reader, source = self._guard.flow.policy, self._guard.find_source(request)
         version = reader.version
         password = fields.get("secret", "").strip("\r\n")
         proved = await self._guard.check_password(identity, password, source)
@@ -100,7 +100,7 @@ class StepUpPages:
             return waiting
         if self._step_ups.is_done(waiting):
             said = f"{waiting.label} may open {waiting.target} now. You can close this page, and go on there."
-            return self._pages.message("Proved", said, 200)
+            return self._pages.answer_message("Proved", said, 200)
         return self._page(request, identity, f"{self._path}/{waiting.id}", waiting)
 
     async def _ask_provider(
@@ -116,11 +116,11 @@ class StepUpPages:
             wanted, proves = f"{self._path}/{waiting.id}", waiting.sign_in
         # A full URL: the provider sends the browser back to one host, and the app may have another.
         wanted = self._guard.find_own_origin(request) + wanted
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         begun = await self._sign_ins.begin_step_up(identity, wanted, source, proves)
         if isinstance(begun, Denial):
             return begun
-        return self._single_sign_on.onward(request, begun)
+        return self._single_sign_on.redirect_to_provider(request, begun)
 
     def _page(
         self,
@@ -133,7 +133,7 @@ class StepUpPages:
         refusal: Denial | None = None,
     ) -> Response:
         same = waiting is None or waiting.source == find_source_network(
-            self._guard.source_of(request).address
+            self._guard.find_source(request).address
         )
         page = self._pages.place.page(
             "step_up.html",
@@ -145,7 +145,7 @@ class StepUpPages:
             provider=identity.credential_id
             if self._sign_ins.can_prove_presence(identity)
             else None,
-            proved=waiting is None and self._passkeys.proved_lately(identity),
+            proved=waiting is None and self._passkeys.has_fresh_proof(identity),
             takes_password=takes_password,
             refusal="" if refusal is None else refusal.line,
         )

@@ -60,7 +60,7 @@ class SignInApi:
         if isinstance(before, Denial):
             return before
         name, secret = (str(fields.get(key, ""))[:_MAX_CHARS] for key in ("name", "secret"))
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         identity = await self._guard.flow.authenticate(
             PasswordCredential(name.strip(), secret.strip("\r\n")), source
         )

@@ -100,7 +100,7 @@ async def start_session(
     guard.accept_proof(request, identity)
     if ended is not None:
         return ended
-    source = guard.source_of(request).address
+    source = guard.find_source(request).address
     device = describe_device(request.headers.get("user-agent", ""))
     return await passes.open_session(identity, source=str(source), label=device, answer=answer)
 

@@ -70,7 +70,7 @@ class SignInPages:
     async def _sign_in(self, request: Request, fields: dict[str, str]) -> Response:
         name = fields.get("name", "").strip()
         wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         identity = await self._flow.authenticate(
             PasswordCredential(name, fields.get("secret", "").strip("\r\n")), source
         )
@@ -104,7 +104,7 @@ class SignInPages:
         for secret in read_cookies(self._guard, request)[:MOST_SIGNED_OUT]:
             denial = await self._passes.sign_out(secret)
             if denial is not None:
-                return self._pages.message(
+                return self._pages.answer_message(
                     "Not signed out", denial.line, choose_status(denial.reason)
                 )
         response = RedirectResponse(f"{self._pages.place.path}/sign-in", SEE_OTHER)

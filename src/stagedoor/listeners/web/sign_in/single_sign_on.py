@@ -41,17 +41,17 @@ class SingleSignOnRoutes:
         wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
         # A full URL: the provider sends the browser back to one host, and the app may have another.
         wanted = self._guard.find_own_origin(request) + wanted
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         begun = await self._sign_ins.begin(fields.get("provider", ""), wanted, source)
         if isinstance(begun, Denial):
             return self._pages.refuse(request, begun)
-        return self.onward(request, begun)
+        return self.redirect_to_provider(request, begun)
 
-    def onward(self, request: Request, to: ProviderRequest) -> Response:
+    def redirect_to_provider(self, request: Request, to: ProviderRequest) -> Response:
         """Send the browser to the provider. A cookie keeps the rest of the request until it returns."""
         # A page instead of a redirect: in Chromium, `form-action 'self'` of the page with the form also
         # applies to redirects after it (CSP Level 3 §6.4.1).
-        response = HTMLResponse(markup.onward(self._pages.place, to.url))
+        response = HTMLResponse(markup.render_onward(self._pages.place, to.url))
         name, domain, secure = choose_cookie(self._guard, request, _SUFFIX)
         response.set_cookie(
             name,
@@ -66,7 +66,7 @@ class SingleSignOnRoutes:
         return response
 
     async def _finish(self, request: Request) -> Response:
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         barred = self._guard.check_source(source)
         if barred is not None:
             return self._pages.refuse(request, barred)
@@ -80,7 +80,7 @@ class SingleSignOnRoutes:
         if isinstance(result, Denial):
             return self._forget(request, self._pages.refuse(request, result))
         if isinstance(result, ProviderRequest):
-            return self.onward(request, result)
+            return self.redirect_to_provider(request, result)
         if isinstance(result, StepUpResult):
             return self._forget(request, RedirectResponse(result.wanted, SEE_OTHER))
         session = await self._pages.begin_session(
@@ -90,7 +90,7 @@ class SingleSignOnRoutes:
 
     async def _log_out(self, request: Request) -> Response:
         """Serve a provider's POST (Back-Channel Logout 1.0 §2.5): its signature counts, not an Origin."""
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
         fields = self._guard.check_source(source) or await read_form_fields(request)
         if isinstance(fields, Denial):
             denial: Denial | None = fields

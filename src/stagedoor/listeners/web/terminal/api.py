@@ -12,7 +12,7 @@ from dataclasses import replace
 import asyncssh
 from starlette.routing import BaseRoute
 
-from stagedoor.listeners.web.guard import web
+from stagedoor.listeners.web.guard import make_web_origin
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.listeners.web.terminal.fields import (
@@ -83,7 +83,7 @@ class Terminals:
             return granted
         grant = await self._flow.check_step_up(identity, granted)
         if isinstance(grant, Denial):
-            return self._flow.deny(grant, web(source), identity, granted.target)
+            return self._flow.deny(grant, make_web_origin(source), identity, granted.target)
         state = await self._flow.observe(grant.target)
         terminals: list[list[str]] = []
         if state not in _NOT_RUNNING:
@@ -143,7 +143,7 @@ class Terminals:
         # Otherwise the thief of a cookie could share a terminal that the cookie alone does not open.
         proof = await self._flow.check_step_up(identity, grant)
         if isinstance(proof, Denial):
-            return self._flow.deny(proof, web(source), identity, grant.target)
+            return self._flow.deny(proof, make_web_origin(source), identity, grant.target)
         minutes = body.get("minutes", 60)
         if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
             return Denial(Reason.BAD_REQUEST, "a share lasts a number of minutes")
@@ -157,7 +157,7 @@ class Terminals:
                     "an administrator sets web.share_s",
                     "choose a shorter time" if most else "ask an administrator",
                 ),
-                web(source),
+                make_web_origin(source),
                 identity,
                 grant.target,
             )
@@ -184,9 +184,13 @@ async def find_grant(
     """Return the user's grant for the app in `target`. A refusal is audited."""
     target = read_target(body)
     if isinstance(target, Denial):
-        return flow.deny(target, web(source), identity)
+        return flow.deny(target, make_web_origin(source), identity)
     grant = await flow.authorise(identity, target)
-    return flow.deny(grant, web(source), identity, target) if isinstance(grant, Denial) else grant
+    return (
+        flow.deny(grant, make_web_origin(source), identity, target)
+        if isinstance(grant, Denial)
+        else grant
+    )
 
 
 async def find_grant_at(
@@ -213,7 +217,7 @@ async def run_remote(
     """
     target = grant.target
     entered = await access.flow.enter(
-        grant.identity, target, web(source), lambda step: None, start=False
+        grant.identity, target, make_web_origin(source), lambda step: None, start=False
     )
     if isinstance(entered, Denial):
         return entered
@@ -230,7 +234,7 @@ async def run_remote(
                 async with asyncio.timeout(COMMAND_S):
                     command = shlex.join([*holder, *arguments])
                     result = await run_command(session.shell, command, limit_bytes)
-                channel.ended(result.exit_status, 0, 0)
+                channel.record_end(result.exit_status, 0, 0)
             return _answer(result, name, limit_bytes)
     except SessionEndedError as error:
         return Denial(Reason.NO_GRANT, str(error))

@@ -67,7 +67,7 @@ class TerminalEndpoint:
         ]
 
     async def _ticket(self, request: Request) -> Response:
-        source = self._guard.source_of(request)
+        source = self._guard.find_source(request)
 
         def refused(
             denial: Denial,
@@ -110,7 +110,7 @@ class TerminalEndpoint:
         return JSONResponse({"ticket": secret})
 
     async def _terminal(self, socket: WebSocket) -> None:
-        source = self._guard.source_of(socket)
+        source = self._guard.find_source(socket)
         barred = self._guard.check_source(source) or self._guard.check_origin(socket)
         if barred is not None:
             self._guard.deny(socket, barred)
@@ -161,9 +161,9 @@ class TerminalEndpoint:
             self.sessions.discard(terminal)
 
     async def _hello(self, wire: TerminalSocket) -> Hello:
-        """Return the first frame. Raises TimeoutError, or as `TerminalSocket.hello`."""
+        """Return the first frame. Raises TimeoutError, or as `TerminalSocket.read_hello`."""
         async with asyncio.timeout(self._guard.limits.clients.header_timeout_s):
-            return await wire.hello()
+            return await wire.read_hello()
 
     async def _turn_away(self, wire: TerminalSocket, kind: NoticeKind, why: str) -> None:
         try:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
@@ -68,10 +68,10 @@ class Guests:
         if isinstance(grant, Grant):
             grant = await self._flow.check_step_up(identity, grant)
         if isinstance(grant, Denial):
-            return self._flow.deny(grant, web(source), identity)
+            return self._flow.deny(grant, make_web_origin(source), identity)
         ticket = await self._passes.issue_ticket(identity, purpose)
         if isinstance(ticket, Denial):
-            return self._flow.deny(ticket, web(source), identity)
+            return self._flow.deny(ticket, make_web_origin(source), identity)
         guest = grant.guest
         assert guest is not None, "a guest's grant is for one terminal"
         return {"ticket": ticket, "terminal": guest.terminal, **_offer_object(grant, guest)}
@@ -80,7 +80,7 @@ class Guests:
         """Return whose terminal a share is, for a guest who has not opened it yet."""
         grant, _ = await self._admit(identity, body)
         if isinstance(grant, Denial):
-            return self._flow.deny(grant, web(source), identity)
+            return self._flow.deny(grant, make_web_origin(source), identity)
         assert grant.guest is not None, "a guest's grant is for one terminal"
         return _offer_object(grant, grant.guest)
 
@@ -159,7 +159,7 @@ class Guests:
     # Pages.
 
     async def _landing(self, request: Request) -> Response:
-        barred = self._guard.check_source(self._guard.source_of(request))
+        barred = self._guard.check_source(self._guard.find_source(request))
         if barred is not None:
             return self._pages.refuse(request, barred)
         # Its script keeps the secret behind the `#` for this tab only.

@@ -33,7 +33,7 @@ class TerminalPages:
     async def _show(self, request: Request) -> Response:
         target = parse_login(request.path_params["app"])
         if target is None:
-            return self._pages.message("Not found", "There is no app of that name.", 404)
+            return self._pages.answer_message("Not found", "There is no app of that name.", 404)
         return await self.render(request, target)
 
     async def render(self, request: Request, target: Target) -> Response:
@@ -48,18 +48,18 @@ class TerminalPages:
                 wanted = urlencode({"app": target.login_name})
                 return RedirectResponse(f"{self._pages.place.path}/requests?{wanted}", SEE_OTHER)
             status = choose_status(grant.reason)
-            return self._pages.message("Not let in", grant.line, status, identity)
+            return self._pages.answer_message("Not let in", grant.line, status, identity)
         if isinstance(await self._flow.check_step_up(identity, grant), Denial):
             return self._pages.ask_for_proof(self._pages.find_way_back(request))
         return self._pages.explain_missing("terminal.js") or self._pages.render_with_terminal(
-            lambda nonce: markup.terminal(
+            lambda nonce: markup.render_terminal(
                 self._pages.place,
                 target.login_name,
                 nonce,
                 identity.name,
                 moves_files=Permission.FILES in grant.permissions,
                 tmux=self._guard.limits.tmux,
-                notice=self._flow.notice(target),
+                notice=self._flow.find_notice(target),
             )
         )
 
@@ -70,7 +70,7 @@ class TerminalPages:
         """
         place, name, guest = self._pages.place, identity.name, session or "share"
         return self._pages.explain_missing("terminal.js") or self._pages.render_with_terminal(
-            lambda nonce: markup.terminal(place, "", nonce, name, guest=guest)
+            lambda nonce: markup.render_terminal(place, "", nonce, name, guest=guest)
         )
 
     async def _describe(self, request: Request) -> Response:

@@ -65,12 +65,12 @@ class LineRate:
         self._slow_until: float | None = None
         self.is_slow = True
 
-    def sent(self, to: int, size: int, now: float) -> None:
+    def note_sent(self, to: int, size: int, now: float) -> None:
         """Note that output up to the offset `to` was sent, in a message of `size` bytes."""
         if size >= LEAST_BYTES:
             self._sent.append((to, now))
 
-    def acknowledged(self, to: int, now: float) -> None:
+    def note_acknowledged(self, to: int, now: float) -> None:
         """Note that the client has processed output up to the offset `to`."""
         took = None
         while self._sent and self._sent[0][0] <= to:
@@ -180,12 +180,12 @@ class TerminalRelay:
             match frame:
                 case In(_, data_in):
                     self.session.sent += len(data_in)
-                    self.channel.typed(data_in)
+                    self.channel.record_input(data_in)
                 case Ack(to):
-                    self._rate.acknowledged(to, asyncio.get_running_loop().time())
+                    self._rate.note_acknowledged(to, asyncio.get_running_loop().time())
                     self.wire.compress(self._rate.is_slow)
                 case Resize(size):
-                    self.channel.resized(size.columns, size.rows)
+                    self.channel.record_size(size.columns, size.rows)
                 case _:
                     pass
             try:
@@ -244,7 +244,7 @@ class TerminalRelay:
                 match frame:
                     case Out(at, shown):
                         now = asyncio.get_running_loop().time()
-                        self._rate.sent(at + len(shown), len(shown), now)
+                        self._rate.note_sent(at + len(shown), len(shown), now)
                         self.session.received += len(shown)
                         await self._record(shown)
                     case Snapshot(shown):
@@ -307,5 +307,5 @@ class TerminalRelay:
     async def _record(self, shown: bytes) -> None:
         """Record output before the client gets it; a slow disk slows the terminal down."""
         self.room.clear()
-        if shown and not self.channel.shown(shown):
+        if shown and not self.channel.record_output(shown):
             await self.room.wait()

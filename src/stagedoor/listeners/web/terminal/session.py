@@ -7,7 +7,7 @@ from contextlib import suppress
 import anyio
 
 from stagedoor.listeners.web.errors import ClientClosedError
-from stagedoor.listeners.web.guard import web
+from stagedoor.listeners.web.guard import make_web_origin
 from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.listeners.web.terminal.people import (
     PresenceNotifier,
@@ -57,7 +57,7 @@ class TerminalSession:
         """Make a session that `run` runs; `changed` is called when it begins and ends."""
         self._access = access
         self._wire = wire
-        self._origin = web(source)
+        self._origin = make_web_origin(source)
         self._hello = hello
         self._changed = changed
         self._room = asyncio.Event()
@@ -166,7 +166,7 @@ class TerminalSession:
         finally:
             notices.cancel()
             code = relay.exit.code if relay.exit else None
-            channel.ended(code, session.sent, session.received)
+            channel.record_end(code, session.sent, session.received)
         return None
 
     async def _arrive(self, entered: Entered) -> Denial | None:

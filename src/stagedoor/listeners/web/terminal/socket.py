@@ -45,7 +45,7 @@ class TerminalSocket:
             raise TerminalError(describe_misplaced(frame))
         return frame, data
 
-    async def hello(self) -> Hello:
+    async def read_hello(self) -> Hello:
         """Return the first frame. Raises as `read` does."""
         frame, _ = await self.read()
         if not isinstance(frame, Hello):

@@ -40,7 +40,7 @@ class ShellReport:
     facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[Note, ...] = ()
 
-    def json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the object for `--json`, which always has all fields."""
         return {
             "target": str(self.target),
@@ -54,7 +54,7 @@ class ShellReport:
             ],
         }
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Return the lines for a terminal, without the last line's end."""
         lines = [f"{self.target}: the shell of {self.app} in namespace {self.namespace}"]
         if self.problems:

@@ -41,7 +41,7 @@ class ShellBounds:
                 (lease["metadata"].get("annotations") or {}).get(ASKED_BY)
             )
             for environment, cache in caches.items()
-            for lease in cache.leases.all(cache.namespace).values()
+            for lease in cache.leases.list_objects(cache.namespace).values()
             if (app := find_shell_app(lease)) is not None and _occupies(cache, app)
         } | dict(asking)
         in_namespace = sum(shell.environment == target.environment for shell in running)
@@ -66,7 +66,7 @@ DEFAULT_BOUNDS = ShellBounds()
 
 def _occupies(cache: NamespaceCache, app: str) -> bool:
     """Return whether a shell runs, or is about to."""
-    lease, shell = cache.lease(app), cache.shell(app)
+    lease, shell = cache.find_lease(app), cache.find_shell(app)
     if shell is None:
         return lease is not None and read_failure_cause(lease) is None
     is_stopped = IDLE_SINCE in (shell["metadata"].get("annotations") or {})

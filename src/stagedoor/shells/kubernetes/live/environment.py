@@ -40,7 +40,7 @@ class Environment:
         self._cluster = cluster
         self._now = now
 
-    def work(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def list_coroutines(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield the coroutines that must run while the environment is served."""
         if self._register is not None:
             yield self._register.run()
@@ -50,7 +50,7 @@ class Environment:
         start = ShellStart(
             self._cluster, self.cache, target, self.leases, progress, user, self._now
         )
-        with self._register.asking(target.app) if self._register else nullcontext():
+        with self._register.judge_at_once(target.app) if self._register else nullcontext():
             return await start.wait()
 
 
@@ -84,7 +84,9 @@ class Environments:
         for name, namespace in wanted.items():
             if name not in self.served:
                 environment = self.served[name] = self._make(namespace)
-                self._tasks[environment] = [self._spawn(work) for work in environment.work()]
+                self._tasks[environment] = [
+                    self._spawn(work) for work in environment.list_coroutines()
+                ]
         return left
 
     def find(self, target: Target, *, ends: bool) -> Environment | None:

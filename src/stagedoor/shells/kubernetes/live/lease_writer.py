@@ -54,7 +54,7 @@ class LeaseWriter:
         """
         task = self._requests.get(app)
         if task is None:
-            count = objects.count_requests(self._cache.lease(app)) + 1
+            count = objects.count_requests(self._cache.find_lease(app)) + 1
             task = asyncio.create_task(self._write(app, count, user))
             self._requests[app] = task
             task.add_done_callback(lambda _: self._requests.pop(app, None))
@@ -65,7 +65,7 @@ class LeaseWriter:
 
         Raises ClusterError.
         """
-        lease = self._cache.lease(app)
+        lease = self._cache.find_lease(app)
         at = objects.read_renewal(lease) if lease else None
         if lease is not None and at is None:
             return  # `stagedoor app stop`: only a new login asks for the shell again
@@ -88,7 +88,7 @@ class LeaseWriter:
         Up to three writes are made if the lease is created or deleted at the same time.
         """
         for _ in range(3):
-            if self._cache.lease(app) is None and await self._create(app, user):
+            if self._cache.find_lease(app) is None and await self._create(app, user):
                 return 0
             patch = (
                 objects.make_renewal(self._holder, self._now())
@@ -111,7 +111,7 @@ class LeaseWriter:
 
     async def _create(self, app: str, user: str) -> bool:
         """Create the lease. Return False if another gateway has created it, so that it must be renewed."""
-        owner = self._cache.app(app)
+        owner = self._cache.find_app(app)
         if owner is None:
             return True  # the app was deleted meanwhile, so there is nothing to ask for
         try:

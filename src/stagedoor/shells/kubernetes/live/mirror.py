@@ -86,9 +86,9 @@ class Mirror:
 
     def get(self, namespace: str, name: str) -> Object | None:
         """Return the object of that name, or None."""
-        return self.all(namespace).get(name)
+        return self.list_objects(namespace).get(name)
 
-    def all(self, namespace: str) -> Mapping[str, Object]:
+    def list_objects(self, namespace: str) -> Mapping[str, Object]:
         """Return all objects of a namespace by their names."""
         return self._objects.get(namespace, {})
 
@@ -214,7 +214,7 @@ class Mirror:
         gone = {
             (namespace, name)
             for namespace in scopes
-            for name in self.all(namespace)
+            for name in self.list_objects(namespace)
             if (namespace, name) not in fresh
         }
         changed = {key for key, item in fresh.items() if self._is_news(key, item)}

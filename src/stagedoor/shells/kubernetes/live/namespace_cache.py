@@ -81,7 +81,7 @@ class ClusterMirrors:
         if namespaces is not None:
             self.access.follow(namespaces)
 
-    def work(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def list_coroutines(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield the coroutines that follow the cluster."""
         yield from (mirror.run() for mirror in self.all)
         yield self.access.run()
@@ -107,22 +107,24 @@ class NamespaceState:
         refusal = self._mirrors.access.problems.get(self.namespace)
         return next((problem for problem in problems if problem is not None), refusal)
 
-    def apps(self) -> list[str]:
+    def list_apps(self) -> list[str]:
         """Return the names of the apps that offer a shell, sorted."""
-        names = {name for mirror in self._mirrors.apps for name in mirror.all(self.namespace)}
+        names = {
+            name for mirror in self._mirrors.apps for name in mirror.list_objects(self.namespace)
+        }
         return sorted(filter(is_valid_app, names))
 
-    def app(self, name: str) -> Object | None:
+    def find_app(self, name: str) -> Object | None:
         """Return the metadata of the Deployment of that name that offers a shell, else of a StatefulSet."""
         apps = (mirror.get(self.namespace, name) for mirror in self._mirrors.apps)
         return next((app for app in apps if app is not None), None)
 
-    def shell(self, app: str) -> Object | None:
+    def find_shell(self, app: str) -> Object | None:
         """Return the shell's Deployment, or None."""
         deployment = self._object(Kind.DEPLOYMENT, app)
         return deployment if deployment is not None and find_shell_app(deployment) == app else None
 
-    def lease(self, app: str) -> Object | None:
+    def find_lease(self, app: str) -> Object | None:
         """Return the shell's lease, or None."""
         return self._object(Kind.LEASE, app)
 
@@ -186,7 +188,7 @@ class NamespaceCache(NamespaceState):
                     await mirror.wait_until_settled(self.namespace)
         return self.is_synced
 
-    def starting(self) -> Mapping[str, Object]:
+    def list_starting(self) -> Mapping[str, Object]:
         """Return the Deployments of the shells that are to start and have no pod yet, by app."""
         return self._cache.starting[self.namespace]
 
@@ -195,31 +197,31 @@ class NamespaceCache(NamespaceState):
 
         Return None if the shell does not run or has no such time.
         """
-        shell = self.shell(app)
+        shell = self.find_shell(app)
         if shell is None or not _has_replicas(shell):
             return None
         return read_time((shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL))
 
-    def replica_sets(self, app: str) -> Sequence[Object]:
+    def list_replica_sets(self, app: str) -> Sequence[Object]:
         """Return the ReplicaSets with the label of the shell."""
         return self._labelled(Kind.REPLICA_SET, app)
 
-    def pods(self, app: str) -> list[Object]:
+    def list_pods(self, app: str) -> list[Object]:
         """Return the pods of the shell's Deployment, including those that are being deleted."""
         labelled = self._labelled(Kind.POD, app)
-        return list_owned_pods(labelled, self.replica_sets(app), self.shell(app))
+        return list_owned_pods(labelled, self.list_replica_sets(app), self.find_shell(app))
 
-    def addresses(self, app: str, *, ready: bool) -> Sequence[Address]:
+    def list_addresses(self, app: str, *, ready: bool) -> Sequence[Address]:
         """Return the addresses of the shell's ready pods, or of all its pods; the newest pod first.
 
         The port is that in the EndpointSlices of the shell's Service. A pod that is in no slice yet has the
         port of sshd, since its status is here a moment earlier.
         """
-        if ready and not _has_replicas(self.shell(app)):
+        if ready and not _has_replicas(self.find_shell(app)):
             return ()
         pods = {
             str(pod["metadata"]["name"]): pod
-            for pod in self.pods(app)
+            for pod in self.list_pods(app)
             if not pod["metadata"].get("deletionTimestamp")
         }
         ports = {

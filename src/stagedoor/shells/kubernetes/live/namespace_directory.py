@@ -141,7 +141,7 @@ class NamespaceDirectory:
         why = self.problem or refused or "no namespace with the label has it"
         return f"no environment {environment or ''} is served: {why}"
 
-    def work(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def list_coroutines(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield the coroutines that follow the cluster."""
         if self._mirror is not None:
             yield self._mirror.run()
@@ -158,6 +158,9 @@ class NamespaceDirectory:
 
     def _choose(self) -> None:
         assert self._mirror is not None, "only a mirror reports changes"
-        before, self.choice = self.choice, choose(self._mirror.all(CLUSTER).values(), self._own)
+        before, self.choice = (
+            self.choice,
+            choose(self._mirror.list_objects(CLUSTER).values(), self._own),
+        )
         if self.choice != before:
             self._on_change()

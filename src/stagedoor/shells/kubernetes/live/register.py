@@ -62,7 +62,7 @@ class Register:
         self._written: set[str] | None = None
 
     @contextmanager
-    def asking(self, app: str) -> Iterator[None]:
+    def judge_at_once(self, app: str) -> Iterator[None]:
         """Judge the app's shell at once during this context: a login waits for it at this gateway."""
         self._logins[app] += 1
         try:
@@ -78,7 +78,7 @@ class Register:
         problem: str | None = None
         while True:
             changed = self._cache.changed
-            starting = self._cache.starting()
+            starting = self._cache.list_starting()
             due = self._take_due(starting, loop.time())
             before, problem = problem, await self._try_write(due, starting)
             if (problem is None) != (before is None):

@@ -70,7 +70,7 @@ class ClusterAccess:
         self._allowed[key] = now + REMEMBERED_S
         return None
 
-    async def denials(self, grants: Mapping[str, tuple[Grant, str]]) -> dict[str, Denial]:
+    async def find_denials(self, grants: Mapping[str, tuple[Grant, str]]) -> dict[str, Denial]:
         """Return the denials of the sessions that the cluster no longer allows, by session.
 
         `grants` maps a session to its grant and its app's namespace. The cluster is asked once for each user

@@ -90,13 +90,13 @@ class ShellStart:
         self._events_at = loop.time() + EVENTS_S / 2
         while True:
             changed = self._cache.changed
-            addresses = self._cache.addresses(self._target.app, ready=False)
+            addresses = self._cache.list_addresses(self._target.app, ready=False)
             for address in addresses:
                 if await is_answering(address):
                     return make_shell(self._target, address, self._cache)
             if problem is not None:
                 return refuse_start(self._target, problem)
-            if self._cache.lease(self._target.app) is None:
+            if self._cache.find_lease(self._target.app) is None:
                 # The lease was deleted at the moment of the request, or by hand.
                 problem = await self._ask()
             elif loop.time() >= renew_at:
@@ -132,7 +132,7 @@ class ShellStart:
 
     def _generation(self) -> object:
         """Return the generation of the shell's Deployment, which a start or a replacement changes."""
-        shell = self._cache.shell(self._target.app)
+        shell = self._cache.find_shell(self._target.app)
         return shell["metadata"].get("generation") if shell is not None else None
 
     def _is_fresh(self, cause: Cause) -> bool:
@@ -140,7 +140,7 @@ class ShellStart:
         return self._failure() == cause
 
     def _failure(self) -> Cause | None:
-        lease = self._cache.lease(self._target.app)
+        lease = self._cache.find_lease(self._target.app)
         failure = read_failure(lease) if lease is not None else None
         return failure[0] if failure is not None and failure[1] >= self._request else None
 
@@ -150,15 +150,15 @@ class ShellStart:
             self._report(step)
 
     async def _diagnose(self) -> StartStep | Cause:
-        if self._cache.is_synced and self._cache.app(self._target.app) is None:
+        if self._cache.is_synced and self._cache.find_app(self._target.app) is None:
             return Cause(WAITING, "the app offers no shell any more")
         await self._read_events()
         while True:
             app = self._target.app
             diagnosis = diagnose(
-                self._cache.shell(app),
-                self._cache.replica_sets(app),
-                self._cache.pods(app),
+                self._cache.find_shell(app),
+                self._cache.list_replica_sets(app),
+                self._cache.list_pods(app),
                 self._events,
                 self._now(),
                 logs=self._logs,
@@ -170,7 +170,7 @@ class ShellStart:
 
     async def _read_log(self, request: LogRequest) -> str:
         with suppress(ClusterError):
-            return await self._cluster.logs(
+            return await self._cluster.read_logs(
                 self._cache.namespace, request.pod, request.container, lines=LOG_LINES
             )
         return ""
@@ -184,7 +184,7 @@ class ShellStart:
         app, namespace = self._target.app, self._cache.namespace
         with suppress(ClusterError):
             events: list[Object] = []
-            for pod in self._cache.pods(app):
+            for pod in self._cache.list_pods(app):
                 events += await self._cluster.list(
                     Kind.EVENT, namespace, fields=f"regarding.name={pod['metadata']['name']}"
                 )
@@ -211,7 +211,7 @@ async def is_answering(address: Address) -> bool:
 def make_shell(target: Target, address: Address, cache: NamespaceCache) -> Shell:
     """Return the shell of `target` at an address."""
     host, port = address
-    resume_port = _resume_port(cache.pods(target.app), host)
+    resume_port = _resume_port(cache.list_pods(target.app), host)
     return Shell(target, host, port, started_by_us=True, resume_port=resume_port)
 
 

@@ -29,7 +29,7 @@ class RunFolders:
         self._folder = folder
         self._now = now
 
-    def ids(self) -> set[str]:
+    def list_ids(self) -> set[str]:
         """Return the runs with a folder here."""
         try:
             return {folder.name for folder in self._folder.iterdir()}

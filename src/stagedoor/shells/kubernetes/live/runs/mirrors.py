@@ -185,9 +185,9 @@ class RunMirrors:
         key = self._names.get(run_id)
         return None if key is None else self._pods.get(*key)
 
-    def pods(self, namespace: str) -> Mapping[str, Object]:
+    def list_pods(self, namespace: str) -> Mapping[str, Object]:
         """Return the pods of the runs in a namespace, also of those that have ended."""
-        return self._pods.all(namespace)
+        return self._pods.list_objects(namespace)
 
     async def wait(self, within_s: float) -> None:
         """Wait for the next change of a pod, for `within_s` seconds at most."""
@@ -212,7 +212,7 @@ class RunMirrors:
             elif run_id not in self._copies:
                 del self._names[run_id]
                 self._ended.discard(run_id)
-        for run_id in self._folders.ids() - self._names.keys():
+        for run_id in self._folders.list_ids() - self._names.keys():
             with suppress(OSError):
                 place = self._folders.read_place(run_id)
                 is_old = self._folders.measure_age(run_id) > START_WITHIN_S

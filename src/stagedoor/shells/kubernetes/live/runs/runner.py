@@ -103,7 +103,7 @@ class KubernetesRunner:
         namespace = self._spaces.by_environment.get(order.target.environment)
         if namespace is None:
             return "its namespace is no longer served"
-        of_others = self._copies.pods(namespace).values()
+        of_others = self._copies.list_pods(namespace).values()
         if sum(read_end(pod) is None for pod in of_others) >= PER_NAMESPACE:
             return (
                 f"its namespace has {PER_NAMESPACE} runs, and more are not started; try again later"
@@ -127,9 +127,9 @@ class KubernetesRunner:
                 await self._approve(namespace, run_id, None)
         return why
 
-    def ids(self) -> set[str]:
+    def list_ids(self) -> set[str]:
         """Return the runs with a folder here."""
-        return self._folders.ids()
+        return self._folders.list_ids()
 
     def observe(self, run_id: str) -> RunState | RunEnd:
         """Return how a run has ended, or `STARTING` or `RUNNING`."""
