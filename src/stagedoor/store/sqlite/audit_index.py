@@ -97,11 +97,7 @@ class AuditIndex:
             return None
         with _explained(path):
             raw = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
-            index = cls(raw)
-            if index.version == _VERSION:
-                return index
-            index.close_file()
-        return None
+            return _keep_current(raw)
 
     @property
     def version(self) -> int:
@@ -263,21 +259,33 @@ class AuditIndex:
 def _open_whole(path: Path) -> AuditIndex | None:
     """Open the file, or return None if it is damaged or of another version."""
     try:
-        index = AuditIndex(_connect(path))
-        if index.version == _VERSION:
-            return index
-        index.close_file()
+        return _keep_current(_connect(path))
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             raise
     return None
 
 
+def _keep_current(raw: sqlite3.Connection) -> AuditIndex | None:
+    """Return the index of this file, or close it and return None if it is of another version."""
+    index, is_current = AuditIndex(raw), False
+    try:
+        is_current = index.version == _VERSION
+    finally:
+        if not is_current:
+            raw.close()
+    return index if is_current else None
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     raw = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
-    # What a power cut takes from it is added again, so it waits for no disk.
-    raw.execute("PRAGMA journal_mode = WAL")
-    raw.execute("PRAGMA synchronous = OFF")
+    try:
+        # What a power cut takes from it is added again, so it waits for no disk.
+        raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute("PRAGMA synchronous = OFF")
+    except BaseException:
+        raw.close()
+        raise
     return raw
 
 
