@@ -31,7 +31,7 @@ from tests.docs.pages import ROOT, blocks
 from tests.fixtures.cluster import Cluster
 from tests.fixtures.gateway import PASSWORD
 from tests.kube.api.lone import make_ca, sign
-from tests.web.browser.conftest import STATES, ready, run, shows, sign_in
+from tests.web.browser.conftest import STATES, ready, run, shows, sign_in_by_form
 from tests.web.mover import MIB, Sent, content, digest
 from tests.web.proxies import Corporate, need_traefik
 
@@ -323,7 +323,7 @@ def test_the_page_in_a_real_chromium(stage: Stage, tmp_path: Path) -> None:
         ) as browser,
     ):
         tab = browser.tab()
-        sign_in(tab, stage.origin + stage.path, stage.page, name="web")
+        sign_in_by_form(tab, stage.origin + stage.path, stage.page, name="web")
         ready(tab)
         tab.ask(STATES)
         tab.ask(f"new Promise(done => setTimeout(done, {2000 * TOO_LONG_S}))")

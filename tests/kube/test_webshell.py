@@ -18,7 +18,7 @@ from stagedoor.wire.terminal.frames import Mode, NoticeKind
 from tests.fixtures.cluster import WITHIN_S, KubeGateway, until
 from tests.fixtures.gateway import PASSWORD
 from tests.fixtures.terminal import WebTerminal, basic, post, ticket
-from tests.web.browser.conftest import KEEPS_STEPS, sign_in
+from tests.web.browser.conftest import KEEPS_STEPS, sign_in_by_form
 
 Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
@@ -134,7 +134,7 @@ def _look_on_at_its_start(kube: KubeGateway, profile: Path) -> None:
         tab = browser.tab()
         tab.call("Page.addScriptToEvaluateOnNewDocument", source=KEEPS_STEPS)
         base = f"http://127.0.0.1:{kube.gateway.port('web')}"
-        sign_in(tab, base, "/app/app01", secret=kube.token)
+        sign_in_by_form(tab, base, "/app/app01", secret=kube.token)
         tab.until("document.getElementById('status')?.dataset.state === 'open'", WITHIN_S)
         looks = [text.split("\n") for text in tab.ask("window.steps")]
         assert tab.ask("document.getElementById('starting')") is None, "the shell is there"

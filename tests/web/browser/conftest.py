@@ -61,13 +61,15 @@ def base(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def sign_in_by_form(tab: Tab, base: str, path: str = "/", name: str = "dev") -> None:
+def sign_in_by_form(
+    tab: Tab, base: str, path: str = "/", name: str = "dev", secret: str = PASSWORD
+) -> None:
     """As a person does; then at `path`."""
     tab.open(f"{base}/sign-in?next={path}")
     tab.ask("document.getElementById('name').focus()")
     tab.type(name)
     tab.ask("document.getElementById('secret').focus()")
-    tab.type(PASSWORD)
+    tab.type(secret)
     tab.enter()
     there = f"location.pathname === {json.dumps(path.partition('?')[0])}"
     tab.until(f"{there} && document.readyState === 'complete'")
