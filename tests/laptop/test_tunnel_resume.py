@@ -57,7 +57,7 @@ def test_a_client_that_slept_gives_its_connection_up_at_once(
     """By CLOCK_BOOTTIME, or by a turn that took too long where the system has no such clock."""
     clock = Clock()
     clock.jumps = [0.0, 0.0, slept_s]
-    monkeypatch.setattr(resume, "clock", clock)
+    monkeypatch.setattr(resume, "read_clock", clock)
     with carried() as (tunnel, wire), pytest.raises(ConnectionLostError, match="slept"):
         tunnel.carry(wire)
 

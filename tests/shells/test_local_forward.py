@@ -116,7 +116,9 @@ async def test_no_session_begins_before_what_was_asked_for_earlier_is_forwarded(
     """The name of the listener's address is looked up meanwhile; sshd does one after the other. ssh sends
     both without waiting."""
     shell = LocalShell("app01")
-    shared_host: Any = SimpleNamespace(shell=shell, draining=False, connected=lambda login: None)
+    shared_host: Any = SimpleNamespace(
+        shell=shell, draining=False, note_connection=lambda login: None
+    )
     login, slow = LocalServer(shared_host), Slow()
     login.connection_made(slow)  # type: ignore[arg-type]
     forwarding = asyncio.create_task(login.server_requested("localhost", 8080))

@@ -398,5 +398,5 @@ def test_a_drain_waits_for_a_login_that_enters() -> None:
     assert not login.is_entering
     login.handle_event(program(1))
     assert login.is_entering
-    login.event(began())
+    login.handle_event(began())
     assert not login.is_entering
