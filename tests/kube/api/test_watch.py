@@ -16,6 +16,7 @@ from tests.kube.api.conftest import Connect, Problems
 from tests.kube.api.lone import UNPRIVILEGED, LoneApi
 from tests.kube.api.objects import allow, config_map
 from tests.kube.apps import deployment
+from tests.waiting import BOUND_S
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -140,7 +141,9 @@ async def test_changes_while_the_api_server_was_away_are_not_missed(
         waiting = asyncio.create_task(watched.next())
         api.kill()
         api.write_and_compact()
-        await asyncio.sleep(0.2)  # it is tried again meanwhile, and nothing is raised
+        async with asyncio.timeout(BOUND_S):
+            while not problems:  # it is tried again meanwhile, and nothing is raised
+                await asyncio.sleep(0.01)
         await asyncio.to_thread(api.start)
         other = connect()
         await other.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
