@@ -38,7 +38,7 @@ def service(folder: Path) -> Iterator["subprocess.Popen[str]"]:
 
 def answers(folder: Path) -> bool:
     try:
-        connect_control(folder, 10.0).close()
+        connect_control(folder).close()
     except OSError:
         return False
     return True

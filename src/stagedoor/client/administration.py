@@ -18,13 +18,7 @@ from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.tunnel import http
 from stagedoor.laptop.tunnel.errors import NO_ANSWER, TunnelError, clean
 from stagedoor.laptop.tunnel.options import Options
-from stagedoor.laptop.tunnel.secret import (
-    Secret,
-    from_environment,
-    from_helper,
-    from_keyring,
-    from_token_file,
-)
+from stagedoor.laptop.tunnel.secret import find_secret
 from stagedoor.laptop.web import WebConnection
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.units import MIB
@@ -91,7 +85,8 @@ class ApiAdministration:
             if context.ca_file:
                 given["--ca-file"] = context.ca_file
             self._options = Options(given, ["gateway"], dict(os.environ), "the context")
-            secret = _find_secret(self._options)
+            # The default token file is for another gateway, which this one may not learn.
+            secret = find_secret(self._options, default_file=False)
         except TunnelError as error:
             raise StagedoorError(error.line) from None
         if secret is None:
@@ -213,16 +208,6 @@ class ApiAdministration:
         return StagedoorError(
             f"what answers at {self._web.url} has no Stagedoor API of this version; check the address"
         )
-
-
-def _find_secret(options: Options) -> Secret | None:
-    """Return the secret of the login at this gateway, or one that the environment names. Raises TunnelError.
-
-    The person's default token file is left out: it is for another gateway, which this one may not learn.
-    """
-    if options.token_file is not None:
-        return from_token_file(options)
-    return from_helper(options) or from_keyring(options) or from_environment(options)
 
 
 def _decode(body: bytes, kind: Any) -> Any:

@@ -19,9 +19,9 @@ HISTORY_LINES = 10_000
 _TMUX_S = 2.0
 """The bound on one command of tmux, seconds."""
 PROGRAM_S = 2.0
-"""How long the program may take to end before it is killed, seconds."""
+"""The time for the program to end before it is killed, seconds."""
 HOLDER_S = 2.0
-"""How long the holder may take to notify its clients, seconds. It would wait longer for absent ones."""
+"""The time for the holder to notify its clients, seconds. It would wait longer for absent ones."""
 
 
 def print_history(path: Path) -> bool:
@@ -30,14 +30,20 @@ def print_history(path: Path) -> bool:
     They end with the screen of the pane that has the cursor. A terminal without tmux prints nothing. Return
     False if there is no terminal.
     """
-    connection = connect(path)
-    if connection is None:
+    holder = _find_holder_at(path)
+    if holder is None:
         return False
-    with connection:
-        holder = find_holder(connection)
     for program in find_programs(holder):
         run_tmux(program, "capture-pane", "-epJ", f"-S-{HISTORY_LINES}", output=None)
     return True
+
+
+def _find_holder_at(path: Path) -> int | None:
+    connection = connect(path)
+    if connection is None:
+        return None
+    with connection:
+        return find_holder(connection)
 
 
 def find_programs(holder: int) -> list[int]:
@@ -69,11 +75,9 @@ def run_tmux(pid: int, *command: str, output: int | None = subprocess.DEVNULL) -
 
 def end(path: Path) -> bool:
     """End the terminal at `path`; False if there is none."""
-    connection = connect(path)
-    if connection is None:
+    holder = _find_holder_at(path)
+    if holder is None:
         return False
-    with connection:
-        holder = find_holder(connection)
     for program in find_programs(holder):
         run_tmux(program, "kill-session")
         _end(program, signal.SIGHUP, PROGRAM_S, then=signal.SIGKILL)

@@ -25,7 +25,6 @@ from stagedoor.resume.messages import (
 from stagedoor.resume.requests import Orphan, Requests, SessionRequest, Ticket, Watcher, read_ticket
 from stagedoor.wire.tunnel.frames import OPEN, encode
 
-START_TIMEOUT_S = 10.0
 FAULTS = "faults"
 """The file in the endpoint's folder that gets its tracebacks."""
 
@@ -77,8 +76,9 @@ class EndpointControl:
     async def resume(self, key: str, attempt: int, owner: str, watcher: Watcher) -> Ticket | Denial:
         """Return to a session. The denial says that it has ended. Raises OSError."""
         ticket = await self._enter("back", f"{key} {attempt} {owner}", watcher)
-        is_found = isinstance(ticket, Ticket) or self._suffix
-        for suffix in () if is_found else list_retired(self._folder):
+        if isinstance(ticket, Ticket) or self._suffix:
+            return ticket
+        for suffix in list_retired(self._folder):
             retired = self._retired.setdefault(
                 suffix, EndpointControl(self._folder, self.away_s, suffix=suffix)
             )
@@ -151,7 +151,7 @@ class EndpointControl:
                 if starts and not self._suffix:
                     sock = await asyncio.to_thread(_connect_or_start, self._folder)
                 else:
-                    sock = await asyncio.to_thread(_connect, self._folder, self._suffix)
+                    sock = await asyncio.to_thread(connect_control, self._folder, self._suffix)
                 try:
                     sock.setblocking(False)
                     send(sock, GREETING)
@@ -188,19 +188,15 @@ class EndpointControl:
         self._requests.fail_all()
 
 
-def _connect(folder: Path, suffix: str = "") -> socket.socket:
-    return connect_control(folder, START_TIMEOUT_S, suffix)
-
-
 def _connect_or_start(folder: Path) -> socket.socket:
     """Return a connection to the endpoint, after its start if it does not run. Blocks. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileNotFoundError, ConnectionRefusedError):
-        return _connect(folder)
+        return connect_control(folder)
     with lock_folder(folder) as runs_already:  # another worker may have just started it
         if not runs_already:
             _start(folder)
-        return _connect(folder)
+        return connect_control(folder)
 
 
 def _start(folder: Path) -> None:

@@ -44,7 +44,8 @@ GREETING = f"stagedoor-resume {VERSION}"
 """The first message of both sides. An endpoint names the newest version of these messages that it speaks, and
 a worker the one to use, the newest that both speak. So an endpoint of any version must speak version 1."""
 MAX_PACKET_BYTES = 4096
-ORDER_TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0
+"""The bound on a connection to the endpoint, and on its answers."""
 MAX_NOTE_CHARS = 2048
 CONTROL, DATA, LOCK = "control", "data", "lock"
 """The names of the sockets and of the lock, in the endpoint's folder. The sockets of an endpoint that has
@@ -76,7 +77,7 @@ def receive(sock: socket.socket) -> tuple[str, list[int]]:
     return data.decode(errors="replace"), fds
 
 
-def connect_control(folder: Path, timeout_s: float, suffix: str = "") -> socket.socket:
+def connect_control(folder: Path, suffix: str = "", timeout_s: float = TIMEOUT_S) -> socket.socket:
     """Return a connection to the endpoint. Blocks for an instant. Raises OSError if it does not run.
 
     `suffix` ends the names of the sockets of one that has retired.
@@ -110,7 +111,7 @@ def stop_endpoint(folder: Path) -> None:
 
 
 def _order(folder: Path, word: str, suffix: str = "") -> None:
-    with connect_control(folder, ORDER_TIMEOUT_S, suffix) as sock:
+    with connect_control(folder, suffix) as sock:
         send(sock, GREETING)
         send(sock, word)
         while receive(sock)[0]:
@@ -125,7 +126,7 @@ def lock_folder(folder: Path) -> Iterator[bool]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         runs_already = False
         with suppress(FileNotFoundError, ConnectionRefusedError):
-            connect_control(folder, 1.0).close()
+            connect_control(folder, timeout_s=1.0).close()
             runs_already = True
         yield runs_already
     finally:

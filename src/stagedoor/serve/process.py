@@ -1,8 +1,9 @@
-"""The event loop of a process that ends on a signal, and the wait for a store when it starts."""
+"""The start of a process, its event loop until a signal ends it, and its wait for a store."""
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -39,6 +40,20 @@ def run_process(main: Coroutine[Any, Any, Result]) -> Result:
 def _ignore() -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+async def start_module(name: str, fds: Sequence[int] = ()) -> asyncio.subprocess.Process:
+    """Start a module of this program with pipes as stdin and stdout; it inherits `fds`. Raises OSError."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        name,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        pass_fds=fds,
+        # Ctrl-C is for the supervisor only, which decides how its processes stop.
+        process_group=0,
+    )
 
 
 AGAIN_S = 1.0

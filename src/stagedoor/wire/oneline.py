@@ -17,21 +17,16 @@ def to_one_line(text: str, limit: int) -> str:
     return replace_unprintable(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
-def replace_unprintable(text: str) -> str:
-    """Return `text` with U+FFFD in place of each unprintable character."""
+def replace_unprintable(text: str, kept: str = "") -> str:
+    """Return `text` with U+FFFD in place of each unprintable character that is not in `kept`."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if c.isprintable() or c in kept else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def clean_lines(text: str) -> str:
     """Return lines of foreign text for a terminal: only their ends and tabs are kept as they are."""
-    if text.isprintable():
-        return text
-    kept = text.replace("\r\n", "\n")
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in kept
-    )
+    return replace_unprintable(text.replace("\r\n", "\n"), kept="\n\t")
 
 
 def is_word(text: str) -> bool:

@@ -35,10 +35,14 @@ def find_token_file(env: dict[str, str]) -> str:
     return os.path.join(home, "stagedoor", "token")
 
 
-def find_secret(options: Options) -> Secret | None:
-    """Return the first secret available without asking a person, or None. Raises TunnelError."""
+def find_secret(options: Options, default_file: bool = True) -> Secret | None:
+    """Return the first secret available without asking a person, or None. Raises TunnelError.
+
+    The person's default token file does not say which gateway it is for; `default_file` is whether it counts.
+    """
+    has_file = default_file or options.token_file is not None
     return (
-        from_token_file(options)
+        (from_token_file(options) if has_file else None)
         or from_helper(options)
         or from_keyring(options)
         or from_environment(options)

@@ -5,7 +5,6 @@ moment, and no keystroke must wait for that.
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.metric import Series
 from stagedoor.serve.health import Condition, HealthEndpoint
 from stagedoor.serve.prepare import VerifiedSettings
+from stagedoor.serve.process import start_module
 from stagedoor.serve.supervisor import fleet
 from stagedoor.serve.supervisor.audit_index import AuditIndexer
 from stagedoor.serve.supervisor.audit_output import AuditOutput
@@ -25,7 +25,7 @@ from stagedoor.serve.supervisor.sink_writer import OnProblem
 from stagedoor.store.liveness.instances import make_instance_id
 
 END_WITHIN_S = 10.0
-"""How long the controller may take to finish a request and release its lease at the end."""
+"""The time for the controller to finish a request and release its lease at the end."""
 
 
 class ControllerProcess:
@@ -66,15 +66,7 @@ async def _keep_running(checked: VerifiedSettings) -> None:
 
 async def _run_once(checked: VerifiedSettings) -> str:
     """Run one process of the controller, and return why it ended."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "stagedoor.serve.controller",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        # Ctrl-C is for the supervisor only.
-        process_group=0,
-    )
+    process = await start_module("stagedoor.serve.controller")
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -1,12 +1,12 @@
 """One worker's process as the supervisor handles it."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
 
+from stagedoor.serve.process import start_module
 from stagedoor.serve.supervisor.control import (
     Close,
     Drain,
@@ -71,16 +71,7 @@ class WorkerProcess:
             self._report(SpawnFailed(self._number, STOPPING))
             return
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "stagedoor.serve.worker",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                pass_fds=[fd for _, fd in first.sockets],
-                # Ctrl-C is for the supervisor only, which decides how workers stop.
-                process_group=0,
-            )
+            process = await start_module("stagedoor.serve.worker", [fd for _, fd in first.sockets])
         except OSError as error:
             why = f"a worker cannot be started: {error.strerror}"
             self._report(SpawnFailed(self._number, why))
