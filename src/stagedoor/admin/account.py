@@ -67,7 +67,7 @@ class AccountService:
     def render_ssh_command(self, identity: Identity, target: Target) -> str:
         """Return the ssh command that enters `target`.
 
-        It uses direct login if SSH has a public address, else the configuration that `ssh_setup` writes.
+        It uses direct login if SSH has a public address, else the configuration from `choose_ssh_setup`.
         """
         public = self._settings.ssh.public_at
         if public is None:

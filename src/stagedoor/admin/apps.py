@@ -69,7 +69,7 @@ class Apps:
 
     async def list(self, inside: Mapping[str, Sequence[str]]) -> list[ClusterApp]:
         """List all apps by name. `inside` has the user of each open session, by target."""
-        with suppress(TimeoutError):  # `unserved` is complete then
+        with suppress(TimeoutError):  # `list_unserved` is complete then
             async with asyncio.timeout(SYNC_S):
                 await self._shells.access.asked.wait()
         rows = [

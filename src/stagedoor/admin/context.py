@@ -45,7 +45,7 @@ class WorkerContext:
     def change(
         self, name: str, action: str, *, by: str = "web", revokes: bool = False
     ) -> AbstractContextManager[PolicyChange]:
-        """Begin a change of the policy by `name`, as `service` and `AdminService.change` say."""
+        """Begin a change of the policy by `name`, as `make_service` and `AdminService.change` say."""
         return self.make_service(name, by).change(action, revokes=revokes)
 
     def count_change(self, identity: Identity) -> Denial | None:

@@ -43,7 +43,7 @@ AUDIT_AGAIN_S = 3600.0
 _MOST_VIEWS = 1000
 _T = TypeVar("_T")
 SEARCH_S = 2.0
-"""How long one search reads."""
+"""The bound on one search, seconds."""
 MOST_BYTES = 32 * MIB
 """The bytes of one recording that are read. The rest of a longer one is not searched."""
 MOST_LINES = 3

@@ -52,7 +52,7 @@ def print_table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
 
 
 def explain_empty(things: str, of: str | None, more: str) -> str:
-    """Return the note for an empty `table`, such as `No keys of alice; add one: …`; `of` is the user."""
+    """Return the note in place of an empty table, as `No keys of alice; add one: …`; `of` is the user."""
     return f"No {things}{'' if of is None else f' of {of}'}; {more}"
 
 
@@ -90,7 +90,7 @@ def make_time(at: float | None) -> datetime | None:
 
 
 def dump(value: object) -> object:
-    """Return an answer of the API for `as_json`."""
+    """Return an answer of the API for `print_json`."""
     return msgspec.to_builtins(value)
 
 

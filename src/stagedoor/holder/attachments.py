@@ -105,7 +105,7 @@ class AttachmentTable:
         return _kept(self._lock)
 
     def find_due_at(self) -> float | None:
-        """Return when `due` should be called next, or None if only an event changes anything."""
+        """Return when `take_due` should be called next, or None if only an event changes anything."""
         moments = [] if self._lock_until is None else [self._lock_until]
         if self._has_news():
             moments.append(self._notified_at + NOTIFY_S)

@@ -78,7 +78,7 @@ class TerminalState:
         )
 
     def wake_at(self, now: float) -> float | None:
-        """Return when `wants_output` may change through time alone, or None if only an event changes it."""
+        """Return when `is_output_due` may change through time alone, or None if only an event changes it."""
         return min(
             (client.lost_at + RESUME_GRACE_S for client in self._clients.list_awaited(now)),
             default=None,
@@ -202,7 +202,7 @@ class TerminalState:
         ]
 
     def note_exit(self, code: int, signal: str, now: float) -> list[Action]:
-        """Note the program's end, after `shown` has had all its output."""
+        """Note the program's end, after `take_output` has had all its output."""
         self._exit = Exit(code, signal)
         return [*self.drop_taken(len(self.typed)), *self._pump(now)]
 

@@ -75,10 +75,10 @@ Step = ReadLease | Create | Write | Wait
 
 @dataclass(slots=True)
 class Candidate:
-    """A candidate of an election. Carry out the step that `next` returns, and report its result, in a loop.
+    """A candidate of an election.
 
-    Only `leads` says whether we lead; the passing of time alone can end it. All instants are readings of one
-    monotonic clock.
+    Carry out the step that `choose_step` returns, and report its result, in a loop. Only `is_leader` says
+    whether we lead; the passing of time alone can end it. All instants are readings of one monotonic clock.
     """
 
     identity: str

@@ -55,7 +55,7 @@ class _RestartError(Exception):
 
 
 class ResourceWatch:
-    """The watch of one selection. `changes` may be iterated once."""
+    """The watch of one selection. `follow_changes` may be iterated once."""
 
     def __init__(
         self,

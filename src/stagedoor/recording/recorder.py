@@ -2,7 +2,7 @@
 
 Nothing of the event loop waits for the disk. What was seen is handed over at once and lies in
 memory for `SYNC_S` at most; then it is written and synced as one piece. A disk that cannot keep up
-holds the terminal back, since `output` then says that there is no room.
+holds the terminal back, since `record_output` then says that there is no room.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class Recording:
         return self._recorder.put(self, Code.OUTPUT, data)
 
     def record_input(self, data: bytes) -> bool:
-        """Record what was typed, shown or not: passwords too. Return as `output` does."""
+        """Record what was typed, shown or not: passwords too. Return as `record_output` does."""
         return self._recorder.put(self, Code.INPUT, data)
 
     def resize(self, columns: int, rows: int) -> None:

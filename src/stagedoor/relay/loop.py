@@ -32,7 +32,7 @@ _LONGEST_S = 30.0
 
 
 class Wake:
-    """A descriptor that is readable once `ring` was called, until `hush`."""
+    """A descriptor that is readable once `signal` was called, until `clear`."""
 
     __slots__ = ("_read_fd", "_write_fd")
 
@@ -55,7 +55,7 @@ class Wake:
             os.write(self._write_fd, _ONE)
 
     def clear(self) -> None:
-        """Make the descriptor unreadable until the next `ring`."""
+        """Make the descriptor unreadable until the next `signal`."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._read_fd, 4096)
 

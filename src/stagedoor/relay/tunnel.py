@@ -84,7 +84,7 @@ class Direction:
 
 
 class Tunnel:
-    """Both directions; also the `Link` that its holder keeps (`counts` and `close_session`, any thread)."""
+    """Both directions, and the `Link` that its holder keeps (`read_counts`, `close_session`; any thread)."""
 
     __slots__ = (
         "idle_since",

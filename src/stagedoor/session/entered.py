@@ -14,7 +14,7 @@ from stagedoor.session.ports import Link, SessionOwner
 class Entered:
     """A session that is open in the audit, with a `stream` to its shell. Only `Flow` makes one.
 
-    Use `carried_by` for a session that lasts as long as a block. Use `carry` to hand the session over to a
+    Use `carry_by` for a session that lasts as long as a block. Use `carry` to hand the session over to a
     relay that goes on after the task that entered it; the session ends when the relay calls it, exactly
     once, in any thread. Each of thousands of idle sessions holds one of these, hence the slots.
     """

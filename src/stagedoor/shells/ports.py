@@ -23,7 +23,7 @@ class Shells(Protocol):
         ...
 
     def has_target(self, target: Target) -> bool:
-        """Return whether the target is one of `targets`, at no cost."""
+        """Return whether the target is one of `list_targets`, at no cost."""
         ...
 
     def find_ready(self, grant: Grant) -> Shell | None:

@@ -37,7 +37,7 @@ FAULT = Denial.of_fault().message
 
 
 class IdleTimer:
-    """A timer that calls `on_idle` once `moved` was not called for `timeout_s` seconds; None: never.
+    """A timer that calls `on_idle` once `restart` was not called for `timeout_s` seconds; None: never.
 
     It checks the time of the last move, so that a move costs no timer. `on_idle` gets the time-out.
     """
@@ -141,7 +141,7 @@ class ShellSession:
         *,
         record_input: bool = False,
     ) -> ChannelAudit:
-        """Record in the audit that a channel is opened. The caller records its end (`ended`)."""
+        """Record in the audit that a channel is opened. The caller records its end (`record_end`)."""
         return ChannelAudit(
             self._note,
             self.opened,

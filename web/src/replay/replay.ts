@@ -103,8 +103,8 @@ async function findMarks(reel: Reel, start: number, draw: (marks: readonly Mark[
   let drawnAt = 0;
   for (let line = await head.line(); line !== undefined; line = await head.line()) {
     if (shownAt(line.line) !== undefined) continue;
-    const found = event(line.line, line.next);
-    if (found !== undefined) marks.add(found);
+    const marked = event(line.line, line.next);
+    if (marked !== undefined) marks.add(marked);
     if (marks.all.length === drawn || performance.now() - drawnAt <= REDRAW_MS) continue;
     drawnAt = performance.now();
     draw(marks.all);

@@ -32,7 +32,7 @@ TYPED_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class WriteOutput:
-    """Output to write to the terminal. If it `counts`, send the frame of `shown` afterwards."""
+    """Output to write to the terminal. If it `counts`, send the frame of `confirm_output` afterwards."""
 
     data: bytes = field(repr=False)
     counts: bool = True

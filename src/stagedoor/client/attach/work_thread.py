@@ -31,7 +31,7 @@ class WorkThread(Generic[Result]):
         return self._result  # type: ignore[return-value]  # it may be None
 
     def give_up(self, discard: Callable[[Result], None]) -> None:
-        """Pass the result to `discard` once there is one, instead of a call of `result`."""
+        """Pass the result to `discard` once there is one, instead of a call of `join`."""
         threading.Thread(target=self._discard, args=(discard,), daemon=True).start()
 
     def _discard(self, discard: Callable[[Result], None]) -> None:

@@ -85,7 +85,7 @@ class KubernetesShells:
         self._starts = Starts()
         self._tasks: set[asyncio.Task[None]] = set()
         self._targets: tuple[Target, ...] | None = None
-        """The result of `targets`, until an app comes or goes."""
+        """The result of `list_targets`, until an app comes or goes."""
         for mirror in self._cluster_cache.apps:
             mirror.listen(self._forget_targets)
         self._follow_spaces()

@@ -78,7 +78,7 @@ class SshPreface:
         return Denial.with_mend(Reason.UPSTREAM_REFUSED, what, mend, advice)
 
     def make_farewell(self, why: str) -> bytes:
-        """Return the bytes of the function `farewell`."""
+        """Return the bytes of the function `make_farewell`."""
         return make_farewell(why)
 
 

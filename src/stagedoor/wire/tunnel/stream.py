@@ -42,7 +42,7 @@ DEAD_S = 10.0
 class Stream:
     """One end of a resumable tunnel.
 
-    Call `connect` for each new connection and `cut` when it is gone. Write what `output` returns to the
+    Call `connect` for each new connection and `cut` when it is gone. Write what `peek_output` returns to the
     connection, and pass what is read from it to `receive`. With `watches` this end sends PINGs, and `is_dead`
     detects a dead connection; only the client does so.
     """
@@ -107,7 +107,7 @@ class Stream:
 
     @property
     def deliverable(self) -> memoryview:
-        """Return the next bytes that the local side must get, if there are any. Call `delivered`."""
+        """Return the next bytes that the local side must get, if there are any. Call `note_delivered`."""
         return self._pending.peek()
 
     def note_delivered(self, count: int, now: float) -> None:
@@ -166,7 +166,7 @@ class Stream:
         self._end = self._end or (code, why)
 
     def peek_output(self, now: float) -> bytearray:
-        """Return the bytes to write to the connection now. Call `sent` with how many of them were written."""
+        """Return the bytes to write to the connection now. Call `note_sent` with how many were written."""
         if not self._out and self.is_connected:
             self._fill(now)
         return self._out
@@ -307,7 +307,7 @@ class Stream:
         return now >= self._asked_at + DEAD_S
 
     def wake_at(self) -> float | None:
-        """Return when `output` or `is_dead` must be asked again, or None if not before the next event."""
+        """Return when to call `peek_output` or `is_dead` again, or None if not before the next event."""
         if not self.is_connected:
             return None
         times = [] if self._ack_at is None or not self.is_greeted else [self._ack_at]

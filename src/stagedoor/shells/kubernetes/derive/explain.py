@@ -27,7 +27,7 @@ _HEADINGS = {
 
 @dataclass(frozen=True, slots=True)
 class ShellReport:
-    """The description of an app's shell; `json()` and `text()` have the same contents.
+    """The description of an app's shell; `to_json()` and `to_text()` have the same contents.
 
     `facts` maps names to texts, in the order in which they are shown: container, image, user, volumes, times.
     If there are `problems`, the app has no shell, and `facts` and `notes` are empty.

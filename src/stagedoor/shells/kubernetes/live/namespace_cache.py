@@ -52,7 +52,7 @@ class ClusterMirrors:
     With None they have all namespaces, and the owner gives `access` those that it serves.
     `keep_shell` reduces the Deployments of shells; `others` are further kinds of objects of shells. Of the
     apps, which may be very many, only some metadata is kept; an app is read when its shell starts. The owner
-    keeps the coroutines of `work` running.
+    keeps the coroutines of `list_coroutines` running.
     """
 
     def __init__(

@@ -75,8 +75,8 @@ def choose(selected: Iterable[Object], own: str = "") -> NamespaceDecision:
 class NamespaceDirectory:
     """The namespaces that are served now.
 
-    If a label selects them, the owner keeps the coroutines of `work` running, and `on_change` is called in
-    the event loop after each change.
+    If a label selects them, the owner keeps the coroutines of `list_coroutines` running, and `on_change` is
+    called in the event loop after each change.
     """
 
     def __init__(
