@@ -39,16 +39,16 @@ if (tests) {
   });
   const files = new Map([...xterm.outputFiles, ...outputFiles].map((each) => [basename(each.path), Buffer.from(each.contents)]));
   files.set("icon.svg", readFileSync("src/icon.svg"));
-  // What is bundled comes with its licence, as that asks for.
+  // The licences of the bundled packages.
   const names = Object.keys(JSON.parse(readFileSync("package.json", "utf8")).dependencies);
-  // xterm.js's add-ons come from its own repository; not each of them repeats its licence.
+  // Not each add-on of xterm.js repeats the licence of their common repository.
   const licence = (name) => `node_modules/${existsSync(`node_modules/${name}/LICENSE`) || !name.startsWith("@xterm/") ? name : "@xterm/xterm"}/LICENSE`;
   const texts = names.map((name) => `${name}\n\n${readFileSync(licence(name), "utf8")}`);
   files.set("licences.txt", Buffer.from(texts.join("\n---\n\n")));
   replace(folder, files);
 }
 
-// What is as it was is not touched, and nothing is half written: a gateway may run from this checkout.
+// Unchanged files are left alone, and none is ever half written: a gateway may run from this checkout.
 function replace(folder, files) {
   mkdirSync(folder, { recursive: true });
   for (const [name, content] of files) {

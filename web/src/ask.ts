@@ -23,16 +23,16 @@ export async function ask<T>(path: string, what: string, body: object): Promise<
 }
 
 /** A person at a terminal. */
-export interface Person {
+export interface AttachedPerson {
   name: string;
   from: string;
   looks: boolean;
   since: number;
 }
 
-export interface Listed {
+export interface TerminalList {
   state: string;
-  terminals: { name: string; locked: boolean; attached: Person[] }[];
+  terminals: { name: string; locked: boolean; attached: AttachedPerson[] }[];
 }
 
 export interface Share {
@@ -44,12 +44,12 @@ export interface Share {
 }
 
 /** Return the names of people at a terminal, as a list in words. */
-export function names(people: Person[]): string {
+export function listNames(people: AttachedPerson[]): string {
   return people.map((person) => person.looks ? t`${person.name} (watches)` : person.name).join(", ");
 }
 
 /** Return a local time of day of 24 hours, with its date if that is not today. */
-export function clock(seconds: number): string {
+export function formatClock(seconds: number): string {
   const at = new Date(seconds * 1000);
   const today = at.toDateString() === new Date().toDateString();
   const shown = formatInstant(at);
@@ -57,6 +57,6 @@ export function clock(seconds: number): string {
 }
 
 /** The pattern of a terminal's name. */
-export const NAME = "[a-z0-9]([a-z0-9_\\-]{0,38}[a-z0-9])?";
+export const TERMINAL_NAME = "[a-z0-9]([a-z0-9_\\-]{0,38}[a-z0-9])?";
 
 export const SHARE_KEY = "stagedoor.share";

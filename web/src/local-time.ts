@@ -23,7 +23,7 @@ export function localizeTimes(text: string, zone?: string): string {
 }
 
 /** Return how long ago a time is: `now`, `5 min ago`, `3 h ago`, `yesterday`, `6 days ago`, or its date. */
-export function ago(at: Date, now: Date): string {
+export function formatAgo(at: Date, now: Date): string {
   const minutes = Math.floor((now.getTime() - at.getTime()) / 60_000);
   if (minutes < 1) return t`now`;
   if (minutes < 60) return t`${minutes} min ago`;
@@ -39,6 +39,6 @@ export function showTimes(root: ParentNode): void {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.getTime()) || time.title) continue;
     time.title = formatIso(at);
-    time.textContent = time.dataset.ago === undefined ? formatInstant(at) : ago(at, new Date());
+    time.textContent = time.dataset.ago === undefined ? formatInstant(at) : formatAgo(at, new Date());
   }
 }

@@ -1,5 +1,6 @@
 /** The user's settings for the terminal's page, stored in this browser. */
 
+import { readJson, readStored, store } from "./storage";
 import { PALETTES, type PaletteName } from "./terminal/palettes";
 
 export interface Settings {
@@ -26,7 +27,7 @@ const CURSORS = ["block", "bar", "underline"] as const;
 const FONTS = 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace';
 
 /** Return the CSS font family for a chosen font. The page's own follow it, for letters that it lacks. */
-export function fontFamily(chosen: string): string {
+export function composeFontFamily(chosen: string): string {
   const name = chosen.replace(/[^\p{L}\p{N} _.-]/gu, "").trim();
   return name ? `"${name}", ${FONTS}` : FONTS;
 }
@@ -54,45 +55,27 @@ function defaults(tmux: boolean): Settings {
 }
 
 /** Return the stored settings; missing and invalid ones have their defaults. */
-export function load(tmux: boolean): Settings {
+export function loadSettings(tmux: boolean): Settings {
   const settings = defaults(tmux);
-  try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Record<string, unknown>;
-    if (kept.theme === "dark" || kept.theme === "light") settings.theme = kept.theme;
-    settings.palette = PALETTES.find((name) => name === kept.palette) ?? settings.palette;
-    if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) settings.fontSize = kept.fontSize;
-    if (typeof kept.fontFamily === "string") settings.fontFamily = kept.fontFamily.slice(0, 100);
-    settings.cursor = CURSORS.find((name) => name === kept.cursor) ?? settings.cursor;
-    for (const name of ["readable", "copyOnSelect", "pasteGuard", "localEcho", "tmux", "screenReader", "keyBar", "bell", "notify"] as const)
-      if (typeof kept[name] === "boolean") settings[name] = kept[name];
-  } catch {
-    // Storage may be forbidden, or hold another version's data.
-  }
+  const kept = (readJson("localStorage", KEY) ?? {}) as Record<string, unknown>;
+  if (kept.theme === "dark" || kept.theme === "light") settings.theme = kept.theme;
+  settings.palette = PALETTES.find((name) => name === kept.palette) ?? settings.palette;
+  if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) settings.fontSize = kept.fontSize;
+  if (typeof kept.fontFamily === "string") settings.fontFamily = kept.fontFamily.slice(0, 100);
+  settings.cursor = CURSORS.find((name) => name === kept.cursor) ?? settings.cursor;
+  for (const name of ["readable", "copyOnSelect", "pasteGuard", "localEcho", "tmux", "screenReader", "keyBar", "bell", "notify"] as const)
+    if (typeof kept[name] === "boolean") settings[name] = kept[name];
   return settings;
 }
 
-function keep(settings: Settings): void {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(settings));
-  } catch {
-    // Then they last until the page is closed.
-  }
-}
-
 /** Return whether this is the first call for `what` in this browser. */
-export function firstTime(what: string): boolean {
+export function isFirstTime(what: string): boolean {
   const key = `stagedoor.said.${what}`;
-  try {
-    if (localStorage.getItem(key) !== null) return false;
-    localStorage.setItem(key, "1");
-  } catch {
-    return false;
-  }
-  return true;
+  return readStored("localStorage", key) === "" && store("localStorage", key, "1");
 }
 
 /** Bind the form's fields to the settings; `changed` is called after each change. */
-export function bind(form: HTMLFormElement, settings: Settings, changed: () => void): void {
+export function bindForm(form: HTMLFormElement, settings: Settings, changed: () => void): void {
   for (const field of form.querySelectorAll<HTMLInputElement | HTMLSelectElement>("input, select")) {
     const name = field.name as keyof Settings;
     if (field instanceof HTMLInputElement && field.type === "checkbox") field.checked = settings[name] === true;
@@ -104,7 +87,7 @@ export function bind(form: HTMLFormElement, settings: Settings, changed: () => v
       else if (name === "fontFamily") settings.fontFamily = field.value;
       else if (name === "fontSize") settings.fontSize = Math.min(40, Math.max(6, Number(field.value) || 14));
       else settings[name] = (field as HTMLInputElement).checked;
-      keep(settings);
+      store("localStorage", KEY, JSON.stringify(settings));
       changed();
     });
   }

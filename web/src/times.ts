@@ -1,7 +1,23 @@
 /** The script of every page: its times, also those in messages, are the user's, and a page that waits shows news. */
 
-import { awaitNews } from "./await-news";
 import { localizeTimes, showTimes } from "./local-time";
+
+/** Ask for the page each `everyS` seconds, and load it again once its text has changed. */
+async function awaitNews(everyS: number): Promise<void> {
+  let first: string | undefined;
+  for (;;) {
+    const now = await readMain().catch(() => first); // the gateway may be away for a moment
+    first ??= now;
+    if (now !== first) return location.reload();
+    await new Promise((resolve) => setTimeout(resolve, everyS * 1000));
+  }
+}
+
+async function readMain(): Promise<string> {
+  const answer = await fetch(location.href, { cache: "no-store" });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  return page.getElementById("main")?.textContent ?? "";
+}
 
 // A time's own title keeps the original.
 for (const titled of document.querySelectorAll<HTMLElement>("[title]:not(time)")) titled.title = localizeTimes(titled.title);

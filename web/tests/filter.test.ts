@@ -1,8 +1,8 @@
 /** Which apps the home page's filter lets through, and what it says of them; and how times are written. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { chosen, counted, groups, matches, type Row } from "../src/account/filter";
-import { ago, formatInstant, localizeTimes } from "../src/local-time";
+import { filterRows, describeCount, listGroups, matches, type Row } from "../src/account/filter";
+import { formatAgo, formatInstant, localizeTimes } from "../src/local-time";
 
 test("an app is seen that has each of the words, in any order and case", () => {
   assert(matches("billing-api.staging", ""));
@@ -14,9 +14,9 @@ test("an app is seen that has each of the words, in any order and case", () => {
 });
 
 test("the person is told how many are seen", () => {
-  assert.equal(counted(500, 500), "500 apps");
-  assert.equal(counted(12, 500), "12 of 500 apps");
-  assert.equal(counted(0, 500), "none of 500 apps");
+  assert.equal(describeCount(500, 500), "500 apps");
+  assert.equal(describeCount(12, 500), "12 of 500 apps");
+  assert.equal(describeCount(0, 500), "none of 500 apps");
 });
 
 const ROWS: Row[] = [
@@ -27,14 +27,14 @@ const ROWS: Row[] = [
 ];
 
 test("groups have rows in them, and the environment with most apps comes first", () => {
-  const shown = groups(ROWS, new Set(["docs"])).map(({ label, count }) => `${label} ${count}`);
+  const shown = listGroups(ROWS, new Set(["docs"])).map(({ label, count }) => `${label} ${count}`);
   assert.deepEqual(shown, ["All 4", "Recent and pinned 2", "Running 1", "production 2", "staging 1"]);
-  assert.deepEqual(groups([{ ...ROWS[2]! }], new Set()).map(({ label }) => label), ["All"]);
+  assert.deepEqual(listGroups([{ ...ROWS[2]! }], new Set()).map(({ label }) => label), ["All"]);
 });
 
 test("pinned apps come first, else the order stays", () => {
-  const [all] = groups(ROWS, new Set());
-  const names = (typed: string, pinned: string[]): string[] => chosen(ROWS, typed, all!, new Set(pinned)).map(({ name }) => name);
+  const [all] = listGroups(ROWS, new Set());
+  const names = (typed: string, pinned: string[]): string[] => filterRows(ROWS, typed, all!, new Set(pinned)).map(({ name }) => name);
   assert.deepEqual(names("", ["docs"]), ["docs", "shop.staging", "shop.production", "api.production"]);
   assert.deepEqual(names("prod", ["api.production"]), ["api.production", "shop.production"]);
   assert.deepEqual(names("nothing", []), []);
@@ -42,7 +42,7 @@ test("pinned apps come first, else the order stays", () => {
 
 test("a time ago is in the largest unit that says enough", () => {
   const now = new Date("2026-03-02T12:00:00Z");
-  const before = (minutes: number): string => ago(new Date(now.getTime() - minutes * 60_000), now);
+  const before = (minutes: number): string => formatAgo(new Date(now.getTime() - minutes * 60_000), now);
   assert.deepEqual([before(-3), before(0.5), before(1), before(59)], ["now", "now", "1 min ago", "59 min ago"]);
   assert.deepEqual([before(60), before(1439), before(1440), before(2880)], ["1 h ago", "23 h ago", "yesterday", "2 days ago"]);
   assert.match(before(60 * 24 * 40), /^2026-01-\d\d$/);

@@ -1,11 +1,11 @@
 /** Which commands the palette finds, and in which order. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { found, type Command } from "../src/palette/find";
+import { findCommands, type Command } from "../src/palette/find";
 
 const act = (): void => undefined;
 const all: Command[] = ["Recordings", "api.staging", "Sign out", "billing-api", "api.production"].map((label) => ({ label, note: "", act }));
-const labels = (typed: string): string[] => found(all, typed).map(({ label }) => label);
+const labels = (typed: string): string[] => findCommands(all, typed).map(({ label }) => label);
 
 test("commands that begin with what is typed come first, else the order stays", () => {
   assert.deepEqual(labels(""), ["Recordings", "api.staging", "Sign out", "billing-api", "api.production"]);
@@ -16,5 +16,5 @@ test("commands that begin with what is typed come first, else the order stays", 
 
 test("no more are shown than fit a window", () => {
   const many = Array.from({ length: 500 }, (_, at) => ({ label: `app-${at}`, note: "", act }));
-  assert.equal(found(many, "app").length, 12);
+  assert.equal(findCommands(many, "app").length, 12);
 });

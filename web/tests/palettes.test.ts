@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { color, css } from "xterm-color";
-import { chosenPalette, PALETTES, type Palette } from "../src/terminal/palettes";
+import { findPalette, PALETTES, type Palette } from "../src/terminal/palettes";
 
 const ORDER = [
   "black", "red", "green", "yellow", "blue", "magenta", "cyan", "white", "brightBlack", "brightRed", "brightGreen",
   "brightYellow", "brightBlue", "brightMagenta", "brightCyan", "brightWhite",
 ] as const;
-const EACH = PALETTES.flatMap((name) => [true, false].map((light) => ({ name, light, ...chosenPalette(name, light) })));
+const EACH = PALETTES.flatMap((name) => [true, false].map((light) => ({ name, light, ...findPalette(name, light) })));
 
 /** WCAG 2.2, relative luminance and contrast ratio: computed here by itself, not by what is tested. */
 function luminance(colour: string): number {
@@ -66,7 +66,7 @@ const USED = [
 
 for (const light of [true, false])
   test(`our own palette, ${light ? "light" : "dark"}: before xterm.js changes anything, what programs draw is at least 3:1`, () => {
-    const all = colours(chosenPalette("stagedoor", light));
+    const all = colours(findPalette("stagedoor", light));
     for (const [f, b] of USED) {
       const told = contrast(all[f] ?? "", all[b] ?? "");
       assert.ok(told >= 3, `${f} on ${b}: ${told.toFixed(2)}`);
@@ -76,7 +76,7 @@ for (const light of [true, false])
       const told = contrast(all[f] ?? "", all[b] ?? "");
       assert.ok(told >= 4.5, `${f} on ${b}: ${told.toFixed(2)}`);
     }
-    const { background = "", foreground = "" } = chosenPalette("stagedoor", light).theme;
+    const { background = "", foreground = "" } = findPalette("stagedoor", light).theme;
     assert.ok(contrast(foreground, background) >= 7, "the text on the background");
     // No blue and no red has 4.5:1 to the dark background and to the white text that is drawn on it: from one of these
     // to the other there are only 15:1. There the text in that colour is what xterm.js makes lighter.

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Known, Mode, type Person } from "../src/terminal/frames";
-import { displayName, colours, news, others, type People } from "../src/terminal/people";
+import { formatName, assignColours, listNews, listOthers, type People } from "../src/terminal/people";
 
 const person = (number: number, name: string, rest: Partial<Person> = {}): Person => ({
   number, name, mode: Mode.Mirror, known: Known.User, typed: false, forS: 0, ...rest,
@@ -11,51 +11,51 @@ const told = (...people: Person[]): People => ({ kind: "people", you: 1, rules: 
 const me = person(1, "alice");
 
 test("others are all but the reader, also of one name", () => {
-  assert.deepEqual(others(told(me, person(2, "alice"))).map((one) => one.number), [2]);
+  assert.deepEqual(listOthers(told(me, person(2, "alice"))).map((one) => one.number), [2]);
 });
 
 test("who comes and who leaves is news, and a line that was cut is none", () => {
   const bob = person(2, "bob");
-  assert.deepEqual(news(told(me), told(me, bob)), [{ text: "bob types here now", came: true }]);
-  assert.deepEqual(news(told(me, bob), told(me)), [{ text: "bob has left", came: false }]);
-  assert.deepEqual(news(told(me, bob), told(me, person(7, "bob", { typed: true }))), []);
-  assert.equal(news(told(me, bob), told(me, bob, person(3, "bob"))).length, 1);
+  assert.deepEqual(listNews(told(me), told(me, bob)), [{ text: "bob types here now", came: true }]);
+  assert.deepEqual(listNews(told(me, bob), told(me)), [{ text: "bob has left", came: false }]);
+  assert.deepEqual(listNews(told(me, bob), told(me, person(7, "bob", { typed: true }))), []);
+  assert.equal(listNews(told(me, bob), told(me, bob, person(3, "bob"))).length, 1);
 });
 
 test("one who watched and types now is news", () => {
   const watches = person(2, "ops", { mode: Mode.Watch });
-  assert.deepEqual(news(told(me, watches), told(me, person(3, "ops"))).map((one) => one.text), [
+  assert.deepEqual(listNews(told(me, watches), told(me, person(3, "ops"))).map((one) => one.text), [
     "ops types here now", "ops has left",
   ]);
 });
 
 test("a person is announced once their name is proved, or known not to be", () => {
   const claimed = person(2, "bob", { known: Known.Claimed });
-  assert.deepEqual(news(told(me), told(me, claimed)), []);
-  assert.deepEqual(news(told(me, claimed), told(me, person(2, "bob"))), [{ text: "bob types here now", came: true }]);
-  assert.deepEqual(news(told(me, claimed), told(me, person(2, "bob", { known: Known.Ssh }))), [
+  assert.deepEqual(listNews(told(me), told(me, claimed)), []);
+  assert.deepEqual(listNews(told(me, claimed), told(me, person(2, "bob"))), [{ text: "bob types here now", came: true }]);
+  assert.deepEqual(listNews(told(me, claimed), told(me, person(2, "bob", { known: Known.Ssh }))), [
     { text: "somebody by ssh as bob types here now", came: true },
   ]);
-  assert.deepEqual(news(told(me, claimed), told(me)), []);
+  assert.deepEqual(listNews(told(me, claimed), told(me)), []);
 });
 
 test("whom nobody let in is never called by a name alone", () => {
-  assert.equal(displayName(person(2, "", { known: Known.Ssh })), "somebody by ssh");
-  assert.equal(displayName(person(2, "alice", { known: Known.Ssh })), "somebody by ssh as alice");
+  assert.equal(formatName(person(2, "", { known: Known.Ssh })), "somebody by ssh");
+  assert.equal(formatName(person(2, "alice", { known: Known.Ssh })), "somebody by ssh as alice");
   const ssh = person(2, "alice", { known: Known.Ssh });
-  assert.equal(colours([me, ssh])(ssh), "person-ssh");
+  assert.equal(assignColours([me, ssh])(ssh), "person-ssh");
 });
 
 test("a guest by a link is a kind of their own", () => {
-  assert.equal(displayName(person(2, "bob", { known: Known.Guest })), "bob by link");
+  assert.equal(formatName(person(2, "bob", { known: Known.Guest })), "bob by link");
 });
 
 test("each name has a colour of its own, and keeps it when others come", () => {
   const all = ["dev", "bob", "你😀", "ops", "eve", "mallory", "trent"].map((name, at) => person(at + 1, name));
   for (let count = 1; count <= all.length; count += 1) {
-    const given = all.slice(0, count).map(colours(all.slice(0, count)));
+    const given = all.slice(0, count).map(assignColours(all.slice(0, count)));
     assert.equal(new Set(given).size, Math.min(count, 6));
-    assert.deepEqual(given, all.slice(0, count).map(colours(all)));
+    assert.deepEqual(given, all.slice(0, count).map(assignColours(all)));
     for (const one of given) assert.match(one, /^person-[0-5]$/);
   }
 });

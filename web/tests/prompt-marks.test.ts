@@ -3,25 +3,25 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import headless from "@xterm/headless";
 import type { Terminal } from "@xterm/xterm";
-import { exitCode, nextPrompt, promptMarks } from "../src/terminal/prompt-marks";
+import { parseExitCode, findPrompt, markPrompts } from "../src/terminal/prompt-marks";
 
 test("an exit code is read, and what is none is not", () => {
   for (const [sequence, code] of [["D;0", 0], ["D;127", 127], ["D;1;err=x", 1], ["D", undefined], ["D;x", undefined], ["D;12345", undefined], ["A", undefined]] as const)
-    assert.equal(exitCode(sequence), code);
+    assert.equal(parseExitCode(sequence), code);
 });
 
 test("a program that repeats the end of one command makes one mark", async () => {
   const term = new headless.Terminal({ allowProposedApi: true });
   let marks = 0;
-  promptMarks(Object.assign(term, { registerDecoration: () => void marks++ }) as unknown as Terminal);
+  markPrompts(Object.assign(term, { registerDecoration: () => void marks++ }) as unknown as Terminal);
   await new Promise<void>((done) => term.write(`\x1b]133;A\x07${"\x1b]133;C\x07\x1b]133;D;1\x07".repeat(5000)}`, done));
   assert.equal(marks, 1);
 });
 
 test("the next prompt is the nearest on that side", () => {
-  assert.equal(nextPrompt([-1, 2, 9, 20], 9, true), 2);
-  assert.equal(nextPrompt([-1, 2, 9, 20], 9, false), 20);
-  assert.equal(nextPrompt([-1, 2], 2, true), undefined);
+  assert.equal(findPrompt([-1, 2, 9, 20], 9, true), 2);
+  assert.equal(findPrompt([-1, 2, 9, 20], 9, false), 20);
+  assert.equal(findPrompt([-1, 2], 2, true), undefined);
 });
 
 test("a key goes from prompt to prompt, and a command that failed has a mark", async () => {
@@ -30,7 +30,7 @@ test("a key goes from prompt to prompt, and a command that failed has a mark", a
   const marked = Object.assign(term, {
     registerDecoration: ({ marker }: { marker: { line: number } }) => void failed.push(marker.line),
   }) as unknown as Terminal;
-  const jump = promptMarks(marked);
+  const jump = markPrompts(marked);
   assert.equal(jump(true), false, "no prompt, no key of the page");
   const command = (output: number, code: number) => `\x1b]133;A\x07$ \x1b]133;B\x07run\r\n\x1b]133;C\x07${"x\r\n".repeat(output)}\x1b]133;D;${code}\x07`;
   await new Promise<void>((done) => term.write(`${command(10, 0)}${command(10, 3)}\x1b]133;A\x07$ `, done));

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import serializeAddon from "@xterm/addon-serialize";
 import headless from "@xterm/headless";
 import type { Terminal } from "@xterm/xterm";
-import { CastError, clock, event, Ground, header, Lines, Marks, resized, shownAt } from "../src/replay/cast";
+import { CastError, formatDuration, parseEvent, Ground, parseHeader, Lines, Marks, parseSize, findOutputTime } from "../src/replay/cast";
 import { Painter } from "../src/replay/picture";
 import { Player, type PlayerState } from "../src/replay/player";
 import { Head, PIECE_BYTES, Reel } from "../src/replay/reel";
@@ -52,22 +52,22 @@ test("lines are the same however the bytes are cut", () => {
 });
 
 test("what is no recording is said to be none", () => {
-  assert.throws(() => header(utf8.encode("{}")), CastError);
-  assert.throws(() => header(utf8.encode('{"version": 3, "term": {}}')), CastError);
-  assert.throws(() => header(utf8.encode('{"version": 2, "width": "a", "height": 2}')), CastError);
-  assert.throws(() => event(utf8.encode("nonsense"), 0), CastError);
-  assert.throws(() => event(utf8.encode('[1, "o"]'), 0), CastError);
-  assert.throws(() => event(utf8.encode('[-1, "o", ""]'), 0), CastError);
+  assert.throws(() => parseHeader(utf8.encode("{}")), CastError);
+  assert.throws(() => parseHeader(utf8.encode('{"version": 3, "term": {}}')), CastError);
+  assert.throws(() => parseHeader(utf8.encode('{"version": 2, "width": "a", "height": 2}')), CastError);
+  assert.throws(() => parseEvent(utf8.encode("nonsense"), 0), CastError);
+  assert.throws(() => parseEvent(utf8.encode('[1, "o"]'), 0), CastError);
+  assert.throws(() => parseEvent(utf8.encode('[-1, "o", ""]'), 0), CastError);
   assert.throws(() => new Lines().feed(new Uint8Array(5 * 1024 * 1024)), CastError);
-  assert.equal(header(utf8.encode('{"version": 2, "width": 1e9, "height": 2}')).width, 1000);
-  assert.equal(resized("80x24")?.[0], 80);
-  for (const none of ["0x1", "80", "80x24x1", "-1x2", ""]) assert.equal(resized(none), undefined);
+  assert.equal(parseHeader(utf8.encode('{"version": 2, "width": 1e9, "height": 2}')).width, 1000);
+  assert.equal(parseSize("80x24")?.[0], 80);
+  for (const none of ["0x1", "80", "80x24x1", "-1x2", ""]) assert.equal(parseSize(none), undefined);
 });
 
 test("a line that shows something is told by its beginning", () => {
-  assert.equal(shownAt(utf8.encode('[12.5, "o", "[1, \\"i\\""]')), 12.5);
-  assert.equal(shownAt(utf8.encode('[12.5, "i", "x"]')), undefined);
-  assert.equal(shownAt(utf8.encode('[12.5,"m","x"]')), undefined);
+  assert.equal(findOutputTime(utf8.encode('[12.5, "o", "[1, \\"i\\""]')), 12.5);
+  assert.equal(findOutputTime(utf8.encode('[12.5, "i", "x"]')), undefined);
+  assert.equal(findOutputTime(utf8.encode('[12.5,"m","x"]')), undefined);
 });
 
 test("somebody who types makes one mark for a while of typing; a million make few", () => {
@@ -101,7 +101,7 @@ test("between sequences is told from within one, however the text is cut", () =>
 });
 
 test("times are read as people write them", () => {
-  assert.deepEqual([0, 59.9, 187, 3723, -1].map(clock), ["0:00", "0:59", "3:07", "1:02:03", "0:00"]);
+  assert.deepEqual([0, 59.9, 187, 3723, -1].map(formatDuration), ["0:00", "0:59", "3:07", "1:02:03", "0:00"]);
 });
 
 test("the last event says how long it is, even if the last line was cut off", async () => {
@@ -164,7 +164,7 @@ async function stage(bytes: Uint8Array): Promise<Stage> {
   assert.ok(first);
   const states: PlayerState[] = [];
   const watcher = { time: () => undefined, state: (now: PlayerState) => states.push(now), mark: () => undefined, failed: (error: unknown) => { throw error; } };
-  const player = new Player(reel, new Painter(term, addon), watcher, header(first.line), first.next, await reel.duration());
+  const player = new Player(reel, new Painter(term, addon), watcher, parseHeader(first.line), first.next, await reel.duration());
   return { player, term, states };
 }
 

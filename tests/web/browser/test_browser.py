@@ -125,7 +125,7 @@ def test_the_bell_and_the_end_of_a_long_command_notify_a_user_elsewhere(
     tab.ask("(now => { Date.now = () => now() + 31_000; })(Date.now.bind(Date))")
     run(tab, "printf '\\033]133;D;0\\a'; echo ov''er")
     shows(tab, "over")
-    assert tab.ask("notices") == ["The bell rang.", "The command is over."]
+    assert tab.ask("notices") == ["The bell rang.", "The command has finished."]
     tab.ask("localStorage.clear()")
 
 

@@ -1,13 +1,14 @@
 /** The home page's table of apps: filter, groups, pins, and the keys to move through it. */
-import { ask, names, type Listed } from "../ask";
-import { createElement } from "../page";
+import { ask, listNames, type TerminalList } from "../ask";
+import { createElement, describeError, EDITABLE } from "../page";
 import { showTimes } from "../local-time";
 import { showCopies } from "./copy";
-import { chosen, counted, groups, type Group, type Row } from "./filter";
-import { loadPins, storePins } from "./pins";
+import { filterRows, describeCount, listGroups, type Group, type Row } from "./filter";
+import { readNames, store } from "../storage";
 import { t } from "../language";
 
-const WRITES = "input, textarea, select, [contenteditable]";
+const PINS = "stagedoor.pins";
+const MAX_PINS = 100;
 /**
  * The number of rows that a table may have before it is shortened, and the number then: as on the gateway's page. No more
  * are drawn while the user types.
@@ -20,7 +21,7 @@ interface AppRow extends Row {
 }
 
 /** Set up the table, if the page has one. */
-export function apps(): void {
+export function setUpApps(): void {
   const form = document.querySelector<HTMLFormElement>("#filter");
   const box = document.querySelector<HTMLInputElement>("#wanted");
   const list = document.getElementById("app-list");
@@ -30,9 +31,9 @@ export function apps(): void {
     const { name = "", environment = "", state = "" } = place.dataset;
     return { place, name, environment, state, used: place.dataset.used !== undefined };
   });
-  const pinned = loadPins();
+  const pinned = new Set(readNames("localStorage", PINS));
   const chips = document.getElementById("chips");
-  let [group] = groups(rows, pinned) as [Group];
+  let [group] = listGroups(rows, pinned) as [Group];
   let all = rows.length <= MOST_AT_ONCE || document.querySelector("#more-apps") === null;
   const lively = new Set<HTMLElement>();
   form.hidden = false;
@@ -54,7 +55,7 @@ export function apps(): void {
       draw();
       pin.addEventListener("click", () => {
         if (!pinned.delete(name)) pinned.add(name);
-        storePins(pinned);
+        store("localStorage", PINS, JSON.stringify([...pinned].slice(-MAX_PINS)));
         draw();
         drawChips();
         drawRows();
@@ -67,11 +68,11 @@ export function apps(): void {
   };
 
   const drawRows = (): void => {
-    const found = chosen(rows, box.value, group, pinned);
+    const found = filterRows(rows, box.value, group, pinned);
     const shown = found.slice(0, box.value !== "" ? MOST_AT_ONCE : all ? found.length : FIRST);
     shown.forEach(enliven);
     list.replaceChildren(...shown.map(({ place }) => place));
-    set("matches", box.value === "" && group.label === t`All` ? undefined : counted(found.length, rows.length));
+    set("matches", box.value === "" && group.label === t`All` ? undefined : describeCount(found.length, rows.length));
     set("shown", t`${shown.length} of ${found.length}`);
     const none = document.getElementById("none");
     if (none !== null) none.hidden = found.length > 0;
@@ -88,7 +89,7 @@ export function apps(): void {
 
   const drawChips = (): void => {
     if (chips === null) return;
-    const offered = groups(rows, pinned);
+    const offered = listGroups(rows, pinned);
     group = offered.find(({ label }) => label === group.label) ?? (offered[0] as Group);
     chips.hidden = offered.length < 3;
     const had = chips.contains(document.activeElement);
@@ -140,7 +141,7 @@ export function apps(): void {
     if (event.altKey || event.ctrlKey || event.metaKey || event.isComposing || document.querySelector("dialog[open]")) return;
     const on = event.target instanceof HTMLElement ? event.target : document.body;
     const isInList = on === box || (list.contains(on) && on.closest(".menu") === null);
-    if (event.key === "/" && !on.matches(WRITES)) box.focus();
+    if (event.key === "/" && !on.matches(EDITABLE)) box.focus();
     else if (event.key === "Escape" && isInList && document.querySelector("details.more[open]") === null) {
       box.value = "";
       drawRows();
@@ -170,15 +171,15 @@ function listTerminals(button: HTMLButtonElement, app: string, page: string): vo
       list.append(entry);
       return entry;
     };
-    ask<Listed>(page.replace(/\/app\/[^/]*$/, ""), "terminals", { target: app })
+    ask<TerminalList>(page.replace(/\/app\/[^/]*$/, ""), "terminals", { target: app })
       .then((listed) => {
-        if (["absent", "starting", "failed"].includes(listed.state)) row(t`The shell does not run, so there are none.`);
+        if (["absent", "starting", "failed"].includes(listed.state)) row(t`The shell is not running, so there are none.`);
         else if (listed.terminals.length === 0) row(t`None yet.`);
         for (const { name, locked, attached } of listed.terminals) {
           const link = createElement("a", name, { href: `${page}?terminal=${encodeURIComponent(name)}` });
-          row("").append(link, locked ? ` ${t`Locked`}` : "", attached.length > 0 ? ` ${names(attached)}` : "");
+          row("").append(link, locked ? ` ${t`Locked`}` : "", attached.length > 0 ? ` ${listNames(attached)}` : "");
         }
       })
-      .catch((error: unknown) => row(error instanceof Error ? error.message : String(error)));
+      .catch((error: unknown) => row(describeError(error)));
   });
 }

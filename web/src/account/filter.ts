@@ -1,4 +1,4 @@
-/** What the home page's table shows: rows by typed words and by a chosen group, pinned ones first. Pure. */
+/** The filter of the home page's table: rows by typed words and by a chosen group, pinned ones first. Pure. */
 import { t } from "../language";
 
 /** An app's row, as the filter sees it. */
@@ -27,13 +27,13 @@ export function matches(name: string, typed: string): boolean {
 }
 
 /** Return a line on how many apps match. */
-export function counted(seen: number, all: number): string {
+export function describeCount(seen: number, all: number): string {
   if (seen === all) return t`${all} apps`;
   return seen === 0 ? t`none of ${all} apps` : t`${seen} of ${all} apps`;
 }
 
 /** Return the groups with rows in them: all, recent and pinned, running, and the most frequent environments. */
-export function groups(rows: Row[], pinned: ReadonlySet<string>): Group[] {
+export function listGroups(rows: Row[], pinned: ReadonlySet<string>): Group[] {
   const environments = new Map<string, number>();
   for (const { environment } of rows) if (environment) environments.set(environment, (environments.get(environment) ?? 0) + 1);
   const most = [...environments].sort(([one, ones], [other, others]) => others - ones || one.localeCompare(other));
@@ -49,7 +49,7 @@ export function groups(rows: Row[], pinned: ReadonlySet<string>): Group[] {
 }
 
 /** Return the rows of a group that match, pinned ones first, else in the given order. */
-export function chosen<T extends Row>(rows: T[], typed: string, group: Group, pinned: ReadonlySet<string>): T[] {
+export function filterRows<T extends Row>(rows: T[], typed: string, group: Group, pinned: ReadonlySet<string>): T[] {
   const found = rows.filter((row) => group.has(row) && matches(row.name, typed));
   return [...found.filter((row) => pinned.has(row.name)), ...found.filter((row) => !pinned.has(row.name))];
 }

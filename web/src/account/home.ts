@@ -1,10 +1,10 @@
 /** The scripts of the home page and the account's: copy buttons, menus, the table of apps. Both work without them. */
 import { copyOnClick, showCopies } from "./copy";
-import { apps } from "./apps";
+import { setUpApps } from "./apps";
 
 showCopies(document);
 copyOnClick();
-apps();
+setUpApps();
 
 // One menu at a time, closed by Escape and by a click elsewhere.
 const menus = (): NodeListOf<HTMLDetailsElement> => document.querySelectorAll<HTMLDetailsElement>("details.more[open]");

@@ -3,39 +3,23 @@
  * server sees, and the form posts it.
  */
 import { t } from "../language";
+import { readStored, store } from "../storage";
 
 const form = document.getElementById("link") as HTMLFormElement;
 const invitation = form.dataset.kind === "invitation";
 const KEY = invitation ? "stagedoor.invitation" : "stagedoor.link";
-
-/** Keep the secret for this tab until it is used, so that a reloaded page still has it. */
-function keep(hash: string): void {
-  try {
-    if (hash === "") sessionStorage.removeItem(KEY);
-    else sessionStorage.setItem(KEY, hash);
-  } catch {
-    // Then it lasts until the page is reloaded.
-  }
-}
-
-function kept(): string {
-  try {
-    return sessionStorage.getItem(KEY) ?? "";
-  } catch {
-    return "";
-  }
-}
 
 function fill(name: string, value: string): void {
   const field = form.elements.namedItem(name);
   if (field instanceof HTMLInputElement) field.value = value;
 }
 
-const hash = location.hash.slice(1) || kept();
+const hash = location.hash.slice(1) || readStored("sessionStorage", KEY);
 const [secret = "", ...more] = hash.split("&");
-keep(hash);
-// A refused password leads to the same page again, so an invitation is kept; a used one is worth nothing.
-if (!invitation) form.addEventListener("submit", () => keep(""));
+// This tab keeps the secret until it is used, so that a reloaded page still has it. A refused password leads to the
+// same page again, so an invitation is kept; a used one is worth nothing.
+store("sessionStorage", KEY, hash);
+if (!invitation) form.addEventListener("submit", () => store("sessionStorage", KEY, ""));
 // Remove the secret from the history and the address bar.
 history.replaceState(null, "", location.pathname);
 const behind = new URLSearchParams(more.join("&"));
@@ -43,7 +27,7 @@ const app = behind.get("app");
 const base = location.pathname.replace(/\/[^/]*$/, "");
 if (secret === "") {
   const why = document.getElementById("why");
-  if (why !== null) why.textContent = t`This link is not whole: nothing stands behind its “#”.`;
+  if (why !== null) why.textContent = t`This link is incomplete: nothing follows its “#”.`;
 } else {
   fill("secret", secret);
   fill("name", behind.get("name") ?? "");

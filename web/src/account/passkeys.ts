@@ -1,15 +1,16 @@
 /** Passkeys on the pages: adding one on the account's page, signing in, and proofs of presence. */
 import { ask } from "../ask";
-import { assertion, attestation, type Creation, type Request } from "./webauthn";
+import { getAssertion, createAttestation, type Creation, type Request } from "./webauthn";
 import { t } from "../language";
+import { describeError } from "../page";
 
-const NONE = t`This browser, or this page, has no passkeys: they need https:// and a browser that knows them.`;
+const NONE = t`Passkeys do not work here: they need https:// and a browser that supports them.`;
 
 function explain(error: unknown): string {
   // The browser's message about a cancelled dialog is written for developers.
   if (error instanceof DOMException && error.name === "NotAllowedError") return t`Nothing was proved: it was cancelled, or took too long.`;
   if (error instanceof DOMException && error.name === "InvalidStateError") return t`This device has a passkey for you already.`;
-  return error instanceof Error ? error.message : String(error);
+  return describeError(error);
 }
 
 /** Run `act` when a form is submitted, one at a time, and show errors in `why`. */
@@ -44,7 +45,7 @@ if (prove !== null && why !== null) {
   handle(prove, why, async () => {
     // The form names the terminal that waits, if there is one, and the letters that it shows.
     const request = await ask<Request>(path, "step-up", Object.fromEntries(new FormData(prove)));
-    await ask(path, "step-up/proved", { answer: await assertion(request) });
+    await ask(path, "step-up/proved", { answer: await getAssertion(request) });
     location.assign(next);
   });
 }
@@ -55,7 +56,7 @@ if (signIn !== null && why !== null && "PublicKeyCredential" in window) {
   signIn.hidden = false;
   handle(signIn, why, async () => {
     const request = await ask<Request>(path, "sign-in/passkey", {});
-    await ask(path, "sign-in/passkey/proved", { answer: await assertion(request) });
+    await ask(path, "sign-in/passkey/proved", { answer: await getAssertion(request) });
     location.assign(next);
   });
 }
@@ -70,7 +71,7 @@ if (add !== null && wrong !== null) {
       return input instanceof HTMLInputElement ? input.value : "";
     };
     const creation = await ask<Creation>(path, "passkey/add", { password: field("password") });
-    await ask(path, "passkey/added", { name: field("name"), answer: await attestation(creation) });
+    await ask(path, "passkey/added", { name: field("name"), answer: await createAttestation(creation) });
     location.reload();
   });
 }

@@ -24,54 +24,54 @@ export interface Request {
   >;
 }
 
-export function bytes(text: string): Uint8Array<ArrayBuffer> {
+function decodeBase64url(text: string): Uint8Array<ArrayBuffer> {
   const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
   return Uint8Array.from(plain, (char) => char.charCodeAt(0));
 }
 
-function base64url(data: ArrayBuffer): string {
+function encodeBase64url(data: ArrayBuffer): string {
   const plain = String.fromCharCode(...new Uint8Array(data));
   return btoa(plain).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-function descriptors(known: Known[] | undefined): PublicKeyCredentialDescriptor[] {
-  return (known ?? []).map(({ type, id }) => ({ type, id: bytes(id) }));
+function listDescriptors(known: Known[] | undefined): PublicKeyCredentialDescriptor[] {
+  return (known ?? []).map(({ type, id }) => ({ type, id: decodeBase64url(id) }));
 }
 
 /** Create a passkey and return the answer for the gateway. */
-export async function attestation({ publicKey }: Creation): Promise<object> {
+export async function createAttestation({ publicKey }: Creation): Promise<object> {
   const credential = await navigator.credentials.create({
     publicKey: {
       ...publicKey,
-      challenge: bytes(publicKey.challenge),
-      user: { ...publicKey.user, id: bytes(publicKey.user.id) },
-      excludeCredentials: descriptors(publicKey.excludeCredentials),
+      challenge: decodeBase64url(publicKey.challenge),
+      user: { ...publicKey.user, id: decodeBase64url(publicKey.user.id) },
+      excludeCredentials: listDescriptors(publicKey.excludeCredentials),
     },
   });
   if (!(credential instanceof PublicKeyCredential)) throw new Error(t`No passkey was made.`);
   const response = credential.response as AuthenticatorAttestationResponse;
-  return answer(credential, { attestationObject: base64url(response.attestationObject) });
+  return makeAnswer(credential, { attestationObject: encodeBase64url(response.attestationObject) });
 }
 
 /** Prove possession of a passkey and return the answer for the gateway. */
-export async function assertion({ publicKey }: Request): Promise<object> {
+export async function getAssertion({ publicKey }: Request): Promise<object> {
   const credential = await navigator.credentials.get({
     publicKey: {
       ...publicKey,
-      challenge: bytes(publicKey.challenge),
-      allowCredentials: descriptors(publicKey.allowCredentials),
+      challenge: decodeBase64url(publicKey.challenge),
+      allowCredentials: listDescriptors(publicKey.allowCredentials),
     },
   });
   if (!(credential instanceof PublicKeyCredential)) throw new Error(t`No passkey was used.`);
   const response = credential.response as AuthenticatorAssertionResponse;
-  return answer(credential, {
-    authenticatorData: base64url(response.authenticatorData),
-    signature: base64url(response.signature),
-    ...(response.userHandle === null ? {} : { userHandle: base64url(response.userHandle) }),
+  return makeAnswer(credential, {
+    authenticatorData: encodeBase64url(response.authenticatorData),
+    signature: encodeBase64url(response.signature),
+    ...(response.userHandle === null ? {} : { userHandle: encodeBase64url(response.userHandle) }),
   });
 }
 
-function answer({ id, rawId, type, response }: PublicKeyCredential, more: object): object {
-  const clientDataJSON = base64url(response.clientDataJSON);
-  return { id, rawId: base64url(rawId), type, response: { clientDataJSON, ...more } };
+function makeAnswer({ id, rawId, type, response }: PublicKeyCredential, more: object): object {
+  const clientDataJSON = encodeBase64url(response.clientDataJSON);
+  return { id, rawId: encodeBase64url(rawId), type, response: { clientDataJSON, ...more } };
 }

@@ -56,17 +56,17 @@ export class Mover {
   /** Upload a file into a folder. Return the name that it has there. Throws Refused, or AbortError. */
   async send(file: File, folder: Path, name: Path, signal: AbortSignal, report: Progress): Promise<string> {
     const id = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    const upload = `${this.base}/upload?folder=${folder.encoded}&name=${name.encoded}&size=${file.size}&id=${id}`;
+    const url = `${this.base}/upload?folder=${folder.encoded}&name=${name.encoded}&size=${file.size}&id=${id}`;
     let done = 0;
     try {
-      return await again(signal, report, async () => {
-        const { offset } = await this.ask("POST", upload, signal);
+      return await retry(signal, report, async () => {
+        const { offset } = await this.ask("POST", url, signal);
         const at = Number(offset);
         report(at, "");
         const came = at > done;
         done = Math.max(done, at);
         try {
-          return await put(`${upload}&at=${at}`, file.slice(at), signal, (loaded) => report(at + loaded, ""));
+          return await upload(`${url}&at=${at}`, file.slice(at), signal, (loaded) => report(at + loaded, ""));
         } catch (error) {
           // A changed or removed file cannot be read any more, which the failed request does not say.
           await file.slice(0, 1).arrayBuffer().catch(() => {
@@ -77,7 +77,7 @@ export class Mover {
       }, () => done);
     } catch (error) {
       // A cancelled upload leaves no partial file.
-      if (signal.aborted) void fetch(upload, { method: "DELETE", keepalive: true }).catch(() => undefined);
+      if (signal.aborted) void fetch(url, { method: "DELETE", keepalive: true }).catch(() => undefined);
       throw error;
     }
   }
@@ -88,13 +88,13 @@ export class Mover {
     let at = 0;
     let tag = "";
     try {
-      await again(signal, report, async () => {
+      await retry(signal, report, async () => {
         const before = at;
-        const silence = new Silence();
+        const watchdog = new Watchdog();
         try {
           const headers: HeadersInit = at > 0 && tag ? { range: `bytes=${at}-`, "if-range": tag } : {};
-          const answer = await fetch(this.address(path), { headers, signal: AbortSignal.any([signal, silence.signal]), cache: "no-store" });
-          if (!answer.ok) throw await wrong(answer);
+          const answer = await fetch(this.address(path), { headers, signal: AbortSignal.any([signal, watchdog.signal]), cache: "no-store" });
+          if (!answer.ok) throw await readError(answer);
           if (answer.status === 200 && at > 0) {
             // The file has changed, so begin again.
             at = 0;
@@ -104,7 +104,7 @@ export class Mover {
           tag = answer.headers.get("etag") ?? "";
           const reader = answer.body?.getReader();
           for (let piece = await reader?.read(); piece?.value !== undefined; piece = await reader?.read()) {
-            silence.broken();
+            watchdog.reset();
             await sink.write(piece.value);
             at += piece.value.length;
             report(at, "");
@@ -114,7 +114,7 @@ export class Mover {
           if (at > before && !(error instanceof Refused) && !signal.aborted) throw new ProgressedError();
           throw error;
         } finally {
-          silence.over();
+          watchdog.stop();
         }
       }, () => at);
       await sink.close();
@@ -127,28 +127,28 @@ export class Mover {
   private async ask(method: string, url: string, signal?: AbortSignal): Promise<Record<string, unknown>> {
     const deadline = AbortSignal.timeout(SILENT_MS * 4); // a shell may have to start
     const answer = await fetch(url, { method, cache: "no-store", signal: signal ? AbortSignal.any([signal, deadline]) : deadline });
-    if (!answer.ok) throw await wrong(answer);
+    if (!answer.ok) throw await readError(answer);
     return (await answer.json()) as Record<string, unknown>;
   }
 }
 
 /** A watchdog whose signal aborts after `SILENT_MS` without progress. */
-class Silence {
+class Watchdog {
   private readonly control = new AbortController();
   private timer: number | undefined;
   readonly signal = this.control.signal;
 
   constructor() {
-    this.broken();
+    this.reset();
   }
 
   /** Note progress. */
-  broken(): void {
+  reset(): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.control.abort(), SILENT_MS);
   }
 
-  over(): void {
+  stop(): void {
     clearTimeout(this.timer);
   }
 }
@@ -156,14 +156,14 @@ class Silence {
 /** An interruption after some progress. */
 class ProgressedError extends CutError {}
 
-async function wrong(answer: Response): Promise<Error> {
+async function readError(answer: Response): Promise<Error> {
   const said = (await answer.json().catch(() => ({}))) as { message?: string };
   const text = said.message ?? t`the gateway answers ${answer.status}`;
   return RETRY_STATUS.includes(answer.status) ? new CutError(text) : new Refused(text);
 }
 
 /** Run `act` again until it succeeds, is refused, or makes no progress for `MAX_TRIES` attempts. */
-async function again<T>(signal: AbortSignal, report: Progress, act: () => Promise<T>, done: () => number): Promise<T> {
+async function retry<T>(signal: AbortSignal, report: Progress, act: () => Promise<T>, done: () => number): Promise<T> {
   let why = "";
   for (let tries = 0; tries < MAX_TRIES; tries += 1) {
     try {
@@ -171,9 +171,9 @@ async function again<T>(signal: AbortSignal, report: Progress, act: () => Promis
     } catch (error) {
       if (signal.aborted || error instanceof Refused) throw error;
       if (error instanceof ProgressedError) tries = 0;
-      why = error instanceof CutError && error.message ? error.message : t`the line was cut`;
+      why = error instanceof CutError && error.message ? error.message : t`the connection was lost`;
     }
-    report(done(), t`Cut, coming back: ${why}`);
+    report(done(), t`Interrupted, trying again: ${why}`);
     await pause(RETRY_MS[Math.min(tries, RETRY_MS.length - 1)] ?? 0, signal);
   }
   throw new Refused(why);
@@ -195,30 +195,30 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** Send bytes, which the browser reads from the disk. fetch() does not report the progress of an upload. */
-function put(url: string, bytes: Blob, signal: AbortSignal, progress: (loaded: number) => void): Promise<string> {
+function upload(url: string, bytes: Blob, signal: AbortSignal, progress: (loaded: number) => void): Promise<string> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    const silence = new Silence();
+    const watchdog = new Watchdog();
     const abort = (): void => request.abort();
-    const cut = (): void => reject(new CutError(t`the line was cut`));
+    const cut = (): void => reject(new CutError(t`the connection was lost`));
     request.open("PATCH", url);
     request.upload.onprogress = (event) => {
-      silence.broken();
+      watchdog.reset();
       progress(event.loaded);
     };
     request.onerror = request.ontimeout = cut;
     request.onabort = () => (signal.aborted ? reject(signal.reason as Error) : cut());
     request.onloadend = () => {
-      silence.over();
+      watchdog.stop();
       signal.removeEventListener("abort", abort);
     };
     request.onload = () => {
       const answer = new Response(request.responseText, { status: request.status || 500 });
       if (answer.ok) resolve((JSON.parse(request.responseText) as { name: string }).name);
-      else void wrong(answer).then(reject, cut);
+      else void readError(answer).then(reject, cut);
     };
     signal.addEventListener("abort", abort);
-    silence.signal.addEventListener("abort", abort);
+    watchdog.signal.addEventListener("abort", abort);
     request.send(bytes);
   });
 }

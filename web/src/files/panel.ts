@@ -2,37 +2,37 @@
 
 import type { Terminal } from "@xterm/xterm";
 import { Mover, Refused, type Progress } from "./move";
-import { folderOf, offered, ofText, sizeOf, type Path } from "./words";
-import { createElement, element } from "../page";
+import { parseFolder, parseOffer, encodePath, formatSize, type Path } from "./words";
+import { createButton, createElement, describeError, getElement } from "../page";
 import { t } from "../language";
 
 /** The most offers that wait for an answer, so that a flood of them cannot fill the page. */
 const MAX_OFFERS = 4;
 /** The number of finished transfers that stay in the list. */
 const MAX_OVER = 20;
-const HOME: Path = ofText("~");
+const HOME: Path = encodePath("~");
 
 interface SavePicker {
   showSaveFilePicker?: (options: { suggestedName: string }) => Promise<FileSystemFileHandle>;
 }
 
 /** Set up the panel, if the page has one. */
-export function moveFiles(term: Terminal, path: string, app: string): void {
+export function setUpFiles(term: Terminal, path: string, app: string): void {
   const menu = document.getElementById("files-menu");
   if (menu === null) return;
   const mover = new Mover(`${path}/api/files/${encodeURIComponent(app)}`);
-  const panel = element("files");
-  const list = element("transfers");
-  const pick = element<HTMLInputElement>("pick");
-  const send = element<HTMLFormElement>("send");
-  const into = element<HTMLInputElement>("folder");
-  const wanted = element<HTMLInputElement>("fetch-path");
+  const panel = getElement("files");
+  const list = getElement("transfers");
+  const pick = getElement<HTMLInputElement>("pick");
+  const send = getElement<HTMLFormElement>("send");
+  const into = getElement<HTMLInputElement>("folder");
+  const wanted = getElement<HTMLInputElement>("fetch-path");
   let here: Path | undefined;
   let at: Path | undefined; // the folder that is listed
   let chosen: File[] = [];
   let folder = HOME;
   let asking = false; // for the folder to upload into
-  let line: Promise<unknown> = Promise.resolve();
+  let uploads: Promise<unknown> = Promise.resolve();
   let moving = 0;
 
   menu.hidden = false;
@@ -53,7 +53,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
 
   /** List a folder, from which files are downloaded and into which others are uploaded. */
   async function browse(folder: Path): Promise<void> {
-    const place = element("browse");
+    const place = getElement("browse");
     const [title, entries] = [place.querySelector("p"), place.querySelector("ul")];
     const about = await mover.about(folder, undefined, true).catch(() => undefined);
     if (about?.kind !== "folder" || title === null || entries === null) return;
@@ -62,9 +62,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     const inside = at.encoded.replace(/\/$/, "");
     const link = (shown: string, act: () => void, size = ""): HTMLLIElement => {
       const row = createElement("li");
-      const button = createElement("button", shown, { type: "button", className: "quiet" });
-      button.addEventListener("click", act);
-      row.append(button, createElement("span", size));
+      row.append(createButton(shown, act, { className: "quiet" }), createElement("span", size));
       return row;
     };
     const up = { encoded: inside.slice(0, inside.lastIndexOf("/")) || "/", shown: ".." };
@@ -72,7 +70,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
       ...(inside === "" ? [] : [link("../", () => void browse(up))]),
       ...about.entries.map(({ name, shown, folder, size }) => {
         const path = { encoded: `${inside}/${name}`, shown: `${about.path.shown.replace(/\/$/, "")}/${shown}` };
-        return folder ? link(`${shown}/`, () => void browse(path)) : link(shown, () => void follow(path), sizeOf(size));
+        return folder ? link(`${shown}/`, () => void browse(path)) : link(shown, () => void follow(path), formatSize(size));
       }),
     );
     place.hidden = false;
@@ -85,23 +83,16 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   }
 
   function say(text: string): void {
-    element("files-said").textContent = text;
+    getElement("files-said").textContent = text;
   }
 
   /** Add a line to the list. `over` replaces it with its outcome. */
   function row(text: string): { place: HTMLElement; words: HTMLElement; button: (name: string, act: () => void) => void; over: (text: string, wrong?: boolean) => void } {
-    const place = document.createElement("li");
-    const words = document.createElement("span");
-    words.textContent = text;
+    const place = createElement("li");
+    const words = createElement("span", text);
     place.append(words);
     list.prepend(place);
-    const button = (name: string, act: () => void): void => {
-      const added = document.createElement("button");
-      added.type = "button";
-      added.textContent = name;
-      added.addEventListener("click", act);
-      place.append(" ", added);
-    };
+    const button = (name: string, act: () => void): void => place.append(" ", createButton(name, act));
     const over = (last: string, wrong = false): void => {
       place.replaceChildren(last);
       place.className = wrong ? "wrong" : "over";
@@ -114,10 +105,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   /** Show the progress of a transfer until it is done. `act` returns its outcome for the user. */
   async function watch(what: string, size: number, act: (signal: AbortSignal, report: Progress) => Promise<string>): Promise<void> {
     const { place, words, button, over } = row(what);
-    const bar = document.createElement("progress");
-    bar.max = size || 1;
-    bar.value = 0;
-    bar.setAttribute("aria-label", what);
+    const bar = createElement("progress", "", { max: size || 1, value: 0, ariaLabel: what });
     place.append(" ", bar);
     const control = new AbortController();
     button(t`Cancel`, () => control.abort());
@@ -126,11 +114,11 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     try {
       over(await act(control.signal, (done, note) => {
         bar.value = done;
-        words.textContent = note ? `${what}. ${note}` : t`${what}: ${sizeOf(done)} of ${sizeOf(size)}`;
+        words.textContent = note ? `${what}. ${note}` : t`${what}: ${formatSize(done)} of ${formatSize(size)}`;
       }));
     } catch (error) {
       if (control.signal.aborted) over(t`${what}: cancelled`);
-      else over(`${what}: ${error instanceof Error ? error.message : String(error)}`, true);
+      else over(`${what}: ${describeError(error)}`, true);
     } finally {
       moving -= 1;
     }
@@ -138,14 +126,14 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
 
   // Uploads.
 
-  element("upload").addEventListener("click", () => pick.click());
+  getElement("upload").addEventListener("click", () => pick.click());
   pick.addEventListener("change", () => {
     void choose([...(pick.files ?? [])]);
     pick.value = "";
   });
 
   function whatIsChosen(): string {
-    const total = sizeOf(chosen.reduce((sum, file) => sum + file.size, 0));
+    const total = formatSize(chosen.reduce((sum, file) => sum + file.size, 0));
     return chosen.length === 1 ? `${chosen[0]?.name ?? ""} (${total})` : t`${chosen.length} files (${total})`;
   }
 
@@ -168,7 +156,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
       send.hidden = false;
       into.focus();
     } catch (error) {
-      row("").over(t`${whatIsChosen()} cannot be uploaded: ${error instanceof Error ? error.message : String(error)}`, true);
+      row("").over(t`${whatIsChosen()} cannot be uploaded: ${describeError(error)}`, true);
       chosen = [];
     } finally {
       asking = false;
@@ -177,13 +165,13 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
 
   send.addEventListener("submit", (event) => {
     event.preventDefault();
-    const to = into.value === folder.shown ? folder : ofText(into.value.trim() || "~");
+    const to = into.value === folder.shown ? folder : encodePath(into.value.trim() || "~");
     for (const file of chosen) {
       const what = t`Upload of ${file.name}`;
       // One after the other, since two at once would only slow each other down.
-      line = line.then(() =>
+      uploads = uploads.then(() =>
         watch(what, file.size, async (signal, report) => {
-          const name = await mover.send(file, to, ofText(file.name), signal, report);
+          const name = await mover.send(file, to, encodePath(file.name), signal, report);
           return name === file.name ? t`${file.name} is in ${to.shown}` : t`${file.name} is in ${to.shown} as ${name}`;
         }),
       );
@@ -192,7 +180,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     send.hidden = true;
     term.focus();
   });
-  element("send-not").addEventListener("click", () => {
+  getElement("send-not").addEventListener("click", () => {
     chosen = [];
     send.hidden = true;
     open(false);
@@ -222,19 +210,19 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
 
   // Downloads.
 
-  element("fetch").addEventListener("submit", (event) => {
+  getElement("fetch").addEventListener("submit", (event) => {
     event.preventDefault();
     for (const failed of list.querySelectorAll("li.wrong")) failed.remove();
-    void download(ofText(wanted.value.trim()));
+    void download(encodePath(wanted.value.trim()));
   });
 
   async function download(path: Path): Promise<void> {
     try {
       const about = await mover.about(path);
-      if (about.kind !== "file") throw new Refused(about.kind === "folder" ? t`a folder: pack it into one file first, as by tar -czf FILE.tgz FOLDER` : t`no regular file`);
+      if (about.kind !== "file") throw new Refused(about.kind === "folder" ? t`a folder: pack it into one file first, as by tar -czf FILE.tgz FOLDER` : t`not a regular file`);
       await fetchFile(about.path, about.size);
     } catch (error) {
-      row("").over(`${path.shown}: ${error instanceof Error ? error.message : String(error)}`, true);
+      row("").over(`${path.shown}: ${describeError(error)}`, true);
     }
   }
 
@@ -243,11 +231,8 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     const picker = (globalThis as SavePicker).showSaveFilePicker;
     if (picker === undefined || size === 0) {
       // The browser's own download shows its progress, and resumes after an interruption.
-      const link = document.createElement("a");
-      link.href = mover.address(path);
-      link.download = "";
-      link.click();
-      return row("").over(t`${path.shown} (${sizeOf(size)}) goes to the browser's downloads`);
+      createElement("a", "", { href: mover.address(path), download: "" }).click();
+      return row("").over(t`${path.shown} (${formatSize(size)}) goes to the browser's downloads`);
     }
     let handle: FileSystemFileHandle;
     try {
@@ -257,20 +242,20 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     }
     await watch(t`Download of ${name}`, size, async (signal, report) => {
       await mover.take(path, size, handle, signal, report);
-      return t`${name} is downloaded (${sizeOf(size)})`;
+      return t`${name} is downloaded (${formatSize(size)})`;
     });
   }
 
   // Sequences of programs.
 
   term.parser.registerOscHandler(7, (sequence) => {
-    const folder = folderOf(sequence);
+    const folder = parseFolder(sequence);
     if (folder !== undefined && folder.encoded !== here?.encoded) [here, at] = [folder, undefined];
     return true;
   });
   term.parser.registerOscHandler(1337, (sequence) => {
     if (!sequence.startsWith("StagedoorGet=")) return false; // perhaps an image
-    const path = offered(sequence);
+    const path = parseOffer(sequence);
     if (path !== undefined) offer(path);
     return true;
   });

@@ -11,7 +11,7 @@ const MAX_PATH_BYTES = 4096;
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 const OFFER = "StagedoorGet=";
 
-function ofBytes(bytes: Uint8Array): Path {
+function encodeBytes(bytes: Uint8Array): Path {
   const text = new TextDecoder().decode(bytes);
   return {
     encoded: Array.from(bytes, (byte) => `%${byte.toString(16).padStart(2, "0")}`).join(""),
@@ -19,31 +19,31 @@ function ofBytes(bytes: Uint8Array): Path {
   };
 }
 
-export function ofText(text: string): Path {
-  return ofBytes(new TextEncoder().encode(text));
+export function encodePath(text: string): Path {
+  return encodeBytes(new TextEncoder().encode(text));
 }
 
 /** Return an absolute path, or undefined for all else. */
-function whole(bytes: Uint8Array): Path | undefined {
+function encodeAbsolute(bytes: Uint8Array): Path | undefined {
   if (bytes.length > MAX_PATH_BYTES || bytes[0] !== 0x2f || bytes.includes(0)) return undefined;
-  return ofBytes(bytes);
+  return encodeBytes(bytes);
 }
 
 /**
  * Return the path that `stagedoor-get` offers by OSC 1337 ; StagedoorGet= and hexadecimal digits. Any output can have
  * this sequence, so it is never more than an offer. Undefined for another sequence.
  */
-export function offered(sequence: string): Path | undefined {
+export function parseOffer(sequence: string): Path | undefined {
   if (!sequence.startsWith(OFFER) || sequence.length > OFFER.length + 2 * MAX_PATH_BYTES) return undefined;
   const digits = sequence.slice(OFFER.length);
   if (!/^(?:[0-9a-f]{2})+$/.test(digits)) return undefined;
-  const path = whole(Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16)));
+  const path = encodeAbsolute(Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16)));
   // `stagedoor-get` writes no `..` in a path; a program that does may want it to look like another path.
   return path !== undefined && /(?:^|\/)\.\.(?:\/|$)/.test(path.shown) ? undefined : path;
 }
 
 /** Return the working directory that a shell reports by OSC 7 ; file://HOST/PATH. */
-export function folderOf(sequence: string): Path | undefined {
+export function parseFolder(sequence: string): Path | undefined {
   const match = /^file:\/\/[^/]*(\/.*)$/.exec(sequence);
   if (match?.[1] === undefined || match[1].length > 3 * MAX_PATH_BYTES) return undefined;
   const bytes: number[] = [];
@@ -51,11 +51,11 @@ export function folderOf(sequence: string): Path | undefined {
     if (/^%..$/.test(piece)) bytes.push(parseInt(piece.slice(1), 16));
     else bytes.push(...new TextEncoder().encode(piece));
   }
-  return whole(Uint8Array.from(bytes));
+  return encodeAbsolute(Uint8Array.from(bytes));
 }
 
 /** Return a number of bytes in the unit that suits it. */
-export function sizeOf(bytes: number): string {
+export function formatSize(bytes: number): string {
   const units = ["B", "KB", "MB", "GB", "TB"];
   let unit = 0;
   while (bytes >= 1000 && unit < units.length - 1) {

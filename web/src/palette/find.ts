@@ -1,4 +1,4 @@
-/** The commands of the palette, and which of them what is typed finds. Pure. */
+/** The commands of the palette, and the search among them. Pure. */
 import { matches } from "../account/filter";
 
 export interface Command {
@@ -12,7 +12,7 @@ export interface Command {
 const MOST = 12;
 
 /** Return the commands whose label has all typed words, those first that begin with the first word. */
-export function found(commands: Command[], typed: string): Command[] {
+export function findCommands(commands: Command[], typed: string): Command[] {
   const first = typed.trim().toLowerCase().split(/\s/)[0] ?? "";
   const begins = ({ label }: Command): boolean => label.toLowerCase().startsWith(first);
   const all = commands.filter(({ label }) => matches(label, typed));

@@ -1,13 +1,11 @@
 /** The palette and the list of shortcuts on the pages within the frame. */
-import { element } from "../page";
+import { EDITABLE, getElement } from "../page";
 import type { Command } from "./find";
-import { COMMAND, Palette, shortcuts } from "./palette";
+import { COMMAND, Palette, makeShortcuts } from "./palette";
 import { t } from "../language";
 
-const WRITES = "input, textarea, select, [contenteditable]";
-
-const opener = element<HTMLButtonElement>("go");
-const showShortcuts = shortcuts(() => [
+const opener = getElement<HTMLButtonElement>("go");
+const showShortcuts = makeShortcuts(() => [
   [`${COMMAND} K`, t`Go to an app, a page or a command`],
   ["?", t`This list`],
   ...(document.getElementById("filter") === null
@@ -48,7 +46,7 @@ opener.addEventListener("click", () => palette.open());
 addEventListener("keydown", (event) => {
   const on = event.target instanceof HTMLElement ? event.target : document.body;
   if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) palette.open();
-  else if (event.key === "?" && !event.ctrlKey && !event.metaKey && !on.matches(WRITES) && document.querySelector("dialog[open]") === null) showShortcuts();
+  else if (event.key === "?" && !event.ctrlKey && !event.metaKey && !on.matches(EDITABLE) && document.querySelector("dialog[open]") === null) showShortcuts();
   else return;
   event.preventDefault();
 });

@@ -1,14 +1,14 @@
 /** The palette of commands: a dialog in which the user types a part of an app's, a page's or a command's name. */
 import { ask } from "../ask";
 import { createElement } from "../page";
-import { found, type Command } from "./find";
+import { findCommands, type Command } from "./find";
 import { t } from "../language";
 
 export class Palette {
   private readonly dialog = createElement("dialog", "", { id: "palette" });
   private readonly box = createElement("input", "", { type: "text", autocomplete: "off", spellcheck: false, placeholder: t`App, page or command` });
   private readonly list = createElement("ul", "", { id: "palette-list" });
-  private readonly none = createElement("p", t`Nothing has such a name.`, { hidden: true });
+  private readonly none = createElement("p", t`Nothing matches.`, { hidden: true });
   private apps: Command[] | undefined;
   private shown: Command[] = [];
   private at = 0;
@@ -73,7 +73,7 @@ export class Palette {
     this.at = at;
     // Without a word the page's own commands come first, with one the apps.
     const apps = this.apps ?? [];
-    this.shown = found(this.box.value === "" ? [...this.own(), ...apps] : [...apps, ...this.own()], this.box.value);
+    this.shown = findCommands(this.box.value === "" ? [...this.own(), ...apps] : [...apps, ...this.own()], this.box.value);
     this.list.replaceChildren(
       ...this.shown.map((command, number) => {
         const option = createElement("li", "", { id: `palette-${number}`, role: "option" });
@@ -92,7 +92,7 @@ export class Palette {
 }
 
 /** Return a function that opens the list of shortcuts, pairs of keys and what they do. */
-export function shortcuts(pairs: () => [string, string][], closed: () => void = () => undefined): () => void {
+export function makeShortcuts(pairs: () => [string, string][], closed: () => void = () => undefined): () => void {
   const dialog = createElement("dialog", "", { id: "shortcuts" });
   const title = createElement("h2", t`Keyboard shortcuts`, { id: "shortcuts-title" });
   const list = createElement("dl");

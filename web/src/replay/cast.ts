@@ -65,7 +65,7 @@ export class Lines {
 
 const utf8 = new TextDecoder();
 
-function parsed(line: Uint8Array): unknown {
+function parseJson(line: Uint8Array): unknown {
   try {
     return JSON.parse(utf8.decode(line));
   } catch {
@@ -74,23 +74,23 @@ function parsed(line: Uint8Array): unknown {
 }
 
 /** Parse the header. Throws CastError. */
-export function header(line: Uint8Array): Header {
-  const fields = parsed(line);
+export function parseHeader(line: Uint8Array): Header {
+  const fields = parseJson(line);
   if (typeof fields !== "object" || fields === null) throw new CastError("the header is no object");
   const { version, width, height, title } = fields as Record<string, unknown>;
   if (version !== 2) throw new CastError(`asciicast version ${String(version)}, not 2`);
-  return { width: side(width), height: side(height), title: typeof title === "string" ? title : "" };
+  return { width: parseSide(width), height: parseSide(height), title: typeof title === "string" ? title : "" };
 }
 
-function side(value: unknown): number {
+function parseSide(value: unknown): number {
   if (typeof value !== "number" || !(value >= 1)) throw new CastError("the header has no size");
   return Math.min(MAX_SIDE, Math.floor(value));
 }
 
 /** Parse an event; return undefined for an empty line. Throws CastError. */
-export function event(line: Uint8Array, next: number): CastEvent | undefined {
+export function parseEvent(line: Uint8Array, next: number): CastEvent | undefined {
   if (line.length === 0) return undefined;
-  const fields = parsed(line);
+  const fields = parseJson(line);
   if (!Array.isArray(fields) || fields.length !== 3) throw new CastError("an event has a time, a code and data");
   const [at, code, data] = fields as unknown[];
   if (typeof at !== "number" || !(at >= 0) || typeof code !== "string" || typeof data !== "string")
@@ -99,7 +99,7 @@ export function event(line: Uint8Array, next: number): CastEvent | undefined {
 }
 
 /** Return the columns and rows of a resize, or undefined for other data. */
-export function resized(data: string): [number, number] | undefined {
+export function parseSize(data: string): [number, number] | undefined {
   const match = /^([1-9][0-9]{0,5})x([1-9][0-9]{0,5})$/.exec(data);
   if (match === null) return undefined;
   return [Math.min(MAX_SIDE, Number(match[1])), Math.min(MAX_SIDE, Number(match[2]))];
@@ -108,7 +108,7 @@ export function resized(data: string): [number, number] | undefined {
 const SHOWN = /^\[\s*([0-9.eE+-]+)\s*,\s*"o"/;
 
 /** Return the time of a line with output, without parsing the output, or undefined for any other line. */
-export function shownAt(line: Uint8Array): number | undefined {
+export function findOutputTime(line: Uint8Array): number | undefined {
   const match = SHOWN.exec(utf8.decode(line.subarray(0, 40)));
   return match === null ? undefined : Number(match[1]);
 }
@@ -208,7 +208,7 @@ export class Ground {
 }
 
 /** Return a duration as `3:07` or `1:02:03`. */
-export function clock(seconds: number): string {
+export function formatDuration(seconds: number): string {
   const whole = Math.max(0, Math.floor(seconds));
   const two = (number: number): string => String(number).padStart(2, "0");
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];

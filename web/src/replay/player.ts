@@ -1,6 +1,6 @@
 /** The player of a recording: it plays, pauses and seeks, and draws on a terminal. */
 
-import { resized, type CastEvent, type Header } from "./cast";
+import { parseSize, type CastEvent, type Header } from "./cast";
 import type { Painter, Picture } from "./picture";
 import { Head, type Reel } from "./reel";
 
@@ -22,7 +22,7 @@ interface Keyframe {
 
 export type PlayerState = "paused" | "playing" | "seeking" | "ended";
 
-export interface Watcher {
+interface Watcher {
   /** Called often with the present time, in seconds. */
   time(at: number): void;
   state(state: PlayerState): void;
@@ -151,7 +151,7 @@ export class Player {
     let text = "";
     for (let next = this.head.near; next !== undefined && next.at <= now; next = this.head.near) {
       if (next.code === "o") text += next.data;
-      const size = next.code === "r" ? resized(next.data) : undefined;
+      const size = next.code === "r" ? parseSize(next.data) : undefined;
       if (size !== undefined) {
         if (text) await this.painter.write(text);
         text = "";

@@ -1,6 +1,6 @@
 /** A recording on the gateway, read in pieces, of which only a few are in memory. */
 
-import { CastError, event, Lines, type CastEvent } from "./cast";
+import { CastError, parseEvent, Lines, type CastEvent } from "./cast";
 import { t } from "../language";
 
 export const PIECE_BYTES = 1024 * 1024;
@@ -10,22 +10,19 @@ const KEPT = 8;
 const TAIL_BYTES = 64 * 1024;
 const MAX_TAIL_BYTES = 4 * 1024 * 1024;
 
-/** An answer without the requested bytes; `message` is for the user. */
-export class ReelError extends Error {}
-
 export type Fetch = (first: number, last: number) => Promise<Uint8Array>;
 
 /** Return a function that fetches a range of bytes of `url` (RFC 9110 §14). */
-export function ranged(url: string): Fetch {
+export function makeFetch(url: string): Fetch {
   return async (first, last) => {
     const answer = await fetch(url, {
       headers: { range: `bytes=${first}-${last}` },
       cache: "no-store",
       redirect: "error",
     }).catch(() => {
-      throw new ReelError(t`The gateway does not answer.`);
+      throw new Error(t`The gateway does not answer.`);
     });
-    if (answer.status !== 206) throw new ReelError((await answer.text()).trim().slice(0, 300) || t`refused (${answer.status})`);
+    if (answer.status !== 206) throw new Error((await answer.text()).trim().slice(0, 300) || t`refused (${answer.status})`);
     return new Uint8Array(await answer.arrayBuffer());
   };
 }
@@ -55,7 +52,7 @@ export class Reel {
       const lines = new Lines(first).feed(tail);
       // The first line is incomplete, or is the header.
       for (const { line, next } of lines.slice(1).reverse()) {
-        const last = event(line, next);
+        const last = parseEvent(line, next);
         if (last !== undefined) return last.at;
       }
       if (first === 0) return 0;
@@ -102,13 +99,8 @@ export class Head {
 
   /** Return the next event without skipping it, or undefined at the end. */
   async peek(): Promise<CastEvent | undefined> {
-    while (this.ahead === undefined) {
-      const line = await this.line();
-      if (line === undefined) return undefined;
-      this.ahead = event(line.line, line.next);
-      if (this.ahead === undefined) this.offset = line.next;
-    }
-    return this.ahead;
+    while (this.near === undefined) if (!(await this.fill())) return undefined;
+    return this.near;
   }
 
   /** The next event, or undefined if it is not read yet. */
@@ -116,7 +108,7 @@ export class Head {
     while (this.ahead === undefined && this.index < this.waiting.length) {
       const line = this.waiting[this.index++];
       if (line === undefined) break;
-      this.ahead = event(line.line, line.next);
+      this.ahead = parseEvent(line.line, line.next);
       if (this.ahead === undefined) this.offset = line.next;
     }
     return this.ahead;
@@ -130,13 +122,17 @@ export class Head {
 
   /** Return the next line as bytes, or undefined at the end. An incomplete last line is ignored. */
   async line(): Promise<{ line: Uint8Array; next: number } | undefined> {
-    while (this.index >= this.waiting.length) {
-      const piece = await this.reel.from(this.read);
-      if (piece === undefined) return undefined;
-      this.read += piece.length;
-      this.waiting = this.lines.feed(piece);
-      this.index = 0;
-    }
+    while (this.index >= this.waiting.length) if (!(await this.fill())) return undefined;
     return this.waiting[this.index++];
+  }
+
+  /** Read the next piece. Return whether there is one. */
+  private async fill(): Promise<boolean> {
+    const piece = await this.reel.from(this.read);
+    if (piece === undefined) return false;
+    this.read += piece.length;
+    this.waiting = this.lines.feed(piece);
+    this.index = 0;
+    return true;
   }
 }

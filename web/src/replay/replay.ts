@@ -3,16 +3,16 @@
 import { ImageAddon } from "@xterm/addon-image";
 import { SerializeAddon } from "@xterm/addon-serialize";
 import { Terminal } from "@xterm/xterm";
-import { CastError, clock, event, header, Marks, shownAt, type Mark } from "./cast";
-import { dress, readableText } from "../terminal/contrast";
+import { CastError, formatDuration, parseEvent, parseHeader, Marks, findOutputTime, type Mark } from "./cast";
+import { applyPalette, raiseContrast } from "../terminal/contrast";
 import { fitGlyphs } from "../terminal/glyphs";
 import { joinEmoji } from "../terminal/graphemes";
 import { markStyles } from "../nonce";
-import { copy, element } from "../page";
+import { copy, createElement, describeError, getElement } from "../page";
 import { Painter } from "./picture";
 import { Player, type PlayerState } from "./player";
-import { Head, ranged, Reel, ReelError } from "./reel";
-import { load } from "../settings";
+import { Head, makeFetch, Reel } from "./reel";
+import { composeFontFamily, loadSettings } from "../settings";
 import { fitFont } from "../fit-font";
 import { cutLines } from "../terminal/cut-lines";
 import { t } from "../language";
@@ -32,20 +32,20 @@ const narrow = matchMedia("(max-width: 760px)");
 const MOST_BEFORE = 1000;
 const REDRAW_MS = 250;
 
-const screen = element("screen");
-const playButton = element<HTMLButtonElement>("play");
-const seek = element<HTMLInputElement>("seek");
-const speed = element<HTMLSelectElement>("speed");
-const size = element<HTMLSelectElement>("size");
-const idle = element<HTMLInputElement>("idle");
-const previous = element<HTMLButtonElement>("previous");
-const next = element<HTMLButtonElement>("next");
+const screen = getElement("screen");
+const playButton = getElement<HTMLButtonElement>("play");
+const seek = getElement<HTMLInputElement>("seek");
+const speed = getElement<HTMLSelectElement>("speed");
+const size = getElement<HTMLSelectElement>("size");
+const idle = getElement<HTMLInputElement>("idle");
+const previous = getElement<HTMLButtonElement>("previous");
+const next = getElement<HTMLButtonElement>("next");
 
 const term = new Terminal({
   allowProposedApi: true,
   cursorBlink: false,
   disableStdin: true,
-  fontFamily: 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace',
+  fontFamily: composeFontFamily(""),
   fontSize: FONT_PX,
   // The recorded programs chose these addresses, so no link can be opened.
   linkHandler: { activate: () => undefined },
@@ -61,13 +61,12 @@ term.attachCustomKeyEventHandler(() => false);
 term.parser.registerOscHandler(52, () => true);
 
 function say(text: string): void {
-  element("said").textContent = text;
+  getElement("said").textContent = text;
 }
 
 function failed(error: unknown): void {
   if (error instanceof CastError) say(t`This recording is damaged: ${error.message}.`);
-  else if (error instanceof ReelError) say(error.message);
-  else say(String(error));
+  else say(describeError(error));
 }
 
 /** Draw the terminal in the chosen size, or as large as the page has room for. */
@@ -79,7 +78,7 @@ function fit(): void {
 
 const light = matchMedia("(prefers-color-scheme: light)");
 function colour(): void {
-  dress(term, screen, load(false), light.matches);
+  applyPalette(term, screen, loadSettings(false), light.matches);
 }
 light.addEventListener("change", colour);
 
@@ -102,8 +101,8 @@ async function findMarks(reel: Reel, start: number, draw: (marks: readonly Mark[
   let drawn = 0;
   let drawnAt = 0;
   for (let line = await head.line(); line !== undefined; line = await head.line()) {
-    if (shownAt(line.line) !== undefined) continue;
-    const marked = event(line.line, line.next);
+    if (findOutputTime(line.line) !== undefined) continue;
+    const marked = parseEvent(line.line, line.next);
     if (marked !== undefined) marks.add(marked);
     if (marks.all.length === drawn || performance.now() - drawnAt <= REDRAW_MS) continue;
     drawnAt = performance.now();
@@ -143,14 +142,14 @@ function listenForKeys(acts: Partial<Record<string, () => void>>): void {
 }
 
 async function begin(): Promise<void> {
-  const reel = new Reel(ranged(source), Number(bytes));
+  const reel = new Reel(makeFetch(source), Number(bytes));
   const [first, duration] = await Promise.all([new Head(reel, 0).line(), reel.duration(), document.fonts.ready]);
   term.open(screen);
-  readableText(term);
+  raiseContrast(term);
   fitGlyphs(term);
   colour();
   if (first === undefined) return say(t`This recording is empty.`);
-  const about = header(first.line);
+  const about = parseHeader(first.line);
   term.resize(about.width, about.height);
   fit();
   new ResizeObserver(fit).observe(screen);
@@ -165,11 +164,11 @@ async function begin(): Promise<void> {
   }
 
   function showTime(at: number): void {
-    const text = `${clock(at)} / ${clock(player.duration)}`;
-    const place = element("clock");
+    const text = `${formatDuration(at)} / ${formatDuration(player.duration)}`;
+    const place = getElement("clock");
     if (place.textContent === text) return;
     place.textContent = text;
-    seek.setAttribute("aria-valuetext", t`${clock(at)} of ${clock(player.duration)}`);
+    seek.setAttribute("aria-valuetext", t`${formatDuration(at)} of ${formatDuration(player.duration)}`);
   }
 
   function state(now: PlayerState): void {
@@ -214,11 +213,10 @@ async function begin(): Promise<void> {
   function drawMarks(all: readonly Mark[]): void {
     marks = all;
     previous.disabled = next.disabled = marks.length === 0;
-    element("marks").replaceChildren(
+    getElement("marks").replaceChildren(
       ...marks.map(({ at, label }) => {
-        const tick = document.createElement("i");
+        const tick = createElement("i", "", { title: label });
         tick.style.left = `${(100 * at) / (player.duration || 1)}%`;
-        if (label) tick.title = label;
         return tick;
       }),
     );
@@ -234,10 +232,10 @@ async function begin(): Promise<void> {
   speed.addEventListener("change", pace);
   idle.addEventListener("change", pace);
   size.addEventListener("change", fit);
-  element<HTMLInputElement>("reader").addEventListener("change", (changed) => {
+  getElement<HTMLInputElement>("reader").addEventListener("change", (changed) => {
     term.options.screenReaderMode = (changed.target as HTMLInputElement).checked;
   });
-  element("copy").addEventListener("click", copyText);
+  getElement("copy").addEventListener("click", copyText);
   listenForKeys({
     " ": toggle,
     ArrowLeft: () => to(player.at - STEP_S),

@@ -1,7 +1,7 @@
 /** Notices of the system about a terminal that has not the focus: its bell, and the end of a command that took a while. */
 
 import type { Terminal } from "@xterm/xterm";
-import { element } from "../page";
+import { getElement } from "../page";
 import type { Settings } from "../settings";
 import { t } from "../language";
 
@@ -18,7 +18,7 @@ export function showAlerts(term: Terminal, settings: Pick<Settings, "notify">): 
 
   function show(text: string): void {
     if (!settings.notify || document.hasFocus() || Notification.permission !== "granted") return;
-    const notice = new Notification(element("app").textContent ?? "", { body: text, tag: location.href });
+    const notice = new Notification(getElement("app").textContent ?? "", { body: text, tag: location.href });
     notice.onclick = () => window.focus();
   }
 
@@ -27,7 +27,7 @@ export function showAlerts(term: Terminal, settings: Pick<Settings, "notify">): 
   term.parser.registerOscHandler(133, (sequence) => {
     if (sequence.startsWith("C")) since = Date.now();
     if (sequence.startsWith("D") && since !== undefined) {
-      if (Date.now() - since >= LONG_MS) show(t`The command is over.`);
+      if (Date.now() - since >= LONG_MS) show(t`The command has finished.`);
       since = undefined;
     }
     return false;

@@ -5,6 +5,7 @@ import { Dial, type Entry, type Reached } from "./dial";
 import { decode, encode, Word, type Downstream } from "./frames";
 import { Liveness, TICK_MS } from "./liveness";
 import { t } from "../language";
+import { describeError } from "../page";
 
 const RETRY_MS = [100, 300, 500, 1000, 1000, 2000, 2000, 5000];
 /** How long the connection may be idle before a PING: proxies close connections that are idle for 60 s. */
@@ -16,11 +17,11 @@ const BESIDE_MS = 4000;
 
 export type State = "connecting" | "open" | "silent" | "lost" | "over";
 
-export interface Listener {
+interface Listener {
   /** Called for each event of the attachment, in order. */
   happened(event: Event): void;
-  /** Called when the state changes; `why` is for the user. */
-  state(state: State, why: string): void;
+  /** Called when the state changes; `why` is for the user. With `isUnknown` it is over since there is no such app. */
+  state(state: State, why: string, isUnknown?: boolean): void;
   /** Called when the browser's sign-in is over. Call `revive` after another sign-in. */
   signedOut(why: string): void;
 }
@@ -109,11 +110,11 @@ export class Connection {
   }
 
   /** Stop reconnecting, until `start`. */
-  private finish(why: string): void {
+  private finish(why: string, isUnknown = false): void {
     this.over = true;
     this.drop();
     clearTimeout(this.timer);
-    this.listener.state("over", why);
+    this.listener.state("over", why, isUnknown);
   }
 
   private async open(): Promise<void> {
@@ -124,16 +125,16 @@ export class Connection {
     this.adopt(reached, dial);
   }
 
-  /** What has become of a dial: a line, which is ours from now on, or none. */
+  /** Use the socket of a dial, or report why there is none. */
   private adopt(reached: Reached, dial: Dial): void {
     if (reached.signedOut !== undefined) {
       this.finish(reached.signedOut);
       return this.listener.signedOut(reached.signedOut);
     }
-    if (reached.end !== undefined) return this.finish(reached.end);
+    if (reached.end !== undefined) return this.finish(reached.end, reached.isUnknown);
     if (reached.socket === undefined) return this.lost(reached.why ?? "");
     const { socket } = reached;
-    if (socket.readyState !== WebSocket.OPEN) return this.lost(t`the line was cut`);
+    if (socket.readyState !== WebSocket.OPEN) return this.lost(t`the connection was lost`);
     this.drop();
     this.socket = socket;
     this.answered();
@@ -142,7 +143,7 @@ export class Connection {
       if (socket === this.socket) this.receive(new Uint8Array(message.data));
     };
     socket.onclose = () => {
-      if (socket === this.socket) this.lost(t`the line was cut`);
+      if (socket === this.socket) this.lost(t`the connection was lost`);
     };
     this.send(this.attachment.hello(dial.ticket));
   }
@@ -168,7 +169,7 @@ export class Connection {
         }
       }
     } catch (error) {
-      return this.lost(error instanceof Error ? error.message : String(error));
+      return this.lost(describeError(error));
     }
     this.flush();
   }

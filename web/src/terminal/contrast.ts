@@ -8,7 +8,7 @@
  */
 
 import type { Terminal } from "@xterm/xterm";
-import { chosenPalette } from "./palettes";
+import { findPalette } from "./palettes";
 import type { Settings } from "../settings";
 
 interface Cell {
@@ -35,7 +35,7 @@ const LAST_LINE = 0x257f;
 const LETTER = 0x61;
 
 /** Return the colour halfway between two, as xterm.js draws dim text. */
-export function halfway(background: Colour, foreground: Colour): Colour {
+export function mixHalf(background: Colour, foreground: Colour): Colour {
   const at = (colour: Colour, shift: number) => (colour.rgba >>> shift) & 0xff;
   const half = [24, 16, 8].map((shift) => Math.round((at(background, shift) + at(foreground, shift)) / 2));
   const hex = `${half.map((part) => part.toString(16).padStart(2, "0")).join("")}ff`;
@@ -43,7 +43,7 @@ export function halfway(background: Colour, foreground: Colour): Colour {
 }
 
 /** Raise the contrast of lines and of dim text in an open terminal. */
-export function readableText(term: Terminal): void {
+export function raiseContrast(term: Terminal): void {
   const factory = (term as unknown as { _core?: Core })._core?._renderService?._renderer?.value?._rowFactory;
   const add = factory?._applyMinimumContrast?.bind(factory);
   if (factory === undefined || add === undefined) return;
@@ -51,12 +51,12 @@ export function readableText(term: Terminal): void {
     const code = cell.getCode();
     const line = code >= FIRST_LINE && code <= LAST_LINE;
     const shown = { getCode: () => (line ? LETTER : code), isDim: () => 0 };
-    return add(element, background, cell.isDim() ? halfway(background, foreground) : foreground, shown, ...more);
+    return add(element, background, cell.isDim() ? mixHalf(background, foreground) : foreground, shown, ...more);
   };
 }
 
 /** Return the browser's colour of that name, as `rgb(…)`. */
-function ofBrowser(name: string): string {
+function resolveColour(name: string): string {
   const probe = document.createElement("span");
   probe.style.color = name;
   document.body.append(probe);
@@ -66,11 +66,11 @@ function ofBrowser(name: string): string {
 }
 
 /** Set the terminal's colours, and the same background for `place` around it. */
-export function dress(term: Terminal, place: HTMLElement, { palette, readable }: Pick<Settings, "palette" | "readable">, light: boolean): void {
-  const { theme, ratio } = chosenPalette(palette, light);
+export function applyPalette(term: Terminal, place: HTMLElement, { palette, readable }: Pick<Settings, "palette" | "readable">, light: boolean): void {
+  const { theme, ratio } = findPalette(palette, light);
   if (palette === "system") {
-    const [background, foreground] = [ofBrowser("Canvas"), ofBrowser("CanvasText")];
-    Object.assign(theme, { background, foreground, cursor: foreground, cursorAccent: background, selectionBackground: ofBrowser("Highlight") });
+    const [background, foreground] = [resolveColour("Canvas"), resolveColour("CanvasText")];
+    Object.assign(theme, { background, foreground, cursor: foreground, cursorAccent: background, selectionBackground: resolveColour("Highlight") });
   }
   term.options.theme = theme;
   term.options.minimumContrastRatio = readable ? ratio : 1;

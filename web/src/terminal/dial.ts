@@ -3,7 +3,6 @@
 import { SUBPROTOCOL } from "./frames";
 import { t } from "../language";
 
-
 /** The request for a ticket; `admitted` is called with the ticket's answer, before the first frame. */
 export interface Entry {
   what: string;
@@ -15,6 +14,8 @@ export interface Entry {
 export interface Reached {
   socket?: WebSocket;
   end?: string;
+  /** Whether there is no such app, so that another try by hand cannot help either. */
+  isUnknown?: boolean;
   signedOut?: string;
   why?: string;
 }
@@ -48,7 +49,7 @@ export class Dial {
     setTimeout(() => socket.readyState === WebSocket.CONNECTING && socket.close(), this.answerMs);
     return new Promise((resolve) => {
       socket.onopen = () => resolve({ socket });
-      socket.onclose = () => resolve({ why: t`the line was cut` });
+      socket.onclose = () => resolve({ why: t`the connection was lost` });
     });
   }
 
@@ -70,7 +71,7 @@ export class Dial {
       }
       if (answer.status === 401) return { signedOut: result.message ?? "" };
       if (answer.status === 403 || answer.status === 404 || answer.status === 400)
-        return { end: result.message ?? t`refused (${answer.status})` };
+        return { end: result.message ?? t`refused (${answer.status})`, isUnknown: answer.status === 404 };
       if (result.ticket === undefined) return { why: result.message ?? t`the gateway answers ${answer.status}` };
       this.ticket = result.ticket;
       entry.admitted?.(result);

@@ -1,39 +1,34 @@
 /** The dialogs about an app's terminals, shares, and how to attach. No text is interpreted as HTML. */
 
-import { ask, clock, NAME, names, SHARE_KEY, type Listed, type Person, type Share } from "../ask";
+import { ask, formatClock, TERMINAL_NAME, listNames, SHARE_KEY, type TerminalList, type AttachedPerson, type Share } from "../ask";
 import { Mode } from "./frames";
-import { copy, createElement, element } from "../page";
+import { copy, createButton, createElement, describeError, getElement } from "../page";
+import { readStored } from "../storage";
 import { wasHere } from "./watching";
 import { t } from "../language";
 
-export function button(text: string, act: () => void): HTMLButtonElement {
-  const button = createElement("button", text, { type: "button" });
-  button.addEventListener("click", act);
-  return button;
-}
-
 /** Empty the dialog, give it a title and open it. */
 export function openDialog(title: string): { body: HTMLElement; dialog: HTMLDialogElement } {
-  const dialog = element<HTMLDialogElement>("company");
-  element("company-title").textContent = title;
-  element("company-why").textContent = "";
-  const body = element("company-body");
+  const dialog = getElement<HTMLDialogElement>("company");
+  getElement("company-title").textContent = title;
+  getElement("company-why").textContent = "";
+  const body = getElement("company-body");
   body.replaceChildren();
-  element("company-close").hidden = false;
+  getElement("company-close").hidden = false;
   if (!dialog.open) dialog.showModal();
   return { body, dialog };
 }
 
 /** Run `act`, and show in the dialog what went wrong. */
 function attempt(act: () => Promise<void>): void {
-  element("company-why").textContent = "";
+  getElement("company-why").textContent = "";
   act().catch((error: unknown) => {
-    element("company-why").textContent = error instanceof Error ? error.message : String(error);
+    getElement("company-why").textContent = describeError(error);
   });
 }
 
 /** Open the dialog that lists the terminals of the app, opens and ends them. */
-export function terminals(path: string, app: string, current: string): void {
+export function openTerminals(path: string, app: string, current: string): void {
   const { body } = openDialog(t`Terminals of ${app}`);
   const here = (name: string): string => `${location.pathname}?terminal=${encodeURIComponent(name)}`;
   const go = (name: string): void => {
@@ -41,9 +36,9 @@ export function terminals(path: string, app: string, current: string): void {
   };
   const list = createElement("ul", "", { className: "keys" });
   const form = createElement("form", "", { id: "new-terminal" });
-  const name = createElement("input", "", { name: "name", pattern: NAME, required: true, autocomplete: "off", spellcheck: false });
+  const name = createElement("input", "", { name: "name", pattern: TERMINAL_NAME, required: true, autocomplete: "off", spellcheck: false });
   name.setAttribute("aria-label", t`Name of a new terminal`);
-  name.placeholder = t`a new one’s name`;
+  name.placeholder = t`name of a new one`;
   form.append(name, createElement("button", t`Open`, { type: "submit" }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -51,7 +46,7 @@ export function terminals(path: string, app: string, current: string): void {
   });
   body.append(list, form);
   const fill = async (): Promise<void> => {
-    const listed = await ask<Listed>(path, "terminals", { target: app });
+    const listed = await ask<TerminalList>(path, "terminals", { target: app });
     list.replaceChildren();
     for (const { name, locked, attached } of listed.terminals) {
       const row = createElement("li");
@@ -59,8 +54,8 @@ export function terminals(path: string, app: string, current: string): void {
       row.append(link);
       if (name === current) link.setAttribute("aria-current", "true");
       if (locked) link.after(createElement("span", t`Locked`, { className: "locked" }));
-      row.append(createElement("span", attached.length > 0 ? names(attached) : t`nobody is there`));
-      row.append(button(t`End…`, () => end(name, row)));
+      row.append(createElement("span", attached.length > 0 ? listNames(attached) : t`not in use`));
+      row.append(createButton(t`End…`, () => end(name, row)));
       list.append(row);
     }
     if (listed.terminals.length === 0) list.append(createElement("li", t`None yet.`));
@@ -68,13 +63,13 @@ export function terminals(path: string, app: string, current: string): void {
   const end = (which: string, row: HTMLElement): void => {
     const sure = createElement("span", t`End ${which}, and all that runs in it? `);
     sure.append(
-      button(t`End it`, () =>
+      createButton(t`End it`, () =>
         attempt(async () => {
           await ask(path, "terminals/end", { target: app, terminal: which });
           await fill();
         }),
       ),
-      button(t`Keep it`, () => sure.remove()),
+      createButton(t`Keep it`, () => sure.remove()),
     );
     row.querySelector("span > button")?.parentElement?.remove();
     row.append(sure);
@@ -90,12 +85,12 @@ export interface Lock {
 }
 
 /** Open the dialog that makes links to this terminal and ends them. */
-export function share(path: string, app: string, terminal: string, lock: Lock): void {
+export function openShare(path: string, app: string, terminal: string, lock: Lock): void {
   const { body } = openDialog(t`Share ${terminal} of ${app}`);
   if (lock.locked) {
     const locked = createElement("p", t`This terminal is locked: guests are refused until you unlock it. `, { id: "share-locked", className: "locked" });
     locked.append(
-      button(t`Unlock`, () => {
+      createButton(t`Unlock`, () => {
         lock.unlock();
         locked.remove();
       }),
@@ -103,7 +98,7 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
     body.append(locked);
   }
   body.append(
-    createElement("p", t`Anybody who has the link and signs in here sees what happens in this terminal, until it ends. You see who watches.`),
+    createElement("p", t`Everyone with the link who signs in here can watch this terminal, until the link ends. You see who watches.`),
   );
   const form = createElement("form");
   const lasts = createElement("select", "", { name: "minutes" });
@@ -113,7 +108,7 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
   forHow.append(lasts);
   const typing = createElement("input", "", { type: "checkbox", name: "typing" });
   const types = createElement("label");
-  types.append(typing, t` Those who may enter this app themselves may type`);
+  types.append(typing, t` People who may enter this app may also type`);
   const link = createElement("p");
   const list = createElement("ul", "", { className: "keys" });
   form.append(forHow, types, createElement("button", t`Make a link`, { type: "submit", className: "primary" }));
@@ -125,7 +120,7 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
       const url = `${location.origin}${path}/shared#${fragment}`;
       const shown = createElement("input", "", { readOnly: true, value: url, id: "share-link" });
       shown.setAttribute("aria-label", t`The link`);
-      link.replaceChildren(shown, button(t`Copy`, () => void copy(url)), t` until ${clock(expires_at)}`);
+      link.replaceChildren(shown, createButton(t`Copy`, () => void copy(url)), t` until ${formatClock(expires_at)}`);
       shown.select();
       await fill();
     });
@@ -136,12 +131,12 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
     for (const share of shares) {
       const what = `${
         share.typing
-          ? t`${share.terminal} of ${share.app}, until ${clock(share.expires_at)}, with typing`
-          : t`${share.terminal} of ${share.app}, until ${clock(share.expires_at)}`
+          ? t`${share.terminal} of ${share.app}, until ${formatClock(share.expires_at)}, with typing`
+          : t`${share.terminal} of ${share.app}, until ${formatClock(share.expires_at)}`
       } `;
       const row = createElement("li", what);
       row.append(
-        button(t`End`, () =>
+        createButton(t`End`, () =>
           attempt(async () => {
             await ask(path, "share/end", { id: share.id });
             row.remove();
@@ -158,9 +153,9 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
 /** Ask how to attach if another person is at the terminal already. Return at once if none is. */
 export async function chooseMode(path: string, app: string, terminal: string): Promise<Mode> {
   if (wasHere(app, terminal)) return Mode.Mirror;
-  let there: Person[];
+  let there: AttachedPerson[];
   try {
-    there = (await ask<{ attached: Person[] }>(path, "attached", { target: app, terminal })).attached;
+    there = (await ask<{ attached: AttachedPerson[] }>(path, "attached", { target: app, terminal })).attached;
   } catch {
     return Mode.Mirror; // the terminal's connection reports whatever is wrong
   }
@@ -168,9 +163,9 @@ export async function chooseMode(path: string, app: string, terminal: string): P
   if (there.length === 0) return Mode.Mirror;
   const { body, dialog } = openDialog(t`${terminal} of ${app} is in use`);
   // The dialog has three answers. Without an answer the user only watches.
-  element("company-close").hidden = true;
+  getElement("company-close").hidden = true;
   const people = createElement("ul");
-  for (const { name, from, since } of there) people.append(createElement("li", t`${name}, from ${from}, since ${clock(since)}`));
+  for (const { name, from, since } of there) people.append(createElement("li", t`${name}, from ${from}, since ${formatClock(since)}`));
   body.append(people);
   return new Promise((resolve) => {
     const choose = (mode: Mode): void => {
@@ -180,7 +175,7 @@ export async function chooseMode(path: string, app: string, terminal: string): P
     const answers = createElement("div", "", { className: "answers" });
     const offers: [string, Mode][] = [[t`Only watch`, Mode.Watch], [t`Join in`, Mode.Mirror], [t`Take over`, Mode.TakeOver]];
     for (const [text, mode] of offers) {
-      const offer = button(text, () => choose(mode));
+      const offer = createButton(text, () => choose(mode));
       if (mode === Mode.Watch) offer.classList.add("primary");
       if (mode === Mode.TakeOver) offer.classList.add("grave");
       answers.append(offer);
@@ -200,11 +195,6 @@ export interface Admitted {
 }
 
 /** Return the body of a guest's request for a ticket. */
-export function guestRequest(guest: string): object {
-  if (guest !== "share") return { watch: guest };
-  try {
-    return { share: sessionStorage.getItem(SHARE_KEY) ?? "" };
-  } catch {
-    return { share: "" };
-  }
+export function makeGuestRequest(guest: string): object {
+  return guest === "share" ? { share: readStored("sessionStorage", SHARE_KEY) } : { watch: guest };
 }

@@ -1,9 +1,9 @@
 /** Links in the terminal. The page shows their address before the user follows one. */
 
-import { oneLine } from "./clipboard";
-import { passing } from "../page";
-
-const APPLE = /Mac|iPhone|iPad/.test(navigator.userAgent);
+import { toOneLine } from "./clipboard";
+import { t } from "../language";
+import { showPassing } from "../page";
+import { COMMAND } from "../palette/palette";
 
 export function follow(event: MouseEvent, uri: string): void {
   // A program chose the address, so following it takes a gesture that is not made by accident.
@@ -17,10 +17,10 @@ let hovers = false;
 export const SEEN = {
   hover(_: MouseEvent, uri: string): void {
     hovers = true;
-    passing(`${oneLine(uri)} (${APPLE ? "⌘" : "Ctrl"} and a click opens it)`, true);
+    showPassing(t`${toOneLine(uri)} (${COMMAND} and a click opens it)`, true);
   },
   leave(): void {
-    if (hovers) passing("");
+    if (hovers) showPassing("");
     hovers = false;
   },
 };

@@ -10,17 +10,17 @@ const CURSOR: Partial<Record<string, string>> = { "↑": "A", "↓": "B", "→":
 const PAGE: Partial<Record<string, string>> = { PgUp: "5", PgDn: "6" };
 
 /** Return the input for a key of the bar, with the held keys as xterm(1) adds them to it. */
-export function barKey(name: string, applicationCursor: boolean, held: Held = { control: false, alt: false }): string {
+export function encodeBarKey(name: string, applicationCursor: boolean, held: Held = { control: false, alt: false }): string {
   const modifier = 1 + (held.alt ? 2 : 0) + (held.control ? 4 : 0);
   const [cursor, page] = [CURSOR[name], PAGE[name]];
   if (cursor !== undefined) return modifier > 1 ? `\x1b[1;${modifier}${cursor}` : `${applicationCursor ? "\x1bO" : "\x1b["}${cursor}`;
   if (page !== undefined) return modifier > 1 ? `\x1b[${page};${modifier}~` : `\x1b[${page}~`;
-  return withHeld({ Esc: "\x1b", Tab: "\t" }[name] ?? name, held);
+  return applyHeld({ Esc: "\x1b", Tab: "\t" }[name] ?? name, held);
 }
 
 /** Return the input for text that is typed while keys of the bar are held. */
-export function withHeld(text: string, held: Held): string {
-  const typed = held.control ? withControl(text) : text;
+export function applyHeld(text: string, held: Held): string {
+  const typed = held.control ? applyControl(text) : text;
   return held.alt ? `\x1b${typed}` : typed;
 }
 
@@ -28,7 +28,7 @@ export function withHeld(text: string, held: Held): string {
 const SLASH = "\x1f";
 
 /** Return the input for a key with the bar's Ctrl: as in ECMA-48, 0x40 to 0x5f without bit 6. */
-export function withControl(text: string): string {
+function applyControl(text: string): string {
   if (text.length !== 1) return text;
   const code = text.toUpperCase().charCodeAt(0);
   if (text === "?") return "\x7f";
@@ -38,7 +38,7 @@ export function withControl(text: string): string {
 }
 
 /** Return the input for Ctrl and a slash, for which xterm.js sends nothing. On many keyboards a slash needs Shift. */
-export function controlSlash({ key, ctrlKey, altKey, metaKey }: Pick<KeyboardEvent, "key" | "ctrlKey" | "altKey" | "metaKey">): string | undefined {
+export function encodeControlSlash({ key, ctrlKey, altKey, metaKey }: Pick<KeyboardEvent, "key" | "ctrlKey" | "altKey" | "metaKey">): string | undefined {
   return key === "/" && ctrlKey && !altKey && !metaKey ? SLASH : undefined;
 }
 
@@ -47,7 +47,7 @@ export function controlSlash({ key, ctrlKey, altKey, metaKey }: Pick<KeyboardEve
  * terminal leaves no other keys. Alt-Shift-W, -T and -N stand for Ctrl-W, -T and -N, which a browser's tab keeps. They go by the key's position,
  * since Alt types other letters on a Mac.
  */
-export function chord(event: Pick<KeyboardEvent, "altKey" | "shiftKey" | "ctrlKey" | "metaKey" | "code">): string | undefined {
+export function findChord(event: Pick<KeyboardEvent, "altKey" | "shiftKey" | "ctrlKey" | "metaKey" | "code">): string | undefined {
   if (!event.altKey || !event.shiftKey || event.ctrlKey || event.metaKey) return undefined;
   return { KeyW: "\x17", KeyT: "\x14", KeyN: "\x0e", KeyM: "menu", KeyP: "palette" }[event.code];
 }
@@ -57,7 +57,7 @@ export function chord(event: Pick<KeyboardEvent, "altKey" | "shiftKey" | "ctrlKe
  * xterm.js would lose the line ends: "\r" for a single one. Undefined for all else, which xterm.js handles.
  * (W3C Input Events 2)
  */
-export function inserted({ inputType, data }: Pick<InputEvent, "inputType" | "data">): string | undefined {
+export function findInsertedText({ inputType, data }: Pick<InputEvent, "inputType" | "data">): string | undefined {
   if (inputType === "insertLineBreak" || inputType === "insertParagraph") return "\r";
   if (inputType !== "insertText" || data === null || !/[\r\n]/.test(data)) return undefined;
   return /^(\r\n|\r|\n)$/.test(data) ? "\r" : data;

@@ -11,7 +11,7 @@ const DIAL_MS = 8000;
 /** The most that one tick counts. A later tick was delayed, and the answer may have been delayed with it. */
 const MOST_MS = 1000;
 
-export interface LivenessCheck {
+interface LivenessCheck {
   /** Whether to send a PING; true once for each silence. */
   probe: boolean;
   /** The whole seconds without an answer; 0 while they are too few to report. */

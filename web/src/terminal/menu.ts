@@ -1,21 +1,21 @@
 /** The settings' form, and their effect on the terminal. */
 
 import type { Terminal } from "@xterm/xterm";
-import { dress } from "./contrast";
-import { element } from "../page";
-import { bind, fontFamily, type Settings } from "../settings";
+import { applyPalette } from "./contrast";
+import { getElement } from "../page";
+import { bindForm, composeFontFamily, type Settings } from "../settings";
 
 export class Menu {
   /** Whether the user's system asks for reduced motion. */
   readonly still = matchMedia("(prefers-reduced-motion: reduce)");
   private readonly light = matchMedia("(prefers-color-scheme: light)");
-  private readonly form = element<HTMLFormElement>("settings");
+  private readonly form = getElement<HTMLFormElement>("settings");
 
   constructor(private readonly term: Terminal, private readonly settings: Settings, private readonly refit: () => void) {
     this.light.addEventListener("change", () => this.apply());
     this.still.addEventListener("change", () => this.apply());
-    bind(this.form, settings, () => this.apply());
-    element("menu").addEventListener("click", () => this.open(this.form.hidden !== false));
+    bindForm(this.form, settings, () => this.apply());
+    getElement("menu").addEventListener("click", () => this.open(this.form.hidden !== false));
     this.form.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.open(false);
     });
@@ -24,7 +24,7 @@ export class Menu {
 
   open(open = true): void {
     this.form.hidden = !open;
-    element("menu").setAttribute("aria-expanded", String(open));
+    getElement("menu").setAttribute("aria-expanded", String(open));
     // Keys have no other way out of the terminal, which passes Tab to the shell.
     if (open) this.form.querySelector("select")?.focus();
     else this.term.focus();
@@ -34,13 +34,13 @@ export class Menu {
     const { settings, term } = this;
     const chosen = settings.theme === "system" ? (this.light.matches ? "light" : "dark") : settings.theme;
     document.documentElement.dataset.theme = chosen;
-    dress(term, element("screen"), settings, chosen === "light");
+    applyPalette(term, getElement("screen"), settings, chosen === "light");
     term.options.fontSize = settings.fontSize;
-    term.options.fontFamily = fontFamily(settings.fontFamily);
+    term.options.fontFamily = composeFontFamily(settings.fontFamily);
     term.options.cursorStyle = settings.cursor;
     term.options.cursorBlink = !this.still.matches;
     term.options.screenReaderMode = settings.screenReader;
-    element("keys").hidden = !settings.keyBar;
+    getElement("keys").hidden = !settings.keyBar;
     requestAnimationFrame(this.refit);
   }
 }

@@ -1,8 +1,8 @@
 /** The bar's ⋯: a menu that closes after each choice, the palette of commands, and the list of shortcuts. */
 import type { Terminal } from "@xterm/xterm";
-import { element } from "../page";
+import { getElement } from "../page";
 import type { Command } from "../palette/find";
-import { Palette, shortcuts } from "../palette/palette";
+import { Palette, makeShortcuts } from "../palette/palette";
 import { t } from "../language";
 
 const KEYS: [string, string][] = [
@@ -11,15 +11,15 @@ const KEYS: [string, string][] = [
   ["Ctrl Shift F", t`Find in the output`],
   ["Ctrl Shift C", t`Copy what is selected`],
   ["Ctrl Shift V", t`Paste`],
-  ["Ctrl Shift ↑", t`To the prompt before, ↓ to the next one`],
-  ["Alt Shift W", t`Ctrl-W for the program, which a tab keeps; so for T and N`],
-  [t`Shift drag`, t`Select though the program has the mouse`],
+  ["Ctrl Shift ↑", t`Go to the previous prompt, ↓ to the next one`],
+  ["Alt Shift W", t`Send Ctrl-W, which a tab keeps for itself; the same for T and N`],
+  [t`Shift drag`, t`Select text while the program uses the mouse`],
 ];
 
 /** Set up the menu and return a function that opens the palette. `go` leads to another page. */
-export function moreMenu(term: Terminal, path: string, actions: { find: () => void; go: (page: string) => void }): () => void {
-  const menu = element("more-menu");
-  const help = shortcuts(() => KEYS, () => term.focus());
+export function setUpMenu(term: Terminal, path: string, actions: { find: () => void; go: (page: string) => void }): () => void {
+  const menu = getElement("more-menu");
+  const help = makeShortcuts(() => KEYS, () => term.focus());
 
   function commands(): Command[] {
     const buttons = [...menu.querySelectorAll("button")].filter(({ hidden, id }) => !hidden && id !== "go");
@@ -34,18 +34,18 @@ export function moreMenu(term: Terminal, path: string, actions: { find: () => vo
   }
 
   const palette = new Palette(path, commands, { go: actions.go, closed: () => term.focus() });
-  element("find-in").addEventListener("click", actions.find);
-  element("go").addEventListener("click", () => palette.open());
-  element("help").addEventListener("click", help);
+  getElement("find-in").addEventListener("click", actions.find);
+  getElement("go").addEventListener("click", () => palette.open());
+  getElement("help").addEventListener("click", help);
   menu.addEventListener("click", (event) => {
     const button = event.target instanceof Element ? event.target.closest("button") : null;
     if (button === null) return;
     menu.hidePopover();
-    if (button.dataset.for !== undefined) element(button.dataset.for).click();
+    if (button.dataset.for !== undefined) getElement(button.dataset.for).click();
   });
   menu.addEventListener("toggle", () => {
     const on = document.activeElement;
-    if (!menu.matches(":popover-open") && (on === document.body || on === element("more"))) term.focus();
+    if (!menu.matches(":popover-open") && (on === document.body || on === getElement("more"))) term.focus();
   });
   return () => palette.open();
 }

@@ -1,9 +1,9 @@
 /** The people at this terminal: in the bar, in notices with a sound, and in a dialog where the owner can act. */
 
-import { clock } from "../ask";
-import { button, openDialog } from "./dialogs";
+import { formatClock } from "../ask";
+import { openDialog } from "./dialogs";
 import { Known, Mode, type Downstream, type Person, type Upstream } from "./frames";
-import { createElement, element } from "../page";
+import { createButton, createElement, getElement } from "../page";
 import type { Settings } from "../settings";
 import { t } from "../language";
 
@@ -14,18 +14,18 @@ const NEWS_MS = 8000;
 const IN_BAR = 3;
 
 /** Return all people except the user of this page. */
-export function others(people: People): Person[] {
+export function listOthers(people: People): Person[] {
   return people.people.filter((person) => person.number !== people.you);
 }
 
-export function displayName(person: Person): string {
+export function formatName(person: Person): string {
   if (person.known === Known.Claimed) return person.name ? `${person.name}?` : t`somebody`;
   if (person.known === Known.Guest) return t`${person.name} by link`;
   if (person.known !== Known.Ssh) return person.name || t`somebody`;
   return person.name ? t`somebody by ssh as ${person.name}` : t`somebody by ssh`;
 }
 
-function activity(person: Person): string {
+function describeActivity(person: Person): string {
   return person.mode === Mode.Watch ? t`watches` : t`types`;
 }
 
@@ -34,7 +34,7 @@ function activity(person: Person): string {
  * names have different colours while there are enough; on a conflict, the person who came first keeps theirs. People
  * that no gateway has admitted have a warning colour.
  */
-export function colours(people: Person[]): (person: Person) => string {
+export function assignColours(people: Person[]): (person: Person) => string {
   const given = new Map<string, number>();
   for (const { name, known } of people) {
     if (known === Known.Ssh || given.has(name)) continue;
@@ -52,11 +52,11 @@ export function colours(people: Person[]): (person: Person) => string {
  * another number, which is no news. A name that is not proved yet is announced when it is, or a few seconds later,
  * when it is known that it cannot be.
  */
-export function news(before: People, after: People): { text: string; came: boolean }[] {
+export function listNews(before: People, after: People): { text: string; came: boolean }[] {
   const announced = (people: People): { name: string; line: string }[] =>
-    others(people)
+    listOthers(people)
       .filter(({ known }) => known !== Known.Claimed)
-      .map((person) => ({ name: displayName(person), line: `${displayName(person)} ${activity(person)}` }));
+      .map((person) => ({ name: formatName(person), line: `${formatName(person)} ${describeActivity(person)}` }));
   const left = announced(before);
   const lines: { text: string; came: boolean }[] = [];
   for (const { line } of announced(after)) {
@@ -85,8 +85,8 @@ export class PeopleBar {
   private last: People | undefined;
   private updatedAt = 0;
   private hiding: number | undefined;
-  private readonly bar = element<HTMLButtonElement>("people");
-  private readonly dialog = element<HTMLDialogElement>("company");
+  private readonly bar = getElement<HTMLButtonElement>("people");
+  private readonly dialog = getElement<HTMLDialogElement>("company");
   /** The dialog's list, while the dialog shows people. */
   private list: HTMLElement | undefined;
 
@@ -100,7 +100,7 @@ export class PeopleBar {
     this.last = people;
     this.updatedAt = Date.now() / 1000;
     // People who were here before this page are no news.
-    if (before !== undefined) this.announce(news(before, people));
+    if (before !== undefined) this.announce(listNews(before, people));
     this.draw(people);
     if (this.list?.isConnected) this.fill(this.list, people);
   }
@@ -116,7 +116,7 @@ export class PeopleBar {
 
   private announce(lines: { text: string; came: boolean }[]): void {
     if (lines.length === 0) return;
-    const place = element("news");
+    const place = getElement("news");
     place.textContent = lines.map(({ text }) => text).join("; ");
     place.hidden = false;
     clearTimeout(this.hiding);
@@ -125,22 +125,22 @@ export class PeopleBar {
   }
 
   private draw(people: People): void {
-    const there = others(people);
+    const there = listOthers(people);
     const alone = there.length === 0;
     this.bar.hidden = false;
     this.bar.replaceChildren();
     if (people.locked) this.bar.append(createElement("b", t`Locked`, { className: "locked" }));
     if (alone) this.bar.append(createElement("span", t`Only you`));
-    this.bar.append(...there.slice(0, IN_BAR).map((person) => this.chip(person, colours(people.people)(person))));
+    this.bar.append(...there.slice(0, IN_BAR).map((person) => this.chip(person, assignColours(people.people)(person))));
     if (there.length > IN_BAR) this.bar.append(createElement("span", `+${there.length - IN_BAR}`));
-    const names = there.map((person) => `${displayName(person)} ${activity(person)}${person.typed ? t`, typed last` : ""}`).join("; ");
+    const names = there.map((person) => `${formatName(person)} ${describeActivity(person)}${person.typed ? t`, typed last` : ""}`).join("; ");
     this.bar.title = names + (people.locked ? `${alone ? "" : ". "}${people.rules ? t`Locked: a click unlocks it` : t`Locked: by its owner`}` : "");
     this.bar.setAttribute("aria-label", `${people.locked ? t`Locked. ` : ""}${alone ? t`Only you are here` : t`Also here: ${names}`}`);
   }
 
   private chip(person: Person, colour: string): HTMLElement {
     const chip = createElement("span", "", { className: `person ${colour}${person.typed ? " typed" : ""}` });
-    chip.append(createElement("b", displayName(person)), createElement("i", ` ${activity(person)}`));
+    chip.append(createElement("b", formatName(person)), createElement("i", ` ${describeActivity(person)}`));
     return chip;
   }
 
@@ -159,17 +159,17 @@ export class PeopleBar {
     const lock = createElement("input", "", { type: "checkbox", id: "lock", checked: people.locked });
     lock.addEventListener("change", () => this.send({ kind: "lock", on: lock.checked }));
     const label = createElement("label");
-    label.append(lock, t` Keep this terminal to myself: others are sent away and not let in`);
+    label.append(lock, t` Keep this terminal to myself: others are disconnected and refused`);
     place.append(label);
   }
 
   private row(person: Person, people: People): HTMLElement {
     const row = createElement("li");
     const you = person.number === people.you;
-    row.append(createElement("span", you ? t`${displayName(person)} (you)` : displayName(person), { className: `person ${colours(people.people)(person)}` }));
-    row.append(createElement("span", t`${activity(person)} since ${clock(this.updatedAt - person.forS)}` + (person.typed ? t`, typed last` : "")));
+    row.append(createElement("span", you ? t`${formatName(person)} (you)` : formatName(person), { className: `person ${assignColours(people.people)(person)}` }));
+    row.append(createElement("span", t`${describeActivity(person)} since ${formatClock(this.updatedAt - person.forS)}` + (person.typed ? t`, typed last` : "")));
     if (people.rules && !you)
-      row.append(button(t`Remove`, () => this.send({ kind: "remove", number: person.number })));
+      row.append(createButton(t`Remove`, () => this.send({ kind: "remove", number: person.number })));
     return row;
   }
 }

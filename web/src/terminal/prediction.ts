@@ -20,7 +20,7 @@ export interface Screen {
 }
 
 /** The characters to draw in row `y` from column `x` on, and the column of the cursor. */
-export interface Overlay {
+interface Overlay {
   x: number;
   y: number;
   text: string;

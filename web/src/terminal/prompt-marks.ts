@@ -10,18 +10,18 @@ import { t } from "../language";
 const MOST = 1000;
 
 /** An exit code of OSC 133 ; D, or undefined for a command that was not run. */
-export function exitCode(sequence: string): number | undefined {
+export function parseExitCode(sequence: string): number | undefined {
   const [, code] = /^D;(\d{1,3})(?:;|$)/.exec(sequence) ?? [];
   return code === undefined ? undefined : Number(code);
 }
 
 /** Return the line of the prompt before or after `line`. */
-export function nextPrompt(lines: readonly number[], line: number, back: boolean): number | undefined {
+export function findPrompt(lines: readonly number[], line: number, back: boolean): number | undefined {
   return back ? lines.findLast((at) => at >= 0 && at < line) : lines.find((at) => at > line);
 }
 
 /** Follow the prompts of a terminal; return a function that scrolls to the one before or after. It returns whether there is one. */
-export function promptMarks(term: Terminal): (back: boolean) => boolean {
+export function markPrompts(term: Terminal): (back: boolean) => boolean {
   const prompts: IMarker[] = [];
   const marked = new WeakSet<IMarker>();
   let ran: IMarker | undefined;
@@ -46,7 +46,7 @@ export function promptMarks(term: Terminal): (back: boolean) => boolean {
       prompts.push(marker);
       if (prompts.length > MOST) prompts.shift()?.dispose();
     } else if (sequence.startsWith("C")) ran = prompts.at(-1);
-    const code = exitCode(sequence);
+    const code = parseExitCode(sequence);
     if (code) failed(code);
     if (sequence.startsWith("D")) ran = undefined;
     return true;
@@ -55,7 +55,7 @@ export function promptMarks(term: Terminal): (back: boolean) => boolean {
   return (back) => {
     const { active } = term.buffer;
     if (active.type === "alternate") return false;
-    const line = nextPrompt(prompts.map((marker) => marker.line), active.viewportY, back);
+    const line = findPrompt(prompts.map((marker) => marker.line), active.viewportY, back);
     if (line !== undefined) term.scrollToLine(line);
     else if (!back && prompts.length > 0) term.scrollToBottom();
     return prompts.length > 0;

@@ -4,12 +4,12 @@
  */
 
 import { SearchAddon } from "@xterm/addon-search";
-import type { Terminal } from "@xterm/xterm";
-import { showHistory } from "./history";
+import { Terminal } from "@xterm/xterm";
 import { t } from "../language";
-import { element, passing } from "../page";
+import { copy, createElement, describeError, getElement, showPassing } from "../page";
 
 const MOST = 1000;
+const HISTORY_LINES = 10_000;
 const MARKS = {
   decorations: { matchOverviewRuler: "#e8b04a", activeMatchColorOverviewRuler: "#ff8790", matchBackground: "#6b4e16", activeMatchBackground: "#a3701a" },
 };
@@ -18,14 +18,14 @@ const MARKS = {
  * Set up the search and return a function that opens its form. `ask` returns the lines of the tmux that the terminal
  * shows, or "" if it shows none.
  */
-export function search(term: Terminal, screen: HTMLElement, ask: () => Promise<string>): () => void {
+export function setUpSearch(term: Terminal, screen: HTMLElement, ask: () => Promise<string>): () => void {
   const own = addTo(term);
   let addon = own;
   let past: Terminal | undefined;
-  const form = element<HTMLFormElement>("search");
-  const find = element<HTMLInputElement>("find");
+  const form = getElement<HTMLFormElement>("search");
+  const find = getElement<HTMLInputElement>("find");
 
-  const count = element("found");
+  const count = getElement("found");
 
   /** Go to a result, and show how many there are. */
   function go(to: "findNext" | "findPrevious", incremental = false): void {
@@ -85,14 +85,37 @@ export function search(term: Terminal, screen: HTMLElement, ask: () => Promise<s
       go("findNext");
     }
   });
-  element("next").addEventListener("click", () => go("findNext"));
-  element("close-search").addEventListener("click", close);
+  getElement("next").addEventListener("click", () => go("findNext"));
+  getElement("close-search").addEventListener("click", close);
 
   return () => {
     form.hidden = false;
     if (term.buffer.active.type === "alternate")
-      lookBack().catch((error: unknown) => passing(t`Only the screen is searched: ${error instanceof Error ? error.message : String(error)}`));
+      lookBack().catch((error: unknown) => showPassing(t`Only the screen is searched: ${describeError(error)}`));
     find.focus();
     find.select();
   };
+}
+
+/**
+ * Draw `text`, the last lines of a tmux with their colours, over `screen`. The programs in the tmux, and other people, see
+ * nothing of it. Escape calls `leave`; dispose of the result to remove it.
+ */
+function showHistory(term: Terminal, screen: HTMLElement, text: string, leave: () => void): Terminal {
+  const past = new Terminal({ ...term.options, cols: term.cols, rows: term.rows, cursorBlink: false, disableStdin: true, screenReaderMode: false, scrollback: HISTORY_LINES });
+  const place = createElement("div", "", { id: "history" });
+  place.style.backgroundColor = term.options.theme?.background ?? "";
+  screen.append(place);
+  past.loadAddon({ activate: () => undefined, dispose: () => place.remove() });
+  past.open(place);
+  past.attachCustomKeyEventHandler((event) => {
+    if (event.type === "keydown" && event.key === "Escape") leave();
+    if (event.type === "keydown" && event.ctrlKey && event.shiftKey && event.code === "KeyC") {
+      event.preventDefault();
+      void copy(past.getSelection());
+    }
+    return false;
+  });
+  past.write(`\x1b[?25l${text.trimEnd().replaceAll("\n", "\r\n")}`);
+  return past;
 }

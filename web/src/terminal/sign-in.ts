@@ -3,8 +3,8 @@
  * again without leaving the terminal: by a password in a form here, or at an identity provider in another tab.
  */
 
-import { ask, clock } from "../ask";
-import { createElement, element } from "../page";
+import { ask, formatClock } from "../ask";
+import { createButton, createElement, describeError, getElement } from "../page";
 import { t } from "../language";
 
 const CHECK_MS = 30_000;
@@ -52,7 +52,7 @@ export class SignIn {
   constructor(private readonly path: string, private readonly name: string, private readonly line: Line) {
     this.note.setAttribute("role", "status");
     this.build();
-    element("notices").append(this.note);
+    getElement("notices").append(this.note);
     document.body.append(this.dialog);
     // Only the user's own events count: a program can make the terminal answer, which looks like typing later.
     for (const kind of ["keydown", "beforeinput", "paste"])
@@ -127,9 +127,8 @@ export class SignIn {
     this.warnMs = state.warn_s * 1000;
     const soon = state.left_s < state.warn_s;
     if (soon && this.note.hidden) {
-      const at = clock(this.endsAt / 1000);
-      const again = createElement("button", t`Sign in again`, { type: "button" });
-      again.addEventListener("click", () => this.open(""));
+      const at = formatClock(this.endsAt / 1000);
+      const again = createButton(t`Sign in again`, () => this.open(""));
       this.note.replaceChildren(t`Your sign-in ends at ${at}. What runs in the terminal goes on. `, again);
     }
     this.note.hidden = !soon;
@@ -153,7 +152,7 @@ export class SignIn {
     this.byProvider.append(
       createElement("input", "", { type: "hidden", name: "provider" }),
       createElement("input", "", { type: "hidden", name: "next", value: `${this.path}/signed-in` }),
-      createElement("p", t`It opens in a tab of its own. When you are signed in there, this page goes on by itself.`),
+      createElement("p", t`It opens in another tab. After you sign in there, this page continues automatically.`),
       this.buttons("", "sign-in-stay"),
     );
     this.byProvider.addEventListener("submit", () => this.leave());
@@ -164,8 +163,7 @@ export class SignIn {
   }
 
   private buttons(text: string, laterId: string): HTMLDivElement {
-    const later = createElement("button", t`Not now`, { id: laterId, type: "button" });
-    later.addEventListener("click", () => this.shut());
+    const later = createButton(t`Not now`, () => this.shut(), { id: laterId });
     const both = createElement("div", "");
     both.append(createElement("button", text, { type: "submit", className: "primary" }), later);
     return both;
@@ -193,7 +191,7 @@ export class SignIn {
 
   private giveUp(): void {
     this.stopWaiting();
-    this.why.textContent = t`Nobody has signed in there for 15 minutes; try again.`;
+    this.why.textContent = t`There was no sign-in within 15 minutes; try again.`;
   }
 
   /** Check whether a user has signed in there, and reconnect if it is the same user. */
@@ -216,7 +214,7 @@ export class SignIn {
     try {
       this.learn(await ask<SignInState>(this.path, "sign-in/again", { name: this.name, secret: this.secret.value }));
     } catch (error) {
-      this.why.textContent = error instanceof Error ? error.message : String(error);
+      this.why.textContent = describeError(error);
       this.secret.select();
       if (paused) this.line.revive();
       this.secret.focus();

@@ -1,9 +1,10 @@
 /** The steps of a starting shell, shown in the empty terminal with the time that each has taken. */
 import { t } from "../language";
+import { createElement } from "../page";
 
 const TICK_MS = 100;
 
-export function elapsed(ms: number): string {
+export function formatElapsed(ms: number): string {
   const seconds = Math.max(0, ms) / 1000;
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   return `${Math.floor(seconds / 60)} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
@@ -16,21 +17,18 @@ interface Step {
 }
 
 export class Starting {
-  private readonly list = document.createElement("ol");
+  private readonly list = createElement("ol", "", { id: "starting", ariaLabel: t`The shell starts` });
   private last: Step | undefined;
   private timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(private readonly place: HTMLElement) {
-    this.list.id = "starting";
-    this.list.setAttribute("aria-label", t`The shell starts`);
-  }
+  constructor(private readonly place: HTMLElement) {}
 
   /** Show that the next step has begun. */
   step(text: string): void {
     if (this.last?.text === text) return;
     this.draw();
-    const row = document.createElement("li");
-    const time = document.createElement("span");
+    const row = createElement("li");
+    const time = createElement("span");
     row.append(text, time);
     this.list.append(row);
     this.last = { text, began: performance.now(), time };
@@ -54,6 +52,6 @@ export class Starting {
   }
 
   private draw(): void {
-    if (this.last !== undefined) this.last.time.textContent = elapsed(performance.now() - this.last.began);
+    if (this.last !== undefined) this.last.time.textContent = formatElapsed(performance.now() - this.last.began);
   }
 }

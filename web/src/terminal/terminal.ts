@@ -9,13 +9,13 @@ import { showAlerts } from "./alerts";
 import { ask } from "../ask";
 import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
-import { copied, copiedWords } from "./clipboard";
-import { chooseMode, guestRequest, share, terminals, type Admitted } from "./dialogs";
-import { readableText } from "./contrast";
+import { decodeCopy, describeCopy } from "./clipboard";
+import { chooseMode, makeGuestRequest, openShare, openTerminals, type Admitted } from "./dialogs";
+import { raiseContrast } from "./contrast";
 import { Connection, type State } from "./connection";
 import type { Entry } from "./dial";
 import { SharedSize } from "./shared-size";
-import { moveFiles } from "../files/panel";
+import { setUpFiles } from "../files/panel";
 import { Foreground } from "./foreground";
 import { Mode, Word } from "./frames";
 import { fitGlyphs } from "./glyphs";
@@ -24,23 +24,23 @@ import { follow, SEEN } from "./hyperlinks";
 import { LocalEcho } from "./local-echo";
 import { Menu } from "./menu";
 import { markStyles } from "../nonce";
-import { moreMenu } from "./more";
-import { copy, createElement, element, hint, passing, showEnd } from "../page";
+import { setUpMenu } from "./more";
+import { copy, createButton, createElement, getElement, showHint, showPassing, showEnd } from "../page";
 import { pace, type Pace } from "./pace";
 import { PeopleBar } from "./people";
-import { promptMarks } from "./prompt-marks";
-import { search } from "./search";
+import { markPrompts } from "./prompt-marks";
+import { setUpSearch } from "./search";
 import { SignIn } from "./sign-in";
 import { Starting } from "./starting";
-import { fontFamily, load } from "../settings";
+import { composeFontFamily, loadSettings } from "../settings";
 import { swipe } from "./swipe";
 import { dropTab, showTabs } from "./tabs";
 import { Title } from "./title";
-import { typing } from "./typing";
+import { setUpTyping } from "./typing";
 import { keepWatching, leave, watches } from "./watching";
 import { localizeTimes } from "../local-time";
 import { cutLines } from "./cut-lines";
-import { ownWindow, watchControl, windowKeys } from "./window";
+import { ownWindow, watchControl, setUpWindowKeys } from "./window";
 import { t } from "../language";
 
 const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
@@ -50,16 +50,16 @@ const ENTER = 13;
 
 markStyles(nonce);
 
-const settings = load(tmux === "yes");
+const settings = loadSettings(tmux === "yes");
 const attachment = new Attachment(new URLSearchParams(location.search).get("terminal") || "main");
-const screen = element("screen");
-const status = element("status");
+const screen = getElement("screen");
+const status = getElement("status");
 
 const term = new Terminal({
   allowProposedApi: true, // for unicode versions and the marks of a search
   cursorBlink: true,
   cursorStyle: settings.cursor,
-  fontFamily: fontFamily(settings.fontFamily),
+  fontFamily: composeFontFamily(settings.fontFamily),
   fontSize: settings.fontSize,
   linkHandler: { activate: follow, ...SEEN },
   macOptionIsMeta: true,
@@ -72,7 +72,7 @@ term.loadAddon(new WebLinksAddon(follow, SEEN));
 term.loadAddon(new ImageAddon());
 joinEmoji(term);
 cutLines(term);
-moveFiles(term, path, app);
+setUpFiles(term, path, app);
 const title = new Title(term, app, guest ? "" : attachment.terminal);
 const starting = new Starting(screen);
 const sharedSize = new SharedSize(term, fit, screen, settings);
@@ -106,7 +106,7 @@ function happened(event: Event): void {
       // Written in order after earlier output, which a call of reset() would overtake.
       term.write("\x1bc");
       echo.reset();
-      if (event.count > 0) hint(t`${event.count} bytes of output were not kept while the line was cut.`);
+      if (event.count > 0) showHint(t`${event.count} bytes of output were not kept while the line was cut.`);
       break;
     case "said":
       showNotice(event.word, event.text);
@@ -138,11 +138,10 @@ function showNotice(word: Word, text: string): void {
 
 /** Show over the terminal that access on request ends soon, or with "" that it does not any more. */
 function showEnding(text: string): void {
-  const place = element("ending");
-  const ask = createElement("a", t`Ask again`, { href: `${path}/requests?app=${encodeURIComponent(app)}`, target: "_blank", rel: "noopener" });
-  ask.className = "button";
-  const close = createElement("button", t`Close`, { type: "button" });
-  close.addEventListener("click", () => {
+  const place = getElement("ending");
+  const href = `${path}/requests?app=${encodeURIComponent(app)}`;
+  const ask = createElement("a", t`Ask again`, { className: "button", href, target: "_blank", rel: "noopener" });
+  const close = createButton(t`Close`, () => {
     place.hidden = true;
     term.focus();
   });
@@ -156,7 +155,7 @@ function mark(id: string, text: string): void {
   status.before(createElement("strong", text, { id }));
 }
 
-function show(state: State, reason: string): void {
+function show(state: State, reason: string, isUnknown = false): void {
   const why = localizeTimes(reason);
   if (state === "open") {
     opened = true;
@@ -173,7 +172,7 @@ function show(state: State, reason: string): void {
   // Screen readers do not read each passing second.
   status.ariaLive = state === "silent" && status.dataset.state === state ? "off" : "polite";
   status.dataset.state = state;
-  const words = { connecting: t`Connecting`, open: "", silent: t`Not answering`, lost: t`Line lost, coming back`, over: t`Over` };
+  const words = { connecting: t`Connecting`, open: "", silent: t`Not answering`, lost: t`Connection lost, reconnecting`, over: t`Over` };
   const text = state === "connecting" && why ? why : state === "silent" ? `${words.silent} ${why}` : why ? t`${words[state]}: ${why}` : words[state];
   status.title = text;
   // In a narrow bar the reason is cut, and never the state before it.
@@ -183,27 +182,27 @@ function show(state: State, reason: string): void {
   document.body.classList.toggle("none", !opened);
   const again = ended && !guest;
   const title = ended ? t`The terminal has ended` : attachment.window ? t`This terminal is closed here` : t`No terminal was opened`;
-  showEnd(title, again ? t`${why} Enter opens the next one.` : why, { label: t`Open again`, act: () => location.reload() }, `${path}/`);
+  showEnd(title, again ? t`${why} Enter opens the next one.` : why, !isUnknown, `${path}/`);
 }
 
 function admitted(guestOf: Partial<Admitted>): void {
   app = guestOf.app ?? "";
   attachment.terminal = guestOf.terminal ?? "";
   attachment.mode = guestOf.typing === true ? Mode.Mirror : Mode.Watch;
-  element("app").textContent = app;
+  getElement("app").textContent = app;
   title.of(app, attachment.terminal);
   mark("guest", guestOf.typing === true ? t`Shared by ${guestOf.host ?? ""}: ${attachment.terminal}` : t`Watching ${guestOf.host ?? ""}: ${attachment.terminal}`);
 }
 
 const entry: Entry = guest
-  ? { what: "guest-ticket", body: guestRequest(guest), admitted }
+  ? { what: "guest-ticket", body: makeGuestRequest(guest), admitted }
   : { what: "ticket", body: { target: app } };
 const connection = new Connection(path, entry, attachment, { happened, state: show, signedOut: (why) => void signIn.ended(why) });
 const people = new PeopleBar(settings, (frame) => connection.send(frame));
 const signIn = new SignIn(path, user, {
   pause: () => connection.pause(),
   revive: () => {
-    element("hint").hidden = true;
+    getElement("hint").hidden = true;
     connection.revive();
     term.focus();
   },
@@ -248,8 +247,8 @@ function typed(data: Uint8Array): void {
 
 term.parser.registerOscHandler(52, (sequence) => {
   // A guest's clipboard is not for the programs of the terminal's owner.
-  const text = guest ? undefined : copied(sequence);
-  if (text !== undefined) void copy(text).then((done) => done && passing(copiedWords(text)));
+  const text = guest ? undefined : decodeCopy(sequence);
+  if (text !== undefined) void copy(text).then((done) => done && showPassing(describeCopy(text)));
   return true;
 });
 
@@ -286,7 +285,7 @@ term.onResize(() => {
 // The page's controls.
 
 const menu = new Menu(term, settings, () => sharedSize.refit());
-const openSearch = search(term, screen, async () => {
+const openSearch = setUpSearch(term, screen, async () => {
   if (guest) return "";
   return (await ask<{ history: string }>(path, "terminals/history", { target: app, terminal: attachment.terminal })).history;
 });
@@ -295,23 +294,23 @@ let leaves = false;
 const goes = (): void => {
   leaves = true;
 };
-const openPalette = moreMenu(term, path, {
+const openPalette = setUpMenu(term, path, {
   find: openSearch,
   go: (page) => {
     goes();
     location.assign(page);
   },
 });
-typing(term, screen, settings, { typed, openMenu: () => menu.open(), openPalette, openSearch, jump: promptMarks(term) });
+setUpTyping(term, screen, settings, { typed, openMenu: () => menu.open(), openPalette, openSearch, jump: markPrompts(term) });
 showAlerts(term, settings);
 swipe(term, screen, menu.still);
-windowKeys(term);
+setUpWindowKeys(term);
 const control = watchControl();
 if (!guest) {
   showTabs(app, attachment.terminal, goes);
-  element("terminals").addEventListener("click", () => terminals(path, app, attachment.terminal));
-  element("share").addEventListener("click", () => share(path, app, attachment.terminal, people));
-  element("company").addEventListener("close", () => term.focus());
+  getElement("terminals").addEventListener("click", () => openTerminals(path, app, attachment.terminal));
+  getElement("share").addEventListener("click", () => openShare(path, app, attachment.terminal, people));
+  getElement("company").addEventListener("close", () => term.focus());
 }
 
 addEventListener("beforeunload", (event) => {
@@ -335,7 +334,7 @@ addEventListener("pagehide", () => {
 async function begin(): Promise<void> {
   await document.fonts.ready;
   term.open(screen);
-  readableText(term);
+  raiseContrast(term);
   fitGlyphs(term);
   pictures = pace(term);
   blink(term, menu.still);

@@ -1,17 +1,17 @@
 /** The page's title: the program's title, the app and the terminal, and a mark if the bell rang without the focus. */
 
 import type { Terminal } from "@xterm/xterm";
-import { oneLine } from "./clipboard";
-import { element } from "../page";
+import { toOneLine } from "./clipboard";
+import { getElement } from "../page";
 
 export class Title {
   private bell = false;
   private program = "";
 
   constructor(term: Terminal, private app: string, private terminal: string) {
-    const status = element("status");
+    const status = getElement("status");
     term.onTitleChange((text) => {
-      this.program = oneLine(text);
+      this.program = toOneLine(text);
       this.draw();
     });
     term.onBell(() => {
@@ -37,7 +37,7 @@ export class Title {
   private draw(): void {
     const where = this.terminal ? `${this.app}: ${this.terminal}` : this.app;
     document.title = `${this.bell ? "🔔 " : ""}${this.program ? `${this.program} · ` : ""}${where} · ${document.body.dataset.brand ?? ""}`;
-    element("terminal-name").textContent = this.terminal;
-    element("title").textContent = this.program;
+    getElement("terminal-name").textContent = this.terminal;
+    getElement("title").textContent = this.program;
   }
 }

@@ -1,15 +1,15 @@
 /** The user's input by typing, pasting or any other way, and the keys of the page. */
 
 import type { Terminal } from "@xterm/xterm";
-import { harmless, lineCount, severalLines } from "./clipboard";
+import { makeHarmless, countLines, hasSeveralLines } from "./clipboard";
 import { KeyBar } from "./keybar";
 import { Keyboard } from "./keyboard";
-import { chord, controlSlash, inserted } from "./keys";
+import { findChord, encodeControlSlash, findInsertedText } from "./keys";
 import { confirmText, copy } from "../page";
 import type { Settings } from "../settings";
 import { t } from "../language";
 
-export interface Typist {
+interface Typist {
   /** Called with bytes for the terminal. */
   typed(data: Uint8Array): void;
   openMenu(): void;
@@ -19,17 +19,17 @@ export interface Typist {
   jump(back: boolean): boolean;
 }
 
-export function typing(term: Terminal, screen: HTMLElement, settings: Settings, typist: Typist): void {
+export function setUpTyping(term: Terminal, screen: HTMLElement, settings: Settings, typist: Typist): void {
   const utf8 = new TextEncoder();
   const type = (text: string) => typist.typed(utf8.encode(text));
   const bar = new KeyBar(term, type, (text) => void paste(text));
   const keyboard = new Keyboard(term);
 
   async function paste(text: string): Promise<void> {
-    text = harmless(text);
+    text = makeHarmless(text);
     // A program with bracketed paste distinguishes a paste from typing; any other would run line after line.
-    const guarded = settings.pasteGuard && severalLines(text) && !term.modes.bracketedPasteMode;
-    if (guarded && !(await confirmText(t`Paste ${lineCount(text)} lines? Each may run at once.`, text))) return;
+    const guarded = settings.pasteGuard && hasSeveralLines(text) && !term.modes.bracketedPasteMode;
+    if (guarded && !(await confirmText(t`Paste ${countLines(text)} lines? Each may run at once.`, text))) return;
     term.paste(text);
     term.focus();
   }
@@ -50,7 +50,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
 
   term.attachCustomKeyEventHandler((event) => {
     if (event.type !== "keydown") return encode(event);
-    const meant = chord(event) ?? (keyboard.encode(event) === undefined ? controlSlash(event) : undefined);
+    const meant = findChord(event) ?? (keyboard.encode(event) === undefined ? encodeControlSlash(event) : undefined);
     if (meant !== undefined) {
       event.preventDefault();
       if (meant === "menu") typist.openMenu();
@@ -100,7 +100,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
   screen.addEventListener(
     "beforeinput",
     (event) => {
-      const text = inserted(event);
+      const text = findInsertedText(event);
       if (text === undefined) return;
       event.preventDefault();
       if (text === "\r") type(text);

@@ -3,6 +3,8 @@
  * surprise. A duplicated tab begins with a copy of the first one's memory at that moment.
  */
 import { t } from "../language";
+import { createButton } from "../page";
+import { readStored, store } from "../storage";
 
 const WATCHES = "watch";
 /** The most time that a reload takes, even on the slowest line. */
@@ -18,52 +20,27 @@ function leftKey(app: string, terminal: string): string {
 
 /** Note that the page is left now, and that this tab could type. */
 export function leave(app: string, terminal: string): void {
-  try {
-    sessionStorage.setItem(leftKey(app, terminal), String(Date.now()));
-  } catch {
-    // Then the next page may ask how to attach.
-  }
+  store("sessionStorage", leftKey(app, terminal), String(Date.now()));
 }
 
 /** Return, once, whether this tab has just left: a client at the terminal may then be its own earlier page. */
 export function wasHere(app: string, terminal: string): boolean {
-  try {
-    const left = Number(sessionStorage.getItem(leftKey(app, terminal)) ?? 0);
-    sessionStorage.removeItem(leftKey(app, terminal));
-    return Date.now() - left < AGAIN_MS;
-  } catch {
-    return false;
-  }
+  const left = Number(readStored("sessionStorage", leftKey(app, terminal)));
+  store("sessionStorage", leftKey(app, terminal), "");
+  return Date.now() - left < AGAIN_MS;
 }
 
 /** Return whether this tab only watches a terminal. */
 export function watches(app: string, terminal: string): boolean {
-  try {
-    return sessionStorage.getItem(key(app, terminal)) === WATCHES;
-  } catch {
-    return false;
-  }
+  return readStored("sessionStorage", key(app, terminal)) === WATCHES;
 }
 
 /** Remember that this tab only watches, and show a button that ends this, so that the page asks again. */
 export function keepWatching(app: string, terminal: string, beside: HTMLElement, again: () => void): void {
-  try {
-    sessionStorage.setItem(key(app, terminal), WATCHES);
-  } catch {
-    // Then it lasts until a reload.
-  }
-  const button = document.createElement("button");
-  button.type = "button";
-  button.id = "stop-watching";
-  button.textContent = t`Type…`;
-  button.title = t`Stop only watching, and choose again`;
-  button.addEventListener("click", () => {
-    try {
-      sessionStorage.removeItem(key(app, terminal));
-    } catch {
-      // Nothing was stored.
-    }
+  store("sessionStorage", key(app, terminal), WATCHES);
+  const stop = (): void => {
+    store("sessionStorage", key(app, terminal), "");
     again();
-  });
-  beside.before(button);
+  };
+  beside.before(createButton(t`Type…`, stop, { id: "stop-watching", title: t`Stop watching, and choose again` }));
 }

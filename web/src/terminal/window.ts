@@ -1,8 +1,8 @@
 /** The page's own window and full screen, in which the browser keeps no keys for itself. */
 
 import type { Terminal } from "@xterm/xterm";
-import { element, hint } from "../page";
-import { firstTime } from "../settings";
+import { getElement, showHint } from "../page";
+import { isFirstTime } from "../settings";
 import { t } from "../language";
 
 interface InstallPrompt extends Event {
@@ -28,27 +28,27 @@ export function ownWindow(): boolean {
 }
 
 /** Set up the buttons for the window and full screen, and a hint about keys that a tab does not get. */
-export function windowKeys(term: Terminal): void {
+export function setUpWindowKeys(term: Terminal): void {
   let install: InstallPrompt | undefined;
   addEventListener("beforeinstallprompt", (event) => {
     event.preventDefault();
     install = event as InstallPrompt;
   });
-  const button = element("window");
+  const button = getElement("window");
   // Firefox has neither app windows nor this event.
   button.hidden = ownWindow() || !("onbeforeinstallprompt" in window);
   button.addEventListener("click", () => {
     if (install !== undefined) void install.prompt();
-    else hint(t`In your browser's menu, choose “Install” or “Open as app window”: there Ctrl-W, Ctrl-T and Ctrl-N reach the terminal.`);
+    else showHint(t`In your browser's menu, choose “Install” or “Open as app window”: there Ctrl-W, Ctrl-T and Ctrl-N reach the terminal.`);
   });
-  element("full").addEventListener("click", () => {
-    void fillScreen().catch(() => hint(t`This browser gives a page no full screen.`));
+  getElement("full").addEventListener("click", () => {
+    void fillScreen().catch(() => showHint(t`This browser does not offer full screen.`));
     term.focus();
   });
   addEventListener("keydown", (event) => {
     // The first press of Control may be the first attempt at one of these keys; a page cannot see more.
-    if (event.key === "Control" && !ownWindow() && firstTime("keys"))
-      hint(t`In a tab the browser keeps Ctrl-W, Ctrl-T and Ctrl-N. Alt-Shift-W, -T and -N send them; an app window or full screen gives you the keys themselves.`);
+    if (event.key === "Control" && !ownWindow() && isFirstTime("keys"))
+      showHint(t`In a tab the browser keeps Ctrl-W, Ctrl-T and Ctrl-N. Alt-Shift-W, -T and -N send them; an app window or full screen gives you the keys themselves.`);
   }, { capture: true });
 }
 
