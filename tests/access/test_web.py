@@ -223,7 +223,7 @@ def test_a_form_asks_for_later_and_a_later_approver_sees_when_they_decide(
     assert asked.status == 303, asked.text
     place = asked.headers["location"]
     shown = zoe.get(place).text
-    assert "<dt>You decide from</dt>" in shown
+    assert "<dt>You can decide from</dt>" in shown
     assert "<dt>Begins</dt>" in shown
     assert "Approve</button>" not in shown
     assert "you decide on request" in zoe.post(f"{place}/approve").text

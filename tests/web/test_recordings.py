@@ -63,7 +63,7 @@ def test_a_text_is_found_where_it_was_shown_and_the_search_is_a_view(
     assert "this is app02" in page
     assert "app01" not in page, "not theirs to play"
     for query in ("text=nothing+like+it", "text=this&user=stranger", "text=this&app=other"):
-        assert "No recording is like that." in auditor.get(f"/recordings?{query}").text
+        assert "No recording matches." in auditor.get(f"/recordings?{query}").text
     assert "this is app" in auditor.get("/recordings?text=this&days=1&user=de").text
     assert inside(port, "dev").get("/recordings?text=this").status == 403
 

@@ -21,6 +21,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import PresenceEntry
+from stagedoor.model.role import Role
 from stagedoor.wire.rfc3339 import show_time
 from stagedoor.wire.target import parse_login
 
@@ -125,7 +126,7 @@ class ConsolePages:
 
     async def _show_why(self, request: Request, identity: Identity) -> Response:
         name, app = read_text(request, "user"), read_text(request, "app")
-        answer, wrong = None, ""
+        answer, wrong, may_give = None, "", False
         if name or app:
             target = parse_login(app)
             verdict = None if target is None else self._console.explain(identity, name, target)
@@ -135,6 +136,7 @@ class ConsolePages:
                 wrong = verdict.line
             else:
                 answer = verdict
+                may_give = self._console.find_access(identity).covers(Role.OWNER, verdict.target)
         return self._frame.render(
             identity,
             "why.html",
@@ -143,6 +145,7 @@ class ConsolePages:
             answer=answer,
             wrong=wrong,
             describe_change=describe_change,
+            may_give=may_give,
         )
 
     async def _show_health(self, request: Request, identity: Identity) -> Response | Denial:

@@ -30,7 +30,6 @@ STATE = {
     "its rule {0} no longer lets {1} ask for {2}": "它的规则 {0} 已不再允许 {1} 申请 {2}",
     "its rule {0} does not hold at this time": "它的规则 {0} 在此时段无效",
     "token {0} is for other apps: its scopes are {1}": "令牌 {0} 用于其他应用：其范围是 {1}",
-    "{0} asks for it, by request rule {1}": "由 {0} 按申请规则 {1} 提出申请",
     # The names of checks and of lines.
     "ok": "正常",
     "warn": "注意",
