@@ -20,6 +20,10 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+(?:\(\))?")
 _PATH = re.compile(
     r"(?:[\w.-]+/)+[\w.-]+\.(?:py|c|h|ts|md|json|sh|toml|txt|tsv)|[\w-]+\.(?:c|h|ts|py)"
 )
+_SNAKE = re.compile(r"_?[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?:\(\))?|_[a-z]\w*(?:\(\))?")
+_CAMEL = re.compile(r"[A-Za-z][a-z0-9]+(?:[A-Z][a-z0-9]*)+(?:\(\))?|[A-Z][A-Z0-9]*_[A-Z0-9_]+")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_PYTHON_COMMENT = re.compile(r"(?:^|\s)#\s.*$")
 _RAISES = re.compile(r"\bRaises ((?:[A-Z]\w+(?:\.\w+)*(?:, (?:or )?| or | and )?)+)")
 _C_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _OF_SELF = re.compile(r"\bself\.(\w+)\s*(?::[^=\n]+)?=(?!=)")
@@ -41,6 +45,7 @@ class Module:
     classes: dict[str, set[str]] = field(default_factory=dict)
     bases: dict[str, list[str]] = field(default_factory=dict)
     docstrings: list[Text] = field(default_factory=list)
+    docstring_lines: set[int] = field(default_factory=set)
 
 
 @cache
@@ -57,6 +62,7 @@ def _read(body: list[ast.stmt], names: set[str], module: Module, lines: list[str
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))):
                 module.docstrings.append(Text(node.lineno, text))
+                module.docstring_lines.update(range(node.lineno, (node.end_lineno or 0) + 1))
             case ast.ClassDef(name=name):
                 names.add(name)
                 text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
@@ -134,6 +140,46 @@ def _has(module: Module, name: str, *members: str) -> bool:
     if name not in module.names:
         return False
     return not members or (len(members) == 1 and members[0] in classes().get(name, ()))
+
+
+@cache
+def words() -> frozenset[str]:
+    """Return the words of all code: what the project's files have besides docstrings and comments."""
+    found = set()
+    for tree in TREES:
+        for file in tree.rglob("*.py"):
+            found.add(file.stem)
+            source = file.read_text(encoding="utf-8")
+            skipped = read(source).docstring_lines
+            lines = enumerate(source.splitlines(), 1)
+            code = (
+                _PYTHON_COMMENT.sub("", line) for number, line in lines if number not in skipped
+            )
+            found.update(_WORD.findall("\n".join(code)))
+    for folder, pattern in (
+        ("web/src", "*.ts"),
+        ("web/tests", "*.ts"),
+        ("deploy/kit/source", "*.[ch]"),
+    ):
+        for file in (ROOT / folder).rglob(pattern):
+            found.update(_WORD.findall(_C_COMMENT.sub("", file.read_text(encoding="utf-8"))))
+    for folder in ("deploy", "script", "src/stagedoor/listeners/web/templates", ".github"):
+        for file in (ROOT / folder).rglob("*"):
+            if file.suffix not in {".py", ".c", ".h", ".png"} and file.is_file():
+                found.update(_WORD.findall(file.read_text(encoding="utf-8", errors="ignore")))
+    return frozenset(found)
+
+
+def unknown_names(text: str, *, in_code: bool) -> list[str]:
+    """Return the single names in backticks that no code has.
+
+    Names are words with an underscore, and in code also those with a capital inside: pages have many of these
+    from Kubernetes.
+    """
+    spans = [span.removesuffix("()") for span in _SPAN.findall(text)]
+    forms = (_SNAKE, _CAMEL) if in_code else (_SNAKE,)
+    named = [span for span in spans if any(form.fullmatch(span) for form in forms)]
+    return [name for name in named if name not in words()]
 
 
 def python_texts(source: str) -> Iterator[Text]:

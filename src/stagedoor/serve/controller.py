@@ -325,7 +325,7 @@ async def _run_beside_workers(begin: StartMessage) -> None:
 
 
 def main() -> None:
-    """Run the process that `controller_process` starts.
+    """Run the process that `supervisor.side_services` starts.
 
     It reads a `StartMessage` from stdin, and writes `Failed` to stdout if it cannot start.
     """
