@@ -26,7 +26,6 @@ from stagedoor.serve.metrics.measured import (
     make_store_timer,
     measure_note,
     measure_steps,
-    sign_in_counter,
 )
 from stagedoor.serve.metrics.tally import MetricCounts, MetricTotals, list_messages
 from stagedoor.serve.supervisor.control import MetricsMessage, encode_line, read_from_worker
@@ -271,13 +270,6 @@ async def test_a_shell_that_runs_is_no_start() -> None:
     shells: Any = MetricsShells(Starting(clock, [], None), tally, clock)  # type: ignore[arg-type]
     await shells.ensure(None, print)
     assert not tally.take()
-
-
-def test_a_browser_s_session_is_counted_as_a_sign_in() -> None:
-    tally = MetricCounts()
-    issued = sign_in_counter(tally)
-    issued(READY.grant.identity)
-    assert tally.take() == {of.SIGN_INS.make_series("token"): 1}
 
 
 def test_a_recording_s_end_is_counted_and_noted() -> None:

@@ -17,7 +17,7 @@ from stagedoor.store.journal import append
 from stagedoor.wire.oneline import escape
 
 
-class RunRecords:
+class StoredRunRecords:
     """A `session.ports.RunRecords` in a store. It uses the store in threads; a failure is a Denial."""
 
     def __init__(self, database: Database, instance: str, now: Callable[[], float]) -> None:

@@ -1,7 +1,5 @@
 """The process of `stagedoor controller --bind FILE`: it prepares the namespaces that a label selects."""
 
-import asyncio
-import signal
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,7 @@ from stagedoor.listeners.health import HealthListener, HealthPage
 from stagedoor.model.errors import SettingsError
 from stagedoor.serve import log
 from stagedoor.serve.problem_log import ProblemLog
+from stagedoor.serve.process import listen_for_stop, run_until
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector
@@ -86,22 +85,13 @@ async def run_binder(settings: Settings, path: Path) -> None:
         return HealthPage(f"{binder.problem}\n", HTTPStatus.SERVICE_UNAVAILABLE)
 
     health = HealthListener({"/healthz": lambda: HealthPage("alive\n"), "/readyz": readiness})
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = listen_for_stop()
     if settings.health.address is not None:
         await health.start(*split_address(settings.health.address))
     logger.info("binder works", namespaces=selector.labels, api=cluster.address)
-    working = asyncio.create_task(binder.run())
-    stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
+        await run_until(stop.wait(), binder.run())
     finally:
-        for task in (working, stopping):
-            task.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
         await health.close()
         await cluster.close_connections()
     logger.info("binder stopped")

@@ -1,8 +1,6 @@
 """The construction of one worker's parts: the only module that names their concrete classes."""
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -10,7 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests.request_service import RequestService
@@ -18,14 +15,11 @@ from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authz.authoriser import Authoriser, GivenGrants
 from stagedoor.listeners.limits import LIMITS, ClientLimits
-from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.tunnel import TunnelListener
 from stagedoor.model.metric import Series
 from stagedoor.model.policy import Policy
 from stagedoor.model.session import End
-from stagedoor.model.target import Target
 from stagedoor.model.webpass import KeyLogin
-from stagedoor.net.tls import ServerTls
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
 from stagedoor.serve.log import make_line_writer
@@ -35,16 +29,16 @@ from stagedoor.serve.metrics.measured import (
     MetricsShells,
     make_store_timer,
     measure_note,
-    sign_in_counter,
 )
 from stagedoor.serve.metrics.tally import MetricCounts
-from stagedoor.serve.parts.direct import build_direct_login, build_recorder, resume_endpoints
+from stagedoor.serve.parts.direct import build_recorder, resume_endpoints
 from stagedoor.serve.parts.heartbeat import start_heartbeat
-from stagedoor.serve.parts.listening import accept_rules
+from stagedoor.serve.parts.listener import ListenerParts
+from stagedoor.serve.parts.listening import ListeningSockets, accept_rules
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.serve.parts.runs import make_runs
-from stagedoor.serve.parts.shells import build_shells, make_connector
-from stagedoor.serve.parts.ssh import build_page, build_ssh_listener, make_trust_reader
+from stagedoor.serve.parts.shells import build_shells, make_connector, start_kubernetes_shells
+from stagedoor.serve.parts.ssh import build_ssh_listener, make_trust_reader
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
@@ -66,21 +60,12 @@ if TYPE_CHECKING:
     from stagedoor.listeners.web.listener import WebListener
     from stagedoor.serve.traces import TraceExporter
     from stagedoor.signin.refresh import RefreshService
-from stagedoor.serve.parts.policy_reader import Topic
-from stagedoor.serve.parts.shells import start_kubernetes_shells
 
 FLUSH_S = 5.0
 
 COUNTS_AT_ONCE = 256
 """The most sessions whose bytes one transaction writes: a login waits for one of these, and a process
 keeps the memory of its largest list."""
-
-
-@dataclass(frozen=True, slots=True)
-class WebParts:
-    """The settings of a worker that answers the web: its TLS, or None for plain HTTP."""
-
-    tls: ServerTls | None
 
 
 class Gateway:
@@ -91,55 +76,46 @@ class Gateway:
         settings: Settings,
         instance: str,
         ports: frozenset[int],
-        ssh_addresses: tuple[str, ...] = (),
-        web: WebParts | None = None,
+        sockets: ListeningSockets,
         certificates: UserCertificates | None = None,
         limits: ClientLimits = LIMITS,
     ) -> None:
         """Create the parts and start their threads.
 
-        `ports` are the ports that this gateway listens on, `ssh_addresses` the addresses on which it
-        answers SSH. `web` is None if it does not answer the web, and `certificates` if no certificates
-        are signed. Raises StagedoorError.
+        `ports` are the ports that this gateway listens on, in whichever process, and `sockets` those that
+        this worker answers. `certificates` is None if no certificates are signed. Raises StagedoorError.
         """
         self._log = structlog.get_logger()
+        self._settings = settings
         self._instance = instance
-        self._limits = limits
-        self.certificates = certificates
-        """Signs certificates for sign-ins; None if none are signed."""
         self._problems = ProblemLog(self._log)
-        self._audit = settings.audit
         self.held = hold_instance(find_instances_folder(settings.data_dir), instance)
         self.tally = MetricCounts()
         self.database = open_database(settings.place)
         self.database.on_transaction = make_store_timer(self.tally)
-        policy_changes, close_requests = Topic[Policy](), Topic[tuple[CloseRequest, ...]]()
-        self.watch = self._policy_watch(settings, policy_changes, close_requests)
+        self.watch = PolicyWatch(
+            self.database,
+            instance,
+            on_change=self._on_policy,
+            on_close_requests=self._on_close_requests,
+            on_problem=partial(self._problems, "policy"),
+            password_groups=settings.accounts.passwords_for,
+        )
         self.authenticator = _authenticator(settings, self.watch, self.database)
         # Uses the policy as it was last read: a failing store refuses logins, but ends no session.
         self._given = GivenGrants()
         judge = Authoriser(lambda: self.watch.last_policy, time.time, given=self._given)
         self.registry = Registry(judge.judge_again, time.time)
-        self._open_audit(instance)
-        self._open_shells(settings, instance)
-        policy_changes.subscribe(self._on_policy)
-        close_requests.subscribe(self._on_close_requests)
-        self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
-        self.sign_ins = WorkerContext(settings, self.database, lambda: self.watch.policy)
-        self.step_ups = StepUpService(self.sign_ins)
-        self.requests = request_service(self.sign_ins, self.shells.list_targets)
-        self._traces = _traces(settings, instance, self._problems)
-        connector = make_connector(ports, self.shells)
-        flow = self._flow(settings, connector)
-        self.listener = self._tunnels(settings, flow, connector)
-        self._runs, self.run_watch = make_runs(
-            settings, flow, self.database, self.watch, instance, self._problems, self._runner
+        self.ledger = AuditLedger(
+            StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
         )
+        self.measured_ledger = MetricsLedger(self.ledger, self.tally, self.registry.take_new_bytes)
+        self._note = measure_note(self.ledger.note, self.tally)
+        self._open_shells()
+        self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
+        self._traces = _traces(settings, instance, self._problems)
         self.recorder = build_recorder(settings, self._note)
-        self.ssh = self._ssh(settings, flow, ssh_addresses)
-        """None, as `web` is, if the settings name no address for it."""
-        self._refresh: RefreshService | None = None
-        self.web = self._web(settings, flow, web)
+        self._build_listeners(ports, sockets, certificates, limits)
         for part in (self.ledger, self.watch, self.recorder):
             part.start()
         # For a store that machines share.
@@ -147,40 +123,72 @@ class Gateway:
             settings, self.database, instance, self.registry, self._problems
         )
 
-    def _open_shells(self, settings: Settings, instance: str) -> None:
-        started = start_kubernetes_shells(settings, instance, self._problems)
+    def _open_shells(self) -> None:
+        started = start_kubernetes_shells(self._settings, self._instance, self._problems)
         self._cluster = None if started is None else started[0]
         self._runner = None if started is None else started[1]
         # The users who may log in to a shell stay written there while the store is unreachable.
-        shells = build_shells(settings, lambda: self.watch.last_policy, self._cluster)
+        shells = build_shells(self._settings, lambda: self.watch.last_policy, self._cluster)
         self.shells: Shells = shells.shells
-        """The event loop that they belong to closes them, before `close`."""
+        """The event loop that they belong to closes them, before `close_parts`."""
         self._local = shells.local
         self._local.refresh()
 
-    def _open_audit(self, instance: str) -> None:
-        self.ledger = AuditLedger(
-            StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
-        )
-        self.measured_ledger = MetricsLedger(self.ledger, self.tally, self.registry.take_new_bytes)
-        self._note = measure_note(self.ledger.note, self.tally)
-
-    def _policy_watch(
+    def _build_listeners(
         self,
-        settings: Settings,
-        changes: Topic[Policy],
-        close_requests: Topic[tuple[CloseRequest, ...]],
-    ) -> PolicyWatch:
-        return PolicyWatch(
-            self.database,
-            self._instance,
-            on_change=changes.publish,
-            on_close_requests=close_requests.publish,
-            on_problem=partial(self._problems, "policy"),
-            password_groups=settings.accounts.passwords_for,
+        ports: frozenset[int],
+        sockets: ListeningSockets,
+        certificates: UserCertificates | None,
+        limits: ClientLimits,
+    ) -> None:
+        settings = self._settings
+        context = WorkerContext(settings, self.database, lambda: self.watch.policy)
+        step_ups = StepUpService(context)
+        requests = RequestService(
+            context,
+            read_step_up_rules(settings),
+            self.shells.list_targets,
+            find_site_or_none(settings),
         )
+        connector = make_connector(ports, self.shells)
+        flow = self._flow(connector, step_ups, requests)
+        endpoints = resume_endpoints(settings, self._note, connector)
+        self.listener = TunnelListener(flow, self.relay, accept_rules(settings), endpoints, limits)
+        runs, self.run_watch = make_runs(
+            context, flow, self._instance, self._problems, self._runner
+        )
+        parts = ListenerParts(
+            context=context,
+            flow=flow,
+            note=self._note,
+            recorder=self.recorder,
+            step_ups=step_ups,
+            requests=requests,
+            runs=runs,
+            certificates=certificates,
+            limits=limits,
+        )
+        self.ssh = (
+            build_ssh_listener(parts, sockets.ssh_addresses) if sockets.ssh_addresses else None
+        )
+        """None, as `web` is, if the settings name no address for it."""
+        self.web: WebListener | None = None
+        self._refresh: RefreshService | None = None
+        if sockets.has_web:
+            # Imported here, since its libraries would cost every worker memory.
+            from stagedoor.serve.parts.web import build_web_listener
 
-    def _flow(self, settings: Settings, connector: TcpConnector) -> Flow:
+            self.web, self._refresh = build_web_listener(
+                parts,
+                sockets.tls,
+                self._cluster,
+                lambda identity: self.tally.add(of.SIGN_INS, identity.method),
+            )
+
+    def _flow(
+        self, connector: TcpConnector, step_ups: StepUpService, requests: RequestService
+    ) -> Flow:
+        settings = self._settings
         return Flow(
             authenticator=self.authenticator,
             authoriser=Authoriser(
@@ -194,48 +202,9 @@ class Gateway:
             now=time.time,
             write_line=make_line_writer(),
             start_timeout_s=settings.shells.start_timeout_s,
-            step_ups=self.step_ups,
-            access_requests=self.requests,
+            step_ups=step_ups,
+            access_requests=requests,
             on_trace=self._traces,
-        )
-
-    def _tunnels(self, settings: Settings, flow: Flow, connector: TcpConnector) -> TunnelListener:
-        endpoints = resume_endpoints(settings, self._note, connector)
-        return TunnelListener(flow, self.relay, accept_rules(settings), endpoints, self._limits)
-
-    def _ssh(
-        self, settings: Settings, flow: Flow, addresses: tuple[str, ...]
-    ) -> SshListener | None:
-        if not addresses:
-            return None
-        direct = build_direct_login(settings, self._note, self.recorder)
-        page = build_page(
-            self.sign_ins, self.certificates, self.shells.list_targets, self.requests, self._runs
-        )
-        return build_ssh_listener(settings, flow, addresses, direct, page, self._limits)
-
-    def _web(self, settings: Settings, flow: Flow, web: WebParts | None) -> "WebListener | None":
-        if web is None:
-            return None
-        # Imported here, since its libraries would cost every worker memory.
-        from stagedoor.serve.parts.web import build_web_listener, sign_ins_of
-
-        sign_ins, self._refresh = sign_ins_of(self.sign_ins, self.shells.list_targets)
-        return build_web_listener(
-            self.sign_ins,
-            flow,
-            web.tls,
-            self.recorder,
-            self._note,
-            sign_ins,
-            self.step_ups,
-            self.requests,
-            sign_in_counter(self.tally),
-            self.certificates,
-            RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal,
-            self._runs,
-            self._cluster,
-            self._limits,
         )
 
     async def ask_providers(self) -> None:
@@ -306,12 +275,12 @@ class Gateway:
 
         Blocks. Raises StoreError.
         """
-        limit_s = self._audit.refuse_after_s
-        if limit_s is None:
+        audit = self._settings.audit
+        if audit.refuse_after_s is None:
             return
-        sinks = tuple(sink.name for sink in self._audit.sinks)
+        sinks = tuple(sink.name for sink in audit.sinks)
         since = find_first_undelivered(self.database, sinks)
-        late = since is not None and time.time() - since > limit_s
+        late = since is not None and time.time() - since > audit.refuse_after_s
         why = "events have not reached every place that they must be sent to; try again later"
         self.ledger.hold(why if late else None)
         self._problems(
@@ -356,9 +325,3 @@ def _traces(settings: Settings, instance: str, problems: ProblemLog) -> "TraceEx
     from stagedoor.serve.traces import TraceExporter
 
     return TraceExporter(settings.traces, instance, partial(problems, "traces"))
-
-
-def request_service(context: WorkerContext, apps: Callable[[], Iterable[Target]]) -> RequestService:
-    """Return the service of access requests; `apps` returns the apps that exist."""
-    settings = context.settings
-    return RequestService(context, read_step_up_rules(settings), apps, find_site_or_none(settings))

@@ -2,11 +2,9 @@
 
 import asyncio
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 
 import structlog
@@ -21,7 +19,7 @@ from stagedoor.admin.kubernetes import (
     read_defaults,
     read_kit,
 )
-from stagedoor.admin.runs import RunRecords
+from stagedoor.admin.runs import StoredRunRecords
 from stagedoor.authz.admitted import list_admissions
 from stagedoor.controller.loop import Controller, LeaderOnly
 from stagedoor.controller.make import ShellWriter
@@ -40,7 +38,12 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.serve import log
 from stagedoor.serve.problem_log import ProblemLog
-from stagedoor.serve.process import call_when_reachable, run_process
+from stagedoor.serve.process import (
+    call_when_reachable,
+    listen_for_stop,
+    run_process,
+    run_until,
+)
 from stagedoor.serve.supervisor.control import Failed, StartMessage, encode_line, read_to_worker
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
@@ -97,17 +100,17 @@ class ControllerManager:
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, then release the lease, so that another replica takes over at once."""
-        settings, stop = self._settings, asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        loop.set_exception_handler(self._on_fault)
-        if self._health is not None and settings.health.address is not None:
-            await self._health.start(*split_address(settings.health.address))
+        stop, address = listen_for_stop(), self._settings.health.address
+        asyncio.get_running_loop().set_exception_handler(self._on_fault)
+        if self._health is not None and address is not None:
+            await self._health.start(*split_address(address))
         try:
             await call_when_reachable(self.read_policy, self._on_store_problem, stop)
             if not stop.is_set():
-                await self._work_until(stop)
+                self._log.info(
+                    "controller stands by", identity=self._identity, api=self._cluster.address
+                )
+                await run_until(stop.wait(), self._election.run(self._lead))
         finally:
             await self.close_parts()
         self._log.info("controller stopped")
@@ -118,20 +121,6 @@ class ControllerManager:
             await self._health.close()
         await self._cluster.close_connections()
         await asyncio.to_thread(self._close_store)
-
-    async def _work_until(self, stop: asyncio.Event) -> None:
-        running = asyncio.create_task(self._election.run(self._lead))
-        stopping = asyncio.create_task(stop.wait())
-        self._log.info("controller stands by", identity=self._identity, api=self._cluster.address)
-        try:
-            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
-            stopping.cancel()
 
     def read_policy(self) -> None:
         """Open the store, read the policy and keep it up to date. Raises StoreError."""
@@ -194,7 +183,7 @@ class ControllerManager:
     async def _find_order(self, run_id: str) -> RunOrder | None:
         """Return the order of a run that is to start, None if the store has none."""
         assert self.database is not None, "nothing is made before the store was read"
-        records = RunRecords(self.database, self._identity, time.time)
+        records = StoredRunRecords(self.database, self._identity, time.time)
         runs = await records.find(run_id)
         if isinstance(runs, Denial) or not runs:
             return None
@@ -314,14 +303,7 @@ async def _run_beside_workers(begin: StartMessage) -> None:
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
-    running = asyncio.create_task(ControllerManager(settings, health=False).run())
-    parent_end = asyncio.create_task(reader.read())
-    await asyncio.wait((running, parent_end), return_when=asyncio.FIRST_COMPLETED)
-    if not running.done():
-        running.cancel()
-    parent_end.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+    await run_until(reader.read(), ControllerManager(settings, health=False).run())
 
 
 def main() -> None:

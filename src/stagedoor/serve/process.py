@@ -1,4 +1,4 @@
-"""The start of a process, its event loop until a signal ends it, and its wait for a store."""
+"""Processes: their start, their event loop, their end by a signal, and their wait for a store."""
 
 import asyncio
 import signal
@@ -54,6 +54,26 @@ async def start_module(name: str, fds: Sequence[int] = ()) -> asyncio.subprocess
         # Ctrl-C is for the supervisor only, which decides how its processes stop.
         process_group=0,
     )
+
+
+def listen_for_stop() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set. Call this in the event loop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def run_until(end: Coroutine[Any, Any, object], work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until it is done, or cancel it when `end` is. Raises what `work` raises."""
+    working, ending = asyncio.create_task(work), asyncio.create_task(end)
+    try:
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ending.cancel()
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
 
 
 AGAIN_S = 1.0

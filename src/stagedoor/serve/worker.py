@@ -15,7 +15,7 @@ import structlog
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.model.session import End
 from stagedoor.serve import log
-from stagedoor.serve.compose import Gateway, WebParts
+from stagedoor.serve.compose import Gateway
 from stagedoor.serve.metrics.definitions import LAG
 from stagedoor.serve.metrics.tally import list_messages
 from stagedoor.serve.parts.certificates import SupervisorCertificates
@@ -63,8 +63,7 @@ class Worker:
             self._settings,
             begin.instance,
             frozenset(begin.own_ports),
-            self._sockets.ssh_addresses,
-            WebParts(self._sockets.tls) if self._sockets.has_web else None,
+            self._sockets,
             self._certificates,
         )
         _load_lazy_modules()
@@ -85,11 +84,16 @@ class Worker:
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
         loop.add_signal_handler(signal.SIGTERM, self._on_term)
         loop.set_exception_handler(self._on_fault)
-        listening = asyncio.create_task(self._listen_to(messages))
-        ticking = asyncio.create_task(self._tick())
-        reviewing = asyncio.create_task(self._review_rights())
-        refreshing = asyncio.create_task(self._gateway.ask_providers())
-        watching = asyncio.create_task(self._gateway.run_watch.run())
+        tasks = [
+            asyncio.create_task(work)
+            for work in (
+                self._listen_to(messages),
+                self._tick(),
+                self._review_rights(),
+                self._gateway.ask_providers(),
+                self._gateway.run_watch.run(),
+            )
+        ]
         self._sockets.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
         if self._gateway.listener.adopter is not None:
             self._gateway.listener.adopter.start()
@@ -111,11 +115,8 @@ class Worker:
             if self._gateway.web is not None:
                 await self._gateway.web.close()
         finally:
-            listening.cancel()
-            ticking.cancel()
-            reviewing.cancel()
-            refreshing.cancel()
-            watching.cancel()
+            for task in tasks:
+                task.cancel()
             await self._gateway.shells.stop_watching()
             await _cancel_the_rest()
             unwritten = await asyncio.to_thread(self._gateway.close_parts)

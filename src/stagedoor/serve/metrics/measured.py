@@ -10,7 +10,6 @@ from stagedoor.audit.words import Fields
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import Grant
-from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, RunningSession
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.source import Source
@@ -168,11 +167,6 @@ def measure_note(note: Note, tally: MetricCounts) -> Note:
             tally.add(of.RECORDED, results[kind])
 
     return counted
-
-
-def sign_in_counter(tally: MetricCounts) -> Callable[[Identity], None]:
-    """Return a callback that counts the sessions of browsers, by the method of each sign-in."""
-    return lambda identity: tally.add(of.SIGN_INS, identity.method)
 
 
 def make_store_timer(tally: MetricCounts) -> Callable[[str, float, bool], None]:

@@ -20,6 +20,7 @@ from stagedoor.recording.folder import RecordingFolder
 from stagedoor.recording.recorder import Recorder, RecordingEnded
 from stagedoor.recording.retention import FolderRetention, Removed, Retention
 from stagedoor.resume.control import EndpointControl
+from stagedoor.serve.parts.listener import ListenerParts
 from stagedoor.serve.parts.shells import resume_folder
 from stagedoor.settings.settings import Settings
 from stagedoor.upstream.connect import TcpConnector
@@ -28,11 +29,12 @@ from stagedoor.upstream.shell_endpoint import ShellEndpoints
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
-def build_direct_login(settings: Settings, note: Note, recorder: Recorder) -> DirectParts:
+def build_direct_login(parts: ListenerParts) -> DirectParts:
     """Return the parts that serve `ssh app01@gateway`. Raises StagedoorError."""
+    settings = parts.settings
     return DirectParts(
-        build_upstream(settings, note),
-        plan=plan_recording(settings, recorder),
+        build_upstream(settings, parts.note),
+        plan=plan_recording(settings, parts.recorder),
         environment_patterns=settings.ssh.accept_env,
         idle_timeout_s=settings.relay.idle_timeout_s,
         now=time.time,

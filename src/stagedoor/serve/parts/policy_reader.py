@@ -1,13 +1,10 @@
-"""The policy in memory for one event loop: its reads before refusals, and the topics of its changes."""
+"""The policy in memory for one event loop, which reads the store again before a refusal."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
 
 from stagedoor.store.watch import PolicyWatch
 
-T = TypeVar("T")
 OFTEN_S = 0.1
 """The interval of reads while a login waits for a person: with a read it is the delay after their click."""
 LOOK_WITHIN_S = 1.0
@@ -56,7 +53,7 @@ class WatchedPolicy:
     async def wait_for_change(self, version: int, within_s: float) -> bool:
         """Return True once the policy is another than `version`, False after `within_s` seconds.
 
-        All who wait share one read of the store each `OFTEN_S`, so a wait costs nothing by itself.
+        All waits share one read of the store each `OFTEN_S`, so a further one costs nothing.
         """
         if self.version != version:
             return True
@@ -80,19 +77,3 @@ class WatchedPolicy:
                 news.set()
             await asyncio.sleep(OFTEN_S)
         self._reading = None
-
-
-class Topic(Generic[T]):
-    """A topic that an early part publishes to, and that parts made later subscribe to."""
-
-    def __init__(self) -> None:
-        self._subscribers: list[Callable[[T], None]] = []
-
-    def subscribe(self, subscriber: Callable[[T], None]) -> None:
-        """Call `subscriber` with all that is published from now on."""
-        self._subscribers.append(subscriber)
-
-    def publish(self, news: T) -> None:
-        """Pass `news` to the subscribers, in their order."""
-        for subscriber in self._subscribers:
-            subscriber(news)

@@ -1,13 +1,13 @@
 """The runs of a worker: the service for its listeners, and the watch that records their ends."""
 
-import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
 import structlog
 
-from stagedoor.admin.runs import RunRecords
+from stagedoor.admin.context import WorkerContext
+from stagedoor.admin.runs import StoredRunRecords
 from stagedoor.authz.decide import has_somewhere
 from stagedoor.keys.age import AgeSeal
 from stagedoor.model.errors import StoreError
@@ -24,8 +24,6 @@ from stagedoor.session.run_watch import RecordRun, RunWatch
 from stagedoor.session.runs import RunService
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.runner import Runner
-from stagedoor.store.database import Database
-from stagedoor.store.watch import PolicyWatch
 
 
 class RunnerDirectory:
@@ -98,31 +96,29 @@ class RunnerDirectory:
 
 
 def make_runs(
-    settings: Settings,
+    context: WorkerContext,
     flow: Flow,
-    database: Database,
-    watch: PolicyWatch,
     instance: str,
     problems: ProblemLog,
-    cluster: Runner | None = None,
+    cluster: Runner | None,
 ) -> tuple[RunService, RunWatch]:
     """Return both for the worker `instance`. `problems` gets what the watch over runs cannot do.
 
     `cluster` has the runs of apps on Kubernetes.
     """
-    records = RunRecords(database, instance, time.time)
-    local = open_local_runner(settings)
+    records = StoredRunRecords(context.database, instance, context.now)
+    local = open_local_runner(context.settings)
     runner = local if cluster is None else RunnerDirectory((local, cluster))
 
     def has_any(identity: Identity) -> bool:
-        return has_somewhere(watch.policy, identity, Permission.RUN, time.time())
+        return has_somewhere(context.policy(), identity, Permission.RUN, context.now())
 
-    record = _make_recorder(settings, records)
+    record = _make_recorder(context.settings, records)
     service = RunService(flow, records, runner, record, has_any)
-    return service, RunWatch(records, runner, record, time.time, partial(problems, "runs"))
+    return service, RunWatch(records, runner, record, context.now, partial(problems, "runs"))
 
 
-def _make_recorder(settings: Settings, records: RunRecords) -> RecordRun:
+def _make_recorder(settings: Settings, records: StoredRunRecords) -> RecordRun:
     """Return the function that writes recordings of runs beside those of terminals. Raises StagedoorError."""
     folder, recipients = RecordingFolder(settings.recordings_folder), settings.recording.recipients
     seal = AgeSeal(recipients) if recipients else None

@@ -1,7 +1,7 @@
 """The SSH listener's parts: its host key and certificate, the CAs that it trusts, and its limits."""
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -11,23 +11,17 @@ from stagedoor.admin.certificates.authorities import (
     read_user_ca,
 )
 from stagedoor.admin.certificates.revocation import RevokedKeysFile
-from stagedoor.admin.certificates.user_signer import UserCertificates
-from stagedoor.admin.context import WorkerContext
-from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.authn.decide_key import Trust
-from stagedoor.listeners.limits import ClientLimits
-from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
 from stagedoor.listeners.ssh.page import PageParts
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.rate import Rate
-from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
+from stagedoor.serve.parts.direct import build_direct_login
+from stagedoor.serve.parts.listener import ListenerParts
 from stagedoor.serve.parts.listening import accept_rules
-from stagedoor.session.flow import Flow
-from stagedoor.session.runs import RunService
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
@@ -41,15 +35,9 @@ HANDSHAKE_PATIENCE_S = 15.0
 """Seconds that a handshake may wait: after a restart, clients that share an address return all at once."""
 
 
-def build_ssh_listener(
-    settings: Settings,
-    flow: Flow,
-    addresses: tuple[str, ...],
-    direct: DirectParts,
-    page: PageParts,
-    clients: ClientLimits,
-) -> SshListener:
+def build_ssh_listener(parts: ListenerParts, addresses: tuple[str, ...]) -> SshListener:
     """Return the listener that answers on `addresses`. Raises StagedoorError."""
+    settings = parts.settings
     names = list_host_names(settings, addresses)
 
     def host_key() -> HostKey:
@@ -65,29 +53,22 @@ def build_ssh_listener(
         ),
         passwords=settings.ssh.passwords,
         idle_timeout_s=settings.relay.idle_timeout_s,
-        clients=clients,
+        clients=parts.limits,
     )
-    return SshListener(flow, limits, host_key, direct, page)
+    return SshListener(parts.flow, limits, host_key, build_direct_login(parts), _build_page(parts))
 
 
-def build_page(
-    context: WorkerContext,
-    certificates: UserCertificates | None,
-    apps: Callable[[], Iterable[Target]],
-    requests: RequestService,
-    runs: RunService,
-) -> PageParts:
-    """Return the parts of the gateway's own page over SSH, where developers find their apps and sign in.
-
-    `apps` returns the apps that exist. Without `certificates` no key is bound to a sign-in.
-    """
-    settings = context.settings
-    refused = RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal
-    sign_ins = None
-    if certificates is not None:
-        sign_ins = SshSignInService(context, apps, certificates, refused)
-    names, port = settings.ssh.host_names, settings.ssh.public_port
-    return PageParts(names, port, sign_ins, requests, runs)
+def _build_page(parts: ListenerParts) -> PageParts:
+    """Return the parts of the gateway's own page over SSH, where developers find their apps and sign in."""
+    ssh, sign_ins = parts.settings.ssh, None
+    if parts.certificates is not None:
+        sign_ins = SshSignInService(
+            parts.context,
+            parts.flow.shells.list_targets,
+            parts.certificates,
+            RevokedKeysFile(ssh.revoked_keys_file).explain_refusal,
+        )
+    return PageParts(ssh.host_names, ssh.public_port, sign_ins, parts.requests, parts.runs)
 
 
 def list_host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The WebShell's parts: access to terminals in shells, sign-ins, and passes in the store."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,12 +10,9 @@ from stagedoor import __version__
 from stagedoor.admin.access.console import ConsoleService
 from stagedoor.admin.access.views import HealthReport
 from stagedoor.admin.account import AccountService
-from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList
-from stagedoor.admin.certificates.user_signer import UserCertificates
-from stagedoor.admin.context import WorkerContext
+from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList, RevokedKeysFile
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
-from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.api.call import AppSource
 from stagedoor.api.service import ApiService
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
@@ -28,16 +25,12 @@ from stagedoor.listeners.web.listener import WebListener
 from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.identity import Identity
-from stagedoor.model.target import Target
 from stagedoor.net.tls import ServerTls, read_names
-from stagedoor.recording.channel_audit import Note
-from stagedoor.recording.recorder import Recorder
 from stagedoor.serve.parts.direct import build_upstream, plan_recording
+from stagedoor.serve.parts.listener import ListenerParts
 from stagedoor.serve.parts.listening import accept_rules
 from stagedoor.serve.parts.shells import find_holders
 from stagedoor.serve.status import list_lines, list_problems, read_status
-from stagedoor.session.flow import Flow
-from stagedoor.session.runs import RunService
 from stagedoor.settings.logo import read_logo
 from stagedoor.settings.settings import Settings, parse_networks
 from stagedoor.signin.credentials import CredentialService
@@ -52,8 +45,10 @@ from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
-from stagedoor.signin.step_up import StepUpService
 from stagedoor.wire.check import run_checks
+
+if TYPE_CHECKING:
+    from stagedoor.shells.kubernetes.adapter import KubernetesShells
 
 
 def read_health(settings: Settings, checks: bool) -> HealthReport:
@@ -69,76 +64,64 @@ def read_health(settings: Settings, checks: bool) -> HealthReport:
     return HealthReport(lines, findings)
 
 
-if TYPE_CHECKING:
-    from stagedoor.shells.kubernetes.adapter import KubernetesShells
-
-
 def build_web_listener(
-    context: WorkerContext,
-    flow: Flow,
-    secure: ServerTls | None,
-    recorder: Recorder,
-    note: Note,
-    sign_ins: ProviderSignIns,
-    step_ups: StepUpService,
-    requests: RequestService,
-    on_sign_in: Callable[[Identity], None],
-    certificates: UserCertificates | None,
-    refused: RefusedKeys,
-    runs: RunService,
+    parts: ListenerParts,
+    tls: ServerTls | None,
     cluster: "KubernetesShells | None",
-    clients: ClientLimits,
-) -> WebListener:
-    """Return the WebShell's listener. Raises StagedoorError.
+    on_sign_in: Callable[[Identity], None],
+) -> tuple[WebListener, RefreshService]:
+    """Return the WebShell's listener, and the repeated check of sign-ins at their identity providers.
 
-    `on_sign_in` gets the identity of each new session.
+    `on_sign_in` gets the identity of each new session. Raises StagedoorError.
     """
-    settings = context.settings
+    context, flow, settings = parts.context, parts.flow, parts.settings
+    refused = RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal
+    rules = read_step_up_rules(settings)
     passes = PassService(context, flow.by_newest_policy, on_sign_in)
-    logins = LoginService(context, passes, certificates, refused)
+    sign_ins, refresh = _build_single_sign_on(parts)
     access = ShellAccess(
         flow,
-        build_upstream(settings, note),
+        build_upstream(settings, parts.note),
         find_holders(settings),
-        plan_recording(settings, recorder),
+        plan_recording(settings, parts.recorder),
         PresenceService(context),
     )
-    login_parts = LoginParts(
-        logins,
-        LoginApproval(context),
-        MachineLoginService(context, certificates, refused),
-        partial(describe, settings, logins=logins.is_possible),
-        RevocationList(context).encode,
-        build_client_file(),
-    )
-    rules = read_step_up_rules(settings)
-    health = partial(read_health, settings)
     services = WebServices(
         passes,
         sign_ins,
-        login_parts,
+        _build_logins(parts, passes, refused),
         AccountService(context),
         CredentialService(context, refused),
         PasskeyRegistry(context),
         PasskeyChecks(context),
-        step_ups,
-        requests,
+        parts.step_ups,
+        parts.requests,
         RecordingService(context, rules),
-        runs,
-        _build_api(context, flow, refused, requests, cluster),
-        ConsoleService(context, rules, flow.shells.list_targets, health),
+        parts.runs,
+        _build_api(parts, refused, cluster),
+        ConsoleService(context, rules, flow.shells.list_targets, partial(read_health, settings)),
     )
-    return WebListener(WebApp(access, _limits(settings, clients), services), secure)
+    limits = _limits(settings, parts.limits)
+    return WebListener(WebApp(access, limits, services), tls), refresh
+
+
+def _build_logins(parts: ListenerParts, passes: PassService, refused: RefusedKeys) -> LoginParts:
+    context = parts.context
+    logins = LoginService(context, passes, parts.certificates, refused)
+    return LoginParts(
+        logins,
+        LoginApproval(context),
+        MachineLoginService(context, parts.certificates, refused),
+        partial(describe, parts.settings, logins=logins.is_possible),
+        RevocationList(context).encode,
+        build_client_file(),
+    )
 
 
 def _build_api(
-    context: WorkerContext,
-    flow: Flow,
-    refused: RefusedKeys,
-    requests: RequestService,
-    cluster: "KubernetesShells | None",
+    parts: ListenerParts, refused: RefusedKeys, cluster: "KubernetesShells | None"
 ) -> ApiParts:
-    settings = context.settings
+    settings, shells = parts.settings, parts.flow.shells
     open_cluster = None
     if cluster is not None:
         # Imported here, since its libraries are an extra.
@@ -146,11 +129,11 @@ def _build_api(
 
         open_cluster = partial(open_running_apps, settings, cluster)
     service = ApiService(
-        context,
+        parts.context,
         read_step_up_rules(settings),
-        AppSource(flow.shells.list_targets, flow.shells.observe, open_cluster),
+        AppSource(shells.list_targets, shells.observe, open_cluster),
         refused,
-        requests,
+        parts.requests,
     )
     return ApiParts(service, parse_networks(settings.api.networks))
 
@@ -173,19 +156,15 @@ def _limits(settings: Settings, clients: ClientLimits) -> WebLimits:
     )
 
 
-def sign_ins_of(
-    context: WorkerContext, apps: Callable[[], Iterable[Target]]
-) -> tuple[ProviderSignIns, RefreshService]:
-    """Return the services of single sign-on and of the repeated check of its sign-ins.
-
-    `apps` returns the apps that exist now. Raises StagedoorError.
-    """
-    settings = context.settings
+def _build_single_sign_on(parts: ListenerParts) -> tuple[ProviderSignIns, RefreshService]:
+    """Return the sign-ins at identity providers, and the repeated check of them. Raises StagedoorError."""
+    context, settings = parts.context, parts.settings
     # Without a provider nothing is sealed, so no key file is created.
     key = SealingKey(os.urandom(KEY_BYTES))
     if settings.sso:
         key = load_or_create_sealing_key(settings.sign_in_key_file)
     clients = open_clients(settings, context.now)
+    apps = parts.flow.shells.list_targets
     return (
         ProviderSignIns(context, key, clients.signing_in, os.urandom, apps),
         RefreshService(context, key, clients.refreshing),
@@ -195,7 +174,7 @@ def sign_ins_of(
 def list_host_names(settings: Settings) -> frozenset[str]:
     """Return the host names under which the WebShell answers.
 
-    They are `web.list_host_names`, the name in `web.public_url`, and, if the WebShell itself serves TLS, the
+    They are `web.host_names`, the name in `web.public_url`, and, if the WebShell itself serves TLS, the
     names in its certificate.
     """
     names = frozenset(settings.web.host_names)
