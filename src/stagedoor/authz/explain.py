@@ -62,7 +62,7 @@ class ChangeKind(StrEnum):
     """The user gets a grant of their own."""
 
 
-class AccessChange(Struct, frozen=True):
+class EntryChange(Struct, frozen=True):
     """One change that would let the user in; `about` is a request, a rule, a group, or permissions."""
 
     kind: ChangeKind
@@ -82,7 +82,7 @@ class AccessAnswer(Struct, frozen=True):
     target: Target
     stops: tuple[str, ...]
     rules: tuple[RuleAnswer, ...]
-    changes: tuple[AccessChange, ...]
+    changes: tuple[EntryChange, ...]
     permissions: Permissions
     needs_step_up: bool = False
 
@@ -121,7 +121,7 @@ def explain(
     rules = [] if user is None else [*_walk(policy, user, target, now, reader)]
     rules.sort(key=lambda answered: len(answered.gaps))
     holding = [rule for rule in rules if not rule.gaps]
-    changes: tuple[AccessChange, ...] = ()
+    changes: tuple[EntryChange, ...] = ()
     if user is not None and not stops and not holding:
         changes = tuple(_list_changes(policy, user, target, now))
     return AccessAnswer(
@@ -227,22 +227,22 @@ def _extends(
     )
 
 
-def _list_changes(policy: Policy, user: User, target: Target, now: float) -> Iterator[AccessChange]:
+def _list_changes(policy: Policy, user: User, target: Target, now: float) -> Iterator[EntryChange]:
     """Yield what would let in a user without a rule that does."""
     subjects = list_subjects(user.name, user.groups)
     for request in policy.find_requests(user.name):
         approved = replace(request, state=RequestState.APPROVED)
         is_pending = request.find_state(now) is RequestState.PENDING
         if is_pending and not any(_list_request_gaps(policy, user, approved, target, now)):
-            yield AccessChange(ChangeKind.APPROVE, str(request.id))
+            yield EntryChange(ChangeKind.APPROVE, str(request.id))
     rule = find_rule(policy.request_rules.values(), subjects, [target], now=now)
     if rule is not None:
-        yield AccessChange(ChangeKind.ASK, str(rule.id))
+        yield EntryChange(ChangeKind.ASK, str(rule.id))
     groups = [
         rule.subject.removeprefix("group:")
         for rule in drop_expired(policy.find_grants_about(target), now)
         if Permission.ENTER in rule.permissions and rule.subject.startswith("group:")
     ]
     for group in list(dict.fromkeys(groups))[:MOST_CHANGES]:
-        yield AccessChange(ChangeKind.JOIN, group)
-    yield AccessChange(ChangeKind.GRANT, to_words(DEFAULT))
+        yield EntryChange(ChangeKind.JOIN, group)
+    yield EntryChange(ChangeKind.GRANT, to_words(DEFAULT))

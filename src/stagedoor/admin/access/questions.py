@@ -2,8 +2,8 @@
 
 from stagedoor.authz.explain import (
     AccessAnswer,
-    AccessChange,
     ChangeKind,
+    EntryChange,
     explain,
     identify_by_name,
 )
@@ -41,7 +41,7 @@ def explain_access(
     return answer
 
 
-def describe_change(answer: AccessAnswer, change: AccessChange) -> str:
+def describe_change(answer: AccessAnswer, change: EntryChange) -> str:
     """Return how a change is made, for administrators: a command, but for what the user does."""
     user, target = answer.user, answer.target
     match change.kind:

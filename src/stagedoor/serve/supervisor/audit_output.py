@@ -19,7 +19,7 @@ from stagedoor.admin.audit.sinks import open_sink
 from stagedoor.admin.hooks.delivery import HookSink
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
-from stagedoor.serve.supervisor.sink_writer import OnProblem, Output, SinkState, SinkWriter
+from stagedoor.serve.supervisor.sink_writer import OnProblem, SinkOpener, SinkState, SinkWriter
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.links import find_site_or_none
 from stagedoor.store.database import Database, open_database
@@ -38,15 +38,15 @@ STOP_S = 3.0
 """How long the end waits for deliveries. The next start delivers the rest."""
 
 
-def list_outputs(settings: Settings) -> tuple[Output, ...]:
+def list_outputs(settings: Settings) -> tuple[SinkOpener, ...]:
     """Return the sinks of the audit, then the hooks, which the store knows as `hook NAME`."""
     sinks = [
-        Output(sink.name, partial(open_sink, sink), sink.scheme == "file")
+        SinkOpener(sink.name, partial(open_sink, sink), sink.scheme == "file")
         for sink in settings.audit.sinks
     ]
     site = find_site_or_none(settings)
     hooks = [
-        Output(f"hook {hook.name}", partial(HookSink, hook, settings, site))
+        SinkOpener(f"hook {hook.name}", partial(HookSink, hook, settings, site))
         for hook in settings.hooks
     ]
     return (*sinks, *hooks)

@@ -70,7 +70,7 @@ STOPPING = "the gateway is stopping"
 
 
 @dataclass(slots=True, eq=False)
-class _Worker:
+class _WorkerState:
     id: int
     slot: int
     generation: int
@@ -104,7 +104,7 @@ class Fleet:
         """Whether another supervisor has taken over."""
         self._plan = FleetPlan(0, 0.0)
         self._launching: _Launching | None = None
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, _WorkerState] = {}
         self._last_id = 0
         self._last_generation = 0
         self._deaths: dict[int, int] = {}
@@ -118,12 +118,12 @@ class Fleet:
 
     @property
     def accepting(self) -> int:
-        """How many workers in force accept connections."""
+        """Return how many workers in force accept connections."""
         return sum(worker.is_up for worker in self._workers.values() if self._in_force(worker))
 
     @property
     def sessions_left(self) -> int:
-        """How many sessions are open in draining workers."""
+        """Return how many sessions are open in draining workers."""
         return sum(worker.left or 0 for worker in self._workers.values())
 
     @property
@@ -155,12 +155,12 @@ class Fleet:
                 pass
         return actions + self._settle(now)
 
-    def _in_force(self, worker: _Worker) -> bool:
+    def _in_force(self, worker: _WorkerState) -> bool:
         return worker.generation == self.generation and not worker.is_discarded
 
     def _spawn(self, slot: int, generation: int, now: float) -> Spawn:
         self._last_id += 1
-        self._workers[self._last_id] = _Worker(self._last_id, slot, generation, now)
+        self._workers[self._last_id] = _WorkerState(self._last_id, slot, generation, now)
         return Spawn(self._last_id, slot, generation)
 
     def _launch(self, launch: Launch, now: float) -> list[Action]:
@@ -183,19 +183,10 @@ class Fleet:
         for worker in self._workers.values():
             if worker.generation == generation:
                 worker.is_discarded = True
-                actions += self._close(worker, now)
+                actions.append(_close(worker, now))
         return actions
 
-    def _close(self, worker: _Worker, now: float) -> list[Action]:
-        worker.kill_at = _sooner(worker.kill_at, now + CLOSE_GRACE_S)
-        return [SendMessage(worker.id, Close())]
-
-    def _drain(self, worker: _Worker, drain: Drain, now: float) -> list[Action]:
-        if drain.timeout_s is not None:
-            worker.kill_at = _sooner(worker.kill_at, now + drain.timeout_s + CLOSE_GRACE_S)
-        return [SendMessage(worker.id, drain)]
-
-    def _on_message(self, worker: _Worker, message: FromWorker) -> list[Action]:
+    def _on_message(self, worker: _WorkerState, message: FromWorker) -> list[Action]:
         match message:
             case Up():
                 worker.is_up = True
@@ -208,7 +199,7 @@ class Fleet:
                     return [Publish(WorkerDrains(worker.id, sessions))]
         return []
 
-    def _on_spawn_failed(self, worker: _Worker, reason: str, now: float) -> list[Action]:
+    def _on_spawn_failed(self, worker: _WorkerState, reason: str, now: float) -> list[Action]:
         self._shutting.discard(worker.id)
         if self._launching is not None and worker.generation == self._launching.generation:
             return self._refuse(reason, now)
@@ -218,7 +209,7 @@ class Fleet:
         deaths = self._deaths.get(worker.slot, 0) + 1
         return [Publish(CannotRestart(reason, self._restart_later(worker.slot, deaths, now)))]
 
-    def _on_exit(self, worker: _Worker, code: int, now: float) -> list[Action]:
+    def _on_exit(self, worker: _WorkerState, code: int, now: float) -> list[Action]:
         self._shutting.discard(worker.id)
         news = Publish(WorkerExited(worker.id))
         if self._launching is not None and worker.generation == self._launching.generation:
@@ -251,26 +242,24 @@ class Fleet:
         draining = [worker for worker in self._workers.values() if not worker.is_discarded]
         self._wait_until_closed(draining, now)
         drain = Drain(RETIRE_S, keeps_connections)
-        return [action for worker in draining for action in self._drain(worker, drain, now)]
+        return [_drain(worker, drain, now) for worker in draining]
 
-    def _wait_until_closed(self, workers: list[_Worker], now: float) -> None:
+    def _wait_until_closed(self, workers: list[_WorkerState], now: float) -> None:
         """Publish OldClosed once these workers accept no more."""
         self._shutting = {worker.id for worker in workers}
         self._handover_until = now + SHUT_TIMEOUT_S
 
     def _stop(self, now: float) -> list[Action]:
-        actions: list[Action] = []
         if self.is_stopping:
-            for worker in self._workers.values():
-                actions += self._close(worker, now)
-            return actions
+            return [_close(worker, now) for worker in self._workers.values()]
         self.is_stopping = True
         self._restarts.clear()
+        actions: list[Action] = []
         if self._launching is not None:
             actions += self._refuse(STOPPING, now)
         for worker in self._workers.values():
             if not worker.is_discarded:
-                actions += self._drain(worker, Drain(self._plan.drain_timeout_s), now)
+                actions.append(_drain(worker, Drain(self._plan.drain_timeout_s), now))
         return actions
 
     def _settle(self, now: float) -> list[Action]:
@@ -310,11 +299,20 @@ class Fleet:
         # By generation, so that replacements of workers that died meanwhile are included.
         older = [worker for worker in self._workers.values() if not self._in_force(worker)]
         self._wait_until_closed(older, now)
-        actions: list[Action] = [Publish(InForce(len(older)))]
-        for worker in older:
-            if not worker.is_discarded:
-                actions += self._drain(worker, Drain(None, launch.keeps_connections), now)
-        return actions
+        drain = Drain(None, launch.keeps_connections)
+        draining = [worker for worker in older if not worker.is_discarded]
+        return [Publish(InForce(len(older))), *(_drain(worker, drain, now) for worker in draining)]
+
+
+def _close(worker: _WorkerState, now: float) -> SendMessage:
+    worker.kill_at = _sooner(worker.kill_at, now + CLOSE_GRACE_S)
+    return SendMessage(worker.id, Close())
+
+
+def _drain(worker: _WorkerState, drain: Drain, now: float) -> SendMessage:
+    if drain.timeout_s is not None:
+        worker.kill_at = _sooner(worker.kill_at, now + drain.timeout_s + CLOSE_GRACE_S)
+    return SendMessage(worker.id, drain)
 
 
 def _sooner(at: float | None, other: float) -> float:

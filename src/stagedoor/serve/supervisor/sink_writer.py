@@ -27,7 +27,7 @@ OnProblem = Callable[[str, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class SinkOpener:
     """A sink or a hook: its name, and how it is opened. A file keeps its own position."""
 
     name: str
@@ -49,7 +49,7 @@ class SinkWriter:
 
     def __init__(
         self,
-        output: Output,
+        output: SinkOpener,
         database: Database,
         leads: threading.Event,
         stopping: threading.Event,
