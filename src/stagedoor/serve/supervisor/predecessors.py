@@ -101,5 +101,16 @@ class Predecessors:
             await gateway.channel.close_stream()
 
     def _take(self, gateway: _OlderGateway, worker: str, measured: MetricsMessage | None) -> None:
-        (gateway.workers.discard if measured is None else gateway.workers.add)(worker)
-        self._on_metrics(f"{gateway.pid}:{worker}", measured)
+        """Pass on a worker's metrics by the name `PID:WORKER`.
+
+        A gateway that hands over also sends what it last knew of the workers of older ones, by these names.
+        From then on their own gateway sends that, so it counts as sent by that.
+        """
+        pid, _, name = worker.rpartition(":")
+        if pid:
+            sender = next((older for older in self._gateways if str(older.pid) == pid), None)
+            if sender is None or sender.ended.is_set():
+                return
+            gateway = sender
+        (gateway.workers.discard if measured is None else gateway.workers.add)(name)
+        self._on_metrics(f"{gateway.pid}:{name}", measured)
