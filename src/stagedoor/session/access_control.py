@@ -1,4 +1,4 @@
-"""The verdicts of the flow on a credential and a claim, and the waits that may change a refusal."""
+"""The verdicts of the flow on a credential and a claim, and the waits that may lift a refusal."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
+from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import Progress, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -81,11 +82,11 @@ class AccessControl:
 
     async def _judge_in_memory(self, verdict: Callable[[], _Proof | Denial]) -> _Proof | Denial:
         """Do what `by_newest_policy` does with a verdict that waits for nothing."""
-        version, unread = self.policy.version, self.policy.unread
-        proof = verdict()
-        if not isinstance(proof, Denial):
-            return proof
-        return await self._stands(proof, version, unread) or verdict()
+
+        async def judge() -> _Proof | Denial:
+            return verdict()
+
+        return await self.by_newest_policy(judge)
 
     async def _stands(self, refusal: Denial, version: int, unread: bool) -> Denial | None:
         """Return the refusal that stands, or None if the policy in the store is newer and may lift it.
@@ -100,6 +101,34 @@ class AccessControl:
         if unread or self.policy.unread:  # the store may have failed, or recovered, meanwhile
             return UNREAD
         return None if await self.policy.read_newer_than(version) else refusal
+
+    async def admit(
+        self,
+        identity: Identity,
+        claim: Claim,
+        origin: Origin,
+        progress: Progress | None,
+        *,
+        needs: Permission | None,
+        waits: bool,
+        ask_reason: AskReason | None = None,
+    ) -> Grant | Denial:
+        """Return the grant for a claim, after the wait for an approver and for a fresh proof if needed.
+
+        The grant has the permission that the claim `needs`. `progress` shows a client that `waits` what the
+        person has to do; with None, no access is asked for.
+        """
+        grant = require_permission(needs, await self.authorise(identity, claim))
+        if isinstance(grant, Denial) and progress is not None:
+            grant = await self.wait_for_access(
+                identity, claim, grant, progress, needs=needs, waits=waits, ask_reason=ask_reason
+            )
+        if isinstance(grant, Denial):
+            return grant
+        if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
+            return await self.check_step_up(identity, grant)
+        shown = progress if waits else None
+        return await self.wait_for_step_up(identity, grant, origin.source, shown)
 
     async def check_step_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
         """Return `wanted`, or a denial if its target requires a fresh proof that the person is there."""
@@ -160,7 +189,7 @@ class AccessControl:
         ask_reason: AskReason | None = None,
         wait_s: float = ACCESS_WAIT_S,
     ) -> Grant | Denial:
-        """Return the grant once an approver has let the user in, or a denial.
+        """Return the grant once an approver has agreed, or a denial.
 
         `refused` is the denial so far. A client that `waits` is shown by `progress` how to ask; `ask_reason`
         asks for the reason at a terminal.
@@ -207,7 +236,7 @@ class AccessControl:
         return requests.find_offer(identity, target, Permission.ENTER) is not None
 
     def explain_asking(self, identity: Identity, target: Target, lacks: Permission | None) -> str:
-        """Return how the user asks for a permission that they lack, for the end of a refusal, or nothing."""
+        """Return how to ask for a permission that the user lacks, to end a refusal with, or ""."""
         if lacks is None or self.access_requests is None:
             return ""
         offer = self.access_requests.find_offer(identity, target, lacks)

@@ -42,7 +42,7 @@ class AccessWait:
     judge: Callable[[], Grant | Denial]
     identity: Identity
     target: Target
-    needs: Permission = Permission.ENTER
+    needs: Permission
 
     async def wait(
         self,
@@ -51,7 +51,7 @@ class AccessWait:
         ask_reason: AskReason | None,
         *,
         waits: bool,
-        wait_s: float = ACCESS_WAIT_S,
+        wait_s: float,
     ) -> Grant | Denial:
         """Return the grant once an approver has agreed, or a denial.
 
@@ -102,7 +102,10 @@ class AccessWait:
             if offer is None:
                 return verdict
             if offer.request is None:
-                return over if pending is not None else self._where(offer)
+                if pending is not None:
+                    return over
+                where = f"{offer.line}; ask: {offer.where}. This login waits"
+                return StartStep(ACCESS_REQUEST, where)
             pending = offer.request.id
             return StartStep(
                 ACCESS_REQUEST,
@@ -117,25 +120,21 @@ class AccessWait:
             if isinstance(verdict, Denial):
                 return await self.requests.explain_end(pending)
         if isinstance(verdict, Grant):
-            progress(StartStep(ACCESS_GRANTED, self._approved(verdict)))
-        return verdict or (refused if wait_s < ACCESS_WAIT_S else self._late(wait_s))
-
-    def _approved(self, grant: Grant) -> str:
-        request = None if grant.request is None else self.requests.find(grant.request)
-        return "" if request is None else f"for {show_period(request.lasts_s)}"
-
-    def _offer(self) -> Offer | None:
-        return self.requests.find_offer(self.identity, self.target, self.needs)
-
-    def _where(self, offer: Offer) -> StartStep:
-        return StartStep(ACCESS_REQUEST, f"{offer.line}; ask: {offer.where}. This login waits")
-
-    def _late(self, wait_s: float) -> Denial:
+            request = None if verdict.request is None else self.requests.find(verdict.request)
+            lasts = "" if request is None else f"for {show_period(request.lasts_s)}"
+            progress(StartStep(ACCESS_GRANTED, lasts))
+        if verdict is not None:
+            return verdict
+        if wait_s < ACCESS_WAIT_S:
+            return refused
         return Denial(
             Reason.NO_GRANT,
             f"no approver has opened {self.target.login_name} within {show_period(wait_s)}; the request "
             "stays open, so connect again to wait for it",
         )
+
+    def _offer(self) -> Offer | None:
+        return self.requests.find_offer(self.identity, self.target, self.needs)
 
 
 def _explain(offer: Offer) -> str:

@@ -16,7 +16,6 @@ from stagedoor.model.grant import Claim, Grant, find_target
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import (
-    AccessMethod,
     Counts,
     End,
     Ended,
@@ -25,21 +24,15 @@ from stagedoor.model.session import (
     Ready,
     RunningSession,
 )
-from stagedoor.model.shell import Progress, ShellState
+from stagedoor.model.shell import Progress, Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.session.access_control import AccessControl
 from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
 from stagedoor.session.entered import Entered, describe_failed_hand_over
 from stagedoor.session.line import Line, make_denied_line, make_ended_line, make_resumed_line
-from stagedoor.session.ports import (
-    Connector,
-    Ledger,
-    Link,
-    SessionConnector,
-)
+from stagedoor.session.ports import Connector, Ledger, Link, SessionConnector
 from stagedoor.session.registry import Registry
-from stagedoor.session.revoke import require_permission
 from stagedoor.session.start import start_shell
 from stagedoor.wire.target import parse_target
 
@@ -167,53 +160,30 @@ class Flow(AccessControl):
         ask_reason: AskReason | None = None,
         keeper: SessionConnector | None = None,
     ) -> Entered | Denial:
-        attempt.identity, origin = identity.name, attempt.origin
+        attempt.identity = identity.name
         attempt.begin("authorise")
-        grant = require_permission(needs, await self.authorise(identity, claim))
-        if isinstance(grant, Denial):
-            grant = await self.wait_for_access(
-                identity, claim, grant, progress, needs=needs, waits=waits, ask_reason=ask_reason
-            )
-        if isinstance(grant, Grant):
-            grant = await self._prove(identity, grant, origin, progress if waits else None)
+        grant = await self.admit(
+            identity,
+            claim,
+            attempt.origin,
+            progress,
+            needs=needs,
+            waits=waits,
+            ask_reason=ask_reason,
+        )
         if isinstance(grant, Denial):
             return self._refuse(grant, attempt, identity, find_target(claim))
         attempt.target = grant.target.host_name
-        on_step, trace_id = attempt.begin_start(progress), attempt.context.trace_id
-        if start and grant.guest is None:
-            ready = await self._ensure(grant, on_step, trace_id)
-        else:
-            ready = await self._find(grant, on_step, trace_id)
-        if isinstance(ready, Ready):
-            begun = await self.begin_time(ready.grant)
-            if isinstance(begun, Denial):
-                ready = begun
-            elif begun is not ready.grant:
-                ready = Ready(begun, ready.shell, ready.trace)
-        if isinstance(ready, Denial):
-            return self._refuse(ready, attempt, identity, grant.target)
-        attempt.begin("audit")
-        earlier = None if keeper is None else await keeper.find(ready)
-        if isinstance(earlier, Denial):
-            return self._refuse(earlier, attempt, identity, grant.target)
-        opened = await self.ledger.open(ready, origin.way, origin.source, earlier)
+        on_step, trace = attempt.begin_start(progress), int(attempt.context.trace_id, 16)
+        ready = await self._ensure(grant, on_step, trace, start=start and grant.guest is None)
+        opened = ready if isinstance(ready, Denial) else await self._open(ready, attempt, keeper)
         if isinstance(opened, Denial):
             return self._refuse(opened, attempt, identity, grant.target)
         attempt.session = opened.id
-        if earlier is not None:
-            self.write_line(make_resumed_line(opened, earlier))
         attempt.begin("connect")
         entered = await self._connect(opened, needs, keeper)
         attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
         return entered
-
-    async def _prove(
-        self, identity: Identity, grant: Grant, origin: Origin, on_wait: Progress | None
-    ) -> Grant | Denial:
-        """Return the grant once the person has proved to be there, if the app wants that."""
-        if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
-            return await self.check_step_up(identity, grant)
-        return await self.wait_for_step_up(identity, grant, origin.source, on_wait)
 
     def _refuse(
         self, denial: Denial, attempt: LoginAttempt, identity: Identity, target: Target | None
@@ -283,27 +253,47 @@ class Flow(AccessControl):
         self.shells.release(opened.ready.grant.target)
         self.registry.unregister(opened)
 
-    async def _ensure(self, grant: Grant, progress: Progress, trace_id: str) -> Ready | Denial:
-        """Start the shell if it does not run, then check that the grant still holds."""
-        shell = self.shells.find_ready(grant) or await start_shell(
-            self.shells, grant, progress, self.start_timeout_s
-        )
+    async def _ensure(
+        self, grant: Grant, progress: Progress, trace: int, *, start: bool
+    ) -> Ready | Denial:
+        """Return the running shell, if the grant still holds then. A shell is started only with `start`.
+
+        A guest who only watches enters by the host's grant.
+        """
+        shell: Shell | Denial | None = None
+        if not start:
+            shell = await self.shells.resolve(grant.target)
+            if shell is None:
+                return Denial(
+                    Reason.SHELL_UNAVAILABLE,
+                    f"the shell {grant.target.shell_name} does not run now",
+                )
+        if shell is None or grant.guest is None or grant.guest.may_type:
+            shell = self.shells.find_ready(grant) or await start_shell(
+                self.shells, grant, progress, self.start_timeout_s
+            )
         if isinstance(shell, Denial):
             return shell
         still = self.authoriser.judge_again(grant)
-        return still if isinstance(still, Denial) else Ready(still, shell, int(trace_id, 16))
+        return still if isinstance(still, Denial) else Ready(still, shell, trace)
 
-    async def _find(self, grant: Grant, progress: Progress, trace_id: str) -> Ready | Denial:
-        """Find the shell that runs now. A guest who only watches enters by the host's grant."""
-        shell = await self.shells.resolve(grant.target)
-        if shell is None:
-            return Denial(
-                Reason.SHELL_UNAVAILABLE, f"the shell {grant.target.shell_name} does not run now"
-            )
-        if grant.guest is not None and not grant.guest.may_type:
-            still = self.authoriser.judge_again(grant)
-            return still if isinstance(still, Denial) else Ready(still, shell, int(trace_id, 16))
-        return await self._ensure(grant, progress, trace_id)
+    async def _open(
+        self, ready: Ready, attempt: LoginAttempt, keeper: SessionConnector | None
+    ) -> Opened | Denial:
+        """Start the time of the access request, if there is one, and open the session in the audit."""
+        grant = await self.begin_time(ready.grant)
+        if isinstance(grant, Denial):
+            return grant
+        if grant is not ready.grant:
+            ready = Ready(grant, ready.shell, ready.trace)
+        attempt.begin("audit")
+        earlier = None if keeper is None else await keeper.find(ready)
+        if isinstance(earlier, Denial):
+            return earlier
+        opened = await self.ledger.open(ready, attempt.origin.way, attempt.origin.source, earlier)
+        if isinstance(opened, Opened) and earlier is not None:
+            self.write_line(make_resumed_line(opened, earlier))
+        return opened
 
     async def _connect(
         self, opened: Opened, needs: Permission | None, keeper: SessionConnector | None

@@ -109,11 +109,10 @@ async def record_end(
     def read() -> RunLog:
         first, size = runner.measure(run_id)
         at, tail = max(first, size - STORED_LOG_BYTES), bytearray()
-        while at < size and (pieces := runner.read(run_id, at, PIECE_BYTES)):
-            for piece in pieces:
-                # A gap, which a full disk left, is filled so that offsets stay true.
-                tail += bytes(piece.start - at) + piece.data
-                at = piece.end
+        for piece in _read_pieces(runner, run_id, at, size):
+            # A gap, which a full disk left, is filled so that offsets stay true.
+            tail += bytes(piece.start - at) + piece.data
+            at = piece.end
         return RunLog(bytes(tail[-STORED_LOG_BYTES:]), max(at, size))
 
     try:
@@ -131,7 +130,11 @@ async def record_end(
 def _read_all(runner: Runner, run_id: str) -> Iterator[Output]:
     """Yield all output that is kept. What cannot be read is left out."""
     with suppress(OSError):
-        at, size = runner.measure(run_id)
-        while at < size and (pieces := runner.read(run_id, at, PIECE_BYTES)):
-            yield from pieces
-            at = pieces[-1].end
+        yield from _read_pieces(runner, run_id, *runner.measure(run_id))
+
+
+def _read_pieces(runner: Runner, run_id: str, at: int, size: int) -> Iterator[Output]:
+    """Yield the output from offset `at` up to `size`. Raises OSError."""
+    while at < size and (pieces := runner.read(run_id, at, PIECE_BYTES)):
+        yield from pieces
+        at = pieces[-1].end

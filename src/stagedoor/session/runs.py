@@ -30,7 +30,7 @@ from stagedoor.model.run import (
     is_run_id,
     join_streams,
 )
-from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.session import Origin
 from stagedoor.model.shell import Progress
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
@@ -91,23 +91,11 @@ class RunService:
         why = check_order(order)
         if why is not None:
             return self._flow.deny(Denial(Reason.BAD_REQUEST, why), origin, identity, order.target)
-        grant = await self._grant(identity, order.target)
-        if isinstance(grant, Denial) and progress is not None:
-            grant = await self._flow.wait_for_access(
-                identity, order.target, grant, progress, needs=Permission.RUN, waits=True
-            )
+        grant = await self._flow.admit(
+            identity, order.target, origin, progress, needs=Permission.RUN, waits=True
+        )
         if isinstance(grant, Grant):
-            if origin.way is AccessMethod.WEB:
-                grant = await self._flow.check_step_up(identity, grant)
-            else:
-                grant = await self._flow.wait_for_step_up(identity, grant, origin.source, progress)
-        if isinstance(grant, Grant) and not self._runner.has(order.target):
-            grant = _no_runner(order.target)
-        elif isinstance(grant, Grant) and order.size is not None:
-            sizes = self._runner.list_sizes(order.target)
-            grant = grant if order.size in sizes else _no_size(order, sorted(sizes))
-        if isinstance(grant, Grant):
-            grant = await self._flow.begin_time(grant)
+            grant = self._check_runner(order) or await self._flow.begin_time(grant)
         if isinstance(grant, Denial):
             return self._flow.deny(grant, origin, identity, order.target)
         if run_id is not None:
@@ -123,6 +111,26 @@ class RunService:
     def has_input_stream(self, target: Target) -> bool:
         """Return whether a run of this app reads its input while the client sends it."""
         return not self._runner.has(target) or self._runner.has_input_stream(target)
+
+    def _check_runner(self, order: RunOrder) -> Denial | None:
+        """Return why no runner can carry out the order, or None."""
+        target, name = order.target, order.target.login_name
+        if not self._runner.has(target):
+            return Denial(
+                Reason.SHELL_UNAVAILABLE,
+                f"{name} has no runs, as it has an SSH server of its own; run the command in its shell: "
+                f"ssh {name}@GATEWAY COMMAND",
+            )
+        if order.size is None or order.size in (sizes := self._runner.list_sizes(target)):
+            return None
+        if not sizes:
+            return Denial(
+                Reason.BAD_REQUEST, f"runs of {name} have no sizes; start it without --size"
+            )
+        return Denial(
+            Reason.BAD_REQUEST,
+            f"runs of {name} have no size {order.size}; give --size one of: {', '.join(sorted(sizes))}",
+        )
 
     async def _start(
         self, grant: Grant, order: RunOrder, origin: Origin, run_id: str
@@ -353,25 +361,6 @@ def _check_same(run: Run, order: RunOrder, identity: Identity) -> Denial | None:
     if (run.starter, run.target, run.command) == given:
         return None
     return Denial(Reason.BAD_REQUEST, f"the id {run.id} is in use; choose another for this run")
-
-
-def _no_runner(target: Target) -> Denial:
-    name = target.login_name
-    return Denial(
-        Reason.SHELL_UNAVAILABLE,
-        f"{name} has no runs, as it has an SSH server of its own; run the command in its shell: "
-        f"ssh {name}@GATEWAY COMMAND",
-    )
-
-
-def _no_size(order: RunOrder, sizes: Sequence[str]) -> Denial:
-    name = order.target.login_name
-    if not sizes:
-        return Denial(Reason.BAD_REQUEST, f"runs of {name} have no sizes; start it without --size")
-    return Denial(
-        Reason.BAD_REQUEST,
-        f"runs of {name} have no size {order.size}; give --size one of: {', '.join(sizes)}",
-    )
 
 
 def _no_run(prefix: str) -> Denial:
