@@ -1,5 +1,5 @@
-"""The audit: who came in, where to, when they left and why; and who was not let in.
+"""The audit: each session with its user, target and end, and each refused login.
 
-What may never enter: SQL and files (a `Journal` keeps the events), a secret, a session's bytes,
-and any decision about who may come in.
+This package has no SQL and no files (a `Journal` keeps the events), and decides about no login. Its events
+have no secret and no byte of a session.
 """

@@ -11,13 +11,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
 
 from stagedoor.model.event import Event, EventKind
+from stagedoor.wire.rfc3339 import show_milliseconds
 
 Plain = str | int | float | bool | None
 
@@ -78,7 +78,7 @@ class Chain:
 def make_document(event: Event) -> dict[str, object]:
     """Return an event for JSON, without its number; times are RFC 3339 in milliseconds."""
     return {
-        "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "at": show_milliseconds(event.at),
         "kind": event.kind.value,
         "session": event.session,
         "identity": event.identity,
@@ -92,7 +92,7 @@ def make_document(event: Event) -> dict[str, object]:
 
 
 def hash_line(text: str) -> str:
-    """SHA-256 of a line, without its newline."""
+    """Return the SHA-256 of a line, without its newline."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -106,7 +106,7 @@ def make_checkpoint_event(
 ) -> Event:
     """Return a checkpoint for `link`.
 
-    `signature` is that of `statement(link)`, as `ssh-keygen -Y sign` writes it; `key` its fingerprint.
+    `signature` is that of `make_statement(link)`, as `ssh-keygen -Y sign` writes it; `key` its fingerprint.
     """
     fields: dict[str, Plain] = {
         "through": link.seq,
@@ -118,7 +118,7 @@ def make_checkpoint_event(
 
 
 def make_removed_event(link: ChainLink, count: int, instance: str, now: float) -> Event:
-    """`count` events were removed from the store, of which `link` was the last."""
+    """Return the event that `count` events were removed from the store, of which `link` was the last."""
     fields: dict[str, Plain] = {"through": link.seq, "sha256": link.digest, "events": count}
     return Event(now, EventKind.AUDIT_REMOVED, instance, fields=MappingProxyType(fields))
 

@@ -1,8 +1,7 @@
-"""The audit stage: a login is durable in the audit before it is let in, and so is each end and refusal.
+"""The audit stage, which makes a login durable before the flow lets it in.
 
-Group commit: one writer thread for each process. Logins that arrive while it writes wait
-together for the next write, so that many share one transaction and one fsync; whatever can wait
-(closes, denials) waits a moment for company.
+One thread in each process writes (group commit). Logins that arrive while it writes wait together for the
+next write, so that many share one transaction and one fsync. Closes and denials wait a moment for others.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ OPEN_TIMEOUT_S = 5.0
 """The longest that a login waits for the disk before it is refused."""
 
 LINGER_S = 0.1
-"""The longest that a close or a denial waits for others to share its fsync."""
+"""The longest that a close or a denial waits for others to share its fsync with."""
 
 RETRY_S = (0.1, 2.0)
 """First and longest wait between two tries while the journal cannot be written."""

@@ -107,7 +107,7 @@ def _deliver(openings: list[Opening], denial: Denial | None) -> None:
 
 
 def make_session_id(now: float) -> str:
-    """26 hexadecimal digits: 44 bits of milliseconds since the epoch, then 60 random bits.
+    """Return a session id of 26 hexadecimal digits: 44 bits of milliseconds since the epoch, 60 random bits.
 
     Ids of different milliseconds sort by time (until the year 2527). An id is no credential; it
     is random so that others' sessions cannot be found by counting.

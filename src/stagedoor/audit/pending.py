@@ -20,10 +20,10 @@ from stagedoor.model.source import Address, find_source_network
 from stagedoor.model.units import MINUTE_S
 
 BATCH = 1000
-"""Most logins in one transaction, so that the first of them need not wait for very many."""
+"""The most logins in one transaction, so that the first of them need not wait for very many."""
 
 DENIALS = 2000
-"""Most denials that wait to be written; more are counted instead."""
+"""The most denials that wait to be written; more are counted instead."""
 COUNTED = frozenset(
     {
         Reason.BAD_REQUEST,
@@ -36,16 +36,16 @@ COUNTED = frozenset(
         Reason.DRAINING,
     }
 )
-"""Costs the sender nothing, or is the answer to a flood: never written one by one."""
+"""Refusals that cost the sender nothing, or answer a flood. They are never written one by one."""
 
 SOURCE_SHARE = 20
-"""Denials of one source written one by one in a minute: a person's tries, not a program's."""
+"""The denials of one source that are written one by one in a minute: a person's tries, not a program's."""
 
 TOTAL_SHARE = 600
-"""Denials of all sources written one by one in a minute, by each worker."""
+"""The denials of all sources that each worker writes one by one in a minute."""
 
 SOURCES = 1024
-"""Sources counted apart; those beyond are summed up as `others`."""
+"""The sources that are counted apart; those beyond are summed up as `others`."""
 
 OTHERS = "others"
 
@@ -87,11 +87,9 @@ class DenialCounts:
             else:
                 self._sources.add(source)
         key = (source, reason, way)
-        if (one := self._sums.get(key)) is None:
-            self._sums[key] = _Sum(1, now, now)
-        else:
-            one.count += 1
-            one.last_at = now
+        total = self._sums.setdefault(key, _Sum(0, now, now))
+        total.count += 1
+        total.last_at = now
 
     def find_due_at(self) -> float | None:
         """Return when to call `take`; None while there is nothing to take or forget."""
@@ -108,10 +106,10 @@ class DenialCounts:
                 way=way,
                 reason=reason,
                 fields=MappingProxyType(
-                    {"count": one.count, "first_at": one.first_at, "last_at": one.last_at}
+                    {"count": total.count, "first_at": total.first_at, "last_at": total.last_at}
                 ),
             )
-            for (source, reason, way), one in self._sums.items()
+            for (source, reason, way), total in self._sums.items()
         ]
         self._began_at = None
         self._written.clear()

@@ -50,6 +50,11 @@ class Report:
     fault: ChainProblem | None = None
 
 
+class _FaultError(Exception):
+    def __init__(self, file: str, line: int, what: str) -> None:
+        self.fault = ChainProblem(file, line, what)
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     file: str
@@ -63,17 +68,12 @@ class _Line:
     def digest(self) -> str:
         return hash_line(self.text)
 
-    def fault(self, what: str) -> ChainProblem:
-        return ChainProblem(self.file, self.number, what)
+    def fault(self, what: str) -> _FaultError:
+        return _FaultError(self.file, self.number, what)
 
     def with_(self, **fields: object) -> str:
         """Return the hash that the line would have with these fields."""
         return hash_line(json.dumps({**self.document, **fields}))
-
-
-class _FaultFoundError(Exception):
-    def __init__(self, fault: ChainProblem) -> None:
-        self.fault = fault
 
 
 def verify(
@@ -91,7 +91,7 @@ def verify(
     looking = _Verification(check, trusted, tuple(against))
     try:
         looking.run(_parsed(lines))
-    except _FaultFoundError as error:
+    except _FaultError as error:
         looking.report.fault = error.fault
     return looking.report
 
@@ -107,7 +107,7 @@ def read_checkpoints(
     for file, number, text in lines:
         try:
             line = _parse(file, number, text)
-        except _FaultFoundError:
+        except _FaultError:
             continue
         if line.document.get("kind") == EventKind.AUDIT_CHECKPOINT:
             link, key = _signed(line, check)
@@ -131,10 +131,10 @@ class _Verification:
         self._before: _Line | None = None
         self._last: _Line | None = None
 
-    def run(self, lines: Iterator[_Line | ChainProblem]) -> None:
+    def run(self, lines: Iterator[_Line | _FaultError]) -> None:
         for line, after in _with_next(lines):
-            if isinstance(line, ChainProblem):
-                raise _FaultFoundError(line)
+            if isinstance(line, _FaultError):
+                raise line
             known = self._digests.get(line.seq)
             if known is not None and known == line.digest:
                 self.report.repeated += 1
@@ -148,14 +148,13 @@ class _Verification:
         self._compare_others()
 
     def _compare(self, last: _Line, line: _Line, after: _Line | None) -> None:
-        """Check that `line` follows `last`. Raises _FaultFoundError."""
-        if line.prev == last.digest:
-            if line.seq <= last.seq:
-                raise _FaultFoundError(line.fault(f"seq {line.seq} comes after seq {last.seq}"))
-            return
-        raise _FaultFoundError(self._explain(last, line, after))
+        """Check that `line` follows `last`. Raises _FaultError."""
+        if line.prev != last.digest:
+            raise self._explain(last, line, after)
+        if line.seq <= last.seq:
+            raise line.fault(f"seq {line.seq} comes after seq {last.seq}")
 
-    def _explain(self, last: _Line, line: _Line, after: _Line | None) -> ChainProblem:
+    def _explain(self, last: _Line, line: _Line, after: _Line | None) -> _FaultError:
         before = self._before
         if after is not None and after.prev == last.digest and after.seq > last.seq:
             if line.prev == after.digest:
@@ -195,26 +194,20 @@ class _Verification:
     def _confirm(self, line: _Line) -> None:
         link, key = _signed(line, self._check)
         if link is None:
-            raise _FaultFoundError(
-                line.fault(f"seq {line.seq} is no checkpoint as the gateway writes it")
-            )
+            raise line.fault(f"seq {line.seq} is no checkpoint as the gateway writes it")
         if key is None:
-            raise _FaultFoundError(
-                line.fault(f"the signature of the checkpoint seq {line.seq} is wrong")
-            )
+            raise line.fault(f"the signature of the checkpoint seq {line.seq} is wrong")
         if self._trusted is not None and key not in self._trusted:
-            raise _FaultFoundError(
-                line.fault(f"the checkpoint seq {line.seq} is signed by {key}, not by a key given")
+            raise line.fault(
+                f"the checkpoint seq {line.seq} is signed by {key}, not by a key given"
             )
         if link.seq >= self.report.first and self._last is not None:
             known = self._digests.get(link.seq)
             if known != link.digest:
                 since = max(self.report.confirmed + 1, self.report.first)
-                raise _FaultFoundError(
-                    line.fault(
-                        f"the lines from seq {since} to seq {link.seq} are not those that the "
-                        f"checkpoint seq {line.seq} signs"
-                    )
+                raise line.fault(
+                    f"the lines from seq {since} to seq {link.seq} are not those that the checkpoint seq "
+                    f"{line.seq} signs"
                 )
             self.report.confirmed = link.seq
         self.report.keys[key] = self.report.keys.get(key, 0) + 1
@@ -224,17 +217,13 @@ class _Verification:
         for link in self._against:
             if last is None or link.seq > last.seq:
                 where = last or _Line("the export", 0, "", 0, "", {})
-                raise _FaultFoundError(
-                    where.fault(
-                        f"it ends with seq {where.seq}, and a checkpoint elsewhere speaks of seq "
-                        f"{link.seq}: the end was cut off, or is not written yet"
-                    )
+                raise where.fault(
+                    f"it ends with seq {where.seq}, and a checkpoint elsewhere speaks of seq {link.seq}: the "
+                    "end was cut off, or is not written yet"
                 )
             known = self._kept.get(link.seq)
             if link.seq >= self.report.first and known != link.digest:
-                raise _FaultFoundError(
-                    last.fault(f"seq {link.seq} is not the one that a checkpoint elsewhere signs")
-                )
+                raise last.fault(f"seq {link.seq} is not the one that a checkpoint elsewhere signs")
             self.report.confirmed = max(self.report.confirmed, link.seq if known else 0)
 
 
@@ -250,18 +239,16 @@ def _signed(line: _Line, check: CheckSignature) -> tuple[ChainLink | None, str |
     return claim, key if key == fields.get("key") else None
 
 
-def _parsed(lines: Iterable[tuple[str, int, bytes]]) -> Iterator[_Line | ChainProblem]:
+def _parsed(lines: Iterable[tuple[str, int, bytes]]) -> Iterator[_Line | _FaultError]:
     for file, number, text in lines:
         try:
             yield _parse(file, number, text)
-        except _FaultFoundError as error:
-            yield error.fault
+        except _FaultError as error:
+            yield error
 
 
 def _parse(file: str, number: int, text: bytes) -> _Line:
-    broken = _FaultFoundError(
-        ChainProblem(file, number, "this line was changed: it is not as the gateway writes it")
-    )
+    broken = _FaultError(file, number, "this line was changed: it is not as the gateway writes it")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -275,9 +262,9 @@ def _parse(file: str, number: int, text: bytes) -> _Line:
 
 
 def _with_next(
-    lines: Iterator[_Line | ChainProblem],
-) -> Iterator[tuple[_Line | ChainProblem, _Line | ChainProblem | None]]:
-    held: _Line | ChainProblem | None = None
+    lines: Iterator[_Line | _FaultError],
+) -> Iterator[tuple[_Line | _FaultError, _Line | _FaultError | None]]:
+    held: _Line | _FaultError | None = None
     for line in lines:
         if held is not None:
             yield held, line

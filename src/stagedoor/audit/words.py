@@ -6,7 +6,7 @@ from types import MappingProxyType
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import AccessMethod, Ended, Opened, RunningSession
+from stagedoor.model.session import AccessMethod, End, Ended, Opened, RunningSession
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import escape, to_one_line
@@ -20,58 +20,82 @@ moved must be in them as it was."""
 
 def make_opened_event(opened: Opened, instance: str) -> Event:
     """Return the event of a session that begins."""
-    grant = opened.ready.grant
-    shell = opened.ready.shell
-    return Event(
-        at=opened.at,
-        kind=EventKind.SESSION_OPENED,
-        instance=instance,
-        session=opened.id,
-        identity=grant.identity.name,
-        target=str(grant.target),
-        source=str(opened.source),
-        way=opened.way,
-        fields=MappingProxyType(
-            {
-                "method": grant.identity.method.value,
-                "credential": grant.identity.credential_id,
-                "grant": grant.rule_id,
-                "grant_expires_at": grant.expires_at,
-                "shell": f"{shell.host}:{shell.port}",
-                **({} if grant.request is None else {"request": grant.request}),
-                **_guest(grant),
-            }
-        ),
-    )
+    grant, shell = opened.ready.grant, opened.ready.shell
+    fields: Fields = {
+        **_proof(grant),
+        "shell": f"{shell.host}:{shell.port}",
+        **({} if grant.request is None else {"request": grant.request}),
+        **_guest(grant),
+    }
+    return _session_event(EventKind.SESSION_OPENED, opened, fields, instance, opened.at)
 
 
 def make_resumed_event(opened: Opened, earlier: RunningSession, instance: str, now: float) -> Event:
     """Return the event of a session that goes on, because its client came back or a worker adopted it."""
-    grant = opened.ready.grant
-    fields: dict[str, str | int | float | bool | None] = {
-        "method": grant.identity.method.value,
-        "credential": grant.identity.credential_id,
-        "grant": grant.rule_id,
-        "grant_expires_at": grant.expires_at,
-        "away_s": round(earlier.away_s, 3),
+    if not earlier.is_adopted:
+        back: Fields = {**_proof(opened.ready.grant), "away_s": round(earlier.away_s, 3)}
+        return _session_event(EventKind.SESSION_RESUMED, opened, back, instance, now)
+    fields: Fields = {
+        "sent": opened.before.sent,
+        "received": opened.before.received,
+        "detail": "its client is away, and its gateway process has ended",
     }
-    if earlier.is_adopted:
-        fields = {
-            "sent": opened.before.sent,
-            "received": opened.before.received,
-            "detail": "its client is away, and its gateway process has ended",
-        }
+    return _session_event(EventKind.SESSION_FOUND, opened, fields, instance, now)
+
+
+def make_closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Event:
+    """Return the event of a session's end."""
+    fields: Fields = {
+        "sent": ended.counts.sent,
+        "received": ended.counts.received,
+        "duration_s": round(max(0.0, now - opened.at), 3),
+        "detail": clean_text(ended.detail),
+    }
+    return _session_event(EventKind.SESSION_CLOSED, opened, fields, instance, now, ended.end)
+
+
+def make_noted_event(
+    opened: Opened, kind: EventKind, fields: Fields, instance: str, now: float
+) -> Event:
+    """Return the event of something inside a session: a channel, a recording."""
+    noted = {
+        name: _noted(name, value) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+    return _session_event(kind, opened, noted, instance, now)
+
+
+def _session_event(
+    kind: EventKind,
+    opened: Opened,
+    fields: Fields,
+    instance: str,
+    at: float,
+    end: End | None = None,
+) -> Event:
+    grant = opened.ready.grant
     return Event(
-        at=now,
-        kind=EventKind.SESSION_FOUND if earlier.is_adopted else EventKind.SESSION_RESUMED,
+        at=at,
+        kind=kind,
         instance=instance,
         session=opened.id,
         identity=grant.identity.name,
         target=str(grant.target),
         source=str(opened.source),
         way=opened.way,
-        fields=MappingProxyType(fields),
+        reason=end,
+        fields=MappingProxyType(dict(fields)),
     )
+
+
+def _proof(grant: Grant) -> Fields:
+    """Return the fields that say by which credential and grant a user entered."""
+    return {
+        "method": grant.identity.method.value,
+        "credential": grant.identity.credential_id,
+        "grant": grant.rule_id,
+        "grant_expires_at": grant.expires_at,
+    }
 
 
 def _guest(grant: Grant) -> Fields:
@@ -85,53 +109,6 @@ def _guest(grant: Grant) -> Fields:
         "share": guest.share,
         "may_type": guest.may_type,
     }
-
-
-def make_closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Event:
-    """Return the event of a session's end."""
-    grant = opened.ready.grant
-    return Event(
-        at=now,
-        kind=EventKind.SESSION_CLOSED,
-        instance=instance,
-        session=opened.id,
-        identity=grant.identity.name,
-        target=str(grant.target),
-        source=str(opened.source),
-        way=opened.way,
-        reason=ended.end,
-        fields=MappingProxyType(
-            {
-                "sent": ended.counts.sent,
-                "received": ended.counts.received,
-                "duration_s": round(max(0.0, now - opened.at), 3),
-                "detail": clean_text(ended.detail),
-            }
-        ),
-    )
-
-
-def make_noted_event(
-    opened: Opened, kind: EventKind, fields: Fields, instance: str, now: float
-) -> Event:
-    """Return the event of something inside a session: a channel, a recording."""
-    grant = opened.ready.grant
-    return Event(
-        at=now,
-        kind=kind,
-        instance=instance,
-        session=opened.id,
-        identity=grant.identity.name,
-        target=str(grant.target),
-        source=str(opened.source),
-        way=opened.way,
-        fields=MappingProxyType(
-            {
-                name: _noted(name, value) if isinstance(value, str) else value
-                for name, value in fields.items()
-            }
-        ),
-    )
 
 
 def _noted(name: str, value: str) -> str:
