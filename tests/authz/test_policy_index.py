@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.authz.access_difference import _compare_rules, _list_rules, list_differences
+from stagedoor.authz.access_difference import _compare, list_differences
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import ALL_USERS, TargetPattern, has_name
@@ -66,11 +66,7 @@ def test_differences_of_the_grants_that_matter_are_those_of_all(
     before: list[GrantRule], after: list[GrantRule]
 ) -> None:
     policies = policy_of(before), policy_of(after)
-    whole = [
-        difference
-        for name in USERS
-        for difference in _compare_rules(name, *(_list_rules(p, name, 0.0) for p in policies))
-    ]
+    whole = [difference for name in USERS for difference in _compare(*policies, name, 0.0)]
     assert list(list_differences(*policies, 0.0)) == whole
 
 

@@ -25,7 +25,7 @@ class CheckPassword:
     """A password that must still be verified against `password_hash`.
 
     `password_hash` is None when the name is unknown or has no password. Even then the caller must
-    spend the time of a verification, and the answer is `wrong_password(name)`.
+    spend the time of a verification, and answer with `deny_password`.
     """
 
     name: str

@@ -26,10 +26,10 @@ from stagedoor.model.webpass import (
 
 SIGN_IN_AGAIN = "sign in again"
 STALE_S = 4 * HOUR_S
-"""For so long a sign-in can open new sessions while its identity provider does not answer."""
+"""How long a sign-in can open new sessions while its identity provider does not answer."""
 _RENEW_BELOW = 7 / 8
 USE_S = 15 * MINUTE_S
-"""Another use of a session within this time is not stored, since each costs a write. Users see the last."""
+"""The shortest time between two stored uses of a session, since each is a write. Users see the last one."""
 
 
 class Lifetimes(Struct, frozen=True):
@@ -147,7 +147,7 @@ def identify(
     now: float,
     stale_s: Mapping[str, float] = MappingProxyType({}),
 ) -> Identity | Denial:
-    """Return the identity that shows a pass, by the policy as it is now, or a denial.
+    """Return the identity of the user who shows a pass, by the policy as it is now, or a denial.
 
     `shown` is None for a secret that belongs to no pass, or to a used one: the refusal is the same as
     for an expired pass. `stale_s` maps identity providers to seconds, `STALE_S` for those it lacks.

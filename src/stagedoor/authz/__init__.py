@@ -1,4 +1,4 @@
-"""The second stage: may this identity enter this target? Answers from memory, at once.
+"""The second stage, authorisation: may this identity enter this target? It answers from memory, at once.
 
-What may never enter: how a user proved who they are, where rules are stored, any waiting.
+This package does not know how users prove who they are or where rules are stored, and waits for nothing.
 """

@@ -1,7 +1,7 @@
 """Comparing two policies: who gains and who loses access by a change. Pure.
 
-The users who may ask for access, or have a role, by one rule alone gain by it when it is added, and lose by
-it when it is removed.
+`find_asking_by` and `find_administering_by` return the users who depend on one rule: only they lose by its
+removal.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -59,10 +59,6 @@ def list_differences(before: Policy, after: Policy, now: float) -> Iterator[Acce
                 yield AccessDifference(name, same.pattern, same.permissions, same.is_gain)
 
 
-def _compare(before: Policy, after: Policy, name: str, now: float) -> Iterator[AccessDifference]:
-    return _compare_rules(name, _list_rules(before, name, now), _list_rules(after, name, now))
-
-
 def _narrow(policy: Policy, patterns: Iterable[TargetPattern]) -> Policy:
     """Return the policy with the grants only that matter to what users have of these patterns."""
     rules = {rule.id: rule for p in patterns for rule in policy.find_grants_including(p)}
@@ -106,17 +102,15 @@ def _list_rules(policy: Policy, name: str, now: float) -> Mapping[int, GrantRule
     return {rule.id: rule for rule in drop_expired(policy.find_grants(subjects), now)}
 
 
-def _compare_rules(
-    name: str, before: Mapping[int, GrantRule], after: Mapping[int, GrantRule]
-) -> Iterator[AccessDifference]:
-    differing = [
-        rule
-        for number, rule in sorted({**before, **after}.items())
-        if before.get(number) != after.get(number)
-    ]
-    patterns = dict.fromkeys(rule.pattern for rule in differing)
+def _compare(before: Policy, after: Policy, name: str, now: float) -> Iterator[AccessDifference]:
+    old, new = _list_rules(before, name, now), _list_rules(after, name, now)
+    patterns = dict.fromkeys(
+        rule.pattern
+        for number, rule in sorted({**old, **new}.items())
+        if old.get(number) != new.get(number)
+    )
     for pattern in patterns:
-        had, has = _combine(before, pattern), _combine(after, pattern)
+        had, has = _combine(old, pattern), _combine(new, pattern)
         for permissions, is_gain in ((has - had, True), (had - has, False)):
             if permissions:
                 yield AccessDifference(name, pattern, permissions, is_gain)

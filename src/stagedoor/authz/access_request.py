@@ -102,11 +102,8 @@ def check_decider(
 def check_fresh(
     policy: Policy, identity: Identity, what: str, step_up: StepUpRules, now: float
 ) -> Denial | None:
-    """Return a denial of `what` if it lacks a fresh proof that the person is there, or None."""
-    since = now - step_up.fresh_s
-    if identity.present_at is not None and identity.present_at > since:
-        return None
-    if has_fresh_proof(policy, identity, since):
+    """Return a denial of `what` unless the person has given a fresh proof that they are there."""
+    if has_fresh_proof(policy, identity, now - step_up.fresh_s):
         return None
     where = step_up.url or "the WebShell's page /step-up"
     return Denial(

@@ -9,21 +9,18 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
-_NONE: Mapping[str, Sequence[tuple[str, float]]] = MappingProxyType({})
-_NONE_REVOKED: Mapping[str, Sequence[int]] = MappingProxyType({})
+KeysByUser = Mapping[str, Sequence[tuple[str, float]]]
+"""The keys of sign-ins, each with the end of its sign-in, by user."""
 
 
 class BoundKeys:
-    """The keys of the sign-ins that last, by user; worked out once for each policy. For any thread."""
+    """The keys of the sign-ins that last, worked out once for each policy. For any thread."""
 
     def __init__(self) -> None:
-        self._cached: tuple[Policy | None, Mapping[str, Sequence[tuple[str, float]]]] = (
-            None,
-            _NONE,
-        )
+        self._cached: tuple[Policy | None, KeysByUser] = (None, {})
 
-    def of(self, policy: Policy, now: float) -> Mapping[str, Sequence[tuple[str, float]]]:
-        """Return the keys of each user, each with the end of its sign-in, which may have passed."""
+    def of(self, policy: Policy, now: float) -> KeysByUser:
+        """Return the keys of each user. The end of a sign-in may have passed."""
         by, keys = self._cached
         if by is not policy:
             keys = _bound_keys(policy, now)
@@ -35,8 +32,8 @@ def list_admissions(
     policy: Policy,
     target: Target,
     now: float,
-    bound: Mapping[str, Sequence[tuple[str, float]]] = _NONE,
-    revoked: Mapping[str, Sequence[int]] = _NONE_REVOKED,
+    bound: KeysByUser = MappingProxyType({}),
+    revoked: Mapping[str, Sequence[int]] = MappingProxyType({}),
     prefix: str = "",
 ) -> tuple[Admission, ...]:
     """Return all users that `authorise` accepts with their own key or certificate, by name.
@@ -60,7 +57,7 @@ def list_admissions(
     return tuple(admissions)
 
 
-def _bound_keys(policy: Policy, now: float) -> Mapping[str, Sequence[tuple[str, float]]]:
+def _bound_keys(policy: Policy, now: float) -> KeysByUser:
     keys: dict[str, list[tuple[str, float]]] = {}
     for login in policy.bound_keys.values():
         if (

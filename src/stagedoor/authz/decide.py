@@ -28,11 +28,11 @@ def authorise(
 ) -> Grant | Denial:
     """Judge by `policy` as it is now, whatever it was when `identity` was proven.
 
-    The user must still exist, and the password, token or registered key that proved the identity,
-    and the sign-in that it came by; groups are the policy's, not the identity's. So a live session
-    can be judged again at any time. The grant ends with its rule, the token or the sign-in, whichever
-    comes first. Its permissions are those of all rules that match. Unless the user `begins` something, an
-    approved access request counts only if its time has begun.
+    The user must still exist, and so must the password, token or registered key that proved the identity, and
+    its sign-in. Groups are the policy's, not the identity's. So a live session can be judged again at any
+    time. The grant ends with its rule, the token or the sign-in, whichever comes first. Its permissions are
+    those of all rules that match. Unless the user `begins` something, an approved access request counts only
+    if its time has begun.
     """
     until = check_credential(policy, identity, now)
     if isinstance(until, Denial):
@@ -104,8 +104,7 @@ def list_matching(
     """Return the rules about this user and this target that hold now, in order of number.
 
     Approved access requests follow, as rules for this target; without `begins`, those whose time has begun.
-    Target None stands for a target that no longer
-    exists, which only rules for all apps cover.
+    Target None stands for a target that no longer exists, which only rules for all apps cover.
     """
     rules = drop_expired(_about(policy, user, target), now)
     if target is None:

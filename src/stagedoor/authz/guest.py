@@ -29,8 +29,11 @@ from stagedoor.model.target import Target
 from stagedoor.model.webpass import hash_password_mark
 
 RECORDED = frozenset({Permission.RECORD})
-"""All that a guest's grant may say."""
-OVER = "this share has ended; ask the person who shared the terminal for a new link"
+"""The only permission that a guest's grant may have."""
+OVER = Denial(
+    Reason.NO_GRANT,
+    "this share has ended; ask the person who shared the terminal for a new link",
+)
 
 
 def by_share(
@@ -48,7 +51,7 @@ def by_share(
         return until
     share = policy.shares.get(share_id)
     if share is None or share.expires_at <= now:
-        return Denial(Reason.NO_GRANT, OVER)
+        return OVER
     host = identify_host(policy, share)
     basis = (
         host
@@ -132,13 +135,12 @@ def judge_again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
 
 
 def identify_host(policy: Policy, share: Share) -> Identity | Denial:
-    """Return the identity of the host when they shared. A changed password ends the share."""
-    user = policy.users.get(share.host)
-    if user is None:
-        return Denial(Reason.NO_GRANT, OVER)
-    by_password = share.method is Method.PASSWORD
-    if by_password and hash_password_mark(user.password_hash) != share.password_mark:
-        return Denial(Reason.NO_GRANT, OVER)
+    """Return the identity by which the host shared. A changed password ends the share."""
+    user, by_password = policy.users.get(share.host), share.method is Method.PASSWORD
+    if user is None or (
+        by_password and hash_password_mark(user.password_hash) != share.password_mark
+    ):
+        return OVER
     return Identity(
         user.name,
         user.groups,

@@ -25,7 +25,11 @@ def restrict_scopes(
     """
     if len(wanted) > MOST_SCOPES:
         return Denial(Reason.BAD_REQUEST, f"a token names {MOST_SCOPES} apps at most")
-    rules = _entering(policy, user, now)
+    rules = [
+        rule
+        for rule in drop_expired(policy.find_grants(list_subjects(user.name, user.groups)), now)
+        if Permission.ENTER in rule.permissions
+    ]
     scopes = []
     for word in wanted:
         name = _covered(word, rules)
@@ -35,17 +39,8 @@ def restrict_scopes(
     return tuple(dict.fromkeys(scopes))
 
 
-def _entering(policy: Policy, user: User, now: float) -> list[GrantRule]:
-    subjects = list_subjects(user.name, user.groups)
-    return [
-        rule
-        for rule in drop_expired(policy.grants, now)
-        if rule.subject in subjects and Permission.ENTER in rule.permissions
-    ]
-
-
 def _covered(word: str, rules: Sequence[GrantRule]) -> str | None:
-    """`word` as a scope has it, if one of the rules lets into all of it."""
+    """Return `word` as a scope has it if one of the rules covers all of it, else None."""
     target = parse_login(word)
     if target is None:
         return word if word in map(_named, rules) else None

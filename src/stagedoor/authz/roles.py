@@ -35,18 +35,14 @@ class AdminAccess(Struct, frozen=True):
 
     def has(self, role: Role, pattern: TargetPattern = EVERYWHERE) -> bool:
         """Return whether they have `role` for all apps that `pattern` matches."""
-        if self.is_root:
-            return True
-        return any(
+        return self.is_root or any(
             rule.role.has_rights_of(role) and rule.pattern.has_all_of(pattern)
             for rule in self.roles
         )
 
     def covers(self, role: Role, target: Target) -> bool:
         """Return whether they have `role` for `target`."""
-        if self.is_root:
-            return True
-        return any(
+        return self.is_root or any(
             rule.role.has_rights_of(role) and rule.pattern.covers(target) for rule in self.roles
         )
 

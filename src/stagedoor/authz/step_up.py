@@ -39,11 +39,10 @@ NOWHERE = StepUpRules()
 def check_proof(
     rules: StepUpRules, policy: Policy, identity: Identity, target: Target, now: float
 ) -> Denial | None:
-    """Why `identity` may not enter `target` yet, which wants a proof that is fresher. None: they may."""
+    """Return why `identity` may not enter `target` before a fresh proof, or None if they may."""
     if not any(pattern.covers(target) for pattern in rules.targets):
         return None
-    since = now - rules.fresh_s
-    if identity.present_at is not None and identity.present_at > since:
+    if has_fresh_proof(policy, identity, now - rules.fresh_s):
         return None
     wants = f"{target.login_name} wants a fresh proof that you are there"
     mend = "step_up.targets"
@@ -56,8 +55,6 @@ def check_proof(
             "sign in on the WebShell's page or with stagedoor login, or use a security key that asks for a "
             "PIN or finger (ssh-keygen -t ed25519-sk -O verify-required)",
         )
-    if has_fresh_proof(policy, identity, since):
-        return None
     where = rules.url or "the WebShell's page /step-up"
     return Denial.with_mend(Reason.STEP_UP_NEEDED, wants, mend, f"open {where}, then try again")
 
@@ -74,8 +71,11 @@ def has_typed_password(policy: Policy, identity: Identity, since: float) -> bool
 
 
 def has_fresh_proof(policy: Policy, identity: Identity, since: float) -> bool:
-    """Return whether the sign-in of `identity` has a proof after `since`, seconds since the epoch."""
-    if identity.sign_in is None:
-        return False
-    proved_at = policy.stepped_up.get(identity.sign_in.id)
-    return proved_at is not None and proved_at > since
+    """Return whether the person proved to be there after `since`, seconds since the epoch.
+
+    The proof is the sign-in's, or that of the security key which opened the connection.
+    """
+    proofs = [identity.present_at]
+    if identity.sign_in is not None:
+        proofs.append(policy.stepped_up.get(identity.sign_in.id))
+    return any(proved_at is not None and proved_at > since for proved_at in proofs)
