@@ -1,6 +1,5 @@
 """The settings of records: the audit with its sinks, recordings, and how long both are kept."""
 
-import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,9 +8,8 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from stagedoor.model.secure_url import check_secure_url, show_url
-from stagedoor.settings.form import Table
+from stagedoor.settings.form import Table, check_unique, check_word, report_as
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
 _PORTS = {"syslog+tls": 6514, "syslog+tcp": 514}
 """RFC 5425 §4.1. RFC 6587 names no port; servers commonly use 514."""
 
@@ -64,14 +62,9 @@ class SinkSettings(Table, frozen=True):
     ] = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(
-                f"audit.sinks.name is {self.name!r}; use a-z, 0-9 and inner hyphens, 40 at most"
-            )
-        try:
+        check_word(self.name, "audit.sinks.name")
+        with report_as("audit.sinks.url"):
             self._check_url()
-        except ValueError as error:
-            raise ValueError(f"audit.sinks.url: {error}") from None
         own = {
             "token_file": self.scheme in ("https", "http"),
             "certificate_file": self.scheme == "syslog+tls",
@@ -156,9 +149,7 @@ class AuditSettings(Table, frozen=True):
     ] = None
 
     def __post_init__(self) -> None:
-        names = [sink.name for sink in self.sinks]
-        if len(set(names)) < len(names):
-            raise ValueError("two [[audit.sinks]] tables have the same name")
+        check_unique((sink.name for sink in self.sinks), "[[audit.sinks]]")
         for name in ("keep_days", "refuse_after_s"):
             if getattr(self, name) is not None and not self.sinks:
                 raise ValueError(f"audit.{name} needs a sink; add one as [[audit.sinks]]")

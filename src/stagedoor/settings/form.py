@@ -1,6 +1,8 @@
 """The common parts of the settings' tables: their base class, units, and checks of names and networks."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,6 +19,15 @@ Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
+_WORD = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
+
+
+def check_word(word: str, name: str) -> None:
+    """Raise ValueError if `word` is no name for commands, logs and metrics. `name` is the setting."""
+    if not _WORD.fullmatch(word):
+        raise ValueError(f"{name} is {word!r}; use a-z, 0-9 and inner hyphens, 40 at most")
+
+
 def check_networks(texts: Iterable[str], name: str) -> None:
     """Raise ValueError if a text is no network (CIDR). `name` is the setting, for the message."""
     for text in texts:
@@ -26,13 +37,20 @@ def check_networks(texts: Iterable[str], name: str) -> None:
             raise ValueError(f"{name} holds {text!r}, which is no network: {error}") from None
 
 
+@contextmanager
+def report_as(setting: str) -> Iterator[None]:
+    """Put the name of a setting before the message of a ValueError in this block."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from None
+
+
 def check_addresses(addresses: Iterable[str], name: str) -> None:
     """Raise ValueError if an address is not one that `split_address` takes. `name` is the setting."""
     for address in addresses:
-        try:
+        with report_as(name):
             split_address(address)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
 
 
 def check_labels(app: str, environment: str | None) -> None:
@@ -71,6 +89,13 @@ def check_url(text: str | None, name: str) -> None:
     odd = parts.query or parts.fragment or not text.isprintable() or " " in text
     if parts.scheme not in ("http", "https") or not parts.hostname or odd:
         raise ValueError(f"{name} is {text!r}; write https://HOST or https://HOST:PORT")
+
+
+def check_unique(names: Iterable[str], tables: str) -> None:
+    """Raise ValueError if two of `tables` (`[[sso]]`) have the same name."""
+    listed = list(names)
+    if len(set(listed)) < len(listed):
+        raise ValueError(f"two {tables} tables have the same name")
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from stagedoor.model.secure_url import check_secure_url, show_url
-from stagedoor.settings.form import Table, check_networks
+from stagedoor.settings.form import Table, check_networks, check_word, report_as
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
 _MAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,255}", re.ASCII)
 _PORTS = {"smtp": 587, "smtps": 465}
 
@@ -77,18 +76,13 @@ class HookSettings(Table, frozen=True):
     ] = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(
-                f"hooks.name is {self.name!r}; use a-z, 0-9 and inner hyphens, 40 at most"
-            )
+        check_word(self.name, "hooks.name")
         check_networks(self.networks, "hooks.networks")
-        try:
+        with report_as("hooks.url"):
             if self.kind != "smtp":
                 check_secure_url(self.url)
             elif self.server[1] not in range(1, 65536):
                 raise ValueError("the port is out of range")
-        except ValueError as error:
-            raise ValueError(f"hooks.url: {error}") from None
         self._check_mail()
 
     def _check_mail(self) -> None:

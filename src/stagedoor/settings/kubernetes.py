@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, field
 
 from stagedoor.model.hostname import is_valid_subdomain
 from stagedoor.model.name import is_lock
 from stagedoor.model.target import is_valid_environment, is_valid_label
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
+from stagedoor.settings.form import Table
 
 _RESOURCE = re.compile(r"[a-z0-9.]+(?:/[a-z0-9]+)?")
 
@@ -25,7 +25,7 @@ _OWN_KEYS = ("app.kubernetes.io/managed-by", "kubectl.kubernetes.io/default-cont
 WholeSeconds = Annotated[int, Meta(ge=1, le=366 * DAY_S)]
 
 
-class KubernetesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class KubernetesSettings(Table, frozen=True):
     """Shells of apps on a Kubernetes cluster."""
 
     namespaces: Annotated[
@@ -156,7 +156,7 @@ CONTROLLER_LEASE = "stagedoor-controller"
 """The lease by which the controller's replicas elect a leader. The chart's rules name it too."""
 
 
-class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ControllerSettings(Table, frozen=True):
     """The controller, which makes and removes shells on Kubernetes.
 
     An app's own annotations take precedence over these settings.

@@ -9,7 +9,7 @@ from msgspec import Meta
 from stagedoor.model.name import FORM, is_valid_name
 from stagedoor.model.secure_url import check_issuer
 from stagedoor.model.units import HOUR_S, MINUTE_S
-from stagedoor.settings.form import Table
+from stagedoor.settings.form import Table, check_unique, report_as
 
 SHARED = {
     "https://token.actions.githubusercontent.com": (
@@ -119,10 +119,8 @@ class MachineSettings(Table, frozen=True):
     def __post_init__(self) -> None:
         if not is_valid_name(self.user):
             raise ValueError(f"machines.user is {self.user!r}, which is no user's name: {FORM}")
-        try:
+        with report_as("machines.issuer"):
             check_issuer(self.issuer)
-        except ValueError as error:
-            raise ValueError(f"machines.issuer: {error}") from None
         for claim in self.claims:
             if not all(self.list_allowed(claim)) or not self.list_allowed(claim):
                 raise ValueError(f"machines.claims.{claim} is empty, so no token would fit")
@@ -181,9 +179,7 @@ def check_machines(
 
     `clients` has the issuer of each `[[sso]]` with its client id.
     """
-    names = [machine.name for machine in machines]
-    if len(set(names)) < len(names):
-        raise ValueError("two [[machines]] tables have the same name")
+    check_unique((machine.name for machine in machines), "[[machines]]")
     sources: dict[str, tuple[Path | None, Path | None]] = {}
     for machine in machines:
         if (machine.issuer, machine.audience) in clients:

@@ -8,8 +8,6 @@ from msgspec import inspect
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$\.?(?P<at>.*)`)?")
 _INDEX = re.compile(r"\[.*?\]")
-
-
 _EXPECTED = re.compile(r"Expected `(?P<kind>[^`]*)`(?:, got `(?P<got>[^`]*)`)?(?P<bound>.*)")
 _CHOICE = re.compile(r"Invalid enum value (?P<given>.*)")
 _MISSING = re.compile(r"Object missing required field (?P<name>`.*`)")
@@ -42,8 +40,8 @@ def _reword(what: str, place: str, whole: type[msgspec.Struct]) -> str:
     if missing := _MISSING.fullmatch(what):
         return f"{missing['name']} is missing"
     if choice := _CHOICE.fullmatch(what):
-        allowed = _choices(inspect.type_info(whole), _INDEX.sub("", place))
-        return f"{choice['given']} is not one of: {', '.join(allowed)}"
+        allowed = ", ".join(map(str, _literals(_find(whole, place))))
+        return f"{choice['given']} is not one of: {allowed}"
     expected = _EXPECTED.fullmatch(what)
     if expected is None:
         return what
@@ -57,18 +55,18 @@ def _kinds(names: str) -> str:
     return " or ".join(known) or "nothing"
 
 
-def _choices(kind: inspect.Type, path: str) -> list[str]:
-    """Return the values that the setting at `path` may have."""
-    for name in filter(None, path.split(".")):
+def _find(whole: type[msgspec.Struct], path: str) -> inspect.Type | None:
+    """Return the type of the setting or table at `path` (`shells.local[0].env`), or None if there is none."""
+    kind: inspect.Type | None = inspect.type_info(whole)
+    for name in filter(None, _INDEX.sub("", path).split(".")):
         table = _table(kind)
-        fields = {field.encode_name: field.type for field in table.fields} if table else {}
-        if name not in fields:
-            return []
-        kind = fields[name]
-    return [str(value) for value in _literals(kind)]
+        kind = (
+            {field.encode_name: field.type for field in table.fields}.get(name) if table else None
+        )
+    return kind
 
 
-def _literals(kind: inspect.Type) -> tuple[object, ...]:
+def _literals(kind: inspect.Type | None) -> tuple[object, ...]:
     match kind:
         case inspect.LiteralType(values=values):
             return tuple(values)
@@ -86,24 +84,13 @@ def suggest(message: str, whole: type[msgspec.Struct]) -> str:
     unknown = _UNKNOWN.fullmatch(message)
     if unknown is None:
         return ""
-    names = _names(inspect.type_info(whole), _INDEX.sub("", unknown["at"] or ""))
+    table = _table(_find(whole, unknown["at"] or ""))
+    names = [field.encode_name for field in table.fields] if table else []
     close = get_close_matches(unknown["name"], names, n=1)
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
-def _names(kind: inspect.Type, path: str) -> list[str]:
-    """Return the settings of the table at `path` (`shells.local`), or none if that is no table."""
-    table = _table(kind)
-    if table is None:
-        return []
-    fields = {field.encode_name: field.type for field in table.fields}
-    name, _, rest = path.partition(".")
-    if not name:
-        return list(fields)
-    return _names(fields[name], rest) if name in fields else []
-
-
-def _table(kind: inspect.Type) -> inspect.StructType | None:
+def _table(kind: inspect.Type | None) -> inspect.StructType | None:
     """Return the table itself, or the table that the setting is a list of."""
     match kind:
         case inspect.StructType():

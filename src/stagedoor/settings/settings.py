@@ -16,11 +16,7 @@ from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import AccountSettings, StepUpSettings
 from stagedoor.settings.audit import AuditSettings, RecordingSettings
-from stagedoor.settings.form import (
-    Count,
-    Seconds,
-    Table,
-)
+from stagedoor.settings.form import Count, Seconds, Table, check_unique, report_as
 from stagedoor.settings.hooks import HookSettings
 from stagedoor.settings.kubernetes import ControllerSettings, KubernetesSettings
 from stagedoor.settings.listeners import HealthSettings, ListenSettings, SshSettings, TunnelSettings
@@ -158,10 +154,8 @@ class StoreSettings(Table, frozen=True):
 
     def __post_init__(self) -> None:
         if self.url is not None:
-            try:
+            with report_as("store.url"):
                 check_url(self.url)
-            except ValueError as error:
-                raise ValueError(f"store.url: {error}") from None
         elif self.password_file is not None:
             raise ValueError("store.password_file needs store.url")
 
@@ -242,12 +236,8 @@ class Settings(Table, frozen=True):
     traces: TraceSettings = TraceSettings()
 
     def __post_init__(self) -> None:
-        names = [provider.name for provider in self.sso]
-        if len(set(names)) < len(names):
-            raise ValueError("two [[sso]] tables have the same name")
-        hooks = [hook.name for hook in self.hooks]
-        if len(set(hooks)) < len(hooks):
-            raise ValueError("two [[hooks]] tables have the same name")
+        check_unique((provider.name for provider in self.sso), "[[sso]]")
+        check_unique((hook.name for hook in self.hooks), "[[hooks]]")
         clients = frozenset((provider.issuer, provider.client_id) for provider in self.sso)
         check_machines(self.machines, clients)
         if self.accounts.password_groups is not None and not self.sso:

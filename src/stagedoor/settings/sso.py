@@ -8,7 +8,7 @@ from msgspec import Meta, field
 from stagedoor.model.name import FORM, is_valid_name
 from stagedoor.model.secure_url import check_issuer, check_secure_url
 from stagedoor.model.units import HOUR_S, MINUTE_S
-from stagedoor.settings.form import Table
+from stagedoor.settings.form import Table, report_as
 
 
 class SingleSignOnSettings(Table, frozen=True):
@@ -153,14 +153,10 @@ class SingleSignOnSettings(Table, frozen=True):
     ] = None
 
     def __post_init__(self) -> None:
-        try:
+        with report_as("sso.issuer"):
             check_issuer(self.issuer)
-        except ValueError as error:
-            raise ValueError(f"sso.issuer: {error}") from None
-        try:
+        with report_as("sso.redirect_uri"):
             check_secure_url(self.redirect_uri)
-        except ValueError as error:
-            raise ValueError(f"sso.redirect_uri: {error}") from None
         if "openid" not in self.scopes:
             raise ValueError("sso.scopes must have openid")
         if self.stale_s < self.refresh_s:

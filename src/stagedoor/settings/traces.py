@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from stagedoor.model.secure_url import check_secure_url
-from stagedoor.settings.form import Table
+from stagedoor.settings.form import Table, report_as
 
 
 class TraceSettings(Table, frozen=True):
@@ -53,7 +53,5 @@ class TraceSettings(Table, frozen=True):
             if self.ca_file is not None or self.token_file is not None:
                 raise ValueError("traces.ca_file and traces.token_file need traces.url")
             return
-        try:
+        with report_as("traces.url"):
             check_secure_url(self.url)
-        except ValueError as error:
-            raise ValueError(f"traces.url: {error}") from None

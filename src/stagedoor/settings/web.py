@@ -8,12 +8,7 @@ from msgspec import Meta
 
 from stagedoor.model.hostname import is_valid_host_name, is_valid_host_pattern
 from stagedoor.model.units import HOUR_S
-from stagedoor.settings.form import (
-    Table,
-    check_addresses,
-    check_networks,
-    check_url,
-)
+from stagedoor.settings.form import Table, check_addresses, check_networks, check_url
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
