@@ -11,7 +11,8 @@ from acceptance.kubernetes_tools import say
 from acceptance.reach import Reach
 from stagedoor.client import sshconfig
 from stagedoor.demo.clients import APPS
-from stagedoor.demo.show import describe, mark_bold, mark_time
+from stagedoor.demo.show import describe, mark_time
+from stagedoor.demo.suggestions import mark_bold
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, EventKind
 

@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 
 from stagedoor.demo.gateway import DemoGateway, find_command, run_demo
 from stagedoor.demo.keys import CUT_S
-from stagedoor.demo.show import list_suggestions
+from stagedoor.demo.suggestions import list_suggestions
 from stagedoor.model.errors import StagedoorError
 
 COLUMNS, ROWS = 100, 24

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from stagedoor.admin.certificates.authorities import ensure_user_key, load_host_ca
@@ -146,9 +146,8 @@ async def run_demo(
 
     `others` are further users besides the developer, who alone has an ssh key. With `sso`, an identity
     provider runs too, whose users may log in. With `cuts`, ssh reaches the gateway by a network that can be
-    cut. SIGINT, SIGTERM and SIGHUP stop the supervisor; a second
-    signal does not wait for open sessions. Raises StoppedError on a signal before the gateway serves,
-    StagedoorError if it cannot start.
+    cut. SIGINT, SIGTERM and SIGHUP stop the supervisor; a second signal does not wait for open sessions.
+    Raises StoppedError on a signal before the gateway serves, StagedoorError if it cannot start.
     """
     log.configure(LogSettings(level="error"))
     task = asyncio.current_task()
@@ -208,8 +207,7 @@ async def _start(
         name: DemoLogin(host, port, name, password, token_file, token_file.parent, client)
         for name, (password, token_file) in secrets_of.items()
     }
-    demo = _describe(folder, checked.settings, logins, supervisor)
-    return replace(demo, network=network), supervisor
+    return _describe(setup, checked.settings, logins, supervisor, network), supervisor
 
 
 def _open_network(stack: AsyncExitStack, port: int) -> DemoNetwork:
@@ -220,6 +218,10 @@ def _open_network(stack: AsyncExitStack, port: int) -> DemoNetwork:
         network = DemoNetwork()
     stack.callback(network.close_network)
     return network
+
+
+def _new_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="stagedoor-demo-")).resolve()
 
 
 async def _serve(
@@ -242,10 +244,6 @@ async def _serve(
     if signals.received:
         raise StoppedError("stopped before it served")
     return supervisor
-
-
-def _new_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="stagedoor-demo-")).resolve()
 
 
 def free_port() -> int:
@@ -312,10 +310,14 @@ def _add_rule(service: AdminService, subject: str, app: str) -> None:
 
 
 def _describe(
-    folder: Path, settings: Settings, logins: Mapping[str, DemoLogin], supervisor: Supervisor
+    setup: _Setup,
+    settings: Settings,
+    logins: Mapping[str, DemoLogin],
+    supervisor: Supervisor,
+    network: DemoNetwork | None,
 ) -> DemoGateway:
     ssh_host, ssh_port = supervisor.list_addresses()["ssh"][0]
-    login = logins[USER]
+    folder, login = setup.folder, logins[USER]
     ca = load_host_ca(settings).format_public_line()
     return DemoGateway(
         folder=folder,
@@ -327,4 +329,5 @@ def _describe(
         moved=login.port != PORT,
         web="http://{}:{}".format(*supervisor.list_addresses()["web"][0]),
         sso=bool(settings.sso),
+        network=network,
     )

@@ -5,7 +5,7 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,10 +19,10 @@ UPGRADE_KEY = "u"
 
 
 @contextmanager
-def read_keys(on_key: Callable[[str], None]) -> Iterator[bool]:
-    """Call `on_key` with each key until the block ends; yield whether there is a terminal to read.
+def read_keys(actions: Mapping[str, Callable[[], None]]) -> Iterator[bool]:
+    """Call the action of each key that is typed, until the block ends.
 
-    Ctrl-C still interrupts. Called in the event loop.
+    Yield whether there is a terminal to read. Ctrl-C still interrupts. Called in the event loop.
     """
     if not _is_ours():
         yield False
@@ -32,7 +32,8 @@ def read_keys(on_key: Callable[[str], None]) -> Iterator[bool]:
 
     def read() -> None:
         for key in os.read(0, 64).decode(errors="replace"):
-            on_key(key)
+            if key in actions:
+                actions[key]()
 
     tty.setcbreak(0)
     loop.add_reader(0, read)
@@ -58,9 +59,9 @@ class NetworkKey:
         self._network = network
         self._report = report
 
-    def handle(self, key: str) -> None:
-        """Take a key. Called in the event loop."""
-        if key == CUT_KEY and not self._network.is_cut:
+    def cut(self) -> None:
+        """Cut the network, unless it is cut. Called in the event loop."""
+        if not self._network.is_cut:
             self._network.cut()
             self._report(f"the network is cut for {CUT_S:.0f} s; go on typing in ssh")
             asyncio.get_running_loop().call_later(CUT_S, self._mend)
@@ -82,9 +83,9 @@ class UpgradeKey:
         self._report = report
         self._upgrading: asyncio.Task[None] | None = None
 
-    def handle(self, key: str) -> None:
-        """Take a key. Called in the event loop."""
-        if key == UPGRADE_KEY and (self._upgrading is None or self._upgrading.done()):
+    def upgrade(self) -> None:
+        """Upgrade the gateway, unless an upgrade is in progress. Called in the event loop."""
+        if self._upgrading is None or self._upgrading.done():
             self._upgrading = asyncio.create_task(self._upgrade())
 
     async def _upgrade(self) -> None:

@@ -19,21 +19,17 @@ class DemoNetwork:
     def __init__(self, to: int = 0, port: int = 0) -> None:
         """Listen on `port`, 0 for any; `to` may be set before the first connection. Raises OSError."""
         self.to = to
-        self._is_cut = False
+        self.is_cut = False
+        """Whether it is cut now."""
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server((_HOST, port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name="demo-network", daemon=True).start()
 
-    @property
-    def is_cut(self) -> bool:
-        """Return whether it is cut now."""
-        return self._is_cut
-
     def cut(self) -> None:
         """Reset all connections, and new ones until `restore`."""
-        self._is_cut = True
+        self.is_cut = True
         with self._lock:
             sockets, self._sockets = self._sockets, set()
         for sock in sockets:
@@ -41,7 +37,7 @@ class DemoNetwork:
 
     def restore(self) -> None:
         """Relay again."""
-        self._is_cut = False
+        self.is_cut = False
 
     def close_network(self) -> None:
         """Stop listening, and reset all connections."""
@@ -55,7 +51,7 @@ class DemoNetwork:
             while True:
                 near, _ = self._listener.accept()
                 try:
-                    far = None if self._is_cut else socket.create_connection((_HOST, self.to))
+                    far = None if self.is_cut else socket.create_connection((_HOST, self.to))
                 except OSError:
                     far = None
                 if far is None:
@@ -65,7 +61,7 @@ class DemoNetwork:
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:  # from here on they may be closed at any time
                     self._sockets |= {near, far}
-                if self._is_cut:
+                if self.is_cut:
                     self.cut()
                 for ends in ((near, far), (far, near)):
                     threading.Thread(target=self._carry, args=ends, daemon=True).start()

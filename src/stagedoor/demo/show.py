@@ -2,29 +2,19 @@
 
 import asyncio
 import os
-import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import click
 
 from stagedoor.admin.service import AdminService, open_service
-from stagedoor.client import sshconfig
-from stagedoor.demo.clients import APPS, NC, find, make_tunnel_command
-from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, find_command, run_demo
-from stagedoor.demo.keys import (
-    CUT_KEY,
-    CUT_S,
-    UPGRADE_KEY,
-    NetworkKey,
-    UpgradeKey,
-    read_keys,
-)
+from stagedoor.demo.gateway import StoppedError, run_demo
+from stagedoor.demo.keys import CUT_KEY, UPGRADE_KEY, NetworkKey, UpgradeKey, read_keys
+from stagedoor.demo.suggestions import list_suggestions
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
@@ -33,6 +23,9 @@ from stagedoor.store.journal import JournalEntry, read_entries
 from stagedoor.store.sessions import SessionRecord, list_sessions
 from stagedoor.wire.oneline import to_one_line
 
+POLL_S = 0.25
+COMMAND_CHARS = 60
+_CLEAR_BELOW = "\x1b[J"
 _END = {
     End.EVICTED: "closed by an administrator",
     End.REVOKED: "closed: nothing lets them in any more",
@@ -117,11 +110,6 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-POLL_S = 0.25
-COMMAND_CHARS = 60
-_CLEAR_BELOW = "\x1b[J"
-
-
 async def show(more: bool = False, sso: bool = False) -> None:
     """Run the demo until a signal, or until its output is closed.
 
@@ -132,20 +120,13 @@ async def show(more: bool = False, sso: bool = False) -> None:
         async with run_demo(sso=sso, cuts=True) as (demo, supervisor):
             assert demo.network is not None, "it was asked for"
             news: list[StatusLine] = []
-            keys = (
-                NetworkKey(demo.network, lambda line: news.append(StatusLine(line))),
-                UpgradeKey(
-                    demo.settings.data_dir,
-                    demo.settings_file,
-                    lambda line: news.append(StatusLine(line)),
-                ),
-            )
 
-            def handle(typed: str) -> None:
-                for key in keys:
-                    key.handle(typed)
+            def report(line: str) -> None:
+                news.append(StatusLine(line))
 
-            with read_keys(handle) as reads_keys:
+            upgrade = UpgradeKey(demo.settings.data_dir, demo.settings_file, report).upgrade
+            actions = {CUT_KEY: NetworkKey(demo.network, report).cut, UPGRADE_KEY: upgrade}
+            with read_keys(actions) as reads_keys:
                 _print(await asyncio.to_thread(list_suggestions, demo, more, reads_keys=reads_keys))
                 ended = asyncio.create_task(supervisor.wait())
                 with open_service(demo.settings) as service:
@@ -170,119 +151,6 @@ def _print(text: str) -> None:
         raise _UnreadError from None
 
 
-def list_suggestions(demo: DemoGateway, more: bool, *, reads_keys: bool = False) -> str:
-    """Return the text with the commands to try, each a line to copy: two of them, or all with `more`."""
-    config = shlex.quote(str(demo.configs.through))
-    moved = f" (another program has port {PORT})" if demo.moved else ""
-    lines = [
-        "",
-        f"{mark_bold('Stagedoor')} is open at {mark_bold(demo.gateway)}{moved}, with the apps "
-        f"{' and '.join(APPS)}. In another terminal, try:",
-        "",
-        f"  ssh -F {config} app01.ssh",
-        "",
-        "or in a browser, by a link that works once, within 10 minutes (later: name "
-        f"{demo.login.user}, password {demo.login.password}, at {demo.web}):",
-        "",
-        f"  {demo.make_web_link()}",
-        "",
-        *(_sign_in(demo) if demo.sso else ()),
-        *(
-            _more(demo, config)
-            if more
-            else ["Other clients and the jump host: start it with --more.", ""]
-        ),
-        *(
-            [
-                f"Press {mark_bold(CUT_KEY)} here to cut the network for {CUT_S:.0f} s, or "
-                f"{mark_bold(UPGRADE_KEY)} to upgrade the gateway: ssh goes on.",
-                "",
-            ]
-            if reads_keys
-            else ()
-        ),
-        "Each login is shown below. Ctrl-C ends the demo, and all that was started in its shells.",
-        "",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _more(demo: DemoGateway, config: str) -> list[str]:
-    """Return the lines with the other commands; `config` is the file for ssh, quoted."""
-    jump = shlex.quote(str(demo.configs.jump))
-    program = find("nc")
-    if program is not None:
-        note = f"nc asks for the password, which is {mark_bold(demo.login.password)}"
-        command = NC.through(demo.login).command
-    else:
-        # Any common client would do, but perhaps none is installed.
-        script = demo.folder / "tun.py"
-        text = subprocess.run(
-            [*find_command(), "tunnel", "--print-script"], stdout=subprocess.PIPE, check=True
-        )
-        script.write_bytes(text.stdout)
-        note = "tun.py is our client in one file, which runs where Stagedoor is not installed"
-        command = make_tunnel_command(replace(demo.login, tunnel=("python3", str(script))))
-    proxy = shlex.quote(f"ProxyCommand={command}")
-    attach = [*find_command(), "attach", "--url", demo.web, "--user", demo.login.user]
-    attach += ["--token-file", str(demo.login.token_file), "app01"]
-    return [
-        "or copy a file, or use a program that is not ours:",
-        "",
-        f"  scp -F {config} /etc/hostname app02.ssh:/tmp/stagedoor-demo.txt",
-        f"  ssh -F {config} -o ProxyUseFdpass=no -o {proxy} app01.ssh",
-        "",
-        f"({note}), or without another program, over the gateway's own SSH "
-        f"({sshconfig.JUMP_HOST} in the file):",
-        "",
-        f"  ssh -F {jump} app01.ssh",
-        f"  ssh -F {jump} {sshconfig.JUMP_HOST}",
-        "",
-        "or the browser's terminal in this one, which stays when you leave it by Enter ~ .:",
-        "",
-        f"  {shlex.join(attach)}",
-        "",
-        "or a task that goes on when its terminal is closed, and what became of it:",
-        "",
-        f"  ssh -F {jump} {sshconfig.JUMP_HOST} \"run --detach app01 -- 'sleep 5; env | grep APP'\"",
-        f"  ssh -F {jump} {sshconfig.JUMP_HOST} run list",
-        "",
-        *([] if demo.sso else _sign_in(demo)),
-    ]
-
-
-def _sign_in(demo: DemoGateway) -> list[str]:
-    """Return the lines with the commands for a sign-in by the browser."""
-    login = shlex.join([*find_command(), "login", demo.web])
-    logout = shlex.join([*find_command(), "logout", "--forget", demo.web])
-    by = (
-        "at the demo's identity provider, under any name and with any password"
-        if demo.sso
-        else f"with the name and password above ({demo.login.user})"
-    )
-    return [
-        f"or sign in once in the browser {by}, and then ssh alone; the last line takes it back:",
-        "",
-        f"  {login}",
-        "  ssh app01.ssh",
-        f"  {logout}",
-        "",
-        *(_ask_access(demo) if demo.sso else ()),
-    ]
-
-
-def _ask_access(demo: DemoGateway) -> list[str]:
-    """Return the lines about the app that is open on request."""
-    return [
-        f"That name may ask for {APPS[1]}. While ssh waits, {demo.login.user} (by that link) approves it "
-        f"at {demo.web}/requests:",
-        "",
-        f"  ssh {APPS[1]}.ssh",
-        "",
-    ]
-
-
 async def _watch(service: AdminService, ended: asyncio.Task[None], news: list[StatusLine]) -> None:
     """Print events and news until the gateway has ended. A terminal also shows the open sessions below."""
     after = 0
@@ -302,10 +170,7 @@ async def _watch(service: AdminService, ended: asyncio.Task[None], news: list[St
             after = entries[-1].seq
         lines = [*news, *(line for entry in entries if (line := describe(entry.event)))]
         news.clear()
-        if over:
-            screen.end(lines)
-        else:
-            screen.draw(lines, records, time.time())
+        screen.draw(lines, None if over else records)
 
 
 def _read(service: AdminService, after: int) -> tuple[list[JournalEntry], list[SessionRecord]]:
@@ -319,42 +184,28 @@ class _Screen:
         self._terminal = sys.stdout.isatty()
         self._below: list[str] = []
 
-    def draw(self, lines: list[StatusLine], records: list[SessionRecord], now: float) -> None:
-        """Print `lines`, and redraw the open sessions below them on a terminal."""
+    def draw(self, lines: list[StatusLine], records: list[SessionRecord] | None) -> None:
+        """Print `lines`. On a terminal, redraw the open sessions below them; None removes these."""
         below: list[str] = []
-        if self._terminal:
+        if self._terminal and records is not None:
             size = shutil.get_terminal_size()
             below = [
                 click.style(f"  {line}"[: size.columns - 1], dim=True)
-                for line in render_sessions(records, now, max(1, size.lines // 3))
+                for line in render_sessions(records, time.time(), max(1, size.lines // 3))
             ]
-        if lines or below != self._below:
-            self._write(lines, below)
-
-    def end(self, lines: list[StatusLine]) -> None:
-        """Print the last lines, and remove the lines below them."""
-        self._write(lines, [])
-
-    def _write(self, lines: list[StatusLine], below: list[str]) -> None:
+        if not lines and below == self._below:
+            return
         text = ""
         if self._below:
             # Move up to the first of the redrawn lines, and clear from there (ECMA-48: CUU, ED).
             up = len(self._below) - 1
             text += "\r" + (f"\x1b[{up}A" if up else "") + _CLEAR_BELOW
-        for line in lines:
-            text += f"{mark_time(line)}\n"
+        text += "".join(f"{mark_time(line)}\n" for line in lines)
         self._below = below
-        text += "\n".join(below)
-        if text:
-            _print(text)
+        _print(text + "\n".join(below))
 
 
 def mark_time(line: StatusLine) -> str:
     """Return a line with the present time and a mark in front."""
     mark = {True: click.style("+", fg="green"), False: click.style("!", fg="red"), None: "-"}
     return f"{time.strftime('%H:%M:%S')} {mark[line.good]} {line.text}"
-
-
-def mark_bold(text: str) -> str:
-    """Return `text` in bold type if the standard output is a terminal."""
-    return click.style(text, bold=True) if sys.stdout.isatty() else text
