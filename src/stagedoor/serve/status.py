@@ -100,10 +100,6 @@ class Status:
     controller: "LeaderReport | str | None" = None
     retired: Sequence[Generation] = ()
 
-    def find_value(self, metric: str) -> float | None:
-        """Return the value of a metric without labels, by its sample's name; None if there is none."""
-        return self.measured.get(metric)
-
 
 MOST_BYTES = 1024 * 1024
 
@@ -217,11 +213,11 @@ def list_lines(
         lines.append(("sessions", f"{sum(store.sessions.values())} ({by})"))
         lines.append(("sign-ins", str(store.sign_ins)))
         lines += [("provider", f"{state.name}: {state}") for state in store.providers]
-        age = current.find_value(of.POLICY_AGE.name)
+        age = current.measured.get(of.POLICY_AGE.name)
         read = "" if age is None else f", read {age:.1f} s ago"
         lines.append(("policy", f"version {store.policy_version}{read}"))
         lines.append(("store", f"{current.place}, answers in {store.answer_s * 1000:.1f} ms"))
-    backlog = current.find_value(of.AUDIT_BACKLOG.name)
+    backlog = current.measured.get(of.AUDIT_BACKLOG.name)
     if backlog is not None:
         lines.append(("audit", f"{_count(int(backlog), 'event')} not written yet"))
     kinds = current.shells
@@ -328,10 +324,10 @@ def _of_measures(status: Status) -> list[Finding]:
                 warn(status.unmeasured, "check that no other program has the port; see the log")
             )
         return findings
-    backlog = status.find_value(of.AUDIT_BACKLOG.name) or 0
-    age = status.find_value(of.POLICY_AGE.name) or 0
-    workers, wanted = status.find_value(of.WORKERS.name), status.find_value(of.WANTED.name)
-    if status.find_value(of.AUDIT_FAILING.name):
+    backlog = status.measured.get(of.AUDIT_BACKLOG.name) or 0
+    age = status.measured.get(of.POLICY_AGE.name) or 0
+    workers, wanted = status.measured.get(of.WORKERS.name), status.measured.get(of.WANTED.name)
+    if status.measured.get(of.AUDIT_FAILING.name):
         what = "the audit cannot be written, so every login is denied"
         findings.append(fail(what, "see `audit` in the gateway's log: as a rule a full disk"))
     elif backlog > LONG_BACKLOG:
@@ -340,9 +336,9 @@ def _of_measures(status: Status) -> list[Finding]:
     if age > OLD_POLICY_S:
         what = f"the policy was read {age:.0f} s ago; after 30 s all logins are refused"
         findings.append(fail(what, "see `policy` in the gateway's log"))
-    if status.find_value(of.DRAINING.name):
+    if status.measured.get(of.DRAINING.name):
         findings.append(warn("the gateway is draining", "wait, or start it again"))
-    elif not status.find_value(of.READY_NOW.name):
+    elif not status.measured.get(of.READY_NOW.name):
         findings.append(fail("the gateway refuses all logins", "see /readyz and its log"))
     elif workers is not None and wanted is not None and workers < wanted:
         what = f"only {workers:g} of {wanted:g} workers accept connections"

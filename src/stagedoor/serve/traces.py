@@ -39,7 +39,7 @@ Report = Callable[[str | None], None]
 class TraceExporter:
     """A callable that exports each finished attempt, without blocking.
 
-    It belongs to one event loop, except for `close`.
+    It belongs to one event loop, except for `stop`.
     """
 
     def __init__(self, settings: TraceSettings, instance: str, report: Report) -> None:

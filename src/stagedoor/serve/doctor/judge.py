@@ -19,32 +19,32 @@ BUILT_AT = 1_764_000_000.0
 """A clock before this (November 2025) is wrong."""
 
 
+def _grade(what: str, fix: str, *, is_bad: bool, is_poor: bool) -> Finding:
+    if is_bad:
+        return fail(what, fix)
+    return warn(what, fix) if is_poor else ok(what)
+
+
 def judge_fsync(took_s: Sequence[float], folder: str) -> Finding:
     """Judge the median of several fsyncs; `took_s` are their times in seconds."""
     median = sorted(took_s)[len(took_s) // 2]
     what = f"an fsync in {folder} takes {median * 1000:.1f} ms"
     fix = "put data_dir on a local disk that is not busy; every login waits for one fsync"
-    if median >= HANGING_FSYNC_S:
-        return fail(what, fix)
-    return warn(what, fix) if median >= SLOW_FSYNC_S else ok(what)
+    return _grade(what, fix, is_bad=median >= HANGING_FSYNC_S, is_poor=median >= SLOW_FSYNC_S)
 
 
 def judge_store_time(took_s: float, place: str) -> Finding:
     """Judge how long the store took to answer, in seconds."""
     what = f"{place} answers in {took_s * 1000:.1f} ms"
     fix = "look for a busy disk or database, or a slow network to it"
-    if took_s >= HANGING_STORE_S:
-        return fail(what, fix)
-    return warn(what, fix) if took_s >= SLOW_STORE_S else ok(what)
+    return _grade(what, fix, is_bad=took_s >= HANGING_STORE_S, is_poor=took_s >= SLOW_STORE_S)
 
 
 def judge_space(free_bytes: int, folder: str) -> Finding:
     """Judge the free space in `folder`."""
     what = f"{free_bytes // MIB} MiB are free in {folder}"
     fix = "free some space: on a full disk all logins are refused; recording.keep_days removes old recordings"
-    if free_bytes < NO_SPACE:
-        return fail(what, fix)
-    return warn(what, fix) if free_bytes < LITTLE_SPACE else ok(what)
+    return _grade(what, fix, is_bad=free_bytes < NO_SPACE, is_poor=free_bytes < LITTLE_SPACE)
 
 
 def judge_clock(now: float, store_now: float | None) -> Finding:
@@ -59,9 +59,7 @@ def judge_clock(now: float, store_now: float | None) -> Finding:
         return ok(f"the clock says {show_time(now)}; the store is on this machine")
     skew_s = now - store_now
     what = f"the clock is {abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} the store's"
-    if abs(skew_s) >= WRONG_SKEW_S:
-        return fail(what, fix)
-    return warn(what, fix) if abs(skew_s) >= SKEW_S else ok(what)
+    return _grade(what, fix, is_bad=abs(skew_s) >= WRONG_SKEW_S, is_poor=abs(skew_s) >= SKEW_S)
 
 
 def judge_descriptors(hard_limit: int) -> Finding:

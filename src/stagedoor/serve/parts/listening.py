@@ -25,7 +25,7 @@ class ListeningSockets:
     """The sockets that a worker accepts connections from.
 
     `sockets` pairs a kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`) with an inherited descriptor.
-    Call `open` once the listeners are ready, and `close` to accept no more.
+    Call `open` once the listeners are ready, and `stop_accepting` to accept no more.
     """
 
     def __init__(self, sockets: Iterable[tuple[str, int]], settings: Settings) -> None:
@@ -36,7 +36,7 @@ class ListeningSockets:
 
     @property
     def ssh_addresses(self) -> tuple[str, ...]:
-        """The addresses on which SSH is answered."""
+        """Return the addresses on which SSH is answered."""
         return tuple(str(sock.getsockname()[0]) for kind, sock in self._sockets if kind == "ssh")
 
     @property

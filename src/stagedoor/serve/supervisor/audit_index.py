@@ -1,4 +1,7 @@
-"""The thread that keeps the audit's index, of one gateway on each machine. No login waits for it."""
+"""The thread that keeps the audit's index up to date, in one gateway of each machine.
+
+No login waits for it.
+"""
 
 import threading
 import time
@@ -14,10 +17,10 @@ from stagedoor.store.sqlite.audit_index import MOST_EVENTS, AuditIndex
 POLL_S = 1.0
 AT_ONCE = 500
 SHARE = 4
-"""It pauses for so many times as long as it has worked: a fifth of a core when there is much to read."""
+"""The thread pauses so many times as long as it has worked: it takes a fifth of a core at most."""
 RETRY_S = 10.0
 LOOK_S = 3600.0
-"""How often it looks whether events were removed."""
+"""The interval of checks for removed events."""
 STOP_S = 3.0
 
 

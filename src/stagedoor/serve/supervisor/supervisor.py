@@ -150,10 +150,14 @@ class Supervisor:
             self.stop()
             await self.wait()
             raise
-        if self._predecessor is not None and not await self._take_over(self._predecessor):
+        before = self._predecessor
+        if before is not None and not await before.take_over(
+            self._checked.digest, self._predecessors
+        ):
+            await self.wait()
             return False
         await self._services.begin(self._checked)
-        if self._predecessor is not None:  # only now, since `stagedoor upgrade` waits for it
+        if before is not None:  # only now, since `stagedoor upgrade` waits for it
             self._warn(self._checked)
         for kind, names in self.list_addresses().items():
             shown = [join_host_port(*name) for name in names]
@@ -176,13 +180,6 @@ class Supervisor:
         await asyncio.to_thread(prepare)
         before.report(f"starting {self._checked.settings.workers.count} workers")
         return before.adopt_sockets()
-
-    async def _take_over(self, before: Predecessor) -> bool:
-        """Wait until the predecessor hands over, and follow it. Return False if it ended instead."""
-        if not await before.take_over(self._checked.digest, self._predecessors):
-            await self.wait()
-            return False
-        return True
 
     def _on_lost_predecessor(self) -> None:
         self._log.error("the gateway that was to hand over has ended")

@@ -19,10 +19,10 @@ from stagedoor.serve.supervisor.worker_pool import WorkerPool
 
 
 class UpgradeService:
-    """The upgrades of one supervisor, of which the last may hand over.
+    """The upgrades of one supervisor. One that succeeds is the last: it hands over.
 
-    `command` starts the program, and `stop` stops the supervisor. It `stays` until the new gateway's end if
-    what started it knows no other process.
+    `command` starts the program, and `stop` stops the supervisor. This process `stays` until the new gateway
+    ends if what started it knows no other process.
     """
 
     def __init__(

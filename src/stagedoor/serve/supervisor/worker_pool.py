@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 
 import structlog
 
 from stagedoor.model.errors import StagedoorError
+from stagedoor.net.aio import Tasks
 from stagedoor.serve.metrics.tally import MetricTotals
 from stagedoor.serve.prepare import Bound, VerifiedSettings, close_lost_sessions
 from stagedoor.serve.supervisor import fleet_events
@@ -64,8 +65,8 @@ class WorkerPool:
         self._processes: dict[int, WorkerProcess] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._launched: asyncio.Future[int] | None = None
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._closing_lost: set[asyncio.Task[object]] = set()
+        self._running = Tasks("following a worker failed")
+        self._closing_lost = Tasks("closing lost sessions failed")
         self._signing = SigningService()
         self._signing.follow(checked.settings)
 
@@ -105,7 +106,7 @@ class WorkerPool:
     async def wait(self) -> None:
         """Wait until no worker is left, and lost sessions are closed in the audit."""
         await self.stopped.wait()
-        await asyncio.gather(*self._closing_lost)
+        await self._closing_lost.wait()
 
     async def close_store(self) -> None:
         """Close the store of the signing service. May be called again."""
@@ -120,7 +121,7 @@ class WorkerPool:
                         number, make_instance_id(), self._on_worker, self._signing.answer
                     )
                     self._processes[number] = process
-                    self._spawn(process.run(partial(self._begin, action)), self._tasks)
+                    self._running.start(process.run(partial(self._begin, action)))
                 case SendMessage(number, message):
                     self._processes[number].send(message)
                 case Kill(number):
@@ -198,7 +199,7 @@ class WorkerPool:
                 log.error(reason, again_in_s=again_in_s)
             case fleet_events.WorkerExited(number):
                 instance = self._processes[number].instance
-                self._spawn(self._close_lost(instance), self._closing_lost)
+                self._closing_lost.start(self._close_lost(instance))
                 self.on_sessions()
             case fleet_events.Stopped():
                 self.stopped.set()
@@ -221,11 +222,3 @@ class WorkerPool:
                 if lost:
                     log.warning("sessions were lost with their worker", lost=len(lost))
                 return
-
-    def _spawn(
-        self, coroutine: Coroutine[object, object, object], among: set[asyncio.Task[object]]
-    ) -> None:
-        """Run a coroutine as a task, and keep a reference to it in `among` until it is done."""
-        task = asyncio.get_running_loop().create_task(coroutine)
-        among.add(task)
-        task.add_done_callback(among.discard)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
+from stagedoor.net.aio import Tasks
 from stagedoor.serve.process import start_module
 from stagedoor.serve.supervisor.control import (
     Close,
@@ -39,7 +40,7 @@ class WorkerProcess:
         self._number = number
         self._report = report
         self._sign = sign
-        self._signing: set[asyncio.Task[None]] = set()
+        self._signing = Tasks("the answer to a worker failed")
         self._process: asyncio.subprocess.Process | None = None
         self._unsent: list[bytes] = []
         """Messages to a process that does not run yet."""
@@ -88,9 +89,7 @@ class WorkerProcess:
                 continue
             if isinstance(message, Sign):
                 # A task, so that other messages are read meanwhile.
-                task = asyncio.create_task(self._answer(message))
-                self._signing.add(task)
-                task.add_done_callback(self._signing.discard)
+                self._signing.start(self._answer(message))
                 continue
             self._report(WorkerMessage(self._number, message))
         self._report(Exited(self._number, await process.wait()))
