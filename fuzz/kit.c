@@ -13,73 +13,72 @@ static void check(bool right) {
 }
 
 static void check_stream(const struct stream *stream) {
-  struct span spans[2];
-  stream_deliverable(stream, spans);
-  check(spans[0].length + spans[1].length <= TUNNEL_WINDOW);
+  struct piece pieces[2];
+  stream_deliverable(stream, pieces);
+  check(pieces[0].length + pieces[1].length <= TUNNEL_WINDOW);
   check(stream_room(stream) <= TUNNEL_WINDOW);
   check(stream_unacknowledged(stream) <= TUNNEL_WINDOW + 1);
-  check(stream->why_length <= MAX_WHY);
 }
 
 // Each step is a byte that says what happens, and one that says how much.
-static void fuzz_frames(struct span input) {
+static void fuzz_frames(const uint8_t *at, size_t length) {
   static struct stream stream;
-  struct span spans[3];
+  struct piece pieces[3];
   int64_t now = 0;
-  stream_start(&stream, input.length & 1);
-  while (input.length >= 2) {
-    size_t count = input.at[1], bytes = count < input.length - 2 ? count : input.length - 2;
-    switch (*input.at % 8) {
+  stream_start(&stream);
+  while (length >= 2) {
+    size_t count = at[1], bytes = count < length - 2 ? count : length - 2;
+    switch (*at % 8) {
       case 0: stream_connect(&stream, now); break;
       case 1: stream_cut(&stream); break;
-      case 2: if (stream_room(&stream) >= count) stream_take(&stream, (struct span){input.at, 1 + count % 2}); break;
+      case 2: if (stream_room(&stream) >= count) stream_take(&stream, (struct piece){at, 1 + count % 2}); break;
       case 3:
-        bytes = stream_output(&stream, now, spans);
+        bytes = stream_output(&stream, now, pieces);
         stream_sent(&stream, bytes < count ? bytes : count);
         bytes = 0;
         break;
       case 4:
-        stream_deliverable(&stream, spans);
-        bytes = spans[0].length + spans[1].length;
+        stream_deliverable(&stream, pieces);
+        bytes = pieces[0].length + pieces[1].length;
         if (bytes) stream_delivered(&stream, bytes < count ? bytes : count, now);
         else if (stream_end_is_deliverable(&stream)) stream_delivered_end(&stream, now);
         bytes = 0;
         break;
       case 5: now += (int64_t)count * 100; break;
       default:
-        if (stream.connected && stream_receive(&stream, (struct span){input.at + 2, bytes}, now)) stream_cut(&stream);
-        input.at += bytes;
-        input.length -= bytes;
+        if (stream.connected && stream_receive(&stream, (struct piece){at + 2, bytes})) stream_cut(&stream);
+        at += bytes;
+        length -= bytes;
     }
     check_stream(&stream);
-    input.at += 2;
-    input.length -= 2;
+    at += 2;
+    length -= 2;
   }
   stream_free(&stream);
 }
 
 // Makes a link of a socket whose other end is closed, with `received` on it.
-static void make_link(int number, int kind, struct span received) {
+static void make_link(int number, int kind, struct piece received) {
   int ends[2];
   check(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends));
   close(ends[1]);
   links[number] = (struct link){.fd = ends[0], .attached = kind == CONTROL};
   kinds[number] = kind;
-  bytes_add(&links[number].received, (struct piece){received.at, received.length});
+  bytes_add(&links[number].received, received);
 }
 
 // The lines of a gateway, and after a zero byte what a client sends behind the ticket, if there is one.
-static void fuzz_lines(struct span input) {
-  const uint8_t *end = memchr(input.at, 0, input.length);
-  struct span lines = {input.at, end ? (size_t)(end - input.at) : input.length}, frames = {0};
-  if (end) frames = (struct span){end + 1, input.length - lines.length - 1};
+static void fuzz_lines(const uint8_t *at, size_t length) {
+  const uint8_t *end = memchr(at, 0, length);
+  struct piece lines = {at, end ? (size_t)(end - at) : length}, frames = {0};
+  if (end) frames = (struct piece){end + 1, length - lines.length - 1};
   make_link(0, CONTROL, lines);
   take_lines(0, 1);
   for EACH(of) {
     uint8_t ticket[HEAD + TICKET] = {T_OPEN, [HEAD - 1] = TICKET};
     memcpy(ticket + HEAD, of->ticket, TICKET);
-    make_link(1, DATA, (struct span){ticket, sizeof ticket});
-    bytes_add(&links[1].received, (struct piece){frames.at, frames.length});
+    make_link(1, DATA, (struct piece){ticket, sizeof ticket});
+    bytes_add(&links[1].received, frames);
     take_ticket(1, 2);
     if (links[1].fd) drop(1, 2);
     break;
@@ -100,8 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!size) return 0;
   endpoint_prepare();
   sshd_port = UNUSED_PORT;
-  struct span input = {data + 1, size - 1};
-  if (*data & 1) fuzz_frames(input);
-  else fuzz_lines(input);
+  if (*data & 1) fuzz_frames(data + 1, size - 1);
+  else fuzz_lines(data + 1, size - 1);
   return 0;
 }

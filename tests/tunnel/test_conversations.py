@@ -7,7 +7,7 @@ import pytest
 
 from stagedoor.wire.tunnel.stream import WINDOW
 from tests.tunnel.conversations import FILE, text
-from tests.tunnel.ends import End
+from tests.tunnel.ends import End, KitEnd
 from tests.wire.conversation import runs, unrun
 
 CONVERSATIONS = {item["name"]: item for item in json.loads(FILE.read_text(encoding="utf-8"))}
@@ -21,6 +21,8 @@ def test_the_file_is_up_to_date() -> None:
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_the_end_has_its_part_in(name: str, end: End) -> None:
     conversation = CONVERSATIONS[name]
+    if conversation["watches"] and isinstance(end, KitEnd):
+        return  # only a client probes its connection
     end.new(conversation["watches"])
     for step in conversation["steps"]:
         replay(end, step)
@@ -52,8 +54,6 @@ def replay(end: End, step: dict[str, Any]) -> None:
             end.end(code, why)
         case {"is": state}:
             values = end.state(now)._asdict()
-            ended = values["ended"]
-            values["ended"] = ended and list(ended)
             assert {name: values[name] for name in state} == state
         case _:
             raise AssertionError(step)

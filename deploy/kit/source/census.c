@@ -1,4 +1,5 @@
-// Counts sessions, tmux servers and held terminals from the kernel's list of processes (proc_pid_stat(5)).
+// Counts sessions, tmux servers and held terminals from the kernel's list of processes (proc_pid_stat(5)), and writes messages
+// to all terminals.
 //
 // For each connection OpenSSH has a monitor `sshd-session` whose parent is the listener. After the login, a second
 // `sshd-session` under the monitor serves the client: that one is a session. Before the login there is a second one for a
@@ -7,6 +8,7 @@
 //
 // The holder of a terminal has a process name of its own, as a tmux server does (holder/program.c).
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +52,7 @@ static const struct process *find(const struct process *all, size_t count, pid_t
   return NULL;
 }
 
-static bool is_nobody_yet(pid_t pid) {
+static bool is_before_login(pid_t pid) {
   char *path = format("/proc/%d/cmdline", (int)pid), *title = read_file(path, NULL);
   free(path);
   bool result = !title || !starts_with(title, "sshd-session: ") || !strcmp(title, "sshd-session: [accepted]");
@@ -93,7 +95,7 @@ struct census census_take(pid_t listener) {
     const struct process *monitor = find(all, count, all[i].parent);
     if (!monitor || strcmp(monitor->name, "sshd-session")) continue;
     if (monitor->parent != listener && monitor->parent != getpid()) continue;
-    if (is_nobody_yet(all[i].pid) || endpoint_is_gateway(all[i].pid)) continue;
+    if (is_before_login(all[i].pid) || endpoint_is_gateway(all[i].pid)) continue;
     result.pids[result.sessions++] = all[i].pid;
   }
   for (size_t i = 0; i < count; i++) {
@@ -116,4 +118,27 @@ struct census census_take_surely(pid_t listener) {
   }
   result.working = most < result.terminals ? most : result.terminals;
   return result;
+}
+
+// Writes `message` to each terminal. A terminal of a tmux client is left out: tmux would paint over it, and its panes are
+// terminals of their own. A terminal that accepts no output (Ctrl-S) is skipped without waiting.
+void write_to_terminals(const struct census *census, const char *message) {
+  DIR *folder = opendir("/dev/pts");
+  if (!folder) return;
+  char *text = format("\r\n\a%s\r\n", message);
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    char *end;
+    unsigned long number = strtoul(entry->d_name, &end, 10);
+    if (end == entry->d_name || *end) continue;
+    if (number < sizeof census->tmux_on && census->tmux_on[number]) continue;
+    char *path = format("/dev/pts/%s", entry->d_name);
+    int terminal = open(path, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    free(path);
+    if (terminal < 0) continue;
+    ssize_t ignored = write(terminal, text, strlen(text));
+    (void)ignored;
+    close(terminal);
+  }
+  free(text);
+  closedir(folder);
 }

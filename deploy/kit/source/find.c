@@ -38,7 +38,8 @@ char *find_shell(const struct strings *environment) {
 }
 
 // Returns whether a folder of terminfo(5) has the terminal: below its first letter, or below that letter's code.
-static bool has_terminal(const char *folder, const char *name) {
+bool has_terminal(const char *folder, const char *name) {
+  if (!folder || !*folder) return false;
   char *plain = format("%s/%c/%s", folder, *name, name);
   char *coded = format("%s/%x/%s", folder, (unsigned char)*name, name);
   bool found = !access(plain, R_OK) || !access(coded, R_OK);
@@ -57,8 +58,7 @@ void choose_terminal(struct strings *environment) {
                                         "/usr/lib/terminfo", "/usr/local/share/terminfo"};
   for (size_t i = 0; i < sizeof FOLDERS / sizeof *FOLDERS; i++)
     if (has_terminal(FOLDERS[i], name)) return;
-  const char *own = environment_get(environment, "TERMINFO");
-  if (own && *own && has_terminal(own, name)) return;
+  if (has_terminal(environment_get(environment, "TERMINFO"), name)) return;
   if (!has_terminal(TERMINFO, name)) environment_set(environment, "TERM", "xterm-256color");
   const char *folders = environment_get(environment, "TERMINFO_DIRS");
   if (folders && strstr(folders, TERMINFO)) return;
@@ -85,9 +85,8 @@ bool locale_is_known(const char *name) {
   folder[at] = 0;
   if (!access(folder, R_OK)) return true;
   // The archive contains the names as plain text.
-  char *archive = NULL;
   size_t length = 0;
-  archive = read_file("/usr/lib/locale/locale-archive", &length);
+  char *archive = read_file("/usr/lib/locale/locale-archive", &length);
   bool found = archive && memmem(archive, length, folder + 16, strlen(folder + 16) + 1);
   free(archive);
   return found;

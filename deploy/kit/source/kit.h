@@ -3,7 +3,6 @@
 #ifndef STAGEDOOR_KIT_H
 #define STAGEDOOR_KIT_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,16 +27,37 @@ struct strings {
   size_t count, room;
 };
 
+// A piece of memory.
+struct piece {
+  const void *at;
+  size_t length;
+};
+
+// Numbers in network byte order.
+static inline uint64_t read_number(const uint8_t *at, int bytes) {
+  uint64_t number = 0;
+  while (bytes--) number = number << 8 | *at++;
+  return number;
+}
+
+// Returns the end of what it writes.
+static inline uint8_t *put_number(uint8_t *at, uint64_t number, int bytes) {
+  for (int i = bytes; i--; number >>= 8) at[i] = (uint8_t)number;
+  return at + bytes;
+}
+
 // text.c
 int64_t now_ms(void);
 void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void reset_signals(void);
 void *need(void *memory);
 char *format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void strings_add(struct strings *list, char *text);
 bool starts_with(const char *text, const char *prefix);
-void make_plain(char *text);
+bool is_control(char c);
 char *read_file(const char *path, size_t *length);
+bool write_all(int file, const void *bytes, size_t length);
 void write_file(const char *path, mode_t mode, const char *bytes, size_t length);
 
 // environment.c
@@ -64,6 +84,7 @@ char *account_name(void);
 // find.c: programs and terminals in the image
 char *find_program(const char *name, const char *path);
 char *find_shell(const struct strings *environment);
+bool has_terminal(const char *folder, const char *name);
 void choose_terminal(struct strings *environment);
 bool locale_is_known(const char *name);
 
@@ -89,21 +110,15 @@ struct census census_take(pid_t listener);
 // The same, but looks for half a second whether a command runs: between two commands of a loop, a shell looks as if it
 // waited at its prompt.
 struct census census_take_surely(pid_t listener);
-
-// terminals.c
-void terminals_tell(const struct census *census, const char *message);
+void write_to_terminals(const struct census *census, const char *message);
 
 // login.c
 void login_as(const char *command, char **instead) __attribute__((noreturn));
 
-// motd.c
-char *duration(long seconds);
-void motd_print(void);
-
 // start.c: `start stop` is the preStop hook of shells and runs. It waits until the first process has written OVER, or has ended.
 #define OVER RUN "/over"
 #define OVER_MS 250  // for the hook to see OVER before it ends with that process
-void stop_signals(sigset_t *set);
+int become_first_process(void);
 void prepare_sessions(const struct settings *settings);
 
 // The names that the program is called by.

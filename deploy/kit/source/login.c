@@ -3,6 +3,7 @@
 // It restores the app's environment, enters the container's working directory and becomes the requested program.
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,7 +17,7 @@ extern char **environ;
 
 // Makes the kernel end this session's processes before sshd and the first process when memory runs out. Any process may
 // raise its own score (proc_pid_oom_score_adj(5)), and children inherit it.
-static void go_first_when_memory_ends(void) {
+static void prefer_for_oom_kill(void) {
   int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (file < 0) return;
   ssize_t ignored = write(file, "1000", 4);
@@ -24,7 +25,7 @@ static void go_first_when_memory_ends(void) {
   close(file);
 }
 
-static void go_to_work(const struct strings *environment) {
+static void enter_directory(const struct strings *environment) {
   char *folder = read_file(RUN "/directory", NULL);
   if (folder && !chdir(folder)) return;
   const char *home = environment_get(environment, "HOME");
@@ -32,7 +33,7 @@ static void go_to_work(const struct strings *environment) {
   if (chdir("/")) die("cannot enter /: %s", strerror(errno));
 }
 
-static bool has(const char *entry, const struct strings *list) {
+static bool has_name_of(const char *entry, const struct strings *list) {
   char *name = need(strndup(entry, strcspn(entry, "=")));
   bool found = environment_get(list, name) != NULL;
   free(name);
@@ -47,7 +48,7 @@ static void add_session(struct strings *environment) {
   for (char **entry = environ; *entry; entry++) {
     bool locale = starts_with(*entry, "LANG=") || starts_with(*entry, "LC_");
     if (!locale && !starts_with(*entry, "COLORTERM=")) continue;
-    if (has(*entry, environment)) continue;
+    if (has_name_of(*entry, environment)) continue;
     if (locale && !locale_is_known(strchr(*entry, '=') + 1)) continue;
     strings_add(environment, *entry);
   }
@@ -84,10 +85,6 @@ static void add_comfort(struct strings *environment, const char *shell) {
   free(name);
 }
 
-static void become(const char *program, char **argv, struct strings *environment) {
-  execve(program, argv, environment->at);
-}
-
 // Runs a command of plain words, whose first is a program, without a shell. Its environment is then exactly the app's:
 // shells add PWD, SHLVL and _. Returns if the command needs a shell.
 static void run_directly(const char *command, struct strings *environment) {
@@ -98,12 +95,12 @@ static void run_directly(const char *command, struct strings *environment) {
     if (*word) strings_add(&words, word);
   if (!words.count || strchr(words.at[0], '=')) return;
   char *program = strchr(words.at[0], '/') ? words.at[0] : find_program(words.at[0], environment_get(environment, "PATH"));
-  if (program) become(program, words.at, environment);
+  if (program) execve(program, words.at, environment->at);
 }
 
 // Returns whether the image lacks the command's program and `more` has it: scp, rsync and others start their own program
 // on this side.
-static bool lacks_its_program(const char *command, const struct strings *environment, const char *more) {
+static bool lacks_program(const char *command, const struct strings *environment, const char *more) {
   char *word = need(strndup(command, strcspn(command, " ")));
   bool plain = *word && strspn(word, PLAIN) == strlen(word) && !strchr(word, '/');
   bool lacks = plain && !find_program(word, environment_get(environment, "PATH")) && find_program(word, more);
@@ -111,16 +108,28 @@ static bool lacks_its_program(const char *command, const struct strings *environ
   return lacks;
 }
 
+// Prints the controller's text without control characters, except tabs and line ends.
+static void print_greeting(void) {
+  char *text = read_file(SHELL "/motd", NULL);
+  if (!text) return;
+  putchar('\n');
+  for (const char *c = text; *c; c++)
+    if (*c == '\n' || *c == '\t' || !is_control(*c)) putchar(*c);
+  putchar('\n');
+  free(text);
+  fflush(stdout);
+}
+
 // Becomes `command`. If that is NULL, becomes the program `instead` (its words), or a shell if that is NULL too.
 void login_as(const char *command, char **instead) {
-  go_first_when_memory_ends();
+  prefer_for_oom_kill();
   struct strings environment = environment_saved();
   add_session(&environment);
-  go_to_work(&environment);
+  enter_directory(&environment);
   char *shell = find_shell(&environment);
   bool own = starts_with(shell, APPLETS);  // the image has no shell, and so hardly any programs
   char *more = more_programs();
-  bool longer = !command || own || lacks_its_program(command, &environment, more);
+  bool longer = !command || own || lacks_program(command, &environment, more);
   if (longer) add_to_path(&environment, more);
   if (command) {
     run_directly(command, &environment);
@@ -128,15 +137,15 @@ void login_as(const char *command, char **instead) {
     if (!longer) add_to_path(&environment, more);
   } else {
     add_comfort(&environment, shell);
-    if (instead) become(*instead, instead, &environment);
-    if (getenv("SSH_TTY") && isatty(STDOUT_FILENO)) motd_print();
+    if (instead) execve(*instead, instead, environment.at);
+    if (getenv("SSH_TTY") && isatty(STDOUT_FILENO)) print_greeting();
   }
   // Start the shell as no login shell: /etc/profile would set PATH again, and so hide what the image installs.
   static const char *const LAST_RESORT = APPLETS "/sh";
   for (;;) {
     char *name = strrchr(shell, '/') + 1;
     char *words[] = {name, command ? "-c" : NULL, (char *)command, NULL};
-    become(shell, words, &environment);
+    execve(shell, words, environment.at);
     if (!strcmp(shell, LAST_RESORT)) die("cannot start %s: %s", shell, strerror(errno));
     shell = need(strdup(LAST_RESORT));
   }

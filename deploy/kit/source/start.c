@@ -1,5 +1,5 @@
-// The first process of the shell's container. It starts sshd and the endpoint of resumable tunnels, reaps ended processes and reports how many sessions there
-// are. When the pod stops, it gives the sessions their grace period.
+// The first process of the shell's container. It starts sshd and the endpoint of resumable tunnels, reaps ended processes and
+// reports how many sessions there are. When the pod stops, it gives the sessions their grace period.
 //
 //   SERVING --SIGTERM or the image's stop signal--> DRAINING --last session ended, or grace period over--> exit 0
 //   any     --a second such signal--> exit 143
@@ -52,13 +52,23 @@ static const long WARN_AT[] = {300, 60, 30, 10};
 
 #define SYSTEMD_STOP 37      // SIGRTMIN+3 as runtimes count it; musl's SIGRTMIN is another
 
-// Fills `set` with the signals that mean stop. The runtime sends the image's STOPSIGNAL: SIGQUIT for nginx, SIGINT for
-// PostgreSQL, SIGWINCH for Apache, SIGRTMIN+3 for systemd. The kernel applies no default action to a first process.
-void stop_signals(sigset_t *set) {
-  const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPWR, SYSTEMD_STOP};
-  sigemptyset(set);
-  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaddset(set, signals[i]);
-  if (!isatty(STDIN_FILENO)) sigaddset(set, SIGWINCH);  // on a terminal it means that the window has changed size
+// Makes this the process that adopts orphans, and returns a signalfd of SIGCHLD and of the signals that mean stop. The runtime
+// sends the image's STOPSIGNAL: SIGQUIT for nginx, SIGINT for PostgreSQL, SIGWINCH for Apache, SIGRTMIN+3 for systemd. The
+// kernel applies no default action to a first process. A signal that comes before it is read waits.
+int become_first_process(void) {
+  const int signals[] = {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPWR, SYSTEMD_STOP};
+  sigset_t ours;
+  sigemptyset(&ours);
+  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaddset(&ours, signals[i]);
+  if (!isatty(STDIN_FILENO)) sigaddset(&ours, SIGWINCH);  // on a terminal it means that the window has changed size
+  sigprocmask(SIG_BLOCK, &ours, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  int fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (fd < 0) die("cannot take signals: %s", strerror(errno));
+  // Sessions and tasks have the same uid: they must not write lines of the log through /proc/1/fd/1.
+  prctl(PR_SET_DUMPABLE, 0);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);  // where the pod shares its process namespace, this is not process 1
+  return fd;
 }
 
 static void start_sshd(void) {
@@ -67,10 +77,7 @@ static void start_sshd(void) {
   shell.listener = fork();
   if (shell.listener < 0) die("cannot start sshd: %s", strerror(errno));
   if (!shell.listener) {
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
+    reset_signals();
     sshd_run(ends[1]);
   }
   close(ends[1]);
@@ -88,9 +95,7 @@ static void start_endpoint(void) {
     shell.endpoint = pid > 0 ? pid : 0;
     return;
   }
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
+  reset_signals();
   prctl(PR_SET_NAME, "tunnels");
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   close(shell.signals);
@@ -137,7 +142,7 @@ static void forward_log(void) {
 }
 
 // Reports the sessions when they have changed. The first report also means that logins are possible.
-static void say_state(const struct census *census) {
+static void report_state(const struct census *census) {
   int staying = census->tmux + census->terminals;
   if (!shell.listening) return;
   if (census->sessions == shell.sessions && staying == shell.tmux) return;
@@ -148,10 +153,19 @@ static void say_state(const struct census *census) {
   fflush(stdout);
 }
 
+// Returns seconds in words: "45 s", "30 min", "2 h", "1 h 30 min".
+static char *duration(long seconds) {
+  long hours = seconds / 3600, minutes = seconds % 3600 / 60;
+  if (seconds < 120) return format("%ld s", seconds);
+  if (!hours) return format("%ld min", minutes);
+  if (!minutes) return format("%ld h", hours);
+  return format("%ld h %ld min", hours, minutes);
+}
+
 static void warn(const struct census *census, long seconds) {
   char *words = duration(seconds);
   char *message = format("stagedoor: this shell is being stopped and ends in %s. Save your work and log out.", words);
-  terminals_tell(census, message);
+  write_to_terminals(census, message);
   free(message);
   free(words);
 }
@@ -172,17 +186,17 @@ static void drain(int exit_status) {
 }
 
 // The endpoint of tunnels has ended. It is started again, but one that cannot have its port is not tried without a pause.
-static void bury_endpoint(void) {
+static void note_endpoint_end(void) {
   int64_t now = now_ms();
   shell.endpoint = 0;
   say("the endpoint of tunnels has ended, and its tunnels with it; the gateway keeps new ones meanwhile");
   shell.endpoint_at = now - shell.endpoint_since < ENDPOINT_MS ? now + ENDPOINT_LATE_MS : now;
 }
 
-static void bury(void) {
+static void reap(void) {
   int status;
   for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-    if (pid == shell.endpoint) bury_endpoint();
+    if (pid == shell.endpoint) note_endpoint_end();
     if (pid != shell.listener) continue;
     shell.listener = 0;
     if (shell.log >= 0) forward_log();
@@ -203,7 +217,7 @@ static void take_signals(void) {
     }
     drain(0);
   }
-  bury();
+  reap();
 }
 
 // Ends the sessions and the held terminals: sshd and the holders hang up, so that shells can write their history.
@@ -214,7 +228,7 @@ static void end(struct census *census) {
   for (int i = 0; i < census->sessions + census->terminals; i++) kill(census->pids[i], SIGTERM);
   while (census->sessions + census->terminals && now_ms() < until) {
     poll(NULL, 0, 20);
-    bury();
+    reap();
     free(census->pids);
     *census = census_take(shell.listener);
   }
@@ -224,7 +238,7 @@ static void end(struct census *census) {
   exit(shell.exit_status);
 }
 
-static void go_on_draining(struct census *census) {
+static void continue_draining(struct census *census) {
   int64_t left = shell.deadline - now_ms();
   // No client can return to a held terminal, but a command that runs in it may still finish.
   if (!census->sessions && !census->working) {
@@ -238,18 +252,21 @@ static void go_on_draining(struct census *census) {
 
 // Shows the controller's notice in each terminal whenever it changes, for example that the app has moved on. The notice
 // at the start is not shown: it is in the greeting.
-static void tell_notice(const struct census *census) {
-  static char *told;
+static void show_notice(const struct census *census) {
+  static char *shown;
   char *notice = read_file(SHELL "/notice", NULL);
   if (!notice) notice = need(strdup(""));
-  make_plain(notice);
-  if (told && *notice && strcmp(told, notice)) {
+  char *to = notice;
+  for (const char *from = notice; *from; from++)
+    if (!is_control(*from)) *to++ = *from;
+  *to = 0;
+  if (shown && *notice && strcmp(shown, notice)) {
     char *message = format("stagedoor: %s.", notice);
-    terminals_tell(census, message);
+    write_to_terminals(census, message);
     free(message);
   }
-  free(told);
-  told = notice;
+  free(shown);
+  shown = notice;
 }
 
 static int wait_ms(void) {
@@ -258,7 +275,7 @@ static int wait_ms(void) {
 }
 
 // Gives sshd the new host key. A child process copies it: if that fails, sshd keeps the old one.
-static void read_keys_anew(void) {
+static void reload_keys(void) {
   pid_t copier = fork();
   if (!copier) {
     sshd_prepare(&shell.settings);
@@ -281,26 +298,25 @@ __attribute__((noreturn)) static void serve(void) {
     if (shell.log >= 0) forward_log();
     take_signals();
     struct census census = census_take(shell.listener);
-    say_state(&census);
+    report_state(&census);
     if (shell.draining) {
-      go_on_draining(&census);
+      continue_draining(&census);
     } else {
-      tell_notice(&census);
+      show_notice(&census);
       if (!shell.endpoint && now_ms() >= shell.endpoint_at) start_endpoint();
-      if (sshd_keys_changed()) read_keys_anew();
+      if (sshd_keys_changed()) reload_keys();
     }
     free(census.pids);
   }
 }
 
 // Runs `command`, for an image whose entrypoint makes the environment. It starts this program again as `start set-up`.
-static void set_up(const char *command, char **argv) {
+static void set_up(const char *command) {
   struct strings environment = {0};
   environment_copy(&environment, environ, "");
   char *shell_program = find_shell(&environment);
   char *line = format("%s \"$@\"", command);
   char *words[] = {strrchr(shell_program, '/') + 1, "-c", line, "stagedoor", KIT "/bin/start", "set-up", NULL};
-  (void)argv;
   execv(shell_program, words);
   die("cannot run STAGEDOOR_SETUP with %s: %s", shell_program, strerror(errno));
 }
@@ -327,20 +343,8 @@ int start_main(int argc, char **argv) {
   if (argc > 1 && !strcmp(argv[1], "stop")) return stop();
   shell.settings = settings_read();
   bool is_set_up = argc > 1 && !strcmp(argv[1], "set-up");
-  if (*shell.settings.setup && !is_set_up) set_up(shell.settings.setup, argv);
-
-  // Block signals before anything is started: one that comes this early waits until `serve` handles it.
-  sigset_t ours;
-  stop_signals(&ours);
-  sigaddset(&ours, SIGCHLD);
-  sigprocmask(SIG_BLOCK, &ours, NULL);
-  signal(SIGPIPE, SIG_IGN);
-  shell.signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (shell.signals < 0) die("cannot take signals: %s", strerror(errno));
-  // The sessions have the same uid: they must not write lines for the controller through /proc/1/fd/1.
-  prctl(PR_SET_DUMPABLE, 0);
-  prctl(PR_SET_CHILD_SUBREAPER, 1);  // where the pod shares its process namespace, this is not process 1
-
+  if (*shell.settings.setup && !is_set_up) set_up(shell.settings.setup);
+  shell.signals = become_first_process();
   unlink(DRAINING);
   unlink(OVER);
   prepare_sessions(&shell.settings);

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,14 +38,6 @@ static struct {
   bool ended;
 } run = {.outputs = {-1, -1}};
 
-static void write_line(const char *bytes, size_t length) {
-  while (length) {
-    ssize_t put = write(STDOUT_FILENO, bytes, length);
-    if (put < 0 && errno != EINTR) return;  // the log is gone, and the task goes on
-    if (put > 0) bytes += put, length -= (size_t)put;
-  }
-}
-
 // Forwards a piece of output. Returns how many bytes it had, 0 if there is nothing now.
 static size_t forward(int stream) {
   static char piece[PIECE], line[2 * PIECE + 64];
@@ -64,7 +55,7 @@ static size_t forward(int stream) {
     line[at++] = piece[i] == '\n' ? 'n' : piece[i];
   }
   line[at++] = '\n';
-  write_line(line, at);
+  write_all(STDOUT_FILENO, line, at);  // if the log is gone, the task goes on
   run.size += (size_t)got;
   return (size_t)got;
 }
@@ -92,11 +83,7 @@ __attribute__((noreturn)) static void become(const char *command, int input, con
   dup2(outputs[0], STDOUT_FILENO);
   dup2(outputs[1], STDERR_FILENO);
   for (int fd = 3; fd < 64; fd++) close(fd);
-  for (int number = 1; number < NSIG; number++)
-    if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
+  reset_signals();
   login_as(command, NULL);
 }
 
@@ -144,15 +131,7 @@ int task_main(int argc, char **argv) {
   if (argc != 4 && argc != 5) die("a task takes SECONDS SETTINGS COMMAND [INPUT]");
   write_file(SETTINGS_OF_RUN, 0600, argv[2], strlen(argv[2]));
   struct settings settings = settings_read();
-  sigset_t ours;
-  stop_signals(&ours);
-  sigaddset(&ours, SIGCHLD);
-  sigprocmask(SIG_BLOCK, &ours, NULL);
-  signal(SIGPIPE, SIG_IGN);
-  run.signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (run.signals < 0) die("cannot take signals: %s", strerror(errno));
-  prctl(PR_SET_DUMPABLE, 0);  // the task has the same uid: it must not write lines of the log through /proc/1/fd/1
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  run.signals = become_first_process();
   prepare_sessions(&settings);
   run.ends_at = now_ms() + atoll(argv[1]) * 1000;
   spawn_task(argv[3], argc == 5 ? argv[4] : "/dev/null");

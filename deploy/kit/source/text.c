@@ -1,6 +1,7 @@
 // Strings, files, messages on stderr, and the clock for all deadlines.
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +19,17 @@ int64_t now_ms(void) {
   return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
+static void write_line(const char *text, va_list arguments) {
+  fputs("stagedoor: ", stderr);
+  vfprintf(stderr, text, arguments);
+  fputc('\n', stderr);
+}
+
 // Ends the program with exit status 1 and one line on stderr.
 void die(const char *text, ...) {
   va_list arguments;
   va_start(arguments, text);
-  fputs("stagedoor: ", stderr);
-  vfprintf(stderr, text, arguments);
-  fputc('\n', stderr);
+  write_line(text, arguments);
   va_end(arguments);
   exit(1);
 }
@@ -33,10 +38,17 @@ void die(const char *text, ...) {
 void say(const char *text, ...) {
   va_list arguments;
   va_start(arguments, text);
-  fputs("stagedoor: ", stderr);
-  vfprintf(stderr, text, arguments);
-  fputc('\n', stderr);
+  write_line(text, arguments);
   va_end(arguments);
+}
+
+// Unblocks all signals and resets their handlers. A child that starts a program calls this, since exec keeps what is ignored.
+void reset_signals(void) {
+  sigset_t none;
+  for (int number = 1; number < NSIG; number++)
+    if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 // Returns `memory`, or ends the program if it is NULL.
@@ -68,15 +80,8 @@ bool starts_with(const char *text, const char *prefix) {
   return !strncmp(text, prefix, strlen(prefix));
 }
 
-// Removes control characters in place, line ends included, so that the text cannot control a terminal.
-void make_plain(char *text) {
-  char *to = text;
-  for (const char *from = text; *from; from++) {
-    unsigned char c = (unsigned char)*from;
-    if (c >= ' ' && c != 127) *to++ = *from;
-  }
-  *to = 0;
-}
+// Returns whether a character could control a terminal.
+bool is_control(char c) { return (unsigned char)c < ' ' || c == 127; }
 
 // Returns the whole file with a NUL after it, or NULL with errno set. `length` may be NULL.
 char *read_file(const char *path, size_t *length) {
@@ -104,19 +109,24 @@ char *read_file(const char *path, size_t *length) {
   return bytes;
 }
 
+// Writes all bytes. Returns false with errno set if that fails.
+bool write_all(int file, const void *bytes, size_t length) {
+  for (const char *at = bytes, *end = at + length; at < end;) {
+    ssize_t written = write(file, at, (size_t)(end - at));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    at += written;
+  }
+  return true;
+}
+
 // Makes or replaces a file in one step, so that no reader sees half of it.
 void write_file(const char *path, mode_t mode, const char *bytes, size_t length) {
   char *fresh = format("%s.new", path);
   unlink(fresh);
   int file = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (file < 0) die("cannot write %s: %s; the pod needs a writable volume at " RUN, fresh, strerror(errno));
-  if (fchmod(file, mode)) die("cannot write %s: %s", fresh, strerror(errno));
-  for (size_t done = 0; done < length;) {
-    ssize_t put = write(file, bytes + done, length - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) die("cannot write %s: %s", fresh, strerror(errno));
-    done += (size_t)put;
-  }
-  if (close(file) || rename(fresh, path)) die("cannot write %s: %s", path, strerror(errno));
+  if (fchmod(file, mode) || !write_all(file, bytes, length) || close(file) || rename(fresh, path))
+    die("cannot write %s: %s", path, strerror(errno));
   free(fresh);
 }

@@ -16,8 +16,6 @@ static const char *const LIBRARIES[] = {"LD_", "LOCPATH=", "GCONV_PATH="};
 
 static struct strings own_environment(void) {
   struct strings list = {0};
-  strings_add(&list, NULL);
-  list.count = 0;
   for (char **entry = environ; *entry; entry++) strings_add(&list, *entry);
   return list;
 }

@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../kit.h"
 #include "holder.h"
 
 #define CHUNK (64 * 1024)
@@ -57,19 +56,8 @@ static void start(struct place place, const char *name) {
   _exit(0);
 }
 
-static bool write_all(int fd, const uint8_t *data, size_t length) {
-  while (length) {
-    ssize_t written = write(fd, data, length);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return false;
-    data += written;
-    length -= (size_t)written;
-  }
-  return true;
-}
-
 // Copies both ways until one side is gone. It reads no faster than it can write.
-void carry(int connection) {
+static void carry(int connection) {
   static uint8_t data[CHUNK];
   struct pollfd from[] = {{.fd = 0, .events = POLLIN}, {.fd = connection, .events = POLLIN}};
   const int to[] = {connection, 1};
@@ -88,9 +76,7 @@ void carry(int connection) {
   }
 }
 
-static int attach(const char *name) {
-  place_check_name(name);
-  struct place place = place_open(place_of_terminals());
+static int attach(struct place place, const char *name) {
   int connection = place_connect(place, name);
   if (connection < 0) {
     int lock = place_lock(place, name);
@@ -107,9 +93,8 @@ static int attach(const char *name) {
 }
 
 // Attaches to a terminal that another person started, and starts none.
-static int join(const char *name) {
-  place_check_name(name);
-  int connection = place_connect(place_open(place_of_terminals()), name);
+static int join(struct place place, const char *name) {
+  int connection = place_connect(place, name);
   if (connection < 0) {
     fprintf(stderr, "stagedoor: there is no terminal %s\n", name);
     return NOT_THERE;
@@ -120,19 +105,18 @@ static int join(const char *name) {
 
 int hold_main(int argc, char **argv) {
   signal(SIGPIPE, SIG_DFL);
-  if (argc == 3 && !strcmp(argv[1], "attach")) return attach(argv[2]);
-  if (argc == 3 && !strcmp(argv[1], "join")) return join(argv[2]);
-  if (argc == 2 && !strcmp(argv[1], "list")) {
-    place_list(place_open(place_of_terminals()));
-    return 0;
+  const char *verb = argc > 1 ? argv[1] : "", *name = argc == 3 ? argv[2] : NULL;
+  bool attaches = !strcmp(verb, "attach"), joins = !strcmp(verb, "join"), ends = !strcmp(verb, "end");
+  bool takes_name = attaches || joins || ends || !strcmp(verb, "history");
+  if (!(name ? takes_name : argc == 2 && !strcmp(verb, "list"))) {
+    fputs(USAGE "\n", stderr);
+    return 2;
   }
-  bool ends = argc == 3 && !strcmp(argv[1], "end");
-  if (ends || (argc == 3 && !strcmp(argv[1], "history"))) {
-    place_check_name(argv[2]);
-    struct place place = place_open(place_of_terminals());
-    if (!(ends ? end_terminal : print_history)(place, argv[2])) die("there is no terminal %s", argv[2]);
-    return 0;
-  }
-  fputs(USAGE "\n", stderr);
-  return 2;
+  if (name) place_check_name(name);
+  struct place place = place_open(place_of_terminals());
+  if (attaches) return attach(place, name);
+  if (joins) return join(place, name);
+  if (!name) place_list(place);
+  else if (!(ends ? end_terminal : print_history)(place, name)) die("there is no terminal %s", name);
+  return 0;
 }

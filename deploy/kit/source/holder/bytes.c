@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../kit.h"
 #include "holder.h"
 
 void bytes_add(struct bytes *queue, struct piece piece) {

@@ -1,5 +1,4 @@
 // Handles the frames of each link: admits or refuses the client, and passes its frames to state.c or people.c.
-#include "../kit.h"
 #include "holder.h"
 
 #define TEXT(number) TEXT_OF(number)
@@ -8,15 +7,15 @@
 static enum { NONE, TO_WATCH, TO_TYPE } places[MAX_LINKS];  // kept until the link is gone
 
 static void refuse(int number, enum word word, const char *why, int64_t now) {
-  state_lost(number, now);
+  state_detach_link(number, now);
   wire_notice(number, word, why);
   link_close_soon(number);
-  people_left(number, now);
+  people_drop(number, now);
 }
 
 // Returns why there is no place for this client, or NULL if there is one.
 static const char *no_place(const struct hello *hello) {
-  int replaced = state_replaced_by(hello), watching = 0, typing = 0;
+  int replaced = state_find_replaced(hello), watching = 0, typing = 0;
   for (int i = 0; i < MAX_LINKS; i++) {
     if (i == replaced) continue;
     watching += places[i] == TO_WATCH;
@@ -31,17 +30,17 @@ static const char *no_place(const struct hello *hello) {
 }
 
 // Handles a frame of an admitted client.
-static void heed(int number, const struct frame *frame, int64_t now) {
+static void handle_admitted(int number, const struct frame *frame, int64_t now) {
   bool rule = frame->kind == REMOVE || frame->kind == LOCK;
-  if (frame->kind == IN) people_typed(number);
-  if (!rule || !people_may_rule(number)) state_received(number, frame, now);  // it sends away a client that may not do this
+  if (frame->kind == IN) people_note_input(number);
+  if (!rule || !people_may_rule(number)) state_handle_frame(number, frame, now);  // it sends away a client that may not do this
   else if (frame->kind == REMOVE) people_remove(number, frame->at, now);
   else people_lock(number, frame->at, now);
 }
 
-static void take(int number, const struct frame *frame, int64_t now) {
+static void handle_frame(int number, const struct frame *frame, int64_t now) {
   if (link_is_attached(number)) {
-    heed(number, frame, now);
+    handle_admitted(number, frame, now);
     return;
   }
   const char *why = frame->kind == HELLO ? people_refusal(&frame->hello, now) : NULL;
@@ -50,7 +49,7 @@ static void take(int number, const struct frame *frame, int64_t now) {
     return;
   }
   why = frame->kind == HELLO ? no_place(&frame->hello) : "the first frame is no HELLO";
-  if (!why && !program.child.pid) {
+  if (!why && !program.pid) {
     why = program_start(&frame->hello);
     if (!why) state_start(frame->hello.size);
   }
@@ -60,22 +59,22 @@ static void take(int number, const struct frame *frame, int64_t now) {
   }
   link_attach(number);
   places[number] = frame->hello.mode == WATCH ? TO_WATCH : TO_TYPE;
-  people_came(number, &frame->hello, now);
-  state_hello(number, &frame->hello, now);
+  people_add(number, &frame->hello, now);
+  state_attach_link(number, &frame->hello, now);
 }
 
 // Removes the people who were sent away from the list, although their last frame may still be unsent.
-static void part(int64_t now) {
+static void drop_removed(int64_t now) {
   for (int i = 0; i < MAX_LINKS; i++)
-    if (link_is_closing(i)) people_left(i, now);
+    if (link_is_closing(i)) people_drop(i, now);
 }
 
 // Handles all whole frames of a link. The length comes before each frame.
-static void take_frames(int number, int64_t now) {
+static void handle_frames(int number, int64_t now) {
   struct piece come;
   while ((come = link_received(number)).length >= 4) {
     const uint8_t *at = come.at;
-    size_t length = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
+    size_t length = read_number(at, 4);
     if (!length || length > MAX_FRAME) {
       refuse(number, FAULT, "a frame of a length that is not possible", now);
       return;
@@ -84,8 +83,8 @@ static void take_frames(int number, int64_t now) {
     struct frame frame;
     const char *why = wire_read(at + 4, length, &frame);
     if (why) refuse(number, FAULT, why, now);
-    else take(number, &frame, now);
-    part(now);
+    else handle_frame(number, &frame, now);
+    drop_removed(now);
     link_used(number, 4 + length);
   }
 }
@@ -93,8 +92,8 @@ static void take_frames(int number, int64_t now) {
 static void drop(int number, int64_t now) {
   link_drop(number);
   places[number] = NONE;
-  people_left(number, now);
-  state_lost(number, now);
+  people_drop(number, now);
+  state_detach_link(number, now);
 }
 
 // Drops the links that are over. Called between events.
@@ -107,6 +106,6 @@ void dispatch_serve(const struct pollfd *from, int64_t now) {
   for (int i = 0; i < MAX_LINKS; i++) {
     if (from[i].fd < 0 || !from[i].revents) continue;
     if (!link_serve(i, from[i].revents)) drop(i, now);
-    else take_frames(i, now);
+    else handle_frames(i, now);
   }
 }

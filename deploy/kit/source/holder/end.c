@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../kit.h"
 #include "holder.h"
 
 #define WAIT_MS 2000  // for the program to end, and then for the holder to notify its clients
@@ -28,7 +27,7 @@ static bool is_gone(pid_t pid) {
 }
 
 // Waits until a process has ended; false if it has not in time. It is no child of this process, so poll /proc.
-static bool goes(pid_t pid) {
+static bool wait_for_end(pid_t pid) {
   for (int64_t until = now_ms() + WAIT_MS; now_ms() < until; poll(NULL, 0, 10))
     if (is_gone(pid)) return true;
   return is_gone(pid);
@@ -37,13 +36,13 @@ static bool goes(pid_t pid) {
 static void end_program(pid_t pid) {
   tmux_run(pid, -1, (const char *[]){"kill-session", NULL});
   kill(pid, SIGHUP);
-  if (goes(pid)) return;
+  if (wait_for_end(pid)) return;
   kill(pid, SIGKILL);
-  goes(pid);
+  wait_for_end(pid);
 }
 
 // Calls a function for each program that a holder has started.
-static void each_program(pid_t holder, void (*act)(pid_t)) {
+static void for_each_program(pid_t holder, void (*act)(pid_t)) {
   char *path = format("/proc/%d/task/%d/children", holder, holder), *children = read_file(path, NULL);
   free(path);
   for (char *rest = children, *word; (word = rest ? strsep(&rest, " ") : NULL);)
@@ -62,13 +61,13 @@ static pid_t holder_of(struct place place, const char *name) {
   return holder.pid;
 }
 
-static void print_lines(pid_t pid) { tmux_run(pid, 1, (const char *[]){"capture-pane", "-epJ", "-S-" HISTORY_LINES, NULL}); }
+static void print_pane(pid_t pid) { tmux_run(pid, 1, (const char *[]){"capture-pane", "-epJ", "-S-" HISTORY_LINES, NULL}); }
 
 // Prints the last lines of the tmux that a terminal shows, with their colours; nothing if it shows no tmux. They end with
 // the screen of the pane that has the cursor. Returns false if there is no such terminal.
 bool print_history(struct place place, const char *name) {
   pid_t holder = holder_of(place, name);
-  if (holder) each_program(holder, print_lines);
+  if (holder) for_each_program(holder, print_pane);
   return holder;
 }
 
@@ -76,11 +75,11 @@ bool print_history(struct place place, const char *name) {
 bool end_terminal(struct place place, const char *name) {
   pid_t holder = holder_of(place, name);
   if (!holder) return false;
-  each_program(holder, end_program);
+  for_each_program(holder, end_program);
   // The holder sends the last output to connected clients, but would go on waiting for those that may return.
-  if (!goes(holder)) {
+  if (!wait_for_end(holder)) {
     kill(holder, SIGTERM);
-    goes(holder);
+    wait_for_end(holder);
   }
   return true;
 }

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "../kit.h"
+
 // The protocol's limits.
 #define MAX_DATA (64 * 1024)             // of terminal bytes in one frame
 #define MAX_FRAME (MAX_DATA + 64)
@@ -59,6 +61,12 @@ struct text {
   size_t length;
 };
 
+// A client's name, which is kept. It does not end in a NUL.
+struct owner {
+  char at[MAX_OWNER];
+  size_t length;
+};
+
 struct hello {
   enum mode mode;
   uint32_t features;
@@ -77,12 +85,6 @@ struct frame {
   struct hello hello;
 };
 
-// A piece of memory.
-struct piece {
-  const void *at;
-  size_t length;
-};
-
 // bytes.c: a queue of bytes that gives its memory back when it is empty
 struct bytes {
   uint8_t *at;
@@ -97,7 +99,7 @@ const char *wire_read(const uint8_t *data, size_t length, struct frame *frame);
 const char *wire_name(unsigned kind);
 void wire_welcome(int link, const char *attachment, uint64_t out_at, uint64_t in_at, enum mode mode, uint32_t features);
 void wire_out(int link, uint64_t at, struct piece first, struct piece second);
-void wire_number(int link, enum kind kind, uint64_t number);
+void wire_inack(int link, uint64_t to);
 void wire_pong(int link, uint64_t number, bool busy);
 void wire_gap(int link, uint64_t start, uint64_t end);
 void wire_snapshot(int link, const uint8_t *data, size_t length);
@@ -130,34 +132,37 @@ uint64_t modes_primary_end(void);
 void modes_redo(struct bytes *out);
 
 // replay.c
-size_t replayable(uint8_t *data, size_t length);
+size_t drop_queries(uint8_t *data, size_t length);
 
 // state.c: the terminal's decisions. Time is in ms of a clock that only goes forward.
 void state_start(struct size size);
-bool state_wants_output(int64_t now);
+bool state_is_output_due(int64_t now);
 int64_t state_wake_at(int64_t now);
 bool state_is_over(int64_t now);
 struct size state_size(void);
-int state_replaced_by(const struct hello *hello);
-void state_hello(int link, const struct hello *hello, int64_t now);
-void state_received(int link, const struct frame *frame, int64_t now);
-void state_lost(int link, int64_t now);
+int state_find_replaced(const struct hello *hello);
+void state_attach_link(int link, const struct hello *hello, int64_t now);
+void state_handle_frame(int link, const struct frame *frame, int64_t now);
+void state_detach_link(int link, int64_t now);
 void state_pump(void);
-void state_took(size_t count);
-void state_exited(int32_t code, const char *signal);
+void state_drop_taken(size_t count);
+void state_note_exit(int32_t code, const char *signal);
 extern struct bytes state_typed;
+struct owner owner_of(struct text text);
+bool is_same_owner(const struct owner *one, const struct owner *other);
+struct text owner_name(const struct owner *owner);
 
 // people.c: the people at the terminal, the last one who typed, and the lock
-void people_came(int link, const struct hello *hello, int64_t now);
-void people_left(int link, int64_t now);
-void people_typed(int link);
+void people_add(int link, const struct hello *hello, int64_t now);
+void people_drop(int link, int64_t now);
+void people_note_input(int link);
 bool people_may_rule(int link);
 void people_remove(int by, uint64_t number, int64_t now);
 void people_lock(int by, bool on, int64_t now);
 bool people_locked(void);
 const char *people_refusal(const struct hello *hello, int64_t now);
 int64_t people_due_at(void);
-void people_due(int64_t now);
+void people_notify(int64_t now);
 
 // links.c: the connected clients, as streams of bytes
 void links_watch(struct pollfd *from);
@@ -193,24 +198,17 @@ struct place {
 void serve(int listener, struct place place, const char *name);
 void serve_hang_up(void);
 
-// spawn.c
-struct child {
-  pid_t pid;
-  int fd;
-};
-bool spawn(const struct hello *hello, const char *name, struct child *child);
-void set_size(int fd, struct size size);
-const char *signal_name(int number);
-
 // program.c: the program in the terminal, and its window
 extern struct program {
-  struct child child;     // pid 0 before it is started
+  pid_t pid;              // 0 before it is started
+  int fd;                 // of its terminal
   const char *name;
   int64_t grow_at;        // when its window gets its last row back; 0: it has it
   bool hung_up;           // no process has the terminal open any more
   bool ended;
 } program;
 const char *program_start(const struct hello *hello);
+const char *signal_name(int number);
 void terminal_resize(struct size size);
 void terminal_redraw(struct size size);
 bool terminal_is_busy(void);
@@ -222,9 +220,6 @@ bool tmux_is_asked(const char *command);
 char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defaults, const char *name);
 char *tmux_defaults(const char *name, bool described);
 void tmux_run(pid_t pid, int output, const char *const *command);
-
-// attach.c
-void carry(int connection);
 
 // end.c
 bool end_terminal(struct place place, const char *name);

@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../kit.h"
 #include "holder.h"
 
 #define HELLO_MS 10000  // for a HELLO, and for reading the last frames: a link that takes longer is closed
@@ -62,7 +61,7 @@ void link_send(int number, const struct piece *pieces, int count) {
   for (int i = 0; i < count && !link->cut; i++) {
     size_t skipped = done < pieces[i].length ? done : pieces[i].length;
     done -= skipped;
-    bytes_add(&link->unsent, (struct piece){(const char *)pieces[i].at + skipped, pieces[i].length - skipped});
+    bytes_add(&link->unsent, (struct piece){pieces[i].at + skipped, pieces[i].length - skipped});
   }
 }
 

@@ -5,17 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../kit.h"
 #include "holder.h"
 
 #define NOTIFY_MS 500
 #define LOCK_GRACE_MS 60000
-
-// A stored name. It does not end in a NUL.
-struct owner {
-  char at[MAX_OWNER];
-  size_t length;
-};
 
 static struct here {
   uint64_t number;      // unique; 0: this link has no client
@@ -30,16 +23,6 @@ static bool locked, changed;
 static int64_t lock_until = -1;  // -1: its owner is connected
 static int64_t notified_at = -NOTIFY_MS;
 
-static struct owner owner_of(struct text text) {
-  struct owner owner = {.length = text.length < MAX_OWNER ? text.length : MAX_OWNER};
-  memcpy(owner.at, text.at, owner.length);
-  return owner;
-}
-
-static bool same(const struct owner *one, const struct owner *other) {
-  return one->length == other->length && !memcmp(one->at, other->at, one->length);
-}
-
 static bool begins(const struct owner *owner, const char *with) {
   return owner->length >= strlen(with) && !memcmp(owner->at, with, strlen(with));
 }
@@ -48,29 +31,29 @@ static bool rules(const struct here *each) { return each->mode != WATCH && begin
 
 // Returns whether the lock keeps a client out. It does not apply to people who watch by an administrator's grant.
 static bool is_out(const struct owner *owner, enum mode mode) {
-  return !(mode == WATCH && begins(owner, "watch:")) && !same(owner, &lock);
+  return !(mode == WATCH && begins(owner, "watch:")) && !is_same_owner(owner, &lock);
 }
 
-void people_came(int link, const struct hello *hello, int64_t now) {
+void people_add(int link, const struct hello *hello, int64_t now) {
   here[link] = (struct here){.number = ++numbers, .mode = hello->mode == WATCH ? WATCH : MIRROR, .since = now};
   here[link].owner = owner_of(hello->ticket);
   here[link].gets_people = hello->features & FEATURE_PEOPLE;
-  if (locked && same(&here[link].owner, &lock)) lock_until = -1;
+  if (locked && is_same_owner(&here[link].owner, &lock)) lock_until = -1;
   changed = true;
 }
 
-void people_left(int link, int64_t now) {
+void people_drop(int link, int64_t now) {
   struct here gone = here[link];
   if (!gone.number) return;
   here[link] = (struct here){0};
   changed = true;
-  if (!locked || !same(&gone.owner, &lock)) return;
+  if (!locked || !is_same_owner(&gone.owner, &lock)) return;
   for (int i = 0; i < MAX_LINKS; i++)
-    if (here[i].number && same(&here[i].owner, &lock)) return;
+    if (here[i].number && is_same_owner(&here[i].owner, &lock)) return;
   lock_until = now + LOCK_GRACE_MS;
 }
 
-void people_typed(int link) {
+void people_note_input(int link) {
   if (!here[link].number || here[link].mode == WATCH || here[link].number == last_typed) return;
   last_typed = here[link].number;
   changed = true;
@@ -83,9 +66,8 @@ bool people_may_rule(int link) { return here[link].number && rules(&here[link]);
 static char why[MAX_OWNER + 160];
 
 static const char *line_about(const struct owner *owner, const char *what) {
-  const char *colon = memchr(owner->at, ':', owner->length), *name = colon ? colon + 1 : "";
-  int length = colon ? (int)(owner->at + owner->length - name) : 0;
-  snprintf(why, sizeof why, "%.*s %s", length ? length : 8, length ? name : "somebody", what);
+  struct text name = owner_name(owner);
+  snprintf(why, sizeof why, "%.*s %s", (int)name.length, name.at, what);
   return why;
 }
 
@@ -96,7 +78,7 @@ static const char *kept(const struct owner *owner) {
 static void send_away(int link, const char *text, int64_t now) {
   static const struct frame detach = {.kind = DETACH};
   wire_notice(link, REVOKED, text);
-  state_received(link, &detach, now);
+  state_handle_frame(link, &detach, now);
 }
 
 void people_remove(int by, uint64_t number, int64_t now) {
@@ -140,14 +122,14 @@ static bool has_news(void) {
   return false;
 }
 
-// Returns when `people_due` should be called next, or -1 if only an event can change anything.
+// Returns when `people_notify` should be called next, or -1 if only an event can change anything.
 int64_t people_due_at(void) {
   int64_t notify_at = has_news() ? notified_at + NOTIFY_MS : -1;
   return notify_at < 0 || (lock_until >= 0 && lock_until < notify_at) ? lock_until : notify_at;
 }
 
 // Sends PEOPLE if it is due, and ends a lock whose owner has stayed away.
-void people_due(int64_t now) {
+void people_notify(int64_t now) {
   expire_lock(now);
   if (!has_news() || now < notified_at + NOTIFY_MS) return;
   changed = false;

@@ -13,7 +13,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "../kit.h"
 #include "holder.h"
 
 #define FOLDER "STAGEDOOR_TERMINALS"

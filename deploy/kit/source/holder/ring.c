@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../kit.h"
 #include "holder.h"
 
 static uint8_t *kept;

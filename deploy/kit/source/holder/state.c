@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "../kit.h"
 #include "holder.h"
 
 #define NAME 32  // of an attachment, in hexadecimal digits
@@ -18,8 +17,7 @@ struct attachment {
   bool used, detached, exit_sent;
   bool other_size_sent;      // the last SIZE sent to it is not its own window's
   char name[NAME + 1];
-  char owner[MAX_OWNER];     // the person it belongs to
-  size_t owner_length;
+  struct owner owner;        // the person it belongs to
   enum mode mode;
   int link;                  // -1 while it has no connection, since `lost_at`
   int64_t lost_at;
@@ -30,8 +28,8 @@ struct attachment {
 };
 
 static struct attachment attachments[MAX_ATTACHMENTS];
-static struct attachment *looking[MAX_LINKS];  // by link
-static unsigned numbers;
+static struct attachment *by_link[MAX_LINKS];  // those of connected clients
+static unsigned last_number;
 
 // Who typed the bytes of `state_typed`, in order.
 static struct {
@@ -39,7 +37,7 @@ static struct {
   unsigned number;
   size_t size;
 } typists[MAX_TYPISTS];
-static size_t turns;
+static size_t typist_count;
 struct bytes state_typed;
 
 static struct size size;
@@ -48,6 +46,27 @@ static struct {
   int32_t code;
   const char *signal;
 } ended;
+
+// ---- Owners.
+
+// A HELLO with a name that is too long is refused before it is kept (dispatch.c).
+struct owner owner_of(struct text text) {
+  struct owner owner = {.length = text.length < MAX_OWNER ? text.length : MAX_OWNER};
+  memcpy(owner.at, text.at, owner.length);
+  return owner;
+}
+
+bool is_same_owner(const struct owner *one, const struct owner *other) {
+  return one->length == other->length && !memcmp(one->at, other->at, one->length);
+}
+
+// Returns the name without its prefix: `user:alice` is alice.
+struct text owner_name(const struct owner *owner) {
+  const char *colon = memchr(owner->at, ':', owner->length), *end = owner->at + owner->length;
+  return colon && colon + 1 < end ? (struct text){colon + 1, (size_t)(end - colon - 1)} : (struct text){"somebody", 8};
+}
+
+// ---- The terminal.
 
 void state_start(struct size first) {
   size = first;
@@ -66,12 +85,12 @@ static bool is_awaited(const struct attachment *each, int64_t now) {
 
 // Returns whether to read from the terminal: not while a client that types is a whole window behind. A client without a
 // connection does not hold up others that type, and holds up none once it has missed output.
-bool state_wants_output(int64_t now) {
+bool state_is_output_due(int64_t now) {
   if (ended.is) return false;
   bool is_connected = false;
   for (int i = 0; i < MAX_LINKS; i++) {
-    if (!looking[i] || looking[i]->mode == WATCH) continue;
-    if (ring_end() - looking[i]->acked >= WINDOW) return false;
+    if (!by_link[i] || by_link[i]->mode == WATCH) continue;
+    if (ring_end() - by_link[i]->acked >= WINDOW) return false;
     is_connected = true;
   }
   for (int i = 0; i < MAX_ATTACHMENTS && !is_connected; i++) {
@@ -99,7 +118,7 @@ bool state_is_over(int64_t now) {
   for (int i = 0; i < MAX_ATTACHMENTS; i++)
     if (is_awaited(&attachments[i], now)) return false;
   for (int i = 0; i < MAX_LINKS; i++)
-    if (looking[i]) return false;
+    if (by_link[i]) return false;
   return true;
 }
 
@@ -119,7 +138,7 @@ static void send_screen(int link) {
       uint8_t *line = memchr(shown.at, '\n', shown.length);
       bytes_drop(&shown, line ? (size_t)(line + 1 - shown.at) : shown.length);
     }
-    if (shown.length) shown.length = replayable(shown.at + shown.start, shown.length);
+    if (shown.length) shown.length = drop_queries(shown.at + shown.start, shown.length);
   }
   modes_redo(&shown);
   if (shown.length) wire_snapshot(link, shown.at + shown.start, shown.length);
@@ -127,20 +146,20 @@ static void send_screen(int link) {
 }
 
 // Sends GAP to a client that has missed output which is no longer kept, and then the present screen.
-static void skip(struct attachment *each, uint64_t start) {
+static void skip_output(struct attachment *each, uint64_t start) {
   uint64_t end = ring_end();
   each->sent = each->acked = end;
   wire_gap(each->link, start, end);
   send_screen(each->link);
 }
 
-static void pump_one(struct attachment *each) {
+static void send_output(struct attachment *each) {
   uint64_t end = ring_end();
   if (each->sent < ring_first()) {
     // The client only watches, or acknowledges what it has not read. Send the screen once it has acknowledged the earlier
     // output, so that one that never does is not sent screens without end.
     if (each->acked < each->sent || link_is_full(each->link)) return;
-    skip(each, each->sent);
+    skip_output(each, each->sent);
   }
   while (each->sent < end && each->sent - each->acked < WINDOW && !link_is_full(each->link)) {
     uint64_t room = WINDOW - (each->sent - each->acked), left = end - each->sent;
@@ -160,32 +179,32 @@ static void pump_one(struct attachment *each) {
 // Sends output to all clients, to each as much as it has room for.
 void state_pump(void) {
   for (int i = 0; i < MAX_LINKS; i++)
-    if (looking[i]) pump_one(looking[i]);
+    if (by_link[i]) send_output(by_link[i]);
 }
 
-void state_exited(int32_t code, const char *signal) {
+void state_note_exit(int32_t code, const char *signal) {
   ended.is = true;
   ended.code = code;
   ended.signal = signal;
-  state_took(state_typed.length);
+  state_drop_taken(state_typed.length);
   state_pump();
 }
 
 // ---- Clients that attach and leave.
 
-static void part(struct attachment *each, int64_t now) {
-  if (each->link >= 0) looking[each->link] = NULL;
+static void cut(struct attachment *each, int64_t now) {
+  if (each->link >= 0) by_link[each->link] = NULL;
   each->link = -1;
   each->lost_at = now;
 }
 
-void state_lost(int link, int64_t now) {
-  if (looking[link]) part(looking[link], now);
+void state_detach_link(int link, int64_t now) {
+  if (by_link[link]) cut(by_link[link], now);
 }
 
 static void expel(struct attachment *each, const char *why, int64_t now) {
   int link = each->link;
-  part(each, now);
+  cut(each, now);
   wire_notice(link, FAULT, why);
   link_close_soon(link);
 }
@@ -197,49 +216,41 @@ static void resize(const struct attachment *by, struct size wanted) {
   size = wanted;
   terminal_resize(size);
   for (int i = 0; i < MAX_LINKS; i++) {
-    struct attachment *each = looking[i];
+    struct attachment *each = by_link[i];
     if (!each) continue;
     if (each != by || each->other_size_sent) wire_size(i, size);
     each->other_size_sent = each != by;
   }
 }
 
-static const char *taken_over(const struct attachment *by) {
-  static char why[MAX_OWNER + 32];
-  const char *colon = memchr(by->owner, ':', by->owner_length), *name = colon ? colon + 1 : "";
-  int length = colon ? (int)(by->owner + by->owner_length - name) : 0;
-  snprintf(why, sizeof why, "taken over by %.*s", length ? length : 8, length ? name : "somebody");
-  return why;
-}
-
 static void send_others_away(const struct attachment *by, int64_t now) {
+  char why[MAX_OWNER + 32];
+  struct text name = owner_name(&by->owner);
+  snprintf(why, sizeof why, "taken over by %.*s", (int)name.length, name.at);
   for (int i = 0; i < MAX_LINKS; i++) {
-    struct attachment *other = looking[i];
+    struct attachment *other = by_link[i];
     if (!other || other == by || other->mode == WATCH) continue;
-    part(other, now);
+    cut(other, now);
     other->detached = true;
-    wire_notice(i, DETACHED, taken_over(by));
+    wire_notice(i, DETACHED, why);
     link_close_soon(i);
   }
 }
 
-static bool is_for(const struct attachment *each, struct text owner) {
-  return each->owner_length == owner.length && !memcmp(each->owner, owner.at, owner.length);
-}
-
 // Returns the attachment that a client resumes, or NULL. Only its owner can resume it, even if others know its name.
-static struct attachment *known(const struct hello *hello) {
+static struct attachment *find_resumed(const struct hello *hello) {
+  struct owner owner = owner_of(hello->ticket);
   for (int i = 0; i < MAX_ATTACHMENTS && hello->attachment.length == NAME; i++) {
     struct attachment *each = &attachments[i];
     if (!each->used || memcmp(each->name, hello->attachment.at, NAME)) continue;
-    return is_for(each, hello->ticket) && hello->seen <= each->sent ? each : NULL;
+    return is_same_owner(&each->owner, &owner) && hello->seen <= each->sent ? each : NULL;
   }
   return NULL;
 }
 
 // Returns the old link of a client that resumes before the holder knew that its connection was cut, or -1.
-int state_replaced_by(const struct hello *hello) {
-  const struct attachment *each = known(hello);
+int state_find_replaced(const struct hello *hello) {
+  const struct attachment *each = find_resumed(hello);
   return each ? each->link : -1;
 }
 
@@ -265,7 +276,7 @@ static struct attachment *new_attachment(void) {
   if (!fresh) die("more have come than can be: a fault of the holder");
   uint8_t chance[NAME / 2];
   if (getrandom(chance, sizeof chance, 0) != sizeof chance) die("no random bytes: %s", strerror(errno));
-  *fresh = (struct attachment){.used = true, .number = ++numbers};
+  *fresh = (struct attachment){.used = true, .number = ++last_number};
   for (int i = 0; i < NAME / 2; i++) snprintf(fresh->name + 2 * i, 3, "%02x", chance[i]);
   return fresh;
 }
@@ -273,7 +284,7 @@ static struct attachment *new_attachment(void) {
 static void resume(struct attachment *each, int link, const struct hello *hello) {
   if (each->link >= 0) {
     // The same client comes back before its old connection was known to be cut.
-    looking[each->link] = NULL;
+    by_link[each->link] = NULL;
     link_close_soon(each->link);
   }
   each->link = link;
@@ -287,21 +298,20 @@ static void welcome(struct attachment *each, uint64_t out_at, uint32_t features)
 }
 
 // Attaches a client on a new link.
-void state_hello(int link, const struct hello *hello, int64_t now) {
-  struct attachment *each = known(hello);
+void state_attach_link(int link, const struct hello *hello, int64_t now) {
+  struct attachment *each = find_resumed(hello);
   bool back = each != NULL;
   if (back) {
     resume(each, link, hello);
   } else {
     each = new_attachment();
-    each->owner_length = hello->ticket.length;
-    memcpy(each->owner, hello->ticket.at, hello->ticket.length);
+    each->owner = owner_of(hello->ticket);
     each->mode = hello->mode;
     each->link = link;
     each->size = hello->size;
     each->sent = each->acked = ring_end();
   }
-  looking[link] = each;
+  by_link[link] = each;
   if (each->mode == TAKE_OVER) send_others_away(each, now);
   if (!back) {
     welcome(each, each->sent, hello->features);
@@ -309,7 +319,7 @@ void state_hello(int link, const struct hello *hello, int64_t now) {
   } else {
     welcome(each, hello->seen, hello->features);
     each->sent = each->acked = hello->seen;
-    if (hello->seen < ring_first()) skip(each, hello->seen);
+    if (hello->seen < ring_first()) skip_output(each, hello->seen);
   }
   if (each->mode != WATCH) resize(each, hello->size);
   else if (!same_size(hello->size, size)) wire_size(link, size);
@@ -320,7 +330,7 @@ void state_hello(int link, const struct hello *hello, int64_t now) {
 // ---- Input.
 
 // Records that the program has taken the first `count` bytes of the input, and acknowledges them to those who typed them.
-void state_took(size_t count) {
+void state_drop_taken(size_t count) {
   struct attachment *acknowledged[MAX_ATTACHMENTS];
   size_t acks = 0, gone = 0;
   if (count) bytes_drop(&state_typed, count);
@@ -337,13 +347,13 @@ void state_took(size_t count) {
     }
     if (!typists[gone].size) gone++;
   }
-  turns -= gone;
-  memmove(typists, typists + gone, turns * sizeof *typists);
+  typist_count -= gone;
+  memmove(typists, typists + gone, typist_count * sizeof *typists);
   for (size_t i = 0; i < acks; i++)
-    if (acknowledged[i]->link >= 0) wire_number(acknowledged[i]->link, INACK, acknowledged[i]->taken);
+    if (acknowledged[i]->link >= 0) wire_inack(acknowledged[i]->link, acknowledged[i]->taken);
 }
 
-static void type(struct attachment *each, const struct frame *frame, int64_t now) {
+static void take_input(struct attachment *each, const struct frame *frame, int64_t now) {
   char why[96];
   if (frame->at > each->in_at) {
     snprintf(why, sizeof why, "input from %llu on came before that from %llu on", (unsigned long long)frame->at,
@@ -357,36 +367,36 @@ static void type(struct attachment *each, const struct frame *frame, int64_t now
     expel(each, "more input than the window has room for", now);
     return;
   }
-  bool goes_on = turns && typists[turns - 1].who == each && typists[turns - 1].number == each->number;
+  bool goes_on = typist_count && typists[typist_count - 1].who == each && typists[typist_count - 1].number == each->number;
   bool typed = fresh && each->mode != WATCH && !ended.is;
-  if (typed && !goes_on && turns == MAX_TYPISTS) {
+  if (typed && !goes_on && typist_count == MAX_TYPISTS) {
     expel(each, "too many type at once what the program does not read", now);
     return;
   }
   each->in_at += fresh;
   if (!typed) {
     if (each->mode == WATCH || ended.is) each->taken = each->in_at;
-    wire_number(each->link, INACK, each->taken);
+    wire_inack(each->link, each->taken);
     return;
   }
   bytes_add(&state_typed, (struct piece){frame->data + known, fresh});
   if (!goes_on) {
-    typists[turns].who = each;
-    typists[turns].number = each->number;
-    typists[turns++].size = 0;
+    typists[typist_count].who = each;
+    typists[typist_count].number = each->number;
+    typists[typist_count++].size = 0;
   }
-  typists[turns - 1].size += fresh;
+  typists[typist_count - 1].size += fresh;
   resize(each, each->size);
 }
 
 // Handles a frame from a link after its HELLO.
-void state_received(int link, const struct frame *frame, int64_t now) {
-  struct attachment *each = looking[link];
+void state_handle_frame(int link, const struct frame *frame, int64_t now) {
+  struct attachment *each = by_link[link];
   if (!each) return;
   char why[64];
   switch (frame->kind) {
     case IN:
-      type(each, frame, now);
+      take_input(each, frame, now);
       break;
     case ACK:
       if (frame->at < each->acked || frame->at > each->sent) {
@@ -404,7 +414,7 @@ void state_received(int link, const struct frame *frame, int64_t now) {
       wire_pong(link, frame->at, terminal_is_busy());
       break;
     case DETACH:
-      part(each, now);
+      cut(each, now);
       each->detached = true;
       link_close_soon(link);
       break;

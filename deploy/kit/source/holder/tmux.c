@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../kit.h"
 #include "holder.h"
 
 #define TMUX_S 2  // the bound on one command of tmux

@@ -5,17 +5,6 @@
 
 #include "holder.h"
 
-static uint64_t number_of(const uint8_t *at, int bytes) {
-  uint64_t number = 0;
-  while (bytes--) number = number << 8 | *at++;
-  return number;
-}
-
-static uint8_t *put(uint8_t *at, uint64_t number, int bytes) {
-  for (int i = bytes; i--; number >>= 8) at[i] = (uint8_t)number;
-  return at + bytes;
-}
-
 // ---- Reading. A fault is a line of text; the first one is kept.
 
 struct fields {
@@ -41,7 +30,7 @@ static uint64_t take(struct fields *fields, int bytes) {
     return 0;
   }
   fields->at += bytes;
-  return number_of(fields->at - bytes, bytes);
+  return read_number(fields->at - bytes, bytes);
 }
 
 static uint64_t take_offset(struct fields *fields) {
@@ -120,8 +109,6 @@ const char *wire_read(const uint8_t *data, size_t length, struct frame *frame) {
       break;
     case ACK:
     case PING:
-      frame->at = take_offset(&fields);
-      break;
     case REMOVE:
       frame->at = take_offset(&fields);
       break;
@@ -156,7 +143,7 @@ const char *wire_name(unsigned kind) {
 #define HEAD (4 + 1 + 8 + 8 + 4 + 1 + 4 + 2)  // of the longest frame, WELCOME
 
 static void send_frame(int link, enum kind kind, uint8_t *head, uint8_t *end, struct piece first, struct piece second) {
-  put(head, (uint64_t)(end - head - 4) + first.length + second.length, 4);
+  put_number(head, (uint64_t)(end - head - 4) + first.length + second.length, 4);
   head[4] = kind;
   link_send(link, (struct piece[]){{head, (size_t)(end - head)}, first, second}, 3);
 }
@@ -164,30 +151,30 @@ static void send_frame(int link, enum kind kind, uint8_t *head, uint8_t *end, st
 static const struct piece NOTHING = {"", 0};
 
 void wire_welcome(int link, const char *attachment, uint64_t out_at, uint64_t in_at, enum mode mode, uint32_t features) {
-  uint8_t head[HEAD], *at = put(put(put(put(head + 5, out_at, 8), in_at, 8), WINDOW, 4), mode, 1);
-  at = put(at, features, 4);
+  uint8_t head[HEAD], *at = put_number(put_number(put_number(put_number(head + 5, out_at, 8), in_at, 8), WINDOW, 4), mode, 1);
+  at = put_number(at, features, 4);
   size_t length = strlen(attachment);
-  send_frame(link, WELCOME, head, put(at, length, 2), (struct piece){attachment, length}, NOTHING);
+  send_frame(link, WELCOME, head, put_number(at, length, 2), (struct piece){attachment, length}, NOTHING);
 }
 
 void wire_out(int link, uint64_t offset, struct piece first, struct piece second) {
   uint8_t head[HEAD];
-  send_frame(link, OUT, head, put(head + 5, offset, 8), first, second);
+  send_frame(link, OUT, head, put_number(head + 5, offset, 8), first, second);
 }
 
-void wire_number(int link, enum kind kind, uint64_t number) {
+void wire_inack(int link, uint64_t to) {
   uint8_t head[HEAD];
-  send_frame(link, kind, head, put(head + 5, number, 8), NOTHING, NOTHING);
+  send_frame(link, INACK, head, put_number(head + 5, to, 8), NOTHING, NOTHING);
 }
 
 void wire_pong(int link, uint64_t number, bool busy) {
   uint8_t head[HEAD];
-  send_frame(link, PONG, head, put(put(head + 5, number, 8), busy, 1), NOTHING, NOTHING);
+  send_frame(link, PONG, head, put_number(put_number(head + 5, number, 8), busy, 1), NOTHING, NOTHING);
 }
 
 void wire_gap(int link, uint64_t start, uint64_t end) {
   uint8_t head[HEAD];
-  send_frame(link, GAP, head, put(put(head + 5, start, 8), end, 8), NOTHING, NOTHING);
+  send_frame(link, GAP, head, put_number(put_number(head + 5, start, 8), end, 8), NOTHING, NOTHING);
 }
 
 void wire_snapshot(int link, const uint8_t *data, size_t length) {
@@ -201,18 +188,18 @@ void wire_snapshot(int link, const uint8_t *data, size_t length) {
 void wire_exit(int link, int32_t code, const char *signal) {
   uint8_t head[HEAD];
   size_t length = strlen(signal);
-  send_frame(link, EXIT, head, put(put(head + 5, (uint32_t)code, 4), length, 2), (struct piece){signal, length}, NOTHING);
+  send_frame(link, EXIT, head, put_number(put_number(head + 5, (uint32_t)code, 4), length, 2), (struct piece){signal, length}, NOTHING);
 }
 
 void wire_size(int link, struct size size) {
-  uint8_t head[HEAD], *at = put(put(head + 5, size.columns, 2), size.rows, 2);
-  send_frame(link, SIZE, head, put(put(at, size.x_pixels, 2), size.y_pixels, 2), NOTHING, NOTHING);
+  uint8_t head[HEAD], *at = put_number(put_number(head + 5, size.columns, 2), size.rows, 2);
+  send_frame(link, SIZE, head, put_number(put_number(at, size.x_pixels, 2), size.y_pixels, 2), NOTHING, NOTHING);
 }
 
 void wire_notice(int link, enum word word, const char *text) {
   uint8_t head[HEAD];
   size_t length = strlen(text);
-  send_frame(link, NOTICE, head, put(put(head + 5, word, 1), length, 2), (struct piece){text, length}, NOTHING);
+  send_frame(link, NOTICE, head, put_number(put_number(head + 5, word, 1), length, 2), (struct piece){text, length}, NOTHING);
 }
 
 #define PERSON (8 + 1 + 1 + 1 + 4 + 2)
@@ -223,12 +210,12 @@ void wire_people(int link, uint64_t you, bool rules, bool locked, const struct p
   struct bytes all = {0};
   for (size_t i = 0; i < count; i++) {
     const struct person *each = &people[i];
-    uint8_t fields[PERSON], *at = put(put(put(put(fields, each->number, 8), each->mode, 1), 0, 1), each->typed, 1);
-    put(put(at, each->for_s, 4), each->name.length, 2);
+    uint8_t fields[PERSON], *at = put_number(put_number(put_number(put_number(fields, each->number, 8), each->mode, 1), 0, 1), each->typed, 1);
+    put_number(put_number(at, each->for_s, 4), each->name.length, 2);
     bytes_add(&all, (struct piece){fields, sizeof fields});
     bytes_add(&all, (struct piece){each->name.at, each->name.length});
   }
-  uint8_t *end = put(put(put(put(head + 5, you, 8), rules, 1), locked, 1), count, 1);
+  uint8_t *end = put_number(put_number(put_number(put_number(head + 5, you, 8), rules, 1), locked, 1), count, 1);
   send_frame(link, PEOPLE, head, end, (struct piece){all.at + all.start, all.length}, NOTHING);
   bytes_free(&all);
 }

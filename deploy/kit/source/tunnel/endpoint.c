@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #include "../holder/holder.h"
-#include "../kit.h"
 #include "session.h"
 
 #define GREETING "stagedoor-resume 1"
@@ -198,7 +197,7 @@ static void return_to_session(int link, unsigned long number, char *rest, int64_
 }
 
 // Obeys a line of a gateway that has greeted. A line that is no message drops its connection.
-static void obey(int link, char *line, int64_t now) {
+static void handle_line(int link, char *line, int64_t now) {
   const char *word = strsep(&line, " ");
   char *rest = line ? line : "", *digits = strsep(&rest, " ");
   unsigned long number = strtoul(digits, NULL, 10);
@@ -226,7 +225,7 @@ static void take_lines(int link, int64_t now) {
     line[length] = 0;
     link_used(link, length + 1);
     heard_at[link] = now;
-    if (link_is_attached(link)) obey(link, line, now);
+    if (link_is_attached(link)) handle_line(link, line, now);
     else if (!strcmp(line, GREETING)) link_attach(link);
     else drop(link, now);
   }
@@ -235,7 +234,7 @@ static void take_lines(int link, int64_t now) {
 // ---- Connections of clients, by way of a gateway.
 
 // Gives a session its new connection, and `more`, what came behind the ticket.
-static void connect_client(struct kept *of, int fd, struct span more, int64_t now) {
+static void connect_client(struct kept *of, int fd, struct piece more, int64_t now) {
   of->ticket_until = 0;
   if (of->attempt >= 0) answer(of->control, "moved %lu", of->number);
   of->control = of->next_control;
@@ -259,7 +258,7 @@ static void take_ticket(int link, int64_t now) {
   struct piece received = link_received(link);
   const uint8_t *at = received.at;
   if (received.length < HEAD + TICKET) return;
-  struct span rest = {more, received.length - HEAD - TICKET};
+  struct piece rest = {more, received.length - HEAD - TICKET};
   if (!memcmp(at, OPEN, HEAD) && rest.length <= sizeof more) {
     for EACH(of) {
       if (of->ticket_until <= now || of->session.ending || memcmp(at + HEAD, of->ticket, TICKET)) continue;

@@ -17,7 +17,7 @@ static uint8_t data[READ];
 // Takes a connection to sshd, which may not be complete yet.
 void session_start(struct session *session, int sshd, int64_t now) {
   *session = (struct session){.sshd = sshd, .link = -1, .moved_at = now, .alone_since = now};
-  stream_start(&session->stream, false);
+  stream_start(&session->stream);
 }
 
 static void drop_sshd(struct session *session) {
@@ -44,10 +44,10 @@ void session_free(struct session *session) {
 // error is reported there.
 static void deliver(struct session *session, int64_t now) {
   struct stream *stream = &session->stream;
-  struct span spans[2];
+  struct piece pieces[2];
   session->blocked_sshd = false;
-  while (stream_deliverable(stream, spans), spans[0].length && !session->blocked_sshd) {
-    ssize_t sent = session->deaf ? (ssize_t)spans[0].length : send(session->sshd, spans[0].at, spans[0].length, MSG_NOSIGNAL);
+  while (stream_deliverable(stream, pieces), pieces[0].length && !session->blocked_sshd) {
+    ssize_t sent = session->deaf ? (ssize_t)pieces[0].length : send(session->sshd, pieces[0].at, pieces[0].length, MSG_NOSIGNAL);
     if (sent >= 0) {
       stream_delivered(stream, (size_t)sent, now);
       session->sent += (uint64_t)sent;
@@ -66,10 +66,10 @@ static void send_to_client(struct session *session, int64_t now) {
   session->blocked_link = false;
   if (session->link < 0) return;
   for (int turn = 0; turn < TURNS; turn++) {
-    struct span spans[3];
+    struct piece pieces[3];
     struct iovec parts[3];
-    if (!stream_output(&session->stream, now, spans)) return;
-    for (int i = 0; i < 3; i++) parts[i] = (struct iovec){(void *)spans[i].at, spans[i].length};
+    if (!stream_output(&session->stream, now, pieces)) return;
+    for (int i = 0; i < 3; i++) parts[i] = (struct iovec){(void *)pieces[i].at, pieces[i].length};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
     ssize_t sent = sendmsg(session->link, &message, MSG_NOSIGNAL);
     if (sent >= 0) stream_sent(&session->stream, (size_t)sent);
@@ -106,7 +106,7 @@ void session_end(struct session *session, enum end_code code, const char *why, i
   session->code = code;
   snprintf(session->why, sizeof session->why, "%s", why);
   session->end_by = now + END_MS;
-  stream_end(&session->stream, code, (struct span){(const uint8_t *)session->why, strlen(session->why)});
+  stream_end(&session->stream, code, (struct piece){session->why, strlen(session->why)});
   pump(session, now);
 }
 
@@ -120,8 +120,8 @@ void session_connect(struct session *session, int link, int64_t now) {
 }
 
 // Takes bytes of the client's connection. A fault in them ends the connection, and not the session.
-void session_receive(struct session *session, struct span bytes, int64_t now) {
-  if (stream_receive(&session->stream, bytes, now)) drop_link(session, now);
+void session_receive(struct session *session, struct piece bytes, int64_t now) {
+  if (stream_receive(&session->stream, bytes)) drop_link(session, now);
   if (session->stream.ended) session_end(session, CLOSED, "", now);
   pump(session, now);
 }
@@ -150,7 +150,7 @@ static void read_sshd(struct session *session, int64_t now) {
   if (got > 0) {
     session->received += (uint64_t)got;
     session->moved_at = now;
-    stream_take(&session->stream, (struct span){data, (size_t)got});
+    stream_take(&session->stream, (struct piece){data, (size_t)got});
     return;
   }
   // What was read before still goes to the client, and then END.
@@ -163,7 +163,7 @@ static void read_client(struct session *session, int64_t now) {
   ssize_t got = recv(session->link, data, READ, 0);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got <= 0) drop_link(session, now);
-  else session_receive(session, (struct span){data, (size_t)got}, now);
+  else session_receive(session, (struct piece){data, (size_t)got}, now);
 }
 
 // Serves the connections of `session_watch`, some of which have events.

@@ -29,7 +29,7 @@ struct session {
 void session_start(struct session *session, int sshd, int64_t now);
 void session_free(struct session *session);
 void session_connect(struct session *session, int link, int64_t now);
-void session_receive(struct session *session, struct span bytes, int64_t now);
+void session_receive(struct session *session, struct piece bytes, int64_t now);
 void session_end(struct session *session, enum end_code code, const char *why, int64_t now);
 void session_due(struct session *session, int64_t now);
 void session_watch(const struct session *session, struct pollfd from[2]);

@@ -5,15 +5,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../kit.h"
-
 #define SMALL (16 * 1024)  // bytes of an empty window that are not worth a system call
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 // ---- A window: the byte of unit N is at N modulo TUNNEL_WINDOW.
 
-static void window_add(struct window *window, struct span bytes) {
+static void window_add(struct window *window, struct piece bytes) {
   if (!bytes.length) return;
   if (!window->at) {
     window->at = mmap(NULL, TUNNEL_WINDOW, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -38,19 +36,18 @@ static void window_give_back(struct window *window) {
   window->touched = 0;
 }
 
-// Sets `spans` to `length` bytes from unit `at` on: one span, or two where they wrap around.
-static void window_read(const struct window *window, uint64_t at, size_t length, struct span spans[2]) {
-  spans[0] = spans[1] = (struct span){NULL, 0};
+// Sets `pieces` to `length` bytes from unit `at` on: one piece, or two where they wrap around.
+static void window_read(const struct window *window, uint64_t at, size_t length, struct piece pieces[2]) {
+  pieces[0] = pieces[1] = (struct piece){NULL, 0};
   if (!length) return;
   size_t from = at % TUNNEL_WINDOW, first = smaller(length, TUNNEL_WINDOW - from);
-  spans[0] = (struct span){window->at + from, first};
-  spans[1] = (struct span){window->at, length - first};
+  pieces[0] = (struct piece){window->at + from, first};
+  pieces[1] = (struct piece){window->at, length - first};
 }
 
-void stream_start(struct stream *stream, bool watches) {
+void stream_start(struct stream *stream) {
   memset(stream, 0, sizeof *stream);
-  stream->watches = watches;
-  stream->ack_at = stream->asked_at = -1;
+  stream->ack_at = -1;
 }
 
 void stream_free(struct stream *stream) {
@@ -70,7 +67,7 @@ void stream_give_back(struct stream *stream) {
 size_t stream_room(const struct stream *stream) { return stream->closed ? 0 : TUNNEL_WINDOW - stream->kept.length; }
 
 // Takes bytes from the local side, at most `stream_room` of them.
-void stream_take(struct stream *stream, struct span bytes) {
+void stream_take(struct stream *stream, struct piece bytes) {
   window_add(&stream->kept, bytes);
   stream->taken += bytes.length;
 }
@@ -80,8 +77,8 @@ void stream_take_end(struct stream *stream) {
   stream->closed = true;
 }
 
-void stream_deliverable(const struct stream *stream, struct span spans[2]) {
-  window_read(&stream->pending, stream->pending.first, stream->pending.length, spans);
+void stream_deliverable(const struct stream *stream, struct piece pieces[2]) {
+  window_read(&stream->pending, stream->pending.first, stream->pending.length, pieces);
 }
 
 static void acknowledge(struct stream *stream, uint64_t units, int64_t now) {
@@ -114,20 +111,19 @@ bool stream_is_finished(const struct stream *stream) {
 // ---- The connection.
 
 void stream_cut(struct stream *stream) {
-  stream->connected = stream->greeted = stream->hello_due = stream->pinged = stream->end_sent = stream->pong_due = false;
+  stream->connected = stream->greeted = stream->hello_due = stream->end_sent = stream->pong_due = false;
   stream->in_length = stream->data_left = stream->out_length = stream->body_left = 0;
-  stream->ack_at = stream->asked_at = -1;
+  stream->ack_at = -1;
 }
 
 void stream_connect(struct stream *stream, int64_t now) {
   stream_cut(stream);
   stream->connected = stream->hello_due = true;
-  stream->heard_at = now;
   if (stream->delivered) stream->ack_at = now;  // the last ACK may have been lost
 }
 
 // Sends END, and nothing after it. Only the first call counts.
-void stream_end(struct stream *stream, uint64_t code, struct span why) {
+void stream_end(struct stream *stream, uint64_t code, struct piece why) {
   if (stream->end_due) return;
   stream->end_due = true;
   stream->own_code = code;
@@ -135,19 +131,8 @@ void stream_end(struct stream *stream, uint64_t code, struct span why) {
   if (stream->own_why_length) memcpy(stream->own_why, why.at, stream->own_why_length);
 }
 
-static void ask(struct stream *stream, int64_t now) {
-  if (stream->asked_at < 0) stream->asked_at = now;
-}
-
-static int64_t ping_at(const struct stream *stream) {
-  return stream->asked_at >= 0 ? stream->asked_at + PING_WAITING_MS : stream->heard_at + PING_IDLE_MS;
-}
-
 static void put_head(struct stream *stream, enum tunnel_kind kind, uint64_t number, size_t length) {
-  uint8_t *at = stream->out + stream->out_length;
-  *at = kind;
-  for (int i = 8; i; i--, number >>= 8) at[i] = (uint8_t)number;
-  for (int i = 12; i > 8; i--, length >>= 8) at[i] = (uint8_t)length;
+  put_number(put_number(put_number(stream->out + stream->out_length, kind, 1), number, 8), length, 4);
   stream->out_length += HEAD;
 }
 
@@ -155,7 +140,6 @@ static void fill(struct stream *stream, int64_t now) {
   stream->out_start = 0;
   if (stream->hello_due) {
     stream->hello_due = false;
-    ask(stream, now);
     put_head(stream, T_HELLO, stream->received, 1);
     stream->out[stream->out_length++] = TUNNEL_VERSION;
   }
@@ -168,11 +152,6 @@ static void fill(struct stream *stream, int64_t now) {
   if (stream->end_sent || !stream->greeted) return;
   if (stream->pong_due) put_head(stream, T_PONG, stream->pong, 0);
   stream->pong_due = false;
-  if (stream->watches && !stream->pinged && now >= ping_at(stream)) {
-    stream->pinged = true;
-    ask(stream, now);
-    put_head(stream, T_PING, 0, 0);
-  }
   uint64_t begins = stream->next, stop = stream->acked + stream->kept.length;
   if (stop > begins + MAX_BODY) stop = begins + MAX_BODY;
   if (stream->ack_at >= 0 && (begins < stream->taken || now >= stream->ack_at)) {
@@ -180,7 +159,6 @@ static void fill(struct stream *stream, int64_t now) {
     stream->ack_sent = stream->delivered;
     stream->ack_at = -1;
   }
-  if (begins < stream->taken) ask(stream, now);
   if (begins < stop) {
     put_head(stream, T_DATA, begins, (size_t)(stop - begins));
     stream->body_at = begins;
@@ -193,11 +171,11 @@ static void fill(struct stream *stream, int64_t now) {
   if (stream->next > stream->top) stream->top = stream->next;
 }
 
-// Sets `spans` to the bytes to write to the connection now, and returns how many there are.
-size_t stream_output(struct stream *stream, int64_t now, struct span spans[3]) {
+// Sets `pieces` to the bytes to write to the connection now, and returns how many there are.
+size_t stream_output(struct stream *stream, int64_t now, struct piece pieces[3]) {
   if (!stream->out_length && !stream->body_left && stream->connected) fill(stream, now);
-  spans[0] = (struct span){stream->out + stream->out_start, stream->out_length};
-  window_read(&stream->kept, stream->body_at, stream->body_left, spans + 1);
+  pieces[0] = (struct piece){stream->out + stream->out_start, stream->out_length};
+  window_read(&stream->kept, stream->body_at, stream->body_left, pieces + 1);
   return stream->out_length + stream->body_left;
 }
 
@@ -232,9 +210,6 @@ static const char *receive_frame(struct stream *stream, unsigned kind, uint64_t 
   if (kind == T_HELLO && !stream->greeted) return receive_hello(stream, number);
   if (kind == T_END) {
     stream->ended = true;
-    stream->end_code = number;
-    memcpy(stream->why, stream->in + HEAD, length);
-    stream->why_length = length;
     return NULL;
   }
   if (!stream->greeted) return "a frame came before HELLO";
@@ -274,23 +249,17 @@ static bool may_have(unsigned kind, uint64_t number, size_t length) {
   return false;
 }
 
-static uint64_t number_of(const uint8_t *at, int bytes) {
-  uint64_t number = 0;
-  while (bytes--) number = number << 8 | *at++;
-  return number;
-}
-
 // Takes the next bytes of the frame in `in`. Returns how many it took; 0 and a `fault` if they cannot be right.
-static size_t receive_part(struct stream *stream, struct span bytes, const char **fault) {
+static size_t receive_part(struct stream *stream, struct piece bytes, const char **fault) {
   size_t length = 0, wanted = HEAD;
-  if (stream->in_length >= HEAD) wanted += number_of(stream->in + 9, 4);
+  if (stream->in_length >= HEAD) wanted += read_number(stream->in + 9, 4);
   size_t count = smaller(bytes.length, wanted - stream->in_length);
   memcpy(stream->in + stream->in_length, bytes.at, count);
   stream->in_length += count;
   if (stream->in_length < HEAD) return count;
   unsigned kind = stream->in[0];
-  uint64_t number = number_of(stream->in + 1, 8);
-  length = number_of(stream->in + 9, 4);
+  uint64_t number = read_number(stream->in + 1, 8);
+  length = read_number(stream->in + 9, 4);
   if (!may_have(kind, number, length)) {
     *fault = "no frame";
     return 0;
@@ -302,13 +271,12 @@ static size_t receive_part(struct stream *stream, struct span bytes, const char 
 }
 
 // Takes bytes from the connection. Returns NULL, or a fault.
-const char *stream_receive(struct stream *stream, struct span bytes, int64_t now) {
+const char *stream_receive(struct stream *stream, struct piece bytes) {
   const char *fault = NULL;
-  bool heard = bytes.length > 0;
   while (bytes.length && !stream->ended) {
     size_t count = smaller(bytes.length, stream->data_left);
     if (count) {
-      window_add(&stream->pending, (struct span){bytes.at, count});
+      window_add(&stream->pending, (struct piece){bytes.at, count});
       stream->received += count;
       stream->data_left -= count;
     } else count = receive_part(stream, bytes, &fault);
@@ -316,28 +284,8 @@ const char *stream_receive(struct stream *stream, struct span bytes, int64_t now
     bytes.at += count;
     bytes.length -= count;
   }
-  if (heard) {
-    stream->heard_at = now;
-    stream->pinged = false;
-    stream->asked_at = stream->acked < stream->next ? now : -1;
-  }
   return NULL;
 }
 
-// ---- Liveness.
-
-bool stream_is_dead(const struct stream *stream, int64_t now) {
-  return stream->watches && stream->connected && stream->asked_at >= 0 && now >= stream->asked_at + DEAD_MS;
-}
-
-static int64_t earlier(int64_t a, int64_t b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
-
-// Returns when stream_output or stream_is_dead must be called again, or -1 if not before the next event.
-int64_t stream_wake_at(const struct stream *stream) {
-  if (!stream->connected) return -1;
-  int64_t at = stream->greeted ? stream->ack_at : -1;
-  if (!stream->watches) return at;
-  if (stream->asked_at >= 0) at = earlier(at, stream->asked_at + DEAD_MS);
-  if (stream->greeted && !stream->pinged) at = earlier(at, ping_at(stream));
-  return at;
-}
+// Returns when stream_output must be called again, or -1 if not before the next event.
+int64_t stream_wake_at(const struct stream *stream) { return stream->greeted ? stream->ack_at : -1; }
