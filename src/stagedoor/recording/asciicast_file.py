@@ -16,7 +16,7 @@ from stagedoor.wire.terminal.asciicast import (
 
 
 class Seal(Protocol):
-    """Encryption of pieces, each separately, so that what was written last can always be read.
+    """Encryption of pieces, each separately, so that a power cut damages the last one at most.
 
     `suffix` ends the names of sealed recordings.
     """
@@ -24,12 +24,12 @@ class Seal(Protocol):
     suffix: str
 
     def seal(self, plain: bytes) -> bytes:
-        """Return `plain` encrypted, as a piece that can be opened alone."""
+        """Return `plain` encrypted, as a piece that can be decrypted alone."""
         ...
 
 
 class AsciicastFile:
-    """The file of a recording. Belongs to the writer's thread."""
+    """The file of a recording. Only one thread may use it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -55,8 +55,8 @@ class AsciicastFile:
     def append(self, events: list[tuple[float, Code, bytes]], *, last: bool) -> None:
         """Write events (seconds since the beginning, code, data) as one piece. Raises OSError.
 
-        A character that `events` ends within is written with the next ones, and if these are the `last`,
-        as U+FFFD.
+        A character that is incomplete at the end of `events` is written with the next ones, or as U+FFFD if
+        these are the `last`.
         """
         lines = bytearray()
         at = 0.0
@@ -79,7 +79,7 @@ class AsciicastFile:
         self._sha256.update(piece)
 
     def finish(self) -> str:
-        """Close the file. Return the SHA-256 of what is in it, as hexadecimal digits."""
+        """Close the file. Return the SHA-256 of its content, as hexadecimal digits."""
         if self._writer is not None:
             with suppress(OSError):
                 self._writer.close()

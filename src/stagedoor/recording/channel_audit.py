@@ -1,7 +1,7 @@
-"""The records of a channel: in the audit always, as a recording where the rules say so.
+"""The records of a channel: events in the audit, and a recording if the rules require one.
 
-A recording shows what a terminal showed. Commands, sftp and forwards are written down as events:
-what ran, how much went where, how it ended; never the contents.
+A recording has the contents of a terminal. Events have no contents: they name the command or the files, the
+number of bytes each way, and how the channel ended.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from stagedoor.wire.terminal.asciicast import AsciicastHeader
 
 @dataclass(frozen=True, slots=True)
 class RecordingPlan:
-    """`go_on` lets people work unrecorded when a recording fails, otherwise they are sent out.
+    """How terminals are recorded. With `go_on` a session continues unrecorded if its recording fails.
 
-    `record_input` keeps what is typed.
+    Otherwise it is closed. With `record_input` the recording has what is typed as well.
     """
 
     recorder: Recorder
@@ -33,9 +33,9 @@ class RecordingPlan:
 
 
 NAMED = 1000
-"""Files of one channel with an event of their own."""
+"""The number of files of one channel that each have an event."""
 BATCH = 1000
-"""Files that share one event after that."""
+"""The number of later files that share an event."""
 
 Fields = Mapping[str, str | int | float | bool | None]
 _Event = tuple[EventKind, Fields]
@@ -43,7 +43,7 @@ _Event = tuple[EventKind, Fields]
 
 @dataclass(slots=True)
 class _Batch:
-    """Files that will share an event: sums, since their names may be long."""
+    """Files that share an event, which has only sums: a list of names could be long."""
 
     did: Counter[str] = field(default_factory=Counter)
     first: str = ""
@@ -61,11 +61,10 @@ class _Batch:
 
 
 class FileCounts:
-    """The files of one channel, as the events that are to be written now.
+    """The files of one channel, as events to write. `count` is their number.
 
-    `count` is how many there were. The hash is SHA-256 over all of the channel's events from the first on,
-    one after the other, each a line of JSON as `encode_line` has it: it proves
-    whether a given list of files is what was moved, name by name.
+    The hash is SHA-256 over the lines of all events so far (`encode_line`). It proves whether a given list is
+    the list of the files that were moved.
     """
 
     def __init__(self) -> None:
@@ -74,7 +73,7 @@ class FileCounts:
         self._batch = _Batch()
 
     def add(self, event: FileEvent) -> Iterator[_Event]:
-        """Count one more file, and yield its event or its batch's."""
+        """Count a file. Yield its event, or that of a batch which is full now."""
         self.count += 1
         self._hash.update(encode_line(event))
         if self.count <= NAMED:
@@ -85,7 +84,7 @@ class FileCounts:
             yield from self.end()
 
     def end(self) -> Iterator[_Event]:
-        """Yield the event of the files that have none yet, at the channel's end."""
+        """Yield the event of the last batch, at the channel's end."""
         batch, self._batch = self._batch, _Batch()
         if batch.did:
             yield (
@@ -103,7 +102,7 @@ class FileCounts:
 
 
 def encode_line(event: FileEvent) -> bytes:
-    """Return the line of an event that goes into the hash."""
+    """Return the line of JSON with which an event enters the hash."""
     return json.dumps(asdict(event), sort_keys=True).encode() + b"\n"
 
 
@@ -120,28 +119,28 @@ def _fields(event: FileEvent) -> Fields:
 
 
 Note = Callable[[Opened, EventKind, Fields], None]
-"""Writes an event of a session to the audit, soon. Any thread; never blocks."""
+"""A function that queues an event of a session for the audit. Any thread may call it; it never blocks."""
 
 Exit = int | tuple[str, bool, str, str] | None
-"""An exit status; or signal, whether core was dumped, message and language; or neither."""
+"""An exit status; or the signal, whether core was dumped, the message and its language; or neither."""
 
 COMMAND_BYTES = 64 * KIB
-"""A command up to this long is in the audit as it is."""
+"""The longest command that the audit has whole."""
 TAIL_BYTES = 16 * KIB
-"""A longer one is in the audit with so much of its end, and as much of its beginning as fits beside it."""
+"""The part of a longer command's end that the audit has. The rest of `COMMAND_BYTES` is its beginning."""
 BRIEF_CHARS = 400
-"""The length of a command where it is repeated."""
+"""The length to which a command is cut where an event repeats it."""
 _DEFAULT_SIZE = (80, 24)
+"""The size in the header of a terminal that has none: players need one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelRequest:
     """The request that opened a channel.
 
-    `kind` is `shell`, `exec`, `subsystem` or `forward`; `what` the command, the subsystem's name
-    or the forward's destination. `terminal` is TERM, None where there is no terminal; the size is
-    in characters. `original` is what the client asked for where its certificate forces a command, which may
-    do with it what it likes.
+    `kind` is `shell`, `exec`, `subsystem` or `forward`; `what` is the command, the subsystem's name or the
+    forward's destination. `terminal` is TERM, or None without a terminal; the size is in characters. If the
+    client's certificate forces a command, `original` is the command that the client requested.
     """
 
     kind: str
@@ -153,7 +152,7 @@ class ChannelRequest:
 
     @property
     def is_watched(self) -> bool:
-        """Return whether a person works in it: any terminal, and a shell without one."""
+        """Return whether a person works in the channel: it has a terminal, or is a shell without one."""
         return self.terminal is not None or self.kind == "shell"
 
 
@@ -162,7 +161,6 @@ def make_header(opened: Opened, number: int, asked: ChannelRequest, now: float) 
     grant = opened.ready.grant
     width, height = _DEFAULT_SIZE
     return AsciicastHeader(
-        # A terminal without a size has none of its own: players need one.
         width=asked.columns or width,
         height=asked.rows or height,
         timestamp=int(now),
@@ -183,9 +181,10 @@ def make_header(opened: Opened, number: int, asked: ChannelRequest, now: float) 
 
 
 def describe_request(what: str, name: str = "what") -> Fields:
-    """Return a request as an event has it: whole, or both ends, the length in bytes and the SHA-256.
+    """Return the fields of an event for a request.
 
-    The limits are of UTF-8; both ends together are `COMMAND_BYTES`.
+    A request of more than `COMMAND_BYTES` of UTF-8 is cut: the fields have both its ends, its length in bytes
+    and its SHA-256.
     """
     data = what.encode("utf-8", "surrogatepass")
     if len(data) <= COMMAND_BYTES:
@@ -237,7 +236,7 @@ class ChannelAudit:
         note(opened, EventKind.CHANNEL_OPENED, {**self._about, **what, **recorded})
 
     def record_output(self, data: bytes, datatype: int | None = None) -> bool:
-        """Take bytes from the shell. Return False to hold it back until the recording has room."""
+        """Take bytes from the shell. Return False if the caller must wait until the recording has room."""
         if self._watch is not None and datatype is None:
             self.record_files(self._watch.take_received(data))
         return self._recording is None or self._recording.record_output(data)
@@ -255,16 +254,16 @@ class ChannelAudit:
             self._recording.resize(columns, rows)
 
     def record_files(self, events: list[FileEvent]) -> None:
-        """Write down what happened to files: found in the bytes, or reported by the WebShell's transfers."""
+        """Write events of files, which a parser found in the bytes or the WebShell's transfers reported."""
         for event in events:
-            self._write_down(self._files.add(event))
+            self._write_events(self._files.add(event))
 
-    def _write_down(self, events: Iterable[tuple[EventKind, Fields]]) -> None:
+    def _write_events(self, events: Iterable[tuple[EventKind, Fields]]) -> None:
         for kind, fields in events:
             self._note(self._opened, kind, {"channel": self._about["channel"], **fields})
 
     def record_end(self, how: Exit, sent: int, received: int) -> None:
-        """Write down the channel's end; bytes as in `model.session.Counts`. May be called again."""
+        """Write the channel's end, with bytes as in `model.session.Counts`. Later calls do nothing."""
         if self._over:
             return
         self._over = True
@@ -279,7 +278,7 @@ class ChannelAudit:
             self._recording.end()
         if self._watch is not None:
             self.record_files(self._watch.end())
-        self._write_down(self._files.end())
+        self._write_events(self._files.end())
         self._note(
             self._opened,
             EventKind.CHANNEL_CLOSED,

@@ -1,4 +1,4 @@
-"""Recordings on this machine's disk: one file each in one folder, for its owner's eyes only."""
+"""Recordings on this machine's disk: a file for each, in one folder that only its owner may read."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ SUFFIX = ".cast"
 
 
 class RecordingFolder:
-    """The folder of recordings, created with mode 0700 at the first one."""
+    """The folder of recordings. The first recording creates it, with mode 0700."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -19,13 +19,13 @@ class RecordingFolder:
     def create(self, name: str) -> "RecordingFile":
         """Create a recording of this name. Raises OSError, also if there is one."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # O_EXCL also refuses a planted symbolic link; O_APPEND, for after a piece that
-        # did not fit the next one follows what was kept.
+        # O_EXCL also refuses a planted symbolic link. With O_APPEND the next piece follows what is kept after
+        # a piece that did not fit.
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         file = RecordingFile(os.open(self._folder / name, flags, 0o600))
         try:
             file.hold()
-            # The name must survive a power cut too: fsync(2) on the folder.
+            # The name survives a power cut only after an fsync(2) of the folder.
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(folder)
@@ -38,7 +38,7 @@ class RecordingFolder:
 
 
 class RecordingFile:
-    """A recording that is being written. Owns `fd`."""
+    """A recording that is being written. It owns `fd`."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -52,14 +52,14 @@ class RecordingFile:
         fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def append(self, piece: bytes) -> None:
-        """Write a piece, durable when this returns. Raises OSError, with nothing of the piece left."""
+        """Write a piece, which is durable when this returns. Raises OSError; then no part of it is kept."""
         left = memoryview(piece)
         try:
             while left:
                 left = left[os.write(self._fd, left) :]
             os.fdatasync(self._fd)
         except OSError:
-            # What is on the disk stays readable: no half of a piece.
+            # A part of a piece would make the file unreadable from there on.
             with suppress(OSError):
                 os.ftruncate(self._fd, self._size)
             raise
@@ -74,9 +74,10 @@ class RecordingFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredRecording:
-    """A recording on the disk: `id` is its name without endings, `session` the session's id.
+    """A recording on the disk. `id` is its name without endings, `session` the session's id.
 
-    `number` is the channel's in its session, `size` bytes, `changed_at` seconds since the epoch.
+    `number` is that of the channel in its session. `size` is in bytes, `changed_at` in seconds since the
+    epoch.
     """
 
     path: Path
@@ -89,9 +90,9 @@ class StoredRecording:
 
 
 def list_stored(folder: Path) -> list[StoredRecording]:
-    """Return the recordings in `folder`, the oldest session first. Other files are passed over.
+    """Return the recordings in `folder`, the oldest session first. Other files are ignored.
 
-    Raises OSError, but not for a folder that is not there: then nothing has been recorded.
+    A folder that does not exist has none. Raises OSError.
     """
     recordings = []
     try:
@@ -105,7 +106,7 @@ def list_stored(folder: Path) -> list[StoredRecording]:
             continue
         if not entry.is_file(follow_symlinks=False):
             continue
-        with suppress(FileNotFoundError):  # removed while we look
+        with suppress(FileNotFoundError):  # it was removed just now
             stat = entry.stat(follow_symlinks=False)
             recordings.append(
                 StoredRecording(

@@ -1,8 +1,8 @@
-"""The recorder: terminals in, pieces of asciicast out, one writer thread for each process.
+"""The recorder, whose thread writes the recordings of all terminals of this process.
 
-Nothing of the event loop waits for the disk. What was seen is handed over at once and lies in
-memory for `SYNC_S` at most; then it is written and synced as one piece. A disk that cannot keep up
-holds the terminal back, since `record_output` then says that there is no room.
+The event loop never waits for the disk. Output stays in memory for `SYNC_S` at most; then the thread writes
+and syncs it as one piece. If the disk cannot keep up, `record_output` returns False, and the caller holds the
+terminal back.
 """
 
 import asyncio
@@ -22,25 +22,25 @@ from stagedoor.recording.retention import FolderRetention
 from stagedoor.wire.terminal.asciicast import AsciicastHeader, Code
 
 SYNC_S = 1.0
-"""The longest that output stays in memory only, and so what a power cut, or a kill, can take."""
+"""The longest time that output is in memory only. A power cut or a kill loses it."""
 PIECE_BYTES = 256 * KIB
-"""So much of one terminal is written at once, however soon it came."""
+"""The output of one terminal that is written without waiting for `SYNC_S`."""
 QUEUE_BYTES = MIB
-"""So much of one terminal may wait; beyond it the terminal waits for the disk."""
+"""The output of one terminal in memory at which the terminal is held back."""
 BEGIN_TIMEOUT_S = 5.0
-"""The longest that a login waits for its recording to begin."""
+"""The longest time that a login waits for its recording to begin."""
 
 
 class RecordingError(StagedoorError):
-    """A recording could not be begun, or could not go on. `str(error)` names the cause."""
+    """A recording could not begin or continue. The message is the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingEnded:
-    """A recording that has ended, or failed: then `why` is one line.
+    """The end of a recording. `why` is one line if it failed.
 
-    `size` is bytes of the file, `sha256` of what is in it, as hexadecimal digits: kept in the
-    audit, it shows a file that was changed later.
+    `size` is that of the file in bytes, and `sha256` its hash in hexadecimal digits. The audit keeps it, so a
+    later change of the file can be detected.
     """
 
     name: str
@@ -50,11 +50,11 @@ class RecordingEnded:
 
 
 OnOver = Callable[[Opened, RecordingEnded], None]
-"""Called exactly once for each recording that began or should have, in any thread."""
+"""A function that is called once for each recording that began or should have begun, in any thread."""
 
 
 class Recording:
-    """One terminal, as its session sees it. Made by `Recorder.begin` only; for one event loop."""
+    """The recording of one terminal, from `Recorder.begin`. An instance belongs to one event loop."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class Recording:
         self._on_failure = on_failure
 
     def record_output(self, data: bytes) -> bool:
-        """Record what the terminal shows. Return False to hold it back until `on_room`."""
+        """Record output of the terminal. Return False if the caller must hold it back until `on_room`."""
         return self._recorder.put(self, Code.OUTPUT, data)
 
     def record_input(self, data: bytes) -> bool:
-        """Record what was typed, shown or not: passwords too. Return as `record_output` does."""
+        """Record input, which includes passwords. Return as `record_output` does."""
         return self._recorder.put(self, Code.INPUT, data)
 
     def resize(self, columns: int, rows: int) -> None:
@@ -88,7 +88,7 @@ class Recording:
         self._recorder.put(self, Code.MARKER, text.encode("utf-8", "replace"))
 
     def end(self) -> None:
-        """End the recording; what it has is still written. May be called again."""
+        """End the recording after its last output is written. Later calls do nothing."""
         self._recorder.end(self)
 
     def notify_room(self) -> None:
@@ -123,10 +123,10 @@ class _Work:
 
 
 class Recorder:
-    """Writes every recording of this process. `seal` is None where they are kept in plain.
+    """Writes every recording of this process. `seal` is None if they are not encrypted.
 
-    `on_over` gets each recording's end; it must not block. `clock` is monotonic, in seconds.
-    `keeper` removes old ones for as long as this runs; None: they are kept.
+    `on_over` must not block. `clock` is monotonic, in seconds. `keeper` removes old recordings while this
+    runs; None keeps them.
     """
 
     def __init__(
@@ -154,11 +154,11 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def __len__(self) -> int:
-        """Return how many terminals are recorded now."""
+        """Return the number of terminals that are recorded now."""
         return len(self._works)
 
     def start(self) -> None:
-        """Start the writer; before the first `begin`, after fork."""
+        """Start the thread. Call this after a fork, and before the first `begin`."""
         self._thread.start()
         if self._keeper is not None:
             self._keeper.start()
@@ -173,12 +173,12 @@ class Recorder:
         on_failure: Callable[[str], None],
         timeout_s: float = BEGIN_TIMEOUT_S,
     ) -> Recording:
-        """Return once the file is there with its header. `number` is the channel's in its session.
+        """Create the file with its header, and return the recording. `number` is that of the channel.
 
-        `on_room` says that a terminal that was held back may go on; `on_failure`, with one line,
-        that what comes from now on is not recorded. Both are called in this event loop.
+        `on_room` is called when a terminal that was held back may continue. `on_failure` is called with one
+        line when nothing more is recorded. Both are called in this event loop.
 
-        Raises RecordingError: the disk is full, gone, or did not answer in `timeout_s`.
+        Raises RecordingError if the disk is full or gone, or does not answer within `timeout_s`.
         """
         suffix = SUFFIX + (self._seal.suffix if self._seal else "")
         recording = Recording(self, opened, f"{opened.id}.{number}{suffix}", on_room, on_failure)
@@ -204,7 +204,7 @@ class Recorder:
         return recording
 
     def put(self, recording: Recording, code: Code, data: bytes) -> bool:
-        """For `Recording`. Whether there is room for more."""
+        """Queue an event for `recording`. Return whether there is room for more."""
         with self._lock:
             work = self._works.get(recording)
             if work is None or work.ending or not data:
@@ -221,7 +221,7 @@ class Recorder:
             return not work.held_back
 
     def end(self, recording: Recording) -> None:
-        """For `Recording`."""
+        """End `recording` after its last output is written."""
         with self._lock:
             work = self._works.get(recording)
             if work is not None:
@@ -229,7 +229,7 @@ class Recorder:
                 self._lock.notify_all()
 
     def stop(self, timeout_s: float) -> int:
-        """End every recording and the writer; how many could not be ended. Blocks."""
+        """End all recordings and the thread. Return the number that could not be ended. Blocks."""
         if self._keeper is not None:
             self._keeper.stop()
         with self._lock:
@@ -238,20 +238,20 @@ class Recorder:
                 work.ending = True
             self._lock.notify_all()
         if self._thread.is_alive():
-            self._thread.join(timeout_s)  # it may hang in a dead disk
+            self._thread.join(timeout_s)  # a dead disk may block it for ever
         return len(self._works)
 
-    # The rest runs in the writer's thread.
+    # The rest runs in the thread.
 
     def _run(self) -> None:
         while (work := self._next()) is not None:
             try:
                 self._advance(work)
             except Exception as error:  # a fault in one recording must not end the others
-                self._failed(work, error)
+                self._fail(work, error)
 
     def _next(self) -> _Work | None:
-        """Wait for a recording that there is something to do for; None at the end."""
+        """Wait for a recording with something to do, and return it; None at the end."""
         with self._lock:
             while True:
                 if self._begins:
@@ -282,7 +282,7 @@ class Recorder:
             work.waiting_bytes = 0
             work.due_at = None
             last = work.ending
-            # To the end of the queue, so that the first recording is not the only one served.
+            # It goes to the end of the queue, so that the others are served too.
             del self._works[work.recording]
             self._works[work.recording] = work
         work.file.append(events, last=last)
@@ -296,7 +296,7 @@ class Recorder:
         if last:
             self._report_over(work, None)
 
-    def _failed(self, work: _Work, error: Exception) -> None:
+    def _fail(self, work: _Work, error: Exception) -> None:
         why = f"{error.strerror or error}" if isinstance(error, OSError) else str(error)
         with self._lock:
             self._works.pop(work.recording, None)

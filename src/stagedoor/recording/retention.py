@@ -1,7 +1,7 @@
-"""Retention: which recordings have been kept for long enough, and their removal.
+"""The removal of old recordings.
 
-`decide` is pure. What is still being written is never removed: its writer, in whatever process,
-holds a lock on the file (`folder.RecordingFile`).
+`decide` is pure. A recording that is being written is never removed: its writer, in any process, holds a lock
+on the file (`folder.RecordingFile`).
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from stagedoor.recording.folder import StoredRecording, list_stored
 
 EVERY_S = 3600.0
 YOUNG_S = 60.0
-"""A recording that was written to so lately is no old one, however small the place."""
+"""The age below which a recording is never removed for want of space."""
 STOP_S = 1.0
 
 
@@ -25,8 +25,8 @@ STOP_S = 1.0
 class Retention:
     """The limits of time and size. None stands for no limit.
 
-    A recording's age is counted from its last byte; `total_bytes` is for all of them together, and
-    those that were ended longest ago go first.
+    A recording's age counts from its last byte. `total_bytes` is the limit for all recordings together; the
+    oldest are removed first.
     """
 
     keep_s: float | None = None
@@ -47,10 +47,10 @@ class Removed:
 
 
 def decide(files: Sequence[StoredRecording], now: float, retention: Retention) -> list[Removed]:
-    """Which of `files` have to go, those of longest ago first. `now` is seconds since the epoch."""
-    going: list[Removed] = []
+    """Return the recordings to remove, the oldest first. `now` is seconds since the epoch."""
+    old: list[Removed] = []
     left = sum(file.size for file in files)
-    for file in sorted(files, key=lambda one: (one.changed_at, one.path.name)):
+    for file in sorted(files, key=lambda file: (file.changed_at, file.path.name)):
         age_s = now - file.changed_at
         if retention.keep_s is not None and age_s > retention.keep_s:
             why = "age"
@@ -59,18 +59,18 @@ def decide(files: Sequence[StoredRecording], now: float, retention: Retention) -
         else:
             continue
         left -= file.size
-        going.append(Removed(file, why))
-    return going
+        old.append(Removed(file, why))
+    return old
 
 
 def sweep(folder: Path, now: float, retention: Retention) -> list[Removed]:
-    """Remove what `decide` says, but for what is being written. Return what was removed. Blocks.
+    """Remove old recordings, and return those that were removed. Blocks.
 
-    Raises OSError: the folder cannot be read, or a file not be removed.
+    Raises OSError if the folder cannot be read or a file cannot be removed.
     """
     removed = []
     for old in decide(list_stored(folder), now, retention):
-        with suppress(FileNotFoundError):  # another worker was before us
+        with suppress(FileNotFoundError):  # another worker has removed it
             if _remove(old.file.path):
                 removed.append(old)
     return removed
@@ -83,16 +83,16 @@ def _remove(path: Path) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
     except BlockingIOError:
-        return False  # its writer holds it
+        return False
     finally:
         os.close(file)
     return True
 
 
 class FolderRetention:
-    """Sweeps at the start and then hourly, in a thread of its own.
+    """Sweeps a folder at the start and then every hour, in a thread.
 
-    `on_removed` and `on_problem` are called there; `clock` is seconds since the epoch.
+    `on_removed` and `on_problem` are called in that thread. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class FolderRetention:
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
 
     def start(self) -> None:
-        """Nothing is started where everything is kept for ever."""
+        """Start the thread, unless recordings are kept for ever."""
         if self._retention.ends:
             self._thread.start()
 
     def stop(self) -> None:
-        """Blocks, but never for long: what was not removed now is at the next start."""
+        """Stop the thread, waiting `STOP_S` at most. The next start removes what is left."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(STOP_S)
@@ -128,8 +128,8 @@ class FolderRetention:
     def _run(self) -> None:
         while True:
             try:
-                if gone := sweep(self._folder, self._clock(), self._retention):
-                    self._on_removed(gone)
+                if removed := sweep(self._folder, self._clock(), self._retention):
+                    self._on_removed(removed)
             except OSError as error:
                 self._on_problem(f"{error.strerror or error}: {error.filename or self._folder}")
             if self._stopping.wait(self._every_s):

@@ -15,12 +15,12 @@ _CHANNEL = 1
 def write_run_recording(
     store: RecordingFolder, seal: Seal | None, run: Run, output: Iterable[Output]
 ) -> RecordingEnded:
-    """Write the recording of a run that has ended, and return what was written. Blocks.
+    """Write the recording of a run that has ended. Blocks.
 
-    `output` is what its log keeps. A marker at the run's end names its exit code. A full disk is the result's
-    `why`.
+    `output` is that of its log. A marker at the end names the exit code. If the disk is full, the result's
+    `why` says so.
     """
-    assert run.recording is not None, "only a run that is to be recorded has a recording"
+    assert run.recording is not None, "the run is not recorded"
     name = f"{run.recording}.{_CHANNEL}{SUFFIX}" + (seal.suffix if seal else "")
     file, why = AsciicastFile(name), None
     try:

@@ -1,39 +1,40 @@
-"""Search in the text of a recording: its lines as the program wrote them. Pure.
+"""Search in the output of a recording, line by line. Pure.
 
-It draws no screen. A line ends where the program ends it or moves the cursor, so text that a full-screen
-program puts together from pieces may be missed.
+No screen is drawn. A line ends at a line feed or where the program moves the cursor, so the search may miss
+text that a full-screen program draws in pieces.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from stagedoor.wire.oneline import replace_unprintable
 from stagedoor.wire.terminal.asciicast import AsciicastEvent, Code
 
 MAX_LINE_CHARS = 4096
-"""A longer line is searched in parts, which overlap by the text that is searched for."""
+"""The length at which a line is searched in parts. The parts overlap by the length of the search text."""
 SHOWN_CHARS = 120
 _ENDS = frozenset("\n\r\v\f\x1b")
 _STRINGS = r"\x1b[\]P_^X][^\x07\x1b]*(?:\x07|\x1b\\)"
 _STAYING = re.compile(
     rf"{_STRINGS}|\x1b\[[0-?]*[ -/]*[mhlKJq]|\x1b[ -/]*[0-9=>A-OQ-WYZ\\a-z]|[\x00-\x07\x0e-\x1a\x7f]"
 )
-"""The sequences that leave the cursor where it is: colours, modes, titles, and what erases."""
+"""The sequences that do not move the cursor: colours, modes, titles, and those that erase."""
 _MOVING = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\r\v\f]")
 _BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]P_^X][^\x07\x1b]{0,4096}(?:\x1b)?|[ -/]*)?\Z")
-"""A sequence that the next event goes on with."""
+"""An incomplete sequence at the end, which the next event continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundLine:
-    """A line that has the text, `at` seconds after the recording began."""
+    """A line that contains the text, `at` seconds after the recording began."""
 
     at: float
     line: str
 
 
 def find_text(events: Iterable[AsciicastEvent], wanted: str) -> Iterator[FoundLine]:
-    """Yield the lines of the output that have `wanted`, in any case. It is not empty."""
+    """Yield the lines of output that contain `wanted`, which is not empty, regardless of case."""
     folded = wanted.casefold()
     pending, began_at = "", 0.0
     for batch in _collect_batches(events):
@@ -53,7 +54,7 @@ def find_text(events: Iterable[AsciicastEvent], wanted: str) -> Iterator[FoundLi
 
 
 def _collect_batches(events: Iterable[AsciicastEvent]) -> Iterator[Sequence[AsciicastEvent]]:
-    """Yield the events of output, a few thousand characters at a time: most have no match."""
+    """Yield events of output in batches of a few thousand characters, most of which have no match."""
     batch: list[AsciicastEvent] = []
     size = 0
     for event in events:
@@ -71,7 +72,7 @@ def _collect_batches(events: Iterable[AsciicastEvent]) -> Iterator[Sequence[Asci
 def _find_in_batch(
     batch: Sequence[AsciicastEvent], pending: str, began_at: float, folded: str
 ) -> Iterator[FoundLine]:
-    """Yield the lines of a batch that end in it and have the text, each with its own time."""
+    """Yield the lines that end in a batch and contain the text, each with its own time."""
     for event in batch:
         began_at = began_at if pending else event.at
         pending += event.data
@@ -89,7 +90,7 @@ def _may_end_line(event: AsciicastEvent) -> bool:
 
 
 def _split(text: str) -> list[str]:
-    """Return the lines of `text` without what a terminal would not show; the last may go on."""
+    """Return the visible text of the lines in `text`. The last line may be incomplete."""
     begun = _BEGUN.search(text)
     rest = "" if begun is None else begun[0]
     text = text[: len(text) - len(rest)]
@@ -100,7 +101,7 @@ def _split(text: str) -> list[str]:
 
 
 def _erase(line: str) -> str:
-    """Return a line without the characters that were taken back."""
+    """Return a line without the characters that backspaces have erased."""
     kept: list[str] = []
     for character in line:
         if character != "\b":
@@ -111,7 +112,6 @@ def _erase(line: str) -> str:
 
 
 def _cut(line: str, folded: str) -> str:
-    """Return at most `SHOWN_CHARS` of a line, with the text in them."""
+    """Return at most `SHOWN_CHARS` of a line, around the text."""
     at = max(0, line.casefold().find(folded) - SHOWN_CHARS // 3)
-    shown = " ".join(line[at : at + SHOWN_CHARS].split())
-    return shown if shown.isprintable() else "".join(c if c.isprintable() else "�" for c in shown)
+    return replace_unprintable(" ".join(line[at : at + SHOWN_CHARS].split()))
