@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from stagedoor.holder.folder import NOT_THERE, list_names
+from stagedoor.holder.folder import NOT_THERE, list_terminals
 from stagedoor.wire.terminal.frames import Mode, NoticeKind, Size
 from tests.fixtures.terminal import Place
 from tests.waiting import wait_until
@@ -64,7 +64,7 @@ def test_what_is_no_name_is_not_joined(place: Place, name: str) -> None:
 def test_one_who_only_looks_starts_nothing_even_where_he_is_the_first(place: Place) -> None:
     """Between the holder's start and its host's first word."""
     with place.peer() as host:
-        wait_until(lambda: list_names(place.folder) == ["main"])
+        wait_until(lambda: list_terminals(place.folder) == ["main"])
         with place.peer(verb="join") as guest:
             guest.hello("echo intru''der", mode=Mode.WATCH)
             assert guest.welcome is None

@@ -24,7 +24,7 @@ Ends = tuple[TlsPeer, TlsStream]
 
 def ends(certificate: tuple[Path, Path], context: ssl.SSLContext | None = None) -> Ends:
     sock, ours = tcp_pair()
-    stream = TlsStream.start(TcpStream(ours), make_server_context(*certificate), b"")
+    stream = TlsStream(TcpStream(ours), make_server_context(*certificate), b"")
     return TlsPeer(sock, context or make_client_context(certificate[0])), stream
 
 
@@ -126,7 +126,7 @@ async def test_bytes_read_before_tls_began_are_its_first(certificate: tuple[Path
     shaking = asyncio.create_task(asyncio.to_thread(peer.handshake))
     plain = TcpStream(ours)
     hello = await aio.read(plain, 50)
-    stream = TlsStream.start(plain, make_server_context(*certificate), hello)
+    stream = TlsStream(plain, make_server_context(*certificate), hello)
     await asyncio.gather(shaking, stream.complete_handshake())
     peer.send(b"hi")
     assert await aio.read(stream, 10) == b"hi"
@@ -139,7 +139,7 @@ async def test_a_peer_that_speaks_no_tls_is_refused(
     certificate: tuple[Path, Path], junk: bytes
 ) -> None:
     sock, ours = tcp_pair()
-    stream = TlsStream.start(TcpStream(ours), make_server_context(*certificate), b"")
+    stream = TlsStream(TcpStream(ours), make_server_context(*certificate), b"")
     sock.sendall(junk)
     with pytest.raises(ssl.SSLError):
         await stream.complete_handshake()
@@ -151,7 +151,7 @@ async def test_a_peer_that_leaves_in_the_handshake_is_noticed(
     certificate: tuple[Path, Path],
 ) -> None:
     sock, ours = tcp_pair()
-    stream = TlsStream.start(TcpStream(ours), make_server_context(*certificate), b"")
+    stream = TlsStream(TcpStream(ours), make_server_context(*certificate), b"")
     shaking = asyncio.create_task(stream.complete_handshake())
     await asyncio.sleep(0)
     sock.close()
@@ -206,7 +206,7 @@ async def test_openssls_client_gets_an_echo_and_a_clean_end(
         )
         sock, _ = await asyncio.to_thread(listening.accept)
     sock.setblocking(False)
-    stream = TlsStream.start(TcpStream(sock), make_server_context(*certificate), b"")
+    stream = TlsStream(TcpStream(sock), make_server_context(*certificate), b"")
     await stream.complete_handshake()
     assert client.stdin is not None
     client.stdin.write(b"hello\n")

@@ -98,7 +98,7 @@ class RelayHarness:
         if not self.kind.startswith("tls"):
             return Peer(sock), TcpStream(ours)
         peer = TlsPeer(sock, make_client_context(self._certificate[0]))
-        stream = TlsStream.start(TcpStream(ours), make_server_context(*self._certificate), b"")
+        stream = TlsStream(TcpStream(ours), make_server_context(*self._certificate), b"")
         shaking = threading.Thread(target=peer.handshake)
         shaking.start()
         asyncio.run(stream.complete_handshake())

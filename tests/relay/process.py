@@ -29,7 +29,7 @@ def main(kind: str, upstream_port: str, cert_file: str, key_file: str) -> None:
         sock.setblocking(False)
         downstream: Stream = TcpStream(sock)
         if kind.startswith("tls"):
-            tls = TlsStream.start(TcpStream(sock), context, b"")
+            tls = TlsStream(TcpStream(sock), context, b"")
             loop.run_until_complete(tls.complete_handshake())
             downstream = tls
         upstream = socket.create_connection(("127.0.0.1", int(upstream_port)))

@@ -19,7 +19,6 @@ from stagedoor.wire.terminal.asciicast import (
     encode_event,
     encode_header,
     find_last_event_time,
-    resize,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -121,14 +120,7 @@ def test_the_lines_are_those_of_the_format() -> None:
     assert encode_event(AsciicastEvent(0.248848, "o", "\x1b[1;31mHi ✓")) == (
         b'[0.248848, "o", "\\u001b[1;31mHi \\u2713"]\n'
     )
-    assert encode_event(resize(2.0, 100, 50)) == b'[2.0, "r", "100x50"]\n'
-
-
-def test_a_resize_says_its_size_and_nothing_else_does() -> None:
-    assert resize(1, 132, 43).parse_size() == (132, 43)
-    assert AsciicastEvent(1, "o", "132x43").parse_size() is None
-    assert AsciicastEvent(1, "r", "132").parse_size() is None
-    assert AsciicastEvent(1, "r", "-1x٣").parse_size() is None
+    assert encode_event(AsciicastEvent(2.0, "r", "100x50")) == b'[2.0, "r", "100x50"]\n'
 
 
 def test_a_header_from_other_recorders_is_read() -> None:

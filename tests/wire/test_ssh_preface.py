@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from stagedoor.model.denial import Denial
 from stagedoor.model.target import Target
 from stagedoor.wire.ssh.blob import Reader
-from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface, make_farewell
+from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface
 
 
 def refusal(*pieces: bytes) -> Denial | None:
@@ -69,7 +69,8 @@ def test_any_bytes_are_heard_within_the_bound_and_explained_in_one_printable_lin
 @given(st.text(max_size=400))
 def test_the_farewell_is_a_line_an_identification_and_a_disconnect(why: str) -> None:
     why = why.replace("\n", " ")
-    line, _, rest = make_farewell(why).partition(b"\r\nSSH-2.0-Stagedoor\r\n")
+    farewell = SshPreface(Target("app01")).make_farewell(why)
+    line, _, rest = farewell.partition(b"\r\nSSH-2.0-Stagedoor\r\n")
     assert line == b"stagedoor: " + why.encode()
     packet = Reader(rest)
     body = Reader(packet.read_string())

@@ -20,14 +20,14 @@ by an administrator's grant."""
 
 
 @dataclass(eq=False, slots=True)
-class _Client:
+class _Participant:
     owner: str
     mode: Mode
     since: float
     gets_people: bool = False
 
     @property
-    def rules(self) -> bool:
+    def may_rule(self) -> bool:
         return self.mode is not Mode.WATCH and self.owner.startswith(USER)
 
 
@@ -35,7 +35,7 @@ class AttachmentTable:
     """The people at one terminal, by the numbers of their links. `now` is seconds of a monotonic clock."""
 
     def __init__(self) -> None:
-        self._clients: dict[int, _Client] = {}
+        self._clients: dict[int, _Participant] = {}
         self._typed: int | None = None
         self._lock: str | None = None
         self._lock_until: float | None = None
@@ -45,7 +45,7 @@ class AttachmentTable:
     def add_client(self, link: int, hello: Hello, now: float) -> None:
         """Add a client that has been admitted."""
         mode = Mode.WATCH if hello.mode is Mode.WATCH else Mode.MIRROR
-        self._clients[link] = _Client(
+        self._clients[link] = _Participant(
             hello.ticket, mode, now, gets_people=bool(hello.features & Feature.PEOPLE)
         )
         if hello.ticket == self._lock:
@@ -69,14 +69,14 @@ class AttachmentTable:
 
     def may_rule(self, link: int) -> bool:
         """Return whether a client may send others away: it must have a grant of its own, and type."""
-        return link in self._clients and self._clients[link].rules
+        return link in self._clients and self._clients[link].may_rule
 
     def remove(self, by: int, number: int) -> dict[int, Notice]:
         """Return the link to close, with its last notice. `by` may rule."""
         if number not in self._clients:  # the client has left
             return {}
         return {
-            number: _away(
+            number: _make_notice(
                 f"{read_owner_name(self._clients[by].owner)} has removed you from this terminal"
             )
         }
@@ -89,7 +89,7 @@ class AttachmentTable:
         owner = self._clients[by].owner
         self._lock, self._lock_until = (owner if on else None), None
         self._changed = True
-        why = _away(_kept(owner))
+        why = _make_notice(_describe_lock(owner))
         return {link: why for link, client in self._clients.items() if on and self._is_out(client)}
 
     @property
@@ -100,9 +100,9 @@ class AttachmentTable:
     def refusal(self, hello: Hello, now: float) -> str | None:
         """Return why the lock keeps a client out now, or None if it may attach."""
         self._expire_lock(now)
-        if self._lock is None or not self._is_out(_Client(hello.ticket, hello.mode, now)):
+        if self._lock is None or not self._is_out(_Participant(hello.ticket, hello.mode, now)):
             return None
-        return _kept(self._lock)
+        return _describe_lock(self._lock)
 
     def find_due_at(self) -> float | None:
         """Return when `take_due` should be called next, or None if only an event changes anything."""
@@ -128,7 +128,7 @@ class AttachmentTable:
             for link, client in self._clients.items()
         )
         return {
-            link: People(link, client.rules, self.locked, people)
+            link: People(link, client.may_rule, self.locked, people)
             for link, client in self._clients.items()
             if client.gets_people
         }
@@ -144,7 +144,7 @@ class AttachmentTable:
     def _owns_lock(self) -> bool:
         return any(client.owner == self._lock for client in self._clients.values())
 
-    def _is_out(self, client: _Client) -> bool:
+    def _is_out(self, client: _Participant) -> bool:
         """Return whether the lock keeps a client out; it lets people watch by an administrator's grant."""
         if client.mode is Mode.WATCH and client.owner.startswith(WATCH):
             return False
@@ -156,12 +156,12 @@ def read_owner_name(owner: str) -> str:
     return owner.partition(":")[2] or "somebody"
 
 
-def _kept(owner: str) -> str:
+def _describe_lock(owner: str) -> str:
     return (
         f"{read_owner_name(owner)} keeps this terminal to themselves now; ask them to unlock it, or open "
         "another terminal by a name"
     )
 
 
-def _away(why: str) -> Notice:
+def _make_notice(why: str) -> Notice:
     return Notice(NoticeKind.REVOKED, why)

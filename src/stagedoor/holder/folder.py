@@ -69,17 +69,15 @@ def check_name(name: str) -> None:
         )
 
 
-def list_names(place: Path) -> list[str]:
-    """Return the names of the terminals that answer, sorted."""
-    return [path.name.removesuffix(_SOCKET) for path in _answering(place)]
-
-
 def list_terminals(place: Path) -> list[str]:
     """Return a line for each terminal that answers, sorted: its name, and `\\tlocked` if it is locked."""
-    return [
-        path.name.removesuffix(_SOCKET) + ("\tlocked" if path.with_suffix(_LOCKED).exists() else "")
-        for path in _answering(place)
-    ]
+    rows = []
+    for path in sorted(place.glob("*" + _SOCKET)):
+        if (connection := connect(path)) is not None:
+            connection.close()
+            mark = "\tlocked" if path.with_suffix(_LOCKED).exists() else ""
+            rows.append(path.name.removesuffix(_SOCKET) + mark)
+    return rows
 
 
 def mark_locked(path: Path, locked: bool) -> None:
@@ -88,14 +86,6 @@ def mark_locked(path: Path, locked: bool) -> None:
         path.with_suffix(_LOCKED).touch(0o600)
     else:
         path.with_suffix(_LOCKED).unlink(missing_ok=True)
-
-
-def _answering(place: Path) -> Iterator[Path]:
-    for path in sorted(place.glob("*" + _SOCKET)):
-        connection = connect(path)
-        if connection is not None:
-            connection.close()
-            yield path
 
 
 def end_all(place: Path) -> None:

@@ -109,7 +109,7 @@ class Holder:
         program.grow(now)
         events = 0 if program.hung_up or not program.state.is_output_due(now) else READ
         typing = program.state.typed and not program.hung_up
-        self._poller.change_events(program.child.fd, events | (WRITE if typing else 0))
+        self._poller.change_events(program.fd, events | (WRITE if typing else 0))
 
     def _wake_at(self, now: float) -> float | None:
         moments = [link.due_at for link in self._links.values() if not link.attached]
@@ -185,7 +185,7 @@ class Holder:
             if self._program is None:
                 self._program = program
                 self._poller.add(program.pidfd, partial(self._exited, program))
-                self._poller.add(program.child.fd, partial(self._serve_terminal, program))
+                self._poller.add(program.fd, partial(self._serve_terminal, program))
             link.attached, link.watches = True, frame.mode is Mode.WATCH
             self._people.add_client(link.number, frame, now)
             self._perform(program.state.attach_link(link.number, frame, secrets.token_hex(16), now))
@@ -259,8 +259,8 @@ class Holder:
         for _ in range(_LAST_READS):
             if not self._read_output(program):
                 break
-        self._poller.remove(program.child.fd)
-        os.close(program.child.fd)
+        self._poller.remove(program.fd)
+        os.close(program.fd)
         program.ended = True
         self._perform(program.state.note_exit(status, name, time.monotonic()))
 

@@ -31,23 +31,18 @@ _TO_DEFAULT = (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP, sig
                   signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
-    """A started program: its process, and our end of its terminal, which is non-blocking."""
+def _spawn(hello: Hello) -> tuple[int, int]:
+    """Start what `hello` asks for, in the working directory of this process. Raises OSError.
 
-    pid: int
-    fd: int
-
-
-def spawn(hello: Hello) -> Child:
-    """Start what `hello` asks for, in the working directory of this process. Raises OSError."""
+    Return its process, and our end of its terminal, which is non-blocking.
+    """
     environment = make_environment(os.environ, hello)
     program, arguments = _command_of(hello, environment)
     directory = environment.get("STAGEDOOR_DIRECTORY", "")
     master, slave = os.openpty()
     try:
-        set_size(master, hello.size)
-        _count_characters(slave)
+        _set_size(master, hello.size)
+        _erase_whole_characters(slave)
         pid = os.fork()
     except BaseException:
         os.close(master)
@@ -62,16 +57,16 @@ def spawn(hello: Hello) -> Child:
             os._exit(127)
     os.close(slave)
     os.set_blocking(master, False)
-    return Child(pid, master)
+    return pid, master
 
 
-def set_size(fd: int, size: Size) -> None:
+def _set_size(fd: int, size: Size) -> None:
     """Set a terminal's window size (TIOCSWINSZ). Rows come first in `struct winsize`."""
     packed = struct.pack("HHHH", size.rows, size.columns, size.x_pixels, size.y_pixels)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, packed)
 
 
-def _count_characters(slave: int) -> None:
+def _erase_whole_characters(slave: int) -> None:
     """Make backspace erase a whole character of UTF-8, as ssh's clients ask for (IUTF8, termios(3))."""
     modes = termios.tcgetattr(slave)
     modes[0] |= _IUTF8
@@ -158,13 +153,14 @@ def _become(
 
 @dataclass(eq=False, slots=True)
 class TerminalProgram:
-    """The program in the terminal, and the terminal's state.
+    """The program in the terminal, and the terminal's state. `fd` is our end of the terminal.
 
     It has `hung_up` once no process has the terminal open, and has `ended` once its process is gone.
     `grow_at` is when its window gets its last row back, monotonic; None if it has that row.
     """
 
-    child: Child
+    pid: int
+    fd: int
     state: TerminalState
     pidfd: int
     hung_up: bool = False
@@ -174,8 +170,8 @@ class TerminalProgram:
     @classmethod
     def start(cls, hello: Hello) -> "TerminalProgram":
         """Start the program that a client asks for. Raises OSError."""
-        child = spawn(hello)
-        return cls(child, TerminalState(hello.size), os.pidfd_open(child.pid))
+        pid, fd = _spawn(hello)
+        return cls(pid, fd, TerminalState(hello.size), os.pidfd_open(pid))
 
     def is_busy(self) -> bool:
         """Return whether a job that the program has started is in the foreground.
@@ -186,7 +182,7 @@ class TerminalProgram:
         if self.ended:
             return False
         with suppress(OSError):
-            return os.tcgetpgrp(self.child.fd) not in (0, self.child.pid)
+            return os.tcgetpgrp(self.fd) not in (0, self.pid)
         return False
 
     def read_output(self) -> bytes:
@@ -195,7 +191,7 @@ class TerminalProgram:
         # One read returns at most 4 KiB; fewer, larger frames take less time at both ends.
         while len(data) <= MAX_DATA_BYTES - _READ_BYTES:
             try:
-                piece = os.read(self.child.fd, _READ_BYTES)
+                piece = os.read(self.fd, _READ_BYTES)
             except BlockingIOError:
                 break
             except OSError:  # EIO: no process has the other end open any more (pty(7))
@@ -208,12 +204,12 @@ class TerminalProgram:
 
     def write_input(self) -> int:
         """Write what clients have typed. Return how many bytes the terminal took. Raises OSError."""
-        return os.write(self.child.fd, self.state.typed[:_READ_BYTES])
+        return os.write(self.fd, self.state.typed[:_READ_BYTES])
 
     def resize(self, size: Size) -> None:
         """Set the size of its window."""
         if not self.ended:
-            set_size(self.child.fd, size)
+            _set_size(self.fd, size)
 
     def redraw(self, size: Size, now: float) -> None:
         """Make a full-screen program draw its screen: its window loses a row until `grow_at`."""
@@ -224,14 +220,14 @@ class TerminalProgram:
         """Give the window its last row back, if it is time."""
         if self.grow_at is not None and now >= self.grow_at:
             self.grow_at = None
-            set_size(self.child.fd, self.state.size)
+            _set_size(self.fd, self.state.size)
 
     def reap(self) -> tuple[int, str]:
         """Wait for the program, which has ended. Return its exit status and the signal that killed it.
 
         The signal is its name without SIG, or empty; with a signal, the status is 128 and its number.
         """
-        _pid, status = os.waitpid(self.child.pid, 0)
+        _pid, status = os.waitpid(self.pid, 0)
         os.close(self.pidfd)
         code = os.waitstatus_to_exitcode(status)
         if code >= 0:

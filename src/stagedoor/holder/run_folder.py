@@ -153,23 +153,19 @@ class LogWriter:
                 view = view[os.write(log, view) :]
         except OSError as error:
             self.problem = f"a part of the output could not be written: {error.strerror}"
-            self._close_segment()
+            self.close_files()
         self.size += len(data)
 
     def skip(self, size: int) -> None:
         """Leave a gap up to byte `size`: what was there is lost."""
-        self._close_segment()
+        self.close_files()
         self.size = size
-
-    def close_files(self) -> None:
-        """Close the files; all that was written is in them."""
-        self._close_segment()
 
     def _open(self) -> tuple[int, int]:
         if self._files is not None and (
             self.size - self._start >= SEGMENT_BYTES or self._marks * _MARK.size >= MAX_INDEX_BYTES
         ):
-            self._close_segment()
+            self.close_files()
         if self._files is None:
             self._remove_oldest()
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -193,7 +189,8 @@ class LogWriter:
         os.write(index, _MARK.pack(self.size, int(at * 1000) << 1 | is_error))
         self._marks += 1
 
-    def _close_segment(self) -> None:
+    def close_files(self) -> None:
+        """Close the segment that is being written. The next output begins another one."""
         if self._files is not None:
             for fd in self._files:
                 os.close(fd)

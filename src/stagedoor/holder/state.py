@@ -95,11 +95,6 @@ class TerminalState:
             and not self._clients.by_link
         )
 
-    @property
-    def attached(self) -> int:
-        """The number of connected clients."""
-        return len(self._clients.by_link)
-
     def find_replaced(self, hello: Hello) -> int | None:
         """Return the old link of a client that resumes before its cut connection was noticed, or None."""
         attachment = self._clients.find_resumed(hello)

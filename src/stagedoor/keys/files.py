@@ -50,7 +50,7 @@ def load_or_create(path: Path, comment: str = "stagedoor") -> Ed25519PrivateKey:
     try:
         _make_folder(path.parent)
         key = Ed25519PrivateKey.generate()
-        is_new = _write(path, _private_bytes(key), 0o600)
+        is_new = _write(path, encode_private(key), 0o600)
         key = key if is_new else load(path)
         _write(
             path.with_name(path.name + ".pub"),
@@ -144,8 +144,8 @@ def read_public_line(path: Path) -> str:
 
 
 def encode_private(key: Ed25519PrivateKey) -> bytes:
-    """Return the key in OpenSSH's format, unencrypted, for a library that speaks SSH in this process."""
-    return _private_bytes(key)
+    """Return the key in OpenSSH's format, unencrypted."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
 def _refuse_if_exposed(path: Path, seen: os.stat_result) -> None:
@@ -165,10 +165,6 @@ def _refuse_if_exposed(path: Path, seen: os.stat_result) -> None:
             f"the private key {path} belongs to another user (uid {seen.st_uid}); "
             f"take it with: chown {os.geteuid()} {path}"
         )
-
-
-def _private_bytes(key: Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
 def _make_folder(folder: Path) -> None:

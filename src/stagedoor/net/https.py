@@ -74,15 +74,7 @@ def load_trust(ca_file: Path | None, setting: str) -> Trust:
     return context
 
 
-def post(trust: Trust, url: str, headers: Headers, body: bytes, limit_s: float) -> int:
-    """Send `body` and return the status of the answer. Blocks; for a thread without an event loop.
-
-    Raises NoAnswerError if the answer does not arrive within `limit_s`.
-    """
-    return send(trust, url, headers, body, limit_s)[0]
-
-
-def send(
+def post(
     trust: Trust,
     url: str,
     headers: Headers,
@@ -90,9 +82,10 @@ def send(
     limit_s: float,
     choose: Choose | None = None,
 ) -> tuple[int, bytes]:
-    """Send `body` as `post` does, and return the status and the body of the answer.
+    """Send `body`, and return the status and the body of the answer. For a thread without an event loop.
 
-    `choose` returns those of the server's addresses that may be connected to. None allows all.
+    `choose` returns those of the server's addresses that may be connected to; None allows all. Blocks. Raises
+    NoAnswerError if the answer does not arrive within `limit_s`.
     """
 
     async def ask() -> tuple[int, bytes]:

@@ -71,7 +71,7 @@ def _deliver(
     try:
         if server.is_tls:
             sock = context.wrap_socket(sock, server_hostname=server.host)
-        client = _Client(server.host, server.port, sock)
+        client = _ConnectedSmtp(server.host, server.port, sock)
         try:
             if not server.is_tls:
                 client.starttls(context=context)
@@ -92,7 +92,7 @@ def _deliver(
         sock.close()
 
 
-class _Client(smtplib.SMTP):
+class _ConnectedSmtp(smtplib.SMTP):
     """A client over a socket that is connected already. `host` is the name in its certificate."""
 
     def __init__(self, host: str, port: int, connected: socket.socket) -> None:

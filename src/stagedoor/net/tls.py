@@ -24,15 +24,20 @@ _MOST_UNSENT = 64 * 1024
 
 
 class TlsStream:
-    """TLS over `stream`, which it owns, as a `relay.ports.Stream`.
+    """TLS over `stream`, which it owns, as a `relay.ports.Stream`. Await `complete_handshake` first.
 
-    Call `await handshake()` first.
+    `received` was read from the stream already. At most `read_bytes` are read at once; OpenSSL keeps a buffer
+    of that size for each stream.
     """
 
     __slots__ = ("_in", "_out", "_read_bytes", "_ready", "_shut", "_tcp", "_tcp_ended", "_tls")
 
     def __init__(
-        self, stream: TcpStream, context: ssl.SSLContext, received: bytes, read_bytes: int
+        self,
+        stream: TcpStream,
+        context: ssl.SSLContext,
+        received: bytes = b"",
+        read_bytes: int = _READ,
     ) -> None:
         self._tcp = stream
         self._read_bytes = read_bytes
@@ -44,20 +49,6 @@ class TlsStream:
         """Decrypted before our close_notify was sent, and not yet read."""
         self._shut = False
         self._tcp_ended = False
-
-    @classmethod
-    def start(
-        cls,
-        stream: TcpStream,
-        context: ssl.SSLContext,
-        received: bytes = b"",
-        read_bytes: int = _READ,
-    ) -> "TlsStream":
-        """Start TLS on a stream from which `received` was read already.
-
-        At most `read_bytes` are read at once. OpenSSL keeps a buffer of that size for each stream.
-        """
-        return cls(stream, context, received, read_bytes)
 
     @property
     def spliceable(self) -> bool:

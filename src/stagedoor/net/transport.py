@@ -144,7 +144,7 @@ class StreamTransport(asyncio.Transport):
         self._closing = True
         self._update_reading()
         if not self._writing:
-            self._loop.call_soon(self._hang_up, None)
+            self._loop.call_soon(self._hang_up)
 
     def abort(self) -> None:
         """Discard unsent data, and reset the connection."""
@@ -219,7 +219,7 @@ class StreamTransport(asyncio.Transport):
             self._rate = self._loop.call_later(self._rate_every_s, self._check_rate)
         self._notify_protocol()
         if self._closing and not waits:
-            self._hang_up(None)
+            self._hang_up()
         else:
             self._update_reading()
 
@@ -249,7 +249,7 @@ class StreamTransport(asyncio.Transport):
         self._acknowledged = acknowledged
         self._rate = self._loop.call_later(self._rate_every_s, self._check_rate)
 
-    def _hang_up(self, error: Exception | None) -> None:
+    def _hang_up(self) -> None:
         """Close after everything is sent. The kernel keeps bytes in flight for `ORPHAN_S`, and no longer."""
         if self._lost:
             return
@@ -261,7 +261,7 @@ class StreamTransport(asyncio.Transport):
             self._stream.shutdown_write()
         self._forget()
         self._stream.close()
-        self._notify_lost(error)
+        self._notify_lost(None)
 
     def _lose(self, error: Exception | None) -> None:
         if self._lost:

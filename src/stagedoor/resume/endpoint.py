@@ -31,10 +31,10 @@ from stagedoor.wire.target import parse_target
 from stagedoor.wire.tunnel.frames import TICKET_BYTES
 
 ORPHAN_S = 120.0
-"""How long a session may be without a worker: no gateway would end it when it is revoked."""
+"""How long a session may have no worker. Without one no gateway ends it when its grant is revoked."""
 OFFER_AFTER_S = 2.0
-"""How long a client may take to come back before its session is offered to another worker: most clients are
-awake, and bring the session along."""
+"""How long a client may take to come back before its session is offered to another worker. Most clients come
+back at once, and the worker that they come to gets the session."""
 OFFER_AGAIN_S = 5.0
 """The time after which a session that was not adopted is offered to the next worker."""
 MAX_AWAY_OF_OWNER = 64
@@ -53,8 +53,8 @@ class _Worker:
 
 
 @dataclass(eq=False, slots=True)
-class _Kept:
-    """A session with what decides who may return to it, and what an adopting worker needs."""
+class _KeptSession:
+    """A session, with who may return to it and what an adopting worker needs."""
 
     key: str
     id: str
@@ -77,14 +77,14 @@ class _Kept:
         alone = self.session.alone_since
         return 0.0 if alone is None else now - alone
 
-    def moved(self, now: float) -> str:
-        """Return the words SENT, RECEIVED and AWAY."""
+    def format_progress(self, now: float) -> str:
+        """Return the words SENT, RECEIVED and AWAY of a message."""
         return f"{self.session.sent} {self.session.received} {self.away_s(now):.3f}"
 
 
 @dataclass(eq=False, slots=True)
-class _Ticket:
-    kept: _Kept
+class _PendingTicket:
+    kept: _KeptSession
     worker: _Worker
     number: str
     attempt: int
@@ -106,8 +106,8 @@ class Endpoint:
     def __init__(self, folder: Path, *, stays: bool = False) -> None:
         """Listen in `folder`, in place of an endpoint that has ended. Raises OSError."""
         self._poller = EventPoller()
-        self._kept: dict[str, _Kept] = {}
-        self._tickets: dict[bytes, _Ticket] = {}
+        self._kept: dict[str, _KeptSession] = {}
+        self._tickets: dict[bytes, _PendingTicket] = {}
         self._workers: list[_Worker] = []
         self._offers = 0
         self._first_by = math.inf if stays else time.monotonic() + _FIRST_S
@@ -117,7 +117,7 @@ class Endpoint:
         self._folder = folder
         self._control = listen(open_control_socket(), folder / CONTROL)
         self._poller.add(self._control.fileno(), self._accept_worker)
-        self._pending = PendingConnections(folder / DATA, self._poller, self._show)
+        self._pending = PendingConnections(folder / DATA, self._poller, self._use_ticket)
 
     def run(self) -> None:
         """Serve until nothing is left. Blocks."""
@@ -144,13 +144,13 @@ class Endpoint:
         busy = {kept.worker for kept in self._kept.values()}
         for worker in tuple(self._workers):
             if worker not in busy:
-                self._lose(worker)
+                self._drop_worker(worker)
 
     def _retired_path(self, name: str) -> Path:
         return self._folder / f"{name}.{os.getpid()}"
 
     def _tidy(self, now: float) -> None:
-        """Do what is due by time."""
+        """End sessions, offer orphans and drop tickets and connections whose time is over."""
         for kept in tuple(self._kept.values()):
             session = kept.session
             wake_at = session.wake_at()
@@ -169,23 +169,23 @@ class Endpoint:
             if now >= ticket.until:
                 del self._tickets[ticket_bytes]
                 if not ticket.is_held:
-                    self._tell(ticket.worker, f"moved {ticket.number}")
+                    self._send(ticket.worker, f"moved {ticket.number}")
         self._pending.sweep(now)
 
-    def _over(self, key: str, code: int, why: str) -> None:
+    def _report_over(self, key: str, code: int, why: str) -> None:
         kept = self._kept.pop(key)
         if kept.worker is not None:
             moved = f"{kept.session.sent} {kept.session.received}"
-            self._tell(kept.worker, f"over {kept.number} {code} {moved} {why}")
+            self._send(kept.worker, f"over {kept.number} {code} {moved} {why}")
 
-    def _offer(self, kept: _Kept, now: float) -> None:
-        """Offer a session without a worker to one of them, and the next time to another."""
+    def _offer(self, kept: _KeptSession, now: float) -> None:
+        """Offer a session without a worker to one that adopts, to each in turn."""
         adopters = [worker for worker in self._workers if worker.adopts]
         if adopters:
             kept.offer_at = now + OFFER_AGAIN_S
             self._offers += 1
-            line = f"orphan {kept.id} {kept.moved(now)} {kept.note} {kept.owner}"
-            self._tell(adopters[self._offers % len(adopters)], line)
+            line = f"orphan {kept.id} {kept.format_progress(now)} {kept.note} {kept.owner}"
+            self._send(adopters[self._offers % len(adopters)], line)
 
     # Workers.
 
@@ -196,7 +196,7 @@ class Endpoint:
             worker = _Worker(sock)
             self._workers.append(worker)
             self._poller.add(sock.fileno(), partial(self._serve_worker, worker))
-            self._tell(worker, GREETING)
+            self._send(worker, GREETING)
 
     def _serve_worker(self, worker: _Worker, _readable: bool, _writable: bool) -> None:
         try:
@@ -210,30 +210,32 @@ class Endpoint:
             if not worker.greeted:
                 worker.greeted = line == GREETING
             elif line:
-                self._obey(worker, line, socks)
+                self._handle_message(worker, line, socks)
             if not line or not worker.greeted:
-                self._lose(worker)
+                self._drop_worker(worker)
         except ValueError:
-            self._lose(worker)
+            self._drop_worker(worker)
         finally:
             for sock in socks:
                 sock.close()
 
-    def _obey(self, worker: _Worker, line: str, socks: list[socket.socket]) -> None:
-        """Obey a message. `open` takes the socket out of `socks`. Raises ValueError for no message."""
+    def _handle_message(self, worker: _Worker, line: str, socks: list[socket.socket]) -> None:
+        """Handle a message. `open` takes the socket out of `socks`. Raises ValueError if it is no message."""
         now = time.monotonic()
         word, _, rest = line.partition(" ")
         if word == "open":
             number, key, id_, away_s, idle_s, note, owner = rest.split(" ", 6)
             self._make_room(owner, now)
             if key in self._kept or not socks:
-                self._tell(worker, f"gone {number} this session exists already")
+                self._send(worker, f"gone {number} this session exists already")
                 return
             target = parse_target(owner.rpartition(" ")[2])
             preface = SshPreface(target) if isinstance(target, Target) else None
-            session = Session(socks.pop(), self._poller, now, partial(self._over, key), preface)
+            session = Session(
+                socks.pop(), self._poller, now, partial(self._report_over, key), preface
+            )
             limits = float(away_s), float(idle_s)
-            kept = _Kept(key, id_, note, owner, *limits, session, worker, number)
+            kept = _KeptSession(key, id_, note, owner, *limits, session, worker, number)
             self._kept[key] = kept
             self._give_ticket(worker, number, kept, 0, now)
         elif word == "back":
@@ -241,9 +243,9 @@ class Endpoint:
             known = self._kept.get(key)
             # The same answer for an unknown session and for one of another owner.
             if known is None or known.owner != owner:
-                self._tell(worker, f"gone {number} the session has ended")
+                self._send(worker, f"gone {number} the session has ended")
             elif int(attempt) <= known.attempt:
-                self._tell(worker, f"gone {number} a newer connection of this session exists")
+                self._send(worker, f"gone {number} a newer connection of this session exists")
             else:
                 self._give_ticket(worker, number, known, int(attempt), now)
         elif word in ("end", "limit", "leave"):
@@ -277,16 +279,16 @@ class Endpoint:
         for kept in self._kept.values():
             if kept.id == id_ and kept.worker is None:
                 kept.worker, kept.number = worker, number
-                self._tell(worker, f"adopted {number}")
+                self._send(worker, f"adopted {number}")
                 return
-        self._tell(worker, f"gone {number} the session has ended, or another worker has it")
+        self._send(worker, f"gone {number} the session has ended, or another worker has it")
 
     def _give_ticket(
-        self, worker: _Worker, number: str, kept: _Kept, attempt: int, now: float
+        self, worker: _Worker, number: str, kept: _KeptSession, attempt: int, now: float
     ) -> None:
         ticket = secrets.token_bytes(TICKET_BYTES)
-        self._tickets[ticket] = _Ticket(kept, worker, number, attempt, now + TICKET_S)
-        self._tell(worker, f"ticket {number} {ticket.hex()} {kept.id} {kept.moved(now)}")
+        self._tickets[ticket] = _PendingTicket(kept, worker, number, attempt, now + TICKET_S)
+        self._send(worker, f"ticket {number} {ticket.hex()} {kept.id} {kept.format_progress(now)}")
 
     def _make_room(self, owner: str, now: float) -> None:
         alone = [
@@ -298,14 +300,14 @@ class Endpoint:
             oldest = min(alone, key=lambda kept: kept.session.alone_since or 0.0)
             oldest.session.end(AWAY, f"more than {MAX_AWAY_OF_OWNER} sessions wait", now)
 
-    def _tell(self, worker: _Worker, line: str) -> None:
+    def _send(self, worker: _Worker, line: str) -> None:
         if worker in self._workers:
             try:
                 send(worker.sock, line)
             except OSError:  # it reads nothing, or is gone
-                self._lose(worker)
+                self._drop_worker(worker)
 
-    def _lose(self, worker: _Worker) -> None:
+    def _drop_worker(self, worker: _Worker) -> None:
         if worker not in self._workers:
             return
         self._workers.remove(worker)
@@ -318,21 +320,21 @@ class Endpoint:
 
     # Connections of clients, by way of a worker.
 
-    def _show(self, ticket_bytes: bytes, sock: socket.socket) -> bool:
+    def _use_ticket(self, ticket_bytes: bytes, sock: socket.socket) -> bool:
         ticket = self._tickets.pop(ticket_bytes, None)
         return ticket is not None and self._connect(ticket, sock)
 
-    def _connect(self, ticket: _Ticket, sock: socket.socket) -> bool:
+    def _connect(self, ticket: _PendingTicket, sock: socket.socket) -> bool:
         """Give a session its new connection. Return False if the session has ended or has a newer one."""
         kept, now = ticket.kept, time.monotonic()
         if self._kept.get(kept.key) is not kept:
-            self._tell(ticket.worker, f"over {ticket.number} {LOST} 0 0 the session has ended")
+            self._send(ticket.worker, f"over {ticket.number} {LOST} 0 0 the session has ended")
             return False
         if ticket.attempt <= kept.attempt:
-            self._tell(ticket.worker, f"moved {ticket.number}")
+            self._send(ticket.worker, f"moved {ticket.number}")
             return False
         if kept.worker is not None and not ticket.is_held:
-            self._tell(kept.worker, f"moved {kept.number}")
+            self._send(kept.worker, f"moved {kept.number}")
         is_alive = ticket.worker in self._workers
         kept.worker, kept.number = ticket.worker if is_alive else None, ticket.number
         kept.orphan_since, kept.offer_at = now, now + OFFER_AFTER_S

@@ -28,17 +28,18 @@ class _Pending:
 
 
 class PendingConnections:
-    """The connections at `path` that wait for their ticket.
+    """The connections at `path` that have not shown a ticket yet.
 
-    `show` is called with the ticket of each, and returns whether it has taken the connection.
+    `on_ticket` is called with each ticket and its connection, and returns whether it has taken the
+    connection.
     """
 
     def __init__(
-        self, path: Path, poller: EventPoller, show: Callable[[bytes, socket.socket], bool]
+        self, path: Path, poller: EventPoller, on_ticket: Callable[[bytes, socket.socket], bool]
     ) -> None:
         """Listen, in place of an endpoint that has ended. Raises OSError."""
         self._poller = poller
-        self._show = show
+        self._on_ticket = on_ticket
         self._pending: dict[int, _Pending] = {}
         self._listener = listen(socket.socket(socket.AF_UNIX), path)
         poller.add(self._listener.fileno(), self._accept)
@@ -72,21 +73,21 @@ class PendingConnections:
         pending.received += data
         if data and len(pending.received) < _SIZE:
             return
-        self._take_out(pending)
-        ticket = _ticket_in(pending.received) if data else None
-        if ticket is None or not self._show(ticket, pending.sock):
+        self._release(pending)
+        ticket = _parse_ticket(pending.received) if data else None
+        if ticket is None or not self._on_ticket(ticket, pending.sock):
             pending.sock.close()
 
-    def _take_out(self, pending: _Pending) -> None:
+    def _release(self, pending: _Pending) -> None:
         self._pending.pop(pending.sock.fileno(), None)
         self._poller.remove(pending.sock.fileno())
 
     def _drop(self, pending: _Pending) -> None:
-        self._take_out(pending)
+        self._release(pending)
         pending.sock.close()
 
 
-def _ticket_in(received: bytes) -> bytes | None:
+def _parse_ticket(received: bytes) -> bytes | None:
     with suppress(StreamError):
         if decode_head(bytearray(received))[0] == OPEN:
             return received[HEAD.size :]

@@ -17,14 +17,11 @@ from dataclasses import dataclass
 
 from stagedoor.model.run import DEFAULT_TIMEOUT_S, RunOrder, is_run_id
 from stagedoor.model.target import Target
-from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
+from stagedoor.wire.duration import parse_duration
 from stagedoor.wire.target import parse_login
 
 MAX_LINE_CHARS = 16 * 1024
 _SEPARATOR = re.compile(r"(?:^|\s)--(?:\s|\Z)")
-_UNITS = {"s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
-_TIME = re.compile(r"(?:\d{1,6}[smhd])+", re.ASCII)
-_PART = re.compile(r"(\d+)([smhd])", re.ASCII)
 USAGE = (
     "run [--detach] [--timeout TIME] [--lock NAME] [--size NAME] APP -- COMMAND, "
     "or run list|logs|wait|attach|cancel"
@@ -109,7 +106,7 @@ def parse_run_words(words: list[str], command: str | None) -> RunCommand:
 
     With a command the words name an app, so an app may be called `list`. Raises RunCommandError.
     """
-    parser = _Words(list(words))
+    parser = _WordParser(list(words))
     if command is not None:
         return _parse_start(parser, command)
     verb = parser.take_name("what to do")
@@ -131,7 +128,7 @@ def parse_run_words(words: list[str], command: str | None) -> RunCommand:
     raise RunCommandError(f"{_shown(verb)} is no such word; write: {USAGE}")
 
 
-def _parse_start(parser: "_Words", command: str) -> StartRun:
+def _parse_start(parser: "_WordParser", command: str) -> StartRun:
     detach = parser.take_flag("--detach") or parser.take_flag("-d")
     as_json = parser.take_flag("--json")
     timeout = parser.take_value("--timeout")
@@ -144,8 +141,8 @@ def _parse_start(parser: "_Words", command: str) -> StartRun:
     return StartRun(order, detach, as_json)
 
 
-class _Words:
-    """The words that are not read yet. Options may stand before and after the names."""
+class _WordParser:
+    """A parser of the words. Options may stand before and after the names."""
 
     def __init__(self, words: list[str]) -> None:
         self._words = words
@@ -202,10 +199,11 @@ class _Words:
 
 
 def parse_time(text: str) -> int:
-    """Return the seconds in `90s`, `15m`, `6h`, `1d` or several of them. Raises RunCommandError."""
-    if not _TIME.fullmatch(text):
+    """Return the seconds in a text such as `90s`, as `parse_duration`. Raises RunCommandError."""
+    duration = parse_duration(text)
+    if duration is None:
         raise RunCommandError(f"{_shown(text)} is no time; write one such as 90s, 15m or 6h")
-    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    return duration
 
 
 def _target(name: str) -> Target:

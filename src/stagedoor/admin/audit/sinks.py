@@ -141,7 +141,7 @@ class HttpsSink(LineSink):
         from stagedoor.net.https import NoAnswerError, post
 
         try:
-            status = post(self._trust, self._url, headers, body, POST_LIMIT_S)
+            status, _ = post(self._trust, self._url, headers, body, POST_LIMIT_S)
         except NoAnswerError as error:
             raise StagedoorError(f"{show_url(self._url)}: {error}") from None
         if not 200 <= status < 300:

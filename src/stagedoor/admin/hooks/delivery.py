@@ -65,14 +65,14 @@ class HookSink(LineSink):
         if self._hook.kind == "smtp":
             self._send_mail(message, id_)
             return
-        from stagedoor.net.https import NoAnswerError, send
+        from stagedoor.net.https import NoAnswerError, post
 
         body = BODIES[self._hook.kind](message)
         headers = [("Content-Type", "application/json")]
         if self._hook.kind == "json":
             headers += sign_webhook(self._key, id_, int(self._now()), body)
         try:
-            status, answer = send(
+            status, answer = post(
                 self._trust, self._hook.url, headers, body, SEND_LIMIT_S, self.choose
             )
         except NoAnswerError as error:

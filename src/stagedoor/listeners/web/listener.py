@@ -208,7 +208,7 @@ class WebListener:
                 await self._starts.turn(self._rules.find_counted_source(pending.source), bound)
                 if secure:
                     assert self._tls is not None, "a socket that speaks TLS has a certificate"
-                    carried = TlsStream.start(stream, self._tls, received, READ_BYTES)
+                    carried = TlsStream(stream, self._tls, received, READ_BYTES)
                     received = b""
                     await carried.complete_handshake()
         except (OSError, TimeoutError):

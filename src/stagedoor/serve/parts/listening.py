@@ -97,7 +97,7 @@ def _secure(context: ServerTls | None) -> Secure | None:
         return None
 
     def secure(stream: TcpStream, received: bytes) -> TlsStream:
-        return TlsStream.start(stream, context, received)
+        return TlsStream(stream, context, received)
 
     return secure
 

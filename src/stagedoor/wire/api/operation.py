@@ -31,8 +31,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     request, or grants, say who may. `filters` are the parameters of its query. A
     `matched` operation changes a row, and so needs the ETag of that row in If-Match. One `for_person` makes
     credentials or roles, or shows what users typed, and so refuses tokens. An answer that `has_secret` is not
-    stored for a repeated request. One that `is_file` is the bytes of a file.
-    An operation `is_for_asking` if it is a part of asking for access.
+    stored for a repeated request. One that `is_file` is the bytes of a file. An operation `is_for_asking` if
+    it is a part of asking for access.
     """
 
     name: str
@@ -113,8 +113,7 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     def _expression(self, parameter: re.Match[str]) -> str:
         name = parameter[1]
-        is_number = name == _NUMBER and not self.has_text_id
-        return rf"(?P<{name}>{'[1-9][0-9]{0,8}' if is_number else _TEXT})"
+        return rf"(?P<{name}>{'[1-9][0-9]{0,8}' if self.is_number(name) else _TEXT})"
 
     def is_number(self, parameter: str) -> bool:
         """Return whether a parameter of the path is a number."""

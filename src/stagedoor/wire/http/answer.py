@@ -85,9 +85,7 @@ def encode_interim(step: StartStep) -> bytes:
     requested it with a `Stagedoor-Progress` header: stock clients take any 1xx for a refusal.
     """
     text = f"{step.name}: {step.detail}" if step.detail else step.name
-    line = text.encode("ascii", "replace").decode("ascii")
-    line = fold(line)
-    line = line[:MAX_STEP_CHARS]
+    line = fold(text.encode("ascii", "replace").decode("ascii"))[:MAX_STEP_CHARS]
     return f"HTTP/1.1 102 Processing\r\nStagedoor-Progress: {line}\r\n\r\n".encode("ascii")
 
 
@@ -109,8 +107,7 @@ def encode_refusal(denial: Denial) -> bytes:
     characters become spaces, and in the status line every character outside of ASCII becomes `?`.
     """
     status, phrase = _STATUS[denial.reason]
-    message = fold(denial.line)
-    message = message[:MAX_MESSAGE_CHARS]
+    message = fold(denial.line)[:MAX_MESSAGE_CHARS]
     body = f"{message}\n".encode("utf-8", "replace")
     brief = message.encode("ascii", "replace")[:MAX_REASON_PHRASE_CHARS].decode("ascii")
     head = f"HTTP/1.1 {status} {phrase}{': ' if brief else ''}{brief}\r\n"

@@ -5,8 +5,8 @@ repeats a byte, since whatever was typed there may be the secret), X-Forwarded-F
 Context), User-Agent (§10.1.5) and Host (§7.2).
 
 With DNS rebinding, a foreign page makes its own name resolve to the gateway. The browser then treats
-both as one origin, but its requests carry the foreign name. So names are listed. An address needs no
-list, because no page of another site can have it as its own.
+both as one origin, but its requests carry the foreign name. So `is_known` accepts listed names only. An
+address needs no list, because no page of another site can have it as its own.
 """
 
 import re
@@ -182,7 +182,7 @@ _BROWSERS = (
     ("CriOS/", "Chrome"),
     ("Safari/", "Safari"),
 )
-"""The first that is named counts: all of them name the ones that they want to be taken for as well."""
+"""The first match counts: a browser also names those that it wants to be treated like."""
 _SYSTEMS = (
     ("Android", "Android"),
     ("iPhone", "iOS"),

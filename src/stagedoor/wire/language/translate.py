@@ -32,7 +32,7 @@ class Catalogue:
         self.texts = texts
         # Templates have named places, and are never finished lines.
         patterns = [(_VALUE.split(text), text) for text in texts if _VALUE.search(text)]
-        # Those that say most first: "token {0} has expired" before "{0} has expired".
+        # The most specific first: "token {0} has expired" before "{0} has expired".
         self._patterns = sorted(patterns, key=lambda each: -sum(map(len, each[0][::2])))
 
     def translate(self, line: str, depth: int = _DEPTH) -> str:
@@ -43,7 +43,7 @@ class Catalogue:
         return self._translate_sentences(line, depth) if text is None else text
 
     def translate_output(self, text: str) -> str:
-        """Return the lines of a program's output in this language. Their indentation stays, and its name."""
+        """Return the lines of a program's output in this language, with its name and the indentation kept."""
         return "".join(map(self._translate_row, text.splitlines(keepends=True)))
 
     def _translate_row(self, row: str) -> str:
@@ -59,7 +59,7 @@ class Catalogue:
         return self.texts.get(line) or self._fill_pattern(line, depth, whole=True)
 
     def _find_clauses(self, line: str, depth: int) -> str | None:
-        """Return the translation of several texts with `; ` between them, which may be in a text as well."""
+        """Return the translation of texts that `; ` joins. A text may contain `; ` as well."""
         at = line.rfind(_CLAUSE)
         for _ in range(_MOST_CLAUSES):
             first = None if at < 0 else self._find_text(line[:at], depth)
@@ -87,7 +87,7 @@ class Catalogue:
         return None
 
     def _translate_sentences(self, line: str, depth: int) -> str:
-        """Translate the parts of a line that several texts were joined to; a row of a table is none."""
+        """Translate each part of a line that was joined from several texts. A row of a table is kept."""
         if "  " in line:
             return line
         for mark, end, joint in ((". ", ".", ""), (_CLAUSE, "", "；"), (": ", "", "：")):

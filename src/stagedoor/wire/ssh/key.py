@@ -4,11 +4,12 @@ Sources: RFC 4253 §6.6 (RSA), RFC 5656 §3.1 (ECDSA), RFC 8709 §4 (Ed25519), O
 (security keys) and PROTOCOL.certkeys, sshd(8) AUTHORIZED_KEYS FILE FORMAT.
 """
 
-import hashlib
 import re
 from base64 import b64encode
 from binascii import a2b_base64
 from dataclasses import dataclass
+
+from stagedoor.wire.ssh.blob import Reader, TruncatedError, format_fingerprint
 
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 16384
@@ -146,7 +147,9 @@ def _read(key_type: str, encoded: str, comment: str) -> PublicKey | KeyRefused:
     except ValueError:
         return KeyRefused(_MALFORMED.format("what follows the type is not base64"))
     try:
-        bits = _bits(key_type, _Fields(blob))
+        bits = _bits(key_type, Reader(blob))
+    except TruncatedError:
+        return KeyRefused(_MALFORMED.format("it is cut short"))
     except _DamagedError as damage:
         return KeyRefused(_MALFORMED.format(damage))
     except _ExponentError as error:
@@ -158,56 +161,37 @@ def _read(key_type: str, encoded: str, comment: str) -> PublicKey | KeyRefused:
         )
     if key_type == "ssh-rsa" and bits > MAX_RSA_BITS:
         return KeyRefused(f"an RSA key of {bits} bits is too long; at most {MAX_RSA_BITS}")
-    digest = b64encode(hashlib.sha256(blob).digest()).decode("ascii").rstrip("=")
     shown = "".join(c if c.isprintable() else "?" for c in comment.strip()[:MAX_COMMENT_CHARS])
     line = f"{key_type} {b64encode(blob).decode('ascii')}"
-    return PublicKey(key_type, bits, f"SHA256:{digest}", line, shown)
+    return PublicKey(key_type, bits, format_fingerprint(blob), line, shown)
 
 
-class _Fields:
-    """The strings of a key's blob, one after another (RFC 4251 §5)."""
-
-    def __init__(self, blob: bytes) -> None:
-        self._blob = blob
-        self._at = 0
-
-    def string(self) -> bytes:
-        length = int.from_bytes(self._blob[self._at : self._at + 4], "big")
-        start, end = self._at + 4, self._at + 4 + length
-        if end > len(self._blob):
-            raise _DamagedError("it is cut short")
-        self._at = end
-        return self._blob[start:end]
-
-    def positive(self) -> int:
-        """Read a positive mpint (RFC 4251 §5): two's complement, big-endian, in the shortest form."""
-        text = self.string()
-        if not text or text[0] >= 0x80 or (text[0] == 0 and (len(text) == 1 or text[1] < 0x80)):
-            raise _DamagedError("a number in it is not positive, or not in its shortest form")
-        return int.from_bytes(text, "big")
-
-    def end(self) -> None:
-        if self._at != len(self._blob):
-            raise _DamagedError("something follows the key in its base64")
+def _read_positive(fields: Reader) -> int:
+    """Read a positive mpint (RFC 4251 §5): two's complement, big-endian, in the shortest form."""
+    text = fields.read_string()
+    if not text or text[0] >= 0x80 or (text[0] == 0 and (len(text) == 1 or text[1] < 0x80)):
+        raise _DamagedError("a number in it is not positive, or not in its shortest form")
+    return int.from_bytes(text, "big")
 
 
-def _bits(key_type: str, fields: _Fields) -> int:
+def _bits(key_type: str, fields: Reader) -> int:
     """Return the key's size in bits, after checking that every field fits its type."""
-    if fields.string() != key_type.encode("ascii"):
+    if fields.read_string() != key_type.encode("ascii"):
         raise _DamagedError("its base64 is that of another type")
     if key_type == "ssh-rsa":
-        bits = _rsa_bits(exponent=fields.positive(), modulus=fields.positive())
+        bits = _rsa_bits(exponent=_read_positive(fields), modulus=_read_positive(fields))
     elif "ed25519" in key_type:
         # RFC 8709 §4: 32 bytes, any of which may be a point's encoding.
-        if len(fields.string()) != 32:
+        if len(fields.read_string()) != 32:
             raise _DamagedError("an Ed25519 key has 32 bytes")
         bits = 256
     else:
-        bits = _ecdsa_bits(key_type, curve_name=fields.string(), point=fields.string())
-    if key_type.startswith("sk-") and not fields.string():
+        bits = _ecdsa_bits(key_type, curve_name=fields.read_string(), point=fields.read_string())
+    if key_type.startswith("sk-") and not fields.read_string():
         # PROTOCOL.u2f: the application, "ssh:" as a rule.
         raise _DamagedError("it names no application")
-    fields.end()
+    if fields:
+        raise _DamagedError("something follows the key in its base64")
     return bits
 
 

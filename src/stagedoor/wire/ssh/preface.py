@@ -78,21 +78,16 @@ class SshPreface:
         return Denial.with_mend(Reason.UPSTREAM_REFUSED, what, mend, advice)
 
     def make_farewell(self, why: str) -> bytes:
-        """Return the bytes of the function `make_farewell`."""
-        return make_farewell(why)
+        """Return the bytes after a preface that make any SSH client show `why`.
 
-
-def make_farewell(why: str) -> bytes:
-    """Return the bytes after a preface that make any SSH client show `why`.
-
-    They are a line that `ssh -v` and `nc` show, an identification, and SSH_MSG_DISCONNECT (RFC 4253
-    §11.1), which needs no key exchange.
-    """
-    payload = bytes([_DISCONNECT]) + struct.pack(">I", _TOO_MANY_CONNECTIONS)
-    payload += encode_string(why.encode()) + encode_string(b"en")
-    # RFC 4253 §6: at least four bytes of padding, and a multiple of the block in all.
-    padding = _BLOCK_BYTES - (5 + len(payload)) % _BLOCK_BYTES
-    padding += _BLOCK_BYTES if padding < 4 else 0
-    packet = struct.pack(">IB", 1 + len(payload) + padding, padding) + payload
-    line = f"stagedoor: {why}\r\n".encode()
-    return line + b"SSH-2.0-Stagedoor\r\n" + packet + secrets.token_bytes(padding)
+        They are a line that `ssh -v` and `nc` show, an identification, and SSH_MSG_DISCONNECT (RFC 4253
+        §11.1), which needs no key exchange.
+        """
+        payload = bytes([_DISCONNECT]) + struct.pack(">I", _TOO_MANY_CONNECTIONS)
+        payload += encode_string(why.encode()) + encode_string(b"en")
+        # RFC 4253 §6: at least four bytes of padding, and a multiple of the block in all.
+        padding = _BLOCK_BYTES - (5 + len(payload)) % _BLOCK_BYTES
+        padding += _BLOCK_BYTES if padding < 4 else 0
+        packet = struct.pack(">IB", 1 + len(payload) + padding, padding) + payload
+        line = f"stagedoor: {why}\r\n".encode()
+        return line + b"SSH-2.0-Stagedoor\r\n" + packet + secrets.token_bytes(padding)

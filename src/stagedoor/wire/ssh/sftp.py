@@ -98,53 +98,53 @@ class SftpWatch:
         return [*self._report_pending(), *(_transfer(file, whole=False) for file in left)]
 
     def _read_request(self, head: bytes) -> Iterator[FileEvent]:
-        words = _Words(head)
-        kind, request = words.byte(), words.number(4)
+        fields = _PacketReader(head)
+        kind, request = fields.byte(), fields.number(4)
         match kind:
             case 3:  # SSH_FXP_OPEN, §6.3
-                yield from self._keep(request, FileEvent("transfer", _text(words.string())))
+                yield from self._keep(request, FileEvent("transfer", _text(fields.string())))
             case 4:  # SSH_FXP_CLOSE
-                file = self._files.pop(words.string(), None)
+                file = self._files.pop(fields.string(), None)
                 if file is not None:
                     self._names -= len(file.path)
                     yield _transfer(file)
             case 5:  # SSH_FXP_READ, §6.4
                 if len(self._reading) < _OUTSTANDING:
-                    self._reading[request] = words.string()
+                    self._reading[request] = fields.string()
             case 6:  # SSH_FXP_WRITE
-                file = self._files.get(words.string())
-                words.number(8)
+                file = self._files.get(fields.string())
+                fields.number(8)
                 if file is not None:
-                    file.sent += words.number(4)
+                    file.sent += fields.number(4)
             case 9:  # SSH_FXP_SETSTAT, §6.9
-                path = _text(words.string())
-                changed = FileEvent("setstat", path, attributes=_attributes(words))
+                path = _text(fields.string())
+                changed = FileEvent("setstat", path, attributes=_attributes(fields))
                 yield from self._keep(request, changed)
             case 10:  # SSH_FXP_FSETSTAT
-                file = self._files.get(words.string())
+                file = self._files.get(fields.string())
                 if file is not None:
-                    file.attributes = _attributes(words)
+                    file.attributes = _attributes(fields)
             case 200:  # SSH_FXP_EXTENDED, §8
-                yield from self._extended(request, words)
+                yield from self._extended(request, fields)
             case _ if kind in _PATHS:
-                yield from self._keep(request, FileEvent(_PATHS[kind], _text(words.string())))
+                yield from self._keep(request, FileEvent(_PATHS[kind], _text(fields.string())))
             case _ if kind in _PAIRS:
-                path, to = _text(words.string()), _text(words.string())
+                path, to = _text(fields.string()), _text(fields.string())
                 yield from self._keep(request, FileEvent(_PAIRS[kind], path, to))
 
-    def _extended(self, request: int, words: "_Words") -> Iterator[FileEvent]:
-        name = words.string()
+    def _extended(self, request: int, fields: "_PacketReader") -> Iterator[FileEvent]:
+        name = fields.string()
         if name in _EXTENDED_PAIRS:
-            path, to = _text(words.string()), _text(words.string())
+            path, to = _text(fields.string()), _text(fields.string())
             yield from self._keep(request, FileEvent(_EXTENDED_PAIRS[name], path, to))
         elif name == b"lsetstat@openssh.com":
-            path = _text(words.string())
-            changed = FileEvent("setstat", path, attributes=_attributes(words))
+            path = _text(fields.string())
+            changed = FileEvent("setstat", path, attributes=_attributes(fields))
             yield from self._keep(request, changed)
         elif name == b"copy-data":
-            source = self._files.get(words.string())
-            words.number(16)  # offset and length
-            target = self._files.get(words.string())
+            source = self._files.get(fields.string())
+            fields.number(16)  # offset and length
+            target = self._files.get(fields.string())
             if source is not None and target is not None:
                 yield from self._keep(request, FileEvent("copy", source.path, target.path))
 
@@ -174,20 +174,20 @@ class SftpWatch:
             yield _unanswered(event)
 
     def _read_answer(self, head: bytes) -> Iterator[FileEvent]:
-        words = _Words(head)
-        kind, request = words.byte(), words.number(4)
+        fields = _PacketReader(head)
+        kind, request = fields.byte(), fields.number(4)
         match kind:
             case 2 if request != _VERSION:  # SSH_FXP_VERSION, §4
                 yield FileEvent("lost", "", whole=False)
             case 101:  # SSH_FXP_STATUS, §7
                 changed = self._take_pending(request)
                 self._reading.pop(request, None)
-                if changed is not None and changed.did != "transfer" and words.number(4) == _OK:
+                if changed is not None and changed.did != "transfer" and fields.number(4) == _OK:
                     yield changed
             case 102:  # SSH_FXP_HANDLE
                 opened = self._take_pending(request)
                 if opened is not None and opened.did == "transfer":
-                    name = words.string()
+                    name = fields.string()
                     if len(self._files) < _OUTSTANDING and name not in self._files:
                         self._files[name] = _File(opened.path)
                         self._names += len(opened.path)
@@ -199,7 +199,7 @@ class SftpWatch:
             case 103:  # SSH_FXP_DATA
                 file = self._files.get(self._reading.pop(request, b""))
                 if file is not None:
-                    file.received += words.number(4)
+                    file.received += fields.number(4)
 
 
 class _Packets:
@@ -237,8 +237,8 @@ class _Packets:
                 yield head
 
 
-class _Words:
-    """Reads the data types of §3 one after another. A missing value reads as 0 or as empty."""
+class _PacketReader:
+    """A reader of the data types of §3, in order. A missing value reads as 0 or as empty."""
 
     def __init__(self, head: bytes) -> None:
         self._head = head
@@ -268,19 +268,19 @@ def _size(event: FileEvent) -> int:
     return len(event.path) + len(event.to or "")
 
 
-def _attributes(words: _Words) -> str:
+def _attributes(fields: _PacketReader) -> str:
     """Return the attributes of §5 that are present, in their order."""
-    flags = words.number(4)
+    flags = fields.number(4)
     texts = []
     if flags & 1:
-        texts.append(f"size={words.number(8)}")
+        texts.append(f"size={fields.number(8)}")
     if flags & 2:
-        texts.append(f"uid={words.number(4)} gid={words.number(4)}")
+        texts.append(f"uid={fields.number(4)} gid={fields.number(4)}")
     if flags & 4:
-        texts.append(f"mode={words.number(4) & 0o7777:04o}")
+        texts.append(f"mode={fields.number(4) & 0o7777:04o}")
     if flags & 8:
-        words.number(4)
-        texts.append(f"mtime={words.number(4)}")
+        fields.number(4)
+        texts.append(f"mtime={fields.number(4)}")
     return " ".join(texts)
 
 

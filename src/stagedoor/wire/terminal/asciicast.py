@@ -52,25 +52,14 @@ class AsciicastHeader:
 
 @dataclass(frozen=True, slots=True)
 class AsciicastEvent:
-    """An event, `at` seconds after the recording began. `code` is one of `Code`, or a later addition."""
+    """An event, `at` seconds after the recording began. `code` is one of `Code`, or a later addition.
+
+    The data of a resize are the columns and rows, such as `132x43`.
+    """
 
     at: float
     code: str
     data: str
-
-    def parse_size(self) -> tuple[int, int] | None:
-        """Return the columns and rows of a resize, or None for any other event."""
-        if self.code != Code.RESIZE:
-            return None
-        columns, _, rows = self.data.partition("x")
-        if not (_is_count(columns) and _is_count(rows)):
-            return None
-        return int(columns), int(rows)
-
-
-def resize(at: float, columns: int, rows: int) -> AsciicastEvent:
-    """Return the event of a resize."""
-    return AsciicastEvent(at, Code.RESIZE, f"{columns}x{rows}")
 
 
 class Text:
@@ -232,10 +221,6 @@ class AsciicastReader:
 
 _EVENT = msgspec.json.Decoder(tuple[float, str, str])
 _KEYS = frozenset({"version", "width", "height", "timestamp", "command", "title", "env"})
-
-
-def _is_count(text: str) -> bool:
-    return 0 < len(text) < 10 and text.isascii() and text.isdigit()
 
 
 def _line(document: object) -> bytes:

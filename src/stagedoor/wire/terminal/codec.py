@@ -58,7 +58,7 @@ def decode(data: bytes) -> Frame:
     reader = _DECODERS.get(data[0])
     if reader is None:
         raise TerminalError(f"an unknown frame, 0x{data[0]:02x}")
-    fields = _Fields(data)
+    fields = _FrameReader(data)
     frame = reader(fields)
     if fields.at != len(data):
         raise TerminalError(f"{len(data) - fields.at} bytes too many in {type(frame).__name__}")
@@ -193,7 +193,7 @@ def _text(text: str) -> bytes:
     return len(data).to_bytes(2, "big") + data
 
 
-class _Fields:
+class _FrameReader:
     """A reader of the fields of one frame, in order. Its methods raise TerminalError."""
 
     __slots__ = ("at", "data")
@@ -250,22 +250,13 @@ class _Fields:
             raise TerminalError(f"a window of {size.columns} by {size.rows}; 1 to {MAX_SIZE} each")
         return size
 
-    def mode(self) -> Mode:
-        return self._enum(Mode)
-
-    def known(self) -> IdentityLevel:
-        return self._enum(IdentityLevel)
-
-    def word(self) -> NoticeKind:
-        return self._enum(NoticeKind)
-
     def flag(self) -> bool:
         value = self.byte()
         if value > 1:
             raise TerminalError(f"{value} is neither yes nor no")
         return bool(value)
 
-    def _enum(self, members: type[_EnumT]) -> _EnumT:
+    def member(self, members: type[_EnumT]) -> _EnumT:
         value = self.byte()
         try:
             return members(value)
@@ -277,39 +268,39 @@ class _Fields:
         return TerminalError(f"a frame 0x{self.data[0]:02x} that is cut short")
 
 
-def _hello(fields: _Fields) -> Hello:
-    mode, (features,) = fields.mode(), fields.unpack(_U32)
+def _hello(fields: _FrameReader) -> Hello:
+    mode, (features,) = fields.member(Mode), fields.unpack(_U32)
     seen, size = fields.number(), fields.size()
     ticket, terminal, attachment = fields.text(), fields.text(), fields.text()
     term, lang, command = fields.text(), fields.text(), fields.text()
     return Hello(ticket, terminal, attachment, seen, size, mode, term, lang, command, features)
 
 
-def _welcome(fields: _Fields) -> Welcome:
+def _welcome(fields: _FrameReader) -> Welcome:
     out_at, in_at, window = fields.number(), fields.number(), fields.unpack(_U32)[0]
-    mode, (features,) = fields.mode(), fields.unpack(_U32)
+    mode, (features,) = fields.member(Mode), fields.unpack(_U32)
     return Welcome(fields.text(), out_at, in_at, window, mode, features)
 
 
-def _people(fields: _Fields) -> People:
+def _people(fields: _FrameReader) -> People:
     you, rules, locked = fields.number(), fields.flag(), fields.flag()
     return People(you, rules, locked, tuple(_person(fields) for _ in range(fields.byte())))
 
 
-def _person(fields: _Fields) -> Person:
-    number, mode, known, typed = fields.number(), fields.mode(), fields.known(), fields.flag()
-    (for_s,) = fields.unpack(_U32)
+def _person(fields: _FrameReader) -> Person:
+    number, mode = fields.number(), fields.member(Mode)
+    known, typed, (for_s,) = fields.member(IdentityLevel), fields.flag(), fields.unpack(_U32)
     return Person(number, fields.text(), mode, known, typed, for_s)
 
 
-def _gap(fields: _Fields) -> Gap:
+def _gap(fields: _FrameReader) -> Gap:
     gap = Gap(fields.number(), fields.number())
     if not gap.start < gap.end:
         raise TerminalError("a gap without an extent")
     return gap
 
 
-_DECODERS: dict[int, Callable[[_Fields], Frame]] = {
+_DECODERS: dict[int, Callable[[_FrameReader], Frame]] = {
     FrameKind.HELLO: _hello,
     FrameKind.IN: lambda fields: In(fields.number(), fields.rest(1)),
     FrameKind.ACK: lambda fields: Ack(fields.number()),
@@ -327,5 +318,5 @@ _DECODERS: dict[int, Callable[[_Fields], Frame]] = {
     FrameKind.EXIT: lambda fields: Exit(fields.unpack(struct.Struct("!i"))[0], fields.text()),
     FrameKind.PONG: lambda fields: Pong(fields.number(), fields.flag()),
     FrameKind.SIZE: lambda fields: Sized(fields.size()),
-    FrameKind.NOTICE: lambda fields: Notice(fields.word(), fields.text()),
+    FrameKind.NOTICE: lambda fields: Notice(fields.member(NoticeKind), fields.text()),
 }

@@ -46,7 +46,7 @@ _MODES = frozenset({"5", "6", "7", "12", "25", "45", "47", "69", "1047", "1048",
 make a terminal send."""
 
 
-class _State(Enum):
+class _ParserState(Enum):
     GROUND = auto()
     ESCAPE = auto()
     CONTROL = auto()
@@ -68,7 +68,7 @@ class OutputParser:
     def begin(self) -> None:
         """Reset the parser: the next piece does not continue the last one."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._state = _State.GROUND
+        self._state = _ParserState.GROUND
         self._body = ""
 
     def feed(self, data: bytes) -> bytes:
@@ -84,9 +84,9 @@ class OutputParser:
         at = 0
         while at < len(text):
             match self._state:
-                case _State.GROUND:
+                case _ParserState.GROUND:
                     at = self._ground(text, at, parts)
-                case _State.STRING:
+                case _ParserState.STRING:
                     at = self._string(text, at)
                 case _:
                     at = self._sequence(text, at, parts)
@@ -107,13 +107,13 @@ class OutputParser:
         end = _ENDS_STRING.search(text, at)
         if end is None:
             return len(text)
-        self._state = _State.GROUND
+        self._state = _ParserState.GROUND
         if end[0] == "\x1b":
             self._escape()
         return end.end()
 
     def _sequence(self, text: str, at: int, parts: list[str]) -> int:
-        body = _BODY.match(text, at) if self._state is _State.CONTROL else None
+        body = _BODY.match(text, at) if self._state is _ParserState.CONTROL else None
         if body is not None:
             self._add(body[0])
             return body.end()
@@ -123,26 +123,26 @@ class OutputParser:
         elif char < " ":
             # Acted on immediately, as a terminal does; CAN and SUB abort the sequence.
             if char in "\x18\x1a":
-                self._state = _State.GROUND
+                self._state = _ParserState.GROUND
             elif char in _CONTROLS:
                 parts.append(char)
-        elif self._state is _State.CONTROL:
-            self._state = _State.GROUND
+        elif self._state is _ParserState.CONTROL:
+            self._state = _ParserState.GROUND
             if "@" <= char <= "~":
                 parts.append(_control(self._body, char))
         elif char <= "/":
             self._add(char)
         elif not self._body and char == "[":
-            self._state = _State.CONTROL
+            self._state = _ParserState.CONTROL
         elif not self._body and char in _STRINGS:
-            self._state = _State.STRING
+            self._state = _ParserState.STRING
         else:
-            self._state = _State.GROUND
+            self._state = _ParserState.GROUND
             parts.append(_escape(self._body + char))
         return at + 1
 
     def _escape(self) -> None:
-        self._state = _State.ESCAPE
+        self._state = _ParserState.ESCAPE
         self._body = ""
 
     def _add(self, more: str) -> None:
