@@ -428,7 +428,7 @@ async def test_a_session_of_a_dead_worker_is_adopted_and_can_be_ended(
         client.cut()
         others = [EndpointControl(tmp_path / FOLDER, 60.0) for _ in range(2)]
         for other in others:
-            other.adopt_orphans(offers.put_nowait)
+            other.adopt_orphans(lambda _, orphan: offers.put_nowait(orphan))
             await other.join()
         control._hang_up()
         async with asyncio.timeout(PATIENCE_S):
@@ -456,7 +456,7 @@ async def test_a_session_that_no_worker_can_judge_is_offered_again(
     async with talking(control) as client:
         client.cut()
         other = EndpointControl(tmp_path / FOLDER, 60.0)
-        other.adopt_orphans(offers.put_nowait)
+        other.adopt_orphans(lambda _, orphan: offers.put_nowait(orphan))
         await other.join()
         control._hang_up()
         async with asyncio.timeout(PATIENCE_S):
@@ -477,7 +477,7 @@ async def test_an_adopted_session_goes_on_with_its_client(
     adopter, watcher = EndpointControl(tmp_path / FOLDER, 60.0), Watched()
     async with entered(control) as client:
         client.cut()
-        adopter.adopt_orphans(offers.put_nowait)
+        adopter.adopt_orphans(lambda _, orphan: offers.put_nowait(orphan))
         await adopter.join()
         control._hang_up()
         async with asyncio.timeout(PATIENCE_S):

@@ -14,8 +14,13 @@ import pytest
 
 from stagedoor.model.denial import Denial
 from stagedoor.resume.control import EndpointControl
-from stagedoor.resume.messages import connect_control, list_retired, stop_endpoint
-from stagedoor.resume.requests import SessionRequest, Ticket
+from stagedoor.resume.messages import (
+    connect_control,
+    list_retired,
+    retire_endpoint,
+    stop_endpoint,
+)
+from stagedoor.resume.requests import Orphan, SessionRequest, Ticket
 from tests.tunnel.test_endpoint import KEY, Watched, opened, sshd
 from tests.waiting import wait_until
 
@@ -105,6 +110,35 @@ async def test_a_program_that_was_replaced_keeps_its_sessions_and_gets_no_new_on
                 client.cut()
                 for control in (worker, newer):
                     control._hang_up()
+
+
+@pytest.mark.continuity(8)
+async def test_a_worker_adopts_the_orphans_of_a_program_that_was_replaced(tmp_path: Path) -> None:
+    """And it forgets that program once it has ended."""
+    folder = tmp_path / "resume"
+    offers: asyncio.Queue[tuple[EndpointControl, Orphan]] = asyncio.Queue()
+    with service(tmp_path) as first:
+        wait_until(lambda: answers(folder), what="it does not listen")
+        worker, newer = (EndpointControl(folder, 60.0) for _ in range(2))
+        async with sshd() as (connect, events):
+            client = await opened(worker, await connect())
+            await client.says(b"x", b"X")
+            client.cut()
+            await asyncio.to_thread(retire_endpoint, folder)
+            newer.adopt_orphans(lambda control, orphan: offers.put_nowait((control, orphan)))
+            await newer.join()
+            worker._hang_up()
+            async with asyncio.timeout(60):
+                control, orphan = await offers.get()
+            assert control is not newer
+            number = await control.adopt(orphan.earlier.id, Watched())
+            assert number is not None
+            control.end(number, "enough")
+            async with asyncio.timeout(60):
+                assert await events.get() == "hung up"
+            assert await asyncio.to_thread(first.wait, 60) == 0
+            await newer.join()
+            assert newer._retired == {}
 
 
 def test_an_endpoint_that_a_worker_started_makes_room_for_the_service(tmp_path: Path) -> None:

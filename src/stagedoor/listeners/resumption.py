@@ -28,6 +28,7 @@ from stagedoor.model.session import (
 from stagedoor.net import aio
 from stagedoor.relay.ports import Stream
 from stagedoor.relay.tunnel import Tunnel
+from stagedoor.resume.control import EndpointControl
 from stagedoor.resume.messages import AWAY, CLOSED, IDLE
 from stagedoor.resume.requests import Control, Orphan, Ticket
 from stagedoor.session.entered import Entered
@@ -208,17 +209,17 @@ class Adopter:
         self._control.adopt_orphans(self._take)
 
     async def join(self) -> None:
-        """Look for an endpoint that runs. Call it from time to time."""
+        """Look for endpoints that run. Call it from time to time."""
         await self._control.join()
 
     def stop(self) -> None:
         """Adopt no more sessions."""
         self._control.adopt_orphans(None)
 
-    def _take(self, orphan: Orphan) -> None:
-        self._tasks.start(self._adopt(orphan))
+    def _take(self, control: EndpointControl, orphan: Orphan) -> None:
+        self._tasks.start(self._adopt(control, orphan))
 
-    async def _adopt(self, orphan: Orphan) -> None:
+    async def _adopt(self, control: EndpointControl, orphan: Orphan) -> None:
         target = parse_target(orphan.owner.rpartition(" ")[2])
         note = read_note(orphan.note)
         if isinstance(target, Denial) or note is None:
@@ -226,26 +227,26 @@ class Adopter:
         (source, identity), earlier = note, orphan.earlier
         hold = _AdoptedLink(self._endpoints.wait_s)
         try:
-            number = await self._control.adopt(earlier.id, hold)
+            number = await control.adopt(earlier.id, hold)
         except OSError:
             return
         if number is None:
             return
-        hold.take(self._control, number)
+        hold.take(control, number)
         origin = Origin(AccessMethod.CONNECT, source)
         try:
             opened = await self._flow.adopt(identity, target, origin, earlier)
         except BaseException:
-            self._control.leave(number)
+            control.leave(number)
             raise
         if isinstance(opened, Opened):
-            hold.take(self._control, number, opened.before)
+            hold.take(control, number, opened.before)
             hold.hold(partial(self._flow.leave, opened), partial(self._flow.release, opened))
             self._flow.attach(opened, hold)
         elif opened.reason in NOT_NOW:
-            self._control.leave(number)  # another worker may judge it, or this one later
+            control.leave(number)  # another worker may judge it, or this one later
         else:
-            self._control.end(number, opened.line)
+            control.end(number, opened.line)
 
 
 class _AdoptedLink(SessionLink):

@@ -4,8 +4,9 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from stagedoor.holder.folder import make_address
@@ -33,7 +34,7 @@ class EndpointControl:
     """The connection of one worker to the endpoint in `folder`. Belongs to one event loop.
 
     A session ends after `away_s` seconds without a client, and after `idle_s` seconds without a byte (None:
-    never). `suffix` is that of an endpoint which has retired, and is only asked for its sessions.
+    never). `suffix` is that of an endpoint which has retired: it gets no new session.
     """
 
     def __init__(
@@ -44,23 +45,42 @@ class EndpointControl:
         self._idle_s = idle_s
         self._suffix = suffix
         self._retired: dict[str, EndpointControl] = {}
+        """The connections to the endpoints that have retired, by their suffixes."""
+        self._on_orphan: OnOrphan | None = None
         self._sock: socket.socket | None = None
         self._connecting = asyncio.Lock()
         self._requests = Requests(is_own=True)
 
-    def adopt_orphans(self, on_orphan: Callable[[Orphan], None] | None) -> None:
+    def adopt_orphans(self, on_orphan: "OnOrphan | None") -> None:
         """Call `on_orphan` with the sessions that this worker should adopt; with None adopt no more.
 
-        The endpoint is asked for them if it runs, and by `join` once it does.
+        The endpoints that run are asked for them, and others by `join` once they run.
         """
-        self._requests.on_orphan = on_orphan
+        self._on_orphan = on_orphan
+        self._requests.on_orphan = None if on_orphan is None else partial(on_orphan, self)
         self._send(f"adopts {'no' if on_orphan is None else 'yes'}")
+        for retired in self._retired.values():
+            retired.adopt_orphans(on_orphan)
 
     async def join(self) -> None:
-        """Connect to the endpoint if it runs, to be offered orphans."""
-        if self._sock is None and self._requests.on_orphan is not None:
-            with suppress(OSError):
-                await self._connected(starts=False)
+        """Connect to the endpoints that run, the retired ones included, to be offered orphans."""
+        if self._on_orphan is None:
+            return
+        for control in (self, *self._find_retired()):
+            if control._sock is None:
+                with suppress(OSError):
+                    await control._connected(starts=False)
+
+    def _find_retired(self) -> Collection["EndpointControl"]:
+        """Return the connections to the endpoints that have retired. Forget those that have ended."""
+        known, self._retired = self._retired, {}
+        for suffix in list_retired(self._folder):
+            retired = known.get(suffix)
+            if retired is None:
+                retired = EndpointControl(self._folder, self.away_s, suffix=suffix)
+                retired.adopt_orphans(self._on_orphan)
+            self._retired[suffix] = retired
+        return self._retired.values()
 
     async def open(
         self, key: str, session: SessionRequest, sshd: TcpStream, watcher: Watcher
@@ -78,10 +98,7 @@ class EndpointControl:
         ticket = await self._enter("back", f"{key} {attempt} {owner}", watcher)
         if isinstance(ticket, Ticket) or self._suffix:
             return ticket
-        for suffix in list_retired(self._folder):
-            retired = self._retired.setdefault(
-                suffix, EndpointControl(self._folder, self.away_s, suffix=suffix)
-            )
+        for retired in self._find_retired():
             try:
                 earlier = await retired.resume(key, attempt, owner, watcher)
             except OSError:
@@ -155,7 +172,7 @@ class EndpointControl:
                 try:
                     sock.setblocking(False)
                     send(sock, GREETING)
-                    if self._requests.on_orphan is not None:
+                    if self._on_orphan is not None:
                         send(sock, "adopts yes")
                 except OSError:
                     sock.close()
@@ -186,6 +203,10 @@ class EndpointControl:
         asyncio.get_running_loop().remove_reader(sock.fileno())
         sock.close()
         self._requests.fail_all()
+
+
+OnOrphan = Callable[[EndpointControl, Orphan], None]
+"""Called with a session that a worker should adopt, and the connection to its endpoint."""
 
 
 def _connect_or_start(folder: Path) -> socket.socket:
