@@ -35,7 +35,10 @@ from tests.ports import free_port
 import kube_many
 from kube_starts import reach, say
 from stagedoor.controller.binder import ROUND_S
+from stagedoor.kube.api_client import encode_json
 from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.http import HttpRequest
+from stagedoor.kube.paths import build_item_path
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive import objects
@@ -129,7 +132,9 @@ class Platform:
             for number in range(10**9):
                 namespace, name = self.app(chance.randrange(self.apps))
                 status = {"status": {"replicas": number % 3, "updatedReplicas": number % 3}}
-                await cluster.merge(Kind.DEPLOYMENT, namespace, name, status, subresource="status")
+                path = build_item_path(Kind.DEPLOYMENT, namespace, name, "status")
+                body, content_type = encode_json(status), "application/merge-patch+json"
+                await cluster.http.ask(HttpRequest("PATCH", path, body, content_type), 15)
                 at += 1 / CHANGES_PER_S
                 await asyncio.sleep(max(0.0, at - time.monotonic()))
 
@@ -314,7 +319,7 @@ class Measurement:
             await asyncio.gather(*map(request, range(self._platform.shells)))
 
     async def _children(self) -> list[tuple[str, Object]]:
-        """Return a ReplicaSet, a pod and an EndpointSlice for each shell, as Kubernetes would make them."""
+        """Return a ReplicaSet and a pod for each shell, as Kubernetes would make them."""
         async with client(self._api.kubeconfig()) as cluster:
             shells = await cluster.list(Kind.DEPLOYMENT, "", SHELL_OF)
         return [child for shell in shells for child in children(shell)]
@@ -416,7 +421,7 @@ def pod(namespace: str, name: str, labels: dict[str, str], container: str = "web
 
 
 def children(shell: Object) -> Iterator[tuple[str, Object]]:
-    """Yield the ReplicaSet, pod and EndpointSlice of a shell's Deployment, each with its key in etcd."""
+    """Yield the ReplicaSet and the pod of a shell's Deployment, each with its key in etcd."""
     metadata = shell["metadata"]
     namespace, name = metadata["namespace"], f"{metadata['name']}-6c9f4d8b5f"
     uid = f"{metadata['uid'][:-4]}ffff"
@@ -434,21 +439,6 @@ def children(shell: Object) -> Iterator[tuple[str, Object]]:
     owner = owned_by("ReplicaSet", {"name": name, "uid": uid})
     metadata = {**running["metadata"], **owner}
     yield f"pods/{namespace}/{name}-x2x4z", {**running, "metadata": metadata}
-    endpoint = {
-        "addresses": ["10.0.0.1"],
-        "targetRef": {"kind": "Pod", "name": f"{name}-x2x4z"},
-    }
-    yield (
-        f"endpointslices/{namespace}/{name}",
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {**head, "name": name},
-            "addressType": "IPv4",
-            "ports": [{"port": 2222}],
-            "endpoints": [endpoint],
-        },
-    )
 
 
 def owned_by(kind: str, owner: Object) -> Object:

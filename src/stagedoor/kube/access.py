@@ -3,7 +3,7 @@
 import os
 import ssl
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +73,9 @@ class ApiTrust:
         self._context = None
 
     def _make(self) -> ssl.SSLContext:
-        # Not ssl.create_default_context: since Python 3.13 it requires of every certificate what RFC
-        # 5280 requires of a public CA's (VERIFY_X509_STRICT), and the CAs of many clusters lack the key
-        # identifiers. Go, and so every other client of those clusters, does not require them.
+        # Not ssl.create_default_context: since Python 3.13 it holds every certificate to RFC 5280
+        # (VERIFY_X509_STRICT), and the CAs of many clusters lack the key identifiers. Go, and so every other
+        # client of those clusters, does not require them.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
@@ -220,10 +220,3 @@ def _as_file(material: Material) -> Iterator[str]:
         file.write(material)
         file.flush()
         yield file.name
-
-
-def list_kubeconfigs(kubeconfig: str | None, home: Path) -> Sequence[Path]:
-    """Return the default kubeconfig files: those in $KUBECONFIG, else ~/.kube/config."""
-    if kubeconfig:
-        return [Path(part) for part in kubeconfig.split(os.pathsep) if part]
-    return [home / ".kube" / "config"]

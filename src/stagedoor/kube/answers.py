@@ -1,4 +1,4 @@
-"""The API's unsuccessful answers as errors of one sentence that names the operation. Pure.
+"""The errors for the API's unsuccessful answers, each one sentence that names the operation. Pure.
 
 The API explains an error in a Status object (Kubernetes API conventions, "Response Status Kind").
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from stagedoor.kube.wire import Head
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.wire.oneline import fold
 
@@ -88,11 +89,11 @@ def report_no_answer(operation: ApiRequest, why: str) -> ClusterError:
     )
 
 
-def refusal(operation: ApiRequest, status: int, content_type: str, body: bytes) -> ClusterError:
+def refusal(operation: ApiRequest, head: Head, body: bytes) -> ClusterError:
     """Return the error for an answer with a status of 300 or more."""
-    status_object = _status(status, content_type, body)
+    status_object, status = _status(head, body), head.status
     if status_object is None:
-        return report_not_kubernetes(operation, status, content_type)
+        return report_not_kubernetes(operation, head)
     reason = status_object.reason or _REASONS.get(status, "Unknown")
     sentence = fold(status_object.message) or f"{status} {reason}"
     if len(sentence) > _SENTENCE_LIMIT:
@@ -101,13 +102,13 @@ def refusal(operation: ApiRequest, status: int, content_type: str, body: bytes) 
         f"cannot {operation}: {sentence}{_remedy(operation, status, sentence)}",
         status=status,
         reason=reason,
-        retry=may_retry(status, reason),
+        retry=_may_retry(status, reason),
     )
 
 
-def report_not_kubernetes(operation: ApiRequest, status: int, content_type: str) -> ClusterError:
+def report_not_kubernetes(operation: ApiRequest, head: Head) -> ClusterError:
     """Return the error for an answer that came from a proxy instead of the API."""
-    kind = content_type.partition(";")[0].strip()[:80] or "no type"
+    status, kind = head.status, head.content_type.partition(";")[0].strip()[:80] or "no type"
     return ClusterError(
         f"cannot {operation}: the answer ({status}, {kind}) is not one of a Kubernetes API but of "
         "something on the way to it, as a proxy or load balancer; check the server's address",
@@ -118,8 +119,7 @@ def report_not_kubernetes(operation: ApiRequest, status: int, content_type: str)
     )
 
 
-def may_retry(status: int, reason: str) -> bool:
-    """Return whether the same request may succeed later (`ClusterError.retry`)."""
+def _may_retry(status: int, reason: str) -> bool:
     if status == 409:
         return reason != "AlreadyExists"
     # 401: a token or certificate is renewed in time. 410: the list is started again.
@@ -128,29 +128,27 @@ def may_retry(status: int, reason: str) -> bool:
 
 def watch_error(body: bytes) -> tuple[int, str]:
     """Return the status and the message of an ERROR event's object; 0 and "" if it is no Status."""
-    status_object = _status(0, "application/json", body)
-    return (
-        (status_object.code, fold(status_object.message)[:_SENTENCE_LIMIT])
-        if status_object
-        else (0, "")
-    )
+    status_object = _decode_status(body)
+    if status_object is None:
+        return 0, ""
+    return status_object.code, fold(status_object.message)[:_SENTENCE_LIMIT]
 
 
-def _status(status: int, content_type: str, body: bytes) -> _Status | None:
-    if "json" not in content_type:
-        return _plain(status, content_type, body)
+def _status(head: Head, body: bytes) -> _Status | None:
+    if "json" in head.content_type:
+        return _decode_status(body)
+    # The API server's filters, which are before and after its handlers, send plain text.
+    if not head.content_type.startswith("text/plain") or head.status == 404:
+        return None
+    return _Status(kind="Status", message=body[:_SENTENCE_LIMIT].decode("utf-8", "replace"))
+
+
+def _decode_status(body: bytes) -> _Status | None:
     try:
         status_object = msgspec.json.decode(body, type=_Status)
     except msgspec.DecodeError:
         return None
     return status_object if status_object.kind == "Status" else None
-
-
-def _plain(status: int, content_type: str, body: bytes) -> _Status | None:
-    """Return a Status for plain text, which the API server's filters send before or after its handlers."""
-    if not content_type.startswith("text/plain") or status == 404:
-        return None
-    return _Status(kind="Status", message=body[:_SENTENCE_LIMIT].decode("utf-8", "replace"))
 
 
 def _remedy(operation: ApiRequest, status: int, sentence: str) -> str:

@@ -1,4 +1,4 @@
-"""The sending of requests to the API: paced, within time limits, and repeated when the API asks for it."""
+"""A client that paces its requests to the API, limits their time, and repeats them if the API asks for it."""
 
 import asyncio
 import copy
@@ -31,26 +31,27 @@ class ApiClient:
         self,
         http: Http,
         limits: Limits,
-        bucket: Bucket | None,
+        bucket: Bucket,
         *,
-        tally: Counter[tuple[str, str, int]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create a client. Without a `bucket` it does not pace requests. `clock` is monotonic, in seconds."""
+        """Create a client. `clock` is monotonic, in seconds."""
         self.http = http
         self.limits = limits
-        self.tally: Counter[tuple[str, str, int]] = Counter() if tally is None else tally
+        self.tally: Counter[tuple[str, str, int]] = Counter()
         self.clock = clock
-        self._bucket = bucket
+        self._bucket: Bucket | None = bucket
         self._is_patient = False
         self._large = asyncio.Semaphore(1)
         """One large answer at a time, which bounds the memory."""
         self._room = asyncio.Semaphore(limits.in_flight)
 
     def with_priority(self) -> "ApiClient":
-        """Return a client for urgent requests: they skip the pacing, and time out soon."""
-        quick = replace(self.limits, ask_s=URGENT_LIMIT_S, patience_s=0.0)
-        return ApiClient(self.http, quick, None, tally=self.tally, clock=self.clock)
+        """Return a client for urgent requests: they are not paced, and time out soon."""
+        twin = copy.copy(self)
+        twin.limits = replace(self.limits, ask_s=URGENT_LIMIT_S, patience_s=0.0)
+        twin._bucket, twin._room = None, asyncio.Semaphore(self.limits.in_flight)
+        return twin
 
     def make_patient(self) -> "ApiClient":
         """Return a client for large lists, one at a time, which wait up to PATIENT_S for others' requests."""
@@ -87,7 +88,7 @@ class ApiClient:
             answer = await self._send_once(operation, request, limit_s or self.limits.ask_s)
             if answer.status < 300:
                 return answer
-            error = answers.refusal(operation, answer.status, answer.content_type, answer.body)
+            error = answers.refusal(operation, answer, answer.body)
             if answer.retry_after is None or not error.retry:
                 raise error
             # client-go retries after the same answers: 429, and 5xx with the header.
@@ -120,7 +121,7 @@ def encode_json(value: Object) -> bytes:
 def decode_answer(operation: ApiRequest, answer: KubeAnswer, as_type: type[T]) -> T:
     """Decode the body of a successful answer. Raises ClusterError if it cannot come from an API server."""
     if "json" not in answer.content_type:
-        raise answers.report_not_kubernetes(operation, answer.status, answer.content_type)
+        raise answers.report_not_kubernetes(operation, answer)
     try:
         return msgspec.json.decode(answer.body, type=as_type)
     except msgspec.DecodeError as error:

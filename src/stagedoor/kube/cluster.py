@@ -1,11 +1,9 @@
 """The verbs of the Kubernetes API, as `shells.kubernetes.ports.Cluster` defines them."""
 
 import copy
-import random
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
 
 from stagedoor import __version__
 from stagedoor.kube import lists, logs, paths
@@ -32,21 +30,20 @@ class KubeCluster:
         instance: str,
         on_problem: Callable[[str, str | None], None],
         limits: Limits | None = None,
-        bucket: Bucket | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create a client; it connects at the first request.
 
         `field_manager` owns the fields that are applied. `component` and `instance`, the names of the program
         and of the replica, appear in reported events and in the API's audit log. `on_problem` is called with
-        a part that cannot be watched (`WatchProblems`) and the reason in one line, and with None once it can
-        again. `clock` is monotonic, in seconds.
+        a part that cannot be watched (`WatchProblems`) and the reason in one line, and with None once it can.
+        `clock` is monotonic, in seconds.
         """
         self._access = access
         self._field_manager = field_manager
         self._watch_problems = WatchProblems(on_problem)
         http = Http(access, f"{component}/{__version__}", clock=clock)
-        self._client = ApiClient(http, limits or Limits(), bucket or Bucket(), clock=clock)
+        self._client = ApiClient(http, limits or Limits(), Bucket(), clock=clock)
         self._reporter = Reporter(self, component=component, instance=instance, clock=clock)
 
     @property
@@ -72,7 +69,7 @@ class KubeCluster:
     def with_priority(self) -> "KubeCluster":
         """Return a client of the same API whose requests are not paced, for an election's lease.
 
-        It shares the connections: `close` of either client closes them.
+        Both share the connections, which `close_connections` of either client closes.
         """
         twin = copy.copy(self)
         twin._client = self._client.with_priority()
@@ -102,14 +99,13 @@ class KubeCluster:
         )
         return items
 
-    async def apply(self, manifest: Object, *, force: bool = True) -> Object:
+    async def apply(self, manifest: Object) -> Object:
         """Apply a manifest on the server side, and return the object. Raises ClusterError.
 
-        Without `force`, a conflict is an error of reason `Conflict`, which names the other manager and its
-        fields.
+        Fields that another manager owns are taken from it.
         """
         kind, namespace, name = _identity(manifest)
-        query: dict[str, str | int | bool] = {"fieldManager": self._field_manager, "force": force}
+        query: dict[str, str | int | bool] = {"fieldManager": self._field_manager, "force": True}
         path = paths.with_query(paths.build_item_path(kind, namespace, name), query)
         # JSON is YAML, and every version accepts this content type.
         request = HttpRequest("PATCH", path, encode_json(manifest), "application/apply-patch+yaml")
@@ -128,20 +124,17 @@ class KubeCluster:
             operation, HttpRequest("POST", path, encode_json(manifest))
         )
 
-    async def merge(
-        self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
-    ) -> Object:
+    async def merge(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
         """Apply a JSON merge patch (RFC 7396), and return the object.
 
         Raises ClusterError, of reason `Conflict` if the patch names a `metadata.resourceVersion` that is
         not the object's present one.
         """
         path = paths.with_query(
-            paths.build_item_path(kind, namespace, name, subresource),
-            {"fieldManager": self._field_manager},
+            paths.build_item_path(kind, namespace, name), {"fieldManager": self._field_manager}
         )
         request = HttpRequest("PATCH", path, encode_json(patch), "application/merge-patch+json")
-        operation = ApiRequest.of_kind("patch", kind, namespace, name, subresource)
+        operation = ApiRequest.of_kind("patch", kind, namespace, name)
         return await self._client.request_object(operation, request)
 
     async def delete(
@@ -185,16 +178,12 @@ class KubeCluster:
         """
         return await logs.read_log(self._client, namespace, pod, container, lines)
 
-    async def follow_log(
-        self, namespace: str, pod: str, container: str
-    ) -> AsyncGenerator[bytes, None]:
+    def follow_log(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
         """Yield a container's log from its first kept byte on, until the container or the line ends.
 
         Each line begins with its time (RFC 3339). Raises ClusterError.
         """
-        async with aclosing(logs.follow_log(self._client, namespace, pod, container)) as pieces:
-            async for piece in pieces:
-                yield piece
+        return logs.follow_log(self._client, namespace, pod, container)
 
     async def report(
         self, about: Object, *, reason: str, message: str, warning: bool = False
@@ -202,7 +191,7 @@ class KubeCluster:
         """Report an Event about an object; a repeated event is counted. Raises nothing."""
         await self._reporter.report(about, reason=reason, message=message, warning=warning)
 
-    async def watch(
+    def watch(
         self,
         kind: Kind,
         namespace: str,
@@ -225,10 +214,7 @@ class KubeCluster:
             cached=bool(labels) and not metadata_only,
         )
         report = self._watch_problems.report
-        follow = ResourceWatch(self._client, selection, trim, report, random.random)
-        async with aclosing(follow.follow_changes()) as changes:
-            async for change in changes:
-                yield change
+        return ResourceWatch(self._client, selection, trim, report).follow_changes()
 
     async def may(
         self, user: str, groups: Sequence[str], namespace: str, verb: str, resource: str

@@ -1,24 +1,24 @@
-"""The election of one leader among replicas, by a Lease. `lease` decides, and this module acts."""
+"""The election of one leader among replicas, by a Lease: it carries out the steps that `lease` decides."""
 
 import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 
 from stagedoor.kube import lease
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.lease import Candidate, Create, ReadLease, Timing, Wait, Write
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.problem import Problem
+from stagedoor.wire.rfc3339 import show_time
 
 RESIGN_LIMIT_S = 3.0
 """The time for releasing the Lease at the end. If that fails, other candidates wait until it expires."""
 
 
 def read_clock() -> float:
-    """Return seconds of a clock that goes on while the machine is suspended, if the system has one.
+    """Read a clock that also runs while the machine is suspended, if the system has one; in seconds.
 
     A leader that was suspended must notice it (clock_gettime(2), CLOCK_BOOTTIME).
     """
@@ -36,7 +36,6 @@ class Election:
         name: str,
         identity: str,
         *,
-        on_change: Callable[[str], None] = lambda holder: None,
         on_problem: Callable[[str | None], None] = lambda problem: None,
         timing: Timing | None = None,
         seizes: bool = False,
@@ -46,10 +45,9 @@ class Election:
         """Create a candidate for the Lease `namespace/name`.
 
         A random suffix is added to `identity`, a pod's name, so that a restarted replica is not taken for
-        the one before it. `on_change` is called with the identity of each new leader, "" if there is none.
-        `on_problem` is called with one line when the Lease cannot be read or written, and with None once it
-        can again. `seizes`: take the Lease from its holder, and at the end let it expire instead of
-        releasing it. `annotations` are written to the Lease with each renewal; a value of None removes one.
+        the one before it. `on_problem` is called with one line when the Lease cannot be read or written, and
+        with None once it can. `seizes`: take the Lease from its holder, and at the end let it expire instead
+        of releasing it. `annotations` are written to the Lease with each renewal; None removes one.
         """
         self._cluster = cluster
         self._namespace = namespace
@@ -57,10 +55,8 @@ class Election:
         self._candidate = Candidate(
             f"{identity}_{secrets.token_hex(4)}", timing or Timing(), seizes
         )
-        self._on_change = on_change
         self._annotations = annotations
         self._clock = clock
-        self._announced = ""
         self._problem = Problem(on_problem)
 
     @property
@@ -76,11 +72,6 @@ class Election:
         False before any other part has noticed the pause.
         """
         return self._candidate.is_leader(self._clock())
-
-    @property
-    def holder(self) -> str:
-        """The identity of the leader as far as is known; "" if there is none."""
-        return self._candidate.holder
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Take part in the election: run `lead()` while we lead, and cancel it at once when we stop leading.
@@ -126,10 +117,9 @@ class Election:
             self._on_failure(None if overtaken else error.message, overtaken=overtaken)
         else:
             self._problem.update(None)
-        self._notify()
 
     async def _do(self, step: ReadLease | Create | Write, sent_at: float) -> None:
-        candidate, stamp = self._candidate, _stamp()
+        candidate, stamp = self._candidate, _now()
         if isinstance(step, ReadLease):
             lease_object = await self._cluster.get(Kind.LEASE, self._namespace, self._name)
             candidate.note_read(
@@ -175,23 +165,12 @@ class Election:
         if ours is not None and not self._candidate.seizes:
             with suppress(ClusterError, TimeoutError):
                 async with asyncio.timeout(RESIGN_LIMIT_S):
-                    await self._patch(ours.version, lease.make_resigned_spec(_stamp()))
-        if self._announced == self.identity:
-            self._announced = ""
-            self._on_change("")
+                    await self._patch(ours.version, lease.make_resigned_spec(_now()))
 
     def _on_failure(self, problem: str | None, *, overtaken: bool) -> None:
         self._candidate.note_failure(self._clock(), overtaken=overtaken)
         if problem is not None:
             self._problem.update(f"the election {self._namespace}/{self._name}: {problem}")
-
-    def _notify(self) -> None:
-        holder = self.holder
-        if holder == self.identity and not self.leads:
-            holder = ""
-        if holder != self._announced:
-            self._announced = holder
-            self._on_change(holder)
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
@@ -202,6 +181,5 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
         task.exception()  # retrieved, so that asyncio logs nothing
 
 
-def _stamp() -> str:
-    """Return the time as a MicroTime (apimachinery): RFC 3339 with microseconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _now() -> str:
+    return show_time(time.time(), micro=True)

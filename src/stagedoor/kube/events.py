@@ -1,4 +1,4 @@
-"""The reporting of Events about objects, as `kubectl describe` shows them (events.k8s.io/v1).
+"""Events about objects, as `kubectl describe` shows them (events.k8s.io/v1).
 
 The same event again within `SERIES_S` becomes a series: its count grows, and is sent to the API at most once
 in `SEND_EVERY_S` (Event v1: `series.count`, `series.lastObservedTime`).
@@ -9,10 +9,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.wire.rfc3339 import show_time
 
 if TYPE_CHECKING:
     from stagedoor.kube.cluster import KubeCluster
@@ -66,7 +66,7 @@ class Reporter:
     async def report(self, about: Object, *, reason: str, message: str, warning: bool) -> None:
         """Write an event, or count a repeated one. Raises nothing."""
         meta = about.get("metadata") or {}
-        note = cut_message(message)
+        note = _cut(message)
         key = (meta.get("uid") or meta.get("name", ""), reason, note, warning)
         now = self._clock()
         known = self._series.get(key)
@@ -90,10 +90,10 @@ class Reporter:
         except ClusterError:
             self._series.pop(
                 key, None
-            )  # it expired or was never written: the next one is written again
+            )  # it has expired or was never written; the next one is created
 
     async def _count(self, series: _Series) -> None:
-        patch = {"series": {"count": series.count, "lastObservedTime": _stamp()}}
+        patch = {"series": {"count": series.count, "lastObservedTime": _now()}}
         await self._writer.merge(Kind.EVENT, series.namespace, series.name, patch)
 
     def _event(
@@ -112,7 +112,7 @@ class Reporter:
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"name": name, "namespace": namespace},
-            "eventTime": _stamp(),
+            "eventTime": _now(),
             "reportingController": self._component,
             "reportingInstance": self._instance,
             "action": reason[:REASON_LIMIT],
@@ -123,8 +123,8 @@ class Reporter:
         }
 
 
-def cut_message(message: str) -> str:
-    """Return a message cut to the bytes that the API accepts, without half a character at the end."""
+def _cut(message: str) -> str:
+    """Cut a message to the bytes that the API accepts, at the end of a character."""
     encoded = message.encode("utf-8", "replace")
     if len(encoded) <= NOTE_LIMIT_BYTES:
         return message
@@ -136,6 +136,5 @@ def _name(of: str) -> str:
     return f"{of[:230]}.{secrets.token_hex(8)}"
 
 
-def _stamp() -> str:
-    """Return the time as a MicroTime."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _now() -> str:
+    return show_time(time.time(), micro=True)

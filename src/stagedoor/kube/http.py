@@ -47,12 +47,9 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class KubeAnswer:
+class KubeAnswer(Head):
     """A complete answer."""
 
-    status: int
-    content_type: str
-    retry_after: str | None
     body: bytes
 
 
@@ -62,14 +59,14 @@ class Http:
     def __init__(
         self, access: Access, user_agent: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Create a client. `user_agent` names us in the API's audit log. `clock` is monotonic, in seconds."""
+        """Create a client. `user_agent` is for the API's audit log. `clock` is monotonic, in seconds."""
         self._access = access
         self._user_agent = user_agent
         self._clock = clock
         self._idle: list[Wire] = []
 
     async def ask(self, request: HttpRequest, limit_s: float) -> KubeAnswer:
-        """Return the answer, whatever its status, within `limit_s`. Raises NoAnswerError."""
+        """Return the answer, whatever its status, within `limit_s`. Raises NoApiAnswerError."""
         try:
             async with asyncio.timeout(limit_s):
                 return await self._ask(request)
@@ -115,7 +112,7 @@ class Http:
     ) -> AsyncIterator["HttpStream"]:
         """Open an answer that is read as it arrives, on a connection of its own.
 
-        The head must arrive within `limit_s`. Raises NoAnswerError.
+        The head must arrive within `limit_s`. Raises NoApiAnswerError.
         """
         wire: Wire | None = None
         try:
@@ -233,7 +230,7 @@ class HttpStream:
     async def read(self, silence_limit_s: float) -> bytes:
         """Return the next bytes, b"" at the end of the answer.
 
-        Raises NoAnswerError if the answer breaks off, ReadTimeoutError if nothing arrives in time.
+        Raises NoApiAnswerError if the answer breaks off, ReadTimeoutError if nothing arrives in time.
         """
         try:
             async with asyncio.timeout(silence_limit_s):

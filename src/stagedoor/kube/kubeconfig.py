@@ -131,7 +131,8 @@ def load(kubeconfig: Path | None = None) -> Access:
         return from_files([kubeconfig])
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         return access.load_service_account()
-    return from_files(access.list_kubeconfigs(os.environ.get("KUBECONFIG"), Path.home()))
+    named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return from_files([Path(part) for part in named] or [Path.home() / ".kube" / "config"])
 
 
 def from_files(paths: Sequence[Path]) -> Access:

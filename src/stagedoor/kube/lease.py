@@ -1,11 +1,11 @@
 """The decisions of an election by a Lease, with time as an argument. Pure.
 
-As in client-go's `leaderelection`, the clocks of two machines are never compared. Each candidate goes by when
-*it* saw the record change last, on its own monotonic clock; the times in the record are for people. Every
-write names the version that it replaces, so if two candidates take the Lease, one is refused.
+As in client-go's `leaderelection`, the clocks of two machines are never compared. Each candidate counts from
+when *it* saw the record change last, on its own monotonic clock; the times in the record are for people.
+Every write names the version that it replaces, so if two candidates take the Lease, one is refused.
 
 Only the figures differ. With client-go's (15 s, 10 s, 2 s) there is no leader for up to 17 s after one is
-killed; with ours for 11 s + 2 s + a few requests, since a waiting candidate reads the Lease every 2 s and
+killed. With ours it is 11 s + 2 s + a few requests, since a waiting candidate reads the Lease every 2 s and
 wakes exactly when it expires.
 """
 
@@ -56,7 +56,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """The step to write our identity and the time, if the Lease still has this version."""
+    """The step to write our identity and the time, if the Lease is still as in `replaces`."""
 
     replaces: Record
     taking: bool
@@ -106,11 +106,6 @@ class Candidate:
         if self._renewed_at is None:
             return float("-inf")
         return self._renewed_at + self.timing.renew_within_s
-
-    @property
-    def holder(self) -> str:
-        """The identity of the leader as far as is known; "" if there is none."""
-        return self.record.holder if self.record is not None else ""
 
     def choose_step(self, now: float) -> Step:
         """Return the step to take now."""

@@ -70,7 +70,7 @@ async def follow_log(
             client.tally[operation.verb, operation.what, head.status] += 1
             if head.status >= 300:
                 body = await stream.read(client.limits.ask_s)
-                raise answers.refusal(operation, head.status, head.content_type, body)
+                raise answers.refusal(operation, head, body)
             while data := await stream.read(FOLLOW_SILENCE_S):
                 yield data
     except NoApiAnswerError as error:

@@ -6,22 +6,21 @@ kind. This keeps our bursts from being the reason.
 
 from dataclasses import dataclass, field
 
-RATE_PER_S = 100.0
-"""The rate in the long run. The keys of 2,000 shells are two requests each: 40 s after a user is removed."""
-
-BURST = 100
-"""The most requests at once, after a quiet time."""
-
 PATIENT_S = 5.0
 """The longest time for which a patient request lets all others go first."""
+
+URGENT_LIMIT_S = 3.5
+"""The time for a request of an election: a leader has 7 s to renew its lease, and tries twice."""
 
 
 @dataclass(slots=True)
 class Bucket:
-    """A token bucket. Call `take` for each request, and wait as long as it returns, in FIFO order."""
+    """A token bucket. Call `take` for each request, in FIFO order, and wait for as long as it returns."""
 
-    rate_per_s: float = RATE_PER_S
-    burst: int = BURST
+    rate_per_s: float = 100.0
+    """The rate in the long run. New keys for 2,000 shells, two requests each, take 40 s."""
+    burst: int = 100
+    """The most requests at once, after a quiet time."""
     _level: float = field(init=False)
     _at: float | None = field(default=None, init=False)
     _closed_until: float = field(default=float("-inf"), init=False)
@@ -30,7 +29,7 @@ class Bucket:
         self._level = float(self.burst)
 
     def take(self, now: float) -> float:
-        """Take a token, and return the seconds to wait before it may be used; 0 for at once."""
+        """Take a token, and return the seconds to wait before using it."""
         self._level = self._gain(now) - 1.0
         wait_s = max(0.0, -self._level / self.rate_per_s)
         return max(wait_s, self._closed_until - now)
@@ -44,10 +43,10 @@ class Bucket:
         return self._level
 
     def take_patiently(self, now: float) -> float:
-        """Take a token and return 0 if more than half of the burst is left; else return when to try again.
+        """Take a token and return 0 if more than half of the burst is left.
 
-        The result is in seconds, and no token is taken then. So a patient request has no place in the order,
-        and all others come first.
+        Otherwise take none, and return the seconds until the next attempt. So a patient request has no place
+        in the order, and all others come first.
         """
         missing = self.burst // 2 + 1 - self._gain(now)
         if missing > 0 or self._closed_until > now:
@@ -71,25 +70,6 @@ def retry_after_s(value: str, longest_s: float) -> float:
     return min(float(text), longest_s)
 
 
-ASK_LIMIT_S = 15.0
-"""The time for one request and its whole answer: an admission webhook may take 10 s."""
-
-LIST_LIMIT_S = 60.0
-"""The time for a page of a list; the API server itself gives up after 60 s."""
-
-PAGE = 500
-"""The most objects in one page of a list, as in client-go."""
-
-IN_FLIGHT = 16
-"""The most requests at the same time, watches excluded."""
-
-PATIENCE_S = 20.0
-"""How long a request waits in total when the API asks to retry later (429 or 5xx with Retry-After)."""
-
-URGENT_LIMIT_S = 3.5
-"""The time for a request of an election: a leader has 7 s to renew its lease, and tries twice."""
-
-
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
     """The limits of a watch, in seconds."""
@@ -107,7 +87,8 @@ class WatchLimits:
     """How long after its due end we leave a watch that the API server has not ended."""
     first_wait_s: float = 0.25
     longest_wait_s: float = 10.0
-    """The longest wait between two attempts; it doubles each time. We are back so soon after the API is."""
+    """The longest wait between two attempts, and so until the API is noticed to work again. It doubles each
+    time."""
     settled_s: float = 5.0
     """A watch that lasted so long has worked, and the next wait is `first_wait_s` again."""
 
@@ -116,9 +97,14 @@ class WatchLimits:
 class Limits:
     """The limits of a client. Durations are in seconds."""
 
-    ask_s: float = ASK_LIMIT_S
-    list_s: float = LIST_LIMIT_S
-    patience_s: float = PATIENCE_S
-    in_flight: int = IN_FLIGHT
-    page: int = PAGE
+    ask_s: float = 15.0
+    """The time for one request and its whole answer: an admission webhook may take 10 s."""
+    list_s: float = 60.0
+    """The time for a page of a list; the API server itself gives up after 60 s."""
+    patience_s: float = 20.0
+    """How long a request waits in total when the API asks to retry later (429 or 5xx with Retry-After)."""
+    in_flight: int = 16
+    """The most requests at the same time, watches excluded."""
+    page: int = 500
+    """The most objects in one page of a list, as in client-go."""
     watch: WatchLimits = field(default_factory=WatchLimits)

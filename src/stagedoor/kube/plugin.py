@@ -20,7 +20,7 @@ from stagedoor.wire.rfc3339 import parse_time
 VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
 RUN_LIMIT_S = 60.0
-"""The time limit of a program. One that gets a token from a cloud takes seconds; one may hang."""
+"""The time limit of a program. To get a token from a cloud takes seconds, and a program may hang."""
 
 EARLY_S = 60.0
 """How long before its expiry a credential is replaced."""
@@ -35,7 +35,7 @@ _LEFT_S = 1.0
 """How long a program's pipes are read after its exit, if a process that it started holds them open."""
 
 
-class _Status(msgspec.Struct):
+class _CredentialStatus(msgspec.Struct):
     token: str = ""
     clientCertificateData: str = ""  # noqa: N815  # the API's own names
     clientKeyData: str = ""  # noqa: N815
@@ -45,7 +45,7 @@ class _Status(msgspec.Struct):
 class _ExecCredential(msgspec.Struct):
     apiVersion: str = ""  # noqa: N815
     kind: str = ""
-    status: _Status = msgspec.field(default_factory=_Status)
+    status: _CredentialStatus = msgspec.field(default_factory=_CredentialStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +103,15 @@ class Plugin:
     async def renew(self, refused: Header) -> bool:
         """Run the program again, and return whether the credential changed. Raises CredentialError."""
         async with self._running:
-            # Fifty requests that are refused at the same moment run the program once.
-            if self._header == refused and self._key_pair is None:
+            # Fifty requests that are refused at the same moment run the program once, unless a certificate,
+            # which no request carries, may be what was refused.
+            before = self._key_pair
+            if self._header == refused or before is not None:
                 await self._run()
-            elif self._key_pair is not None:
-                before = self._key_pair
-                await self._run()
-                return self._key_pair != before or self._header != refused
-            return self._header != refused
+            return self._key_pair != before or self._header != refused
 
     async def _run(self) -> None:
-        status = parse(self._program, await _output(self._program))
+        status = _parse(self._program, await _output(self._program))
         self._ends_at = _instant(self._program, status.expirationTimestamp)
         self._header = (
             make_bearer(status.token, f"what {self._program.command} brings")
@@ -127,7 +125,7 @@ class Plugin:
                 self._on_key_pair(pair)
 
 
-def parse(program: Program, output: bytes) -> _Status:
+def _parse(program: Program, output: bytes) -> _CredentialStatus:
     """Parse the status of an ExecCredential. Raises CredentialError, which does not show the output."""
     try:
         credential = msgspec.json.decode(output, type=_ExecCredential)
@@ -144,7 +142,7 @@ def parse(program: Program, output: bytes) -> _Status:
     return status
 
 
-class _Run(asyncio.SubprocessProtocol):
+class _ProgramRun(asyncio.SubprocessProtocol):
     """A run of a program: its output, up to one read beyond OUTPUT_LIMIT, and the end of its errors.
 
     This does not use `asyncio.subprocess.Process`: its `wait()` does not return while a pipe has unread data
@@ -189,7 +187,7 @@ async def _output(program: Program) -> bytes:
     }
     try:
         transport, run = await asyncio.get_running_loop().subprocess_exec(
-            _Run,
+            _ProgramRun,
             program.command,
             *program.arguments,
             env=environment,

@@ -1,6 +1,4 @@
-"""The following of changes: a list, then watches from there on, without an end.
-
-Kubernetes API concepts, "Efficient detection of changes" and "Watch bookmarks".
+"""A watch that never ends: it lists the objects, and watches from there on (API concepts, "Watch bookmarks").
 
 A watch may fall silent without ending, for example if the network drops packets or the server is suspended.
 TCP detects a dead peer (`wire`). Otherwise silence is normal while nothing changes, so after some silence the
@@ -8,6 +6,7 @@ watch is started again, and a dead server does not answer that request.
 """
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -63,12 +62,10 @@ class ResourceWatch:
         selection: ListOptions,
         trim: Trim | None,
         on_problem: Callable[[ApiRequest, ClusterError | None], None],
-        chance: Callable[[], float],
     ) -> None:
         """Create a watch; it starts with the iteration.
 
         `on_problem` is called with the watch and the reason why it fails, and with None once it works again.
-        `chance` returns random numbers from 0 to 1, for jitter.
         """
         self._client = client
         self._kind = selection.kind
@@ -77,7 +74,6 @@ class ResourceWatch:
         self._on_problem = on_problem
         self._limits = client.limits.watch
         self._clock = client.clock
-        self._chance = chance
         self._operation = ApiRequest.of_kind("watch", selection.kind, selection.namespace)
         self._version = ""
         self._failures = 0
@@ -121,7 +117,7 @@ class ResourceWatch:
 
     async def _watch_once(self) -> AsyncGenerator[Change, None]:
         """Yield the changes of one watch request, from `_version` on."""
-        length_s = max(1, round(self._limits.length_s * (1 + self._chance() / 2)))
+        length_s = max(1, round(self._limits.length_s * random.uniform(1.0, 1.5)))  # noqa: S311  # jitter
         query: dict[str, str | int | bool] = {
             "watch": True,
             "allowWatchBookmarks": True,
@@ -203,9 +199,9 @@ class ResourceWatch:
             body += chunk
         head = stream.head
         if head.status < 300:
-            error = answers.report_not_kubernetes(self._operation, head.status, head.content_type)
+            error = answers.report_not_kubernetes(self._operation, head)
         else:
-            error = answers.refusal(self._operation, head.status, head.content_type, bytes(body))
+            error = answers.refusal(self._operation, head, bytes(body))
         wait_s = 0.0
         if head.retry_after is not None:
             wait_s = retry_after_s(head.retry_after, self._limits.longest_wait_s)
@@ -223,7 +219,7 @@ class ResourceWatch:
         backoff_s = min(backoff_s, self._limits.longest_wait_s)
         self._failures += 1
         # Half of it is random, so that clients that lost the same API do not all return at once.
-        await asyncio.sleep(max(wait_s, backoff_s * (0.5 + self._chance() / 2)))
+        await asyncio.sleep(max(wait_s, backoff_s * random.uniform(0.5, 1.0)))  # noqa: S311  # jitter
 
 
 class TooLongError(Exception):

@@ -33,7 +33,7 @@ class ReadTimeoutError(NoApiAnswerError):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of an answer: its status and the headers that are used."""
+    """The head of an answer: its status, and two of its headers."""
 
     status: int
     content_type: str
@@ -67,7 +67,7 @@ class Wire:
         return True
 
     async def send(self, head: h11.Request, body: bytes) -> Head:
-        """Send a request, and return the head of the answer. Raises NoAnswerError."""
+        """Send a request, and return the head of the answer. Raises NoApiAnswerError."""
         self._has_received = False
         try:
             data = self._http.send(head) or b""
@@ -94,7 +94,7 @@ class Wire:
             )
 
     async def read(self) -> bytes:
-        """Return the next part of the body, b"" at its end. Raises NoAnswerError."""
+        """Return the next part of the body, b"" at its end. Raises NoApiAnswerError."""
         while True:
             event = await self._next()
             if isinstance(event, h11.Data):

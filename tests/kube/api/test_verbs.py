@@ -81,17 +81,12 @@ async def test_a_list_that_etcd_forgets_meanwhile_is_read_anew(
     assert paged.requests["list", "Event", 410] == 1
 
 
-async def test_of_two_managers_one_is_told_of_the_conflict(
+async def test_an_apply_takes_a_field_from_another_manager(
     cluster: KubeCluster, connect: Connect, namespace: str
 ) -> None:
     other = connect(limits=None)
-    other._field_manager = "somebody"
+    other._field_manager = "another"
     await other.apply(config_map(namespace, "one", key="theirs"))
-    with pytest.raises(ClusterError) as raised:
-        await cluster.apply(config_map(namespace, "one", key="ours"), force=False)
-    assert raised.value.reason == "Conflict"
-    assert raised.value.retry
-    assert 'conflict with "somebody": .data.key' in raised.value.message
     applied = await cluster.apply(config_map(namespace, "one", key="ours"))
     assert applied["data"]["key"] == "ours"
 
@@ -101,15 +96,6 @@ async def test_many_at_once_apply_the_same(cluster: KubeCluster, namespace: str)
         *(cluster.apply(config_map(namespace, "one", key=str(n % 3))) for n in range(30))
     )
     assert len({item["metadata"]["uid"] for item in outcomes}) == 1
-
-
-async def test_merge_reaches_a_part(cluster: KubeCluster, namespace: str) -> None:
-    await cluster.apply(deployment(namespace, "web", replicas=0))
-    merged = await cluster.merge(
-        Kind.DEPLOYMENT, namespace, "web", {"spec": {"replicas": 1}}, subresource="scale"
-    )
-    assert merged["kind"] == "Scale"
-    assert merged["spec"]["replicas"] == 1
 
 
 async def test_who_may_not_is_told_which_rule_is_missing(connect: Connect, namespace: str) -> None:
