@@ -267,8 +267,8 @@ async def apps_of(it: Platform, shells: KubernetesShells) -> Apps:
 async def test_the_label_costs_one_watch_more() -> None:
     async with platform(spaces=SELECTOR) as it:
         await it.controller()
-        assert it.cluster.watches() == 8
+        assert it.cluster.watches() == 7
         for number in range(50):
             open_team(it.cluster, f"team{number}")
         await asyncio.sleep(NOW_S)
-        assert it.cluster.watches() == 8
+        assert it.cluster.watches() == 7

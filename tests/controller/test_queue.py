@@ -62,7 +62,6 @@ def test_a_change_from_outside_forgives_and_makes_due_at_once() -> None:
     queue.forgive("a")
     queue.add("a", 1.0)
     assert queue.take(1.0) == "a"
-    assert queue.count_failures("a") == 0
 
 
 def test_one_that_waits_to_be_tried_again_is_not_hurried_by_the_trace_of_its_own_failure() -> None:

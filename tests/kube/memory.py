@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
 from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Verb
-from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF
+from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, SSH_PORT_NAME
 
 OWN = ("uid", "resourceVersion", "generation")
 """The fields of an object's metadata that the server alone writes."""
@@ -112,8 +112,7 @@ class MemoryCluster:
             resource for resource in selected if not fields or str(_at(resource, path)) == value
         ]
 
-    async def apply(self, manifest: Object, *, force: bool = True) -> Object:
-        assert force, "there is one field manager here"
+    async def apply(self, manifest: Object) -> Object:
         key, before = await self._asked("apply", manifest), self.objects.get(_key(manifest))
         dropped = _dropped(self._applied.get(key, {}), manifest)
         self._applied[key] = manifest
@@ -125,9 +124,7 @@ class MemoryCluster:
             raise _refused(409, "AlreadyExists", f"{key[2]} already exists")
         return self._write(key, dict(manifest))
 
-    async def merge(
-        self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
-    ) -> Object:
+    async def merge(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
         key = (kind, namespace, name)
         await self._asked(
             "merge", {"kind": kind, "metadata": {"namespace": namespace, "name": name}}
@@ -230,8 +227,6 @@ class MemoryCluster:
     async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
         await self._answer()
         return namespace not in self._closed
-
-    async def close_connections(self) -> None: ...
 
     # As the cluster's administrator and its controllers do it.
 
@@ -345,12 +340,12 @@ class Pods:
             self._cluster.said[pod[2]] = self._log
             replica_set = self._cluster.put(_head("apps/v1", _replica_set_of(pod), found))
             self._cluster.put(self._pod(pod, replica_set))
-            self._cluster.put(self._slice(pod, found))
 
     def _pod(self, pod: Key, owner: Object) -> dict[str, Any]:
+        port = {"name": SSH_PORT_NAME, "containerPort": self._address[1]}
         return {
             **_head("v1", pod, owner),
-            "spec": {},
+            "spec": {"containers": [{"name": CONTAINER, "ports": [port]}]},
             "status": {
                 "phase": "Running",
                 "podIP": self._address[0],
@@ -358,11 +353,6 @@ class Pods:
                 "containerStatuses": [{"name": CONTAINER, "state": {"running": {}}}],
             },
         }
-
-    def _slice(self, pod: Key, owner: Object) -> dict[str, Any]:
-        endpoint = {"addresses": [self._address[0]], "targetRef": {"kind": "Pod", "name": pod[2]}}
-        head = _head("discovery.k8s.io/v1", (Kind.ENDPOINT_SLICE, *pod[1:]), owner)
-        return {**head, "ports": [{"port": self._address[1]}], "endpoints": [endpoint]}
 
 
 def merged(before: Object, patch: Object) -> dict[str, Any]:

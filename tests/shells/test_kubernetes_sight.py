@@ -43,17 +43,6 @@ def pod(name: str, address: str | None, *, ready: bool = True, **meta: Any) -> d
     }
 
 
-def slice_of(*pods: tuple[str, str], port: int = 2222, name: str = "slice") -> dict[str, Any]:
-    return {
-        "metadata": {"name": name, "labels": LABELS},
-        "ports": [{"port": port}],
-        "endpoints": [
-            {"addresses": [address], "targetRef": {"kind": "Pod", "name": of}}
-            for of, address in pods
-        ],
-    }
-
-
 def shell(replicas: int) -> dict[str, Any]:
     return {"metadata": {"name": "app01-ssh", "labels": LABELS}, "spec": {"replicas": replicas}}
 
@@ -93,20 +82,15 @@ async def seen() -> AsyncIterator[Seen]:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_the_port_is_the_slices_and_a_pod_without_one_is_taken_at_its_word(
-    seen: Seen,
-) -> None:
+async def test_sshd_s_port_is_the_one_that_its_container_names(seen: Seen) -> None:
     put(seen.cluster, Kind.POD, pod("a", "10.0.0.1"))
     assert await seen.addresses() == [("10.0.0.1", 2222)]
-    put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1"), port=2200))
-    assert await seen.addresses() == [("10.0.0.1", 2200)]
-
-
-async def test_sshd_s_port_is_that_of_its_name(seen: Seen) -> None:
-    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1"))
-    both = slice_of(("a", "10.0.0.1"))
-    both["ports"] = [{"name": "resume", "port": 2223}, {"name": "ssh", "port": 2200}]
-    put(seen.cluster, Kind.ENDPOINT_SLICE, both)
+    ports = [{"name": "resume", "containerPort": 2223}, {"name": "ssh", "containerPort": 2200}]
+    named = pod("a", "10.0.0.1")
+    named["spec"] = {
+        "containers": [{"name": "app", "ports": ports[:1]}, {"name": "shell", "ports": ports}]
+    }
+    put(seen.cluster, Kind.POD, named)
     assert await seen.addresses() == [("10.0.0.1", 2200)]
 
 
@@ -123,11 +107,6 @@ async def test_a_pod_has_an_endpoint_of_tunnels_if_its_container_names_the_port(
     shells = [make_shell(Target("app01"), (address, 2222), seen.cache) for address in addresses]
     ports_there = [each.resume_port for each in shells]
     assert ports_there == [2223, None, None, None]
-
-
-async def test_a_slice_that_lags_behind_brings_no_dead_address(seen: Seen) -> None:
-    put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("gone", "10.0.0.9")))
-    assert await seen.addresses(ready=False) == []
 
 
 async def test_a_pod_that_is_being_deleted_is_left_to_those_who_are_in_it(seen: Seen) -> None:
@@ -183,7 +162,6 @@ async def test_a_pod_that_only_has_the_labels_is_not_dialled(
 ) -> None:
     """Any client that may make pods in the namespace can give one these labels."""
     put(seen.cluster, Kind.POD, pod("a", "10.0.0.1", **owners))
-    put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1")))
     assert await seen.addresses(ready=ready) == []
     assert seen.cache.list_pods("app01") == []
 

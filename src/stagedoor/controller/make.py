@@ -1,12 +1,13 @@
 """The controller's writes: a shell's objects are created and removed here, in this order only.
 
-The lease is created first and deleted last. So whatever a controller that died half-way leaves behind is
-found by its lease, or at the latest by the Service. All objects are owned by the app.
+The lease is created first and deleted last, and the ConfigMap is next. So the lease, or at the latest the
+ConfigMap, shows what a controller that died half-way has left behind. All objects are owned by the app.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stagedoor.controller.mirrors import hash_config
@@ -51,6 +52,33 @@ class StepError(Exception):
         self.error = error
 
 
+@contextmanager
+def _step(step: str) -> Iterator[None]:
+    """Raise StepError for a ClusterError in the block."""
+    try:
+        yield
+    except ClusterError as error:
+        raise StepError(step, error) from error
+
+
+async def merge_when_approved(cluster: Cluster, item: Object, patch: Object) -> Object:
+    """Patch a Deployment or Job so that it starts, once a gateway has approved it. Raises ClusterError."""
+    kind, metadata = Kind(item["kind"]), item["metadata"]
+    for wait_s in APPROVAL_S:
+        try:
+            return await cluster.merge(kind, metadata["namespace"], metadata["name"], patch)
+        except ClusterError as error:
+            if not is_unapproved(error):
+                raise
+        await asyncio.sleep(wait_s)
+    return await cluster.merge(kind, metadata["namespace"], metadata["name"], patch)
+
+
+def is_unapproved(error: ClusterError) -> bool:
+    """Return whether the cluster's admission policy waits for the approval of a gateway."""
+    return error.status == 403 and REGISTER in error.message
+
+
 @dataclass(frozen=True)
 class ShellWriter:
     """The writer of shells' objects: it creates, updates and removes them.
@@ -66,23 +94,21 @@ class ShellWriter:
     holder: str
     now: Callable[[], float] = time.time
 
-    async def make(
-        self, app: Object, target: Target, settings: AppSettings, derived: Derived
-    ) -> list[Object]:
+    async def make(self, app: Object, target: Target, derived: Derived) -> list[Object]:
         """Create a shell with a new host key and one replica.
 
-        Return its objects as the API has them now, without the Secret. Raises StepError.
+        Return its Deployment and ConfigMap as the API has them now. Raises StepError.
         """
         until = self.decide_keys_end(None)
-        config = self.build_config(app, target, settings, derived.image, until)
-        service, config = await asyncio.gather(
-            self._apply("creating the Service", derived.service),
+        config = self.build_config(app, target, derived.settings, derived.image, until)
+        config, _ = await asyncio.gather(
             self._apply("creating the ConfigMap", config),
+            self._apply("creating the Service", derived.service),
         )
         key, certificate = await asyncio.to_thread(self.new_host_key, target.principals)
         await self._apply("creating the host key", objects.build_secret(app, key, certificate))
         deployment = await self._apply_without_pods(derived)
-        return [await self._start(deployment, derived.asked, until), service, config]
+        return [await self._start(deployment, derived.asked, until), config]
 
     async def _apply_without_pods(self, derived: Derived) -> Object:
         """Apply the Deployment with no replicas, and return it. Raises StepError.
@@ -98,15 +124,13 @@ class ShellWriter:
             # It is new, so the cluster's own webhooks made the differences; the admission policy judges them.
             return deployment
         # The differences belong to another field manager: an apply would leave them there for ever.
-        try:
+        with _step("deleting the modified Deployment"):
             if meta.get("finalizers"):
                 patch = {"metadata": {"finalizers": None}}
                 await self.cluster.merge(Kind.DEPLOYMENT, meta["namespace"], meta["name"], patch)
             await self.cluster.delete(
                 Kind.DEPLOYMENT, meta["namespace"], meta["name"], uid=meta["uid"]
             )
-        except ClusterError as error:
-            raise StepError("deleting the modified Deployment", error) from error
         return await self._apply(step, manifest)
 
     async def _start(self, deployment: Object, asked_image: str, until: float) -> Object:
@@ -114,28 +138,14 @@ class ShellWriter:
 
         `asked_image` is `Derived.asked`; `until` is when the keys end. Raises StepError.
         """
-        meta = deployment["metadata"]
-        patch = {
-            "metadata": {
-                "annotations": {
-                    SPEC: read_spec_hash(deployment),
-                    ASKED_IMAGE: asked_image,
-                    KEYS_UNTIL: show_time(until),
-                }
-            },
-            "spec": {"replicas": 1},
+        annotations = {
+            SPEC: read_spec_hash(deployment),
+            ASKED_IMAGE: asked_image,
+            KEYS_UNTIL: show_time(until),
         }
-        for wait_s in (*APPROVAL_S, None):
-            try:
-                return await self.cluster.merge(
-                    Kind.DEPLOYMENT, meta["namespace"], meta["name"], patch
-                )
-            except ClusterError as error:
-                is_unapproved = error.status == 403 and REGISTER in error.message
-                if not is_unapproved or wait_s is None:
-                    raise StepError("starting the Deployment", error) from error
-                await asyncio.sleep(wait_s)
-        raise AssertionError("the last try returns or raises")
+        patch = {"metadata": {"annotations": annotations}, "spec": {"replicas": 1}}
+        with _step("starting the Deployment"):
+            return await merge_when_approved(self.cluster, deployment, patch)
 
     def decide_keys_end(self, known: float | None) -> float:
         """Return when keys end that are written now; `known` as in `authorized.decide_keys_end`."""
@@ -178,12 +188,10 @@ class ShellWriter:
         self, namespace: str, app: str, keys: Object, pods: Sequence[Object]
     ) -> Object:
         """Write only the `keys` in the ConfigMap, and then as `refresh` does. Raises StepError."""
-        try:
+        with _step("updating the ConfigMap"):
             written = await self.cluster.merge(
                 Kind.CONFIG_MAP, namespace, make_shell_name(app), keys
             )
-        except ClusterError as error:
-            raise StepError("updating the ConfigMap", error) from error
         await self._update_files(pods, hash_config(written))
         return written
 
@@ -200,18 +208,13 @@ class ShellWriter:
 
     async def create_lease(self, app: Object, now: float) -> Object:
         """Create the lease of a shell that no login has asked for (a warm one). Raises StepError."""
-        manifest = objects.build_lease(app, self.holder, now)
-        try:
-            return await self.cluster.create(manifest)
-        except ClusterError as error:
-            raise StepError("creating the lease", error) from error
+        with _step("creating the lease"):
+            return await self.cluster.create(objects.build_lease(app, self.holder, now))
 
     async def update_shell(self, namespace: str, app: str, patch: Object) -> Object:
         """Apply a merge patch to the shell's Deployment, and return it. Raises StepError."""
-        try:
+        with _step("changing the Deployment"):
             return await self.cluster.merge(Kind.DEPLOYMENT, namespace, make_shell_name(app), patch)
-        except ClusterError as error:
-            raise StepError("changing the Deployment", error) from error
 
     async def remove(self, namespace: str, app: str, lease: Object | None) -> None:
         """Delete all objects of the shell. Raises StepError.
@@ -219,24 +222,15 @@ class ShellWriter:
         The `lease` is deleted only in the version given, so that a login that asks for the shell meanwhile is
         not lost.
         """
-        kinds = [Kind.SECRET, Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP]
-        version = None
+        name = make_shell_name(app)
+        for kind in (Kind.SECRET, Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP):
+            with _step(f"deleting the {kind}"):
+                await self.cluster.delete(kind, namespace, name)
         if lease is not None:
-            kinds.append(Kind.LEASE)
             version = str(lease["metadata"]["resourceVersion"])
-        for kind in kinds:
-            try:
-                await self.cluster.delete(
-                    kind,
-                    namespace,
-                    make_shell_name(app),
-                    version=version if kind is Kind.LEASE else None,
-                )
-            except ClusterError as error:
-                raise StepError(f"deleting the {kind}", error) from error
+            with _step("deleting the Lease"):
+                await self.cluster.delete(Kind.LEASE, namespace, name, version=version)
 
     async def _apply(self, step: str, manifest: Object) -> Object:
-        try:
+        with _step(step):
             return await self.cluster.apply(manifest)
-        except ClusterError as error:
-            raise StepError(step, error) from error

@@ -27,9 +27,7 @@ class ControllerMirrors(ClusterMirrors):
     def __init__(
         self, cluster: Cluster, namespaces: Collection[str] | None, on_change: OnChange
     ) -> None:
-        super().__init__(
-            cluster, namespaces, _shell, {Kind.SERVICE: select_fields, Kind.CONFIG_MAP: _config}
-        )
+        super().__init__(cluster, namespaces, _shell, {Kind.CONFIG_MAP: _config})
         self._on_change = on_change
         for mirror in self.apps:
             mirror.listen(partial(self._apps_changed, mirror.kind))
@@ -95,10 +93,6 @@ class NamespaceMirrors(NamespaceState):
         """Return the number of shells that should have a pod."""
         shells = self._mirrors.of_shells[Kind.DEPLOYMENT].list_objects(self.namespace).values()
         return sum(bool(shell["spec"]["replicas"]) for shell in shells)
-
-    def find_service(self, app: str) -> Object | None:
-        """Return the shell's Service, or None."""
-        return self._object(Kind.SERVICE, app)
 
     def find_config_digest(self, app: str) -> str | None:
         """Return the `digest` of the shell's ConfigMap, or None if it has none."""

@@ -92,10 +92,6 @@ class WorkQueue(Generic[Key]):
         self._free(key, at)
         return at
 
-    def count_failures(self, key: Key) -> int:
-        """Return the number of a key's failures in a row."""
-        return self._failures.get(key, 0)
-
     def _free(self, key: Key, at: float | None) -> None:
         self._working.discard(key)
         added_at = self._again.pop(key, None)

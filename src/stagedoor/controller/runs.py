@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from enum import Enum, auto
 
-from stagedoor.controller.make import APPROVAL_S
+from stagedoor.controller.make import is_unapproved, merge_when_approved
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.run import RunOrder
 from stagedoor.model.target import Target
@@ -23,7 +23,7 @@ from stagedoor.shells.kubernetes.live.kept_fields import select_fields
 from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.live.register import DeriveContext, read_app
-from stagedoor.shells.kubernetes.names import REGISTER, RUN_JOB, RUN_OF, run_object
+from stagedoor.shells.kubernetes.names import RUN_JOB, RUN_OF, run_object
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 
 CHECK_S = 10.0
@@ -217,9 +217,8 @@ class RunReconciler:
         if order.size is not None and resources is None:
             await self._fail(namespace, name, f"the controller has no size {order.size}")
             return
-        job = run_job(known.app, known.settings, known.derived, run_id, order, resources)
         try:
-            created = await self._cluster.create(job)
+            created = await self._cluster.create(run_job(*known, run_id, order, resources))
         except ClusterError as error:
             if error.status is None or error.retry or error.reason == "AlreadyExists":
                 raise
@@ -242,23 +241,12 @@ class RunReconciler:
 
     async def _resume(self, job: Object) -> None:
         """Resume a Job once a gateway has approved it."""
-        metadata = job["metadata"]
-        patch = {"spec": {"suspend": False}}
-        for wait_s in (*APPROVAL_S, None):
-            try:
-                resumed = await self._cluster.merge(
-                    Kind.JOB, metadata["namespace"], metadata["name"], patch
-                )
-            except ClusterError as error:
-                is_unapproved = error.status == 403 and REGISTER in error.message
-                if error.status == 404 or (is_unapproved and wait_s is None):
-                    return  # it was deleted, or the next look tries again
-                if not is_unapproved:
-                    raise
-                await asyncio.sleep(wait_s or 0)
-            else:
-                self._jobs.put(resumed)
-                return
+        try:
+            patch = {"spec": {"suspend": False}}
+            self._jobs.put(await merge_when_approved(self._cluster, job, patch))
+        except ClusterError as error:
+            if error.status != 404 and not is_unapproved(error):
+                raise  # else it was deleted, or the next look tries again
 
 
 def _keep_job(item: Object) -> Object:

@@ -30,7 +30,6 @@ class AppSnapshot:
     target: Target
     mirrors: NamespaceMirrors
     app: Object | None
-    settings: AppSettings | WrongSettings
     derived: Derived | WrongSettings | None
     state: LifecycleState
 
@@ -53,11 +52,9 @@ def read_app(
     `log` is as in `LifecycleState`.
     """
     app, shell = find_app(target, mirrors), mirrors.find_shell(target.app)
-    settings: AppSettings | WrongSettings = defaults
-    if app is not None:
-        settings = read_settings(app, defaults)
-    if app is None or isinstance(settings, WrongSettings):
-        derived = settings if isinstance(settings, WrongSettings) else None
+    settings = defaults if app is None else read_settings(app, defaults)
+    if isinstance(settings, WrongSettings):
+        derived = settings
     lease = mirrors.find_lease(target.app)
     renewed_at = objects.read_renewal(lease) if lease else None
     state = LifecycleState(
@@ -67,10 +64,10 @@ def read_app(
         renewed_at=renewed_at,
         stop_requested=lease is not None and renewed_at is None,
         shell=_status(shell, lifecycle.is_running(mirrors.list_shell_pods(target.app))),
-        leftovers=lease is not None or mirrors.find_service(target.app) is not None,
+        leftovers=lease is not None or mirrors.find_config_digest(target.app) is not None,
         log=log,
     )
-    return AppSnapshot(target, mirrors, app, settings, derived, state)
+    return AppSnapshot(target, mirrors, app, derived, state)
 
 
 def find_app(target: Target, mirrors: NamespaceMirrors) -> Object | None:

@@ -43,7 +43,6 @@ RESOURCES: Mapping[Kind, Resource] = {
     Kind.SECRET: Resource("", "v1", "secrets"),
     Kind.LEASE: Resource("coordination.k8s.io", "v1", "leases"),
     Kind.EVENT: Resource("events.k8s.io", "v1", "events"),
-    Kind.ENDPOINT_SLICE: Resource("discovery.k8s.io", "v1", "endpointslices"),
     Kind.PERSISTENT_VOLUME_CLAIM: Resource("", "v1", "persistentvolumeclaims"),
     Kind.ROLE_BINDING: Resource("rbac.authorization.k8s.io", "v1", "rolebindings"),
     Kind.CLUSTER_ROLE: Resource(

@@ -24,7 +24,6 @@ class Kind(StrEnum):
     SECRET = "Secret"  # noqa: S105  # the name of a kind
     LEASE = "Lease"
     EVENT = "Event"
-    ENDPOINT_SLICE = "EndpointSlice"
     NAMESPACE = "Namespace"
     ROLE_BINDING = "RoleBinding"
     CLUSTER_ROLE = "ClusterRole"

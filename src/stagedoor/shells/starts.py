@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from stagedoor.model.denial import Denial
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
+from stagedoor.wire.oneline import fold
+
+SOON_S = 5
+"""Seconds after which a client may try again if a start has failed and may succeed later."""
 
 Begin = Callable[[Progress], Coroutine[Any, Any, Shell | Denial]]
 """Runs a start, and calls its argument with each step."""
@@ -39,6 +43,15 @@ class Starts:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def refuse_start(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
+    """Return the denial of a login whose shell does not start."""
+    return Denial(
+        Reason.SHELL_UNAVAILABLE,
+        f"the shell {target.shell_name} could not be started; {fold(why)}",
+        retry_after_s=retry_after_s,
+    )
 
 
 class _SharedStart:

@@ -55,12 +55,15 @@ class StaticShells:
         """Do nothing, since no server is watched."""
 
 
-def refuse_unknown_app(target: Target) -> Denial:
-    """Return the denial of a target that an adapter does not have."""
+ADD_APP = "an administrator adds it with [[shells.static]] or [[shells.local]] in the settings"
+
+
+def refuse_unknown_app(target: Target, mend: str = ADD_APP) -> Denial:
+    """Return the denial of a target that an adapter does not have; `mend` is for the administrator."""
     place = f"{target.app} in {target.environment}" if target.environment else target.app
     return Denial.with_mend(
         Reason.NO_APP,
         f"there is no app {place} here",
-        "an administrator adds it with [[shells.static]] or [[shells.local]] in the settings",
+        mend,
         "look for its name among your apps, or ask an administrator",
     )

@@ -90,7 +90,8 @@ class Hands:
         )
         owner = self._owner("ReplicaSet", f"{name}-0")
         pod = {"name": f"{name}-0", "labels": labels, "ownerReferences": [owner]}
-        container: dict[str, Any] = {"name": CONTAINER, "image": "by-hand"}
+        ports = [{"name": "ssh", "containerPort": port, "protocol": "TCP"}]
+        container: dict[str, Any] = {"name": CONTAINER, "image": "by-hand", "ports": ports}
         made = self._create("v1", "Pod", pod, spec={"nodeName": "n", "containers": [container]})
         ready = {"type": "Ready", "status": "True"}
         state = {"name": CONTAINER, "ready": True, "restartCount": 0, "image": "by-hand"}
@@ -101,16 +102,6 @@ class Hands:
             "conditions": [ready],
             "containerStatuses": [{**state, "imageID": "", "state": {"running": {}}}],
         }
-        self._create(
-            "discovery.k8s.io/v1",
-            "EndpointSlice",
-            {"name": f"{name}-0", "labels": {**labels, "kubernetes.io/service-name": name}},
-            addressType="IPv4",
-            ports=[{"name": "ssh", "port": port, "protocol": "TCP"}],
-            endpoints=[
-                {"addresses": ["192.0.2.1"], "targetRef": {"kind": "Pod", "name": f"{name}-0"}}
-            ],
-        )
         answer = self._api.merge(made, {"status": status}, "status")
         assert answer.ok, answer.message
 

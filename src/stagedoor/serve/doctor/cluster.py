@@ -38,7 +38,6 @@ GATEWAY_READS: Rights = {
     "statefulsets.apps": _WATCH,
     "replicasets.apps": _WATCH,
     "pods": _WATCH,
-    "endpointslices.discovery.k8s.io": _WATCH,
     _LEASES: _WATCH,
     "daemonsets.apps": ("list",),
     "cronjobs.batch": ("list",),
@@ -56,7 +55,7 @@ GATEWAY: Rights = {
     _LEASES: ("get", "create", "patch", "update"),
 }
 """The rights that it needs in each app's namespace besides; the chart's Role has the same."""
-CONTROLLER_READS: Rights = {"services": _WATCH, "configmaps": _WATCH, "jobs.batch": _WATCH}
+CONTROLLER_READS: Rights = {"configmaps": _WATCH, "jobs.batch": _WATCH}
 """The further rights that a controller needs as GATEWAY_READS are needed."""
 CONTROLLER: Rights = {
     "deployments.apps": _WRITE,

@@ -68,7 +68,7 @@ def make_owner(app: Object) -> dict[str, Any]:
 
 
 def build_service(app: Object) -> Object:
-    """Return the Service, in whose EndpointSlices the gateway finds the pod.
+    """Return the Service, by which other programs in the cluster find the shell. A gateway dials the pod.
 
     It has no address of its own: the kubelet would add one as `APP01_SSH_SERVICE_HOST` and six more variables
     to every pod that starts later, the app's included (see `enableServiceLinks`).

@@ -59,11 +59,6 @@ def keep_replica_set(item: Object) -> Object:
     return {**select_fields(item, "status"), "spec": {"template": {"spec": _containers(template)}}}
 
 
-def keep_slice(item: Object) -> Object:
-    """Keep the addresses and ports of an EndpointSlice."""
-    return select_fields(item, "ports", "endpoints")
-
-
 def keep_pod(item: Object) -> Object:
     """Keep the state of a pod."""
     return {**select_fields(item, "status"), "spec": _containers(item)}

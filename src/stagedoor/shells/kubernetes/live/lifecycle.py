@@ -65,7 +65,7 @@ class LifecycleState:
     them. `template` is the hash of the shell that would be derived now, None if none can be. `renewed_at`
     is the lease's `spec.renewTime` in seconds since the epoch, None without a lease. `stop_requested` is
     True if the lease has no renewTime: an administrator ran `stagedoor app stop`, so the shell ends, open
-    sessions included. `leftovers` is True if the shell's Service or ConfigMap exists. `log` is the last
+    sessions included. `leftovers` is True if the shell's lease or ConfigMap exists. `log` is the last
     LOG_LINES lines of the pod's log, None if it was not read, empty if it could not be read.
     """
 

@@ -20,10 +20,10 @@ from stagedoor.shells.kubernetes.live.kept_fields import (
     keep_pod,
     keep_replica_set,
     keep_shell,
-    keep_slice,
 )
 from stagedoor.shells.kubernetes.live.mirror import Keep, Key, Mirror, find_shell_app, keep_whole
 from stagedoor.shells.kubernetes.names import (
+    CONTAINER,
     KEYS_UNTIL,
     OPT_IN,
     SHELL_OF,
@@ -140,8 +140,7 @@ class ClusterCache(ClusterMirrors):
     """The mirrors of a gateway's process."""
 
     def __init__(self, cluster: Cluster, namespaces: Collection[str] | None) -> None:
-        others = {Kind.REPLICA_SET: keep_replica_set, Kind.ENDPOINT_SLICE: keep_slice}
-        super().__init__(cluster, namespaces, keep_shell, others)
+        super().__init__(cluster, namespaces, keep_shell, {Kind.REPLICA_SET: keep_replica_set})
         self.changed = defaultdict[str, asyncio.Event](asyncio.Event)
         """The event that is set at the next change in each namespace, and then replaced."""
         self.starting = defaultdict[str, dict[str, Object]](dict)
@@ -185,7 +184,7 @@ class NamespaceCache(NamespaceState):
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 for mirror in self._mirrors.all:
-                    await mirror.wait_until_settled(self.namespace)
+                    await mirror.wait_until_synced(self.namespace, or_refused=True)
         return self.is_synced
 
     def list_starting(self) -> Mapping[str, Object]:
@@ -212,36 +211,25 @@ class NamespaceCache(NamespaceState):
         return list_owned_pods(labelled, self.list_replica_sets(app), self.find_shell(app))
 
     def list_addresses(self, app: str, *, ready: bool) -> Sequence[Address]:
-        """Return the addresses of the shell's ready pods, or of all its pods; the newest pod first.
-
-        The port is that in the EndpointSlices of the shell's Service. A pod that is in no slice yet has the
-        port of sshd, since its status is here a moment earlier.
-        """
+        """Return the addresses of the shell's ready pods, or of all its pods; the newest pod first."""
         if ready and not _has_replicas(self.find_shell(app)):
             return ()
-        pods = {
-            str(pod["metadata"]["name"]): pod
-            for pod in self.list_pods(app)
-            if not pod["metadata"].get("deletionTimestamp")
-        }
-        ports = {
-            str(endpoint["targetRef"]["name"]): int(port["port"])
-            for item in self._labelled(Kind.ENDPOINT_SLICE, app)
-            for port in item.get("ports") or ()
-            if port.get("name") in (None, "", SSH_PORT_NAME)
-            for endpoint in item.get("endpoints") or ()
-            if endpoint.get("targetRef")
-        }
-        newest = sorted(
-            pods.items(),
-            key=lambda item: item[1]["metadata"].get("creationTimestamp", ""),
-            reverse=True,
-        )
+        pods = [pod for pod in self.list_pods(app) if not pod["metadata"].get("deletionTimestamp")]
+        pods.sort(key=lambda pod: pod["metadata"].get("creationTimestamp", ""), reverse=True)
         return [
-            (str(pod["status"]["podIP"]), ports.get(name, SSHD_PORT))
-            for name, pod in newest
+            (str(pod["status"]["podIP"]), find_port(pod, SSH_PORT_NAME) or SSHD_PORT)
+            for pod in pods
             if (pod.get("status") or {}).get("podIP") and (_is_ready(pod) or not ready)
         ]
+
+
+def find_port(pod: Object, name: str) -> int | None:
+    """Return the port of that name of sshd's container; None if it has none."""
+    for container in pod["spec"]["containers"]:
+        for port in container.get("ports") or ():
+            if container["name"] == CONTAINER and port.get("name") == name:
+                return int(port["containerPort"])
+    return None
 
 
 def _has_replicas(shell: Object | None) -> bool:

@@ -18,10 +18,10 @@ from stagedoor.shells.kubernetes.live.diagnose import (
     diagnose,
 )
 from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
-from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
-from stagedoor.shells.kubernetes.names import CONTAINER, RESUME_PORT_NAME
+from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache, find_port
+from stagedoor.shells.kubernetes.names import RESUME_PORT_NAME
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
-from stagedoor.wire.oneline import fold
+from stagedoor.shells.starts import refuse_start
 from stagedoor.wire.rfc3339 import show_time
 
 DIAL_S = 2.0
@@ -39,8 +39,6 @@ SURE_S = 0.5
 UNCHANGED_S = 5.0
 """The same if the shell has not changed since the request: its app may just have been corrected, and a busy
 controller has yet to replace the shell."""
-SOON_S = 5
-"""Seconds after which a client may try again if the cluster did not answer."""
 MENDED_S = 60
 """Seconds after which a client may try again if there is a cause, which needs a correction. Clients that
 retry automatically wait for half of it at most, so they report the cause to their user at once."""
@@ -109,7 +107,9 @@ class ShellStart:
                     self._cause, self._cause_since = diagnosis, loop.time()
                 is_unchanged = self._generation() == self._generation_before
                 sure_s = UNCHANGED_S if is_unchanged else SURE_S
-                if self._is_fresh(diagnosis) or loop.time() - self._cause_since >= sure_s:
+                # The controller has written this cause for this request, so it is certain.
+                is_fresh = self._failure() == diagnosis
+                if is_fresh or loop.time() - self._cause_since >= sure_s:
                     why = f"{diagnosis.step}: {diagnosis.message}"
                     return refuse_start(self._target, why, MENDED_S)
             else:
@@ -134,10 +134,6 @@ class ShellStart:
         """Return the generation of the shell's Deployment, which a start or a replacement changes."""
         shell = self._cache.find_shell(self._target.app)
         return shell["metadata"].get("generation") if shell is not None else None
-
-    def _is_fresh(self, cause: Cause) -> bool:
-        """Return whether the controller has written this cause for this request, so that it is certain."""
-        return self._failure() == cause
 
     def _failure(self) -> Cause | None:
         lease = self._cache.find_lease(self._target.app)
@@ -198,10 +194,7 @@ async def is_answering(address: Address) -> bool:
         async with asyncio.timeout(DIAL_S):
             reader, writer = await asyncio.open_connection(*address, limit=1024)
             return (await reader.readline()).startswith(b"SSH-")
-    except (
-        OSError,
-        ValueError,
-    ):  # TimeoutError is an OSError; a line past the limit is a ValueError
+    except (OSError, ValueError):  # a timeout is an OSError, a line past the limit a ValueError
         return False
     finally:
         if writer is not None:
@@ -211,29 +204,12 @@ async def is_answering(address: Address) -> bool:
 def make_shell(target: Target, address: Address, cache: NamespaceCache) -> Shell:
     """Return the shell of `target` at an address."""
     host, port = address
-    resume_port = _resume_port(cache.list_pods(target.app), host)
-    return Shell(target, host, port, started_by_us=True, resume_port=resume_port)
-
-
-def _resume_port(pods: Sequence[Object], host: str) -> int | None:
-    """Return the port of the endpoint of resumable tunnels in the pod at `host`; None if it has none."""
-    for pod in pods:
-        if (pod.get("status") or {}).get("podIP") != host:
-            continue
-        for container in pod["spec"]["containers"]:
-            for port in container.get("ports") or ():
-                if container["name"] == CONTAINER and port.get("name") == RESUME_PORT_NAME:
-                    return int(port["containerPort"])
-    return None
-
-
-def refuse_start(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
-    """Return the denial of a login whose shell does not start."""
-    return Denial(
-        Reason.SHELL_UNAVAILABLE,
-        f"the shell {target.shell_name} could not be started; {fold(why)}",
-        retry_after_s=retry_after_s,
+    ports = (
+        find_port(pod, RESUME_PORT_NAME)
+        for pod in cache.list_pods(target.app)
+        if (pod.get("status") or {}).get("podIP") == host
     )
+    return Shell(target, host, port, started_by_us=True, resume_port=next(ports, None))
 
 
 def refuse_unserved(target: Target, namespace: str) -> Denial:
