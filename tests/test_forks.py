@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.shells.local import LocalShell
+from stagedoor.shells.local.settings import LocalShell
 from tests import forks
 from tests.fixtures.gateway import SSH_TABLE, local
 from tests.fixtures.laptop import open_laptop

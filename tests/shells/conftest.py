@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.shell import Shell
-from stagedoor.shells.local import LocalShell
+from stagedoor.shells.local.settings import LocalShell
 from tests.fixtures.laptop import Ssh
 from tests.shells.host import ShellHost, running, ssh_with
 

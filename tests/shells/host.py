@@ -14,7 +14,8 @@ from stagedoor.keys.files import load_or_create
 from stagedoor.model.grant import Admission
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
-from stagedoor.shells.local import LocalShell, LocalShells
+from stagedoor.shells.local.adapter import LocalShells
+from stagedoor.shells.local.settings import LocalShell
 from tests.fixtures.laptop import Done, Ssh, format_public_line, new_key, run_ssh, write_ssh_config
 from tests.fixtures.people import APP01, grant
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stagedoor.shells.local import LocalShell, LocalShells
+from stagedoor.shells.local.adapter import LocalShells
+from stagedoor.shells.local.settings import LocalShell
 from tests.fixtures.people import APP01
 from tests.shells.conformance import *  # noqa: F403 - the suite
 from tests.shells.conformance import Kind

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.shells.local import LocalShell
+from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.local.sshd import LocalServer
 from tests.fixtures.laptop import Ssh
 from tests.ports import free_port
@@ -117,7 +117,7 @@ async def test_no_session_begins_before_what_was_asked_for_earlier_is_forwarded(
     both without waiting."""
     shell = LocalShell("app01")
     shared_host: Any = SimpleNamespace(
-        shell=shell, draining=False, note_connection=lambda login: None
+        shell=shell, is_draining=False, note_connection=lambda login: None
     )
     login, slow = LocalServer(shared_host), Slow()
     login.connection_made(slow)  # type: ignore[arg-type]

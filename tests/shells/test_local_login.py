@@ -14,7 +14,7 @@ from stagedoor.model.grant import Admission
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S
-from stagedoor.shells.local import LocalShell
+from stagedoor.shells.local.settings import LocalShell
 from tests.fixtures.laptop import Ssh, format_public_line, new_key
 from tests.forks import by_exec, home
 from tests.shells.host import ShellHost, running, ssh_with

@@ -16,7 +16,8 @@ import pytest
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.shell import Shell, ShellState
-from stagedoor.shells.local import LocalShell, LocalShells
+from stagedoor.shells.local.adapter import LocalShells
+from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.local.shell_folder import Running, ShellFolder
 from tests.fixtures.people import APP01, grant
 from tests.shells.host import ShellHost, ignore, running, ssh_with

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.shells.local import LocalShell
+from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.local.terminal import Terminal, with_modes
 from tests.fixtures.laptop import Ssh
 from tests.fixtures.terminal import Console, console

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.shells.local import LocalShell
+from stagedoor.shells.local.settings import LocalShell
 from tests.shells.host import ShellHost, running, ssh_with
 from tests.waiting import wait_until
 

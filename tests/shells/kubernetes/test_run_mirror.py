@@ -8,7 +8,7 @@ import pytest
 
 from stagedoor.model.cluster import ClusterError
 from stagedoor.model.run import Output, RunState
-from stagedoor.shells.kubernetes.live.runs.folder import RunFolders, RunNamespace
+from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
 from stagedoor.shells.kubernetes.live.runs.mirrors import RunMirror
 from tests.shells.kubernetes.test_run import kit_message, terminated
 
@@ -45,7 +45,7 @@ class House:
     """A run's folder, and its pod as it is at each look."""
 
     def __init__(self, folder: Path) -> None:
-        self.folders = RunFolders(folder, lambda: 1000.0)
+        self.folders = ClusterRunFolders(folder, lambda: 1000.0)
 
     async def copy(
         self, log: Log, *pods: dict[str, Any] | None, cancelled: bool = False, now: float = 1000.0

@@ -8,8 +8,3 @@ not load it.
 Every login runs as the OS user who runs the gateway, whatever login name the client sends: a key or a
 certificate proves the name of an identity, the login name does not.
 """
-
-from stagedoor.shells.local.adapter import LocalShells
-from stagedoor.shells.local.settings import LocalShell
-
-__all__ = ["LocalShell", "LocalShells"]

@@ -23,10 +23,12 @@ def _send(**fields: object) -> None:
 
 async def _serve(order: Order) -> None:
     _send(step="loading")
-    from stagedoor.shells.local.sshd import Sshd, make_host_key
+    import asyncssh
+
+    from stagedoor.shells.local.sshd import Sshd
 
     place = ShellFolder(Path(order.folder))
-    key = make_host_key()
+    key = asyncssh.generate_private_key("ssh-ed25519")
     _send(step="signing the host key")
     _send(sign=key.export_public_key().decode().strip())
     certificate = json.loads(sys.stdin.readline())["certificate"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stagedoor.holder.folder import FOLDER as TERMINALS
 from stagedoor.holder.folder import end_all
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission, Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
@@ -22,8 +22,8 @@ from stagedoor.shells.local import tmux
 from stagedoor.shells.local.jobs import end_jobs
 from stagedoor.shells.local.settings import LocalShell, Order
 from stagedoor.shells.local.shell_folder import Running, ShellFolder, is_alive
-from stagedoor.shells.local.start import Starter, StartFailedError
-from stagedoor.shells.starts import Starts
+from stagedoor.shells.local.start import StartFailedError, start_shell
+from stagedoor.shells.starts import Starts, refuse_start
 from stagedoor.shells.static import refuse_unknown_app
 
 REPLACE_AFTER_S = 30 * DAY_S
@@ -37,9 +37,9 @@ class LocalShells:
     """A `shells.ports.Shells` of processes on this machine.
 
     `folder` contains the shells' folders. `user_ca_lines` returns the public keys of the user CAs.
-    `sign_host(public_key, principals)` returns a host certificate, which should be valid for a year: a
-    process lives for `REPLACE_AFTER_S` and its last session. `admitted` returns the users that the
-    current policy admits to a target; call `refresh` whenever its answers may have changed.
+    `sign_host(public_key, principals)` returns a host certificate. It should be valid for a year, since a
+    process lives for `REPLACE_AFTER_S` and until its last session ends. `admitted` returns the users that
+    the current policy admits to a target; call `refresh` whenever its answers may have changed.
     """
 
     def __init__(
@@ -57,38 +57,39 @@ class LocalShells:
     ) -> None:
         entries = tuple(shells)
         self._user_ca_lines = user_ca_lines
+        self._sign_host = sign_host
         self._admitted = admitted
-        self._starter = Starter(sign_host, start_timeout_s)
+        self._start_timeout_s = start_timeout_s
         self._drain_grace_s = drain_grace_s
-        self._folder = folder.absolute()
-        self._runner = {
-            shell.target: ShellFolder(self._folder / shell.target.login_name) for shell in entries
+        self._root = folder.absolute()
+        self._folders = {
+            shell.target: ShellFolder(self._root / shell.target.login_name) for shell in entries
         }
         self._orders = {
             shell.target: Order(
-                shell, str(self._runner[shell.target].folder), idle_stop_s, drain_grace_s
+                shell, str(self._folders[shell.target].folder), idle_stop_s, drain_grace_s
             )
             for shell in entries
         }
         self._digests = {target: order.hash_order() for target, order in self._orders.items()}
         self._starts = Starts()
-        # Not the loop's own pool, where waiting starts would delay name look-ups.
+        # Not the loop's own pool, where waiting starts would delay the resolution of names.
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="shells")
         self._now = now
         self._keys_until: float | None = None
 
     def list_targets(self) -> tuple[Target, ...]:
         """Return the targets in the settings, sorted."""
-        return tuple(sorted(self._runner, key=str))
+        return tuple(sorted(self._folders, key=str))
 
     def has_target(self, target: Target) -> bool:
         """Return whether the target is in the settings."""
-        return target in self._runner
+        return target in self._folders
 
     def find_ready(self, grant: Grant) -> Shell | None:
         """Return the shell if it runs and its settings have not changed, and mark it as used."""
         target = grant.target
-        place = self._runner.get(target)
+        place = self._folders.get(target)
         if place is None:
             return None
         with suppress(OSError, ValueError), place.hold_lock(shared=True, wait=False):
@@ -103,7 +104,7 @@ class LocalShells:
         if (shell := self.find_ready(grant)) is not None:
             return shell
         target = grant.target
-        place = self._runner.get(target)
+        place = self._folders.get(target)
         if place is None:
             return refuse_unknown_app(target)
         return await self._starts.join(target, partial(self._start, target, place), progress)
@@ -115,7 +116,7 @@ class LocalShells:
 
     async def observe(self, target: Target) -> ShellState:
         """Return the state of the shell, by its folder."""
-        place = self._runner.get(target)
+        place = self._folders.get(target)
         if place is None:
             return ShellState.ABSENT
         if self._running(target):
@@ -134,7 +135,7 @@ class LocalShells:
 
     def touch(self, target: Target) -> None:
         """Record that the shell is in use until a session is open; the process counts its sessions itself."""
-        place = self._runner.get(target)
+        place = self._folders.get(target)
         if place:
             with suppress(OSError):
                 place.mark_used()
@@ -156,7 +157,7 @@ class LocalShells:
         Raises OSError.
         """
         self._keys_until = decide_keys_end(self._keys_until, self._now())
-        for target, place in self._runner.items():
+        for target, place in self._folders.items():
             if place.folder.is_dir():
                 self._write_keys(target, place)
         for place in self._left_over():
@@ -174,27 +175,27 @@ class LocalShells:
         keep running for their sessions.
         """
         with ExitStack() as stack:
-            configured = [place for place in self._runner.values() if place.folder.is_dir()]
+            configured = [place for place in self._folders.values() if place.folder.is_dir()]
             stopping = list(_terminate((*configured, *self._left_over()), stack))
             for pid, _ in _wait_for_end(stopping, self._drain_grace_s + 5):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             _wait_for_end(stopping, 5)
-        for place in (*self._runner.values(), *self._left_over()):
+        for place in (*self._folders.values(), *self._left_over()):
             end_all(place.terminals)
             tmux.end(place.folder)
             end_jobs(TERMINALS, str(place.terminals))
 
     def _left_over(self) -> Iterator[ShellFolder]:
         """Yield the folders of shells that are no longer in the settings."""
-        known = {place.folder for place in self._runner.values()}
+        known = {place.folder for place in self._folders.values()}
         with suppress(FileNotFoundError):
-            for folder in self._folder.iterdir():
+            for folder in self._root.iterdir():
                 if folder not in known and (folder / "state.json").exists():
                     yield ShellFolder(folder)
 
     def _running(self, target: Target) -> Running | None:
-        place = self._runner.get(target)
+        place = self._folders.get(target)
         with suppress(OSError, ValueError):
             return place.read_running() if place else None
         return None
@@ -244,17 +245,22 @@ class LocalShells:
                     place.failed.unlink(missing_ok=True)
                     self._write_keys(target, place)
                     try:
-                        running = self._starter.start(
-                            self._orders[target], place, target.principals, report
+                        running = start_shell(
+                            self._orders[target],
+                            place,
+                            lambda key: self._sign_host(key, target.principals),
+                            self._start_timeout_s,
+                            report,
                         )
                     except StartFailedError as error:
                         message = f"{error.step}: {error}"
                         place.failed.write_text(message)
-                        return _failed(target, message)
+                        return refuse_start(target, message)
                 place.mark_used()
                 return _shell(target, running)
         except OSError as error:
-            return _failed(target, f"preparing {place.folder}: {error.strerror or error}")
+            why = f"preparing {place.folder}: {error.strerror or error}"
+            return refuse_start(target, why)
 
 
 def _terminate(places: Iterable[ShellFolder], stack: ExitStack) -> Iterator[tuple[int, int]]:
@@ -283,11 +289,3 @@ def _wait_for_end(processes: Sequence[tuple[int, int]], seconds: float) -> list[
 
 def _shell(target: Target, running: Running) -> Shell:
     return Shell(target, running.host, running.port, started_by_us=True)
-
-
-def _failed(target: Target, message: str) -> Denial:
-    return Denial(
-        Reason.SHELL_UNAVAILABLE,
-        f"the shell {target.shell_name} could not be started; {message}",
-        retry_after_s=5,
-    )

@@ -22,34 +22,30 @@ class OutputPump:
         self._fd = fd
         self._write = write
         self._on_end = on_end
-        self._paused = False
+        self.is_paused = False
+        """Whether reading is stopped."""
         loop.add_reader(fd, self._readable)
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Return whether the descriptor is open."""
         return self._fd >= 0
 
     def pause(self) -> None:
         """Stop reading: the channel's buffer is full. The child waits once its pipe is full too."""
-        if self.open and not self._paused:
-            self._paused = True
+        if self.is_open and not self.is_paused:
+            self.is_paused = True
             self._loop.remove_reader(self._fd)
 
     def resume(self) -> None:
         """Read again."""
-        if self.open and self._paused:
-            self._paused = False
+        if self.is_open and self.is_paused:
+            self.is_paused = False
             self._loop.add_reader(self._fd, self._readable)
-
-    @property
-    def paused(self) -> bool:
-        """Return whether reading is stopped."""
-        return self._paused
 
     def close_descriptor(self) -> None:
         """Close the descriptor without a call of `on_end`."""
-        if self.open:
+        if self.is_open:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1

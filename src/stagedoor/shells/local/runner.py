@@ -5,10 +5,8 @@ any worker reads its log, sends its input or cancels it through the folder.
 """
 
 import asyncio
-import errno
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,50 +17,32 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stagedoor.holder.run import TaskOrder
-from stagedoor.holder.run_folder import RunFolder, RunStatus, read_log
+from stagedoor.holder.run_folder import RunFolder
 from stagedoor.holder.run_input import MAX_DATA_BYTES, InputFrame, InputKind, encode_input
-from stagedoor.model.run import (
-    LOST_CODE,
-    NOT_STARTED_CODE,
-    START_WITHIN_S,
-    Output,
-    RunEnd,
-    RunOrder,
-    RunState,
-)
+from stagedoor.model.run import LOST_CODE, START_WITHIN_S, RunEnd, RunOrder, RunState
 from stagedoor.model.target import Target
 from stagedoor.shells.local.jobs import end_jobs
 from stagedoor.shells.local.process import LocalAccount
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.local.start import pass_environment
 from stagedoor.shells.local.variables import describe_account, describe_app, drop_nul
+from stagedoor.shells.run_folders import RunFolders, is_final, read_status
 
 RUN = "STAGEDOOR_RUN"
 """The variable of a task that has the id of its run."""
 _START_S = 30.0
 _STOP_S = 15.0
 _HOLDER = [sys.executable, "-P", "-m", "stagedoor.holder", "run"]
-_FINAL = {
-    state.value: state
-    for state in (
-        RunState.EXITED,
-        RunState.TIMED_OUT,
-        RunState.CANCELLED,
-        RunState.INPUT_LOST,
-        RunState.NOT_STARTED,
-    )
-}
 
 
-class LocalRunner:
+class LocalRunner(RunFolders):
     """A `shells.runner.Runner` of processes on this machine. `folder` has a folder for each run."""
 
     def __init__(
         self, shells: Iterable[LocalShell], folder: Path, now: Callable[[], float] = time.time
     ) -> None:
+        super().__init__(folder, now)
         self._shells = {shell.target: shell for shell in shells}
-        self._folder = folder
-        self._now = now
 
     def has(self, target: Target) -> bool:
         """Return whether the target's shell is on this machine."""
@@ -122,25 +102,17 @@ class LocalRunner:
             order.has_input,
         )
 
-    def list_ids(self) -> set[str]:
-        """Return the runs whose folders are here."""
-        try:
-            return {folder.name for folder in self._folder.iterdir()}
-        except FileNotFoundError:
-            return set()
-
     def observe(self, run_id: str) -> RunState | RunEnd:
         """Return how a run has ended, or `STARTING` or `RUNNING`."""
-        place = self._existing(run_id)
-        if place.is_alive():
-            # The lock is held a moment longer than the task runs.
-            return self._end_of(place) or RunState.RUNNING
-        if (end := self._end_of(place)) is not None:
-            return end
-        if self._status(place) is None:
-            begun_at = place.folder.stat().st_mtime
-            if self._now() < begun_at + START_WITHIN_S:
-                return RunState.STARTING
+        place = self.find(run_id)
+        is_alive = place.is_alive()
+        status = read_status(place)
+        if status is not None and is_final(status):
+            return self._make_end(status)  # its holder keeps the lock a moment longer
+        if is_alive:
+            return RunState.RUNNING
+        if status is None and self._now() < place.folder.stat().st_mtime + START_WITHIN_S:
+            return RunState.STARTING
         end_jobs(RUN, run_id)
         return RunEnd(
             RunState.LOST,
@@ -149,28 +121,6 @@ class LocalRunner:
             "the process that held it was killed, or its machine was restarted",
         )
 
-    def _end_of(self, place: RunFolder) -> RunEnd | None:
-        status = self._status(place)
-        if status is None or status.state not in _FINAL:
-            return None
-        code = NOT_STARTED_CODE if status.code is None else status.code
-        ended_at = self._now() if status.ended_at is None else status.ended_at
-        return RunEnd(_FINAL[status.state], code, ended_at, status.detail)
-
-    def _status(self, place: RunFolder) -> RunStatus | None:
-        with suppress(ValueError):
-            return place.read_status()
-        return None
-
-    def read(self, run_id: str, start: int, most: int) -> list[Output]:
-        """Return output from offset `start` on; see `Runner`."""
-        pieces = read_log(self._existing(run_id), start, most)
-        return [Output(piece.start, piece.data, piece.is_error, piece.at) for piece in pieces]
-
-    def measure(self, run_id: str) -> tuple[int, int]:
-        """Return the offset of the first byte of output that is kept, and the number of all bytes so far."""
-        return self._existing(run_id).measure()
-
     def feed(self, run_id: str, at: int, data: bytes) -> int:
         """Send input; see `Runner`."""
         pieces = [data[n : n + MAX_DATA_BYTES] for n in range(0, len(data), MAX_DATA_BYTES)]
@@ -178,23 +128,23 @@ class LocalRunner:
             InputFrame(InputKind.DATA, at + n * MAX_DATA_BYTES, piece)
             for n, piece in enumerate(pieces)
         ]
-        written = _write_input(self._existing(run_id), frames)
+        written = _write_input(self.find(run_id), frames)
         return at + sum(len(piece) for piece in pieces[:written])
 
     def end_input(self, run_id: str, size: int | None) -> bool:
         """Report the end of the input; see `Runner`."""
-        place = self._existing(run_id)
+        place = self.find(run_id)
         kind = InputKind.BROKEN if size is None else InputKind.END
         return bool(_write_input(place, [InputFrame(kind, size or 0)]))
 
     def keep_input(self, run_id: str) -> None:
         """Report that the client is still there."""
-        _write_input(self._existing(run_id), [InputFrame(InputKind.KEEP, 0)])
+        _write_input(self.find(run_id), [InputFrame(InputKind.KEEP, 0)])
 
     def cancel(self, run_id: str) -> None:
         """Ask the holder to end the task."""
-        place = self._existing(run_id)
-        status = self._status(place)
+        place = self.find(run_id)
+        status = read_status(place)
         if status is None:
             return
         with suppress(ProcessLookupError):
@@ -205,10 +155,6 @@ class LocalRunner:
                     signal.pidfd_send_signal(pidfd, signal.SIGTERM)
             finally:
                 os.close(pidfd)
-
-    def remove(self, run_id: str) -> None:
-        """Remove the folder of a run."""
-        shutil.rmtree(self._existing(run_id).folder, ignore_errors=True)
 
     def stop_all(self) -> None:
         """End all runs. Blocks. This is for the end of a demo: runs outlive a gateway."""
@@ -221,16 +167,6 @@ class LocalRunner:
                 while self._place(run_id).is_alive() and time.monotonic() < deadline:
                     time.sleep(0.02)
                 end_jobs(RUN, run_id)
-
-    def _existing(self, run_id: str) -> RunFolder:
-        place = self._place(run_id)
-        if not place.folder.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "no such run on this machine", run_id)
-        return place
-
-    def _place(self, run_id: str) -> RunFolder:
-        assert run_id.isalnum(), "ids are made here, or found in the store"
-        return RunFolder(self._folder / run_id)
 
 
 def _write_input(place: RunFolder, frames: Sequence[InputFrame]) -> int:

@@ -8,21 +8,22 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import asyncssh
 from asyncssh.stream import SSHServerStreamSession
 
 from stagedoor.holder.folder import FOLDER as TERMINALS
-from stagedoor.shells.local.process import Children, LocalAccount
 from stagedoor.shells.local.pump import InputPump, OutputPump
-from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.local.terminal import SIGNALS, Terminal, signal_name
 from stagedoor.shells.local.tmux import VARIABLE as TMUX
 from stagedoor.shells.local.variables import describe_account, describe_app, drop_nul
 
-# RFC 4254 §6.10.
+if TYPE_CHECKING:
+    from stagedoor.shells.local.sshd import Sshd
+
 _CANNOT_START = 127
+"""The exit status of a shell for a command that it cannot run."""
 _LAST_WORDS_S = 0.1
 """Seconds for output that is still on its way through the terminal when a login has ended."""
 _HOLDER = [sys.executable, "-m", "stagedoor.holder"]
@@ -42,29 +43,11 @@ def _holder_words(command: str) -> list[str]:
     return []
 
 
-class SessionContext(Protocol):
-    """The parts of the process that a session uses."""
-
-    shell: LocalShell
-    account: LocalAccount
-    children: Children
-    terminals: str
-    tmux: str
-
-    def note_session(self, session: "LocalSession") -> None:
-        """Record a new session."""
-        ...
-
-    def closed(self, session: "LocalSession") -> None:
-        """Record the end of a session."""
-        ...
-
-
 class LocalSession(asyncssh.SSHServerSession[bytes]):
     """One session: the child has real descriptors, both pumps have backpressure, and its exit is reported."""
 
-    def __init__(self, context: SessionContext) -> None:
-        self._context = context
+    def __init__(self, sshd: "Sshd") -> None:
+        self._sshd = sshd
         self._loop = asyncio.get_running_loop()
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None
         self._terminal: Terminal | None = None
@@ -79,7 +62,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
     def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
         """Record the session and its channel."""
         self._chan = chan
-        self._context.note_session(self)
+        self._sshd.note_session(self)
 
     def pty_requested(self, term_type: str, term_size: Size, term_modes: Mapping[int, int]) -> bool:
         """Open a terminal. Return False if there is no pty left."""
@@ -113,14 +96,12 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
         try:
             self._start(command)
         except OSError as error:
-            shell = self._context.shell.login_shell or self._context.account.shell
-            chan.write_stderr(
-                f"stagedoor: cannot start {shell}: {error.strerror or error}\r\n".encode()
-            )
+            why = f"cannot start {self._login_shell}: {error.strerror or error}"
+            chan.write_stderr(f"stagedoor: {why}\r\n".encode())
             chan.exit(_CANNOT_START)
 
     def _start(self, command: str | None) -> None:
-        shell = self._context.shell.login_shell or self._context.account.shell
+        shell = self._login_shell
         name = shell.rpartition("/")[2]
         # A leading hyphen makes it a login shell (sh(1)), as sshd and login(1) do.
         argv = [f"-{name}"] if command is None else [name, "-c", command]
@@ -129,7 +110,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
             # bash reads ~/.bashrc before a command by ssh, and its output would be lost and a prompt would
             # hang. The shell in the terminal reads it again, where the user sees it and can interrupt it.
             shell, argv = words[0], words
-        spawn = self._context.children.spawn
+        spawn = self._sshd.children.spawn
         if self._terminal is not None:
             self._pid = spawn(shell, argv, environment, self._terminal.path, self._exited)
             self._terminal.close_slave()
@@ -162,14 +143,14 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
         ]
 
     def _environment(self, shell: str) -> dict[str, str]:
-        chan, account = self._channel, self._context.account
+        chan, account = self._channel, self._sshd.account
         client, client_port = chan.get_extra_info("peername")[:2]
         here, port = chan.get_extra_info("sockname")[:2]
         environment = describe_account(account, shell) | {
             "SSH_CLIENT": f"{client} {client_port} {port}",
             "SSH_CONNECTION": f"{client} {client_port} {here} {port}",
-            TERMINALS: self._context.terminals,
-            TMUX: self._context.tmux,
+            TERMINALS: self._sshd.terminals,
+            TMUX: self._sshd.tmux,
         }
         # Only the client's language is accepted: other variables could change which programs run.
         environment |= {
@@ -177,7 +158,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
             for name, value in chan.get_environment().items()
             if name == "LANG" or (name.startswith("LC_") and name.isidentifier())
         }
-        environment |= describe_app(self._context.shell, shell)
+        environment |= describe_app(self._sshd.shell, shell)
         if self._terminal is not None:
             environment["TERM"] = self._terminal.type or "dumb"
             environment["SSH_TTY"] = self._terminal.path
@@ -220,7 +201,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         """Resize the terminal."""
-        if self._terminal and any(outlet.open for outlet in self._outlets):
+        if self._terminal and any(outlet.is_open for outlet in self._outlets):
             with suppress(OSError):
                 self._terminal.resize((width, height, pixwidth, pixheight))
 
@@ -231,7 +212,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
 
     def break_received(self, msec: int) -> bool:
         """Interrupt the terminal's foreground job. Return False without a terminal."""
-        if self._terminal is None or not any(outlet.open for outlet in self._outlets):
+        if self._terminal is None or not any(outlet.is_open for outlet in self._outlets):
             return False
         # As a break does on a line with BRKINT (termios(3)).
         with suppress(OSError):
@@ -256,7 +237,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
             self._loop.call_later(_LAST_WORDS_S, self._end_terminal)
 
     def _end_terminal(self) -> None:
-        if any(outlet.open and outlet.paused for outlet in self._outlets):
+        if any(outlet.is_open and outlet.is_paused for outlet in self._outlets):
             # The client is slow, and has not received all output yet.
             self._loop.call_later(_LAST_WORDS_S, self._end_terminal)
             return
@@ -265,7 +246,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
         self._end_if_over()
 
     def _end_if_over(self) -> None:
-        if any(outlet.open for outlet in self._outlets):
+        if any(outlet.is_open for outlet in self._outlets):
             return
         chan = self._chan
         if chan is None or self._status is None:
@@ -293,7 +274,11 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
             self._terminal.close_slave()
             if not self._outlets:
                 os.close(self._terminal.master)
-        self._context.closed(self)
+        self._sshd.forget_session(self)
+
+    @property
+    def _login_shell(self) -> str:
+        return self._sshd.shell.login_shell or self._sshd.account.shell
 
     @property
     def _channel(self) -> "asyncssh.SSHServerChannel[bytes]":
@@ -302,7 +287,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
 
     def _signal(self, name: str) -> None:
         if self._pid is not None:
-            self._context.children.signal_group(self._pid, getattr(signal, name))
+            self._sshd.children.signal_group(self._pid, getattr(signal, name))
 
 
 class _Sftp(asyncssh.SFTPServer):

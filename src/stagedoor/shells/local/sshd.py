@@ -7,8 +7,8 @@ as traffic of the session; the relay in front of it finds a dead peer by TCP.
 import asyncio
 import signal
 import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Protocol
 
 import asyncssh
 
@@ -32,11 +32,6 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly13
             "aes128-ctr", "aes256-ctr")  # fmt: skip
 
 
-def make_host_key() -> asyncssh.SSHKey:
-    """Return a new host key, which never leaves the memory of this process."""
-    return asyncssh.generate_private_key("ssh-ed25519")
-
-
 class Sshd:
     """The SSH server of one local shell. `host` is the address on which it listens.
 
@@ -57,13 +52,14 @@ class Sshd:
         self._sessions: set[LocalSession] = set()
         self._logins: set[LocalServer] = set()
         self._idle_since = time.time()
-        self._draining = False
+        self.is_draining = False
+        """Whether new sessions are refused."""
         self._changed = asyncio.Event()
         self._keys_text: str | None = None
         self._keys: asyncssh.SSHAuthorizedKeys | None = None
 
     async def listen(self, key: asyncssh.SSHKey, certificate: str) -> int:
-        """Listen on a free port, and return it. Raises OSError."""
+        """Listen on a free port, and return it. The host key never leaves this process. Raises OSError."""
         self._acceptor = await asyncssh.listen(
             self.host,
             0,
@@ -101,22 +97,20 @@ class Sshd:
 
         loop.add_signal_handler(signal.SIGTERM, stop, self._order.drain_grace_s)
         loop.add_signal_handler(signal.SIGHUP, stop, None)
-        loop.add_signal_handler(
-            signal.SIGINT, lambda: None
-        )  # a ^C is for the gateway in the terminal
+        # A ^C is for the gateway in the terminal.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
         idle = asyncio.create_task(self._stop_when_idle(life_sign, stop))
         after_s = await grace
         idle.cancel()
         self._place.withdraw(life_sign)
         await self._drain(after_s)
 
-    async def _stop_when_idle(self, life_sign: int, stop: "_Stop") -> None:
+    async def _stop_when_idle(self, life_sign: int, stop: Callable[[float], None]) -> None:
         while True:
             last = max(self._idle_since, self._place.read_last_use())
             left_s = self._order.idle_stop_s - (time.time() - last)
             if self._logins:
-                self._changed.clear()
-                await self._changed.wait()
+                await self._wait_until_empty(self._logins)
             elif left_s > 0:
                 await asyncio.sleep(left_s)
             else:
@@ -134,7 +128,7 @@ class Sshd:
 
     async def _drain(self, after_s: float | None) -> None:
         """Refuse new sessions, and wait until open ones end, for `after_s` seconds at most."""
-        self._draining = True
+        self.is_draining = True
         assert self._acceptor is not None
         self._acceptor.close()
         if after_s:
@@ -142,16 +136,17 @@ class Sshd:
                 session.show(f"stagedoor: this shell stops in {after_s:g} s")
         with suppress(TimeoutError):
             async with asyncio.timeout(after_s):
-                while self._sessions:
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self._wait_until_empty(self._sessions)
         for login in tuple(self._logins):
             login.hang_up()
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
-                while self._logins:
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self._wait_until_empty(self._logins)
+
+    async def _wait_until_empty(self, entries: Collection[object]) -> None:
+        while entries:
+            self._changed.clear()
+            await self._changed.wait()
 
     def read_keys(self) -> asyncssh.SSHAuthorizedKeys | None:
         """Read the key file, and return its keys that are still valid; None if it has none."""
@@ -165,16 +160,11 @@ class Sshd:
             self._keys_text = text
         return self._keys
 
-    @property
-    def draining(self) -> bool:
-        """Return whether new sessions are refused."""
-        return self._draining
-
     def note_session(self, session: LocalSession) -> None:
         """Record a new session."""
         self._sessions.add(session)
 
-    def closed(self, session: LocalSession) -> None:
+    def forget_session(self, session: LocalSession) -> None:
         """Record the end of a session."""
         self._sessions.discard(session)
         self._changed.set()
@@ -183,17 +173,11 @@ class Sshd:
         """Record a new connection."""
         self._logins.add(login)
 
-    def end_login(self, login: "LocalServer") -> None:
+    def forget_connection(self, login: "LocalServer") -> None:
         """Record the end of a connection."""
         self._logins.discard(login)
         self._idle_since = time.time()
         self._changed.set()
-
-
-class _Stop(Protocol):
-    """A function that stops the process, with a grace in seconds, None for as long as sessions last."""
-
-    def __call__(self, after_s: float | None) -> None: ...
 
 
 class LocalServer(asyncssh.SSHServer):
@@ -222,7 +206,7 @@ class LocalServer(asyncssh.SSHServer):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Record the end of the connection."""
-        self._sshd.end_login(self)
+        self._sshd.forget_connection(self)
 
     def begin_auth(self, username: str) -> bool:
         """Set the keys that may log in. Return True, since every user must authenticate."""
@@ -238,7 +222,7 @@ class LocalServer(asyncssh.SSHServer):
         """Return a session once earlier remote forwards listen, as in sshd: its command may use them."""
         while self._opening:
             await asyncio.wait(self._opening)
-        if self._sshd.draining:
+        if self._sshd.is_draining:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "this shell is stopping")
         return LocalSession(self._sshd)
 
@@ -246,7 +230,7 @@ class LocalServer(asyncssh.SSHServer):
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> bool:
         """Accept a forward to any address: a user with a shell here can open such connections anyway."""
-        return not self._sshd.draining
+        return not self._sshd.is_draining
 
     async def server_requested(
         self, listen_host: str, listen_port: int

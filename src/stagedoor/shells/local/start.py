@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO, Any
 
 from stagedoor.model.errors import StagedoorError
@@ -36,67 +35,59 @@ class StartFailedError(Exception):
         self.step = step
 
 
-@dataclass(frozen=True, slots=True)
-class Starter:
-    """The starter of shells' processes: `sign_host` signs a public key line for some principals."""
+def start_shell(
+    order: Order,
+    place: ShellFolder,
+    sign_host: Callable[[str], str],
+    timeout_s: float,
+    report: Callable[[StartStep], None],
+) -> Running:
+    """Start a shell's process and wait until it listens; the caller holds the lock of its folder.
 
-    sign_host: Callable[[str, tuple[str, ...]], str]
-    start_timeout_s: float
-
-    def start(
-        self,
-        order: Order,
-        place: ShellFolder,
-        principals: tuple[str, ...],
-        report: Callable[[StartStep], None],
-    ) -> Running:
-        """Start the process and wait until it listens; the caller holds the lock of its folder.
-
-        `report` is called with each step. Raises StartFailedError with the step that failed.
-        """
-        step = StartStep("starting the process")
-        report(step)
-        pid: int | None = None
+    `sign_host` returns a certificate for a public key line. `report` is called with each step. Raises
+    StartFailedError with the step that failed.
+    """
+    step = StartStep("starting the process")
+    report(step)
+    pid: int | None = None
+    try:
+        process = _process(place)
+    except OSError as error:
+        raise StartFailedError(step.name, error.strerror or str(error)) from error
+    ready = False
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            process = _process(place)
-        except OSError as error:
-            raise StartFailedError(step.name, error.strerror or str(error)) from error
-        ready = False
-        with process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                _send(process.stdin, order.to_json())
-                for message in _messages(process.stdout, time.monotonic() + self.start_timeout_s):
-                    if "pid" in message:
-                        pid = message["pid"]
-                    elif "step" in message:
-                        step = StartStep(message["step"], message.get("detail", ""))
-                        report(step)
-                    elif "sign" in message:
-                        certificate = self.sign_host(message["sign"], principals)
-                        _send(process.stdin, json.dumps({"certificate": certificate}))
-                    elif "ready" in message:
-                        ready = True
-                        break
-                running = place.read_running() if ready else None
-            except TimeoutError:
-                raise StartFailedError(
-                    step.name, f"not done after {self.start_timeout_s:g} s"
-                ) from None
-            except (OSError, ValueError, StagedoorError) as error:
-                why = "" if isinstance(error, StagedoorError) else _tail(place)
-                raise StartFailedError(step.name, why or str(error)) from error
-            finally:
-                if not ready:
-                    _end(process, pid)
-        if running is None:
-            raise StartFailedError(step.name, _tail(place) or "the process ended")
-        return running
+            _send(process.stdin, order.to_json())
+            for message in _messages(process.stdout, time.monotonic() + timeout_s):
+                if "pid" in message:
+                    pid = message["pid"]
+                elif "step" in message:
+                    step = StartStep(message["step"], message.get("detail", ""))
+                    report(step)
+                elif "sign" in message:
+                    certificate = sign_host(message["sign"])
+                    _send(process.stdin, json.dumps({"certificate": certificate}))
+                elif "ready" in message:
+                    ready = True
+                    break
+            running = place.read_running() if ready else None
+        except TimeoutError:
+            raise StartFailedError(step.name, f"not done after {timeout_s:g} s") from None
+        except (OSError, ValueError, StagedoorError) as error:
+            why = "" if isinstance(error, StagedoorError) else _tail(place)
+            raise StartFailedError(step.name, why or str(error)) from error
+        finally:
+            if not ready:
+                _end(process, pid)
+    if running is None:
+        raise StartFailedError(step.name, _tail(place) or "the process ended")
+    return running
 
 
 def pass_environment() -> dict[str, str]:
-    """Return the variables of this process that one outside of the gateway gets."""
+    """Return the variables of this process that a process outside of the gateway gets."""
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 

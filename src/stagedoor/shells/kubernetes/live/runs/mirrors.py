@@ -24,14 +24,10 @@ from stagedoor.shells.kubernetes.derive.run import (
 )
 from stagedoor.shells.kubernetes.live.kept_fields import keep_pod
 from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
-from stagedoor.shells.kubernetes.live.runs.folder import (
-    RunFolders,
-    RunNamespace,
-    is_final,
-    read_status,
-)
+from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
 from stagedoor.shells.kubernetes.names import CONTAINER, RUN_OF, run_object
 from stagedoor.shells.kubernetes.ports import RunCluster
+from stagedoor.shells.run_folders import is_final, read_status
 
 CHECK_S = 5.0
 """Seconds between two looks for runs that no worker follows."""
@@ -156,7 +152,7 @@ class RunMirrors:
         self,
         cluster: RunCluster,
         namespaces: Collection[str] | None,
-        folders: RunFolders,
+        folders: ClusterRunFolders,
         now: Callable[[], float],
     ) -> None:
         self._cluster = cluster

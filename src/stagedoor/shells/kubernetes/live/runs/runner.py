@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.model.run import START_WITHIN_S, Output, RunEnd, RunOrder, RunState
+from stagedoor.model.run import START_WITHIN_S, RunOrder
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
 from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
@@ -29,8 +29,13 @@ from stagedoor.shells.kubernetes.derive.run import (
 )
 from stagedoor.shells.kubernetes.live.diagnose import find_cause
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
-from stagedoor.shells.kubernetes.live.register import DeriveContext, identify_shell, read_app
-from stagedoor.shells.kubernetes.live.runs.folder import RunFolders, RunNamespace
+from stagedoor.shells.kubernetes.live.register import (
+    DeriveContext,
+    find_app,
+    identify_shell,
+    read_app,
+)
+from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
 from stagedoor.shells.kubernetes.live.runs.mirrors import RunMirrors
 from stagedoor.shells.kubernetes.names import (
     REGISTER,
@@ -51,7 +56,7 @@ PER_NAMESPACE = 100
 """The runs of one namespace at a time."""
 
 
-class KubernetesRunner:
+class KubernetesRunner(ClusterRunFolders):
     """A `shells.runner.Runner` of Jobs. It belongs to the event loop in which it is created.
 
     `spaces` has the namespaces by environment, and `offers` returns whether an app is there. `folder` has a
@@ -70,17 +75,16 @@ class KubernetesRunner:
         sizes: Collection[str] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(folder, now)
         self._cluster = cluster
         self._spaces = spaces
         self._offers = offers
         self._holder = holder
         self._judging = judging and replace(judging, kit=make_run_kit(judging.kit))
         self._sizes = frozenset(sizes)
-        self._now = now
         self._loop = asyncio.get_running_loop()
-        self._folders = RunFolders(folder, now)
         names = list(spaces.by_environment.values()) if spaces.is_fixed else None
-        self._copies = RunMirrors(cluster, names, self._folders, now)
+        self._copies = RunMirrors(cluster, names, self, now)
 
     async def run(self) -> None:
         """Copy the logs of all runs until cancelled."""
@@ -110,7 +114,7 @@ class KubernetesRunner:
             )
         try:
             place = RunNamespace(namespace, order.target.app)
-            await asyncio.to_thread(self._folders.make, run_id, place)
+            await asyncio.to_thread(self.make, run_id, place)
             async with asyncio.timeout(START_S):
                 why = await self._ask(namespace, run_id, order, whole_input)
                 why = why or await self._wait_for_pod(run_id)
@@ -127,22 +131,6 @@ class KubernetesRunner:
                 await self._approve(namespace, run_id, None)
         return why
 
-    def list_ids(self) -> set[str]:
-        """Return the runs with a folder here."""
-        return self._folders.list_ids()
-
-    def observe(self, run_id: str) -> RunState | RunEnd:
-        """Return how a run has ended, or `STARTING` or `RUNNING`."""
-        return self._folders.observe(run_id)
-
-    def read(self, run_id: str, start: int, most: int) -> list[Output]:
-        """Return output from offset `start` on; see `Runner`."""
-        return self._folders.read(run_id, start, most)
-
-    def measure(self, run_id: str) -> tuple[int, int]:
-        """Return the offset of the first byte of output that is kept, and the number of all bytes so far."""
-        return self._folders.measure(run_id)
-
     def feed(self, run_id: str, at: int, data: bytes) -> int:
         """Drop input: the task has all of it since its start."""
         return at + len(data)
@@ -156,16 +144,12 @@ class KubernetesRunner:
 
     def cancel(self, run_id: str) -> None:
         """Ask the controller to delete the Job, and so its pod."""
-        namespace = self._folders.read_place(run_id).namespace
+        namespace = self.read_place(run_id).namespace
         asking = asyncio.run_coroutine_threadsafe(self._cancel(namespace, run_id), self._loop)
         try:
             asking.result(CALL_S)
         except (ClusterError, TimeoutError) as error:
             raise OSError(str(error)) from error
-
-    def remove(self, run_id: str) -> None:
-        """Remove the folder of a run."""
-        self._folders.remove(run_id)
 
     async def _ask(
         self, namespace: str, run_id: str, order: RunOrder, whole_input: bytes
@@ -174,7 +158,7 @@ class KubernetesRunner:
 
         Return why that is not possible, else None. Raises ClusterError.
         """
-        app = await self._find_app(namespace, order.target.app)
+        app = await find_app(self._cluster, namespace, order.target.app)
         if app is None:
             return "there is no such app"
         lease = await self._cluster.create(run_lease(app, run_id, self._holder, self._now()))
@@ -210,16 +194,8 @@ class KubernetesRunner:
         if isinstance(known, str):
             return known
         resources = None if order.size is None else self._judging.kit.run_sizes.get(order.size)
-        wanted = run_job(known.app, known.settings, known.derived, run_id, order, resources)
-        paths = find_job_differences(wanted, job)
+        paths = find_job_differences(run_job(*known, run_id, order, resources), job)
         return f"its Job is not what the app has at {', '.join(paths)}" if paths else None
-
-    async def _find_app(self, namespace: str, name: str) -> Object | None:
-        for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
-            app = await self._cluster.get(kind, namespace, name)
-            if app is not None:
-                return app
-        return None
 
     async def _approve(self, namespace: str, run_id: str, entry: str | None) -> None:
         """Write a run's entry in the register, or remove it (None). Raises ClusterError."""

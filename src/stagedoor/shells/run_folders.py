@@ -1,0 +1,73 @@
+"""The folders in which a runner keeps its runs, each with the run's log and status (`holder.run_folder`)."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from stagedoor.holder.run_folder import RunFolder, RunStatus, read_log
+from stagedoor.model.run import CODES, NOT_STARTED_CODE, Output, RunEnd, RunState
+
+_FINAL = {RunState.EXITED, *CODES}
+
+
+class RunFolders:
+    """The part of a `shells.runner.Runner` that reads the folders of its runs, which are below `folder`.
+
+    `now` returns seconds since the epoch.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], float]) -> None:
+        self._folder = folder
+        self._now = now
+
+    def list_ids(self) -> set[str]:
+        """Return the runs with a folder here."""
+        try:
+            return {folder.name for folder in self._folder.iterdir()}
+        except FileNotFoundError:
+            return set()
+
+    def read(self, run_id: str, start: int, most: int) -> list[Output]:
+        """Return output from offset `start` on; see `Runner`."""
+        pieces = read_log(self.find(run_id), start, most)
+        return [Output(piece.start, piece.data, piece.is_error, piece.at) for piece in pieces]
+
+    def measure(self, run_id: str) -> tuple[int, int]:
+        """Return the offset of the first byte of output that is kept, and the number of all bytes so far."""
+        return self.find(run_id).measure()
+
+    def remove(self, run_id: str) -> None:
+        """Remove the folder of a run."""
+        shutil.rmtree(self.find(run_id).folder, ignore_errors=True)
+
+    def find(self, run_id: str) -> RunFolder:
+        """Return the folder of a run. Raises FileNotFoundError if it is not here."""
+        folder = self._place(run_id)
+        if not folder.folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "no such run on this gateway", run_id)
+        return folder
+
+    def _place(self, run_id: str) -> RunFolder:
+        """Return the folder of a run, which may be missing."""
+        assert run_id.isalnum(), "ids are made here, or found in the store"
+        return RunFolder(self._folder / run_id)
+
+    def _make_end(self, status: RunStatus) -> RunEnd:
+        """Return the end that a final status has."""
+        code = NOT_STARTED_CODE if status.code is None else status.code
+        at = self._now() if status.ended_at is None else status.ended_at
+        return RunEnd(RunState(status.state), code, at, status.detail)
+
+
+def read_status(folder: RunFolder) -> RunStatus | None:
+    """Return a run's status, or None if it has none that makes sense. Raises OSError."""
+    with suppress(ValueError):
+        return folder.read_status()
+    return None
+
+
+def is_final(status: RunStatus | None) -> bool:
+    """Return whether a status is that of an ended run."""
+    return status is not None and status.state in _FINAL
