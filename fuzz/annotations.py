@@ -1,8 +1,9 @@
 """Fuzz target: an annotation of an app: the name of a setting, a line end, its value."""
 
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, read_settings
+from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.objects import format_shell_settings
-from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive
+from stagedoor.shells.kubernetes.derive.shell import Derived, derive
 
 MAX_BYTES = 4096
 _CONTAINERS = [{"name": "web", "image": "a.example/b:1"}, {"name": "side", "image": "c:2"}]

@@ -17,8 +17,8 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     AppSettings,
     read_settings,
 )
-from stagedoor.shells.kubernetes.derive.kit import KitSource
-from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive, with_replicas
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
+from stagedoor.shells.kubernetes.derive.shell import Derived, derive, with_replicas
 from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identify_shell
 from stagedoor.shells.kubernetes.names import REGISTER
@@ -255,12 +255,12 @@ def gateway(
             instance="gateway-0",
             on_problem=lambda what, problem: problems.append(problem),
         )
-        judging = DeriveContext(given or Kit(KIT, kit), DEFAULTS, problems.append)
+        context = DeriveContext(given or Kit(KIT, kit), DEFAULTS)
         namespaces = (fenced.apps, fenced.staging)
         cache = ClusterCache(cluster, namespaces)
         tasks = [loop.create_task(work) for work in cache.list_coroutines()]
         for namespace in namespaces:
-            register = Register(cluster, NamespaceCache(cache, namespace), judging)
+            register = Register(cluster, NamespaceCache(cache, namespace), context, problems.append)
             tasks.append(loop.create_task(register.run()))
         await stop.wait()
         for task in tasks:

@@ -53,7 +53,7 @@ class Order:
         self.target = Target(shop.name)
         self.id = f"{next(numbers):012x}"
         order = RunOrder(self.target, "id", timeout_s=60)
-        self._job = run_job(shop.app, DEFAULTS, shop.derived, self.id, order)
+        self._job = run_job(shop.app, shop.derived, self.id, order)
 
     @property
     def job(self) -> Manifest:
@@ -140,7 +140,7 @@ async def test_gateway_and_controller_start_a_run_by_their_own_accounts(
         connect(fenced.gateway, "gateway"),
         connect(fenced.controller, "controller"),
     )
-    context = DeriveContext(Kit(KIT), DEFAULTS, lambda _: None)
+    context = DeriveContext(Kit(KIT), DEFAULTS)
     spaces = NamespaceDirectory(gateway, {None: fenced.apps})
     runner = KubernetesRunner(
         gateway, spaces, lambda _: True, tmp_path / "runs", "gateway-0", context

@@ -16,6 +16,8 @@ from stagedoor.controller.loop import CONCURRENCY, Controller
 from stagedoor.controller.make import ShellWriter
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity, Method
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.settings.file import parse_settings
@@ -183,8 +185,9 @@ async def test_a_login_into_a_lost_namespace_is_refused_at_once_and_says_why(wid
         shells = await it.gateway()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        denial = await shells.refuse_unknown(THERE)
-        assert denial is not None
+        grant = Grant(Identity("alice", frozenset(), Method.PUBLIC_KEY), THERE, 1, None)
+        denial = await shells.ensure(grant, lambda step: None)
+        assert isinstance(denial, Denial)
         assert loop.time() - began < 1.0
         assert "the gateway has no access to the namespace apps-lost" in denial.message
         assert "kubectl" not in denial.message

@@ -15,8 +15,8 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     is_offered,
     read_settings,
 )
-from stagedoor.shells.kubernetes.derive.kit import OWN_PATHS
-from stagedoor.shells.kubernetes.derive.shell import Kit, derive
+from stagedoor.shells.kubernetes.derive.kit import OWN_PATHS, Kit
+from stagedoor.shells.kubernetes.derive.shell import derive
 from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.names import MAX_APP_CHARS
 from tests.docs.pages import ROOT, blocks, prose, text

@@ -13,7 +13,8 @@ import pytest
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive import objects
-from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
+from stagedoor.shells.kubernetes.derive.shell import Derived, derive, with_replicas
 from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
 from stagedoor.shells.kubernetes.names import SSH_PORT_NAME
 from tests.cluster.archive import Files, Start, image, layer

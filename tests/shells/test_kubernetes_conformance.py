@@ -110,7 +110,7 @@ async def test_an_app_that_comes_or_goes_is_seen(
     kind: Kind, cluster: Cluster, fresh_namespace: Callable[..., str]
 ) -> None:
     shells = kind.make()
-    namespace = shells._environments.served[None].namespace  # type: ignore[attr-defined]
+    namespace = shells._environments.served[None].cache.namespace  # type: ignore[attr-defined]
     manifest = json.dumps(deployment(namespace, "app02"))
     await asyncio.to_thread(cluster.kubectl, "apply", "--server-side", "-f", "-", text=manifest)
     async with asyncio.timeout(SYNC_S):

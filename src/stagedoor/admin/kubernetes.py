@@ -137,11 +137,11 @@ def build_shells(settings: Settings, instance: str, on_problem: OnProblem) -> Ku
         list_namespaces(settings),
         holder,
         rights=ClusterAccess(cluster, authorise) if authorise else None,
-        judging=_derive_context(settings, on_problem),
+        judging=_derive_context(settings),
         bounds=ShellBounds(
             settings.kubernetes.shells_per_user, settings.kubernetes.shells_per_namespace
         ),
-        on_problem=lambda problem: on_problem("leases of shells", problem),
+        on_problem=on_problem,
     )
 
 
@@ -159,18 +159,16 @@ def build_runner(
         shells.has_target,
         settings.data_dir / "cluster-runs",
         holder,
-        _derive_context(settings, on_problem),
+        _derive_context(settings),
         () if kit is None else kit.run_sizes,
     )
 
 
-def _derive_context(settings: Settings, on_problem: OnProblem) -> DeriveContext | None:
+def _derive_context(settings: Settings) -> DeriveContext | None:
     kit = read_kit(settings)
     if not settings.kubernetes.register or kit is None:
         return None
-    return DeriveContext(
-        kit, read_defaults(settings), lambda problem: on_problem("register of shells", problem)
-    )
+    return DeriveContext(kit, read_defaults(settings))
 
 
 def read_kit(settings: Settings) -> Kit | None:

@@ -9,15 +9,13 @@ from stagedoor.controller.snapshot import find_app
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.annotations import (
-    DEFAULT_SETTINGS,
     AppSettings,
     WrongSettings,
     read_settings,
 )
-from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.shell import Derived, list_pod_labels
 from stagedoor.shells.kubernetes.live.namespace_cache import is_shell_offered
-from stagedoor.shells.kubernetes.live.register import derive_now
+from stagedoor.shells.kubernetes.live.register import DeriveContext, derive_app
 from stagedoor.shells.kubernetes.ports import Cluster
 
 
@@ -44,8 +42,7 @@ class AppReader:
     """
 
     cluster: Cluster
-    kit: Kit
-    defaults: AppSettings = DEFAULT_SETTINGS
+    context: DeriveContext
     clock: Callable[[], float] = time.monotonic
     readings: dict[Target, AppRecord] = field(default_factory=dict)
 
@@ -73,7 +70,7 @@ class AppReader:
     def _is_needed(self, target: Target, mirrors: NamespaceMirrors, app: Object) -> bool:
         if mirrors.find_shell(target.app) is not None or mirrors.find_lease(target.app) is not None:
             return True
-        settings = read_settings(app, self.defaults)
+        settings = read_settings(app, self.context.defaults)
         return isinstance(settings, AppSettings) and settings.warm
 
     async def _read(self, known: Object) -> AppRecord | None:
@@ -82,14 +79,10 @@ class AppReader:
         app = await self.cluster.get(Kind(known["kind"]), metadata["namespace"], metadata["name"])
         if app is None or not is_shell_offered(app):
             return None
-        settings = read_settings(app, self.defaults)
-        derived: Derived | WrongSettings
-        if isinstance(settings, WrongSettings):
-            derived = settings
-        else:
-            derived = await derive_now(self.cluster, app, settings, self.kit)
+        derived = await derive_app(self.cluster, app, self.context)
         labels = (app["spec"]["template"].get("metadata") or {}).get("labels") or {}
-        return AppRecord(_version(app), at, derived, labels, list_pod_labels(app, self.kit))
+        shell_labels = list_pod_labels(app, self.context.kit)
+        return AppRecord(_version(app), at, derived, labels, shell_labels)
 
 
 def _version(app: Object) -> str:

@@ -41,7 +41,6 @@ class LeaderOnly:
         self._leads = leads
         self.get, self.list, self.read_logs = cluster.get, cluster.list, cluster.read_logs
         self.watch, self.may, self.may_i = cluster.watch, cluster.may, cluster.may_i
-        self.close_connections = cluster.close_connections
         self.apply = self._guard(cluster.apply)
         self.create = self._guard(cluster.create)
         self.merge = self._guard(cluster.merge)
@@ -117,13 +116,14 @@ class Controller:
         self._mirrors.access.on_change = self._access_changed
         self._views = NamespaceRegistry(cluster, self._spaces, self._mirrors, leaving)
         self._namespaces = self._views.by_environment
-        self._reader = AppReader(cluster, kit, defaults, clock)
+        context = DeriveContext(kit, defaults)
+        self._reader = AppReader(cluster, context, clock)
         self._reconciler = Reconciler(cluster, maker, self._reader, self._namespaces, now)
         self._opt_ins = OptIns(cluster, self._namespaces, self._reader.readings)
         self._runs = None
         if find_order is not None:
-            context = DeriveContext(make_run_kit(kit), defaults, lambda _: None)
-            self._runs = RunReconciler(cluster, self._spaces, context, find_order, on_problem, now)
+            of_runs = DeriveContext(make_run_kit(kit), defaults)
+            self._runs = RunReconciler(cluster, self._spaces, of_runs, find_order, on_problem, now)
         self._tasks: asyncio.TaskGroup | None = None
         self._requests: dict[Target, object] = {}
         """For each shell, the number of requests for it and whether its lease has a failure, as last seen.

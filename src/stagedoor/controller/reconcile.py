@@ -12,7 +12,6 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S, RENEW_AT
 from stagedoor.shells.kubernetes.derive import objects
-from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.live import lifecycle
 from stagedoor.shells.kubernetes.live.lifecycle import (
@@ -105,7 +104,7 @@ class Reconciler:
     ) -> AppSnapshot:
         """Read the state of one app, and the app itself if that is needed and was not read `since` then."""
         derived = await self.reader.derive(target, mirrors, since)
-        return read_app(target, mirrors, derived, self.reader.defaults, log)
+        return read_app(target, mirrors, derived, self.reader.context.defaults, log)
 
     async def fail(self, target: Target, error: StepError) -> None:
         """Report to the waiting logins why a shell cannot be created. Raises nothing."""
@@ -155,14 +154,13 @@ class Reconciler:
     async def _make(self, decision: StartShell | Replace, seen: AppSnapshot) -> None:
         assert seen.app is not None, "a shell is started of an app"
         assert isinstance(seen.derived, Derived), "a shell is started of what could be derived"
-        assert isinstance(seen.settings, AppSettings), "and its settings were right"
         mirrors, name = seen.mirrors, seen.target.app
         if mirrors.find_lease(name) is None:
             mirrors.put(await self.maker.create_lease(seen.app, self.now()))
         shell = seen.state.shell
         if shell is not None and (shell.stale, shell.idle_since) != (None, None):
             await self._mark(seen, None, None)
-        for written in await self.maker.make(seen.app, seen.target, seen.settings, seen.derived):
+        for written in await self.maker.make(seen.app, seen.target, seen.derived):
             mirrors.put(written)
         await self._write_failure(seen.target, mirrors, None)
         if shell is not None and shell.modified and isinstance(decision, Replace):
@@ -185,13 +183,13 @@ class Reconciler:
             return None
         written, ends_at = mirrors.find_keys_digest(name)
         until, pods = maker.decide_keys_end(ends_at), mirrors.list_shell_pods(name)
-        if isinstance(seen.derived, Derived) and isinstance(seen.settings, AppSettings):
+        if isinstance(seen.derived, Derived):
             assert seen.app is not None, "what is derived is derived of an app"
             # The image that runs. An outdated shell runs another one than a new shell would.
             config = maker.build_config(
                 seen.app,
                 seen.target,
-                seen.settings,
+                seen.derived.settings,
                 objects.read_image(shell),
                 until,
                 self._notice(seen),

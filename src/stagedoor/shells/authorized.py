@@ -71,16 +71,16 @@ def render_authorized_principals(admissions: Iterable[Admission]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def decide_keys_end(known: float | None, now: float, lease_s: float = KEYS_LEASE_S) -> float:
+def decide_keys_end(known: float | None, now: float) -> float:
     """Return when keys that are written at `now` end.
 
     `known` is the end that was written last, None if none was. It is kept while enough time is left, so
-    that an unchanged file is not written again. An end further away than `lease_s` was not written by
-    Stagedoor, so it is replaced. Times are in seconds since the epoch, `lease_s` in seconds.
+    that an unchanged file is not written again. An end further away than KEYS_LEASE_S was not written by
+    Stagedoor, so it is replaced. Times are in seconds since the epoch.
     """
-    if known is not None and RENEW_AT * lease_s < known - now <= lease_s:
+    if known is not None and RENEW_AT * KEYS_LEASE_S < known - now <= KEYS_LEASE_S:
         return known
-    return float(int(now + lease_s))
+    return float(int(now + KEYS_LEASE_S))
 
 
 def end_by(admissions: Iterable[Admission], until: float) -> tuple[Admission, ...]:

@@ -38,8 +38,8 @@ class Running:
         self.problems: list[str | None] = []
         mirrors = ClusterCache(cluster, [namespace])
         self.cache = NamespaceCache(mirrors, namespace)
-        judging = DeriveContext(kit, DEFAULT_SETTINGS, self.problems.append)
-        self.register = Register(cluster, self.cache, judging)
+        context = DeriveContext(kit, DEFAULT_SETTINGS)
+        self.register = Register(cluster, self.cache, context, self.problems.append)
         works = [*mirrors.list_coroutines(), self.register.run()]
         self.tasks = [asyncio.create_task(work) for work in works]
 

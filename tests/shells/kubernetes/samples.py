@@ -6,7 +6,8 @@ from typing import Any
 import yaml
 
 from stagedoor.shells.kubernetes.derive.annotations import PRIVILEGES, AppSettings, read_settings
-from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive
+from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.shell import Derived, derive
 
 HERE = Path(__file__).parent
 KIT = Kit("registry.example/kit:1")

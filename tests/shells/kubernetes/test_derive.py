@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings
 from stagedoor.shells.kubernetes.derive.images import selects
-from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
+from stagedoor.shells.kubernetes.derive.shell import Derived, derive, with_replicas
 from tests.shells.kubernetes.samples import CLAIMS, KIT, app, container, derived, settings
 
 POD_FIELDS = """\
@@ -556,7 +558,9 @@ def test_settings_are_asked_for_by_name_only() -> None:
     plain = derived(of)
     for field, value in {"volumes": frozenset({"rwo"}), "sidecars": ("*",)}.items():
         chosen = AppSettings(**{field: value})  # type: ignore[arg-type]
-        assert derive(of, chosen, KIT, digests={}, claims={}) == plain
+        shell = derive(of, chosen, KIT, digests={}, claims={})
+        assert isinstance(shell, Derived)
+        assert replace(shell, settings=plain.settings) == plain
 
 
 def test_a_source_of_a_projected_volume_that_the_fence_does_not_know_is_left_out_and_said() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
+from stagedoor.shells.kubernetes.derive.shell import Derived, derive
 from tests.shells.kubernetes.samples import CLAIMS, DIGESTS, HERE, KIT, app, settings
 
 CASES: dict[str, tuple[str, Kit, dict[str, str]]] = {

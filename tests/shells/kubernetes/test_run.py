@@ -34,7 +34,7 @@ def job(
     app = samples.app(name)
     shell = samples.derived(app, make_run_kit(samples.KIT), **samples.DIGESTS)
     order = RunOrder(Target(app["metadata"]["name"]), command, timeout_s=60, has_input=has_input)
-    return dict(run_job(app, samples.settings(app), shell, RUN, order, resources or None))
+    return dict(run_job(app, shell, RUN, order, resources or None))
 
 
 def as_created(wanted: dict[str, Any]) -> dict[str, Any]:

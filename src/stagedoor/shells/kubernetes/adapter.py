@@ -24,21 +24,20 @@ from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirect
 from stagedoor.shells.kubernetes.live.outdated import Outdated, make_notice, read_outdated
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
-from stagedoor.shells.kubernetes.live.session_leases import OnProblem, SessionLeases
-from stagedoor.shells.kubernetes.live.start import (
-    make_shell,
-    refuse_ended_keys,
-    refuse_start,
-    refuse_unserved,
-)
+from stagedoor.shells.kubernetes.live.session_leases import SessionLeases
+from stagedoor.shells.kubernetes.live.start import make_shell, refuse_ended_keys, refuse_unserved
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
-from stagedoor.shells.starts import Starts
+from stagedoor.shells.starts import Starts, refuse_start
+from stagedoor.shells.static import refuse_unknown_app
 
 SYNC_S = 15.0
 """The longest time that a login waits for a gateway which has just started to list the namespace."""
 GIVE_UP_S = 900.0
 """The longest time that a start is waited for."""
+
+OnProblem = Callable[[str, str | None], None]
+"""Called with a part that fails and one line, and with None once it works."""
 
 
 class KubernetesShells:
@@ -60,7 +59,7 @@ class KubernetesShells:
         rights: ClusterAccess | None = None,
         judging: DeriveContext | None = None,
         bounds: ShellBounds = DEFAULT_BOUNDS,
-        on_problem: OnProblem = lambda _: None,
+        on_problem: OnProblem = lambda part, problem: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._rights = rights
@@ -72,10 +71,19 @@ class KubernetesShells:
         self._cluster_cache = ClusterCache(cluster, names)
         self.access = self._cluster_cache.access
         make = partial(
-            Environment, cluster, self._cluster_cache, holder=holder, judging=judging, now=now
+            Environment,
+            cluster,
+            self._cluster_cache,
+            holder=holder,
+            judging=judging,
+            on_problem=partial(on_problem, "register of shells"),
+            now=now,
         )
         self._environments = Environments(make, self._spawn)
-        self._leases = SessionLeases(self._environments, self.has_target, self._spawn, on_problem)
+        on_lease_problem = partial(on_problem, "leases of shells")
+        self._leases = SessionLeases(
+            self._environments, self.has_target, self._spawn, on_lease_problem
+        )
         self._starting: dict[Target, asyncio.Timeout] = {}
         """The time limit of each start."""
         self._asking: dict[Target, str] = {}
@@ -118,7 +126,7 @@ class KubernetesShells:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await self.spaces.wait_until_settled()
+                await self.spaces.wait_until_synced(or_refused=True)
         if self.spaces.problem is not None:
             return False
         caches = [environment.cache for environment in self._environments.served.values()]
@@ -177,24 +185,13 @@ class KubernetesShells:
 
     async def _check(self, grant: Grant) -> Denial | None:
         """Return why the grant opens no shell now, or None if it does."""
-        denial = await self.refuse_unknown(grant.target)
-        if denial is not None or self._rights is None:
-            return denial
-        cache = self._cache(grant.target)
-        return (
-            await self._rights.judge(grant, cache.namespace)
-            if cache
-            else self._no_app(grant.target)
-        )
-
-    async def refuse_unknown(self, target: Target) -> Denial | None:
-        """Return a denial if no app that offers a shell is known under `target`; None if there is one."""
-        cache = self._cache(target)
+        target, cache = grant.target, self._cache(grant.target)
         if cache is None:
             return self._no_app(target)
         is_synced = await cache.wait_until_synced(SYNC_S)
         if is_synced and cache.find_app(target.app) is not None:
-            return None
+            rights = self._rights
+            return None if rights is None else await rights.judge(grant, cache.namespace)
         if cache.problem is not None and not cache.problem.retry:
             return refuse_unserved(target, cache.namespace)
         if not is_synced:
@@ -321,17 +318,13 @@ class KubernetesShells:
         return outcome
 
     def _no_app(self, target: Target) -> Denial:
-        place = f"{target.app} in {target.environment}" if target.environment else target.app
         cache = self._cache(target)
         if cache is None:
-            return Denial.with_mend(
-                Reason.NO_APP,
-                f"there is no app {place} here",
-                f"no environment {target.environment or ''} is in kubernetes.namespaces"
-                if self.spaces.is_fixed
-                else self.spaces.explain_absence(target.environment),
-                "look for its name among your apps, or ask an administrator",
-            )
+            mend = f"no environment {target.environment or ''} is in kubernetes.namespaces"
+            if not self.spaces.is_fixed:
+                mend = self.spaces.explain_absence(target.environment)
+            return refuse_unknown_app(target, mend)
+        place = f"{target.app} in {target.environment}" if target.environment else target.app
         return Denial(
             Reason.NO_APP,
             f"there is no app {place} here (a Deployment or StatefulSet {target.app} in the namespace "

@@ -28,7 +28,7 @@ class Cluster(Protocol):
         """Return the objects of a namespace that a label selector and a field selector select."""
         ...
 
-    async def apply(self, manifest: Object, *, force: bool = True) -> Object:
+    async def apply(self, manifest: Object) -> Object:
         """Apply an object (server-side apply as `names.FIELD_MANAGER`), and return it as it is now."""
         ...
 
@@ -36,9 +36,7 @@ class Cluster(Protocol):
         """Create an object, and return it. Raises a ClusterError of reason `AlreadyExists` if it exists."""
         ...
 
-    async def merge(
-        self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
-    ) -> Object:
+    async def merge(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
         """Apply a JSON merge patch (RFC 7396), and return the object.
 
         With `metadata.resourceVersion` in the patch, the API refuses it if the object has changed.
@@ -105,10 +103,6 @@ class Cluster(Protocol):
 
     async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
         """Return whether our own account may do this, by a SelfSubjectAccessReview."""
-        ...
-
-    async def close_connections(self) -> None:
-        """Close the connections."""
         ...
 
 

@@ -35,15 +35,18 @@ _KEYED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
 
 def derive_environment(
-    container: Object, template_metadata: Object, settings: AppSettings, present: frozenset[str]
-) -> tuple[dict[str, Any], list[Note]]:
-    """Return the fields `env` and `envFrom` in a mapping, and notes on the changes.
+    container: Object,
+    template_metadata: Object,
+    settings: AppSettings,
+    present: frozenset[str],
+    notes: list[Note],
+) -> dict[str, Any]:
+    """Return the fields `env` and `envFrom` in a mapping; adds to `notes`.
 
     `container` is the app's, `template_metadata` the metadata of its pod template; `present` are the app's
     other containers in the shell's pod. A variable that `env_add` overrides keeps its place, since `$(NAME)`
     in a value refers to an entry before it.
     """
-    notes: list[Note] = []
     dropped = set(settings.env_drop)
     entries: list[dict[str, Any]] = []
     added = dict(settings.env_add)
@@ -58,8 +61,7 @@ def derive_environment(
             kept = _entry(entry, template_metadata, container["name"], present, notes)
             entries += [kept] if kept is not None else []
     entries += [{"name": name, "value": value} for name, value in added.items()]
-    entries, doubled = keep_last(entries)
-    notes += doubled
+    entries = keep_last(entries, notes)
     sources = []
     for source in container.get("envFrom") or ():
         name = _source_name(source)
@@ -83,7 +85,7 @@ def derive_environment(
         note_change(f"variable {name}", f"set by {PREFIX}env-add") for name in settings.env_add
     ]
     fields = {"env": entries, "envFrom": sources}
-    return {field: value for field, value in fields.items() if value}, notes
+    return {field: value for field, value in fields.items() if value}
 
 
 def _entry(
@@ -213,13 +215,10 @@ def derive_container(
     # The pod's status then has the last lines of a failed start.
     made["terminationMessagePolicy"] = "FallbackToLogsOnError"
     _image(made, container, settings, digests, notes)
-    environment, environment_notes = derive_environment(container, metadata, settings, present)
-    security, security_notes = derive_security(
-        container.get("securityContext") or {}, pod.get("securityContext") or {}, settings
+    made |= derive_environment(container, metadata, settings, present, notes)
+    made["securityContext"] = derive_security(
+        container.get("securityContext") or {}, pod.get("securityContext") or {}, settings, notes
     )
-    made |= environment
-    made["securityContext"] = security
-    notes += environment_notes + security_notes
     _resources(made, container, settings, notes)
     if settings.command:
         notes.append(note_change("command", f"{PREFIX}command runs before sshd"))

@@ -86,15 +86,15 @@ def explain(
         if isinstance(part, WrongSettings):
             problems += [problem for problem in part.problems if problem not in problems]
     namespace = app["metadata"].get("namespace", "")
-    if problems or not isinstance(settings, AppSettings) or not isinstance(derived, Derived):
+    if problems or not isinstance(derived, Derived):
         return ShellReport(target, describe(app), namespace, tuple(problems))
-    facts = MappingProxyType(_facts(app, settings, derived))
+    facts = MappingProxyType(_facts(app, derived))
     notes = derived.notes if egress is None else (note_warning("network", egress), *derived.notes)
     return ShellReport(target, describe(app), namespace, (), facts, notes)
 
 
-def _facts(app: Object, settings: AppSettings, derived: Derived) -> dict[str, str]:
-    pod = derived.deployment["spec"]["template"]["spec"]
+def _facts(app: Object, derived: Derived) -> dict[str, str]:
+    settings, pod = derived.settings, derived.deployment["spec"]["template"]["spec"]
     container = next(item for item in pod["containers"] if item["name"] == CONTAINER)
     security = container["securityContext"]
     uid = security.get("runAsUser", (pod.get("securityContext") or {}).get("runAsUser"))

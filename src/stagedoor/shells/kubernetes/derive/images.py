@@ -72,8 +72,8 @@ def add_digest(image: str, image_id: str) -> str | None:
 def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:
     """Return the image that each of the app's containers runs, as from `add_digest`, by the container's name.
 
-    `pods` may be all pods of the namespace. A pod counts if the app's selector selects it, if it is not being
-    deleted, and if it has the image of the app's current template. The youngest pod takes precedence.
+    `pods` are those that the app's selector selects. A pod counts if it is not being deleted, and if it has
+    the image of the app's current template. The youngest pod takes precedence.
     """
     template = app.get("spec", {}).get("template", {}).get("spec", {})
     wanted = {
@@ -82,9 +82,9 @@ def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, st
         for container in template.get(part) or ()
     }
     digests: dict[str, str] = {}
-    own = [pod for pod in pods if _belongs(pod, app)]
-    own.sort(key=lambda pod: pod.get("metadata", {}).get("creationTimestamp") or "", reverse=True)
-    for pod in own:
+    alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    alive.sort(key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
+    for pod in alive:
         images = {
             container["name"]: container.get("image", "")
             for part in ("initContainers", "containers")
@@ -126,10 +126,7 @@ def selects(selector: Object, labels: Mapping[str, str]) -> bool:
 
 
 def format_selector(selector: Object) -> str:
-    """Return a LabelSelector as the parameter `labelSelector` of a list request.
-
-    Raises ValueError for an unknown operator.
-    """
+    """Return a LabelSelector as a list request has it. Raises ValueError for an unknown operator."""
     parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
     for rule in selector.get("matchExpressions") or ():
         key, values = rule["key"], ",".join(rule.get("values") or ())
@@ -145,13 +142,3 @@ def format_selector(selector: Object) -> str:
             case unknown:
                 raise ValueError(f"no operator of a label selector: {unknown}")
     return ",".join(parts)
-
-
-def _belongs(pod: Object, app: Object) -> bool:
-    metadata = pod.get("metadata", {})
-    selector = app.get("spec", {}).get("selector") or {}
-    if metadata.get("deletionTimestamp") or not (
-        selector.get("matchLabels") or selector.get("matchExpressions")
-    ):
-        return False
-    return selects(selector, metadata.get("labels") or {})

@@ -69,11 +69,10 @@ class KitSource(StrEnum):
 class Kit:
     """The installation's settings for every shell's pod: the kit's image, and how it comes into the pod.
 
-    `resources` are those of the containers that copy, None for small
-    defaults. These containers run as `uid` if the app's pod sets no user; None lets the cluster choose one,
-    as OpenShift does. `pod_labels` and `pod_annotations` are added to a shell's own, for the cluster's
-    policies and webhooks; `app_labels` are the names of the app's labels that its shell has too;
-    `priority_class` is a PriorityClass.
+    `resources` are those of the containers that copy, None for small defaults. These containers run as `uid`
+    if the app's pod sets no user; None lets the cluster choose one, as OpenShift does. `pod_labels` and
+    `pod_annotations` are added to a shell's own, for the cluster's policies and webhooks; `app_labels` are
+    the names of the app's labels that its shell has too; `priority_class` is a PriorityClass.
     """
 
     image: str
@@ -202,17 +201,12 @@ def _restricted(pod_security: Mapping[str, Any], uid: int | None) -> dict[str, A
 def _resources(kit: Kit, memory: str, cpu_limit: str | None) -> dict[str, Any]:
     if kit.resources is not None:
         return {part: dict(amounts) for part, amounts in kit.resources.items()}
-    return _small(memory, cpu_limit)
-
-
-def _small(memory: str, cpu_limit: str | None) -> dict[str, Any]:
-    """Return resources with small requests for the scheduler, and limits that let the copy be quick."""
-    limits, request = {"memory": memory}, _CPU_REQUEST
+    # Small requests for the scheduler, and limits that let the copy be quick.
+    limits, requests = {"memory": memory}, {"memory": "16Mi", "cpu": _CPU_REQUEST}
     if cpu_limit:
         limits["cpu"] = _lesser(cpu_limit, _CPU_LIMIT)
         # Without a request, the API sets it to the limit. A request above the limit is refused.
-        request = _lesser(cpu_limit, _CPU_REQUEST)
-    requests = {"memory": "16Mi", "cpu": request}
+        requests["cpu"] = _lesser(cpu_limit, _CPU_REQUEST)
     return {"requests": requests, "limits": limits}
 
 

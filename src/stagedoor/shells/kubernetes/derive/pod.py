@@ -97,13 +97,10 @@ def derive_pod(
     if kept:
         spec["affinity"] = kept
     added = ({"ip": address, "hostnames": names} for address, names in settings.host_aliases)
-    aliases, alias_notes = join_aliases([*(pod.get("hostAliases") or ()), *added])
-    if aliases:
+    if aliases := join_aliases([*(pod.get("hostAliases") or ()), *added], notes):
         spec["hostAliases"] = aliases
-    secrets, secret_notes = drop_duplicates(pod.get("imagePullSecrets") or ())
-    if secrets:
+    if secrets := drop_duplicates(pod.get("imagePullSecrets") or (), notes):
         spec["imagePullSecrets"] = secrets
-    notes += alias_notes + secret_notes
     notes += note_omitted(pod, "pod's ", {*_POD_COPIED, *_POD_MADE}, _POD_LEFT_OUT)
     return spec
 

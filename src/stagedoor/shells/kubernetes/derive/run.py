@@ -20,7 +20,6 @@ from stagedoor.model.run import (
     RunOrder,
     RunState,
 )
-from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import (
     HOST_KEY_VOLUME,
     INPUT_PATH,
@@ -100,7 +99,6 @@ def find_cancel_time(lease: Object | None) -> float | None:
 
 def run_job(
     app: Object,
-    settings: AppSettings,
     derived: Derived,
     run_id: str,
     order: RunOrder,
@@ -120,7 +118,7 @@ def run_job(
     }
     template = {
         "metadata": {**shell["metadata"], "labels": {**labels, **run_labels(name)}},
-        "spec": _pod(shell["spec"], settings, derived, order, resources),
+        "spec": _pod(derived, order, resources),
     }
     if order.has_input:
         _add_input(template["spec"], run_id)
@@ -186,12 +184,9 @@ def _metadata(app: Object, run_id: str, owner: Object) -> dict[str, Any]:
 
 
 def _pod(
-    shell: Object,
-    settings: AppSettings,
-    derived: Derived,
-    order: RunOrder,
-    resources: Mapping[str, Mapping[str, str]] | None,
+    derived: Derived, order: RunOrder, resources: Mapping[str, Mapping[str, str]] | None
 ) -> dict[str, Any]:
+    shell = derived.deployment["spec"]["template"]["spec"]
     volumes = [
         volume
         for volume in shell["volumes"]
@@ -205,22 +200,22 @@ def _pod(
         shell = {field: value for field, value in shell.items() if field != "resources"}
     return {
         **shell,
-        "containers": [_container(container, settings, order)],
+        "containers": [_container(container, derived, order)],
         "volumes": volumes,
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_S,
     }
 
 
-def _container(shell: Object, settings: AppSettings, order: RunOrder) -> dict[str, Any]:
+def _container(shell: Object, derived: Derived, order: RunOrder) -> dict[str, Any]:
     left_out = ("ports", "terminationMessagePolicy")
     kept = {field: value for field, value in shell.items() if field not in left_out}
-    text = format_shell_settings(settings)
+    text = format_shell_settings(derived.settings)
     # The kubelet replaces $(NAME) in arguments by the container's variables; `$$` is a `$`.
     arguments = [argument.replace("$", "$$") for argument in (text, order.command)]
     return {
         **kept,
-        "command": [*settings.command, TASK, str(order.timeout_s), *arguments],
+        "command": [*derived.settings.command, TASK, str(order.timeout_s), *arguments],
         "volumeMounts": [
             mount
             for mount in shell["volumeMounts"]

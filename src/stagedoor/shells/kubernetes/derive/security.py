@@ -34,11 +34,16 @@ _DEFAULT_CAPABILITIES = frozenset(
 
 
 def derive_security(
-    container: Mapping[str, Any], pod: Mapping[str, Any], settings: AppSettings
-) -> tuple[dict[str, Any], list[Note]]:
-    """Return the securityContext of the shell's container, from those of the app's container and pod."""
-    notes: list[Note] = []
-    context = _unprivileged("the container", container, notes)
+    container: Mapping[str, Any],
+    pod: Mapping[str, Any],
+    settings: AppSettings,
+    notes: list[Note],
+) -> dict[str, Any]:
+    """Return the securityContext of the shell's container, from those of the app's container and pod.
+
+    Adds to `notes`.
+    """
+    context = drop_privileges("the container", container, notes)
     _limit_capabilities(context, settings, notes)
     if settings.user is not None:
         context["runAsUser"] = settings.user
@@ -75,7 +80,7 @@ def derive_security(
         )
     else:
         notes.append(note_warning("user", "root, as in the app's container"))
-    return context, notes
+    return context
 
 
 def _limit_capabilities(context: dict[str, Any], settings: AppSettings, notes: list[Note]) -> None:
@@ -102,15 +107,8 @@ def _is_default(capability: str) -> bool:
     return capability.removeprefix("CAP_") in _DEFAULT_CAPABILITIES
 
 
-def derive_companion_security(
-    name: str, container: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[Note]]:
-    """Return the securityContext of an init container or sidecar of the app in the shell's pod."""
-    notes: list[Note] = []
-    return _unprivileged(f"container {name}", container, notes), notes
-
-
-def _unprivileged(subject: str, context: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
+def drop_privileges(subject: str, context: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
+    """Return a securityContext without what would open the node to any container; adds to `notes`."""
     kept = dict(context)
     if kept.pop("privileged", False):
         notes.append(

@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.derive.annotations import (
-    AppSettings,
-    WrongSettings,
-    describe,
-)
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, describe
 from stagedoor.shells.kubernetes.derive.compare import hash_template
 from stagedoor.shells.kubernetes.derive.container import (
     DEFAULT_CONTAINER,
@@ -21,10 +17,10 @@ from stagedoor.shells.kubernetes.derive.container import (
     derive_container,
 )
 from stagedoor.shells.kubernetes.derive.images import MAX_CHARS as MAX_IMAGE_CHARS
-from stagedoor.shells.kubernetes.derive.images import find_running_digests, selects
-from stagedoor.shells.kubernetes.derive.kit import Kit, KitParts, KitSource, bring
-from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind
-from stagedoor.shells.kubernetes.derive.objects import build_service, make_metadata
+from stagedoor.shells.kubernetes.derive.images import selects
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitParts, bring
+from stagedoor.shells.kubernetes.derive.notes import Note
+from stagedoor.shells.kubernetes.derive.objects import build_service, make_metadata, read_image
 from stagedoor.shells.kubernetes.derive.pod import derive_pod, note_pod_annotations
 from stagedoor.shells.kubernetes.derive.sidecars import Sidecars, derive_companions
 from stagedoor.shells.kubernetes.derive.volumes import (
@@ -43,31 +39,21 @@ from stagedoor.shells.kubernetes.names import (
 )
 from stagedoor.shells.kubernetes.sentences import clean_text
 
-__all__ = [
-    "Derived",
-    "Kit",
-    "KitSource",
-    "Note",
-    "NoteKind",
-    "derive",
-    "find_running_digests",
-    "with_replicas",
-]
-
 PROGRESS_DEADLINE_S = 120
 """Seconds without progress after which the Deployment's status reports a failed start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A shell as it should be.
+    """A shell as it should be by its app's `settings`.
 
     `deployment` has no `replicas` (see `with_replicas`). Its annotation `names.TEMPLATE` is `template`, the
-    hash of the pod's template: a running shell with another hash is outdated. `container` is the
-    name of the app's container that the shell is derived from, `image` the image that the shell runs, and
-    `asked` the same image as the app's author wrote it, on one line.
+    hash of the pod's template: a running shell with another hash is outdated. `container` is the name of the
+    app's container that the shell is derived from. `image` is the image that the shell runs, and `asked` the
+    same image as the app's author wrote it, on one line.
     """
 
+    settings: AppSettings
     deployment: Object
     service: Object
     template: str
@@ -92,51 +78,64 @@ def derive(
     the template. `claims` maps the namespace's PersistentVolumeClaims to their access modes
     (`spec.accessModes`). A claim that is not in it counts as one for a single pod.
     """
-    template = app["spec"]["template"]
-    metadata, pod = template.get("metadata") or {}, template["spec"]
+    metadata, pod = app["spec"]["template"].get("metadata") or {}, app["spec"]["template"]["spec"]
     notes: list[Note] = []
     container = choose_container(pod["containers"], metadata, settings, notes)
     others = derive_companions(pod, container, settings, digests) if container else None
-    problems = _problems(app, settings, container, others, labels := list_pod_labels(app, kit))
+    labels = list_pod_labels(app, kit)
+    problems = _problems(app, settings, container, others, labels)
     if problems or container is None or others is None:
         return WrongSettings(tuple(problems), settings)
+    spec = _derive_spec(app, settings, kit, container, others, digests, claims, notes)
+    annotations = {**kit.pod_annotations, DEFAULT_CONTAINER: CONTAINER}
+    template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
+    digest = hash_template(template)
+    deployment = _deployment(app, kit, template, digest)
+    return Derived(
+        settings,
+        deployment,
+        build_service(app),
+        digest,
+        container["name"],
+        read_image(deployment),
+        clean_text(settings.image or container["image"], MAX_IMAGE_CHARS),
+        tuple(notes),
+    )
 
+
+def _derive_spec(
+    app: Object,
+    settings: AppSettings,
+    kit: Kit,
+    container: Object,
+    others: Sidecars,
+    digests: Mapping[str, str],
+    claims: Mapping[str, Sequence[str]],
+    notes: list[Note],
+) -> dict[str, Any]:
+    """Return the spec of the shell's pod, derived from `container` and `others`; adds to `notes`."""
+    metadata, pod = app["spec"]["template"].get("metadata") or {}, app["spec"]["template"]["spec"]
+    given = pod.get("volumes") or ()
     present = frozenset(item["name"] for item in (*others.init_containers, *others.sidecars))
     used = list_used_volumes([container, *others.init_containers, *others.sidecars])
-    volumes = derive_volumes(
-        pod.get("volumes") or (), used, container["name"], present, settings, claims
-    )
-    known = frozenset(volume["name"] for volume in pod.get("volumes") or ())
+    volumes = derive_volumes(given, used, container["name"], present, settings, claims, notes)
+    known = frozenset(volume["name"] for volume in given)
+    shell = derive_container(container, metadata, pod, settings, digests, present, notes)
+    mounts = derive_mounts(container, volumes.omitted, known, notes)
     others = others.with_mounts(volumes.omitted, known)
-    notes += volumes.notes
-    made = derive_container(container, metadata, pod, settings, digests, present, notes)
-    mounts, mount_notes = derive_mounts(container, volumes.omitted, known)
-    notes += mount_notes + others.notes
-
+    notes += others.notes
     name = make_shell_name(app["metadata"]["name"])
-    cpu_limit = ((made.get("resources") or {}).get("limits") or {}).get("cpu")
+    cpu_limit = ((shell.get("resources") or {}).get("limits") or {}).get("cpu")
     pod_security = pod.get("securityContext") or {}
     brought = bring(kit, settings.packages_image, name, pod_security, cpu_limit)
     mounts["volumeMounts"] = [*mounts.get("volumeMounts", ()), *brought.mounts]
     spec = derive_pod(app, pod, settings, volumes.same_node, notes)
-    spec |= _containers(brought, made | mounts, others)
+    spec |= _containers(brought, shell | mounts, others)
     spec["volumes"] = [*volumes.volumes, *brought.volumes]
     if kit.priority_class is not None:
         spec["priorityClassName"] = kit.priority_class
     notes += note_pod_annotations(metadata)
-
-    marks = {"labels": labels, "annotations": {**kit.pod_annotations, DEFAULT_CONTAINER: CONTAINER}}
-    pod_template = {"metadata": marks, "spec": spec}
-    digest = hash_template(pod_template)
-    return Derived(
-        _deployment(app, kit, pod_template, digest),
-        build_service(app),
-        digest,
-        container["name"],
-        made["image"],
-        clean_text(settings.image or container["image"], MAX_IMAGE_CHARS),
-        tuple(notes),
-    )
+    return spec
 
 
 def _containers(brought: KitParts, shell: Object, others: Sidecars) -> dict[str, Any]:

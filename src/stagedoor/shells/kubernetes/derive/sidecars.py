@@ -11,7 +11,7 @@ from typing import Any
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.notes import Note, note_left_out
-from stagedoor.shells.kubernetes.derive.security import derive_companion_security
+from stagedoor.shells.kubernetes.derive.security import drop_privileges
 from stagedoor.shells.kubernetes.derive.unique import keep_last
 from stagedoor.shells.kubernetes.derive.values import ALL
 from stagedoor.shells.kubernetes.derive.volumes import derive_mounts
@@ -45,14 +45,12 @@ class Sidecars:
         notes = list(self.notes)
 
         def mount(container: Mapping[str, Any]) -> dict[str, Any]:
-            mounts, mount_notes = derive_mounts(container, omitted, known)
-            notes.extend(mount_notes)
             rest = {
                 field: value
                 for field, value in container.items()
                 if field not in ("volumeMounts", "volumeDevices")
             }
-            return rest | mounts
+            return rest | derive_mounts(container, omitted, known, notes)
 
         return replace(
             self,
@@ -131,13 +129,10 @@ def _is_kept(container: Object, chosen: bool, kind: str, notes: list[Note]) -> b
 def _copy(container: Object, digests: Mapping[str, str], notes: list[Note]) -> dict[str, Any]:
     copy = {field: value for field, value in container.items() if field not in _DROPPED}
     if "env" in copy:
-        copy["env"], env_notes = keep_last(copy["env"] or ())
-        notes += env_notes
+        copy["env"] = keep_last(copy["env"] or (), notes)
     if container["name"] in digests:
         copy |= {"image": digests[container["name"]], "imagePullPolicy": "IfNotPresent"}
     if container.get("securityContext"):
-        copy["securityContext"], security_notes = derive_companion_security(
-            container["name"], container["securityContext"]
-        )
-        notes += security_notes
+        subject = f"container {container['name']}"
+        copy["securityContext"] = drop_privileges(subject, container["securityContext"], notes)
     return copy

@@ -17,8 +17,8 @@ _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 third_party/forked/golang/expansion)."""
 
 
-def keep_last(entries: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
-    """Return the last entry of each name in `env`, which is the one that the kubelet uses.
+def keep_last(entries: Iterable[Object], notes: list[Note]) -> list[dict[str, Any]]:
+    """Return the last entry of each name in `env`, which is the one that the kubelet uses; adds to `notes`.
 
     A reference to an earlier entry of the same name, as in `PATH=$(PATH):/opt/bin`, is replaced by its value.
     """
@@ -26,7 +26,6 @@ def keep_last(entries: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Not
     last = {entry["name"]: number for number, entry in enumerate(entries)}
     earlier: dict[str, _Earlier | None] = {}
     kept: dict[str, dict[str, Any]] = {}
-    notes: list[Note] = []
     for number, entry in enumerate(entries):
         name = entry["name"]
         expanded, lost = _expand(entry, earlier, kept)
@@ -47,7 +46,7 @@ def keep_last(entries: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Not
             notes.append(
                 note_change(f"variable {name}", "the app has it more than once; the last counts")
             )
-    return list(kept.values()), notes
+    return list(kept.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +91,9 @@ def _expand(
     return {**entry, "value": _REFERENCE.sub(expand, text)}, lost
 
 
-def join_aliases(aliases: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
-    """Join `hostAliases` with the same address, and return one alias for each."""
+def join_aliases(aliases: Iterable[Object], notes: list[Note]) -> list[dict[str, Any]]:
+    """Join `hostAliases` with the same address, and return one alias for each; adds to `notes`."""
     names: dict[str, list[str]] = {}
-    notes = []
     for alias in aliases:
         address = alias["ip"]
         if address in names:
@@ -103,18 +101,20 @@ def join_aliases(aliases: Iterable[Object]) -> tuple[list[dict[str, Any]], list[
                 note_change(f"host alias {address}", "the app has it more than once; joined")
             )
         names[address] = list(dict.fromkeys([*names.get(address, ()), *alias.get("hostnames", ())]))
-    return [{"ip": address, "hostnames": hosts} for address, hosts in names.items()], notes
+    return [{"ip": address, "hostnames": hosts} for address, hosts in names.items()]
 
 
-def drop_duplicates(references: Sequence[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
-    """Return `imagePullSecrets` without duplicates, and without references that have no name."""
+def drop_duplicates(references: Sequence[Object], notes: list[Note]) -> list[dict[str, Any]]:
+    """Return `imagePullSecrets` without duplicates and without references that have no name.
+
+    Adds to `notes`.
+    """
     by_name = {
         reference["name"]: dict(reference)
         for reference in reversed(references)
         if reference.get("name")
     }
-    kept = list(reversed(by_name.values()))
-    if len(kept) == len(references):
-        return kept, []
-    why = "those that the app names more than once, or without a name"
-    return kept, [note_left_out("imagePullSecrets", why)]
+    if len(by_name) < len(references):
+        why = "those that the app names more than once, or without a name"
+        notes.append(note_left_out("imagePullSecrets", why))
+    return list(reversed(by_name.values()))

@@ -77,7 +77,6 @@ class Volumes(NamedTuple):
     volumes: list[dict[str, Any]]
     omitted: frozenset[str]
     same_node: bool
-    notes: list[Note]
 
 
 def derive_volumes(
@@ -87,8 +86,9 @@ def derive_volumes(
     present: frozenset[str],
     settings: AppSettings,
     claims: Mapping[str, Sequence[str]],
+    notes: list[Note],
 ) -> Volumes:
-    """Return the volumes that a shell's pod has.
+    """Return the volumes that a shell's pod has; adds to `notes`.
 
     `volumes` are those of the app's pod template, `used` the names of those that the pod's containers mount.
     `container` is the app's container, which is called CONTAINER in the shell; `present` are the app's other
@@ -97,7 +97,6 @@ def derive_volumes(
     kept: list[dict[str, Any]] = []
     omitted: set[str] = set()
     same_node = False
-    notes: list[Note] = []
     for volume in volumes:
         name = volume["name"]
         if name not in used:
@@ -128,18 +127,17 @@ def derive_volumes(
         else:
             kept.append(dict(volume))
             same_node = same_node or kind in _DISKS or _is_single(kind, volume, claims)
-    return Volumes(kept, frozenset(omitted), same_node, notes)
+    return Volumes(kept, frozenset(omitted), same_node)
 
 
 def derive_mounts(
-    container: Object, omitted: frozenset[str], known: frozenset[str]
-) -> tuple[dict[str, Any], list[Note]]:
-    """Return a shell's `volumeMounts` and `volumeDevices` for the app's `container`, in a mapping, and notes.
+    container: Object, omitted: frozenset[str], known: frozenset[str], notes: list[Note]
+) -> dict[str, Any]:
+    """Return a shell's `volumeMounts` and `volumeDevices` for the app's `container`; adds to `notes`.
 
     `omitted` is as in `Volumes`. `known` are the names of the pod template's volumes: the other mounts of a
     StatefulSet are of its volumeClaimTemplates.
     """
-    notes = []
     mounts = []
     devices = []
     for mount in container.get("volumeMounts") or ():
@@ -168,7 +166,7 @@ def derive_mounts(
         elif device["name"] not in omitted:
             devices.append(dict(device))
     fields = {"volumeMounts": mounts, "volumeDevices": devices}
-    return {field: value for field, value in fields.items() if value}, notes
+    return {field: value for field, value in fields.items() if value}
 
 
 def list_used_volumes(containers: Iterable[Object]) -> frozenset[str]:

@@ -11,8 +11,9 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
 from stagedoor.shells.kubernetes.live.mirror import find_shell_app
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
-from stagedoor.shells.kubernetes.live.start import MENDED_S, refuse_start
+from stagedoor.shells.kubernetes.live.start import MENDED_S
 from stagedoor.shells.kubernetes.names import ASKED_BY, IDLE_SINCE
+from stagedoor.shells.starts import refuse_start
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ class Environment:
 
     `cache` has the mirrors of all namespaces, and `leases` writes the leases of its shells as `holder`.
     `judging` has the settings with which the gateway approves shells for the cluster's admission policy, None
-    if there is no such policy. `now` returns seconds since the epoch.
+    if there is no such policy; `on_problem` is called as that of `Register`. `now` returns seconds since the
+    epoch.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class Environment:
         namespace: str,
         holder: str,
         judging: DeriveContext | None,
+        on_problem: Callable[[str | None], None],
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.namespace = namespace
         self.cache = NamespaceCache(cache, namespace)
         self.leases = LeaseWriter(cluster, self.cache, holder, now)
-        self._register = Register(cluster, self.cache, judging) if judging is not None else None
+        self._register = (
+            None if judging is None else Register(cluster, self.cache, judging, on_problem)
+        )
         self._cluster = cluster
         self._now = now
 
@@ -75,7 +78,7 @@ class Environments:
         """Serve these namespaces from now on. Return the names of the environments that were left."""
         left = []
         for name, environment in list(self.served.items()):
-            if wanted.get(name) != environment.namespace:
+            if wanted.get(name) != environment.cache.namespace:
                 del self.served[name]
                 left.append(name)
                 self._left.append((name, environment))
@@ -90,7 +93,7 @@ class Environments:
         return left
 
     def find(self, target: Target, *, ends: bool) -> Environment | None:
-        """Return the environment in which a session of `target` begins, or `ends`; None if there is none."""
+        """Return the environment in which a session of `target` begins, or `ends`; None without one."""
         for name, environment in self._left if ends else ():
             if name == target.environment and environment.leases.has_sessions(target.app):
                 return environment

@@ -1,8 +1,8 @@
 """A copy in memory of the objects of one kind, which a watch keeps up to date.
 
 One watch covers the whole cluster. If the API refuses that to this account, each namespace has a watch of its
-own, and a namespace that cannot be read fails alone. Objects are known by namespace and name; those of a
-shell are found by their app too.
+own, and a namespace that cannot be read fails alone. Objects are found by namespace and name, and those of a
+shell by their app too.
 """
 
 import asyncio
@@ -125,16 +125,14 @@ class Mirror:
         """Return why the namespace is not up to date here at the moment; None if it is."""
         return self._feed(namespace).problem
 
-    async def wait_until_synced(self, namespace: str) -> None:
-        """Wait until all objects of the namespace have been listed once, without a limit."""
-        while not self.is_synced(namespace):
-            await self._news.wait()
+    async def wait_until_synced(self, namespace: str, *, or_refused: bool = False) -> None:
+        """Wait until all objects of the namespace have been listed once, without a limit.
 
-    async def wait_until_settled(self, namespace: str) -> None:
-        """Wait until the objects of the namespace have been listed once, or the API has refused that."""
+        With `or_refused`, return as well once the API has refused that.
+        """
         while not self.is_synced(namespace):
             problem = self.find_problem(namespace)
-            if problem is not None and not problem.retry:
+            if or_refused and problem is not None and not problem.retry:
                 return
             await self._news.wait()
 

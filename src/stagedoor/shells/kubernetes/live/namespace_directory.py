@@ -146,15 +146,10 @@ class NamespaceDirectory:
         if self._mirror is not None:
             yield self._mirror.run()
 
-    async def wait_until_settled(self) -> None:
-        """Wait until the namespaces are known, or the API has refused to list them."""
+    async def wait_until_synced(self, *, or_refused: bool = False) -> None:
+        """Wait until the namespaces are known, without a limit; `or_refused` is as in `Mirror`."""
         if self._mirror is not None:
-            await self._mirror.wait_until_settled(CLUSTER)
-
-    async def wait_until_synced(self) -> None:
-        """Wait until the namespaces are known, without a limit."""
-        if self._mirror is not None:
-            await self._mirror.wait_until_synced(CLUSTER)
+            await self._mirror.wait_until_synced(CLUSTER, or_refused=or_refused)
 
     def _choose(self) -> None:
         assert self._mirror is not None, "only a mirror reports changes"

@@ -1,4 +1,4 @@
-"""The register of approved shells in a ConfigMap, which the cluster's admission policy reads.
+"""The register of approved shells, a ConfigMap that the cluster's admission policy reads.
 
 The controller creates a shell's Deployment with no replicas. A gateway, which has another account, derives
 the shell too and compares. If both agree, it writes the Deployment's uid and generation to the register.
@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.problem import Problem
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, read_settings
 from stagedoor.shells.kubernetes.derive.compare import find_differences
 from stagedoor.shells.kubernetes.derive.images import find_running_digests, format_selector
@@ -31,17 +32,13 @@ AT_ONCE = 8
 MAX_CHARS = 1000
 """The longest entry of a shell, in characters."""
 
-OnProblem = Callable[[str | None], None]
-"""Called with one line when the register cannot be written, and with None when it can be again."""
-
 
 @dataclass(frozen=True, slots=True)
 class DeriveContext:
-    """The settings of the derivation, which must be the controller's, or no shell would be approved."""
+    """The settings of the derivation. Gateway and controller must have the same, or no shell is approved."""
 
     kit: Kit
     defaults: AppSettings
-    on_problem: OnProblem
 
 
 class Register:
@@ -49,12 +46,20 @@ class Register:
 
     The chart creates the ConfigMap, since RBAC cannot limit a right to create to a name. Several gateways
     write the same. An entry names one generation of one object, so an old entry lets no shell start.
+    `on_problem` is called with one line when the ConfigMap cannot be written, and with None once it can.
     """
 
-    def __init__(self, cluster: Cluster, cache: NamespaceCache, judging: DeriveContext) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: NamespaceCache,
+        context: DeriveContext,
+        on_problem: Callable[[str | None], None],
+    ) -> None:
         self._cluster = cluster
         self._cache = cache
-        self._judging = judging
+        self._context = context
+        self._problem = Problem(on_problem)
         self._logins: Counter[str] = Counter()
         """The number of logins that wait for each shell at this gateway."""
         self._due: dict[str, tuple[str, float]] = {}
@@ -75,14 +80,12 @@ class Register:
     async def run(self) -> None:
         """Judge each shell that is to start, until cancelled."""
         loop = asyncio.get_running_loop()
-        problem: str | None = None
         while True:
             changed = self._cache.changed
             starting = self._cache.list_starting()
             due = self._take_due(starting, loop.time())
-            before, problem = problem, await self._try_write(due, starting)
-            if (problem is None) != (before is None):
-                self._judging.on_problem(problem)
+            problem = await self._try_write(due, starting)
+            self._problem.update(problem)
             times = [at for _, at in self._due.values()]
             if problem is not None:
                 times.append(loop.time() + AGAIN_S)
@@ -137,9 +140,8 @@ class Register:
                     asyncio.get_running_loop().call_exception_handler(
                         {"message": f"a fault in judging the shell of {app}", "exception": error}
                     )
-                    return (
-                        f"{identify_shell(shell)} cannot be judged: a fault, see the gateway's log"
-                    )
+                    why = "cannot be judged: a fault, see the gateway's log"
+                    return f"{identify_shell(shell)} {why}"
 
         verdicts = await asyncio.gather(*(judge(app, shell) for app, shell in due.items()))
         entries: dict[str, str | None] = dict(zip(due, verdicts, strict=True))
@@ -155,48 +157,45 @@ class Register:
 
     async def _judge(self, app: str, shell: Object) -> str:
         """Return the entry of a shell: its identity, followed by the reason if it may not start."""
-        wanted = await self._derive(app)
-        if isinstance(wanted, Derived):
-            paths = find_differences(wanted.deployment, shell)
+        known = await read_app(self._cluster, self._cache.namespace, app, self._context)
+        if isinstance(known, str):
+            why = known
+        else:
+            paths = find_differences(known[1].deployment, shell)
             if not paths:
                 return identify_shell(shell)
             why = f"not what the app has at {', '.join(paths)}"
-        else:
-            why = wanted
         return f"{identify_shell(shell)} {why}"[:MAX_CHARS]
 
-    async def _derive(self, name: str) -> Derived | str:
-        """Derive the shell of an app as the API has the app now, or return why it can have none."""
-        known = await read_app(self._cluster, self._cache.namespace, name, self._judging)
-        return known if isinstance(known, str) else known.derived
 
-
-@dataclass(frozen=True, slots=True)
-class DerivedApp:
-    """An app as the API has it now, and what a shell of it would be."""
-
-    app: Object
-    settings: AppSettings
-    derived: Derived
-
-
-async def read_app(
-    cluster: Cluster, namespace: str, name: str, judging: DeriveContext
-) -> DerivedApp | str:
-    """Read an app and derive its shell, or return why it can have none. Raises ClusterError."""
+async def find_app(cluster: Cluster, namespace: str, name: str) -> Object | None:
+    """Read the app of that name that offers a shell; None if there is none. Raises ClusterError."""
     for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
         app = await cluster.get(kind, namespace, name)
         if app is not None and is_shell_offered(app):
-            break
-    else:
+            return app
+    return None
+
+
+async def read_app(
+    cluster: Cluster, namespace: str, name: str, context: DeriveContext
+) -> tuple[Object, Derived] | str:
+    """Read an app and derive its shell, or return why it can have none. Raises ClusterError."""
+    app = await find_app(cluster, namespace, name)
+    if app is None:
         return "there is no such app that offers a shell"
-    settings = read_settings(app, judging.defaults)
+    derived = await derive_app(cluster, app, context)
+    return "; ".join(derived.problems) if isinstance(derived, WrongSettings) else (app, derived)
+
+
+async def derive_app(
+    cluster: Cluster, app: Object, context: DeriveContext
+) -> Derived | WrongSettings:
+    """Derive the shell of `app` by its annotations. Raises ClusterError."""
+    settings = read_settings(app, context.defaults)
     if isinstance(settings, WrongSettings):
-        return "; ".join(settings.problems)
-    shell = await derive_now(cluster, app, settings, judging.kit)
-    if isinstance(shell, WrongSettings):
-        return "; ".join(shell.problems)
-    return DerivedApp(app, settings, shell)
+        return settings
+    return await derive_now(cluster, app, settings, context.kit)
 
 
 def identify_shell(shell: Object) -> str:

@@ -13,14 +13,12 @@ from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
 REQUEST_S = 3.0
 """The longest time that a login to a running shell waits for a cluster that does not answer."""
 
-OnProblem = Callable[[str | None], None]
-"""Called with one line when leases cannot be renewed, and with None when they can be again."""
-
 
 class SessionLeases:
     """The leases that this gateway renews. It belongs to the event loop in which it is created.
 
-    `knows` returns whether an app offers a shell now, and `spawn` starts a task.
+    `knows` returns whether an app offers a shell now, and `spawn` starts a task. `on_problem` is called after
+    each round: with one line if a lease could not be renewed, else with None.
     """
 
     def __init__(
@@ -28,7 +26,7 @@ class SessionLeases:
         environments: Environments,
         knows: Callable[[Target], bool],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        on_problem: OnProblem,
+        on_problem: Callable[[str | None], None],
     ) -> None:
         self._environments = environments
         self._knows = knows
@@ -60,16 +58,11 @@ class SessionLeases:
 
     async def run(self) -> None:
         """Renew the leases of all shells with sessions again and again, until cancelled."""
-        failing = False
         while True:
             await asyncio.sleep(RENEW_S)
             failed = [
-                failure
+                f"{app}: {error}"
                 for environment in self._environments.list_in_use()
-                for failure in await environment.leases.keep_all()
+                for app, error in await environment.leases.keep_all()
             ]
-            if failed and not failing:
-                self._on_problem(f"leases cannot be renewed ({failed[0][0]}: {failed[0][1]})")
-            elif failing and not failed:
-                self._on_problem(None)
-            failing = bool(failed)
+            self._on_problem(f"leases cannot be renewed ({failed[0]})" if failed else None)
