@@ -55,7 +55,7 @@ NOT_FOR_DEVELOPERS = re.compile(
     r"^\{0\} \{1\} is not granted|is no permission|no grant permits|both allowed|would permit nothing|"
     r"an invitation ends|^\{0\} is disabled|is there already|a password would not let|"
     r"no identity provider is set up|more than one identity provider|there is no identity provider \{|"
-    r"logout token|another version of the gateway|names no app; write|is no address of a site|"
+    r"logout token|another version of the gateway|is not an app's name; write|is not the address of a site|"
     r"the settings do not say|a share lasts|rule \{0\} for machines|so many jobs log in|"
     r"ID token of an issuer|issuer of this token|wait for approval|^your clock is"
 )

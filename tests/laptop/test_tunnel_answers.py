@@ -134,7 +134,7 @@ def test_an_answer_split_at_every_byte_delivers_exactly_what_follows(tunnel_to: 
     ("status", "code", "words"),
     [
         (403, errors.FORBIDDEN, "is not open to anna: you have no grant for app01"),
-        (404, errors.NO_SHELL, "app01.ssh:22 is not there: you have no grant for app01"),
+        (404, errors.NO_SHELL, "app01.ssh:22 does not exist: you have no grant for app01"),
         (502, errors.NO_SHELL, "try again"),
         (504, errors.START_TIMEOUT, "did not answer in time"),
         (400, errors.REFUSED, "400 you have no grant"),
@@ -426,6 +426,12 @@ def test_a_network_in_no_proxy_spares_an_address_in_it() -> None:
     gateway = parse_address("10.1.2.3:8022", "--gateway")
     env = {"http_proxy": "http://corp:1", "no_proxy": "10.0.0.0/8"}
     assert find_corporate_proxy(None, gateway, env) is None
+
+
+@pytest.mark.parametrize("host", ["127.evil.example", "127.0.0.1.example"])
+def test_a_name_that_begins_like_a_loopback_address_is_another_machine(host: str) -> None:
+    gateway = parse_address(f"{host}:8022", "--gateway")
+    assert find_corporate_proxy(None, gateway, {"http_proxy": "http://corp:1"}) is not None
 
 
 def test_read_request_is_exact() -> None:

@@ -58,7 +58,7 @@ def test_a_body_without_a_length_or_too_long_is_not_read(fields: bytes) -> None:
     ("answer", "code", "line"),
     [
         (b"", errors.NO_ANSWER, "hung up without an answer"),
-        (b"HTTP/1.1 200 OK\r\n", errors.NO_ANSWER, "hung up in the midst of its answer"),
+        (b"HTTP/1.1 200 OK\r\n", errors.NO_ANSWER, "hung up in the middle of its answer"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
             errors.NO_ANSWER,
@@ -79,7 +79,7 @@ def test_an_answer_that_is_none_says_why(answer: bytes, code: int, line: str) ->
     ("status", "line"),
     [
         ("502 Bad Gateway", "a proxy answers 502 for Stagedoor's web; try again in a minute"),
-        ("404 Not Found", "what answers (404) is not Stagedoor's web; check the address"),
+        ("404 Not Found", "the server that answered 404 is not Stagedoor's web; check the address"),
     ],
 )
 def test_what_another_server_answers_is_told_from_a_proxy_that_waits(

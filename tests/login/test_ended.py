@@ -46,7 +46,7 @@ def test_whoami_asks_the_gateway(laptop: BareLaptop, person: Person, gateway: Ga
     gateway.command("sign-in", "end", "--user", "dev", "--yes")
     done = laptop.run("whoami")
     assert (done.returncode, done.stdout) == (NOT_LOGGED_IN, "")
-    assert "no login with this key lasts" in done.stderr
+    assert "no login with this key is valid" in done.stderr
     [known] = json.loads(laptop.run("whoami", "--json").stdout)
     assert (known["logged_in"], "no login" in known["why"]) == (False, True)
 

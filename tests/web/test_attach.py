@@ -174,7 +174,7 @@ def test_output_that_cannot_be_written_is_no_success(
     os.close(target)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 255
-    assert b"what it shows cannot be written: " + why in stderr
+    assert b"the output cannot be written: " + why in stderr
 
 
 @pytest.mark.parametrize("language", ["C", "de_DE.ISO-8859-1"])

@@ -206,7 +206,7 @@ class ApiAdministration:
 
     def _stranger(self) -> StagedoorError:
         return StagedoorError(
-            f"what answers at {self._web.url} has no Stagedoor API of this version; check the address"
+            f"{self._web.url} does not serve this version of Stagedoor's API; check the address"
         )
 
 

@@ -111,7 +111,7 @@ class RunClient:
             "input": order.has_input,
             "waits": False,
         }
-        about = f"{order.target.login_name} does not run it"
+        about = f"no run was started in {order.target.login_name}"
         answer = self._connection.ask("runs/start", body, about)
         if answer.get("recorded") is True:
             self._note("its output is recorded")
@@ -120,12 +120,14 @@ class RunClient:
     def list_runs(self, app: str | None) -> list[Run]:
         """Return the runs of an app, or all that the user may see. Raises AttachError."""
         body = {} if app is None else {"target": app}
-        answer = self._connection.ask("runs", body, "no runs are shown")
+        answer = self._connection.ask("runs", body, "the runs cannot be listed")
         return [_parse(value) for value in answer.get("runs", [])]
 
     def cancel(self, run_id: str) -> Run:
         """Ask a run to end. Raises AttachError."""
-        answer = self._connection.ask("runs/cancel", {"id": run_id}, f"{run_id} is not cancelled")
+        answer = self._connection.ask(
+            "runs/cancel", {"id": run_id}, f"run {run_id} was not cancelled"
+        )
         return _run_in(answer)
 
     def show(self, run_id: str, start: int, *, follow: bool) -> Run:
@@ -135,7 +137,7 @@ class RunClient:
         """
         while True:
             body = {"id": run_id, "from": start, "wait": follow}
-            answer = self._connection.ask("runs/log", body, f"{run_id} is not shown")
+            answer = self._connection.ask("runs/log", body, f"run {run_id} cannot be shown")
             run = _run_in(answer)
             pieces = answer.get("pieces", [])
             for first, stream, text in pieces:
@@ -154,7 +156,7 @@ class RunClient:
         while True:
             # A byte that never comes: the answer comes with the run's end, or after a while.
             body = {"id": run_id, "from": 2**53, "wait": True}
-            run = _run_in(self._connection.ask("runs/log", body, f"{run_id} is not shown"))
+            run = _run_in(self._connection.ask("runs/log", body, f"run {run_id} cannot be shown"))
             if run.is_over:
                 return run
 
@@ -220,7 +222,7 @@ class InputClient(threading.Thread):
             time.sleep(_NOT_READ_S if not taken else 0)
 
     def _send(self, fields: Mapping[str, object]) -> dict[str, Any]:
-        about = f"{self._run_id} takes no input"
+        about = f"run {self._run_id} takes no input"
         with self._lock:
             return self._connection.ask("runs/input", {"id": self._run_id, **fields}, about)
 

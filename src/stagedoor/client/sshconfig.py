@@ -168,18 +168,17 @@ def read_trusted_cas(known_hosts: Path) -> frozenset[str]:
 
 def write(
     access: SshAccess,
-    directory: Path | None = None,
+    directory: Path,
     *,
     ssh_config: Path | None = None,
     add_include: bool = False,
 ) -> WriteResult:
-    """Write both files into `directory` (default `~/.ssh/stagedoor`), each atomically.
+    """Write both files into `directory`, an absolute path, each atomically.
 
     `add_include` puts the `Include` line at the top of `ssh_config` (default `~/.ssh/config`), unless
     it is there already; the rest of that file stays the same, byte for byte. Raises SettingsError
     for values that cannot be written, StagedoorError when the disk fails.
     """
-    directory = (directory or Path.home() / ".ssh" / "stagedoor").absolute()
     ssh_config = ssh_config or Path.home() / ".ssh" / "config"
     config, known_hosts = directory / CONFIG_NAME, directory / KNOWN_HOSTS_NAME
     texts = {

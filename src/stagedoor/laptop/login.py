@@ -1,10 +1,11 @@
-"""`stagedoor login` and `logout`: sign in once in a browser; afterwards plain ssh is enough."""
+"""`stagedoor login`, `logout` and `whoami`: sign in once in a browser; afterwards plain ssh is enough."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stagedoor.laptop.keygen import run
 from stagedoor.laptop.login_approve import log_in_by_browser, log_in_by_token, make_machine_label
 from stagedoor.laptop.login_files import KEY, SECRET
 from stagedoor.laptop.login_result import (
+    WRONG,
     explain_unsigned,
     format_end,
     make_unsigned_error,
@@ -20,7 +22,7 @@ from stagedoor.laptop.login_result import (
     refusal,
     write_login,
 )
-from stagedoor.laptop.login_web import GatewayWeb
+from stagedoor.laptop.login_web import GatewayWeb, open_gateway
 from stagedoor.laptop.needed import CERTIFICATE, FRESH
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import find_login_name
@@ -110,10 +112,9 @@ def log_out(folder: Path, *, forget: bool) -> None:
     `forget` removes the key and ssh's configuration too. Raises TunnelError, OSError.
     """
     state = login_files.read_state(folder)
-    ca_file = state.get("ca_file")
     try:
         secret = (folder / SECRET).read_text(encoding="ascii").strip()
-        gateway = GatewayWeb(str(state["gateway"]), str(ca_file) if ca_file else None)
+        gateway = open_gateway(state)
         status, said = gateway.post("/login/end", {"secret": secret})
         if status != 200:
             raise refusal(gateway, status, said)
@@ -124,6 +125,48 @@ def log_out(folder: Path, *, forget: bool) -> None:
             login_files.forget(folder)
         else:
             login_files.remove(folder, SECRET, CERTIFICATE, FRESH)
+
+
+def ask_whoami(folder: Path) -> dict[str, object]:
+    """Return this machine's login at a gateway, as the gateway reports it now.
+
+    `why` is the reason that the login ended. `unasked` is the reason that the gateway was not asked; the
+    other fields are then those that this machine stored before. Raises TunnelError.
+    """
+    state = login_files.read_state(folder)
+    said = _state_now(folder, state)
+    until: int | None = None
+    if (folder / CERTIFICATE).exists():
+        until = login_files.read_end((folder / CERTIFICATE).read_text(encoding="ascii").strip())
+    ends = said.get("ends_at", state.get("ends_at"))
+    lasts = isinstance(ends, float) and ends > time.time() and (folder / SECRET).exists()
+    return {
+        "gateway": state["gateway"],
+        "user": said.get("user", state.get("user")),
+        "label": state.get("label"),
+        "logged_in": lasts and "why" not in said,
+        "ends_at": ends,
+        "certificate_ends_at": until,
+        **{name: said[name] for name in ("why", "unasked") if name in said},
+    }
+
+
+def _state_now(folder: Path, state: dict[str, object]) -> dict[str, object]:
+    """Ask the gateway. Return `user` and `ends_at`, `why` the login ended, or `unasked` (`ask_whoami`)."""
+    try:
+        secret = (folder / SECRET).read_text(encoding="ascii").strip()
+    except OSError:
+        return {}
+    try:
+        gateway = open_gateway(state)
+        status, said = gateway.post("/login/state", {"secret": secret})
+        if status == 200:
+            login_files.check_login(said)
+            return said
+        refused = refusal(gateway, status, said)
+    except TunnelError as error:
+        return {"unasked": error.line}
+    return {"why" if status == WRONG else "unasked": refused.line}
 
 
 def _fetch_document(gateway: GatewayWeb) -> login_files.GatewayDocument:

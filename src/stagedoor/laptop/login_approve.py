@@ -76,7 +76,9 @@ def log_in_by_token(gateway: GatewayWeb, key: Path, id_token: str) -> dict[str, 
     signature = sign(key, f"stagedoor machine\n{gateway.origin}\n{digest}\n")
     status, said = gateway.post("/login/machine", {"token": id_token, "signature": signature})
     if status == 404:
-        raise TunnelError(errors.NOT_PROXY, f"{gateway.url} takes no ID tokens; it is too old")
+        raise TunnelError(
+            errors.NOT_PROXY, f"{gateway.url} does not accept ID tokens; it is too old"
+        )
     if status != 200:
         raise refusal(gateway, status, said)
     return said

@@ -16,7 +16,7 @@ from pathlib import Path
 from stagedoor.laptop import ssh_files
 from stagedoor.laptop.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, SINCE, read_stamp
 from stagedoor.laptop.tunnel import errors
-from stagedoor.laptop.tunnel.address import is_bypassed, parse_gateway
+from stagedoor.laptop.tunnel.address import is_loopback, parse_gateway
 from stagedoor.laptop.tunnel.errors import TunnelError
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ class GatewayDocument:
         self.jump = _host_port(str(ssh)) if fits else None
         self.connect = connect if isinstance(connect, str) and len(connect) < 300 else None
         if not self.host_ca or not self.names:
-            line = f"what answers at {url} is no Stagedoor gateway of this kind; check the address"
+            line = f"{url} is not the address of a Stagedoor gateway with logins; check it"
             raise TunnelError(errors.NOT_PROXY, line)
         if said.get("login") is not True:
             raise TunnelError(
@@ -88,7 +88,7 @@ class GatewayDocument:
         if self.connect is None:
             return False
         gateway = parse_gateway(self.connect, "the gateway's CONNECT")
-        return gateway.scheme == "https" or is_bypassed(gateway, "")
+        return gateway.scheme == "https" or is_loopback(gateway.host)
 
 
 def _host_port(place: str) -> tuple[str, int]:

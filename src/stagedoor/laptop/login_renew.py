@@ -18,11 +18,12 @@ from stagedoor.laptop.login_result import (
     refusal,
     write_login,
 )
-from stagedoor.laptop.login_web import GatewayWeb
+from stagedoor.laptop.login_web import open_gateway
 from stagedoor.laptop.tunnel.errors import INTERRUPTED, TunnelError, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stagedoor.laptop.login_web import GatewayWeb
     from stagedoor.laptop.turn import LoginLock
 
 
@@ -36,7 +37,7 @@ def take_turn(folder: Path, turn: LoginLock) -> None:
     code = turn.find_recent_failure()
     if code:
         raise TunnelError(
-            code, "the login of this machine did not succeed; see the first line of it"
+            code, "the login that another ssh of this machine began has failed; see its message"
         )
     try:
         _renew_or_log_in(folder)
@@ -50,8 +51,7 @@ def take_turn(folder: Path, turn: LoginLock) -> None:
 
 def _renew_or_log_in(folder: Path) -> None:
     state = login_files.read_state(folder)
-    ca_file = state.get("ca_file")
-    gateway = GatewayWeb(str(state["gateway"]), str(ca_file) if ca_file else None)
+    gateway = open_gateway(state)
     status, said = renew(gateway, folder / KEY)
     if status == 200:
         by_token = bool(state.get("by_token"))

@@ -7,6 +7,7 @@ import os
 import re
 
 from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.address import is_loopback
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.web import BODY_LIMIT, WebConnection, drop_usual_port
@@ -30,21 +31,18 @@ class GatewayWeb:
                 errors.USAGE, f"{url!r} is not a gateway's address: give https://HOST[:PORT][/PATH]"
             )
         scheme, place, self.path = match.groups()
-        place = drop_usual_port(scheme, place.lower())
-        self.origin = f"{scheme}://{place}"
+        self.place = drop_usual_port(scheme, place.lower())
+        self.origin = f"{scheme}://{self.place}"
         self.url = self.origin + self.path
         given = {"--gateway": self.origin}
         if ca_file:
             given["--ca-file"] = ca_file
-        env = dict(os.environ)
-        self.options = Options(given, ["gateway"], env, "the gateway", _TRUST)
-        self.host = self.options.gateway.host
-        if scheme == "http" and not is_loopback(self.host):
+        self.options = Options(given, ["gateway"], dict(os.environ), "the gateway", _TRUST)
+        if scheme == "http" and not is_loopback(self.options.gateway.host):
             raise TunnelError(
                 errors.USAGE,
                 f"{self.origin} is plain http, where others can read secrets: use https://",
             )
-        self.place = place
 
     def get(self, path: str) -> tuple[int, dict[str, object]]:
         """GET `path`; return the status and the JSON object of the answer. Raises TunnelError."""
@@ -69,17 +67,18 @@ class GatewayWeb:
             raise
 
 
+def open_gateway(state: dict[str, object]) -> GatewayWeb:
+    """Return the web of the gateway in a login's stored state. Raises TunnelError."""
+    ca_file = state.get("ca_file")
+    return GatewayWeb(str(state["gateway"]), str(ca_file) if ca_file else None)
+
+
 def read_login_id(begun: dict[str, object]) -> str:
     """Return the id in the answer to `/login/start`, checked for use in a URL. Raises TunnelError."""
     id_ = begun.get("id")
     if not isinstance(id_, str) or _ID.fullmatch(id_) is None:
         raise TunnelError(errors.REFUSED, "the gateway sent no login id; get its client again")
     return id_
-
-
-def is_loopback(host: str) -> bool:
-    """Return True for `localhost` and loopback addresses."""
-    return host in ("localhost", "::1") or re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
 
 
 def parse_object(text: bytes, url: str) -> dict[str, object]:
@@ -89,6 +88,6 @@ def parse_object(text: bytes, url: str) -> dict[str, object]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        line = f"what answers at {url} is no Stagedoor gateway of this kind; check the address"
+        line = f"{url} is not the address of a Stagedoor gateway with logins; check it"
         raise TunnelError(errors.NOT_PROXY, line)
     return document

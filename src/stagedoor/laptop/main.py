@@ -103,8 +103,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("tunnel", help="The ProxyCommand for ssh.", add_help=False)
     for name, about, options in (
         ("login", "Sign in once; afterwards ssh alone is enough.", LOGIN),
-        ("logout", "End the login.", LOGOUT),
-        ("whoami", "Show who this machine is.", WHOAMI),
+        ("logout", "End this machine's login.", LOGOUT),
+        ("whoami", "Show who this machine is logged in as.", WHOAMI),
         ("doctor", "Find what is wrong on the way to HOST.", DOCTOR),
     ):
         command = commands.add_parser(name, help=about)
@@ -147,20 +147,15 @@ def _number(least: float, most: float, text: str) -> float:
 def walk_the_path(given: Mapping[str, Any]) -> int:
     """Walk to a shell; return 0 if all is well, 1 for something that needs attention, 2 for a failure."""
     from stagedoor.laptop.doctor.judge import translate_finding
-    from stagedoor.laptop.doctor.path import find_path, walk_to
+    from stagedoor.laptop.doctor.path import find_path, print_results, walk_to
     from stagedoor.laptop.options import reach_options
-    from stagedoor.wire.finding import choose_exit_code, render_row, render_text
+    from stagedoor.wire.finding import choose_exit_code, render_row
 
     reach = reach_options(given)
     wish = find_path(
         given["host"], given["how"], reach, os.environ, given["ssh_config"], given["idle"]
     )
-    results = []
-    for result in walk_to(wish):
-        results.append(result)
-        if not given["json"]:
-            sys.stdout.write(render_text(result, translate_finding))
-            sys.stdout.flush()
+    results = print_results(walk_to(wish), silent=given["json"], translate=translate_finding)
     if given["json"]:
         import json
 
@@ -227,8 +222,8 @@ def log_out(gateway: str | None, *, forget: bool) -> None:
 
 def print_whoami(gateway: str | None, *, as_json: bool) -> None:
     """Print the logins of this machine. Raises TunnelError (NOT_LOGGED_IN) if none is valid."""
+    from stagedoor.laptop.login import ask_whoami
     from stagedoor.laptop.login_result import NOT_LOGGED_IN, format_end
-    from stagedoor.laptop.whoami import ask_whoami
 
     logins = [ask_whoami(folder) for folder in _folders(gateway)]
     if as_json:

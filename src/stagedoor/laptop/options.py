@@ -56,13 +56,13 @@ LOGIN = (
     Option("host", "", hidden=True),
     Option("--print", "Print what would be written; change nothing."),
     Option("--label", "What the gateway calls this machine. Default: NAME@HOST.", "TEXT"),
-    Option("--id-token-env", "The variable with an ID token of this job.", "NAME"),
+    Option("--id-token-env", "The environment variable with this job's ID token.", "NAME"),
     Option(
         "--id-token-file", "The file with an ID token, as Kubernetes mounts it.", "FILE", file=True
     ),
-    Option("--no-browser", "Print the address, and start no browser."),
+    Option("--no-browser", "Print the address; do not open a browser."),
     Option("--ca-file", _CA_FILE, "FILE", file=True),
-    Option("--if-needed", "Log in only without a valid certificate: for ssh, which calls it."),
+    Option("--if-needed", "Log in only if there is no valid certificate, as ssh runs it."),
     Option("--folder", "The gateway's folder on this machine.", "DIRECTORY", hidden=True),
 )
 LOGOUT = (
@@ -74,19 +74,19 @@ DOCTOR = (
     Option("host", "As you give it to ssh: app01.ssh; with --how web: app01."),
     Option(
         "--how",
-        "The way to HOST. Default: what your ssh is configured for.",
+        "The access method. Default: the one that your ssh is configured for.",
         choices=("connect", "jump", "direct", "web"),
     ),
-    Option("--gateway", "HOST:PORT, http://… or https://…, as the way needs.", "ADDRESS"),
-    Option("--user", "Who you are there ($STAGEDOOR_USER, else your login name).", "NAME"),
-    Option("--token-file", "Holds the token or password, mode 0600.", "FILE"),
+    Option("--gateway", "HOST:PORT, http://… or https://…, as the access method needs.", "ADDRESS"),
+    Option("--user", "Your user name there ($STAGEDOOR_USER, else your login name).", "NAME"),
+    Option("--token-file", "File with your token or password, mode 0600.", "FILE"),
     Option("--ca-file", _CA_FILE, "FILE"),
-    Option("--server-name", "The name that the gateway's certificate must hold.", "NAME"),
+    Option("--server-name", "The name that the gateway's certificate must have.", "NAME"),
     Option("--via", "Corporate proxy on the way, or `direct` for none.", "URL"),
     Option("--ssh-config", "Use this configuration of ssh, not yours.", "FILE", file=True),
     Option(
         "--idle",
-        "Also measure how long a silence the path survives, up to this; takes twice as long.",
+        "Also measure how long a silence the connection survives, up to this; takes twice as long.",
         "SECONDS",
         within=(1, 86400),
     ),

@@ -100,9 +100,9 @@ class WebConnection:
         digest = hashlib.sha1((key + WEBSOCKET_GUID).encode()).digest()  # noqa: S324 - RFC 6455 §4.2.2
         line = ""
         if answer.status != 101:
-            line = f"it answers {answer.status} where a WebSocket was asked for"
+            line = f"it answered {answer.status} to the request for a WebSocket"
         elif answer.fields.get("sec-websocket-accept") != b64encode(digest).decode():
-            line = "what answers does not know the WebSocket protocol"
+            line = "the server does not speak the WebSocket protocol"
         elif answer.fields.get("sec-websocket-protocol") != subprotocol:
             line = f"it does not speak {subprotocol}; one of us is too old"
         if line:

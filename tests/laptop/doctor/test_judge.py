@@ -80,9 +80,9 @@ def test_each_failure_of_the_tunnel_has_its_hop(code: int, line: str, hop: str) 
     ("heard", "words"),
     [
         (b"Not allowed at this time", "PerSourcePenalties"),
-        (b"HTTP/1.1 400 Bad Request", "speaks no SSH"),
-        (b"\x15\x03\x01", "speaks no SSH"),
-        (b"", "hangs up without a word"),
+        (b"HTTP/1.1 400 Bad Request", "does not speak SSH"),
+        (b"\x15\x03\x01", "does not speak SSH"),
+        (b"", "hung up without an answer"),
     ],
 )
 def test_what_is_no_sshd_is_told_apart(heard: bytes, words: str) -> None:
@@ -120,8 +120,8 @@ def test_the_web_s_refusals_name_the_hop(status: int, hop: str) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "level", "words"),
     [
-        (200, b'{"state": "ready", "terminals": [{"name": "main"}]}', "ok", "holds 1 terminals"),
-        (200, b'{"state": "ready", "terminals": []}', "ok", "holds 0 terminals"),
+        (200, b'{"state": "ready", "terminals": [{"name": "main"}]}', "ok", "open terminals: 1"),
+        (200, b'{"state": "ready", "terminals": []}', "ok", "open terminals: 0"),
         (200, b'{"state": "stopped"}', "ok", "a login starts it"),
         (502, b'{"message": "its holder is missing"}', "fail", "app01: its holder is missing"),
         (502, b"<html>", "fail", "not Stagedoor's web"),

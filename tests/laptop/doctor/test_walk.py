@@ -139,7 +139,10 @@ def test_a_corporate_proxy_that_refuses_is_named(token: Path) -> None:
 
 @pytest.mark.parametrize(
     ("said", "words"),
-    [(b"Not allowed at this time\r\n", "PerSourcePenalties"), (b"HTTP/1.1 400 x\r\n", "no SSH")],
+    [
+        (b"Not allowed at this time\r\n", "PerSourcePenalties"),
+        (b"HTTP/1.1 400 x\r\n", "not speak SSH"),
+    ],
 )
 def test_an_sshd_that_is_none(token: Path, said: bytes, words: str) -> None:
     with ScriptedGateway([answering(OPENED, said)]) as gateway:
@@ -288,7 +291,7 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
         web["--token-file"] = str(secret)
         results = dict(walk_to(PathOptions("app01", "web", web, env)))
         assert {finding.level for finding in results.values()} == {Level.OK}, results
-        assert results["shell"].what == "the shell of app01 runs, and holds 0 terminals"
+        assert results["shell"].what == "the shell of app01 is running; open terminals: 0"
 
         stranger = laptop.config(key=new_key(tmp_path / "stranger"))
         wish = PathOptions("app01-ssh", None, {}, env, config_file=str(stranger))

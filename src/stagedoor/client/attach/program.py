@@ -38,8 +38,6 @@ from stagedoor.wire.terminal.frames import (
     Upstream,
 )
 
-__all__ = ["FAILED", "Attach", "AttachError", "AttachRequest", "UnreadError"]
-
 _READ = 32 * 1024
 _INTERRUPT = b"\x03"
 _CAUGHT = (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGCONT)
@@ -234,7 +232,7 @@ class Attach:
                 except OSError as error:
                     self._finish(FAILED)
                     kind = UnreadError if isinstance(error, BrokenPipeError) else AttachError
-                    raise kind(f"what it shows cannot be written: {error.strerror}") from None
+                    raise kind(f"the output cannot be written: {error.strerror}") from None
                 self._size_notice.update()
                 if self._request.record is not None:
                     self._request.record(shown)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stagedoor.client.attach.web import LostError, TerminalConnection
+from stagedoor.laptop.login_web import LATER
 from stagedoor.laptop.tunnel.enter import TRIES
 from stagedoor.laptop.tunnel.errors import TunnelError, clean, show
 from stagedoor.laptop.tunnel.http import HttpAnswer
@@ -16,9 +17,6 @@ from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.prompt import ask_person, open_terminal
 from stagedoor.laptop.tunnel.secret import find_secret
 
-_BY_PROXY = (502, 503, 504)
-"""How a proxy says that it does not reach what stands behind it (RFC 9110, section 15.6)."""
-_LATER = (429, *_BY_PROXY)
 WAIT_S = {"step-up": 180.0, "access": 900.0}
 """How long to wait for a person: the letters for a proof of presence are valid for 3 minutes."""
 ASK_S = 0.2
@@ -114,7 +112,7 @@ class SecretPrompt:
                 if typed is not None:
                     self._secret = typed
                     continue
-            if answer.status in _LATER and is_again:
+            if answer.status in (429, *LATER) and is_again:
                 raise LostError(why)
             if answer.status == 401:
                 why += connection.find_login_hint(said)
@@ -129,11 +127,13 @@ def _parse_answer(answer: HttpAnswer) -> dict[str, Any]:
         said = None
     if isinstance(said, dict):
         return said
-    if answer.status in _BY_PROXY:
+    if answer.status in LATER:
         raise LostError(
             f"a proxy answers {answer.status} for Stagedoor's web; try again in a minute"
         )
-    raise LostError(f"what answers ({answer.status}) is not Stagedoor's web; check the address")
+    raise LostError(
+        f"the server that answered {answer.status} is not Stagedoor's web; check the address"
+    )
 
 
 def request_once(

@@ -95,11 +95,11 @@ class WebSocket:
                         f"it does not speak {self._subprotocol}; one of us is too old"
                     )
             case InvalidStatus(response=Response(status_code=status)):
-                raise WebSocketError(f"it answers {status} where a WebSocket was asked for")
+                raise WebSocketError(f"it answered {status} to the request for a WebSocket")
             case NegotiationError():
                 raise WebSocketError("it uses an extension or a subprotocol that was not offered")
             case _:
-                raise WebSocketError("what answers does not know the WebSocket protocol")
+                raise WebSocketError("the server does not speak the WebSocket protocol")
 
 
 class LostError(Exception):
@@ -125,14 +125,14 @@ class TerminalConnection(WebConnection):
             head = self.exchange(self._socket.take_unsent())
             status = parse_head(self.wire, head).status
             if status != 101:
-                raise LostError(f"{name}: it answers {status} where a WebSocket was asked for")
+                raise LostError(f"{name}: it answered {status} to the request for a WebSocket")
             self._frames(head)
         except TunnelError as error:
             raise LostError(error.line) from None
         except (WebSocketError, TerminalError) as error:
             raise LostError(f"{name}: {error}") from None
         if not self._socket.is_open:
-            raise LostError(f"{name}: what answers does not know the WebSocket protocol")
+            raise LostError(f"{name}: the server does not speak the WebSocket protocol")
 
     # The WebSocket, without blocking.
 

@@ -41,15 +41,15 @@ _HOP = {
     errors.VIA: PROXY,
 }
 _MEND = {
-    NAME: "check the spelling; if the name is only known inside, connect to the VPN",
+    NAME: "check the spelling; if the name is internal, connect to the VPN",
     PROXY: "check STAGEDOOR_VIA or https_proxy; --via direct tries without it",
     GATEWAY: "check address and port (CONNECT, SSH and web have one each), firewall and VPN",
     TLS: "check this machine's clock; --ca-file trusts your organisation's CA",
     CREDENTIAL: "make a token on your account page, or ask an administrator for one, and keep it in a file",
     GRANT: "ask an administrator for a grant to the app",
-    SHELL: "try again in a minute; then ask an administrator to look on the gateway",
-    SSHD: "ask the administrator: another server answers in the shell's place",
-    HOST_KEY: "run `stagedoor ssh-config` once more: it writes the host CA that ssh trusts",
+    SHELL: "try again in a minute; if it still fails, ask an administrator to check the gateway",
+    SSHD: "ask the administrator: another server answers in place of the shell",
+    HOST_KEY: "run `stagedoor ssh-config` again: it writes the host CA that ssh trusts",
     KEY: "ssh-add -l shows your keys; register one on your account page",
     CLOCK: "set the clock by NTP",
     CONFIG: "stagedoor ssh-config writes what ssh needs",
@@ -85,9 +85,9 @@ def check_certificate(name: str, ends_at: float, now: float) -> Finding:
     if left_s < SOON_S:
         return warn(
             f"the certificate of {name} expires in {max(0.0, left_s) / DAY_S:.1f} days",
-            "tell the administrator: renew it, and reload the gateway",
+            "ask the administrator to renew it and to reload the gateway",
         )
-    return ok(f"the certificate of {name} holds for {left_s / DAY_S:.0f} days")
+    return ok(f"the certificate of {name} is valid for {left_s / DAY_S:.0f} days")
 
 
 def judge_clock(theirs: float, ours: float, whose: str) -> Finding:
@@ -109,14 +109,14 @@ def judge_greeting(host: str, heard: bytes) -> Result:
             SSHD, what, "wait, or ask the administrator for PerSourcePenaltyExemptList"
         )
     if not heard:
-        return make_failure(SSHD, f"{host} hangs up without a word")
+        return make_failure(SSHD, f"{host} hung up without an answer")
     said = clean(heard.decode("utf-8", "replace"), 80)
     fix = ""
     if heard.startswith(b"HTTP/"):
         fix = "HTTP answers there: name the gateway's SSH port"
     elif heard[:1] == b"\x15":
         fix = "TLS answers there: name the gateway's SSH port"
-    return make_failure(SSHD, f"{host} speaks no SSH: {said!r}", fix)
+    return make_failure(SSHD, f"{host} does not speak SSH: {said!r}", fix)
 
 
 _BEHIND = (
@@ -160,7 +160,7 @@ def judge_ssh_end(host: str, code: int, stderr: str) -> Result:
         if match := re.search(pattern, stderr):
             said = match.groupdict().get("what") or _line_with(stderr, match.start())
             return make_failure(hop, f"ssh {host}: {clean(said)}", fix)
-    last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "no word why")
+    last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "no message")
     return make_failure(SHELL, f"ssh {host} ended with {code}: {clean(last)}")
 
 
@@ -173,7 +173,7 @@ def judge_web_refusal(app: str, status: int, message: str, login: str = "") -> R
     """Judge the web's refusal of a terminal. `login` is the hint to log in, if the gateway offers it."""
     hop = {401: CREDENTIAL, 429: CREDENTIAL, 403: GRANT, 404: GRANT}.get(status, SHELL)
     if not message:
-        return make_failure(GATEWAY, f"what answers {status} is not Stagedoor's web")
+        return make_failure(GATEWAY, f"the server that answered {status} is not Stagedoor's web")
     return make_failure(hop, f"{app}: {clean(message)}", also=login)
 
 
@@ -183,9 +183,9 @@ def check_terminals(app: str, status: int, body: bytes) -> Result:
     if status != 200:
         return judge_web_refusal(app, status, parse_message(body))
     if said.get("state") != "ready":
-        return SHELL, ok(f"the shell of {app} does not run; a login starts it")
+        return SHELL, ok(f"the shell of {app} is not running; a login starts it")
     count = len(said.get("terminals", ()))
-    return SHELL, ok(f"the shell of {app} runs, and holds {count} terminals")
+    return SHELL, ok(f"the shell of {app} is running; open terminals: {count}")
 
 
 def parse_message(body: bytes) -> str:
@@ -243,9 +243,9 @@ def parse_ssh_config(text: str) -> dict[str, str]:
 def judge_idle(survived_s: float, cut_s: float | None) -> Finding:
     """Judge the longest silence that a connection survived, and the shortest that cut it, if any."""
     if cut_s is None:
-        return ok(f"a silence of {survived_s:.0f} s is survived")
+        return ok(f"the connection survives a silence of {survived_s:.0f} s")
     return warn(
-        f"the path cuts a connection that is silent for {cut_s:.0f} s"
-        + (f"; {survived_s:.0f} s are survived" if survived_s else ""),
+        f"a connection that is silent for {cut_s:.0f} s is cut on the way"
+        + (f"; one survives {survived_s:.0f} s" if survived_s else ""),
         "in ssh_config: ServerAliveInterval 30 (stagedoor ssh-config writes it)",
     )

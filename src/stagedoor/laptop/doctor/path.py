@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -11,11 +12,11 @@ from stagedoor.laptop.login_files import find_login_options
 from stagedoor.laptop.tunnel.address import parse_gateway
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
 from stagedoor.laptop.tunnel.options import Options
-from stagedoor.wire.finding import Level, Result, warn
+from stagedoor.wire.finding import Level, Result, render_text, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,19 @@ def walk_to(wish: PathOptions) -> Iterator[Result]:
         yield judge.make_failure(judge.SHELL, f"ssh did not end within {error.timeout:g} s")
     except (OSError, ValueError) as error:
         yield judge.make_failure(judge.CONFIG, clean(str(error)))
+
+
+def print_results(
+    results: Iterable[Result], *, silent: bool = False, translate: Callable[[str], str] = str
+) -> list[Result]:
+    """Return all results, after printing each as soon as it is there, unless `silent`."""
+    listed = []
+    for result in results:
+        listed.append(result)
+        if not silent:
+            sys.stdout.write(render_text(result, translate))
+            sys.stdout.flush()
+    return listed
 
 
 def _hops(wish: PathOptions) -> Iterator[Result]:

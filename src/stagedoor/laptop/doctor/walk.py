@@ -57,7 +57,7 @@ def connect(options: Options) -> Iterator[Result]:
                 return
             if not answer.opened:
                 raise refusal(options, answer, secret)
-            yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
+            yield judge.CREDENTIAL, ok(f"the one of {options.user} comes from {secret.source}")
             yield judge.GRANT, ok(f"{target} is open to {options.user}")
             yield judge.SHELL, ok(f"{target} runs")
             yield judge.judge_greeting(options.host, _first_line(wire))
@@ -87,16 +87,16 @@ def check_web(options: Options, path: str, app: str) -> Iterator[Result]:
                     app, answer.status, judge.parse_message(answer.body), login
                 )
                 return
-            yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
+            yield judge.CREDENTIAL, ok(f"the one of {options.user} comes from {secret.source}")
             yield judge.GRANT, ok(f"{app} is open to {options.user}")
             try:
                 connection.upgrade("terminal", SUBPROTOCOL)
             except TunnelError as error:
-                what = f"the WebSocket does not pass: {error.line}"
-                fix = "let proxies on the way pass `Upgrade: websocket`; docs/how-to/web-proxies.md"
+                what = f"a WebSocket does not get through: {error.line}"
+                fix = "make proxies on the way pass `Upgrade: websocket` on; docs/how-to/web-proxies.md"
                 yield judge.make_failure(judge.PROXY, what, fix)
                 return
-            yield judge.GATEWAY, ok("a WebSocket passes")
+            yield judge.GATEWAY, ok("a WebSocket gets through")
         with closing(WebConnection(options, path)) as another:
             listed = another.ask("terminals", {"target": app}, options.user, secret.value)
             yield judge.check_terminals(app, listed.status, listed.body)
@@ -124,7 +124,10 @@ def _reached(options: Options, wire: TcpWire, took_s: float) -> Iterator[Result]
     first = options.via or options.gateway
     yield judge.NAME, ok(f"{first.host} is {wire.sock.getpeername()[0]}")
     if options.via is not None:
-        yield judge.PROXY, ok(f"{options.via} (from {options.via.source}) lets us pass")
+        yield (
+            judge.PROXY,
+            ok(f"{options.via} (from {options.via.source}) lets the connection through"),
+        )
     yield judge.GATEWAY, ok(f"{options.gateway} answers in {took_s * 1000:.0f} ms")
     if isinstance(wire, TlsWire):
         shown = wire.tls.getpeercert() or {}
@@ -192,7 +195,7 @@ class SshProgram:
         try:
             done = self.run(["cat"], bytes(BULK_BYTES), BULK_S)
         except subprocess.TimeoutExpired:
-            what = f"small packets pass, and {BULK_BYTES // 1024} KiB do not within {BULK_S:g} s"
+            what = f"small packets pass, but {BULK_BYTES // 1024} KiB did not within {BULK_S:g} s"
             fix = (
                 "an MTU black hole: lower the VPN's or interface's MTU (ip link set mtu 1400 dev …)"
             )
@@ -205,7 +208,7 @@ class SshProgram:
             what = f"{len(done.stdout)} of {BULK_BYTES} bytes came back"
             yield (
                 "large packets",
-                warn(what, "the shell has no `cat`, or the path cuts what is long"),
+                warn(what, "the shell has no `cat`, or long transfers are cut on the way"),
             )
 
     def measure_idle_limit(self, limit_s: float) -> Iterator[Result]:

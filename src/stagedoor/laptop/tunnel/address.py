@@ -117,13 +117,20 @@ def find_proxy_option(source: str) -> str:
     return "--via " if source == "--via" else "STAGEDOOR_VIA="
 
 
+def is_loopback(host: str) -> bool:
+    """Return True for `localhost` and loopback addresses."""
+    parts = host.split(".")
+    is_ipv4 = len(parts) == 4 and all(part.isdigit() for part in parts)
+    return host in ("localhost", "::1") or (is_ipv4 and parts[0] == "127")
+
+
 def is_bypassed(gateway: ProxyAddress, no_proxy: str) -> bool:
     """Return True if the gateway is reached without a proxy: it is local, or `no_proxy` lists it.
 
     `no_proxy` has names, domains, addresses and networks, separated by commas.
     """
     host = gateway.host.rstrip(".")
-    if host == "localhost" or host == "::1" or host.startswith("127."):
+    if is_loopback(host):
         return True
     for entry in no_proxy.lower().replace(",", " ").split():
         if "/" in entry:

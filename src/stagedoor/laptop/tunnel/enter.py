@@ -48,7 +48,7 @@ class TunnelKey:
 def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
     """Open a tunnel to the target; the target's bytes come next on it. Raises TunnelError.
 
-    With a `tunnel` that was opened before, return to it; then no person is asked or shown anything. If the
+    With a `tunnel` that was opened before, return to it, and neither ask nor show the person anything. If the
     wire `is_resumable`, frames come in place of the target's bytes.
     """
     is_return = tunnel is not None and tunnel.attempt > 0
@@ -59,11 +59,10 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
     deadline = time.monotonic() + options.timeout_s
     while True:
         wire = reach(options)
-        credential = None if secret is None else f"{options.user}:{secret.value}"
         wire.awaited = "" if is_return else target
         wire.asks_reason = may_ask_reason and not reason
-        fields = tunnel.encode() if tunnel else ""
-        fields += encode_reason(reason) if reason else ""
+        fields = (tunnel.encode() if tunnel else "") + (encode_reason(reason) if reason else "")
+        credential = None if secret is None else f"{options.user}:{secret.value}"
         try:
             answer = ask(wire, target, credential, deadline, fields)
         except ReasonPromptError as wanted:
@@ -82,21 +81,19 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
         wire.sock.close()
         may_ask = not is_return and (secret is None or prompts)
         if answer.status == 407 and may_ask and prompts < TRIES:
-            prompts += 1
             from stagedoor.laptop.tunnel.prompt import ask_person
 
-            secret = ask_person(options, answer.reason if prompts > 1 else "")
+            secret = ask_person(options, answer.reason if prompts else "")
+            prompts += 1
             if tunnel is not None:
                 tunnel.typed = secret
             if secret is not None:
-                # The time that the person took is not counted.
-                deadline = time.monotonic() + options.timeout_s
+                deadline = time.monotonic() + options.timeout_s  # the person's time is not counted
                 continue
-        if answer.status in (429, 503):
-            busy += 1
-            if busy < TRIES and has_waited(answer, busy, deadline, is_return):
-                continue
-        raise refusal(options, answer, secret)
+        is_busy = answer.status in (429, 503)
+        busy += is_busy
+        if not (is_busy and busy < TRIES and has_waited(answer, busy, deadline, is_return)):
+            raise refusal(options, answer, secret)
 
 
 def has_waited(answer: HttpAnswer, tries: int, deadline: float, is_return: bool) -> bool:
@@ -105,7 +102,7 @@ def has_waited(answer: HttpAnswer, tries: int, deadline: float, is_return: bool)
     if pause_s > min(LONGEST_RETRY_S, deadline - time.monotonic()):
         return False
     if os.isatty(2) and not is_return:  # a log gets only the last answer
-        show(f"stagedoor: {answer.reason}; once more in {pause_s:.0f} s\n")
+        show(f"stagedoor: {answer.reason}; trying again in {pause_s:.0f} s\n")
     time.sleep(pause_s)
     return True
 
@@ -155,9 +152,9 @@ def refusal(options: Options, answer: HttpAnswer, secret: Secret | None) -> Tunn
     if status == 403:
         return TunnelError(FORBIDDEN, f"{target} is not open to {options.user}: {reason}")
     if status == 404:
-        return TunnelError(NO_SHELL, f"{target} is not there: {reason}; check its name")
+        return TunnelError(NO_SHELL, f"{target} does not exist: {reason}; check its name")
     if status == 502:
-        fix = "try again, which starts it if it is not running"
+        fix = "try again, which starts it if it has stopped"
         return TunnelError(NO_SHELL, f"the shell of {target} does not answer: {reason}; {fix}")
     if status == 410:
         return TunnelError(LOST, f"{target} cannot be resumed: {reason}")
@@ -166,6 +163,6 @@ def refusal(options: Options, answer: HttpAnswer, secret: Secret | None) -> Tunn
         line = f"{target} cannot be entered now ({status}): {reason}; try again in {wait_s:.0f} s"
         return TunnelError(BUSY, line)
     if status == 504:
-        fix = "try again: what was started goes on starting"
+        fix = "try again: the shell is still starting"
         return TunnelError(START_TIMEOUT, f"{target} did not answer in time: {reason}; {fix}")
     return TunnelError(REFUSED, f"{place} refused {target}: {status} {reason}")

@@ -14,14 +14,14 @@ UNREACHABLE, TLS, NOT_PROXY, NO_ANSWER, CREDENTIAL, FORBIDDEN = 10, 11, 12, 13, 
 NO_SHELL, BUSY, START_TIMEOUT, REFUSED, VIA, LOST, ON_REQUEST = 16, 17, 18, 19, 20, 21, 22
 INTERNAL, INTERRUPTED = 70, 130
 EXITS = {
-    OK: "the tunnel ended in order, or the socket was passed to ssh",
+    OK: "the tunnel ended normally, or the socket was passed to ssh",
     USAGE: "the command line, a STAGEDOOR_… variable or a proxy variable is wrong",
     UNREACHABLE: "the gateway's name does not resolve, or nothing answers there",
-    TLS: "TLS with the gateway failed, its certificate included",
+    TLS: "TLS with the gateway failed, or its certificate is not trusted",
     NOT_PROXY: "what answered is not an HTTP proxy",
     NO_ANSWER: "the gateway hung up or fell silent before its answer was complete",
     CREDENTIAL: "407: no credential, a refused one, or one that could not be read",
-    FORBIDDEN: "403: this target is not for you",
+    FORBIDDEN: "403: you may not enter this target",
     NO_SHELL: "404 or 502: no such app, or its shell does not answer or refuses all logins",
     BUSY: "429 or 503, after three tries",
     START_TIMEOUT: "504: the shell did not start or answer in time",

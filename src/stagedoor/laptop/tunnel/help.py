@@ -8,8 +8,8 @@ from stagedoor.laptop.tunnel.options import OPTIONS
 HELP = """\
 Usage: stagedoor tunnel [OPTION]… HOST [PORT]
 
-Opens an HTTP CONNECT tunnel through the gateway to HOST:PORT (22) on stdin and stdout,
-for ssh's ProxyCommand.
+Opens an HTTP CONNECT tunnel through the gateway to HOST:PORT (22 by default) on stdin and
+stdout, for ssh's ProxyCommand.
 
 Examples:
   ssh -o 'ProxyCommand=stagedoor tunnel --gateway gw.example:8022 %h %p' app01.ssh
@@ -21,16 +21,17 @@ Examples:
 Options:
 {options}
 
-The credential is the first found of: the token file (--token-file, $STAGEDOOR_TOKEN_FILE,
-~/.config/stagedoor/token); the credential helper, which gets $STAGEDOOR_GATEWAY and
-$STAGEDOOR_USER; the keyring (secret-tool with the attributes
-'service stagedoor gateway HOST:PORT user NAME', on macOS the service 'stagedoor:HOST:PORT');
-$STAGEDOOR_TOKEN; $STAGEDOOR_PASSWORD. Only when the gateway asks for one and none was found,
-SSH_ASKPASS or the terminal is asked. None is ever taken from the command line.
+The credential is the first of these that exists: the token file (--token-file,
+$STAGEDOOR_TOKEN_FILE, ~/.config/stagedoor/token); the output of the credential helper, which
+gets $STAGEDOOR_GATEWAY and $STAGEDOOR_USER; the entry in the keyring (secret-tool with the
+attributes 'service stagedoor gateway HOST:PORT user NAME', on macOS the service
+'stagedoor:HOST:PORT'); $STAGEDOOR_TOKEN; $STAGEDOOR_PASSWORD. If there is none and the gateway
+asks for one, you are asked, by SSH_ASKPASS or on the terminal. A credential is never taken from
+the command line.
 
-The corporate proxy is the first found of: --via; $STAGEDOOR_VIA; for an https gateway
-https_proxy, for any other http_proxy; all_proxy. no_proxy is honoured, and loopback gateways
-are always reached directly. Its own credential is in the variable's URL or in ~/.netrc.
+The corporate proxy is the first of these that is set: --via; $STAGEDOOR_VIA; https_proxy for an
+https gateway, http_proxy for any other; all_proxy. no_proxy is respected, and loopback gateways
+are always reached directly. The proxy's own credential is in the variable's URL or in ~/.netrc.
 
 Exit codes:
 {exits}

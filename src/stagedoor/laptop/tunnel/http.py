@@ -84,7 +84,7 @@ def read_head(wire: TcpWire, limit: int, answer_by: float) -> bytes:
         if not b"HTTP/1.".startswith(whole[:7]):
             raise TunnelError(NOT_PROXY, describe_no_proxy(wire, whole))
         if not seen:
-            raise TunnelError(NO_ANSWER, f"{wire.name} hung up in the midst of its answer{reason}")
+            raise TunnelError(NO_ANSWER, f"{wire.name} hung up in the middle of its answer{reason}")
         if not head:
             deadline = min(answer_by, time.monotonic() + HEAD_TIMEOUT_S)
         end = end_of_head(whole, max(0, len(head) - 2))

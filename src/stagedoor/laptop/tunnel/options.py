@@ -15,20 +15,20 @@ from stagedoor.laptop.tunnel.errors import USAGE, TunnelError
 
 OPTIONS = {
     "--gateway": ("ADDRESS", "HOST:PORT, http://… or https://… ($STAGEDOOR_GATEWAY)"),
-    "--user": ("NAME", "who you are at the gateway ($STAGEDOOR_USER, else your login name)"),
-    "--token-file": ("FILE", "holds the token or password, mode 0600 ($STAGEDOOR_TOKEN_FILE)"),
+    "--user": ("NAME", "your user name there ($STAGEDOOR_USER, else your login name)"),
+    "--token-file": ("FILE", "your token or password, mode 0600 ($STAGEDOOR_TOKEN_FILE)"),
     "--credential-helper": (
         "COMMAND",
-        "prints the token or password ($STAGEDOOR_CREDENTIAL_HELPER)",
+        "program that prints the token or password ($STAGEDOOR_CREDENTIAL_HELPER)",
     ),
     "--via": ("URL", "corporate proxy http://HOST:PORT to the gateway, or 'direct' for none"),
     "--ca-file": ("FILE", "trust these CAs for https, not the system's ($STAGEDOOR_CA_FILE)"),
-    "--server-name": ("NAME", "the name that the gateway's certificate must hold"),
-    "--timeout": ("SECONDS", "wait so long for an answer, a shell's cold start included (150)"),
+    "--server-name": ("NAME", "the name that the gateway's certificate must have"),
+    "--timeout": ("SECONDS", "the longest wait for an answer, a shell's start included (150)"),
     "--fdpass": ("", "hand the connected socket to ssh (ProxyUseFdpass yes) and exit"),
-    "--no-resume": ("", "end with the connection; else a lost one is replaced, and ssh goes on"),
+    "--no-resume": ("", "end with the connection, and do not replace a lost one"),
     "--print-script": ("", "print this program as one file that runs on its own"),
-    "--help": ("", "print this"),
+    "--help": ("", "print this help"),
 }
 TIMEOUT_S = 150.0  # above a gateway's usual start time-out, so that its own reason arrives first
 
@@ -122,5 +122,5 @@ def find_login_name(env: dict[str, str]) -> str:
         try:
             name = pwd.getpwuid(os.getuid()).pw_name
         except KeyError:
-            raise TunnelError(USAGE, "who are you? set STAGEDOOR_USER=NAME") from None
+            raise TunnelError(USAGE, "your user name is unknown; set STAGEDOOR_USER=NAME") from None
     return name

@@ -1,4 +1,4 @@
-"""A question for the credential, by SSH_ASKPASS or on the terminal."""
+"""Questions to a person: for the credential, by SSH_ASKPASS or on the terminal, and for a reason."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def ask_person(options: Options, rejected: str = "") -> Secret | None:
-    """Ask as ssh(1) does: SSH_ASKPASS or the terminal, never stdin. None if there is neither.
+    """Ask for the credential as ssh(1) does, by SSH_ASKPASS or the terminal. Return None without either.
 
-    `rejected` is why the last answer was not accepted. It is shown only if the person is asked again;
+    `rejected` is why the last answer was not accepted. It is shown only if the person can be asked again;
     otherwise the error that follows has it.
     """
     notice = f"stagedoor: not accepted: {clean(rejected)}\n" if rejected else ""
@@ -42,12 +42,7 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
         try:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
             os.write(terminal, notice.encode() + clean(question).encode() + b" ")
-            typed = b""
-            while not typed.endswith(b"\n"):
-                more = os.read(terminal, 1024)
-                if not more:
-                    break
-                typed += more
+            typed = read_line(terminal)
         finally:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
             os.write(terminal, b"\n")
@@ -55,7 +50,18 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
         return None
     finally:
         os.close(terminal)
-    return check_secret(typed.decode("utf-8", "replace"), "the prompt", "fix: try again")
+    return check_secret(typed, "the prompt", "fix: try again")
+
+
+def read_line(terminal: int) -> str:
+    """Read a line that a person types, to its end or the end of the input. Raises OSError."""
+    typed = b""
+    while not typed.endswith(b"\n"):
+        more = os.read(terminal, 1024)
+        if not more:
+            break
+        typed += more
+    return typed.decode("utf-8", "replace")
 
 
 def open_terminal(about: str, step: str) -> int:
@@ -79,17 +85,11 @@ def ask_reason(target: str, step: str) -> str:
     terminal = open_terminal(target, step)
     try:
         os.write(terminal, f"stagedoor: {clean(f'{target}: {step}')}\nReason: ".encode())
-        typed = b""
-        while not typed.endswith(b"\n"):
-            more = os.read(terminal, 1024)
-            if not more:
-                break
-            typed += more
+        return clean(read_line(terminal), REASON_CHARS)
     except OSError:
         return ""
     finally:
         os.close(terminal)
-    return clean(typed.decode("utf-8", "replace"), REASON_CHARS)
 
 
 def ask_program(program: str, question: str, env: dict[str, str]) -> Secret | None:

@@ -56,7 +56,7 @@ def pass_by(options: Options, via: ProxyAddress, proxy: str, sock: socket.socket
             fix = "its credential belongs in STAGEDOOR_VIA or in ~/.netrc"
         raise TunnelError(
             VIA,
-            f"{proxy} refused the way to {options.gateway}: {answer.status} {answer.reason}; {fix}",
+            f"{proxy} refused to connect to {options.gateway}: {answer.status} {answer.reason}; {fix}",
         )
 
 

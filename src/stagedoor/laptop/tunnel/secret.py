@@ -73,7 +73,7 @@ def from_token_file(options: Options) -> Secret | None:
         raise TunnelError(
             CREDENTIAL,
             f"{source} is open to other users, so it was not used; "
-            f"fix: chmod 600 {path}, and have a new token made, as that one may be known",
+            f"fix: chmod 600 {path}, and replace the token, which others may have read",
         )
     secret = check_secret(
         content.decode("utf-8", "replace"), source, "fix: put a new token into it"
@@ -131,7 +131,9 @@ def from_helper(options: Options) -> Secret | None:
         reason = getattr(error, "strerror", None) or error
         raise TunnelError(CREDENTIAL, f"{source} could not be run: {reason}") from None
     if status:
-        raise TunnelError(CREDENTIAL, f"{source} failed with exit code {status}; run it by hand")
+        raise TunnelError(
+            CREDENTIAL, f"{source} failed with exit code {status}; run it yourself to see why"
+        )
     return check_secret(text, source, "fix: see what it prints")
 
 

@@ -253,7 +253,7 @@ REFUSALS = {
     "no user signed in for this key within {0} s (without a line that says where: ssh -q and LogLevel ERROR hide it)": "{0} 秒内没有用户为此密钥登录（如果没有看到登录地址：ssh -q 和 LogLevel ERROR 会隐藏它）",
     "the login was given up: more of your network than of any other wait": "已放弃此次登录：你的网络等待的登录最多",
     "certificates are not set up on this gateway, so `stagedoor login` cannot be used": "此网关没有设置证书，因此无法使用 `stagedoor login`",
-    "no login with this key lasts; log in with: stagedoor login": "此密钥没有有效的登录；请登录：stagedoor login",
+    "no login with this key is valid; log in with: stagedoor login": "此密钥没有有效的登录；请登录：stagedoor login",
     "the signature does not hold for {0}": "签名对 {0} 无效",
     "the signature does not hold for {0}: log in by the address that this gateway knows itself by (behind a reverse proxy: Host and X-Forwarded-Proto have to be passed on)": "签名对 {0} 无效：请使用此网关登记的地址登录（经过反向代理时须传递 Host 和 X-Forwarded-Proto）",
     "the signature does not hold for {0}: log in by the address that this gateway knows itself by": "签名对 {0} 无效：请使用此网关登记的地址登录",
