@@ -16,6 +16,7 @@ from stagedoor.api.call import (
     check_line,
     find_user,
     make_page_token,
+    parse_app,
     read_page_token,
     refuse,
     require_found,
@@ -149,8 +150,8 @@ def _find_grant(call: Call) -> GrantRule:
 
 
 def explain_access(call: Call) -> t.AccessReport:
-    """Explain why a user may enter an app or not."""
-    target = _parse_target(call)
+    """Explain why a user may or may not enter an app."""
+    target = _find_target(call)
     name, now = call.filters.user, call.service.clock()
     answer = questions.explain_access(call.policy, name, target, now, call.step_up, call.access)
     return show_explanation(answer)
@@ -158,9 +159,8 @@ def explain_access(call: Call) -> t.AccessReport:
 
 def list_entering(call: Call) -> list[t.AdmittedUser]:
     """List the users who may enter an app now."""
-    target = _parse_target(call)
-    shown: dict[int, t.AdmittedUser] = {}
-    """An entry of each grant, which many users may have."""
+    target = _find_target(call)
+    shown: dict[int, t.AdmittedUser] = {}  # by grant, which many users may have
     entering = []
     for name, grant in find_entering(call.policy, target, call.service.clock()):
         entry = shown.get(id(grant))
@@ -170,11 +170,9 @@ def list_entering(call: Call) -> list[t.AdmittedUser]:
     return entering
 
 
-def _parse_target(call: Call) -> Target:
+def _find_target(call: Call) -> Target:
     """Return the app in the query. Raises DeniedError unless the caller may read it."""
-    target = parse_login(call.filters.app.removesuffix(".ssh"))
-    if target is None:
-        raise RefusedError(f"{call.filters.app!r} is no app's name; name it as the home page does")
+    target = parse_app(call.filters.app)
     if not call.access.covers(Role.AUDITOR, target):
         raise DeniedError(deny_app(Role.AUDITOR, target))
     return target
@@ -278,13 +276,11 @@ def list_events(call: Call) -> list[t.EventEntry]:
     """List audit events, the oldest first."""
     call.require(Role.AUDITOR)
     wanted: i.EventFilter = call.filters
-    target = None if wanted.app is None else parse_login(wanted.app.removesuffix(".ssh"))
-    if wanted.app is not None and target is None:
-        raise RefusedError(f"{wanted.app!r} is no app's name; name it as the home page does")
+    target = None if wanted.app is None else parse_app(wanted.app)
     try:
         kinds = tuple(EventKind(kind) for kind in (wanted.kind or "").split(",") if kind)
     except ValueError:
-        raise RefusedError(f"{wanted.kind!r} is no kind of event") from None
+        raise RefusedError(f"{wanted.kind!r} is not a kind of event") from None
     selection = sessions.Filter(
         None if wanted.since is None else wanted.since.timestamp(),
         wanted.session,

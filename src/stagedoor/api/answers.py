@@ -67,7 +67,7 @@ def refuse_path(methods: list[str]) -> ApiAnswer:
     if not methods:
         return make_problem_answer(make_problem(404, "not_found", "the API has no such path"))
     allowed = ", ".join(methods)
-    answer = make_problem_answer(make_problem(405, "bad_method", f"this path knows {allowed}"))
+    answer = make_problem_answer(make_problem(405, "bad_method", f"this path has only {allowed}"))
     return replace(answer, headers={**answer.headers, "Allow": allowed})
 
 
@@ -82,11 +82,13 @@ def answer_again(before: answers.StoredAnswer, digest: bytes) -> ApiAnswer:
     """Return the answer to a repeated request, or why there is none."""
     if before.request != digest:
         line = "this Idempotency-Key was sent with another request; use a new one"
-        return make_problem_answer(make_problem(422, "key_reused", line))
-    if before.status is None:
+        problem = make_problem(422, "key_reused", line)
+    elif before.status is None:
         line = "this request is being handled, or was cut off; check whether it was done"
-        return make_problem_answer(make_problem(409, "outcome_unknown", line))
-    if before.body is None:
-        line = "this was done before, and its answer is not kept: it was long, or had a secret"
-        return make_problem_answer(make_problem(409, "done_before", line))
-    return ApiAnswer(before.status, before.body, {"Content-Type": "application/json"})
+        problem = make_problem(409, "outcome_unknown", line)
+    elif before.body is None:
+        line = "this was done before, and its answer was not kept: it was long, or had a secret"
+        problem = make_problem(409, "done_before", line)
+    else:
+        return ApiAnswer(before.status, before.body, {"Content-Type": "application/json"})
+    return make_problem_answer(problem)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stagedoor.admin import sessions
-from stagedoor.api.call import Call, DeniedError, Handler, check_line
+from stagedoor.api.call import Call, DeniedError, Handler, check_line, parse_app
 from stagedoor.authz.roles import deny_app
-from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.role import Role
 from stagedoor.model.selector import TargetPattern
@@ -20,7 +19,6 @@ from stagedoor.model.target import Target
 from stagedoor.store.sessions import list_sessions
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
-from stagedoor.wire.target import parse_target
 
 if TYPE_CHECKING:
     from stagedoor.admin.apps import Apps, ClusterApp
@@ -176,10 +174,7 @@ def _get_limit(call: Call) -> float | None:
 
 def _find_target(call: Call, role: Role) -> Target:
     """Return the app in the path. Raises DeniedError unless the caller has `role` for it."""
-    name = call.path["name"]
-    target = parse_target(name if name.endswith(".ssh") else f"{name}.ssh")
-    if isinstance(target, Denial):
-        raise RefusedError(f"{name!r} is no app's name: {target.message}")
+    target = parse_app(call.path["name"])
     if not call.access.covers(role, target):
         raise DeniedError(deny_app(role, target))
     return target

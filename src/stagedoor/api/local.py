@@ -18,7 +18,7 @@ from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.api.inputs import Input
-from stagedoor.wire.api.operations import BY_NAME
+from stagedoor.wire.api.operations import BY_NAME, MAX_PAGE
 from stagedoor.wire.api.port import NOTHING
 
 _PAGE = 1_000_000
@@ -47,7 +47,11 @@ class StoreAdministration:
         body: Input | None = None,
     ) -> Any:
         """Perform an operation, as `Administration` says."""
-        filters = msgspec.convert(query, BY_NAME[name].filters, strict=False)
+        operation = BY_NAME[name]
+        try:
+            filters = msgspec.convert(query, operation.filters, strict=False)
+        except msgspec.ValidationError as error:
+            raise RefusedError(str(error)) from None
         call = Call(
             self.service,
             self.settings,
@@ -56,7 +60,7 @@ class StoreAdministration:
             path,
             filters,
             body,
-            _PAGE,
+            MAX_PAGE if operation.waits else _PAGE,
             None,
             self.apps,
             self.check_keys,

@@ -17,13 +17,14 @@ from stagedoor.model.role import Role
 from stagedoor.model.units import DAY_S
 from stagedoor.signin.links import find_site_or_none
 from stagedoor.store.deliveries import count_backlogs
+from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
 from stagedoor.wire.rfc3339 import show_milliseconds
 
 # Recordings.
 
 
-def list_recordings(call: Call) -> t.Page[t.RecordingEntry]:
+def list_recordings(call: Call) -> t.Page[r.RecordingEntry]:
     """List the recordings of apps that the caller may read, or may replay."""
     return call.list_page(
         _list_visible(call, call.filters.user),
@@ -32,12 +33,12 @@ def list_recordings(call: Call) -> t.Page[t.RecordingEntry]:
     )
 
 
-def get_recording(call: Call) -> t.RecordingState:
+def get_recording(call: Call) -> r.RecordingState:
     """Show a recording, with its digest in the audit."""
     recorded = _find_recording(call)
     entry = _show_recording(call, recorded)
     digest = recordings.find_digest(call.service, recorded)
-    return t.RecordingState(**msgspec.structs.asdict(entry), sha256=digest)
+    return r.RecordingState(**msgspec.structs.asdict(entry), sha256=digest)
 
 
 def open_recording(call: Call) -> FileAnswer:
@@ -79,12 +80,12 @@ def _may_see(call: Call, recorded: Recorded) -> bool:
     return may_replay(call.policy, call.identity, recorded.target, call.service.clock())
 
 
-def _show_recording(call: Call, recorded: Recorded) -> t.RecordingEntry:
+def _show_recording(call: Call, recorded: Recorded) -> r.RecordingEntry:
     file, session = recorded.file, recorded.session
     keep_days = call.settings.recording.keep_days
     is_open = session is not None and session.end is None
     kept_until = None if keep_days is None or is_open else file.changed_at + keep_days * DAY_S
-    return t.RecordingEntry(
+    return r.RecordingEntry(
         file.id,
         file.session,
         file.number,
@@ -105,7 +106,7 @@ def _show_recording(call: Call, recorded: Recorded) -> t.RecordingEntry:
 # Hooks.
 
 
-def list_hooks(call: Call) -> t.Page[t.HookEntry]:
+def list_hooks(call: Call) -> t.Page[r.HookEntry]:
     """List the hooks of the settings, with the backlog of each."""
     # Imported here, because cryptography would cost each command a tenth of its time.
     from stagedoor.admin.hooks.delivery import load_hook_key
@@ -120,14 +121,14 @@ def list_hooks(call: Call) -> t.Page[t.HookEntry]:
     return call.list_page(
         hooks,
         lambda hook: hook.name,
-        lambda hook: t.HookEntry(
+        lambda hook: r.HookEntry(
             hook.name, hook.kind, hook.shown_url, backlogs[f"hook {hook.name}"], key
         ),
     )
 
 
-def probe_hook(call: Call) -> t.HookResult:
-    """Send a message to a hook that says that it is a test."""
+def probe_hook(call: Call) -> r.HookResult:
+    """Send a test message to a hook."""
     from stagedoor.admin.hooks.delivery import HookSink  # as in `list_hooks`
 
     call.require(Role.ADMINISTRATOR)
@@ -139,8 +140,8 @@ def probe_hook(call: Call) -> t.HookResult:
     try:
         HookSink(hook, call.settings, site).send_message(message, f"test-{int(now)}")
     except StagedoorError as error:
-        return t.HookResult(name, False, str(error))
-    return t.HookResult(name, True, None)
+        return r.HookResult(name, False, str(error))
+    return r.HookResult(name, True, None)
 
 
 HANDLERS: Mapping[str, Handler] = {

@@ -11,18 +11,19 @@ from stagedoor.api.problems import make_problem
 from stagedoor.wire.api.inputs import Until
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import MAX_PAGE, PAGE
-from stagedoor.wire.api.types import Problem
 
 MAX_KEY_CHARS = 200
 _ENTITY_TAGS = 20
 
 
 class ApiRequestError(Exception):
-    """A request that is refused with this problem."""
+    """A refused request. Its arguments are those of `make_problem`."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
+    def __init__(
+        self, status: int, reason: str, detail: str, *, pointer: str | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.problem = make_problem(status, reason, detail, pointer=pointer)
 
 
 def find_request_key(operation: Operation, user: str, headers: Mapping[str, str]) -> str | None:
@@ -32,7 +33,7 @@ def find_request_key(operation: Operation, user: str, headers: Mapping[str, str]
         return None
     if not (0 < len(key) <= MAX_KEY_CHARS and key.isascii() and key.isprintable()):
         line = f"an Idempotency-Key has 1 to {MAX_KEY_CHARS} characters of ASCII"
-        raise ApiRequestError(make_problem(400, "bad_request", line))
+        raise ApiRequestError(400, "bad_request", line)
     return hashlib.sha256(f"{user}\0{key}".encode()).hexdigest()
 
 
@@ -43,7 +44,7 @@ def parse_if_match(operation: Operation, headers: Mapping[str, str]) -> list[str
     value = headers.get("if-match")
     if value is None:
         line = "send the ETag of what you read as If-Match, so that no change of others is lost"
-        raise ApiRequestError(make_problem(428, "precondition_required", line))
+        raise ApiRequestError(428, "precondition_required", line)
     if value.strip() == "*":
         return None
     return [tag.strip() for tag in value.split(",")[:_ENTITY_TAGS]]
@@ -56,14 +57,14 @@ def parse_page_size(text: str | None) -> int:
     if text.isascii() and text.isdigit() and 0 < len(text) < 6 and 1 <= int(text) <= MAX_PAGE:
         return int(text)
     line = f"page_size is a number from 1 to {MAX_PAGE}"
-    raise ApiRequestError(make_problem(400, "bad_request", line))
+    raise ApiRequestError(400, "bad_request", line)
 
 
 def parse_flag(query: dict[str, str], name: str) -> bool:
     """Take a flag out of the query, and return it. Raises ApiRequestError."""
     value = query.pop(name, "false")
     if value not in ("true", "false"):
-        raise ApiRequestError(make_problem(400, "bad_request", f"{name} is true or false"))
+        raise ApiRequestError(400, "bad_request", f"{name} is true or false")
     return value == "true"
 
 
@@ -78,7 +79,7 @@ def parse_filters(query: Mapping[str, str], operation: Operation) -> Any:
         }
         return msgspec.convert(values, operation.filters, strict=False)
     except msgspec.ValidationError as error:
-        raise ApiRequestError(make_problem(400, "bad_request", f"in the query: {error}")) from None
+        raise ApiRequestError(400, "bad_request", f"in the query: {error}") from None
 
 
 def decode_body(body: bytes, headers: Mapping[str, str], operation: Operation) -> Any:
@@ -87,14 +88,12 @@ def decode_body(body: bytes, headers: Mapping[str, str], operation: Operation) -
         return None
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        line = "send the body as application/json"
-        raise ApiRequestError(make_problem(415, "bad_request", line))
+        raise ApiRequestError(415, "bad_request", "send the body as application/json")
     try:
         return msgspec.json.decode(body, type=operation.body)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
         pointer = place.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/")
-        problem = make_problem(422, "bad_value", text, pointer=pointer)
+        raise ApiRequestError(422, "bad_value", text, pointer=pointer) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        problem = make_problem(400, "bad_request", "the body is no JSON")
-    raise ApiRequestError(problem)
+        raise ApiRequestError(400, "bad_request", "the body is not JSON") from None

@@ -48,7 +48,7 @@ def list_users(call: Call) -> t.Page[t.UserEntry]:
 def get_user(call: Call) -> t.UserEntry:
     """Show a user."""
     call.require(Role.AUDITOR)
-    return _show_user(call, call.policy, call.path["name"])
+    return _show_user(call, call.path["name"], call.policy)
 
 
 def add_user(call: Call) -> t.UserEntry:
@@ -56,7 +56,7 @@ def add_user(call: Call) -> t.UserEntry:
     call.require(Role.ADMINISTRATOR)
     body: i.UserNew = call.body
     admin.add_user(call.service, body.name, groups=body.groups, password=body.password)
-    return _show_user(call, admin.read_policy(call.service), body.name)
+    return _show_user(call, body.name)
 
 
 def report_user(call: Call) -> r.UserReport:
@@ -104,14 +104,14 @@ def change_groups(call: Call) -> t.UserEntry:
     if wanted - user.groups and call.access.is_about_me(f"user:{user.name}"):
         raise DeniedError(JOINS_NONE)
     admin.change_groups(call.service, user.name, add=wanted - user.groups, remove=own - wanted)
-    return _show_user(call, admin.read_policy(call.service), user.name)
+    return _show_user(call, user.name)
 
 
 def set_password(call: Call) -> t.UserEntry:
     """Set a user's password, or remove it."""
     call.require(Role.ADMINISTRATOR)
     admin.set_password(call.service, _find_user(call).name, call.body.password)
-    return _show_user(call, admin.read_policy(call.service), call.path["name"])
+    return _show_user(call, call.path["name"])
 
 
 def disable_user(call: Call) -> t.UserEntry:
@@ -119,14 +119,14 @@ def disable_user(call: Call) -> t.UserEntry:
     call.require(Role.OPERATOR)
     refuse(check_leaving(call.access, call.path["name"]))
     person.set_disabled(call.service, call.path["name"], disabled=True)
-    return _show_user(call, admin.read_policy(call.service), call.path["name"])
+    return _show_user(call, call.path["name"])
 
 
 def enable_user(call: Call) -> t.UserEntry:
     """Allow a disabled user to log in again."""
     call.require(Role.ADMINISTRATOR)
     person.set_disabled(call.service, call.path["name"], disabled=False)
-    return _show_user(call, admin.read_policy(call.service), call.path["name"])
+    return _show_user(call, call.path["name"])
 
 
 def remove_user(call: Call) -> t.RemovedUser:
@@ -141,7 +141,9 @@ def _find_user(call: Call) -> User:
     return require_found(find_user(call.policy, name), f"user {name}", "user list")
 
 
-def _show_user(call: Call, policy: Policy, name: str) -> t.UserEntry:
+def _show_user(call: Call, name: str, policy: Policy | None = None) -> t.UserEntry:
+    """Show a user by `policy`, or by the store as it is after a change."""
+    policy = policy or admin.read_policy(call.service)
     user: User = require_found(find_user(policy, name), f"user {name}", "user list")
     return make_user_view(policy, read_last_opened(call.service.database))(user)
 

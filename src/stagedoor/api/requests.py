@@ -4,13 +4,13 @@ Over HTTP a user asks, decides and reviews as on the pages, by the rules. An adm
 machine decides alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
 from stagedoor.admin.requests import access_requests as admin
-from stagedoor.api.call import Call, Handler, refuse, require_found
+from stagedoor.api.call import Call, DeniedError, Handler, parse_app, refuse, require_found
 from stagedoor.api.views import show_decision, show_request, show_request_rule
 from stagedoor.authz.access_request import NOT_YOURS, UNKNOWN, may_see
 from stagedoor.authz.roles import check_request_rule
@@ -19,10 +19,8 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.hours import require_hours
 from stagedoor.model.role import ApiScope, Role
-from stagedoor.model.target import Target
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import types as t
-from stagedoor.wire.target import parse_login
 
 T = TypeVar("T")
 
@@ -96,7 +94,7 @@ async def add_request(call: Call) -> t.AccessRequestEntry:
     body: i.AccessRequestNew = call.body
     made = await call.requests.make(
         call.identity,
-        _parse_targets(body.apps),
+        [parse_app(name) for name in body.apps],
         body.reason,
         body.lasts_s,
         break_glass=body.break_glass,
@@ -148,19 +146,8 @@ def _require(result: T | Denial) -> T:
     if result is NOT_YOURS:
         raise NotFoundError(UNKNOWN)
     if isinstance(result, Denial):
-        refuse(result)
-    assert not isinstance(result, Denial), "it was raised"
+        raise DeniedError(result)
     return result
-
-
-def _parse_targets(names: Sequence[str]) -> list[Target]:
-    targets = []
-    for name in names:
-        target = parse_login(name)
-        if target is None:
-            raise RefusedError(f"{name!r} is no app; name it as the home page does")
-        targets.append(target)
-    return targets
 
 
 HANDLERS: Mapping[str, Handler] = {

@@ -1,4 +1,4 @@
-"""The operation that makes users, grants and request rules as files say."""
+"""The operation that applies the users, grants and request rules that files declare."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,19 +25,19 @@ from stagedoor.wire.api import reports as r
 
 
 def apply_files(call: Call) -> r.SetOutcome:
-    """Make users, grants and request rules as files say, or show what that would change.
+    """Apply the users, grants and request rules that files declare, or show what that would change.
 
     It makes no change that another operation would refuse.
     """
     call.require(Role.ADMINISTRATOR)
     body: i.SetFiles = call.body
     if body.prune and body.release:
-        raise RefusedError("`prune` and `release` exclude each other")
+        raise RefusedError("`prune` and `release` cannot be used together")
     texts = {file.path: file.text for file in body.files}
     for path in texts:
         if not path.isprintable() or not path.endswith((".toml", ".json")):
             raise RefusedError(
-                f"{path!r} is no name for a file of a set: it ends in .toml or .json"
+                f"{path!r} cannot be a file of a set: its name must end in .toml or .json"
             )
     if len(texts) < len(body.files):
         raise RefusedError("two of the files have the same path")

@@ -48,7 +48,7 @@ def make_link(
     if app is not None:
         target = parse_login(app)
         if target is None:
-            raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
+            raise RefusedError(f"{app!r} is not an app's name; write APP or APP.ENVIRONMENT")
     base = find_site(settings, url)
     scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = make_link_identity(_usable_user(settings, service, user), scopes)
@@ -82,7 +82,7 @@ def make_share_link(
     """
     target = parse_login(app)
     if target is None:
-        raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
+        raise RefusedError(f"{app!r} is not an app's name; write APP or APP.ENVIRONMENT")
     if lasts_s > settings.web.share_s:
         raise RefusedError.with_mend(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most", "see web.share_s"
@@ -119,7 +119,7 @@ def find_site(settings: Settings, url: str | None) -> str:
     base = (url or _base(settings)).rstrip("/")
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise RefusedError(f"{base!r} is no address of a site; write https://HOST[:PORT]")
+        raise RefusedError(f"{base!r} is not the address of a site; write https://HOST[:PORT]")
     return base
 
 

@@ -91,12 +91,12 @@ class ProviderSignIns:
         random: Callable[[int], bytes],
         apps: Callable[[], Iterable[Target]],
     ) -> None:
-        self._context = context
         """Create the service.
 
         `clients` has a client for each provider, by the provider's name. `random(n)` returns n unpredictable
         bytes. `apps` returns the apps that exist now.
         """
+        self._context = context
         self._key = key
         self._random = random
         self._accounts = ProviderAccounts(context, apps)

@@ -66,14 +66,6 @@ def find_provider(settings: Settings, name: str | None) -> SingleSignOnSettings:
     raise NotFoundError(f"there is no identity provider {name!r}; there are: {names}")
 
 
-def read_client(provider: SingleSignOnSettings) -> ClientConfig:
-    """Return the gateway's client data for a provider. Reads the client's secret. Raises SettingsError."""
-    secret = read_secret(
-        provider.client_secret_file, "sso.client_secret_file", "the client's secret"
-    )
-    return ClientConfig(provider.client_id, secret, provider.redirect_uri, provider.scopes)
-
-
 @dataclass(frozen=True, slots=True)
 class ProviderClients:
     """The clients of the providers, by the provider's name in the settings.
@@ -106,7 +98,11 @@ def open_client(
     Raises SettingsError.
     """
     trust = trust or load_trust(provider.ca_file, "sso.ca_file")
-    return OidcClient(provider.issuer, read_client(provider), HttpsFetch(trust), now)
+    secret = read_secret(
+        provider.client_secret_file, "sso.client_secret_file", "the client's secret"
+    )
+    config = ClientConfig(provider.client_id, secret, provider.redirect_uri, provider.scopes)
+    return OidcClient(provider.issuer, config, HttpsFetch(trust), now)
 
 
 def read_rules(provider: SingleSignOnSettings) -> Rules:

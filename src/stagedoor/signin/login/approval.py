@@ -4,6 +4,11 @@ import secrets
 from collections.abc import Callable
 
 from stagedoor.admin.asking import ask
+from stagedoor.admin.certificates.user_signer import (
+    CertificateError,
+    NoGrantError,
+    TooManyCertificatesError,
+)
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.model import pending_login
@@ -132,6 +137,18 @@ def open_approved(
             "expires_at": opened.expires_at,
         }
     return secret, opened
+
+
+def deny_certificate(error: CertificateError, otherwise: Denial) -> Denial:
+    """Return the denial for a certificate that was not signed.
+
+    It is `otherwise` if the reason is neither a missing grant nor a limit.
+    """
+    if isinstance(error, NoGrantError):
+        return Denial(Reason.NO_GRANT, str(error))
+    if isinstance(error, TooManyCertificatesError):
+        return Denial(Reason.THROTTLED, str(error), error.retry_after_s)
+    return otherwise
 
 
 def _check_person(identity: Identity) -> Denial | None:

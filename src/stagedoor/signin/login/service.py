@@ -9,7 +9,6 @@ from stagedoor.admin.certificates.revocation import RefusedKeys
 from stagedoor.admin.certificates.user_signer import (
     CertificateError,
     NoGrantError,
-    TooManyCertificatesError,
     UserCertificates,
 )
 from stagedoor.admin.context import WorkerContext
@@ -23,7 +22,7 @@ from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin, SignInPass
-from stagedoor.signin.login.approval import open_approved, submit
+from stagedoor.signin.login.approval import deny_certificate, open_approved, submit
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.source_limit import SourceLimit
 from stagedoor.store.sign_in import logins, passes, pending_logins
@@ -46,7 +45,7 @@ NO_CERTIFICATES = Denial.with_mend(
     "ask an administrator to set them up",
 )
 _NO_LOGIN = Denial(
-    Reason.CREDENTIAL_WRONG, "no login with this key lasts; log in with: stagedoor login"
+    Reason.CREDENTIAL_WRONG, "no login with this key is valid; log in with: stagedoor login"
 )
 
 
@@ -214,9 +213,9 @@ class LoginService:
         if login is None or isinstance(login, Denial):
             return login or _NO_LOGIN
         try:
-            return await _certified(self._certificates, login, key.line, None)
+            return await _certify(self._certificates, login, key.line, None)
         except CertificateError as error:
-            return _unsigned(error)
+            return deny_certificate(error, Denial(Reason.OVERLOADED, str(error), RETRY_S))
 
     async def read_state(self, secret: str, source: Source) -> LoginResult | Denial:
         """Return the user and the end of the login with that secret, without a certificate."""
@@ -263,24 +262,16 @@ def make_renewal_text(origin: str, at: int, nonce: str) -> bytes:
 async def certify_new(certificates: UserCertificates, login: KeyLogin, secret: str) -> LoginResult:
     """Return the result of a new login: with a certificate for its key, or with why none is signed."""
     try:
-        return await _certified(certificates, login, login.public_key, secret)
+        return await _certify(certificates, login, login.public_key, secret)
     except CertificateError as error:
         no_grant = isinstance(error, NoGrantError)
         return LoginResult(login.name, login.expires_at, secret, None, str(error), no_grant)
 
 
-async def _certified(
+async def _certify(
     certificates: UserCertificates, login: SignInPass, public_key: str, secret: str | None
 ) -> LoginResult:
     """Return the result of a login with a certificate for its key. Raises CertificateError."""
     ends_at = login.expires_at
     certificate = await certificates.sign(login.name, login.sign_in.number, public_key, ends_at)
     return LoginResult(login.name, ends_at, secret, certificate)
-
-
-def _unsigned(error: CertificateError) -> Denial:
-    if isinstance(error, NoGrantError):
-        return Denial(Reason.NO_GRANT, str(error))
-    if isinstance(error, TooManyCertificatesError):
-        return Denial(Reason.THROTTLED, str(error), error.retry_after_s)
-    return Denial(Reason.OVERLOADED, str(error), RETRY_S)

@@ -11,12 +11,7 @@ from functools import partial
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.revocation import RefusedKeys
-from stagedoor.admin.certificates.user_signer import (
-    CertificateError,
-    NoGrantError,
-    TooManyCertificatesError,
-    UserCertificates,
-)
+from stagedoor.admin.certificates.user_signer import CertificateError, UserCertificates
 from stagedoor.admin.context import WorkerContext
 from stagedoor.authz.decide import check_credential
 from stagedoor.model import pending_login
@@ -29,7 +24,7 @@ from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import find_source_network
 from stagedoor.model.target import Target
-from stagedoor.signin.login.approval import open_approved, submit
+from stagedoor.signin.login.approval import deny_certificate, open_approved, submit
 from stagedoor.signin.source_limit import SourceLimit
 from stagedoor.store.sign_in import passes, pending_logins
 from stagedoor.wire.oneline import fold
@@ -234,12 +229,8 @@ class SshSignInService:
         assert ends_at is not None, "a sign-in ends"
         try:
             return await self._certificates.sign(identity.name, sign_in.number, public_key, ends_at)
-        except TooManyCertificatesError as error:
-            return Denial(Reason.THROTTLED, str(error), error.retry_after_s)
-        except NoGrantError as error:
-            return Denial(Reason.NO_GRANT, str(error))
         except CertificateError as error:
-            return Denial(Reason.BAD_REQUEST, str(error))
+            return deny_certificate(error, Denial(Reason.BAD_REQUEST, str(error)))
 
     async def log_out(self, identity: Identity) -> Denial | None:
         """End the identity's sign-in, and all that it opened."""

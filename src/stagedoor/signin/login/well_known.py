@@ -1,12 +1,10 @@
 """The facts about this gateway that a new machine needs, none secret: `/.well-known/stagedoor` (RFC 8615)."""
 
-from ipaddress import ip_address
-
 from stagedoor import __version__
 from stagedoor.admin.certificates.authorities import read_host_ca
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.source import join_host_port
+from stagedoor.model.source import is_loopback, join_host_port
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 
@@ -64,13 +62,6 @@ def _port_for(addresses: tuple[str, ...], host: str) -> int | None:
     """Return the port of the first address that a client can reach by the name `host`, or None."""
     for address in addresses:
         name, port = split_address(address)
-        if port and (_is_loopback(host) or not _is_loopback(name)):
+        if port and (is_loopback(host) or not is_loopback(name)):
             return port
     return None
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"

@@ -116,7 +116,7 @@ ACCESS: Sequence[Operation] = (
         name="access.explain",
         method="GET",
         path="/access/explain",
-        summary="Explain why a user may enter an app or not",
+        summary="Explain why a user may or may not enter an app",
         role=Role.AUDITOR,
         filters=i.UserAppFilter,
         answer=t.AccessReport,
@@ -158,14 +158,14 @@ ACCESS: Sequence[Operation] = (
     ),
     make_end("sessions", "close", "Close sessions", list[t.SessionEntry]),
     replace(
-        make_list("recordings", "List recordings of terminals", t.RecordingEntry, i.OwnerFilter),
+        make_list("recordings", "List recordings of terminals", r.RecordingEntry, i.OwnerFilter),
         role=None,
     ),
     Operation(
         name="recordings.get",
         summary="Show a recording; the beginning of its id is enough",
         role=None,
-        answer=t.RecordingState,
+        answer=r.RecordingState,
         has_text_id=True,
     ),
     Operation(
@@ -178,12 +178,12 @@ ACCESS: Sequence[Operation] = (
         is_for_person=True,
         has_text_id=True,
     ),
-    make_list("hooks", "List the hooks", t.HookEntry),
+    make_list("hooks", "List the hooks", r.HookEntry),
     Operation(
         name="hooks.test",
-        summary="Send a message to a hook that says that it is a test",
+        summary="Send a test message to a hook",
         role=_ADMIN,
-        answer=t.HookResult,
+        answer=r.HookResult,
     ),
     Operation(
         name="events.list",

@@ -213,7 +213,7 @@ PEOPLE: Sequence[Operation] = (
     Operation(
         name="sets.apply",
         path="/sets/apply",
-        summary="Make users, grants and request rules as files say",
+        summary="Apply users, grants and request rules that files declare",
         role=_ADMIN,
         body=i.SetFiles,
         filters=i.DryRun,

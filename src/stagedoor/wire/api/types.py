@@ -290,56 +290,6 @@ class KeyEntry(Answer, frozen=True):
     comment: str
 
 
-class RecordingEntry(Answer, frozen=True):
-    """A recording of a terminal on the machine that answers; `id` is its session's and a number.
-
-    `user`, `target` and the session's times are null if the store no longer has the session. `kept_until` is
-    null for one that is kept for ever, or is still being written. `file` is its name in the folder.
-    """
-
-    id: str
-    session: str
-    channel: int
-    user: str | None
-    target: str | None
-    source: str | None
-    opened_at: Time | None
-    closed_at: Time | None
-    end: str | None
-    written_at: Time
-    kept_until: Time | None
-    size: int
-    encrypted: bool
-    file: str
-
-
-class RecordingState(RecordingEntry, frozen=True):
-    """A recording with its SHA-256 as the audit has it, null before its end."""
-
-    sha256: str | None
-
-
-class HookEntry(Answer, frozen=True):
-    """A hook of the settings. `backlog` are the events that it has yet to see.
-
-    `key` verifies its messages to programs.
-    """
-
-    name: str
-    kind: str
-    url: str
-    backlog: int
-    key: str
-
-
-class HookResult(Answer, frozen=True):
-    """The result of a test of a hook, with the reason if it failed."""
-
-    name: str
-    works: bool
-    problem: str | None
-
-
 class EventEntry(Answer, frozen=True):
     """An audit event, as `stagedoor audit --json` prints it."""
 
