@@ -26,13 +26,13 @@ def run_attach(*words: str) -> tuple[int, str]:
 def test_an_address_that_is_not_of_the_web_is_named_as_it_was_given() -> None:
     code, text = run_attach("--url", "ftp://gw", "app01", "--", "true")
     assert code == 2
-    assert "'ftp://gw' is no web address: it begins with https:// or http://" in text
+    assert "'ftp://gw' is not a web address: write https:// or http://" in text
 
 
 def test_its_exit_codes_are_those_of_the_program_but_for_its_own() -> None:
     code, text = run_attach("--help")
     assert code == 0
-    assert "255  this program itself failed" in text
+    assert "255  this command itself failed" in text
     assert "there already" not in text
 
 

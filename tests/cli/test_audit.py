@@ -104,7 +104,7 @@ def test_the_audit_is_read_by_app_and_environment(alice: Desk, service: AdminSer
     [
         (("--app", "app%"), "app%"),
         (("--kind", "session.bribed"), "session.bribed"),
-        (("--until", "when"), "is no time"),
+        (("--until", "when"), "is not a time"),
         (("--follow", "--until", "1h"), "--until"),
     ],
 )
@@ -205,10 +205,10 @@ def test_what_the_lines_do_not_prove_has_a_status_of_its_own(
     assert status(str(behead))[0] == 0
     assert status("--from-start", str(behead)) == (
         1,
-        "these are not all lines that the gateway wrote: what is before seq 4 is not here",
+        "these are not all lines that the gateway wrote: those before seq 4 are missing",
     )
     code, reason = status("--against", str(empty), str(whole))
-    assert (code, "has no checkpoint by a key given" in reason) == (2, True)
+    assert (code, "has no checkpoint by a given key" in reason) == (2, True)
 
 
 def test_the_store_itself_is_told_to_have_been_changed(

@@ -175,7 +175,7 @@ def test_what_a_grant_permits_is_changed_but_not_whether_it_lets_in(alice: Desk)
         alice.out("grant", "change", "1", "--allow", "agent", "--without", "agent")
     with pytest.raises(NotFoundError, match="no grant 7"):
         alice.out("grant", "change", "7", "--allow", "agent")
-    with pytest.raises(click.UsageError, match="say what to change"):
+    with pytest.raises(click.UsageError, match="give what to change"):
         alice.out("grant", "change", "1")
     alice.out("grant", "add", "user:alice", "*", "--allow", "watch", "--without", "enter")
     with pytest.raises(RefusedError, match="would permit nothing"):
@@ -204,7 +204,7 @@ def test_a_permission_that_is_none_is_refused(
 
 @pytest.mark.parametrize("wrong", ["", "w", "w1", "x1", "ww1", "1w", "-", "\u0661", "9" * 40])
 def test_what_is_no_grants_id_is_said(alice: Desk, wrong: str) -> None:
-    with pytest.raises(click.UsageError, match="is no grant's ID"):
+    with pytest.raises(click.UsageError, match="is not a grant's ID"):
         alice.out("grant", "remove", "--", wrong)
 
 
@@ -212,10 +212,10 @@ def test_an_app_that_nobody_knows_is_told_of(alice: Desk) -> None:
     with alice.settings_file.open("a") as settings:
         settings.write('[[shells.static]]\napp = "app01"\nenvironment = "prod"\nhost = "h"\n')
     message = alice.run("grant", "add", "user:alice", "ap01").stderr
-    assert "no app is known as ap01 now" in message
+    assert "no app is called ap01 now" in message
     assert "Did you mean app01?" in message
     message = alice.run("grant", "add", "user:alice", "app01", "--environment", "test").stderr
-    assert "no app is known as app01 in test now" in message
+    assert "no app is called app01 in test now" in message
     for app, environment in (("app01", "*"), ("app*", "pro*"), ("*", "*")):
         argv = ("grant", "add", "user:alice", app, "--environment", environment)
         result = alice.run(*argv)

@@ -56,7 +56,7 @@ def test_what_stands_in_the_settings_is_not_started_or_stopped_by_hand(
     assert isinstance(error, RefusedError)
     assert "app01.ssh is an entry of the settings" in str(error)
     assert isinstance(refused(desk, "app", command, "app03"), NotFoundError)
-    assert "no app's name" in str(refused(desk, "app", command, "App 01"))
+    assert "not an app's name" in str(refused(desk, "app", command, "App 01"))
 
 
 def test_a_cluster_that_does_not_answer_is_told_with_its_address(

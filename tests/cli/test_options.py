@@ -49,7 +49,7 @@ SAID_BY = {
     "admin/backup.py": ("store restore",),
     "admin/restore.py": ("store restore",),
     "authz/decide.py": ("grant add",),
-    "cli/grant_notes.py": ("grant add",),
+    "cli/options.py": ("app stop", "session close", "sign-in end"),
     "client/attach/": ("attach", "session watch"),
     "laptop/doctor/": ("doctor",),
     "laptop/options.py": ("doctor",),

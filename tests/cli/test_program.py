@@ -79,7 +79,7 @@ def test_output_to_a_full_disk_is_told_as_that(alice: Desk) -> None:
         (("user", "add", "carol"), 2, "--password-stdin"),
         (("grant", "add", "alice", "app01"), 2, "write user:alice or group:alice"),
         (("session", "close", "0199ffffffff"), 3, "stagedoor: there is no session"),
-        (("token", "create", "alice", "--expires", "soon"), 2, "is no time"),
+        (("token", "create", "alice", "--expires", "soon"), 2, "is not a time"),
     ],
 )
 def test_a_failure_is_one_line_and_a_number(

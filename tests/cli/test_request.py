@@ -79,7 +79,7 @@ def test_a_rule_that_cannot_be_meant_is_refused(
 def test_an_administrator_decides_on_requests_and_ends_them(
     alice: Desk, service: AdminService
 ) -> None:
-    assert "No request is open" in alice.run("request", "list").stderr
+    assert "No open requests" in alice.run("request", "list").stderr
     alice.out(*RULE, "--approver", "group:sre")
     first, second = ask(service), ask(service, "app02")
     [newest, oldest] = alice.json("request", "list")

@@ -11,7 +11,7 @@ from tests.net.peers import write_certificate
 
 def test_settings_that_are_right_are_confirmed_and_nothing_is_made(desk: Desk) -> None:
     said = desk.out("serve", "--check")
-    assert said == f"{desk.settings_file} is right, with the files that it names.\n"
+    assert said == f"{desk.settings_file} is valid, and so are the files that it names.\n"
     assert not desk.data_dir.exists()
 
 

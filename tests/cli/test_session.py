@@ -96,7 +96,7 @@ def test_all_sessions_are_not_closed_by_a_slip(alice: Desk) -> None:
     with pytest.raises(click.UsageError, match=r"Close 2 sessions\?.*--yes"):
         alice.out("session", "close", "--all")
     for argv in ((), (S1, "--all"), ("--user", "bob", "--all")):
-        with pytest.raises(click.UsageError, match="name sessions, or give"):
+        with pytest.raises(click.UsageError, match="give IDs, --user or --all"):
             alice.out("session", "close", *argv)
 
 

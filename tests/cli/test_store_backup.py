@@ -90,7 +90,7 @@ def test_files_that_are_elsewhere_are_named(alice: Desk, tmp_path: Path) -> None
     with alice.settings_file.open("a") as settings:
         settings.write(f'[keys]\nhost_ca_file = "{tmp_path}/host_ca"\n')
     result = alice.run("store", "backup", str(tmp_path / "b.tar.gz"), "--no-recordings")
-    assert f"Not in it, since it is elsewhere: {tmp_path}/host_ca" in result.stderr
+    assert f"Not in it, so back it up yourself: {tmp_path}/host_ca" in result.stderr
     assert "private keys" in result.stderr
 
 

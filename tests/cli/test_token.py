@@ -72,7 +72,7 @@ def test_scopes_are_taken_as_documented(alice: Desk, scope: str) -> None:
 def test_a_token_for_the_past_is_refused(alice: Desk) -> None:
     with pytest.raises(RefusedError, match="end before it begins"):
         alice.out("token", "create", "alice", "--expires", "2020-01-01")
-    with pytest.raises(click.BadParameter, match="is no time: write 8h"):
+    with pytest.raises(click.BadParameter, match="is not a time: write 8h"):
         alice.out("token", "create", "alice", "--expires", "soon")
 
 

@@ -38,7 +38,7 @@ def test_a_date_lasts_until_its_end_and_begins_at_its_start() -> None:
 )
 def test_what_is_no_time_is_refused_with_the_forms_that_are(text: str) -> None:
     for parse in (parse_end, parse_begin):
-        with pytest.raises(ValueError, match="is no time: write 8h, 30d"):
+        with pytest.raises(ValueError, match="is not a time: write 8h, 30d"):
             parse(text, NOW)
 
 

@@ -54,7 +54,7 @@ def test_apps_are_listed_explained_started_looked_into_and_stopped(make_kube: Ma
         with pytest.raises(AssertionError, match="the session is over"):
             session.run("echo not any more")
     assert listed(kube)["app01.ssh"]["state"] == "absent"
-    assert "has no shell that runs" in kube.gateway.command("app", "stop", "app01").stderr
+    assert "was not running" in kube.gateway.command("app", "stop", "app01").stderr
     kube.must("app01")
 
     failed = kube.gateway.command("app", "start", "app02", check=False)

@@ -1,7 +1,7 @@
 """Sessions and the audit: listing, closing and reading them."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from stagedoor.admin.service import AdminService
@@ -13,7 +13,6 @@ from stagedoor.store.sessions import SessionRecord
 
 __all__ = ["Filter", "JournalEntry", "SessionRecord"]
 
-FOLLOW_POLL_S = 0.3
 MIN_PREFIX = 6
 """An id may be shortened to this many characters if it stays unique."""
 
@@ -96,22 +95,3 @@ def read_events(
     if last is not None:
         after = max(after, find_start_of_last(service.database, wanted, last))
     return read_entries(service.database, wanted, after=after, limit=limit)
-
-
-def follow(
-    service: AdminService,
-    wanted: Filter,
-    *,
-    last: int | None = 10,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[JournalEntry | None]:
-    """Yield entries without end. Yield None when there are no more for now, so that the caller can flush."""
-    after = 0 if last is None else find_start_of_last(service.database, wanted, last)
-    while True:
-        page = read_entries(service.database, wanted, after=after)
-        yield from page
-        if page:
-            after = page[-1].seq
-        else:
-            yield None
-            sleep(FOLLOW_POLL_S)

@@ -15,7 +15,7 @@ MOST_SHOWN = 20
 
 @click.group()
 def access() -> None:
-    """Answer who may enter which app, and why."""
+    """Show who may enter which app, and why."""
 
 
 @access.command(
@@ -27,32 +27,32 @@ def access() -> None:
 )
 @click.argument("name", shell_complete=user_names)
 @click.argument("app", shell_complete=complete_apps)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def explain(installation: Installation, name: str, app: str, json_: bool) -> None:
-    """Explain why the user NAME may enter APP or not.
+    """Explain why the user NAME may or may not enter APP.
 
-    It names each grant and request of the user, why it does not fit, and what would let the user in.
-    The exit code is 0 for both answers.
+    It lists the user's grants and requests, why each does not apply, and what would let the user in. The exit
+    code is 0 either way.
     """
     query = {"user": name, "app": parse_app_name(app).login_name}
     answer: AccessReport = call(installation, "access.explain", query=query)
     if json_:
-        return show.print_json(show.dump(answer))
+        return show.print_json(answer)
     verdict = f"may enter {app}" if answer.lets_in else f"may not enter {app}"
     click.echo(f"{name} {verdict}.")
     if answer.lets_in:
         click.echo(f"Permissions: {' '.join(answer.permissions)}.")
     if answer.step_up:
-        click.echo("It requires a fresh proof that the person is there (step_up.targets).")
+        click.echo("The user must have proved their presence recently (step_up.targets).")
     for stop in answer.stops:
         click.echo(f"  {stop}")
     shown = answer.rules[:MOST_SHOWN]
-    show.print_table([_row(rule) for rule in shown], f"No grant and no request is for {name}.")
+    show.print_table([_row(rule) for rule in shown], f"{name} has no grants and no requests.")
     if len(answer.rules) > len(shown):
-        show.note(f"{len(answer.rules) - len(shown)} more; --json has all.")
+        show.note(f"{len(answer.rules) - len(shown)} more; to see all, use --json.")
     if answer.changes:
-        click.echo("Any of these would do:")
+        click.echo(f"Any of these would let {name} in:")
     for change in answer.changes:
         click.echo(f"  {change.how}")
     return None
@@ -65,7 +65,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
     ),
 )
 @click.argument("app", shell_complete=complete_apps)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def who(installation: Installation, app: str, json_: bool) -> None:
     """List the users who may enter APP now."""
@@ -74,13 +74,13 @@ def who(installation: Installation, app: str, json_: bool) -> None:
         installation, "access.who", query={"app": target.login_name}
     )
     if json_:
-        return show.print_json(show.dump(entering))
+        return show.print_json(entering)
     rows = [
         {
             "user": entry.user,
             "by": entry.by,
             "permissions": " ".join(entry.permissions),
-            "ends": show.format_end(show.read_time(entry.expires_at)),
+            "ends": show.format_end(entry.expires_at),
         }
         for entry in entering
     ]

@@ -72,7 +72,7 @@ def call(
 def print_list(
     installation: Installation,
     name: str,
-    row: Callable[[Any], Mapping[str, str]],
+    row: Callable[[Any], Mapping[str, object]],
     none: str,
     query: Mapping[str, str | None] = NOTHING,
     *,
@@ -87,7 +87,7 @@ def print_list(
     with open_administration(installation, create=create) as admin:
         items = list(admin.list_all(name, given))
     if as_json:
-        show.print_json(show.dump(items))
+        show.print_json(items)
     else:
         show.print_table([row(item) for item in items], none)
 

@@ -49,7 +49,7 @@ COMMANDS = {
     "status": ("stagedoor.cli.status", "status"),
     "store": ("stagedoor.cli.store", "store"),
     "token": ("stagedoor.cli.token", "token"),
-    "tunnel": ("stagedoor.cli.tunnel", "tunnel"),
+    "tunnel": ("stagedoor.cli.login", "tunnel"),
     "upgrade": ("stagedoor.cli.upgrade", "upgrade"),
     "user": ("stagedoor.cli.user", "user"),
     "web-link": ("stagedoor.cli.web_link", "web_link"),
@@ -109,7 +109,7 @@ def show_version(ctx: click.Context, param: click.Parameter, value: bool) -> Non
     envvar="STAGEDOOR_CONFIG",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Settings file (TOML). Default: /etc/stagedoor/stagedoor.toml for root, "
-    "~/.config/stagedoor/stagedoor.toml for others, if it is there.",
+    "~/.config/stagedoor/stagedoor.toml for other users, if it exists.",
 )
 @click.option(
     "--version",
@@ -121,7 +121,7 @@ def show_version(ctx: click.Context, param: click.Parameter, value: bool) -> Non
 )
 @click.pass_context
 def stagedoor(ctx: click.Context, settings_file: Path | None) -> None:
-    """Shells of a PaaS's running apps, by ssh and in the browser."""
+    """Open shells of a PaaS's running apps, by ssh and in the browser."""
     ctx.obj = Installation(settings_file)
 
 
@@ -149,7 +149,7 @@ def run() -> None:
             _report_fault(error)
         _discard_stdout()
         click.echo(
-            f"stagedoor: the output cannot be written: {error.strerror}; what was done is done",
+            f"stagedoor: the output cannot be written: {error.strerror}; changes that were made are kept",
             err=True,
         )
         sys.exit(1)
@@ -180,8 +180,8 @@ def _report_fault(error: Exception) -> NoReturn:
     if os.environ.get("STAGEDOOR_TRACEBACK"):
         raise error
     click.echo(
-        f"stagedoor: a fault in stagedoor: {type(error).__name__}: {error} "
-        "(STAGEDOOR_TRACEBACK=1 shows where, for a report)",
+        f"stagedoor: a fault in stagedoor: {type(error).__name__}: {error}; "
+        "please report it, with what STAGEDOOR_TRACEBACK=1 prints",
         err=True,
     )
     sys.exit(70)

@@ -46,14 +46,18 @@ _CODES = (
     epilog=show.make_epilog(
         "stagedoor apply access/ --diff",
         "stagedoor apply access/ --prune",
-        "stagedoor apply access/ --adopt     # at first: takes over what is there",
+        "stagedoor apply access/ --adopt     # the first time: takes over existing rows",
         "stagedoor apply access/ --set platform --release",
         codes=_CODES,
     ),
 )
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--set", "set_name", metavar="NAME", help="The set's name, if no file says it.")
-@click.option("--diff", is_flag=True, help="Show what would change, and who gains and who loses.")
+@click.option("--set", "set_name", metavar="NAME", help="The set's name, if no file gives it.")
+@click.option(
+    "--diff",
+    is_flag=True,
+    help="Show what would change and who would gain or lose access.",
+)
 @click.option("--prune", is_flag=True, help="Remove the set's rows that no file declares.")
 @click.option(
     "--prune-at-most",
@@ -61,13 +65,15 @@ _CODES = (
     type=click.FloatRange(0, 100),
     default=PRUNE_PERCENT,
     show_default=True,
-    help="The part of the set's rows that --prune removes at most.",
+    help="Refuse --prune if it would remove a larger part of the set's rows.",
 )
 @click.option(
-    "--release", is_flag=True, help="Let the set's rows that no file declares belong to no set."
+    "--release", is_flag=True, help="Keep the set's rows that no file declares, outside of the set."
 )
-@click.option("--adopt", is_flag=True, help="Take over rows of no set, or of another set.")
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--adopt", is_flag=True, help="Take over declared rows that belong to no set, or to another."
+)
+@show.json_option
 @click.pass_obj
 def apply(
     installation: Installation,
@@ -80,14 +86,13 @@ def apply(
     adopt: bool,
     json_: bool,
 ) -> None:
-    """Make users, grants and request rules as files say.
+    """Apply users, grants and request rules that files declare.
 
-    All .toml and .json files below DIRECTORY are one set. The set owns what it has added: it changes and
-    removes nothing else, and other commands do not change what belongs to it. Either all changes are made, or
-    none.
+    All .toml and .json files below DIRECTORY form one set. A set owns the rows that it has added: it changes
+    and removes no others, and other commands refuse to change them. Either all changes are made, or none.
     """
     if prune and release:
-        raise click.UsageError("--prune and --release exclude each other")
+        raise click.UsageError("--prune and --release cannot be used together")
     try:
         texts = read_texts(directory)
         files = [SetFile(path, text) for path, text in texts.items()]
@@ -101,7 +106,7 @@ def apply(
             error.exit_code = max(2, error.exit_code)
         raise
     if json_:
-        show.print_json(show.dump(outcome))
+        show.print_json(outcome)
     else:
         _print(outcome, is_diff=diff)
     if diff and outcome.changes:
@@ -133,9 +138,8 @@ def _print(outcome: SetOutcome, *, is_diff: bool) -> None:
     summary = f"{would}{', '.join(parts)}" if parts else "nothing to change"
     show.note(f"Set {outcome.set}: {summary}.")
     if outcome.kept:
-        show.note(
-            f"{show.count(outcome.kept, 'row')} of the set in no file: --prune removes, --release releases."
-        )
+        rows = show.count(outcome.kept, "row")
+        show.note(f"In the set, but in no file: {rows}. Use --prune to remove, --release to keep.")
 
 
 def _line(change: SetChange) -> str:

@@ -10,6 +10,7 @@ from stagedoor.cli.administration import call, open_administration, print_list
 from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import complete_apps
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.options import make_reason_option
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.model.shell import ShellState
@@ -32,24 +33,23 @@ def app() -> None:
     "list",
     epilog=show.make_epilog("stagedoor app list", "stagedoor app list --json | jq -r '.[].target'"),
 )
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the apps and the state of their shells."""
-    more = (
-        "add the server of one to the settings, as [[shells.static]]; why one of a cluster is left out: "
-        "stagedoor app explain APP"
+    none = (
+        "No apps; add a server to the settings as [[shells.static]], or see why an app of the cluster is "
+        "missing: stagedoor app explain APP"
     )
-    none = show.explain_empty("apps", None, more)
     print_list(installation, "apps.shells", _row, none, as_json=json_, create=True)
 
 
-def _row(shell: ShellEntry) -> dict[str, str]:
+def _row(shell: ShellEntry) -> dict[str, object]:
     return {
         "target": shell.target,
         "kind": shell.kind,
         "state": shell.state,
-        "sessions": str(shell.sessions),
+        "sessions": shell.sessions,
         "address": shell.address,
         "detail": shell.detail,
     }
@@ -57,16 +57,16 @@ def _row(shell: ShellEntry) -> dict[str, str]:
 
 @app.command("explain", epilog=show.make_epilog("stagedoor app explain app01"))
 @click.argument("name", metavar="APP", shell_complete=complete_apps)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def explain(installation: Installation, name: str, json_: bool) -> None:
     """Explain how the shell of APP is made.
 
-    It also shows what was left out of the app's own pods, and why.
+    It also shows which parts of the app's own pods the shell does not have, and why.
     """
     explanation: AppReport = call(installation, "apps.explain", {"name": name}, create=True)
     if json_:
-        show.print_json(show.dump(explanation))
+        show.print_json(explanation)
     else:
         click.echo(clean_lines(explanation.text))
     if explanation.problems:
@@ -89,7 +89,7 @@ def start(installation: Installation, name: str) -> None:
             if shell.detail != detail:
                 detail = shell.detail
                 show.note(detail)
-    show.note(f"{shell.target} answers at {shell.address}.")
+    show.note(f"The shell of {shell.target} answers at {shell.address}.")
 
 
 @app.command(
@@ -97,18 +97,11 @@ def start(installation: Installation, name: str) -> None:
 )
 @click.argument("name", metavar="APP", shell_complete=complete_apps)
 @click.option("--yes", is_flag=True, help="Do not ask, even if sessions are open.")
-@click.option(
-    "--reason",
-    default="the shell was stopped by an administrator",
-    show_default=True,
-    help="The reason, for the users of the sessions and the audit. One line.",
-)
+@make_reason_option("the shell was stopped by an administrator")
 @click.pass_obj
 def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
     """Close the sessions in the shell of APP, and stop it. The next login starts it again."""
     target = parse_app_name(name)
-    if not reason.isprintable() or len(reason) > 200:
-        raise click.UsageError("--reason is one line of 200 characters at most")
     with open_administration(installation, create=True) as admin:
         sessions = [s for s in admin.list_all("sessions.list") if s.target == str(target)]
         if sessions:
@@ -122,7 +115,7 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
     if was_up:
         show.note(f"Stopped the shell of {target}.")
     else:
-        show.note(f"{target} has no shell that runs.")
+        show.note(f"The shell of {target} was not running.")
 
 
 @app.command(
@@ -135,11 +128,11 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
     type=click.IntRange(1, 10_000),
     default=50,
     show_default=True,
-    help="How many lines.",
+    help="How many lines to print.",
 )
 @click.pass_obj
 def logs(installation: Installation, name: str, lines: int) -> None:
-    """Print the last lines of the sshd in the shell of APP."""
+    """Print the last lines that the sshd of APP has logged."""
     log: ShellLog = call(
         installation, "apps.log", {"name": name}, {"lines": str(lines)}, create=True
     )
@@ -151,5 +144,5 @@ def parse_app_name(name: str) -> Target:
     given = name if name.endswith(".ssh") else f"{name}.ssh"
     target = parse_target(given)
     if isinstance(target, Denial):
-        raise RefusedError(f"{name!r} is no app's name: {target.message}")
+        raise RefusedError(f"{name!r} is not an app's name: {target.message}")
     return target

@@ -35,5 +35,5 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} There is no terminal to ask at; use --yes")
+        raise click.UsageError(f"{question} There is no terminal to answer at; use --yes")
     click.confirm(question, abort=True, err=True)

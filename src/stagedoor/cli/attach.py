@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 URL = "STAGEDOOR_URL"
 EXIT_CODES = (
-    "\b\nExit codes:\n  N    that of the program; 0 if you detach\n  1    --list or --end failed\n"
-    "  2    wrong usage\n  22   access has to be asked for, and there is no terminal\n"
-    "  255  this program itself failed: the line on stderr says why"
+    "\b\nExit codes:\n  N    the program's own; 0 if you detach\n  1    --list or --end failed\n"
+    "  2    wrong usage\n  22   access has to be asked for, and there is no terminal to give a reason at\n"
+    "  255  this command itself failed: the line on stderr says why"
 )
 
 
@@ -32,10 +32,10 @@ def add_gateway_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed((
         click.option("--url", envvar=URL, metavar="URL", help=f"The gateway's web address (${URL})."),
         click.option("--user", metavar="NAME",
-                     help="Who you are there ($STAGEDOOR_USER, else your login name)."),
-        click.option("--token-file", metavar="FILE", help="Holds the token or password, mode 0600."),
+                     help="Your user name there ($STAGEDOOR_USER, else your login name)."),
+        click.option("--token-file", metavar="FILE", help="File with your token or password, mode 0600."),
         click.option("--ca-file", metavar="FILE", help="Trust these CAs for https, not the system's."),
-        click.option("--server-name", metavar="NAME", help="The name that its certificate must hold."),
+        click.option("--server-name", metavar="NAME", help="The name that its certificate must have."),
         click.option("--via", metavar="URL", help="Corporate proxy on the way, or `direct` for none."),
     )):  # fmt: skip
         command = option(command)
@@ -60,9 +60,11 @@ def add_gateway_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="NAME",
     help="The terminal's name. Default: `main`, unless a command is given or piped in.",
 )
-@click.option("--shell", "plain", is_flag=True, help="The login shell, even if tmux is available.")
+@click.option(
+    "--shell", "plain", is_flag=True, help="Start the login shell, even if tmux is available."
+)
 @click.option("--watch", is_flag=True, help="Only watch; what you type is not sent.")
-@click.option("--take-over", is_flag=True, help="Detach others who are attached to it.")
+@click.option("--take-over", is_flag=True, help="Detach all other clients of the terminal.")
 @click.option(
     "--list", "list_", is_flag=True, help="List the open terminals, and who is attached to each."
 )
@@ -92,10 +94,9 @@ def attach(
 ) -> None:
     """Open a terminal in APP that survives a lost connection.
 
-    It stays open when the connection is lost or you detach.
+    It stays open when the connection is lost or you detach. To return to it, run the same command again.
 
-    Run the same command to come back. `~?` after Enter lists the keys that this program understands. The
-    exit code is that of the program in the terminal; 255 is a failure of this one.
+    `~?` after Enter lists the keys for this command, such as `~.` to detach.
     """
     # Imported here, since a completion must not wait for it.
     from stagedoor.holder import tmux
@@ -103,9 +104,9 @@ def attach(
     from stagedoor.wire.terminal.frames import Mode
 
     if watch + take_over + list_ + end > 1:
-        raise click.UsageError("--watch, --take-over, --list and --end do not go together")
+        raise click.UsageError("give only one of --watch, --take-over, --list and --end")
     if json_ and not list_:
-        raise click.UsageError("--json goes with --list")
+        raise click.UsageError("--json is only for --list")
     # Piped input is for a shell of its own that ends with the input, not for a terminal already in use.
     piped = not (os.isatty(0) or name or command or watch or take_over or end)
     terminal = name or ("run-" + secrets.token_hex(4) if command or piped else "main")
@@ -145,32 +146,24 @@ def run(
     from stagedoor.client.attach.attachment import Attachment
     from stagedoor.client.attach.locale_name import find_locale, is_utf8, read_variable
     from stagedoor.client.attach.output_files import open_log, open_recording
-    from stagedoor.client.attach.program import (
-        FAILED,
-        Attach,
-        AttachError,
-        AttachRequest,
-        UnreadError,
-    )
+    from stagedoor.client.attach.program import Attach
+    from stagedoor.client.attach.request import FAILED, AttachRequest
     from stagedoor.client.attach.screen import Screen
+    from stagedoor.client.attach.secret_prompt import AttachError, UnreadError
     from stagedoor.laptop.tunnel.errors import ON_REQUEST, TunnelError, translate
     from stagedoor.wire.terminal.frames import Mode
 
     screen = Screen(watches=mode is Mode.WATCH)
-    locale = find_locale()
-    attachment = Attachment(
-        terminal, screen.read_size(), mode, read_variable("TERM"), locale, command
-    )
+    size, locale = screen.read_size(), find_locale()
+    attachment = Attachment(terminal, size, mode, read_variable("TERM"), locale, command)
     try:
         options, path = resolve_gateway(app, reach)
-        record = open_recording(record_file, screen.read_size())
-        log, utf8 = open_log(log_file), is_utf8(locale)
-        wanted = AttachRequest(app, options, path, log, record, session, utf8, stays)
+        record, log = open_recording(record_file, size), open_log(log_file)
+        wanted = AttachRequest(app, options, path, log, record, session, is_utf8(locale), stays)
         sys.exit(Attach(wanted, attachment, screen).run())
     except (TunnelError, AttachError) as error:
-        line = error.line if isinstance(error, TunnelError) else str(error)
         screen.leave()
-        print(translate(f"stagedoor: {line}"), file=sys.stderr)
+        print(translate(f"stagedoor: {error}"), file=sys.stderr)
         if own and isinstance(error, UnreadError):
             # As SIGPIPE would end a local program: no user knows the terminal's random name.
             with suppress(StagedoorError):
@@ -190,7 +183,7 @@ def resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[Options
 
     url = reach["url"]
     if not url:
-        raise click.UsageError(f"no gateway is named: give --url URL or set {URL}")
+        raise click.UsageError(f"no gateway is named: give --url URL, or set {URL}")
     gateway, path = _address(url)
     given = reach_options({**reach, "gateway": gateway})
     given |= find_login_options(given, os.environ)
@@ -208,8 +201,7 @@ def _request(
         about = f"{app} is not open to {options.user}"
         return request_once(options, path, what, parameters, about)
     except (TunnelError, AttachError) as error:
-        line = error.line if isinstance(error, TunnelError) else str(error)
-        raise StagedoorError(line) from None
+        raise StagedoorError(str(error)) from None
 
 
 def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
@@ -252,7 +244,7 @@ def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
 
 
 def _end(app: str, terminal: str, reach: Mapping[str, str | None], *, yes: bool) -> None:
-    confirm(f"End the terminal {terminal} of {app}, and all that runs in it?", yes=yes)
+    confirm(f"End the terminal {terminal} of {app} and all programs in it?", yes=yes)
     _request(app, reach, "terminals/end", {"target": app, "terminal": terminal})
     show.note(f"Ended {terminal} of {app}.")
 
@@ -264,14 +256,14 @@ def _address(url: str) -> tuple[str, str]:
     """
     scheme, slashes, rest = url.partition("://")
     if not slashes:
-        raise click.UsageError(f"{url!r} is no web address; write https://{url}")
+        raise click.UsageError(f"{url!r} is not a web address; write https://{url}")
     if scheme.lower() not in ("http", "https", "ws", "wss"):
-        raise click.UsageError(f"{url!r} is no web address: it begins with https:// or http://")
+        raise click.UsageError(f"{url!r} is not a web address: write https:// or http://")
     place, _, path = rest.partition("/")
     path = path.rstrip("/")
     if not (path.isascii() and path.isprintable()) or set(path) & set(" ?#"):
         raise click.UsageError(
-            f"{url!r} is no web address: its path has a character that it cannot have"
+            f"{url!r} is not a web address: its path has a space, `?`, `#` or a character beyond ASCII"
         )
     web = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
     return f"{web}://{place}", f"/{path}" if path else ""
@@ -287,7 +279,7 @@ def _command(words: tuple[str, ...]) -> str:
         raise click.UsageError("the command is not UTF-8") from None
     if size > MAX_TEXT_BYTES:
         raise click.UsageError(
-            f"the command has {size} bytes, and {MAX_TEXT_BYTES} are the most; a longer script can be "
-            "piped in: stagedoor attach APP -- sh <FILE"
+            f"the command has {size} bytes, more than {MAX_TEXT_BYTES}; pipe a longer script in: "
+            "stagedoor attach APP -- sh <FILE"
         )
     return line

@@ -2,28 +2,25 @@
 
 import json
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
 
 import click
 from click.core import ParameterSource
+from msgspec import structs
 
-from stagedoor.admin import sessions as admin_sessions
-from stagedoor.admin.service import open_service
-from stagedoor.admin.sessions import Filter, JournalEntry
-from stagedoor.audit.chain import make_document
 from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
 from stagedoor.cli.apps import parse_app_name
 from stagedoor.cli.audit_export import export, key, verify
 from stagedoor.cli.audit_sink import sink
 from stagedoor.cli.complete import complete_apps, session_ids, user_names
-from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import begin
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.event import Event, EventKind
+from stagedoor.model.event import EventKind
 from stagedoor.model.target import Target
+from stagedoor.wire.api.port import Administration
 from stagedoor.wire.api.types import EventEntry
 from stagedoor.wire.oneline import to_one_line
 
@@ -32,18 +29,9 @@ _LONGEST = 500
 
 _WAIT_S = 20
 """How long a gateway waits for an event before it answers."""
-_SAME = (
-    "instance",
-    "session",
-    "identity",
-    "target",
-    "source",
-    "way",
-    "reason",
-    "fields",
-)
-"""The fields of an event that the API shows as they are."""
-_COLOURS = {
+_PAUSE_S = 0.3
+"""How often the store on this machine, which does not wait, is read for more events."""
+_COLOURS: Mapping[str, str] = {
     EventKind.SESSION_OPENED: "green",
     EventKind.SESSION_CLOSED: "blue",
     EventKind.SESSION_DENIED: "red",
@@ -124,8 +112,8 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
 @click.option(
     "--lines",
     "-n",
-    type=click.IntRange(min=0),
-    help="Only so many of the newest. Default: all; with --follow 10, unless --since is given.",
+    type=click.IntRange(0, 1_000_000),
+    help="Only this many of the newest. Default: all; with --follow 10, unless --since is given.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print JSON, one event a line.")
 @click.pass_context
@@ -143,89 +131,58 @@ def audit(
 ) -> None:
     """Print the audit, oldest first; export and verify it."""
     if ctx.invoked_subcommand is not None:
-        _refuse_options(ctx)
-        return None
-    installation: Installation = ctx.obj
-    write = _write_json if json_ else _write_line
+        return _refuse_options(ctx)
     if follow and until is not None:
-        raise click.UsageError("--follow goes on for ever; leave out --until, or --follow")
-    wanted = Filter(since, session, user, until, target, tuple(map(EventKind, kinds)))
-    if installation.context is not None:
-        last = lines if lines is not None else 10 if follow and since is None else None
-        return _print_remote(installation, wanted, write, last, follows=follow)
-    with open_service(installation.settings, create=False) as service:
-        if not follow:
-            shown = False
-            for entry in admin_sessions.list_entries(service, wanted, last=lines):
-                write(entry)
-                shown = True
-            if not shown and lines != 0 and not json_:
-                show.note(_none(wanted))
-            return None
-        last = lines if lines is not None else None if since is not None else 10
-        try:
-            for news in admin_sessions.follow(service, wanted, last=last):
-                if news is None:
-                    sys.stdout.flush()
-                else:
-                    write(news)
-        except KeyboardInterrupt:
-            return None  # the normal way to end it, not a failure
+        raise click.UsageError("--follow never ends; leave out --until or --follow")
+    options = {
+        "since": show.format_iso(since),
+        "until": show.format_iso(until),
+        "session": session,
+        "user": user,
+        "app": target and target.login_name,
+        "kind": ",".join(kinds) or None,
+    }
+    query = {name: value for name, value in options.items() if value}
+    if lines is None and follow and since is None:
+        lines = 10
+    write, count = _write_json if json_ else _write_line, 0
+    with open_administration(ctx.obj) as admin, suppress(KeyboardInterrupt):
+        for event in _read_events(admin, query, lines, follows=follow):
+            write(event)
+            count += 1
+    if not (count or json_ or follow or lines == 0):
+        if query:
+            return show.note("No events that match; to print all: stagedoor audit")
+        show.note("No events; each login writes one, and each change of users or grants")
+    return None
 
 
-def _print_remote(
-    installation: Installation,
-    wanted: Filter,
-    write: Callable[[JournalEntry], None],
-    last: int | None,
-    *,
-    follows: bool,
-) -> None:
-    """Print the audit of the gateway in the context; with `follows`, until Ctrl-C."""
-    query = {
-        "since": show.make_time(wanted.since),
-        "until": show.make_time(wanted.until),
-        "session": wanted.session,
-        "user": wanted.identity,
-        "app": wanted.target and wanted.target.login_name,
-        "kind": ",".join(wanted.kinds) or None,
-        "last": last,
-    }
-    given = {
-        name: value.isoformat() if isinstance(value, datetime) else str(value)
-        for name, value in query.items()
-        if value is not None
-    }
-    if last == 0 and not follows:
-        return
+def _read_events(
+    admin: Administration, query: Mapping[str, str], last: int | None, *, follows: bool
+) -> Iterator[EventEntry]:
+    """Yield the events that match; with `last`, only this many of the newest. `follows` yields new ones too.
+
+    It flushes stdout before it waits for new ones.
+    """
     after = 0
-    with open_administration(installation) as admin, suppress(KeyboardInterrupt):
-        while True:
-            paged = {**given, "after": str(after), "wait": str(_WAIT_S if follows else 0)}
-            events: list[EventEntry] = admin.call("events.list", query=paged)
-            for event in events:
-                write(_make_entry(event))
-                after = event.seq
-                given.pop("last", None)
+    if last == 0:
+        if not follows:
+            return
+        newest = admin.call("events.list", query={**query, "last": "1"})
+        after = newest[-1].seq if newest else 0
+    while True:
+        paged = {**query, "after": str(after), "wait": str(_WAIT_S if follows else 0)}
+        if last and not after:
+            paged["last"] = str(last)
+        events: list[EventEntry] = admin.call("events.list", query=paged)
+        yield from events
+        if events:
+            after = events[-1].seq
+        elif follows:
             sys.stdout.flush()
-            if not events and not follows:
-                break
-    if not after and write is _write_line:
-        show.note(_none(wanted))
-
-
-def _make_entry(event: EventEntry) -> JournalEntry:
-    fields = {name: getattr(event, name) for name in _SAME}
-    at, kind = show.read_time(event.at), EventKind(event.kind)
-    return JournalEntry(event.seq, Event(at=at or 0.0, kind=kind, **fields))
-
-
-def _none(wanted: Filter) -> str:
-    if wanted == Filter():
-        return show.explain_empty(
-            "events", None, "a login makes one, and a change of users or grants"
-        )
-    return show.explain_empty("events that match", None, "all of them: stagedoor audit")
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _refuse_options(ctx: click.Context) -> None:
@@ -237,8 +194,8 @@ def _refuse_options(ctx: click.Context) -> None:
     ]
     if given:
         raise click.UsageError(
-            f"{', '.join(given)}: not an option of `stagedoor audit {ctx.invoked_subcommand}`, or "
-            "write it behind that"
+            f"{', '.join(given)} has no effect before `{ctx.invoked_subcommand}`; see "
+            f"`stagedoor audit {ctx.invoked_subcommand} --help`"
         )
 
 
@@ -248,16 +205,15 @@ audit.add_command(sink)
 audit.add_command(verify)
 
 
-def _write_json(entry: JournalEntry) -> None:
+def _write_json(event: EventEntry) -> None:
     # Escaped to ASCII, so that text from a client sends no control sequence to a terminal.
-    print(json.dumps({"seq": entry.seq, **make_document(entry.event)}))
+    print(json.dumps(structs.asdict(event)))
 
 
-def _write_line(entry: JournalEntry) -> None:
-    event = entry.event
-    kind = click.style(f"{event.kind.value:<16}", fg=_COLOURS[event.kind])
+def _write_line(event: EventEntry) -> None:
+    kind = click.style(f"{event.kind:<16}", fg=_COLOURS.get(event.kind))
     words = [show.format_local(event.at), kind, event.identity or "-"]
-    if event.kind is EventKind.POLICY_CHANGED:
+    if event.kind == EventKind.POLICY_CHANGED:
         words += [str(event.fields.get("action", ""))]
     words += [word for word in (event.target, event.source, event.way, event.reason) if word]
     if event.session:
@@ -275,5 +231,5 @@ def _value(name: str, value: object) -> str:
         return show.format_local(value)
     text = to_one_line(str(value), _LONGEST)
     if len(str(value)) > _LONGEST:
-        text += f" ({len(str(value))} characters; --json has them)"
+        text += f" ({len(str(value))} characters; --json prints them)"
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text

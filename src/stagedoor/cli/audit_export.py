@@ -72,7 +72,7 @@ def _sign(service: AdminService, settings: Settings) -> None:
         )
         signing.write(service.clock())
     except StagedoorError as error:
-        show.note(f"stagedoor: no checkpoint can be signed, so the end is not confirmed: {error}")
+        show.note(f"No checkpoint can be signed, so the last lines are not confirmed: {error}")
 
 
 @click.command(epilog=show.make_epilog("stagedoor audit key > audit_key.pub"))
@@ -95,10 +95,10 @@ def key(installation: Installation) -> None:
 @click.option("--key", "keys", multiple=True, type=_FILES,
               help="File with the public keys that may sign, from `stagedoor audit key`.")  # fmt: skip
 @click.option("--against", type=_FILES,
-              help="Another copy; FILE must have all that its checkpoints cover.")  # fmt: skip
+              help="Another copy; FILE must have all lines that its checkpoints cover.")  # fmt: skip
 @click.option("--from-start", is_flag=True,
               help="Fail unless the first line is the first that the gateway wrote.")  # fmt: skip
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 def verify(
     files: tuple[Path, ...],
     keys: tuple[Path, ...],
@@ -108,16 +108,16 @@ def verify(
 ) -> None:
     """Check that exported lines are complete and unchanged.
 
-    It needs only the files, oldest first: no gateway and no settings. It exits with 1 and names the first
-    line that was changed, removed, inserted or moved. It exits with 5 if no checkpoint confirms a line.
-    --from-start detects lines that were cut off at the beginning, and --against those at the end. Without
-    --key every signature is accepted, and the fingerprints are printed for you to compare.
+    It needs only the files, oldest first, and neither a gateway nor settings. It exits with 1 and names the
+    first line that was changed, removed, inserted or moved, and with 5 if no checkpoint confirms a line.
+    --from-start detects lines that are missing at the beginning, --against those at the end. Without --key,
+    every signature is accepted, and the fingerprints are printed for you to compare.
     """
     trusted = frozenset(_fingerprints(keys)) if keys else None
     others = read_checkpoints(_lines((against,)), _signer, trusted=trusted) if against else []
     if against and not others:
         raise RefusedError(
-            f"{against} has no checkpoint{' by a key given' if trusted else ''}, so nothing to compare with"
+            f"{against} has no checkpoint{' by a given key' if trusted else ''} to compare with"
         )
     report = verify_lines(_lines(files), _signer, trusted=trusted, against=others)
     if json_:
@@ -132,7 +132,7 @@ def verify(
         )
     if from_start and not report.from_start:
         raise StagedoorError(
-            f"these are not all lines that the gateway wrote: what is before seq {report.first} is not here"
+            f"these are not all lines that the gateway wrote: those before seq {report.first} are missing"
         )
 
 
@@ -172,7 +172,7 @@ def _print_report(report: Report, are_keys_given: bool) -> None:
     if report.lines:
         click.echo(
             f"{show.count(report.lines, 'line')}, seq {report.first} to {report.last}"
-            + ("" if report.from_start else f"; what is before seq {report.first} is not here")
+            + ("" if report.from_start else f"; those before seq {report.first} are missing")
         )
     if report.repeated:
         click.echo(f"{show.count(report.repeated, 'line')} more, delivered twice")
@@ -183,7 +183,7 @@ def _print_report(report: Report, are_keys_given: bool) -> None:
     if report.confirmed:
         click.echo(f"confirmed up to seq {report.confirmed}")
     if report.confirmed < report.last:
-        click.echo(f"not confirmed by a checkpoint: what is after seq {report.confirmed}")
+        click.echo(f"not confirmed by a checkpoint: lines after seq {report.confirmed}")
     if report.keys and not are_keys_given:
         show.note(
             "Compare the fingerprints, or give --key: a forger can sign with a key of their own."

@@ -19,7 +19,7 @@ def sink() -> None:
 
 
 @sink.command("list", epilog=show.make_epilog("stagedoor audit sink list"))
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the sinks, and the backlog of each."""
@@ -30,30 +30,14 @@ def list_(installation: Installation, json_: bool) -> None:
     ):
         last = read_last_seq(transaction)
         positions = [(entry, read_position(transaction, entry.name)) for entry in sinks]
+    rows = [
+        {"name": entry.name, "url": entry.shown_url, "seq": seq, "backlog": last - (seq or 0)}
+        for entry, seq in positions
+    ]
     if json_:
-        return show.print_json(
-            [
-                {
-                    "name": entry.name,
-                    "url": entry.shown_url,
-                    "seq": seq,
-                    "backlog": last - (seq or 0),
-                }
-                for entry, seq in positions
-            ]
-        )
-    return show.print_table(
-        [
-            {
-                "name": entry.name,
-                "url": entry.shown_url,
-                "seq": "-" if seq is None else str(seq),
-                "backlog": str(last - (seq or 0)),
-            }
-            for entry, seq in positions
-        ],
-        show.explain_empty("sinks", None, "add one to the settings, as [[audit.sinks]]"),
-    )
+        return show.print_json(rows)
+    none = show.explain_empty("sinks", None, "add one to the settings, as [[audit.sinks]]")
+    return show.print_table(rows, none)
 
 
 @sink.command(
@@ -63,18 +47,18 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME…]")
 @click.pass_obj
 def test(installation: Installation, names: tuple[str, ...]) -> None:
-    """Send the newest event to each sink once more.
+    """Send the newest event to each sink again.
 
-    The line is the same both times, and `stagedoor audit verify` accepts it twice. A file is only checked
-    for being writable.
+    The line is the same both times, and `stagedoor audit verify` accepts it twice. Nothing is written to a
+    file; the test is whether it is writable.
     """
     sinks = {entry.name: entry for entry in installation.settings.audit.sinks}
     for name in names:
         if name not in sinks:
             there = ", ".join(sinks) or "none"
-            raise NotFoundError(f"the settings name no sink {name}; there are: {there}")
+            raise NotFoundError(f"there is no sink {name} in the settings; there are: {there}")
     if not sinks:
-        raise NotFoundError("the settings name no sink; add one as [[audit.sinks]]")
+        raise NotFoundError("there is no sink in the settings; add one as [[audit.sinks]]")
     failed = 0
     with open_service(installation.settings, create=False) as service:
         for name in names or sinks:
@@ -96,7 +80,7 @@ def _try(service: AdminService, settings: SinkSettings) -> None:
             last = read_last_seq(transaction)
         lines = ChainReader(service.database, last - 1).read()
         if not lines:
-            raise StagedoorError("the audit is empty yet, so there is nothing to send")
+            raise StagedoorError("the audit is still empty, so there is nothing to send")
         opened.probe(lines[0])
     finally:
         opened.close_output()

@@ -47,7 +47,7 @@ def show_(
 ) -> None:
     """Print the public key of a CA.
 
-    `user` is for a server's TrustedUserCAKeys, `host` for developers.
+    `user` goes into a server's TrustedUserCAKeys, `host` to developers' known_hosts.
     """
     if ca_file is not None:
         line = load_ca(ca_file).format_public_line()
@@ -71,7 +71,7 @@ def show_(
     "names",
     multiple=True,
     required=True,
-    help="A name or address that people use for the server. May be given more than once.",
+    help="A name or address by which clients reach the server. May be given more than once.",
 )
 @click.option(
     "--expires",
@@ -100,7 +100,7 @@ def sign_host(
     Put the certificate beside the server's key, and name it as HostCertificate in sshd_config(5).
     """
     if expires is None:
-        raise click.BadParameter("a host certificate must end some day", param_hint="--expires")
+        raise click.BadParameter("a host certificate must expire", param_hint="--expires")
     now = time.time()
     authority = load_ca(ca_file) if ca_file is not None else load_host_ca(installation.settings)
     _put(authority.sign_host(read_public_half(file), names, expires - now), output)

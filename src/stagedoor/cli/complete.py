@@ -25,15 +25,18 @@ COMPLETE_S = 2.0
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
+def _find_settings(ctx: click.Context) -> Settings:
+    """Return the settings. During a completion click runs no callback, so the context has no installation."""
+    given = ctx.find_root().params.get("settings_file")
+    return Installation(Path(given) if given else None).settings
+
+
 def _offer(read: Callable[[AdminService], Iterable[tuple[str, str]]]) -> Complete:
     def complete(
         ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        # During a completion click parses the options but runs no callback, so there is no ctx.obj.
-        given = ctx.find_root().params.get("settings_file")
-        installation = Installation(Path(given) if given else None)
         try:
-            with open_service(installation.settings, create=False) as service:
+            with open_service(_find_settings(ctx), create=False) as service:
                 return [
                     CompletionItem(name, help=about)
                     for name, about in read(service)
@@ -155,9 +158,8 @@ def complete_apps(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete the apps of the settings, and those of the cluster if it answers within COMPLETE_S."""
-    given = ctx.find_root().params.get("settings_file")
     try:
-        settings = Installation(Path(given) if given else None).settings
+        settings = _find_settings(ctx)
         names = list_settings_targets(settings) + list_cluster_targets(settings)
     except StagedoorError:
         return []  # an error message would break the command line

@@ -14,8 +14,8 @@ from stagedoor.model.errors import RefusedError
 def context() -> None:
     """Choose the gateway that commands administer.
 
-    Commands work on the store on this machine until a context is in use. Then they use that gateway's API
-    with the login of `stagedoor login`, and your roles there (`stagedoor role`).
+    Without a context, commands work on this machine's store. With one, they use that gateway's API by your
+    login there (`stagedoor login`), and may do what your roles allow (`stagedoor role`).
     """
 
 
@@ -28,7 +28,11 @@ def context() -> None:
 )
 @click.argument("name")
 @click.argument("gateway")
-@click.option("--ca-file", type=click.Path(exists=True, resolve_path=True), help="CAs to trust.")
+@click.option(
+    "--ca-file",
+    type=click.Path(exists=True, resolve_path=True),
+    help="Trust these CAs, not the system's.",
+)
 def add(name: str, gateway: str, ca_file: str | None) -> None:
     """Add the gateway at the address GATEWAY as NAME, and use it."""
     try:
@@ -55,7 +59,7 @@ def use(name: str) -> None:
 @context.command(
     "list", epilog=show.make_epilog("stagedoor context list", "stagedoor context list --json")
 )
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 def list_(json_: bool) -> None:
     """List the contexts."""
     known = contexts.read_contexts()
@@ -68,17 +72,7 @@ def list_(json_: bool) -> None:
     none = show.explain_empty(
         "contexts", None, "add one: stagedoor context add NAME https://GATEWAY"
     )
-    return show.print_table(
-        [
-            {
-                "name": str(row["name"]),
-                "gateway": str(row["gateway"]),
-                "in use": "yes" if row["in_use"] else "no",
-            }
-            for row in rows
-        ],
-        none,
-    )
+    return show.print_table(rows, none)
 
 
 @context.command("remove", epilog=show.make_epilog("stagedoor context remove prod"))
@@ -86,6 +80,6 @@ def list_(json_: bool) -> None:
 def remove(name: str) -> None:
     """Remove the context NAME. The login at its gateway stays."""
     if name == LOCAL:
-        raise RefusedError(f"{LOCAL} is the store on this machine, and stays")
+        raise RefusedError(f"{LOCAL} is the store on this machine, and cannot be removed")
     contexts.write_contexts(contexts.read_contexts().remove(name))
     show.note(f"Removed the context {name}.")

@@ -25,15 +25,15 @@ from stagedoor.serve.process import run_process
 @click.option(
     "--stop-shells",
     is_flag=True,
-    help="Stop all shells, wait until they are gone, and exit. Running controllers do nothing meanwhile, and "
-    "sessions have their grace period. Run it before an uninstall, which also removes the shells' fences.",
+    help="Stop all shells, wait until they are gone, and exit. Sessions keep their grace period, and running "
+    "controllers pause. Run it before an uninstall, which also removes the fences around the shells.",
 )
 @click.option(
     "--bind",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Do something else: create the objects of FILE, which the chart writes, in each namespace that "
-    "kubernetes.namespace_selector selects. It needs a separate account, and no store.",
+    help="Instead, create the objects of FILE, which the chart writes, in each namespace that "
+    "kubernetes.namespace_selector selects. This needs an account of its own, and no store.",
 )
 @click.pass_obj
 def controller(installation: Installation, stop_shells: bool, bind: Path | None) -> None:
@@ -44,11 +44,9 @@ def controller(installation: Installation, stop_shells: bool, bind: Path | None)
     installation.keep_local()
     settings = installation.settings
     if not settings.kubernetes.is_controlled:
-        raise SettingsError(
-            "there is no namespace to look after: name one in [kubernetes] namespaces"
-        )
+        raise SettingsError("there is no namespace to control: name one in [kubernetes] namespaces")
     if stop_shells and bind is not None:
-        raise click.UsageError("--bind and --stop-shells exclude each other")
+        raise click.UsageError("--bind and --stop-shells cannot be used together")
     check_kubernetes(settings)
     # Imported here, since its libraries are an extra.
     if bind is not None:

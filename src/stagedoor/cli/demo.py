@@ -11,9 +11,7 @@ import click
     "`script/demo --kubernetes` shows the same on a cluster.\n\n"
     "\b\nExit codes:\n  0  stopped by Ctrl-C\n  1  something failed"
 )
-@click.option(
-    "--more", is_flag=True, help="Print everything that can be tried, not just two commands."
-)
+@click.option("--more", is_flag=True, help="Print all that you can try, not just two commands.")
 @click.option(
     "--sso",
     is_flag=True,
@@ -22,7 +20,7 @@ import click
 def demo(more: bool, sso: bool) -> None:
     """Start a gateway with two apps on this machine, to try.
 
-    It prints commands to try, and shows the sessions.
+    It prints commands to try in another terminal, and shows the sessions that they open.
     """
     from stagedoor.demo.show import show
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +13,16 @@ from stagedoor.cli.installation import Installation
 from stagedoor.cli.laptop_command import with_options
 from stagedoor.laptop.doctor import judge
 from stagedoor.laptop.doctor.judge import translate_finding
-from stagedoor.laptop.doctor.path import find_path, walk_to
+from stagedoor.laptop.doctor.path import find_path, print_results, walk_to
 from stagedoor.laptop.options import DOCTOR, reach_options
 from stagedoor.wire.check import run_checks
-from stagedoor.wire.finding import Result, choose_exit_code, render_row, render_text
+from stagedoor.wire.finding import Result, choose_exit_code, render_row
 
 if TYPE_CHECKING:
     from stagedoor.settings.settings import Settings
 
 CODES = (
-    "\b\nExit codes:\n  0  all is well\n  1  it works, and something needs attention\n"
+    "\b\nExit codes:\n  0  all is well\n  1  it works, but something needs attention\n"
     "  2  something does not work, or wrong usage"
 )
 
@@ -67,13 +66,13 @@ def doctor(
     given = reach_options(reach)
     if host is None:
         if given or how or ssh_config or idle:
-            raise click.UsageError("name the HOST that is to be reached, such as app01.ssh")
+            raise click.UsageError("these options need a HOST to reach, such as app01.ssh")
         settings, results = _gateway(installation, silent=json)
     else:
         config_file = None if ssh_config is None else str(ssh_config)
         wish = find_path(host, how, given, os.environ, config_file, idle)
         settings = None
-        results = _print_results(walk_to(wish), silent=json, translate=translate_finding)
+        results = print_results(walk_to(wish), silent=json, translate=translate_finding)
     if bundle is not None:
         # Imported here, since only this option needs it.
         from stagedoor.serve.doctor.bundle import write_bundle
@@ -90,10 +89,10 @@ def _gateway(installation: Installation, *, silent: bool) -> "tuple[Settings | N
     from stagedoor.serve.doctor.gateway import diagnose_settings, list_checks
 
     settings, finding = diagnose_settings(installation.settings_file)
-    results = _print_results([("settings", finding)], silent=silent)
+    results = print_results([("settings", finding)], silent=silent)
     if settings is not None:
         checks = list_checks(settings, installation.settings_file)
-        results += _print_results(run_checks(checks), silent=silent)
+        results += print_results(run_checks(checks), silent=silent)
     return settings, results
 
 
@@ -104,15 +103,3 @@ def _extra(settings: "Settings | None") -> dict[str, str]:
     from stagedoor.serve.status import read_status
 
     return {"status.json": format_json(asdict(read_status(settings)))}
-
-
-def _print_results(
-    results: Iterable[Result], *, silent: bool, translate: Callable[[str], str] = str
-) -> list[Result]:
-    """Return all results, after printing each as soon as it is there, unless `silent`."""
-    listed = []
-    for result in results:
-        listed.append(result)
-        if not silent:
-            click.echo(render_text(result, translate), nl=False)
-    return listed

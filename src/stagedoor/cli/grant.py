@@ -1,6 +1,7 @@
 """`stagedoor grant`: manage the users' permissions for apps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -12,14 +13,15 @@ from stagedoor.cli.administration import call, open_administration, print_list
 from stagedoor.cli.complete import (
     complete_permissions,
     grant_ids,
+    list_cluster_targets,
+    list_settings_targets,
     subjects,
     user_names,
 )
-from stagedoor.cli.grant_notes import print_notes
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.options import environment_option, make_expires_option, take_permissions
 from stagedoor.cli.when import parse_limit
-from stagedoor.model.errors import RefusedError
+from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.model.permission import (
     DEFAULT,
     Permission,
@@ -27,8 +29,15 @@ from stagedoor.model.permission import (
     combine_permissions,
     sort_permissions,
 )
+from stagedoor.model.selector import has_match
+from stagedoor.model.target import Target
+from stagedoor.settings.settings import Settings
 from stagedoor.wire.api.inputs import GrantChange, GrantNew
+from stagedoor.wire.api.port import Administration
 from stagedoor.wire.api.types import GrantEntry
+
+_MAX_NAMED = 5
+"""The most environments that a note names: a platform has a thousand."""
 
 
 @click.group()
@@ -37,7 +46,7 @@ def grant() -> None:
 
     \b
     enter    log in to the shell, by every access method (by default)
-    files    move files through the terminal's page (by default)
+    files    copy files through the terminal's page (by default)
     run      run one-off tasks, and see and cancel those of others
     forward  forward ports, ssh -L, by direct login
     agent    forward the SSH agent, ssh -A, by direct login
@@ -50,7 +59,7 @@ def grant() -> None:
 
 
 def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the two options that say what a grant permits."""
+    """Add the two options for what a grant permits."""
     for decorator in (
         click.option(
             "--without",
@@ -80,8 +89,8 @@ _resume_option = click.option(
     callback=parse_limit,
     default="default",
     show_default=True,
-    help="How long a session of stagedoor tunnel waits for its client after a lost connection: 15m, 8h, or "
-    "0: it ends. By default tunnel.resume_s, which is also the most. Of several grants the shortest counts.",
+    help="How long a session of `stagedoor tunnel` waits for its client after a lost connection: 15m or 8h; "
+    "0 ends it at once. Default and maximum: tunnel.resume_s. Of several grants, the shortest counts.",
 )
 
 
@@ -102,7 +111,7 @@ _resume_option = click.option(
 @make_expires_option("never")
 @_resume_option
 @_permissions
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def add(
     installation: Installation,
@@ -119,10 +128,10 @@ def add(
 
     SUBJECT is user:NAME, group:NAME or everybody. APP is a name, or a pattern such as 'app*'.
 
-    By default it permits entering, and moving files through the terminal's page. With `--without enter` it
+    By default it permits entering, and copying files through the terminal's page. With `--without enter` it
     only adds to what other grants permit. It takes effect at once, in every worker.
 
-    An expired grant for the same is replaced. With --expires, one that expires earlier is prolonged.
+    An equal grant that has expired is replaced. With --expires, one that expires earlier is extended.
     """
     given = click.get_current_context().get_parameter_source
     try:
@@ -141,14 +150,14 @@ def add(
     with open_administration(installation) as admin:
         rule: GrantEntry = admin.call("grants.add", body=wanted)
         if installation.context is None:
-            print_notes(
+            _print_notes(
                 installation.settings,
                 admin,
                 rule,
                 names_environment=given("environment") is not ParameterSource.DEFAULT,
             )
     if json_:
-        return show.print_json(show.dump(rule))
+        return show.print_json(rule)
     return _print_grant(rule)
 
 
@@ -163,7 +172,7 @@ def add(
 @click.argument("number", metavar="ID", shell_complete=grant_ids)
 @_resume_option
 @_permissions
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def change(
     installation: Installation,
@@ -181,7 +190,7 @@ def change(
     limits_resume = given("resume_s") is not ParameterSource.DEFAULT
     if not (allow or without or limits_resume):
         raise click.UsageError(
-            "say what to change: --allow PERMISSION, --without PERMISSION or --resume DURATION"
+            "give what to change: --allow PERMISSION, --without PERMISSION or --resume DURATION"
         )
     grant_id = _id(number)
     check_permission_change(grant_id, allow, without)
@@ -198,7 +207,7 @@ def change(
             list(sort_permissions(permissions)), resume_s if limits_resume else before.resume_s
         )
         rule: GrantEntry = admin.call("grants.change", path, body=wanted)
-    return show.print_json(show.dump(rule)) if json_ else _print_grant(rule)
+    return show.print_json(rule) if json_ else _print_grant(rule)
 
 
 @grant.command(
@@ -209,15 +218,15 @@ def change(
         "stagedoor grant list --user alice --json",
     ),
 )
-@click.option("--app", metavar="APP", help="Only those that cover this app.")
-@click.option("--environment", metavar="NAME", help="Only those that cover this environment.")
+@click.option("--app", metavar="APP", help="Only grants that cover this app.")
+@click.option("--environment", metavar="NAME", help="Only grants that cover this environment.")
 @click.option(
     "--user",
     metavar="NAME",
     shell_complete=user_names,
-    help="Only those for this user, also by a group.",
+    help="Only this user's grants, including those of their groups.",
 )
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(
     installation: Installation,
@@ -226,24 +235,24 @@ def list_(
     user: str | None,
     json_: bool,
 ) -> None:
-    """List the grants; with options, only those that match."""
+    """List the grants, or those that match all options."""
     query = {"app": app, "environment": environment, "user": user}
     none = show.explain_empty("grants", None, "add one: stagedoor grant add user:NAME APP")
     if app is not None or environment is not None or user is not None:
-        none = "No grant fits; for all of them: stagedoor grant list"
+        none = "No grants that match; to list all: stagedoor grant list"
     print_list(installation, "grants.list", make_row, none, query, as_json=json_)
 
 
-def make_row(rule: GrantEntry) -> dict[str, str]:
+def make_row(rule: GrantEntry) -> dict[str, object]:
     """Return a line of `grant list`."""
     return {
-        "id": str(rule.id),
+        "id": rule.id,
         "subject": rule.subject,
         "permissions": _list(rule),
         "app": rule.app,
         "environment": rule.environment,
-        "ends": show.format_end(show.read_time(rule.expires_at)),
-        "set": rule.access_set or "",
+        "ends": show.format_end(rule.expires_at),
+        "set": rule.access_set,
     }
 
 
@@ -259,7 +268,7 @@ def remove(installation: Installation, number: str) -> None:
 
 def _id(number: str) -> int:
     if not (number.isascii() and number.isdigit() and len(number) < 18):
-        raise click.UsageError(f"{number!r} is no grant's ID; see `stagedoor grant list`")
+        raise click.UsageError(f"{number!r} is not a grant's ID; see `stagedoor grant list`")
     return int(number)
 
 
@@ -273,14 +282,65 @@ def _list(rule: GrantEntry) -> str:
 
 
 def _print_grant(rule: GrantEntry) -> None:
-    ends_at = show.read_time(rule.expires_at)
-    until = "for good" if ends_at is None else "until " + show.format_local(ends_at)
-    entering = (
-        ""
-        if Permission.ENTER in rule.permissions
-        else "; it does not permit logins without another grant"
-    )
+    until = f"until {show.format_local(rule.expires_at)}" if rule.expires_at else "for good"
+    is_enough = Permission.ENTER in rule.permissions
+    entering = "" if is_enough else "; it does not permit logins without another grant"
     show.note(
         f"Grant {rule.id}: {rule.subject} has {_list(rule)} for {rule.app} in "
         f"{rule.environment}, {until}{entering}."
     )
+
+
+def _print_notes(
+    settings: Settings, admin: Administration, rule: GrantEntry, *, names_environment: bool
+) -> None:
+    """Print the notes on the grant `rule`. `names_environment` is whether its command named one."""
+    kind, _, name = rule.subject.partition(":")
+    if kind == "group" and not any(admin.list_all("users.list", {"group": name}, 1)):
+        show.note(
+            f"The group {name} has no members yet; add one: stagedoor user group USER --add {name}"
+        )
+    named = _environments(settings)
+    is_wide = len(named) > 1 or settings.kubernetes.namespace_selector is not None
+    if not names_environment and is_wide:
+        first = ", ".join(named[:_MAX_NAMED])
+        rest = f" and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
+        show.note(
+            f"It covers every environment ({first}{rest}); narrow it with --environment NAME."
+        )
+    if unknown := _unknown(settings, rule):
+        show.note(unknown)
+
+
+def _unknown(settings: Settings, rule: GrantEntry) -> str | None:
+    """Return a warning about a rule that covers no known app, else None."""
+    known = list_settings_targets(settings)
+    if _is_any_covered(rule, known):
+        return None
+    try:
+        known += list_cluster_targets(settings)
+    except StagedoorError:
+        return None  # the cluster may have such an app
+    if _is_any_covered(rule, known):
+        return None
+    close = get_close_matches(rule.app, {target.app for target in known}, n=1)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    where = "" if rule.environment == "*" else f" in {rule.environment}"
+    return (
+        f"Attention: no app is called {rule.app}{where} now (stagedoor app list). The grant takes effect "
+        f"once there is one.{meant}"
+    )
+
+
+def _is_any_covered(rule: GrantEntry, known: Iterable[Target]) -> bool:
+    return any(has_match(rule.app, rule.environment, target) for target in known)
+
+
+def _environments(settings: Settings) -> list[str]:
+    """Return the environments that the settings name. Apps without one count as an environment."""
+    environments = set(settings.kubernetes.namespaces)
+    environments |= {entry.environment or "" for entry in settings.shells.static}
+    environments |= {entry.environment or "" for entry in settings.shells.local}
+    if settings.kubernetes.namespace_selector is not None:
+        environments |= {f"each namespace with {settings.kubernetes.namespace_selector}"}
+    return [name or "apps without one" for name in sorted(environments)]

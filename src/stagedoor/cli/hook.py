@@ -6,7 +6,7 @@ from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
-from stagedoor.wire.api.types import HookEntry, HookResult
+from stagedoor.wire.api.reports import HookEntry, HookResult
 
 
 @click.group()
@@ -15,21 +15,19 @@ def hook() -> None:
 
 
 @hook.command("list", epilog=show.make_epilog("stagedoor hook list", "stagedoor hook list --json"))
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the hooks, and the backlog of each.
 
-    The last line is the key that verifies messages to programs.
+    The last line has the key that signs messages to programs.
     """
     with open_administration(installation) as admin:
         hooks: list[HookEntry] = list(admin.list_all("hooks.list"))
     if json_:
-        return show.print_json(show.dump(hooks))
+        return show.print_json(hooks)
     none = show.explain_empty("hooks", None, "add one to the settings, as [[hooks]]")
-    rows = [
-        {"name": h.name, "kind": h.kind, "url": h.url, "backlog": str(h.backlog)} for h in hooks
-    ]
+    rows = [{"name": h.name, "kind": h.kind, "url": h.url, "backlog": h.backlog} for h in hooks]
     show.print_table(rows, none)
     if hooks:
         show.note(f"Messages to programs (json) are signed by {hooks[0].key}")
@@ -40,7 +38,7 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME…]")
 @click.pass_obj
 def test(installation: Installation, names: tuple[str, ...]) -> None:
-    """Send a message to each hook that says that it is a test."""
+    """Send a test message to all hooks, or to each hook NAME."""
     failed = 0
     with open_administration(installation) as admin:
         for name in names or [hook.name for hook in admin.list_all("hooks.list")]:

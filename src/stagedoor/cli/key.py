@@ -36,8 +36,8 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
 
     FILE is a .pub file, or - for stdin. Either all keys are registered, or none.
 
-    DSA keys, RSA keys under 2048 bits, and keys in ssh.revoked_keys_file are refused.
-    The owner of a key is not verified: take it from a place where only USER can put it.
+    DSA keys, RSA keys under 2048 bits, and keys in ssh.revoked_keys_file are refused. The owner of a key is
+    not verified, so take it from a place where only USER can put it.
     """
     content = file.read(_MAX_FILE_BYTES)
     # A byte that is not UTF-8 becomes a lone surrogate, which no key has, so the parser refuses the line.
@@ -52,7 +52,7 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
     "list", epilog=show.make_epilog("stagedoor key list", "stagedoor key list alice --json")
 )
 @click.argument("user", required=False, shell_complete=user_names)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the keys of USER, or of all users."""

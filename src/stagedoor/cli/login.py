@@ -1,4 +1,4 @@
-"""`stagedoor login`, `logout` and `whoami`: the login of a developer's machine at gateways."""
+"""The laptop's commands `login`, `logout` and `whoami`, and the entry of `tunnel` in the command tree."""
 
 import sys
 from typing import Any
@@ -12,7 +12,7 @@ from stagedoor.laptop.login_result import DENIED, EXITS, EXPIRED, NOT_LOGGED_IN
 from stagedoor.laptop.options import LOGIN, LOGOUT, WHOAMI
 
 _CODES = (
-    f"Its own exit codes: {DENIED}, {EXITS[DENIED]}; {EXPIRED}, {EXITS[EXPIRED]}; {NOT_LOGGED_IN}, "
+    f"Further exit codes: {DENIED}, {EXITS[DENIED]}; {EXPIRED}, {EXITS[EXPIRED]}; {NOT_LOGGED_IN}, "
     f"{EXITS[NOT_LOGGED_IN]}. The others are those of `stagedoor tunnel`."
 )
 
@@ -22,12 +22,12 @@ _CODES = (
         "stagedoor login https://gw.example",
         "stagedoor login --print https://gw.example",
         "stagedoor login --no-browser --label build-host https://gw.example",
-        "stagedoor login --id-token-env CI_TOKEN https://gw.example   # a job of a CI",
+        "stagedoor login --id-token-env CI_TOKEN https://gw.example   # in a CI job",
     ),
     help="Log this machine in at a gateway, and set up ssh.\n\n"
-    "It opens GATEWAY in a browser, where you sign in and allow the machine. If the browser is on another "
-    "machine, you type the letters that are printed here. A CI job or a pod presents its own ID token, "
-    "without questions. Afterwards `ssh app01.ssh` is enough. " + _CODES,
+    "It opens GATEWAY in a browser, where you sign in and allow this machine. In a browser on another "
+    "machine, type the letters that are printed here. A CI job or a pod presents its own ID token, without a "
+    "question. Afterwards `ssh app01.ssh` is enough. " + _CODES,
 )
 @with_options(LOGIN)
 def login(**given: Any) -> None:
@@ -52,6 +52,16 @@ def logout(**given: Any) -> None:
 def whoami(**given: Any) -> None:
     """Show who this machine is logged in as, and until when."""
     _run("whoami", given)
+
+
+@click.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def tunnel() -> None:
+    """Connect ssh to a shell, as its ProxyCommand."""
+    # `cli.main` runs the real one, before it imports the tree.
+    raise click.UsageError("call it as `stagedoor tunnel …`, with no option before `tunnel`")
 
 
 def _run(command: str, given: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The options that several commands have."""
+"""The options that several commands have, and the callbacks that parse them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from stagedoor.cli.when import FORMS, end
 from stagedoor.model.permission import Permissions, parse_permissions
 
 environment_option = click.option(
-    "--environment", default="*", show_default=True, help="Name or pattern of the environments."
+    "--environment", default="*", show_default=True, help="The environment: a name or a pattern."
 )
 
 
@@ -21,8 +21,25 @@ def make_expires_option(default: str) -> Callable[..., Any]:
         callback=end,
         default=default,
         show_default=True,
-        help=f"When: {FORMS}, or never.",
+        help=f"When it expires: {FORMS}, or never.",
     )
+
+
+def make_reason_option(default: str) -> Callable[..., Any]:
+    """Return the option of the reason for which sessions are ended."""
+    return click.option(
+        "--reason",
+        callback=_take_reason,
+        default=default,
+        show_default=True,
+        help="The reason, for the users and the audit. One line.",
+    )
+
+
+def _take_reason(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if not value.isprintable() or not 0 < len(value) <= 200:
+        raise click.UsageError("--reason is one line of 200 characters at most")
+    return value
 
 
 def take_permissions(

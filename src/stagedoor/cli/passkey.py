@@ -18,16 +18,14 @@ def passkey() -> None:
     "list", epilog=show.make_epilog("stagedoor passkey list", "stagedoor passkey list alice --json")
 )
 @click.argument("user", required=False, shell_complete=user_names)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the passkeys of USER, or of all users.
 
-    People add them on their account page. FOR is the name of the site where each was created.
+    Users add them on their account page. FOR is the name of the site for which each was created.
     """
-    none = show.explain_empty(
-        "passkeys", user, "people add theirs in the browser, on their account's page"
-    )
+    none = show.explain_empty("passkeys", user, "users add theirs on their account page")
     print_list(installation, "passkeys.list", _row, none, {"user": user}, as_json=json_)
 
 
@@ -37,8 +35,8 @@ def _row(record: PasskeyEntry) -> dict[str, str]:
         "user": record.user,
         "name": record.name,
         "for": record.site,
-        "made": show.format_local(show.read_time(record.created_at)),
-        "used": show.format_local(show.read_time(record.used_at), "never"),
+        "created": show.format_local(record.created_at),
+        "used": show.format_local(record.used_at, "never"),
     }
 
 
@@ -48,7 +46,7 @@ def _row(record: PasskeyEntry) -> dict[str, str]:
 def remove(installation: Installation, id_: str) -> None:
     """Remove the passkey with this ID (from `passkey list`).
 
-    The sign-ins that it opened end. Sessions that it only confirmed go on; to end them, see `sign-in end`.
+    The sign-ins that it opened end. Sign-ins that it only confirmed stay; to end them: `sign-in end`.
     """
     removed: PasskeyEntry = call(installation, "passkeys.remove", {"id": id_})
     show.note(f"Removed the passkey {removed.id} ({removed.name}) of {removed.user}.")

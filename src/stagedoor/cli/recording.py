@@ -27,7 +27,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.client.attach.locale_name import find_locale, is_utf8
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MIB, format_size
-from stagedoor.wire.api.types import RecordingEntry, RecordingState
+from stagedoor.wire.api.reports import RecordingEntry, RecordingState
 from stagedoor.wire.oneline import replace_unprintable
 from stagedoor.wire.terminal import output_parser as drawing
 from stagedoor.wire.terminal.asciicast import (
@@ -67,28 +67,27 @@ def recording() -> None:
     ),
 )
 @click.option("--user", help="Only this user's.", shell_complete=user_names)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
-    """List the recordings, oldest first. A login has one for each terminal in it."""
+    """List the recordings, oldest first. Each terminal of a login has its own."""
     duty = "stagedoor grant add everybody '*' --allow record --without enter"
     none = show.explain_empty("recordings", user, f"to have terminals recorded: {duty}")
     print_list(installation, "recordings.list", _row, none, {"user": user}, as_json=json_)
 
 
-def _row(entry: RecordingEntry) -> dict[str, str]:
-    is_known = entry.user is not None
+def _row(entry: RecordingEntry) -> dict[str, object]:
     return {
         "id": entry.id,
-        "user": entry.user or "-",
-        "target": entry.target or "-",
-        "from": entry.source or "-",
-        "opened": show.format_local(show.read_time(entry.opened_at)),
-        "last written": show.format_local(show.read_time(entry.written_at)),
-        "kept until": show.format_local(show.read_time(entry.kept_until)),
+        "user": entry.user,
+        "target": entry.target,
+        "from": entry.source,
+        "opened": show.format_local(entry.opened_at),
+        "last written": show.format_local(entry.written_at),
+        "kept until": show.format_local(entry.kept_until),
         "size": format_size(entry.size),
-        "encrypted": "yes" if entry.encrypted else "no",
-        "end": entry.end or ("open" if is_known else "-"),
+        "encrypted": entry.encrypted,
+        "end": entry.end or (None if entry.user is None else "open"),
     }
 
 
@@ -105,7 +104,7 @@ def _row(entry: RecordingEntry) -> dict[str, str]:
     type=click.FloatRange(min=0.01, max=1000),
     default=1.0,
     show_default=True,
-    help="How many times faster.",
+    help="How many times faster to play.",
 )
 @click.option(
     "--idle-limit",
@@ -127,7 +126,7 @@ def play(
 
     The beginning of the ID is enough.
 
-    Space pauses, and q or Ctrl-C ends. If stdout is no terminal, everything is written at once. Only known
+    Space pauses, and q or Ctrl-C ends. If stdout is not a terminal, everything is written at once. Only known
     drawing sequences are played; titles, the clipboard, printing, mouse modes and queries are left out.
     """
     with _open(installation, recording_id, identities) as reader:
@@ -160,7 +159,7 @@ def export(
     output: Path | None,
     identities: tuple[Path, ...],
 ) -> None:
-    """Write the recording ID as asciicast v2, for any player."""
+    """Export the recording ID as asciicast v2, for any player."""
     with _open(installation, recording_id, identities) as reader, _target(output) as file:
         file.write(encode_header(reader.header))
         for event in reader.read_events():
@@ -182,7 +181,7 @@ def _open(
             digest.update(piece)
         is_changed = entry.sha256 not in (None, digest.hexdigest())
         if is_changed:
-            show.note(f"Attention: {entry.id} is not what the audit says that was recorded.")
+            show.note(f"Attention: {entry.id} differs from what the audit says was recorded.")
         file.seek(0)
         reader = open_recording(file, entry.id, identities, is_encrypted=entry.encrypted)
         try:
@@ -190,9 +189,9 @@ def _open(
         except AsciicastError as error:
             raise StagedoorError(f"the recording {entry.id} is damaged: {error}") from None
         if reader.cut_off:
-            show.note("Its last line was cut off, as when the gateway is killed.")
+            show.note("Its last line is cut off, as happens if the gateway is killed.")
     if is_changed:
-        raise StagedoorError(f"the recording {entry.id} was changed after it was made")
+        raise StagedoorError(f"the recording {entry.id} was changed after the gateway wrote it")
 
 
 @contextmanager
@@ -218,7 +217,7 @@ def _about(header: AsciicastHeader) -> None:
     if sys.stdout.isatty():
         here = os.get_terminal_size(sys.stdout.fileno())
         if here.columns < header.width or here.lines < header.height:
-            show.note(f"It was made in {header.width}x{header.height}; your terminal is smaller.")
+            show.note(f"It was made at {header.width}x{header.height}; your terminal is smaller.")
 
 
 def _play(reader: AsciicastReader, speed: float, idle_limit_s: float | None) -> None:

@@ -7,34 +7,25 @@ from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import complete_permissions, request_ids, request_rule_ids, subjects
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.options import environment_option, take_permissions
+from stagedoor.cli.when import take_duration
 from stagedoor.model.access_request import RequestState, describe_deciders, show_period
 from stagedoor.model.permission import DEFAULT, Permissions, sort_permissions
 from stagedoor.wire.api.inputs import DecisionNew, RequestRuleNew
 from stagedoor.wire.api.types import AccessRequestEntry, AccessRequestState, RequestRuleEntry
-from stagedoor.wire.duration import parse_duration
 
 
 @click.group()
 def request() -> None:
     """Manage access on request: its rules and the requests.
 
-    A developer without a grant who may ask is held by ssh, gives a reason, and enters when an approver
-    agrees. Developers and approvers use `ssh NAME@GATEWAY request`.
+    A login by ssh without a grant waits if a rule lets the developer ask: they give a reason, and enter once
+    an approver agrees. Developers and approvers use `ssh NAME@GATEWAY request`.
     """
 
 
 @request.group("rule")
 def rule_group() -> None:
     """Manage the rules by which users may ask for access."""
-
-
-def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    seconds = parse_duration(value)
-    if seconds is None:
-        raise click.BadParameter(f"{value!r} is no time; write 30m, 2h or 1d", ctx, param)
-    return seconds
 
 
 @rule_group.command(
@@ -59,10 +50,13 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     multiple=True,
     callback=take_permissions,
     shell_complete=complete_permissions,
-    help="Permissions besides entering and moving files.",
+    help="Permissions besides entering and copying files.",
 )
 @click.option(
-    "--longest", metavar="TIME", callback=_seconds, help="The longest access. Default: 1h, or 30m."
+    "--longest",
+    metavar="TIME",
+    callback=take_duration,
+    help="The longest access. Default: 1h; 30m for --break-glass.",
 )
 @click.option(
     "--approver",
@@ -70,7 +64,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     metavar="SUBJECT",
     multiple=True,
     shell_complete=subjects,
-    help="Who decides: group:NAME or user:NAME. May be given again.",
+    help="Who decides: group:NAME or user:NAME. May be given more than once.",
 )
 @click.option(
     "--approvals",
@@ -83,28 +77,30 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     metavar="SUBJECT",
     multiple=True,
     shell_complete=subjects,
-    help="Who decides too once a request has waited for --after. May be given again.",
+    help="Who also decides once a request has waited for --after. May be given more than once.",
 )
 @click.option(
-    "--after", "later_s", metavar="TIME", callback=_seconds, help="When --then decide too: 15m."
+    "--after",
+    "later_s",
+    metavar="TIME",
+    callback=take_duration,
+    help="How long a request waits for --then: 15m.",
 )
 @click.option(
-    "--reason", metavar="PATTERN", default="*", help="A pattern that reasons must match: '*INC-*'."
+    "--reason", metavar="PATTERN", default="*", help="A pattern that a reason must match: '*INC-*'."
 )
 @click.option(
     "--hours",
     metavar="HOURS",
     help="When the rule holds: 'Mon-Fri 08:00-20:00 Europe/Berlin'. Default: always.",
 )
-@click.option(
-    "--step-up", is_flag=True, help="Approvers give a fresh proof that they are there first."
-)
+@click.option("--step-up", is_flag=True, help="Approvers must have proved their presence recently.")
 @click.option(
     "--break-glass",
     is_flag=True,
-    help="For emergencies: approves at once, after a fresh proof; an approver reviews each use.",
+    help="For emergencies: approve at once, after a fresh proof of presence; an approver reviews each use.",
 )
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def add_rule(
     installation: Installation,
@@ -126,7 +122,7 @@ def add_rule(
     """Let SUBJECT ask for access to APP.
 
     SUBJECT is user:NAME, group:NAME or all users (see `grant add`). APP is a name, or a pattern such as
-    'app*'. No user decides on a request of their own.
+    'app*'. Approvers cannot decide on their own requests.
     """
     wanted = RequestRuleNew(
         subject,
@@ -145,7 +141,7 @@ def add_rule(
     )
     rule: RequestRuleEntry = call(installation, "request-rules.add", body=wanted)
     if json_:
-        return show.print_json(show.dump(rule))
+        return show.print_json(rule)
     return show.note(
         f"Request rule {rule.id}: {rule.subject} may ask for {rule.app} in "
         f"{rule.environment}, {show_period(rule.longest_s)} at most; {_decided_by(rule)}."
@@ -153,7 +149,7 @@ def add_rule(
 
 
 @rule_group.command("list", epilog=show.make_epilog("stagedoor request rule list --json"))
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_rules(installation: Installation, json_: bool) -> None:
     """List the rules."""
@@ -167,7 +163,7 @@ def list_rules(installation: Installation, json_: bool) -> None:
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_rule_ids)
 @click.pass_obj
 def remove_rule(installation: Installation, number: int) -> None:
-    """Remove the rule ID (from `request rule list`). What was approved by it ends within seconds."""
+    """Remove the rule ID (from `request rule list`). Access approved by it ends within seconds."""
     rule: RequestRuleEntry = call(installation, "request-rules.remove", {"id": str(number)})
     show.note(f"Removed request rule {number}: {rule.subject} to {rule.app}.")
 
@@ -175,29 +171,29 @@ def remove_rule(installation: Installation, number: int) -> None:
 @request.command(
     "list", epilog=show.make_epilog("stagedoor request list", "stagedoor request list --all")
 )
-@click.option("--all", "all_", is_flag=True, help="Also those that are over, the last 1000.")
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.option("--all", "all_", is_flag=True, help="Include requests that are over, the last 1000.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, all_: bool, json_: bool) -> None:
     """List the requests that are pending or approved."""
     query = {"all": str(all_).lower()}
-    none = "No request is open; for all of them: stagedoor request list --all"
+    none = "No open requests; to list all: stagedoor request list --all"
     print_list(installation, "requests.list", _row, none, query, as_json=json_)
 
 
 @request.command("show", epilog=show.make_epilog("stagedoor request show 311"))
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_ids)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def show_(installation: Installation, number: int, json_: bool) -> None:
     """Show the request ID and the decisions on it."""
     record: AccessRequestState = call(installation, "requests.get", {"id": str(number)})
     if json_:
-        return show.print_json(show.dump(record))
+        return show.print_json(record)
     show.print_table([_row(record)])
     for decision in record.decisions:
         answer = "yes" if decision.yes else "no"
-        at = show.format_local(show.read_time(decision.at))
+        at = show.format_local(decision.at)
         click.echo(f"{decision.approver}: {answer} {at} {decision.note}".rstrip())
     return None
 
@@ -209,17 +205,23 @@ def show_(installation: Installation, number: int, json_: bool) -> None:
     ),
 )
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_ids)
-@click.option("--for", "lasts_s", metavar="TIME", callback=_seconds, help="Shorter than asked for.")
+@click.option(
+    "--for",
+    "lasts_s",
+    metavar="TIME",
+    callback=take_duration,
+    help="For a shorter time than asked for.",
+)
 @click.pass_obj
 def approve(installation: Installation, number: int, lasts_s: float | None) -> None:
     """Approve the request ID.
 
-    On the gateway's machine this counts alone, whatever the rule wants; over the API you decide as one of the
-    approvers. The time counts from the first entry.
+    On the gateway's machine this is enough, however many approvals the rule asks for; over the API you decide
+    as one of the approvers. The time begins with the first login.
     """
     decided = _decide(installation, number, DecisionNew(True, lasts_s))
     if decided.state == RequestState.PENDING:
-        return show.note(f"Request {number} of {decided.user} waits for more approvers.")
+        return show.note(f"Request {number} of {decided.user} needs more approvals.")
     return show.note(
         f"Request {number} of {decided.user} is approved for {show_period(decided.lasts_s)}."
     )
@@ -227,7 +229,7 @@ def approve(installation: Installation, number: int, lasts_s: float | None) -> N
 
 @request.command("deny", epilog=show.make_epilog("stagedoor request deny 311 --why 'use staging'"))
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_ids)
-@click.option("--why", default="", help="A line for the requester.")
+@click.option("--why", default="", help="A line that the requester reads.")
 @click.pass_obj
 def deny(installation: Installation, number: int, why: str) -> None:
     """Deny the request ID."""
@@ -248,7 +250,7 @@ def end(installation: Installation, number: int) -> None:
 @click.argument("number", metavar="ID", type=click.IntRange(1), shell_complete=request_ids)
 @click.pass_obj
 def review(installation: Installation, number: int) -> None:
-    """Record your review of a use of break-glass."""
+    """Record that you have reviewed a use of break-glass."""
     reviewed: AccessRequestEntry = call(installation, "requests.review", {"id": str(number)})
     show.note(f"Request {number} of {reviewed.user} is reviewed.")
 
@@ -269,9 +271,9 @@ def _decided_by(rule: RequestRuleEntry) -> str:
     return deciders if rule.approvals == 0 else f"{deciders} decides"
 
 
-def _rule_row(rule: RequestRuleEntry) -> dict[str, str]:
+def _rule_row(rule: RequestRuleEntry) -> dict[str, object]:
     return {
-        "id": str(rule.id),
+        "id": rule.id,
         "subject": rule.subject,
         "app": rule.app,
         "environment": rule.environment,
@@ -280,19 +282,19 @@ def _rule_row(rule: RequestRuleEntry) -> dict[str, str]:
         "decided": _decided_by(rule) + (", step-up" if rule.step_up else ""),
         "reason": rule.reason,
         "hours": rule.hours or "always",
-        "set": rule.access_set or "",
+        "set": rule.access_set,
     }
 
 
-def _row(request: AccessRequestEntry) -> dict[str, str]:
+def _row(request: AccessRequestEntry) -> dict[str, object]:
     at = request.starts_at
-    start = "" if at is None else f" from {show.format_local(show.read_time(at))}"
+    start = "" if at is None else f" from {show.format_local(at)}"
     return {
-        "id": str(request.id),
+        "id": request.id,
         "state": request.state,
         "user": request.user,
         "apps": ", ".join(request.apps),
         "for": show_period(request.lasts_s) + start,
-        "ends": show.format_local(show.read_time(request.ends_at)),
+        "ends": show.format_local(request.ends_at),
         "reason": ("break-glass: " if request.break_glass else "") + request.reason,
     }

@@ -22,7 +22,7 @@ def role() -> None:
     owner          also gives others the permissions that they have themselves
     administrator  everything, for all apps
 
-    No user has a role until one is given here. Commands on the gateway's machine need none.
+    Users have no role until you give them one. Commands on the gateway's machine need none.
     """
 
 
@@ -39,7 +39,7 @@ def role() -> None:
 @click.argument("app", default="*")
 @environment_option
 @make_expires_option("never")
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def add(
     installation: Installation,
@@ -57,14 +57,14 @@ def add(
     wanted = RoleNew(subject, Role(role_), app, environment, show.make_time(expires))
     rule: RoleEntry = call(installation, "roles.add", body=wanted)
     if json_:
-        return show.print_json(show.dump(rule))
+        return show.print_json(rule)
     return show.note(
         f"Role {rule.id}: {rule.subject} is {rule.role} for {rule.app} in {rule.environment}."
     )
 
 
 @role.command("list", epilog=show.make_epilog("stagedoor role list", "stagedoor role list --json"))
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the roles."""
@@ -81,12 +81,12 @@ def remove(installation: Installation, number: int) -> None:
     show.note(f"Removed role {number}: {rule.subject} was {rule.role} for {rule.app}.")
 
 
-def _row(rule: RoleEntry) -> dict[str, str]:
+def _row(rule: RoleEntry) -> dict[str, object]:
     return {
-        "id": str(rule.id),
+        "id": rule.id,
         "subject": rule.subject,
         "role": rule.role.value,
         "app": rule.app,
         "environment": rule.environment,
-        "ends": show.format_end(show.read_time(rule.expires_at)),
+        "ends": show.format_end(rule.expires_at),
     }

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from stagedoor.wire.run_command import RunCommand, StartRun
 
 EXIT_CODES = (
-    "\b\nExit codes:\n  N    that of the task (128 + N if signal N ended it)\n"
+    "\b\nExit codes:\n  N    the task's own (128 + N if signal N ended it)\n"
     "  2    wrong usage\n  74   the piped input or a part of the output was lost\n"
     "  75   refused by a limit or a lock; try again later\n"
-    "  76   the task was lost with its machine, so its code is unknown\n  124  its time was over\n"
-    "  126  it could not be started\n  130  this program was interrupted; the task goes on\n"
-    "  143  it was cancelled\n  255  this program failed: the line on stderr says why"
+    "  76   the task was lost with its machine, so its code is unknown\n  124  its time-out was over\n"
+    "  126  it could not be started\n  130  this command was interrupted; the task still runs\n"
+    "  143  it was cancelled\n  255  this command itself failed: the line on stderr says why"
 )
 _COMMAND = "stagedoor.run.command"
 _FAILED, _INTERRUPTED, _TOO_MANY = 255, 130, 429
@@ -61,10 +61,15 @@ class _RunCommand(click.Command):
 @click.option("--timeout", metavar="TIME", help="End the task after this time (1h; 24h at most).")
 @click.option("--lock", metavar="NAME", help="Refuse to start while a run of APP has this lock.")
 @click.option("--size", metavar="NAME", help="Give it resources of this size (Kubernetes).")
-@click.option("--follow", "-f", is_flag=True, help="With logs: until the run's end.")
-@click.option("--from", "start", metavar="BYTE", help="With logs and attach: from this byte on.")
+@click.option("--follow", "-f", is_flag=True, help="With logs: print until the run ends.")
 @click.option(
-    "--json", "json_", is_flag=True, help="Print the run as JSON; on stderr if it is shown."
+    "--from",
+    "start",
+    metavar="BYTE",
+    help="With logs and attach: begin at this byte.",
+)
+@click.option(
+    "--json", "json_", is_flag=True, help="Print the run as JSON; on stderr if its output is shown."
 )
 @click.argument(
     "words", nargs=-1, metavar="APP -- COMMAND… | list [APP] | logs|attach|wait|cancel ID"
@@ -85,10 +90,10 @@ def run(
 ) -> None:
     """Run a task in APP that survives a lost connection.
 
-    It survives the gateway as well. The task has the environment of the app's shell, and a log.
+    The task has the environment of the app's shell, and a log. It outlives this command and the gateway.
 
-    Piped input is sent to it. A lost connection does not end it, unless it was still reading piped input;
-    Ctrl-C ends only this program.
+    Piped input is sent to it. A lost connection ends it only while it still reads piped input. Ctrl-C ends
+    only this command.
     """
     # Imported here, since a completion must not wait for it.
     from stagedoor.client.attach.secret_prompt import AttachError
@@ -107,8 +112,7 @@ def run(
     try:
         sys.exit(_perform(_client(reach), command))
     except (AttachError, TunnelError) as error:
-        line = error.line if isinstance(error, TunnelError) else str(error)
-        _say(line)
+        _say(str(error))
         is_limit = isinstance(error, AttachError) and error.status == _TOO_MANY
         from stagedoor.model.run import REFUSED_CODE
 
@@ -168,7 +172,8 @@ def _start(client: "RunClient", command: "StartRun") -> int:
         return 0
     if not command.json:
         _say(
-            f"run {run.id} of {run.target.login_name}; Ctrl-C leaves it: stagedoor run attach {run.id}"
+            f"run {run.id} of {run.target.login_name}; Ctrl-C leaves it running; to return: stagedoor run "
+            f"attach {run.id}"
         )
     sender = client.send_input(run.id) if has_input else None
     try:
@@ -176,7 +181,7 @@ def _start(client: "RunClient", command: "StartRun") -> int:
     except KeyboardInterrupt:
         if sender is not None and sender.is_alive():
             sender.report_loss()
-        _say(f"run {run.id} goes on; to end it: stagedoor run cancel {run.id}")
+        _say(f"run {run.id} still runs; to end it: stagedoor run cancel {run.id}")
         return _INTERRUPTED
     return _finish(client, run, json=command.json)
 

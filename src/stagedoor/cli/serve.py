@@ -27,7 +27,7 @@ from stagedoor.serve.supervisor.supervisor import Supervisor
     "             then close them; a second signal closes them at once\n"
     "  HUP        read settings, keys and certificates again; bad ones change nothing\n"
     "  USR2       hand over to the program that is installed now; see stagedoor upgrade\n\n"
-    "\b\nExit codes:\n  0  stopped by a signal; with --check: the settings are right\n  1  could not start\n"
+    "\b\nExit codes:\n  0  stopped by a signal; with --check: the settings are valid\n  1  could not start\n"
     "  2  the settings are wrong"
 )
 @click.option(
@@ -40,7 +40,7 @@ def serve(installation: Installation, *, only_check: bool) -> None:
         checked = check(installation.settings_file)
         check_keys(checked.settings)
         warning = warn_of_certificate(checked.settings, time.time())
-        click.echo(f"{checked.name} is right, with the files that it names.")
+        click.echo(f"{checked.name} is valid, and so are the files that it names.")
         if warning is not None:
             show.note(f"Attention: {warning}.")
         return

@@ -10,6 +10,7 @@ from stagedoor.cli.ask import confirm
 from stagedoor.cli.attach import add_gateway_options, run
 from stagedoor.cli.complete import session_ids, user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.options import make_reason_option
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import format_size
 from stagedoor.wire.api.inputs import SessionsEnd
@@ -33,31 +34,31 @@ def session() -> None:
         "stagedoor session list --json | jq -r '.[].id'",
     ),
 )
-@click.option("--all", "all_", is_flag=True, help="Closed sessions too.")
+@click.option("--all", "all_", is_flag=True, help="Include closed sessions.")
 @click.option("--user", help="Only this user's.", shell_complete=user_names)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="At most so many of the newest.",
+    help="At most this many, the newest.",
 )
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(
     installation: Installation, all_: bool, user: str | None, limit: int, json_: bool
 ) -> None:
     """List the open sessions, oldest first. Byte counts are some seconds old.
 
-    If the process of a gateway on another machine was killed, its sessions are listed for about a minute
-    more, beside those with which its users have come back.
+    If a gateway on another machine is killed, its sessions stay in the list for about a minute, beside those
+    that its users have opened since.
     """
     query = {"all": str(all_).lower(), **({} if user is None else {"user": user})}
     with open_administration(installation) as admin:
         records: list[SessionEntry] = list(admin.list_all("sessions.list", query, limit))[::-1]
         shared = admin.is_shared
     if json_:
-        return show.print_json(show.dump(records))
+        return show.print_json(records)
     now = time.time()
     if all_:
         none = show.explain_empty(
@@ -73,14 +74,14 @@ def list_(
     )
 
 
-def make_row(record: SessionEntry, now: float, *, state: bool, instance: bool) -> dict[str, str]:
+def make_row(record: SessionEntry, now: float, *, state: bool, instance: bool) -> dict[str, object]:
     """Return a line of `session list`.
 
     `state` adds whether the session has ended, and `instance` the process that carries it.
     """
     opened_at = show.read_time(record.opened_at) or 0.0
     until = show.read_time(record.closed_at) or now
-    cells = {
+    cells: dict[str, object] = {
         "id": record.id,
         "user": record.user,
         "target": record.target,
@@ -109,12 +110,7 @@ def make_row(record: SessionEntry, now: float, *, state: bool, instance: bool) -
 @click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=session_ids)
 @click.option("--user", help="All sessions of this user.", shell_complete=user_names)
 @click.option("--all", "all_", is_flag=True, help="All sessions.")
-@click.option(
-    "--reason",
-    default="closed by an administrator",
-    show_default=True,
-    help="The reason, for the user and the audit. One line.",
-)
+@make_reason_option("closed by an administrator")
 @click.option("--yes", is_flag=True, help="With --user or --all: do not ask.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until they are closed.")
 @click.pass_obj
@@ -134,9 +130,7 @@ def close(
     Users may log in again at once. To prevent that, remove the grant, the token or the user.
     """
     if bool(ids) + (user is not None) + all_ != 1:
-        raise click.UsageError("name sessions, or give --user or --all, and only one of these")
-    if not reason.isprintable() or len(reason) > 200:
-        raise click.UsageError("--reason is one line of 200 characters at most")
+        raise click.UsageError("give IDs, --user or --all, and only one of these")
     with open_administration(installation) as admin:
         if ids:
             records = [admin.call("sessions.get", {"id": id_}) for id_ in dict.fromkeys(ids)]
@@ -148,9 +142,9 @@ def close(
         wanted = [record.id for record in records if record.closed_at is None]
         for record in records:
             if record.closed_at is not None:
-                show.note(f"{record.id} was closed before ({record.end}).")
+                show.note(f"{record.id} is closed already ({record.end}).")
         if not wanted:
-            return show.note("There is no open session to close.")
+            return show.note("No sessions are open.")
         admin.call("sessions.close", body=SessionsEnd(wanted, reason))
         if no_wait:
             return show.note(f"Asked to close {show.count(len(wanted), 'session')}.")
@@ -192,10 +186,10 @@ def _wait_closed(admin: Administration, ids: list[str]) -> list[str]:
 def watch(id_: str, **reach: str | None) -> None:
     """Watch the terminal of the open session ID.
 
-    The ID is from `session list`. It works on any machine.
+    The ID is from `session list`. The command works on any machine.
 
-    You need a grant with `watch` (`stagedoor grant add … --allow watch`), and the person you watch sees your
-    name. Only WebShell sessions can be watched: ssh through a tunnel or a jump is encrypted end to end.
+    You need a grant with `watch` (`stagedoor grant add … --allow watch`), and the user that you watch sees
+    your name. Only WebShell sessions can be watched: ssh through a tunnel or a jump is encrypted end to end.
     """
     from stagedoor.wire.terminal.frames import Mode
 

@@ -6,9 +6,9 @@ from stagedoor.cli import show
 from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.when import take_duration
 from stagedoor.wire.api.inputs import ShareNew
 from stagedoor.wire.api.reports import ShareEntry, ShareMade
-from stagedoor.wire.duration import parse_duration
 
 
 @click.group()
@@ -26,17 +26,18 @@ def share() -> None:
 @click.argument("user", shell_complete=user_names)
 @click.argument("app")
 @click.option("--name", default="main", show_default=True, help="The terminal's name.")
-@click.option("--for", "lasts", default="1h", show_default=True, help="How long: 15m, 8h, 1d12h.")
-@click.option("--typing", is_flag=True, help="Let guests type who may enter APP themselves.")
+@click.option("--for", "lasts_s", metavar="TIME", default="1h", show_default=True, callback=take_duration,
+              help="How long it lasts: 15m, 8h, 1d12h.")  # fmt: skip
+@click.option("--typing", is_flag=True, help="Let guests who may enter APP themselves type.")
 @click.option("--url", help="Where browsers reach the WebShell, as for `web-link`.")
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def create(
     installation: Installation,
     user: str,
     app: str,
     name: str,
-    lasts: str,
+    lasts_s: float,
     typing: bool,
     url: str | None,
     json_: bool,
@@ -46,26 +47,21 @@ def create(
     Any user who has the link and signs in can open it.
 
     It shows only that terminal, and lasts no longer than USER's right to enter APP. USER sees who watches.
-    The secret is behind the `#`, which browsers send to no server.
+    The secret is behind the `#`, which browsers do not send to servers.
     """
-    seconds = parse_duration(lasts)
-    if not seconds:
-        raise click.UsageError(f"--for {lasts!r} is no time; write 15m, 8h or 1d12h")
     made: ShareMade = call(
-        installation, "shares.add", body=ShareNew(user, app, name, seconds, typing, url)
+        installation, "shares.add", body=ShareNew(user, app, name, lasts_s, typing, url)
     )
     if json_:
-        return show.print_json(show.dump(made))
+        return show.print_json(made)
     click.echo(made.url)
-    return show.note(
-        f"Share {made.id}, until {show.format_local(show.read_time(made.expires_at))}."
-    )
+    return show.note(f"Share {made.id}, until {show.format_local(made.expires_at)}.")
 
 
 @share.command(
     "list", epilog=show.make_epilog("stagedoor share list", "stagedoor share list --json")
 )
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the open shares, the first to expire first."""
@@ -73,14 +69,14 @@ def list_(installation: Installation, json_: bool) -> None:
     print_list(installation, "shares.list", _row, none, as_json=json_)
 
 
-def _row(entry: ShareEntry) -> dict[str, str]:
+def _row(entry: ShareEntry) -> dict[str, object]:
     return {
         "id": entry.id,
         "user": entry.user,
         "target": entry.target,
         "terminal": entry.terminal,
-        "typing": "yes" if entry.typing else "no",
-        "ends": show.format_local(show.read_time(entry.expires_at)),
+        "typing": entry.typing,
+        "ends": show.format_local(entry.expires_at),
     }
 
 

@@ -12,9 +12,10 @@ from stagedoor.wire.oneline import replace_unprintable
 from stagedoor.wire.rfc3339 import parse_time, show_milliseconds
 
 EXIT_CODES = (
-    "\b\nExit codes:\n  0  done\n  1  failed (the store, or something that must run)\n"
-    "  2  wrong usage, settings or value\n  3  not found\n  4  there already"
+    "\b\nExit codes:\n  0  done\n  1  failed, for example because the store cannot be read\n"
+    "  2  wrong usage, settings or value\n  3  not found\n  4  exists already"
 )
+json_option = click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 
 
 def make_epilog(*lines: str, codes: str = EXIT_CODES) -> str:
@@ -23,8 +24,8 @@ def make_epilog(*lines: str, codes: str = EXIT_CODES) -> str:
 
 
 def print_json(value: object) -> None:
-    """Print a JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a JSON document on stdout. `value` may be an answer of the API."""
+    click.echo(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))
 
 
 def note(text: str) -> None:
@@ -32,23 +33,30 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
-def print_table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
+def print_table(rows: Sequence[Mapping[str, object]], none: str = "") -> None:
     """Print rows in aligned columns under the keys of the first row, or the note `none` if there are none.
 
-    A cell controls no terminal, wherever its text comes from. The column `set` of access sets is left out if
-    no row belongs to one.
+    None is shown as `-`, and a boolean as `yes` or `no`. The column `set` of access sets is left out if no
+    row belongs to one.
     """
     if not rows:
         if none:
             note(none)
         return
-    rows = [{key: replace_unprintable(cell) for key, cell in row.items()} for row in rows]
     names = [name for name in rows[0] if name != "set" or any(row[name] for row in rows)]
-    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
-    head = _line([name.upper() for name in names], widths)
+    lines = [[_show_cell(row[name]) for name in names] for row in rows]
+    widths = [max(len(name), *map(len, cells)) for name, *cells in zip(names, *lines, strict=True)]
+    head = _line([name.upper().replace("_", " ") for name in names], widths)
     click.echo(click.style(head, bold=True))  # click drops the style if stdout is no terminal
-    for row in rows:
-        click.echo(_line([row[name] for name in names], widths))
+    for cells in lines:
+        click.echo(_line(cells, widths))
+
+
+def _show_cell(value: object) -> str:
+    """Return the text of a cell. It cannot control a terminal, wherever the value comes from."""
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return replace_unprintable(str(value))
 
 
 def explain_empty(things: str, of: str | None, more: str) -> str:
@@ -60,18 +68,20 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
 
 
-def format_local(at: float | None, none: str = "-") -> str:
-    """Format an instant for people, in local time."""
-    if at is None:
+def format_local(at: float | str | None, none: str = "-") -> str:
+    """Format an instant for people, in local time: seconds since the epoch, or a time of the API."""
+    seconds = read_time(at)
+    if seconds is None:
         return none
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def format_end(at: float | None, now: float | None = None) -> str:
-    """Format the end of something for people; None never ends. `now` is None for the present time."""
-    if at is None:
+def format_end(at: float | str | None, now: float | None = None) -> str:
+    """Format an expiry as `format_local` does; None never expires. `now` is None for the present time."""
+    seconds = read_time(at)
+    if seconds is None:
         return "never"
-    return f"{format_local(at)}{' (over)' if at <= (now or time.time()) else ''}"
+    return f"{format_local(seconds)}{' (over)' if seconds <= (now or time.time()) else ''}"
 
 
 def format_iso(at: float | None) -> str | None:
@@ -79,19 +89,14 @@ def format_iso(at: float | None) -> str | None:
     return None if at is None else show_milliseconds(at)
 
 
-def read_time(time: str | None) -> float | None:
-    """Return a time in an answer of the API as seconds since the epoch."""
-    return None if time is None else parse_time(time)
+def read_time(at: float | str | None) -> float | None:
+    """Return a time of the API as seconds since the epoch; seconds stay as they are."""
+    return parse_time(at) if isinstance(at, str) else at
 
 
 def make_time(at: float | None) -> datetime | None:
     """Return seconds since the epoch as a time in a request to the API."""
     return None if at is None else datetime.fromtimestamp(at, UTC)
-
-
-def dump(value: object) -> object:
-    """Return an answer of the API for `print_json`."""
-    return msgspec.to_builtins(value)
 
 
 def count(number: int, thing: str) -> str:

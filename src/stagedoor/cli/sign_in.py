@@ -7,6 +7,7 @@ from stagedoor.cli.administration import open_administration, print_list
 from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import sign_in_ids, user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.options import make_reason_option
 from stagedoor.model.identity import Method
 from stagedoor.model.webpass import LINK
 from stagedoor.wire.api.inputs import SessionsEnd
@@ -27,14 +28,14 @@ def sign_in() -> None:
     ),
 )
 @click.option("--user", help="Only this user's.", shell_complete=user_names)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the sign-ins of browsers and of machines.
 
-    USED is the last use of a browser's, to within a quarter of an hour, and of a machine's when it last got a
-    certificate. ANSWERED is when the identity provider last confirmed the sign-in, and its failure since
-    then, if any. It is - for a sign-in without a provider.
+    USED is when a browser last used its sign-in, to within a quarter of an hour, or when a machine last got a
+    certificate. ANSWERED is when the identity provider last confirmed the sign-in, with its failure since
+    then, if any, and `-` for a sign-in without a provider.
     """
     none = show.explain_empty(
         "sign-ins", user, "a browser signs in on the web, a machine by: stagedoor login"
@@ -42,7 +43,7 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
     print_list(installation, "sign-ins.list", make_row, none, {"user": user}, as_json=json_)
 
 
-def make_row(record: SignInEntry) -> dict[str, str]:
+def make_row(record: SignInEntry) -> dict[str, object]:
     """Return a line of `sign-in list`."""
     credential = record.credential
     by = record.method if credential is None else f"{record.method} {credential}"
@@ -53,19 +54,19 @@ def make_row(record: SignInEntry) -> dict[str, str]:
         "user": record.user,
         "by": by,
         "on": record.label or "browser",
-        "from": record.source or "-",
-        "since": show.format_local(show.read_time(record.opened_at)),
-        "used": show.format_local(show.read_time(record.used_at)),
-        "ends": show.format_local(show.read_time(record.ends_at)),
+        "from": record.source,
+        "since": show.format_local(record.opened_at),
+        "used": show.format_local(record.used_at),
+        "ends": show.format_local(record.ends_at),
         "answered": _answered(record),
     }
 
 
 def _answered(record: SignInEntry) -> str:
-    answered_at = show.format_local(show.read_time(record.answered_at))
+    answered_at = show.format_local(record.answered_at)
     if record.failure is None:
         return answered_at
-    return f"{answered_at}; {show.format_local(show.read_time(record.failed_at))}: {record.failure}"
+    return f"{answered_at}; {show.format_local(record.failed_at)}: {record.failure}"
 
 
 @sign_in.command(
@@ -77,12 +78,7 @@ def _answered(record: SignInEntry) -> str:
 )
 @click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=sign_in_ids)
 @click.option("--user", help="All sign-ins of this user.", shell_complete=user_names)
-@click.option(
-    "--reason",
-    default="an administrator ended your sign-in",
-    show_default=True,
-    help="The reason, for the user and the audit. One line.",
-)
+@make_reason_option("an administrator ended your sign-in")
 @click.option("--yes", is_flag=True, help="With --user: do not ask.")
 @click.pass_obj
 def end(
@@ -96,9 +92,7 @@ def end(
     provider asks for the password, even in a browser that still has a session there.
     """
     if bool(ids) == (user is not None):
-        raise click.UsageError("name sign-ins, or give --user, and only one of these")
-    if not reason.isprintable() or not 0 < len(reason) <= 200:
-        raise click.UsageError("--reason is one line of 200 characters at most")
+        raise click.UsageError("give IDs or --user, and only one of these")
     with open_administration(installation) as admin:
         wanted = list(dict.fromkeys(ids))
         if user is not None:

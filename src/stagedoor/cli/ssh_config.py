@@ -31,7 +31,7 @@ from stagedoor.settings.settings import Settings
 )
 @click.option(
     "--jump",
-    help="HOST:PORT of the gateway's SSH listener, instead of --gateway. Then ssh needs no other program.",
+    help="HOST:PORT of the gateway's SSH listener, in place of --gateway. Then ssh needs no other program.",
 )
 @click.option("--user", help="Your user name at the gateway. Default: your login name.")
 @click.option(
@@ -51,13 +51,13 @@ from stagedoor.settings.settings import Settings
 @click.option("--login-name", help="Your user name in the shell. Default: the one that ssh sends.")
 @click.option(
     "--client",
-    help="The command that opens the tunnel, such as `python3 /home/me/tun.py`. It is used literally. "
-    "Default: `tunnel` of this program, with its full path.",
+    help="The command that opens the tunnel, such as `python3 /home/me/tun.py`. "
+    "Default: `stagedoor tunnel`, with the full path.",
 )
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file with your token. Default: where `stagedoor tunnel` looks.",
+    help="The file with your token. Default: the one that `stagedoor tunnel` finds.",
 )
 @click.option(
     "--ca-file",
@@ -69,12 +69,12 @@ from stagedoor.settings.settings import Settings
     "host_keys_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with known_hosts lines of shells that have no host certificate, such as "
-    "`app01.ssh ssh-ed25519 AAAA…` (ssh-keyscan writes them).",
+    "`app01.ssh ssh-ed25519 AAAA…` (ssh-keyscan prints them).",
 )
 @click.option(
     "--fdpass",
     is_flag=True,
-    help="Pass the socket to ssh over plain http: faster, but a session ends with its connection.",
+    help="Pass the socket to ssh, over plain http only: faster, but a session ends with its connection.",
 )
 @click.option(
     "--directory",
@@ -105,10 +105,10 @@ def ssh_config(
 ) -> None:
     """Write an Include file for ssh, and its known_hosts file.
 
-    The known_hosts file has the host CA.
+    With both, ssh reaches the shells without asking about host keys: the known_hosts file trusts the host CA.
     """
     if gateway and jump:
-        raise click.UsageError("give either --gateway or --jump")
+        raise click.UsageError("give either --gateway or --jump, not both")
     given = gateway or jump
     address, jumps = (given, jump is not None) if given else _public(installation.settings)
     folder = (directory or Path.home() / ".ssh" / "stagedoor").absolute()
@@ -147,7 +147,7 @@ def _report(written: sshconfig.WriteResult) -> None:
         click.echo("put the Include line at the top of ~/.ssh/config")
     elif not written.included:
         click.echo(
-            "now put this line at the top of ~/.ssh/config (or call this again with --include):\n"
+            "now put this line at the top of ~/.ssh/config (or run this again with --include):\n"
             f"  {written.include_line}"
         )
 
@@ -178,7 +178,7 @@ def _public(settings: Settings) -> tuple[str, bool]:
 
 def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
     """Return this gateway's host CA as a line. Raises SettingsError if ssh trusts another one already."""
-    how = "give the gateway's with --host-ca FILE, which an administrator has"
+    how = "ask an administrator for the gateway's, and give it with --host-ca FILE"
     try:
         line = read_host_ca(settings)
     except StagedoorError as error:

@@ -1,4 +1,4 @@
-"""`stagedoor sso`: test identity providers, and link their persons to users."""
+"""`stagedoor sso`: test identity providers, and link accounts there to users."""
 
 import asyncio
 import os
@@ -12,12 +12,13 @@ from msgspec import structs
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
+from stagedoor.api.views import show_grant
 from stagedoor.cli import show
-from stagedoor.cli.administration import open_administration, print_list
+from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import list_cluster_targets, list_settings_targets, user_names
+from stagedoor.cli.grant import make_row
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import RefusedError, StagedoorError
-from stagedoor.model.permission import sort_permissions
 from stagedoor.model.target import Target
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.id_token import Claims
@@ -45,7 +46,7 @@ OFFLINE = "offline_access"
 
 @click.group()
 def sso() -> None:
-    """Test identity providers, and link their persons to users."""
+    """Test identity providers, and link accounts there to users."""
 
 
 @sso.command(
@@ -53,13 +54,13 @@ def sso() -> None:
     epilog=show.make_epilog("stagedoor sso test", "stagedoor sso test Company --json"),
 )
 @click.argument("name", required=False)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def test(installation: Installation, name: str | None, json_: bool) -> None:
     """Test a whole sign-in at the provider NAME.
 
-    It opens no session here. It shows the claims from the provider, the user and groups that they are mapped
-    to, and the grants of that user. NAME may be left out if there is only one provider.
+    It shows the claims from the provider, the user and groups that they are mapped to, and the grants of that
+    user. It opens no session here. NAME may be left out if there is only one provider.
     """
     provider = find_provider(installation.settings, name)
     try:
@@ -72,18 +73,19 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
     with open_service(installation.settings, create=False) as service:
         outcome = judge_person(mapped, admin.read_policy(service), reserved)
     hints = suggest_scopes(offered, provider, claims, tokens)
-    came = tokens.refresh_token is not None
+    has_refresh = tokens.refresh_token is not None
     if json_:
-        return show.print_json(_document(claims, outcome) | {"refresh_token": came, "hints": hints})
+        document = _document(claims, outcome)
+        return show.print_json(document | {"refresh_token": has_refresh, "hints": hints})
     _print(claims, outcome)
-    click.echo(f"refresh {'a token came' if came else 'no token came'}")
+    click.echo(f"refresh {'token issued' if has_refresh else 'no token issued'}")
     for hint in hints:
         click.echo(f"hint    {hint}")
     return None
 
 
 @sso.command("list", epilog=show.make_epilog("stagedoor sso list", "stagedoor sso list --json"))
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the users who are linked to an identity provider."""
@@ -103,14 +105,13 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.option("--provider", help="The provider's name, if there are several.")
 @click.pass_obj
 def link(installation: Installation, user: str, subject: str, provider: str | None) -> None:
-    """Link the user USER to the person SUBJECT of a provider.
+    """Link the user USER to the account SUBJECT at a provider.
 
-    This is for users who existed before single sign-on: a person named alice at the provider is never taken
-    for the user alice because of the name alone.
+    This is for users who existed before single sign-on: the name alone never makes an account called alice at
+    the provider the user alice.
     """
-    with open_administration(installation) as admin:
-        body = ProviderLinkNew(user, subject, provider)
-        linked: LinkEntry = admin.call("provider-accounts.link", body=body)
+    body = ProviderLinkNew(user, subject, provider)
+    linked: LinkEntry = call(installation, "provider-accounts.link", body=body)
     show.note(f"{linked.user} can sign in with {linked.provider}.")
 
 
@@ -119,15 +120,14 @@ def link(installation: Installation, user: str, subject: str, provider: str | No
 @click.option("--provider", help="The provider's name, if there are several.")
 @click.pass_obj
 def unlink(installation: Installation, subject: str, provider: str | None) -> None:
-    """Unlink the person SUBJECT of a provider from their user.
+    """Unlink the account SUBJECT at a provider from its user.
 
     The user stays, but loses the groups from the provider. Sessions opened by its sign-ins end within
     seconds.
     """
-    with open_administration(installation) as admin:
-        body = ProviderLinkRemoval(subject, provider)
-        unlinked: LinkEntry = admin.call("provider-accounts.unlink", body=body)
-    show.note(f"{unlinked.user} cannot sign in with {unlinked.provider} any more.")
+    body = ProviderLinkRemoval(subject, provider)
+    unlinked: LinkEntry = call(installation, "provider-accounts.unlink", body=body)
+    show.note(f"{unlinked.user} can no longer sign in with {unlinked.provider}.")
 
 
 def _apps(settings: Settings) -> list[Target]:
@@ -149,7 +149,7 @@ async def _sign_in(provider: SingleSignOnSettings) -> tuple[Claims, Tokens, Prov
     show.note(f"1. Open this address in a browser and sign in:\n\n{url}\n")
     show.note(
         f"2. The browser comes back to an address that begins with {provider.redirect_uri}\n"
-        "   Copy it from the address bar, whatever the page says, and paste it here:"
+        "   Copy it from the address bar, whatever the page shows, and paste it here:"
     )
     address = await asyncio.to_thread(sys.stdin.readline, MOST_CHARS)
     claims, tokens = await client.finish(_query(address.strip(), provider), attempt)
@@ -163,7 +163,7 @@ def suggest_scopes(
     hints = []
     names_groups = find_claim(claims.all, settings.groups_claim) is not None
     if not names_groups and "groups" in offered.scopes - set(settings.scopes):
-        hints.append("the provider offers the scope groups, which sso.scopes lacks: add it")
+        hints.append("the provider offers the scope groups: add it to sso.scopes")
     if tokens.refresh_token is not None:
         return hints
     why = "without a refresh token the gateway cannot ask whether a sign-in still holds"
@@ -181,12 +181,12 @@ def _query(address: str, provider: SingleSignOnSettings) -> list[tuple[str, str]
         raise RefusedError("no address was pasted; run the command again")
     if address.partition("?")[0] != provider.redirect_uri:
         raise RefusedError(
-            f"what was pasted does not begin with {provider.redirect_uri} (sso.redirect_uri)"
+            f"the pasted address does not begin with {provider.redirect_uri} (sso.redirect_uri)"
         )
     try:
         return parse_qsl(urlsplit(address).query, keep_blank_values=True, max_num_fields=20)
     except ValueError:
-        raise RefusedError("what was pasted is no address") from None
+        raise RefusedError("the pasted text is not an address") from None
 
 
 def _document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
@@ -197,17 +197,7 @@ def _document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
         "reserved": outcome.reserved,
         "groups": None if outcome.mapped.groups is None else sorted(outcome.mapped.groups),
         "groups_left_out": list(outcome.mapped.left_out),
-        "grants": [
-            {
-                "id": rule.id,
-                "subject": rule.subject,
-                "app": rule.app_pattern,
-                "environment": rule.environment_pattern,
-                "permissions": list(sort_permissions(rule.permissions)),
-                "expires_at": show.format_iso(rule.expires_at),
-            }
-            for rule in outcome.grants
-        ],
+        "grants": [show_grant(rule) for rule in outcome.grants],
     }
 
 
@@ -239,19 +229,7 @@ def _print(claims: Claims, outcome: Outcome) -> None:
         )
         return
     click.echo("grants")
-    show.print_table(
-        [
-            {
-                "id": str(rule.id),
-                "subject": rule.subject,
-                "app": rule.app_pattern,
-                "environment": rule.environment_pattern,
-                "permits": ", ".join(sort_permissions(rule.permissions)),
-                "expires": show.format_end(rule.expires_at),
-            }
-            for rule in outcome.grants
-        ]
-    )
+    show.print_table([make_row(show_grant(rule)) for rule in outcome.grants])
 
 
 def _short(value: object) -> str:

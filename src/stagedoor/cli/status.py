@@ -12,7 +12,7 @@ from stagedoor.serve.status import Status, list_lines, list_problems, read_statu
 from stagedoor.wire.finding import Finding, choose_exit_code
 
 CODES = (
-    "\b\nExit codes:\n  0  all is well\n  1  it works, and something needs attention\n"
+    "\b\nExit codes:\n  0  all is well\n  1  it works, but something needs attention\n"
     "  2  it does not work, or the settings are wrong"
 )
 _WORD = {0: "well", 1: "degraded", 2: "down"}
@@ -26,9 +26,9 @@ _WORD = {0: "well", 1: "degraded", 2: "down"}
         codes=CODES,
     )
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@show.json_option
 @click.pass_obj
-def status(installation: Installation, as_json: bool) -> None:
+def status(installation: Installation, json_: bool) -> None:
     """Show the state of the installation.
 
     It reads the store and the state of this machine; with health.address also the gateway's metrics, and with
@@ -37,7 +37,7 @@ def status(installation: Installation, as_json: bool) -> None:
     current = read_status(installation.settings)
     findings = list_problems(current)
     code = choose_exit_code(findings)
-    if as_json:
+    if json_:
         show.print_json(
             {
                 "version": __version__,

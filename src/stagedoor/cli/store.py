@@ -55,8 +55,8 @@ def copy(installation: Installation, file: Path) -> None:
 def backup(installation: Installation, to: Path, no_recordings: bool) -> None:
     """Back up store, keys, recordings and settings.
 
-    Gateways may run meanwhile. In a folder, the file is named after the date. It contains the private keys:
-    keep it as safe as the machine itself. A PostgreSQL store is dumped by pg_dump.
+    Gateways may run meanwhile. In the folder DIR, the file is named after the date. It contains the private
+    keys: keep it as safe as the machine itself. A PostgreSQL store is dumped by pg_dump.
     """
     settings = installation.settings
     with open_service(settings, create=False) as service:
@@ -64,9 +64,9 @@ def backup(installation: Installation, to: Path, no_recordings: bool) -> None:
             service, settings, installation.file, to, recordings=not no_recordings
         )
     click.echo(archive.file)
-    show.note("It contains private keys: with them an attacker can pose as this gateway.")
+    show.note("It contains private keys, with which an attacker can pose as this gateway.")
     for path in archive.outside:
-        show.note(f"Not in it, since it is elsewhere: {path}")
+        show.note(f"Not in it, so back it up yourself: {path}")
 
 
 @store.command(
@@ -81,8 +81,8 @@ def backup(installation: Installation, to: Path, no_recordings: bool) -> None:
 def restore(installation: Installation, file: Path, force: bool) -> None:
     """Restore a backup; no gateway may run.
 
-    The settings name the places to restore to. If there is no settings file, the backup's is put there first.
-    Everything written after the backup is lost, audit events too; a copy of the audit elsewhere has them.
+    The settings name the places to restore to. If there is no settings file, the backup's is restored first.
+    All that was written after the backup is lost, audit events too; sinks of the audit still have those.
     """
     restored = restore_backup(file, installation.file, force=force, now=time.time())
     with (
@@ -93,10 +93,10 @@ def restore(installation: Installation, file: Path, force: bool) -> None:
         change.fields |= {"file": str(file)}
     click.echo(f"Restored {file} to {restored.settings.data_dir}.")
     for aside in restored.moved:
-        show.note(f"What was there is in {aside}; remove it when all is well.")
+        show.note(f"The files from before are in {aside}; remove them once all works.")
     if restored.settings_kept:
         show.note(
-            f"{installation.file} is as it was; the backup has its own as settings.toml (tar -xzf)."
+            f"{installation.file} is unchanged; the backup has its own as settings.toml (tar -xzf)."
         )
     for path in restored.outside:
-        show.note(f"Not in the backup, so see to it yourself: {path}")
+        show.note(f"Not in the backup, so restore it yourself: {path}")

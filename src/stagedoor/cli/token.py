@@ -31,10 +31,10 @@ def token() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    help="Limit it: connect, connect:APP, connect:APP.ENVIRONMENT, patterns allowed; api:read, api:write. "
-    "May be given more than once. Default: all that the user's grants allow.",
+    help="Limit it: connect, connect:APP, connect:APP.ENVIRONMENT (also patterns), api:read, api:write. "
+    "May be given more than once. Default: all that the user's grants allow, and nothing of the API.",
 )
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def create(
     installation: Installation,
@@ -43,14 +43,14 @@ def create(
     scopes: tuple[str, ...],
     json_: bool,
 ) -> None:
-    """Create a token for USER and print it. It is shown only once; only its hash is stored."""
+    """Create a token for USER and print it. It is shown only this once; only its hash is stored."""
     wanted = TokenNew(user, list(scopes) or None, show.make_time(expires))
     new_token: TokenMade = call(installation, "tokens.add", body=wanted)
     if json_:
-        return show.print_json(show.dump(new_token))
+        return show.print_json(new_token)
     click.echo(new_token.token)
     return show.note(
-        f"Token {new_token.id} of {user} ends {show.format_local(expires, 'never')}. It is not shown again."
+        f"Token {new_token.id} of {user} ends {show.format_end(expires)}. It is not shown again."
     )
 
 
@@ -58,7 +58,7 @@ def create(
     "list", epilog=show.make_epilog("stagedoor token list", "stagedoor token list alice --json")
 )
 @click.argument("user", required=False, shell_complete=user_names)
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the tokens of USER, or of all users, without secrets."""
@@ -71,7 +71,7 @@ def _row(record: TokenEntry) -> dict[str, str]:
         "id": record.id,
         "user": record.user,
         "scopes": "all" if record.scopes is None else " ".join(record.scopes),
-        "ends": show.format_end(show.read_time(record.expires_at)),
+        "ends": show.format_end(record.expires_at),
     }
 
 
@@ -79,7 +79,7 @@ def _row(record: TokenEntry) -> dict[str, str]:
 @click.argument("token_id", metavar="ID", shell_complete=token_ids)
 @click.pass_obj
 def revoke(installation: Installation, token_id: str) -> None:
-    """Remove the token with this ID (from `token list`). Its live sessions are closed."""
+    """Revoke the token with this ID (from `token list`). Its sessions are closed."""
     name = parse_token_id(token_id) or token_id
     token: TokenEntry = call(installation, "tokens.remove", {"id": name})
     show.note(f"Revoked the token of {token.user}.")

@@ -28,9 +28,9 @@ CODES = (
     is_flag=True,
     help="Reload the settings if the gateway runs this very program already.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@show.json_option
 @click.pass_obj
-def upgrade(installation: Installation, *, or_reload: bool, as_json: bool) -> None:
+def upgrade(installation: Installation, *, or_reload: bool, json_: bool) -> None:
     """Hand the running gateway over to the installed program.
 
     Install the program first, newer or older. The gateway starts it beside itself, with the same command line
@@ -41,7 +41,7 @@ def upgrade(installation: Installation, *, or_reload: bool, as_json: bool) -> No
     gateway = find_gateway(parse_settings(text, name).data_dir, name)
     if or_reload and gateway.is_this_program:
         gateway.signal(signal.SIGHUP)
-        if as_json:
+        if json_:
             show.print_json({"state": "reloads", "version": __version__, "pid": gateway.note.pid})
         else:
             click.echo("The gateway runs this program already; it reads its settings again.")
@@ -52,10 +52,10 @@ def upgrade(installation: Installation, *, or_reload: bool, as_json: bool) -> No
     try:
         result = request_upgrade(gateway, lambda step: show.note(f"  {step} …"))
     except StagedoorError as error:
-        if as_json:
+        if json_:
             show.print_json({"state": "failed", "reason": str(error)})
         raise
-    if as_json:
+    if json_:
         show.print_json(_document(result))
     else:
         _print(result)

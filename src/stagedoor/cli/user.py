@@ -1,21 +1,23 @@
 """`stagedoor user`: manage users, their passwords and their groups."""
 
+import time
+from collections.abc import Mapping, Sequence
+
 import click
 from msgspec import structs
 
 from stagedoor.admin.checks import check_name
-from stagedoor.cli import show
+from stagedoor.cli import grant, session, show, sign_in
 from stagedoor.cli.administration import call, open_administration, print_list
 from stagedoor.cli.ask import ask_new_password, confirm
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.user_show import show_
 from stagedoor.cli.when import end
 from stagedoor.model.errors import RefusedError
 from stagedoor.wire.api.inputs import InvitationNew, UserGroups, UserNew, UserPassword
 from stagedoor.wire.api.port import Administration
-from stagedoor.wire.api.reports import InvitationMade, UserReport
-from stagedoor.wire.api.types import RemovedUser, UserEntry
+from stagedoor.wire.api.reports import InvitationMade, TokenState, UserReport
+from stagedoor.wire.api.types import KeyEntry, RemovedUser, SessionEntry, UserEntry
 
 
 @click.group()
@@ -23,7 +25,16 @@ def user() -> None:
     """Manage users, their passwords and their groups."""
 
 
-user.add_command(show_)
+_ADDED = "Added {name}. To give access to an app: stagedoor grant add user:{name} APP"
+_groups_option = click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    help="A group to add the user to. May be given more than once.",
+)
+_stdin_option = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from stdin's first line."
+)
 
 
 @user.command(
@@ -36,15 +47,10 @@ user.add_command(show_)
     ),
 )
 @click.argument("name")
+@_groups_option
+@_stdin_option
 @click.option(
-    "--group",
-    "groups",
-    multiple=True,
-    help="A group to add the user to. May be given more than once.",
-)
-@click.option("--password-stdin", is_flag=True, help="Read the password from stdin's first line.")
-@click.option(
-    "--no-password", is_flag=True, help="Set no password: the user logs in by tokens and keys only."
+    "--no-password", is_flag=True, help="Set no password: the user logs in by token or key only."
 )
 @click.pass_obj
 def add(
@@ -56,13 +62,13 @@ def add(
 ) -> None:
     """Add the user NAME. It asks for the password twice, without echo."""
     if password_stdin and no_password:
-        raise click.UsageError("--password-stdin and --no-password exclude each other")
+        raise click.UsageError("--password-stdin and --no-password cannot be used together")
     check_name(name, "user")
     password = None if no_password else ask_new_password(name, from_stdin=password_stdin)
     with open_administration(installation, create=True) as admin:
         admin.call("users.add", body=UserNew(name, list(groups), password))
         _note_unused(admin, name)
-    show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
+    show.note(_ADDED.format(name=name))
 
 
 @user.command(
@@ -73,19 +79,14 @@ def add(
     ),
 )
 @click.argument("name", shell_complete=user_names)
-@click.option(
-    "--group",
-    "groups",
-    multiple=True,
-    help="A group to add the user to. May be given more than once.",
-)
+@_groups_option
 @click.option(
     "--expires",
     metavar="WHEN",
     callback=end,
     default="2d",
     show_default=True,
-    help="When the link ends, within 14 days: 4h, 2d, a date, or a date and time.",
+    help="When the link expires, within 14 days: 4h, 2d, a date, or a date and time.",
 )
 @click.option("--url", help="Where browsers reach the WebShell, as for `web-link`.")
 @click.pass_obj
@@ -99,19 +100,19 @@ def invite(
     """Print a link by which NAME sets a password, once. A new user is added.
 
     Anyone with the link can sign in as NAME: hand it over as you would a password. The secret is behind the
-    `#`, which browsers send to no server. An earlier invitation of NAME becomes invalid.
+    `#`, which browsers do not send to servers. An earlier invitation of NAME becomes invalid.
     """
     ends_at = show.make_time(expires)
     if ends_at is None:
-        raise RefusedError("an invitation ends; name a time within 14 days")
+        raise RefusedError("an invitation must expire; give a time within 14 days")
     body = InvitationNew(list(groups), ends_at, url)
     invitation: InvitationMade = call(
         installation, "users.invite", {"name": name}, body=body, create=True
     )
     click.echo(invitation.url)
     if invitation.added:
-        show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
-    ends = show.format_local(show.read_time(invitation.expires_at), "never")
+        show.note(_ADDED.format(name=name))
+    ends = show.format_local(invitation.expires_at)
     show.note(f"The link sets the password of {name} once, until {ends}.")
 
 
@@ -121,8 +122,8 @@ def invite(
         "stagedoor user list", "stagedoor user list --group dev", "stagedoor user list --json"
     ),
 )
-@click.option("--group", metavar="NAME", help="Only those in this group.")
-@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.option("--group", metavar="NAME", help="Only users in this group.")
+@show.json_option
 @click.pass_obj
 def list_(installation: Installation, group: str | None, json_: bool) -> None:
     """List the users, and when each last logged in to a shell."""
@@ -132,16 +133,77 @@ def list_(installation: Installation, group: str | None, json_: bool) -> None:
     print_list(installation, "users.list", _row, none, {"group": group}, as_json=json_)
 
 
-def _row(record: UserEntry) -> dict[str, str]:
+def _row(record: UserEntry) -> dict[str, object]:
     return {
         "name": record.name,
-        "groups": " ".join(record.groups) or "-",
-        "password": "yes" if record.password else "no",
-        "keys": str(record.keys),
-        "tokens": str(record.tokens),
-        "disabled": "yes" if record.disabled else "no",
-        "last login": show.format_local(show.read_time(record.last_login), "never"),
-        "set": record.access_set or "",
+        "groups": " ".join(record.groups) or None,
+        "password": record.password,
+        "keys": record.keys,
+        "tokens": record.tokens,
+        "disabled": record.disabled,
+        "last login": show.format_local(record.last_login, "never"),
+        "set": record.access_set,
+    }
+
+
+@user.command(
+    "show", epilog=show.make_epilog("stagedoor user show alice", "stagedoor user show alice --json")
+)
+@click.argument("name", shell_complete=user_names)
+@show.json_option
+@click.pass_obj
+def show_(installation: Installation, name: str, json_: bool) -> None:
+    """Show everything about the user NAME.
+
+    It shows groups, grants, keys, tokens and their expiry, sign-ins and live sessions, but no secret.
+    """
+    with open_administration(installation) as admin:
+        report: UserReport = admin.call("users.report", {"name": name})
+        shared = admin.is_shared
+    if json_:
+        return show.print_json(report)
+    now = time.time()
+    _print_head(report)
+    _print_part("grants", [grant.make_row(entry) for entry in report.grants])
+    _print_part("keys", [_key_row(entry) for entry in report.keys])
+    _print_part("tokens", [_token_row(entry) for entry in report.tokens])
+    _print_part("sign-ins", [sign_in.make_row(entry) for entry in report.sign_ins])
+    rows = [session.make_row(entry, now, state=False, instance=shared) for entry in report.sessions]
+    return _print_part("live sessions", rows)
+
+
+def _print_head(user: UserReport) -> None:
+    origins = dict.fromkeys(user.provided_groups, "provider")
+    origins |= {group: f"set {', '.join(sets)}" for group, sets in user.group_access_sets.items()}
+    groups = [f"{group} ({origins[group]})" if group in origins else group for group in user.groups]
+    counts = "yes" if user.password_counts else "yes, but in no accounts.password_groups"
+    who = [f"{account.subject} at {account.issuer}" for account in user.persons]
+    for name, value in (
+        ("name", user.name),
+        ("disabled", f"yes; stagedoor user enable {user.name}" if user.disabled else "no"),
+        ("groups", ", ".join(groups) or "-"),
+        ("set", user.access_set or "-"),
+        ("password", counts if user.password else "no"),
+        ("provider", ", ".join(who) or "-"),
+    ):
+        click.echo(f"{name:<10}{value}")
+
+
+def _print_part(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    click.echo(f"\n{title}: {len(rows) or 'none'}")
+    show.print_table(rows)
+
+
+def _key_row(entry: KeyEntry) -> dict[str, str]:
+    return {"type": entry.type, "fingerprint": entry.fingerprint, "comment": entry.comment}
+
+
+def _token_row(entry: TokenState) -> dict[str, str]:
+    return {
+        "id": entry.id,
+        "scopes": "all" if entry.scopes is None else " ".join(entry.scopes),
+        "created": show.format_local(entry.created_at),
+        "ends": show.format_end(entry.expires_at),
     }
 
 
@@ -149,7 +211,7 @@ def _row(record: UserEntry) -> dict[str, str]:
 @click.argument("name", shell_complete=user_names)
 @click.pass_obj
 def disable(installation: Installation, name: str) -> None:
-    """Keep the user NAME out, and close their live sessions.
+    """Disable the user NAME, and close their live sessions.
 
     Within seconds, every gateway refuses their password, tokens, keys and sign-ins. Nothing is removed:
     `stagedoor user enable NAME` makes all of them valid again.
@@ -159,9 +221,14 @@ def disable(installation: Installation, name: str) -> None:
         admin.call("users.disable", {"name": name})
         live = list(admin.list_all("sessions.list", {"user": name}))
     show.note(f"{name} is disabled." if changed else f"{name} is disabled already.")
+    _note_closing(live)
+
+
+def _note_closing(live: Sequence[SessionEntry]) -> None:
     if live:
         are = "is" if len(live) == 1 else "are"
-        show.note(f"{show.count(len(live), 'live session')} {are} being closed.")
+        sessions = show.count(len(live), "live session")
+        show.note(f"{sessions} {are} being closed; see `stagedoor session list`.")
 
 
 @user.command("enable", epilog=show.make_epilog("stagedoor user enable alice"))
@@ -205,12 +272,7 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
         for kind, number in structs.asdict(removed).items()
     )
     show.note(f"Removed {name} with {what}.")
-    if live:
-        are = "is" if len(live) == 1 else "are"
-        show.note(
-            f"{show.count(len(live), 'live session')} {are} being closed; "
-            "see `stagedoor session list`."
-        )
+    _note_closing(live)
 
 
 @user.command(
@@ -222,22 +284,22 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
     ),
 )
 @click.argument("name", shell_complete=user_names)
-@click.option("--password-stdin", is_flag=True, help="Read the password from stdin's first line.")
+@_stdin_option
 @click.option("--remove", "remove_", is_flag=True, help="Remove the password.")
 @click.pass_obj
 def password(installation: Installation, name: str, password_stdin: bool, remove_: bool) -> None:
     """Set the password of the user NAME. It asks for it twice, without echo.
 
-    Live sessions go on; close them with `stagedoor session close --user NAME`.
+    Live sessions continue; to close them: `stagedoor session close --user NAME`.
     """
     if password_stdin and remove_:
-        raise click.UsageError("--password-stdin and --remove exclude each other")
+        raise click.UsageError("--password-stdin and --remove cannot be used together")
     with open_administration(installation) as admin:
         admin.call("users.get", {"name": name})
         new_password = None if remove_ else ask_new_password(name, from_stdin=password_stdin)
         admin.call("users.password", {"name": name}, body=UserPassword(new_password))
         _note_unused(admin, name)
-    show.note(f"{name} has {'no password any more' if remove_ else 'a new password'}.")
+    show.note(f"{name} now has {'no password' if remove_ else 'a new password'}.")
 
 
 def _note_unused(admin: Administration, name: str) -> None:
@@ -245,7 +307,7 @@ def _note_unused(admin: Administration, name: str) -> None:
     report: UserReport = admin.call("users.report", {"name": name})
     if report.password and not report.password_counts:
         show.note(
-            f"{name} is in none of accounts.password_groups, so logins with this password are refused."
+            f"{name} is in none of accounts.password_groups, so logins by this password are refused."
         )
 
 

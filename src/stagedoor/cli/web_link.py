@@ -14,11 +14,11 @@ from stagedoor.wire.api.reports import WebLinkMade
     "web-link",
     epilog=show.make_epilog(
         "stagedoor web-link alice --url https://shell.example.com",
-        "stagedoor web-link alice --app app01   # and to no other app",
+        "stagedoor web-link alice --app app01   # only for this app",
     ),
 )
 @click.argument("user", shell_complete=user_names)
-@click.option("--app", help="APP or APP.ENVIRONMENT: open that app, and allow no other.")
+@click.option("--app", help="Open this app, as APP or APP.ENVIRONMENT, and allow no other.")
 @click.option(
     "--url",
     help="Where browsers reach the WebShell. Default: web.public_url, else https:// and web.domain, or "
@@ -31,13 +31,11 @@ def web_link(installation: Installation, user: str, app: str | None, url: str | 
     It is valid for 10 minutes.
 
     Anyone with the link can sign in as USER: hand it over as you would a password. The secret is behind the
-    `#`, which browsers send to no server, so it reaches no log. The sign-in ends when the user's password is
-    changed, or the user is removed.
+    `#`, which browsers do not send to servers, so it reaches no log. The sign-in ends when the password of
+    USER is changed, or USER is removed.
     """
     link: WebLinkMade = call(
         installation, "users.web-link", {"name": user}, body=WebLinkNew(app=app, url=url)
     )
     click.echo(link.url)
-    show.note(
-        f"It signs {user} in once, until {show.format_local(show.read_time(link.expires_at))}."
-    )
+    show.note(f"It signs {user} in once, until {show.format_local(link.expires_at)}.")

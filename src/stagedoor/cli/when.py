@@ -45,7 +45,7 @@ def _instant(text: str, *, end_of_day: bool) -> float:
             moment += timedelta(days=1)
         return moment.timestamp()  # a moment without an offset is taken as local time
     except (ValueError, OverflowError, OSError):
-        raise ValueError(f"{text!r} is no time: write {FORMS}") from None
+        raise ValueError(f"{text!r} is not a time: write {FORMS}") from None
 
 
 def end(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
@@ -66,6 +66,16 @@ def begin(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
         raise click.BadParameter(str(error), ctx, param) from None
 
 
+def take_duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Parse an option's value as seconds, as its callback; None if it is not given."""
+    if value is None:
+        return None
+    seconds = parse_duration(value)
+    if not seconds:
+        raise click.BadParameter(f"{value!r} is not a duration: write 15m, 8h or 1d12h", ctx, param)
+    return seconds
+
+
 def parse_limit(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
     """Parse an option's value as seconds, as its callback: a duration, `0`, or None for `default`."""
     if value == "default":
@@ -73,6 +83,6 @@ def parse_limit(ctx: click.Context, param: click.Parameter, value: str) -> float
     seconds = 0 if value == "0" else parse_duration(value)
     if seconds is None or seconds > 7 * DAY_S:
         raise click.BadParameter(
-            f"{value!r} is no duration: write 15m, 8h, 0 or default; 7d is the most", ctx, param
+            f"{value!r} is not a duration up to 7d: write 15m, 8h, 0 or default", ctx, param
         )
     return float(seconds)
