@@ -33,8 +33,8 @@ from stagedoor.serve.supervisor.handover import (
     SuccessorReady,
     Transfer,
 )
+from stagedoor.serve.supervisor.old_gateways import OldGateways
 from stagedoor.serve.supervisor.predecessor import Predecessor
-from stagedoor.serve.supervisor.predecessors import Predecessors
 from stagedoor.serve.supervisor.successor import Successor
 from stagedoor.store import schema
 
@@ -233,7 +233,7 @@ async def test_the_stream_of_an_older_gateway_passes_on_at_any_byte(
     """The gateway in the middle has read half a message, and can end."""
     measured = MetricsMessage()
     got: list[tuple[str, MetricsMessage | None]] = []
-    middle, newest = Predecessors(lambda *_: None), Predecessors(lambda *it: got.append(it))
+    middle, newest = OldGateways(lambda *_: None), OldGateways(lambda *it: got.append(it))
     first, inherited = socket.socketpair()
     number = os.dup(inherited.fileno())  # as the new process has it
     middle.add(await HandoverChannel.open(inherited), 11, handover.VERSION)
@@ -300,5 +300,5 @@ async def test_the_end_of_a_predecessor_before_the_hand_over_is_noticed_at_once(
         old.end()
         await before.watch(lambda: lost.append(True))
         assert lost == [True]
-        assert not await before.take_over("digest", Predecessors(lambda *_: None))
+        assert not await before.take_over("digest", OldGateways(lambda *_: None))
         await before._channel.close_stream()

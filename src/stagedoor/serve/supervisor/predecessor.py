@@ -23,7 +23,7 @@ from stagedoor.serve.supervisor.handover import (
     SuccessorReady,
     Transfer,
 )
-from stagedoor.serve.supervisor.predecessors import Predecessors
+from stagedoor.serve.supervisor.old_gateways import OldGateways
 from stagedoor.store.schema import find_compatible_version
 
 OFFER_WITHIN_S = 10.0
@@ -110,7 +110,7 @@ class Predecessor:
         if transfer is None:
             on_lost()
 
-    async def take_over(self, settings: str, older: Predecessors) -> bool:
+    async def take_over(self, settings: str, older: OldGateways) -> bool:
         """Report that the workers accept, by the settings with this digest, and wait for the hand-over.
 
         After it, the predecessor and those before it are among the `older` gateways. Return False if it has

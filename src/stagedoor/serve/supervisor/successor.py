@@ -20,7 +20,6 @@ from stagedoor.serve.supervisor.handover import (
     HandoverChannel,
     HandoverOffer,
     Hello,
-    Message,
     Progress,
     Refusal,
     SuccessorReady,
@@ -39,7 +38,8 @@ class Successor:
     def __init__(self, process: Process, channel: HandoverChannel) -> None:
         self._process = process
         """The first process of the program, which ends once the program has left it (`predecessor`)."""
-        self._channel = channel
+        self.channel = channel
+        """The stream to the program. It ends when no session of the old workers is left."""
         self.hello: Hello | None = None
 
     @classmethod
@@ -77,15 +77,6 @@ class Successor:
         )
         return cls(process, channel)
 
-    @property
-    def is_ended(self) -> bool:
-        """Return whether it has ended."""
-        return self._channel.is_ended
-
-    def send(self, message: Message) -> None:
-        """Send a message. It is lost if the program has ended."""
-        self._channel.send(message)
-
     async def wait_until_ready(
         self, on_progress: Callable[[str], None], within_s: float = READY_WITHIN_S
     ) -> SuccessorReady:
@@ -97,7 +88,7 @@ class Successor:
         try:
             async with asyncio.timeout(within_s):
                 while True:
-                    match await self._channel.receive():
+                    match await self.channel.receive():
                         case Hello() as hello:
                             self.hello = hello
                             _check_version(hello)
@@ -129,7 +120,7 @@ class Successor:
         `on_settings` is called with the digest of its settings. Return whether it was stopped by a signal.
         """
         is_stopped = False
-        while (message := await self._channel.receive()) is not None:
+        while (message := await self.channel.receive()) is not None:
             match message:
                 case GatewayStop():
                     is_stopped = True
@@ -137,18 +128,14 @@ class Successor:
                 case Hello():
                     self.hello = message
                     on_settings(message.settings)
-        await self._channel.close_stream()
+        await self.channel.close_stream()
         return is_stopped
-
-    def end_sessions(self) -> None:
-        """Show that no session of the old workers is left."""
-        self._channel.end()
 
     def signal(self, number: signal.Signals) -> None:
         """Send the program a signal, if it has not ended."""
         # A process that has ended could have given its number to another: then its stream has ended too.
         if self.hello is not None:
-            if not self.is_ended:
+            if not self.channel.is_ended:
                 with suppress(ProcessLookupError):
                     os.kill(self.hello.pid, number)
         elif self._process.returncode is None:
@@ -156,14 +143,14 @@ class Successor:
 
     async def end(self) -> None:
         """End a program that does not take over: in order, or by force if it takes longer."""
-        self._channel.end()
+        self.channel.end()
         with suppress(TimeoutError):
             async with asyncio.timeout(END_WITHIN_S):
-                while await self._channel.receive() is not None:
+                while await self.channel.receive() is not None:
                     pass
         self.signal(signal.SIGKILL)
         await self._process.wait()
-        await self._channel.close_stream()
+        await self.channel.close_stream()
 
 
 def _check_version(hello: Hello) -> None:

@@ -31,8 +31,8 @@ from stagedoor.serve.prepare import (
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.process import call_when_reachable
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
+from stagedoor.serve.supervisor.old_gateways import OldGateways
 from stagedoor.serve.supervisor.predecessor import Predecessor
-from stagedoor.serve.supervisor.predecessors import Predecessors
 from stagedoor.serve.supervisor.side_services import SideServices
 from stagedoor.serve.supervisor.upgrade import UpgradeService
 from stagedoor.serve.supervisor.worker_pool import WorkerPool
@@ -67,13 +67,13 @@ class Supervisor:
         self._problems = ProblemLog(self._log)
         self._services = SideServices(self._condition, self._measured, self._problems)
         self._gateway_file = GatewayFile()
-        self._predecessors = Predecessors(self._workers.take_metrics)
+        self._older = OldGateways(self._workers.take_metrics)
         self._upgrade = UpgradeService(
             command,
             self._workers,
             self._services,
             self._gateway_file,
-            self._predecessors,
+            self._older,
             self.stop,
             stays=predecessor is None and not has_service_manager(),
         )
@@ -111,14 +111,11 @@ class Supervisor:
             workers=0 if state.is_stopping else state.accepting,
             wanted=self._checked.settings.workers.count,
             deaths=state.died,
-            left=self._sessions_left(),
+            # Also those in the workers of older gateways.
+            left=state.sessions_left + self._older.sessions,
             waits_for_store=self._waits_for_store,
             sinks=self._services.audit.read_states(),
         )
-
-    def _sessions_left(self) -> int:
-        """Return the number of sessions in draining workers, also in those of older gateways."""
-        return self._workers.state.sessions_left + self._predecessors.sessions
 
     def _measured(self) -> dict[Series, float]:
         """Return the metrics of the workers, and the time until certificates expire."""
@@ -151,9 +148,7 @@ class Supervisor:
             await self.wait()
             raise
         before = self._predecessor
-        if before is not None and not await before.take_over(
-            self._checked.digest, self._predecessors
-        ):
+        if before is not None and not await before.take_over(self._checked.digest, self._older):
             await self.wait()
             return False
         await self._services.begin(self._checked)
@@ -201,7 +196,7 @@ class Supervisor:
         await self._services.end()
         self._gateway_file.remove()
         await self._workers.close_store()
-        await self._predecessors.wait()
+        await self._older.wait()
         await self._upgrade.wait()
 
     def _warn(self, checked: VerifiedSettings) -> None:
@@ -233,7 +228,7 @@ class Supervisor:
                 listening.close_sockets()
             timeout_s = self._checked.settings.workers.drain_timeout_s
             self._log.info("draining", timeout_s=timeout_s)
-        self._predecessors.stop()
+        self._older.stop()
         self._workers.stop()
 
     def _on_signal(self, number: signal.Signals) -> None:
@@ -285,7 +280,7 @@ class Supervisor:
             self._log = structlog.get_logger()
             self._warn(checked)
             await self._services.follow(checked)
-            self._predecessors.announce(checked.digest)
+            self._older.announce(checked.digest)
             # Until the handover an old worker may still answer by the old settings.
             await self._workers.old_closed.wait()
             for key in held.keys() - fresh.keys():

@@ -12,7 +12,7 @@ from stagedoor.serve.prepare import Bound
 from stagedoor.serve.supervisor.control import MetricsMessage
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.serve.supervisor.handover import OldMetrics, OldSessions, SuccessorReady, Transfer
-from stagedoor.serve.supervisor.predecessors import Predecessors
+from stagedoor.serve.supervisor.old_gateways import OldGateways
 from stagedoor.serve.supervisor.side_services import SideServices
 from stagedoor.serve.supervisor.successor import Successor
 from stagedoor.serve.supervisor.worker_pool import WorkerPool
@@ -31,7 +31,7 @@ class UpgradeService:
         workers: WorkerPool,
         services: SideServices,
         file: GatewayFile,
-        older: Predecessors,
+        older: OldGateways,
         stop: Callable[[], None],
         stays: bool,
     ) -> None:
@@ -39,7 +39,7 @@ class UpgradeService:
         self._workers = workers
         self._services = services
         self._file = file
-        self._predecessors = older
+        self._older = older
         self._stop = stop
         self._stays = stays
         self._successor: Successor | None = None
@@ -64,7 +64,7 @@ class UpgradeService:
             if not self._command:
                 raise StagedoorError("this gateway is part of another program; restart that")
             successor = self._successor = await Successor.start(
-                self._command, sockets, self._predecessors.list_streams()
+                self._command, sockets, self._older.list_streams()
             )
             ready = await successor.wait_until_ready(self._report)
             await self._hand_over(successor, ready, sockets)
@@ -85,13 +85,13 @@ class UpgradeService:
         hello = successor.hello
         assert hello is not None, "it is ready"
         is_stopping = self._workers.state.is_stopping
-        if successor.is_ended or is_stopping:
+        if successor.channel.is_ended or is_stopping:
             if not is_stopping:
                 await self._services.begin(self._workers.checked)
             raise StagedoorError("the new program ended before it took over")
         notify_service_manager(f"MAINPID={hello.pid}")
         self._file.write(retired=True)
-        successor.send(Transfer(await self._predecessors.pass_on()))
+        successor.channel.send(Transfer(await self._older.pass_on()))
         for listening in sockets.values():
             listening.close_sockets()
         sockets.clear()
@@ -115,7 +115,7 @@ class UpgradeService:
     def pass_on(self, number: signal.Signals) -> bool:
         """Pass a signal on to the new gateway, if what started this one knows no other process."""
         successor = self._successor if self._workers.state.is_retired else None
-        if successor is None or successor.is_ended or has_service_manager():
+        if successor is None or successor.channel.is_ended or has_service_manager():
             return False
         successor.signal(number)
         return True
@@ -125,7 +125,7 @@ class UpgradeService:
         if self._successor is not None and self._workers.state.is_retired:
             sessions = self._workers.state.sessions_left
             self._file.write(sessions=sessions)
-            self._successor.send(OldSessions(sessions))
+            self._successor.channel.send(OldSessions(sessions))
 
     def _on_settings(self, settings: str) -> None:
         """Refuse new channels on connections if the gateway has other settings now, by their digest."""
@@ -136,7 +136,7 @@ class UpgradeService:
 
     def _forward(self, worker: str, measured: MetricsMessage | None) -> None:
         assert self._successor is not None, "it has taken over"
-        self._successor.send(OldMetrics(worker, measured))
+        self._successor.channel.send(OldMetrics(worker, measured))
 
     async def _follow(self, successor: Successor) -> None:
         self.report_sessions()
@@ -153,7 +153,7 @@ class UpgradeService:
         """
         if self._successor is None:
             return
-        self._successor.end_sessions()
+        self._successor.channel.end()
         if self._stays:
             await self._following.wait()
             if self._is_abandoned:

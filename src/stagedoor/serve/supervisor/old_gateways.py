@@ -23,7 +23,7 @@ OnMetrics = Callable[[str, MetricsMessage | None], None]
 
 
 @dataclass(slots=True, eq=False)
-class _OlderGateway:
+class _OldGateway:
     channel: HandoverChannel
     pid: int
     version: int
@@ -33,15 +33,15 @@ class _OlderGateway:
     """The workers that have sent metrics."""
 
 
-class Predecessors:
-    """All older gateways, the first one first. Belongs to one event loop.
+class OldGateways:
+    """The gateways that have handed over, the first one first. Belongs to one event loop.
 
     `on_metrics` is called with their workers' metrics.
     """
 
     def __init__(self, on_metrics: OnMetrics) -> None:
         self._on_metrics = on_metrics
-        self._gateways: list[_OlderGateway] = []
+        self._gateways: list[_OldGateway] = []
         self._following = Tasks("following an older gateway failed")
 
     @property
@@ -59,7 +59,7 @@ class Predecessors:
 
     def add(self, channel: HandoverChannel, pid: int, version: int, sessions: int = 0) -> None:
         """Follow one more gateway, until its last session is over or it is passed on."""
-        gateway = _OlderGateway(channel, pid, version, sessions)
+        gateway = _OldGateway(channel, pid, version, sessions)
         self._gateways.append(gateway)
         self._following.start(self._follow(gateway))
 
@@ -83,7 +83,7 @@ class Predecessors:
         for gateway in tuple(self._gateways):
             await gateway.ended.wait()
 
-    async def _follow(self, gateway: _OlderGateway) -> None:
+    async def _follow(self, gateway: _OldGateway) -> None:
         while (message := await gateway.channel.receive()) is not None:
             match message:
                 case OldSessions(sessions):
@@ -100,7 +100,7 @@ class Predecessors:
         if has_service_manager() or gateway is not self._gateways[0]:
             await gateway.channel.close_stream()
 
-    def _take(self, gateway: _OlderGateway, worker: str, measured: MetricsMessage | None) -> None:
+    def _take(self, gateway: _OldGateway, worker: str, measured: MetricsMessage | None) -> None:
         """Pass on a worker's metrics by the name `PID:WORKER`.
 
         A gateway that hands over also sends what it last knew of the workers of older ones, by these names.
