@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.authn.kept import pack_identity, restore_identity
+from stagedoor.authn.packed_identity import pack_identity, restore_identity
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy, User
@@ -43,17 +43,17 @@ def test_an_identity_is_the_same_afterwards(identity: Identity) -> None:
     "now", [policy("$argon2id$two"), policy(None), Policy()], ids=["changed", "without", "gone"]
 )
 def test_a_password_that_was_changed_meanwhile_proves_nothing(now: Policy) -> None:
-    kept = pack_identity(
+    packed = pack_identity(
         Identity("alice", frozenset(), Method.PASSWORD, password_hash="$argon2id$one")
     )
-    denial = restore_identity(kept, now)
+    denial = restore_identity(packed, now)
     assert isinstance(denial, Denial)
     assert denial.reason is Reason.NO_GRANT
 
 
 def test_a_token_that_was_removed_meanwhile_proves_nothing() -> None:
-    kept = pack_identity(Identity("alice", frozenset(), Method.TOKEN, "t1"))
-    assert isinstance(restore_identity(kept, policy()), Denial)
+    packed = pack_identity(Identity("alice", frozenset(), Method.TOKEN, "t1"))
+    assert isinstance(restore_identity(packed, policy()), Denial)
 
 
 @given(st.text() | st.binary().map(lambda data: urlsafe_b64encode(data).decode()))

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from stagedoor.authz.admitted import BoundKeys, list_admissions
+from stagedoor.authz.admissions import BoundKeys, list_admissions
 from stagedoor.model.grant import Admission, GrantRule
 from stagedoor.model.identity import Method
 from stagedoor.model.policy import KeyRecord, Policy, User
@@ -82,11 +82,11 @@ def test_the_keys_of_sign_ins_that_last_where_they_are_asked_for() -> None:
         sign_in_ends={b"\1" * 32: NOW + 40},
     )
     keys = BoundKeys()
-    assert keys.of(POLICY, NOW) == {}
-    bare, dev = list_admissions(policy, Target("app01"), NOW, keys.of(policy, NOW))
+    assert keys.list_keys(POLICY, NOW) == {}
+    bare, dev = list_admissions(policy, Target("app01"), NOW, keys.list_keys(policy, NOW))
     assert bare.bound_keys == (("ssh-ed25519 1", NOW + 40),)
     assert dev.bound_keys == ()
-    bare, _ = list_admissions(policy, Target("app01"), NOW + 40, keys.of(policy, NOW + 40))
+    bare, _ = list_admissions(policy, Target("app01"), NOW + 40, keys.list_keys(policy, NOW + 40))
     assert bare.bound_keys == ()
     assert list_admissions(policy, Target("app01"), NOW) == list_admissions(
         POLICY, Target("app01"), NOW

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from stagedoor.authn import passwords
 from stagedoor.authn.decide import CheckPassword, confirm, decide, deny_password
 from stagedoor.authn.decide_key import Trust, decide_key, explain_revocation
-from stagedoor.authn.kept import restore_identity
+from stagedoor.authn.packed_identity import restore_identity
 from stagedoor.authn.passes import identify
 from stagedoor.authn.passwords import PoolLimit, VerifiedPasswords, VerifyPool
 from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, make_key
@@ -135,9 +135,9 @@ class Authenticator:
             return identity
         return replace(identity, present_at=self._now())
 
-    def restore(self, kept: str) -> Identity | Denial:
-        """Return the identity of a session that was kept without its worker (`authn.kept`)."""
-        return restore_identity(kept, self._last_policy())
+    def restore(self, packed: str) -> Identity | Denial:
+        """Return the identity of a session that outlived its worker (`authn.packed_identity`)."""
+        return restore_identity(packed, self._last_policy())
 
     def check_still_valid(self, credential: Credential, identity: Identity) -> Denial | None:
         """Return why a session that `credential` opened must end now, or None if it may go on."""

@@ -1,7 +1,7 @@
-"""The identity of a session that is kept without its worker, as one word and back.
+"""The identity of a session that outlives its worker, packed into one word and restored from it.
 
-The endpoint of resumable tunnels keeps it, and a worker that adopts the session judges it by the policy as it
-is then. It holds no secret: a digest stands for the password's hash, as in `model.webpass`.
+The endpoint of resumable tunnels keeps the word. A worker that adopts the session judges it by the policy as
+it is then. It holds no secret: a digest stands for the password's hash, as in `model.webpass`.
 """
 
 import binascii
@@ -19,7 +19,7 @@ _UNREADABLE = Denial(
 )
 
 
-class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
+class _PackedIdentity(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str
     method: Method
     credential: str | None = None
@@ -32,7 +32,7 @@ class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
 def pack_identity(identity: Identity) -> str:
     """Return the identity as one word of letters, digits, `-`, `_` and `=`."""
     sign_in = identity.sign_in
-    kept = _Kept(
+    packed = _PackedIdentity(
         identity.name,
         identity.method,
         identity.credential_id,
@@ -41,34 +41,34 @@ def pack_identity(identity: Identity) -> str:
         None if sign_in is None else sign_in.id,
         0.0 if sign_in is None else sign_in.ends_at,
     )
-    return urlsafe_b64encode(msgspec.json.encode(kept)).decode("ascii")
+    return urlsafe_b64encode(msgspec.json.encode(packed)).decode("ascii")
 
 
 def restore_identity(word: str, policy: Policy) -> Identity | Denial:
-    """Return the identity, or why its credential proves nothing by `policy`."""
+    """Return the identity in `word`, or why its credential proves nothing by `policy`."""
     try:
-        kept = msgspec.json.decode(urlsafe_b64decode(word), type=_Kept)
+        packed = msgspec.json.decode(urlsafe_b64decode(word), type=_PackedIdentity)
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         return _UNREADABLE
     why = policy.explain_void(
         WebPass(
             id=b"",
-            name=kept.name,
-            method=kept.method,
-            credential_id=kept.credential,
-            password_mark=kept.password_mark,
+            name=packed.name,
+            method=packed.method,
+            credential_id=packed.credential,
+            password_mark=packed.password_mark,
             expires_at=0.0,
         )
     )
     if why is not None:
         return Denial(Reason.NO_GRANT, why)
-    user = policy.users[kept.name]
+    user = policy.users[packed.name]
     return Identity(
-        kept.name,
+        packed.name,
         user.groups,
-        kept.method,
-        kept.credential,
-        kept.scopes,
-        user.password_hash if kept.method is Method.PASSWORD else None,
-        None if kept.sign_in is None else SignIn(kept.sign_in, kept.sign_in_ends_at),
+        packed.method,
+        packed.credential,
+        packed.scopes,
+        user.password_hash if packed.method is Method.PASSWORD else None,
+        None if packed.sign_in is None else SignIn(packed.sign_in, packed.sign_in_ends_at),
     )

@@ -19,7 +19,7 @@ class BoundKeys:
     def __init__(self) -> None:
         self._cached: tuple[Policy | None, KeysByUser] = (None, {})
 
-    def of(self, policy: Policy, now: float) -> KeysByUser:
+    def list_keys(self, policy: Policy, now: float) -> KeysByUser:
         """Return the keys of each user. The end of a sign-in may have passed."""
         by, keys = self._cached
         if by is not policy:

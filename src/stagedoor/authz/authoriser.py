@@ -15,7 +15,7 @@ REMEMBERED = 10_000
 """Grants that are remembered at most: some 3 MB."""
 
 
-class GivenGrants:
+class GrantCache:
     """The grants given by one policy, for the `Authoriser`s of a process.
 
     By one policy nothing but a grant's own end, or a rule's, changes it. So a grant is remembered as long as
@@ -23,17 +23,17 @@ class GivenGrants:
     """
 
     def __init__(self) -> None:
-        self._by = _ByPolicy(Policy())
+        self._grants = _PolicyGrants(Policy())
 
-    def by(self, policy: Policy) -> "_ByPolicy":
+    def find(self, policy: Policy) -> "_PolicyGrants":
         """Return the grants that `policy` gave, after forgetting those of any other."""
-        given = self._by
-        if given.policy is not policy:
-            given = self._by = _ByPolicy(policy)
-        return given
+        grants = self._grants
+        if grants.policy is not policy:
+            grants = self._grants = _PolicyGrants(policy)
+        return grants
 
 
-class _ByPolicy:
+class _PolicyGrants:
     """The grants given by one policy. In one object, so that threads see both or neither."""
 
     __slots__ = ("_by_id", "_grants", "policy")
@@ -68,7 +68,7 @@ class Authoriser:
     """The authz stage: answers from memory, at once. For any thread.
 
     `policy` returns the policy as it is now; `now` the time, seconds since the epoch; `step_up` says which
-    targets want more than a grant. `given` may be shared by several, since a login asks each in turn.
+    targets want more than a grant. Several may share a `cache`, since a login asks each in turn.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Authoriser:
         policy: Callable[[], Policy],
         now: Callable[[], float],
         step_up: StepUpRules = NOWHERE,
-        given: GivenGrants | None = None,
+        cache: GrantCache | None = None,
     ) -> None:
         self._policy = policy
         self._now = now
         self._step_up = step_up
-        self._given = given or GivenGrants()
+        self._cache = cache or GrantCache()
 
     def authorise(
         self, identity: Identity, target: Target, *, begins: bool = True
@@ -93,7 +93,7 @@ class Authoriser:
         policy = self._policy()
         if policy.unread:
             return UNREAD
-        verdict = self._given.by(policy).authorise(identity, target, self._now())
+        verdict = self._cache.find(policy).authorise(identity, target, self._now())
         if begins or isinstance(verdict, Denial) or verdict.request is None:
             return verdict
         return authorise(policy, identity, target, self._now(), begins=False)
@@ -122,7 +122,7 @@ class Authoriser:
         if grant.guest is not None:
             return guest.judge_again(self._policy(), grant, self._now())
         policy = self._policy()
-        if not policy.unread and self._given.by(policy).holds(grant, self._now()):
+        if not policy.unread and self._cache.find(policy).holds(grant, self._now()):
             return grant
         verdict = self.authorise(grant.identity, grant.target)
         if isinstance(verdict, Grant) and verdict.request not in (None, grant.request):

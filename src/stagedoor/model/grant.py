@@ -119,7 +119,7 @@ def find_target(claim: Claim) -> Target | None:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A user who is admitted by at least one rule. Made by `authz.admitted` only.
+    """A user who is admitted by at least one rule. Made by `authz.admissions` only.
 
     `public_keys` are registered keys, each `type base64`. `bound_keys` are the keys of lasting
     sign-ins, each with the end of its sign-in. `revoked` has the numbers

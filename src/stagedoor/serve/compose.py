@@ -13,7 +13,7 @@ from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator
-from stagedoor.authz.authoriser import Authoriser, GivenGrants
+from stagedoor.authz.authoriser import Authoriser, GrantCache
 from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.tunnel import TunnelListener
 from stagedoor.model.metric import Series
@@ -103,8 +103,8 @@ class Gateway:
         )
         self.authenticator = _authenticator(settings, self.watch, self.database)
         # Uses the policy as it was last read: a failing store refuses logins, but ends no session.
-        self._given = GivenGrants()
-        judge = Authoriser(lambda: self.watch.last_policy, time.time, given=self._given)
+        self._grants = GrantCache()
+        judge = Authoriser(lambda: self.watch.last_policy, time.time, cache=self._grants)
         self.registry = Registry(judge.judge_again, time.time)
         self.ledger = AuditLedger(
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
@@ -192,7 +192,7 @@ class Gateway:
         return Flow(
             authenticator=self.authenticator,
             authoriser=Authoriser(
-                lambda: self.watch.policy, time.time, read_step_up_rules(settings), self._given
+                lambda: self.watch.policy, time.time, read_step_up_rules(settings), self._grants
             ),
             policy=WatchedPolicy(self.watch),
             shells=MetricsShells(self.shells, self.tally),

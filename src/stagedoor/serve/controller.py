@@ -20,7 +20,7 @@ from stagedoor.admin.kubernetes import (
     read_kit,
 )
 from stagedoor.admin.runs import StoredRunRecords
-from stagedoor.authz.admitted import list_admissions
+from stagedoor.authz.admissions import list_admissions
 from stagedoor.controller.loop import Controller, LeaderOnly
 from stagedoor.controller.make import ShellWriter
 from stagedoor.controller.metrics import Metrics

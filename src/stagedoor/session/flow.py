@@ -205,14 +205,14 @@ class Flow(AccessControl):
         return denial
 
     async def adopt(
-        self, kept: str, target: Target, origin: Origin, earlier: RunningSession
+        self, packed: str, target: Target, origin: Origin, earlier: RunningSession
     ) -> Opened | Denial:
         """Take over a session whose client is away, and whose worker has ended. Then `attach` its link.
 
-        `kept` is its identity (`authn.kept`). A denial with a reason of `NOT_NOW` says that this process
-        cannot judge the session now; any other is recorded, and ends the session.
+        `packed` is its identity (`authn.packed_identity`). A denial with a reason of `NOT_NOW` says that this
+        process cannot judge the session now; any other is recorded, and ends the session.
         """
-        identity = self.authenticator.restore(kept)
+        identity = self.authenticator.restore(packed)
         grant = (
             identity
             if isinstance(identity, Denial)

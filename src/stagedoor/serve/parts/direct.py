@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import structlog
 
 from stagedoor.admin.certificates.authorities import load_user_ca, read_host_ca
-from stagedoor.authn.kept import pack_identity
+from stagedoor.authn.packed_identity import pack_identity
 from stagedoor.keys.age import AgeSeal
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.listeners.ssh.direct.driver import DirectParts

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagedoor.admin.certificates.authorities import load_host_ca, read_user_ca
-from stagedoor.authz.admitted import BoundKeys, list_admissions
+from stagedoor.authz.admissions import BoundKeys, list_admissions
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission, Grant
 from stagedoor.model.policy import Policy
@@ -168,7 +168,7 @@ def _admitting(
 
     def find_admitted(target: Target) -> tuple[Admission, ...]:
         present, now = policy(), time.time()
-        return list_admissions(present, target, now, keys.of(present, now), prefix=prefix)
+        return list_admissions(present, target, now, keys.list_keys(present, now), prefix=prefix)
 
     return find_admitted
 
