@@ -91,7 +91,7 @@ class Desk:
         def show(step: StartStep) -> None:
             self.shown.append(step.detail)
 
-        wait = AccessWait(self, self, lambda: self.verdict, DEV, APP01)
+        wait = AccessWait(self, self, lambda: self.verdict, DEV, APP01, Permission.ENTER)
         return await wait.wait(REFUSED, show, ask_reason, waits=waits, wait_s=wait_s)
 
     async def until_shown(self, text: str) -> None:
