@@ -28,12 +28,17 @@ _create = file._create
 
 
 def install() -> None:
-    """From now on."""
+    """From now on, copy new stores and share compiled statements."""
+    share_statements()
+    file._create = _copy
+
+
+def share_statements() -> None:
+    """From now on, compile each statement once for all stores."""
     # What is compiled is kept by dialect, and each store has its own.
     DefaultDialect.__eq__ = _is_alike  # type: ignore[method-assign,assignment]
     DefaultDialect.__hash__ = _kind  # type: ignore[method-assign,assignment]
     Engine.__init__ = _engine  # type: ignore[method-assign,assignment]
-    file._create = _copy
 
 
 @contextmanager

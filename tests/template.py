@@ -383,6 +383,29 @@ def have_a_home(folder: str) -> None:
     LocalAccount.of_process = lambda: replace(real, home=folder)  # type: ignore[method-assign]
 
 
+def serve_once() -> None:
+    """Be a gateway for a moment, in a thread: what that loads late, compiles and caches, whatever is made of
+    this process has."""
+    from stagedoor.serve import worker
+    from tests import stores
+    from tests.fixtures.gateway import SSH_TABLE, local
+    from tests.fixtures.people import PlainBrowser
+    from tests.fixtures.worker import LimitedGateway
+
+    async def load_lazy_modules() -> None:
+        worker._load_lazy_modules()
+
+    asyncio.run(load_lazy_modules())
+    stores.share_statements()
+    settings = SSH_TABLE + local("app01") + '[web]\naddresses = ["127.0.0.1:0"]\n'
+    with tempfile.TemporaryDirectory() as folder, LimitedGateway(Path(folder), settings) as gateway:
+        gateway.add_user("dev", "app01")
+        gateway.start()
+        browser = PlainBrowser(gateway.port("web"))
+        browser.sign_in()
+        browser.get("/")
+
+
 def main() -> None:
     from stagedoor.cli.app import COMMANDS
 
@@ -395,6 +418,7 @@ def main() -> None:
     asked = socket.socket(fileno=int(sys.argv[1]))
     hashing.install()
     have_a_home(sys.argv[2])
+    serve_once()
     gc.collect()
     gc.freeze()
     asked.send(b"ready")

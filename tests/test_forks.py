@@ -33,7 +33,8 @@ def seen(pid: int) -> dict[str, object]:
         "folder": (place / "cwd").readlink(),
         "fds": sorted(int(one.name) for one in (place / "fd").iterdir()),
         "limits": (place / "limits").read_text(),
-        "signals": [status[name] for name in ("SigBlk", "SigIgn", "SigCgt")],
+        # Without glibc's own signals, 32 and 33, which it handles once a process has had a thread.
+        "signals": [int(status[name], 16) & ~(3 << 31) for name in ("SigBlk", "SigIgn", "SigCgt")],
         "umask": status["Umask"],
         "threads": status["Threads"],
         "parent": stat[1],
@@ -116,9 +117,6 @@ def holder_in(folder: Path, tty: str) -> list[dict[str, object]]:
             pids = sorted(pids_of(f"stagedoor.holder attach {name}"))
             found = [{**seen(pid), "parent": None} for pid in pids]
             assert [one.pop("folder") for one in found] == [forks.home()] * len(found)
-            for one in found:  # without glibc's own signals, 32 and 33
-                masks = [int(mask, 16) & ~(3 << 31) for mask in one["signals"]]  # type: ignore[attr-defined]
-                one["signals"] = masks
             process.kill()
             kill_programs_of(next(folder.rglob(f"{name}.faults")).parent)
         return found
