@@ -8,12 +8,13 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import forks, hashing, pace, stores
+from tests import forks, hashing, stores
 from tests.kube.api.lone import lone
+from tests.pace import pytest_collection_modifyitems
 from tests.store.server import PostgresqlHere
 from tests.stuck import stuck
 
-__all__ = ["lone"]
+__all__ = ["lone", "pytest_collection_modifyitems"]
 
 # Programs are started thousands of times here; each would compile the same modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -46,17 +47,6 @@ def pytest_configure() -> None:
     """Let SIGTERM end a run as Ctrl-C does: what tests have made is cleared away."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let a slow machine have more time for each test, unless the command line has a limit of its own."""
-    if pace.factor() == 1 or config.getoption("timeout", None) is not None:
-        return
-    usual_s = float(config.getini("timeout"))
-    for item in items:
-        marker = item.get_closest_marker("timeout")
-        seconds = marker.args[0] if marker is not None else usual_s
-        item.add_marker(pytest.mark.timeout(pace.allow(seconds)), append=False)
 
 
 @pytest.hookimpl(wrapper=True)

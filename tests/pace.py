@@ -11,6 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 VARIABLE = "STAGEDOOR_TESTS_PACE"
 """Holds the factor; set it to a number to have that one."""
@@ -40,6 +44,19 @@ def factor() -> float:
 def allow(seconds: float) -> float:
     """Return the limit, for this machine, of what may take `seconds` on the reference machine."""
     return seconds * factor()
+
+
+def pytest_collection_modifyitems(config: "pytest.Config", items: "list[pytest.Item]") -> None:
+    """Let a slow machine have more time for each test, unless the command line has a limit of its own."""
+    import pytest  # script/test measures with a Python that has none
+
+    if factor() == 1 or config.getoption("timeout", None) is not None:
+        return
+    usual_s = float(config.getini("timeout"))
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = marker.args[0] if marker is not None else usual_s
+        item.add_marker(pytest.mark.timeout(allow(seconds)), append=False)
 
 
 def fewer(workers: int) -> int:

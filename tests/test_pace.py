@@ -9,6 +9,7 @@ import pytest
 
 from tests import pace
 from tests.plan import whole
+from tests.test_run import ALONE
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,12 +48,14 @@ def test_a_wait_lasts_longer_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) 
 def test_pytest_s_own_limits_grow(factor: str, status: int, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(A_TEST)
     (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 0.5\n")
-    hooks = "from tests.conftest import pytest_collection_modifyitems as pytest_collection_modifyitems\n"
+    hooks = (
+        "from tests.pace import pytest_collection_modifyitems as pytest_collection_modifyitems\n"
+    )
     (tmp_path / "conftest.py").write_text(hooks)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", "."],
         cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, pace.VARIABLE: factor, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, pace.VARIABLE: factor, "PYTHONPATH": str(ROOT), **ALONE},
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
     assert ("2 failed" if status else "2 passed") in done.stdout

@@ -16,10 +16,9 @@ from tests.run import MAX_FLAKY, MAX_RERUNS, ROOT, Outcome, judge, to_rerun
 from tests.waiting import BOUND_S, wait_until
 
 FLAKY = """
-    import os, pathlib, sys, pytest
-    @pytest.mark.parametrize("number", range({count}))
-    def test_flaky(number):
-        seen = pathlib.Path(__file__).with_name(f"seen-{{number}}")
+    import os, pathlib, sys
+    def test_flaky():
+        seen = pathlib.Path(__file__).with_name("seen")
         print("with" if pathlib.Path(sys.orig_argv[-1]).is_dir() else "without", "other tests")
         if not seen.exists():
             seen.touch()
@@ -63,12 +62,13 @@ def run(folder: Path, tests: str, *arguments: str, ci: str = "") -> Run:
 
 @pytest.mark.parametrize("fail", ["assert False, 'by chance'", "os._exit(11)"])
 def test_what_passes_alone_is_green_and_shown(tmp_path: Path, fail: str) -> None:
-    done = run(tmp_path, FLAKY.format(count=1, fail=fail), "--workers=2", ".", ci="true")
+    done = run(tmp_path, FLAKY.format(fail=fail), "--workers=2", ".", ci="true")
     assert done.status == 0, done.out
-    last = done.out[done.out.index("=== FLAKY: test_it.py::test_flaky[0]") :]
+    last = done.out[done.out.index("=== FLAKY: test_it.py::test_flaky") :]
     assert ("by chance" if "chance" in fail else "crashed") in last
     assert "--- again, alone: passed" in last
     assert "without other tests" in last.partition("--- again, alone: passed")[2]
+    assert "--- flaky: test_it.py::test_flaky\n" in last
     assert "green, with 1 FLAKY" in last
 
 
@@ -99,31 +99,29 @@ def test_what_fails_twice_is_red(tmp_path: Path) -> None:
     assert done.out.rstrip().endswith("=== RED: 1 failed")
 
 
-def test_too_many_flaky_ones_are_red(tmp_path: Path) -> None:
-    done = run(tmp_path, FLAKY.format(count=MAX_FLAKY + 1, fail="assert False"))
-    assert done.status == 1
-    assert done.out.count("=== FLAKY:") == MAX_FLAKY + 1
-    for number in range(MAX_FLAKY + 1):
-        assert f"--- flaky: test_it.py::test_flaky[{number}]\n    assert False\n" in done.out[-600:]
-    assert done.out.rstrip().endswith("=== RED: 4 tests were flaky; at most 3 may be")
+@pytest.mark.parametrize("count", [MAX_FLAKY, MAX_FLAKY + 1])
+def test_too_many_flaky_ones_are_red(count: int) -> None:
+    first = Outcome(1, failed=dict.fromkeys(map(str, range(count)), ""))
+    again = dict.fromkeys(to_rerun(first), Outcome(0, passed=1))
+    verdict = judge(first, again, skips_fail=True)
+    assert len(verdict.flaky) == count
+    assert verdict.status == (count > MAX_FLAKY)
+    assert ("were flaky; at most 3 may be" in verdict.why) == (count > MAX_FLAKY)
 
 
 def test_skipped_tests_are_red_in_ci_alone(tmp_path: Path) -> None:
+    """A module that is skipped whole counts as well."""
     tests = """
         import pytest
         def test_skipped(): pytest.skip("no cluster")
         def test_passes(): pass
     """
+    other = "import pytest\npytest.skip('no', allow_module_level=True)\n"
+    (tmp_path / "test_other.py").write_text(other)
     assert run(tmp_path, tests).status == 0
     done = run(tmp_path, tests, ci="true")
     assert done.status == 1
-    assert done.out.rstrip().endswith("=== RED: CI=true: 1 skipped tests fail the run")
-
-
-def test_a_module_that_is_skipped_whole_counts(tmp_path: Path) -> None:
-    tests = "import pytest\npytest.skip('no', allow_module_level=True)\n"
-    (tmp_path / "test_other.py").write_text("def test_passes(): pass\n")
-    assert run(tmp_path, tests, ci="true").status == 1
+    assert done.out.rstrip().endswith("=== RED: CI=true: 2 skipped tests fail the run")
 
 
 def test_what_cannot_be_collected_is_red_at_once(tmp_path: Path) -> None:
@@ -196,8 +194,11 @@ def left_of(folder: Path) -> list[str]:
     return [pid for pid in (folder / "pids").read_text().split() if Path("/proc", pid).exists()]
 
 
-@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["first", "all"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    ("whom", "number"),
+    [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT)],
+    ids=["first-SIGTERM", "all-SIGINT"],
+)
 def test_a_run_that_is_ended_clears_away_and_leaves_no_process(
     tmp_path: Path, whom: Callable[[int, int], None], number: signal.Signals
 ) -> None:
