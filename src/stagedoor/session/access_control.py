@@ -1,5 +1,6 @@
 """The verdicts of the flow on a credential and a claim, and the waits that may lift a refusal."""
 
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -11,7 +12,6 @@ from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import Progress, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -106,29 +106,49 @@ class AccessControl:
         self,
         identity: Identity,
         claim: Claim,
-        origin: Origin,
+        source: Source,
         progress: Progress | None,
         *,
-        needs: Permission | None,
-        waits: bool,
+        needs: Permission | None = None,
+        waits: bool = False,
+        wait_s: float = math.inf,
         ask_reason: AskReason | None = None,
+        is_page: bool = False,
     ) -> Grant | Denial:
         """Return the grant for a claim, after the wait for an approver and for a fresh proof if needed.
 
         The grant has the permission that the claim `needs`. `progress` shows a client that `waits` what the
-        person has to do; with None, no access is asked for.
+        person has to do, for `wait_s` seconds at most; with None, no access is asked for. A page (`is_page`)
+        asks for the proof itself.
         """
         grant = require_permission(needs, await self.authorise(identity, claim))
-        if isinstance(grant, Denial) and progress is not None:
-            grant = await self.wait_for_access(
-                identity, claim, grant, progress, needs=needs, waits=waits, ask_reason=ask_reason
+        requests = self.access_requests
+        if (
+            isinstance(grant, Denial)
+            and grant.reason is Reason.NO_GRANT
+            and isinstance(claim, Target)
+            and requests is not None
+            and progress is not None
+        ):
+            wait = AccessWait(
+                requests,
+                self.policy,
+                lambda: require_permission(needs, self.authorise_in_memory(identity, claim)),
+                identity,
+                claim,
+                needs or Permission.ENTER,
+            )
+            grant = await wait.wait(
+                grant, progress, ask_reason, waits=waits, wait_s=min(wait_s, ACCESS_WAIT_S)
             )
         if isinstance(grant, Denial):
             return grant
-        if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
+        if is_page:
             return await self.check_step_up(identity, grant)
         shown = progress if waits else None
-        return await self.wait_for_step_up(identity, grant, origin.source, shown)
+        return await self._wait_for_step_up(
+            identity, grant, source, shown, min(wait_s, STEP_UP_WAIT_S)
+        )
 
     async def check_step_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
         """Return `wanted`, or a denial if its target requires a fresh proof that the person is there."""
@@ -137,13 +157,13 @@ class AccessControl:
             lambda: self.authoriser.check_proof(identity, target) or wanted
         )
 
-    async def wait_for_step_up(
+    async def _wait_for_step_up(
         self,
         identity: Identity,
         grant: Grant,
         source: Source,
-        progress: Progress | None = None,
-        wait_s: float = STEP_UP_WAIT_S,
+        progress: Progress | None,
+        wait_s: float,
     ) -> Grant | Denial:
         """Return `grant`, or a denial, after asking the person at a terminal for a fresh proof if needed.
 
@@ -176,39 +196,6 @@ class AccessControl:
                 return refused
             proof = await wait_for_person(look, self.policy, progress, wait_s, STEP_UP_REPEAT_S)
         return proof or (refused if wait_s < STEP_UP_WAIT_S else _deny_late(grant.target))
-
-    async def wait_for_access(
-        self,
-        identity: Identity,
-        claim: Claim,
-        refused: Denial,
-        progress: Progress,
-        *,
-        needs: Permission | None = None,
-        waits: bool = False,
-        ask_reason: AskReason | None = None,
-        wait_s: float = ACCESS_WAIT_S,
-    ) -> Grant | Denial:
-        """Return the grant once an approver has agreed, or a denial.
-
-        `refused` is the denial so far. A client that `waits` is shown by `progress` how to ask; `ask_reason`
-        asks for the reason at a terminal.
-        """
-        if (
-            self.access_requests is None
-            or not isinstance(claim, Target)
-            or refused.reason is not Reason.NO_GRANT
-        ):
-            return refused
-        wait = AccessWait(
-            self.access_requests,
-            self.policy,
-            lambda: require_permission(needs, self.authorise_in_memory(identity, claim)),
-            identity,
-            claim,
-            needs or Permission.ENTER,
-        )
-        return await wait.wait(refused, progress, ask_reason, waits=waits, wait_s=wait_s)
 
     async def begin_time(self, grant: Grant) -> Grant | Denial:
         """Start the time of the access request that `grant` rests upon, if there is one. Return the grant."""

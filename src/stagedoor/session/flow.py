@@ -16,6 +16,7 @@ from stagedoor.model.grant import Claim, Grant, find_target
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import (
+    AccessMethod,
     Counts,
     End,
     Ended,
@@ -165,11 +166,12 @@ class Flow(AccessControl):
         grant = await self.admit(
             identity,
             claim,
-            attempt.origin,
+            attempt.origin.source,
             progress,
             needs=needs,
             waits=waits,
             ask_reason=ask_reason,
+            is_page=attempt.origin.way is AccessMethod.WEB,
         )
         if isinstance(grant, Denial):
             return self._refuse(grant, attempt, identity, find_target(claim))

@@ -30,7 +30,7 @@ from stagedoor.model.run import (
     is_run_id,
     join_streams,
 )
-from stagedoor.model.session import Origin
+from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import Progress
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
@@ -92,7 +92,10 @@ class RunService:
         if why is not None:
             return self._flow.deny(Denial(Reason.BAD_REQUEST, why), origin, identity, order.target)
         grant = await self._flow.admit(
-            identity, order.target, origin, progress, needs=Permission.RUN, waits=True
+            *(identity, order.target, origin.source, progress),
+            needs=Permission.RUN,
+            waits=True,
+            is_page=origin.way is AccessMethod.WEB,
         )
         if isinstance(grant, Grant):
             grant = self._check_runner(order) or await self._flow.begin_time(grant)

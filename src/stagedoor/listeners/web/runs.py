@@ -32,7 +32,6 @@ from stagedoor.model.run import (
 )
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.session.revoke import require_permission
 from stagedoor.session.runs import RunService
 from stagedoor.wire.run_text import run_object
 
@@ -100,16 +99,12 @@ class Runs:
         """
         target, steps = order.target, list[StartStep]()
         wait_s = PROOF_WAIT_S if waits else 0.0
-        grant = require_permission(Permission.RUN, await self._flow.authorise(identity, target))
-        if isinstance(grant, Denial):
-            grant = await self._flow.wait_for_access(
-                *(identity, target, grant, steps.append),
-                needs=Permission.RUN,
-                waits=True,
-                wait_s=wait_s,
-            )
-        if isinstance(grant, Grant):
-            grant = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
+        grant = await self._flow.admit(
+            *(identity, target, source, steps.append),
+            needs=Permission.RUN,
+            waits=True,
+            wait_s=wait_s,
+        )
         if isinstance(grant, Grant):
             return None
         return refusal(self._flow.deny(grant, make_web_origin(source), identity, target), steps)

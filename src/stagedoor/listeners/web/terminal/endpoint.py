@@ -22,7 +22,6 @@ from stagedoor.listeners.web.terminal.presence import WatchNotifier
 from stagedoor.listeners.web.terminal.session import TerminalSession
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial
-from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
@@ -89,19 +88,16 @@ class TerminalEndpoint:
         identity = await self._identify(request, source)
         if isinstance(identity, Denial):
             return refused(identity, None, target)
-        grant = await self._flow.authorise(identity, target)
         steps: list[StartStep] = []
         is_program = "authorization" in request.headers
         # A program shows its user the steps, then repeats the request to wait for a person.
         wait_s = _PERSON_WAIT_S if body.get("waits") is True else 0.0
-        if isinstance(grant, Denial) and is_program:
-            grant = await self._flow.wait_for_access(
-                identity, target, grant, steps.append, waits=True, wait_s=wait_s
-            )
-        if isinstance(grant, Grant) and is_program:
-            grant = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
-        elif isinstance(grant, Grant):
-            grant = await self._flow.check_step_up(identity, grant)
+        grant = await self._flow.admit(
+            *(identity, target, source, steps.append if is_program else None),
+            waits=True,
+            wait_s=wait_s,
+            is_page=not is_program,
+        )
         if isinstance(grant, Denial):
             return refused(grant, identity, target, steps)
         secret = await self._passes.issue_ticket(identity, target)
