@@ -20,7 +20,6 @@ def _ask(name: str, summary: str, body: Any = None) -> Operation:
         role=None,
         body=body,
         answer=t.AccessRequestEntry,
-        is_for_asking=name in ("add", "leave"),
     )
 
 
@@ -47,14 +46,12 @@ ACCESS: Sequence[Operation] = (
         role=_OWNER,
         body=i.GrantNew,
         answer=t.GrantEntry,
-        problems=(404,),
     ),
     Operation(
         name="grants.get",
         summary="Show a grant",
         role=Role.AUDITOR,
         answer=t.GrantEntry,
-        is_tagged=True,
     ),
     Operation(
         name="grants.change",
@@ -62,16 +59,12 @@ ACCESS: Sequence[Operation] = (
         role=_OWNER,
         body=i.GrantChange,
         answer=t.GrantEntry,
-        is_tagged=True,
-        is_matched=True,
     ),
     Operation(
         name="grants.remove",
         summary="Remove a grant",
         role=_OWNER,
         answer=t.GrantEntry,
-        is_tagged=True,
-        is_matched=True,
     ),
     make_list("request-rules", "List the rules of access on request", t.RequestRuleEntry),
     Operation(
@@ -80,7 +73,6 @@ ACCESS: Sequence[Operation] = (
         role=_ADMIN,
         body=i.RequestRuleNew,
         answer=t.RequestRuleEntry,
-        problems=(404,),
         is_for_person=True,
     ),
     Operation(
@@ -93,14 +85,12 @@ ACCESS: Sequence[Operation] = (
         make_list("requests", "List access requests, the newest first", t.AccessRequestEntry),
         filters=i.AccessRequestFilter,
         role=None,
-        is_for_asking=True,
     ),
     Operation(
         name="requests.get",
         summary="Show an access request and the decisions on it",
         role=None,
         answer=t.AccessRequestState,
-        is_for_asking=True,
     ),
     _ask("add", "Ask for access", i.AccessRequestNew),
     _ask("decide", "Approve or deny a request", i.DecisionNew),
@@ -120,7 +110,6 @@ ACCESS: Sequence[Operation] = (
         role=Role.AUDITOR,
         filters=i.UserAppFilter,
         answer=t.AccessReport,
-        problems=(404, 422),
     ),
     Operation(
         name="access.who",
@@ -130,7 +119,6 @@ ACCESS: Sequence[Operation] = (
         role=Role.AUDITOR,
         filters=i.AppFilter,
         answer=list[t.AdmittedUser],
-        problems=(422,),
     ),
     make_list("apps", "List the apps that are known now", t.AppEntry),
     replace(
@@ -154,7 +142,6 @@ ACCESS: Sequence[Operation] = (
         summary="Show a session",
         role=Role.AUDITOR,
         answer=t.SessionEntry,
-        has_text_id=True,
     ),
     make_end("sessions", "close", "Close sessions", list[t.SessionEntry]),
     replace(
@@ -166,7 +153,6 @@ ACCESS: Sequence[Operation] = (
         summary="Show a recording; the beginning of its id is enough",
         role=None,
         answer=r.RecordingState,
-        has_text_id=True,
     ),
     Operation(
         name="recordings.file",
@@ -176,7 +162,6 @@ ACCESS: Sequence[Operation] = (
         answer=bytes,
         is_file=True,
         is_for_person=True,
-        has_text_id=True,
     ),
     make_list("hooks", "List the hooks", r.HookEntry),
     Operation(

@@ -74,7 +74,7 @@ def _describe_operation(
         "operationId": operation.name,
         "summary": operation.summary,
         "description": _describe_rights(operation),
-        "tags": [operation.name.partition(".")[0]],
+        "tags": [operation.resource],
         "parameters": _describe_parameters(operation),
         "responses": answers,
     }

@@ -17,8 +17,14 @@ _TEXT = r"[^/\x00-\x1f\x7f]{1,200}"
 _METHODS = {"list": "GET", "get": "GET", "add": "POST", "change": "PUT", "remove": "DELETE"}
 _BY_NAME = ("apps", "hooks", "users")
 """The resources whose rows have a name; others have an `id`."""
-_NUMBER = "id"
-"""A parameter of this name in `Operation.path` is a number, unless the operation `has_text_id`."""
+_BY_NUMBER = ("grants", "request-rules", "requests", "roles")
+"""The resources whose `id` is a number."""
+_OF_POLICY = ("grants", "roles", "users")
+"""The resources whose rows have an ETag, and whose changes `dry_run` previews."""
+_FOR_ASKING = ("requests.add", "requests.get", "requests.leave", "requests.list")
+"""The operations with which users ask for access."""
+_NAMES_ROWS = frozenset({"fingerprint", "ids", "subject", "user"})
+"""The fields of a request that name rows, which may not exist."""
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -28,11 +34,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     `users.get` is GET /users/{name}, `users.disable` is POST /users/{name}/disable, and `users.add` is
     POST /users, with 201. `role` is the lowest role with which a request may succeed for any app; the
     operation's function checks the role for the apps concerned. None takes no role: rules of access on
-    request, or grants, say who may. `filters` are the parameters of its query. A
-    `matched` operation changes a row, and so needs the ETag of that row in If-Match. One `for_person` makes
+    request, or grants, say who may. `filters` are the parameters of its query. One that `is_for_person` makes
     credentials or roles, or shows what users typed, and so refuses tokens. An answer that `has_secret` is not
-    stored for a repeated request. One that `is_file` is the bytes of a file. An operation `is_for_asking` if
-    it is a part of asking for access.
+    stored for a repeated request. One that `is_file` is the bytes of a file.
     """
 
     name: str
@@ -45,16 +49,11 @@ class Operation(Struct, frozen=True, kw_only=True):
     filters: type[i.Input] = i.NoFilter
     status: int = 0
     is_list: bool = False
-    is_tagged: bool = False
-    is_matched: bool = False
     is_for_person: bool = False
     has_secret: bool = False
-    has_text_id: bool = False
     is_file: bool = False
-    is_for_asking: bool = False
     waits: bool = False
     max_body_bytes: int = 64 * KIB
-    problems: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Set the method, the path and the status by the name."""
@@ -69,7 +68,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     def scopes(self) -> tuple[ApiScope, ...]:
         """Return the scopes of which a token needs one."""
         usual = ApiScope.READ if self.method == "GET" else ApiScope.WRITE
-        return (usual, ApiScope.REQUEST) if self.is_for_asking else (usual,)
+        return (usual, ApiScope.REQUEST) if self.name in _FOR_ASKING else (usual,)
 
     @property
     def wants_proof(self) -> bool:
@@ -85,9 +84,25 @@ class Operation(Struct, frozen=True, kw_only=True):
         return _PARAMETER.findall(self.path)
 
     @property
+    def resource(self) -> str:
+        """Return the first part of the name, such as `users`."""
+        return self.name.partition(".")[0]
+
+    @property
     def has_preview(self) -> bool:
         """Return whether `dry_run` shows who would gain and lose access."""
-        return self.method != "GET" and self.name.partition(".")[0] in ("users", "grants", "roles")
+        return self.method != "GET" and self.resource in _OF_POLICY
+
+    @property
+    def is_tagged(self) -> bool:
+        """Return whether the row has an ETag."""
+        is_read = self.name.endswith(".get") and self.resource in _OF_POLICY
+        return is_read or self.is_matched
+
+    @property
+    def is_matched(self) -> bool:
+        """Return whether the operation changes a row, and so needs its ETag in If-Match."""
+        return self.method in ("DELETE", "PUT") and self.resource in _OF_POLICY
 
     @property
     def statuses(self) -> list[int]:
@@ -97,13 +112,14 @@ class Operation(Struct, frozen=True, kw_only=True):
             always |= {408, 413}
         if self.body is not None:
             always |= {415}
-        if self.parameters or "user" in self.filters.__struct_fields__:
+        fields = {*self.filters.__struct_fields__, *getattr(self.body, "__struct_fields__", ())}
+        if self.parameters or fields & _NAMES_ROWS:
             always |= {404}
         if self.method == "POST":
             always |= {409}
         if self.is_matched:
             always |= {412, 428}
-        return sorted(always | set(self.problems))
+        return sorted(always)
 
     def parse_path(self, path: str) -> Mapping[str, str] | None:
         """Return the parameters in `path`, or None if it is not the path of this operation."""
@@ -117,7 +133,7 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     def is_number(self, parameter: str) -> bool:
         """Return whether a parameter of the path is a number."""
-        return parameter == _NUMBER and not self.has_text_id
+        return parameter == "id" and self.resource in _BY_NUMBER
 
 
 def make_list(name: str, summary: str, item: Any, filters: type[i.Input] = i.NoFilter) -> Operation:
@@ -141,5 +157,4 @@ def make_end(name: str, verb: str, summary: str, answer: Any) -> Operation:
         role=Role.OPERATOR,
         answer=answer,
         body=i.SessionsEnd,
-        problems=(404,),
     )

@@ -26,7 +26,6 @@ PEOPLE: Sequence[Operation] = (
         summary="Show a user",
         role=Role.AUDITOR,
         answer=t.UserEntry,
-        is_tagged=True,
     ),
     Operation(
         name="users.report",
@@ -62,8 +61,6 @@ PEOPLE: Sequence[Operation] = (
         role=_ADMIN,
         body=i.UserGroups,
         answer=t.UserEntry,
-        is_tagged=True,
-        is_matched=True,
         is_for_person=True,
     ),
     Operation(
@@ -91,8 +88,6 @@ PEOPLE: Sequence[Operation] = (
         summary="Remove a user with their keys, tokens and grants",
         role=_ADMIN,
         answer=t.RemovedUser,
-        is_tagged=True,
-        is_matched=True,
     ),
     make_list("groups", "List the groups", t.GroupEntry),
     make_list("roles", "List the roles", t.RoleEntry),
@@ -103,22 +98,18 @@ PEOPLE: Sequence[Operation] = (
         body=i.RoleNew,
         answer=t.RoleEntry,
         is_for_person=True,
-        problems=(404,),
     ),
     Operation(
         name="roles.get",
         summary="Show a role",
         role=Role.AUDITOR,
         answer=t.RoleEntry,
-        is_tagged=True,
     ),
     Operation(
         name="roles.remove",
         summary="Take a role away",
         role=_ADMIN,
         answer=t.RoleEntry,
-        is_tagged=True,
-        is_matched=True,
         is_for_person=True,
     ),
     make_list("sign-ins", "List the sign-ins that last", t.SignInEntry, i.OwnerFilter),
@@ -132,14 +123,12 @@ PEOPLE: Sequence[Operation] = (
         answer=t.TokenMade,
         is_for_person=True,
         has_secret=True,
-        problems=(404,),
     ),
     Operation(
         name="tokens.remove",
         summary="Revoke a token; its sessions close",
         role=_ADMIN,
         answer=t.TokenEntry,
-        has_text_id=True,
     ),
     make_list("keys", "List the public keys", t.KeyEntry, i.OwnerFilter),
     Operation(
@@ -149,7 +138,6 @@ PEOPLE: Sequence[Operation] = (
         body=i.KeysNew,
         answer=list[t.KeyEntry],
         is_for_person=True,
-        problems=(404,),
     ),
     Operation(
         name="keys.remove",
@@ -159,7 +147,6 @@ PEOPLE: Sequence[Operation] = (
         role=_ADMIN,
         body=i.KeyRemoval,
         answer=t.KeyEntry,
-        problems=(404,),
     ),
     make_list("passkeys", "List the passkeys", r.PasskeyEntry, i.OwnerFilter),
     Operation(
@@ -167,7 +154,6 @@ PEOPLE: Sequence[Operation] = (
         summary="Remove a passkey, and end the sign-ins that it opened",
         role=Role.OPERATOR,
         answer=r.PasskeyEntry,
-        has_text_id=True,
     ),
     make_list("shares", "List the open shares of terminals", r.ShareEntry),
     Operation(
@@ -178,7 +164,6 @@ PEOPLE: Sequence[Operation] = (
         answer=r.ShareMade,
         is_for_person=True,
         has_secret=True,
-        problems=(404,),
     ),
     Operation(
         name="shares.end",
@@ -187,7 +172,6 @@ PEOPLE: Sequence[Operation] = (
         summary="End a share; its guests are disconnected",
         role=Role.OPERATOR,
         answer=r.ShareEntry,
-        has_text_id=True,
     ),
     make_list("provider-accounts", "List the users' accounts at identity providers", r.LinkEntry),
     Operation(
@@ -199,7 +183,6 @@ PEOPLE: Sequence[Operation] = (
         answer=r.LinkEntry,
         status=201,
         is_for_person=True,
-        problems=(404,),
     ),
     Operation(
         name="provider-accounts.unlink",
@@ -208,7 +191,6 @@ PEOPLE: Sequence[Operation] = (
         role=_ADMIN,
         body=i.ProviderLinkRemoval,
         answer=r.LinkEntry,
-        problems=(404,),
     ),
     Operation(
         name="sets.apply",
