@@ -12,8 +12,7 @@ from stagedoor.client.attach.attachment import (
     Skipped,
     WriteOutput,
 )
-from stagedoor.holder.action import Action, Send
-from stagedoor.holder.state import TerminalState
+from stagedoor.holder.state import Action, Send, TerminalState
 from stagedoor.wire.terminal.frames import (
     Ack,
     Exit,

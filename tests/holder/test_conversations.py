@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
-from stagedoor.holder.state import TerminalState
+from stagedoor.holder.state import Action, HangUpLink, Redraw, Send, SetSize, TerminalState
 from stagedoor.wire.terminal.codec import decode, encode
 from stagedoor.wire.terminal.frames import Hello, Welcome
 from tests.wire.conversation import Step, plain, runs, unrun

@@ -6,10 +6,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
-from stagedoor.holder.clients import RESUME_GRACE_S
-from stagedoor.holder.limits import REMEMBERED
-from stagedoor.holder.state import KEEP_BYTES, WINDOW_BYTES, TerminalState
+from stagedoor.holder.clients import REMEMBERED, RESUME_GRACE_S
+from stagedoor.holder.state import (
+    KEEP_BYTES,
+    WINDOW_BYTES,
+    Action,
+    HangUpLink,
+    Redraw,
+    Send,
+    SetSize,
+    TerminalState,
+)
 from stagedoor.wire.terminal.frames import (
     Ack,
     Detach,

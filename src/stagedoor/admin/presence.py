@@ -20,7 +20,7 @@ from stagedoor.store import attachments
 from stagedoor.store.shares import require_share
 
 # Each attachment costs some processes and memory in the shell. The holder there has a limit of its own
-# (`holder.limits`), which keeps a part for users who type. The limits here are lower, so that users who only
+# (`holder.clients`), which keeps a part for users who type. The limits here are lower, so that users who only
 # watch never reach that one, and a single link or user leaves room for others who watch.
 WATCHING = 32
 """The attachments of all users who only watch a terminal."""

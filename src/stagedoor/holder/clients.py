@@ -1,11 +1,23 @@
-"""The clients of one terminal, connected or cut, and their offsets. Pure: time is an argument."""
+"""The clients of one terminal, connected or cut: their offsets and limits. Pure: time is an argument.
+
+One shared link can bring many clients that only watch. They have places of their own, so that clients that
+type can reconnect however many watch.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stagedoor.holder.limits import REMEMBERED
 from stagedoor.wire.terminal.frames import Hello, Mode, Size
 
+MAX_LINKS = 64
+"""Connections at once. Some are spare for clients that have not sent HELLO, or that hang up."""
+WATCHING = 40
+"""Connections of clients that watch."""
+TYPING = 20
+"""Connections of clients that type."""
+MAX_OWNER_BYTES = 128
+REMEMBERED = 64
+"""Attachments that are remembered; beyond it, those without a connection for longest are forgotten."""
 RESUME_GRACE_S = 60.0
 """How long after a cut connection the program is blocked instead of its output dropped, if no other client
 types, seconds. A reconnect takes seconds, a change of networks some more."""
@@ -86,3 +98,21 @@ class ClientRegister:
         )
         for client in gone[: max(len(self.by_name) - REMEMBERED, 0)]:
             del self.by_name[client.name]
+
+
+def describe_full(hello: Hello, watching: int, typing: int) -> str | None:
+    """Return why there is no place for a client beside so many others, or None if there is one."""
+    if len(hello.ticket.encode()) > MAX_OWNER_BYTES:
+        return f"a HELLO for somebody with a name of more than {MAX_OWNER_BYTES} bytes"
+    match hello.mode:
+        case Mode.WATCH if watching >= WATCHING:
+            return (
+                f"this terminal is watched {WATCHING} times already, which is the limit; try again "
+                "when somebody has left"
+            )
+        case Mode.MIRROR if typing >= TYPING:
+            return (
+                f"this terminal is open {TYPING} times already, which is the limit; take it over, or "
+                "try again when somebody has left"
+            )
+    return None  # a client that takes over sends the others away

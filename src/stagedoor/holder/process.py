@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.holder.attachments import AttachmentTable
+from stagedoor.holder.clients import MAX_LINKS, describe_full
 from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.holder.folder import mark_locked
-from stagedoor.holder.limits import MAX_LINKS, refusal
 from stagedoor.holder.program import TerminalProgram
+from stagedoor.holder.state import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode_framed
 from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
@@ -233,7 +233,7 @@ class Holder:
         """Return why there is no place for this client, or None. Links that hang up keep their places."""
         replaced = self._program.state.find_replaced(hello) if self._program is not None else None
         taken = [link.watches for number, link in self._links.items() if number != replaced]
-        return refusal(hello, taken.count(True), taken.count(False))
+        return describe_full(hello, taken.count(True), taken.count(False))
 
     def _serve_terminal(self, program: TerminalProgram, readable: bool, writable: bool) -> None:
         if writable and program.state.typed:

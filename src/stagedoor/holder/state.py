@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.holder.attachments import read_owner_name
 from stagedoor.holder.clients import RESUME_GRACE_S, ClientRegister, TerminalAttachment
 from stagedoor.holder.ring import Ring, drop_partial_line, drop_queries
@@ -48,6 +47,38 @@ KEEP_BYTES = 1024 * 1024
 """The output that is kept while no client is connected: about ten thousand lines."""
 REPLAY_BYTES = 2 * MAX_DATA_BYTES
 """The part of it that a new client is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A frame to send to a link."""
+
+    link: int
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class HangUpLink:
+    """A link to close once its unsent frames are written."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetSize:
+    """A window size for the terminal, whose program gets SIGWINCH (termios(4))."""
+
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Redraw:
+    """A full-screen program has to redraw: change the window's size and restore it."""
+
+    size: Size
+
+
+Action = Send | HangUpLink | SetSize | Redraw
 
 
 @dataclass(slots=True)

@@ -125,8 +125,7 @@ class _Work:
 class Recorder:
     """Writes every recording of this process. `seal` is None if they are not encrypted.
 
-    `on_over` must not block. `clock` is monotonic, in seconds. `keeper` removes old recordings while this
-    runs; None keeps them.
+    `on_over` must not block. `keeper` removes old recordings while this runs; None keeps them.
     """
 
     def __init__(
@@ -135,7 +134,6 @@ class Recorder:
         seal: Seal | None,
         on_over: OnOver,
         *,
-        clock: Callable[[], float] = time.monotonic,
         sync_s: float = SYNC_S,
         queue_bytes: int = QUEUE_BYTES,
         keeper: FolderRetention | None = None,
@@ -144,7 +142,6 @@ class Recorder:
         self._store = store
         self._seal = seal
         self._on_over = on_over
-        self._clock = clock
         self._sync_s = sync_s
         self._queue_bytes = queue_bytes
         self._lock = threading.Condition(threading.Lock())
@@ -182,7 +179,7 @@ class Recorder:
         """
         suffix = SUFFIX + (self._seal.suffix if self._seal else "")
         recording = Recording(self, opened, f"{opened.id}.{number}{suffix}", on_room, on_failure)
-        work = _Work(recording, header, self._clock())
+        work = _Work(recording, header, time.monotonic())
         with self._lock:
             if self._stopping:
                 raise RecordingError("the gateway is stopping")
@@ -209,7 +206,7 @@ class Recorder:
             work = self._works.get(recording)
             if work is None or work.ending or not data:
                 return True
-            now = self._clock()
+            now = time.monotonic()
             work.waiting.append((now - work.began, code, data))
             work.waiting_bytes += len(data)
             if work.due_at is None:
@@ -256,7 +253,7 @@ class Recorder:
             while True:
                 if self._begins:
                     return self._begins.popleft()
-                now = self._clock()
+                now = time.monotonic()
                 wait_s: float | None = None
                 for work in self._works.values():
                     if not work.file.is_created:
