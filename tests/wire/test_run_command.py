@@ -19,7 +19,7 @@ from stagedoor.wire.run_command import (
     parse_run_words,
     parse_time,
 )
-from stagedoor.wire.run_text import list_text, parse_run_object, run_object
+from stagedoor.wire.run_text import describe_run, format_runs, parse_run
 
 APP = Target("app01")
 
@@ -102,12 +102,12 @@ RUNS = st.builds(
 
 @given(RUNS)
 def test_a_run_survives_json(run: Run) -> None:
-    assert parse_run_object(run_object(run)) == run
+    assert parse_run(describe_run(run)) == run
 
 
 @given(st.lists(RUNS, min_size=1, max_size=3))
 def test_a_list_has_a_line_for_each_run(runs: list[Run]) -> None:
-    assert len(list_text(runs).splitlines()) == len(runs) + 1
+    assert len(format_runs(runs).splitlines()) == len(runs) + 1
 
 
 NAMES = (
@@ -128,7 +128,7 @@ JSON = st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.
 @given(JSON | st.fixed_dictionaries(dict.fromkeys(NAMES, JSON)))
 def test_any_json_is_a_run_or_refused(value: object) -> None:
     try:
-        parse_run_object(value)
+        parse_run(value)
     except ValueError:
         return
 

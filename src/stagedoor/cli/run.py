@@ -131,7 +131,7 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
     """Carry out a command, and return the exit code. Raises AttachError."""
     from stagedoor.laptop.tunnel.errors import translate
     from stagedoor.wire.run_command import CancelRun, ListRuns, ReadRun, StartRun, WaitRun
-    from stagedoor.wire.run_text import end_text, list_text, run_object
+    from stagedoor.wire.run_text import describe_run, format_run_end, format_runs
 
     match command:
         case StartRun():
@@ -139,9 +139,9 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
         case ListRuns(target, json):
             runs = client.list_runs(None if target is None else target.login_name)
             if json:
-                show.print_json([run_object(run) for run in runs])
+                show.print_json([describe_run(run) for run in runs])
             else:
-                click.echo(translate(list_text(runs)), nl=False)
+                click.echo(translate(format_runs(runs)), nl=False)
             return 0
         case ReadRun(run_id, start, follow, is_attached):
             run = client.show(run_id, start, follow=follow)
@@ -149,9 +149,9 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
         case WaitRun(run_id, json):
             run = client.wait(run_id)
             if json:
-                show.print_json(run_object(run))
+                show.print_json(describe_run(run))
             else:
-                _say(end_text(run))
+                _say(format_run_end(run))
             return client.choose_exit_code(run)
         case CancelRun(run_id):
             run = client.cancel(run_id)
@@ -160,13 +160,13 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
 
 
 def _start(client: "RunClient", command: "StartRun") -> int:
-    from stagedoor.wire.run_text import run_object
+    from stagedoor.wire.run_text import describe_run
 
     has_input = not (command.detach or os.isatty(0) or _is_null(0))
     run = client.start(replace(command.order, has_input=has_input))
     if command.detach and not run.is_over:
         if command.json:
-            show.print_json(run_object(run))
+            show.print_json(describe_run(run))
         else:
             click.echo(run.id)
         return 0
@@ -199,12 +199,12 @@ def _finish(client: "RunClient", run: "Run", *, json: bool = False) -> int:
     import json as encoder
 
     from stagedoor.model.run import RunState
-    from stagedoor.wire.run_text import end_text, run_object
+    from stagedoor.wire.run_text import describe_run, format_run_end
 
     if json:
-        click.echo(encoder.dumps(run_object(run)), err=True)
+        click.echo(encoder.dumps(describe_run(run)), err=True)
     elif run.state is not RunState.EXITED or run.detail:
-        _say(end_text(run))
+        _say(format_run_end(run))
     return client.choose_exit_code(run)
 
 

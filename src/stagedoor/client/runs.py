@@ -21,7 +21,7 @@ from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.model.run import INPUT_OUTPUT_CODE, Run, RunOrder
-from stagedoor.wire.run_text import parse_run_object, show_gap
+from stagedoor.wire.run_text import format_gap, parse_run
 from stagedoor.wire.terminal.output_parser import OutputParser
 
 _READ_BYTES = 24 * 1024
@@ -143,7 +143,7 @@ class RunClient:
             for first, stream, text in pieces:
                 if first > start:
                     self._has_gap = True
-                    self._note(show_gap(first - start).removeprefix("stagedoor: "))
+                    self._note(format_gap(first - start).removeprefix("stagedoor: "))
                 data = base64.b64decode(text)
                 start = first + len(data)
                 fd = 2 if stream == "err" else 1
@@ -233,7 +233,7 @@ def _run_in(answer: Mapping[str, Any]) -> Run:
 
 def _parse(value: object) -> Run:
     try:
-        return parse_run_object(value)
+        return parse_run(value)
     except ValueError as error:
         raise AttachError(f"the gateway's answer cannot be read: {error}") from None
 

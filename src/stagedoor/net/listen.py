@@ -1,4 +1,4 @@
-"""Listening sockets: the supervisor binds them, workers inherit them and accept from them."""
+"""Sockets that processes inherit. The supervisor binds listening sockets, and workers accept from them."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 Socket = socket.socket
-"""A listening socket, for code that accepts from it directly."""
+"""A socket, for code that passes it on or accepts from it directly."""
 
 
 class Listening:
@@ -113,8 +113,16 @@ def _bind_socket(family: int, address: tuple[str, int], *, first: bool) -> socke
     return sock
 
 
-def adopt(fd: int) -> socket.socket:
-    """Return the listening socket that was inherited as `fd`. Only workers inherit it from this process."""
+def open_pair() -> tuple[Socket, Socket]:
+    """Return two sockets that are connected with each other, and inherited by no process."""
+    return socket.socketpair()
+
+
+def adopt(fd: int) -> Socket:
+    """Return the socket that was inherited as `fd`. Processes inherit it from this one only if it is passed.
+
+    Raises OSError if there is no such socket.
+    """
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
     sock.setblocking(False)

@@ -13,7 +13,7 @@ _COMMAND_CHARS = 60
 _NAME_CHARS = 64
 
 
-def run_object(run: Run, command_chars: int | None = None) -> dict[str, object]:
+def describe_run(run: Run, command_chars: int | None = None) -> dict[str, object]:
     """Return a run as JSON; times are seconds since the epoch, and None while it has not ended.
 
     With `command_chars` the command is cut to one line of so many characters.
@@ -35,8 +35,8 @@ def run_object(run: Run, command_chars: int | None = None) -> dict[str, object]:
     }
 
 
-def parse_run_object(value: object) -> Run:
-    """Return the run that `run_object` made JSON of. Raises ValueError for anything else."""
+def parse_run(value: object) -> Run:
+    """Return the run that `describe_run` made JSON of. Raises ValueError for anything else."""
     if not isinstance(value, dict):
         raise ValueError("a run is a JSON object")
     target = parse_login(_text(value, "app"))
@@ -73,7 +73,7 @@ def _number(fields: Mapping[str, object], name: str) -> float:
     return number
 
 
-def list_text(runs: Sequence[Run]) -> str:
+def format_runs(runs: Sequence[Run]) -> str:
     """Return a table of runs with a line for each."""
     if not runs:
         return "There is no run that you may see.\n"
@@ -97,13 +97,13 @@ def list_text(runs: Sequence[Run]) -> str:
     )
 
 
-def end_text(run: Run) -> str:
+def format_run_end(run: Run) -> str:
     """Return one line about the end of a run."""
     detail = f" ({to_one_line(run.detail, 200)})" if run.detail else ""
     return f"run {to_one_line(run.id, _NAME_CHARS)} {_state(run)}{detail}, {format_size(run.size)} of output"
 
 
-def show_gap(count: int) -> str:
+def format_gap(count: int) -> str:
     """Return one line about output that is not kept any more."""
     return f"stagedoor: {count} bytes of output are left out here; the log keeps the last 64 MiB"
 

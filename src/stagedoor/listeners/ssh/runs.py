@@ -24,7 +24,7 @@ from stagedoor.wire.run_command import (
     WaitRun,
     parse_run_line,
 )
-from stagedoor.wire.run_text import end_text, list_text, run_object, show_gap
+from stagedoor.wire.run_text import describe_run, format_gap, format_run_end, format_runs
 from stagedoor.wire.terminal.output_parser import OutputParser
 
 USAGE_CODE = 2
@@ -105,9 +105,9 @@ class RunChannel:
                 runs = await self._runs.list_runs(identity, target)
                 if isinstance(runs, Denial):
                     return self._refuse(runs)
-                documents = json.dumps([run_object(run) for run in runs], indent=2) + "\n"
+                documents = json.dumps([describe_run(run) for run in runs], indent=2) + "\n"
                 await self._write(
-                    (documents if as_json else self._translate(list_text(runs))).encode()
+                    (documents if as_json else self._translate(format_runs(runs))).encode()
                 )
                 return 0
             case ReadRun(run_id, start, follow, is_attached):
@@ -124,9 +124,9 @@ class RunChannel:
                     return self._refuse(run)
                 run = await self._runs.wait(identity, run)
                 if as_json:
-                    await self._write(f"{json.dumps(run_object(run))}\n".encode())
+                    await self._write(f"{json.dumps(describe_run(run))}\n".encode())
                 elif run.is_over:
-                    self._say(f"stagedoor: {end_text(run)}")
+                    self._say(f"stagedoor: {format_run_end(run)}")
                 return FAILED_CODE if run.code is None else run.code
             case CancelRun(run_id):
                 run = await self._runs.cancel(identity, run_id, origin)
@@ -144,7 +144,7 @@ class RunChannel:
         if isinstance(run, Denial):
             return self._refuse(run)
         if detach and not run.is_over:
-            text = json.dumps(run_object(run)) if as_json else run.id
+            text = json.dumps(describe_run(run)) if as_json else run.id
             await self._write(f"{text}\n".encode())
             return 0
         self._runs.keep_task(self._input.run(run))
@@ -161,7 +161,7 @@ class RunChannel:
             )
         code = await self._follow(run, 0)
         if as_json:
-            document = json.dumps(run_object(await self._runs.refresh(run)))
+            document = json.dumps(describe_run(await self._runs.refresh(run)))
             self._put(f"{document}\n".encode(), is_error=True)
         return code
 
@@ -177,7 +177,7 @@ class RunChannel:
                     return self._refuse(news)
                 case Run(code=code):
                     if news.detail or news.state.value != "exited":
-                        self._say(f"stagedoor: {end_text(news)}")
+                        self._say(f"stagedoor: {format_run_end(news)}")
                     return INPUT_OUTPUT_CODE if has_gap and not code else code or 0
         return FAILED_CODE
 
@@ -199,7 +199,7 @@ class RunChannel:
         """Write output. Return whether some before it is left out."""
         left_out = piece.start - self._shown
         if left_out > 0:
-            self._say(show_gap(left_out))
+            self._say(format_gap(left_out))
         self._shown = piece.end
         data = piece.data
         if self._is_terminal:  # it may be of a colleague's run

@@ -33,7 +33,7 @@ from stagedoor.model.run import (
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.session.runs import RunService
-from stagedoor.wire.run_text import run_object
+from stagedoor.wire.run_text import describe_run
 
 WAIT_S = 15.0
 """How long a request waits for output: proxies cut off slow answers, so clients ask again."""
@@ -72,7 +72,7 @@ class Runs:
         runs = await self._runs.list_runs(identity, target)
         if isinstance(runs, Denial):
             return runs
-        return {"runs": [run_object(run, COMMAND_CHARS) for run in runs]}
+        return {"runs": [describe_run(run, COMMAND_CHARS) for run in runs]}
 
     async def _start(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Start a run. With the same `id` a request may be repeated, and starts nothing twice."""
@@ -88,7 +88,9 @@ class Runs:
         run = await self._runs.start(identity, order, make_web_origin(source), None, run_id)
         if isinstance(run, Denial):
             return run
-        return {"run": run_object(run)} | ({"recorded": True} if run.recording is not None else {})
+        return {"run": describe_run(run)} | (
+            {"recorded": True} if run.recording is not None else {}
+        )
 
     async def _prove(
         self, identity: Identity, order: RunOrder, source: Source, *, waits: bool
@@ -172,14 +174,14 @@ class Runs:
         if isinstance(run, Denial):
             return run
         # Cancelling wants no fresh proof of presence, so its answer does not show what runs.
-        return {"run": run_object(replace(run, command=""))}
+        return {"run": describe_run(replace(run, command=""))}
 
 
 def _log_object(run: Run, start: int, pieces: Sequence[Output]) -> dict[str, object]:
     """Return pieces as JSON: each its offset, its stream and its bytes in base64."""
     shown = pieces[:MAX_PIECES]
     return {
-        "run": run_object(run, COMMAND_CHARS),
+        "run": describe_run(run, COMMAND_CHARS),
         "pieces": [
             [
                 piece.start,

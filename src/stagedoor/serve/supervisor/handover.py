@@ -20,7 +20,7 @@ from typing import Self
 import msgspec
 import structlog
 
-from stagedoor.net.pair import Socket
+from stagedoor.net.listen import Socket
 from stagedoor.serve.supervisor.control import MetricsMessage
 
 VARIABLE = "STAGEDOOR_HANDOVER"

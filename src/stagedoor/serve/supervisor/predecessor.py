@@ -9,7 +9,6 @@ from typing import Self
 from stagedoor import __version__
 from stagedoor.model.errors import StagedoorError
 from stagedoor.net.listen import Listening, adopt
-from stagedoor.net.pair import adopt_end
 from stagedoor.serve.prepare import Bound
 from stagedoor.serve.supervisor.handover import (
     UNDERSTOOD,
@@ -58,7 +57,7 @@ class Predecessor:
         if number is None:
             return None
         try:
-            sock = adopt_end(number)
+            sock = adopt(int(number))
         except (OSError, ValueError):
             raise StagedoorError(f"{VARIABLE} is set, and names no socket; unset it") from None
         channel = await HandoverChannel.open(sock)
@@ -123,7 +122,7 @@ class Predecessor:
         for (fd, pid, version), (sessions, unread) in zip(
             self._offer.older, transfer.older, strict=True
         ):
-            channel = await HandoverChannel.open(adopt_end(str(fd)), unread)
+            channel = await HandoverChannel.open(adopt(fd), unread)
             older.add(channel, pid, version, sessions)
         older.add(self._channel, self.pid, self._offer.version)
         older.announce(settings)

@@ -10,7 +10,7 @@ from typing import Self
 
 from stagedoor import __version__
 from stagedoor.model.errors import StagedoorError
-from stagedoor.net.pair import open_pair
+from stagedoor.net.listen import open_pair
 from stagedoor.serve.prepare import Bound
 from stagedoor.serve.supervisor.handover import (
     UNDERSTOOD,
