@@ -176,7 +176,7 @@ def test_the_doctor_finds_each_account_to_have_its_rights(fenced: Fenced, tmp_pa
     assert [finding.level for finding in others] == [Level.OK] * 2, others
     # With `controller = true` one account is both; the chart's controller is not, and lacks these alone.
     lacks = apps.what.partition(" may not ")[2].split(", ")
-    assert {right.split()[1] for right in lacks} == {"replicasets.apps", "jobs.batch", SLICES}
+    assert {right.split()[1] for right in lacks} == {"replicasets.apps", "jobs.batch"}
 
 
 def test_the_doctor_accepts_rights_in_the_namespaces_alone(narrow: Fenced, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_the_doctor_names_each_right_that_is_missing(fenced: Fenced, tmp_path: P
     assert apps.level is Level.FAIL
     assert "create deployments.apps, patch deployments.apps" in apps.what
     assert "create leases" not in apps.what, "that the gateway may"
-    assert "list services" in apps.what
+    assert "list configmaps" in apps.what
     assert "create subjectaccessreviews.authorization.k8s.io" in review.what
     assert "get leases.coordination.k8s.io stagedoor-controller" in leads.what
     _, nothing = doctor(fenced.gateway, "default", tmp_path)
