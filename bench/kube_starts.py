@@ -170,7 +170,7 @@ async def _starts(kube: KubeGateway, log: NodeLog, number: int) -> Series:
     token = (kube.folder / "token").read_text().strip()
     await seen.until(lambda: seen.pods)
     for turn in range(number):
-        stop = objects.stop_request()
+        stop = objects.make_stop_request()
         await cluster.merge(Kind.LEASE, kube.namespace, "app01-ssh", stop)
         await seen.until(lambda: not seen.pods)
         # The kubelet checks once a second, and has just checked; a developer logs in at any moment.

@@ -62,7 +62,7 @@ def test_everything_that_a_shell_consists_of_passes(shop: Shop) -> None:
         assert made.ok, made.message
         # The same again, as a reconcile does.
         assert controller.apply(manifest).ok
-    assert controller.merge(shop.shell, dict(objects.stop_patch(4.0))).ok
+    assert controller.merge(shop.shell, dict(objects.make_stop_patch(4.0))).ok
     assert controller.merge(shop.shell, dict(objects.make_marks_patch("hash", 5.0))).ok
     for manifest in [*reversed(whole), lease]:
         gone = controller.delete(manifest)

@@ -19,7 +19,7 @@ from stagedoor.serve.binder import read_objects
 from stagedoor.serve.doctor.cluster import check_cluster
 from stagedoor.settings.file import parse_settings
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector
-from stagedoor.shells.kubernetes.names import INSTALLATION, make_shell_labels, run_labels
+from stagedoor.shells.kubernetes.names import INSTALLATION, make_run_labels, make_shell_labels
 from tests.chart.chart import CHART, KUBE_VERSION, VALUES, helm, merged, objects_in, render, the
 from tests.chart.conftest import FENCES, WITHIN_S
 from tests.chart.shops import denied
@@ -265,7 +265,11 @@ def shell_of_another(namespace: str, kind: str) -> Manifest:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": "run-0123", "namespace": namespace, "labels": run_labels("app01")},
+        "metadata": {
+            "name": "run-0123",
+            "namespace": namespace,
+            "labels": make_run_labels("app01"),
+        },
         "spec": {"template": {"spec": pod}, "suspend": True},
     }
 

@@ -1,6 +1,6 @@
 """The ValidatingAdmissionPolicy *runs* against a stolen token of the controller: a run has what its app has.
 
-The legitimate Job is what `run_job` makes, and a gateway's account writes the register.
+The legitimate Job is what `build_run_job` makes, and a gateway's account writes the register.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
 from stagedoor.shells.kubernetes.derive.run import (
+    build_run_input,
+    build_run_job,
+    build_run_lease,
     make_run_kit,
-    run_input,
-    run_job,
-    run_lease,
 )
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.live.register import DeriveContext, identify_shell
@@ -53,7 +53,7 @@ class Order:
         self.target = Target(shop.name)
         self.id = f"{next(numbers):012x}"
         order = RunOrder(self.target, "id", timeout_s=60)
-        self._job = run_job(shop.app, shop.derived, self.id, order)
+        self._job = build_run_job(shop.app, shop.derived, self.id, order)
 
     @property
     def job(self) -> Manifest:
@@ -92,7 +92,9 @@ def order(fenced: Fenced) -> Order:
 
 
 def test_a_job_is_created_suspended_and_resumed_as_it_was_approved(order: Order) -> None:
-    lease = order.fenced.gateway.create(dict(run_lease(order.app, order.id, "gateway-0", 1.0)))
+    lease = order.fenced.gateway.create(
+        dict(build_run_lease(order.app, order.id, "gateway-0", 1.0))
+    )
     assert lease.ok, lease.message
     made = order.create()
     assert made.ok, made.message
@@ -247,7 +249,7 @@ def test_a_job_that_is_no_run_is_left_alone_where_there_is_no_register(fenced: F
 def test_the_input_of_a_run_is_written_once_and_by_the_gateway(order: Order) -> None:
     made = order.create()
     assert made.ok, made.message
-    secret = dict(run_input(order.app, made.body, order.id, b"select 1;"))
+    secret = dict(build_run_input(order.app, made.body, order.id, b"select 1;"))
     denied(order.fenced.controller.create(secret), "once, by the gateway")
     bends: dict[str, Bend] = {
         "can be changed": lambda it: it.update(immutable=False),

@@ -71,7 +71,7 @@ def test_a_shell_starts_is_marked_stopped_and_started_again(shop: Shop) -> None:
     made = shop.started()
     assert made.ok, made.message
     assert controller.merge(shop.shell, dict(objects.make_marks_patch("hash", 5.0))).ok
-    assert controller.merge(shop.shell, dict(objects.stop_patch(4.0))).ok
+    assert controller.merge(shop.shell, dict(objects.make_stop_patch(4.0))).ok
     assert controller.merge(shop.shell, dict(objects.make_marks_patch(None, None))).ok
     again = shop.started()
     assert again.ok, again.message
@@ -183,7 +183,7 @@ def test_a_shell_that_has_what_its_app_has_no_more_can_be_marked_and_stopped_but
     assert rolled.ok, rolled.message
     marked = controller.merge(shop.shell, dict(objects.make_marks_patch("other", 1.0)))
     assert marked.ok, marked.message
-    stopped = controller.merge(shop.shell, dict(objects.stop_patch(2.0)))
+    stopped = controller.merge(shop.shell, dict(objects.make_stop_patch(2.0)))
     assert stopped.ok, stopped.message
     assert controller.merge(shop.shell, dict(objects.make_marks_patch(None, None))).ok
     denied(shop.started(), "no gateway has let this shell", "not what the app has")

@@ -16,7 +16,7 @@ from stagedoor.controller.binder import (
     has_all,
 )
 from stagedoor.model.cluster import Kind
-from stagedoor.shells.kubernetes.names import make_shell_labels, run_labels
+from stagedoor.shells.kubernetes.names import make_run_labels, make_shell_labels
 from tests.controller.test_namespaces_by_label import SELECTOR, environment, namespace
 from tests.kube.memory import MemoryCluster
 from tests.virtual_time import in_virtual_time
@@ -36,7 +36,7 @@ def lease(name: str) -> dict[str, Any]:
 
 
 def ended_run(name: str) -> dict[str, Any]:
-    meta = {"name": "run-1", "namespace": name, "labels": run_labels("app01")}
+    meta = {"name": "run-1", "namespace": name, "labels": make_run_labels("app01")}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": {"phase": "Succeeded"}}
 
 

@@ -45,7 +45,7 @@ async def test_two_gateways_that_count_alike_are_both_told_at_once() -> None:
             await refused(it)  # by now the next try of its own is a minute away
         lease = it.cluster.objects[LEASE]
         # Another gateway, which has not seen our last request, asks with the count that we had.
-        other = objects.request("gateway-2", now(), objects.count_requests(lease))
+        other = objects.make_request("gateway-2", now(), objects.count_requests(lease))
         await it.cluster.merge(Kind.LEASE, "apps", "app01-ssh", other)
         assert objects.read_failure_cause(it.cluster.objects[LEASE]) is None
         await asyncio.sleep(SETTLED_S)

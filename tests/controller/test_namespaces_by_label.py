@@ -16,8 +16,11 @@ from stagedoor.model.target import Target
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
-from stagedoor.shells.kubernetes.live.leader import report_of
-from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceSelector, choose
+from stagedoor.shells.kubernetes.live.leader import format_report
+from stagedoor.shells.kubernetes.live.namespace_directory import (
+    NamespaceSelector,
+    choose_namespaces,
+)
 from stagedoor.shells.kubernetes.names import ENVIRONMENT, NAMESPACES, make_shell_name
 from stagedoor.wire.rfc3339 import show_time
 from tests.controller.test_namespaces import Platform, enter, platform
@@ -60,7 +63,7 @@ def test_the_environment_is_the_label_else_the_name_and_an_empty_label_stands_fo
         namespace("b", environment("staging")),
         namespace("c", environment("")),
     ]
-    chosen = choose(names)
+    chosen = choose_namespaces(names)
     assert chosen.by_environment == {"a": "a", "staging": "b", None: "c"}
     assert not chosen.refused
 
@@ -68,7 +71,7 @@ def test_the_environment_is_the_label_else_the_name_and_an_empty_label_stands_fo
 @pytest.mark.platform(30)
 def test_of_two_namespaces_with_one_environment_neither_is_served() -> None:
     names = [namespace("a"), namespace("b", environment("a")), namespace("c")]
-    chosen = choose(names)
+    chosen = choose_namespaces(names)
     assert chosen.by_environment == {"c": "c"}
     assert chosen.refused.keys() == {"a", "b"}
     assert "the namespace b has the environment 'a' as well" in chosen.refused["a"]
@@ -84,7 +87,7 @@ def test_of_two_namespaces_with_one_environment_neither_is_served() -> None:
     ],
 )
 def test_a_namespace_that_cannot_be_served_has_a_reason(found: dict[str, Any], why: str) -> None:
-    chosen = choose([found, namespace("z")], own="stagedoor")
+    chosen = choose_namespaces([found, namespace("z")], own="stagedoor")
     assert chosen.by_environment == {"z": "z"}
     assert why in chosen.refused[found["metadata"]["name"]]
 
@@ -247,7 +250,7 @@ async def test_a_namespace_that_waits_for_its_shells_is_a_row() -> None:
     async with platform(spaces=SELECTOR) as it:
         shells = await it.gateway()
         metadata = {"name": CONTROLLER_LEASE, "namespace": "own"}
-        metadata["annotations"] = {NAMESPACES: report_of(0, {}, {"team": 1})}
+        metadata["annotations"] = {NAMESPACES: format_report(0, {}, {"team": 1})}
         spec = {"holderIdentity": "c-1", "renewTime": show_time(time.time(), micro=True)}
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
         it.cluster.put({**lease, "metadata": metadata, "spec": spec})

@@ -16,7 +16,7 @@ from stagedoor.controller.runs import (
 from stagedoor.model.cluster import Change, Kind
 from stagedoor.model.run import RunOrder
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
-from stagedoor.shells.kubernetes.names import FAILURE, RUN_CANCELLED, RUN_JOB, run_labels
+from stagedoor.shells.kubernetes.names import FAILURE, RUN_CANCELLED, RUN_JOB, make_run_labels
 from stagedoor.wire.rfc3339 import show_time
 from tests.controller.test_namespaces_by_label import SELECTOR
 from tests.kube.memory import MemoryCluster
@@ -106,7 +106,7 @@ async def test_a_lease_that_is_seen_before_the_jobs_are_waits_for_them_alone() -
     runs = RunReconciler(
         cluster, spaces, cast("Any", None), find_order, lambda *_: None, lambda: NOW
     )
-    meta = {"namespace": "team", "name": "run-a", "labels": run_labels("app01")}
+    meta = {"namespace": "team", "name": "run-a", "labels": make_run_labels("app01")}
     cluster.put({"apiVersion": "v1", "kind": "Lease", **lease(), "metadata": meta})
     working = asyncio.create_task(runs.run())
     try:
@@ -123,7 +123,7 @@ async def test_without_its_label_a_namespace_starts_no_run_and_ends_those_that_h
     cluster = MemoryCluster()
 
     def put(kind: str, namespace: str, name: str, item: dict[str, Any]) -> None:
-        meta = {"namespace": namespace, "name": name, "labels": run_labels("app01")}
+        meta = {"namespace": namespace, "name": name, "labels": make_run_labels("app01")}
         metadata = {**item["metadata"], **meta}
         cluster.put({"apiVersion": "v1", "kind": kind, **item, "metadata": metadata})
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.kube.pace import Bucket, retry_after_s
+from stagedoor.kube.pace import Bucket, parse_retry_after
 from stagedoor.kube.paths import build_collection_path, build_item_path, with_query
 from stagedoor.kube.watch import Lines, TooLongError
 from stagedoor.model.cluster import Kind
@@ -81,7 +81,7 @@ def test_a_clock_that_stands_still_or_goes_back_gives_nothing_away() -> None:
     ],
 )
 def test_retry_after(value: str, seconds: float) -> None:
-    assert retry_after_s(value, 20.0) == seconds
+    assert parse_retry_after(value, 20.0) == seconds
 
 
 @given(st.lists(st.binary(max_size=20)), st.integers(1, 7))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from stagedoor.model.permission import Permission
-from stagedoor.shells.kubernetes.derive.run import run_lease
+from stagedoor.shells.kubernetes.derive.run import build_run_lease
 from tests.fixtures.cluster import WITHIN_S, Cluster, KubeGateway, shared_kube, until
 from tests.ports import free_port
 
@@ -271,7 +271,7 @@ def test_a_size_gives_a_run_its_resources(make_kube: Callable[..., KubeGateway])
 @pytest.mark.platform(10)
 def test_a_lease_alone_makes_no_job(kube: KubeGateway) -> None:
     app = json.loads(kube.kubectl("get", "deployment", "app01", "-o", "json"))
-    lease = run_lease(app, "aaaabbbbcccc", "mallory", time.time())
+    lease = build_run_lease(app, "aaaabbbbcccc", "mallory", time.time())
     kube.kubectl("create", "-f", "-", text=json.dumps(lease))
 
     def is_refused() -> bool:

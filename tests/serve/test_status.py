@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from stagedoor.controller.metrics import METRICS as CONTROLLER
 from stagedoor.serve.metrics.definitions import METRICS
@@ -68,8 +69,12 @@ def test_all_is_well() -> None:
         ),
         (replace(WELL, controller=LeaderReport("")), 2, "no controller leads"),
         (replace(WELL, controller=LOST), 1, "does not serve the namespace apps-n: forbidden"),
-        (replace(WELL, controller=replace(LOST, served=0, reasons={})), 2, "serves no namespace"),
-        (replace(WELL, controller=replace(LOST, reasons={})), 1, "1 more namespaces"),
+        (
+            replace(WELL, controller=structs.replace(LOST, served=0, reasons={})),
+            2,
+            "serves no namespace",
+        ),
+        (replace(WELL, controller=structs.replace(LOST, reasons={})), 1, "1 more namespaces"),
     ],
 )
 def test_each_problem_is_named_with_what_mends_it(status: Status, code: int, words: str) -> None:
@@ -89,7 +94,7 @@ def test_where_a_label_selects_namespaces_it_is_what_mends_one() -> None:
 
 
 def test_namespaces_that_wait_for_their_shells_are_lines_and_no_problem() -> None:
-    ending = replace(WELL, controller=replace(LOST, unserved=0, reasons={}))
+    ending = replace(WELL, controller=structs.replace(LOST, unserved=0, reasons={}))
     assert list_problems(ending) == []
     shells = dict.fromkeys(("static", "local", "local_running", "namespaces"), 0)
     lines = list_lines(replace(ending, shells=shells))

@@ -125,7 +125,7 @@ async def test_a_shell_that_was_told_to_stop_is_not_kept_but_can_be_asked_for_an
 ) -> None:
     await gate.lease_writer.request_shell("app01")
     gate.cache.leases.put(
-        await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", objects.stop_request())
+        await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", objects.make_stop_request())
     )
     gate.now += 100
     await gate.lease_writer.keep("app01")

@@ -173,7 +173,7 @@ class Apps:
             return False
         try:
             await self._cluster.merge(
-                Kind.LEASE, namespace, make_shell_name(target.app), objects.stop_request()
+                Kind.LEASE, namespace, make_shell_name(target.app), objects.make_stop_request()
             )
             async with asyncio.timeout(STOP_S):
                 # There is no event for a state that several mirrors show together.

@@ -1,9 +1,11 @@
 """The namespaces that a controller looks after: those that are served, and those in which shells are left."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from stagedoor.controller.mirrors import ControllerMirrors, NamespaceMirrors
 from stagedoor.model.cluster import ClusterError
+from stagedoor.shells.kubernetes.live.access import may_write
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.ports import Cluster
 
@@ -67,8 +69,10 @@ class NamespaceRegistry:
         changed = list[str | None]()
         for name in sorted(self._strangers - self.environments.keys()):
             view = NamespaceMirrors(self._mirrors, name, offers=False)
-            if view.with_shell() and await self._may_write(name) and name not in self.environments:
-                changed.append(self._leave(view))
+            with suppress(ClusterError):
+                is_ours = view.with_shell() and await may_write(self._cluster, name)
+                if is_ours and name not in self.environments:
+                    changed.append(self._leave(view))
         self._strangers.clear()
         self._ask()
         return changed
@@ -92,12 +96,6 @@ class NamespaceRegistry:
 
     def _remove(self, view: NamespaceMirrors) -> None:
         del self.by_environment[self.environments.pop(view.namespace)]
-
-    async def _may_write(self, name: str) -> bool:
-        try:
-            return await self._cluster.may_i(name, "create", "leases.coordination.k8s.io")
-        except ClusterError:
-            return False
 
     def _ask(self) -> None:
         if not self._spaces.is_fixed:

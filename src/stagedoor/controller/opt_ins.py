@@ -107,7 +107,8 @@ class OptIns:
         except ClusterError:
             return False
         return any(
-            events.note(event) == problem for event in events.select_events(candidates, workload)
+            events.read_note(event) == problem
+            for event in events.select_events(candidates, workload)
         )
 
     async def _list(self, kind: Kind, labels: str = "") -> Iterable[Object]:

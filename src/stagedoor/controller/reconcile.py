@@ -34,7 +34,7 @@ from stagedoor.shells.kubernetes.live.outdated import (
 )
 from stagedoor.shells.kubernetes.names import CONTAINER, KEYS_UNTIL, SHELL_OF, make_shell_name
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
-from stagedoor.shells.kubernetes.sentences import refusal
+from stagedoor.shells.kubernetes.sentences import explain_refusal
 from stagedoor.wire.rfc3339 import show_time
 
 AGAIN_S = 1.0
@@ -109,7 +109,7 @@ class Reconciler:
     async def fail(self, target: Target, error: StepError) -> None:
         """Report to the waiting logins why a shell cannot be created. Raises nothing."""
         # A quota or an admission webhook refuses in its own words, with any status that its author chose.
-        cause = Cause(*(refusal(error.error.message) or (error.step, error.error.message)))
+        cause = Cause(*(explain_refusal(error.error.message) or (error.step, error.error.message)))
         mirrors = self.namespaces.get(target.environment)
         if mirrors is None:
             return  # the namespace is served no more
@@ -132,7 +132,7 @@ class Reconciler:
             case StartShell() | Replace():
                 await self._make(decision, seen)
             case ScaleToZero():
-                await self._patch(seen, objects.stop_patch(now))
+                await self._patch(seen, objects.make_stop_patch(now))
                 await self._report(seen, "ShellStopped", "the shell was not in use; it was stopped")
             case OnePod():
                 await self._patch(seen, {"spec": {"replicas": 1}})

@@ -18,12 +18,12 @@ from stagedoor.shells.kubernetes.derive.objects import (
     read_failure_cause,
     read_time,
 )
-from stagedoor.shells.kubernetes.derive.run import find_cancel_time, run_job
+from stagedoor.shells.kubernetes.derive.run import build_run_job, find_cancel_time
 from stagedoor.shells.kubernetes.live.kept_fields import select_fields
 from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.live.register import DeriveContext, read_app
-from stagedoor.shells.kubernetes.names import RUN_JOB, RUN_OF, run_object
+from stagedoor.shells.kubernetes.names import RUN_JOB, RUN_OF, make_run_name
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 
 CHECK_S = 10.0
@@ -204,7 +204,7 @@ class RunReconciler:
     async def _create(self, namespace: str, lease: Object) -> None:
         """Create the suspended Job of a lease, or write to the lease why there can be none."""
         name, app = str(lease["metadata"]["name"]), str(lease["metadata"]["labels"][RUN_OF])
-        run_id = name.removeprefix(run_object(""))
+        run_id = name.removeprefix(make_run_name(""))
         order = await self._find_order(run_id)
         if order is None or order.target != Target(app, self._find_environment(namespace)):
             await self._fail(namespace, name, "the store has no such run that is to start")
@@ -218,7 +218,7 @@ class RunReconciler:
             await self._fail(namespace, name, f"the controller has no size {order.size}")
             return
         try:
-            created = await self._cluster.create(run_job(*known, run_id, order, resources))
+            created = await self._cluster.create(build_run_job(*known, run_id, order, resources))
         except ClusterError as error:
             if error.status is None or error.retry or error.reason == "AlreadyExists":
                 raise

@@ -126,7 +126,7 @@ def _may_retry(status: int, reason: str) -> bool:
     return status in (401, 408, 410, 429) or status >= 500
 
 
-def watch_error(body: bytes) -> tuple[int, str]:
+def read_watch_error(body: bytes) -> tuple[int, str]:
     """Return the status and the message of an ERROR event's object; 0 and "" if it is no Status."""
     status_object = _decode_status(body)
     if status_object is None:

@@ -14,7 +14,7 @@ import msgspec
 from stagedoor.kube import answers
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.http import Http, HttpRequest, KubeAnswer
-from stagedoor.kube.pace import PATIENT_S, URGENT_LIMIT_S, Bucket, Limits, retry_after_s
+from stagedoor.kube.pace import PATIENT_S, URGENT_LIMIT_S, Bucket, Limits, parse_retry_after
 from stagedoor.kube.wire import NoApiAnswerError
 from stagedoor.model.cluster import Object
 
@@ -92,7 +92,7 @@ class ApiClient:
             if answer.retry_after is None or not error.retry:
                 raise error
             # client-go retries after the same answers: 429, and 5xx with the header.
-            wait_s = retry_after_s(answer.retry_after, self.limits.patience_s)
+            wait_s = parse_retry_after(answer.retry_after, self.limits.patience_s)
             if self.clock() + wait_s >= patient_until:
                 raise error
             if self._bucket is not None and answer.status == 429:

@@ -59,7 +59,7 @@ class Bucket:
         self._closed_until = max(self._closed_until, until)
 
 
-def retry_after_s(value: str, longest_s: float) -> float:
+def parse_retry_after(value: str, longest_s: float) -> float:
     """Return the seconds of a Retry-After header, at most `longest_s`; 1 if it cannot be read.
 
     Kubernetes sends seconds. The date form is not read, since it needs a clock that both sides share.

@@ -18,7 +18,7 @@ from stagedoor.kube.answers import NO_ANSWER, ApiRequest
 from stagedoor.kube.api_client import ApiClient
 from stagedoor.kube.http import HttpRequest, HttpStream
 from stagedoor.kube.lists import ListOptions, Trim
-from stagedoor.kube.pace import retry_after_s
+from stagedoor.kube.pace import parse_retry_after
 from stagedoor.kube.wire import NoApiAnswerError, ReadTimeoutError
 from stagedoor.model.cluster import Change, ClusterError, Verb
 from stagedoor.model.units import MIB
@@ -179,7 +179,7 @@ class ResourceWatch:
         return Change(verb, (self._trim(item) if self._trim else item,))
 
     def _restart_error(self, body: bytes) -> _RestartError:
-        code, sentence = answers.watch_error(body)
+        code, sentence = answers.read_watch_error(body)
         message = f"cannot {self._operation}: {sentence or code}"
         error = ClusterError(message, status=code, reason="WatchEnded", retry=True)
         return _RestartError(None if code == 410 else error)
@@ -204,7 +204,7 @@ class ResourceWatch:
             error = answers.refusal(self._operation, head, bytes(body))
         wait_s = 0.0
         if head.retry_after is not None:
-            wait_s = retry_after_s(head.retry_after, self._limits.longest_wait_s)
+            wait_s = parse_retry_after(head.retry_after, self._limits.longest_wait_s)
         raise _RestartError(None if head.status == 410 else error, wait_s)
 
     async def _back_off(self, wait_s: float, *, at_once: bool) -> None:

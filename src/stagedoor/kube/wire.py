@@ -86,12 +86,9 @@ class Wire:
                 continue
             if not isinstance(event, h11.Response):
                 raise NoApiAnswerError(f"{self.name} broke off its answer", begun=True)
-            headers = dict(event.headers)
-            return Head(
-                event.status_code,
-                headers.get(b"content-type", b"").decode("ascii", "replace").lower(),
-                _text(headers.get(b"retry-after")),
-            )
+            headers = {name: value.decode("ascii", "replace") for name, value in event.headers}
+            content_type = headers.get(b"content-type", "").lower()
+            return Head(event.status_code, content_type, headers.get(b"retry-after"))
 
     async def read(self) -> bytes:
         """Return the next part of the body, b"" at its end. Raises NoApiAnswerError."""
@@ -133,10 +130,6 @@ class Wire:
     def _describe_failure(self, error: OSError) -> str:
         why = getattr(error, "reason", None) or error.strerror or type(error).__name__
         return f"the connection to {self.name} broke: {why}"
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("ascii", "replace")
 
 
 def tune(writer: asyncio.StreamWriter) -> None:

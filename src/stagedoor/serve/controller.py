@@ -49,7 +49,7 @@ from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.derive.kit import Kit
-from stagedoor.shells.kubernetes.live.leader import MAX_NAMED, report_of
+from stagedoor.shells.kubernetes.live.leader import MAX_NAMED, format_report
 from stagedoor.shells.kubernetes.names import NAMESPACES
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.liveness.instances import make_instance_id
@@ -240,7 +240,7 @@ class ControllerManager:
             return {NAMESPACES: None}
         served = controller.measure().served
         return {
-            NAMESPACES: report_of(served, controller.list_unserved(), controller.count_ending())
+            NAMESPACES: format_report(served, controller.list_unserved(), controller.count_ending())
         }
 
     def _readiness(self) -> HealthPage:

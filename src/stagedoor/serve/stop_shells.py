@@ -10,6 +10,7 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
+from stagedoor.shells.kubernetes.live.access import may_write
 from stagedoor.shells.kubernetes.live.mirror import find_shell_app, list_everywhere
 from stagedoor.shells.kubernetes.names import SHELL_OF, make_shell_name
 from stagedoor.shells.kubernetes.ports import Cluster
@@ -59,8 +60,7 @@ async def _find_shells(cluster: Cluster) -> tuple[str, ...]:
     """Return the namespaces with shells where this account may write: others are another installation's."""
     leases = await cluster.list(Kind.LEASE, "", SHELL_OF)
     names = {str(lease["metadata"]["namespace"]) for lease in leases}
-    resource = "leases.coordination.k8s.io"
-    return tuple([name for name in sorted(names) if await cluster.may_i(name, "create", resource)])
+    return tuple([name for name in sorted(names) if await may_write(cluster, name)])
 
 
 AGAIN_S = 1.0

@@ -114,7 +114,7 @@ async def test_what_has_started_or_stopped_has_no_entry(running: Running) -> Non
     await running.becomes({"app01": identify_shell(shell)})
     await running.merge({"spec": {"replicas": 1}})
     await running.becomes({})
-    await running.merge(objects.stop_patch(1.0))
+    await running.merge(objects.make_stop_patch(1.0))
     other = await running.shell(await running.app("app02"))
     await running.becomes({"app02": identify_shell(other)})
     await running.cluster.delete(Kind.DEPLOYMENT, running.namespace, "app02-ssh")

@@ -201,13 +201,6 @@ def test_a_value_of_a_variable_is_never_repeated() -> None:
         assert "hunter2" not in result.problems[0]
 
 
-def test_a_list_item_says_its_kind_by_its_shape() -> None:
-    stateful = {"metadata": {"name": "a", "annotations": {"stagedoor.dev/warm": "x"}}}
-    result = read_settings({**stateful, "spec": {"updateStrategy": {}}})
-    assert isinstance(result, WrongSettings)
-    assert "of StatefulSet a: " in result.problems[0]
-
-
 @pytest.mark.parametrize(
     ("labels", "offered"),
     [
@@ -259,7 +252,8 @@ JSON = st.none() | st.booleans() | st.floats() | st.text() | st.lists(st.text(),
     )
 )
 def test_any_annotations_give_settings_or_problems(annotations: dict[str, Any]) -> None:
-    result = read_settings({"metadata": {"name": "a", "annotations": annotations}, "spec": {}})
+    metadata = {"name": "a", "annotations": annotations}
+    result = read_settings({"kind": "Deployment", "metadata": metadata})
     assert isinstance(result, AppSettings | WrongSettings)
 
 

@@ -6,8 +6,8 @@ from stagedoor.shells.kubernetes.live.leader import (
     MAX_NAMED,
     MAX_REASON,
     LeaderReport,
+    format_report,
     read_report,
-    report_of,
 )
 from stagedoor.shells.kubernetes.names import NAMESPACES
 from stagedoor.wire.rfc3339 import show_time
@@ -21,7 +21,7 @@ def lease(said: object, *, age_s: float = 2.0, holder: str = "c-1") -> dict[str,
 
 
 def test_what_the_leader_writes_is_read() -> None:
-    said = report_of(3, {"apps-n": "forbidden"}, {"team": 1, "old": 2})
+    said = format_report(3, {"apps-n": "forbidden"}, {"team": 1, "old": 2})
     report = read_report(lease(said), NOW)
     assert report == LeaderReport("c-1", 3, 1, {"apps-n": "forbidden"}, {"team": 1, "old": 2})
     assert report.explain_ending() == {
@@ -31,7 +31,9 @@ def test_what_the_leader_writes_is_read() -> None:
 
 
 def test_a_thousand_lost_namespaces_are_counted_and_few_are_named() -> None:
-    said = report_of(0, {f"apps-{number}": "\x1b[2J" + "x" * 5000 for number in range(1000)}, {})
+    said = format_report(
+        0, {f"apps-{number}": "\x1b[2J" + "x" * 5000 for number in range(1000)}, {}
+    )
     report = read_report(lease(said), NOW)
     assert len(said) < 2 * MAX_NAMED * MAX_REASON
     assert report.unserved == 1000

@@ -100,14 +100,14 @@ def test_a_lease_is_renewed_and_read() -> None:
     assert objects.read_renewal(made) == NOW
     for lease in ({}, {"spec": None}, {"spec": {"renewTime": 5}}, {"spec": {"renewTime": "x"}}):
         assert objects.read_renewal(lease) is None
-    assert objects.stop_request() == {"spec": {"renewTime": None}}
+    assert objects.make_stop_request() == {"spec": {"renewTime": None}}
 
 
 def test_marks_and_stops() -> None:
     assert objects.make_marks_patch("b", None) == {
         "metadata": {"annotations": {"stagedoor.dev/stale": "b", "stagedoor.dev/idle-since": None}}
     }
-    stop = objects.stop_patch(NOW)
+    stop = objects.make_stop_patch(NOW)
     assert stop["spec"] == {"replicas": 0}
     since = stop["metadata"]["annotations"]["stagedoor.dev/idle-since"]
     assert objects.read_time(since) == int(NOW)

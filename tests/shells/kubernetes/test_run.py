@@ -13,10 +13,10 @@ from stagedoor.shells.kubernetes.derive.compare import find_job_differences
 from stagedoor.shells.kubernetes.derive.kit import HOST_KEY_VOLUME, INPUT_VOLUME, SHELL_VOLUME
 from stagedoor.shells.kubernetes.derive.run import (
     LogParser,
+    build_run_job,
     make_run_kit,
     parse_line,
     read_end,
-    run_job,
 )
 from tests.shells.kubernetes import samples
 
@@ -34,7 +34,7 @@ def job(
     app = samples.app(name)
     shell = samples.derived(app, make_run_kit(samples.KIT), **samples.DIGESTS)
     order = RunOrder(Target(app["metadata"]["name"]), command, timeout_s=60, has_input=has_input)
-    return dict(run_job(app, shell, RUN, order, resources or None))
+    return dict(build_run_job(app, shell, RUN, order, resources or None))
 
 
 def as_created(wanted: dict[str, Any]) -> dict[str, Any]:

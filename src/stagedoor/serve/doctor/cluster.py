@@ -19,7 +19,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.live.namespace_directory import (
     NamespaceDecision,
     NamespaceSelector,
-    choose,
+    choose_namespaces,
 )
 from stagedoor.wire.finding import Finding, Level, fail, ok, warn
 
@@ -142,7 +142,7 @@ async def _choose(cluster: KubeCluster, settings: Settings) -> NamespaceDecision
     if not isinstance(wanted, NamespaceSelector):
         return NamespaceDecision(wanted, {})
     try:
-        return choose(await cluster.list(Kind.NAMESPACE, "", wanted.labels), wanted.own)
+        return choose_namespaces(await cluster.list(Kind.NAMESPACE, "", wanted.labels), wanted.own)
     except ClusterError as error:
         raise SettingsError(f"the namespaces cannot be listed: {error.message}") from error
 

@@ -134,12 +134,12 @@ def make_shell_name(app: str) -> str:
     return app + SUFFIX
 
 
-def run_object(run_id: str) -> str:
+def make_run_name(run_id: str) -> str:
     """Return the name of a run's lease and Job, as `run-0123456789ab`."""
     return f"run-{run_id}"
 
 
-def run_labels(app: str) -> dict[str, str]:
+def make_run_labels(app: str) -> dict[str, str]:
     """Return the labels of every object of a run."""
     return {MANAGED_BY: "stagedoor", RUN_OF: app}
 

@@ -137,13 +137,13 @@ def explain_refused_pod(message: str, containers: Iterable[Object] = ()) -> tupl
     `message` is that of a ReplicaSet's `FailedCreate`, or of the refused request itself; `containers` are
     those of the pod.
     """
-    return refusal(message, containers) or (
+    return explain_refusal(message, containers) or (
         "creating the pod",
         f"the cluster does not take it: {clean_text(message)}",
     )
 
 
-def refusal(message: str, containers: Iterable[Object] = ()) -> tuple[str, str] | None:
+def explain_refusal(message: str, containers: Iterable[Object] = ()) -> tuple[str, str] | None:
     """Return why a quota or an admission refused an object, as (step, sentence).
 
     Return None if it was refused by neither.
@@ -188,7 +188,7 @@ def _limited(message: str, containers: Iterable[Object]) -> tuple[str, str]:
     return whose, "; ".join(advice)
 
 
-def pull_failure(reason: str, message: str, image: str) -> str:
+def explain_pull_failure(reason: str, message: str, image: str) -> str:
     """Return why an image cannot be pulled; `reason` and `message` are those of a waiting container."""
     said = clean_text(_PULL_PREFIX.sub("", message))
     if reason == "InvalidImageName" or "invalid reference format" in said:

@@ -44,9 +44,7 @@ class Order:
 
     def to_json(self) -> str:
         """Return the order as one line of JSON."""
-        fields = {name: getattr(self, name) for name in ("folder", "idle_stop_s", "drain_grace_s")}
-        shell = asdict(self.shell) | {"env": dict(self.shell.env)}
-        return json.dumps(fields | {"shell": shell}, sort_keys=True)
+        return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Order":

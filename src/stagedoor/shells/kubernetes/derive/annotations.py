@@ -110,11 +110,10 @@ NAMES = tuple(PREFIX + name for name in _SETTINGS)
 def is_offered(app: Object) -> bool:
     """Return whether a Deployment or StatefulSet offers a shell.
 
-    It does if its own label `names.OPT_IN` is `true`, by which the API selects it; those of its pods do not
+    It does if its own label `names.OPT_IN` is `true`, by which the API selects it. Its pods' labels do not
     count.
     """
-    labels = (app.get("metadata") or {}).get("labels") or {}
-    return bool(labels.get(OPT_IN) == "true")
+    return bool((app["metadata"].get("labels") or {}).get(OPT_IN) == "true")
 
 
 def read_settings(
@@ -123,8 +122,8 @@ def read_settings(
     """Read the `stagedoor.dev/…` annotations of an app over `defaults`, or return all errors in them."""
     annotations = {
         name.removeprefix(PREFIX): value
-        for name, value in ((app.get("metadata") or {}).get("annotations") or {}).items()
-        if isinstance(name, str) and name.startswith(PREFIX)
+        for name, value in (app["metadata"].get("annotations") or {}).items()
+        if name.startswith(PREFIX)
     }
     changes: dict[str, Any] = {}
     problems = []
@@ -149,17 +148,7 @@ def read_settings(
 
 def describe(app: Object) -> str:
     """Return the app as messages name it, for example `Deployment app01`."""
-    name = (app.get("metadata") or {}).get("name", "?")
-    return f"{find_kind(app)} {name}"
-
-
-def find_kind(app: Object) -> str:
-    """Return `Deployment` or `StatefulSet`, also for an item of a list, which has no `kind`."""
-    kind = app.get("kind")
-    if isinstance(kind, str):
-        return kind
-    # apps/v1: a StatefulSet has `updateStrategy`, a Deployment has `strategy`; the API fills in both.
-    return "StatefulSet" if "updateStrategy" in (app.get("spec") or {}) else "Deployment"
+    return f"{app['kind']} {app['metadata']['name']}"
 
 
 def _read(name: str, value: object) -> Mapping[str, Any]:

@@ -57,7 +57,7 @@ def find_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
 
 
 def find_job_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
-    """Return the first few paths at which the Job `actual` differs from `wanted` (`run.run_job`)."""
+    """Return the first few paths at which the Job `actual` differs from `wanted` (`run.build_run_job`)."""
     uid, name = actual["metadata"].get("uid"), wanted["metadata"]["name"]
     ours, theirs = wanted["metadata"], actual["metadata"]
     # The API adds these itself (pkg/registry/batch/job/strategy.go, generateSelector).

@@ -100,7 +100,7 @@ class KitParts(NamedTuple):
     mounts: list[dict[str, Any]]
 
 
-def bring(
+def build_kit_parts(
     kit: Kit,
     packages_image: str | None,
     name: str,

@@ -11,7 +11,7 @@ from stagedoor.model.cluster import Object
 from stagedoor.model.grant import Admission
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import end_by, render_authorized_keys, render_authorized_principals
-from stagedoor.shells.kubernetes.derive.annotations import AppSettings, find_kind
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.names import (
@@ -59,7 +59,7 @@ def make_owner(app: Object) -> dict[str, Any]:
     """Return the ownerReference to an app, with which what it owns is deleted."""
     return {
         "apiVersion": "apps/v1",
-        "kind": find_kind(app),
+        "kind": app["kind"],
         "name": app["metadata"]["name"],
         "uid": app["metadata"]["uid"],
         "controller": False,
@@ -211,7 +211,7 @@ def make_renewal(holder: str, now: float) -> Object:
     return {"spec": {"holderIdentity": holder, "renewTime": show_time(now, micro=True)}}
 
 
-def stop_request() -> Object:
+def make_stop_request() -> Object:
     """Return the merge patch of a lease that stops the shell now, open sessions included (`app stop`)."""
     return {"spec": {"renewTime": None}}
 
@@ -228,12 +228,11 @@ def read_time(text: object) -> float | None:
 
 def count_requests(lease: Object | None) -> int:
     """Return the number of requests for the shell (ASKED), 0 if the lease has none."""
-    annotations = ((lease or {}).get("metadata") or {}).get("annotations") or {}
-    text = str(annotations.get(ASKED, ""))
+    text = str(_annotations(lease).get(ASKED, "")) if lease is not None else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
 
 
-def request(holder: str, now: float, count: int, user: str = "") -> Object:
+def make_request(holder: str, now: float, count: int, user: str = "") -> Object:
     """Return the merge patch that asks for the shell: a renewal that also removes an earlier failure."""
     annotations = {ASKED: str(count), FAILURE: None, **({ASKED_BY: user} if user else {})}
     return {**make_renewal(holder, now), "metadata": {"annotations": annotations}}
@@ -242,7 +241,7 @@ def request(holder: str, now: float, count: int, user: str = "") -> Object:
 def make_failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:
     """Return the merge patch of a lease that has the failure of its shell, or that removes it (None).
 
-    `answers` is the result of `asked` at the start of the attempt that failed.
+    `answers` is the result of `count_requests` at the start of the attempt that failed.
     """
     failure = None
     if cause is not None:
@@ -266,7 +265,7 @@ def read_failure_cause(lease: Object) -> Cause | None:
 
 def read_failure(lease: Object) -> tuple[Cause, int] | None:
     """Return the failure and the `answers` that `make_failure_patch` wrote, or None if there are none."""
-    text = ((lease.get("metadata") or {}).get("annotations") or {}).get(FAILURE)
+    text = _annotations(lease).get(FAILURE)
     try:
         failure = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
@@ -280,6 +279,10 @@ def read_failure(lease: Object) -> tuple[Cause, int] | None:
     return Cause(step, message), answers if isinstance(answers, int) else 0
 
 
+def _annotations(item: Object) -> Mapping[str, Any]:
+    return item["metadata"].get("annotations") or {}
+
+
 def read_image(shell: Object) -> str:
     """Return the image of sshd's container in a shell's Deployment, empty if it has no such container."""
     containers = shell["spec"]["template"]["spec"]["containers"]
@@ -291,12 +294,12 @@ def make_marks_patch(
     idle_since: float | None,
     more: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Object:
-    """Return the merge patch for `lifecycle.Mark`; `more` are the annotations from `read_outdated`."""
+    """Return the merge patch for `lifecycle.Mark`; `more` are the annotations of `choose_marks`."""
     since = None if idle_since is None else show_time(idle_since)
     return {"metadata": {"annotations": {STALE: stale, IDLE_SINCE: since, **more}}}
 
 
-def stop_patch(now: float) -> Object:
+def make_stop_patch(now: float) -> Object:
     """Return the merge patch for `lifecycle.ScaleToZero`."""
     return {
         "metadata": {"annotations": {IDLE_SINCE: show_time(now)}},

@@ -35,8 +35,8 @@ from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     INSTALLATION,
     RUN_CANCELLED,
-    run_labels,
-    run_object,
+    make_run_labels,
+    make_run_name,
 )
 from stagedoor.shells.kubernetes.sentences import clean_text
 from stagedoor.wire.rfc3339 import parse_time, show_time
@@ -77,7 +77,7 @@ def make_run_kit(kit: Kit) -> Kit:
     return replace(kit, way=KitSource.INIT) if kit.way is KitSource.SIBLING else kit
 
 
-def run_lease(app: Object, run_id: str, holder: str, now: float) -> Object:
+def build_run_lease(app: Object, run_id: str, holder: str, now: float) -> Object:
     """Return the lease by which the gateway `holder` asks the controller for a run's Job.
 
     The order itself is in the store: not everyone who may write a lease here may run commands in the app.
@@ -97,7 +97,7 @@ def find_cancel_time(lease: Object | None) -> float | None:
     return read_time((lease["metadata"].get("annotations") or {}).get(RUN_CANCELLED))
 
 
-def run_job(
+def build_run_job(
     app: Object,
     derived: Derived,
     run_id: str,
@@ -117,7 +117,7 @@ def run_job(
         if key not in derived.deployment["spec"]["selector"]["matchLabels"]
     }
     template = {
-        "metadata": {**shell["metadata"], "labels": {**labels, **run_labels(name)}},
+        "metadata": {**shell["metadata"], "labels": {**labels, **make_run_labels(name)}},
         "spec": _pod(derived, order, resources),
     }
     if order.has_input:
@@ -145,7 +145,7 @@ def run_job(
     }
 
 
-def run_input(app: Object, job: Object, run_id: str, data: bytes) -> Object:
+def build_run_input(app: Object, job: Object, run_id: str, data: bytes) -> Object:
     """Return the Secret with the whole input of a run, which the gateway creates once it has compared `job`.
 
     It is deleted with the Job. The controller may not write it: it could give the task other input.
@@ -165,7 +165,7 @@ def run_input(app: Object, job: Object, run_id: str, data: bytes) -> Object:
 
 def _add_input(pod: dict[str, Any], run_id: str) -> None:
     """Give the pod's task the file with its input."""
-    volume = {"secretName": run_object(run_id), "defaultMode": 0o444}
+    volume = {"secretName": make_run_name(run_id), "defaultMode": 0o444}
     pod["volumes"].append({"name": INPUT_VOLUME, "secret": volume})
     (task,) = pod["containers"]
     mount = {"name": INPUT_VOLUME, "mountPath": INPUT_PATH, "readOnly": True}
@@ -176,9 +176,9 @@ def _add_input(pod: dict[str, Any], run_id: str) -> None:
 def _metadata(app: Object, run_id: str, owner: Object) -> dict[str, Any]:
     metadata = app["metadata"]
     return {
-        "name": run_object(run_id),
+        "name": make_run_name(run_id),
         "namespace": metadata["namespace"],
-        "labels": run_labels(metadata["name"]),
+        "labels": make_run_labels(metadata["name"]),
         "ownerReferences": [owner],
     }
 

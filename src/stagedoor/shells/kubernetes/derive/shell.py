@@ -18,7 +18,7 @@ from stagedoor.shells.kubernetes.derive.container import (
 )
 from stagedoor.shells.kubernetes.derive.images import MAX_CHARS as MAX_IMAGE_CHARS
 from stagedoor.shells.kubernetes.derive.images import selects
-from stagedoor.shells.kubernetes.derive.kit import Kit, KitParts, bring
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitParts, build_kit_parts
 from stagedoor.shells.kubernetes.derive.notes import Note
 from stagedoor.shells.kubernetes.derive.objects import build_service, make_metadata, read_image
 from stagedoor.shells.kubernetes.derive.pod import derive_pod, note_pod_annotations
@@ -127,7 +127,7 @@ def _derive_spec(
     name = make_shell_name(app["metadata"]["name"])
     cpu_limit = ((shell.get("resources") or {}).get("limits") or {}).get("cpu")
     pod_security = pod.get("securityContext") or {}
-    brought = bring(kit, settings.packages_image, name, pod_security, cpu_limit)
+    brought = build_kit_parts(kit, settings.packages_image, name, pod_security, cpu_limit)
     mounts["volumeMounts"] = [*mounts.get("volumeMounts", ()), *brought.mounts]
     spec = derive_pod(app, pod, settings, volumes.same_node, notes)
     spec |= _containers(brought, shell | mounts, others)

@@ -1,4 +1,4 @@
-"""The check whether this account may still write in each namespace: a Role there gives it that right."""
+"""The check of whether this account may still write in each namespace, which a Role there permits."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -16,11 +16,16 @@ FRESH_TURNS = 120
 """How often in a row a new namespace is asked about, until its Role is there."""
 
 
+async def may_write(cluster: Cluster, namespace: str) -> bool:
+    """Return whether this account has its Role in a namespace. Raises ClusterError."""
+    return await cluster.may_i(namespace, "create", "leases.coordination.k8s.io")
+
+
 class WriteAccess:
     """The namespaces in which this account may not write: deleted ones, and those without its RoleBinding.
 
     Watches of the whole cluster show neither, so the API is asked about one namespace after the other.
-    `on_change` is called with a namespace that was lost or is back.
+    `on_change` is called with each namespace that was lost or is back.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -73,14 +78,11 @@ class WriteAccess:
 
     async def _ask(self, namespace: str) -> None:
         try:
-            is_granted = await self._cluster.may_i(
-                namespace, "create", "leases.coordination.k8s.io"
-            )
+            is_granted = await may_write(self._cluster, namespace)
         except ClusterError:
             return  # the mirrors show that the API does not answer
-        if is_granted == (namespace not in self.problems) or namespace not in (
-            self._namespaces or ()
-        ):
+        is_followed = namespace in (self._namespaces or ())
+        if not is_followed or is_granted == (namespace not in self.problems):
             return
         if is_granted:
             del self.problems[namespace]

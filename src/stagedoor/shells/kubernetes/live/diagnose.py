@@ -14,9 +14,9 @@ from stagedoor.model.cluster import Object
 from stagedoor.model.shell import StartStep
 from stagedoor.shells.kubernetes.derive.shell import PROGRESS_DEADLINE_S
 from stagedoor.shells.kubernetes.live.events import (
-    note,
     read_first_seen,
     read_last_seen,
+    read_note,
     read_part,
     select_events,
 )
@@ -25,10 +25,10 @@ from stagedoor.shells.kubernetes.ports import Cause
 from stagedoor.shells.kubernetes.sentences import (
     clean_text,
     explain_container,
+    explain_pull_failure,
     explain_refused_pod,
     explain_unschedulable,
     is_final_pull,
-    pull_failure,
     take_last_lines,
 )
 from stagedoor.wire.rfc3339 import parse_time
@@ -146,10 +146,8 @@ def _refusal(owners: Iterable[Object]) -> Cause | None:
     for owner in owners:
         for condition in (owner.get("status") or _NOTHING).get("conditions") or ():
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-                pod = ((owner.get("spec") or _NOTHING).get("template") or _NOTHING).get(
-                    "spec"
-                ) or {}
-                containers = [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
+                template = (owner.get("spec") or _NOTHING).get("template") or _NOTHING
+                containers = _list_containers(template)
                 return Cause(*explain_refused_pod(condition.get("message") or "", containers))
     return None
 
@@ -227,7 +225,7 @@ def _unschedulable(
         waited = f", for {minutes} minutes now" if minutes > 1 else ""
         return StartStep(SCHEDULING, f"the cluster is adding a node{waited}", patience_s=NODE_S)
     refusals = [
-        clean_text(note(event)) for event in events if event.get("reason") == _NODE_NOT_ADDED
+        clean_text(read_note(event)) for event in events if event.get("reason") == _NODE_NOT_ADDED
     ]
     if refusals:
         why = f"{why}; and none is added: {refusals[-1]}"
@@ -260,7 +258,8 @@ def _container(
     if "running" in state:
         # A sidecar among the init containers keeps running, so the start does not wait for its end.
         is_awaited = initial and _spec(pod, name).get("restartPolicy") != "Always"
-        return StartStep(STARTING, _running_detail(name)) if is_awaited else None
+        detail = "the kit is copied" if name == KIT_CONTAINER else f"init container {name} runs"
+        return StartStep(STARTING, detail) if is_awaited else None
     if ended is not None:
         if initial and ended.get("exitCode") == 0:
             return None
@@ -269,7 +268,7 @@ def _container(
         return None
     reason, message = waiting.get("reason") or "", waiting.get("message") or ""
     if reason in _PULL_REASONS:
-        why = pull_failure(reason, message, str(_spec(pod, name).get("image", "")))
+        why = explain_pull_failure(reason, message, str(_spec(pod, name).get("image", "")))
         return (Cause if is_final_pull(reason, message) else StartStep)(PULLING, why)
     if reason in _CONFIG_REASONS:
         return Cause(STARTING, f"container {name} cannot be made: {explain_container(message)}")
@@ -279,10 +278,6 @@ def _container(
         last = (container.get("lastState") or _NOTHING).get("terminated")
         return _crash(pod, name, last or _NOTHING, logs)
     return None
-
-
-def _running_detail(name: str) -> str:
-    return "the kit is copied" if name == KIT_CONTAINER else f"init container {name} runs"
 
 
 def _crash(
@@ -315,7 +310,7 @@ def _crash(
 def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
     """Return what delays a pod whose containers are not created yet, which only Events report; else None."""
     for event in sorted(events, key=read_last_seen, reverse=True):
-        reason, said = event.get("reason"), clean_text(note(event))
+        reason, said = event.get("reason"), clean_text(read_note(event))
         is_lasting = now - read_first_seen(event) >= PATIENCE_S
         if reason in _VOLUME_EVENTS:
             why = f"a volume cannot be mounted: {said}"
@@ -333,17 +328,19 @@ def _pulling(events: Sequence[Object]) -> StartStep | None:
     pulled = {read_part(event) for event in events if event.get("reason") == "Pulled"}
     for event in events:
         if event.get("reason") == "Pulling" and read_part(event) not in pulled:
-            image = clean_text(note(event)).removeprefix("Pulling image ").strip('"')
+            image = clean_text(read_note(event)).removeprefix("Pulling image ").strip('"')
             return StartStep(PULLING, image)
     return None
 
 
 def _state(container: Mapping[str, Any]) -> Mapping[str, Any]:
-    state: Mapping[str, Any] = container.get("state") or _NOTHING
-    return state
+    return container.get("state") or _NOTHING
 
 
 def _spec(pod: Object, name: str) -> Mapping[str, Any]:
+    return next((item for item in _list_containers(pod) if item["name"] == name), _NOTHING)
+
+
+def _list_containers(pod: Object) -> list[Mapping[str, Any]]:
     spec = pod.get("spec") or _NOTHING
-    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
-    return next((item for item in containers if item["name"] == name), _NOTHING)
+    return [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]

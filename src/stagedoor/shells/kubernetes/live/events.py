@@ -22,7 +22,7 @@ def select_events(events: Sequence[Object], thing: Object) -> Sequence[Object]:
     ]
 
 
-def note(event: Object) -> str:
+def read_note(event: Object) -> str:
     """Return the text of an Event."""
     return event.get("note") or event.get("message") or ""
 

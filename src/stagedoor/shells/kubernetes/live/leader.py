@@ -1,7 +1,6 @@
 """The report of the leading controller in its lease, for `stagedoor status`. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,29 +17,19 @@ SILENT_S = 60.0
 """Seconds without a renewal after which a lease has no leader. Two machines' clocks may differ by less."""
 
 
-class _Annotation(msgspec.Struct):
-    """The annotation's JSON."""
-
-    served: int = 0
-    unserved: int = 0
-    reasons: dict[str, str] = {}
-    ending: dict[str, int] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class LeaderReport:
-    """The state of the controllers as their lease has it.
+class LeaderReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The state of the controllers as their lease has it; all but `holder` is its annotation's JSON.
 
     `holder` is the replica that leads, "" if none does. `served` and `unserved` count namespaces. `reasons`
     maps the names of some unserved namespaces to the reasons. `ending` maps the names of some that are served
     no more to the number of apps with a shell left.
     """
 
-    holder: str
+    holder: str = ""
     served: int = 0
     unserved: int = 0
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    ending: Mapping[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = {}
+    ending: dict[str, int] = {}
 
     def explain_ending(self) -> dict[str, str]:
         """Return a sentence about each namespace of `ending`, by its name."""
@@ -55,7 +44,7 @@ class LeaderReport:
         }
 
 
-def report_of(served: int, reasons: Mapping[str, str], ending: Mapping[str, int]) -> str:
+def format_report(served: int, reasons: Mapping[str, str], ending: Mapping[str, int]) -> str:
     """Return the annotation `names.NAMESPACES`.
 
     `reasons` has every namespace that is not served, and `ending` those in which shells are left to end.
@@ -64,7 +53,7 @@ def report_of(served: int, reasons: Mapping[str, str], ending: Mapping[str, int]
         name: to_one_line(why, MAX_REASON) for name, why in sorted(reasons.items())[:MAX_NAMED]
     }
     left = dict(sorted(ending.items())[:MAX_NAMED])
-    return msgspec.json.encode(_Annotation(served, len(reasons), named, left)).decode()
+    return msgspec.json.encode(LeaderReport("", served, len(reasons), named, left)).decode()
 
 
 def read_report(lease: Object | None, now: float) -> LeaderReport:
@@ -73,20 +62,19 @@ def read_report(lease: Object | None, now: float) -> LeaderReport:
     renewed_at = parse_time(str(spec.get("renewTime") or ""))
     holder = str(spec.get("holderIdentity") or "")
     if lease is None or renewed_at is None or now - renewed_at > SILENT_S or not holder:
-        return LeaderReport("")
+        return LeaderReport()
     text = (lease["metadata"].get("annotations") or {}).get(NAMESPACES)
     try:
-        annotation = msgspec.json.decode(str(text), type=_Annotation)
+        report = msgspec.json.decode(str(text), type=LeaderReport)
     except msgspec.DecodeError:
-        annotation = _Annotation()
+        report = LeaderReport()
     reasons = {
         to_one_line(name, 63): to_one_line(why, MAX_REASON)
-        for name, why in list(annotation.reasons.items())[:MAX_NAMED]
+        for name, why in list(report.reasons.items())[:MAX_NAMED]
     }
     ending = {
-        to_one_line(name, 63): shells
-        for name, shells in list(annotation.ending.items())[:MAX_NAMED]
+        to_one_line(name, 63): shells for name, shells in list(report.ending.items())[:MAX_NAMED]
     }
-    return LeaderReport(
-        to_one_line(holder, 253), annotation.served, annotation.unserved, reasons, ending
+    return msgspec.structs.replace(
+        report, holder=to_one_line(holder, 253), reasons=reasons, ending=ending
     )

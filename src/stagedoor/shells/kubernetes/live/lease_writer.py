@@ -93,7 +93,7 @@ class LeaseWriter:
             patch = (
                 objects.make_renewal(self._holder, self._now())
                 if count is None
-                else objects.request(self._holder, self._now(), count, user)
+                else objects.make_request(self._holder, self._now(), count, user)
             )
             try:
                 self._cache.leases.put(

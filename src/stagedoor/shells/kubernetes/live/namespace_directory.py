@@ -32,7 +32,7 @@ class NamespaceDecision:
     refused: Mapping[str, str]
 
 
-def choose(selected: Iterable[Object], own: str = "") -> NamespaceDecision:
+def choose_namespaces(selected: Iterable[Object], own: str = "") -> NamespaceDecision:
     """Return the served namespaces of those that the label selects. Pure.
 
     The environment of a namespace is its label ENVIRONMENT, else its name; an empty label stands for names
@@ -155,7 +155,7 @@ class NamespaceDirectory:
         assert self._mirror is not None, "only a mirror reports changes"
         before, self.choice = (
             self.choice,
-            choose(self._mirror.list_objects(CLUSTER).values(), self._own),
+            choose_namespaces(self._mirror.list_objects(CLUSTER).values(), self._own),
         )
         if self.choice != before:
             self._on_change()

@@ -25,7 +25,7 @@ from stagedoor.shells.kubernetes.derive.run import (
 from stagedoor.shells.kubernetes.live.kept_fields import keep_pod
 from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
 from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
-from stagedoor.shells.kubernetes.names import CONTAINER, RUN_OF, run_object
+from stagedoor.shells.kubernetes.names import CONTAINER, RUN_OF, make_run_name
 from stagedoor.shells.kubernetes.ports import RunCluster
 from stagedoor.shells.run_folders import is_final, read_status
 
@@ -229,7 +229,7 @@ class RunMirrors:
     async def _copy(self, run_id: str, place: RunNamespace) -> None:
         async def was_cancelled() -> bool:
             with suppress(ClusterError):
-                name = run_object(run_id)
+                name = make_run_name(run_id)
                 lease = await self._cluster.get(Kind.LEASE, place.namespace, name)
                 return find_cancel_time(lease) is not None
             return False
@@ -251,8 +251,8 @@ def _run_of(pod: Object) -> str | None:
     """Return the id of the run whose Job controls a pod, else None."""
     owners = pod["metadata"].get("ownerReferences") or ()
     name = next((str(owner["name"]) for owner in owners if owner.get("kind") == Kind.JOB), "")
-    run_id = name.removeprefix(run_object(""))
-    is_run = name == run_object(run_id) and run_id.isalnum() and run_id.isascii()
+    run_id = name.removeprefix(make_run_name(""))
+    is_run = name == make_run_name(run_id) and run_id.isalnum() and run_id.isascii()
     return run_id if is_run and len(run_id) <= _MAX_ID_CHARS else None
 
 

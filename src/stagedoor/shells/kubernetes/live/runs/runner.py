@@ -19,13 +19,13 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
 from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
 from stagedoor.shells.kubernetes.derive.run import (
+    build_run_input,
+    build_run_job,
+    build_run_lease,
     find_cancel_time,
     has_started,
     make_run_kit,
     read_end,
-    run_input,
-    run_job,
-    run_lease,
 )
 from stagedoor.shells.kubernetes.live.diagnose import find_cause
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
@@ -42,7 +42,7 @@ from stagedoor.shells.kubernetes.names import (
     RUN_CANCELLED,
     RUN_ENTRY,
     RUN_JOB,
-    run_object,
+    make_run_name,
 )
 from stagedoor.shells.kubernetes.ports import RunCluster
 from stagedoor.wire.rfc3339 import show_time
@@ -161,7 +161,7 @@ class KubernetesRunner(ClusterRunFolders):
         app = await find_app(self._cluster, namespace, order.target.app)
         if app is None:
             return "there is no such app"
-        lease = await self._cluster.create(run_lease(app, run_id, self._holder, self._now()))
+        lease = await self._cluster.create(build_run_lease(app, run_id, self._holder, self._now()))
         while RUN_JOB not in (lease["metadata"].get("annotations") or {}):
             cause = read_failure_cause(lease)
             if cause is not None:
@@ -169,18 +169,18 @@ class KubernetesRunner(ClusterRunFolders):
             if find_cancel_time(lease) is not None:
                 return "it was cancelled before it had begun"
             await asyncio.sleep(ASK_AGAIN_S)
-            seen = await self._cluster.get(Kind.LEASE, namespace, run_object(run_id))
+            seen = await self._cluster.get(Kind.LEASE, namespace, make_run_name(run_id))
             if seen is None:
                 return "its lease was deleted"
             lease = seen
-        job = await self._cluster.get(Kind.JOB, namespace, run_object(run_id))
+        job = await self._cluster.get(Kind.JOB, namespace, make_run_name(run_id))
         if job is None:
             return "its Job was deleted"
         why = await self._compare(namespace, run_id, order, job)
         if why is not None:
             return why
         if order.has_input:
-            await self._cluster.create(run_input(app, job, run_id, whole_input))
+            await self._cluster.create(build_run_input(app, job, run_id, whole_input))
         await self._approve(namespace, run_id, identify_shell(job))
         return None
 
@@ -194,7 +194,7 @@ class KubernetesRunner(ClusterRunFolders):
         if isinstance(known, str):
             return known
         resources = None if order.size is None else self._judging.kit.run_sizes.get(order.size)
-        paths = find_job_differences(run_job(*known, run_id, order, resources), job)
+        paths = find_job_differences(build_run_job(*known, run_id, order, resources), job)
         return f"its Job is not what the app has at {', '.join(paths)}" if paths else None
 
     async def _approve(self, namespace: str, run_id: str, entry: str | None) -> None:
@@ -218,7 +218,7 @@ class KubernetesRunner(ClusterRunFolders):
     async def _cancel(self, namespace: str, run_id: str) -> None:
         patch = {"metadata": {"annotations": {RUN_CANCELLED: show_time(self._now())}}}
         try:
-            await self._cluster.merge(Kind.LEASE, namespace, run_object(run_id), patch)
+            await self._cluster.merge(Kind.LEASE, namespace, make_run_name(run_id), patch)
         except ClusterError as error:
             if error.status != 404:
                 raise  # without a lease it has ended
