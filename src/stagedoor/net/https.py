@@ -14,7 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import h11
 
-from stagedoor.model.errors import SettingsError
+from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.secure_url import show_url
 from stagedoor.model.source import is_address
 from stagedoor.net.resolve import Choose, find_addresses
 from stagedoor.net.tls import make_client_context
@@ -81,11 +82,11 @@ def post(
     body: bytes,
     limit_s: float,
     choose: Choose | None = None,
-) -> tuple[int, bytes]:
-    """Send `body`, and return the status and the body of the answer. For a thread without an event loop.
+) -> bytes:
+    """Send `body` and return the body of the answer. Blocks; for a thread without an event loop.
 
-    `choose` returns those of the server's addresses that may be connected to; None allows all. Blocks. Raises
-    NoAnswerError if the answer does not arrive within `limit_s`.
+    `choose` returns those of the server's addresses that may be connected to. None allows all. Raises
+    StagedoorError unless an answer with the status 2xx arrives within `limit_s`.
     """
 
     async def ask() -> tuple[int, bytes]:
@@ -93,9 +94,14 @@ def post(
             return await _exchange(trust, "POST", url, headers, body, choose)
 
     try:
-        return asyncio.run(ask())
+        status, answer = asyncio.run(ask())
     except TimeoutError:
-        raise NoAnswerError(f"no answer within {limit_s:g} s") from None
+        raise StagedoorError(f"{show_url(url)}: no answer within {limit_s:g} s") from None
+    except NoAnswerError as error:
+        raise StagedoorError(f"{show_url(url)}: {error}") from None
+    if not 200 <= status < 300:
+        raise StagedoorError(f"{show_url(url)}: it answered {status}")
+    return answer
 
 
 async def _exchange(
