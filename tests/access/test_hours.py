@@ -14,7 +14,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.hours import parse_hours
 from stagedoor.model.identity import Identity, Method
 from stagedoor.store.policy import load_policy
-from stagedoor.store.schema import request_rules
+from stagedoor.store.request_tables import request_rules
 from tests.access.test_requests import APP, RULE, Desk, desk
 
 __all__ = ["desk"]

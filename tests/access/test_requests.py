@@ -104,9 +104,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.mark.access(9)
 def test_no_user_approves_their_own_request(desk: Desk) -> None:
-    desk.rule(replace(RULE, approvers=("group:sre", "user:dev")))
-    [rule] = requests.list_rules(desk.service)
-    request = desk.make(rule)
+    request = desk.make(desk.rule(replace(RULE, approvers=("group:sre", "user:dev"))))
     with pytest.raises(requests.ApproverError):
         desk.decide(request, "dev")
     assert not desk.may_enter()

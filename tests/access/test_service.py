@@ -110,12 +110,12 @@ async def test_a_request_is_shown_to_its_user_and_to_its_approvers(counter: Coun
 
 
 async def test_an_offer_says_where_to_ask_and_then_where_the_request_is(counter: Counter) -> None:
-    counter.desk.rule()
+    rule = counter.desk.rule()
     offer = counter.service.find_offer(person("dev"), APP)
     assert offer is not None
     assert offer.where == "https://gw.example/requests?app=app09.production"
     assert (offer.request, offer.page) == (None, None)
-    request = counter.desk.make(requests.list_rules(counter.desk.service)[0])
+    request = counter.desk.make(rule)
     offer = counter.service.find_offer(person("dev"), APP)
     assert offer is not None
     assert offer.page == f"https://gw.example/requests/{request.id}"

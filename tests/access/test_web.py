@@ -58,7 +58,8 @@ def ask(browser: PlainBrowser, app: str = "app01", reason: str = "INC-1") -> int
 
 
 def find_rule(service: admin.AdminService) -> RequestRule:
-    return next(rule for rule in requests.list_rules(service) if rule.subject == RULE.subject)
+    rules = admin.read_policy(service).request_rules.values()
+    return next(rule for rule in rules if rule.subject == RULE.subject)
 
 
 def state(gateway: Gateway, number: int) -> RequestState:

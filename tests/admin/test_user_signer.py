@@ -25,11 +25,12 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.permission import Permission
 from stagedoor.model.rate import Rate
-from stagedoor.store import grants, people, schema
+from stagedoor.store import grants, people
 from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import certified, identities, passes
+from stagedoor.store.sign_in.tables import certified_sign_ins
 from stagedoor.wire.ssh.certificate import parse_certificate
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 from tests.fixtures.people import open_machine, open_session, sign_in
@@ -347,7 +348,7 @@ def test_what_was_signed_is_revoked_once_its_sign_in_is_over_and_until_it_expire
     bobs = desk.log_in("bob", others)
     desk.signer().sign("bob", bobs.number, others, bobs.ends_at)
     with desk.database.read() as transaction:
-        kept = transaction.execute(schema.certified_sign_ins.select()).all()
+        kept = transaction.execute(certified_sign_ins.select()).all()
     assert [row.number for row in kept] == [bobs.number]
 
 

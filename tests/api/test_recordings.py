@@ -9,14 +9,14 @@ from msgspec.structs import replace
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests.access_requests import add_rule, begin_request, make_request
-from stagedoor.admin.sessions import Filter, list_entries
+from stagedoor.admin.sessions import list_entries
 from stagedoor.api.service import AdmittedRequest
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
-from stagedoor.store.journal import StoreJournal
+from stagedoor.store.journal import Filter, StoreJournal
 from tests.api.world import World
 from tests.store.sample import opened
 

@@ -101,7 +101,8 @@ class World:
 
     def actions(self) -> list[str]:
         """Return the changes in the audit, each with its actor."""
-        from stagedoor.admin.sessions import Filter, list_entries
+        from stagedoor.admin.sessions import list_entries
+        from stagedoor.store.journal import Filter
 
         return [
             f"{entry.event.identity}: {entry.event.fields['action']}"

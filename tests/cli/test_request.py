@@ -4,7 +4,7 @@ import click
 import pytest
 
 from stagedoor.admin.requests import access_requests as requests
-from stagedoor.admin.service import AdminService
+from stagedoor.admin.service import AdminService, read_policy
 from stagedoor.model.access_request import AccessRequest
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.target import Target
@@ -15,7 +15,7 @@ RULE = ("request", "rule", "add", "group:dev", "app*", "--environment", "product
 
 def ask(service: AdminService, app: str = "app01") -> AccessRequest:
     """Ask as a developer does, by the first rule."""
-    rule = requests.list_rules(service)[0]
+    rule = next(iter(read_policy(service).request_rules.values()))
     target = Target(app, "production")
     return requests.make_request(service, "alice", [target], rule, "INC-42, stuck")
 

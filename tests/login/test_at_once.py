@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from stagedoor.laptop.login_result import DENIED
-from stagedoor.store.schema import pending_logins
+from stagedoor.store.sign_in.tables import pending_logins
 from tests.fixtures.gateway import Gateway
 from tests.login.laptop import BareLaptop, Desktop, Running, come_back
 from tests.login.machine import Person

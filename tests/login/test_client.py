@@ -24,7 +24,7 @@ from stagedoor.admin import service as admin
 from stagedoor.cli.doctor import doctor
 from stagedoor.laptop.login_result import DENIED, EXPIRED, NOT_LOGGED_IN
 from stagedoor.laptop.main import build_parser
-from stagedoor.store.schema import pending_logins
+from stagedoor.store.sign_in.tables import pending_logins
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.login.laptop import ENOUGH_S, BareLaptop, Desktop, Running, come_back
 from tests.login.machine import Key, Person

@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from acceptance.chromium import Browser, chromium, find_chromium
 from stagedoor.admin import service as admin
-from stagedoor.store.schema import provider_answers
+from stagedoor.store.sign_in.tables import provider_answers
 from tests.fixtures.gateway import Gateway
 from tests.login.conftest import settings
 from tests.login.laptop import new_laptop

@@ -11,6 +11,7 @@ from typing import Any
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as admin_sessions
+from stagedoor.store.journal import Filter
 from stagedoor.store.sessions import list_sessions
 from tests.fixtures.gateway import Gateway, static
 from tests.listeners.wire import Upstream, bearer, dialled, head, read_answer
@@ -138,7 +139,7 @@ class Faulty(Gateway):
                     "reason": entry.event.reason,
                     "fields": dict(entry.event.fields),
                 }
-                for entry in admin_sessions.list_entries(service, admin_sessions.Filter())
+                for entry in admin_sessions.list_entries(service, Filter())
             ]
 
     def wait_for_event(self, name: str, *, after: int = 0) -> dict[str, object]:

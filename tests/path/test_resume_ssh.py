@@ -14,11 +14,12 @@ import pytest
 
 from acceptance import features
 from acceptance.verdict import need
-from stagedoor.admin.sessions import Filter, list_entries
+from stagedoor.admin.sessions import list_entries
 from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, make_tunnel_command
 from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.model.event import EventKind
 from stagedoor.model.units import HOUR_S, MIB
+from stagedoor.store.journal import Filter
 from stagedoor.store.sessions import list_sessions
 from tests.net.test_ssh_agent import agent_with
 from tests.path.conftest import GatewayEntry, here

@@ -18,7 +18,7 @@ from stagedoor.model.run import Run, RunOrder
 from stagedoor.model.target import Target
 from stagedoor.signin.passkeys import remove_passkey
 from stagedoor.store import runs
-from stagedoor.store.sign_in.passkeys import read_passkeys
+from stagedoor.store.sign_in.passkeys import list_passkeys
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
 from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
 from tests.fixtures.people import log_in, log_in_at
@@ -56,7 +56,9 @@ def without_passkeys(laptop: Laptop) -> Iterator[None]:
     """Remove the passkeys of a test: beside one, a password alone adds no other."""
     yield
     with laptop.gateway.changed() as service:
-        for passkey in read_passkeys(service.database):
+        with service.database.read() as transaction:
+            passkeys = list_passkeys(transaction)
+        for passkey in passkeys:
             remove_passkey(service, passkey.id)
 
 

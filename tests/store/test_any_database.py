@@ -160,7 +160,7 @@ def test_a_store_that_comes_back_is_used_again(database: Database, outage: Outag
             with pytest.raises(StoreError, match="the store "):
                 attempt()
     journal.append([opened("s3")])
-    assert [row.id for row in list_sessions(database)] == ["s1", "s3"]
+    assert [row.id for row in list_sessions(database)] == ["s3", "s1"]
     with database.write(hasty=True):
         pass
 

@@ -3,9 +3,10 @@
 import pytest
 
 from stagedoor.model.identity import Identity, Method, SignIn
-from stagedoor.store import people, schema
+from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import certified, passes
+from stagedoor.store.sign_in.tables import certified_sign_ins
 from tests.fixtures.people import open_machine, sign_in
 from tests.store.sample import change
 
@@ -51,7 +52,7 @@ def test_those_whose_sign_in_is_over_until_they_expire(database: Database) -> No
 
 def test_a_row_of_a_program_that_wrote_no_user_is_listed_all_the_same(database: Database) -> None:
     """Such a program may run beside this one while an installation is upgraded."""
-    row = schema.certified_sign_ins.insert().values(number=7, valid_before=NOW + 60)
+    row = certified_sign_ins.insert().values(number=7, valid_before=NOW + 60)
     with database.write() as transaction:
         transaction.execute(row)
     assert certified.list_revoked(database, NOW) == {"": [7]}

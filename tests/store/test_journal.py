@@ -27,10 +27,10 @@ def test_an_event_is_read_back_as_it_was_written(database: Database) -> None:
 def test_a_session_is_listed_from_open_to_close(database: Database) -> None:
     journal = StoreJournal(database)
     journal.append([opened("s1", at=1.0), opened("s2", at=2.0)])
-    assert [row.id for row in list_sessions(database)] == ["s1", "s2"]
+    assert [row.id for row in list_sessions(database)] == ["s2", "s1"]
     journal.append([closed("s1", at=3.0, end="idle", sent=7, received=8)])
     assert [row.id for row in list_sessions(database)] == ["s2"]
-    first = list_sessions(database, open_only=False)[0]
+    first = list_sessions(database, open_only=False)[-1]
     assert (first.end, first.closed_at, first.sent, first.received) == ("idle", 3.0, 7, 8)
 
 
@@ -97,7 +97,7 @@ def test_many_that_come_together_are_written_in_their_order(database: Database) 
         *((EventKind.SESSION_OPENED, name) for name in ids),
         *((EventKind.SESSION_CLOSED, name) for name in ids[:99]),
     ]
-    assert [row.id for row in list_sessions(database)] == ids[99:]
+    assert [row.id for row in list_sessions(database)] == ids[:98:-1]
 
 
 def test_a_session_is_found_with_its_owner(database: Database) -> None:

@@ -19,7 +19,7 @@ from stagedoor.model.webpass import KeyLogin, ProviderAnswer, SignInPass, WebSes
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_policy
-from stagedoor.store.shares import require_share
+from stagedoor.store.shares import remove_share
 from stagedoor.store.sign_in import passes, pending_logins, step_ups
 from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.logins import sign_in_numbered, sign_in_of_key
@@ -143,7 +143,7 @@ def test_a_name_that_no_database_takes_is_that_of_no_row(database: Database, tex
         assert step_ups.find(transaction, text) is None
         assert find_passkey(transaction, text) is None
         with pytest.raises(NotFoundError):
-            require_share(transaction, text, "carol")
+            remove_share(transaction, text, "carol")
 
 
 def test_a_login_is_bound_to_its_key_and_found_by_key_and_number(database: Database) -> None:

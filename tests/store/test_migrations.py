@@ -123,13 +123,13 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
         assert [rule.id for rule in policy.grants if Permission.ENTER in rule.permissions] == [1, 2]
         assert {rule.permissions for rule in policy.grants[:2]} == {DEFAULT}
         assert [(s.id, s.end, s.sent) for s in list_sessions(database, open_only=False)] == [
-            ("s1", End.CLOSED.value, 2**40),
             ("s2", None, 0),
+            ("s1", End.CLOSED.value, 2**40),
         ]
         assert [entry.seq for entry in read_entries(database)] == [1, 2, 3]
         if not is_first:
             with database.read() as transaction:
-                rows = transaction.execute(select(schema.web_passes)).all()
+                rows = transaction.execute(select(schema.sign_in_tables.web_passes)).all()
             assert {row.secret_hash: row.sign_in for row in rows} == {
                 b"\x01" * 32: None,
                 b"\x03" * 32: b"\x01" * 32,
@@ -202,9 +202,9 @@ def test_a_step_does_not_change_with_the_tables_of_now(
     as_released: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the next column of `web_passes` would be there already when its own step adds it."""
-    next_ = schema.web_passes.to_metadata(MetaData())
+    next_ = schema.sign_in_tables.web_passes.to_metadata(MetaData())
     next_.append_column(Column("later", Text))
-    monkeypatch.setattr(schema, "web_passes", next_)
+    monkeypatch.setattr(schema.sign_in_tables, "web_passes", next_)
     database = open_database(as_released)
     try:
         with database.read() as transaction:

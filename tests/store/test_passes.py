@@ -26,7 +26,6 @@ from stagedoor.model.webpass import (
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_policy
-from stagedoor.store.schema import web_passes
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.passes import (
     end_sign_in,
@@ -38,6 +37,7 @@ from stagedoor.store.sign_in.passes import (
     use_up,
 )
 from stagedoor.store.sign_in.sign_ins import search_sign_ins
+from stagedoor.store.sign_in.tables import web_passes
 
 NOW = 1_700_000_000.0
 Given = TypeVar("Given", bound=WebPass)

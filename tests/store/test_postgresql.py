@@ -64,7 +64,7 @@ def refused(server: Server, *, create: bool = True) -> str:
 
 
 def ids(database: Database) -> list[str]:
-    return [row.id for row in list_sessions(database)]
+    return [row.id for row in reversed(list_sessions(database))]
 
 
 # What a server must be like.

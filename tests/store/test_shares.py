@@ -9,6 +9,7 @@ from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method
 from stagedoor.model.permission import DEFAULT, Permission
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.store import grants, people, schema
@@ -17,14 +18,15 @@ from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.policy import load_policy
 from stagedoor.store.schema import shares
-from stagedoor.store.shares import MOST, add_share, make_secret, remove_share
+from stagedoor.store.shares import MOST, add_share, remove_share
+from stagedoor.store.sign_in.passes import make_secret
 from tests.store.sample import closed, opened
 
 NOW = 1_700_000_000.0
 WATCH = frozenset({Permission.WATCH})
-SECRET, HASH = make_secret()
+SECRET = make_secret()
 SHARE = Share(
-    "share1", HASH, "dev", Method.TOKEN, Target("app01", "staging"), "main", True, NOW + 60,
+    "share1", hash_secret(SECRET), "dev", Method.TOKEN, Target("app01", "staging"), "main", True, NOW + 60,
     "tok1", ("connect:app01",), None,
 )  # fmt: skip
 

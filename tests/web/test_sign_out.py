@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import update
 
 from stagedoor.admin import service as admin
-from stagedoor.store.schema import web_passes
+from stagedoor.store.sign_in.tables import web_passes
 from stagedoor.wire.terminal.frames import Notice, NoticeKind
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.people import PlainBrowser

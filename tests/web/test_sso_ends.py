@@ -13,7 +13,7 @@ from stagedoor.admin import service as admin
 from stagedoor.keys.sealing import load_or_create_sealing_key
 from stagedoor.settings.file import load_settings
 from stagedoor.signin.provider_sign_in import REFRESH_PURPOSE
-from stagedoor.store.schema import provider_answers
+from stagedoor.store.sign_in.tables import provider_answers
 from stagedoor.wire.terminal.frames import Notice, NoticeKind
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.people import Browser

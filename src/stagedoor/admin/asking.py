@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
-from stagedoor.store.database import Database, Transaction
+from stagedoor.store.database import Transaction
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -19,7 +20,11 @@ async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T 
     try:
         return await asyncio.to_thread(function, *args, **kwargs)
     except StoreError as error:
-        return deny_without_store(error)
+        return Denial(
+            Reason.AUDIT_UNAVAILABLE,
+            f"the gateway cannot use its store, so all logins are refused ({error.public}); try again",
+            retry_after_s=5,
+        )
     except (RefusedError, NotFoundError, ConflictError) as error:
         return Denial(Reason.BAD_REQUEST, str(error), person_message=error.public)
 
@@ -36,40 +41,19 @@ def run_in_thread(
     return call
 
 
-async def ask_reading(
-    database: Database,
+async def ask_in(
+    begin: Callable[[], AbstractContextManager[Transaction]],
     function: Callable[Concatenate[Transaction, P], T],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T | Denial:
-    """Call `function` in a thread with a transaction that reads, as `ask` does."""
+    """Call `function` in a thread with a transaction, as `ask` does.
 
-    def read() -> T:
-        with database.read() as transaction:
+    `begin` is `Database.read` or `Database.write`.
+    """
+
+    def call() -> T:
+        with begin() as transaction:
             return function(transaction, *args, **kwargs)
 
-    return await ask(read)
-
-
-async def ask_writing(
-    database: Database,
-    function: Callable[Concatenate[Transaction, P], T],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T | Denial:
-    """Call `function` in a thread with a transaction that writes, as `ask` does."""
-
-    def write() -> T:
-        with database.write() as transaction:
-            return function(transaction, *args, **kwargs)
-
-    return await ask(write)
-
-
-def deny_without_store(error: StoreError) -> Denial:
-    """Return the denial for a store that fails."""
-    return Denial(
-        Reason.AUDIT_UNAVAILABLE,
-        f"the gateway cannot use its store, so all logins are refused ({error.public}); try again",
-        retry_after_s=5,
-    )
+    return await ask(call)

@@ -8,7 +8,7 @@ from stagedoor.authn.tokens import parse_token_id
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.name import FORM, is_valid_name
 from stagedoor.model.role import ApiScope
-from stagedoor.model.selector import ALL_USERS
+from stagedoor.model.selector import ALL_USERS, TargetPattern
 
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 1024
@@ -49,8 +49,14 @@ def check_groups(names: Iterable[str]) -> frozenset[str]:
     return groups
 
 
-def check_password(password: str) -> None:
-    """Raise RefusedError unless the password may be used. Its text never repeats the password."""
+def hash_new_password(password: str) -> str:
+    """Check a new password and return its argon2 hash, which takes time to compute.
+
+    Raises RefusedError, whose text never repeats the password.
+    """
+    # Imported here, because argon2 and asyncio would cost a command that only lists a tenth of its time.
+    from stagedoor.authn.passwords import hash_password
+
     if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
         raise RefusedError(
             f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters; "
@@ -60,27 +66,17 @@ def check_password(password: str) -> None:
         raise RefusedError("a password holds no control characters; this one does")
     if parse_token_id(password) is not None:
         raise RefusedError("this is a token; a password of that form could not be used")
-
-
-def hash_new_password(password: str) -> str:
-    """Check a new password and return its argon2 hash, which takes time to compute.
-
-    Raises RefusedError, whose text never repeats the password.
-    """
-    # Imported here, because argon2 and asyncio would cost a command that only lists a tenth of its time.
-    from stagedoor.authn.passwords import hash_password
-
-    check_password(password)
     return hash_password(password)
 
 
-def check_pattern(pattern: str, kind: str) -> None:
-    """Raise RefusedError unless `pattern` is one for the names of apps or environments."""
-    if not _PATTERN.fullmatch(pattern):
-        raise RefusedError(
-            f"{pattern!r} is no pattern for an {kind}: use a-z, 0-9, '-', and '*', '?' or '[a-z]' "
-            "for what may vary"
-        )
+def check_pattern(pattern: TargetPattern) -> None:
+    """Raise RefusedError unless `pattern` is one for the names of apps and environments."""
+    for text, kind in ((pattern.app, "app"), (pattern.environment, "environment")):
+        if not _PATTERN.fullmatch(text):
+            raise RefusedError(
+                f"{text!r} is no pattern for an {kind}: use a-z, 0-9, '-', and '*', '?' or '[a-z]' "
+                "for what may vary"
+            )
 
 
 def check_end(expires_at: float | None, now: float) -> None:

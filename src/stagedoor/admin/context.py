@@ -36,7 +36,7 @@ class WorkerContext:
     allowance: SourceRates = field(default_factory=lambda: SourceRates(CHANGES))
 
     def make_service(self, name: str, by: str = "web") -> AdminService:
-        """Return a service whose changes the audit records as those of `name`, who acts by `by`."""
+        """Return a service whose changes the audit records as those of `name (by)`."""
         actor = f"{name} ({by})"
         return AdminService(
             self.database, self.settings.data_dir, actor, self.now, at_machine=False
@@ -51,9 +51,8 @@ class WorkerContext:
     def count_change(self, identity: Identity) -> Denial | None:
         """Count a change that gives this user something. Return why it has to wait, or None.
 
-        Each change makes every worker read the policy again and check every session again. Changes that take
-        something away are not counted: they must work at any time, and no more can be taken away than was
-        given. Each worker counts on its own.
+        Each change makes every worker read the policy and check every session again. Changes that take
+        something away are not counted, because they must always work. Each worker counts separately.
         """
         name, now = identity.name, self.monotonic()
         if self.allowance.take(name, now) is not None:

@@ -98,28 +98,24 @@ def build_election(
     )
 
 
-async def report_leader(
-    settings: Settings, within_s: float, now: Callable[[], float] = time.time
-) -> LeaderReport | str:
+async def report_leader(settings: Settings, within_s: float) -> LeaderReport | str:
     """Return which controller leads and the namespaces it serves, or why the cluster did not answer.
 
     It waits at most `within_s` seconds.
     """
     try:
         async with open_cluster(settings) as cluster, asyncio.timeout(within_s):
-            return await read_leader(settings, cluster.with_priority(), now)
+            return await read_leader(settings, cluster.with_priority())
     except ClusterError as error:
         return error.message
     except TimeoutError:
         return f"no answer of the Kubernetes API in {within_s:g} s"
 
 
-async def read_leader(
-    settings: Settings, cluster: KubeCluster, now: Callable[[], float] = time.time
-) -> LeaderReport:
+async def read_leader(settings: Settings, cluster: KubeCluster) -> LeaderReport:
     """Return which controller leads, and the namespaces it serves. Raises ClusterError."""
     namespace = _lease_namespace(settings, cluster)
-    return read_report(await cluster.get(Kind.LEASE, namespace, CONTROLLER_LEASE), now())
+    return read_report(await cluster.get(Kind.LEASE, namespace, CONTROLLER_LEASE), time.time())
 
 
 def _lease_namespace(settings: Settings, cluster: KubeCluster) -> str:

@@ -8,10 +8,8 @@ from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.grant import GrantRule
-from stagedoor.model.policy import KeyRecord, User
-from stagedoor.model.selector import list_subjects
+from stagedoor.model.policy import KeyRecord, TokenRecord, User
 from stagedoor.store import people
-from stagedoor.store.people import StoredToken
 from stagedoor.store.policy import read_policy
 from stagedoor.store.sessions import SessionRecord, list_sessions
 from stagedoor.store.sign_in import identities
@@ -33,7 +31,7 @@ class UserState(Struct, frozen=True):
     accounts: list[ProviderAccount]
     grants: list[GrantRule]
     keys: list[KeyRecord]
-    tokens: list[StoredToken]
+    tokens: list[TokenRecord]
     sign_ins: list[SignInRecord]
     sessions: list[SessionRecord]
     group_sets: Mapping[str, Sequence[str]]
@@ -45,8 +43,7 @@ def read_user_state(service: AdminService, name: str) -> UserState:
         policy = read_policy(transaction)
         user = policy.all_users.get(name)
         if user is None:
-            raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
-        subjects = list_subjects(name, user.groups)
+            raise NotFoundError.of(f"user {name}", "user list")
         provided = identities.list_provided_groups(transaction, name)
         accounts = [
             account for owner, account in identities.list_accounts(transaction) if owner == name
@@ -59,11 +56,11 @@ def read_user_state(service: AdminService, name: str) -> UserState:
         name in policy.disabled,
         provided,
         accounts,
-        [rule for rule in policy.grants if rule.subject in subjects],
+        policy.find_grants(user.subjects),
         keys,
         tokens,
         list_sign_ins(service, name),
-        list_sessions(service.database, identity=name),
+        list_sessions(service.database, identity=name)[::-1],
         group_sets,
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from stagedoor.admin.asking import ask, run_in_thread
 from stagedoor.admin.context import WorkerContext
@@ -17,7 +18,6 @@ from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.store import attachments
-from stagedoor.store.shares import require_share
 
 # Each attachment costs some processes and memory in the shell. The holder there has a limit of its own
 # (`holder.clients`), which keeps a part for users who type. The limits here are lower, so that users who only
@@ -73,10 +73,10 @@ class PresenceService:
     def arrive(
         self, session: str, target: Target, terminal: str, *, looks: bool, share: str | None
     ) -> Denial | None:
-        """Store that a session is attached to a terminal, for the other users there to see.
+        """Store that a session is attached to a terminal, so that the other users there see it.
 
-        `looks` is true for a session that only watches. Return a denial with the reason OVERLOADED if there
-        are too many (`explain_crowd`); then nothing is stored.
+        `looks` is true for a session that only watches. If there are too many, store nothing and return a
+        denial (`explain_crowd`).
         """
         at = (str(target), terminal)
         attachments.attach(self._database, session, *at, looks=looks, share=share)
@@ -89,18 +89,15 @@ class PresenceService:
 
     async def leave(self, session: str) -> None:
         """Store that a session is no longer attached. A store that fails is ignored."""
-        try:
+        with suppress(StoreError):  # the end of the session removes it too
             await asyncio.to_thread(attachments.detach, self._database, session)
-        except StoreError:
-            return  # the end of the session removes it too
 
     async def list_present(
         self, *, looks: bool | None = None, targets: Collection[str] | None = None
     ) -> Sequence[PresenceEntry] | Denial:
-        """List the users at terminals.
+        """List the users at terminals of `targets`, None for all of them.
 
-        `looks` limits it to those who only watch or to those who may type, `targets` to terminals of these
-        targets.
+        `looks` selects the users who only watch (True) or those who may type (False).
         """
         return await ask(attachments.list_attachments, self._database, looks=looks, targets=targets)
 
@@ -116,8 +113,6 @@ class PresenceService:
     @run_in_thread
     def end_share(self, identity: Identity, share_id: str) -> None:
         """End one of the user's shares."""
-        with self._database.read() as transaction:
-            require_share(transaction, share_id, identity.name)
         end_share(self._context.make_service(identity.name), share_id, host=identity.name)
 
     def list_shares(self, identity: Identity) -> Sequence[Share]:

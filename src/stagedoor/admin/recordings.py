@@ -8,16 +8,15 @@ from typing import BinaryIO
 
 from stagedoor.admin import sessions
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sessions import Filter
 from stagedoor.keys.age import SUFFIX, AgeOpener
-from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
-from stagedoor.model.event import Event, EventKind
+from stagedoor.model.errors import RefusedError, StagedoorError
+from stagedoor.model.event import Event, EventKind, Plain
 from stagedoor.model.target import Target
 from stagedoor.model.units import KIB
 from stagedoor.recording.folder import StoredRecording, list_stored
 from stagedoor.recording.text_search import FoundLine
 from stagedoor.store.database import Database
-from stagedoor.store.journal import StoreJournal
+from stagedoor.store.journal import Filter, StoreJournal
 from stagedoor.store.sessions import SessionRecord, find_sessions
 from stagedoor.wire.target import parse_login
 from stagedoor.wire.terminal.asciicast import AsciicastError, AsciicastReader
@@ -89,18 +88,11 @@ def find_recording(recordings: Sequence[Recorded], prefix: str) -> Recorded:
 
     The id begins with the session's id. Raises NotFoundError, RefusedError.
     """
-    sessions.require_long_enough(prefix, "recording")
     matches = [recorded for recorded in recordings if recorded.file.id == prefix]
     matches = matches or [
         recorded for recorded in recordings if recorded.file.id.startswith(prefix)
     ]
-    if not matches:
-        raise NotFoundError.with_mend(
-            f"there is no recording {prefix}", "see `stagedoor recording list`"
-        )
-    if len(matches) > 1:
-        raise RefusedError(f"more than one recording begins with {prefix}; write more of the id")
-    return matches[0]
+    return sessions.require_only(matches, prefix, "recording")
 
 
 def open_recording(
@@ -126,12 +118,12 @@ def open_recording(
 
 def find_digest(service: AdminService, recorded: Recorded) -> str | None:
     """Return the SHA-256 of a recording in the audit, None before its end. Raises StoreError."""
-    name = recorded.file.path.name
-    for entry in sessions.list_entries(service, Filter(session=recorded.file.session)):
-        event = entry.event
-        ended = event.kind in (EventKind.RECORDING_ENDED, EventKind.RECORDING_FAILED)
-        if ended and event.fields.get("recording") == name:
-            return str(event.fields["sha256"]) if "sha256" in event.fields else None
+    kinds = EventKind.RECORDING_ENDED, EventKind.RECORDING_FAILED
+    wanted = Filter(session=recorded.file.session, kinds=kinds)
+    for entry in sessions.list_entries(service, wanted):
+        fields = entry.event.fields
+        if fields.get("recording") == recorded.file.path.name:
+            return str(fields["sha256"]) if "sha256" in fields else None
     return None
 
 
@@ -146,7 +138,7 @@ def record_views(
     """
     events = []
     for recorded in recordings:
-        fields: dict[str, str | int | float | bool | None] = {"recording": recorded.file.path.name}
+        fields: dict[str, Plain] = {"recording": recorded.file.path.name}
         if service.actor:
             fields["actor"] = service.actor
         if searched is not None:

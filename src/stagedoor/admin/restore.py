@@ -21,7 +21,7 @@ from stagedoor.settings.settings import STORE_FILE, Settings
 from stagedoor.store import backup as stores
 from stagedoor.store.copy import copy_rows
 from stagedoor.store.database import open_database
-from stagedoor.store.liveness.instances import LockState, find_instances_folder, lock_state
+from stagedoor.store.liveness.instances import find_instances_folder, list_live
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +94,12 @@ def _write_settings(tar: tarfile.TarFile, settings_file: Path) -> None:
 
 def _refuse_running(settings: Settings) -> None:
     """Raise RefusedError if a gateway runs on the data folder."""
-    for folder in (find_instances_folder(settings.data_dir), settings.data_dir / "gateways"):
-        for lock in sorted(folder.glob("*.lock")):
-            if lock_state(folder, lock.stem) is LockState.LIVES:
-                raise RefusedError(
-                    f"a gateway runs on {settings.data_dir}; stop it first: systemctl stop stagedoor"
-                )
+    if list_live(find_instances_folder(settings.data_dir)) or list_live(
+        settings.data_dir / "gateways"
+    ):
+        raise RefusedError(
+            f"a gateway runs on {settings.data_dir}; stop it first: systemctl stop stagedoor"
+        )
 
 
 def _put_aside(settings: Settings, *, force: bool, now: float) -> tuple[Path, ...]:
@@ -218,10 +218,8 @@ def migrate_store(service: AdminService, file: Path) -> dict[str, int]:
 
     Raises StoreError, and RefusedError if a gateway still uses `file` or the service's store is not empty.
     """
-    folder = find_instances_folder(file.parent)
-    for lock in sorted(folder.glob("*.lock")):
-        if lock_state(folder, lock.stem) is LockState.LIVES:
-            raise RefusedError(f"a gateway runs on {file}; stop it first, so that nothing is lost")
+    if list_live(find_instances_folder(file.parent)):
+        raise RefusedError(f"a gateway runs on {file}; stop it first, so that nothing is lost")
     source = open_database(file, create=False)
     try:
         with service.change("store.copy") as change:

@@ -5,10 +5,10 @@ from dataclasses import replace
 from stagedoor.admin.checks import check_end, check_pattern, check_subject
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError
+from stagedoor.model.event import Plain
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS, EVERYWHERE
 from stagedoor.store.administration import roles as store
-from stagedoor.store.policy import Plain
 
 
 def add_role(service: AdminService, rule: RoleRule) -> RoleRule:
@@ -26,8 +26,7 @@ def add_role(service: AdminService, rule: RoleRule) -> RoleRule:
 def check_role(rule: RoleRule, now: float) -> None:
     """Raise RefusedError unless the rule may be stored at `now`."""
     check_subject(rule.subject)
-    check_pattern(rule.app_pattern, "app")
-    check_pattern(rule.environment_pattern, "environment")
+    check_pattern(rule.pattern)
     if rule.role is Role.ADMINISTRATOR and rule.pattern != EVERYWHERE:
         raise RefusedError("an administrator is one for all apps; make them an owner of these")
     if rule.subject == ALL_USERS:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
 
-from stagedoor.admin.asking import ask, ask_reading, ask_writing
+from stagedoor.admin.asking import ask, ask_in
 from stagedoor.audit.opening import make_session_id
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.event import Event, EventKind
+from stagedoor.model.event import Event, EventKind, Plain
 from stagedoor.model.run import Run, RunEnd, RunLog, RunOrder
 from stagedoor.model.session import Origin
 from stagedoor.model.target import Target
@@ -53,19 +53,19 @@ class StoredRunRecords:
                 runs.add_recorded(transaction, run, origin, self._instance)
             return run
 
-        return await ask_writing(self._database, write)
+        return await ask_in(self._database.write, write)
 
     async def add_input(self, run_id: str, at: int, data: bytes) -> int | Denial | None:
         """Add input to a run that waits for it, and return its size; None if the run does not wait."""
-        return await ask_writing(self._database, runs.add_input, run_id, at, data, self._now())
+        return await ask_in(self._database.write, runs.add_input, run_id, at, data, self._now())
 
     async def take_input(self, run_id: str, size: int) -> tuple[Run, bytes] | Denial | None:
         """Start a run that waits for its input of `size` bytes, and return both; None if it does not."""
-        return await ask_writing(self._database, runs.take_input, run_id, size, self._now())
+        return await ask_in(self._database.write, runs.take_input, run_id, size, self._now())
 
     async def mark_running(self, run_id: str) -> bool | Denial:
         """Record that a task runs. Return False if its run counts as ended."""
-        return await ask_writing(self._database, runs.mark_running, run_id)
+        return await ask_in(self._database.write, runs.mark_running, run_id)
 
     async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Run | Denial | None:
         """Record the end of a run, in the audit as well. Return the run, or None if it had ended."""
@@ -76,12 +76,12 @@ class StoredRunRecords:
                 append(transaction, [self._event(EventKind.RUN_ENDED, run, run.starter, None)])
             return run
 
-        return await ask_writing(self._database, write)
+        return await ask_in(self._database.write, write)
 
     def note_recording(self, run: Run, ended: RecordingEnded) -> None:
         """Write to the audit that a run was recorded, or could not be. Blocks. Raises StoreError."""
         kind = EventKind.RECORDING_FAILED if ended.why else EventKind.RECORDING_ENDED
-        fields: dict[str, str | int | float | bool | None] = {
+        fields: dict[str, Plain] = {
             "recording": ended.name,
             "run": run.id,
             "size": ended.size,
@@ -104,23 +104,23 @@ class StoredRunRecords:
     async def note(self, kind: EventKind, run: Run, name: str, origin: Origin) -> Denial | None:
         """Write to the audit that the user `name` cancels or views a run."""
         event = self._event(kind, run, name, origin)
-        return await ask_writing(self._database, append, [event])
+        return await ask_in(self._database.write, append, [event])
 
     async def find(self, prefix: str) -> Sequence[Run] | Denial:
         """Return the runs whose id begins with `prefix`, two at most."""
-        return await ask_reading(self._database, runs.find_runs, prefix)
+        return await ask_in(self._database.read, runs.find_runs, prefix)
 
     async def list_runs(self, targets: Iterable[Target]) -> Sequence[Run] | Denial:
         """Return the runs of these apps, the newest first."""
-        return await ask_reading(self._database, runs.list_runs, targets)
+        return await ask_in(self._database.read, runs.list_runs, targets)
 
     async def read_log(self, run_id: str) -> RunLog | Denial:
         """Return what the store has of the log of a run that has ended."""
-        return await ask_reading(self._database, runs.read_log, run_id)
+        return await ask_in(self._database.read, runs.read_log, run_id)
 
     async def find_lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
         """Return the runs that count as lost now, each with its end."""
-        return await ask_reading(self._database, runs.find_lost, self._now())
+        return await ask_in(self._database.read, runs.find_lost, self._now())
 
     async def forget_old(self) -> set[str] | Denial:
         """Remove old runs, and return the ids of all that are left."""
@@ -136,14 +136,8 @@ class StoredRunRecords:
 
         return await ask(write)
 
-    def _event(
-        self,
-        kind: EventKind,
-        run: Run,
-        name: str,
-        origin: Origin | None,
-    ) -> Event:
-        fields: dict[str, str | int | float | bool | None] = {"run": run.id}
+    def _event(self, kind: EventKind, run: Run, name: str, origin: Origin | None) -> Event:
+        fields: dict[str, Plain] = {"run": run.id}
         if kind is EventKind.RUN_STARTED:
             fields |= {"what": escape(run.command), "timeout_s": run.timeout_s, "lock": run.lock}
             fields |= {} if run.size_name is None else {"run_size": run.size_name}

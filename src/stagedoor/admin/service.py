@@ -1,7 +1,7 @@
 """The changes of the policy, each as one function. Every change is audited.
 
-The commands, the demo and, in time, the API call these functions; nothing else changes the policy. Arguments
-are checked here, so no caller can store a name or a pattern that means something else later.
+The commands, the API and the pages call these functions; nothing else changes the policy. Arguments are
+checked here, so no caller can store a name or a pattern that means something else later.
 """
 
 import os
@@ -25,10 +25,11 @@ from stagedoor.admin.checks import (
 )
 from stagedoor.authn.tokens import MintedToken, mint, parse_token_id
 from stagedoor.model.errors import RefusedError
+from stagedoor.model.event import Plain
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.name import is_valid_name
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
-from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
+from stagedoor.model.policy import KeyRecord, Policy, TokenRecord
 from stagedoor.settings.settings import Settings
 from stagedoor.store import grants, people
 from stagedoor.store.administration.roles import has_administrator
@@ -55,8 +56,8 @@ class ChangeGuard(Protocol):
 class AdminService:
     """An opened store for one administrator or user. `actor` names them in the audit.
 
-    `guard` checks each change, None if nothing but the function itself does. Unless they are `at_machine`,
-    where they can write the store anyway, an administrator who can sign in stays.
+    `guard` checks each change, None for no further check. A change that would leave no administrator who can
+    sign in is refused, unless the caller is `at_machine`, where they can write the store anyway.
     """
 
     database: Database
@@ -109,8 +110,8 @@ def open_service(
 ) -> Iterator[AdminService]:
     """Open the store that the settings name. Raises StoreError.
 
-    `create` allows to create a store that is missing, `upgrade` to update its schema. A path is a `data_dir`
-    with default settings. `actor` is by default the account that this process runs under.
+    `create` creates a missing store, and `upgrade` updates its schema. A path is a `data_dir` with default
+    settings. `actor` is by default the account that this process runs under.
     """
     settings = Settings(data_dir=where) if isinstance(where, Path) else where
     database = open_database(settings.place, create=create, upgrade=upgrade)
@@ -140,13 +141,6 @@ def find_account() -> str:
 def read_policy(service: AdminService) -> Policy:
     """Return the whole policy as it is now. Raises StoreError."""
     return load_policy(service.database)
-
-
-def require_user(service: AdminService, name: str) -> User:
-    """Return the user `name`. Raises NotFoundError, StoreError."""
-    with service.database.read() as transaction:
-        people.require_user(transaction, name)
-    return read_policy(service).all_users[name]
 
 
 def add_user(
@@ -263,8 +257,8 @@ def create_token(
 ) -> MintedToken:
     """Create a token. Its text is not stored.
 
-    `scopes` None allows all that the user's grants allow; `expires_at` None means no end; `most` is the
-    number of tokens that the user may have, None for any. Raises NotFoundError, RefusedError, StoreError.
+    `scopes` None allows everything that the user's grants allow; `expires_at` None means no end; `most` is
+    the number of tokens that the user may have, None for any. Raises NotFoundError, RefusedError, StoreError.
     """
     limits = None if scopes is None else tuple(scopes)
     for scope in limits or ():
@@ -326,8 +320,7 @@ def add_grant(
 def check_grant(rule: GrantRule) -> None:
     """Raise RefusedError unless the grant's subject, patterns and permissions may be stored."""
     check_subject(rule.subject)
-    check_pattern(rule.app_pattern, "app")
-    check_pattern(rule.environment_pattern, "environment")
+    check_pattern(rule.pattern)
     if not rule.permissions:
         raise RefusedError(
             "the grant would permit nothing; leave out some of --without, or remove the grant"
@@ -365,7 +358,7 @@ def change_grant(
 
 
 def check_permission_change(number: int, allow: Permissions, without: Permissions) -> None:
-    """Raise RefusedError unless a grant may be changed so."""
+    """Raise RefusedError if the permissions of a grant cannot be changed like this."""
     if both := allow & without:
         raise RefusedError(f"{to_words(both)}: both allowed and taken away")
     if Permission.ENTER in allow | without:
@@ -383,7 +376,7 @@ def remove_grant(service: AdminService, number: int) -> GrantRule:
     return rule
 
 
-def describe_grant(number: int, rule: GrantRule) -> dict[str, str | int | float | bool | None]:
+def describe_grant(number: int, rule: GrantRule) -> dict[str, Plain]:
     """Return the fields of a grant in its audit events."""
     return {
         "grant": number,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
@@ -11,16 +12,23 @@ from stagedoor.store.journal import Filter, JournalEntry, find_start_of_last, re
 from stagedoor.store.liveness.instances import close_lost, find_instances_folder
 from stagedoor.store.sessions import SessionRecord
 
-__all__ = ["Filter", "JournalEntry", "SessionRecord"]
+__all__ = ["SessionRecord"]  # listeners import no store
+
+Row = TypeVar("Row")
 
 MIN_PREFIX = 6
 """An id may be shortened to this many characters if it stays unique."""
 
 
-def require_long_enough(prefix: str, what: str) -> None:
-    """Raise RefusedError if `prefix` is too short to begin the id of `what`."""
+def require_only(matches: Sequence[Row], prefix: str, what: str) -> Row:
+    """Return the only `what` whose id begins with `prefix`. Raises NotFoundError, RefusedError."""
     if len(prefix) < MIN_PREFIX:
         raise RefusedError(f"{prefix!r} is too short for a {what}'s id: {MIN_PREFIX} characters")
+    if not matches:
+        raise NotFoundError.of(f"{what} {prefix}", f"{what} list")
+    if len(matches) > 1:
+        raise RefusedError(f"more than one {what} begins with {prefix}; write more of the id")
+    return matches[0]
 
 
 def find_session(service: AdminService, prefix: str) -> SessionRecord:
@@ -28,15 +36,8 @@ def find_session(service: AdminService, prefix: str) -> SessionRecord:
 
     Raises NotFoundError, RefusedError, StoreError.
     """
-    require_long_enough(prefix, "session")
     matches = rows.find_sessions(service.database, prefix, limit=2)
-    if not matches:
-        raise NotFoundError.with_mend(
-            f"there is no session {prefix}", "see `stagedoor session list`"
-        )
-    if len(matches) > 1:
-        raise RefusedError(f"more than one session begins with {prefix}; write more of the id")
-    return matches[0]
+    return require_only(matches, prefix, "session")
 
 
 def request_close(service: AdminService, session_ids: Sequence[str], reason: str) -> int:

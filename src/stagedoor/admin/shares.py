@@ -4,11 +4,14 @@ import secrets
 from collections.abc import Sequence
 
 from stagedoor.admin import service as admin
+from stagedoor.model.event import Plain
 from stagedoor.model.identity import Identity
+from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import hash_password_mark
 from stagedoor.store import shares
+from stagedoor.store.sign_in.passes import make_secret
 
 ID_BYTES = 6
 
@@ -27,11 +30,10 @@ def make_share(
     Each use of the share checks that the host may enter `target`. `lasts_s` is in seconds. Raises
     NotFoundError, RefusedError, StoreError.
     """
-    secret, secret_hash = shares.make_secret()
-    now = service.clock()
+    secret, now = make_secret(), service.clock()
     share = Share(
         secrets.token_hex(ID_BYTES),
-        secret_hash,
+        hash_secret(secret),
         host.name,
         host.method,
         target,
@@ -65,7 +67,7 @@ def list_shares(service: admin.AdminService) -> Sequence[Share]:
     return [share for share in admin.read_policy(service).shares.values() if share.expires_at > now]
 
 
-def _fields(share: Share) -> dict[str, str | int | float | bool | None]:
+def _fields(share: Share) -> dict[str, Plain]:
     return {
         "share": share.id,
         "user": share.host,

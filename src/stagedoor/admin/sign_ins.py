@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sessions import require_long_enough
-from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.admin.sessions import require_only
+from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method
 from stagedoor.store.policy import PolicyChange
 from stagedoor.store.sign_in import identities, passes, sign_ins
@@ -29,17 +29,12 @@ def list_sign_ins(service: AdminService, user: str | None = None) -> list[SignIn
 
 
 def find_sign_in(service: AdminService, prefix: str) -> SignInRecord:
-    """Return the sign-in whose id begins with `prefix`.
+    """Return the active sign-in whose id begins with `prefix`.
 
-    Raises NotFoundError, StoreError, and RefusedError if it is too short, or several sign-ins match.
+    Raises NotFoundError, RefusedError, StoreError.
     """
-    require_long_enough(prefix, "sign-in")
     matches = [sign_in for sign_in in list_sign_ins(service) if sign_in.id.startswith(prefix)]
-    if not matches:
-        raise NotFoundError.with_mend(f"no sign-in {prefix!r} lasts", "see: stagedoor sign-in list")
-    if len(matches) > 1:
-        raise RefusedError(f"{len(matches)} sign-ins begin with {prefix!r}; give more of the id")
-    return matches[0]
+    return require_only(matches, prefix, "sign-in")
 
 
 def end_sign_ins(

@@ -35,9 +35,11 @@ from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.role import Role
-from stagedoor.model.selector import has_name, list_subjects
+from stagedoor.model.selector import has_name
 from stagedoor.model.target import Target
-from stagedoor.store.sessions import SessionRecord, list_sessions_before
+from stagedoor.store import sessions as rows
+from stagedoor.store.journal import Filter
+from stagedoor.store.sessions import SessionRecord
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import types as t
@@ -61,7 +63,7 @@ def list_grants(call: Call) -> t.Page[t.GrantEntry]:
         if user is None and not reads_all:
             return t.Page([])  # as for a user without grants there
         user = require_found(user, f"user {wanted.user}", "user list")
-        subjects = list_subjects(user.name, user.groups)
+        subjects = user.subjects
     rules = [
         rule
         for rule in call.policy.grants
@@ -205,11 +207,11 @@ def list_sessions(call: Call) -> t.Page[t.SessionEntry]:
 
 def _read_sessions(call: Call, before: tuple[float, str] | None) -> Iterator[SessionRecord]:
     wanted: i.SessionFilter = call.filters
-    while part := list_sessions_before(
+    while part := rows.list_sessions(
         call.service.database,
-        before,
         open_only=not wanted.all,
         identity=wanted.user,
+        before=before,
         limit=call.page_size + 1,
     ):
         yield from part
@@ -236,7 +238,7 @@ def close_sessions(call: Call) -> list[t.SessionEntry]:
 def _find_session(call: Call, name: str) -> SessionRecord:
     record = sessions.find_session(call.service, name)
     if not call.access.has_for_app(Role.AUDITOR, record.target):
-        raise NotFoundError.with_mend(f"there is no session {name}", "see `stagedoor session list`")
+        raise NotFoundError.of(f"session {name}", "session list")
     return record
 
 
@@ -281,7 +283,7 @@ def list_events(call: Call) -> list[t.EventEntry]:
         kinds = tuple(EventKind(kind) for kind in (wanted.kind or "").split(",") if kind)
     except ValueError:
         raise RefusedError(f"{wanted.kind!r} is not a kind of event") from None
-    selection = sessions.Filter(
+    selection = Filter(
         None if wanted.since is None else wanted.since.timestamp(),
         wanted.session,
         wanted.user,

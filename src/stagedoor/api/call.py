@@ -146,7 +146,7 @@ def refuse(denial: Denial | None) -> None:
 def require_found(row: Row | None, what: str, see: str) -> Row:
     """Return `row`. Raises NotFoundError for None: no such row exists, or the caller may not read it."""
     if row is None:
-        raise NotFoundError.with_mend(f"there is no {what}", f"see `stagedoor {see}`")
+        raise NotFoundError.of(what, see)
     return row
 
 

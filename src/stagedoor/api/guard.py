@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from stagedoor.model.policy import Policy
+from stagedoor.store.changes import read_policy_version
 from stagedoor.store.database import Transaction
-from stagedoor.store.policy import read_changes, read_policy, read_policy_version
+from stagedoor.store.policy import read_changes, read_policy
 
 
 class PreconditionError(Exception):

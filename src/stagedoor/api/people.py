@@ -24,7 +24,7 @@ from stagedoor.signin.invitations import invite
 from stagedoor.signin.links import make_link
 from stagedoor.store.people import find_groups_of, list_group_sets
 from stagedoor.store.sessions import read_last_opened
-from stagedoor.store.sign_in.passkeys import read_passkeys
+from stagedoor.store.sign_in import passkeys as stored
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
@@ -265,7 +265,9 @@ def remove_key(call: Call) -> t.KeyEntry:
 def list_passkeys(call: Call) -> t.Page[r.PasskeyEntry]:
     """List the passkeys of all users, or of one."""
     call.require(Role.AUDITOR)
-    records = read_passkeys(call.service.database, _find_named(call))
+    user = _find_named(call)
+    with call.service.database.read() as transaction:
+        records = stored.list_passkeys(transaction, user)
     return call.list_page(
         records, lambda record: f"{record.created_at:017.3f} {record.id}", show_passkey
     )

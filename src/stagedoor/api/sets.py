@@ -79,7 +79,7 @@ def _check(access: AdminAccess, change: RowChange) -> None:
 
 def _show(declared: DeclaredSet, outcome: ApplyOutcome) -> r.SetOutcome:
     return r.SetOutcome(
-        outcome.set,
+        outcome.plan.name,
         outcome.is_applied,
         [_show_change(change) for change in outcome.plan.changes],
         len(outcome.plan.kept),

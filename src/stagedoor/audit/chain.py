@@ -16,10 +16,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from stagedoor.model.event import Event, EventKind
+from stagedoor.model.event import Event, EventKind, Plain
 from stagedoor.wire.rfc3339 import show_milliseconds
-
-Plain = str | int | float | bool | None
 
 NOTHING = "0" * 64
 """The `prev` of the first line of all."""

@@ -14,10 +14,10 @@ from typing import Protocol
 
 from stagedoor.audit.opening import AwaitedOpenings, Opening, State, answer_all, make_session_id
 from stagedoor.audit.pending import Batch, PendingEvents
-from stagedoor.audit.words import Fields, make_closed_event, make_denied_event, make_noted_event
+from stagedoor.audit.words import make_closed_event, make_denied_event, make_noted_event
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, EventKind
+from stagedoor.model.event import Event, EventFields, EventKind
 from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, RunningSession
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -166,7 +166,7 @@ class AuditLedger:
     def release(self, opened: Opened, counts: Counts) -> None:
         """Do nothing: the process in which the session goes on writes so."""
 
-    def note(self, opened: Opened, kind: EventKind, fields: Fields) -> None:
+    def note(self, opened: Opened, kind: EventKind, fields: EventFields) -> None:
         """Write what happened inside a session, soon. Any thread; never blocks."""
         self._add(make_noted_event(opened, kind, fields, self._instance, self._clock()))
 

@@ -1,17 +1,15 @@
 """The flow's values as audit events. Pure."""
 
-from collections.abc import Mapping
 from types import MappingProxyType
 
 from stagedoor.model.denial import Denial
-from stagedoor.model.event import Event, EventKind
+from stagedoor.model.event import Event, EventFields, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import AccessMethod, End, Ended, Opened, RunningSession
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import escape, to_one_line
 
-Fields = Mapping[str, str | int | float | bool | None]
 _TEXT_LIMIT = 500
 _WHOLE = frozenset({"what", "what_end", "original", "original_end", "path", "to", "first", "last"})
 """Fields of what happens in a session that are not cut: their makers bound them, and what a person ran or
@@ -21,7 +19,7 @@ moved must be in them as it was."""
 def make_opened_event(opened: Opened, instance: str) -> Event:
     """Return the event of a session that begins."""
     grant, shell = opened.ready.grant, opened.ready.shell
-    fields: Fields = {
+    fields: EventFields = {
         **_proof(grant),
         "shell": f"{shell.host}:{shell.port}",
         **({} if grant.request is None else {"request": grant.request}),
@@ -33,9 +31,9 @@ def make_opened_event(opened: Opened, instance: str) -> Event:
 def make_resumed_event(opened: Opened, earlier: RunningSession, instance: str, now: float) -> Event:
     """Return the event of a session that goes on, because its client came back or a worker adopted it."""
     if not earlier.is_adopted:
-        back: Fields = {**_proof(opened.ready.grant), "away_s": round(earlier.away_s, 3)}
+        back: EventFields = {**_proof(opened.ready.grant), "away_s": round(earlier.away_s, 3)}
         return _session_event(EventKind.SESSION_RESUMED, opened, back, instance, now)
-    fields: Fields = {
+    fields: EventFields = {
         "sent": opened.before.sent,
         "received": opened.before.received,
         "detail": "its client is away, and its gateway process has ended",
@@ -45,7 +43,7 @@ def make_resumed_event(opened: Opened, earlier: RunningSession, instance: str, n
 
 def make_closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Event:
     """Return the event of a session's end."""
-    fields: Fields = {
+    fields: EventFields = {
         "sent": ended.counts.sent,
         "received": ended.counts.received,
         "duration_s": round(max(0.0, now - opened.at), 3),
@@ -55,7 +53,7 @@ def make_closed_event(opened: Opened, ended: Ended, instance: str, now: float) -
 
 
 def make_noted_event(
-    opened: Opened, kind: EventKind, fields: Fields, instance: str, now: float
+    opened: Opened, kind: EventKind, fields: EventFields, instance: str, now: float
 ) -> Event:
     """Return the event of something inside a session: a channel, a recording."""
     noted = {
@@ -68,7 +66,7 @@ def make_noted_event(
 def _session_event(
     kind: EventKind,
     opened: Opened,
-    fields: Fields,
+    fields: EventFields,
     instance: str,
     at: float,
     end: End | None = None,
@@ -88,7 +86,7 @@ def _session_event(
     )
 
 
-def _proof(grant: Grant) -> Fields:
+def _proof(grant: Grant) -> EventFields:
     """Return the fields that say by which credential and grant a user entered."""
     return {
         "method": grant.identity.method.value,
@@ -98,7 +96,7 @@ def _proof(grant: Grant) -> Fields:
     }
 
 
-def _guest(grant: Grant) -> Fields:
+def _guest(grant: Grant) -> EventFields:
     """Return the fields of a guest, who was admitted to one terminal of another user."""
     guest = grant.guest
     if guest is None:

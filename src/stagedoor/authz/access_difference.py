@@ -16,7 +16,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permissions
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import RoleRule
-from stagedoor.model.selector import ALL_USERS, TargetPattern, list_subjects
+from stagedoor.model.selector import ALL_USERS, TargetPattern, list_named_users
 
 
 class AccessDifference(Struct, frozen=True):
@@ -86,7 +86,7 @@ def _find_users(policy: Policy, subjects: Set[str]) -> Iterable[str]:
     """Return the names of the users that rules for these subjects are about."""
     if ALL_USERS in subjects:
         return policy.users
-    names = {s.removeprefix("user:") for s in subjects if s.startswith("user:")}
+    names = set(list_named_users(subjects))
     groups = {s.removeprefix("group:") for s in subjects if s.startswith("group:")}
     about = names & policy.users.keys()
     if groups:
@@ -98,7 +98,7 @@ def _list_rules(policy: Policy, name: str, now: float) -> Mapping[int, GrantRule
     user = policy.users.get(name)
     if user is None:
         return {}
-    subjects = list_subjects(name, user.groups)
+    subjects = user.subjects
     return {rule.id: rule for rule in drop_expired(policy.find_grants(subjects), now)}
 
 
@@ -148,7 +148,7 @@ def _find_only(policy: Policy, subject: str, others: Iterable[str]) -> Iterator[
     """Yield the users that `subject` names, and none of the subjects `others`."""
     also = frozenset(others)
     for name in sorted(policy.users):
-        subjects = list_subjects(name, policy.users[name].groups)
+        subjects = policy.users[name].subjects
         if subject in subjects and also.isdisjoint(subjects):
             yield name
 

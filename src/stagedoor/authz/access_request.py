@@ -15,7 +15,6 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import ApiScope
-from stagedoor.model.selector import list_subjects
 from stagedoor.model.target import Target
 
 UNKNOWN = "there is no such request, or it is not for you to see"
@@ -45,9 +44,7 @@ def find_rule_to_ask(
         return None
     if isinstance(check_credential(policy, identity, now), Denial):
         return None
-    user = policy.users[identity.name]
-    rules = policy.request_rules.values()
-    subjects = list_subjects(user.name, user.groups)
+    rules, subjects = policy.request_rules.values(), policy.find_subjects(identity.name)
     at = max(now, starts_at or now)
     return find_rule(rules, subjects, targets, needs, now=at, break_glass=break_glass)
 
@@ -57,10 +54,7 @@ def is_approver(policy: Policy, rule: RequestRule, name: str, waited_s: float = 
 
     A disabled user does not.
     """
-    user = policy.users.get(name)
-    if user is None:
-        return False
-    return rule.may_decide(list_subjects(user.name, user.groups), waited_s)
+    return rule.may_decide(policy.find_subjects(name), waited_s)
 
 
 def may_see(policy: Policy, name: str, request: AccessRequest) -> bool:
@@ -80,21 +74,16 @@ def check_decider(
 
     Other accounts of the requester are not known here; `admin.requests.access_requests.decide` compares them.
     """
-    rule = policy.request_rules.get(request.rule)
     if not may_see(policy, identity.name, request):
         return NOT_YOURS
     if request.user == identity.name:
         return Denial(Reason.NO_GRANT, explain_own(request))
-    if rule is None:
-        return Denial(
-            Reason.NO_GRANT, f"the rule of request {request.id} was removed, so it gives nothing"
-        )
     if not _is_present_person(identity):
         return Denial(
             Reason.NO_GRANT,
             "only a person who has signed in decides: sign in on the WebShell's page or with stagedoor login",
         )
-    if rule.needs_step_up:
+    if policy.request_rules[request.rule].needs_step_up:  # an approver is one by this rule
         return check_fresh(policy, identity, f"deciding on request {request.id}", step_up, now)
     return None
 

@@ -11,7 +11,7 @@ from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.policy import Policy, User
-from stagedoor.model.selector import has_match, is_glob, list_subjects
+from stagedoor.model.selector import has_match, is_glob
 from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
 
@@ -123,7 +123,7 @@ def select_targets(
     user = policy.users.get(identity.name)
     if user is None:
         return
-    rules = policy.find_grants(list_subjects(user.name, user.groups))
+    rules = policy.find_grants(user.subjects)
     patterns = {rule.app_pattern for rule in rules}
     names = {pattern for pattern in patterns if not is_glob(pattern)}
     names |= {
@@ -152,7 +152,7 @@ def list_requested(
         and target in request.targets
         and (rule := policy.request_rules.get(request.rule)) is not None
         and (hours_end := rule.find_end(now)) is not None
-        and rule.covers(list_subjects(user.name, user.groups), target)
+        and rule.covers(user.subjects, target)
     ]
     running = frozenset[Permission]().union(
         *(
@@ -177,7 +177,7 @@ def list_requested(
 
 def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantRule]:
     """Yield the rules about this user and this target, those that are over included."""
-    for rule in policy.find_grants(list_subjects(user.name, user.groups)):
+    for rule in policy.find_grants(user.subjects):
         if (
             rule.app_pattern == rule.environment_pattern == "*"
             if target is None
@@ -313,7 +313,7 @@ def has_somewhere(
     user = policy.users.get(identity.name)
     if user is None or (permission is Permission.REPLAY and not identity.is_person):
         return False
-    rules = drop_expired(policy.find_grants(list_subjects(user.name, user.groups)), now)
+    rules = drop_expired(policy.find_grants(user.subjects), now)
     return any(permission in rule.permissions for rule in rules) or any(
         permission in request.permissions and request.find_state(now) is RequestState.APPROVED
         for request in policy.find_requests(user.name)

@@ -29,7 +29,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.role import Role
-from stagedoor.model.selector import has_name, list_subjects
+from stagedoor.model.selector import has_name, list_named_users
 from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
 
@@ -141,7 +141,7 @@ def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str,
     The grants of users with the same rules are one, with the identity of one of them.
     """
     subjects = frozenset(rule.subject for rule in policy.find_grants_about(target))
-    names = {s.removeprefix("user:") for s in subjects if s.startswith("user:")}
+    names = set(list_named_users(subjects))
     names |= {request.user for request in policy.requests.values()}
     groups = frozenset(s.removeprefix("group:") for s in subjects if s.startswith("group:"))
     known: dict[frozenset[str], Grant | Denial] = {}
@@ -164,7 +164,7 @@ def _walk(
     policy: Policy, user: User, target: Target, now: float, reader: AdminAccess
 ) -> Iterator[RuleAnswer]:
     """Yield what each grant of the user says, and each of their open requests, where `reader` may know it."""
-    for rule in policy.find_grants(list_subjects(user.name, user.groups)):
+    for rule in policy.find_grants(user.subjects):
         if not (rule.pattern.covers(target) or reader.has(Role.AUDITOR, rule.pattern)):
             continue
         where = "" if rule.environment_pattern == "*" else f" in {rule.environment_pattern}"
@@ -209,7 +209,7 @@ def _list_request_gaps(
     rule = policy.request_rules.get(request.rule)
     if rule is None:
         yield f"its rule {request.rule} was removed"
-    elif not rule.covers(list_subjects(user.name, user.groups), target):
+    elif not rule.covers(user.subjects, target):
         yield f"its rule {rule.id} no longer lets {user.name} ask for {target.login_name}"
     elif rule.find_end(now) is None:
         yield f"its rule {rule.id} does not hold at this time"
@@ -229,7 +229,7 @@ def _extends(
 
 def _list_changes(policy: Policy, user: User, target: Target, now: float) -> Iterator[EntryChange]:
     """Yield what would let in a user without a rule that does."""
-    subjects = list_subjects(user.name, user.groups)
+    subjects = user.subjects
     for request in policy.find_requests(user.name):
         approved = replace(request, state=RequestState.APPROVED)
         is_pending = request.find_state(now) is RequestState.PENDING

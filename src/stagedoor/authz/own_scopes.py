@@ -7,7 +7,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy, User
-from stagedoor.model.selector import has_match, list_subjects
+from stagedoor.model.selector import has_match
 from stagedoor.wire.target import MAX_SHOWN_CHARS, parse_login
 
 MOST_SCOPES = 20
@@ -27,7 +27,7 @@ def restrict_scopes(
         return Denial(Reason.BAD_REQUEST, f"a token names {MOST_SCOPES} apps at most")
     rules = [
         rule
-        for rule in drop_expired(policy.find_grants(list_subjects(user.name, user.groups)), now)
+        for rule in drop_expired(policy.find_grants(user.subjects), now)
         if Permission.ENTER in rule.permissions
     ]
     scopes = []

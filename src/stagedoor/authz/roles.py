@@ -15,7 +15,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission, Permissions, to_words
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role, RoleRule
-from stagedoor.model.selector import EVERYWHERE, TargetPattern, list_subjects
+from stagedoor.model.selector import EVERYWHERE, TargetPattern
 from stagedoor.model.target import Target
 from stagedoor.wire.target import parse_login
 
@@ -71,7 +71,7 @@ def find_admin_access(policy: Policy, name: str, now: float) -> AdminAccess:
     user = policy.users.get(name)
     if user is None or policy.unread:
         return AdminAccess(name)
-    subjects = list_subjects(name, user.groups)
+    subjects = user.subjects
     roles = tuple(
         rule
         for rule in policy.roles.values()

@@ -88,10 +88,11 @@ def _sessions(service: AdminService) -> Iterator[tuple[str, str]]:
 
 
 def _passkeys(service: AdminService) -> Iterator[tuple[str, str]]:
-    from stagedoor.store.sign_in.passkeys import read_passkeys
+    from stagedoor.store.sign_in.passkeys import list_passkeys
 
-    for passkey in read_passkeys(service.database):
-        yield passkey.id, f"{passkey.user} {passkey.name}"
+    with service.database.read() as transaction:
+        for passkey in list_passkeys(transaction):
+            yield passkey.id, f"{passkey.user} {passkey.name}"
 
 
 def _sign_ins(service: AdminService) -> Iterator[tuple[str, str]]:

@@ -47,6 +47,6 @@ def take_permissions(
 ) -> Permissions:
     """Parse an option's values as permissions, as its callback."""
     try:
-        return parse_permissions(value) if value else frozenset()
+        return parse_permissions(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None

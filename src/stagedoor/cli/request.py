@@ -263,11 +263,8 @@ def _decide(installation: Installation, number: int, decision: DecisionNew) -> A
 
 
 def _decided_by(rule: RequestRuleEntry) -> str:
-    if rule.break_glass:
-        return f"break-glass, reviewed by {', '.join(rule.approvers)}"
-    deciders = describe_deciders(
-        rule.approvals, rule.approvers, rule.later_approvers, rule.later_s or 0.0
-    )
+    later = rule.later_approvers, rule.later_s or 0.0
+    deciders = describe_deciders(rule.approvals, rule.approvers, *later, rule.break_glass)
     return deciders if rule.approvals == 0 else f"{deciders} decides"
 
 

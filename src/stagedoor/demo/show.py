@@ -174,7 +174,8 @@ async def _watch(service: AdminService, ended: asyncio.Task[None], news: list[St
 
 
 def _read(service: AdminService, after: int) -> tuple[list[JournalEntry], list[SessionRecord]]:
-    return read_entries(service.database, after=after), list_sessions(service.database, limit=200)
+    sessions = list_sessions(service.database, limit=200)
+    return read_entries(service.database, after=after), sessions[::-1]
 
 
 class _Screen:

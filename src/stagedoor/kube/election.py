@@ -10,7 +10,7 @@ from stagedoor.kube import lease
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.lease import Candidate, Create, ReadLease, Timing, Wait, Write
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.model.problem import Problem
+from stagedoor.model.problem import ProblemState
 from stagedoor.wire.rfc3339 import show_time
 
 RESIGN_LIMIT_S = 3.0
@@ -57,7 +57,7 @@ class Election:
         )
         self._annotations = annotations
         self._clock = clock
-        self._problem = Problem(on_problem)
+        self._problem = ProblemState(on_problem)
 
     @property
     def identity(self) -> str:

@@ -1,4 +1,4 @@
-"""Access requests: who may ask for access for a time, who decides, and what becomes of a request. Pure.
+"""Access requests: the rules by which users ask for access for a time, and the states of a request. Pure.
 
     PENDING  -> APPROVED   by as many approvers as the rule wants; at once if it wants none
     PENDING  -> DENIED     by one approver
@@ -46,7 +46,7 @@ MAX_REASON_CHARS = 300
 
 
 class RequestState(StrEnum):
-    """The states of a request. LAPSED is never stored: it follows from the time."""
+    """The states of a request."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -54,6 +54,13 @@ class RequestState(StrEnum):
     WITHDRAWN = "withdrawn"
     LAPSED = "lapsed"
     ENDED = "ended"
+
+
+AFTER_END = {
+    RequestState.PENDING: RequestState.LAPSED,
+    RequestState.APPROVED: RequestState.ENDED,
+}
+"""The states that change by time alone, at `AccessRequest.ends_at`, and what they become."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +119,24 @@ class RequestRule:
 
     @property
     def deciders(self) -> str:
-        """Return who decides, for people."""
-        return describe_deciders(self.approvals, self.approvers, self.later_approvers, self.later_s)
+        """Describe the approvers, as `describe_deciders` does."""
+        later = self.later_approvers, self.later_s
+        return describe_deciders(self.approvals, self.approvers, *later, self.is_break_glass)
 
 
 def describe_deciders(
-    approvals: int, approvers: Iterable[str], later: Iterable[str] = (), later_s: float = 0.0
+    approvals: int,
+    approvers: Iterable[str],
+    later: Iterable[str],
+    later_s: float,
+    is_break_glass: bool,
 ) -> str:
-    """Return who decides, for people: `group:sre`, `2 of group:sre, and group:leads after 15 min`."""
+    """Describe the approvers: `group:sre`, `2 of group:sre, and group:leads after 15 min`."""
+    names = ", ".join(approvers)
+    if is_break_glass:
+        return f"break-glass, reviewed by {names}"
     if approvals == 0:
         return "approved at once"
-    names = ", ".join(approvers)
     if then := ", ".join(later):
         names += f", and {then} after {show_period(later_s)}"
     return f"{approvals} of {names}" if approvals > 1 else names
@@ -160,13 +174,7 @@ class AccessRequest:
 
     def find_state(self, now: float) -> RequestState:
         """Return the state at `now`."""
-        if now < self.ends_at:
-            return self.state
-        over = {
-            RequestState.PENDING: RequestState.LAPSED,
-            RequestState.APPROVED: RequestState.ENDED,
-        }
-        return over.get(self.state, self.state)
+        return self.state if now < self.ends_at else AFTER_END.get(self.state, self.state)
 
     @property
     def apps(self) -> str:
@@ -263,10 +271,12 @@ def check_time(rule: RequestRule, wanted_s: float | None) -> float:
     return wanted_s
 
 
-def check_start(starts_at: float | None, now: float) -> float | None:
-    """Return when access begins, None for a time that is over. Raises RefusedError if it is too far ahead."""
+def check_start(rule: RequestRule, starts_at: float | None, now: float) -> float | None:
+    """Return when access begins, None for a time that is over. Raises RefusedError if the rule forbids it."""
     if starts_at is None or starts_at <= now:
         return None
+    if rule.is_break_glass:
+        raise RefusedError("break-glass is for an emergency, and begins at once")
     if starts_at > now + LATEST_START_S:
         raise RefusedError(f"access begins within {show_period(LATEST_START_S)}, not later")
     return starts_at

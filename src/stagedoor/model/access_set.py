@@ -12,6 +12,7 @@ from stagedoor.model.access_request import RequestRule, show_period
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission, to_words
+from stagedoor.model.selector import list_named_users
 
 
 class RowKind(StrEnum):
@@ -58,14 +59,13 @@ class Row:
         """Return the names of the users in the row."""
         if self.kind in (RowKind.USER, RowKind.MEMBER):
             return self.key[:1]
-        return tuple(s.removeprefix("user:") for s in self.key[:1] if s.startswith("user:"))
+        return tuple(list_named_users(self.key[:1]))
 
     @property
     def named_users(self) -> tuple[str, ...]:
         """Return the names of all users in the row, those of approvers too."""
         subjects = self.rule.subjects if isinstance(self.rule, RequestRule) else ()
-        approvers = [s.removeprefix("user:") for s in subjects[1:] if s.startswith("user:")]
-        return (*self.users, *approvers)
+        return (*self.users, *list_named_users(subjects[1:]))
 
     def is_same_rule(self, other: "Row") -> bool:
         """Return True if both rows say the same, whatever their numbers and owners."""
@@ -95,14 +95,9 @@ class Row:
             case RequestRule() as rule:
                 step_up = ", step-up" if rule.needs_step_up else ""
                 hours = "" if rule.hours is None else f", {rule.hours.text}"
-                deciders = (
-                    f"break-glass, reviewed by {', '.join(rule.approvers)}"
-                    if rule.is_break_glass
-                    else rule.deciders
-                )
                 return (
                     f"{to_words(rule.permissions)}, {show_period(rule.longest_s)} at most; "
-                    f"{deciders}, reason {rule.reason_pattern!r}{step_up}{hours}"
+                    f"{rule.deciders}, reason {rule.reason_pattern!r}{step_up}{hours}"
                 )
         return ""
 

@@ -44,6 +44,11 @@ class NotFoundError(StagedoorError):
 
     exit_code = 3
 
+    @classmethod
+    def of(cls, what: str, command: str) -> Self:
+        """Return the error for a missing `what` (`grant 3`). `command` (`grant list`) shows the others."""
+        return cls.with_mend(f"there is no {what}", f"see `stagedoor {command}`")
+
 
 class ConflictError(StagedoorError):
     """The object to create exists already."""

@@ -52,6 +52,11 @@ class EventKind(StrEnum):
     sent; the certificate's serial is `sign_in`."""
 
 
+Plain = str | int | float | bool | None
+"""A value in the fields of an event."""
+EventFields = Mapping[str, Plain]
+
+
 class Event(Struct, frozen=True):
     """One audit event; `at` is seconds since the epoch, `instance` the process that observed it.
 
@@ -68,4 +73,4 @@ class Event(Struct, frozen=True):
     source: str | None = None
     way: str | None = None
     reason: str | None = None
-    fields: Mapping[str, str | int | float | bool | None] = MappingProxyType({})
+    fields: EventFields = MappingProxyType({})

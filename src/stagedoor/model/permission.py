@@ -68,15 +68,13 @@ def from_words(words: str) -> Permissions:
 
 
 def parse_permissions(texts: Iterable[str]) -> Permissions:
-    """Parse `forward,agent`, given once or several times. Raises ValueError, which lists all permissions."""
-    permissions = set()
-    for word in ",".join(texts).split(","):
-        try:
-            permissions.add(Permission(word.strip()))
-        except ValueError:
-            known = ", ".join(Permission)
-            raise ValueError(f"{word.strip()!r} is no permission; there are: {known}") from None
-    return frozenset(permissions)
+    """Parse texts such as `forward,agent`. Raises ValueError, which lists all permissions."""
+    words = [word.strip() for text in texts for word in text.split(",")]
+    known = frozenset(Permission)
+    for word in words:
+        if word not in known:
+            raise ValueError(f"{word!r} is no permission; there are: {', '.join(Permission)}")
+    return frozenset(map(Permission, words))
 
 
 def combine_permissions(allow: Permissions, without: Permissions) -> Permissions:

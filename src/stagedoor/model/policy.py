@@ -12,7 +12,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.role import RoleRule
-from stagedoor.model.selector import TargetPattern, has_match, has_name, is_glob
+from stagedoor.model.selector import TargetPattern, has_match, has_name, is_glob, list_subjects
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import KeyLogin, WebPass, hash_password_mark
@@ -34,6 +34,11 @@ class User:
     language: str | None = None
     access_set: str | None = field(default=None, compare=False)
 
+    @property
+    def subjects(self) -> frozenset[str]:
+        """Return the subjects of rules that apply to the user."""
+        return list_subjects(self.name, self.groups)
+
     def with_passwords_for(self, password_groups: frozenset[str] | None) -> "User":
         """Return the user without a password, unless `password_groups` has one of their groups or is None."""
         if password_groups is None or self.password_hash is None or self.groups & password_groups:
@@ -43,13 +48,17 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """A stored token. `id` is public; `secret_hash` is the SHA-256 of the whole token (32 bytes)."""
+    """A stored token. `id` is public; `secret_hash` is the SHA-256 of the whole token (32 bytes).
+
+    Times are seconds since the epoch. `created_at` is 0 for a token that is not stored yet.
+    """
 
     id: str
     user: str
     secret_hash: bytes = field(repr=False)
     scopes: tuple[str, ...] | None = None
     expires_at: float | None = None
+    created_at: float = field(default=0.0, compare=False)
 
 
 class KeyRecord(Struct, frozen=True):
@@ -189,6 +198,11 @@ class Policy:
     unread: bool = False
     _index: list[_Index] = field(default_factory=list, init=False, repr=False, compare=False)
     """The index, once it is needed: most changes of a policy are followed by a login, but not all."""
+
+    def find_subjects(self, name: str) -> frozenset[str]:
+        """Return the subjects of rules that apply to a user; none for one who is disabled or gone."""
+        user = self.users.get(name)
+        return frozenset() if user is None else user.subjects
 
     def find_grants(self, subjects: Iterable[str]) -> list[GrantRule]:
         """Return the grants whose subject is among `subjects`, in order of number."""

@@ -1,11 +1,11 @@
-"""A continuing problem, reported once however often the operation is retried."""
+"""A problem that lasts, reported once however often the operation is retried."""
 
 from collections.abc import Callable
 from contextlib import suppress
 
 
-class Problem:
-    """The state of an operation that is retried.
+class ProblemState:
+    """The problem of an operation that is retried.
 
     `now` is the problem in one line, None while there is none. `notify` is called with each new value.
     """

@@ -107,7 +107,7 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class RunLog:
-    """What is kept of the output of a run that has ended.
+    """The kept output of a run that has ended.
 
     `tail` are the last of its `size` bytes: STORED_LOG_BYTES of them at most.
     """

@@ -93,6 +93,11 @@ def list_subjects(name: str, groups: Iterable[str]) -> frozenset[str]:
     return frozenset({ALL_USERS, f"user:{name}", *(f"group:{group}" for group in groups)})
 
 
+def list_named_users(subjects: Iterable[str]) -> list[str]:
+    """Return the names of the users among `subjects`: `alice` for `user:alice`."""
+    return [s.removeprefix("user:") for s in subjects if s.startswith("user:")]
+
+
 def parse_target_pattern(text: str) -> TargetPattern | None:
     """Parse `APP` or `APP.ENVIRONMENT`, as in `step_up.targets`. Return None for anything else."""
     match = _TARGET.fullmatch(text)

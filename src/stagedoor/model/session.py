@@ -100,7 +100,7 @@ class Opened(Struct, frozen=True):
 
 
 class RunningSession(Struct, frozen=True):
-    """A session that goes on: its id, and what it has moved before, None for what the store knows of that.
+    """A session that goes on: its id, and the bytes that it has moved, None for those in the store.
 
     Its client has come back after `away_s` seconds, or is away and another worker adopts the session
     (`is_adopted`).

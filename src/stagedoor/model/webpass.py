@@ -89,7 +89,7 @@ class WatchedSession:
 
 
 TicketPurpose = Target | SharedTerminal | WatchedSession
-"""What a ticket opens: a terminal of an app, a shared terminal, or that of a session to watch."""
+"""The terminal that a ticket opens: one of an app, a shared one, or that of a session to watch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ number of bytes each way, and how the channel ended.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
-from stagedoor.model.event import EventKind
+from stagedoor.model.event import EventFields, EventKind
 from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB
 from stagedoor.recording.recorder import Recorder, Recording
@@ -37,8 +37,7 @@ NAMED = 1000
 BATCH = 1000
 """The number of later files that share an event."""
 
-Fields = Mapping[str, str | int | float | bool | None]
-_Event = tuple[EventKind, Fields]
+_Event = tuple[EventKind, EventFields]
 
 
 @dataclass(slots=True)
@@ -106,7 +105,7 @@ def encode_line(event: FileEvent) -> bytes:
     return json.dumps(asdict(event), sort_keys=True).encode() + b"\n"
 
 
-def _fields(event: FileEvent) -> Fields:
+def _fields(event: FileEvent) -> EventFields:
     return {
         "did": event.did,
         "path": event.path,
@@ -118,7 +117,7 @@ def _fields(event: FileEvent) -> Fields:
     }
 
 
-Note = Callable[[Opened, EventKind, Fields], None]
+Note = Callable[[Opened, EventKind, EventFields], None]
 """A function that queues an event of a session for the audit. Any thread may call it; it never blocks."""
 
 Exit = int | tuple[str, bool, str, str] | None
@@ -180,7 +179,7 @@ def make_header(opened: Opened, number: int, asked: ChannelRequest, now: float) 
     )
 
 
-def describe_request(what: str, name: str = "what") -> Fields:
+def describe_request(what: str, name: str = "what") -> EventFields:
     """Return the fields of an event for a request.
 
     A request of more than `COMMAND_BYTES` of UTF-8 is cut: the fields have both its ends, its length in bytes
@@ -218,7 +217,7 @@ class ChannelAudit:
     ) -> None:  # fmt: skip
         self._note = note
         self._opened = opened
-        self._about: Fields = {
+        self._about: EventFields = {
             "channel": number,
             "asked": asked.kind,
             "what": to_one_line(asked.what, BRIEF_CHARS) or None,
@@ -258,7 +257,7 @@ class ChannelAudit:
         for event in events:
             self._write_events(self._files.add(event))
 
-    def _write_events(self, events: Iterable[tuple[EventKind, Fields]]) -> None:
+    def _write_events(self, events: Iterable[tuple[EventKind, EventFields]]) -> None:
         for kind, fields in events:
             self._note(self._opened, kind, {"channel": self._about["channel"], **fields})
 

@@ -25,8 +25,8 @@ from stagedoor.settings.form import split_address
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.provider_states import ProviderState, list_states
+from stagedoor.store.changes import read_policy_version
 from stagedoor.store.liveness.instances import find_instances_folder, list_instances, list_live
-from stagedoor.store.policy import read_policy_version
 from stagedoor.store.sessions import list_sessions
 from stagedoor.wire.finding import Finding, fail, warn
 from stagedoor.wire.http.openmetrics import parse_plain_samples

@@ -18,12 +18,12 @@ from stagedoor.authz.own_scopes import restrict_scopes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.policy import KeyRecord, User
+from stagedoor.model.policy import KeyRecord, TokenRecord, User
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import SelfService
 from stagedoor.signin.invitations import accept, find_invited_user
 from stagedoor.signin.key_proof import make_line_to_sign, verify_line
-from stagedoor.store.people import StoredToken, list_keys, list_tokens, read_user
+from stagedoor.store.people import list_keys, list_tokens, read_user
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.language.choose import NAMES
 from stagedoor.wire.oneline import fold
@@ -48,7 +48,7 @@ class AccountState:
     language: str | None
     has_password: bool
     may: frozenset[SelfService]
-    tokens: Sequence[StoredToken]
+    tokens: Sequence[TokenRecord]
     keys: Sequence[KeyRecord]
     sign_ins: Sequence[SignInRecord]
     sign_in: str | None

@@ -8,7 +8,7 @@ from stagedoor.admin.shares import make_share
 from stagedoor.authn.passes import Lifetimes, create_link, make_link_identity
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.holder.folder import FolderError, check_name
-from stagedoor.model.errors import RefusedError
+from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.policy import User
 from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
@@ -16,7 +16,6 @@ from stagedoor.model.source import join_host_port
 from stagedoor.model.webpass import LINK
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
-from stagedoor.store.people import is_disabled
 from stagedoor.store.sign_in import passes
 from stagedoor.wire.target import parse_login
 
@@ -102,13 +101,14 @@ def _usable_user(settings: Settings, service: admin.AdminService, name: str) -> 
 
     Raises NotFoundError, and RefusedError if the user is disabled.
     """
-    user = admin.require_user(service, name)
-    with service.database.read() as transaction:
-        if is_disabled(transaction, name):
-            raise RefusedError.with_mend(
-                f"{name} is disabled", f"run first: stagedoor user enable {name}"
-            )
-    return user.with_passwords_for(settings.accounts.passwords_for)
+    policy = admin.read_policy(service)
+    if name in policy.disabled:
+        raise RefusedError.with_mend(
+            f"{name} is disabled", f"run first: stagedoor user enable {name}"
+        )
+    if name not in policy.users:
+        raise NotFoundError.of(f"user {name}", "user list")
+    return policy.users[name].with_passwords_for(settings.accounts.passwords_for)
 
 
 def find_site(settings: Settings, url: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stagedoor.admin.asking import ask, run_in_thread
+from stagedoor.admin.asking import ask, ask_in, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.passes import by_passkey
@@ -59,10 +59,10 @@ class PasskeyChecks:
         The proof is for the browser's own sign-in or, with `waiting`, for that of a terminal whose letters
         the user has typed.
         """
-        known = await ask(stored.read_passkeys, self._context.database, identity.name)
+        known = await ask_in(self._context.database.read, stored.list_passkeys, identity.name)
         if isinstance(known, Denial):
             return known
-        here = stored.of_relying_party(known, rp.id)
+        here = [passkey for passkey in known if passkey.rp_id == rp.id]
         if not here:
             return Denial(
                 Reason.NO_APP,

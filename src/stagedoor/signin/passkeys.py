@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.asking import ask, ask_in
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import AdminService
 from stagedoor.authn.passkeys import (
@@ -87,7 +87,7 @@ class PasskeyRegistry:
 
     async def list_own(self, identity: Identity) -> list[PasskeyRecord] | Denial:
         """Return the user's passkeys, the oldest first."""
-        return await ask(stored.read_passkeys, self._context.database, identity.name)
+        return await ask_in(self._context.database.read, stored.list_passkeys, identity.name)
 
     async def begin_registration(
         self, identity: Identity, rp: RelyingParty, *, proved: bool

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from stagedoor.admin.asking import ask, ask_reading, run_in_thread
+from stagedoor.admin.asking import ask, ask_in, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import AdminService
 from stagedoor.model.denial import Denial
@@ -13,7 +13,6 @@ from stagedoor.model.errors import ConflictError, StagedoorError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method
 from stagedoor.model.policy import Policy, User
-from stagedoor.model.selector import list_subjects
 from stagedoor.model.target import Target
 from stagedoor.oidc.mapping import Mapped
 from stagedoor.oidc.reserved_names import explain_reserved
@@ -72,8 +71,7 @@ def judge_person(mapped: Mapped, policy: Policy, reserved: str | None) -> Outcom
     user_here = policy.all_users.get(mapped.name)
     kept = user_here.groups if user_here is not None else frozenset()
     user = User(mapped.name, kept | (mapped.groups or frozenset()))
-    subjects = list_subjects(user.name, user.groups)
-    rules = tuple(rule for rule in policy.grants if rule.subject in subjects)
+    rules = tuple(policy.find_grants(user.subjects))
     return Outcome(mapped, user, user_here is not None, rules, None if user_here else reserved)
 
 
@@ -155,7 +153,7 @@ class ProviderAccounts:
 
     async def read_ended_at(self, account: ProviderAccount) -> float | Denial | None:
         """Return when an administrator last ended a sign-in of the account's user, or None."""
-        return await ask_reading(self._context.database, identities.read_required_proof, account)
+        return await ask_in(self._context.database.read, identities.read_required_proof, account)
 
     @run_in_thread
     def forget_ended(self, account: ProviderAccount) -> None:

@@ -8,7 +8,7 @@ import secrets
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from stagedoor.admin.asking import ask, ask_reading, run_in_thread
+from stagedoor.admin.asking import ask, ask_in, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.model.denial import Denial, Reason
@@ -22,7 +22,7 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.model.wait_limit import WaitLimit
 from stagedoor.signin.links import read_step_up_rules
 from stagedoor.store.sign_in import passes, step_ups
-from stagedoor.store.sign_in.passkeys import read_passkeys
+from stagedoor.store.sign_in.passkeys import list_passkeys
 from stagedoor.wire.oneline import fold
 
 REUSED_ABOVE_S = 60.0
@@ -73,7 +73,7 @@ class StepUpService:
         now = self._context.now()
         last = self._last_step_ups.get(sign_in)
         if last is not None and last.ends_at - now > REUSED_ABOVE_S:
-            pending = await ask_reading(self._context.database, step_ups.find, last.id)
+            pending = await ask_in(self._context.database.read, step_ups.find, last.id)
             if isinstance(pending, PendingStepUp) and pending.tries_left > 0:
                 return last.instruction
         id_, letters = secrets.token_urlsafe(9), choose_letters(secrets.token_bytes(64))
@@ -115,7 +115,7 @@ class StepUpService:
 
     async def find(self, identity: Identity, id_: str) -> PendingStepUp | Denial:
         """Return the user's step-up that waits under `id_`. Refuse another user's as if there were none."""
-        step_up = await ask_reading(self._context.database, step_ups.find, id_)
+        step_up = await ask_in(self._context.database.read, step_ups.find, id_)
         if step_up is None or (
             isinstance(step_up, PendingStepUp)
             and not is_open(step_up, identity.name, self._context.now())
@@ -130,7 +130,7 @@ class StepUpService:
         """
         if identity.method is not Method.PASSWORD:
             return False
-        own = await ask(read_passkeys, self._context.database, identity.name)
+        own = await ask_in(self._context.database.read, list_passkeys, identity.name)
         return not isinstance(own, Denial) and not own
 
     @run_in_thread

@@ -1,6 +1,5 @@
 """Rows of request rules, access requests and decisions. Each function that writes runs in a policy change."""
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +8,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from stagedoor.model.access_request import (
+    AFTER_END,
     MOST_IN_AN_HOUR,
     MOST_OF_ALL,
     MOST_PENDING,
@@ -21,24 +21,13 @@ from stagedoor.model.access_set import Owner, refuse_owned
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.hours import Hours, parse_hours
 from stagedoor.model.permission import from_words, to_words
-from stagedoor.model.selector import list_subjects
-from stagedoor.model.target import Target
 from stagedoor.model.units import HOUR_S
 from stagedoor.store.changes import Part, touch
-from stagedoor.store.columns import find_owner
+from stagedoor.store.columns import find_owner, load_target
 from stagedoor.store.database import Transaction
-from stagedoor.store.schema import (
-    access_requests,
-    identities,
-    provided_groups,
-    request_decisions,
-    request_rules,
-    user_groups,
-    users,
-)
-from stagedoor.wire.target import parse_login
+from stagedoor.store.request_tables import access_requests, request_decisions, request_rules
 
-_OPEN = (RequestState.PENDING.value, RequestState.APPROVED.value)
+_OPEN = [state.value for state in AFTER_END]
 _MOST_LISTED = 1000
 
 
@@ -82,9 +71,7 @@ def remove_request_rule(transaction: Transaction, number: int) -> RequestRule:
         delete(request_rules).where(request_rules.c.id == number).returning(*request_rules.c)
     ).first()
     if row is None:
-        raise NotFoundError.with_mend(
-            f"there is no request rule {number}", "see `stagedoor request rule list`"
-        )
+        raise NotFoundError.of(f"request rule {number}", "request rule list")
     refuse_owned(f"request rule {number}", find_owner(row))
     touch(transaction, Part.REQUEST_RULES, [number])
     return request_rule_of(row)
@@ -164,12 +151,17 @@ def find_request(transaction: Transaction, number: int) -> AccessRequest | None:
 
 
 def list_requests(
-    transaction: Transaction, *, open_only: bool, limit: int = _MOST_LISTED
+    transaction: Transaction, *, open_only: bool, user: str | None = None
 ) -> list[AccessRequest]:
-    """Return the last `limit` requests, the newest first."""
-    query = select(access_requests).order_by(access_requests.c.id.desc()).limit(limit)
+    """Return the last thousand requests of all users, or of one, the newest first.
+
+    With `open_only`, they are those that are stored as pending or approved; some may be over.
+    """
+    query = select(access_requests).order_by(access_requests.c.id.desc()).limit(_MOST_LISTED)
     if open_only:
         query = query.where(access_requests.c.state.in_(_OPEN))
+    if user is not None:
+        query = query.where(access_requests.c.user_name == user)
     return [_request(row) for row in transaction.execute(query)]
 
 
@@ -182,13 +174,6 @@ def read_open_requests(
         query = query.where(access_requests.c.id.in_(only))
     query = query.order_by(access_requests.c.id)
     return {row.id: _request(row) for row in transaction.execute(query)}
-
-
-def find_open_requests(transaction: Transaction, user: str) -> list[AccessRequest]:
-    """Return the user's requests that are stored as pending or approved; some may be over."""
-    columns = access_requests.c
-    query = select(access_requests).where(columns.user_name == user, columns.state.in_(_OPEN))
-    return [_request(row) for row in transaction.execute(query)]
 
 
 def has_unreviewed(transaction: Transaction, user: str) -> bool:
@@ -234,32 +219,11 @@ def list_decisions(transaction: Transaction, number: int) -> Sequence[Decision]:
     ]
 
 
-def read_subjects(transaction: Transaction, user: str) -> frozenset[str]:
-    """Return the subjects of grants that apply to a user now; none for one who is disabled or gone."""
-    enabled = select(users.c.name).where(users.c.name == user, users.c.disabled_at.is_(None))
-    if transaction.execute(enabled).first() is None:
-        return frozenset()
-    groups: set[str] = set()
-    for table in (user_groups, provided_groups):
-        query = select(table.c.group_name).where(table.c.user_name == user)
-        groups.update(transaction.execute(query).scalars())
-    return list_subjects(user, groups)
-
-
-def read_accounts(transaction: Transaction, user: str) -> frozenset[str]:
-    """Return digests of the user's accounts at identity providers, which stay the same for a person."""
-    query = select(identities.c.issuer, identities.c.subject).where(identities.c.user_name == user)
-    return frozenset(
-        hashlib.sha256(f"{row.issuer}\n{row.subject}".encode()).hexdigest()
-        for row in transaction.execute(query)
-    )
-
-
 def end_requests_of(transaction: Transaction, user: str) -> None:
-    """End what access on request gives to a user who is removed; the next one of the name gets nothing.
+    """End all access on request of a removed user, so that the next user of that name has none.
 
-    Their open requests end, their votes on those of others are dropped, and rules name them no more. A rule
-    for them alone is removed, and one that has no other approver.
+    Their open requests end, their votes on other open requests are dropped, and they leave the rules. A rule
+    that has no other subject or approver is removed.
     """
     mine, is_open = access_requests.c.user_name == user, access_requests.c.state.in_(_OPEN)
     _set_state(transaction, RequestState.ENDED, mine & is_open)
@@ -298,10 +262,7 @@ def find_owned_rules(transaction: Transaction, subject: str) -> Iterable[tuple[i
 def _close_over(transaction: Transaction, now: float) -> None:
     """Store the states that follow from the time, so that workers need not keep these requests."""
     is_over = access_requests.c.ends_at <= now
-    for before, after in (
-        (RequestState.PENDING, RequestState.LAPSED),
-        (RequestState.APPROVED, RequestState.ENDED),
-    ):
+    for before, after in AFTER_END.items():
         _set_state(transaction, after, is_over & (access_requests.c.state == before.value))
 
 
@@ -352,7 +313,7 @@ def request_rule_of(row: Row[Any]) -> RequestRule:
 
 
 def _hours(text: str) -> Hours:
-    """Return the hours of a rule. Those that this machine cannot read, for want of the zone, never come."""
+    """Return the hours of a rule. Hours in a time zone that this machine lacks never begin."""
     try:
         return parse_hours(text)
     except ValueError:
@@ -363,7 +324,7 @@ def _request(row: Row[Any]) -> AccessRequest:
     return AccessRequest(
         row.id,
         row.user_name,
-        tuple(_target(name) for name in row.targets.split()),
+        tuple(load_target(name) for name in row.targets.split()),
         from_words(row.permissions),
         abs(row.rule),
         row.reason,
@@ -377,9 +338,3 @@ def _request(row: Row[Any]) -> AccessRequest:
         row.reviewed_by,
         row.starts_at,
     )
-
-
-def _target(login_name: str) -> Target:
-    target = parse_login(login_name)
-    assert target is not None, "it was written from a Target"
-    return target

@@ -52,6 +52,12 @@ _PARTS = frozenset(part.value for part in Part)
 Touched = dict[Part, frozenset[str]]
 
 
+def read_policy_version(transaction: Transaction) -> int:
+    """Return the version of the policy."""
+    query = select(meta.c.value).where(meta.c.name == "policy_version")
+    return int(transaction.execute(query).scalar_one())
+
+
 def touch(transaction: Transaction, part: Part, names: Iterable[str | int]) -> None:
     """Record that this change adds, changes or removes the rows `names` of `part`."""
     _touch(transaction, part.value, {str(name) for name in names})
@@ -63,7 +69,7 @@ def touch_all(transaction: Transaction) -> None:
 
 
 def _touch(transaction: Transaction, part: str, names: set[str]) -> None:
-    version = _version(transaction) + 1
+    version = read_policy_version(transaction) + 1
     known = set(
         transaction.execute(
             select(policy_changes.c.name).where(
@@ -76,7 +82,7 @@ def _touch(transaction: Transaction, part: str, names: set[str]) -> None:
 
 def count_change(transaction: Transaction, *, unchanged: bool) -> None:
     """Count the change at its end. `unchanged` is true if it deliberately touched nothing."""
-    version = _version(transaction) + 1
+    version = read_policy_version(transaction) + 1
     recorded = transaction.execute(
         select(policy_changes.c.part).where(policy_changes.c.version == version).limit(1)
     ).first()
@@ -106,11 +112,6 @@ def read_touched(transaction: Transaction, version: int, now: int) -> Touched | 
             return None  # everything, or a part that only a newer program knows
         touched[Part(row.part)].add(row.name)
     return {part: frozenset(names) for part, names in touched.items()}
-
-
-def _version(transaction: Transaction) -> int:
-    query = select(meta.c.value).where(meta.c.name == "policy_version")
-    return int(transaction.execute(query).scalar_one())
 
 
 def _record(transaction: Transaction, version: int, part: str, names: set[str]) -> None:

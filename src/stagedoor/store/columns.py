@@ -1,4 +1,4 @@
-"""The metadata that all tables belong to, and types of columns that they share."""
+"""The metadata that all tables belong to, and the columns and values that they share."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, Row, S
 from sqlalchemy.types import TypeEngine
 
 from stagedoor.model.access_set import Owner
+from stagedoor.model.target import Target
+from stagedoor.wire.target import parse_login
 
 metadata = MetaData()
 
@@ -39,3 +41,10 @@ def make_set_columns() -> tuple[Column[str], Column[str]]:
 def find_owner(row: Row[Any]) -> Owner | None:
     """Return the access set in a row, or None."""
     return None if row.owner_set is None else Owner(row.owner_set, row.owner_file)
+
+
+def load_target(text: str) -> Target:
+    """Return the target that a row names, by its host name or its login name."""
+    target = parse_login(text)
+    assert target is not None, "it was written from a Target"
+    return target

@@ -5,18 +5,10 @@ from collections.abc import Iterable
 from sqlalchemy import Column, Table, func, insert, literal_column, select, text
 
 from stagedoor.model.errors import RefusedError
+from stagedoor.store.administration.tables import roles
 from stagedoor.store.database import Database, Transaction
-from stagedoor.store.schema import (
-    access_requests,
-    audit_events,
-    grants,
-    instances,
-    meta,
-    metadata,
-    policy_changes,
-    request_rules,
-    roles,
-)
+from stagedoor.store.request_tables import access_requests, request_rules
+from stagedoor.store.schema import audit_events, grants, instances, meta, metadata, policy_changes
 
 CHUNK = 1000
 """The rows that are copied at a time."""

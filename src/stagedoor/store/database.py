@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Dialect, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from stagedoor.model.errors import StoreError, install_extra
-from stagedoor.settings.place import Place, Server
+from stagedoor.settings.place import Place
 from stagedoor.store import schema
 from stagedoor.store.adapter import Adapter, Statement
 from stagedoor.store.sqlite.file import SqliteFile
@@ -56,12 +56,12 @@ class Database:
     def write(self, *, hasty: bool = False, revokes: bool = False) -> Iterator[Transaction]:
         """Begin a transaction that writes all or nothing, and then survives a power cut.
 
-        No other transaction that writes runs meanwhile. A `hasty` one need not survive a power cut, so that
-        it waits for no disk if the database allows this. One that `revokes` only takes rights away, and may
-        use the space that is reserved for a full disk.
+        No other transaction that writes runs meanwhile. A `hasty` one need not survive a power cut and, if
+        the database allows, waits for no disk. One that `revokes` only takes rights away, and may use the
+        space that is reserved for a full disk.
 
-        Raises StoreError. If the disk or the connection failed during the commit, it is unknown whether the
-        change was written, and the message says so.
+        Raises StoreError, which says so if the disk or the connection failed during the commit and the change
+        may have been written.
         """
         engine = self._adapter.writing
         if revokes:
@@ -122,9 +122,10 @@ def open_database(
 ) -> Database:
     """Open the store at `place`.
 
-    `create` allows to create its folder, file and tables. Tables of an older program are upgraded; without
-    `upgrade` they are a StoreError. Any number of processes may open a store at once. Raises StoreError: no
-    permission, full disk, locked, damaged, not a Stagedoor store, out of reach, or a newer schema.
+    `create` creates its folder, file and tables if they are missing. Tables of an older program are upgraded;
+    without `upgrade` they are a StoreError. Any number of processes may open a store at once. Raises
+    StoreError: no permission, full disk, locked, damaged, not a Stagedoor store, out of reach, or a newer
+    schema.
     """
     adapter = _adapter(place, create, busy_timeout_s)
     database = Database(adapter)
@@ -165,10 +166,6 @@ def _version(adapter: Adapter, database: Database) -> int:
 def _adapter(place: Place, create: bool, busy_timeout_s: float) -> Adapter:
     if isinstance(place, Path):
         return SqliteFile(place, create=create, busy_timeout_s=busy_timeout_s)
-    return _server(place, busy_timeout_s)
-
-
-def _server(place: Server, busy_timeout_s: float) -> Adapter:
     try:
         # Imported here, because a gateway on SQLite need not have the driver.
         from stagedoor.store.postgresql.server import PostgresqlServer

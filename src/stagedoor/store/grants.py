@@ -11,10 +11,8 @@ from stagedoor.model.permission import Permission, from_words, to_words
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.columns import find_owner
 from stagedoor.store.database import Transaction
-from stagedoor.store.people import require_user
-from stagedoor.store.schema import (
-    grants,
-)
+from stagedoor.store.people import require_named_users
+from stagedoor.store.schema import grants
 
 
 def add_grant(
@@ -27,9 +25,7 @@ def add_grant(
     for an unknown user, ConflictError if there is such a grant already, and RefusedError if it belongs to an
     access set.
     """
-    kind, _, name = rule.subject.partition(":")
-    if kind == "user":
-        require_user(transaction, name)
+    require_named_users(transaction, [rule.subject])
     rows = transaction.execute(
         select(grants).where(
             grants.c.subject == rule.subject,
@@ -89,26 +85,24 @@ def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
     """Return the grant with that number. Raises NotFoundError."""
     row = transaction.execute(select(grants).where(grants.c.id == grant_id)).first()
     if row is None:
-        raise _no_grant(grant_id)
+        raise NotFoundError.of(f"grant {grant_id}", "grant list")
     return grant_of(row)
 
 
 def update_grant(transaction: Transaction, rule: GrantRule) -> None:
-    """Replace a grant's permissions, except the one to enter, and its limit.
+    """Store the permissions of a grant and its limit.
 
     Raises NotFoundError, and RefusedError for a grant that belongs to an access set.
     """
-    row = transaction.execute(select(grants).where(grants.c.id == rule.id)).first()
-    if row is None:
-        raise _no_grant(rule.id)
-    refuse_owned(f"grant {rule.id}", find_owner(row))
-    before = grant_of(row)
-    assert (Permission.ENTER in before.permissions) == (Permission.ENTER in rule.permissions)
-    transaction.execute(
+    row = transaction.execute(
         update(grants)
         .where(grants.c.id == rule.id)
         .values(permissions=to_words(rule.permissions), resume_s=rule.resume_s)
-    )
+        .returning(*grants.c)
+    ).first()
+    if row is None:
+        raise NotFoundError.of(f"grant {rule.id}", "grant list")
+    refuse_owned(f"grant {rule.id}", find_owner(row))
     touch(transaction, Part.GRANTS, [rule.id])
 
 
@@ -121,7 +115,7 @@ def remove_grant(transaction: Transaction, grant_id: int) -> GrantRule:
         delete(grants).where(grants.c.id == grant_id).returning(*grants.c)
     ).first()
     if row is None:
-        raise _no_grant(grant_id)
+        raise NotFoundError.of(f"grant {grant_id}", "grant list")
     refuse_owned(f"grant {grant_id}", find_owner(row))
     touch(transaction, Part.GRANTS, [grant_id])
     return grant_of(row)
@@ -139,7 +133,3 @@ def grant_of(row: Row[Any]) -> GrantRule:
         resume_s=row.resume_s,
         access_set=row.owner_set,
     )
-
-
-def _no_grant(grant_id: int) -> NotFoundError:
-    return NotFoundError.with_mend(f"there is no grant {grant_id}", "see `stagedoor grant list`")

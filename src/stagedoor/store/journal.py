@@ -270,20 +270,25 @@ def select_entries(
     )
 
 
-def read_before(database: Database, before: int | None, limit: int) -> list[JournalEntry]:
-    """Return up to `limit` entries with `seq` < `before`, the newest first. Raises StoreError."""
-    query = select(audit_events).order_by(audit_events.c.seq.desc()).limit(limit)
+def read_newest(
+    database: Database,
+    limit: int,
+    *,
+    before: int | None = None,
+    numbers: Sequence[int] | None = None,
+) -> list[JournalEntry]:
+    """Return up to `limit` entries, the newest first. Raises StoreError.
+
+    Their `seq` is below `before` and one of `numbers`; None does not limit it.
+    """
+    seq = audit_events.c.seq
+    query = select(audit_events).order_by(seq.desc()).limit(limit)
     if before is not None:
-        query = query.where(audit_events.c.seq < before)
+        query = query.where(seq < before)
+    if numbers is not None:
+        query = query.where(seq.in_(numbers))
     with database.read() as transaction:
         return list(map(_entry_of, transaction.execute(query)))
-
-
-def read_numbered(database: Database, numbers: Sequence[int]) -> list[JournalEntry]:
-    """Return the entries with these `seq` that still exist, the newest first. Raises StoreError."""
-    query = select(audit_events).where(audit_events.c.seq.in_(numbers))
-    with database.read() as transaction:
-        return list(map(_entry_of, transaction.execute(query.order_by(audit_events.c.seq.desc()))))
 
 
 def _entry_of(row: Row[Any]) -> JournalEntry:
@@ -309,13 +314,11 @@ def find_last_of_kind(
     transaction: Transaction, kind: EventKind, at_most: int | None = None
 ) -> JournalEntry | None:
     """Return the newest entry of that kind with `seq` ≤ `at_most`. It searches backwards, row by row."""
-    query = select(audit_events.c.seq).where(audit_events.c.kind == kind.value)
+    query = select(audit_events).where(audit_events.c.kind == kind.value)
     if at_most is not None:
         query = query.where(audit_events.c.seq <= at_most)
-    seq = transaction.execute(query.order_by(audit_events.c.seq.desc()).limit(1)).scalar()
-    if seq is None:
-        return None
-    return select_entries(transaction, after=seq - 1, limit=1)[0]
+    row = transaction.execute(query.order_by(audit_events.c.seq.desc()).limit(1)).first()
+    return None if row is None else _entry_of(row)
 
 
 def read_last_seq(transaction: Transaction) -> int:

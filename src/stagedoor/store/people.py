@@ -1,13 +1,14 @@
 """Rows of users, their groups, tokens and keys. Each function runs in a policy change."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from msgspec import Struct
-from sqlalchemy import Executable, Select, Table, delete, func, insert, select, update
+from sqlalchemy import Executable, Row, Select, Table, delete, func, insert, select, update
 
 from stagedoor.model.access_set import refuse_owned
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.policy import KeyRecord, TokenRecord, User
+from stagedoor.model.selector import list_named_users
 from stagedoor.store.access_requests import end_requests_of, find_owned_rules
 from stagedoor.store.administration.tables import roles
 from stagedoor.store.changes import Part, touch
@@ -22,24 +23,26 @@ from stagedoor.store.schema import (
     tokens,
     user_groups,
     users,
-    web_passes,
 )
-from stagedoor.store.sign_in.tables import PassKind
+from stagedoor.store.sign_in.tables import PassKind, web_passes
 
 
-class StoredToken(Struct, frozen=True):
-    """A token without its hash, as its user sees it. Times are seconds since the epoch."""
-
-    id: str
-    scopes: tuple[str, ...] | None
-    expires_at: float | None
-    created_at: float
+def has_user(transaction: Transaction, name: str) -> bool:
+    """Return whether there is such a user, disabled or not."""
+    query = select(users.c.name).where(users.c.name == name)
+    return transaction.execute(query).first() is not None
 
 
 def require_user(transaction: Transaction, name: str) -> None:
     """Raise NotFoundError if there is no such user."""
-    if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is None:
-        raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
+    if not has_user(transaction, name):
+        raise NotFoundError.of(f"user {name}", "user list")
+
+
+def require_named_users(transaction: Transaction, subjects: Iterable[str]) -> None:
+    """Raise NotFoundError unless the users among `subjects` exist."""
+    for name in list_named_users(subjects):
+        require_user(transaction, name)
 
 
 def add_user(
@@ -50,7 +53,7 @@ def add_user(
     at: float,
 ) -> None:
     """Add a user. Raises ConflictError if the user exists already."""
-    if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
+    if has_user(transaction, name):
         raise ConflictError.with_mend(
             f"the user {name} is there already", "see `stagedoor user list`"
         )
@@ -94,7 +97,7 @@ def read_user(transaction: Transaction, name: str) -> User:
     """Return the user with the groups that are stored here. Raises NotFoundError."""
     user = find_user(transaction, name)
     if user is None:
-        raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
+        raise NotFoundError.of(f"user {name}", "user list")
     return user
 
 
@@ -259,10 +262,12 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
 def list_keys(transaction: Transaction, name: str) -> list[KeyRecord]:
     """Return a user's keys, the oldest first."""
     query = select(keys).where(keys.c.user_name == name).order_by(keys.c.created_at)
-    return [
-        KeyRecord(row.user_name, row.fingerprint, row.public_key, row.comment)
-        for row in transaction.execute(query)
-    ]
+    return [make_key_record(row) for row in transaction.execute(query)]
+
+
+def make_key_record(row: Row[Any]) -> KeyRecord:
+    """Return the key in a row of `keys`."""
+    return KeyRecord(row.user_name, row.fingerprint, row.public_key, row.comment)
 
 
 def remove_key(transaction: Transaction, fingerprint: str) -> str:
@@ -272,7 +277,7 @@ def remove_key(transaction: Transaction, fingerprint: str) -> str:
         Part.KEYS,
         fingerprint,
         delete(keys).where(keys.c.fingerprint == fingerprint).returning(keys.c.user_name),
-        NotFoundError.with_mend(f"there is no key {fingerprint}", "see `stagedoor key list`"),
+        NotFoundError.of(f"key {fingerprint}", "key list"),
     )
 
 
@@ -295,18 +300,18 @@ def add_token(
     touch(transaction, Part.TOKENS, [token.id])
 
 
-def list_tokens(transaction: Transaction, name: str) -> list[StoredToken]:
+def list_tokens(transaction: Transaction, name: str) -> list[TokenRecord]:
     """Return a user's tokens, the oldest first."""
     query = select(tokens).where(tokens.c.user_name == name).order_by(tokens.c.created_at)
-    return [
-        StoredToken(
-            row.id,
-            None if row.scopes is None else tuple(row.scopes.split()),
-            row.expires_at,
-            row.created_at,
-        )
-        for row in transaction.execute(query)
-    ]
+    return [make_token_record(row) for row in transaction.execute(query)]
+
+
+def make_token_record(row: Row[Any]) -> TokenRecord:
+    """Return the token in a row of `tokens`."""
+    scopes = None if row.scopes is None else tuple(row.scopes.split())
+    return TokenRecord(
+        row.id, row.user_name, row.secret_hash, scopes, row.expires_at, row.created_at
+    )
 
 
 def remove_token(transaction: Transaction, token_id: str) -> str:
@@ -316,7 +321,7 @@ def remove_token(transaction: Transaction, token_id: str) -> str:
         Part.TOKENS,
         token_id,
         delete(tokens).where(tokens.c.id == token_id).returning(tokens.c.user_name),
-        NotFoundError.with_mend(f"there is no token {token_id}", "see `stagedoor token list`"),
+        NotFoundError.of(f"token {token_id}", "token list"),
     )
 
 

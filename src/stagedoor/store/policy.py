@@ -2,29 +2,28 @@
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, select
 
-from stagedoor.model.event import Event, EventKind
+from stagedoor.model.event import Event, EventKind, Plain
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
-from stagedoor.model.selector import list_subjects
 from stagedoor.store.access_requests import read_open_requests, read_request_rules
 from stagedoor.store.administration.roles import read_roles
-from stagedoor.store.changes import Part, count_change, read_touched
+from stagedoor.store.changes import Part, count_change, read_policy_version, read_touched
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.grants import grant_of
 from stagedoor.store.journal import append
+from stagedoor.store.people import make_key_record, make_token_record
 from stagedoor.store.schema import (
     grants,
     keys,
-    meta,
     provided_groups,
     tokens,
     user_groups,
@@ -39,10 +38,6 @@ from stagedoor.store.sign_in.passes import (
     read_signed_out,
     read_step_ups,
 )
-
-Plain = str | int | float | bool | None
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
 def load_policy(database: Database) -> Policy:
@@ -60,41 +55,24 @@ def load_newest(database: Database, before: Policy) -> Policy:
         return read_changes(transaction, before, version) or read_policy(transaction)
 
 
-def read_policy_version(transaction: Transaction) -> int:
-    """Return the version of the policy as `transaction` sees it."""
-    query = select(meta.c.value).where(meta.c.name == "policy_version")
-    return int(transaction.execute(query).scalar_one())
-
-
 def read_policy(transaction: Transaction) -> Policy:
     """Return the whole policy as `transaction` sees it."""
-    return Policy(
-        version=read_policy_version(transaction),
-        users=MappingProxyType(_users(transaction)),
-        disabled=MappingProxyType(_disabled(transaction)),
-        tokens=MappingProxyType(_tokens(transaction)),
-        keys=MappingProxyType(_keys(transaction)),
-        grants=tuple(_grants(transaction).values()),
-        shares=MappingProxyType(read_shares(transaction)),
-        signed_out=MappingProxyType(read_signed_out(transaction)),
-        sign_ins_end=MappingProxyType(read_sign_ins_end(transaction)),
-        sign_in_ends=MappingProxyType(read_sign_in_ends(transaction)),
-        bound_keys=MappingProxyType(read_bound_keys(transaction)),
-        stepped_up=MappingProxyType(read_step_ups(transaction)),
-        password_proofs=MappingProxyType(read_password_proofs(transaction)),
-        request_rules=MappingProxyType(read_request_rules(transaction)),
-        requests=MappingProxyType(read_open_requests(transaction)),
-        roles=MappingProxyType(read_roles(transaction)),
-    )
+    fields: dict[str, Any] = {
+        kind.name: MappingProxyType(kind.read(transaction)) for kind in _FIELDS
+    }
+    rules = tuple(_grants(transaction))
+    return Policy(version=read_policy_version(transaction), grants=rules, **fields)
+
+
+def read_subjects(transaction: Transaction, name: str) -> frozenset[str]:
+    """Return the subjects of rules that apply to the user; none for a user who is disabled or gone."""
+    user = _users(transaction, [name]).get(name)
+    return frozenset() if user is None else user.subjects
 
 
 def list_grants_about(transaction: Transaction, name: str) -> tuple[GrantRule, ...]:
-    """Return the rules that name the user, one of their groups or all users, including expired ones."""
-    groups: set[str] = set()
-    for table in (user_groups, provided_groups):
-        query = select(table.c.group_name).where(table.c.user_name == name)
-        groups.update(transaction.execute(query).scalars())
-    about = grants.c.subject.in_(list_subjects(name, groups))
+    """Return the grants of the user, their groups and all users, including expired ones."""
+    about = grants.c.subject.in_(read_subjects(transaction, name))
     rows = transaction.execute(select(grants).where(about).order_by(grants.c.id))
     return tuple(grant_of(row) for row in rows)
 
@@ -107,45 +85,17 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
     touched = read_touched(transaction, before.version, now)
     if touched is None:
         return None
-
-    def fresh(
-        part: Part,
-        old: Mapping[Key, Value],
-        read: Callable[[Transaction, Collection[Key]], dict[Key, Value]],
-        key: Callable[[str], Key],
-    ) -> Mapping[Key, Value]:
-        names = touched.get(part)
-        if names is None:
-            return old
-        changed = frozenset(map(key, names))
-        kept = {name: row for name, row in old.items() if name not in changed}
-        return MappingProxyType(kept | read(transaction, changed))
-
-    numbers = touched.get(Part.GRANTS, frozenset())
-    added = list(_grants(transaction, numbers).values()) if numbers else []
-    removed, rules = _replace_rules(before.grants, map(int, numbers), added)
-    policy = Policy(
-        version=now,
-        users=fresh(Part.USERS, before.users, _users, str),
-        disabled=fresh(Part.USERS, before.disabled, _disabled, str),
-        tokens=fresh(Part.TOKENS, before.tokens, _tokens, str),
-        keys=fresh(Part.KEYS, before.keys, _keys, str),
-        grants=rules,
-        shares=fresh(Part.SHARES, before.shares, read_shares, str),
-        signed_out=fresh(Part.SIGNED_OUT, before.signed_out, read_signed_out, bytes.fromhex),
-        sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end, str),
-        sign_in_ends=fresh(
-            Part.SIGN_IN_ENDS, before.sign_in_ends, read_sign_in_ends, bytes.fromhex
-        ),
-        bound_keys=fresh(Part.BOUND_KEYS, before.bound_keys, read_bound_keys, str),
-        stepped_up=fresh(Part.STEP_UPS, before.stepped_up, read_step_ups, bytes.fromhex),
-        password_proofs=fresh(
-            Part.STEP_UPS, before.password_proofs, read_password_proofs, bytes.fromhex
-        ),
-        request_rules=fresh(Part.REQUEST_RULES, before.request_rules, read_request_rules, int),
-        requests=fresh(Part.REQUESTS, before.requests, read_open_requests, int),
-        roles=fresh(Part.ROLES, before.roles, read_roles, int),
-    )
+    fields: dict[str, Any] = {}
+    for kind in _FIELDS:
+        fields[kind.name] = old = getattr(before, kind.name)
+        if kind.part in touched:
+            changed = frozenset(map(kind.key, touched[kind.part]))
+            kept = {key: row for key, row in old.items() if key not in changed}
+            fields[kind.name] = MappingProxyType(kept | kind.read(transaction, changed))
+    numbers = [int(name) for name in touched.get(Part.GRANTS, ())]
+    added = _grants(transaction, numbers) if numbers else []
+    removed, rules = _replace_rules(before.grants, numbers, added)
+    policy = Policy(version=now, grants=rules, **fields)
     return policy.update_index(before, removed, added)
 
 
@@ -201,31 +151,48 @@ def _tokens(
     transaction: Transaction, only: Collection[str] | None = None
 ) -> dict[str, TokenRecord]:
     query = _where_in(select(tokens).order_by(tokens.c.created_at), tokens.c.id, only)
-    return {
-        row.id: TokenRecord(
-            row.id,
-            row.user_name,
-            row.secret_hash,
-            None if row.scopes is None else tuple(row.scopes.split()),
-            row.expires_at,
-        )
-        for row in transaction.execute(query)
-    }
+    return {row.id: make_token_record(row) for row in transaction.execute(query)}
 
 
 def _keys(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, KeyRecord]:
     query = _where_in(select(keys).order_by(keys.c.created_at), keys.c.fingerprint, only)
-    return {
-        row.fingerprint: KeyRecord(row.user_name, row.fingerprint, row.public_key, row.comment)
-        for row in transaction.execute(query)
-    }
+    return {row.fingerprint: make_key_record(row) for row in transaction.execute(query)}
 
 
-def _grants(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, GrantRule]:
-    """Return the grants by their numbers as text."""
-    numbers = None if only is None else [int(name) for name in only]
-    query = _where_in(select(grants).order_by(grants.c.id), grants.c.id, numbers)
-    return {str(row.id): grant_of(row) for row in transaction.execute(query)}
+def _grants(transaction: Transaction, only: Collection[int] | None = None) -> list[GrantRule]:
+    query = _where_in(select(grants).order_by(grants.c.id), grants.c.id, only)
+    return [grant_of(row) for row in transaction.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """The field `name` of `Policy`, which maps keys to rows.
+
+    `read` returns all rows, or those of some keys. `key` makes a key of the name that a row has in `part`.
+    """
+
+    name: str
+    part: Part
+    read: Callable[..., dict[Any, Any]]
+    key: Callable[[str], Any] = str
+
+
+_FIELDS = (
+    _Field("users", Part.USERS, _users),
+    _Field("disabled", Part.USERS, _disabled),
+    _Field("tokens", Part.TOKENS, _tokens),
+    _Field("keys", Part.KEYS, _keys),
+    _Field("shares", Part.SHARES, read_shares),
+    _Field("signed_out", Part.SIGNED_OUT, read_signed_out, bytes.fromhex),
+    _Field("sign_ins_end", Part.SIGN_INS_END, read_sign_ins_end),
+    _Field("sign_in_ends", Part.SIGN_IN_ENDS, read_sign_in_ends, bytes.fromhex),
+    _Field("bound_keys", Part.BOUND_KEYS, read_bound_keys),
+    _Field("stepped_up", Part.STEP_UPS, read_step_ups, bytes.fromhex),
+    _Field("password_proofs", Part.STEP_UPS, read_password_proofs, bytes.fromhex),
+    _Field("request_rules", Part.REQUEST_RULES, read_request_rules, int),
+    _Field("requests", Part.REQUESTS, read_open_requests, int),
+    _Field("roles", Part.ROLES, read_roles, int),
+)
 
 
 def _where_in(

@@ -1,5 +1,6 @@
 """The rows of `runs`: the one-off tasks that run or have run, each with the end of its log."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,9 +22,9 @@ from stagedoor.model.run import (
 )
 from stagedoor.model.session import End, Origin
 from stagedoor.model.target import Target
+from stagedoor.store.columns import load_target
 from stagedoor.store.database import Transaction
 from stagedoor.store.schema import runs, sessions
-from stagedoor.wire.target import parse_target
 
 LISTED = 50
 """The runs that a list has at most."""
@@ -54,39 +55,29 @@ def add_run(
     why = explain_refusal(order, starter, open_runs(transaction))
     if why is not None:
         return why
-    run = Run(
-        run_id,
-        order.target,
-        starter,
-        order.command,
-        RunState.WAITING if waits else RunState.STARTING,
-        now,
-        order.timeout_s,
-        order.lock,
-        has_whole_input=waits,
-        size_name=order.size,
-        recording=recording,
-    )
-    transaction.execute(
-        insert(runs).values(
-            id=run.id,
-            target=str(run.target),
-            user_name=run.starter,
-            command=run.command,
-            state=run.state.value,
-            started_at=run.started_at,
-            timeout_s=run.timeout_s,
-            lock_name=run.lock,
+    state = RunState.WAITING if waits else RunState.STARTING
+    added = transaction.execute(
+        insert(runs)
+        .values(
+            id=run_id,
+            target=str(order.target),
+            user_name=starter,
+            command=order.command,
+            state=state.value,
+            started_at=now,
+            timeout_s=order.timeout_s,
+            lock_name=order.lock,
             # Unique, so that two transactions cannot both add a run with the lock.
-            lock_key=None if run.lock is None else f"{run.target} {run.lock}",
+            lock_key=None if order.lock is None else f"{order.target} {order.lock}",
             detail="",
             size=0,
             input=b"" if waits else None,
-            size_name=run.size_name,
+            size_name=order.size,
             recording=recording,
         )
+        .returning(*_SHOWN)
     )
-    return run
+    return _run(added.one())
 
 
 def add_input(
@@ -188,9 +179,9 @@ def open_runs(transaction: Transaction) -> list[Run]:
     return [_run(row) for row in transaction.execute(query)]
 
 
-def find_runs(transaction: Transaction, prefix: str, limit: int = 2) -> list[Run]:
-    """Return the runs whose id begins with `prefix`."""
-    query = select(*_SHOWN).where(runs.c.id.startswith(prefix, autoescape=True)).limit(limit)
+def find_runs(transaction: Transaction, prefix: str) -> list[Run]:
+    """Return the runs whose id begins with `prefix`, two at most."""
+    query = select(*_SHOWN).where(runs.c.id.startswith(prefix, autoescape=True)).limit(2)
     return [_run(row) for row in transaction.execute(query)]
 
 
@@ -219,10 +210,10 @@ def find_lost(transaction: Transaction, now: float) -> list[tuple[Run, RunEnd]]:
 def find_old(transaction: Transaction, now: float) -> list[str]:
     """Return the runs that ended KEPT_S ago, and of each app all ended ones but the last KEPT_PER_APP."""
     query = select(runs.c.id, runs.c.target, runs.c.ended_at).where(runs.c.ended_at.is_not(None))
-    kept: dict[str, int] = {}
+    kept = Counter[str]()
     old = []
     for row in transaction.execute(query.order_by(runs.c.ended_at.desc())):
-        kept[row.target] = kept.get(row.target, 0) + 1
+        kept[row.target] += 1
         if kept[row.target] > KEPT_PER_APP or row.ended_at < now - KEPT_S:
             old.append(row.id)
     return old
@@ -239,11 +230,9 @@ def list_ids(transaction: Transaction) -> set[str]:
 
 
 def _run(row: Row[Any]) -> Run:
-    target = parse_target(row.target)
-    assert isinstance(target, Target), "it was written from a Target"
     run = Run(
         row.id,
-        target,
+        load_target(row.target),
         row.user_name,
         row.command,
         RunState(row.state),

@@ -31,7 +31,8 @@ from sqlalchemy import (
 )
 
 from stagedoor.model.errors import StoreError
-from stagedoor.store.administration.tables import api_answers, roles
+from stagedoor.store import request_tables
+from stagedoor.store.administration import tables as administration_tables
 from stagedoor.store.columns import (
     make_integer_type,
     make_owner_column,
@@ -39,34 +40,9 @@ from stagedoor.store.columns import (
     make_text_key_type,
     metadata,
 )
-from stagedoor.store.request_tables import access_requests, request_decisions, request_rules
-from stagedoor.store.sign_in.tables import (
-    certified_sign_ins,
-    logout_tokens,
-    passkey_challenges,
-    passkeys,
-    pending_logins,
-    provider_answers,
-    step_ups,
-    web_passes,
-)
+from stagedoor.store.sign_in import tables as sign_in_tables
 
-__all__ = [
-    "access_requests",
-    "api_answers",
-    "certified_sign_ins",
-    "logout_tokens",
-    "metadata",
-    "passkey_challenges",
-    "passkeys",
-    "pending_logins",
-    "provider_answers",
-    "request_decisions",
-    "request_rules",
-    "roles",
-    "step_ups",
-    "web_passes",
-]
+__all__ = ["administration_tables", "metadata", "request_tables", "sign_in_tables"]
 
 SCHEMA_VERSION = 23
 _COMPATIBLE = re.compile(r"SET value = (\d+) WHERE name = 'compatible_version'")

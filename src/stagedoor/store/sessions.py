@@ -54,29 +54,12 @@ def list_sessions(
     *,
     open_only: bool = True,
     identity: str | None = None,
+    before: tuple[float, str] | None = None,
     limit: int | None = 1000,
 ) -> list[SessionRecord]:
-    """List the newest `limit` sessions (None: all), the oldest first. Raises StoreError."""
-    query = select(sessions).order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
-    if open_only:
-        query = query.where(sessions.c.closed_at.is_(None))
-    if identity is not None:
-        query = query.where(sessions.c.identity == identity)
-    with database.read() as transaction:
-        return [_record(row) for row in reversed(transaction.execute(query.limit(limit)).all())]
+    """List up to `limit` sessions (None: all), the newest first. Raises StoreError.
 
-
-def list_sessions_before(
-    database: Database,
-    before: tuple[float, str] | None,
-    *,
-    open_only: bool,
-    identity: str | None,
-    limit: int,
-) -> list[SessionRecord]:
-    """List up to `limit` sessions before one, the newest first. Raises StoreError.
-
-    `before` is when that session was opened, and its id; None lists the newest.
+    With `before`, they were opened before a session: when that one was opened, and its id.
     """
     query = select(sessions).order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
     if open_only:

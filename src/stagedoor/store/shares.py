@@ -3,7 +3,6 @@
 Each function that writes runs in a policy change.
 """
 
-import secrets
 from collections.abc import Collection
 from typing import Any
 
@@ -11,25 +10,16 @@ from sqlalchemy import Row, delete, func, insert, select
 
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Method
-from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
-from stagedoor.model.target import Target
 from stagedoor.store.changes import Part, touch
+from stagedoor.store.columns import load_target
 from stagedoor.store.database import Transaction
 from stagedoor.store.people import require_user
 from stagedoor.store.schema import shares
 from stagedoor.wire.oneline import is_word
-from stagedoor.wire.target import parse_target
 
-SECRET_BYTES = 32
 MOST = 20
 """The shares that one user may have at a time: each is in every worker's memory."""
-
-
-def make_secret() -> tuple[str, bytes]:
-    """Return a secret for a link, and its hash, which is stored."""
-    secret = secrets.token_urlsafe(SECRET_BYTES)
-    return secret, hash_secret(secret)
 
 
 def add_share(transaction: Transaction, share: Share, now: float) -> None:
@@ -59,17 +49,10 @@ def add_share(transaction: Transaction, share: Share, now: float) -> None:
     )
 
 
-def require_share(transaction: Transaction, share_id: str, host: str) -> None:
-    """Raise NotFoundError unless `host` has this share."""
-    if not is_word(share_id):
-        raise NotFoundError("there is no such share; it may have ended")
-    query = select(shares.c.id).where(shares.c.id == share_id, shares.c.user_name == host)
-    if transaction.execute(query).first() is None:
-        raise NotFoundError(f"there is no share {share_id}; it may have ended")
-
-
 def remove_share(transaction: Transaction, share_id: str, host: str | None = None) -> Share:
     """Remove a share and return it; with `host`, only if it is that user's. Raises NotFoundError."""
+    if not is_word(share_id):
+        raise NotFoundError("there is no such share; it may have ended")
     query = delete(shares).where(shares.c.id == share_id)
     if host is not None:
         query = query.where(shares.c.user_name == host)
@@ -88,14 +71,12 @@ def read_shares(transaction: Transaction, only: Collection[str] | None = None) -
 
 
 def _share(row: Row[Any]) -> Share:
-    target = parse_target(row.target)
-    assert isinstance(target, Target), "it was written from a Target"
     return Share(
         row.id,
         row.secret_hash,
         row.user_name,
         Method(row.method),
-        target,
+        load_target(row.target),
         row.terminal,
         bool(row.typing),
         row.expires_at,

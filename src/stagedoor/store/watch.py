@@ -14,7 +14,7 @@ from sqlalchemy import or_, select
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.policy import Policy
-from stagedoor.model.problem import Problem
+from stagedoor.model.problem import ProblemState
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.policy import load_policy, read_changes, read_policy
@@ -84,7 +84,7 @@ class PolicyWatch:
         self._announced = self._policy.version
         self._read_at = self._whole_at = clock()
         self._closes_seen = -1
-        self._problem = Problem(on_problem)
+        self._problem = ProblemState(on_problem)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._waiting: deque[Callable[[], None]] = deque()

@@ -31,7 +31,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 def open_for(gateway: Gateway, seconds: float) -> None:
     with gateway.changed() as service:
-        [rule] = requests.list_rules(service)
+        [rule] = admin.read_policy(service).request_rules.values()
         made = requests.make_request(service, "dev", [Target("app01")], rule, "INC-1", seconds)
         requests.decide(service, made.id, is_yes=True)
 

@@ -5,7 +5,7 @@ import time
 from sqlalchemy import select, update
 
 from acceptance.chromium import Browser, Tab
-from stagedoor.store.schema import web_passes
+from stagedoor.store.sign_in.tables import web_passes
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.waiting import wait_until

@@ -1,6 +1,6 @@
-"""The pages of administrators: what each role sees and does, with the functions of `admin`.
+"""The service of the administrators' pages: it checks the role, then calls the functions of `admin`.
 
-Default deny: each method asks for a role first. A change also wants a fresh proof that the person is there.
+Default deny: each method checks the role first. A change also needs a fresh proof that the person is there.
 """
 
 from collections import Counter
@@ -41,7 +41,7 @@ from stagedoor.model.event import Event
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity
 from stagedoor.model.role import Role
-from stagedoor.model.selector import EVERYWHERE, TargetPattern, list_subjects
+from stagedoor.model.selector import EVERYWHERE
 from stagedoor.model.target import Target
 from stagedoor.store.sessions import SessionRecord, find_sessions, list_sessions
 from stagedoor.store.sign_in.sign_ins import SignInRecord
@@ -57,7 +57,7 @@ NO_PAGE = Denial(Reason.NO_GRANT, "there is no such page here, or it is not for 
 
 
 class ConsoleService:
-    """What the pages of administrators show and do. It uses the store in a thread."""
+    """The data and the actions of the administrators' pages. It uses the store in a thread."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ConsoleService:
         apps: Callable[[], Iterable[Target]],
         read_health: Callable[[bool], HealthReport],
     ) -> None:
-        """`apps` returns the apps that exist, `read_health` the state; with all checks if it gets True."""
+        """`apps` returns the existing apps, and `read_health` the state, after all checks if it gets True."""
         self._context = context
         self.settings = context.settings
         self.database = context.database
@@ -91,17 +91,15 @@ class ConsoleService:
         """Return whether the person has a role for all apps, and so sees people and health too."""
         return self.find_access(identity).has(Role.AUDITOR)
 
-    def check_role(
-        self, identity: Identity, role: Role, pattern: TargetPattern = EVERYWHERE
-    ) -> Denial | None:
-        """Return why the person does not see a page that takes `role`. Who has no role learns nothing."""
+    def check_role(self, identity: Identity, role: Role) -> Denial | None:
+        """Return why the person may not see a page for `role`; a person with no role learns nothing."""
         access = self.find_access(identity)
-        if access.has(role, pattern):
+        if access.has(role):
             return None
-        return deny_role(role, pattern) if access.has_somewhere(Role.AUDITOR) else NO_PAGE
+        return deny_role(role, EVERYWHERE) if access.has_somewhere(Role.AUDITOR) else NO_PAGE
 
     def check_change(self, identity: Identity, refused: Denial | None, what: str) -> Denial | None:
-        """Return `refused`, or why a change has to wait for a fresh proof that the person is there."""
+        """Return `refused` or, without it, a denial if there is no fresh proof that the person is there."""
         if refused is not None:
             return refused
         policy, now = self.policy(), self.now()
@@ -118,7 +116,7 @@ class ConsoleService:
     async def list_sessions(self, identity: Identity, wanted: str) -> Sequence[SessionRow] | Denial:
         """Return the open sessions that the person sees, the newest first.
 
-        `wanted` is a part of the name of a user or an app, or of an address.
+        The name of their user or app, or their address, contains `wanted`.
         """
         access = self.find_access(identity)
         if not access.has_somewhere(Role.AUDITOR):
@@ -126,7 +124,7 @@ class ConsoleService:
 
         def read() -> Sequence[SessionRow]:
             rows = []
-            for session in reversed(list_sessions(self.database, limit=None)):
+            for session in list_sessions(self.database, limit=None):
                 if not access.has_for_app(Role.AUDITOR, session.target):
                     continue
                 if any(
@@ -142,7 +140,7 @@ class ConsoleService:
         return await ask(read)
 
     async def end_session(self, identity: Identity, id_: str, reason: str) -> Denial | None:
-        """Close a session. Its user reads the reason."""
+        """Close a session. `reason` is shown to its user."""
         if not self.has_any(identity):
             return NO_PAGE
         matches = await ask(find_sessions, self.database, id_, limit=1)
@@ -169,7 +167,7 @@ class ConsoleService:
     async def list_people(
         self, identity: Identity, wanted: str, after: str
     ) -> RowPage[PersonRow] | Denial:
-        """Return a page of the users whose name or group has `wanted` as a part, after the name `after`."""
+        """Return a page of the users whose name or group contains `wanted`, from the name `after` on."""
         if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
             return denial
         policy = self.policy()
@@ -196,14 +194,14 @@ class ConsoleService:
         return RowPage(rows, names[-1] if len(page) > PAGE else None, len(matching))
 
     async def find_person(self, identity: Identity, name: str) -> PersonView | Denial:
-        """Return all about one user."""
+        """Return everything about one user."""
         if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
             return denial
         policy = self.policy()
         user = policy.all_users.get(name)
         if user is None:
             return Denial(Reason.BAD_REQUEST, "there is no such user")
-        rules = policy.find_grants(list_subjects(name, user.groups))
+        rules = policy.find_grants(user.subjects)
 
         def read() -> tuple[list[SignInRecord], list[SessionRecord]]:
             sessions = list_sessions(self.database, open_only=False, identity=name, limit=20)
@@ -219,12 +217,12 @@ class ConsoleService:
         row = PersonRow(user, name in policy.disabled, len(keys), len(tokens), used.get(name))
         may = [self.find_access(identity).has(role) for role in (Role.OPERATOR, Role.ADMINISTRATOR)]
         sign_ins, sessions = stored
-        return PersonView(row, grants, keys, tokens, sign_ins, sessions[::-1], *may)
+        return PersonView(row, grants, keys, tokens, sign_ins, sessions, *may)
 
     async def update_person(
         self, identity: Identity, name: str, act: str, id_: str
     ) -> Denial | None:
-        """Disable or enable a user, or take a sign-in, a key or a token away. None if it is done."""
+        """Disable or enable a user, or end a sign-in, or remove a key or a token. Return None on success."""
         role = Role.OPERATOR if act in ("disable", "sign-in") else Role.ADMINISTRATOR
         refused = self.check_role(identity, role)
         if refused is None and act in ("disable", "enable"):
@@ -295,7 +293,7 @@ class ConsoleService:
     async def search_audit(
         self, identity: Identity, text: str, since: float | None, before: int | None
     ) -> SearchPage | Denial:
-        """Return the events that the person sees: all, or those of the apps that their role is for."""
+        """Return the events that the person may see: all of them, or those of the apps of their role."""
         access = self.find_access(identity)
         if not access.has_somewhere(Role.AUDITOR):
             return NO_PAGE

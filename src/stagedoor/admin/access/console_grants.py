@@ -1,4 +1,4 @@
-"""Grants and requests on the pages of administrators: who gains and who loses, before a change is made."""
+"""Grants and requests on the administrators' pages, with a preview of the users who gain and lose access."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from stagedoor.model.target import Target
 
 @dataclass(frozen=True, slots=True)
 class GrantPreview:
-    """A grant that is to be added or removed, and what that changes. `apps` are those that exist now."""
+    """A grant to add or remove, and what that changes. `apps` are the existing apps that it covers."""
 
     row: GrantRow
     differences: Sequence[AccessDifference]
@@ -33,9 +33,9 @@ class GrantPreview:
 async def list_grants(
     console: ConsoleService, identity: Identity, wanted: str, after: int
 ) -> RowPage[GrantRow] | Denial:
-    """Return a page of the grants whose subject or pattern has `wanted` as a part, after the number `after`.
+    """Return a page of the grants whose subject or pattern contains `wanted`, after the number `after`.
 
-    A person whose role is for some apps sees the grants that are for these only.
+    A person with a role for some apps sees the grants that cover no other apps.
     """
     access = console.find_access(identity)
     if not access.has_somewhere(Role.AUDITOR):
@@ -114,7 +114,7 @@ async def remove_grant(
 async def make_on_request(
     console: ConsoleService, identity: Identity, number: int, approvers: Sequence[str]
 ) -> RequestRule | Denial:
-    """Put a rule by which the same people may ask in the place of a grant. For administrators."""
+    """Replace a grant by a request rule for the same subject. For administrators."""
     rule = _find(console, identity, number)
     if isinstance(rule, Denial):
         return rule
@@ -205,6 +205,6 @@ def may_give(console: ConsoleService, identity: Identity) -> bool:
 
 
 def may_make_on_request(console: ConsoleService, identity: Identity, rule: GrantRule) -> bool:
-    """Return whether the person may put a rule for requests in the place of a grant."""
+    """Return whether the person may replace a grant by a request rule."""
     is_administrator = console.check_role(identity, Role.ADMINISTRATOR) is None
     return is_administrator and Permission.ENTER in rule.permissions

@@ -1,11 +1,11 @@
-"""Rules on the pages of administrators: who may ask, who has which role, and what the settings demand."""
+"""Request rules, roles and hooks on the administrators' pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stagedoor.admin import roles
 from stagedoor.admin.access.console import ConsoleService
-from stagedoor.admin.asking import ask, ask_reading
+from stagedoor.admin.asking import ask, ask_in
 from stagedoor.admin.requests import access_requests
 from stagedoor.authz.access_difference import find_administering_by, find_asking_by
 from stagedoor.authz.roles import check_request_rule, check_role_change
@@ -21,7 +21,7 @@ Rule = RequestRule | RoleRule
 
 @dataclass(frozen=True, slots=True)
 class HookState:
-    """A hook of the settings; `backlog` counts the events of the audit that it has not looked at yet."""
+    """A hook of the settings; `backlog` counts the events of the audit that it has not handled yet."""
 
     hook: HookSettings
     backlog: int
@@ -29,7 +29,7 @@ class HookState:
 
 @dataclass(frozen=True, slots=True)
 class RulesView:
-    """All rules besides grants. Who looks may change request rules and roles if `may_change`."""
+    """All rules besides grants. The viewer may change request rules and roles if `may_change`."""
 
     request_rules: Sequence[RequestRule]
     roles: Sequence[RoleRule]
@@ -39,9 +39,9 @@ class RulesView:
 
 @dataclass(frozen=True, slots=True)
 class RulePreview:
-    """A rule that is to be added or removed.
+    """A rule to add or remove.
 
-    `users` gain by it or lose it; `ending` are the numbers of approved requests that end with it.
+    `users` gain or lose what it gives. `ending` are the numbers of approved requests that end with it.
     """
 
     rule: Rule
@@ -57,7 +57,7 @@ async def list_rules(console: ConsoleService, identity: Identity) -> RulesView |
 
     hooks = console.settings.hooks
     names = [f"hook {hook.name}" for hook in hooks]
-    backlogs = await ask_reading(console.database, count_backlogs, names)
+    backlogs = await ask_in(console.database.read, count_backlogs, names)
     if isinstance(backlogs, Denial):
         return backlogs
     policy = console.policy()
@@ -115,7 +115,7 @@ async def remove_rule(
 
 
 def _check_adding(console: ConsoleService, identity: Identity, rule: Rule) -> Denial | None:
-    """Return why the person may not add `rule`. Who has no role learns nothing."""
+    """Return why the person may not add `rule`; a person with no role learns nothing."""
     if (denial := console.check_role(identity, Role.AUDITOR)) is not None:
         return denial
     access = console.find_access(identity)

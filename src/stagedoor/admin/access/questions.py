@@ -1,4 +1,4 @@
-"""Why a user may enter an app or not, and who may."""
+"""Why a user may enter an app or not."""
 
 from stagedoor.authz.explain import (
     AccessAnswer,
@@ -27,13 +27,13 @@ def explain_access(
 ) -> AccessAnswer:
     """Return why the user `name` may enter `target` now or not, as `explain` says.
 
-    Raises NotFoundError for an unknown user. For a reader with a role for some apps only, a user without
-    rules there is unknown too: such a reader may not list the users.
+    Raises NotFoundError for an unknown user. A reader with a role for some apps may not list the users: for
+    them, a user without rules there is unknown too.
     """
     answer = explain(held, identify_by_name(held, name), target, now, step_up, reader)
     if reader.has(Role.AUDITOR):
         if name not in held.all_users:
-            raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
+            raise NotFoundError.of(f"user {name}", "user list")
     elif not answer.rules and _ASKING.isdisjoint(change.kind for change in answer.changes):
         raise NotFoundError(
             f"no grant, request or request rule for {target.login_name} is about a user {name}"
@@ -42,7 +42,7 @@ def explain_access(
 
 
 def describe_change(answer: AccessAnswer, change: EntryChange) -> str:
-    """Return how a change is made, for administrators: a command, but for what the user does."""
+    """Return the administrator's command for a change, or a sentence if the user makes it."""
     user, target = answer.user, answer.target
     match change.kind:
         case ChangeKind.APPROVE:

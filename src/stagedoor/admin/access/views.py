@@ -1,4 +1,4 @@
-"""What the pages of administrators show."""
+"""The values that the administrators' pages show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class RowPage(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """An open session; `may_end` says whether this person may close it."""
+    """An open session, which the viewer may close if `may_end`."""
 
     session: SessionRecord
     may_end: bool
@@ -53,7 +53,10 @@ class GrantRow:
 
 @dataclass(frozen=True, slots=True)
 class PersonView:
-    """All about one user. Who looks may disable them if `may_change`, and take keys away if `may_remove`."""
+    """Everything about one user.
+
+    The viewer may disable the user if `may_change`, and remove keys and tokens if `may_remove`.
+    """
 
     row: PersonRow
     grants: Sequence[GrantRow]
@@ -70,7 +73,7 @@ class CredentialRow:
     """A sign-in, key or token: `id` names it, `label` is its device, comment or scopes.
 
     A sign-in was opened `by` a method from the address `source`. `used_at` is its last use, None if that is
-    not known. Who looks may end it if `may_end`.
+    not known. The viewer may end it if `may_end`.
     """
 
     id: str

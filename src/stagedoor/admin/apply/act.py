@@ -11,16 +11,10 @@ from stagedoor.admin.service import AdminService, describe_grant
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.access_set import Row, RowKind
 from stagedoor.model.errors import RefusedError, StoreError
+from stagedoor.model.event import Plain
 from stagedoor.model.grant import GrantRule
-from stagedoor.store.policy import Plain
-from stagedoor.store.sets.rows import (
-    RowSnapshot,
-    add_rows,
-    read_policy_version,
-    read_rows,
-    remove_rows,
-    update_rows,
-)
+from stagedoor.store.changes import read_policy_version
+from stagedoor.store.sets.rows import RowSnapshot, add_rows, read_rows, remove_rows, update_rows
 
 _TRIES = 5
 """How often a plan is made again because the policy has changed meanwhile."""
@@ -30,7 +24,6 @@ _TRIES = 5
 class ApplyOutcome:
     """A plan, the users who gain and lose by it, and whether it was carried out."""
 
-    set: str
     plan: Plan
     rights: Sequence[RightsChange]
     is_applied: bool
@@ -77,7 +70,7 @@ def _plan(
     plan = plan_changes(name, declared, stored.rows, options, now)
     _keep_administrator(stored, plan, now)
     rights = compare_rights(stored.rows, plan.changes, stored.provided, now)
-    return ApplyOutcome(name, plan, rights, False)
+    return ApplyOutcome(plan, rights, False)
 
 
 def _keep_administrator(stored: RowSnapshot, plan: Plan, now: float) -> None:

@@ -67,8 +67,7 @@ class DeclaredGrant(Table, frozen=True):
             raise ValueError("expires: write the offset from UTC, as in 2026-12-31T18:00:00Z")
         if self.expires is not None:
             check_end(self.expires.timestamp(), -inf)  # one that is over removes the grant
-        allow = parse_permissions(self.allow) if self.allow else frozenset()
-        without = parse_permissions(self.without) if self.without else frozenset()
+        allow, without = parse_permissions(self.allow), parse_permissions(self.without)
         rule = GrantRule(
             0,
             self.subject,
@@ -107,7 +106,7 @@ class DeclaredRule(Table, frozen=True):
             self.subject,
             self.app,
             self.environment,
-            DEFAULT | (parse_permissions(self.allow) if self.allow else frozenset()),
+            DEFAULT | parse_permissions(self.allow),
             usual_s if self.longest is None else _parse_time("longest", self.longest),
             tuple(dict.fromkeys(self.approvers)),
             (0 if self.break_glass else 1) if self.approvals is None else self.approvals,

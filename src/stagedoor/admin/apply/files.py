@@ -6,7 +6,6 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from json import loads
 from pathlib import Path
 
 import msgspec
@@ -244,7 +243,7 @@ def find_json_line(text: str, table: str, index: int, key: str | None) -> int | 
             place = path[-1]
             path[-1] = place + 1 if isinstance(place, int) else None
         elif part[0] == '"' and path and path[-1] is None:
-            path[-1] = loads(part, strict=False)
+            path[-1] = json.loads(part, strict=False)
         if part in ",[":
             continue
         if path[: len(wanted)] == wanted:

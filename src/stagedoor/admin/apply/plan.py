@@ -57,20 +57,13 @@ class RowProblem:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
-    """The changes, in the order in which they are made.
+    """The changes for the set `name`, in the order in which they are made.
 
     `kept` are rows of the set that the files do not declare, and that stay.
     """
 
-    changes: Sequence[RowChange] = ()
-    kept: Sequence[Row] = ()
-    problems: Sequence[RowProblem] = ()
-
-
-@dataclass(slots=True)
-class _Planner:
     name: str
     options: ApplyOptions
     changes: list[RowChange] = field(default_factory=list)
@@ -78,6 +71,7 @@ class _Planner:
     problems: list[RowProblem] = field(default_factory=list)
 
     def add_declared(self, row: Row, stored: Row | None, now: float) -> None:
+        """Add the change that makes the row as declared, if there is one."""
         if stored is None:
             if not _has_ended(row, now):
                 self.changes.append(RowChange(Action.ADD, row))
@@ -96,6 +90,7 @@ class _Planner:
             self.changes.append(RowChange(Action.MOVE, row, stored))
 
     def add_absent(self, absent: Sequence[Row], stored: Sequence[Row], own: int) -> None:
+        """Add what becomes of the `absent` rows, of `own` rows of the set. Raises RefusedError."""
         if self.options.releases:
             self.changes += [RowChange(Action.RELEASE, row, row) for row in absent]
         if not self.options.prunes:
@@ -121,6 +116,7 @@ class _Planner:
         self.changes += [RowChange(Action.REMOVE, row, row) for row in removals]
 
     def check_users(self, declared: Iterable[Row], stored: Iterable[Row]) -> None:
+        """Add a problem for each declared row about a user who is unknown or goes."""
         names = {row.key[0] for row in stored if row.kind is RowKind.USER}
         names |= {row.key[0] for row in declared if row.kind is RowKind.USER}
         gone = {
@@ -144,16 +140,16 @@ def plan_changes(
 
     A declared grant whose time is over is not added. Raises RefusedError if too many rows would be removed.
     """
-    planner = _Planner(name, options)
+    plan = Plan(name, options)
     by_key = _index(name, stored)
     wanted = {(row.kind, row.key) for row in declared}
     own = [row for row in stored if row.owner is not None and row.owner.set == name]
     absent = [row for row in own if (row.kind, row.key) not in wanted]
-    planner.add_absent(absent, stored, len(own))
+    plan.add_absent(absent, stored, len(own))
     for row in declared:
-        planner.add_declared(row, by_key.get((row.kind, row.key)), now)
-    planner.check_users(declared, stored)
-    return Plan(planner.changes, planner.kept, planner.problems)
+        plan.add_declared(row, by_key.get((row.kind, row.key)), now)
+    plan.check_users(declared, stored)
+    return plan
 
 
 def _index(name: str, stored: Iterable[Row]) -> Mapping[tuple[RowKind, Key], Row]:

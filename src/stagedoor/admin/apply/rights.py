@@ -10,7 +10,13 @@ from stagedoor.model.access_request import RequestRule
 from stagedoor.model.access_set import Row, RowKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import sort_permissions
-from stagedoor.model.selector import ALL_USERS, has_name, is_glob, list_subjects
+from stagedoor.model.selector import (
+    ALL_USERS,
+    TargetPattern,
+    is_glob,
+    list_named_users,
+    list_subjects,
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,11 +32,12 @@ class Right:
 
     def covers(self, other: "Right") -> bool:
         """Return True if this right includes `other`, as far as the patterns alone say."""
-        return (
-            self.word == other.word
-            and _includes(self.app, other.app)
-            and _includes(self.environment, other.environment)
-        )
+        return self.word == other.word and self.pattern.has_all_of(other.pattern)
+
+    @property
+    def pattern(self) -> TargetPattern:
+        """Return the apps that the right is for."""
+        return TargetPattern(self.app, self.environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ _Pair = tuple[Rights, Rights]
 """The rights by groups, and the user's own."""
 
 
-class _State:
+class _UserRights:
     """The rights of all users at one side of a plan."""
 
     def __init__(
@@ -115,7 +122,8 @@ def compare_rights(
     if not subjects:
         return []
     provided = tuple(provided)
-    old, new = _State(stored, provided, now), _State(list_after(stored, changes), provided, now)
+    old = _UserRights(stored, provided, now)
+    new = _UserRights(list_after(stored, changes), provided, now)
     # The members of a group share one set of rights: comparing and hashing it once is enough.
     alike: dict[tuple[int, Rights, int, Rights], list[str]] = defaultdict(list)
     pairs: dict[tuple[int, Rights, int, Rights], tuple[_Pair, _Pair]] = {}
@@ -153,8 +161,7 @@ def has_user(
             users.add(row.key[0])
         elif row.kind is RowKind.MEMBER and f"group:{row.key[1]}" in subjects:
             members.add(row.key[0])
-    named = {s.removeprefix("user:") for s in subjects if s.startswith("user:")}
-    return not users.isdisjoint(members | named)
+    return not users.isdisjoint(members.union(list_named_users(subjects)))
 
 
 def _subjects(row: Row) -> set[str]:
@@ -163,7 +170,7 @@ def _subjects(row: Row) -> set[str]:
     return set(row.rule.subjects) if isinstance(row.rule, RequestRule) else {row.key[0]}
 
 
-def _affected(subjects: Iterable[str], old: _State, new: _State) -> set[str]:
+def _affected(subjects: Iterable[str], old: _UserRights, new: _UserRights) -> set[str]:
     users: set[str] = set()
     for subject in subjects:
         if subject == ALL_USERS:
@@ -185,12 +192,6 @@ def _only_in(some: _Pair, others: _Pair) -> tuple[Right, ...]:
 
 def _is_pattern(right: Right) -> bool:
     return is_glob(right.app) or is_glob(right.environment)
-
-
-def _includes(pattern: str, other: str) -> bool:
-    if pattern in ("*", other):
-        return True
-    return not is_glob(other) and has_name(pattern, other)
 
 
 def list_words(rights: Iterable[Right]) -> Mapping[tuple[str, str], Sequence[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event
 from stagedoor.store.database import Database
-from stagedoor.store.journal import JournalEntry, read_before, read_numbered
+from stagedoor.store.journal import JournalEntry, read_newest
 from stagedoor.store.sqlite.audit_index import AuditIndex, SearchText
 
 PAGE = 50
@@ -67,11 +67,10 @@ def search_audit(
     read = 0
     try:
         while read < MOST_READ:
-            if index is None:
-                entries = read_before(database, before, PAGE * 2)
-            else:
+            numbers = None
+            if index is not None:
                 numbers = index.search(words, since=since, before=before, limit=PAGE * 2)
-                entries = read_numbered(database, numbers)
+            entries = read_newest(database, PAGE * 2, before=before, numbers=numbers)
             if not entries:
                 return SearchPage(found)
             for entry in entries:

@@ -81,7 +81,7 @@ def load_host_ca(settings: Settings) -> CertificateAuthority:
 
 def load_ca(file: Path) -> CertificateAuthority:
     """Return the CA whose private key is in `file`, which must exist. Raises StagedoorError."""
-    return CertificateAuthority(_load_existing(file), time.time)
+    return CertificateAuthority(_load(file, f"there is no key file {file}"), time.time)
 
 
 def read_public_half(file: Path) -> str:
@@ -89,24 +89,22 @@ def read_public_half(file: Path) -> str:
     try:
         return read_public_line(file)
     except KeyFileError:
-        return format_public_line(_load_existing(file))
+        return format_public_line(_load(file, f"there is no key file {file}"))
 
 
 def _load_ca_key(file: Path, which: str) -> PrivateKey:
+    return _load(
+        file,
+        f"there is no {which} at {file}; `stagedoor serve` makes it at its first start, on the "
+        "gateway, where its settings say (--config FILE)",
+    )
+
+
+def _load(file: Path, missing: str) -> PrivateKey:
     try:
         return load(file)
     except FileNotFoundError:
-        raise SettingsError(
-            f"there is no {which} at {file}; `stagedoor serve` makes it at its first start, on the "
-            "gateway, where its settings say (--config FILE)"
-        ) from None
-
-
-def _load_existing(file: Path) -> PrivateKey:
-    try:
-        return load(file)
-    except FileNotFoundError:
-        raise SettingsError(f"there is no key file {file}") from None
+        raise SettingsError(missing) from None
 
 
 def read_host_ca(settings: Settings) -> str:

@@ -13,7 +13,6 @@ from stagedoor.authz.decide import list_entering_subjects
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import Policy
-from stagedoor.model.selector import list_subjects
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import certified
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
@@ -90,7 +89,7 @@ def list_revoked_sign_ins(
         key
         for key, login in policy.bound_keys.items()
         if policy.explain_void(login) is not None
-        or entering.isdisjoint(list_subjects(login.name, policy.users[login.name].groups))
+        or entering.isdisjoint(policy.find_subjects(login.name))
     ]
     return certified.list_revoked(database, now, void)
 

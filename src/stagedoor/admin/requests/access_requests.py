@@ -29,13 +29,15 @@ from stagedoor.model.access_request import (
     show_period,
 )
 from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.event import Plain
 from stagedoor.model.permission import Permission, to_words
 from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
 from stagedoor.store import access_requests as store
 from stagedoor.store.database import Transaction
-from stagedoor.store.people import require_user
-from stagedoor.store.policy import Plain
+from stagedoor.store.people import require_named_users
+from stagedoor.store.policy import read_subjects
+from stagedoor.store.sign_in.identities import hash_accounts
 from stagedoor.wire.oneline import fold, to_one_line
 from stagedoor.wire.rfc3339 import show_time
 
@@ -59,9 +61,7 @@ def add_rule(service: AdminService, rule: RequestRule) -> RequestRule:
     """Add a rule, and return it with its number. Raises NotFoundError, RefusedError, StoreError."""
     check_rule(rule)
     with service.change("request.rule.add") as change:
-        for subject in rule.subjects:
-            if subject.startswith("user:"):
-                require_user(change.transaction, subject.removeprefix("user:"))
+        require_named_users(change.transaction, rule.subjects)
         number = store.add_request_rule(change.transaction, rule, service.clock())
         change.fields |= describe_rule(number, rule)
     return replace(rule, id=number)
@@ -69,8 +69,7 @@ def add_rule(service: AdminService, rule: RequestRule) -> RequestRule:
 
 def check_rule(rule: RequestRule) -> None:
     """Raise RefusedError unless the rule may be stored."""
-    check_pattern(rule.app_pattern, "app")
-    check_pattern(rule.environment_pattern, "environment")
+    check_pattern(rule.pattern)
     for subject in rule.subjects:
         check_subject(subject)
     most_s = LONGEST_BREAK_GLASS_S if rule.is_break_glass else LONGEST_S
@@ -113,12 +112,6 @@ def remove_rule(service: AdminService, number: int) -> RequestRule:
     return rule
 
 
-def list_rules(service: AdminService) -> Sequence[RequestRule]:
-    """Return the rules in order of number. Raises StoreError."""
-    with service.database.read() as transaction:
-        return list(store.read_request_rules(transaction).values())
-
-
 # Requests.
 
 
@@ -140,9 +133,7 @@ def make_request(
     if not 0 < len(wanted) <= MOST_TARGETS:
         raise RefusedError(f"a request names 1 to {MOST_TARGETS} apps")
     now = service.clock()
-    starts_at = check_start(starts_at, now)
-    if rule.is_break_glass and starts_at is not None:
-        raise RefusedError("break-glass is for an emergency, and begins at once")
+    starts_at = check_start(rule, starts_at, now)
     request = AccessRequest(
         0,
         user,
@@ -170,7 +161,7 @@ def make_request(
             raise RefusedError(
                 "your last use of break-glass has not been reviewed; an approver reviews it first"
             )
-        request = replace(request, accounts=store.read_accounts(transaction, user))
+        request = replace(request, accounts=hash_accounts(transaction, user))
         request = _follow(transaction, judge(request, rule, (), lambda _: False, now), now)
         request = replace(request, id=store.add_request(transaction, request))
         change.fields |= _request_fields(request)
@@ -181,12 +172,13 @@ def _follow(transaction: Transaction, request: AccessRequest, now: float) -> Acc
     """Return the request, which begins when the one that it extends ends. Raises RefusedError."""
     if request.state is not RequestState.APPROVED:
         return request
-    return follow(request, store.find_open_requests(transaction, request.user), now)
+    others = store.list_requests(transaction, open_only=True, user=request.user)
+    return follow(request, others, now)
 
 
 def _find_same(transaction: Transaction, wanted: AccessRequest) -> AccessRequest | None:
     """Return the pending request of the same user for the same, or None."""
-    for request in store.find_open_requests(transaction, wanted.user):
+    for request in store.list_requests(transaction, open_only=True, user=wanted.user):
         is_same = (request.targets, request.rule, request.starts_at) == (
             wanted.targets, wanted.rule, wanted.starts_at,
         )  # fmt: skip
@@ -206,9 +198,9 @@ def decide(
 ) -> AccessRequest:
     """Decide on a pending request, and return it. `approver` None stands for an administrator.
 
-    The caller has checked that a person is there (`authz.access_request.check_decider`). Who the approvers
-    are, this one and those who voted before, is judged by the store as it is now. An administrator's decision
-    counts alone. Raises ApproverError, NotFoundError, RefusedError, StoreError.
+    The caller has checked that a person is there (`authz.access_request.check_decider`). The users who voted
+    must be approvers by the store as it is now. An administrator's decision needs no other. Raises
+    ApproverError, NotFoundError, RefusedError, StoreError.
     """
     with service.change("request.approve" if is_yes else "request.deny") as change:
         transaction, now = change.transaction, service.clock()
@@ -241,7 +233,7 @@ def decide(
 
 
 def record_refusal(service: AdminService, request: AccessRequest, why: str) -> None:
-    """Audit a decision that was refused, such as one on the approver's own request. Raises StoreError."""
+    """Audit a refused decision or review, such as one on the approver's own request. Raises StoreError."""
     with service.change("request.refused") as change:
         change.unchanged = True
         change.fields |= {**_request_fields(request), "why": why}
@@ -249,21 +241,19 @@ def record_refusal(service: AdminService, request: AccessRequest, why: str) -> N
 
 def _require_another(transaction: Transaction, request: AccessRequest, approver: str) -> None:
     """Raise ApproverError if the approver is the requester, or has an account of the requester's."""
-    accounts = request.accounts | store.read_accounts(transaction, request.user)
-    if approver == request.user or not accounts.isdisjoint(
-        store.read_accounts(transaction, approver)
-    ):
+    accounts = request.accounts | hash_accounts(transaction, request.user)
+    if approver == request.user or not accounts.isdisjoint(hash_accounts(transaction, approver)):
         raise ApproverError(explain_own(request))
 
 
 def _is_approver(transaction: Transaction, rule: RequestRule, waited_s: float, name: str) -> bool:
-    return rule.may_decide(store.read_subjects(transaction, name), waited_s)
+    return rule.may_decide(read_subjects(transaction, name), waited_s)
 
 
 def _explain_not_approver(
     transaction: Transaction, rule: RequestRule, request: AccessRequest, name: str
 ) -> str:
-    if rule.may_decide(store.read_subjects(transaction, name)):
+    if rule.may_decide(read_subjects(transaction, name)):
         at = show_time(request.created_at + rule.later_s)
         return f"you decide on request {request.id} from {at} on"
     return f"you are not an approver of request {request.id}"
@@ -334,14 +324,13 @@ def list_requests(service: AdminService, *, open_only: bool) -> Sequence[AccessR
 
 def _require(request: AccessRequest | None, number: int, user: str | None = None) -> AccessRequest:
     if request is None or user not in (None, request.user):
-        raise NotFoundError.with_mend(
-            f"there is no request {number}", "see `stagedoor request list --all`"
-        )
+        raise NotFoundError.of(f"request {number}", "request list --all")
     return request
 
 
 def describe_rule(number: int, rule: RequestRule) -> dict[str, Plain]:
     """Return the fields of a rule in its audit events."""
+    later = " ".join(rule.later_approvers)
     return {
         "rule": number,
         "subject": rule.subject,
@@ -353,13 +342,8 @@ def describe_rule(number: int, rule: RequestRule) -> dict[str, Plain]:
         "approvals": rule.approvals,
         "break_glass": rule.is_break_glass,
         **({} if rule.hours is None else {"hours": rule.hours.text}),
-        **_later_fields(rule),
+        **({"later_approvers": later, "later_s": rule.later_s} if later else {}),
     }
-
-
-def _later_fields(rule: RequestRule) -> dict[str, Plain]:
-    later = " ".join(rule.later_approvers)
-    return {"later_approvers": later, "later_s": rule.later_s} if later else {}
 
 
 def _request_fields(request: AccessRequest) -> dict[str, Plain]:

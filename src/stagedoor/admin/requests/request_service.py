@@ -5,6 +5,7 @@ The store is used in a thread. A failure of the store and a refusal are both ret
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 
 from stagedoor.admin.asking import ask, run_in_thread
 from stagedoor.admin.context import WorkerContext
@@ -31,7 +32,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.selector import TargetPattern, list_subjects
+from stagedoor.model.selector import TargetPattern
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.model.wait_limit import WaitLimit
 from stagedoor.wire.rfc3339 import show_time
@@ -123,29 +124,20 @@ class RequestService:
         """Return a request that is pending or approved by the policy in memory, or None."""
         return self._policy().requests.get(number)
 
-    def is_pending(self, number: int) -> bool:
-        """Return whether a request is pending by the policy in memory."""
-        request = self.find(number)
-        return request is not None and request.find_state(self._now()) is RequestState.PENDING
-
     def find_rule_of(self, request: AccessRequest) -> RequestRule | None:
         """Return the rule of a request, or None if it was removed."""
         return self._policy().request_rules.get(request.rule)
 
     def may_ask(self, identity: Identity) -> bool:
         """Return whether there is a rule by which the user may ask for something."""
-        user = self._policy().users.get(identity.name)
-        subjects = frozenset() if user is None else list_subjects(user.name, user.groups)
-        return any(rule.subject in subjects for rule in self._policy().request_rules.values())
+        policy = self._policy()
+        subjects = policy.find_subjects(identity.name)
+        return any(rule.subject in subjects for rule in policy.request_rules.values())
 
     def is_concerned(self, identity: Identity) -> bool:
         """Return whether there is a rule by which the user may ask or decide."""
         policy = self._policy()
-        user = policy.users.get(identity.name)
-        if user is None:
-            return False
-        subjects = list_subjects(user.name, user.groups)
-        rules = policy.request_rules.values()
+        subjects, rules = policy.find_subjects(identity.name), policy.request_rules.values()
         return any(rule.subject in subjects or rule.may_decide(subjects) for rule in rules)
 
     async def explain_end(self, number: int) -> Denial:
@@ -222,46 +214,36 @@ class RequestService:
         lasts_s: float | None = None,
         note: str = "",
     ) -> AccessRequest | Denial:
-        """Decide on a request as an approver. The refusal of one's own request is audited."""
+        """Decide on a request as an approver."""
+        decide = partial(admin.decide, is_yes=is_yes, lasts_s=lasts_s, note=note)
+        return await self._act(identity, number, decide)
+
+    async def review(self, identity: Identity, number: int) -> AccessRequest | Denial:
+        """Record an approver's review of a use of break-glass."""
+        return await self._act(identity, number, admin.review_request)
+
+    async def _act(
+        self, identity: Identity, number: int, act: Callable[..., AccessRequest]
+    ) -> AccessRequest | Denial:
+        """Do what an approver does with a request. A refusal, as for one's own request, is audited."""
         if (limit := self._context.count_change(identity)) is not None:
             return limit
 
-        def act() -> AccessRequest | Denial:
-            service = self._service(identity.name)
-            request = self._read(identity, number)
-            if isinstance(request, Denial):
-                return request
-            refusal = check_decider(
-                self._policy(), identity, request.request, self._step_up, self._now()
-            )
+        def check_and_act() -> AccessRequest | Denial:
+            service, record = self._service(identity.name), self._read(identity, number)
+            if isinstance(record, Denial):
+                return record
+            request = record.request
+            refusal = check_decider(self._policy(), identity, request, self._step_up, self._now())
             try:
                 if refusal is None:
-                    return admin.decide(
-                        service,
-                        number,
-                        approver=identity.name,
-                        is_yes=is_yes,
-                        lasts_s=lasts_s,
-                        note=note,
-                    )
+                    return act(service, number, approver=identity.name)
             except admin.ApproverError as error:
                 refusal = Denial(Reason.NO_GRANT, str(error))
-            admin.record_refusal(service, request.request, refusal.message)
+            admin.record_refusal(service, request, refusal.message)
             return refusal
 
-        return await ask(act)
-
-    @run_in_thread
-    def review(self, identity: Identity, number: int) -> AccessRequest | Denial:
-        """Record an approver's review of a use of break-glass."""
-        record = self._read(identity, number)
-        if isinstance(record, Denial):
-            return record
-        request = record.request
-        refusal = check_decider(self._policy(), identity, request, self._step_up, self._now())
-        if refusal is not None:
-            return refusal
-        return admin.review_request(self._service(identity.name), number, identity.name)
+        return await ask(check_and_act)
 
     @run_in_thread
     def leave(self, identity: Identity, number: int) -> AccessRequest | Denial:

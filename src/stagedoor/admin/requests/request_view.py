@@ -19,10 +19,10 @@ READ, SHOWN = 100, 5
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """An access request. `present` are those of its apps that the requester may enter without it.
+    """An access request with the details. `present` are the apps that the requester may enter without it.
 
-    `last` are their last sessions in its apps: the app, and when it was opened. `decides_from` is when this
-    person, a later approver, may decide. Times are seconds since the epoch.
+    `last` are the requester's last sessions in its apps: the app, and when it was opened. `decides_from` is
+    when the viewer, a later approver, may decide. Times are seconds since the epoch.
     """
 
     request: AccessRequest
@@ -46,7 +46,7 @@ def describe_request(
     ]
     apps = {str(target) for target in request.targets}
     sessions = list_sessions(database, open_only=False, identity=request.user, limit=READ)
-    last = [(s.target, s.opened_at) for s in reversed(sessions) if s.target in apps]
+    last = [(s.target, s.opened_at) for s in sessions if s.target in apps]
     rule = policy.request_rules.get(request.rule)
     may_decide, decides_from = False, None
     if rule is not None and name != request.user:

@@ -120,8 +120,9 @@ class RequestCommand:
         with self._requests.count_waiting(self._login.identity) as may_wait:
             await policy.read_newer_than(policy.version)
             while may_wait and clock() < until:
-                version = policy.version
-                if not self._requests.is_pending(number):
+                version, request = policy.version, self._requests.find(number)
+                now = self._login.flow.now()
+                if request is None or request.find_state(now) is not RequestState.PENDING:
                     return
                 await policy.wait_for_change(version, until - clock())
 

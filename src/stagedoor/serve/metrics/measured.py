@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from threading import Lock
 
-from stagedoor.audit.words import Fields
 from stagedoor.model.denial import Denial
-from stagedoor.model.event import EventKind
+from stagedoor.model.event import EventFields, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, RunningSession
 from stagedoor.model.shell import Progress, Shell, StartStep
@@ -161,7 +160,7 @@ def measure_note(note: Note, tally: MetricCounts) -> Note:
     """Return a `Note` that calls `note` and counts the recordings that end."""
     results = {EventKind.RECORDING_ENDED: "complete", EventKind.RECORDING_FAILED: "failed"}
 
-    def counted(opened: Opened, kind: EventKind, fields: Fields) -> None:
+    def counted(opened: Opened, kind: EventKind, fields: EventFields) -> None:
         note(opened, kind, fields)
         with suppress(KeyError):
             tally.add(of.RECORDED, results[kind])

@@ -10,7 +10,7 @@ from stagedoor.model.role import Role, RoleRule
 from stagedoor.store.administration.tables import roles
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
-from stagedoor.store.people import require_user
+from stagedoor.store.people import require_named_users
 from stagedoor.store.schema import identities, provided_groups, user_groups, users
 from stagedoor.store.sign_in.tables import passkeys
 
@@ -23,9 +23,7 @@ def add_role(transaction: Transaction, rule: RoleRule, at: float) -> int:
     A rule with the same subject, role and patterns that has expired at `at` is removed. Raises NotFoundError
     for an unknown user, ConflictError if there is such a rule already.
     """
-    kind, _, name = rule.subject.partition(":")
-    if kind == "user":
-        require_user(transaction, name)
+    require_named_users(transaction, [rule.subject])
     values: dict[str, object] = {
         "subject": rule.subject,
         "role": rule.role.value,
@@ -51,7 +49,7 @@ def remove_role(transaction: Transaction, number: int) -> RoleRule:
     """Remove a rule and return it. Raises NotFoundError."""
     row = transaction.execute(delete(roles).where(roles.c.id == number).returning(*roles.c)).first()
     if row is None:
-        raise NotFoundError.with_mend(f"there is no role {number}", "see `stagedoor role list`")
+        raise NotFoundError.of(f"role {number}", "role list")
     touch(transaction, Part.ROLES, [number])
     return _role(row)
 

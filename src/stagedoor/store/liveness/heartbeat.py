@@ -15,16 +15,19 @@ from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, EventKind
-from stagedoor.model.problem import Problem
+from stagedoor.model.event import EventKind
+from stagedoor.model.problem import ProblemState
 from stagedoor.model.session import End
 from stagedoor.store.database import Database
 from stagedoor.store.journal import append
-from stagedoor.store.liveness.instances import close_lost
+from stagedoor.store.liveness.instances import close_lost, make_session_event
 from stagedoor.store.schema import instances, sessions
+
+_MISTAKEN = "it was taken for lost"
+"""The detail of the events about sessions that this process gets back."""
 
 
 def reclaim(database: Database, live: Iterable[str], *, now: float, instance: str) -> list[str]:
@@ -40,7 +43,10 @@ def reclaim(database: Database, live: Iterable[str], *, now: float, instance: st
             .order_by(sessions.c.id)
         )
         lost = [row for row in transaction.execute(query) if row.id in wanted]
-        append(transaction, [_event(EventKind.SESSION_FOUND, row, now, instance) for row in lost])
+        kind = EventKind.SESSION_FOUND
+        append(
+            transaction, [make_session_event(kind, row, now, instance, _MISTAKEN) for row in lost]
+        )
     return [row.id for row in lost]
 
 
@@ -52,38 +58,14 @@ def close_ended(
         return
     with database.write() as transaction:
         query = select(sessions).where(sessions.c.id.in_(session_ids)).order_by(sessions.c.id)
-        rows = transaction.execute(query).all()
+        kind = EventKind.SESSION_CLOSED
         append(
             transaction,
             [
-                _event(EventKind.SESSION_CLOSED, row, now, instance, reason=End.CLOSED)
-                for row in rows
+                make_session_event(kind, row, now, instance, _MISTAKEN, End.CLOSED)
+                for row in transaction.execute(query).all()
             ],
         )
-
-
-def _event(
-    kind: EventKind,
-    row: Row[tuple[object, ...]],
-    now: float,
-    instance: str,
-    *,
-    reason: End | None = None,
-) -> Event:
-    return Event(
-        at=now,
-        kind=kind,
-        instance=instance,
-        session=row.id,
-        identity=row.identity,
-        target=row.target,
-        source=row.source,
-        way=row.way,
-        reason=reason,
-        fields=MappingProxyType(
-            {"sent": row.sent, "received": row.received, "detail": "it was taken for lost"}
-        ),
-    )
 
 
 BEAT_S = 5.0
@@ -94,8 +76,8 @@ DEAD_AFTER_S = 60.0
 a stalled disk takes, since the audit then has its sessions as `lost`. A dead process of the same machine is
 detected at once by its lock file."""
 
-BLIND_AFTER_S = 3 * BEAT_S
-"""The time without a check after which a process forgets the heartbeats that it saw."""
+BLIND_BEATS = 3
+"""The beats without a check after which a process forgets the heartbeats that it saw."""
 
 
 class HeartbeatWatch:
@@ -106,9 +88,7 @@ class HeartbeatWatch:
     comes back, all have been silent, and the time of each begins again.
     """
 
-    def __init__(
-        self, dead_after_s: float = DEAD_AFTER_S, blind_after_s: float = BLIND_AFTER_S
-    ) -> None:
+    def __init__(self, dead_after_s: float, blind_after_s: float) -> None:
         self._dead_after_s = dead_after_s
         self._blind_after_s = blind_after_s
         self._seen: dict[str, tuple[int | None, float]] = {}
@@ -178,9 +158,9 @@ class Heartbeat:
         self._beat_s = beat_s
         self._clock = clock
         self._monotonic = monotonic
-        self._silence = HeartbeatWatch(dead_after_s, 3 * beat_s)
+        self._silence = HeartbeatWatch(dead_after_s, BLIND_BEATS * beat_s)
         self._silent_for = f"has not been heard of for {dead_after_s:g} s"
-        self._problem = Problem(on_problem)
+        self._problem = ProblemState(on_problem)
         self._beats = 0
         self._wake = threading.Event()
         self._last_action: Callable[[], None] = lambda: None

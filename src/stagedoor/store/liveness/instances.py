@@ -179,7 +179,20 @@ def close_lost(
             select(sessions).where(sessions.c.closed_at.is_(None), of_the_dead).with_for_update()
         ).all()
         transaction.execute(delete(instances).where(instances.c.id.in_(list(dead))))
-        append(transaction, [_lost(row, dead[row.instance], now, instance) for row in lost])
+        append(
+            transaction,
+            [
+                make_session_event(
+                    EventKind.SESSION_CLOSED,
+                    row,
+                    now,
+                    instance,
+                    f"the gateway process {row.instance} {dead[row.instance]}",
+                    End.LOST,
+                )
+                for row in lost
+            ],
+        )
     for name in dead:
         remove_lock(folder, name)
     return [row.id for row in lost]
@@ -204,20 +217,21 @@ def _dead(database: Database, folder: Path, silent: Mapping[str, str]) -> dict[s
     return dead
 
 
-def _lost(row: Row[Any], how: str, now: float, instance: str) -> Event:
-    """Return the event for the end of the open session `row`, written by `instance`."""
-    detail = f"the gateway process {row.instance} {how}"
+def make_session_event(
+    kind: EventKind, row: Row[Any], now: float, instance: str, detail: str, end: End | None = None
+) -> Event:
+    """Return an event about the session `row`, written by `instance`; `end` is the reason of its end."""
     fields = {"sent": row.sent, "received": row.received, "detail": detail}
     return Event(
         at=now,
-        kind=EventKind.SESSION_CLOSED,
+        kind=kind,
         instance=instance,
         session=row.id,
         identity=row.identity,
         target=row.target,
         source=row.source,
         way=row.way,
-        reason=End.LOST,
+        reason=end,
         fields=MappingProxyType(fields),
     )
 

@@ -223,15 +223,9 @@ class PostgresqlRowWriter:
                 link.close()
 
 
-def find_origin(error: Exception) -> Exception:
-    """Return the driver's error from inside SQLAlchemy's."""
-    inner = error.orig if isinstance(error, DBAPIError) else error
-    return inner if isinstance(inner, Exception) else error
-
-
 def explain(server: Server, error: Exception) -> StoreError:
     """Return an error that says in one line what a driver's error means for the operator."""
-    inner = find_origin(error)
+    inner = error.orig if isinstance(error, DBAPIError) else error
     state = inner.sqlstate if isinstance(inner, Error) else None
     text = fold(str(inner))
     if state is not None and state in _STATES:

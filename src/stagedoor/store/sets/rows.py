@@ -19,16 +19,15 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.store.access_requests import request_rule_of, request_rule_values
 from stagedoor.store.administration.roles import read_roles
-from stagedoor.store.changes import MOST, Part, touch, touch_all
+from stagedoor.store.changes import MOST, Part, read_policy_version, touch, touch_all
 from stagedoor.store.columns import find_owner
 from stagedoor.store.database import Transaction
 from stagedoor.store.grants import grant_of, grant_values
 from stagedoor.store.people import remove_user
+from stagedoor.store.request_tables import request_rules
 from stagedoor.store.schema import (
     grants,
-    meta,
     provided_groups,
-    request_rules,
     user_groups,
     users,
 )
@@ -49,12 +48,6 @@ class RowSnapshot:
     rows: Sequence[Row]
     provided: Sequence[tuple[str, str]]
     administrators: Sequence[RoleRule] = ()
-
-
-def read_policy_version(transaction: Transaction) -> int:
-    """Return the version of the policy."""
-    query = select(meta.c.value).where(meta.c.name == "policy_version")
-    return int(transaction.execute(query).scalar_one())
 
 
 def read_rows(transaction: Transaction) -> RowSnapshot:
@@ -182,14 +175,14 @@ def _touch(
 ) -> None:
     """Record the rows as changed, or the whole policy if there are many."""
     if len(rows) > MOST:
-        return touch_all(transaction)
+        touch_all(transaction)
+        return
     names: dict[Part, set[str]] = {}
     for row in rows:
         number = numbers.get(row, row.number) if numbers else row.number
         names.setdefault(_PARTS[row.kind], set()).add(str(number or row.key[0]))
     for part, touched in names.items():
         touch(transaction, part, touched)
-    return None
 
 
 def _is_member() -> Any:

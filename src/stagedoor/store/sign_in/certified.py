@@ -1,10 +1,9 @@
 """The sign-ins with a valid certificate, and those among them that are over."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select, update
 
 from stagedoor.model.identity import sign_in_number
 from stagedoor.store.database import Database, Transaction
@@ -12,24 +11,18 @@ from stagedoor.store.sign_in.tables import PassKind, certified_sign_ins, web_pas
 
 
 def keep(transaction: Transaction, user: str, number: int, valid_before: float, now: float) -> None:
-    """Store that the sign-in `number` of `user` got a certificate. Remove the rows that have expired."""
-    # Import only the dialect in use: every command imports this module, and PostgreSQL's takes 80 ms.
-    insert: Callable[..., Any]
-    if transaction.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        from sqlalchemy.dialects.postgresql import insert
-    columns = certified_sign_ins.c
+    """Store that the sign-in `number` of `user` got a certificate. Remove the rows that have expired.
+
+    An end that is earlier than the stored one changes nothing.
+    """
+    columns, values = certified_sign_ins.c, {"valid_before": valid_before, "user_name": user}
     transaction.execute(delete(certified_sign_ins).where(columns.valid_before <= now))
-    row = insert(certified_sign_ins).values(
-        number=number, valid_before=valid_before, user_name=user
-    )
-    longer = row.on_conflict_do_update(
-        index_elements=["number"],
-        set_={"valid_before": row.excluded.valid_before, "user_name": row.excluded.user_name},
-        where=columns.valid_before < row.excluded.valid_before,
-    )
-    transaction.execute(longer)
+    mine = columns.number == number
+    stored = transaction.execute(select(columns.valid_before).where(mine)).scalar()
+    if stored is None:
+        transaction.execute(insert(certified_sign_ins).values(number=number, **values))
+    elif stored < valid_before:
+        transaction.execute(update(certified_sign_ins).where(mine).values(values))
 
 
 def list_revoked(

@@ -3,13 +3,15 @@
 Each function that writes runs in a policy change.
 """
 
+import hashlib
+
 from msgspec import Struct
 from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
-from stagedoor.store.people import add_user, require_user
+from stagedoor.store.people import add_user, has_user, require_user
 from stagedoor.store.schema import identities, provided_groups, users
 
 
@@ -56,6 +58,15 @@ def list_accounts(transaction: Transaction) -> list[tuple[str, ProviderAccount]]
     ]
 
 
+def hash_accounts(transaction: Transaction, user: str) -> frozenset[str]:
+    """Return digests of the user's accounts, which stay the same for a person."""
+    query = select(identities.c.issuer, identities.c.subject).where(identities.c.user_name == user)
+    return frozenset(
+        hashlib.sha256(f"{row.issuer}\n{row.subject}".encode()).hexdigest()
+        for row in transaction.execute(query)
+    )
+
+
 def admit(
     transaction: Transaction,
     account: ProviderAccount,
@@ -73,7 +84,7 @@ def admit(
     if user is not None:
         touch(transaction, Part.USERS, [user])
         return user
-    if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
+    if has_user(transaction, name):
         raise ConflictError(
             f"your user name is {name} there, and that name belongs to another user of this gateway; if that "
             "is you, ask your administrator to link the two"

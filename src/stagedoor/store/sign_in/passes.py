@@ -237,12 +237,8 @@ def read_password_proofs(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> dict[bytes, float]:
     """Return the times of the proofs by password, also of those that count no more."""
-    query = select(web_passes.c.sign_in, web_passes.c.opened_at).where(
-        web_passes.c.kind == PassKind.PROOF
-    )
-    if only is not None:
-        query = query.where(web_passes.c.sign_in.in_(only))
-    return {bytes(row[0]): row[1] for row in transaction.execute(query)}
+    is_proof, sign_in = web_passes.c.kind == PassKind.PROOF, web_passes.c.sign_in
+    return _read_column(transaction, web_passes.c.opened_at, is_proof, only, sign_in)
 
 
 def _read_column(
@@ -250,10 +246,11 @@ def _read_column(
     column: ColumnElement[Any],
     condition: ColumnElement[bool],
     only: Collection[bytes] | None,
+    key: ColumnElement[bytes] = web_passes.c.secret_hash,
 ) -> dict[bytes, Any]:
-    query = select(web_passes.c.secret_hash, column).where(condition)
+    query = select(key, column).where(condition)
     if only is not None:
-        query = query.where(web_passes.c.secret_hash.in_(only))
+        query = query.where(key.in_(only))
     return {bytes(row[0]): row[1] for row in transaction.execute(query)}
 
 

@@ -1,7 +1,7 @@
 """Passkeys, and the challenges that wait for an answer by one."""
 
 import hashlib
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, or_, select, update
@@ -21,12 +21,6 @@ def list_passkeys(transaction: Transaction, user: str | None = None) -> list[Pas
     return [_record(row) for row in transaction.execute(query)]
 
 
-def read_passkeys(database: Database, user: str | None = None) -> list[PasskeyRecord]:
-    """Read the passkeys of all users, or of `user`, in a transaction of their own. Raises StoreError."""
-    with database.read() as transaction:
-        return list_passkeys(transaction, user)
-
-
 def find_passkey(transaction: Transaction, id_: str) -> PasskeyRecord | None:
     """Return the passkey with that id, or None."""
     if not is_word(id_):
@@ -44,18 +38,9 @@ def add_passkey(transaction: Transaction, passkey: PasskeyRecord, most: int) -> 
         raise ConflictError("this passkey is registered here already")
     if len(list_passkeys(transaction, passkey.user)) >= most:
         raise RefusedError(f"{passkey.user} has {most} passkeys, and may have no more; remove one")
-    transaction.execute(
-        insert(passkeys).values(
-            id=passkey.id,
-            user_name=passkey.user,
-            name=passkey.name,
-            rp_id=passkey.rp_id,
-            credential=passkey.credential,
-            sign_count=passkey.sign_count,
-            created_at=passkey.created_at,
-            used_at=passkey.used_at,
-        )
-    )
+    row = asdict(passkey)
+    row["user_name"] = row.pop("user")
+    transaction.execute(insert(passkeys).values(row))
 
 
 def remove_passkey(transaction: Transaction, id_: str) -> None:
@@ -129,11 +114,6 @@ def take_challenge(transaction: Transaction, challenge: bytes) -> bool:
         delete(passkey_challenges).where(passkey_challenges.c.challenge_hash == _hash(challenge))
     )
     return removed.rowcount == 1
-
-
-def of_relying_party(records: Sequence[PasskeyRecord], rp_id: str) -> list[PasskeyRecord]:
-    """Return the passkeys of that relying party: a browser offers no others there."""
-    return [passkey for passkey in records if passkey.rp_id == rp_id]
 
 
 def _record(row: Row[Any]) -> PasskeyRecord:

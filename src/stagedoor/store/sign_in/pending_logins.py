@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, u
 from stagedoor.model.fair_queue import Full, PendingLimits
 from stagedoor.model.pending_login import LoginState, PendingLogin
 from stagedoor.store.database import Database, Transaction
-from stagedoor.store.schema import pending_logins
+from stagedoor.store.sign_in.tables import pending_logins
 from stagedoor.wire.oneline import is_word
 
 LIMITS = PendingLimits(of_source=20, of_site=100, of_all=1000)

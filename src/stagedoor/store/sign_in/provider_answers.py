@@ -5,7 +5,7 @@ Refresh tokens rotate, and a provider that sees one twice ends the sign-in (RFC 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from sqlalchemy import delete, insert, select, update
 
@@ -36,20 +36,8 @@ class RefreshCandidate:
 
 def keep(transaction: Transaction, sign_in: bytes, answer: ProviderAnswer) -> None:
     """Store the provider's answer that opened the sign-in."""
-    transaction.execute(
-        insert(provider_answers).values(
-            sign_in=sign_in,
-            provider=answer.provider,
-            issuer=answer.issuer,
-            subject=answer.subject,
-            session_id=answer.session_id,
-            auth_time=answer.auth_time,
-            answered_at=answer.answered_at,
-            refresh_token=answer.refresh_token,
-            ask_at=answer.ask_at,
-            failures=0,
-        )
-    )
+    row = asdict(answer) | {"sign_in": sign_in, "failures": 0}
+    transaction.execute(insert(provider_answers).values(row))
 
 
 def follow(transaction: Transaction, leader: bytes, follower: bytes) -> None:

@@ -1,5 +1,6 @@
 """Step-ups: terminals that wait for a proof of their user's presence."""
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, update
@@ -20,20 +21,9 @@ def add(database: Database, step_up: PendingStepUp, now: float, most: int) -> bo
         waiting = select(func.count()).where(step_ups.c.sign_in == step_up.sign_in)
         if transaction.execute(waiting).scalar_one() >= most:
             return False
-        transaction.execute(
-            insert(step_ups).values(
-                id=step_up.id,
-                sign_in=step_up.sign_in,
-                user_name=step_up.user,
-                target=step_up.target,
-                label=step_up.label,
-                source=step_up.source,
-                letters_hash=step_up.letters_hash,
-                created_at=step_up.created_at,
-                ends_at=step_up.ends_at,
-                tries_left=step_up.tries_left,
-            )
-        )
+        row = asdict(step_up)
+        row["user_name"] = row.pop("user")
+        transaction.execute(insert(step_ups).values(row))
     return True
 
 

@@ -52,7 +52,7 @@ class SqliteFile:
     hint = "name another folder as data_dir"
 
     def __init__(self, path: Path, *, create: bool, busy_timeout_s: float) -> None:
-        """Open the file, and create it if `create` allows. Raises StoreError."""
+        """Open the file, or create it with `create`. Raises StoreError."""
         prepare_file(path, create=create)
         self.name = str(path)
         self.reading: Engine = make_engine(path, busy_timeout_s=busy_timeout_s)

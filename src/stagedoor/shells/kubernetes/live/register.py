@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.model.problem import Problem
+from stagedoor.model.problem import ProblemState
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, read_settings
 from stagedoor.shells.kubernetes.derive.compare import find_differences
 from stagedoor.shells.kubernetes.derive.images import find_running_digests, format_selector
@@ -59,7 +59,7 @@ class Register:
         self._cluster = cluster
         self._cache = cache
         self._context = context
-        self._problem = Problem(on_problem)
+        self._problem = ProblemState(on_problem)
         self._logins: Counter[str] = Counter()
         """The number of logins that wait for each shell at this gateway."""
         self._due: dict[str, tuple[str, float]] = {}
