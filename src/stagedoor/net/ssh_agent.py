@@ -27,17 +27,12 @@ class AgentKey:
 
     def __init__(self, agent: Path, line: str) -> None:
         self._agent = agent
-        self._line = line
+        self.line = line
         self.blob = b64decode(line.split()[1])
-
-    @property
-    def line(self) -> str:
-        """Return the public key, `type base64`."""
-        return self._line
 
     def sign(self, data: bytes) -> bytes:
         """Return the agent's signature over `data`. Blocks for up to ANSWER_S. Raises AgentError."""
-        flags = _RSA_SHA2_512 if self._line.startswith("ssh-rsa ") else 0
+        flags = _RSA_SHA2_512 if self.line.startswith("ssh-rsa ") else 0
         request = (
             bytes([_SIGN_REQUEST])
             + encode_string(self.blob)

@@ -6,6 +6,7 @@ The answers are in `wire.http.answer`.
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote
 
 from stagedoor.model.credential import Credential
@@ -51,6 +52,10 @@ _REQUEST_LINE = re.compile(rb"CONNECT ([!-~]++) HTTP/1\.([01])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):([^\x00-\x08\x0a-\x1f\x7f]*+)")
 _RESUME = re.compile(rb"1 ([0-9a-f]{32}) ([0-9]{1,9})")
 _UNPRINTABLE = re.compile("[^ -~]")
+# RFC 9112 §3.2 for Host; two of the others would be ambiguous.
+_ONCE = frozenset(
+    {b"proxy-authorization", b"host", b"content-length", b"stagedoor-resume", b"stagedoor-reason"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +106,7 @@ class HeadParser:
     """
 
     __slots__ = (
-        "_bare_line_feed", "_buffer", "_credential", "_host", "_lines", "_outcome", "_port", "_reason",
-        "_resume", "_scanned", "_seen", "_start", "_stranger", "_trace", "_user_agent", "_version",
-        "_wants_progress",
+        "_buffer", "_fields", "_lines", "_outcome", "_scanned", "_seen", "_start", "_stranger",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -112,17 +115,8 @@ class HeadParser:
         self._scanned = 0  # no LF between _start and here
         self._stranger = True  # until the head begins with CONNECT
         self._lines = 0
-        self._host = ""
-        self._port = ""
-        self._version = (1, 0)
-        self._bare_line_feed = False
-        self._seen: set[bytes] = set()  # names of fields that may occur only once
-        self._credential: Credential | None = None
-        self._user_agent: str | None = None
-        self._wants_progress = False
-        self._trace: TraceContext | None = None
-        self._resume: ResumeRequest | None = None
-        self._reason: str | None = None
+        self._seen: set[bytes] = set()  # names of fields
+        self._fields: dict[str, Any] = {}  # of the Request
         self._outcome: Request | Denial | None = None
 
     def feed(self, received: bytes) -> Request | Denial | None:
@@ -160,7 +154,7 @@ class HeadParser:
                 line = line[:-1]
             elif self._lines == 0:
                 # RFC 9112 §2.2 permits LF alone. It is accepted only here, for corkscrew.
-                self._bare_line_feed = True
+                self._fields["bare_line_feed"] = True
             else:
                 return _bad("a header line ends in LF alone; end every line with CRLF")
             if not line:
@@ -184,77 +178,54 @@ class HeadParser:
         host, _, port = match[1].decode("ascii").rpartition(":")
         if not host and b":" not in match[1]:
             host, port = port, ""
-        self._host, self._port = host, port
-        self._version = (1, 1) if match[2] == b"1" else (1, 0)
+        version = (1, 1) if match[2] == b"1" else (1, 0)
+        self._fields.update(host=host, port=port, version=version)
         return None
 
     def _take_field(self, line: bytes) -> Denial | None:
         match = _FIELD.fullmatch(line)
         if match is None:
             return _bad(_why_no_field(line))
-        name = match[1].lower()
+        name, value = match[1].lower(), match[2].strip(b" \t")
+        is_repeated = name in self._seen
+        self._seen.add(name)
+        if is_repeated and name in _ONCE:
+            return _bad(f"there is more than one {name.decode('ascii').title()} header")
         match name:
-            case b"proxy-authorization" | b"host" | b"content-length":
-                # RFC 9112 §3.2 for Host; two of the others would be ambiguous.
-                if name in self._seen:
-                    return _bad(f"there is more than one {name.decode('ascii').title()} header")
-                self._seen.add(name)
-                if name == b"proxy-authorization":
-                    credential = parse_credential(match[2].strip(b" \t"))
-                    if isinstance(credential, Denial):
-                        return credential
-                    self._credential = credential
-                elif name == b"content-length" and match[2].strip(b" \t") != b"0":
-                    # RFC 9110 §9.3.6: content in a CONNECT has no meaning; it would be early data.
-                    return _bad("a CONNECT request has no body; leave out Content-Length")
+            case b"proxy-authorization":
+                credential = parse_credential(value)
+                if isinstance(credential, Denial):
+                    return credential
+                self._fields["credential"] = credential
+            case b"content-length" if value != b"0":
+                # RFC 9110 §9.3.6: content in a CONNECT has no meaning; it would be early data.
+                return _bad("a CONNECT request has no body; leave out Content-Length")
             case b"transfer-encoding":
                 return _bad("a CONNECT request has no body; leave out Transfer-Encoding")
             case b"stagedoor-progress":
-                self._wants_progress = True
-            case b"stagedoor-resume":
-                wish = _RESUME.fullmatch(match[2].strip(b" \t"))
-                if name in self._seen:
-                    return _bad("there is more than one Stagedoor-Resume header")
-                self._seen.add(name)
-                if wish is not None:
-                    self._resume = ResumeRequest(wish[1].decode("ascii"), int(wish[2]))
+                self._fields["wants_progress"] = True
+            case b"stagedoor-resume" if (wish := _RESUME.fullmatch(value)) is not None:
+                self._fields["resume"] = ResumeRequest(wish[1].decode("ascii"), int(wish[2]))
             case b"stagedoor-reason":
-                if name in self._seen:
-                    return _bad("there is more than one Stagedoor-Reason header")
-                self._seen.add(name)
-                self._reason = unquote(match[2].strip(b" \t").decode("latin-1"))
+                self._fields["reason"] = unquote(value.decode("latin-1"))
             case b"traceparent":
                 # Two of them count as none, because they are ambiguous.
-                again, self._trace = name in self._seen, None
-                self._seen.add(name)
-                if not again:
-                    self._trace = parse_traceparent(match[2].strip(b" \t").decode("latin-1"))
-            case b"user-agent" if self._user_agent is None:
-                text = match[2].strip(b" \t")[:MAX_USER_AGENT_CHARS].decode("latin-1")
-                self._user_agent = _UNPRINTABLE.sub("?", text)
+                trace = None if is_repeated else parse_traceparent(value.decode("latin-1"))
+                self._fields["trace"] = trace
+            case b"user-agent" if not is_repeated:
+                text = value[:MAX_USER_AGENT_CHARS].decode("latin-1")
+                self._fields["user_agent"] = _UNPRINTABLE.sub("?", text)
         return None
 
     def _finish(self) -> Request | Denial:
-        if self._bare_line_feed and self._lines == 1:
+        if self._lines == 1 and "bare_line_feed" in self._fields:
             return _bad("the request line ends in LF alone; end every line with CRLF")
-        if self._version == (1, 1) and b"host" not in self._seen:
+        if self._fields["version"] == (1, 1) and b"host" not in self._seen:
             # RFC 9112 §3.2: "A server MUST respond with a 400".
             return _bad("an HTTP/1.1 request needs a Host header; add it, or use HTTP/1.0")
         early = bytes(self._buffer[self._start :])
         self._buffer = bytearray()
-        return Request(
-            self._host,
-            self._port,
-            self._version,
-            self._credential,
-            self._user_agent,
-            early,
-            self._bare_line_feed,
-            self._wants_progress,
-            self._trace,
-            self._resume,
-            self._reason,
-        )
+        return Request(**self._fields, early=early)
 
 
 def _refuse_stranger(start: bytes) -> Denial | None:
