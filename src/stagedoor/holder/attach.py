@@ -74,7 +74,7 @@ def _start(path: Path) -> None:
 
 def _let_go(path: Path, listening: int) -> None:
     """Close all inherited descriptors except `listening`, and write faults to a file beside the socket."""
-    # `attach` ends with its reader; the holder detects that a link is gone, and goes on.
+    # SIGPIPE ends `attach` with its reader. The holder handles a lost link itself, and continues.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
@@ -109,7 +109,7 @@ def _carry(connection: socket.socket) -> None:
                 try:
                     # SIGPIPE would end this process, as it should only if stdout is closed (`__main__`).
                     connection.sendall(data, socket.MSG_NOSIGNAL)
-                except OSError:  # the holder has hung up: its last bytes still have to be passed on
+                except OSError:  # it has hung up; its last bytes still follow
                     poll.unregister(0)
 
 

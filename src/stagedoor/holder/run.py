@@ -97,7 +97,7 @@ class RunHolder:
                 moments += self._input.prepare(now)
             self._poller.wait(max(min(moments) - now, 0.0))
         self._kill_all()
-        # What the pipes hold, and no more: a process of another account may go on writing.
+        # Read what is in the pipes now, and no more: a process of another account may keep writing.
         size, most = -1, self._log.size + _FIFO_BYTES
         while size < self._log.size <= most:
             size = self._log.size
@@ -144,7 +144,7 @@ class RunHolder:
                     self._wait_status = status
 
     def _stop(self, state: str) -> None:
-        """Ask the task to end; `state` says why. What comes first counts."""
+        """Ask the task to end. `state` is the reason, of which the first counts."""
         if self._end or self._wait_status is not None:
             return
         self._end = state
@@ -155,7 +155,7 @@ class RunHolder:
             os.killpg(self._pid, signal.SIGCONT)  # a stopped process could not end
 
     def _kill_all(self) -> None:
-        """Kill the task, and all processes that it has started and left behind."""
+        """Kill the task, and once it has ended the processes that it has left behind."""
         self._kills_at = float("inf")
         if self._wait_status is None:
             with suppress(ProcessLookupError):

@@ -3,8 +3,8 @@
     status.json                the state, atomically replaced; the holder has a flock on `life` while it lives
     life
     input                      a FIFO with the frames of `run_input`
-    00000000000000000000.log   the output from that offset on, as it came, in segments
-    00000000000000000000.idx   from which offset of a segment on its bytes are of which stream and time
+    00000000000000000000.log   a segment of the output, from that offset on
+    00000000000000000000.idx   the stream and the time of its bytes, by their offsets
 
 A segment ends at SEGMENT_BYTES, and the oldest goes when there are more than SEGMENTS. A reader has its own
 descriptor, so neither slows the other down.
@@ -27,7 +27,7 @@ SEGMENTS = 8
 STEP_S = 0.1
 """Output of one stream within this time has one mark in the index."""
 MAX_INDEX_BYTES = 2 * 1024 * 1024
-"""SEGMENTS of them have a mark for each STEP_S of a day, the longest run: so times alone remove no output."""
+"""All indexes together have room for a mark each STEP_S of a day, which is the longest run."""
 _MARK = struct.Struct(">QQ")
 """An offset, and milliseconds since the epoch, whose last bit is 1 for standard error."""
 _STATUS_BYTES = 4096
@@ -132,7 +132,7 @@ class LogWriter:
     """The log that a holder writes. A disk that fails leaves a gap in it and does not stop the task."""
 
     def __init__(self, folder: RunFolder, size: int = 0) -> None:
-        """Create a writer that goes on after `size` bytes."""
+        """Create a writer that continues after `size` bytes."""
         self._folder = folder
         self.size = size
         """The bytes of output so far, whether they were written or not."""

@@ -1,12 +1,12 @@
 """The endpoint's process.
 
-    python -m stagedoor.resume FOLDER           started by a worker (`control`): it goes on as a daemon, and
-                                                ends when neither a session nor a worker is left
+    python -m stagedoor.resume FOLDER           started by a worker (`control`): it becomes a daemon, and ends
+                                                when neither a session nor a worker is left
     python -m stagedoor.resume --config FILE    started by a service manager: it stays in the foreground
 
-The second one survives whatever ends the gateway's own service. Its folder is in the `data_dir` of the
-settings. By SIGUSR2 it starts the program that is installed now, which serves new sessions from then on; it
-keeps those that it has, and ends with the last one.
+The second survives a stop of the gateway's own service. Its folder is in the `data_dir` of the settings. On
+SIGUSR2 it starts the program that is installed now, which serves new sessions; it keeps its own sessions, and
+ends after the last one.
 """
 
 import os
@@ -31,7 +31,7 @@ def main(words: list[str]) -> None:
         own = _make_command(_STAYS, folder)
         os.execv(sys.executable, own)  # noqa: S606 - this very program
     if words[0] == _TAKES_OVER and os.fork():
-        os._exit(0)  # a service manager hears of the death of its own children only
+        os._exit(0)  # a service manager follows the ends of its own children only
     if words[0] in (_STAYS, _TAKES_OVER):
         _stay(Path(words[1]))
     else:

@@ -18,16 +18,16 @@
 NUMBER identifies a request of the worker, and from then on this worker's hold on the session. With `open`
 comes the descriptor of the connection to the sshd (SCM_RIGHTS). SESSION is the audit's id. AWAY is how long
 the session waits for a client, or how long its client has been away, and IDLE how long it may move no byte
-(0: for ever), in seconds. SENT and RECEIVED are the bytes that the sshd has got and given. OWNER is who may
-return to the session, the user's name and the target's host name (`alice app01.ssh`); it and WHY are the rest
-of the line. NOTE is one word that only workers read: what they need to adopt the session.
+(0: for ever), in seconds. SENT and RECEIVED are the bytes that went to the sshd and came from it. OWNER is
+who may return to the session, the user's name and the target's host name (`alice app01.ssh`); it and WHY are
+the rest of the line. NOTE is one word that only workers read: what they need to adopt the session.
 
 `moved`: another connection or worker has taken its place. `over`: the session has ended; CODE and WHY are
 those of END. `orphan`: this session's worker has ended, and its client is away; it is offered to the workers
 that adopt, one after the other. `limit` changes how long the session waits for its client. `leave`: it is an
 orphan again. `alive` is for the endpoint in a shell, which counts a worker as gone after 90 s without a
-message. `retire` comes from an endpoint that starts: the one before keeps its sessions, makes room in the
-folder, and ends with the last of them. `stop` ends the endpoint, with all sessions.
+message. A new endpoint sends `retire` to the previous one, which keeps its sessions, renames its sockets, and
+ends after the last session. `stop` ends the endpoint, with all sessions.
 """
 
 import fcntl

@@ -13,7 +13,7 @@ from stagedoor.wire.tunnel.stream import Stream
 
 _READ_BYTES = 256 * 1024
 _BUFFER = memoryview(bytearray(_READ_BYTES))
-"""What was read last, for all sessions: each copies it before the next read."""
+"""The bytes of the last read, for all sessions: each copies them before the next read."""
 _TURNS = 8
 """How many frames a session sends before the others have their turn."""
 END_S = 5.0
@@ -53,7 +53,7 @@ class Session:
         self._has_hung_up = False
         """Whether the sshd has ended its direction in order."""
         self._is_deaf = False
-        """Whether the sshd takes no more bytes: then what the client sends goes nowhere."""
+        """Whether the sshd takes no more bytes. Then input of the client is discarded."""
         self._lost: tuple[int, str] | None = None
         """The end, for a client that has all output of an sshd whose connection failed, or None."""
         self._ending: tuple[int, str] | None = None
@@ -125,7 +125,7 @@ class Session:
                     self._sshd.shutdown(socket.SHUT_WR)
                 stream.note_delivered_end(now)
         except OSError:
-            # What it has sent before can still be read, and the error is reported there.
+            # Its earlier output can still be read, which reports the error.
             self._is_deaf = True
             self._deliver(now)
             return
@@ -204,7 +204,7 @@ class Session:
             self.end(CLOSED, "", now)
 
     def _lose(self, error: OSError, now: float) -> None:
-        """Close the sshd's connection. What it has sent still goes to the client, and then END."""
+        """Note that the sshd's connection has failed. The client gets its output so far, and then END."""
         self._lost = LOST, f"the shell hung up: {error.strerror or error}"
         self._explain_refusal()
         self._is_deaf = self._has_hung_up = True

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_BYTES = 64 * 1024
-# glibc returns free memory to the system, and page faults get it back, until a larger block has come and gone
-# (M_TRIM_THRESHOLD in mallopt(3)). None of this one is touched.
+# Once a block of this size was freed, glibc keeps as much free memory (M_TRIM_THRESHOLD in mallopt(3)).
+# Otherwise it returns memory to the system, and using it again costs page faults. The block is never touched.
 bytes(2 * 1024 * 1024)
 
 
 class ByteQueue:
     """Bytes that are added at the end and dropped at the beginning, in chunks that never change.
 
-    Neither moves what is between: a bytearray would copy its 2 MiB again after every few chunks. Two
-    neighbours have more than CHUNK_BYTES together, so there are few chunks however small the additions are.
+    Neither operation moves the other bytes; a bytearray would copy its 2 MiB after every few chunks. Two
+    neighbours have more than CHUNK_BYTES together, so many small additions make few chunks.
     """
 
     def __init__(self) -> None:

@@ -28,15 +28,15 @@ from stagedoor.wire.tunnel.frames import (
 WINDOW = 2 * 1024 * 1024
 """The most units of one direction without an ACK. Both ends rely on it: it is part of the protocol."""
 ACK_BYTES = 256 * 1024
-"""After so many delivered bytes an ACK is sent at once,"""
+"""The number of delivered bytes after which an ACK is sent immediately."""
 ACK_DELAY_S = 0.5
-"""and otherwise with the next DATA or after this time."""
+"""The longest time for which an ACK waits for DATA that it can be sent with."""
 PING_IDLE_S = 15.0
-"""The silence before a PING, while nothing is awaited from the peer,"""
+"""The silence before a PING while nothing is expected from the peer."""
 PING_WAITING_S = 5.0
-"""and while something is."""
+"""The silence before a PING while something is expected from the peer."""
 DEAD_S = 10.0
-"""The silence after which a connection is dead, while something is awaited from the peer."""
+"""The silence after which a connection is dead, while something is expected from the peer."""
 
 
 class Stream:
@@ -84,7 +84,7 @@ class Stream:
         self._ack_at: float | None = None
         self._heard_at = 0.0
         self._asked_at: float | None = None
-        """The time since which the peer owes a sign of life, or None."""
+        """When something was first expected from the peer since it was last heard, or None."""
         self._pinged = False
 
     # The local side.
@@ -121,7 +121,7 @@ class Stream:
         return self._fin_received and not self._pending and self._delivered < self._received
 
     def note_delivered_end(self, now: float) -> None:
-        """Record that the local side has got that end."""
+        """Record that the local side has received that end."""
         self._acknowledge(1, now)
         self._ack_at = now
 
