@@ -8,7 +8,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from stagedoor.client.attach.attachment import (
     TYPED_BYTES,
     Attachment,
-    ProgramEnded,
     Skipped,
     WriteOutput,
 )
@@ -112,7 +111,7 @@ def test_what_does_not_fit_together_is_an_error(frame: Upstream) -> None:
 
 
 def test_the_end_is_told() -> None:
-    assert attached().handle_frame(Exit(143, "TERM")) == [ProgramEnded(143, "TERM")]
+    assert attached().handle_frame(Exit(143, "TERM")) == [Exit(143, "TERM")]
 
 
 class AttachmentMachine(RuleBasedStateMachine):

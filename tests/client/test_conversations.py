@@ -13,16 +13,16 @@ import pytest
 from stagedoor.client.attach.attachment import (
     Attachment,
     Event,
-    NoticeLine,
-    ProgramEnded,
     Skipped,
     WriteOutput,
 )
 from stagedoor.wire.terminal.codec import decode, encode
 from stagedoor.wire.terminal.frames import (
     Detach,
+    Exit,
     Frame,
     Mode,
+    Notice,
     Out,
     People,
     Ping,
@@ -120,9 +120,9 @@ def event_fields(event: Event) -> dict[str, Any]:
             return {"do": "show", "counts": counts}
         case Skipped(count):
             return {"do": "skipped", "count": count}
-        case NoticeLine(word, text):
+        case Notice(word, text):
             return {"do": "said", "word": int(word), "text": text}
-        case ProgramEnded(code, signal):
+        case Exit(code, signal):
             return {"do": "ended", "code": code, "signal": signal}
         case Sized(size):
             return {"do": "sized", "size": list(astuple(size))}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.client.attach.escape import Escape, Escapes
+from stagedoor.client.attach.typed_input import Escape, Escapes
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.client.attach.pipe_input import AGAIN_S, PipeInput
+from stagedoor.client.attach.typed_input import AGAIN_S, PipeInput
 
 
 @given(st.lists(st.binary(min_size=1)), st.booleans())

@@ -3,8 +3,7 @@
 import pytest
 
 from stagedoor.oidc.id_token import MARGIN_S, Claims, is_fresh, measure_proof_age
-from stagedoor.oidc.pending import LoginPrompt, Pending, decode, encode
-from stagedoor.oidc.request import Attempt
+from stagedoor.oidc.request import Attempt, LoginPrompt, Pending, decode_pending, encode_pending
 
 NOW = 1_800_000_000.0
 
@@ -36,5 +35,5 @@ def test_a_provider_that_does_not_say_proves_nothing(silent: Claims) -> None:
 )
 def test_what_the_browser_keeps_comes_back_as_it_was(again: LoginPrompt | None) -> None:
     kept = Pending("Company", Attempt("s", "n", "v"), "/", NOW + 1, again)
-    assert decode(encode(kept), NOW) == kept
-    assert decode(encode(kept), NOW + 1) is None
+    assert decode_pending(encode_pending(kept), NOW) == kept
+    assert decode_pending(encode_pending(kept), NOW + 1) is None

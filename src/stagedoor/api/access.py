@@ -16,7 +16,6 @@ from stagedoor.api.call import (
     check_line,
     find_user,
     make_page_token,
-    parse_app,
     read_page_token,
     refuse,
     require_found,
@@ -44,7 +43,7 @@ from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import types as t
 from stagedoor.wire.oneline import is_word
-from stagedoor.wire.target import parse_login
+from stagedoor.wire.target import parse_login, require_app
 
 SCANNED = 5000
 """The sessions that one request reads at most to fill a page for a role that is for some apps only."""
@@ -174,7 +173,7 @@ def list_entering(call: Call) -> list[t.AdmittedUser]:
 
 def _find_target(call: Call) -> Target:
     """Return the app in the query. Raises DeniedError unless the caller may read it."""
-    target = parse_app(call.filters.app)
+    target = require_app(call.filters.app)
     if not call.access.covers(Role.AUDITOR, target):
         raise DeniedError(deny_app(Role.AUDITOR, target))
     return target
@@ -278,7 +277,7 @@ def list_events(call: Call) -> list[t.EventEntry]:
     """List audit events, the oldest first."""
     call.require(Role.AUDITOR)
     wanted: i.EventFilter = call.filters
-    target = None if wanted.app is None else parse_app(wanted.app)
+    target = None if wanted.app is None else require_app(wanted.app)
     try:
         kinds = tuple(EventKind(kind) for kind in (wanted.kind or "").split(",") if kind)
     except ValueError:

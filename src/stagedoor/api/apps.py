@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stagedoor.admin import sessions
-from stagedoor.api.call import Call, DeniedError, Handler, check_line, parse_app
+from stagedoor.api.call import Call, DeniedError, Handler, check_line
 from stagedoor.authz.roles import deny_app
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.role import Role
@@ -19,6 +19,7 @@ from stagedoor.model.target import Target
 from stagedoor.store.sessions import list_sessions
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
+from stagedoor.wire.target import require_app
 
 if TYPE_CHECKING:
     from stagedoor.admin.apps import Apps, ClusterApp
@@ -174,7 +175,7 @@ def _get_limit(call: Call) -> float | None:
 
 def _find_target(call: Call, role: Role) -> Target:
     """Return the app in the path. Raises DeniedError unless the caller has `role` for it."""
-    target = parse_app(call.path["name"])
+    target = require_app(call.path["name"])
     if not call.access.covers(role, target):
         raise DeniedError(deny_app(role, target))
     return target

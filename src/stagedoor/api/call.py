@@ -25,7 +25,6 @@ from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.api.operations import PAGE
 from stagedoor.wire.api.types import Page
-from stagedoor.wire.target import parse_login
 
 if TYPE_CHECKING:
     from stagedoor.admin.apps import Apps
@@ -148,14 +147,6 @@ def require_found(row: Row | None, what: str, see: str) -> Row:
     if row is None:
         raise NotFoundError.of(what, see)
     return row
-
-
-def parse_app(name: str) -> Target:
-    """Parse an app's name: `app01` or `app01.staging`, with or without `.ssh`. Raises RefusedError."""
-    target = parse_login(name.removesuffix(".ssh"))
-    if target is None:
-        raise RefusedError(f"{name!r} is not an app's name; write APP or APP.ENVIRONMENT")
-    return target
 
 
 def find_user(policy: Policy, name: str) -> User | None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from stagedoor.admin.requests import access_requests as admin
-from stagedoor.api.call import Call, DeniedError, Handler, parse_app, refuse, require_found
+from stagedoor.api.call import Call, DeniedError, Handler, refuse, require_found
 from stagedoor.api.views import show_decision, show_request, show_request_rule
 from stagedoor.authz.access_request import NOT_YOURS, UNKNOWN, may_see
 from stagedoor.authz.roles import check_request_rule
@@ -21,6 +21,7 @@ from stagedoor.model.hours import require_hours
 from stagedoor.model.role import ApiScope, Role
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import types as t
+from stagedoor.wire.target import require_app
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ async def add_request(call: Call) -> t.AccessRequestEntry:
     body: i.AccessRequestNew = call.body
     made = await call.requests.make(
         call.identity,
-        [parse_app(name) for name in body.apps],
+        [require_app(name) for name in body.apps],
         body.reason,
         body.lasts_s,
         break_glass=body.break_glass,

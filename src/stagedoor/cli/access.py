@@ -4,10 +4,10 @@ import click
 
 from stagedoor.cli import show
 from stagedoor.cli.administration import call
-from stagedoor.cli.apps import parse_app_name
 from stagedoor.cli.complete import complete_apps, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.wire.api.types import AccessReport, AdmittedUser, RuleFinding
+from stagedoor.wire.target import require_app
 
 MOST_SHOWN = 20
 """The rules of a user that are shown to people; a program gets all."""
@@ -35,7 +35,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
     It lists the user's grants and requests, why each does not apply, and what would let the user in. The exit
     code is 0 either way.
     """
-    query = {"user": name, "app": parse_app_name(app).login_name}
+    query = {"user": name, "app": require_app(app).login_name}
     answer: AccessReport = call(installation, "access.explain", query=query)
     if json_:
         return show.print_json(answer)
@@ -69,7 +69,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
 @click.pass_obj
 def who(installation: Installation, app: str, json_: bool) -> None:
     """List the users who may enter APP now."""
-    target = parse_app_name(app)
+    target = require_app(app)
     entering: list[AdmittedUser] = call(
         installation, "access.who", query={"app": target.login_name}
     )

@@ -11,14 +11,12 @@ from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import complete_apps
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.options import make_reason_option
-from stagedoor.model.denial import Denial
-from stagedoor.model.errors import RefusedError, StagedoorError
+from stagedoor.model.errors import StagedoorError
 from stagedoor.model.shell import ShellState
-from stagedoor.model.target import Target
 from stagedoor.wire.api.inputs import StopOrder
 from stagedoor.wire.api.reports import AppReport, ShellEntry, ShellLog, ShellStop
 from stagedoor.wire.oneline import clean_lines
-from stagedoor.wire.target import parse_target
+from stagedoor.wire.target import require_app
 
 _START_S = 900.0
 """How long a start is waited for over the API, whose requests wait for some seconds each."""
@@ -101,7 +99,7 @@ def start(installation: Installation, name: str) -> None:
 @click.pass_obj
 def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
     """Close the sessions in the shell of APP, and stop it. The next login starts it again."""
-    target = parse_app_name(name)
+    target = require_app(name)
     with open_administration(installation, create=True) as admin:
         sessions = [s for s in admin.list_all("sessions.list") if s.target == str(target)]
         if sessions:
@@ -137,12 +135,3 @@ def logs(installation: Installation, name: str, lines: int) -> None:
         installation, "apps.log", {"name": name}, {"lines": str(lines)}, create=True
     )
     click.echo(clean_lines(log.text), nl=False)
-
-
-def parse_app_name(name: str) -> Target:
-    """Parse `app01` or `app01.staging`, with or without `.ssh`. Raises RefusedError."""
-    given = name if name.endswith(".ssh") else f"{name}.ssh"
-    target = parse_target(given)
-    if isinstance(target, Denial):
-        raise RefusedError(f"{name!r} is not an app's name: {target.message}")
-    return target

@@ -12,7 +12,6 @@ from msgspec import structs
 
 from stagedoor.cli import show
 from stagedoor.cli.administration import open_administration
-from stagedoor.cli.apps import parse_app_name
 from stagedoor.cli.audit_export import export, key, verify
 from stagedoor.cli.audit_sink import sink
 from stagedoor.cli.complete import complete_apps, session_ids, user_names
@@ -23,6 +22,7 @@ from stagedoor.model.target import Target
 from stagedoor.wire.api.port import Administration
 from stagedoor.wire.api.types import EventEntry
 from stagedoor.wire.oneline import to_one_line
+from stagedoor.wire.target import require_app
 
 _LONGEST = 500
 """The most characters of a field in a line for people."""
@@ -60,7 +60,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
     if value is None:
         return None
     try:
-        return parse_app_name(value)
+        return require_app(value)
     except RefusedError as error:
         raise click.BadParameter(str(error), ctx, param) from None
 

@@ -121,7 +121,7 @@ def verify(
         )
     report = verify_lines(_lines(files), _signer, trusted=trusted, against=others)
     if json_:
-        show.print_json(_document(report))
+        show.print_json(report)
     else:
         _print_report(report, trusted is not None)
     if report.fault is not None:
@@ -188,17 +188,3 @@ def _print_report(report: Report, are_keys_given: bool) -> None:
         show.note(
             "Compare the fingerprints, or give --key: a forger can sign with a key of their own."
         )
-
-
-def _document(report: Report) -> dict[str, object]:
-    fault = report.fault
-    return {
-        "lines": report.lines,
-        "repeated": report.repeated,
-        "first": report.first,
-        "last": report.last,
-        "from_start": report.from_start,
-        "confirmed": report.confirmed,
-        "keys": report.keys,
-        "fault": fault and {"file": fault.file, "line": fault.line, "what": fault.what},
-    }

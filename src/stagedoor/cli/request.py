@@ -219,7 +219,10 @@ def approve(installation: Installation, number: int, lasts_s: float | None) -> N
     On the gateway's machine this is enough, however many approvals the rule asks for; over the API you decide
     as one of the approvers. The time begins with the first login.
     """
-    decided = _decide(installation, number, DecisionNew(True, lasts_s))
+    body = DecisionNew(True, lasts_s)
+    decided: AccessRequestEntry = call(
+        installation, "requests.decide", {"id": str(number)}, body=body
+    )
     if decided.state == RequestState.PENDING:
         return show.note(f"Request {number} of {decided.user} needs more approvals.")
     return show.note(
@@ -233,7 +236,10 @@ def approve(installation: Installation, number: int, lasts_s: float | None) -> N
 @click.pass_obj
 def deny(installation: Installation, number: int, why: str) -> None:
     """Deny the request ID."""
-    decided = _decide(installation, number, DecisionNew(False, note=why))
+    body = DecisionNew(False, note=why)
+    decided: AccessRequestEntry = call(
+        installation, "requests.decide", {"id": str(number)}, body=body
+    )
     show.note(f"Request {number} of {decided.user} is denied.")
 
 
@@ -253,13 +259,6 @@ def review(installation: Installation, number: int) -> None:
     """Record that you have reviewed a use of break-glass."""
     reviewed: AccessRequestEntry = call(installation, "requests.review", {"id": str(number)})
     show.note(f"Request {number} of {reviewed.user} is reviewed.")
-
-
-def _decide(installation: Installation, number: int, decision: DecisionNew) -> AccessRequestEntry:
-    answer: AccessRequestEntry = call(
-        installation, "requests.decide", {"id": str(number)}, body=decision
-    )
-    return answer
 
 
 def _decided_by(rule: RequestRuleEntry) -> str:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 
 import click
-from msgspec import structs
 
 from stagedoor.admin.checks import check_name
 from stagedoor.cli import grant, session, show, sign_in
@@ -17,7 +16,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.wire.api.inputs import InvitationNew, UserGroups, UserNew, UserPassword
 from stagedoor.wire.api.port import Administration
 from stagedoor.wire.api.reports import InvitationMade, TokenState, UserReport
-from stagedoor.wire.api.types import KeyEntry, RemovedUser, SessionEntry, UserEntry
+from stagedoor.wire.api.types import KeyEntry, SessionEntry, UserEntry
 
 
 @click.group()
@@ -266,11 +265,7 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
         what = ", ".join(show.count(number, kind) for number, kind in held)
         closing = f" and close {show.count(len(live), 'live session')}" if live else ""
         confirm(f"Remove {name} with {what}{closing}?", yes=yes)
-        removed: RemovedUser = admin.call("users.remove", {"name": name})
-    what = ", ".join(
-        show.count(number, kind.removesuffix("s"))
-        for kind, number in structs.asdict(removed).items()
-    )
+        admin.call("users.remove", {"name": name})
     show.note(f"Removed {name} with {what}.")
     _note_closing(live)
 

@@ -1,4 +1,4 @@
-"""The authorization code flow with PKCE: requests to the provider, and its responses."""
+"""The authorization code flow with PKCE: attempts to sign in, and the requests and responses of each."""
 
 import hashlib
 import hmac
@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
+import msgspec
+
+from stagedoor.model.units import MINUTE_S
 from stagedoor.oidc.errors import (
     FailedRequestError,
     GrantEndedError,
@@ -20,6 +23,8 @@ from stagedoor.oidc.provider import Provider, read_object
 RANDOM_BYTES = 32
 """The size of a state, a nonce and a verifier: 256 bits (RFC 7636 §7.1)."""
 TOKEN_LIMIT_CHARS = 64 * 1024
+PENDING_S = 15 * MINUTE_S
+"""The time that a person has to sign in at the provider; they may have to find their phone first."""
 CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
 """Errors of the token endpoint about the gateway itself (RFC 6749 §5.2), which do not concern a person."""
 
@@ -65,6 +70,38 @@ class Tokens:
     refresh_token: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class LoginPrompt:
+    """A request that the person authenticate again, after `begun_at` (seconds since the epoch).
+
+    With a `sign_in` (its id, in hexadecimal) it is a step-up: it creates no sign-in, and the proof
+    counts for that sign-in of `user`. `forget` is True if the provider reports the time of
+    authentication only on request; then this one proof has to suffice for all later sign-ins.
+    """
+
+    begun_at: float
+    user: str | None = None
+    sign_in: str | None = None
+    forget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A sign-in in progress.
+
+    `provider` is its name in the settings, `wanted` the path that the person requested, and `ends_at`
+    seconds since the epoch. The browser keeps it, sealed: strangers who begin sign-ins use no memory,
+    and any gateway with the key can finish one. `prompt` is None if any session at the provider is
+    sufficient.
+    """
+
+    provider: str
+    attempt: Attempt
+    wanted: str
+    ends_at: float
+    prompt: LoginPrompt | None = None
+
+
 def make_attempt(random: Callable[[int], bytes]) -> Attempt:
     """Return a new attempt. `random` returns the given number of unpredictable bytes."""
     state, nonce, verifier = (_base64url(random(RANDOM_BYTES)) for _ in range(3))
@@ -73,6 +110,17 @@ def make_attempt(random: Callable[[int], bytes]) -> Attempt:
 
 LOGIN_NOW = (("prompt", "login"), ("max_age", "0"))
 """Parameters that make a provider authenticate the person again. Some providers know only one of them."""
+
+
+def encode_pending(pending: Pending) -> bytes:
+    """Return the bytes of a pending sign-in, for sealing."""
+    return msgspec.json.encode(pending)
+
+
+def decode_pending(data: bytes, now: float) -> Pending | None:
+    """Parse bytes from `encode_pending`. Return None if the sign-in has expired."""
+    pending = msgspec.json.decode(data, type=Pending)
+    return pending if now < pending.ends_at else None
 
 
 def build_authorization_url(

@@ -17,7 +17,7 @@ from stagedoor.model.webpass import LINK
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.sign_in import passes
-from stagedoor.wire.target import parse_login
+from stagedoor.wire.target import require_app
 
 STEP_UP_PATH = "/step-up"
 
@@ -43,11 +43,7 @@ def make_link(
     The link counts as the user's password, and the sign-in that it opened ends when the password is
     changed. Raises NotFoundError, RefusedError, StoreError.
     """
-    target = None
-    if app is not None:
-        target = parse_login(app)
-        if target is None:
-            raise RefusedError(f"{app!r} is not an app's name; write APP or APP.ENVIRONMENT")
+    target = None if app is None else require_app(app)
     base = find_site(settings, url)
     scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = make_link_identity(_usable_user(settings, service, user), scopes)
@@ -79,9 +75,7 @@ def make_share_link(
     The audit records it. The share counts as opened with the user's password, as in `make_link`. It lasts
     `lasts_s` seconds, at most `web.share_s`. Raises NotFoundError, RefusedError, StoreError.
     """
-    target = parse_login(app)
-    if target is None:
-        raise RefusedError(f"{app!r} is not an app's name; write APP or APP.ENVIRONMENT")
+    target = require_app(app)
     if lasts_s > settings.web.share_s:
         raise RefusedError.with_mend(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most", "see web.share_s"

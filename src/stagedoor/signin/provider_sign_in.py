@@ -20,13 +20,20 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import ProviderAnswer
-from stagedoor.oidc import pending
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.id_token import Claims, is_fresh, measure_proof_age
 from stagedoor.oidc.mapping import map_claims
-from stagedoor.oidc.pending import PENDING_S, LoginPrompt, Pending
-from stagedoor.oidc.request import LOGIN_NOW, Tokens, make_attempt
+from stagedoor.oidc.request import (
+    LOGIN_NOW,
+    PENDING_S,
+    LoginPrompt,
+    Pending,
+    Tokens,
+    decode_pending,
+    encode_pending,
+    make_attempt,
+)
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_accounts import ProviderAccounts
 from stagedoor.signin.provider_logout import ProviderLogout
@@ -162,7 +169,7 @@ class ProviderSignIns:
         except OidcError as error:
             return log_refusal(provider, error)
         under_way = Pending(provider, attempt, wanted, self._context.now() + PENDING_S, prompt)
-        return ProviderRequest(url, self._key.seal(PURPOSE, pending.encode(under_way)))
+        return ProviderRequest(url, self._key.seal(PURPOSE, encode_pending(under_way)))
 
     async def finish(
         self, kept: str, query: Sequence[tuple[str, str]], source: Source
@@ -173,7 +180,7 @@ class ProviderSignIns:
         provider once more.
         """
         opened = self._key.open(PURPOSE, kept)
-        under_way = None if opened is None else pending.decode(opened, self._context.now())
+        under_way = None if opened is None else decode_pending(opened, self._context.now())
         if under_way is None or under_way.provider not in self._clients:
             return Denial(
                 Reason.CREDENTIAL_WRONG,

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable
 
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import RefusedError
 from stagedoor.model.target import (
     SHELL_SUFFIX,
     SSH_PORT,
@@ -81,6 +82,14 @@ def parse_login(name: str) -> Target | None:
     if not is_valid_app(app) or (dot and not is_valid_environment(environment)):
         return None
     return Target(app, environment if dot else None)
+
+
+def require_app(name: str) -> Target:
+    """Parse an app's name: `app01` or `app01.staging`, with or without `.ssh`. Raises RefusedError."""
+    target = parse_login(name.removesuffix(".ssh"))
+    if target is None:
+        raise RefusedError(f"{name!r} is not an app's name; write APP or APP.ENVIRONMENT")
+    return target
 
 
 def may_name_app(name: str, apps: Iterable[Target]) -> bool:

@@ -15,7 +15,6 @@ from stagedoor.wire.terminal.frames import (
     InAck,
     Mode,
     Notice,
-    NoticeKind,
     Out,
     People,
     Size,
@@ -48,23 +47,7 @@ class Skipped:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class NoticeLine:
-    """A notice for the person."""
-
-    word: NoticeKind
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramEnded:
-    """The end of the program, after all its output."""
-
-    code: int
-    signal: str
-
-
-Event = WriteOutput | Skipped | NoticeLine | ProgramEnded | Sized | People
+Event = WriteOutput | Skipped | Notice | Exit | Sized | People
 
 
 class Attachment:
@@ -120,11 +103,7 @@ class Attachment:
                 return [Skipped(end - start)]
             case Snapshot(data):
                 return [WriteOutput(data, counts=False)]
-            case Exit(code, signal):
-                return [ProgramEnded(code, signal)]
-            case Notice(word, text):
-                return [NoticeLine(word, text)]
-            case People() | Sized():
+            case Exit() | Notice() | People() | Sized():
                 return [frame]
             case _:
                 pass  # PONG

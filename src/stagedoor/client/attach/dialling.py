@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stagedoor.client.attach.attachment import Attachment
+from stagedoor.client.attach.descriptors import WorkThread
 from stagedoor.client.attach.request import AttachRequest
 from stagedoor.client.attach.screen import Screen
 from stagedoor.client.attach.secret_prompt import AttachError, SecretPrompt
 from stagedoor.client.attach.web import LostError, TerminalConnection
-from stagedoor.client.attach.work_thread import WorkThread
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
 
 PING_S = 20.0

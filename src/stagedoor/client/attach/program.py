@@ -12,25 +12,23 @@ from contextlib import suppress
 from stagedoor.client.attach.attachment import (
     Attachment,
     Event,
-    NoticeLine,
-    ProgramEnded,
     Skipped,
     WriteOutput,
 )
+from stagedoor.client.attach.descriptors import Signals, WorkThread
 from stagedoor.client.attach.dialling import RETRY_S, LineWatch, TerminalDialer
-from stagedoor.client.attach.escape import HELP_TEXT, Escape, Escapes
-from stagedoor.client.attach.pipe_input import PipeInput
 from stagedoor.client.attach.request import FAILED, AttachRequest
 from stagedoor.client.attach.screen import Screen
 from stagedoor.client.attach.screen_writer import ScreenWriter
 from stagedoor.client.attach.secret_prompt import AttachError, UnreadError
-from stagedoor.client.attach.signals import Signals
 from stagedoor.client.attach.size_notice import SizeNotice
+from stagedoor.client.attach.typed_input import HELP_TEXT, Escape, Escapes, PipeInput
 from stagedoor.client.attach.web import LostError, TerminalConnection
-from stagedoor.client.attach.work_thread import WorkThread
 from stagedoor.wire.terminal.frames import (
     Detach,
+    Exit,
     Mode,
+    Notice,
     Ping,
     Resize,
     Sized,
@@ -239,9 +237,9 @@ class Attach:
                 return counts
             case Skipped(count):
                 self._writer.skip(count)
-            case ProgramEnded(code, _):
+            case Exit(code, _):
                 self._finish(code)
-            case NoticeLine(word, text):
+            case Notice(word, text):
                 self._writer.note(word, text)
             case Sized(size):
                 self._size_notice.note_size(size)

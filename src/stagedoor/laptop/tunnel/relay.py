@@ -1,8 +1,7 @@
 """The relay between ssh and the gateway, the one place where the tunnel's bytes flow.
 
 `relay` joins a `TcpWire`, the end towards the gateway, and `Local`, the end towards ssh. `carry` copies one
-direction, from a `ReadEnd` to a `WriteEnd`, and `pump` runs both until they have ended. Only its poll blocks,
-so another end towards the gateway needs no more than the two protocols.
+direction, and `pump` runs both until they have ended. Only its poll blocks.
 """
 
 from __future__ import annotations
@@ -17,33 +16,6 @@ from stagedoor.laptop.tunnel.wire import CHUNK, TcpWire, socket, wait_until_read
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Protocol
-
-    class ReadEnd(Protocol):
-        """The end that one direction's bytes come from. `read_fd` is polled when `recv` would block."""
-
-        read_fd: int
-
-        def recv(self, limit: int) -> bytes:
-            """Return received bytes, none at the end. Raises BlockingIOError."""
-
-    class WriteEnd(Protocol):
-        """The end that one direction's bytes go to.
-
-        Each call may raise BlockingIOError, and is repeated once `write_fd` can be written.
-        """
-
-        write_fd: int
-
-        def send(self, view: memoryview) -> int:
-            """Send bytes; return how many were taken."""
-
-        def flush(self) -> None:
-            """Send what was taken and is still buffered."""
-
-        def end(self) -> None:
-            """Pass the direction's end on."""
-
 
 HEARD = 2048  # bytes: a refusal in place of SSH, with the gateway's explanation
 EXPLAINED = b"stagedoor: "  # the beginning of the gateway's explanation of such a refusal
@@ -126,7 +98,7 @@ class Local:
         return wait_until_ready(self.write_fd, 0, 0.0)
 
 
-def carry(source: ReadEnd, sink: WriteEnd) -> Iterator[tuple[int, int] | None]:
+def carry(source: TcpWire | Local, sink: TcpWire | Local) -> Iterator[tuple[int, int] | None]:
     """Copy one direction's bytes, then its end. Yield each (fd, event) that it has to wait for.
 
     Yields None after each chunk, so that a fast direction never starves the other.
@@ -153,12 +125,9 @@ def carry(source: ReadEnd, sink: WriteEnd) -> Iterator[tuple[int, int] | None]:
         yield None
 
 
-def pump(source: ReadEnd, sink: WriteEnd, local: Local) -> None:
-    """Copy both directions until both have ended. Raises OSError if the gateway is lost.
-
-    `source` and `sink` are the gateway's two directions.
-    """
-    upward, downward = carry(local, sink), carry(source, local)
+def pump(wire: TcpWire, local: Local) -> None:
+    """Copy both directions until both have ended. Raises OSError if the gateway is lost."""
+    upward, downward = carry(local, wire), carry(wire, local)
     live = [upward, downward]
     deadline = None  # set once ssh has exited
     try:
@@ -199,7 +168,7 @@ def relay(wire: TcpWire, local: Local) -> int:
     start = time.monotonic()
     lost = None
     try:
-        pump(wire, wire, local)
+        pump(wire, local)
     except OSError as error:
         lost = error
     finally:
