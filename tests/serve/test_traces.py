@@ -206,7 +206,9 @@ def test_a_collector_that_does_not_answer_holds_up_no_stop(
     assert time.monotonic() - began < STOP_S + 30
     # Its thread would retry, with random pauses, in later tests: Hypothesis refuses those.
     collector.hold.set()
-    wait_until(lambda: "OtelBatchSpanRecordProcessor" not in {t.name for t in threading.enumerate()})
+    wait_until(
+        lambda: "OtelBatchSpanRecordProcessor" not in {t.name for t in threading.enumerate()}
+    )
 
 
 @pytest.mark.parametrize(
