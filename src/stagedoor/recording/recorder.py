@@ -54,22 +54,37 @@ OnOver = Callable[[Opened, RecordingEnded], None]
 
 
 class Recording:
-    """The recording of one terminal, from `Recorder.begin`. An instance belongs to one event loop."""
+    """The recording of one terminal, from `Recorder.begin`. An instance belongs to one event loop.
+
+    The session uses its methods and `name`. The other attributes and `notify` belong to the recorder.
+    """
 
     def __init__(
         self,
         recorder: "Recorder",
         opened: Opened,
         name: str,
+        header: AsciicastHeader,
         on_room: Callable[[], None],
         on_failure: Callable[[str], None],
     ) -> None:
-        self.opened = opened
-        self.name = name
         self._recorder = recorder
         self._loop = asyncio.get_running_loop()
-        self._on_room = on_room
-        self._on_failure = on_failure
+        self.opened = opened
+        self.name = name
+        self.header = header
+        self.file = AsciicastFile(name)
+        self.began = time.monotonic()
+        self.answer: asyncio.Future[None] = self._loop.create_future()
+        self.on_room = on_room
+        self.on_failure = on_failure
+        # Under the recorder's lock.
+        self.waiting: list[tuple[float, Code, bytes]] = []
+        self.waiting_bytes = 0
+        self.due_at: float | None = None
+        self.is_held_back = False
+        self.is_ending = False
+        self.is_given_up = False
 
     def record_output(self, data: bytes) -> bool:
         """Record output of the terminal. Return False if the caller must hold it back until `on_room`."""
@@ -91,35 +106,10 @@ class Recording:
         """End the recording after its last output is written. Later calls do nothing."""
         self._recorder.end(self)
 
-    def notify_room(self) -> None:
-        """Call `on_room` in the event loop."""
-        self._notify(self._on_room)
-
-    def notify_failure(self, why: str) -> None:
-        """Call `on_failure` in the event loop."""
-        self._notify(self._on_failure, why)
-
-    def _notify(self, call: Callable[..., None], *arguments: str) -> None:
+    def notify(self, call: Callable[..., None], *arguments: object) -> None:
+        """Call a function in the event loop, from the recorder's thread."""
         with suppress(RuntimeError):  # the loop was closed
             self._loop.call_soon_threadsafe(call, *arguments)
-
-
-class _Work:
-    """The recorder's state of one recording."""
-
-    def __init__(self, recording: Recording, header: AsciicastHeader, began: float) -> None:
-        self.recording = recording
-        self.began = began
-        self.header = header
-        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # Under the lock.
-        self.waiting: list[tuple[float, Code, bytes]] = []
-        self.waiting_bytes = 0
-        self.due_at: float | None = None
-        self.held_back = False
-        self.ending = False
-        self.given_up = False
-        self.file = AsciicastFile(recording.name)
 
 
 class Recorder:
@@ -145,14 +135,15 @@ class Recorder:
         self._sync_s = sync_s
         self._queue_bytes = queue_bytes
         self._lock = threading.Condition(threading.Lock())
-        self._begins: deque[_Work] = deque()
-        self._works: dict[Recording, _Work] = {}
+        self._begins: deque[Recording] = deque()
+        self._recordings: dict[Recording, None] = {}
+        """Those that have not ended, in the order in which they are served."""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def __len__(self) -> int:
         """Return the number of terminals that are recorded now."""
-        return len(self._works)
+        return len(self._recordings)
 
     def start(self) -> None:
         """Start the thread. Call this after a fork, and before the first `begin`."""
@@ -178,20 +169,20 @@ class Recorder:
         Raises RecordingError if the disk is full or gone, or does not answer within `timeout_s`.
         """
         suffix = SUFFIX + (self._seal.suffix if self._seal else "")
-        recording = Recording(self, opened, f"{opened.id}.{number}{suffix}", on_room, on_failure)
-        work = _Work(recording, header, time.monotonic())
+        name = f"{opened.id}.{number}{suffix}"
+        recording = Recording(self, opened, name, header, on_room, on_failure)
         with self._lock:
             if self._stopping:
                 raise RecordingError("the gateway is stopping")
-            self._begins.append(work)
-            self._works[recording] = work
+            self._begins.append(recording)
+            self._recordings[recording] = None
             self._lock.notify_all()
         try:
             async with asyncio.timeout(timeout_s):
-                await work.answer
+                await recording.answer
         except TimeoutError:
             why = f"the disk did not answer within {timeout_s:g} s"
-            work.given_up = True
+            recording.is_given_up = True
             self.end(recording)
             self._on_over(opened, RecordingEnded(recording.name, 0, "", why))
             raise RecordingError(why) from None
@@ -203,27 +194,24 @@ class Recorder:
     def put(self, recording: Recording, code: Code, data: bytes) -> bool:
         """Queue an event for `recording`. Return whether there is room for more."""
         with self._lock:
-            work = self._works.get(recording)
-            if work is None or work.ending or not data:
+            if recording not in self._recordings or recording.is_ending or not data:
                 return True
             now = time.monotonic()
-            work.waiting.append((now - work.began, code, data))
-            work.waiting_bytes += len(data)
-            if work.due_at is None:
-                work.due_at = now + self._sync_s
+            recording.waiting.append((now - recording.began, code, data))
+            recording.waiting_bytes += len(data)
+            if recording.due_at is None:
+                recording.due_at = now + self._sync_s
                 self._lock.notify_all()
-            elif work.waiting_bytes >= PIECE_BYTES > work.waiting_bytes - len(data):
+            elif recording.waiting_bytes >= PIECE_BYTES > recording.waiting_bytes - len(data):
                 self._lock.notify_all()
-            work.held_back = work.waiting_bytes >= self._queue_bytes
-            return not work.held_back
+            recording.is_held_back = recording.waiting_bytes >= self._queue_bytes
+            return not recording.is_held_back
 
     def end(self, recording: Recording) -> None:
         """End `recording` after its last output is written."""
         with self._lock:
-            work = self._works.get(recording)
-            if work is not None:
-                work.ending = True
-                self._lock.notify_all()
+            recording.is_ending = True
+            self._lock.notify_all()
 
     def stop(self, timeout_s: float) -> int:
         """End all recordings and the thread. Return the number that could not be ended. Blocks."""
@@ -231,23 +219,23 @@ class Recorder:
             self._keeper.stop()
         with self._lock:
             self._stopping = True
-            for work in self._works.values():
-                work.ending = True
+            for recording in self._recordings:
+                recording.is_ending = True
             self._lock.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout_s)  # a dead disk may block it for ever
-        return len(self._works)
+        return len(self._recordings)
 
     # The rest runs in the thread.
 
     def _run(self) -> None:
-        while (work := self._next()) is not None:
+        while (recording := self._next()) is not None:
             try:
-                self._advance(work)
+                self._advance(recording)
             except Exception as error:  # a fault in one recording must not end the others
-                self._fail(work, error)
+                self._fail(recording, error)
 
-    def _next(self) -> _Work | None:
+    def _next(self) -> Recording | None:
         """Wait for a recording with something to do, and return it; None at the end."""
         with self._lock:
             while True:
@@ -255,72 +243,70 @@ class Recorder:
                     return self._begins.popleft()
                 now = time.monotonic()
                 wait_s: float | None = None
-                for work in self._works.values():
-                    if not work.file.is_created:
+                for recording in self._recordings:
+                    if not recording.file.is_created:
                         continue  # it waits in `_begins`
-                    if work.ending or work.waiting_bytes >= PIECE_BYTES:
-                        return work
-                    if work.due_at is not None:
-                        left_s = work.due_at - now
+                    if recording.is_ending or recording.waiting_bytes >= PIECE_BYTES:
+                        return recording
+                    if recording.due_at is not None:
+                        left_s = recording.due_at - now
                         if left_s <= 0:
-                            return work
+                            return recording
                         wait_s = left_s if wait_s is None else min(wait_s, left_s)
-                if self._stopping and not self._works:
+                if self._stopping and not self._recordings:
                     return None
                 self._lock.wait(wait_s)
 
-    def _advance(self, work: _Work) -> None:
-        if not work.file.is_created:
-            work.file.create(self._store, self._seal, work.header)
-            self._answer(work, None)
+    def _advance(self, recording: Recording) -> None:
+        if not recording.file.is_created:
+            recording.file.create(self._store, self._seal, recording.header)
+            recording.notify(_settle, recording.answer, None)
             return
         with self._lock:
-            events, work.waiting = work.waiting, []
-            work.waiting_bytes = 0
-            work.due_at = None
-            last = work.ending
+            events, recording.waiting = recording.waiting, []
+            recording.waiting_bytes = 0
+            recording.due_at = None
+            last = recording.is_ending
             # It goes to the end of the queue, so that the others are served too.
-            del self._works[work.recording]
-            self._works[work.recording] = work
-        work.file.append(events, last=last)
+            del self._recordings[recording]
+            self._recordings[recording] = None
+        recording.file.append(events, last=last)
         with self._lock:
-            has_room = work.held_back and work.waiting_bytes < self._queue_bytes
-            work.held_back = work.held_back and not has_room
+            has_room = recording.is_held_back and recording.waiting_bytes < self._queue_bytes
+            recording.is_held_back = recording.is_held_back and not has_room
             if last:
-                del self._works[work.recording]
+                del self._recordings[recording]
         if has_room:
-            work.recording.notify_room()
+            recording.notify(recording.on_room)
         if last:
-            self._report_over(work, None)
+            self._report_over(recording, None)
 
-    def _fail(self, work: _Work, error: Exception) -> None:
+    def _fail(self, recording: Recording, error: Exception) -> None:
         why = f"{error.strerror or error}" if isinstance(error, OSError) else str(error)
         with self._lock:
-            self._works.pop(work.recording, None)
-            held_back, work.held_back = work.held_back, False
-            work.waiting.clear()
-        if work.file.has_header:
+            self._recordings.pop(recording, None)
+            held_back, recording.is_held_back = recording.is_held_back, False
+            recording.waiting.clear()
+        if recording.file.has_header:
             if held_back:
-                work.recording.notify_room()
-            work.recording.notify_failure(why)
+                recording.notify(recording.on_room)
+            recording.notify(recording.on_failure, why)
         else:
-            self._answer(work, RecordingError(why))
-        self._report_over(work, why)
+            recording.notify(_settle, recording.answer, RecordingError(why))
+        self._report_over(recording, why)
 
-    def _report_over(self, work: _Work, why: str | None) -> None:
-        name, sha256 = work.recording.name, work.file.finish()
-        over = RecordingEnded(name, work.file.size, sha256, why)
-        if not work.given_up:
+    def _report_over(self, recording: Recording, why: str | None) -> None:
+        name, sha256 = recording.name, recording.file.finish()
+        over = RecordingEnded(name, recording.file.size, sha256, why)
+        if not recording.is_given_up:
             with suppress(Exception):  # a listener that fails must not end the recorder
-                self._on_over(work.recording.opened, over)
+                self._on_over(recording.opened, over)
 
-    def _answer(self, work: _Work, error: RecordingError | None) -> None:
-        def deliver() -> None:
-            if not work.answer.done():
-                if error is None:
-                    work.answer.set_result(None)
-                else:
-                    work.answer.set_exception(error)
 
-        with suppress(RuntimeError):  # the loop was closed
-            work.answer.get_loop().call_soon_threadsafe(deliver)
+def _settle(answer: asyncio.Future[None], error: RecordingError | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(None)
+    else:
+        answer.set_exception(error)
