@@ -112,7 +112,6 @@ class Gateway:
         self.measured_ledger = MetricsLedger(self.ledger, self.tally, self.registry.take_new_bytes)
         self._note = measure_note(self.ledger.note, self.tally)
         self._open_shells()
-        self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
         self._traces = _traces(settings, instance, self._problems)
         self.recorder = build_recorder(settings, self._note)
         self._build_listeners(ports, sockets, certificates, limits)
@@ -142,6 +141,7 @@ class Gateway:
         limits: ClientLimits,
     ) -> None:
         settings = self._settings
+        self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
         context = WorkerContext(settings, self.database, lambda: self.watch.policy)
         step_ups = StepUpService(context)
         requests = RequestService(
@@ -151,12 +151,11 @@ class Gateway:
             find_site_or_none(settings),
         )
         connector = make_connector(ports, self.shells)
-        flow = self._flow(connector, step_ups, requests)
+        flow = self._build_flow(connector, step_ups, requests)
         endpoints = resume_endpoints(settings, self._note, connector)
         self.listener = TunnelListener(flow, self.relay, accept_rules(settings), endpoints, limits)
-        runs, self.run_watch = make_runs(
-            context, flow, self._instance, self._problems, self._runner
-        )
+        problems = self._problems
+        runs, self.run_watch = make_runs(context, flow, self._instance, problems, self._runner)
         parts = ListenerParts(
             context=context,
             flow=flow,
@@ -185,7 +184,7 @@ class Gateway:
                 lambda identity: self.tally.add(of.SIGN_INS, identity.method),
             )
 
-    def _flow(
+    def _build_flow(
         self, connector: TcpConnector, step_ups: StepUpService, requests: RequestService
     ) -> Flow:
         settings = self._settings

@@ -101,19 +101,7 @@ class Worker:
         try:
             while self._drain is None and not self._close:
                 await self._wait()
-            self._sockets.stop_accepting()
-            if self._gateway.listener.adopter is not None:
-                self._gateway.listener.adopter.stop()
-            send(DrainReport(self._open_count()))
-            if self._gateway.web is not None:
-                self._gateway.web.drain()
-            await self._wait_until_drained()
-            await self._gateway.listener.drop_unanswered()
-            await self._close_all()
-            if self._gateway.ssh is not None:
-                await self._gateway.ssh.close()
-            if self._gateway.web is not None:
-                await self._gateway.web.close()
+            await self._end_sessions()
         finally:
             for task in tasks:
                 task.cancel()
@@ -127,6 +115,22 @@ class Worker:
                 events=unwritten,
             )
         return unwritten
+
+    async def _end_sessions(self) -> None:
+        """Accept no more, wait until the sessions have ended, and close those that are left."""
+        gateway = self._gateway
+        self._sockets.stop_accepting()
+        if gateway.listener.adopter is not None:
+            gateway.listener.adopter.stop()
+        send(DrainReport(self._open_count()))
+        if gateway.web is not None:
+            gateway.web.drain()
+        await self._wait_until_drained()
+        await gateway.listener.drop_unanswered()
+        await self._close_all()
+        for listener in (gateway.ssh, gateway.web):
+            if listener is not None:
+                await listener.close()
 
     async def _wait_until_drained(self) -> None:
         """Wait until no session is left, the drain times out, or the supervisor wants to close at once."""
@@ -308,7 +312,7 @@ async def _main() -> int:
         return 0  # the supervisor ended while this worker started
     begin = read_to_worker(first)
     if not isinstance(begin, StartMessage):
-        raise StagedoorError("the supervisor said something else than to begin")
+        raise StagedoorError("the supervisor's first message is not the start message")
     if begin.version != VERSION:
         raise StagedoorError(
             "the program was replaced while the gateway runs; `stagedoor upgrade` hands over to the new one"

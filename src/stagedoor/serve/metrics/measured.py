@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import pairwise
 from threading import Lock
 
 from stagedoor.model.denial import Denial
@@ -151,9 +152,8 @@ def measure_steps(steps: Iterable[tuple[str, float]], end: float) -> list[tuple[
 
     `steps` are the names with the time at which each began, in order; the last one ended at `end`.
     """
-    listed = list(steps)
-    ends = [began for _, began in [*listed, ("", end)][1:]]
-    return [(name, until - began) for (name, began), until in zip(listed, ends, strict=True)]
+    pairs = pairwise([*steps, ("", end)])
+    return [(name, until - began) for (name, began), (_, until) in pairs]
 
 
 def measure_note(note: Note, tally: MetricCounts) -> Note:
