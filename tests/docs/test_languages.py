@@ -44,7 +44,7 @@ PUT_TOGETHER = {
     "{0} not written yet",
     "{0} leads, {1}",
     "the {0} {1} is missing, and there is a store",
-    "the {0} {1} is made at the first start",
+    "the {0} {1} is created at the first start",
     "the {0} {1} can be used",
     "{0} is not the public half of the {1} {2}",
 }
@@ -174,7 +174,7 @@ def test_rules_and_lines_of_the_state_are_read_in_chinese() -> None:
     assert translate("0.2, process 7, 1 session left") == "0.2，进程 7，剩余 1 个会话"
     assert translate("3 events not written yet") == "3 个事件尚未写入"
     assert translate("gw leads, serves 1 of 2 namespaces") == "gw 当选，服务 2 个命名空间中的 1 个"
-    key = "the SSH host key /k is made at the first start"
+    key = "the SSH host key /k is created at the first start"
     assert translate(key) == "SSH 主机密钥 /k 在首次启动时创建"
     ahead = "the clock is 9.0 s ahead of the store's"
     assert translate(ahead) == "时钟比存储快 9.0 秒"

@@ -65,7 +65,7 @@ def test_all_is_well() -> None:
         (
             replace(WELL, controller="no answer"),
             1,
-            "does not say which controller leads: no answer",
+            "does not report which controller leads: no answer",
         ),
         (replace(WELL, controller=LeaderReport("")), 2, "no controller leads"),
         (replace(WELL, controller=LOST), 1, "does not serve the namespace apps-n: forbidden"),

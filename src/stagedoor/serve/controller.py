@@ -217,7 +217,7 @@ class ControllerManager:
 
     def _on_target_problem(self, target: Target, problem: str, again_in_s: float) -> None:
         self._log.error(
-            "shell cannot be seen to",
+            "shell cannot be reconciled",
             target=target.host_name,
             reason=problem,
             again_in_s=round(again_in_s, 1),
@@ -285,7 +285,7 @@ def _user_ca_line(settings: Settings) -> str:
     except StagedoorError as error:
         raise SettingsError(
             f"the controller needs the installation's user CA, or its public half: {error}; "
-            "`stagedoor serve` makes it at its first start, keys.user_ca_file names it"
+            "`stagedoor serve` creates it at its first start, keys.user_ca_file names it"
         ) from None
 
 

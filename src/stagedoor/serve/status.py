@@ -42,7 +42,7 @@ LONG_BACKLOG = 1000
 CLUSTER_TIMEOUT_S = 3.0
 NAMESPACE_FIX = (
     "if it was deleted take it out of kubernetes.namespaces (the chart's apps.namespaces); "
-    "else give its Role and RoleBinding back: helm upgrade does both"
+    "else restore its Role and RoleBinding: helm upgrade does both"
 )
 LABEL_FIX = (
     "mend its labels, or wait a minute for its RoleBindings: the binder creates them, and its log says why "
@@ -116,7 +116,7 @@ def fetch_page(host: str, port: int, path: str, timeout_s: float) -> tuple[int, 
             answer = connection.getresponse()
             return answer.status, answer.read(MOST_BYTES).decode()
         except http.client.HTTPException as error:
-            raise ValueError(f"{type(error).__name__}: no HTTP is spoken there") from None
+            raise ValueError(f"{type(error).__name__}: that is not HTTP") from None
 
 
 def read_status(settings: Settings) -> Status:
@@ -278,10 +278,12 @@ def _without_gateway(status: Status) -> list[Finding]:
 
 def _of_store(status: Status) -> list[Finding]:
     if status.store is None:
-        return [fail(status.store_problem, "stagedoor doctor looks at the store alone")]
+        return [fail(status.store_problem, "stagedoor doctor checks the store separately")]
     if status.store.answer_s > SLOW_STORE_S:
         what = f"the store took {status.store.answer_s:.1f} s to answer"
-        return [warn(what, "look for a slow disk or network, or another program in the store")]
+        return [
+            warn(what, "look for a slow disk or network, or another program that uses the store")
+        ]
     return [
         warn(
             f"the identity provider {state.name} does not confirm sign-ins: {state.failure}",
@@ -297,8 +299,8 @@ def _of_controller(report: "LeaderReport | str | None", *, by_label: bool = Fals
     if report is None:
         return []
     if isinstance(report, str):
-        fix = f"it needs the right to get the Lease {CONTROLLER_LEASE}"
-        return [warn(f"the cluster does not say which controller leads: {report}", fix)]
+        fix = f"this account needs the right to get the Lease {CONTROLLER_LEASE}"
+        return [warn(f"the cluster does not report which controller leads: {report}", fix)]
     if not report.holder:
         what = "no controller leads, so no shell is started on the cluster"
         return [fail(what, "see the controllers' log: kubectl logs, or stagedoor controller")]
@@ -329,7 +331,7 @@ def _of_measures(status: Status) -> list[Finding]:
     workers, wanted = status.measured.get(of.WORKERS.name), status.measured.get(of.WANTED.name)
     if status.measured.get(of.AUDIT_FAILING.name):
         what = "the audit cannot be written, so every login is denied"
-        findings.append(fail(what, "see `audit` in the gateway's log: as a rule a full disk"))
+        findings.append(fail(what, "see `audit` in the gateway's log; usually the disk is full"))
     elif backlog > LONG_BACKLOG:
         what = f"{backlog:g} audit events wait to be written"
         findings.append(warn(what, "look for a slow disk: stagedoor doctor"))

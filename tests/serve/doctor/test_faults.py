@@ -265,7 +265,7 @@ def no_cluster(machine: Machine) -> None:
         (wrong_value, "settings", "stagedoor.toml:3: "),
         (no_file, "settings", "there is no settings file"),
         (open_folder, "data folder", "mode 0755"),
-        (no_folder, "data folder", "is not there yet"),
+        (no_folder, "data folder", "does not exist yet"),
         (anothers_folder, "settings", "belongs to 12345"),
         (open_key, "keys", "user_ca"),
         (damaged_key, "keys", "host_ca"),
@@ -274,8 +274,8 @@ def no_cluster(machine: Machine) -> None:
         (other_key, "settings", "key"),
         (open_tls_key, "settings", "everybody may read"),
         (no_certificate, "settings", "cannot read"),
-        (tls, "certificates", "localhost.crt holds until"),
-        (ssh_certificate_ends, "certificates", "host-cert.pub holds until"),
+        (tls, "certificates", "localhost.crt is valid until"),
+        (ssh_certificate_ends, "certificates", "host-cert.pub is valid until"),
         (no_store, "store", "there is no store"),
         (damaged_store, "store", "stagedoor.db"),
         (newer_store, "store", "newer"),
@@ -311,9 +311,9 @@ def test_a_store_that_another_process_does_not_let_go_of(machine: Machine) -> No
 
 def test_a_certificate_for_another_name_than_links_lead_to(machine: Machine) -> None:
     other_name(machine)
-    [ends, name] = machine.troubles()
-    assert [ends[0], name[0]] == ["certificates"] * 2
-    assert "is not for gw.example" in name[1].what
+    # The disk of a busy machine may be another trouble.
+    [_, name] = [finding for check, finding in machine.troubles() if check == "certificates"]
+    assert "is not for gw.example" in name.what
 
 
 def test_a_port_that_another_program_has_is_named_with_the_setting(machine: Machine) -> None:
@@ -331,8 +331,8 @@ def test_a_port_that_another_program_has_is_named_with_the_setting(machine: Mach
     [
         (b"Not allowed at this time\r\n", "PerSourcePenalties"),
         (b"Exceeded MaxStartups\r\n", "too many logins"),
-        (b"HTTP/1.1 400 Bad Request\r\n", "speaks no SSH"),
-        (b"", "hangs up without a word"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "does not speak SSH"),
+        (b"", "closes the connection without a greeting"),
     ],
 )
 def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
@@ -369,7 +369,7 @@ def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
             "fail",
             "not valid before",
         ),
-        (judge.check_certificate("c", 0, NOW + DAY_S, NOW, "renew"), "warn", "holds until"),
+        (judge.check_certificate("c", 0, NOW + DAY_S, NOW, "renew"), "warn", "is valid until"),
         (judge.check_certificate_name("c", "gw.example", {"*.example"}), "ok", "is for gw.example"),
         (judge.check_certificate_name("c", "GW.example", {"gw.example"}), "ok", "is for"),
         (judge.check_certificate_name("c", "a.gw.example", {"*.example"}), "warn", "is not for"),
@@ -386,7 +386,7 @@ def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
         (
             judge.judge_host_key("x at h", ["ssh-ed25519 AAAA"], None),
             "fail",
-            "has not the host key",
+            "does not have the host key",
         ),
     ],
 )
@@ -528,7 +528,7 @@ def test_a_static_shell_without_host_keys_has_to_show_a_certificate(machine: Mac
         findings = [finding for name, finding in machine.results() if name == "shell far"]
     assert [entry.level for entry in findings] == [Level.OK, Level.WARN, Level.OK]
     assert "certificate is of another CA, so ssh refuses it as far.ssh" in findings[1].what
-    assert "no holder in its entry: the WebShell is refused" in findings[2].what
+    assert "no holder in its entry, so the WebShell refuses it" in findings[2].what
 
 
 def test_a_static_shell_whose_endpoint_of_tunnels_is_away_is_named(machine: Machine) -> None:

@@ -131,7 +131,7 @@ async def _check(settings: Settings) -> Sequence[Finding]:
         findings.append(ok(f"shells get the kit {kit.image}"))
     elif controls:
         findings.append(
-            fail("controller.kit_image is not set", "name the image of deploy/kit there")
+            fail("controller.kit_image is not set", "set it to the image of deploy/kit")
         )
     return findings
 
@@ -166,7 +166,7 @@ async def _rights(cluster: KubeCluster, namespace: str, wanted: Sequence[Right])
     except (ClusterError, TimeoutError) as error:
         why = error.message if isinstance(error, ClusterError) else f"no answer in {ANSWER_S:g} s"
         fix = "check kubernetes.kubeconfig, and whether the API answers: kubectl get --raw /readyz"
-        return fail(f"{place}: the cluster cannot be asked: {why}", fix)
+        return fail(f"{place}: the cluster cannot be queried: {why}", fix)
     missing = dict.fromkeys(
         f"{verb} {resource}{f' {name}' if name else ''}"
         for (verb, resource, name), is_missing in zip(wanted, answers, strict=True)

@@ -90,13 +90,19 @@ def check_data_folder(settings: Settings) -> Iterator[Finding]:
     try:
         status = folder.stat()
     except FileNotFoundError:
-        yield warn(f"{folder} is not there yet", "`stagedoor serve` makes it at its first start")
+        yield warn(
+            f"{folder} does not exist yet", "`stagedoor serve` creates it at its first start"
+        )
         return
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
-        yield fail(f"{folder} has mode {mode:04o}: others may look into it", f"chmod 700 {folder}")
+        yield fail(
+            f"{folder} has mode {mode:04o}: other accounts can enter it", f"chmod 700 {folder}"
+        )
     elif not os.access(folder, os.W_OK | os.X_OK):
-        yield fail(f"{folder} cannot be written by this account", "run the doctor as the gateway's")
+        yield fail(
+            f"{folder} cannot be written by this account", "run the doctor as the gateway's account"
+        )
     else:
         yield ok(f"{folder} has mode {mode:04o}")
 
@@ -113,7 +119,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
                 fix = "restore it from a backup: no client trusts a new one"
                 yield fail(f"the {what} {path} is missing, and there is a store", fix)
             else:
-                yield ok(f"the {what} {path} is made at the first start")
+                yield ok(f"the {what} {path} is created at the first start")
             continue
         if path.suffix == ".pub":
             read_host_ca(settings)
@@ -136,7 +142,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
             begins_at, ends_at = read_validity(file)
         except (OSError, ValueError, IndexError) as error:
             yield fail(
-                f"{file} (tunnel.certificate_file) cannot be read: {error}", "write it again"
+                f"{file} (tunnel.certificate_file) cannot be read: {error}", "write the file again"
             )
         else:
             fix = f"renew {file} (tunnel.certificate_file), then: {reload}"
@@ -154,14 +160,14 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
             fix = f"stagedoor ca sign-host, write it to {file}, then: {reload}"
             yield judge.check_certificate(str(file), 0.0, end or float("inf"), now, fix)
     if settings.tunnel.certificate_file is None and settings.ssh.host_certificate_file is None:
-        yield ok("no certificate of a file is used")
+        yield ok("no certificate is read from a file")
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
     place = settings.place
     if isinstance(place, Path) and not place.exists():
         yield warn(
-            f"there is no store {place} yet", "`stagedoor serve` makes it at its first start"
+            f"there is no store {place} yet", "`stagedoor serve` creates it at its first start"
         )
         yield judge.judge_clock(time.time(), None)
         return
@@ -177,7 +183,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         except StoreError as error:
             yield fail(
                 str(error),
-                "until then all logins are refused, because none can be written to the audit",
+                "all logins are refused until it can be written",
             )
         if not policy.users:
             yield warn("the store has no user", "stagedoor user add NAME")

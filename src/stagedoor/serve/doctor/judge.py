@@ -54,7 +54,7 @@ def judge_clock(now: float, store_now: float | None) -> Finding:
     """
     fix = "set the clock by NTP: timedatectl set-ntp true"
     if now < BUILT_AT:
-        return fail(f"the clock says {show_time(now)}, which is past", fix)
+        return fail(f"the clock says {show_time(now)}, which is in the past", fix)
     if store_now is None:
         return ok(f"the clock says {show_time(now)}; the store is on this machine")
     skew_s = now - store_now
@@ -79,7 +79,7 @@ def check_certificate(name: str, begins_at: float, ends_at: float, now: float, f
         return fail(what, f"check this machine's clock, or {fix}")
     if now >= ends_at:
         return fail(f"the certificate {name} expired at {show_time(ends_at)}", fix)
-    what = f"the certificate {name} holds until {show_time(ends_at)}"
+    what = f"the certificate {name} is valid until {show_time(ends_at)}"
     return warn(what, fix) if ends_at - now < CERTIFICATE_SOON_S else ok(what)
 
 
@@ -90,7 +90,8 @@ def check_certificate_name(file: str, name: str, names: Collection[str]) -> Find
         return ok(f"{file} is for {name}")
     return warn(
         f"{file} is not for {name}, where web.public_url leads",
-        "right if a proxy in front has its own certificate; else get one for that name",
+        "this is right if a proxy in front of the gateway has its own certificate; else get one for that "
+        "name",
     )
 
 
@@ -101,15 +102,20 @@ def judge_ssh_greeting(shell: str, banner: bytes) -> Finding:
     if banner.startswith(b"Not allowed at this time"):
         return fail(
             f"{shell}: its sshd refuses this gateway's address for a while (PerSourcePenalties): one "
-            "developer's wrong key locks everybody out",
+            "developer's wrong key locks out all of them",
             "on that server, in sshd_config: PerSourcePenaltyExemptList with this gateway's address",
         )
     if banner.startswith(b"Exceeded MaxStartups"):
         return fail(f"{shell}: its sshd has too many logins at once", "raise MaxStartups there")
     if not banner:
-        return fail(f"{shell} hangs up without a word", "see its sshd's log, and hosts.deny there")
+        return fail(
+            f"{shell} closes the connection without a greeting",
+            "see its sshd's log, and hosts.deny there",
+        )
     shown = banner[:60].decode("ascii", "replace")
-    return fail(f"{shell} speaks no SSH: it says {shown!r}", "correct host and port in its entry")
+    return fail(
+        f"{shell} does not speak SSH: it sends {shown!r}", "correct host and port in its entry"
+    )
 
 
 def judge_host_key(shell: str, expected: Sequence[str], shown: str | None) -> Finding:
@@ -120,8 +126,8 @@ def judge_host_key(shell: str, expected: Sequence[str], shown: str | None) -> Fi
     if shown is not None and shown in {" ".join(line.split()[:2]) for line in expected}:
         return ok(f"{shell} has the host key of its entry")
     return fail(
-        f"{shell} has not the host key of its entry: it is another server, or its key was changed",
-        f"make sure which, then write the new key into host_keys: ssh-keyscan {shell.rpartition(' ')[2]}",
+        f"{shell} does not have the host key of its entry: it is another server, or its key has changed",
+        f"find out which, then write the new key into host_keys: ssh-keyscan {shell.rpartition(' ')[2]}",
     )
 
 
@@ -135,12 +141,14 @@ def judge_host_certificate(shell: str, name: str, fault: str | None) -> Finding:
     return warn(
         f"{shell}: {fault}, so ssh refuses it as {name}, and so does direct login",
         f"stagedoor ca sign-host --name {name} KEY.pub, and HostCertificate in its sshd_config; for direct "
-        "login host_keys in its entry will do as well",
+        "login host_keys in its entry suffice",
     )
 
 
 def check_holder(shell: str, holder: str | None) -> Finding:
     """Judge whether the WebShell can be used in a shell, which needs a holder's command."""
     if holder is None:
-        return ok(f"{shell} has no holder in its entry: the WebShell is refused there")
-    return ok(f"{shell} holds terminals by {holder!r}: stagedoor doctor APP --how web tries it")
+        return ok(f"{shell} has no holder in its entry, so the WebShell refuses it")
+    return ok(
+        f"{shell} holds terminals with {holder!r}; try it with: stagedoor doctor APP --how web"
+    )

@@ -85,7 +85,9 @@ class WorkerProcess:
             try:
                 message = read_from_worker(text)
             except msgspec.DecodeError:  # printed by other code; it must not end the worker
-                structlog.get_logger().error("worker says what is no message", worker=process.pid)
+                structlog.get_logger().error(
+                    "worker printed a line that is no message", worker=process.pid
+                )
                 continue
             if isinstance(message, Sign):
                 # A task, so that other messages are read meanwhile.
