@@ -1,4 +1,4 @@
-"""The verbs of the Kubernetes API, as `shells.kubernetes.ports.Cluster` defines them."""
+"""The verbs of the Kubernetes API, which `shells.kubernetes.ports.Cluster` defines."""
 
 import copy
 import time
@@ -125,11 +125,7 @@ class KubeCluster:
         )
 
     async def merge(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
-        """Apply a JSON merge patch (RFC 7396), and return the object.
-
-        Raises ClusterError, of reason `Conflict` if the patch names a `metadata.resourceVersion` that is
-        not the object's present one.
-        """
+        """Apply a JSON merge patch (RFC 7396), and return the object. Raises ClusterError; see `Cluster`."""
         path = paths.with_query(
             paths.build_item_path(kind, namespace, name), {"fieldManager": self._field_manager}
         )
@@ -146,11 +142,7 @@ class KubeCluster:
         uid: str | None = None,
         version: str | None = None,
     ) -> None:
-        """Delete an object, and in the background the objects that it owns. Raises ClusterError.
-
-        Nothing happens if it does not exist, if its uid is not `uid`, or if its resourceVersion is not
-        `version`. None skips these two checks.
-        """
+        """Delete an object, and in the background those that it owns. Raises ClusterError; see `Cluster`."""
         options: dict[str, object] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -172,17 +164,11 @@ class KubeCluster:
                 raise
 
     async def read_logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
-        """Return the last lines of a container's log, "" while it has none. Raises ClusterError.
-
-        While the container is starting, they are the lines of the container before it.
-        """
+        """Return the last lines of a container's log, "" while it has none. Raises ClusterError."""
         return await logs.read_log(self._client, namespace, pod, container, lines)
 
     def follow_log(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
-        """Yield a container's log from its first kept byte on, until the container or the line ends.
-
-        Each line begins with its time (RFC 3339). Raises ClusterError.
-        """
+        """Yield a container's log from its first kept byte on; see `RunCluster`."""
         return logs.follow_log(self._client, namespace, pod, container)
 
     async def report(
@@ -200,11 +186,10 @@ class KubeCluster:
         trim: Trim | None = None,
         metadata_only: bool = False,
     ) -> AsyncGenerator[Change, None]:
-        """Yield a list of the objects, then every change, until the iterator is closed. Raises nothing.
+        """Yield a list of the objects, then every change; see `Cluster`. Raises nothing.
 
-        A namespace of "" is every namespace. `trim` reduces each object as soon as it is read, so that a
-        large list is never in memory as a whole. It must keep `metadata.name` and the namespace. With
-        `metadata_only` the API sends only the metadata. A list of labelled objects may be a moment old.
+        With `trim` a large list is never in memory as a whole. It must keep `metadata.name` and the
+        namespace. A list of labelled objects may be a moment old.
         """
         selection = ListOptions(
             kind,

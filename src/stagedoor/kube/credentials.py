@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from stagedoor.kube.wire import NoApiAnswerError
 from stagedoor.model.errors import SettingsError
 
 TOKEN_FILE_AGE_S = 60.0
@@ -17,8 +18,8 @@ TOKEN_FILE_AGE_S = 60.0
 client-go reads it as often (`NewCachedFileTokenSource`)."""
 
 
-class CredentialError(Exception):
-    """The credential is not available now. `str` is the reason, and contains no secret."""
+class CredentialError(NoApiAnswerError):
+    """There is no credential for a request now. `str` is the reason, and contains no secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import h11
 
 from stagedoor.kube.access import Access
-from stagedoor.kube.credentials import CredentialError, Header
+from stagedoor.kube.credentials import Header
 from stagedoor.kube.wire import CHUNK_BYTES, Head, NoApiAnswerError, ReadTimeoutError, Wire, tune
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.source import is_address
@@ -74,10 +74,10 @@ class Http:
             raise NoApiAnswerError(f"{self._access.address} was silent for {limit_s:g} s") from None
 
     async def _ask(self, request: HttpRequest) -> KubeAnswer:
-        header = await self._credential()
+        header = await self._access.credential.make_header()
         answer = await self._exchange(request, header)
         if answer.status == 401 and await self._renew(header):
-            answer = await self._exchange(request, await self._credential())
+            answer = await self._exchange(request, await self._access.credential.make_header())
         return answer
 
     async def _exchange(self, request: HttpRequest, header: Header) -> KubeAnswer:
@@ -118,13 +118,14 @@ class Http:
         try:
             try:
                 async with asyncio.timeout(limit_s):
-                    header = await self._credential()
+                    header = await self._access.credential.make_header()
                     wire = await self._open()
                     head = await wire.send(self._head(request, header), b"")
                     if head.status == 401 and await self._renew(header):
                         wire.abort()
+                        header = await self._access.credential.make_header()
                         wire = await self._open()
-                        head = await wire.send(self._head(request, await self._credential()), b"")
+                        head = await wire.send(self._head(request, header), b"")
             except TimeoutError:
                 raise NoApiAnswerError(
                     f"{self._access.address} was silent for {limit_s:g} s"
@@ -159,17 +160,8 @@ class Http:
             headers=headers,
         )
 
-    async def _credential(self) -> Header:
-        try:
-            return await self._access.credential.make_header()
-        except CredentialError as error:
-            raise NoApiAnswerError(str(error)) from None
-
     async def _renew(self, refused: Header) -> bool:
-        try:
-            renewed = await self._access.credential.renew(refused)
-        except CredentialError as error:
-            raise NoApiAnswerError(str(error)) from None
+        renewed = await self._access.credential.renew(refused)
         if renewed:
             self.close_connections()  # a client certificate takes effect with the next handshake
         return renewed
