@@ -94,15 +94,12 @@ class NamespaceMirrors(NamespaceState):
         shells = self._mirrors.of_shells[Kind.DEPLOYMENT].list_objects(self.namespace).values()
         return sum(bool(shell["spec"]["replicas"]) for shell in shells)
 
-    def find_config_digest(self, app: str) -> str | None:
-        """Return the `digest` of the shell's ConfigMap, or None if it has none."""
-        config = self._object(Kind.CONFIG_MAP, app)
-        return str(config["digest"]) if config is not None else None
+    def find_config(self, app: str) -> Object | None:
+        """Return what is kept of the shell's ConfigMap, or None.
 
-    def find_keys_digest(self, app: str) -> tuple[str | None, float | None]:
-        """Return the digest of the keys in the shell's ConfigMap, and when they end (epoch seconds)."""
-        config = self._object(Kind.CONFIG_MAP, app)
-        return (str(config["keys"]), config["until"]) if config is not None else (None, None)
+        It has the `digest` of the contents, the digest of the `keys` alone, and `until`, when these end.
+        """
+        return self._object(Kind.CONFIG_MAP, app)
 
     def list_shell_pods(self, app: str) -> Sequence[Object]:
         """Return the pods of the app's shell."""

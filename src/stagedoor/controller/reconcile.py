@@ -12,6 +12,7 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S, RENEW_AT
 from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import WrongSettings
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.live import lifecycle
 from stagedoor.shells.kubernetes.live.lifecycle import (
@@ -126,7 +127,8 @@ class Reconciler:
         name, now = seen.target.app, self.now()
         match decision:
             case Keep(again_at):
-                return _sooner(again_at, await self._keep_config(seen))
+                times = (again_at, await self._keep_config(seen))
+                return min((at for at in times if at is not None), default=None)
             case Mark(stale, idle_since):
                 await self._mark(seen, stale, idle_since)
             case StartShell() | Replace():
@@ -181,26 +183,27 @@ class Reconciler:
         shell = mirrors.find_shell(name)
         if shell is None or not shell["spec"].get("replicas", 1):
             return None
-        written, ends_at = mirrors.find_keys_digest(name)
-        until, pods = maker.decide_keys_end(ends_at), mirrors.list_shell_pods(name)
+        known, pods = mirrors.find_config(name), mirrors.list_shell_pods(name)
+        until = maker.decide_keys_end(None if known is None else known["until"])
         if isinstance(seen.derived, Derived):
             assert seen.app is not None, "what is derived is derived of an app"
             # The image that runs. An outdated shell runs another one than a new shell would.
+            marks = read_outdated(shell)
             config = maker.build_config(
                 seen.app,
                 seen.target,
                 seen.derived.settings,
                 objects.read_image(shell),
                 until,
-                self._notice(seen),
+                make_notice(name, marks) if marks else "",
             )
-            if mirrors.find_config_digest(name) != hash_config(config):
+            if known is None or known["digest"] != hash_config(config):
                 mirrors.put(await maker.refresh(config, pods))
             await self._write_failure(seen.target, mirrors, None)
-        elif written is not None:
+        elif known is not None:
             # The app's annotations have errors, or it offers no shell. Revoked rights must still be removed.
             keys = maker.build_keys(seen.target, offered=seen.derived is not None, until=until)
-            if written != hash_data(keys):
+            if known["keys"] != hash_data(keys):
                 mirrors.put(await maker.refresh_keys(mirrors.namespace, name, keys, pods))
         annotation = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
         if annotation != show_time(until):
@@ -233,7 +236,7 @@ class Reconciler:
 
     async def _report_problems(self, seen: AppSnapshot) -> None:
         """Report errors in the app's annotations to its author by Events, once for each text."""
-        problems = seen.problems
+        problems = seen.derived.problems if isinstance(seen.derived, WrongSettings) else ()
         if self._problems.get(seen.target, ()) == problems:
             return
         if not problems:
@@ -285,11 +288,6 @@ class Reconciler:
                         raise
         return ""
 
-    def _notice(self, seen: AppSnapshot) -> str:
-        """Return the line that sessions show in an outdated shell; empty if it is up to date."""
-        marks = read_outdated(seen.mirrors.find_shell(seen.target.app))
-        return make_notice(seen.target.app, marks) if marks else ""
-
     async def _mark(self, seen: AppSnapshot, stale: str | None, idle_since: float | None) -> None:
         """Write the marks of the shell, and report by one Event that it has become outdated."""
         shell = seen.mirrors.find_shell(seen.target.app)
@@ -309,7 +307,3 @@ class Reconciler:
     async def _report(self, seen: AppSnapshot, reason: str, message: str) -> None:
         if seen.app is not None:
             await self.cluster.report(seen.app, reason=reason, message=message)
-
-
-def _sooner(first: float | None, second: float | None) -> float | None:
-    return min((at for at in (first, second) if at is not None), default=None)

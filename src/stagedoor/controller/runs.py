@@ -154,7 +154,8 @@ class RunReconciler:
             async with slots:
                 if self._spaces.problem is None:
                     is_served = key[0] in self._spaces.by_environment.values()
-                    if is_served or await self._may_end(key[0]):
+                    # Runs in a namespace that has lost its label may be another installation's.
+                    if is_served or await self._cluster.may_i(key[0], "delete", "jobs.batch"):
                         await self._do(key, begins=is_served)
         except ClusterError as error:
             self._on_problem(self._target(key), f"{key[1]}: {error.message}", CHECK_S)
@@ -166,10 +167,6 @@ class RunReconciler:
             self._busy.discard(key)
             if key in self._due:
                 self._news.set()
-
-    async def _may_end(self, namespace: str) -> bool:
-        """Return whether the runs in a namespace that has lost its label are this installation's."""
-        return await self._cluster.may_i(namespace, "delete", "jobs.batch")
 
     def _target(self, key: Key) -> Target:
         item = self._leases.get(*key) or self._jobs.get(*key) or {"metadata": {"labels": {}}}

@@ -33,11 +33,6 @@ class AppSnapshot:
     derived: Derived | WrongSettings | None
     state: LifecycleState
 
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Return the errors in the app's annotations, empty if there are none."""
-        return self.derived.problems if isinstance(self.derived, WrongSettings) else ()
-
 
 def read_app(
     target: Target,
@@ -64,7 +59,7 @@ def read_app(
         renewed_at=renewed_at,
         stop_requested=lease is not None and renewed_at is None,
         shell=_status(shell, lifecycle.is_running(mirrors.list_shell_pods(target.app))),
-        leftovers=lease is not None or mirrors.find_config_digest(target.app) is not None,
+        leftovers=lease is not None or mirrors.find_config(target.app) is not None,
         log=log,
     )
     return AppSnapshot(target, mirrors, app, derived, state)

@@ -11,6 +11,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
+from stagedoor.net.aio import Tasks
 from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
 from stagedoor.shells.kubernetes.live.bounds import DEFAULT_BOUNDS, ShellBounds
 from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
@@ -79,10 +80,11 @@ class KubernetesShells:
             on_problem=partial(on_problem, "register of shells"),
             now=now,
         )
-        self._environments = Environments(make, self._spawn)
+        self._tasks = Tasks("the cluster is not followed because of an internal fault")
+        self._environments = Environments(make, self._tasks)
         on_lease_problem = partial(on_problem, "leases of shells")
         self._leases = SessionLeases(
-            self._environments, self.has_target, self._spawn, on_lease_problem
+            self._environments, self.has_target, self._tasks, on_lease_problem
         )
         self._starting: dict[Target, asyncio.Timeout] = {}
         """The time limit of each start."""
@@ -91,7 +93,6 @@ class KubernetesShells:
         self._answered: dict[Target, Address] = {}
         """The address at which each shell has sent its banner to this gateway."""
         self._starts = Starts()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._targets: tuple[Target, ...] | None = None
         """The result of `list_targets`, until an app comes or goes."""
         for mirror in self._cluster_cache.apps:
@@ -106,7 +107,7 @@ class KubernetesShells:
             self._leases.run(),
             *others,
         ):
-            self._spawn(work)
+            self._tasks.start(work)
 
     def _follow_spaces(self) -> None:
         """Serve the namespaces that are selected now, and the others no more."""
@@ -292,9 +293,8 @@ class KubernetesShells:
 
     async def stop_watching(self) -> None:
         """Stop all watches, renewals and waits for starts. The shells keep running."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, self._starts.cancel_all(), return_exceptions=True)
+        self._tasks.cancel()
+        await asyncio.gather(self._tasks.wait(), self._starts.cancel_all())
 
     def _cache(self, target: Target) -> NamespaceCache | None:
         environment = self._environments.served.get(target.environment)
@@ -330,9 +330,3 @@ class KubernetesShells:
             f"there is no app {place} here (a Deployment or StatefulSet {target.app} in the namespace "
             f"{cache.namespace} offers a shell once it is labelled {OPT_IN}=true)",
         )
-
-    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
-        task: asyncio.Task[None] = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

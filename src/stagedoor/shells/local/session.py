@@ -96,12 +96,12 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
         try:
             self._start(command)
         except OSError as error:
-            why = f"cannot start {self._login_shell}: {error.strerror or error}"
+            why = f"cannot start {self._sshd.login_shell}: {error.strerror or error}"
             chan.write_stderr(f"stagedoor: {why}\r\n".encode())
             chan.exit(_CANNOT_START)
 
     def _start(self, command: str | None) -> None:
-        shell = self._login_shell
+        shell = self._sshd.login_shell
         name = shell.rpartition("/")[2]
         # A leading hyphen makes it a login shell (sh(1)), as sshd and login(1) do.
         argv = [f"-{name}"] if command is None else [name, "-c", command]
@@ -275,10 +275,6 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
             if not self._outlets:
                 os.close(self._terminal.master)
         self._sshd.forget_session(self)
-
-    @property
-    def _login_shell(self) -> str:
-        return self._sshd.shell.login_shell or self._sshd.account.shell
 
     @property
     def _channel(self) -> "asyncssh.SSHServerChannel[bytes]":

@@ -43,6 +43,7 @@ class Sshd:
     def __init__(self, order: Order, place: ShellFolder) -> None:
         self.shell = order.shell
         self.account = LocalAccount.of_process()
+        self.login_shell = order.shell.login_shell or self.account.shell
         self.children = Children()
         self.terminals = str(place.terminals)
         self.tmux = str(tmux.make_folder(place.folder))

@@ -29,7 +29,12 @@ from stagedoor.shells.kubernetes.derive.kit import (
     Kit,
     KitSource,
 )
-from stagedoor.shells.kubernetes.derive.objects import format_shell_settings, make_owner, read_time
+from stagedoor.shells.kubernetes.derive.objects import (
+    format_shell_settings,
+    make_owner,
+    make_renewal,
+    read_time,
+)
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
@@ -39,7 +44,7 @@ from stagedoor.shells.kubernetes.names import (
     make_run_name,
 )
 from stagedoor.shells.kubernetes.sentences import clean_text
-from stagedoor.wire.rfc3339 import parse_time, show_time
+from stagedoor.wire.rfc3339 import parse_time
 
 TASK = f"{KIT_PATH}/bin/task"
 START_S = 900
@@ -86,7 +91,7 @@ def build_run_lease(app: Object, run_id: str, holder: str, now: float) -> Object
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": _metadata(app, run_id, make_owner(app)),
-        "spec": {"holderIdentity": holder, "renewTime": show_time(now, micro=True)},
+        "spec": make_renewal(holder, now)["spec"],
     }
 
 

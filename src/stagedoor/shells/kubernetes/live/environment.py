@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from typing import Any
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.shell import Progress, Shell
 from stagedoor.model.target import Target
+from stagedoor.net.aio import Tasks
 from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register
@@ -37,42 +37,34 @@ class Environment:
     ) -> None:
         self.cache = NamespaceCache(cache, namespace)
         self.leases = LeaseWriter(cluster, self.cache, holder, now)
-        self._register = (
+        self.register = (
             None if judging is None else Register(cluster, self.cache, judging, on_problem)
         )
+        """The register of its shells, which must run while the environment is served."""
         self._cluster = cluster
         self._now = now
-
-    def list_coroutines(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """Yield the coroutines that must run while the environment is served."""
-        if self._register is not None:
-            yield self._register.run()
 
     async def start(self, target: Target, progress: Progress, user: str = "") -> Shell | Denial:
         """Ask for the shell of `target`, and wait until its sshd answers or its start has failed."""
         start = ShellStart(
             self._cluster, self.cache, target, self.leases, progress, user, self._now
         )
-        with self._register.judge_at_once(target.app) if self._register else nullcontext():
+        with self.register.judge_at_once(target.app) if self.register else nullcontext():
             return await start.wait()
 
 
 class Environments:
     """The environments that are served now, and those that are left while this gateway has sessions there.
 
-    `make` returns the environment of a namespace, and `spawn` starts a task.
+    `make` returns the environment of a namespace.
     """
 
-    def __init__(
-        self,
-        make: Callable[[str], Environment],
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-    ) -> None:
+    def __init__(self, make: Callable[[str], Environment], tasks: Tasks) -> None:
         self.served: dict[str | None, Environment] = {}
         self._make = make
-        self._spawn = spawn
+        self._tasks = tasks
         self._left: list[tuple[str | None, Environment]] = []
-        self._tasks: dict[Environment, list[asyncio.Task[None]]] = {}
+        self._registers: dict[Environment, asyncio.Task[None]] = {}
 
     def follow(self, wanted: Mapping[str | None, str]) -> Collection[str | None]:
         """Serve these namespaces from now on. Return the names of the environments that were left."""
@@ -82,14 +74,14 @@ class Environments:
                 del self.served[name]
                 left.append(name)
                 self._left.append((name, environment))
-                for task in self._tasks.pop(environment):
+                if (task := self._registers.pop(environment, None)) is not None:
                     task.cancel()
         for name, namespace in wanted.items():
             if name not in self.served:
                 environment = self.served[name] = self._make(namespace)
-                self._tasks[environment] = [
-                    self._spawn(work) for work in environment.list_coroutines()
-                ]
+                if environment.register is not None:
+                    task = self._tasks.start(environment.register.run())
+                    self._registers[environment] = task
         return left
 
     def find(self, target: Target, *, ends: bool) -> Environment | None:

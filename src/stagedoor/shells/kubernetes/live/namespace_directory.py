@@ -101,22 +101,15 @@ class NamespaceDirectory:
             )
             self._mirror.listen(lambda _: self._choose())
             namespaces = {}
-        self.choice = NamespaceDecision(dict(namespaces), {})
+        self.by_environment: Mapping[str | None, str] = dict(namespaces)
+        """The served namespaces by environment."""
+        self.refused: Mapping[str, str] = {}
+        """The reason for each selected namespace that is not served."""
 
     @property
     def is_fixed(self) -> bool:
         """Return whether the settings name the namespaces."""
         return self._mirror is None
-
-    @property
-    def by_environment(self) -> Mapping[str | None, str]:
-        """Return the served namespaces by environment."""
-        return self.choice.by_environment
-
-    @property
-    def refused(self) -> Mapping[str, str]:
-        """Return why each selected namespace that is not served is not."""
-        return self.choice.refused
 
     def find(self, name: str) -> Object | None:
         """Return a selected namespace, with its uid, or None."""
@@ -153,9 +146,7 @@ class NamespaceDirectory:
 
     def _choose(self) -> None:
         assert self._mirror is not None, "only a mirror reports changes"
-        before, self.choice = (
-            self.choice,
-            choose_namespaces(self._mirror.list_objects(CLUSTER).values(), self._own),
-        )
-        if self.choice != before:
+        chosen = choose_namespaces(self._mirror.list_objects(CLUSTER).values(), self._own)
+        if chosen != NamespaceDecision(self.by_environment, self.refused):
+            self.by_environment, self.refused = chosen.by_environment, chosen.refused
             self._on_change()

@@ -1,12 +1,12 @@
 """The sessions of a gateway in shells, and the renewal of these shells' leases while there are any."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from stagedoor.model.cluster import ClusterError
 from stagedoor.model.target import Target
+from stagedoor.net.aio import Tasks
 from stagedoor.shells.kubernetes.live.environment import Environment, Environments
 from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
 
@@ -17,20 +17,20 @@ REQUEST_S = 3.0
 class SessionLeases:
     """The leases that this gateway renews. It belongs to the event loop in which it is created.
 
-    `knows` returns whether an app offers a shell now, and `spawn` starts a task. `on_problem` is called after
-    each round: with one line if a lease could not be renewed, else with None.
+    `knows` returns whether an app offers a shell now. `on_problem` is called after each round: with one line
+    if a lease could not be renewed, else with None.
     """
 
     def __init__(
         self,
         environments: Environments,
         knows: Callable[[Target], bool],
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        tasks: Tasks,
         on_problem: Callable[[str | None], None],
     ) -> None:
         self._environments = environments
         self._knows = knows
-        self._spawn = spawn
+        self._tasks = tasks
         self._on_problem = on_problem
         self._loop = asyncio.get_running_loop()
 
@@ -54,7 +54,7 @@ class SessionLeases:
         environment.leases.count(target.app, by)
         if by < 0 and self._knows(target):
             # The idle time counts from the end of the last session.
-            self._spawn(self.keep(environment, target.app))
+            self._tasks.start(self.keep(environment, target.app))
 
     async def run(self) -> None:
         """Renew the leases of all shells with sessions again and again, until cancelled."""

@@ -114,7 +114,9 @@ class ShellStart:
                     return refuse_start(self._target, why, MENDED_S)
             else:
                 self._cause = None
-                self._report_step(diagnosis)
+                if diagnosis != self._reported:
+                    self._reported = diagnosis
+                    self._report(diagnosis)
             wait_s = LOOK_S
             if addresses or self._cause:
                 wait_s = AGAIN_S if diagnosis == StartStep(SSHD) else SURE_S / 5
@@ -139,11 +141,6 @@ class ShellStart:
         lease = self._cache.find_lease(self._target.app)
         failure = read_failure(lease) if lease is not None else None
         return failure[0] if failure is not None and failure[1] >= self._request else None
-
-    def _report_step(self, step: StartStep) -> None:
-        if step != self._reported:
-            self._reported = step
-            self._report(step)
 
     async def _diagnose(self) -> StartStep | Cause:
         if self._cache.is_synced and self._cache.find_app(self._target.app) is None:
