@@ -16,9 +16,9 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tests.chart.release import Release
 from tests.fixtures.terminal import WebTerminal, basic, ticket
-from tests.kube.relay import Relay
 from tests.upgrade.sessions import LOOP, Session, by_attach, by_ssh
 from tests.waiting import BOUND_S, wait_until
+from tests.web.relay import CuttingRelay
 
 PAUSE_S = 2.0
 """Between two rounds of lines of one thread's sessions: short beside a roll-out. A line costs a session up to
@@ -100,13 +100,12 @@ def sessions_of(release: Release, tunnels: int, terminals: int) -> Iterator[list
     )
     words = ("-o", "ProxyJump none", "-o", f"ProxyCommand {tunnel}", "app01.ssh")
     address = release.api.named("Service", release.own, "stagedoor-web")["spec"]["clusterIP"]
-    relay = Relay((str(address), 80))
-    ways: Sequence[Callable[[], contextlib.AbstractContextManager[Session]]] = (
-        *[partial(by_ssh, release.folder / "config", *words)] * tunnels,
-        *[partial(by_attach, release.folder, relay.port)] * terminals,
-        *[partial(_web_shell, relay.port, release.token)] * terminals,
-    )
-    with contextlib.closing(relay), contextlib.ExitStack() as stack:
+    with CuttingRelay(80, host=str(address)) as relay, contextlib.ExitStack() as stack:
+        ways: Sequence[Callable[[], contextlib.AbstractContextManager[Session]]] = (
+            *[partial(by_ssh, release.folder / "config", *words)] * tunnels,
+            *[partial(by_attach, release.folder, relay.port)] * terminals,
+            *[partial(_web_shell, relay.port, release.token)] * terminals,
+        )
 
         def enter(way: Callable[[], contextlib.AbstractContextManager[Session]]) -> Session:
             session = way()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,13 +20,8 @@ WANTED = {
 }
 
 
-def build(
-    source: Path, *options: str | Path, cache: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **({"XDG_CACHE_HOME": str(cache)} if cache else {})}
-    return subprocess.run(
-        [source / "build", *options], capture_output=True, text=True, env=environment
-    )
+def build(source: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([source / "build", *options], capture_output=True, text=True)
 
 
 @pytest.fixture

@@ -1,15 +1,18 @@
 """The cluster's own word on who may enter (`kubernetes.authorise`), by the RBAC of a real one."""
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stagedoor.admin.certificates.authorities import ensure_user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user
 from tests.fixtures.cluster import Cluster, KubeGateway, until
-from tests.kube.relay import Relay, target_of, through
+from tests.web.relay import CuttingRelay
 
 Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
@@ -17,11 +20,17 @@ pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does oth
 AUTHORISE = 'authorise = "pods/exec"'
 
 
-@pytest.fixture
-def relay(cluster: Cluster) -> Iterator[Relay]:
-    made = Relay(target_of(cluster.kubeconfig))
-    yield made
-    made.close()
+@contextmanager
+def relayed(kubeconfig: Path, written: Path) -> Iterator[CuttingRelay]:
+    """Yield a relay to the API of a kubeconfig. A copy of it that goes through the relay is `written`."""
+    document = yaml.safe_load(kubeconfig.read_text())
+    [entry] = document["clusters"]
+    host, _, port = entry["cluster"]["server"].removeprefix("https://").partition(":")
+    with CuttingRelay(int(port), host=host) as relay:
+        entry["cluster"] |= {"server": f"https://127.0.0.1:{relay.port}", "tls-server-name": host}
+        written.touch(mode=0o600)
+        written.write_text(json.dumps(document))
+        yield relay
 
 
 def bind(kube: KubeGateway, kind: str, name: str) -> None:
@@ -97,25 +106,26 @@ def _stdout(command: list[str]) -> str:
 
 
 def test_while_the_cluster_cannot_be_asked_nobody_enters_and_then_all_is_as_before(
-    make_kube: Make, cluster: Cluster, relay: Relay, tmp_path: Path
+    make_kube: Make, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    kubeconfig = through(cluster.kubeconfig, relay, tmp_path / "kubeconfig")
-    kube = make_kube(kubernetes=AUTHORISE, kubeconfig=kubeconfig)
-    kube.app()
-    bind(kube, "user", "dev")
-    until(lambda: allowed(kube, "dev"), "the API server knows")
-    with kube.inside("app01") as session:
-        relay.cut()
+    kubeconfig = tmp_path_factory.mktemp("relayed") / "kubeconfig"
+    with relayed(cluster.kubeconfig, kubeconfig) as relay:
+        kube = make_kube(kubernetes=AUTHORISE, kubeconfig=kubeconfig)
+        kube.app()
+        bind(kube, "user", "dev")
+        until(lambda: allowed(kube, "dev"), "the API server knows")
+        with kube.inside("app01") as session:
+            relay.cut()
 
-        def refused() -> bool:
-            """A yes is remembered for ten seconds."""
-            done = kube.ssh("app01", way="jump")
-            return "the cluster could not be asked whether 'dev' may enter" in done.stderr
+            def refused() -> bool:
+                """A yes is remembered for ten seconds."""
+                done = kube.ssh("app01", way="jump")
+                return "the cluster could not be asked whether 'dev' may enter" in done.stderr
 
-        until(refused, "nobody gets in any more")
-        assert session.run("echo still") == "still"
-        relay.mend()
-        until(lambda: kube.ssh("app01", way="jump").returncode == 0, "people get in again")
+            until(refused, "nobody gets in any more")
+            assert session.run("echo still") == "still"
+            relay.mend()
+            until(lambda: kube.ssh("app01", way="jump").returncode == 0, "people get in again")
 
 
 def test_a_yes_that_is_taken_back_counts_within_seconds(make_kube: Make) -> None:

@@ -1,6 +1,5 @@
 """Every stock ProxyCommand client and ours, through a wire that delays every write by 20 ms."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from stagedoor.demo.clients import CLIENTS, DemoClient
 from stagedoor.model.units import MIB
 from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_delay import Wire, delaying
+from tests.web.mover import digest_of
 
 BULK_BYTES = 24 * MIB
 """Far more than all that lies between the ends can hold; how fast it goes is not tested here."""
@@ -56,12 +56,7 @@ def test_bulk_both_ways_at_once_arrives_whole_over_a_long_wire(
             stdin=sent, stdout=back, timeout_s=100,
         )  # fmt: skip
         assert done.code == 0, done.stderr
-        assert digest(sent) in done.stderr
-        assert digest(back) == digest(sent)
+        assert digest_of(sent) in done.stderr
+        assert digest_of(back) == digest_of(sent)
 
     here(drive)
-
-
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

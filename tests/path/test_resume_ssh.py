@@ -1,6 +1,5 @@
 """The real ssh over `stagedoor tunnel`, through a wire that is cut again and again: ssh notices nothing."""
 
-import hashlib
 import os
 import random
 import signal
@@ -25,6 +24,7 @@ from tests.net.test_ssh_agent import agent_with
 from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_cut import cutting
 from tests.waiting import wait_until
+from tests.web.mover import digest_of
 
 BULK_BYTES = int(os.environ.get("STAGEDOOR_BULK_MIB", "24")) * MIB
 CAT = "echo in''side; cat"
@@ -105,8 +105,8 @@ def test_bulk_both_ways_at_once_arrives_whole_through_cuts(
                 stdin=sent, stdout=back, timeout_s=100,
             )  # fmt: skip
             assert done.code == 0, done.stderr
-            assert digest(sent) in done.stderr
-            assert digest(back) == digest(sent)
+            assert digest_of(sent) in done.stderr
+            assert digest_of(back) == digest_of(sent)
             assert wire.cuts >= 10
 
     here(drive)
@@ -125,7 +125,7 @@ def test_scp_arrives_whole_through_cuts(entry: GatewayEntry, tmp_path: Path, is_
             done = reach.run(reach.argv("scp", "-q", *ends), timeout_s=100 * BULK_BYTES / 24 / MIB)
             assert done.code == 0, done.said
             assert wire.cuts >= 10
-            assert digest(copy) == digest(source)
+            assert digest_of(copy) == digest_of(source)
 
     here(drive)
 
@@ -283,8 +283,3 @@ def child_of(pid: int, word: bytes) -> int:
             if parent == pid and word in words:
                 return int(entry.name)
     raise AssertionError("no such process")
-
-
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-MODES = ("reset", "half", "silence")
 _RST = struct.pack("ii", 1, 0)
 
 

@@ -70,10 +70,6 @@ def test_variables_without_end_are_passed_over(laptop: Laptop) -> None:
     assert peak.bytes < PEAK_BYTES, f"{peak.bytes / MIB:.0f} MiB"
 
 
-class _Silent(asyncssh.SSHClientSession[bytes]):
-    pass
-
-
 def test_requests_behind_one_that_waits_are_not_collected(laptop: Laptop) -> None:
     """Behind a wish for the agent, which waits for the shell, all others waited in memory."""
     peak = Peak(laptop)

@@ -20,6 +20,7 @@ from tests.fixtures.gateway import EchoServer, static
 from tests.fixtures.laptop import Laptop, new_key, open_laptop, public
 from tests.ports import free_port
 from tests.waiting import BOUND_S, wait_until
+from tests.web.relay import CuttingRelay
 
 SETTINGS = """
 [ssh]
@@ -223,48 +224,15 @@ def test_who_is_still_being_let_in_as_it_stops_is_closed_in_the_audit(tmp_path: 
                 coming.wait(BOUND_S)
 
 
-class Wire:
-    """A TCP relay that can be cut without either end noticing, as a laptop's lid does."""
-
-    def __init__(self, port: int) -> None:
-        self.cut = threading.Event()
-        self._to = port
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self._ends: list[socket.socket] = []
-        self.port = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        near, _ = self._listening.accept()
-        far = socket.create_connection(("127.0.0.1", self._to))
-        self._ends = [near, far]
-        for source, sink in ((near, far), (far, near)):
-            threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
-
-    def close(self) -> None:
-        for end in (self._listening, *self._ends):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if not self.cut.is_set():
-                    sink.sendall(data)
-            if not self.cut.is_set():
-                sink.shutdown(socket.SHUT_WR)
-
-
 @pytest.mark.parametrize("timed_laptop", [HURRIED], indirect=True, ids=["hurried"])
 def test_a_client_that_vanished_is_found_and_its_session_closed(timed_laptop: Laptop) -> None:
-    with contextlib.closing(Wire(timed_laptop.port)) as wire:
+    with CuttingRelay(timed_laptop.port) as relay:
         config = timed_laptop.config()
         config.write_text(
-            config.read_text().replace(f"Port {timed_laptop.port}", f"Port {wire.port}")
+            config.read_text().replace(f"Port {timed_laptop.port}", f"Port {relay.port}")
         )
         with talking(timed_laptop, config=config):
-            wire.cut.set()
+            relay.hold()  # as a laptop's lid does: no end hears of it
             wait_until(lambda: timed_laptop.gateway.sessions("downstream_lost"))
 
 

@@ -17,13 +17,15 @@ class CuttingRelay:
     def __init__(
         self,
         to_port: int,
-        every_bytes: int,
+        every_bytes: int = 1 << 40,
         *,
         every_bytes_up: int = 1 << 40,
         most: int = 1 << 40,
         armed: bool = True,
+        host: str = "127.0.0.1",
     ) -> None:
         self.to_port = to_port
+        self._host = host
         self.armed = armed
         self._every = (every_bytes_up, every_bytes)
         self._most = most
@@ -89,7 +91,7 @@ class CuttingRelay:
                     near.close()
                     continue
                 try:
-                    far = socket.create_connection(("127.0.0.1", self.to_port))
+                    far = socket.create_connection((self._host, self.to_port))
                 except OSError:  # no peer is there now
                     near.close()
                     continue

@@ -205,7 +205,7 @@ def test_6_a_gateway_that_is_killed_and_started_again_in_the_middle_of_a_cat(
     files.mkdir()
     with open_gateway(tmp_path, SETTINGS, "app01") as gateway:
         with_token(gateway, files)
-        with CuttingRelay(gateway.port("web"), 1 << 40) as relay:
+        with CuttingRelay(gateway.port("web")) as relay:
             taken, whole = files / "taken", 600_000
             killed = threading.Event()
 
@@ -437,7 +437,7 @@ def test_a_line_that_falls_silent_is_said_and_another_takes_its_place(
     port: int, tmp_path: Path
 ) -> None:
     """Takes the 8 s after which another line is tried."""
-    with CuttingRelay(port, 1 << 40) as relay:
+    with CuttingRelay(port) as relay:
         command = attach_command(tmp_path, relay.port, "app01", "--shell")
         with console(command) as screen:
             screen.type(b"stty -echo; echo re''ady\r")

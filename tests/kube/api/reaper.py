@@ -53,10 +53,6 @@ class Reaper:
             self._pid, self._left, self._late = pid, last, late
             self.killed.clear()
 
-    def disarm(self) -> None:
-        with self._lock:
-            self._left = 0
-
     def close(self) -> None:
         self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)

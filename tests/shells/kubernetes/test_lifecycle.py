@@ -43,7 +43,6 @@ BUSY = "stagedoor: idle\nstagedoor: busy sessions=2 tmux=0\nAccepted publickey\n
 TMUX = "stagedoor: busy sessions=1 tmux=0\nstagedoor: busy sessions=0 tmux=1\n"
 
 RUNNING = ShellStatus(replicas=1, template="a", running=True)
-STALE_ONE = ShellStatus(replicas=1, template="a", stale="b", running=True)
 BENT = replace(RUNNING, modified=True)
 STARTING = ShellStatus(replicas=1, template="a")
 STOPPED = ShellStatus(replicas=0, template="a", idle_since=NOW - 100)

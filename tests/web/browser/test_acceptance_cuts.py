@@ -113,7 +113,7 @@ def test_6_cut_at_random_offsets_in_both_directions(
 
 def test_a_line_that_falls_silent_is_said_and_another_takes_its_place(tab: Tab, port: int) -> None:
     """Takes the 8 s after which another line is tried."""
-    with CuttingRelay(port, 1 << 40) as relay:
+    with CuttingRelay(port) as relay:
         terminal(tab, f"http://127.0.0.1:{relay.port}", "silent")
         tab.ask(STATES)
         run(tab, "stty -echo; clear; echo re''ady")

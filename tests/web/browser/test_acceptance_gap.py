@@ -122,7 +122,7 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
     )
     program.write_text(PROGRAM)
     os.mkfifo(go)
-    with CuttingRelay(port, 1 << 40) as relay:
+    with CuttingRelay(port) as relay:
         for page in (tab, second):
             page.call("Emulation.setFocusEmulationEnabled", enabled=True)
         terminal(second, base, name)

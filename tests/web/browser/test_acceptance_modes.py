@@ -67,7 +67,7 @@ def test_3_modes_outlive_a_gateway_that_is_killed_and_end_with_their_program(
     program.write_text(LISTENS)
     with (
         open_gateway(tmp_path, SETTINGS, "app01") as gateway,
-        CuttingRelay(gateway.port("web"), 1 << 40) as relay,
+        CuttingRelay(gateway.port("web")) as relay,
     ):
         tab = browser.tab()
         base = f"http://127.0.0.1:{relay.port}"
