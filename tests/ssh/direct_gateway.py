@@ -22,7 +22,7 @@ from stagedoor.listeners.ssh.direct.events import ConnectionClosed
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import EVERYTHING
 from stagedoor.model.denial import Denial
-from stagedoor.model.event import EventKind
+from stagedoor.model.event import EventFields, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, Permissions
@@ -32,10 +32,11 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.net.dial import Dialer
 from stagedoor.net.resolve import Resolver
-from stagedoor.recording.channel_audit import Fields, RecordingPlan
+from stagedoor.recording.channel_audit import RecordingPlan
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
-from stagedoor.shells.local import LocalShell, LocalShells
+from stagedoor.shells.local.adapter import LocalShells
+from stagedoor.shells.local.settings import LocalShell
 from stagedoor.upstream.connect import TcpConnector
 from stagedoor.upstream.login import GatewayLogin, ShellAccount
 from stagedoor.wire.target import parse_login
@@ -53,7 +54,7 @@ class Seen:
     opened: list[Opened] = field(default_factory=list)
     ended: list[tuple[Opened, Ended]] = field(default_factory=list)
     denied: list[Denial] = field(default_factory=list)
-    notes: list[tuple[str, EventKind, Fields]] = field(default_factory=list)
+    notes: list[tuple[str, EventKind, EventFields]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def wait(self, true: Callable[[], Any]) -> Any:
@@ -62,10 +63,10 @@ class Seen:
             assert self.changed.wait_for(true, BOUND_S), (self.ended, self.denied, self.notes)
             return true()
 
-    def of(self, kind: EventKind, count: int = 1) -> list[Fields]:
+    def of(self, kind: EventKind, count: int = 1) -> list[EventFields]:
         """Return the events of a kind, once there are `count` of them."""
 
-        def matching() -> list[Fields]:
+        def matching() -> list[EventFields]:
             return [fields for _, noted, fields in self.notes if noted is kind]
 
         self.wait(lambda: len(matching()) >= count)
@@ -95,7 +96,7 @@ class Seen:
     ) -> None:
         self._add(self.denied, denial)
 
-    def note(self, opened: Opened, kind: EventKind, fields: Fields) -> None:
+    def note(self, opened: Opened, kind: EventKind, fields: EventFields) -> None:
         self._add(self.notes, (opened.id, kind, fields))
 
     def _add(self, where: list[Any], what: object) -> None:
