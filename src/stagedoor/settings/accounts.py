@@ -47,7 +47,7 @@ class AccountSettings(Table, frozen=True):
         for group in self.password_groups or ():
             if not is_valid_name(group):
                 raise ValueError(
-                    f"accounts.password_groups has {group!r}, which is no group's name: {FORM}"
+                    f"accounts.password_groups has {group!r}, which is not a group name: {FORM}"
                 )
 
     @property

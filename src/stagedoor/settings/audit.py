@@ -73,7 +73,7 @@ class SinkSettings(Table, frozen=True):
         }
         for name, fits in own.items():
             if getattr(self, name) is not None and not fits:
-                raise ValueError(f"audit.sinks.{name} has no use with {self.scheme}://")
+                raise ValueError(f"audit.sinks.{name} does not apply to {self.scheme}://")
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("audit.sinks.certificate_file and audit.sinks.key_file go together")
 
@@ -84,7 +84,7 @@ class SinkSettings(Table, frozen=True):
             case "file":
                 parts = urlsplit(self.url)
                 if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
-                    raise ValueError(f"{self.url!r} names no file; write file:///PATH")
+                    raise ValueError(f"{self.url!r} does not name a file; write file:///PATH")
             case "syslog+tls" | "syslog+tcp":
                 host, _ = self.server
                 if self.scheme == "syslog+tcp" and not _is_loopback(host):
@@ -94,7 +94,7 @@ class SinkSettings(Table, frozen=True):
                     )
             case _:
                 raise ValueError(
-                    f"{self.shown_url!r} is no sink; write syslog+tls://HOST:PORT, https://… or file:///PATH"
+                    f"{self.shown_url!r} is not a sink; write syslog+tls://HOST:PORT, https://… or file:///PATH"
                 )
 
     @property
@@ -113,7 +113,9 @@ class SinkSettings(Table, frozen=True):
         """Return the host and port of a syslog server. Raises ValueError."""
         parts = urlsplit(self.url)
         if not parts.hostname or parts.path.strip("/") or parts.query or parts.username is not None:
-            raise ValueError(f"{self.url!r} is no syslog server; write {self.scheme}://HOST:PORT")
+            raise ValueError(
+                f"{self.url!r} is not a syslog server; write {self.scheme}://HOST:PORT"
+            )
         return parts.hostname, parts.port or _PORTS[self.scheme]
 
     @property

@@ -34,7 +34,7 @@ def check_networks(texts: Iterable[str], name: str) -> None:
         try:
             ip_network(text)
         except ValueError as error:
-            raise ValueError(f"{name} holds {text!r}, which is no network: {error}") from None
+            raise ValueError(f"{name} holds {text!r}, which is not a network: {error}") from None
 
 
 @contextmanager
@@ -57,12 +57,12 @@ def check_labels(app: str, environment: str | None) -> None:
     """Raise ValueError for names by which clients could not reach the app (`wire.target`)."""
     if not is_valid_app(app):
         raise ValueError(
-            f"app {app!r} is no name for an app: use lower-case letters, digits and inner hyphens, "
+            f"app {app!r} is not a valid name for an app: use lower-case letters, digits and inner hyphens, "
             "59 characters at most, not ending in -ssh"
         )
     if environment is not None and not is_valid_environment(environment):
         raise ValueError(
-            f"environment {environment!r} is no name for one: use lower-case letters, digits and "
+            f"environment {environment!r} is not a valid name: use lower-case letters, digits and "
             "inner hyphens, 63 characters at most, and not ssh alone"
         )
 
@@ -75,7 +75,7 @@ def split_address(address: str) -> tuple[str, int]:
     host, separator, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if not separator or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"{address!r} is no HOST:PORT")
+        raise ValueError(f"{address!r} is not HOST:PORT")
     if ":" in host and not bracketed:
         raise ValueError(f"{address!r}: write an IPv6 address in brackets, as in [::1]:8022")
     return host.strip("[]"), int(port)

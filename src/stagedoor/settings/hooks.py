@@ -95,7 +95,7 @@ class HookSettings(Table, frozen=True):
             raise ValueError("a hook by smtp needs hooks.sender and hooks.to")
         for address in (self.sender, *self.to):
             if not _MAIL.fullmatch(address):
-                raise ValueError(f"hooks: {address!r} is no address of mail; write NAME@HOST")
+                raise ValueError(f"hooks: {address!r} is not a mail address; write NAME@HOST")
         if (self.username is None) != (self.password_file is None):
             raise ValueError("hooks.username and hooks.password_file go together")
 
@@ -109,7 +109,7 @@ class HookSettings(Table, frozen=True):
         """Return the host and port of a mail server. Raises ValueError."""
         parts = urlsplit(self.url)
         if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise ValueError(f"{show_url(self.url)!r} is no mail server; write smtp://HOST:PORT")
+            raise ValueError(f"{show_url(self.url)!r} is not a mail server; write smtp://HOST:PORT")
         if parts.username is not None:
             raise ValueError("the URL has a user name or a password in it")
         return parts.hostname, parts.port or _PORTS[parts.scheme]

@@ -104,12 +104,14 @@ class KubernetesSettings(Table, frozen=True):
         for environment, namespace in self.namespaces.items():
             if environment and not is_valid_environment(environment):
                 raise ValueError(
-                    f"kubernetes.namespaces: {environment!r} is no name for an environment: use "
+                    f"kubernetes.namespaces: {environment!r} is not a valid name for an environment: use "
                     "lower-case letters, digits and inner hyphens, 63 characters at most, and not ssh "
                     'alone; "" is the one of names without an environment'
                 )
             if not is_valid_label(namespace):
-                raise ValueError(f"kubernetes.namespaces: {namespace!r} is no name for a namespace")
+                raise ValueError(
+                    f"kubernetes.namespaces: {namespace!r} is not a valid name for a namespace"
+                )
         if len(set(self.namespaces.values())) < len(self.namespaces):
             raise ValueError(
                 "kubernetes.namespaces: two environments have the same namespace, so an app would "
@@ -118,7 +120,7 @@ class KubernetesSettings(Table, frozen=True):
         for namespace in self.leaving:
             if not is_valid_label(namespace) or namespace in self.namespaces.values():
                 raise ValueError(
-                    f"kubernetes.leaving: {namespace!r} is no name for a namespace, or is among "
+                    f"kubernetes.leaving: {namespace!r} is not a valid name for a namespace, or is among "
                     "kubernetes.namespaces as well"
                 )
         if self.namespace_selector is not None:
@@ -128,12 +130,12 @@ class KubernetesSettings(Table, frozen=True):
                 )
             if not all(map(_LABEL.fullmatch, self.namespace_selector.split(","))):
                 raise ValueError(
-                    f"kubernetes.namespace_selector: {self.namespace_selector!r} is no list of labels; "
+                    f"kubernetes.namespace_selector: {self.namespace_selector!r} is not a list of labels; "
                     "write stagedoor.dev/shells=true"
                 )
         if self.authorise is not None and not _RESOURCE.fullmatch(self.authorise):
             raise ValueError(
-                f"kubernetes.authorise: {self.authorise!r} is no resource; write pods/exec"
+                f"kubernetes.authorise: {self.authorise!r} is not a resource; write pods/exec"
             )
 
     @property
@@ -273,16 +275,18 @@ class ControllerSettings(Table, frozen=True):
 
     def __post_init__(self) -> None:
         if self.namespace is not None and not is_valid_label(self.namespace):
-            raise ValueError(f"controller.namespace: {self.namespace!r} is no name for one")
+            raise ValueError(
+                f"controller.namespace: {self.namespace!r} is not a valid name for a namespace"
+            )
         if self.installation is not None and not _LABEL_VALUE.fullmatch(self.installation):
-            raise ValueError(f"controller.installation: {self.installation!r} is no label's value")
+            raise ValueError(f"controller.installation: {self.installation!r} is not a label value")
         for name, value in self.pod_labels.items():
             _check_key(name, "controller.pod_labels")
             if not _LABEL_VALUE.fullmatch(value):
-                raise ValueError(f"controller.pod_labels: {value!r} is no label's value")
+                raise ValueError(f"controller.pod_labels: {value!r} is not a label value")
         for name in self.run_sizes:
             if not is_lock(name):
-                raise ValueError(f"controller.run_sizes: {name!r} is no name of a size")
+                raise ValueError(f"controller.run_sizes: {name!r} is not a valid name for a size")
         for name in self.app_labels:
             _check_key(name, "controller.app_labels")
             if name in self.pod_labels:
@@ -293,7 +297,7 @@ class ControllerSettings(Table, frozen=True):
             _check_key(name, "controller.pod_annotations")
         if self.priority_class is not None and not is_valid_subdomain(self.priority_class):
             raise ValueError(
-                f"controller.priority_class: {self.priority_class!r} is no name of a PriorityClass"
+                f"controller.priority_class: {self.priority_class!r} is not a valid name for a PriorityClass"
             )
 
 
@@ -301,6 +305,6 @@ def _check_key(key: str, setting: str) -> None:
     """Raise ValueError unless `key` is a label's or annotation's key, and not one that Stagedoor sets."""
     prefix, _, name = key.rpartition("/")
     if (prefix and not is_valid_subdomain(prefix)) or not name or not _LABEL_VALUE.fullmatch(name):
-        raise ValueError(f"{setting}: {key!r} is no key; write NAME or example.com/NAME")
+        raise ValueError(f"{setting}: {key!r} is not a key; write NAME or example.com/NAME")
     if key in _OWN_KEYS or prefix == "stagedoor.dev":
         raise ValueError(f"{setting}: {key!r} is Stagedoor's own")

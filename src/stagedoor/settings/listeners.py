@@ -218,7 +218,9 @@ class SshSettings(Table, frozen=True):
                 or " " in name
                 or "," in name
             ):
-                raise ValueError(f"ssh.host_names holds {name!r}, which is no host name or address")
+                raise ValueError(
+                    f"ssh.host_names holds {name!r}, which is not a host name or an address"
+                )
 
 
 class HealthSettings(Table, frozen=True):

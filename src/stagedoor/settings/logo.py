@@ -36,7 +36,9 @@ def read_logo(path: Path) -> Logo:
     if data.startswith(_PNG):
         return Logo("logo.png", data)
     if (why := explain_bad_svg(data)) is not None:
-        raise SettingsError(f"web.logo_file: {path} is no PNG, and no SVG that can be shown: {why}")
+        raise SettingsError(
+            f"web.logo_file: {path} is neither a PNG nor an SVG that can be shown: {why}"
+        )
     return Logo("logo.svg", data)
 
 

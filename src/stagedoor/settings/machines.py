@@ -118,7 +118,7 @@ class MachineSettings(Table, frozen=True):
 
     def __post_init__(self) -> None:
         if not is_valid_name(self.user):
-            raise ValueError(f"machines.user is {self.user!r}, which is no user's name: {FORM}")
+            raise ValueError(f"machines.user is {self.user!r}, which is not a user name: {FORM}")
         with report_as("machines.issuer"):
             check_issuer(self.issuer)
         for claim in self.claims:

@@ -44,7 +44,7 @@ def check_url(url: str) -> None:
         parts = urlsplit(f"//{rest}")
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise ValueError("it is no URI; write postgresql://ROLE@HOST/DATABASE") from None
+        raise ValueError("it is not a URI; write postgresql://ROLE@HOST/DATABASE") from None
     role, at, _ = parts.netloc.rpartition("@")
     names = {unquote(name).lower() for name, _ in query}
     if (at and ":" in role) or names & {"password", "sslpassword", "oauth_client_secret"}:

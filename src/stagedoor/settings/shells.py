@@ -67,7 +67,9 @@ class StaticShellSettings(Table, frozen=True):
         try:
             words = shlex.split(self.holder or "")
         except ValueError as error:
-            raise ValueError(f"holder is {self.holder!r}, which is no command: {error}") from None
+            raise ValueError(
+                f"holder is {self.holder!r}, which is not a command: {error}"
+            ) from None
         if self.holder is not None and not words:
             raise ValueError("holder is empty; leave it out where the server has no holder")
 

@@ -164,10 +164,10 @@ class SingleSignOnSettings(Table, frozen=True):
         for name in self.reserved_names:
             if not is_valid_name(name):
                 raise ValueError(
-                    f"sso.reserved_names has {name!r}, which is no user's name: {FORM}"
+                    f"sso.reserved_names has {name!r}, which is not a user name: {FORM}"
                 )
         for group in self.groups.values():
             if not is_valid_name(group):
-                raise ValueError(f"sso.groups has {group!r}, which is no group's name: {FORM}")
+                raise ValueError(f"sso.groups has {group!r}, which is not a group name: {FORM}")
         if self.group_prefix is not None and not is_valid_name(self.group_prefix + "a"):
             raise ValueError(f"sso.group_prefix is {self.group_prefix!r}; in a group's name {FORM}")

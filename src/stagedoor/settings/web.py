@@ -172,5 +172,5 @@ class WebSettings(Table, frozen=True):
             scheme, separator, rest = origin.partition("://")
             if scheme not in ("http", "https") or not separator or not rest or "/" in rest:
                 raise ValueError(
-                    f"web.origins holds {origin!r}, which is no origin; write https://HOST[:PORT]"
+                    f"web.origins holds {origin!r}, which is not an origin; write https://HOST[:PORT]"
                 )
