@@ -74,9 +74,9 @@ static void fuzz_lines(const uint8_t *at, size_t length) {
   if (end) frames = (struct piece){end + 1, length - lines.length - 1};
   make_link(0, CONTROL, lines);
   take_lines(0, 1);
-  for EACH(of) {
+  for EACH(kept) {
     uint8_t ticket[HEAD + TICKET] = {T_OPEN, [HEAD - 1] = TICKET};
-    memcpy(ticket + HEAD, of->ticket, TICKET);
+    memcpy(ticket + HEAD, kept->ticket, TICKET);
     make_link(1, DATA, (struct piece){ticket, sizeof ticket});
     bytes_add(&links[1].received, frames);
     take_ticket(1, 2);
@@ -85,11 +85,11 @@ static void fuzz_lines(const uint8_t *at, size_t length) {
   }
   tidy(TICKET_MS * 1000);
   if (links[0].fd) drop(0, 3);
-  for EACH(of) {
-    check_stream(&of->session.stream);
-    session_free(&of->session);
-    free(of->owner);
-    of->used = false;
+  for EACH(kept) {
+    check_stream(&kept->session.stream);
+    session_free(&kept->session);
+    free(kept->owner);
+    kept->used = false;
   }
   places = 0;
 }

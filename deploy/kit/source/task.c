@@ -55,7 +55,7 @@ static size_t forward(int stream) {
     line[at++] = piece[i] == '\n' ? 'n' : piece[i];
   }
   line[at++] = '\n';
-  write_all(STDOUT_FILENO, line, at);  // if the log is gone, the task goes on
+  write_all(STDOUT_FILENO, line, at);  // if the log is gone, the task continues
   run.size += (size_t)got;
   return (size_t)got;
 }

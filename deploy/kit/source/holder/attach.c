@@ -21,7 +21,7 @@
 
 // Closes all inherited descriptors except `kept`. Faults are written to a file beside the socket.
 static void let_go(struct place place, const char *name, int kept) {
-  // `attach` ends with its reader; the holder detects that a link is gone, and goes on.
+  // SIGPIPE ends `attach` with its reader. The holder handles a lost link itself, and continues.
   signal(SIGPIPE, SIG_IGN);
   signal(SIGHUP, SIG_IGN);
   char *file = place_file(name, ".faults");

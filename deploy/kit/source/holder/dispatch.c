@@ -63,7 +63,7 @@ static void handle_frame(int number, const struct frame *frame, int64_t now) {
   state_attach_link(number, &frame->hello, now);
 }
 
-// Removes the people who were sent away from the list, although their last frame may still be unsent.
+// Removes clients that were sent away from the list of people, although their last frame may still be unsent.
 static void drop_removed(int64_t now) {
   for (int i = 0; i < MAX_LINKS; i++)
     if (link_is_closing(i)) people_drop(i, now);

@@ -32,10 +32,10 @@
 #define MAX_AWAY 64                   // sessions of one owner without a client; one more ends the oldest
 #define TICKET_MS 10000
 #define ORPHAN_MS 120000              // for a session without a gateway: none would end it when it is revoked
-#define SILENT_MS 90000               // for a gateway that says nothing: its machine may have died
+#define SILENT_MS 90000               // for a gateway that sends nothing: its machine may have died
 #define TIDY_MS 500                   // between two looks at what is due by time
 
-static struct kept {
+static struct kept_session {
   bool used;
   char key[KEY + 1], id[SESSION + 1], *owner;
   int64_t away_ms, idle_ms;           // idle_ms 0: no limit
@@ -50,19 +50,19 @@ static struct kept {
   int next_control;
   unsigned long next_number;
   struct session session;
-} kept[MAX_SESSIONS];
-static int places;                    // in `kept`, up to the last one that was ever used
+} sessions[MAX_SESSIONS];
+static int places;                    // in `sessions`, up to the last one that was ever used
 
 static enum { NO_LINK, CONTROL, DATA } kinds[MAX_LINKS];
-static int64_t heard_at[MAX_LINKS];   // when the gateway of a control link has last said something
+static int64_t heard_at[MAX_LINKS];   // when the gateway of a control link last sent a line
 static int sshd_port;
 
 // The processes of sshd that are connected to the private socket, by their links: shared with the first process.
 static pid_t *gateways;
 
-#define EACH(of) (struct kept *of = kept; of < kept + places; of++) if (of->used)
+#define EACH(kept) (struct kept_session *kept = sessions; kept < sessions + places; kept++) if (kept->used)
 
-// ---- What the gateways hear.
+// ---- Messages to gateways.
 
 __attribute__((format(printf, 2, 3))) static void answer(int link, const char *text, ...) {
   char line[MAX_LINE + MAX_WHY];
@@ -79,11 +79,11 @@ __attribute__((format(printf, 2, 3))) static void answer(int link, const char *t
 
 // A gateway is gone: its sessions wait for another one.
 static void lose_control(int link, int64_t now) {
-  for EACH(of) {
-    if (of->next_control == link) of->next_control = -1;
-    if (of->control != link) continue;
-    of->control = -1;
-    of->orphan_since = now;
+  for EACH(kept) {
+    if (kept->next_control == link) kept->next_control = -1;
+    if (kept->control != link) continue;
+    kept->control = -1;
+    kept->orphan_since = now;
   }
 }
 
@@ -94,50 +94,50 @@ static void drop(int link, int64_t now) {
   link_drop(link);
 }
 
-static void free_if_over(struct kept *of) {
-  if (!of->session.over) return;
-  struct session *session = &of->session;
-  answer(of->control, "over %lu %d %llu %llu %s", of->number, session->code, (unsigned long long)session->sent,
+static void free_if_over(struct kept_session *kept) {
+  if (!kept->session.over) return;
+  struct session *session = &kept->session;
+  answer(kept->control, "over %lu %d %llu %llu %s", kept->number, session->code, (unsigned long long)session->sent,
          (unsigned long long)session->received, session->why);
-  session_free(&of->session);
-  free(of->owner);
-  of->used = false;
+  session_free(&kept->session);
+  free(kept->owner);
+  kept->used = false;
 }
 
-static void end(struct kept *of, enum end_code code, const char *why, int64_t now) {
-  session_end(&of->session, code, why, now);
-  free_if_over(of);
+static void end(struct kept_session *kept, enum end_code code, const char *why, int64_t now) {
+  session_end(&kept->session, code, why, now);
+  free_if_over(kept);
 }
 
-// ---- What they ask for.
+// ---- Requests of gateways.
 
-static struct kept *find(const char *key) {
-  for EACH(of) if (!strcmp(of->key, key)) return of;
+static struct kept_session *find(const char *key) {
+  for EACH(kept) if (!strcmp(kept->key, key)) return kept;
   return NULL;
 }
 
-static void give_ticket(struct kept *of, int link, unsigned long number, long attempt, int64_t now) {
-  if (of->ticket_until > now) answer(of->next_control, "moved %lu", of->next_number);
-  if (getrandom(of->ticket, TICKET, 0) != TICKET) die("there are no random bytes: %s", strerror(errno));
-  of->ticket_until = now + TICKET_MS;
-  of->next_attempt = attempt;
-  of->next_control = link;
-  of->next_number = number;
+static void give_ticket(struct kept_session *kept, int link, unsigned long number, long attempt, int64_t now) {
+  if (kept->ticket_until > now) answer(kept->next_control, "moved %lu", kept->next_number);
+  if (getrandom(kept->ticket, TICKET, 0) != TICKET) die("there are no random bytes: %s", strerror(errno));
+  kept->ticket_until = now + TICKET_MS;
+  kept->next_attempt = attempt;
+  kept->next_control = link;
+  kept->next_number = number;
   char digits[2 * TICKET + 1];
-  for (int i = 0; i < TICKET; i++) sprintf(digits + 2 * i, "%02x", of->ticket[i]);
-  const struct session *session = &of->session;
+  for (int i = 0; i < TICKET; i++) sprintf(digits + 2 * i, "%02x", kept->ticket[i]);
+  const struct session *session = &kept->session;
   double away_s = session->alone_since < 0 ? 0 : (double)(now - session->alone_since) / 1000;
-  answer(link, "ticket %lu %s %s %llu %llu %.3f", number, digits, of->id, (unsigned long long)session->sent,
+  answer(link, "ticket %lu %s %s %llu %llu %.3f", number, digits, kept->id, (unsigned long long)session->sent,
          (unsigned long long)session->received, away_s);
 }
 
 static void make_room(const char *owner, int64_t now) {
-  struct kept *oldest = NULL;
+  struct kept_session *oldest = NULL;
   int away = 0;
-  for EACH(of) {
-    if (of->session.alone_since < 0 || of->session.ending || strcmp(of->owner, owner)) continue;
+  for EACH(kept) {
+    if (kept->session.alone_since < 0 || kept->session.ending || strcmp(kept->owner, owner)) continue;
     away++;
-    if (!oldest || of->session.alone_since < oldest->session.alone_since) oldest = of;
+    if (!oldest || kept->session.alone_since < oldest->session.alone_since) oldest = kept;
   }
   if (away >= MAX_AWAY) end(oldest, AWAY, "more than 64 sessions wait", now);
 }
@@ -165,35 +165,35 @@ static void open_session(int link, unsigned long number, char *rest, int64_t now
     return;
   }
   make_room(rest, now);
-  struct kept *of = kept;
-  while (of < kept + MAX_SESSIONS && of->used) of++;
+  struct kept_session *kept = sessions;
+  while (kept < sessions + MAX_SESSIONS && kept->used) kept++;
   int sshd = -1;
   if (find(key)) answer(link, "gone %lu this session exists already", number);
-  else if (of == kept + MAX_SESSIONS) answer(link, "gone %lu this shell keeps too many sessions", number);
+  else if (kept == sessions + MAX_SESSIONS) answer(link, "gone %lu this shell keeps too many sessions", number);
   else if ((sshd = connect_sshd()) < 0) answer(link, "gone %lu the shell's sshd does not answer", number);
   if (sshd < 0) return;
-  if (of == kept + places) places++;
-  *of = (struct kept){.used = true, .control = link, .number = number, .attempt = -1, .next_control = -1};
-  strcpy(of->key, key);
-  strcpy(of->id, id);
-  of->owner = need(strdup(rest));
-  of->away_ms = (int64_t)(away_s * 1000);
-  of->idle_ms = (int64_t)(idle_s * 1000);
-  session_start(&of->session, sshd, now);
-  give_ticket(of, link, number, 0, now);
+  if (kept == sessions + places) places++;
+  *kept = (struct kept_session){.used = true, .control = link, .number = number, .attempt = -1, .next_control = -1};
+  strcpy(kept->key, key);
+  strcpy(kept->id, id);
+  kept->owner = need(strdup(rest));
+  kept->away_ms = (int64_t)(away_s * 1000);
+  kept->idle_ms = (int64_t)(idle_s * 1000);
+  session_start(&kept->session, sshd, now);
+  give_ticket(kept, link, number, 0, now);
 }
 
 static void return_to_session(int link, unsigned long number, char *rest, int64_t now) {
   const char *key = strsep(&rest, " "), *attempt = strsep(&rest, " ");
-  struct kept *of = rest ? find(key) : NULL;
+  struct kept_session *kept = rest ? find(key) : NULL;
   // The same answer for an unknown session and for one of another owner.
-  if (!of || of->session.ending || strcmp(of->owner, rest)) {
+  if (!kept || kept->session.ending || strcmp(kept->owner, rest)) {
     answer(link, "gone %lu the session has ended", number);
     return;
   }
-  long next = strtol(attempt, NULL, 10), last = of->ticket_until > now ? of->next_attempt : of->attempt;
+  long next = strtol(attempt, NULL, 10), last = kept->ticket_until > now ? kept->next_attempt : kept->attempt;
   if (next <= last) answer(link, "gone %lu a newer connection of this session exists", number);
-  else give_ticket(of, link, number, next, now);
+  else give_ticket(kept, link, number, next, now);
 }
 
 // Obeys a line of a gateway that has greeted. A line that is no message drops its connection.
@@ -205,11 +205,11 @@ static void handle_line(int link, char *line, int64_t now) {
   if (!strcmp(word, "open")) open_session(link, number, rest, now);
   else if (!strcmp(word, "back")) return_to_session(link, number, rest, now);
   else if (!strcmp(word, "end")) {
-    for EACH(of) if (of->control == link && of->number == number) end(of, REMOVED, rest, now);
+    for EACH(kept) if (kept->control == link && kept->number == number) end(kept, REMOVED, rest, now);
   } else if (!strcmp(word, "limit")) {
     double away_s = strtod(rest, NULL);
-    for EACH(of) if (of->control == link && of->number == number && away_s >= 0 && away_s < 1e9)
-      of->away_ms = (int64_t)(away_s * 1000);
+    for EACH(kept) if (kept->control == link && kept->number == number && away_s >= 0 && away_s < 1e9)
+      kept->away_ms = (int64_t)(away_s * 1000);
   } else if (strcmp(word, "alive")) drop(link, now);
 }
 
@@ -233,23 +233,23 @@ static void take_lines(int link, int64_t now) {
 
 // ---- Connections of clients, by way of a gateway.
 
-// Gives a session its new connection, and `more`, what came behind the ticket.
-static void connect_client(struct kept *of, int fd, struct piece more, int64_t now) {
-  of->ticket_until = 0;
-  if (of->attempt >= 0) answer(of->control, "moved %lu", of->number);
-  of->control = of->next_control;
-  of->number = of->next_number;
-  of->attempt = of->next_attempt;
-  of->orphan_since = now;
+// Gives a session its new connection, and `more`, the bytes after the ticket.
+static void connect_client(struct kept_session *kept, int fd, struct piece more, int64_t now) {
+  kept->ticket_until = 0;
+  if (kept->attempt >= 0) answer(kept->control, "moved %lu", kept->number);
+  kept->control = kept->next_control;
+  kept->number = kept->next_number;
+  kept->attempt = kept->next_attempt;
+  kept->orphan_since = now;
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   // A gateway whose machine has died sends nothing: its connection ends after half a minute.
   set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15);
   set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
   set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
-  session_connect(&of->session, fd, now);
-  session_receive(&of->session, more, now);
-  free_if_over(of);
+  session_connect(&kept->session, fd, now);
+  session_receive(&kept->session, more, now);
+  free_if_over(kept);
 }
 
 static void take_ticket(int link, int64_t now) {
@@ -260,12 +260,12 @@ static void take_ticket(int link, int64_t now) {
   if (received.length < HEAD + TICKET) return;
   struct piece rest = {more, received.length - HEAD - TICKET};
   if (!memcmp(at, OPEN, HEAD) && rest.length <= sizeof more) {
-    for EACH(of) {
-      if (of->ticket_until <= now || of->session.ending || memcmp(at + HEAD, of->ticket, TICKET)) continue;
+    for EACH(kept) {
+      if (kept->ticket_until <= now || kept->session.ending || memcmp(at + HEAD, kept->ticket, TICKET)) continue;
       memcpy(more, at + HEAD + TICKET, rest.length);
       kinds[link] = NO_LINK;
       int fd = link_release(link);
-      if (fd >= 0) connect_client(of, fd, rest, now);
+      if (fd >= 0) connect_client(kept, fd, rest, now);
       return;
     }
   }
@@ -275,16 +275,16 @@ static void take_ticket(int link, int64_t now) {
 // ---- The loop.
 
 static void tidy(int64_t now) {
-  for EACH(of) {
+  for EACH(kept) {
     char why[80];
-    session_due(&of->session, now);
-    int64_t alone = of->session.alone_since;
-    snprintf(why, sizeof why, "no client came back within %g s", (double)of->away_ms / 1000);
-    if (alone >= 0 && now - alone >= of->away_ms) session_end(&of->session, AWAY, why, now);
-    snprintf(why, sizeof why, "no byte moved for %g s", (double)of->idle_ms / 1000);
-    if (of->idle_ms && now - of->session.moved_at >= of->idle_ms) session_end(&of->session, IDLE, why, now);
-    if (of->control < 0 && now - of->orphan_since >= ORPHAN_MS) session_end(&of->session, LOST, "its gateway has ended", now);
-    free_if_over(of);
+    session_due(&kept->session, now);
+    int64_t alone = kept->session.alone_since;
+    snprintf(why, sizeof why, "no client came back within %g s", (double)kept->away_ms / 1000);
+    if (alone >= 0 && now - alone >= kept->away_ms) session_end(&kept->session, AWAY, why, now);
+    snprintf(why, sizeof why, "no byte moved for %g s", (double)kept->idle_ms / 1000);
+    if (kept->idle_ms && now - kept->session.moved_at >= kept->idle_ms) session_end(&kept->session, IDLE, why, now);
+    if (kept->control < 0 && now - kept->orphan_since >= ORPHAN_MS) session_end(&kept->session, LOST, "its gateway has ended", now);
+    free_if_over(kept);
   }
   for (int i = 0; i < MAX_LINKS; i++)
     if (link_is_over(i, now) || (link_is_attached(i) && now - heard_at[i] >= SILENT_MS)) drop(i, now);
@@ -363,8 +363,8 @@ void endpoint_serve(const char *folder, int port, int to_port) {
     links_watch(from + 2);
     struct pollfd *of_sessions = from + 2 + MAX_LINKS;
     for (int i = 0; i < 2 * places; i++) of_sessions[i] = (struct pollfd){.fd = -1};
-    for EACH(of) {
-      session_watch(&of->session, of_sessions + 2 * (of - kept));
+    for EACH(kept) {
+      session_watch(&kept->session, of_sessions + 2 * (kept - sessions));
       busy = true;
     }
     if (poll(from, count, busy ? (int)(tidy_at - now) : -1) < 0) {
@@ -372,9 +372,9 @@ void endpoint_serve(const char *folder, int port, int to_port) {
       continue;
     }
     now = now_ms();
-    for EACH(of) {
-      session_serve(&of->session, of_sessions + 2 * (of - kept), now);
-      free_if_over(of);
+    for EACH(kept) {
+      session_serve(&kept->session, of_sessions + 2 * (kept - sessions), now);
+      free_if_over(kept);
     }
     serve_links(from + 2, now);
     for (int i = 0; i < 2; i++)
