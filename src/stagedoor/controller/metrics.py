@@ -10,13 +10,13 @@ from stagedoor.wire.http.openmetrics import format_metrics
 DECISIONS = Metric(
     "stagedoor_controller_decisions",
     MetricKind.COUNTER,
-    "What was decided of a shell; a look ends with Keep as a rule.",
+    "Decisions about shells, by their names. Most are Keep.",
     {"decision": ()},
 )
 FAILURES = Metric(
     "stagedoor_controller_failures",
     MetricKind.COUNTER,
-    "Keys that could not be seen to, by the API's reason.",
+    "Failed reconciliations, by the API's reason.",
     {"reason": ()},
 )
 SHELLS = Metric(
@@ -26,29 +26,29 @@ APPS = Metric("stagedoor_controller_apps", MetricKind.GAUGE, "Apps that offer a 
 QUEUE = Metric(
     "stagedoor_controller_queue",
     MetricKind.GAUGE,
-    "Keys that wait, those that wait for a time to come included.",
+    "Apps in the queue, including those that are due later.",
 )
 LEADING = Metric(
     "stagedoor_controller_leading",
     MetricKind.GAUGE,
-    "1 in the replica that works: it leads, and serves one of the namespaces at least. 0 in the others.",
+    "1 in the replica that leads and serves at least one namespace, 0 in the others.",
 )
 NAMESPACES = Metric(
     "stagedoor_controller_namespaces",
     MetricKind.GAUGE,
-    "Namespaces by whether the controller that leads sees what is in them: false, and no shell starts there.",
+    "Namespaces by whether the leading controller sees what is in them; no shell starts in the others.",
     {"synced": ("true", "false")},
 )
 RECONCILE = Metric(
     "stagedoor_controller_reconcile_seconds",
     MetricKind.COUNTER,
-    "Time spent on keys, requests included.",
+    "Time spent on reconciliations, including requests.",
     unit="seconds",
 )
 REQUESTS = Metric(
     "stagedoor_controller_requests",
     MetricKind.COUNTER,
-    "Requests to the cluster's API; a status of 0 had no answer.",
+    "Requests to the Kubernetes API. Those with status 0 had no answer.",
     {"verb": (), "kind": (), "status": ()},
 )
 METRICS = (DECISIONS, FAILURES, SHELLS, APPS, QUEUE, LEADING, NAMESPACES, RECONCILE, REQUESTS)
