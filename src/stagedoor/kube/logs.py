@@ -48,7 +48,7 @@ async def _read_once(
 
 
 FOLLOW_SILENCE_S = 3600.0
-"""The longest silence of a followed log, after which it is asked for again: the line may be dead."""
+"""The longest silence of a followed log. It is requested again then, since the connection may be dead."""
 
 
 async def follow_log(

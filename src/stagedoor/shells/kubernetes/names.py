@@ -1,6 +1,6 @@
 """The labels, annotations and names that Stagedoor uses in Kubernetes objects."""
 
-import re
+from stagedoor.model.target import MAX_LABEL_CHARS, SHELL_SUFFIX, is_valid_label
 
 PREFIX = "stagedoor.dev/"
 """The prefix of every label and annotation of Stagedoor."""
@@ -107,31 +107,29 @@ RESUME_PORT = 2223
 RUN_ENTRY = "run."
 """How the keys of runs in REGISTER begin; no app's name has a dot."""
 
-SUFFIX = "-ssh"
-
-MAX_APP_CHARS = 63 - len(SUFFIX)
-"""The longest name of an app: with SUFFIX it is a Service's name, an RFC 1123 label (63 characters)."""
-
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
+MAX_APP_CHARS = MAX_LABEL_CHARS - len(SHELL_SUFFIX)
+"""The longest name of an app: with SHELL_SUFFIX it is a Service's name, an RFC 1123 label."""
 
 
 def find_name_problem(app: str) -> str | None:
     """Return why an app of this name can have no shell, or None if it can."""
-    if not _LABEL.fullmatch(app):
-        return f'its name "{app}" is no RFC 1123 label (a-z, 0-9, and - inside)'
     if len(app) > MAX_APP_CHARS:
         return (
-            f'with "{SUFFIX}" its name is {len(app) + len(SUFFIX)} characters long, and '
-            f"{MAX_APP_CHARS + len(SUFFIX)} are allowed; give it a name of {MAX_APP_CHARS} at most"
+            f'with "{SHELL_SUFFIX}" its name is {len(app) + len(SHELL_SUFFIX)} characters long, and '
+            f"{MAX_LABEL_CHARS} are allowed; give it a name of {MAX_APP_CHARS} at most"
         )
-    if app.endswith(SUFFIX):
-        return f'its name "{app}" ends as a shell\'s does, in "{SUFFIX}"; give it another name'
+    if not is_valid_label(app):
+        return f'its name "{app}" is no RFC 1123 label (a-z, 0-9, and - inside)'
+    if app.endswith(SHELL_SUFFIX):
+        return (
+            f'its name "{app}" ends as a shell\'s does, in "{SHELL_SUFFIX}"; give it another name'
+        )
     return None
 
 
 def make_shell_name(app: str) -> str:
     """Return the name of the shell's Deployment, Service, ConfigMap, Secret and Lease, as `app01-ssh`."""
-    return app + SUFFIX
+    return app + SHELL_SUFFIX
 
 
 def make_run_name(run_id: str) -> str:

@@ -110,7 +110,7 @@ class RunCluster(Cluster, Protocol):
     """A `Cluster` that can follow the log of a run."""
 
     def follow_log(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
-        """Yield a container's log from its first kept byte on, until the container or the line ends.
+        """Yield a container's log from its first kept byte on, until it ends or the connection breaks.
 
         Each line begins with its time (RFC 3339). Raises ClusterError.
         """

@@ -64,7 +64,7 @@ def derive_environment(
     entries = keep_last(entries, notes)
     sources = []
     for source in container.get("envFrom") or ():
-        name = _source_name(source)
+        name = format_source(source)
         if name in settings.env_drop:
             dropped.discard(name)
         else:
@@ -125,7 +125,8 @@ def _entry(
     return {"name": entry["name"], "value": values[keyed[2]].replace("$", "$$")}
 
 
-def _source_name(source: Object) -> str:
+def format_source(source: Object) -> str:
+    """Return a source of `envFrom` as `secret/NAME` or `configmap/NAME`; empty if it is neither."""
     for field, kind in (("secretRef", "secret"), ("configMapRef", "configmap")):
         if field in source:
             return f"{kind}/{source[field].get('name', '')}"

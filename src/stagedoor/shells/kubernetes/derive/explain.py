@@ -13,6 +13,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     describe,
     is_offered,
 )
+from stagedoor.shells.kubernetes.derive.container import format_source
 from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind, note_warning
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.duration import show_duration
@@ -142,10 +143,7 @@ def _account(pod: Mapping[str, Any]) -> str:
 def _environment(container: Mapping[str, Any]) -> str:
     """Return the names of the variables and of the sources. Values are left out, since they may be secret."""
     names = [entry["name"] for entry in container.get("env") or ()]
-    for source in container.get("envFrom") or ():
-        for field_, kind in (("secretRef", "secret"), ("configMapRef", "configmap")):
-            if field_ in source:
-                names.append(f"all of {kind}/{source[field_].get('name', '')}")
+    names += [f"all of {format_source(source)}" for source in container.get("envFrom") or ()]
     return ", ".join(names)
 
 
