@@ -23,7 +23,7 @@ from stagedoor.resume.messages import (
     receive,
     send,
 )
-from stagedoor.resume.requests import Orphan, Requests, SessionRequest, Ticket, Watcher, read_ticket
+from stagedoor.resume.requests import Orphan, Requests, SessionRequest, Ticket, Watcher
 from stagedoor.wire.tunnel.frames import OPEN, encode
 
 FAULTS = "faults"
@@ -142,7 +142,7 @@ class EndpointControl:
             number, answer = await self._ask(word, what, watcher, *fds)
         except ConnectionError:  # it may have been about to end: another one is started then
             number, answer = await self._ask(word, what, watcher, *fds)
-        return read_ticket(self, number, answer, is_own=True)
+        return self._requests.read_ticket(self, number, answer)
 
     async def _ask(self, word: str, what: str, watcher: Watcher, *fds: int) -> tuple[int, str]:
         sock = await self._connected()

@@ -172,6 +172,21 @@ class Requests:
         else:
             raise ValueError(word)
 
+    def read_ticket(self, control: Control, number: int, answer: str) -> Ticket | Denial:
+        """Return the ticket in an answer. Raises ValueError if it is neither `ticket` nor `gone`."""
+        kind, _, rest = answer.partition(" ")
+        if kind == "gone":
+            return Denial(Reason.SESSION_OVER, to_one_line(rest, MAX_END_BYTES))
+        secret, session, sent, received, away_s = rest.split(" ")
+        if kind != "ticket" or len(secret) != 2 * TICKET_BYTES:
+            raise ValueError("no ticket")
+        counts = _read_counts(sent, received)
+        away = float(away_s)
+        if not 0 <= away <= MAX_NUMBER:
+            raise ValueError("no time")
+        earlier = RunningSession(session, counts if self.is_own else None, away)
+        return Ticket(control, number, earlier, bytes.fromhex(secret))
+
     def fail_all(self) -> None:
         """Notify all watchers that the endpoint is lost."""
         requests, self._requests = self._requests, {}
@@ -187,22 +202,3 @@ def _read_counts(sent: str, received: str) -> Counts:
     if not (0 <= counts.sent <= MAX_NUMBER and 0 <= counts.received <= MAX_NUMBER):
         raise ValueError("no count of bytes")
     return counts
-
-
-def read_ticket(control: Control, number: int, answer: str, *, is_own: bool) -> Ticket | Denial:
-    """Return the ticket in an answer. Raises ValueError if it is neither `ticket` nor `gone`.
-
-    `is_own` is as in `Requests`.
-    """
-    kind, _, rest = answer.partition(" ")
-    if kind == "gone":
-        return Denial(Reason.SESSION_OVER, to_one_line(rest, MAX_END_BYTES))
-    secret, session, sent, received, away_s = rest.split(" ")
-    if kind != "ticket" or len(secret) != 2 * TICKET_BYTES:
-        raise ValueError("no ticket")
-    counts = _read_counts(sent, received)
-    away = float(away_s)
-    if not 0 <= away <= MAX_NUMBER:
-        raise ValueError("no time")
-    earlier = RunningSession(session, counts if is_own else None, away)
-    return Ticket(control, number, earlier, bytes.fromhex(secret))

@@ -23,7 +23,7 @@ from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import GREETING, check_greeting
-from stagedoor.resume.requests import Requests, SessionRequest, Ticket, Watcher, read_ticket
+from stagedoor.resume.requests import Requests, SessionRequest, Ticket, Watcher
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.tunnel.frames import MAX_END_BYTES, OPEN, encode
@@ -112,7 +112,7 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
         """Ask for a ticket. Raises OSError, and ValueError for an answer that is none."""
         try:
             number, answer = await self.requests.ask(self._send, word, what, watcher)
-            return read_ticket(self, number, answer, is_own=False)
+            return self.requests.read_ticket(self, number, answer)
         except (TimeoutError, ValueError):
             self.close_control()
             raise
@@ -144,7 +144,7 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
                 self._send(f"end {number} {why[:MAX_END_BYTES]}")
 
     def forget(self, number: int) -> None:
-        """Hear no more of a connection."""
+        """Forget a session; its messages are ignored."""
         self.requests.forget(number)
         self._close_if_unused()
 
