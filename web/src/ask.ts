@@ -1,6 +1,5 @@
 /** Requests to the gateway's API: JSON in, JSON out. */
 
-import { formatInstant } from "./local-time";
 import { t } from "./language";
 
 /** Send `body` to the API and return its answer. Throws an Error whose message is one line for the user. */
@@ -46,14 +45,6 @@ export interface Share {
 /** Return the names of people at a terminal, as a list in words. */
 export function listNames(people: AttachedPerson[]): string {
   return people.map((person) => person.looks ? t`${person.name} (watches)` : person.name).join(", ");
-}
-
-/** Return a local time of day of 24 hours, with its date if that is not today. */
-export function formatClock(seconds: number): string {
-  const at = new Date(seconds * 1000);
-  const today = at.toDateString() === new Date().toDateString();
-  const shown = formatInstant(at);
-  return today ? shown.slice(-5) : shown;
 }
 
 /** The pattern of a terminal's name. */

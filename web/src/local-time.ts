@@ -1,9 +1,19 @@
-/** Return a time in the form that suits a column, `2026-03-02 10:30`, in this device's zone or in `zone`. */
+/** Times in the user's zone. */
 import { t } from "./language";
+
+/** Return a time in the form that suits a column, `2026-03-02 10:30`, in this device's zone or in `zone`. */
 export function formatInstant(at: Date, zone?: string): string {
   const style = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" } as const;
   // The Swedish locale writes dates as ISO 8601 does.
   return at.toLocaleString("sv-SE", { ...style, timeZone: zone });
+}
+
+/** Return a local time of day of 24 hours, with its date if that is not today. */
+export function formatClock(seconds: number): string {
+  const at = new Date(seconds * 1000);
+  const today = at.toDateString() === new Date().toDateString();
+  const shown = formatInstant(at);
+  return today ? shown.slice(-5) : shown;
 }
 
 /** Return a time with this device's offset from UTC (RFC 3339): `2026-03-02T10:30:00+08:00`. */

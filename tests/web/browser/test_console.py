@@ -96,6 +96,5 @@ def test_the_keyboard_alone_searches_asks_why_and_reads_a_grant(tab: Tab, base: 
     tab.enter()
     tab.until("document.querySelector('h1')?.textContent.includes('may not enter')")
     assert tab.ask("document.querySelector('main').textContent.includes('INC-42')") is False
-    assert "stagedoor grant add user:dev secret" in tab.ask(
-        "document.querySelector('main').textContent"
-    )
+    link = "document.querySelector('#changes + ul a[href*=preview]').search"
+    assert "subject=user%3Adev&app=secret" in tab.ask(link)

@@ -3,6 +3,8 @@
  * `stagedoor.wire.terminal.asciicast`. (https://docs.asciinema.org/manual/asciicast/v2/)
  */
 
+import { joinBytes } from "../bytes";
+
 export class CastError extends Error {}
 
 export interface Header {
@@ -50,13 +52,7 @@ export class Lines {
   }
 
   private whole(end: Uint8Array): Uint8Array {
-    if (this.kept === 0) return end;
-    const line = new Uint8Array(this.kept + end.length);
-    let at = 0;
-    for (const piece of [...this.rest, end]) {
-      line.set(piece, at);
-      at += piece.length;
-    }
+    const line = joinBytes([...this.rest, end]);
     this.rest = [];
     this.kept = 0;
     return line;

@@ -3,6 +3,7 @@
  * offsets of output. Pure. The twin of `client/attach/attachment.py`.
  */
 
+import { joinBytes } from "../bytes";
 import { FEATURES, Mode, MAX_DATA_BYTES, type Downstream, type Hello, type Size, type Upstream, type Word } from "./frames";
 
 /** An event for the page: output to show, a gap before it, a notice, the end. */
@@ -190,14 +191,6 @@ export class Attachment {
       length += part.length;
       if (length >= count) break;
     }
-    const [only] = pieces;
-    if (pieces.length === 1 && only !== undefined) return only;
-    const whole = new Uint8Array(length);
-    let at = 0;
-    for (const piece of pieces) {
-      whole.set(piece, at);
-      at += piece.length;
-    }
-    return whole;
+    return joinBytes(pieces);
   }
 }

@@ -8,26 +8,19 @@
  */
 
 import type { Terminal } from "@xterm/xterm";
+import { findRowFactory } from "./glyphs";
 import { findPalette } from "./palettes";
 import type { Settings } from "../settings";
 
-interface Cell {
+export interface Cell {
   getCode(): number;
   isDim(): number;
 }
 
-interface Colour {
+export interface Colour {
   css: string;
   /** Red, green, blue and alpha, a byte each, the red one highest. */
   rgba: number;
-}
-
-interface Factory {
-  _applyMinimumContrast(element: HTMLElement, background: Colour, foreground: Colour, cell: Cell, ...more: unknown[]): boolean;
-}
-
-interface Core {
-  _renderService?: { _renderer?: { value?: { _rowFactory?: Factory } } };
 }
 
 const FIRST_LINE = 0x2500;
@@ -44,7 +37,7 @@ export function mixHalf(background: Colour, foreground: Colour): Colour {
 
 /** Raise the contrast of lines and of dim text in an open terminal. */
 export function raiseContrast(term: Terminal): void {
-  const factory = (term as unknown as { _core?: Core })._core?._renderService?._renderer?.value?._rowFactory;
+  const factory = findRowFactory(term);
   const add = factory?._applyMinimumContrast?.bind(factory);
   if (factory === undefined || add === undefined) return;
   factory._applyMinimumContrast = (element, background, foreground, cell, ...more) => {

@@ -1,7 +1,8 @@
 /** The dialogs about an app's terminals, shares, and how to attach. No text is interpreted as HTML. */
 
-import { ask, formatClock, TERMINAL_NAME, listNames, SHARE_KEY, type TerminalList, type AttachedPerson, type Share } from "../ask";
+import { ask, TERMINAL_NAME, listNames, SHARE_KEY, type TerminalList, type AttachedPerson, type Share } from "../ask";
 import { Mode } from "./frames";
+import { formatClock } from "../local-time";
 import { copy, createButton, createElement, describeError, getElement } from "../page";
 import { readStored } from "../storage";
 import { wasHere } from "./watching";

@@ -3,6 +3,8 @@
  * `stagedoor.wire.terminal.frames` has their meaning, and `tests/wire/frames.json` tests both encodings.
  */
 
+import { joinBytes } from "../bytes";
+
 export const SUBPROTOCOL = "stagedoor.terminal.v2";
 export const MAX_DATA_BYTES = 64 * 1024;
 const MAX_FRAME_BYTES = MAX_DATA_BYTES + 64;
@@ -240,13 +242,7 @@ class Writer {
   }
 
   done(): Uint8Array<ArrayBuffer> {
-    const whole = new Uint8Array(this.parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of this.parts) {
-      whole.set(part, at);
-      at += part.length;
-    }
-    return whole;
+    return new Uint8Array(joinBytes(this.parts));
   }
 }
 

@@ -5,17 +5,24 @@
  */
 
 import type { Terminal } from "@xterm/xterm";
+import type { Cell, Colour } from "./contrast";
 
 interface WidthCache {
   get(chars: string, bold: boolean, italic: boolean): number;
 }
 
-interface Factory {
+/** xterm.js's own maker of a row's elements. */
+interface RowFactory {
   createRow?(...parts: unknown[]): HTMLElement[];
+  _applyMinimumContrast?(element: HTMLElement, background: Colour, foreground: Colour, cell: Cell, ...more: unknown[]): boolean;
 }
 
 interface Core {
-  _renderService?: { _renderer?: { value?: { _rowFactory?: Factory } } };
+  _renderService?: { _renderer?: { value?: { _rowFactory?: RowFactory } } };
+}
+
+export function findRowFactory(term: Terminal): RowFactory | undefined {
+  return (term as unknown as { _core?: Core })._core?._renderService?._renderer?.value?._rowFactory;
 }
 
 /** The part of a cell by which a glyph may be too wide, since fonts differ by fractions of a pixel. */
@@ -25,7 +32,7 @@ const WIDTHS = 8;
 
 /** Fit glyphs of a terminal that is open. */
 export function fitGlyphs(term: Terminal): void {
-  const factory = (term as unknown as { _core?: Core })._core?._renderService?._renderer?.value?._rowFactory;
+  const factory = findRowFactory(term);
   const create = factory?.createRow?.bind(factory);
   if (factory === undefined || create === undefined) return;
   const segmenter = new Intl.Segmenter();

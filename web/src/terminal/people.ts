@@ -1,6 +1,6 @@
 /** The people at this terminal: in the bar, in notices with a sound, and in a dialog where the owner can act. */
 
-import { formatClock } from "../ask";
+import { formatClock } from "../local-time";
 import { openDialog } from "./dialogs";
 import { Known, Mode, type Downstream, type Person, type Upstream } from "./frames";
 import { createButton, createElement, getElement } from "../page";

@@ -3,7 +3,8 @@
  * again without leaving the terminal: by a password in a form here, or at an identity provider in another tab.
  */
 
-import { ask, formatClock } from "../ask";
+import { ask } from "../ask";
+import { formatClock } from "../local-time";
 import { createButton, createElement, describeError, getElement } from "../page";
 import { t } from "../language";
 
