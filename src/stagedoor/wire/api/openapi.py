@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from functools import cache
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -30,6 +31,9 @@ def describe_api() -> dict[str, Any]:
     for operation in OPERATIONS:
         types += [kind for kind in (operation.answer, operation.body) if kind not in (None, bytes)]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    for schema in components.values():
+        if "description" in schema:  # a docstring, which Python before 3.13 keeps with its indentation
+            schema["description"] = cleandoc(schema["description"])
     shown = {repr(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
