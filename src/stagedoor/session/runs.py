@@ -1,4 +1,4 @@
-"""Runs for listeners: who may start, see and cancel them, and how their output is followed.
+"""Runs for listeners: who may start, see and cancel them. `RunReader` adds how their output is followed.
 
 Every call asks the flow whether the user has the permission `run` for the app now. A run itself does not end
 with a grant: a task that was cut off in the middle may do more harm than one that ends at its time limit.
@@ -7,7 +7,7 @@ with a grant: a task that was cut off in the middle may do more harm than one th
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,7 +20,6 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.run import (
     CANCELLED_CODE,
     NOT_STARTED_CODE,
-    Output,
     Run,
     RunEnd,
     RunLog,
@@ -28,7 +27,6 @@ from stagedoor.model.run import (
     RunState,
     check_order,
     is_run_id,
-    join_streams,
 )
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import Progress
@@ -37,20 +35,19 @@ from stagedoor.session.flow import Flow
 from stagedoor.session.ports import RunRecords
 from stagedoor.session.revoke import require_permission
 from stagedoor.session.run_input import RunInputs
-from stagedoor.session.run_watch import RecordRun, record_end
-from stagedoor.shells.runner import PIECE_BYTES, Runner
+from stagedoor.session.run_reader import RunReader, deny_run
+from stagedoor.session.run_watch import RecordRun
+from stagedoor.shells.runner import Runner
 from stagedoor.wire.oneline import to_one_line
 
 ID_BYTES = 6
 AUDIT_AGAIN_S = 3600.0
 """The time after which a view by the same user is audited again: a client reads a log in pieces."""
 _MOST_VIEWS = 1000
-_PAUSES_S = (0.02, 0.25)
-"""The pauses between two looks at a run that prints nothing: the first, and the longest."""
 _Result = TypeVar("_Result")
 
 
-class RunService:
+class RunService(RunReader):
     """The runs of a gateway. Belongs to one event loop."""
 
     def __init__(
@@ -61,10 +58,7 @@ class RunService:
         record: RecordRun,
         has_any: Callable[[Identity], bool],
     ) -> None:
-        self._flow = flow
-        self._records = records
-        self._runner = runner
-        self._record = record
+        super().__init__(flow, records, runner, record)
         self.has_any = has_any
         """Returns whether a grant may permit a user runs of any app, by the policy in memory."""
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -192,7 +186,7 @@ class RunService:
         A run that they may not see is refused like one that does not exist.
         """
         if not is_run_id(prefix):
-            return _no_run(to_one_line(prefix, 20))
+            return deny_run(to_one_line(prefix, 20))
         runs = await self._records.find(prefix)
         if isinstance(runs, Denial):
             return runs
@@ -207,7 +201,7 @@ class RunService:
             why = f"several runs begin with {prefix}; write more of the id"
             return Denial(Reason.BAD_REQUEST, why)
         if not visible:
-            return _no_run(prefix)
+            return deny_run(prefix)
         run, grant = visible[0]
         begun = await self._flow.begin_time(grant)
         return begun if isinstance(begun, Denial) else await self.refresh(run)
@@ -230,100 +224,6 @@ class RunService:
             self._viewed_at.clear()  # some views are then audited once more
         self._viewed_at[key] = now
         return run
-
-    def may_go_on(self, identity: Identity, run: Run) -> bool:
-        """Return whether the user still has the permission, by the policy in memory."""
-        verdict = self._flow.authoriser.authorise(identity, run.target, begins=False)
-        return isinstance(require_permission(Permission.RUN, verdict), Grant)
-
-    async def refresh(self, run: Run) -> Run:
-        """Return the run as it is now, and record its end if that has just come."""
-        if run.is_over:
-            return run
-        try:
-            end = await asyncio.to_thread(self._runner.observe, run.id)
-        except OSError:  # it is on another machine
-            end = RunState.STARTING
-        if end is RunState.RUNNING:
-            return replace(run, state=end)
-        if isinstance(end, RunEnd):
-            size = await record_end(self._records, self._runner, self._record, run.id, end)
-            # If the store fails now, `RunWatch` records it later; the client need not wait for that.
-            run = run.with_end(end, 0 if isinstance(size, Denial) else size)
-        # The store may know another end, which came first: that it was not started, and why.
-        runs = await self._records.find(run.id)
-        return runs[0] if not isinstance(runs, Denial) and runs else run
-
-    async def read(self, run: Run, start: int, most: int = PIECE_BYTES) -> list[Output] | Denial:
-        """Return output from byte `start` on, or from the first kept byte after it; empty for none now."""
-        try:
-            pieces = await asyncio.to_thread(self._runner.read, run.id, start, most)
-            return join_streams(pieces)
-        except OSError:
-            log = await self._records.read_log(run.id)
-        if isinstance(log, Denial):
-            return log
-        first = max(start, log.start)
-        data = log.tail[first - log.start :][:most]
-        return [Output(first, data)] if data else []
-
-    async def read_end(self, run: Run, most: int) -> list[Output] | Denial:
-        """Return the last `most` bytes of output so far."""
-        try:
-            first, size = await asyncio.to_thread(self._runner.measure, run.id)
-        except OSError:
-            return await self.read(run, max(0, run.size - most), most)
-        at, pieces = max(first, size - most), list[Output]()
-        while at < size:
-            more = await self.read(run, at, size - at)
-            if isinstance(more, Denial):
-                return more
-            if not more:
-                break
-            pieces += more
-            at = more[-1].end
-        return pieces
-
-    async def follow(
-        self, identity: Identity, run: Run, start: int
-    ) -> AsyncIterator[Output | Run | Denial]:
-        """Yield the output from byte `start` on, then the run that has ended.
-
-        The last value is a Denial if the user loses the permission, or the store fails.
-        """
-        pause_s = _PAUSES_S[0]
-        while True:
-            over = run.is_over
-            pieces = await self.read(run, start)
-            if isinstance(pieces, Denial):
-                yield pieces
-                return
-            if not self.may_go_on(identity, run):
-                yield _no_run(run.id)
-                return
-            for piece in pieces:
-                start = piece.end
-                yield piece
-            if pieces:
-                pause_s = _PAUSES_S[0]
-                continue
-            if over:  # it was over before the last output was read
-                yield run
-                return
-            run = await self.refresh(run)
-            if not run.is_over:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _PAUSES_S[1])
-
-    async def wait(self, identity: Identity, run: Run) -> Run:
-        """Return the run once it has ended, or as it is when the user loses the permission."""
-        pause_s = _PAUSES_S[0]
-        while True:
-            run = await self.refresh(run)
-            if run.is_over or not self.may_go_on(identity, run):
-                return run
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _PAUSES_S[1])
 
     async def cancel(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
         """Ask a run to end. Anyone with the permission for its app may, and the audit names them."""
@@ -364,8 +264,3 @@ def _check_same(run: Run, order: RunOrder, identity: Identity) -> Denial | None:
     if (run.starter, run.target, run.command) == given:
         return None
     return Denial(Reason.BAD_REQUEST, f"the id {run.id} is in use; choose another for this run")
-
-
-def _no_run(prefix: str) -> Denial:
-    why = f"there is no run {prefix}, or you may not see it; look at: run list"
-    return Denial(Reason.NO_APP, why)
