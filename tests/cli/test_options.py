@@ -65,6 +65,7 @@ SAID_BY = {
 """The commands that say what is written there: an option is to be one of each of them. The commands of one
 file in `cli/` say what is written in that file, and each says what is about its own."""
 ASIDE = {
+    "admin/requests/access_requests.py": {"--all"},  # of `request list`
     "cli/ask.py": {"--password-stdin", "--yes"},  # of those that ask
     "laptop/main.py": {"--how", "--id-token-env", "--id-token-file"},  # only of one who gave them
     "listeners/ssh/request_command.py": {"--allow", "--for", "--from"},  # of `ssh gw request`
