@@ -18,7 +18,7 @@ from tests.fixtures.people import log_in
 from tests.web.conftest import SETTINGS
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
-EXAMPLES = "6"
+EXAMPLES = "3"
 PERSON = "a person"
 PROGRAM = Path(sys.executable).parent / "schemathesis"
 

@@ -45,18 +45,21 @@ class Reply:
         return {"if-match": self.headers["ETag"]}
 
 
+def add_people(service: admin.AdminService) -> None:
+    """Add `ada`, `olga`, `otto`, `ann` and `ansel`, who have the roles in ROLES, and `nick`, who has none."""
+    for name in (*ROLES, "nick"):
+        admin.add_user(service, name)
+    for name, (role, app) in ROLES.items():
+        roles.add_role(service, RoleRule(0, f"user:{name}", role, app))
+
+
 class World:
-    """`ada`, `olga`, `otto`, `ann` and `ansel` have the roles in ROLES, `nick` has none."""
+    """The API over a store that has the users of `add_people`."""
 
     def __init__(self, service: admin.AdminService) -> None:
         self.service = service
         self.database = service.database
         self.now = time.time()
-        for name in (*ROLES, "nick"):
-            admin.add_user(service, name)
-        for name, (role, app) in ROLES.items():
-            roles.add_role(service, RoleRule(0, f"user:{name}", role, app))
-        self.refused = ""
         self.api = self.make_api(service.data_dir)
 
     def make_context(self, data_dir: Path) -> WorkerContext:
