@@ -21,7 +21,8 @@ from tests.fixtures.terminal import Console, console
 from tests.ssh.editor import talk_to_editor
 from tests.waiting import BOUND_S, wait_until
 
-pytestmark = pytest.mark.usefixtures("openssh")
+both_clients = pytest.mark.usefixtures("openssh")
+"""Marks a test of what depends on the client."""
 FORWARDS = frozenset({Permission.FORWARD, Permission.AGENT})
 PERMITS = (
     ("everybody", "app01", frozenset({Permission.FORWARD})),
@@ -46,6 +47,7 @@ def inside(laptop: Laptop) -> list[dict[str, object]]:
     return found
 
 
+@both_clients
 def test_an_app_is_entered_by_its_name_and_everything_is_written_down(laptop: Laptop) -> None:
     command = f"echo $((6*7)); exit 3 # {os.urandom(4).hex()}"
     done = laptop.ssh("app01@gw", command)
@@ -125,6 +127,7 @@ def test_the_shell_cannot_be_entered_without_a_grant_and_says_why(laptop: Laptop
     assert b"no grant for 'dev' to enter app02" in done.stderr
 
 
+@both_clients
 def test_a_forward_to_the_shells_loopback_works_where_it_is_granted(laptop: Laptop) -> None:
     echo = EchoServer()
     try:
@@ -134,6 +137,7 @@ def test_a_forward_to_the_shells_loopback_works_where_it_is_granted(laptop: Lapt
         echo.close()
 
 
+@both_clients
 def test_a_forward_out_of_the_shell_is_refused_by_name(laptop: Laptop) -> None:
     done = laptop.ssh("-W", "192.0.2.1:80", "app01@gw")
     assert done.returncode != 0
@@ -165,6 +169,7 @@ def with_agent(
     )
 
 
+@both_clients
 def test_an_agent_is_forwarded_where_it_is_granted(laptop: Laptop) -> None:
     with agent(laptop) as env:
         done = with_agent(laptop, env, "-A", "app01@gw", "ssh-add -l")
@@ -173,6 +178,7 @@ def test_an_agent_is_forwarded_where_it_is_granted(laptop: Laptop) -> None:
         assert without.stdout == b"[]\n"
 
 
+@both_clients
 def test_an_agent_that_is_not_granted_stays_at_home_and_the_terminal_says_so(
     tmp_path: Path,
 ) -> None:
@@ -198,6 +204,7 @@ def ssh_in_terminal(laptop: Laptop, *words: str) -> list[str]:
     return ["ssh", "-F", str(laptop.config()), "-tt", *words]
 
 
+@both_clients
 def test_a_session_that_is_closed_says_why_in_its_terminal(laptop: Laptop) -> None:
     wait_until(lambda: not inside(laptop))
     with terminal(laptop) as one:
@@ -216,6 +223,7 @@ def test_a_grant_that_is_removed_ends_the_session_and_says_why(tmp_path: Path) -
         assert b"no grant for 'dev' to enter app01" in one.shown
 
 
+@both_clients
 def test_one_who_sends_without_end_learns_why_as_well(tmp_path: Path) -> None:
     """A socket that is closed with bytes unread resets, and the client's next write fails before it reads."""
     with open_laptop(tmp_path, SSH_TABLE + local("app01")) as laptop:
@@ -247,6 +255,7 @@ HOLDS_AGENT = (
 )
 
 
+@both_clients
 def test_forwards_that_are_not_granted_any_more_stop_and_the_terminal_goes_on(
     tmp_path: Path,
 ) -> None:
@@ -303,6 +312,7 @@ def test_a_key_on_the_revocation_list_ends_its_login_as_revoked_and_says_why(
         assert "was revoked" in str(line["detail"])
 
 
+@both_clients
 def test_an_editor_finds_what_its_command_started_by_a_forward_and_by_SOCKS(laptop: Laptop) -> None:
     for option in ("-D", "-L"):
         assert talk_to_editor(laptop, option, "app01@gw") == b"hello from the editor's server"
@@ -317,6 +327,7 @@ def test_a_gateway_that_stops_warns_the_terminals_and_then_ends_them(tmp_path: P
         assert one.ends() == 255
 
 
+@both_clients
 def test_a_client_that_vanishes_leaves_no_session(laptop: Laptop) -> None:
     with terminal(laptop) as one:
         one.process.kill()

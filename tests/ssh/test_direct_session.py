@@ -119,6 +119,7 @@ def test_channels_of_one_connection_share_one_session(
     assert len(gateway.seen.opened) == before + 1
     opened = gateway.seen.opened[-1]
     assert opened.way is AccessMethod.DIRECT
+    assert opened.ready.grant.identity.name == "dev"
     _, ended = gateway.seen.wait(
         lambda: next((pair for pair in gateway.seen.ended if pair[0] is opened), None)
     )
@@ -141,11 +142,6 @@ def test_what_ran_is_written_down_with_its_bytes_and_exit_code(
 
     event = gateway.seen.wait(closed)
     assert (event["exit"], event["sent"], event["received"]) == (5, 5, 2)
-
-
-def test_the_shell_knows_who_it_is(gateway: DirectGateway, client: Client) -> None:
-    ok(client.ssh(TO, "true"))
-    assert gateway.seen.opened[-1].ready.grant.identity.name == "dev"
 
 
 @pytest.mark.parametrize("options", [["-O"], []], ids=["scp", "sftp"])

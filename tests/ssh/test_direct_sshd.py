@@ -18,7 +18,8 @@ from tests.missing import missing
 from tests.ports import free_port
 from tests.waiting import BOUND_S, wait_until
 
-pytestmark = pytest.mark.usefixtures("openssh")
+both_clients = pytest.mark.usefixtures("openssh")
+"""Marks a test of what depends on the client."""
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 ACCOUNT = getpass.getuser()
 
@@ -96,6 +97,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory, sshd: Sshd) -> Iterator[Lap
         laptop.gateway.stop()
 
 
+@both_clients
 def test_the_servers_own_log_says_who_it_was(laptop: Laptop, sshd: Sshd) -> None:
     done = laptop.ssh("app01@gw", "echo in; echo err >&2; exit 7")
     assert (done.returncode, done.stdout) == (7, b"in\n")
@@ -108,12 +110,14 @@ def test_the_servers_own_log_says_who_it_was(laptop: Laptop, sshd: Sshd) -> None
     assert accepted[1] == f"dev trace {line['trace']}"
 
 
+@both_clients
 def test_a_server_whose_key_is_not_named_gets_nothing(laptop: Laptop, sshd: Sshd) -> None:
     done = laptop.ssh("app02@gw", "true")
     assert done.returncode == 255
     assert b"shows no host key that the gateway knows" in done.stderr
 
 
+@both_clients
 def test_terminals_files_and_signals_work_as_without_a_gateway(
     laptop: Laptop, tmp_path: Path
 ) -> None:
@@ -141,6 +145,7 @@ def test_terminals_files_and_signals_work_as_without_a_gateway(
     assert b"exit-signal" in killed.stderr
 
 
+@both_clients
 def test_what_a_command_leaves_behind_does_not_hold_the_client(laptop: Laptop) -> None:
     began = time.monotonic()
     done = laptop.ssh("app01@gw", "sleep 60 >/dev/null 2>&1 & echo started")

@@ -15,7 +15,8 @@ from tests.fixtures.laptop import Laptop, new_key
 from tests.fixtures.people import log_in_at
 from tests.ssh.test_direct_sshd import Sshd
 
-pytestmark = pytest.mark.usefixtures("openssh")
+both_clients = pytest.mark.usefixtures("openssh")
+"""Marks a test of what depends on the client."""
 ACCOUNT = getpass.getuser()
 """A person at the identity provider may have this name: in CI it is `root`."""
 PREFIX = '[keys]\nprincipal_prefix = "sd:"\n'
@@ -140,6 +141,7 @@ def test_without_a_prefix_trusting_the_ca_makes_names_accounts(
         sshd.stop()
 
 
+@both_clients
 def test_direct_login_and_the_jump_work_with_the_prefix(laptop: Laptop, tmp_path: Path) -> None:
     for app in ("app01", "app02"):
         done = laptop.ssh(f"{app}@gw", "echo in")
@@ -149,6 +151,7 @@ def test_direct_login_and_the_jump_work_with_the_prefix(laptop: Laptop, tmp_path
     assert (done.returncode, done.stdout) == (0, b"in\n"), done.stderr
 
 
+@both_clients
 def test_a_server_forwards_for_a_certificate_only_with_a_grant_that_says_so(
     laptop: Laptop, tmp_path: Path
 ) -> None:
@@ -174,6 +177,7 @@ def test_a_server_forwards_for_a_certificate_only_with_a_grant_that_says_so(
     assert not forwarded()
 
 
+@both_clients
 def test_a_user_without_a_grant_gets_no_certificate_until_there_is_one(
     laptop: Laptop, tmp_path: Path
 ) -> None:

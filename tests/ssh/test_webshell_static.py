@@ -20,7 +20,6 @@ from tests.holder.compiled import compiled
 from tests.ports import free_port
 from tests.ssh.test_direct_sshd import SSHD, Sshd
 
-pytestmark = pytest.mark.usefixtures("openssh")
 WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
 
 
@@ -101,5 +100,5 @@ def test_the_doctor_names_the_server_that_holds_terminals(laptop: Laptop, tmp_pa
     assert [(hop, finding.level) for hop, finding in ends] == [
         ("shell", Level.OK), ("shell", Level.FAIL), ("shell", Level.FAIL),
     ]  # fmt: skip
-    assert "holds 0 terminals" in ends[0][1].what
+    assert "open terminals: 0" in ends[0][1].what
     assert "no command is known that holds terminals" in ends[1][1].what
