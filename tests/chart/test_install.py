@@ -166,6 +166,8 @@ def test_the_gateway_s_pods_hold_no_private_key_of_the_host_ca(release: Release)
     assert "user-ca" not in output
 
 
+LATER: Manifest = {"drainSeconds": 5, "web": {"enabled": True}}
+"""What a later test needs of the gateways. The upgrade under load brings it: one roll-out for both."""
 LOAD_PAUSE_S = 0.2
 """A thread's pause between two logins: the wait for the next is far shorter than any moment of a roll-out in
 which one could get lost, and without it the load takes all of the processor that there is."""
@@ -260,7 +262,8 @@ def test_an_upgrade_under_load_costs_no_login_and_cuts_no_session(
         with tunnels, logins:
             until("logins come in", lambda: logins.done >= 1 and tunnels.done >= 5)
             began = time.monotonic()
-            release.upgrade({"gateway": {"podAnnotations": {"round": uuid.uuid4().hex}}})
+            annotations = {"podAnnotations": {"round": uuid.uuid4().hex}}
+            release.upgrade({"gateway": {**annotations, **LATER}})
             took_s = time.monotonic() - began
             after = {pod["metadata"]["name"] for pod in release.pods()}
             assert len(after) == 2
@@ -326,7 +329,7 @@ def test_50_sessions_outlive_an_upgrade_a_rollback_a_drain_and_a_killed_replica(
     """The cluster has one node: cordoned, it would leave no place for the next replica. So a drain is its
     evictions, without the cordon."""
     restricted_app(release, annotations={"warm": "true"})
-    release.upgrade({"gateway": {"drainSeconds": 5, "web": {"enabled": True}}})
+    release.upgrade({"gateway": LATER})
     with sessions_of(release, TUNNELS, TERMINALS) as sessions, Lines(sessions, 5) as lines:
         assert len(sessions) == TUNNELS + 2 * TERMINALS
         annotations = {"gateway": {"podAnnotations": {"round": uuid.uuid4().hex}}}

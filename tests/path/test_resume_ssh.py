@@ -26,7 +26,7 @@ from tests.path.wire_cut import cutting
 from tests.waiting import wait_until
 from tests.web.mover import digest_of
 
-BULK_BYTES = int(os.environ.get("STAGEDOOR_BULK_MIB", "24")) * MIB
+BULK_BYTES = int(os.environ.get("STAGEDOOR_BULK_MIB", "12")) * MIB
 CAT = "echo in''side; cat"
 """It says `inside`, which the command itself does not contain, once it runs."""
 
@@ -98,7 +98,7 @@ def test_bulk_both_ways_at_once_arrives_whole_through_cuts(
     sent.write_bytes(random.Random(3).randbytes(BULK_BYTES))
 
     def drive() -> None:
-        with cutting(entry.gateway.port(), new_seed(), most=4 * MIB) as wire:
+        with cutting(entry.gateway.port(), new_seed(), most=BULK_BYTES // 6) as wire:
             reach = entry.through(TUNNEL, tmp_path, wire.port)
             done = reach.run(
                 reach.argv("ssh", reach.host, "tee >(sha256sum >&2)"),
@@ -122,7 +122,7 @@ def test_scp_arrives_whole_through_cuts(entry: GatewayEntry, tmp_path: Path, is_
         with cutting(entry.gateway.port(), new_seed(), most=BULK_BYTES // 10) as wire:
             reach = entry.through(TUNNEL, tmp_path, wire.port)
             ends = (source, f"{reach.host}:{copy}") if is_up else (f"{reach.host}:{source}", copy)
-            done = reach.run(reach.argv("scp", "-q", *ends), timeout_s=100 * BULK_BYTES / 24 / MIB)
+            done = reach.run(reach.argv("scp", "-q", *ends), timeout_s=100 * BULK_BYTES / 12 / MIB)
             assert done.code == 0, done.said
             assert wire.cuts >= 10
             assert digest_of(copy) == digest_of(source)
