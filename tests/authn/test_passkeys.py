@@ -28,11 +28,11 @@ RP = RelyingParty("gw.example", ORIGIN)
 CHALLENGE, ANOTHER = b"c" * 32, b"d" * 32
 
 
-def registered(authenticator: Authenticator, user: str = "dev") -> PasskeyRecord:
-    answer = authenticator.create(make_registration_options(RP, user, [], CHALLENGE))
+def registered(authenticator: Authenticator) -> PasskeyRecord:
+    answer = authenticator.create(make_registration_options(RP, "dev", [], CHALLENGE))
     made = read_registration(RP, CHALLENGE, answer)
     assert isinstance(made, NewPasskey)
-    return PasskeyRecord(made.id, user, "laptop", RP.id, made.credential, made.sign_count, 0.0)
+    return PasskeyRecord(made.id, "dev", "laptop", RP.id, made.credential, made.sign_count, 0.0)
 
 
 def asked(passkey: PasskeyRecord) -> dict[str, Any]:

@@ -260,7 +260,9 @@ def test_ctrl_c_with_somebody_inside_leaves_no_process_and_no_folder(
     demo: Demo, times: int
 ) -> None:
     login = demo.command("app01.ssh")
-    with Prompted(["sh", "-c", f"exec {login} 'echo inside; exec sleep 300'"], stdin=None) as inside:
+    with Prompted(
+        ["sh", "-c", f"exec {login} 'echo inside; exec sleep 300'"], stdin=None
+    ) as inside:
         demo.line("dev → app01.ssh", "open")
         inside.expect("inside")
         demo.ends(signal.SIGINT, times)

@@ -30,13 +30,13 @@ class Wire:
 
 
 @contextlib.contextmanager
-def delaying(far_port: int, *, delay_s: float = DELAY_S) -> Iterator[Wire]:
+def delaying(far_port: int) -> Iterator[Wire]:
     """Yield a wire to `127.0.0.1:far_port`, cut when it is left."""
     loop = asyncio.new_event_loop()
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     listener.setblocking(False)
     wire = Wire(listener.getsockname()[1])
-    task = loop.create_task(_accept(listener, far_port, delay_s, wire))
+    task = loop.create_task(_accept(listener, far_port, wire))
 
     def run() -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -53,16 +53,16 @@ def delaying(far_port: int, *, delay_s: float = DELAY_S) -> Iterator[Wire]:
         listener.close()
 
 
-async def _accept(listener: socket.socket, far_port: int, delay_s: float, wire: Wire) -> None:
+async def _accept(listener: socket.socket, far_port: int, wire: Wire) -> None:
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
         while True:
             near, _ = await loop.sock_accept(listener)
             near.setblocking(False)
-            group.create_task(_relay(near, far_port, delay_s, wire))
+            group.create_task(_relay(near, far_port, wire))
 
 
-async def _relay(near: socket.socket, far_port: int, delay_s: float, wire: Wire) -> None:
+async def _relay(near: socket.socket, far_port: int, wire: Wire) -> None:
     loop = asyncio.get_running_loop()
     with near, socket.socket() as far:
         far.setblocking(False)
@@ -71,15 +71,13 @@ async def _relay(near: socket.socket, far_port: int, delay_s: float, wire: Wire)
         try:
             await loop.sock_connect(far, ("127.0.0.1", far_port))
             async with asyncio.TaskGroup() as group:
-                group.create_task(_carry(near, far, delay_s, wire, OPENING_LINES))
-                group.create_task(_carry(far, near, delay_s, wire, 0))
+                group.create_task(_carry(near, far, wire, OPENING_LINES))
+                group.create_task(_carry(far, near, wire, 0))
         except* OSError:
             pass  # one end was reset: so is the other, by the close
 
 
-async def _carry(
-    source: socket.socket, sink: socket.socket, delay_s: float, wire: Wire, lines: int
-) -> None:
+async def _carry(source: socket.socket, sink: socket.socket, wire: Wire, lines: int) -> None:
     """Carry one direction to its end, which travels as the bytes do; so many `lines` go one by one."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(ON_THE_WAY)
@@ -99,11 +97,11 @@ async def _carry(
         last = 0.0
         while True:
             chunk = await loop.sock_recv(source, CHUNK_BYTES)
-            due = loop.time() + delay_s
+            due = loop.time() + DELAY_S
             while lines and chunk:
                 line, feed, chunk = chunk.partition(b"\n")
                 lines -= 1
-                due = max(due, last + delay_s)
+                due = max(due, last + DELAY_S)
                 last = due
                 await queue.put((due, line + feed))
                 if not chunk:

@@ -178,10 +178,8 @@ async def talking(
         yield client
 
 
-async def returned(
-    control: EndpointControl, client: Client, attempt: int, watcher: Watched | None = None
-) -> None:
-    ticket = await control.resume(KEY, attempt, "alice app01.ssh", watcher or Watched())
+async def returned(control: EndpointControl, client: Client, attempt: int) -> None:
+    ticket = await control.resume(KEY, attempt, "alice app01.ssh", Watched())
     assert isinstance(ticket, Ticket), ticket
     assert ticket.earlier.id == "s1"
     client.connect(await control.connect_data(ticket.secret))

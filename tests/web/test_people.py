@@ -35,8 +35,8 @@ def present(name: str, *, looks: bool = False, share: str | None = None) -> Pres
     return PresenceEntry(f"session of {name}", name, "::1", "app01/dev", "main", looks, 50.0, share)
 
 
-def people_of(*owners: str, you: int = 1, mode: Mode = Mode.MIRROR) -> People:
-    people = tuple(Person(number, owner, mode) for number, owner in enumerate(owners, 1))
+def people_of(*owners: str, you: int = 1) -> People:
+    people = tuple(Person(number, owner, Mode.MIRROR) for number, owner in enumerate(owners, 1))
     return People(you, rules=True, locked=False, people=people)
 
 

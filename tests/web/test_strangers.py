@@ -27,7 +27,6 @@ TLS = """
 addresses = ["127.0.0.1:0"]
 tls_addresses = ["127.0.0.1:0"]
 tmux = false
-{more}
 
 [tunnel]
 addresses = ["127.0.0.1:0"]
@@ -57,9 +56,9 @@ MIB = 1024 * 1024
 PINGS = (b"\x89\xfd" + bytes(4) + bytes(125)) * 64
 
 
-def tls_settings(folder: Path, more: str = "") -> str:
+def tls_settings(folder: Path) -> str:
     cert, key = write_certificate(folder, NAME)
-    return TLS.format(cert=cert, key=key, more=more)
+    return TLS.format(cert=cert, key=key)
 
 
 def exchange(port: int, request: bytes) -> bytes:
@@ -347,12 +346,12 @@ def rss(gateway: Gateway) -> int:
     return int(text.partition("VmRSS:")[2].split()[0]) * 1024
 
 
-def crowd(stack: ExitStack, port: int, count: int, buffer_bytes: int = 2048) -> list[socket.socket]:
+def crowd(stack: ExitStack, port: int, count: int) -> list[socket.socket]:
     """So many connections, each from an address of its own."""
     codes = []
     for number in range(count):
         line = stack.enter_context(socket.socket())
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         line.settimeout(BOUND_S)
         line.bind((f"127.0.{2 + number // 250}.{1 + number % 250}", 0))
         line.connect(("127.0.0.1", port))
