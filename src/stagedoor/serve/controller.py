@@ -303,7 +303,8 @@ async def _run_beside_workers(begin: StartMessage) -> None:
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
-    await run_until(reader.read(), ControllerManager(settings, health=False).run())
+    manager = ControllerManager(settings, health=False)
+    await run_until(reader.read(), manager.run())
 
 
 def main() -> None:
