@@ -35,10 +35,7 @@ class AppSessions:
 
 
 class AccountService:
-    """The data of the home page for a user.
-
-    It uses the store in a thread; a store that fails is a Denial.
-    """
+    """A user's data for the home page. It uses the store in a thread; a failure is a Denial."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._settings = context.settings

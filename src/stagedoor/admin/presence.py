@@ -60,10 +60,7 @@ def _crowded(why: str) -> Denial:
 
 
 class PresenceService:
-    """Records the users at terminals, and their shares.
-
-    It uses the store in a thread; a store that fails is a Denial.
-    """
+    """The users at terminals, and their shares. It uses the store in a thread; a failure is a Denial."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context

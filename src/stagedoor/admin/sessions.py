@@ -76,11 +76,9 @@ def wait_closed(service: AdminService, session_ids: Sequence[str], timeout_s: fl
         time.sleep(0.1)
 
 
-def list_entries(
-    service: AdminService, wanted: Filter, *, last: int | None = None
-) -> Iterator[JournalEntry]:
-    """Yield the audit's entries in the order of writing; with `last`, only so many of the newest."""
-    after = 0 if last is None else find_start_of_last(service.database, wanted, last)
+def list_entries(service: AdminService, wanted: Filter) -> Iterator[JournalEntry]:
+    """Yield the audit's entries in the order of writing."""
+    after = 0
     while page := read_entries(service.database, wanted, after=after):
         yield from page
         after = page[-1].seq

@@ -350,12 +350,6 @@ def end(request: AccessRequest, now: float) -> AccessRequest:
     raise RefusedError(explain_over(request, now))
 
 
-def require_pending(request: AccessRequest, now: float) -> None:
-    """Raise RefusedError unless the request is pending."""
-    if request.find_state(now) is not RequestState.PENDING:
-        raise RefusedError(explain_over(request, now))
-
-
 def explain_over(request: AccessRequest, now: float) -> str:
     """Return a line about a request that is not pending."""
     state = request.find_state(now)

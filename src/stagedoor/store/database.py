@@ -15,8 +15,8 @@ from stagedoor.store.adapter import Adapter, Statement
 from stagedoor.store.sqlite.file import SqliteFile
 
 BUSY_TIMEOUT_S = 2.0
-"""How long a transaction waits for one of another process: a commit takes milliseconds, so after two seconds
-another program must hold the store, and a login that waits had better be refused with that reason."""
+"""How long a transaction waits for one of another process. A commit takes milliseconds, so after two seconds
+another program holds the store, and a login is refused with that reason."""
 
 Transaction = Connection
 """An open transaction, which the functions of this package take."""

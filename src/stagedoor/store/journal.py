@@ -106,10 +106,9 @@ closed."""
 class StoreJournal:
     """The journal in the store. Implements `audit.ledger.Journal`.
 
-    A session is opened once and closed once, whatever is appended: a second `session.opened` or
-    `session.closed`, or a `session.closed` of a session that was never opened, is ignored. So an append
-    whose outcome is unknown may be repeated, and a session that was perhaps not opened may be closed. So is
-    a `session.closed` of a session that another process has taken over meanwhile.
+    A session is opened once and closed once: a second `session.opened` or `session.closed` is ignored, and so
+    is a `session.closed` of a session that was never opened, or that another process has taken over. So an
+    append whose outcome is unknown may be repeated.
     """
 
     def __init__(self, database: Database) -> None:

@@ -46,7 +46,7 @@ STOP_S = 1.0
 
 
 class PolicyWatch:
-    """Keeps the policy in memory. Reading `policy` is fast and never blocks.
+    """The policy in memory, kept up to date. Reading `policy` is fast and never blocks.
 
     The callbacks run in the watch's own thread. If a callback raises, `on_problem` gets the error, and the
     callback is called again at the next poll.

@@ -34,7 +34,7 @@ def load_audit_key(settings: Settings) -> PrivateKey:
 
 
 class ChainReader:
-    """Reads the audit's lines after the number `after`, in order. For one thread at a time.
+    """A reader of the audit's lines after the number `after`, in order. For one thread at a time.
 
     It begins at the last checkpoint before that, so it need not read the whole audit.
     """
@@ -112,7 +112,7 @@ def export(
 
 
 class Checkpoints:
-    """Signs the audit's chain up to now. For one thread at a time, and any number of processes."""
+    """A signer of the audit's chain. For one thread at a time, and any number of processes."""
 
     def __init__(self, database: Database, key: Callable[[], PrivateKey], instance: str) -> None:
         """Create a writer. `key` is called when a checkpoint is signed; `write` raises its errors."""

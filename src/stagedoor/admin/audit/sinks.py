@@ -37,11 +37,9 @@ class LineSink(ABC):
     """The number of the last line that has arrived, although `send` failed later; 0 if that is unknown."""
 
     def resume(self, stored: int | None, last: int) -> int:
-        """Return the number (`seq`) after which to continue.
+        """Return the number (`seq`) after which to continue. Raises StagedoorError.
 
         `stored` is the one in the store, if any, and `last` is that of the newest event.
-
-        Raises StagedoorError.
         """
         return stored or 0
 

@@ -56,7 +56,7 @@ class TooManyCertificatesError(CertificateError):
 
 
 class UserCertificates(Protocol):
-    """Signs the keys of users who are signed in."""
+    """A signer of the keys of users who are signed in."""
 
     async def sign(self, user: str, sign_in_number: int, public_key: str, ends_at: float) -> str:
         """Return an OpenSSH user certificate, one line, with the serial `sign_in_number`.
@@ -72,10 +72,7 @@ SignSignIn = Callable[[str, str, int, float, Collection[str]], str]
 
 
 class UserSigner:
-    """Signs certificates for sign-ins. Belongs to one thread.
-
-    `valid_s` is the longest time for which a certificate is valid.
-    """
+    """A signer of certificates for sign-ins, valid for `valid_s` at most. Belongs to one thread."""
 
     def __init__(
         self,

@@ -22,10 +22,10 @@ from stagedoor.model.access_request import (
     check_start,
     check_time,
     end,
+    explain_over,
     explain_own,
     follow,
     judge,
-    require_pending,
     show_period,
 )
 from stagedoor.model.errors import NotFoundError, RefusedError
@@ -207,7 +207,8 @@ def decide(
         request = _require(store.find_request(transaction, number), number)
         if approver is not None:
             _require_another(transaction, request, approver)
-        require_pending(request, now)
+        if request.find_state(now) is not RequestState.PENDING:
+            raise RefusedError(explain_over(request, now))
         rule = store.read_request_rules(transaction, [request.rule]).get(request.rule)
         if rule is None:
             raise RefusedError(f"the rule of request {number} was removed, so it gives nothing")

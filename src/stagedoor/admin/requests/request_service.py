@@ -75,16 +75,12 @@ class RequestService:
         if rule is None:
             return None
         theirs = [r for r in policy.find_requests(identity.name) if target in r.targets]
-        pending = (
-            r for r in theirs if r.find_state(now) is RequestState.PENDING and not r.is_later(now)
-        )
-        later = (
-            r for r in theirs if r.find_state(now) is RequestState.APPROVED and r.is_later(now)
-        )
-        request = next(pending, None)
+        first = {(r.find_state(now), r.is_later(now)): r for r in reversed(theirs)}
+        request = first.get((RequestState.PENDING, False))
+        later = first.get((RequestState.APPROVED, True))
         page = None if request is None else self.get_page(request)
         where = self._where(identity, target, needs)
-        return Offer(rule, target, where, request, page, next(later, None))
+        return Offer(rule, target, where, request, page, later)
 
     def _where(self, identity: Identity, target: Target, needs: Permission) -> str:
         """Return how the user asks for `target`, as text. The page asks for entering."""

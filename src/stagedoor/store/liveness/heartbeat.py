@@ -81,11 +81,10 @@ BLIND_BEATS = 3
 
 
 class HeartbeatWatch:
-    """Measures with its own clock how long each other process has been silent.
+    """A measure of how long each other process has been silent, by this process's clock.
 
-    So machines need not agree on the time. Only silence that was watched all the time counts, so no process
-    is taken for dead because the server, the network or the watching process was unavailable: when a server
-    comes back, all have been silent, and the time of each begins again.
+    So machines need not agree on the time. Only silence that was watched without a gap counts: when the
+    server, the network or this process was unavailable, the time of each process begins again.
     """
 
     def __init__(self, dead_after_s: float, blind_after_s: float) -> None:
@@ -137,15 +136,14 @@ class Heartbeat:
     ) -> None:
         """Create a heartbeat, which does not beat yet.
 
-        `folder` has the lock files of this machine's processes. `live` returns the ids of the sessions that
-        are open in this process.
+        `folder` has the lock files of this machine's processes, and `live` returns the ids of this process's
+        open sessions. `marks` are values that should be the same on all gateways, by name: fingerprints,
+        never secrets.
 
-        `on_lost` gets the ids of other processes' sessions that were closed as lost. `on_reclaimed` gets the
-        ids of this process's sessions that others had closed so, and that are open again. `on_problem` gets
-        one line when a beat fails, and None when it works again. All are called in the heartbeat's thread.
-
-        `marks` are values that should be the same on all gateways, by name: fingerprints, never secrets.
-        `on_mismatch` gets an instance that has another value, and its name.
+        `on_lost` gets the ids of other processes' sessions that were closed as lost, and `on_reclaimed` those
+        of this process's sessions that are open again after that. `on_mismatch` gets an instance with another
+        mark, and its name. `on_problem` gets one line when a beat fails, and None when it works again. All
+        are called in the heartbeat's thread.
         """
         self._database = database
         self._folder = folder

@@ -155,7 +155,7 @@ def _for_pool(server: Server, busy_timeout_s: float) -> PostgresqlLink:
 
 
 class PostgresqlRowWriter:
-    """Writes rows over its own connection in one round trip, without SQLAlchemy.
+    """A writer of rows with its own connection, in one round trip and without SQLAlchemy.
 
     One thread writes at a time.
     """

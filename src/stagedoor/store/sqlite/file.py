@@ -203,7 +203,7 @@ def make_engine(path: Path, *, busy_timeout_s: float) -> Engine:
 
 
 class SqliteRowWriter:
-    """Writes rows over its own connection, without SQLAlchemy. One thread writes at a time.
+    """A writer of rows with its own connection, without SQLAlchemy. One thread writes at a time.
 
     SQLAlchemy takes as much processor time for each transaction as SQLite's own work on a few rows, and every
     login pays for it.
@@ -286,12 +286,10 @@ def _begin_immediate(raw: sqlite3.Connection, path: Path, busy_timeout_s: float)
 def _wait_for_lock(raw: sqlite3.Connection, statement: str, busy_timeout_s: float) -> None:
     """Run a statement as soon as no lock of another connection is in its way.
 
-    It waits without SQLite's own handler. That one soon sleeps 100 ms between two attempts, and so lets a
-    worker with a queue of logins starve another (measured: 1.3 s; this way: 0.3 s). It is also not called if
-    two connections might wait for each other (https://www.sqlite.org/c3ref/busy_handler.html).
-
-    Raises:
-        sqlite3.OperationalError: the lock was not free within `busy_timeout_s`, or the statement failed.
+    SQLite's own handler soon sleeps 100 ms between two attempts, so that a worker with a queue of logins
+    starves another (1.3 s; this way: 0.3 s), and is not called if two connections might wait for each other
+    (https://www.sqlite.org/c3ref/busy_handler.html). Raises sqlite3.OperationalError if the statement fails,
+    or the lock is not free within `busy_timeout_s`.
     """
     raw.execute("PRAGMA busy_timeout = 0")
     deadline = time.monotonic() + busy_timeout_s
