@@ -80,7 +80,7 @@ def test_the_end_is_the_first_moment_outside(now: int) -> None:
      "Mon-Tue-Wed 08:00-20:00 UTC", "08:00-20:00 UTC\n"],
 )  # fmt: skip
 def test_hours_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no "):
+    with pytest.raises(ValueError, match=r" is (not a|neither a) "):
         parse_hours(text)
 
 

@@ -161,7 +161,7 @@ def test_what_is_no_permission_is_refused(text: str) -> None:
     if {part.strip() for part in text.split(",")} <= known:
         assert to_words(parse_permissions([text])).split()
     else:
-        with pytest.raises(ValueError, match="is no permission; there are: enter, files"):
+        with pytest.raises(ValueError, match="is not a permission; there are: enter, files"):
             parse_permissions([text])
 
 

@@ -106,12 +106,12 @@ def test_all_problems_are_said_with_their_lines(alice: Desk, folder: Path) -> No
         (
             "x.toml",
             MORE.replace('"wiki"', '"Wiki"'),
-            r"x\.toml:6: grants\[1\]: 'Wiki' is no pattern",
+            r"x\.toml:6: grants\[1\]: 'Wiki' is not a pattern",
         ),
         (
             "x.toml",
             MORE + 'resume = "soon"',
-            r"x\.toml:9: grants\[1\]: resume: 'soon' is no duration",
+            r"x\.toml:9: grants\[1\]: resume: 'soon' is not a duration",
         ),
         ("x.toml", MORE + "expires = 2030-01-01T00:00:00", r"x\.toml:9: .*offset from UTC"),
         ("x.toml", MORE + "expires = = 1", r"x\.toml:9: this is not valid TOML"),
@@ -125,7 +125,7 @@ def test_all_problems_are_said_with_their_lines(alice: Desk, folder: Path) -> No
         (
             "x.json",
             '{"grants": [\n{"subject": "dev",\n"app": "db"}]}',
-            r"x\.json:2: grants\[0\]: 'dev' says not who",
+            r"x\.json:2: grants\[0\]: 'dev' does not say who",
         ),
         (
             "x.json",

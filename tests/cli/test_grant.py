@@ -68,9 +68,9 @@ def test_a_subject_that_names_nobody_is_refused(alice: Desk, subject: str) -> No
     "pattern", ["", "App", "app01.staging", "a b", "[", "app[", "a/b", "\u0661"]
 )
 def test_a_pattern_that_could_match_nothing_is_refused(alice: Desk, pattern: str) -> None:
-    with pytest.raises(RefusedError, match="no pattern for an app"):
+    with pytest.raises(RefusedError, match="not a pattern for an app"):
         alice.out("grant", "add", "user:alice", pattern)
-    with pytest.raises(RefusedError, match="no pattern for an environment"):
+    with pytest.raises(RefusedError, match="not a pattern for an environment"):
         alice.out("grant", "add", "user:alice", "app01", "--environment", pattern)
 
 
@@ -186,9 +186,9 @@ def test_what_a_grant_permits_is_changed_but_not_whether_it_lets_in(alice: Desk)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--allow", "fly"), "'fly' is no permission; there are: enter, files"),
-        (("--allow", ""), "'' is no permission"),
-        (("--allow", "Forward"), "is no permission"),
+        (("--allow", "fly"), "'fly' is not a permission; there are: enter, files"),
+        (("--allow", ""), "'' is not a permission"),
+        (("--allow", "Forward"), "is not a permission"),
         (("--without", "enter"), "would permit nothing"),
         (("--without", "enter,files"), "would permit nothing"),
         (("--without", "forward"), "no grant permits that unless it is allowed"),

@@ -60,7 +60,7 @@ def test_the_whole_token_can_be_given_to_revoke_it_and_is_not_written_down(
     ["", "admin", "connect:", "connect:App", "connect:a.b.c", "connect:a b", "connect:*.", "con*"],
 )
 def test_a_scope_that_would_mean_nothing_is_refused(alice: Desk, scope: str) -> None:
-    with pytest.raises(RefusedError, match="is no scope"):
+    with pytest.raises(RefusedError, match="is not a scope"):
         alice.out("token", "create", "alice", "--scope", scope)
 
 

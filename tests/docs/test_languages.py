@@ -52,7 +52,7 @@ PUT_TOGETHER = {
 READ_BY_DEVELOPERS = ("authn", "authz", "model", "session", "signin")
 """The packages all of whose refusals a person may read."""
 NOT_FOR_DEVELOPERS = re.compile(
-    r"^\{0\} \{1\} is not granted|is no permission|no grant permits|both allowed|would permit nothing|"
+    r"^\{0\} \{1\} is not granted|is not a permission|no grant permits|both allowed|would permit nothing|"
     r"an invitation ends|^\{0\} is disabled|is there already|a password would not let|"
     r"no identity provider is set up|more than one identity provider|there is no identity provider \{|"
     r"logout token|another version of the gateway|is not an app's name; write|is not the address of a site|"

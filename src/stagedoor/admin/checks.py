@@ -24,7 +24,7 @@ def check_subject(subject: str) -> None:
     kind, colon, name = subject.partition(":")
     if not colon:
         raise RefusedError(
-            f"{subject!r} says not who: write user:{subject} or group:{subject}, or {ALL_USERS}"
+            f"{subject!r} does not say who: write user:{subject} or group:{subject}, or {ALL_USERS}"
         )
     if kind not in ("user", "group"):
         raise RefusedError(f"{subject!r} is neither user:NAME nor group:NAME")
@@ -74,7 +74,7 @@ def check_pattern(pattern: TargetPattern) -> None:
     for text, kind in ((pattern.app, "app"), (pattern.environment, "environment")):
         if not _PATTERN.fullmatch(text):
             raise RefusedError(
-                f"{text!r} is no pattern for an {kind}: use a-z, 0-9, '-', and '*', '?' or '[a-z]' "
+                f"{text!r} is not a pattern for an {kind}: use a-z, 0-9, '-', and '*', '?' or '[a-z]' "
                 "for what may vary"
             )
 
@@ -101,6 +101,6 @@ def check_scope(scope: str) -> None:
         or (dot and not _PATTERN.fullmatch(environment))
     ):
         raise RefusedError(
-            f"{scope!r} is no scope: use connect, connect:APP or connect:APP.ENVIRONMENT, "
+            f"{scope!r} is not a scope: use connect, connect:APP or connect:APP.ENVIRONMENT, "
             "where both may be patterns (connect:app*.staging), or api:read, api:write or request"
         )

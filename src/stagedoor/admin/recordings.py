@@ -113,7 +113,7 @@ def open_recording(
     try:
         return AsciicastReader(pieces)
     except AsciicastError as error:
-        raise StagedoorError(f"{name} is no recording: {error}") from None
+        raise StagedoorError(f"{name} is not a recording: {error}") from None
 
 
 def find_digest(service: AdminService, recorded: Recorded) -> str | None:

@@ -61,7 +61,7 @@ def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) 
             moved = _put_aside(settings, force=force, now=now)
             _extract(tar, settings, force=force)
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
-        raise RefusedError(f"{file} is no backup of stagedoor, or is damaged: {error}") from None
+        raise RefusedError(f"{file} is not a backup of stagedoor, or is damaged: {error}") from None
     except OSError as error:
         raise StagedoorError(
             f"{error.filename or file} cannot be restored: {error.strerror or error}"
@@ -72,7 +72,7 @@ def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) 
 def _read_manifest(tar: tarfile.TarFile, file: Path) -> dict[str, Any]:
     member = tar.next()
     if member is None or member.name != MANIFEST or member.size > MANIFEST_BYTES:
-        raise ValueError("it begins with no manifest")
+        raise ValueError("it does not begin with a manifest")
     content = tar.extractfile(member)
     assert content is not None, "it is a file"
     manifest = json.loads(content.read())

@@ -51,15 +51,17 @@ def parse_hours(text: str) -> Hours:
     """Parse `Mon-Fri 08:00-20:00 Europe/Berlin`; without days, it is every day. Raises ValueError."""
     match = _FORM.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} are no hours: write 'Mon-Fri 08:00-20:00 Europe/Berlin'")
+        raise ValueError(
+            f"{text!r} is not a range of hours: write 'Mon-Fri 08:00-20:00 Europe/Berlin'"
+        )
     begin, end = _parse_minutes(match["begin"]), _parse_minutes(match["end"])
     if begin in (_DAY_MINUTES, end):
-        raise ValueError(f"{text!r} are no hours: they end when they begin")
+        raise ValueError(f"{text!r} is not a range of hours: it ends when it begins")
     try:
         zone = ZoneInfo(match["zone"])
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
         raise ValueError(
-            f"{match['zone']!r} is no time zone, such as Europe/Berlin or UTC"
+            f"{match['zone']!r} is not a time zone, such as Europe/Berlin or UTC"
         ) from None
     return Hours(text, _parse_days(match["days"] or "mon-sun"), begin, end, zone)
 
@@ -75,7 +77,7 @@ def require_hours(text: str) -> Hours:
 def _parse_minutes(text: str) -> int:
     hours, minutes = int(text[:2]), int(text[3:])
     if minutes > 59 or hours * 60 + minutes > _DAY_MINUTES:
-        raise ValueError(f"{text!r} is no time of a day")
+        raise ValueError(f"{text!r} is not a time of day")
     return hours * 60 + minutes
 
 
@@ -85,7 +87,9 @@ def _parse_days(text: str) -> frozenset[int]:
     for part in text.lower().split(","):
         names = part.split("-")
         if len(names) > 2 or not set(names) <= set(_DAYS):
-            raise ValueError(f"{part!r} is no day, and no range of days: write Mon, or Mon-Fri")
+            raise ValueError(
+                f"{part!r} is neither a day nor a range of days: write Mon, or Mon-Fri"
+            )
         first, last = _DAYS.index(names[0]), _DAYS.index(names[-1])
         days |= {(first + offset) % 7 for offset in range((last - first) % 7 + 1)}
     return frozenset(days)

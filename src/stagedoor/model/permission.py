@@ -73,7 +73,7 @@ def parse_permissions(texts: Iterable[str]) -> Permissions:
     known = frozenset(Permission)
     for word in words:
         if word not in known:
-            raise ValueError(f"{word!r} is no permission; there are: {', '.join(Permission)}")
+            raise ValueError(f"{word!r} is not a permission; there are: {', '.join(Permission)}")
     return frozenset(map(Permission, words))
 
 

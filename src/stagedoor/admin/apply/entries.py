@@ -143,5 +143,5 @@ def _make_member(user: str, group: str, owner: Owner) -> Row:
 def _parse_time(key: str, text: str) -> float:
     seconds = 0 if text == "0" else parse_duration(text)
     if seconds is None or seconds > 7 * DAY_S:
-        raise ValueError(f"{key}: {text!r} is no duration: write 15m, 8h or 1d; 7d is the most")
+        raise ValueError(f"{key}: {text!r} is not a duration: write 15m, 8h or 1d; 7d is the most")
     return float(seconds)

@@ -117,7 +117,7 @@ def _refuse(error: OSError) -> None:
 
 def _read(path: Path) -> str:
     if not str(path).isprintable():
-        raise RefusedError(f"{str(path)!r} is no name for a file of a set: rename it")
+        raise RefusedError(f"{str(path)!r} cannot be the name of a file of a set: rename it")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)

@@ -238,5 +238,5 @@ def make_session_event(
 
 def _path(folder: Path, instance: str) -> Path:
     if not _ID.fullmatch(instance):
-        raise StoreError(f"{instance!r} is no instance id: letters, digits, '.' and '-' only")
+        raise StoreError(f"{instance!r} is not an instance id: letters, digits, '.' and '-' only")
     return folder / f"{instance}.lock"
