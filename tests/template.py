@@ -409,7 +409,7 @@ def serve_once() -> None:
 def main() -> None:
     from stagedoor.cli.app import COMMANDS
 
-    modules = {module for module, _ in COMMANDS.values()}
+    modules = set(COMMANDS.values())
     modules |= {WORKER, CONTROLLER, CHECK, f"{SHELL}.sshd", APART, *LATE}
     for name in sorted(
         modules | {f"{HOLDER}.{part}" for part in ("attach", "process", "tmux_session")}

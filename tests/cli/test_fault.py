@@ -8,7 +8,7 @@ import pytest
 
 BROKEN = """
 from stagedoor.cli import app
-app.COMMANDS["audit"] = ("stagedoor.cli.nowhere", "audit")
+app.COMMANDS["audit"] = "stagedoor.cli.nowhere"
 import sys; sys.argv = ["stagedoor", "audit"]
 app.run()
 """

@@ -15,28 +15,17 @@ from stagedoor.store.grants import find_grant
 from stagedoor.store.people import find_groups_of, is_disabled, require_user
 from stagedoor.store.sign_in.identities import list_provided_groups
 
-_MODULES: Mapping[str, str] = {
-    "access": "access",
+_RESOURCES = {
+    "access": "access events grants sessions sign-ins",
     "apps": "apps",
-    "events": "access",
-    "grants": "access",
-    "groups": "people",
-    "hooks": "machine",
-    "keys": "people",
-    "passkeys": "people",
-    "provider-accounts": "links",
-    "recordings": "machine",
-    "request-rules": "requests",
-    "requests": "requests",
-    "roles": "people",
-    "sessions": "access",
+    "links": "provider-accounts shares",
+    "machine": "hooks recordings",
+    "people": "groups keys passkeys roles tokens users",
+    "requests": "request-rules requests",
     "sets": "sets",
-    "shares": "links",
-    "sign-ins": "access",
-    "tokens": "people",
-    "users": "people",
 }
-"""The module of this package with the operations of each resource."""
+"""The resources of which each module of this package has the operations."""
+_MODULES = {name: module for module, names in _RESOURCES.items() for name in names.split()}
 
 
 def find_handler(name: str) -> Handler:

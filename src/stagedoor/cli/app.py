@@ -18,58 +18,30 @@ from stagedoor.model.errors import StagedoorError
 GC_OBJECTS = 10_000
 """New objects until Python looks for garbage: most of what a command makes stays until it ends."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NAMES = """
+access app apply attach audit ca completion context controller demo doctor grant hook key login logout
+passkey recording request role run serve session share sign-in ssh-config sso status store token tunnel
+upgrade user web-link whoami
+"""
+_MODULES = {"app": "apps", "logout": "login", "tunnel": "login", "whoami": "login"}
 COMMANDS = {
-    "access": ("stagedoor.cli.access", "access"),
-    "app": ("stagedoor.cli.apps", "app"),
-    "apply": ("stagedoor.cli.apply", "apply"),
-    "attach": ("stagedoor.cli.attach", "attach"),
-    "audit": ("stagedoor.cli.audit", "audit"),
-    "ca": ("stagedoor.cli.ca", "ca"),
-    "completion": ("stagedoor.cli.completion", "completion"),
-    "context": ("stagedoor.cli.context", "context"),
-    "controller": ("stagedoor.cli.controller", "controller"),
-    "demo": ("stagedoor.cli.demo", "demo"),
-    "doctor": ("stagedoor.cli.doctor", "doctor"),
-    "grant": ("stagedoor.cli.grant", "grant"),
-    "hook": ("stagedoor.cli.hook", "hook"),
-    "key": ("stagedoor.cli.key", "key"),
-    "login": ("stagedoor.cli.login", "login"),
-    "logout": ("stagedoor.cli.login", "logout"),
-    "passkey": ("stagedoor.cli.passkey", "passkey"),
-    "recording": ("stagedoor.cli.recording", "recording"),
-    "request": ("stagedoor.cli.request", "request"),
-    "role": ("stagedoor.cli.role", "role"),
-    "run": ("stagedoor.cli.run", "run"),
-    "serve": ("stagedoor.cli.serve", "serve"),
-    "session": ("stagedoor.cli.session", "session"),
-    "share": ("stagedoor.cli.share", "share"),
-    "sign-in": ("stagedoor.cli.sign_in", "sign_in"),
-    "sso": ("stagedoor.cli.sso", "sso"),
-    "ssh-config": ("stagedoor.cli.ssh_config", "ssh_config"),
-    "status": ("stagedoor.cli.status", "status"),
-    "store": ("stagedoor.cli.store", "store"),
-    "token": ("stagedoor.cli.token", "token"),
-    "tunnel": ("stagedoor.cli.login", "tunnel"),
-    "upgrade": ("stagedoor.cli.upgrade", "upgrade"),
-    "user": ("stagedoor.cli.user", "user"),
-    "web-link": ("stagedoor.cli.web_link", "web_link"),
-    "whoami": ("stagedoor.cli.login", "whoami"),
+    name: f"stagedoor.cli.{_MODULES.get(name, name.replace('-', '_'))}" for name in _NAMES.split()
 }
-"""The module and name of each command. They are imported when needed, so that a completion is quick."""
+"""The module of each command."""
 
 
 class Commands(click.Group):
-    """A group that imports each command when it is needed."""
+    """A group that imports each command when it is needed, so that a completion is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, sorted."""
-        return sorted(COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command; None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[cmd_name]
+        module, attribute = COMMANDS[cmd_name], cmd_name.replace("-", "_")
         gc.disable()  # what is imported stays, and looking for garbage costs an eighth of the time
         try:
             command = getattr(import_module(module), attribute)

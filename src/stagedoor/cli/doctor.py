@@ -13,7 +13,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.cli.laptop_command import with_options
 from stagedoor.laptop.doctor import judge
 from stagedoor.laptop.doctor.judge import translate_finding
-from stagedoor.laptop.doctor.path import find_path, print_results, walk_to
+from stagedoor.laptop.doctor.path import PathOptions, print_results, walk_to
 from stagedoor.laptop.options import DOCTOR, reach_options
 from stagedoor.wire.check import run_checks
 from stagedoor.wire.finding import Result, choose_exit_code, render_row
@@ -70,7 +70,7 @@ def doctor(
         settings, results = _gateway(installation, silent=json)
     else:
         config_file = None if ssh_config is None else str(ssh_config)
-        wish = find_path(host, how, given, os.environ, config_file, idle)
+        wish = PathOptions(host, how, given, os.environ, config_file, idle)
         settings = None
         results = print_results(walk_to(wish), silent=json, translate=translate_finding)
     if bundle is not None:

@@ -147,12 +147,12 @@ def _number(least: float, most: float, text: str) -> float:
 def walk_the_path(given: Mapping[str, Any]) -> int:
     """Walk to a shell; return 0 if all is well, 1 for something that needs attention, 2 for a failure."""
     from stagedoor.laptop.doctor.judge import translate_finding
-    from stagedoor.laptop.doctor.path import find_path, print_results, walk_to
+    from stagedoor.laptop.doctor.path import PathOptions, print_results, walk_to
     from stagedoor.laptop.options import reach_options
     from stagedoor.wire.finding import choose_exit_code, render_row
 
     reach = reach_options(given)
-    wish = find_path(
+    wish = PathOptions(
         given["host"], given["how"], reach, os.environ, given["ssh_config"], given["idle"]
     )
     results = print_results(walk_to(wish), silent=given["json"], translate=translate_finding)

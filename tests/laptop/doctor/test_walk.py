@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from stagedoor.cli.app import stagedoor
 from stagedoor.laptop import web
-from stagedoor.laptop.doctor.path import PathOptions, find_path, walk_to
+from stagedoor.laptop.doctor.path import PathOptions, find_web_options, walk_to
 from stagedoor.laptop.doctor.walk import SshProgram
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.web import WebConnection
@@ -221,13 +221,16 @@ def test_the_login_of_the_machine_is_the_web_s_credential(
     (folder / "state.json").write_text('{"gateway": "https://gw.example:8443", "user": "alice"}')
     (folder / "secret").write_text("sgl_x\n")
     named = {"--gateway": "https://GW.example:8443/path"}
-    assert find_path("app01", "web", named, {}, None, None).given == {
-        "--gateway": "https://GW.example:8443",
-        "--user": "alice",
-        "--token-file": str(folder / "secret"),
-    }
+    assert find_web_options(named, {}) == (
+        {
+            "--gateway": "https://GW.example:8443",
+            "--user": "alice",
+            "--token-file": str(folder / "secret"),
+        },
+        "/path",
+    )
     for more, env in (({"--user": "bob"}, {}), ({}, {"STAGEDOOR_TOKEN_FILE": "/t"})):
-        given = find_path("app01", "web", named | more, env, None, None).given
+        given, _ = find_web_options(named | more, env)
         assert "--token-file" not in given
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class PathOptions:
     """The path to check.
 
-    `given` are options as of `stagedoor tunnel`. `path` is the prefix of the WebShell's paths in its URL.
+    `given` are options as of `stagedoor tunnel`; for the web, the gateway is a URL, which may have a path.
     `idle_s` is the longest silence to try, in seconds; None does not measure the idle timeout.
     """
 
@@ -31,31 +31,22 @@ class PathOptions:
     how: judge.How | None
     given: Mapping[str, str]
     env: Mapping[str, str]
-    path: str = ""
     config_file: str | None = None
     idle_s: float | None = None
 
 
-def find_path(
-    host: str,
-    how: judge.How | None,
-    given: Mapping[str, str],
-    env: Mapping[str, str],
-    config_file: str | None,
-    idle_s: float | None,
-) -> PathOptions:
-    """Return the path for the options of a command line.
+def find_web_options(
+    given: Mapping[str, str], env: Mapping[str, str]
+) -> tuple[dict[str, str], str]:
+    """Return the options for the web, and the path in its URL.
 
-    For the web, the gateway is a URL, which may have a path; and this machine's login there names the user
-    and the secret unless the options do, as for `stagedoor attach`.
+    This machine's login there names the user and the secret unless the options do, as for `stagedoor attach`.
     """
-    path = ""
-    if how == "web" and "--gateway" in given:
-        url = urlsplit(given["--gateway"])
-        path = url.path.rstrip("/")
-        given = {**given, "--gateway": f"{url.scheme}://{url.netloc}"}
-        given = {**given, **find_login_options(given, env)}
-    return PathOptions(host, how, given, env, path, config_file, idle_s)
+    if "--gateway" not in given:
+        return dict(given), ""
+    url = urlsplit(given["--gateway"])
+    named = {**given, "--gateway": f"{url.scheme}://{url.netloc}"}
+    return {**named, **find_login_options(named, env)}, url.path.rstrip("/")
 
 
 def walk_to(wish: PathOptions) -> Iterator[Result]:
@@ -90,7 +81,8 @@ def print_results(
 
 def _hops(wish: PathOptions) -> Iterator[Result]:
     if wish.how == "web":
-        yield from walk.check_web(_options(wish, wish.given), wish.path, wish.host)
+        options, path = find_web_options(wish.given, wish.env)
+        yield from walk.check_web(_options(wish, options), path, wish.host)
         return
     ssh = walk.SshProgram(wish.host, wish.config_file)
     named = wish.given.get("--gateway")
