@@ -1,4 +1,4 @@
-"""The relay in each way that it can run."""
+"""The relay by splice and by the pump."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,14 +15,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_certificate(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture(
-    params=[
-        "splice",
-        "copy",
-        pytest.param("tls", marks=pytest.mark.line(38)),
-        pytest.param("tls-copy", marks=pytest.mark.line(38)),
-    ]
-)
+@pytest.fixture(params=["splice", pytest.param("tls", marks=pytest.mark.line(38))])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -1,8 +1,9 @@
-"""A relay between two real peers, in each of the ways that it can run."""
+"""A relay between two real peers, by splice or by the pump."""
 
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,9 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream, make_client_context, make_server_context
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
-from stagedoor.relay.poller import LevelPoller
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.tunnel import Tunnel
 from tests.net.peers import PATIENCE_S, Peer, TlsPeer, tcp_pair
-
-KINDS = ("splice", "copy", "tls", "tls-copy")
 
 
 @dataclass
@@ -35,7 +33,7 @@ class Run:
 
 
 class RelayHarness:
-    """`kind`: splice; copy, as on a machine with neither splice nor epoll; each with TLS."""
+    """A relay whose downstream is plain TCP or TLS, by `kind`: splice or tls."""
 
     def __init__(
         self,
@@ -46,14 +44,7 @@ class RelayHarness:
     ) -> None:
         self.kind = kind
         self._certificate = certificate
-        portable = kind.endswith("copy")
-        options = {} if clock is None else {"clock": clock}
-        self.relay = Relay(
-            limits,
-            poller=LevelPoller() if portable else None,
-            splicing=not portable,
-            **options,
-        )
+        self.relay = Relay(limits, clock=clock or time.monotonic)
         self._peers: list[Peer] = []
 
     def open(
@@ -81,9 +72,12 @@ class RelayHarness:
         link = self.relay.start(ours_down, ours_up, early, record, preface)
         return Run(downstream, upstream, (ours_down, ours_up), link, ends)
 
-    def sweep(self, limits: RelayLimits) -> None:
+    def count_tunnels(self) -> int:
+        return len(self.relay._watched.active)
+
+    def sweep(self) -> None:
         """Let the relay look for idle tunnels; return when it has."""
-        self.relay.apply(limits)
+        self.relay._ask(self.relay._reap)
         # Requests are done in order: when this tunnel has ended, the sweep is over.
         peer_down, down = tcp_pair()
         peer_up, up = tcp_pair()
@@ -95,7 +89,7 @@ class RelayHarness:
 
     def downstream(self) -> tuple[Peer, Stream]:
         sock, ours = tcp_pair()
-        if not self.kind.startswith("tls"):
+        if self.kind != "tls":
             return Peer(sock), TcpStream(ours)
         peer = TlsPeer(sock, make_client_context(self._certificate[0]))
         stream = TlsStream(TcpStream(ours), make_server_context(*self._certificate), b"")

@@ -13,13 +13,11 @@ from stagedoor.model.session import Ended
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream, make_server_context
 from stagedoor.relay.loop import Relay
-from stagedoor.relay.poller import LevelPoller
 from stagedoor.relay.ports import Stream
 
 
 def main(kind: str, upstream_port: str, cert_file: str, key_file: str) -> None:
-    portable = kind.endswith("copy")
-    relay = Relay(poller=LevelPoller() if portable else None, splicing=not portable)
+    relay = Relay()
     context = make_server_context(Path(cert_file), Path(key_file))
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
     print(listening.getsockname()[1], flush=True)
@@ -28,7 +26,7 @@ def main(kind: str, upstream_port: str, cert_file: str, key_file: str) -> None:
         sock, _ = listening.accept()
         sock.setblocking(False)
         downstream: Stream = TcpStream(sock)
-        if kind.startswith("tls"):
+        if kind == "tls":
             tls = TlsStream(TcpStream(sock), context, b"")
             loop.run_until_complete(tls.complete_handshake())
             downstream = tls

@@ -130,6 +130,6 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
             assert (len(up.got), len(down.got)) == (down.sent, up.sent)
             assert up.ended
             assert down.ended
-        assert harness.relay.count_tunnels() == 0
+        assert harness.count_tunnels() == 0
     finally:
         harness.close()

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from stagedoor.model.session import End
 from stagedoor.model.target import Target
-from stagedoor.relay.limits import RelayLimits
 from stagedoor.wire.ssh.preface import PARTING_S, SshPreface
 from tests.net.peers import PATIENCE_S, Peer
 from tests.relay.harness import RelayHarness, Run
@@ -68,12 +67,12 @@ def test_one_that_stays_is_closed_in_the_end(make_harness: Callable[..., RelayHa
     now = [0.0]
     harness = make_harness(clock=lambda: now[0])
     run = refused(harness, Peer.half_close)
-    harness.sweep(RelayLimits())  # it has looked at the clock
+    harness.sweep()  # it has looked at the clock
     now[0] += PARTING_S - 0.1
-    harness.sweep(RelayLimits())
+    harness.sweep()
     assert run.ends.empty()
     now[0] += 0.2
-    harness.sweep(RelayLimits())
+    harness.sweep()
     assert run.ended().end is End.UNREACHED
     assert run.downstream.read_to_end() == b""
 

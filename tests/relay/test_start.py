@@ -11,16 +11,12 @@ from stagedoor.model.session import Counts, End, Ended
 from stagedoor.model.units import KIB, MIB
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.loop import Relay
-from stagedoor.relay.poller import EdgePoller, open_poller
+from stagedoor.relay.poller import Poller
 from stagedoor.relay.tunnel import Direction
 from tests.waiting import BOUND_S
 
-pytestmark = pytest.mark.skipif(
-    not isinstance(open_poller(), EdgePoller), reason="only epoll takes descriptors from any thread"
-)
 
-
-class Full(EdgePoller):
+class Full(Poller):
     """As epoll is when fs.epoll.max_user_watches is used up: `room` more are taken."""
 
     def __init__(self, room: int) -> None:
@@ -34,7 +30,7 @@ class Full(EdgePoller):
         super().add(fd)
 
 
-class Late(EdgePoller):
+class Late(Poller):
     """The second end is added when the sink of the first has blocked: the thread that starts was held up."""
 
     def __init__(self) -> None:
@@ -47,9 +43,9 @@ class Late(EdgePoller):
             assert self.blocked.wait(BOUND_S)
         super().add(fd)
 
-    def settle(self, direction: Direction) -> None:
+    def watch_sink(self, direction: Direction) -> None:
         try:
-            super().settle(direction)
+            super().watch_sink(direction)
         finally:
             self.blocked.set()
 
@@ -114,5 +110,5 @@ def test_an_end_that_has_hung_up_before_the_start_ends_the_tunnel() -> None:
         server.close()
         relay.start(downstream, upstream, b"", lambda _, over=over: over.set())
         assert over.wait(BOUND_S)
-    assert relay.count_tunnels() == 0
+    assert len(relay._watched.active) == 0
     relay.stop()

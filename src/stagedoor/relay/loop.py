@@ -1,6 +1,5 @@
 """The relay's thread: it waits for the ends, moves what is there, and reports how each tunnel ended."""
 
-import contextlib
 import logging
 import os
 import threading
@@ -10,11 +9,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from stagedoor.model.session import End, Ended
-from stagedoor.relay import splice
 from stagedoor.relay.limits import RelayLimits
-from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller, open_poller
+from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.pump import Pump
+from stagedoor.relay.splice import Splice
 from stagedoor.relay.tunnel import OnEnd, Tunnel
 from stagedoor.relay.watched import FAULT, WatchedTunnels
 
@@ -24,64 +23,16 @@ _COMES = READ | URGENT | FAILED | HANG_UP | LAST
 _NEAR_END = URGENT | FAILED | HANG_UP | LAST
 
 _STOPPED = "the gateway stopped"
-
-Clock = Callable[[], float]
-
-
 _LONGEST_S = 30.0
 
 
-class Wake:
-    """A descriptor that is readable once `signal` was called, until `clear`."""
-
-    __slots__ = ("_read_fd", "_write_fd")
-
-    def __init__(self) -> None:
-        if hasattr(os, "eventfd"):
-            self._read_fd = self._write_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        else:
-            self._read_fd, self._write_fd = os.pipe()
-            os.set_blocking(self._read_fd, False)
-            os.set_blocking(self._write_fd, False)
-
-    def fileno(self) -> int:
-        """Return the descriptor to watch."""
-        return self._read_fd
-
-    def signal(self) -> None:
-        """Make the descriptor readable. Any thread."""
-        # Full means that it rings already. An eventfd takes eight bytes, host order; a pipe any.
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._write_fd, _ONE)
-
-    def clear(self) -> None:
-        """Make the descriptor unreadable until the next `signal`."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._read_fd, 4096)
-
-    def close_descriptors(self) -> None:
-        """Close the descriptors."""
-        os.close(self._read_fd)
-        if self._write_fd != self._read_fd:
-            os.close(self._write_fd)
-
-
-_ONE = b"\1\1\1\1\1\1\1\1"
-"""Any number but 0 rings, and 0x0101… is the same in both byte orders."""
-
-
 class IdleTimeouts:
-    """A tunnel is idle when no byte was delivered either way for `timeout_s`; None: never.
+    """The search for idle tunnels: no byte was delivered either way for `timeout_s` (None: never).
 
-    It is found within a quarter of that, or 30 s. Instants are monotonic seconds.
+    One is found within a quarter of that, or 30 s. Instants are monotonic seconds.
     """
 
     def __init__(self, timeout_s: float | None, now: float) -> None:
-        self.timeout_s = timeout_s
-        self._next = now
-
-    def apply(self, timeout_s: float | None, now: float) -> None:
-        """Take a new timeout, and look at once."""
         self.timeout_s = timeout_s
         self._next = now
 
@@ -94,12 +45,12 @@ class IdleTimeouts:
         return now >= self._next
 
     def mark(self, tunnel: Tunnel, now: float) -> None:
-        """Take up a tunnel, or one that moved."""
+        """Begin the time of a new tunnel, or of one that has moved bytes."""
         tunnel.marked = tunnel.sent.moved + tunnel.received.moved
         tunnel.idle_since = now
 
-    def idle(self, tunnels: Iterable[Tunnel], now: float) -> list[Tunnel]:
-        """Return the idle ones among `tunnels`, and remember how far the others have come."""
+    def find_idle(self, tunnels: Iterable[Tunnel], now: float) -> list[Tunnel]:
+        """Return the idle ones among `tunnels`, and remember the bytes that the others have moved."""
         timeout_s = self.timeout_s
         if timeout_s is None:
             return []
@@ -117,32 +68,29 @@ class Relay:
     """One thread that relays any number of tunnels. Its methods may be called from any thread.
 
     The thread starts with the object: make it after forking. `clock` is monotonic, in seconds.
-    `splicing` False keeps every tunnel on the pump, as on a machine without splice(2); `poller`
-    replaces the machine's best.
     """
 
     def __init__(
         self,
         limits: RelayLimits | None = None,
         *,
-        clock: Clock = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
         poller: Poller | None = None,
-        splicing: bool = splice.AVAILABLE,
     ) -> None:
         limits = limits or RelayLimits()
         self._clock = clock
-        self._splicing = splicing
-        self._poller = poller or open_poller()
-        self._splice = splice.Splice(limits)
-        self._pump = Pump(limits)
+        self._poller = poller or Poller()
+        self._splice = Splice(limits)
         self._sweep = IdleTimeouts(limits.idle_timeout_s, clock())
-        self._wake = Wake()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """It is readable while there are requests of other threads."""
         self._asked: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
-        self._watched = WatchedTunnels(self._poller, self._splice, self._pump, self._lock, clock)
+        pump = Pump(limits)
+        self._watched = WatchedTunnels(self._poller, self._splice, pump, self._lock, clock)
         self._closing = False
         self._stopped = False
-        self._poller.add(self._wake.fileno())
+        self._poller.add(self._bell)
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
 
@@ -158,13 +106,12 @@ class Relay:
     ) -> Tunnel:
         """Relay between the two ends until both directions ended, and own them from now on.
 
-        `early` is what came from downstream with the request's head; upstream gets it first.
-        `preface` hears what upstream says first; a refusal there is explained to downstream.
+        Upstream first gets `early`, which came from downstream with the request's head. `preface` reads
+        upstream's first bytes, and a refusal in them is explained to downstream.
         `on_end` is called once, after both ends are closed, in the relay's thread; it must not
         block. After `stop` the tunnel ends at once, as drained, and `on_end` is called here.
         """
-        tunnel = Tunnel(self, downstream, upstream, early, on_end, preface)
-        tunnel.spliced &= self._splicing
+        tunnel = Tunnel(self._ask_end, downstream, upstream, early, on_end, preface)
         self._sweep.mark(tunnel, self._clock())  # before the sweep can see it
         with self._lock:
             if not self._closing:
@@ -172,7 +119,7 @@ class Relay:
                 request = self._watch_from_here(tunnel)
                 if request is not None:
                     self._asked.append(request)
-                    self._wake.signal()
+                    os.eventfd_write(self._bell, 1)
                 return tunnel
         tunnel.over = True
         downstream.abort()
@@ -184,10 +131,8 @@ class Relay:
         """Watch both ends. Return what is left to do in the relay's thread, None mostly.
 
         The thread then sleeps on until bytes come: to wake it costs more than all else that a
-        start does. epoll(7) takes descriptors from any thread, other pollers do not.
+        start does. epoll(7) takes descriptors from any thread.
         """
-        if self._poller.level:
-            return partial(self._watched.adopt, tunnel)
         try:
             self._watched.watch(tunnel)
         except OSError as error:
@@ -196,35 +141,26 @@ class Relay:
             return partial(self._watched.begin, tunnel)
         return None
 
-    def count_tunnels(self) -> int:
-        """Return how many tunnels were started and have not ended."""
-        return len(self._watched.active)
-
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Return False once the thread has ended, by `stop` or by a bug in Stagedoor."""
         return self._thread.is_alive()
 
-    def apply(self, limits: RelayLimits) -> None:
-        """Take new limits for tunnels old and new, and look for idle ones now."""
-        self._ask(partial(self._apply, limits))
+    def stop(self) -> None:
+        """End all tunnels as drained, then the thread. Return when it has ended. May be called again."""
+        self._ask(partial(self._stop, End.DRAINED, _STOPPED), last=True)
+        self._thread.join()
 
-    def stop(self, end: End = End.DRAINED, detail: str = _STOPPED) -> None:
-        """End all tunnels with `end`, then the thread; returns when it is over. Idempotent."""
-        self._ask(partial(self._stop, end, detail), last=True)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-
-    def ask_close(self, tunnel: Tunnel, end: End, detail: str) -> None:
-        """End one tunnel soon, for `Tunnel.close_session`."""
+    def _ask_end(self, tunnel: Tunnel, end: End, detail: str) -> None:
         self._ask(partial(self._watched.finish, tunnel, end, detail))
 
     def _ask(self, request: Callable[[], None], *, last: bool = False) -> None:
+        """Have the relay's thread call `request`, unless it stops."""
         with self._lock:
             if not self._closing:
                 self._closing = last
                 self._asked.append(request)
-                self._wake.signal()
+                os.eventfd_write(self._bell, 1)
 
     # In the relay's thread
 
@@ -239,12 +175,12 @@ class Relay:
         self._poller.close()
         self._splice.pipes.close_free()
         with self._lock:  # another thread may be ringing
-            self._wake.close_descriptors()
+            os.close(self._bell)
 
     def _relay(self) -> None:
         wait = self._poller.wait
         sweep = self._sweep
-        bell = self._wake.fileno()
+        bell = self._bell
         watched = self._watched
         directions = watched.directions
         work = watched.pump
@@ -255,7 +191,7 @@ class Relay:
             else:
                 wait_s = None if sweep.timeout_s is None else sweep.wait_s(self._clock())
                 if watched.refused:
-                    left_s = watched.refused.wait_s(self._clock())
+                    left_s = max(0.0, watched.refused[0][0] - self._clock())
                     wait_s = left_s if wait_s is None else min(left_s, wait_s)
             for fd, events in wait(wait_s):
                 if fd == bell:
@@ -278,25 +214,18 @@ class Relay:
                     work(direction)
             if sweep.timeout_s is not None and sweep.is_due(self._clock()):
                 self._reap()
-            if watched.refused:
-                for tunnel in watched.refused.take_due(self._clock()):
-                    watched.finish(tunnel, End.UNREACHED)
-            # Last, so that a descriptor which comes again has no stale event in this batch. One that
-            # `start` had watched may have; it costs a read that finds nothing.
+            while watched.refused and watched.refused[0][0] <= self._clock():
+                watched.finish(watched.refused.popleft()[1], End.UNREACHED)
+            # Last, so that a descriptor number that is used again has no stale event in this batch. One that
+            # `start` watches may have; that costs a read that finds nothing.
             if rung:
-                self._wake.clear()
+                os.eventfd_read(bell)
                 while self._asked:
                     self._asked.popleft()()
 
     def _reap(self) -> None:
-        for tunnel in self._sweep.idle(self._watched.active.copy(), self._clock()):
+        for tunnel in self._sweep.find_idle(self._watched.active.copy(), self._clock()):
             self._watched.finish(tunnel, End.IDLE, f"no byte moved for {self._sweep.timeout_s:g} s")
-
-    def _apply(self, limits: RelayLimits) -> None:
-        self._splice.apply(limits)
-        self._pump.apply(limits)
-        self._sweep.apply(limits.idle_timeout_s, self._clock())
-        self._reap()
 
     def _stop(self, end: End, detail: str) -> None:
         for tunnel in self._watched.active.copy():

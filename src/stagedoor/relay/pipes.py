@@ -13,7 +13,7 @@ less for each call than copying does, so it is not worth having."""
 
 
 class Pipe:
-    """`size` is in bytes. `full` is how many it holds now."""
+    """A pipe of `size` bytes, of which it holds `full` now."""
 
     __slots__ = ("full", "read_fd", "size", "write_fd")
 
@@ -30,7 +30,7 @@ class Pipe:
 
 
 class PipePool:
-    """At most `limit` pipes, of `size` bytes or what the kernel gives. For one thread."""
+    """A pool of at most `limit` pipes, of `size` bytes or as large as the kernel allows. For one thread."""
 
     __slots__ = ("_free", "_limit", "_open", "_refused", "_size")
 
@@ -40,22 +40,6 @@ class PipePool:
         self._free: list[Pipe] = []
         self._open = 0
         self._refused = False
-
-    def apply(self, size: int, limit: int) -> None:
-        """Take new figures for the pipes to come, and close the free ones."""
-        self.close_free()
-        self._size = size
-        self._limit = limit
-
-    @property
-    def open(self) -> int:
-        """Return how many pipes exist, in use or not."""
-        return self._open
-
-    @property
-    def in_use(self) -> int:
-        """Return how many pipes tunnels have."""
-        return self._open - len(self._free)
 
     def is_ready(self) -> bool:
         """Return whether `take` is likely to give one."""
@@ -77,7 +61,7 @@ class PipePool:
             self._free.append(pipe)
 
     def close_free(self) -> None:
-        """Close the free ones; those in use are closed by their tunnels through `give`."""
+        """Close the free pipes; `give` closes those in use."""
         self._limit = 0
         for pipe in self._free:
             pipe.close_ends()

@@ -8,12 +8,12 @@ from stagedoor.model.denial import Denial
 class Preface(Protocol):
     """The first bytes from the upstream, which may be a refusal that the downstream would not show."""
 
-    def hear(self, data: bytes) -> bool:
-        """Take the next bytes; False once no more need be heard."""
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes. Return False once no more are needed."""
         ...
 
-    def refusal(self) -> Denial | None:
-        """Return why the upstream hung up, if its preface says so. Called while `hear` returns True."""
+    def find_refusal(self) -> Denial | None:
+        """Return why the upstream hung up, if its preface says so. Called while `feed` returns True."""
         ...
 
     def make_farewell(self, why: str) -> bytes:
@@ -40,7 +40,7 @@ class Stream(Protocol):
     def recv(self, limit: int) -> bytes | None:
         """Return up to `limit` bytes; b"" at the end of the stream; None if nothing is there yet.
 
-        Having given less than `limit`, it may still have more: only None says that it is empty.
+        After fewer than `limit` bytes there may still be more: only None says that it is empty.
         Raises OSError (ConnectionResetError for an RST, or for an end that could be a forged one).
         """
         ...

@@ -1,7 +1,4 @@
-"""The pump: bytes go through our hands, by each end's own `recv` and `send`.
-
-For TLS, whose bytes the kernel cannot move, and for machines without splice.
-"""
+"""The pump: it copies bytes by each end's own `recv` and `send`, for TLS, which the kernel cannot move."""
 
 import contextlib
 
@@ -10,15 +7,11 @@ from stagedoor.relay.tunnel import Direction, SinkError, SourceError
 
 
 class Pump:
-    """Moves directions; holds no state of theirs."""
+    """The mover of directions by copying. It holds no state of theirs."""
 
     __slots__ = ("_chunk", "_turn")
 
     def __init__(self, limits: RelayLimits) -> None:
-        self.apply(limits)
-
-    def apply(self, limits: RelayLimits) -> None:
-        """Take new limits."""
         self._chunk = limits.chunk_bytes
         self._turn = limits.turn_bytes
 
@@ -44,7 +37,7 @@ class Pump:
             if not data:
                 return None
             if direction.tunnel.preface is not None:
-                direction.tunnel.hear(direction, data)
+                direction.tunnel.feed_preface(direction, data)
             try:
                 taken = send(data)
                 direction.blocked = taken < len(data) or not direction.sink.flush()
@@ -57,7 +50,7 @@ class Pump:
 
 
 def push(direction: Direction) -> bool:
-    """Hand `rest` to the sink, and make the sink let go of what it holds; whether all is out."""
+    """Send `rest` to the sink, and flush the sink. Return whether all is out."""
     try:
         while direction.rest:
             taken = direction.sink.send(direction.rest)
@@ -78,13 +71,13 @@ def push(direction: Direction) -> bool:
 def refuse(direction: Direction) -> str:
     """Explain to the sink why the source, which hangs up, refused logins. Return why, empty if unknown.
 
-    Once: what the sink does not take now it does not get.
+    The explanation is sent once: the sink does not get what it cannot take now.
     """
     tunnel = direction.tunnel
     if direction is tunnel.sent:
         return ""  # only upstream has a preface
     preface, tunnel.preface = tunnel.preface, None
-    denial = None if preface is None or direction.rest else preface.refusal()
+    denial = None if preface is None or direction.rest else preface.find_refusal()
     if preface is None or denial is None:
         return ""
     with contextlib.suppress(OSError):

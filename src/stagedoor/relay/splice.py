@@ -1,8 +1,8 @@
 """Splice: between two plain TCP ends the kernel moves the bytes (splice(2), Linux).
 
-Small reads, a keystroke and its echo, are copied: read(2) and write(2) are cheaper than a pipe's
-two system calls and the third that finds the source dry. A read that fills a whole chunk
-announces a transfer: then the pages go from socket to pipe to socket without being copied.
+Small reads, a keystroke and its echo, are copied: read(2) and write(2) are cheaper than a pipe's two system
+calls and the third that finds the source empty. A read that fills a whole chunk is part of a transfer, whose
+pages then go from socket to pipe to socket without being copied.
 """
 
 import os
@@ -12,11 +12,9 @@ from stagedoor.relay.pipes import PipePool
 from stagedoor.relay.pump import push
 from stagedoor.relay.tunnel import Direction, SinkError, SourceError
 
-AVAILABLE = hasattr(os, "splice")
-
 
 class Splice:
-    """Moves directions; holds the pool of pipes."""
+    """The mover of directions in the kernel. It holds the pool of pipes."""
 
     __slots__ = ("_chunk", "_turn", "pipes")
 
@@ -24,12 +22,6 @@ class Splice:
         self._chunk = limits.chunk_bytes
         self._turn = limits.turn_bytes
         self.pipes = PipePool(limits.pipe_bytes, limits.pipes)
-
-    def apply(self, limits: RelayLimits) -> None:
-        """Take new limits."""
-        self._chunk = limits.chunk_bytes
-        self._turn = limits.turn_bytes
-        self.pipes.apply(limits.pipe_bytes, limits.pipes)
 
     def move(self, direction: Direction) -> bool | None:
         """Do as `Pump.move` does."""
@@ -45,8 +37,8 @@ class Splice:
                     return None if got is None else False
                 left -= got
                 continue
-            # The way of a keystroke. It is written out here, without calls of our own, because
-            # what it costs is what a person waits for at each key.
+            # The path of a keystroke. It calls no function of ours, since a person waits for it at
+            # each key.
             try:
                 data = os.read(direction.source_fd, self._chunk)
             except BlockingIOError:
@@ -56,7 +48,7 @@ class Splice:
             if not data:
                 return None
             if direction.tunnel.preface is not None:
-                direction.tunnel.hear(direction, data)
+                direction.tunnel.feed_preface(direction, data)
             try:
                 taken = os.write(direction.twin.source_fd, data)
             except BlockingIOError:
@@ -105,7 +97,7 @@ class Splice:
     def _pour(self, direction: Direction) -> bool:
         """Empty the direction's pipe into the sink and give it back. Return False if the sink blocks."""
         pipe = direction.pipe
-        assert pipe is not None  # the callers have looked
+        assert pipe is not None, "the callers have looked"
         try:
             while pipe.full:
                 taken = os.splice(

@@ -1,18 +1,12 @@
-"""The life of one tunnel as tables: how each direction ends, and what the whole end is called.
+"""The stages of a tunnel's directions, and the names of the ends by which a tunnel fails.
 
 A tunnel is two directions. Each ends separately (half-close); the tunnel is over when both have.
-Everything else (a reset, a lost peer, a word from outside) ends both at once.
+Everything else (a reset, a lost peer, a revocation) ends both at once.
 """
 
 from collections.abc import Mapping
 from enum import Enum, IntEnum
-from errno import (
-    EHOSTDOWN,
-    EHOSTUNREACH,
-    ENETDOWN,
-    ENETUNREACH,
-    ETIMEDOUT,
-)
+from errno import EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ETIMEDOUT
 from types import MappingProxyType
 
 from stagedoor.model.session import End
@@ -26,7 +20,7 @@ class Side(Enum):
 
 
 class Stage(IntEnum):
-    """The stages of one direction."""
+    """The stages of one direction, in their order."""
 
     OPEN = 0
     """Its source may still send."""
@@ -35,27 +29,6 @@ class Stage(IntEnum):
     sink was half-closed; the sink may still hold something back (TLS: the close_notify)."""
     ENDED = 2
     """Nothing is left to do."""
-
-
-class Step(Enum):
-    """The events of one direction."""
-
-    END_READ = "the source's end was read"
-    FLUSHED = "the sink holds nothing back"
-
-
-TRANSITIONS: Mapping[tuple[Stage, Step], Stage] = MappingProxyType(
-    {
-        (Stage.OPEN, Step.END_READ): Stage.SHUT,
-        (Stage.SHUT, Step.FLUSHED): Stage.ENDED,
-    }
-)
-"""Other pairs cannot happen; to look one up is a KeyError, and a bug in Stagedoor."""
-
-
-def is_over(sent: Stage, received: Stage) -> bool:
-    """Return whether the tunnel has ended in order: both directions have."""
-    return sent is Stage.ENDED and received is Stage.ENDED
 
 
 _VANISHED = frozenset({ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN})

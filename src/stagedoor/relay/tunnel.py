@@ -1,7 +1,6 @@
-"""One tunnel and its two directions, as the relay keeps them. Thousands exist: they are small."""
+"""One tunnel and its two directions, as the relay keeps them. They are small, since there are thousands."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import Counts, End, Ended
@@ -10,13 +9,8 @@ from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.state import Side, Stage
 
 OnEnd = Callable[[Ended], None]
-
-
-class TunnelRelay(Protocol):
-    """The part of the relay that a tunnel's holder reaches through it."""
-
-    def ask_close(self, tunnel: "Tunnel", end: End, detail: str) -> None:
-        """End the tunnel soon."""
+AskEnd = Callable[["Tunnel", End, str], None]
+"""Asks the relay's thread to end a tunnel, with its end and the detail."""
 
 
 class SourceError(Exception):
@@ -31,9 +25,7 @@ class Direction:
     """One direction: from `source` to `sink`. Only the relay's thread touches it.
 
     `rest` and `pipe` hold what was read and not yet written, `rest` first. Nothing is read while
-    either holds anything: that is the backpressure, and it keeps both bounded. What a process
-    would have to hand over to another one is therefore the two descriptors and `rest`, once the
-    pipe is drained.
+    either holds anything: that is the backpressure, and it keeps both bounded.
     """
 
     __slots__ = (
@@ -64,7 +56,7 @@ class Direction:
         self.moved = 0
         """Bytes that the sink's kernel has taken."""
         self.blocked = False
-        """The sink takes no more now; its next writable event goes on."""
+        """The sink takes no more until its next writable event."""
         self.armed = False
         """The poller watches the sink for being writable."""
         self.bulk = False
@@ -87,6 +79,7 @@ class Tunnel:
     """Both directions, and the `Link` that its holder keeps (`read_counts`, `close_session`; any thread)."""
 
     __slots__ = (
+        "ask_end",
         "idle_since",
         "marked",
         "on_end",
@@ -94,26 +87,25 @@ class Tunnel:
         "preface",
         "received",
         "refused",
-        "relay",
         "sent",
         "spliced",
     )
 
     def __init__(
         self,
-        relay: TunnelRelay,
+        ask_end: AskEnd,
         downstream: Stream,
         upstream: Stream,
         early: bytes,
         on_end: OnEnd,
         preface: Preface | None = None,
     ) -> None:
-        self.relay = relay
+        self.ask_end = ask_end
         self.on_end: OnEnd = on_end
         self.sent = Direction(self, downstream, early)
         self.received = Direction(self, upstream, b"")
         self.preface = preface
-        """Hears what upstream says first; None once it has heard enough."""
+        """The parser of upstream's first bytes; None once it needs no more."""
         self.refused = ""
         """Why the upstream refused all logins, if its preface said so."""
         self.sent.twin = self.received
@@ -125,9 +117,9 @@ class Tunnel:
         self.idle_since = 0.0
         """The time at which the sweep first saw `marked`, by the relay's clock."""
 
-    def hear(self, direction: Direction, data: bytes) -> None:
-        """Let the preface hear what the source of `direction` says, if that is upstream."""
-        if self.preface is not None and direction is self.received and not self.preface.hear(data):
+    def feed_preface(self, direction: Direction, data: bytes) -> None:
+        """Feed bytes of the source of `direction` to the preface, if they are upstream's first."""
+        if self.preface is not None and direction is self.received and not self.preface.feed(data):
             self.preface = None
 
     def read_counts(self) -> Counts:
@@ -138,8 +130,8 @@ class Tunnel:
         """Do nothing: SSH goes end to end, so the relay cannot see what it is used for."""
 
     def close_session(self, end: End, detail: str = "") -> None:
-        """End the tunnel now, both ends with RST, and pass `end` and `detail` to `on_end`.
+        """End the tunnel soon, both ends with RST, and pass `end` and `detail` to `on_end`.
 
-        It returns at once; a tunnel that is over already stays as it ended.
+        A tunnel that is over already stays as it ended.
         """
-        self.relay.ask_close(self, end, detail)
+        self.ask_end(self, end, detail)

@@ -1,6 +1,6 @@
 """The tunnels of a relay: their ends are watched, their bytes move, and each is ended once.
 
-All of it runs in the relay's thread, but for `WatchedTunnels.watch`.
+All of it runs in the relay's thread, except `WatchedTunnels.watch`.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from stagedoor.model.session import End, Ended
 from stagedoor.relay.poller import Poller
 from stagedoor.relay.pump import Pump, leave, push, refuse
 from stagedoor.relay.splice import Splice
-from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, is_over, judge_failure
+from stagedoor.relay.state import Side, Stage, judge_failure
 from stagedoor.relay.tunnel import Direction, SinkError, SourceError, Tunnel
 from stagedoor.wire.ssh.preface import PARTING_S
 
 log = logging.getLogger(__name__)
 
 # Looking a member up in its Enum costs more than all else that we add to a keystroke (Python 3.11).
-_OPEN, _SHUT = Stage.OPEN, Stage.SHUT
+_OPEN, _SHUT, _ENDED = Stage.OPEN, Stage.SHUT, Stage.ENDED
 
 _LAST_TURNS = 16
 _IN_ORDER = (End.CLOSED, End.UNREACHED)
@@ -31,30 +31,8 @@ _IN_ORDER = (End.CLOSED, End.UNREACHED)
 FAULT = Denial.of_fault().message
 
 
-class RefusedTunnels(deque[tuple[float, Tunnel]]):
-    """Tunnels whose upstream refused, each behind the instant until which it stays; the earliest first.
-
-    Instants are monotonic seconds. A deque itself, since the relay asks at each turn whether it is empty.
-    """
-
-    def add(self, tunnel: Tunnel, now: float) -> None:
-        """Give a tunnel time for its last words to arrive."""
-        self.append((now + PARTING_S, tunnel))
-
-    def wait_s(self, now: float) -> float:
-        """Return how many seconds the first one still has."""
-        return max(0.0, self[0][0] - now)
-
-    def take_due(self, now: float) -> list[Tunnel]:
-        """Return the tunnels whose time is over, and forget them."""
-        due = []
-        while self and self[0][0] <= now:
-            due.append(self.popleft()[1])
-        return due
-
-
 class ClosedStream:
-    """In the place of an upstream that has gone: takes everything, and has nothing to say."""
+    """A stream in the place of an upstream that has gone: it drops what it gets, and sends nothing."""
 
     spliceable = False
 
@@ -112,7 +90,8 @@ class WatchedTunnels:
         """By the descriptor of their source."""
         self.unfinished: set[Direction] = set()
         """Directions that had more to move when their turn was over."""
-        self.refused = RefusedTunnels()
+        self.refused: deque[tuple[float, Tunnel]] = deque()
+        """The tunnels whose upstream refused, each with the time until which it stays, the earliest first."""
 
     def watch(self, tunnel: Tunnel) -> None:
         """Watch both ends. Raises OSError."""
@@ -127,23 +106,12 @@ class WatchedTunnels:
         for direction in ways:
             self._poller.add(direction.source_fd)
 
-    def adopt(self, tunnel: Tunnel) -> None:
-        """Watch a tunnel in the relay's thread, and move what it has already."""
-        if tunnel.over:  # the sweep was faster
-            return
-        try:
-            self.watch(tunnel)
-        except OSError as error:
-            self.end_unwatched(tunnel, error)
-        else:
-            self.begin(tunnel)
-
     def end_unwatched(self, tunnel: Tunnel, error: OSError) -> None:
         """End a tunnel that cannot be watched."""
         self.finish(tunnel, End.FAULT, f"cannot watch it: {error.strerror}")
 
     def begin(self, tunnel: Tunnel) -> None:
-        """Move what came before we watched: early bytes, and what TLS has deciphered already."""
+        """Move the bytes that came before the watch: early ones, and those that TLS has decrypted already."""
         for direction in (tunnel.sent, tunnel.received):
             self.pump(direction)
 
@@ -161,19 +129,19 @@ class WatchedTunnels:
                     if why := refuse(direction):
                         self._part(tunnel, why)
                         return
-                    direction.stage = TRANSITIONS[direction.stage, Step.END_READ]
+                    direction.stage = _SHUT
                     # close(2), which follows at once, sends the last end of plain TCP.
-                    last = tunnel.spliced and direction.twin.stage is Stage.ENDED
+                    last = tunnel.spliced and direction.twin.stage is _ENDED
                     direction.blocked = not (last or leave(direction))
             elif direction.stage is _SHUT:
                 direction.blocked = not push(direction)
             if direction.stage is _SHUT and not direction.blocked:
-                direction.stage = TRANSITIONS[direction.stage, Step.FLUSHED]
-                if is_over(tunnel.sent.stage, tunnel.received.stage):
+                direction.stage = _ENDED
+                if direction.twin.stage is _ENDED:
                     self.finish(tunnel, End.CLOSED)
                     return
-            if direction.blocked or self._poller.level:
-                self._poller.settle(direction)
+            if direction.blocked:
+                self._poller.watch_sink(direction)
         except SourceError as error:
             self._fail(direction, error.__cause__)
         except SinkError as error:
@@ -189,10 +157,10 @@ class WatchedTunnels:
             self._fail(direction, OSError(number, os.strerror(number)))
 
     def _fail(self, direction: Direction, error: BaseException | None) -> None:
-        """End the tunnel of a failed source: RST goes to the other end, as it came from this one.
+        """End the tunnel of a source that failed, and reset the other end.
 
-        What it had sent before, and we had not read, still goes first if the other end takes it,
-        as it would without a gateway between.
+        Bytes that the source had sent before are delivered first, if the other end accepts them, as without
+        a gateway.
         """
         tunnel = direction.tunnel
         move = self._splice.move if tunnel.spliced else self._pump.move
@@ -205,13 +173,13 @@ class WatchedTunnels:
             self._part(tunnel, why)
             return
         number = error.errno if isinstance(error, OSError) else None
-        self.finish(tunnel, judge_failure(direction.side, number), _words(direction.side, error))
+        self.finish(tunnel, judge_failure(direction.side, number), _describe(direction.side, error))
 
     def _part(self, tunnel: Tunnel, why: str) -> None:
-        """Leave an upstream that has refused; downstream stays until it has read why, or its time is over.
+        """Close an upstream that has refused. Downstream stays until it has read why, or its time is over.
 
-        ssh(1) writes its next message first: if that failed then it would never read this one. So
-        what it still sends is taken, and dropped.
+        ssh(1) writes its next message before it reads. If that failed, it would never read the reason, so the
+        bytes that it still sends are accepted and dropped.
         """
         tunnel.refused = why
         sent, received = tunnel.sent, tunnel.received
@@ -223,18 +191,17 @@ class WatchedTunnels:
         received.source = ClosedStream()
         received.source_fd = -1
         tunnel.spliced = False
-        # It may still hold a part of the explanation.
-        received.stage = TRANSITIONS[Stage.OPEN, Step.END_READ]
-        self.refused.add(tunnel, self._clock())
+        received.stage = _SHUT  # downstream may still hold a part of the explanation
+        self.refused.append((self._clock() + PARTING_S, tunnel))
         self.pump(received)
         self.pump(sent)
 
     def _unwatch(self, direction: Direction) -> None:
         fd = direction.source_fd
         if 0 <= fd < len(self.directions) and self.directions[fd] is direction:
-            self.directions[fd] = None
-            with contextlib.suppress(OSError):
-                self._poller.remove(fd)
+            self.directions[fd] = (
+                None  # close(2), which follows at once, ends the watch (epoll(7), Q6)
+            )
 
     def _release(self, direction: Direction) -> None:
         """Release all that the tunnel held."""
@@ -257,11 +224,11 @@ class WatchedTunnels:
         for direction in (tunnel.sent, tunnel.received):
             self._unwatch(direction)
             self._release(direction)
-            direction.stage = Stage.ENDED  # code that still has it in hand finds nothing to do
-        with self._lock:  # `start` may be about to have the second end watched
+            direction.stage = _ENDED  # code that still has it in hand finds nothing to do
+        with self._lock:  # `start` may be about to watch the second end
             for direction in (tunnel.sent, tunnel.received):
-                # In order means FIN, which close(2) leaves to the kernel to deliver; all else is
-                # RST, so that no peer takes a part for the whole.
+                # An end in order sends FIN, which the kernel delivers after close(2). Any other sends RST,
+                # so that no peer takes a part for the whole.
                 with contextlib.suppress(OSError):
                     direction.source.close() if end in _IN_ORDER else direction.source.abort()
         self.active.discard(tunnel)
@@ -276,6 +243,6 @@ def _ignore_end(_: Ended) -> None:
     """Do nothing, in the place of an `on_end` that was called, so that its holder is released."""
 
 
-def _words(side: Side, error: BaseException | None) -> str:
+def _describe(side: Side, error: BaseException | None) -> str:
     said = (isinstance(error, OSError) and error.strerror) or str(error)
     return f"{side.value}: {said}"

@@ -214,7 +214,7 @@ class Worker:
             due_at = loop.time() + TICK_S
             await asyncio.sleep(TICK_S)
             late_s = loop.time() - due_at
-            if not self._gateway.relay.alive:
+            if not self._gateway.relay.is_alive:
                 self._log.critical("the relay is dead: this worker ends, to be replaced")
                 self._close = True
                 self._news.set()
