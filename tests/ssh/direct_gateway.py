@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 
@@ -179,7 +179,7 @@ class DirectGateway(LoopThread):
         self.connections: list[asyncssh.SSHServerConnection] = []
         self.faults: list[dict[str, Any]] = []
         self._entry = entry or LocalShell("app01", login_shell="/bin/bash")
-        self._plan = plan
+        self._plan = plan or RecordingPlan(cast("Any", None))
         self._idle_timeout_s = idle_timeout_s
 
     def stop(self) -> None:

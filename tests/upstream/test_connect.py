@@ -7,13 +7,13 @@ from ipaddress import ip_address
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import AccessMethod, Opened, Ready
+from stagedoor.model.session import Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address
 from stagedoor.model.target import Target
 from stagedoor.upstream import connect
 from stagedoor.upstream.connect import TcpConnector
-from tests.session.stages import GRANT, SOURCE, Script, Upstream
+from tests.session.stages import GRANT, Script, Upstream
 
 APP01 = Target("app01")
 OLD = Shell(APP01, "10.0.0.1", 2222, started_by_us=True)
@@ -47,21 +47,21 @@ class Pods:
         )
 
 
-def opened(shell: Shell) -> Opened:
-    return Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, Ready(GRANT, shell))
+def ready(shell: Shell) -> Ready:
+    return Ready(GRANT, shell)
 
 
 async def test_a_pod_that_was_replaced_is_found_at_its_new_address() -> None:
     pods = Pods({"10.0.0.2"}, [OLD, None, NEW], TimeoutError)
     async with asyncio.timeout(60):
-        reached = await pods.connector(60).connect(opened(OLD))
+        reached = await pods.connector(60).connect(ready(OLD))
     assert isinstance(reached, Upstream)
     assert pods.dialled == ["10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"]
 
 
 async def test_when_time_is_up_the_last_failure_is_given() -> None:
     pods = Pods(set(), [OLD])
-    reached = await pods.connector(0.5).connect(opened(OLD))
+    reached = await pods.connector(0.5).connect(ready(OLD))
     assert isinstance(reached, Denial)
     assert reached.reason is Reason.UPSTREAM_REFUSED
     assert len(pods.dialled) > 1
@@ -70,7 +70,7 @@ async def test_when_time_is_up_the_last_failure_is_given() -> None:
 async def test_a_new_address_passes_the_filter_like_the_first() -> None:
     gateway = Shell(APP01, "10.0.0.66", 2222, started_by_us=True)
     pods = Pods({"10.0.0.66"}, [gateway])
-    reached = await pods.connector().connect(opened(OLD))
+    reached = await pods.connector().connect(ready(OLD))
     assert isinstance(reached, Denial)
     assert reached.reason is Reason.ADDRESS_NOT_ALLOWED
     assert pods.dialled == ["10.0.0.1"]
@@ -86,7 +86,7 @@ async def test_what_we_did_not_start_is_dialled_once() -> None:
         return (ip_address(host),)
 
     pods.resolve = resolve  # type: ignore[method-assign]
-    reached = await pods.connector().connect(opened(static))
+    reached = await pods.connector().connect(ready(static))
     assert isinstance(reached, Denial)
     assert pods.dialled == ["10.0.0.1"]
 
@@ -124,10 +124,10 @@ async def test_a_login_that_was_refused_is_known_at_once() -> None:
     looking = server.connector()
     assert await looking.is_answering(STATIC)
     server.alive.clear()
-    assert isinstance(await looking.connect(opened(STATIC)), Denial)
+    assert isinstance(await looking.connect(ready(STATIC)), Denial)
     assert not await looking.is_answering(STATIC)
     server.alive.add("10.0.0.9")
-    assert isinstance(await looking.connect(opened(STATIC)), Upstream)
+    assert isinstance(await looking.connect(ready(STATIC)), Upstream)
     assert await looking.is_answering(STATIC)
 
 

@@ -12,8 +12,8 @@ from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface
 
 def refusal(*pieces: bytes) -> Denial | None:
     preface = SshPreface(Target("app01"))
-    if all(preface.hear(piece) for piece in pieces):
-        return preface.refusal()
+    if all(preface.feed(piece) for piece in pieces):
+        return preface.find_refusal()
     return None
 
 
@@ -59,10 +59,10 @@ def test_any_bytes_are_heard_within_the_bound_and_explained_in_one_printable_lin
 ) -> None:
     preface = SshPreface(Target("app01"))
     for piece in pieces:
-        if not preface.hear(piece):
+        if not preface.feed(piece):
             return
         assert len(preface._received) <= MAX_BYTES
-    why = preface.refusal()
+    why = preface.find_refusal()
     assert why is None or why.message.isprintable()
 
 
@@ -87,8 +87,8 @@ def test_the_farewell_is_a_line_an_identification_and_a_disconnect(why: str) -> 
 def test_what_is_not_one_line_of_text_is_no_refusal(said: bytes) -> None:
     """Bytes of another protocol must reach the other end as they are."""
     preface = SshPreface(Target("app01"))
-    assert preface.hear(said)
-    assert preface.refusal() is None
+    assert preface.feed(said)
+    assert preface.find_refusal() is None
 
 
 def test_empty_lines_after_it_are_no_more_text() -> None:

@@ -1,6 +1,6 @@
 """The choice of a resumable tunnel's endpoint: beside the shell's sshd, else on the gateway's machine."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stagedoor.model.denial import Denial, Reason
@@ -12,19 +12,16 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.control import EndpointControl
 from stagedoor.resume.requests import SessionRequest, Ticket, Watcher
-from stagedoor.upstream.shell_endpoint import ShellEndpoints
+from stagedoor.upstream.shell_endpoint import Dial, ShellEndpoints
 from stagedoor.wire.http.connect import ResumeRequest
-
-Dial = Callable[[Opened], Awaitable[Stream | Denial]]
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeEndpoints:
     """The endpoints that a worker can reach: `here` on its machine, and those in shells.
 
-    `in_shells` is None if there are none. The one in a shell survives this gateway; the other one is for a
-    shell that has none. `pack` returns an
-    identity as one word, by which another worker can judge it.
+    `in_shells` is None if there are none. One in a shell survives this gateway; the other is for shells
+    without one. `pack` returns an identity as one word, by which another worker can judge it.
     """
 
     here: EndpointControl
@@ -59,7 +56,7 @@ class ResumeEndpoints:
                 return ticket
             if ticket is not None and ticket.reason is not Reason.SESSION_OVER:
                 return ticket
-        shell = await dial(opened)
+        shell = await dial(opened.ready)
         if isinstance(shell, Denial):
             return shell
         assert isinstance(shell, TcpStream), "shells are reached by plain TCP"

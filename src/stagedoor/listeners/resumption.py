@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from stagedoor.listeners.resume_endpoints import Dial, ResumeEndpoints, read_note
+from stagedoor.listeners.resume_endpoints import ResumeEndpoints, read_note
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import (
@@ -33,6 +33,7 @@ from stagedoor.resume.messages import AWAY, CLOSED, IDLE
 from stagedoor.resume.requests import Control, Orphan, Ticket
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import NOT_NOW, Flow
+from stagedoor.upstream.shell_endpoint import Dial
 from stagedoor.wire.http.connect import ResumeRequest
 from stagedoor.wire.target import parse_target
 
@@ -53,14 +54,17 @@ class SessionLink:
         self._loop = asyncio.get_running_loop()
         self._number = 0
         self._before = NOTHING_MOVED
-        """The bytes that were moved before this hold."""
         self._tunnel: Tunnel | None = None
         self._leave: Callable[[Ended], None] | None = None
         self._release: Callable[[Counts], None] | None = None
         self._end: tuple[End, str] | None = None
-        """How the session must end, for a reason of the gateway's."""
+        """The end that the gateway has requested, or None."""
         self._finished: Callable[[], None] | None = None
-        """What was due at the end, which may come before `hold`."""
+        """The call that is due at the end, which may come before `hold`."""
+
+    def take(self, control: Control, number: int, before: Counts = NOTHING_MOVED) -> None:
+        """Take the session `number` of an endpoint; `before` are the bytes moved before this hold."""
+        self._control, self._number, self._before = control, number, before
 
     def hold(
         self,
@@ -158,7 +162,8 @@ class Resumption(SessionLink):
             return _cannot_resume(error)
         if isinstance(ticket, Denial):
             return ticket
-        self._take(ticket)
+        self._ticket = ticket
+        self.take(ticket.control, ticket.number)
         return ticket.earlier
 
     async def reach(self, opened: Opened, dial: Dial) -> Stream | Denial:
@@ -166,12 +171,12 @@ class Resumption(SessionLink):
         ticket = self._ticket
         if ticket is None:
             if not self._wait_s(opened.ready.grant):
-                return await dial(opened)
+                return await dial(opened.ready)
             result = await self._endpoints.open(opened, dial, self._request, self)
             if not isinstance(result, Ticket):
                 return result
             ticket = result
-            self._take(ticket)
+            self.take(ticket.control, ticket.number)
         try:
             stream = ticket.stream or await ticket.control.connect_data(ticket.secret)
         except OSError as error:
@@ -179,10 +184,6 @@ class Resumption(SessionLink):
             return _cannot_resume(error)
         self.is_resumable = True
         return stream
-
-    def _take(self, ticket: Ticket) -> None:
-        self._ticket, self._control = ticket, ticket.control
-        self._number = ticket.number
 
     def carry(self, entered: Entered, start: Callable[[Callable[[Ended], None]], Tunnel]) -> None:
         """Take the session over. `start` starts the relay, and is given what to call at its end."""
@@ -225,7 +226,7 @@ class Adopter:
         if isinstance(target, Denial) or note is None:
             return  # it was opened by another version
         (source, identity), earlier = note, orphan.earlier
-        hold = _AdoptedLink(self._endpoints.wait_s)
+        hold = SessionLink(self._endpoints.wait_s)
         try:
             number = await control.adopt(earlier.id, hold)
         except OSError:
@@ -247,11 +248,6 @@ class Adopter:
             control.leave(number)  # another worker may judge it, or this one later
         else:
             control.end(number, opened.line)
-
-
-class _AdoptedLink(SessionLink):
-    def take(self, control: Control, number: int, before: Counts = NOTHING_MOVED) -> None:
-        self._control, self._number, self._before = control, number, before
 
 
 def _cannot_resume(error: OSError) -> Denial:

@@ -50,6 +50,11 @@ class StartStep:
     detail: str = ""
     patience_s: float = field(default=0.0, compare=False)
 
+    @property
+    def line(self) -> str:
+        """Return the step as one line."""
+        return f"{self.name}: {self.detail}" if self.detail else self.name
+
 
 Progress = Callable[[StartStep], None]
 """Called by an adapter at each step of a start; it must not block."""

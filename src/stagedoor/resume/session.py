@@ -166,7 +166,7 @@ class Session:
             if data:
                 self._stream.take(data)
                 self.received += len(data)
-                if self._preface is not None and not self._preface.hear(bytes(data)):
+                if self._preface is not None and not self._preface.feed(bytes(data)):
                     self._preface = None
             else:
                 self._explain_refusal()
@@ -175,7 +175,7 @@ class Session:
         self.pump(now)
 
     def _explain_refusal(self) -> None:
-        if self._preface is not None and (denial := self._preface.refusal()) is not None:
+        if self._preface is not None and (denial := self._preface.find_refusal()) is not None:
             self._stream.take(self._preface.make_farewell(denial.line))
             self._lost = LOST, denial.line
 

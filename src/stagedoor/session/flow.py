@@ -7,6 +7,7 @@ the `Denial` of the step that refused. A listener translates its protocol on bot
 call. It cannot start in the middle: `enter` takes an identity, never a grant.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,6 +69,12 @@ class Flow(AccessControl):
             return ShellState.ABSENT
         answers = await self.connector.is_answering(shell)
         return ShellState.READY if answers else ShellState.UNREACHABLE
+
+    async def observe_grants(self, identity: Identity) -> list[tuple[Grant, ShellState]]:
+        """Return what `list_grants` yields, each with the state of its shell."""
+        grants = list(self.list_grants(identity))
+        states = await asyncio.gather(*(self.observe(grant.target) for grant in grants))
+        return list(zip(grants, states, strict=True))
 
     def find_notice(self, target: Target) -> str | None:
         """Return a line that people should read about a target's shell as it runs now, or None."""
@@ -305,7 +312,7 @@ class Flow(AccessControl):
         self.registry.register(opened, needs)
         try:
             dial = self.connector.connect
-            stream = await (dial(opened) if keeper is None else keeper.reach(opened, dial))
+            stream = await (dial(opened.ready) if keeper is None else keeper.reach(opened, dial))
         except BaseException as error:
             self.leave(opened, describe_failed_hand_over(error))
             raise

@@ -134,7 +134,7 @@ class Ledger(Protocol):
 class Connector(Protocol):
     """The connector to shells."""
 
-    async def connect(self, opened: Opened) -> Stream | Denial:
+    async def connect(self, ready: Ready) -> Stream | Denial:
         """Connect to the shell of a session, or return why it could not be reached."""
         ...
 
@@ -151,7 +151,7 @@ class SessionConnector(Protocol):
         ...
 
     async def reach(
-        self, opened: Opened, dial: Callable[[Opened], Awaitable[Stream | Denial]]
+        self, opened: Opened, dial: Callable[[Ready], Awaitable[Stream | Denial]]
     ) -> Stream | Denial:
         """Return a stream to the shell, or why there is none. `dial` connects to the shell."""
         ...

@@ -7,5 +7,5 @@
 `session.open_shell_session` is the entry for the listeners where SSH ends at the gateway: direct login and
 the WebShell. CONNECT and jumps relay the TCP connection to the shell's sshd, and cannot see into it.
 `connection` closes what asyncssh leaves open to a hostile shell; `command` and `host_key` are small services
-on such a connection. Nothing of a listener may enter this package.
+on such a connection. This package knows nothing of listeners.
 """

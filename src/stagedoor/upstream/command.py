@@ -1,4 +1,4 @@
-"""One command in a shell, of which so much is read and no more."""
+"""A command in a shell, with a limit on the output that is read."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class CommandResult:
 async def run_command(
     shell: asyncssh.SSHClientConnection, command: str, limit_bytes: int
 ) -> CommandResult:
-    """Run it to its end, or until it has printed more than `limit_bytes` to stdout or to stderr.
+    """Run a command to its end, or until it has printed more than `limit_bytes` to stdout or to stderr.
 
     Raises asyncssh.Error and OSError. The caller bounds the time.
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Opened, Ready
+from stagedoor.model.session import Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address
 from stagedoor.model.target import Target
@@ -74,12 +74,8 @@ class TcpConnector:
         stream.close()
         return True
 
-    async def connect(self, opened: Opened) -> Stream | Denial:
+    async def connect(self, ready: Ready) -> Stream | Denial:
         """Connect to the shell's sshd within `dial_timeout_s`, or return why it could not be reached."""
-        return await self.connect_again(opened.ready)
-
-    async def connect_again(self, ready: Ready) -> Stream | Denial:
-        """Connect as `connect` does, for a session that the audit has open already."""
         shell = ready.shell
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.dial_timeout_s

@@ -19,19 +19,19 @@ from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface
 
 READ_BYTES = 64 * KIB
-"""At a time: others are served before the next. It may be two thousand messages."""
+"""The most bytes of one read, after which other connections are served. They may be two thousand messages."""
 CONGESTED_BYTES = 256 * KIB
-"""From so much unsent on no more data is sent, whatever windows the shell opens."""
+"""With this much unsent no more data is sent, whatever windows the shell opens."""
 UNREAD_BYTES = 4 * MIB
-"""So much unsent can only be answers to a shell that asks and asks, and reads nothing."""
+"""This much unsent can only be answers to a shell that sends requests and reads nothing."""
 DEFERRED = 4096
-"""Answers that may wait for the end of a key exchange."""
+"""The answers that may wait for the end of a key exchange."""
 REKEY_S = 30.0
 """A key exchange after the login takes seconds at most."""
 PIECES = 256
-"""Pieces of data that wait. More are joined: a piece of two bytes takes a hundred."""
+"""The pieces of data that may wait. More are joined, since a piece of two bytes takes a hundred."""
 CHANNELS = 256
-"""At once on one connection, those included that the shell opens (to a forwarded agent)."""
+"""The channels of one connection, with those that the shell opens (to a forwarded agent)."""
 _DATA = 94
 _EXTENDED_DATA = 95
 _WINDOWS = (91, 93)
@@ -78,33 +78,20 @@ class MessageRateLimit:
 
 
 class ProtocolError(asyncssh.ProtocolError):
-    """Raised when the shell does what no sshd does, and is hung up on. The message is one line."""
+    """Raised to hang up on a shell that does what no sshd does. The message is one line."""
 
 
 def explain_hang_up(name: str, error: Exception | None) -> str:
     """Return the message for a lost connection to the shell `name`; `error` is asyncssh's."""
-    match error:
-        case asyncssh.ProtocolError():
-            return (
-                f"the shell {name} broke the SSH protocol: {to_one_line(error.reason, SAID_CHARS)}"
-            )
-        case asyncssh.ConnectionLost() | None:
-            return f"the shell {name} hung up"
-        case asyncssh.Error():
-            return f"the shell {name} hung up: {to_one_line(error.reason, SAID_CHARS)}"
-    return f"the shell {name} hung up"
-
-
-class ShellRefusedError(Exception):
-    """Raised when a shell's server refuses all logins before it speaks SSH."""
-
-    def __init__(self, denial: Denial) -> None:
-        super().__init__(denial.message)
-        self.denial = denial
+    if not isinstance(error, asyncssh.Error) or isinstance(error, asyncssh.ConnectionLost):
+        return f"the shell {name} hung up"
+    is_breach = isinstance(error, asyncssh.ProtocolError)
+    what = "broke the SSH protocol" if is_breach else "hung up"
+    return f"the shell {name} {what}: {to_one_line(error.reason, SAID_CHARS)}"
 
 
 class ShellConnection(asyncssh.SSHClientConnection):
-    """One connection to a shell. Made by `connect`."""
+    """One connection to a shell. `connect` makes it."""
 
     def __init__(
         self, options: asyncssh.SSHClientConnectionOptions, target: Target, sock: socket.socket
@@ -114,19 +101,19 @@ class ShellConnection(asyncssh.SSHClientConnection):
         self._chatter = MessageRateLimit(self._loop.time())
         self._wire: asyncio.Transport | None = None
         self._holds: set[str] = set()
-        """Why no data is sent now."""
+        """The reasons for sending no data now."""
         self._withheld: dict[Any, int] = {}
-        """The bytes that a channel may send, once the window is sent again."""
+        """The window of each channel that was withheld from it."""
         self._rekeying: asyncio.TimerHandle | None = None
         self._preface: SshPreface | None = SshPreface(target)
 
     @classmethod
     async def connect(
         cls, sock: socket.socket, options: asyncssh.SSHClientConnectionOptions, target: Target
-    ) -> "ShellConnection":
-        """Log in to the shell of `target`. Raises ShellRefusedError, asyncssh.Error and OSError.
+    ) -> "ShellConnection | Denial":
+        """Log in to the shell of `target`. Raises asyncssh.Error and OSError, and closes `sock` then.
 
-        When it fails, `sock` is closed.
+        Return a denial if the shell's server refuses all logins before it speaks SSH.
         """
         loop = asyncio.get_running_loop()
         options.waiter = loop.create_future()
@@ -135,16 +122,16 @@ class ShellConnection(asyncssh.SSHClientConnection):
             await options.waiter
         except (asyncssh.Error, OSError):
             connection.abort()
-            denial = connection._preface.refusal() if connection._preface is not None else None
-            if denial is not None:
-                raise ShellRefusedError(denial) from None
-            raise
+            denial = connection._preface.find_refusal() if connection._preface is not None else None
+            if denial is None:
+                raise
+            return denial
         except BaseException:
             connection.abort()
             raise
         return connection
 
-    # What comes.
+    # Receiving.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, and bound what it buffers."""
@@ -155,23 +142,23 @@ class ShellConnection(asyncssh.SSHClientConnection):
 
     def data_received(self, data: bytes, datatype: Any = None) -> None:
         """Show the first bytes to the preface before asyncssh parses them."""
-        if self._preface is not None and not self._preface.hear(data):
+        if self._preface is not None and not self._preface.feed(data):
             self._preface = None
         super().data_received(data, datatype)
 
     def connection_lost(self, exc: Exception | None = None) -> None:
-        """Read what a refusing server has sent before asyncssh reports the loss."""
+        """Read the last bytes of a server that refuses before asyncssh reports the loss."""
         if self._preface is not None:
-            # A server that refuses does not wait for what we write, which fails before its line is read.
+            # Such a server does not wait for our bytes, so writing fails before its line is read.
             with suppress(OSError):
-                if not self._preface.hear(self._socket.recv(MAX_BYTES)):
+                if not self._preface.feed(self._socket.recv(MAX_BYTES)):
                     self._preface = None
         super().connection_lost(exc)
 
     def _finish_recv_packet(
         self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False
     ) -> None:
-        """After each message; asyncssh turns what is raised into the end of the connection."""
+        """Check each message. asyncssh ends the connection by what is raised."""
         why = self._misbehaved(pkttype)
         if why is None:
             super()._finish_recv_packet(pkttype, seq, _task, is_async)
@@ -196,7 +183,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
         return None
 
     def _join_pieces(self) -> None:
-        """Join the data that waits for its reader, because asyncssh keeps each piece as it came."""
+        """Join the pieces of data that wait for their reader, since asyncssh keeps each."""
         channel: Any
         for channel in self._channels.values():
             if len(channel._recv_buf) > PIECES:
@@ -212,9 +199,8 @@ class ShellConnection(asyncssh.SSHClientConnection):
                     if len(plain) == len(pieces):  # and no exception among them
                         pieces[:] = [b"".join(plain)]
 
-    # What goes. A shell may open a window of gigabytes, and read nothing: what counts is whether what was
-    # sent is gone. While it is not, channels are as if they had no window, and asyncssh holds back
-    # the code that writes to them.
+    # Sending. A shell may open a window of gigabytes and read nothing. So while too many sent bytes wait,
+    # channels get no window, and asyncssh pauses the code that writes to them.
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         """Count data packets, which earn the shell messages, and send."""
@@ -261,7 +247,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
             if channel._send_state != "closed":
                 channel._flush_send_buf()
         if self._holds:
-            self._withhold()  # it was too much again
+            self._withhold()  # flushing has filled the buffer again
 
     def _withhold(self) -> None:
         channel: Any

@@ -8,7 +8,7 @@ import asyncssh
 async def fetch_host_key(
     host: str, port: int, algorithms: tuple[str, ...], timeout_s: float
 ) -> str | None:
-    """`type base64`; None where the server has no key of these types. Raises OSError."""
+    """Return the server's key as `type base64`, or None if it has none of these types. Raises OSError."""
     try:
         async with asyncio.timeout(timeout_s):
             key = await asyncssh.get_server_host_key(
@@ -24,7 +24,7 @@ async def fetch_host_key(
 
 
 class _Shown(asyncssh.SSHClient):
-    """Keeps what the server shows. Trusts the CA, and no key."""
+    """A client that trusts one CA and no key. `fault` is why ssh would not accept what the server shows."""
 
     def __init__(self, ca: asyncssh.SSHKey) -> None:
         self._ca = ca
@@ -39,9 +39,9 @@ class _Shown(asyncssh.SSHClient):
 async def find_certificate_fault(
     host: str, port: int, name: str, ca_line: str, timeout_s: float
 ) -> str | None:
-    """Why ssh would not accept the server as `name` by a certificate of this CA; None where it would.
+    """Return why ssh would not accept the server as `name` by a certificate of this CA, or None.
 
-    There is no login. Raises OSError.
+    This does not log in. Raises OSError.
     """
     shown = _Shown(asyncssh.import_public_key(ca_line))
     try:

@@ -1,9 +1,9 @@
 """The second SSH connection: from the gateway to a shell, in the user's name.
 
-The gateway shows a certificate of its own user CA, good for minutes, for a key that lives as long
-as the connection: the shell's log says who it is, and nothing that could be stolen is kept. The
-shell shows a certificate of the host CA, or a host key that the settings name; anything else is
-refused, since a server in between would read it all.
+The gateway shows a certificate of its own user CA, valid for minutes, for a key that lives as long as the
+connection. So the shell's log names the user, and no secret is kept that could be stolen. The shell shows a
+certificate of the host CA, or a host key that the settings name. Any other key is refused, since a server in
+between would read everything.
 """
 
 import asyncio
@@ -23,22 +23,22 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.channel_audit import Note
-from stagedoor.upstream.connection import SAID_CHARS, ShellConnection, ShellRefusedError
+from stagedoor.upstream.connection import SAID_CHARS, ShellConnection
 from stagedoor.wire.oneline import to_one_line
 
 CERTIFICATE_S = 5 * MINUTE_S
-"""It is shown once, at once; minutes are for clocks that differ."""
+"""How long a certificate is valid. It is used at once; the minutes are for clocks that differ."""
 HANDSHAKE_TIMEOUT_S = 15.0
 AT_ONCE = 16
-"""Logins to one shell at the same time. When a gateway or a network comes back, all clients come back
-in one moment: together they would take each other's time until none was in within the timeout, and
-hold the memory of a key exchange each."""
+"""The logins to one shell at the same time. When a gateway or a network comes back, all its clients do at
+once. Together they would slow each other down until none is logged in within the timeout, and each would
+hold the memory of a key exchange."""
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com",
             "aes256-ctr", "aes128-ctr")  # fmt: skip
 _HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
               "rsa-sha2-512", "rsa-sha2-256")  # fmt: skip
-# Groups and keys that a shell makes up (group exchange, RSA key exchange) are not here: one power of them
-# would take the worker minutes. Each of these takes milliseconds.
+# Key exchanges with groups or keys that a shell chooses (group exchange, RSA) are left out: one
+# exponentiation could take the worker minutes. Each of these takes milliseconds.
 _KEX = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256",
         "ecdh-sha2-nistp384", "ecdh-sha2-nistp521", "diffie-hellman-group14-sha256")  # fmt: skip
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
@@ -128,7 +128,10 @@ class GatewayLogin:
             turn = self._turns.setdefault(target, asyncio.Semaphore(AT_ONCE))
             async with turn, asyncio.timeout(self.timeout_s):
                 options = await self._options(target, principal, (key, certificate), client)
-                return await ShellConnection.connect(sock, options, target)
+                connection = await ShellConnection.connect(sock, options, target)
+                if isinstance(connection, Denial):
+                    raise UnreachedError(connection)
+                return connection
         except BaseException as error:
             # It has no owner yet, or belongs to a connection that has been given up already.
             sock.close()
@@ -152,12 +155,16 @@ class GatewayLogin:
             username=account.login_name or principal,
             client_factory=client,
             client_keys=[(key, asyncssh.import_certificate(certificate))],
-            known_hosts=self._known_hosts(account),
+            known_hosts=(
+                [asyncssh.import_public_key(line) for line in account.host_keys],
+                [asyncssh.import_public_key(line) for line in self.host_ca_lines],
+                [],  # no key is revoked
+            ),
             server_host_key_algs=_host_key_algorithms(account),
             agent_path=None,
             preferred_auth="publickey",
             gss_host=None,
-            kex_algs=_key_exchanges(),
+            kex_algs=select_supported_key_exchanges(_KEX),
             encryption_algs=list(_CIPHERS),
             compression_algs=["none"],
             client_version="Stagedoor",
@@ -169,7 +176,7 @@ class GatewayLogin:
         """Return the refusal for `error`; None for a bug in Stagedoor, or a cancelled login."""
         said = to_one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
-            case ShellRefusedError():
+            case UnreachedError():
                 return error.denial
             case StagedoorError():
                 return _refuse(f"the gateway cannot log in to the shell {name}: {error}")
@@ -202,28 +209,18 @@ class GatewayLogin:
                 )
         return None
 
-    def _known_hosts(
-        self, account: ShellAccount
-    ) -> tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
-        """Trusted host keys, trusted CAs, and those that were revoked."""
-        return (
-            [asyncssh.import_public_key(line) for line in account.host_keys],
-            [asyncssh.import_public_key(line) for line in self.host_ca_lines],
-            [],
-        )
-
 
 def _refuse(what: str, mend: str = "") -> Denial:
-    """Return a refusal; only an administrator can do what `mend` says."""
+    """Return a refusal. `mend` is what an administrator can do about it."""
     if not mend:
         return Denial(Reason.UPSTREAM_REFUSED, what)
     return Denial.with_mend(Reason.UPSTREAM_REFUSED, what, mend, "ask an administrator")
 
 
-def _key_exchanges() -> list[str]:
-    """Return the key exchanges that the libraries here know: an older `cryptography` has no ML-KEM."""
+def select_supported_key_exchanges(names: Sequence[str]) -> list[str]:
+    """Return the `names` of key exchanges that this `cryptography` supports: an older one has no ML-KEM."""
     known = {name.decode("ascii") for name in get_kex_algs()}
-    return [name for name in _KEX if name in known]
+    return [name for name in names if name in known]
 
 
 def _host_key_algorithms(account: ShellAccount) -> list[str]:

@@ -1,10 +1,10 @@
 """A session in a shell: an SSH connection that lasts as long as a block.
 
-    async with shell_session(entered, upstream) as session:
+    async with open_shell_session(entered, upstream) as session:
         ...                      # session.shell is the connection
 
-At the end of the block, however it ends, the connection is closed, and the session is ended in the
-flow, exactly once, with the reason that fits.
+However the block ends, the connection is closed, and the session is ended in the flow, exactly once, with
+the reason that fits.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from stagedoor.recording.channel_audit import (
     RecordingPlan,
     make_header,
 )
-from stagedoor.recording.recorder import Recording, RecordingError
+from stagedoor.recording.recorder import RecordingError
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
@@ -37,9 +37,9 @@ FAULT = Denial.of_fault().message
 
 
 class IdleTimer:
-    """A timer that calls `on_idle` once `restart` was not called for `timeout_s` seconds; None: never.
+    """A timer that calls `on_idle` with `timeout_s` once `restart` was not called for so long; None: never.
 
-    It checks the time of the last move, so that a move costs no timer. `on_idle` gets the time-out.
+    `restart` only notes the time, so that moving bytes costs no timer.
     """
 
     def __init__(self, timeout_s: float | None, on_idle: Callable[[float], None]) -> None:
@@ -101,7 +101,7 @@ class ShellSession:
         self.sent = 0
         self.received = 0
         self.ended_by_flow: tuple[End, str] | None = None
-        """The end that the flow has asked for, or None."""
+        """The end that the flow has requested, or None."""
         self._note = note
         self._scope = scope
         self._loop = asyncio.get_running_loop()
@@ -129,45 +129,27 @@ class ShellSession:
     def _close_idle(self, timeout_s: float) -> None:
         self.close_soon(End.IDLE, f"nothing came or went for {timeout_s:g} s")
 
-    def take_channel_number(self) -> int:
-        """Return the number of the next channel of this session, from 1."""
-        return next(self._numbers)
-
-    def record_channel(
-        self,
-        asked: ChannelRequest,
-        number: int | None = None,
-        recording: Recording | None = None,
-        *,
-        record_input: bool = False,
-    ) -> ChannelAudit:
+    def record_channel(self, asked: ChannelRequest) -> ChannelAudit:
         """Record in the audit that a channel is opened. The caller records its end (`record_end`)."""
-        return ChannelAudit(
-            self._note,
-            self.opened,
-            self.take_channel_number() if number is None else number,
-            asked,
-            recording,
-            record_input=record_input,
-        )
+        return ChannelAudit(self._note, self.opened, next(self._numbers), asked, None)
 
-    async def begin_recording(
+    async def record_program(
         self,
         plan: RecordingPlan,
         asked: ChannelRequest,
-        number: int,
         now: float,
+        on_recorded: Callable[[], None],
         on_room: Callable[[], None],
         what: str = "this session",
-    ) -> Recording | None:
-        """Record a channel if the user has to be recorded there. `now` is in seconds since the epoch.
+    ) -> ChannelAudit:
+        """Record a program as `record_channel` does, and its output if the user has to be recorded there.
 
-        `on_room` is called when the recording has room again. Raises RecordingError if the user has to be
-        recorded and cannot be; if the recording fails later, the session is closed. With
-        `RecordingPlan.go_on` the user works unrecorded in both cases.
+        `on_recorded` is called if it is, and `on_room` when the recording has room again; `now` is in seconds
+        since the epoch. Raises RecordingError if the user has to be recorded and cannot be. If the recording
+        fails later, the session is closed. With `RecordingPlan.go_on` the user works unrecorded in both
+        cases.
         """
-        if Permission.RECORD not in self.permissions or not asked.is_watched:
-            return None
+        number, recording = next(self._numbers), None
 
         def on_failure(why: str) -> None:
             # The recorder has written it to the audit and the log.
@@ -175,18 +157,19 @@ class ShellSession:
             if not plan.go_on:
                 self.close_soon(End.UNRECORDED, f"{what} cannot be recorded any more ({why})")
 
-        try:
-            return await plan.recorder.begin(
-                self.opened,
-                number,
-                make_header(self.opened, number, asked, now),
-                on_room=on_room,
-                on_failure=on_failure,
-            )
-        except RecordingError:
-            if not plan.go_on:
-                raise
-            return None
+        if Permission.RECORD in self.permissions and asked.is_watched:
+            header = make_header(self.opened, number, asked, now)
+            try:
+                recording = await plan.recorder.begin(
+                    self.opened, number, header, on_room=on_room, on_failure=on_failure
+                )
+                on_recorded()
+            except RecordingError:
+                if not plan.go_on:
+                    raise
+        return ChannelAudit(
+            self._note, self.opened, number, asked, recording, record_input=plan.record_input
+        )
 
     @contextmanager
     def channel(self, asked: ChannelRequest) -> Iterator[ChannelAudit]:

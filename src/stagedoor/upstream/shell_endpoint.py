@@ -30,14 +30,12 @@ from stagedoor.wire.tunnel.frames import MAX_END_BYTES, OPEN, encode
 
 SOCKET = "/run/stagedoor/tunnels/control.terminal"
 UNREACHED_S = 60.0
-"""How long no endpoint is looked for in a shell that had none.
-
-Its kit is older, or a NetworkPolicy forbids the port.
-"""
+"""How long a shell that had no endpoint is not tried again: its kit is older, or a NetworkPolicy forbids the
+port."""
 LINGER_S = 120.0
 """How long a login stays without a tunnel: ssh, scp and git often follow each other."""
 ALIVE_S = 30.0
-"""The period of a message that says no more than that the gateway lives."""
+"""The interval of the messages that only show that the gateway is alive."""
 MAX_LINE_BYTES = 4096
 
 Dial = Callable[[Ready], Awaitable[Stream | Denial]]
@@ -48,8 +46,8 @@ _Place = tuple[str, int, str]
 class ShellControl(asyncssh.SSHUNIXSession[bytes]):
     """The connection to the private socket of a shell's endpoint. `on_end` is called once it is lost.
 
-    `dial_data` connects to the endpoint's port. The shell is hostile: whatever is no message, or does not
-    end, ends the connection.
+    `dial_data` connects to the endpoint's port. The shell may be hostile: a line that is no message, or has
+    no end, closes the connection.
     """
 
     def __init__(
@@ -149,7 +147,7 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
         self._close_if_unused()
 
     def close_control(self) -> None:
-        """Close the connection, which no other tunnel can use from now on."""
+        """Close the connection, so that no other tunnel uses it."""
         self.connection_lost(None)
         if self._channel is not None:
             self._channel.abort()
@@ -191,7 +189,7 @@ class ShellEndpoints:
         self._idle_s = idle_s
         self._controls: dict[_Place, asyncio.Task[ShellControl | Denial]] = {}
         self._unreached: dict[_Place, float] = {}
-        """Until when no endpoint is looked for."""
+        """The time until which no endpoint is looked for."""
 
     async def open(
         self, opened: Opened, key: str, session: SessionRequest, watcher: Watcher

@@ -135,7 +135,7 @@ def resume_endpoints(
     in_shells = None
     if settings.kubernetes.is_used or any(shell.resume_port for shell in settings.shells.static):
         login = build_upstream(settings, note)
-        dials = connector.connect_again, connector.connect_endpoint
+        dials = connector.connect, connector.connect_endpoint
         in_shells = ShellEndpoints(login, *dials, idle_s)
     here = EndpointControl(resume_folder(settings), away_s, idle_s)
     return ResumeEndpoints(here, pack_identity, in_shells)

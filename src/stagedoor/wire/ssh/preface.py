@@ -52,18 +52,18 @@ class SshPreface:
         self._target = target
         self._received = b""
 
-    def hear(self, data: bytes) -> bool:
+    def feed(self, data: bytes) -> bool:
         """Take the next bytes. Return False once they cannot be a refusal; no more bytes are needed then."""
         self._received += data[: MAX_BYTES + 1]
         return len(self._received) <= MAX_BYTES and not any(
             line.startswith(IDENTIFICATION) for line in self._received.splitlines()
         )
 
-    def refusal(self) -> Denial | None:
+    def find_refusal(self) -> Denial | None:
         """Return why the shell refused, if it has closed the connection; None if it did not send one line.
 
         Empty lines may follow that line, since an HTTP server ends its answer with one. Call this only
-        while `hear` returns True.
+        while `feed` returns True.
         """
         line, end, more = self._received.partition(b"\n")
         text = line.decode("latin-1").strip()

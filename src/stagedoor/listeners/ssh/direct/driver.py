@@ -24,7 +24,6 @@ from stagedoor.listeners.ssh.direct.start import connect_forward, explain_not_st
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
-from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.net import aio
@@ -44,13 +43,13 @@ PATIENT_S = 2.0
 class DirectParts:
     """The parts of direct login that all logins of a gateway share. Belongs to one event loop.
 
-    `plan` is None if the gateway makes no recordings. Variables that match `environment_patterns` are passed
-    on, as in sshd's AcceptEnv. A session that moves no byte for `idle_timeout_s` is closed; None: never.
-    `now` returns seconds since the epoch.
+    `plan` says how programs are recorded. Variables that match `environment_patterns` are passed on, as in
+    sshd's AcceptEnv. A session that moves no byte for `idle_timeout_s` is closed; None: never. `now` returns
+    seconds since the epoch.
     """
 
     upstream: GatewayLogin
-    plan: RecordingPlan | None = None
+    plan: RecordingPlan
     environment_patterns: tuple[str, ...] = ("LANG", "LC_*", "COLORTERM")
     idle_timeout_s: float | None = None
     now: Callable[[], float] = time.time
@@ -81,7 +80,7 @@ class DirectDriver:
     @property
     def is_entering(self) -> bool:
         """Return whether the login enters its shell now; a drain waits for it."""
-        return self._state.is_entering
+        return self._state.entering is not None
 
     def open_session(self) -> ProgramEnd:
         """Open a session channel (RFC 4254 §6.1). A refusal is shown on the channel, with an exit status."""
@@ -265,7 +264,15 @@ class DirectDriver:
                 await connect_forward(shell, request.host, request.port, end)
             else:
                 asked = request.request
-                await self._audit_program(session, channel, asked)
+                line = self._login.translate("stagedoor: this session is recorded")
+                audit = await session.record_program(
+                    self._parts.plan,
+                    asked,
+                    self._parts.now(),
+                    partial(channel.show_line, line),
+                    channel.resume_recording,
+                )
+                channel.begin(audit, session.count)
                 if not channel.is_released:
                     patterns = self._parts.environment_patterns
                     await run_program(shell, asked, channel, patterns, with_agent, end)
@@ -280,24 +287,6 @@ class DirectDriver:
         finally:
             if channel.is_released:
                 channel.release()
-
-    async def _audit_program(
-        self, session: ShellSession, channel: DirectChannel, request: ChannelRequest
-    ) -> None:
-        """Begin the channel's audit. Raises RecordingError if it must be recorded and cannot be."""
-        plan = self._parts.plan
-        number, recording = session.take_channel_number(), None
-        if plan is None:
-            assert Permission.RECORD not in session.permissions, "this gateway records no user"
-        else:
-            recording = await session.begin_recording(
-                plan, request, number, self._parts.now(), channel.resume_recording
-            )
-            if recording is not None:
-                channel.show_line(self._login.translate("stagedoor: this session is recorded"))
-        record_input = plan is not None and plan.record_input
-        audit = session.record_channel(request, number, recording, record_input=record_input)
-        channel.begin(audit, session.count)
 
 
 class _ShellWatch(asyncssh.SSHClient):

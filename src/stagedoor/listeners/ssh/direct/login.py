@@ -80,8 +80,9 @@ class DirectLogin:
         self._permits = permits
         self._force_command = force_command
         self._channels: dict[int, _Channel] = {}
+        self.entering: int | None = None
+        """The number of the session that the login enters now, or None."""
         self._session: int | None = None
-        self._entering: int | None = None
         self._last_session = 0
         self._granted: Permissions = frozenset()
         """The permissions in the certificate for the shell. Later ones apply to the next session."""
@@ -92,11 +93,6 @@ class DirectLogin:
         self._is_lost = False
         self._progress = StartStep("starting")
         self._shows_progress = False
-
-    @property
-    def is_entering(self) -> bool:
-        """Return whether the login is entering its shell now."""
-        return self._entering is not None
 
     def handle_event(self, event: events.Event) -> list[effects.Effect]:
         """Take an event, and return the effects to perform, in order."""
@@ -110,7 +106,7 @@ class DirectLogin:
             case events.StartReport(step):
                 return self._on_progress(step)
             case events.WaitTimeout(session):
-                self._shows_progress = session == self._entering
+                self._shows_progress = session == self.entering
                 is_due = self._shows_progress and self._progress.name not in SHOWN_STEPS
                 return self._show_progress() if is_due else []
             case events.PermissionChange(session, current):
@@ -136,14 +132,14 @@ class DirectLogin:
             return self._refuse(request.channel, refusal)
         if self._session is not None:
             return self._admit(channel, self._session)
-        if self._entering is not None:
+        if self.entering is not None:
             return []
         self._last_session += 1
-        self._entering = self._last_session
+        self.entering = self._last_session
         self._progress, self._shows_progress = StartStep("starting"), False
         # A client sends the program's request only after the answer for its agent.
         is_agent = isinstance(request, events.AgentRequest)
-        return [effects.EnterShell(self._entering, waits=not is_agent)]
+        return [effects.EnterShell(self.entering, waits=not is_agent)]
 
     def _why_refused(self, request: events.Request) -> str | None:
         """Return why a request is refused whatever the flow says, or None."""
@@ -207,15 +203,15 @@ class DirectLogin:
         return [effects.AnswerRequest(number, why, code), effects.ReleaseChannel(number)]
 
     def _on_started(self, event: events.SessionStarted) -> list[effects.Effect]:
-        self._session, self._entering = event.session, None
+        self._session, self.entering = event.session, None
         self._granted, self._allowed = event.granted, event.granted & event.current
         waiting = self._waiting()
         return [effect for channel in waiting for effect in self._admit(channel, event.session)]
 
     def _on_refused(self, session: int, why: str) -> list[effects.Effect]:
-        if session != self._entering:
+        if session != self.entering:
             return []
-        self._entering = None
+        self.entering = None
         waiting = [channel.request.channel for channel in self._waiting()]
         return [effect for number in waiting for effect in self._refuse(number, why)]
 
@@ -233,17 +229,16 @@ class DirectLogin:
     def _stop_waiting(self) -> list[effects.Effect]:
         """Return the end of a wait for a person that no program waits for any more."""
         is_waiting = self._progress.name in PERSON_STEPS
-        if self._entering is None or not is_waiting or self._waiting():
+        if self.entering is None or not is_waiting or self._waiting():
             return []
-        entering, self._entering = self._entering, None
+        entering, self.entering = self.entering, None
         return [effects.StopWait(entering)]
 
     def _show_progress(self) -> list[effects.Effect]:
         """Show the step in terminals. Where a person has to act, scp and rsync show it too: it is stderr."""
         step = self._progress
-        line = f"stagedoor: {self._target}: {step.name}{f': {step.detail}' if step.detail else ''}"
         return self._send(
-            line,
+            f"stagedoor: {self._target}: {step.line}",
             lambda channel: (
                 channel.phase is ChannelPhase.ENTERING
                 and (channel.has_terminal or (step.name in SHOWN_STEPS and channel.is_program))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import anyio
 
@@ -181,17 +182,15 @@ class TerminalSession:
 
     async def _audit(self, session: ShellSession) -> ChannelAudit:
         """Begin the channel's audit. Raises RecordingError if it must be recorded and cannot be."""
-        hello, plan = self._hello, self._access.plan
-        request = ChannelRequest(
-            "shell", hello.command, hello.term, hello.size.columns, hello.size.rows
+        hello = self._hello
+        return await session.record_program(
+            self._access.plan,
+            ChannelRequest("shell", hello.command, hello.term, hello.size.columns, hello.size.rows),
+            self._access.now(),
+            partial(self._send, Notice(NoticeKind.RECORDED, "this terminal is recorded")),
+            self._room.set,
+            "this terminal",
         )
-        number = session.take_channel_number()
-        recording = await session.begin_recording(
-            plan, request, number, self._access.now(), self._room.set, "this terminal"
-        )
-        if recording is not None:
-            self._send(Notice(NoticeKind.RECORDED, "this terminal is recorded"))
-        return session.record_channel(request, number, recording, record_input=plan.record_input)
 
     async def _part(self, arriving: "asyncio.Task[Denial | None]", session_id: str) -> None:
         await arriving
@@ -201,8 +200,7 @@ class TerminalSession:
     # Notices to the client.
 
     def _progress(self, step: StartStep) -> None:
-        text = f"{step.name}{': ' if step.detail else ''}{step.detail}"
-        self._send(Notice(NoticeKind.PROGRESS, text))
+        self._send(Notice(NoticeKind.PROGRESS, step.line))
 
     def _notify_end(self, line: str) -> None:
         self._send(Notice(NoticeKind.ENDING, line))
