@@ -16,7 +16,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.revocation import FRESH_S
-from stagedoor.listeners.ssh.pending_keys import LIMITS, KeyAnswer, PendingLogins, UnknownKeys
+from stagedoor.listeners.ssh.pending_keys import LIMITS, PendingLogins
 from stagedoor.model.fair_queue import PendingLimits
 from tests.fixtures.gateway import SSH_TABLE, local, sso
 from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
@@ -419,14 +419,6 @@ def test_a_revoked_key_does_not_wait(laptop: Laptop, tmp_path: Path) -> None:
     assert refused.returncode == 255
     assert b"Permission denied (publickey)" in refused.stderr
     assert not BANNER.search(refused.stderr.decode())
-
-
-def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
-    keys = UnknownKeys()
-    assert keys.answer(b"one") is KeyAnswer.BEGIN_AGAIN
-    assert [keys.answer(b"two"), keys.answer(b"three")] == [KeyAnswer.REFUSE] * 2
-    assert keys.answer(b"one") is KeyAnswer.HOLD
-    assert keys.answer(b"one") is KeyAnswer.HOLD  # asked first, and then signed
 
 
 @pytest.mark.identity(19)

@@ -98,11 +98,6 @@ class TunnelListener:
         self._tasks.cancel()
         await self._tasks.wait()
 
-    def _resumption(self, request: Request) -> Resumption | None:
-        if self._endpoints is None or request.resume is None:
-            return None
-        return Resumption(self._endpoints, request.resume)
-
     async def _serve(
         self, downstream: Downstream, stream: TcpStream, secure: Secure | None
     ) -> None:
@@ -137,7 +132,9 @@ class TunnelListener:
             )
             await downstream.refuse(self._flow.deny(denial, downstream.origin))
             return
-        resumption = self._resumption(request)
+        resumption = None
+        if self._endpoints is not None and request.resume is not None:
+            resumption = Resumption(self._endpoints, request.resume)
         try:
             entered = await self._flow.enter_by_name(
                 request.host,

@@ -50,7 +50,7 @@ class SshAuthentication:
     @property
     def asks_person(self) -> bool:
         """Return whether only the user's sign-in is left, by keyboard-interactive."""
-        return self._held.asks_person
+        return self._held.shown is not None
 
     async def check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
         """Return whether a key may be used. `message` is empty for a query without proof (RFC 4252 §7)."""

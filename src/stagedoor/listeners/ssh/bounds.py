@@ -98,7 +98,8 @@ class BoundedConnection(PacketConnection):
     def __init__(self, options: asyncssh.SSHServerConnectionOptions, buffer: memoryview) -> None:
         super().__init__(options, buffer)
         self._wire: asyncio.Transport | None = None
-        self._leaving = False
+        self.is_leaving = False
+        """Whether the gateway is closing the connection."""
         self._aborted = False
         self._key_exchanges = KeyExchanges()
         self._waits_for_person = False
@@ -106,18 +107,13 @@ class BoundedConnection(PacketConnection):
         """Set while our first proposal waits for the client's."""
         self.is_congested = False
         """Whether the client reads too slowly."""
-        self.hung_up = False
+        self.has_hung_up = False
         """Whether the client has closed its TCP connection."""
 
     @property
     def channel_count(self) -> int:
         """Return the number of open channels."""
         return len(self._channels)
-
-    @property
-    def leaving(self) -> bool:
-        """Return whether the gateway is closing the connection."""
-        return self._leaving
 
     def hang_up(self, reason: str, code: int = asyncssh.DISC_BY_APPLICATION) -> None:
         """Close with one line that the client's ssh prints (RFC 4253 §11.1).
@@ -126,9 +122,9 @@ class BoundedConnection(PacketConnection):
         closed exits without reading on. Then the client has a moment to close first: closing a socket
         with unread bytes resets the connection, and the line would be lost.
         """
-        if self._leaving:
+        if self.is_leaving:
             return
-        self._leaving = True
+        self.is_leaving = True
         parts = (code.to_bytes(4, "big"), encode_string(reason.encode()), encode_string(b""))
         self.send_packet(_DISCONNECT, *parts)
         linger_s = PERSON_LINGER_S if self._auth_complete else LINGER_S
@@ -151,14 +147,14 @@ class BoundedConnection(PacketConnection):
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         """Process bytes of the client, within the bounds."""
-        if not self._leaving:
+        if not self.is_leaving:
             self._key_exchanges.count_bytes(len(data))
             super().data_received(data, datatype)
             self._check_bounds()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Process `nbytes` in the buffer, within the bounds."""
-        if not self._leaving:
+        if not self.is_leaving:
             self._key_exchanges.count_bytes(nbytes)
             super().buffer_updated(nbytes)
             self._check_bounds()
@@ -195,13 +191,13 @@ class BoundedConnection(PacketConnection):
 
     def eof_received(self) -> None:
         """Note that the client has hung up."""
-        self.hung_up = True
+        self.has_hung_up = True
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None = None) -> None:
         """Note whether the client's side closed the connection."""
         if isinstance(exc, OSError):
-            self.hung_up = True
+            self.has_hung_up = True
         super().connection_lost(exc)
 
     # Key exchange.

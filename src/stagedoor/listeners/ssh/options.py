@@ -8,6 +8,7 @@ from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.ssh.credentials import SIGNATURES
 from stagedoor.model.rate import Rate
+from stagedoor.upstream.login import select_supported_key_exchanges
 
 MAX_AUTH_TRIES = 10
 """The keys and passwords that one connection may try. sshd(8) allows six, but many agents have more keys."""
@@ -22,7 +23,6 @@ _KEX = (
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",
 )
-_NEEDS_NEW_CRYPTOGRAPHY = ("mlkem768x25519-sha256",)
 # `packets` is fast for these. chacha20-poly1305 is left out: OpenSSH would prefer it, `packets` is not fast
 # for it, and it is the cipher of Terrapin (CVE-2023-48795).
 AES_GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
@@ -63,24 +63,13 @@ def make_server_options(
     host_key: HostKey, limits: SshLimits
 ) -> asyncssh.SSHServerConnectionOptions:
     """Return asyncssh's options for all connections. Blocks for a moment."""
-    try:
-        return _options(host_key, limits, _KEX)
-    except ValueError:
-        # An older `cryptography` does not support ML-KEM.
-        without = tuple(name for name in _KEX if name not in _NEEDS_NEW_CRYPTOGRAPHY)
-        return _options(host_key, limits, without)
-
-
-def _options(
-    host_key: HostKey, limits: SshLimits, kex: tuple[str, ...]
-) -> asyncssh.SSHServerConnectionOptions:
     key = asyncssh.import_private_key(host_key.private)
     return asyncssh.SSHServerConnectionOptions(
         server_factory=asyncssh.SSHServer,
         server_host_keys=[(key, asyncssh.import_certificate(host_key.certificate))],
         server_version="Stagedoor",
         config=None,
-        kex_algs=list(kex),
+        kex_algs=select_supported_key_exchanges(_KEX),
         encryption_algs=list(_CIPHERS),
         mac_algs=list(_MACS),
         signature_algs=list(SIGNATURES),

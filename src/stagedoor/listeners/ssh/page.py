@@ -14,7 +14,6 @@ from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.listeners.ssh.request_command import HELP, RequestCommand
 from stagedoor.listeners.ssh.runs import RunChannel
 from stagedoor.model.denial import Denial
-from stagedoor.model.shell import ShellState
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.session.runs import RunService
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
@@ -34,16 +33,6 @@ This is a Stagedoor gateway: it leads to apps' shells and has none of its own.
 """
 _MAX_COMMAND_CHARS = 8192
 """The longest command that is split into words: splitting blocks the event loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageRow:
-    """An app that the user may enter, until `expires_at` in seconds since the epoch (None: no end)."""
-
-    target: Target
-    state: ShellState
-    expires_at: float | None
-    notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +60,7 @@ class AppPage:
         requests = parts.requests
         is_concerned = requests is not None and requests.is_concerned(login.identity)
         self._requests = requests if is_concerned else None
-        """None for a user who may neither ask nor decide, and so sees no word of it."""
+        """None for a user who may neither ask nor decide: then requests are not mentioned."""
         self._runs = parts.runs
         here, listened = login.address
         self._host = parts.host_names[0] if parts.host_names else here
@@ -98,12 +87,10 @@ class AppPage:
             return await RequestCommand(self._login, self._requests, show).run(rest)
         words = _words(command or "")
         match words:
-            case []:
-                return self._text(await self.list_entries(), greeting=True), "", 0
-            case ["ls"]:
-                return self._text(await self.list_entries(), greeting=False), "", 0
+            case [] | ["ls"]:
+                return await self._text(greeting=not words), "", 0
             case ["ls", "--json"] | ["--json", "ls"]:
-                return self._json(await self.list_entries()), "", 0
+                return await self._json(), "", 0
             case ["whoami"]:
                 return self._whoami(), "", 0
             case ["cert"]:
@@ -129,16 +116,6 @@ class AppPage:
     def _help(self) -> str:
         text = _HELP if self._requests is None else _HELP + HELP
         return text.format(at=self._at())
-
-    async def list_entries(self) -> list[PageRow]:
-        """Return the apps that the user may enter by the current policy, in order of name."""
-        flow, identity = self._login.flow, self._login.identity
-        grants = list(flow.list_grants(identity))
-        states = await asyncio.gather(*(flow.observe(grant.target) for grant in grants))
-        return [
-            PageRow(grant.target, state, grant.expires_at, flow.find_notice(grant.target))
-            for grant, state in zip(grants, states, strict=True)
-        ]
 
     def _whoami(self) -> str:
         identity, sign_ins = self._login.identity, self._sign_ins
@@ -184,35 +161,38 @@ class AppPage:
             return name
         return f"{name}{separator}{self._port}" if separator else f"-p {self._port} {name}"
 
-    def _text(self, entries: list[PageRow], *, greeting: bool) -> str:
-        name = self._login.identity.name
+    async def _text(self, *, greeting: bool) -> str:
+        flow, name = self._login.flow, self._login.identity.name
+        entries = await flow.observe_grants(self._login.identity)
         if not entries:
             return f"Hello {name}. There is no app that you may enter; ask an administrator for a grant.\n"
         rows = [
-            (str(entry.target), entry.state.value, self.make_jump_command(entry.target))
-            for entry in entries
+            (str(grant.target), state.value, self.make_jump_command(grant.target))
+            for grant, state in entries
         ]
         widths = [max(len(row[at]) for row in rows) for at in (0, 1)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
-        lines += [f"{entry.notice}." for entry in entries if entry.notice]
+        notices = (flow.find_notice(grant.target) for grant, _ in entries)
+        lines += [f"{notice}." for notice in notices if notice]
         if greeting:
             indented = (f"  {line}" for line in lines)
             lines = [f"Hello {name}. The apps that you may enter:", "", *indented]
             lines += ["", "A shell that does not run yet is started when you enter."]
         return "\n".join(lines) + "\n"
 
-    def _json(self, entries: list[PageRow]) -> str:
+    async def _json(self) -> str:
+        flow = self._login.flow
         apps: list[Mapping[str, str | float | None]] = [
             {
-                "app": entry.target.app,
-                "environment": entry.target.environment,
-                "host": entry.target.host_name,
-                "state": entry.state.value,
-                "expires_at": entry.expires_at,
-                "notice": entry.notice,
-                "command": self.make_jump_command(entry.target),
+                "app": grant.target.app,
+                "environment": grant.target.environment,
+                "host": grant.target.host_name,
+                "state": state.value,
+                "expires_at": grant.expires_at,
+                "notice": flow.find_notice(grant.target),
+                "command": self.make_jump_command(grant.target),
             }
-            for entry in entries
+            for grant, state in await flow.observe_grants(self._login.identity)
         ]
         return json.dumps({"identity": self._login.identity.name, "apps": apps}) + "\n"
 
@@ -262,23 +242,23 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Pass input on to a run; the page itself reads none."""
         if self._runs is not None:
-            self._runs.write_input(data)
+            self._runs.input.write(data)
 
     def eof_received(self) -> bool:
         """Keep the channel open for the answer."""
         if self._runs is not None:
-            self._runs.end_input()
+            self._runs.input.finish()
         return True
 
     def pause_writing(self) -> None:
-        """Show no more output of a run until the client has read some."""
+        """Hold back a run's output until the client has read some. The run's task does not wait."""
         if self._runs is not None:
-            self._runs.pause()
+            self._runs.has_room.clear()
 
     def resume_writing(self) -> None:
         """Show output again."""
         if self._runs is not None:
-            self._runs.resume()
+            self._runs.has_room.set()
 
     def session_started(self) -> None:
         """Begin to answer."""
@@ -289,7 +269,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop answering."""
         if self._runs is not None:
-            self._runs.abandon()
+            self._runs.input.abandon()
         if self._task is not None:
             self._task.cancel()
 

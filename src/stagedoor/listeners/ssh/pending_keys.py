@@ -12,7 +12,6 @@ keyboard-interactive is left (RFC 4256). With BatchMode, OpenSSH does not try th
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum, auto
 from functools import partial
 
 from stagedoor.listeners.ssh.bounds import BoundedConnection
@@ -34,33 +33,6 @@ OVER = f"stagedoor: the sign-in of this key is over. {_SIGN_IN}"
 """Shown whenever a key is held: the gateway cannot know whether ssh will go on or end (BatchMode)."""
 GiveWay = Callable[[], None]
 """Ends the connection of a waiting login."""
-
-
-class KeyAnswer(Enum):
-    """The answer to an unknown key."""
-
-    REFUSE = auto()
-    BEGIN_AGAIN = auto()
-    """Refuse it so that the client offers all its keys again."""
-    HOLD = auto()
-    """It is the last key: let the client prove that it holds it, and wait."""
-
-
-class UnknownKeys:
-    """The unknown keys that one connection has offered."""
-
-    def __init__(self) -> None:
-        self._first: bytes | None = None
-
-    def answer(self, key: bytes) -> KeyAnswer:
-        """Return the answer to an unknown plain key, a blob.
-
-        Certificates cannot be bound, so they never wait.
-        """
-        if self._first is None:
-            self._first = key
-            return KeyAnswer.BEGIN_AGAIN
-        return KeyAnswer.HOLD if key == self._first else KeyAnswer.REFUSE
 
 
 class PendingLogins:
@@ -117,16 +89,11 @@ class PendingKey:
         self._sign_ins = sign_ins
         self._holds = holds
         self._source = source
-        self._unknown_keys = UnknownKeys()
+        self._first_unknown: bytes | None = None
         self._ended: set[bytes] = set()
         """The keys whose certificate was refused."""
         self._partial = False
         self.shown: ClientKey | None = None
-
-    @property
-    def asks_person(self) -> bool:
-        """Return whether only the user's sign-in is left."""
-        return self.shown is not None
 
     def take_partial_success(self) -> bool:
         """Return True once after a refusal that must be sent as a partial success."""
@@ -136,7 +103,10 @@ class PendingKey:
     def may_wait(
         self, shown: ClientKey, denial: Denial, client: BoundedConnection
     ) -> Denial | None:
-        """Return None if the key may wait for its user, or else its refusal."""
+        """Return None if the key may wait for its user, or else its refusal.
+
+        Certificates cannot be bound, so they never wait.
+        """
         if shown.credential.certificate is not None:
             self._ended.add(shown.credential.key)
             return denial
@@ -147,9 +117,10 @@ class PendingKey:
             or not self._sign_ins.may_wait(shown.line)
         ):
             return denial
-        answer = self._unknown_keys.answer(shown.credential.key)
-        self._partial = answer is KeyAnswer.BEGIN_AGAIN
-        if answer is not KeyAnswer.HOLD:
+        self._partial = self._first_unknown is None  # then the client offers all its keys again
+        if self._partial:
+            self._first_unknown = shown.credential.key
+        if self._partial or shown.credential.key != self._first_unknown:
             return denial
         full = self._holds.explain_full(find_source_network(self._source.address))
         return None if full is None else Denial(Reason.CREDENTIAL_WRONG, full)

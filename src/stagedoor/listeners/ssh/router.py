@@ -159,7 +159,7 @@ class ChannelRouter(asyncssh.SSHServer):
 
     def review(self) -> None:
         """Hang up if the login is no longer allowed, or the gateway drains and no channel is open."""
-        if self._proof is None or self.connection.leaving:
+        if self._proof is None or self.connection.is_leaving:
             return
         denial = self._context.flow.check_still_valid(self._proof.credential, self._proof.identity)
         if denial is not None:

@@ -35,7 +35,10 @@ FAILED_CODE = 255
 
 
 class RunChannel:
-    """The command `run` of one session channel (RFC 4254 §6.5)."""
+    """The command `run` of one session channel (RFC 4254 §6.5).
+
+    `input` takes what the client sends. Output waits while `has_room` is not set.
+    """
 
     def __init__(
         self, login: SshLogin, runs: RunService, chan: "asyncssh.SSHServerChannel[bytes]"
@@ -48,36 +51,12 @@ class RunChannel:
         self._chan = chan
         self._is_terminal = chan.get_terminal_type() is not None
         self._drawing = {is_error: OutputParser(utf8=True) for is_error in (False, True)}
-        self._has_room = asyncio.Event()
-        self._has_room.set()
-        self._input = RunInputPump(
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+        self.input = RunInputPump(
             runs.input, login.identity, chan.pause_reading, chan.resume_reading
         )
         self._shown = 0
-
-    # For the channel.
-
-    def write_input(self, data: bytes) -> None:
-        """Take what the client sends."""
-        self._input.write(data)
-
-    def end_input(self) -> None:
-        """Take the client's EOF."""
-        self._input.finish()
-
-    def abandon(self) -> None:
-        """Note that the channel is closed."""
-        self._input.abandon()
-
-    def pause(self) -> None:
-        """Stop writing, because the client reads too slowly. Its task does not wait for it."""
-        self._has_room.clear()
-
-    def resume(self) -> None:
-        """Resume writing."""
-        self._has_room.set()
-
-    # The command.
 
     async def serve(self, line: str) -> int:
         """Run the command `line`, and return the exit status."""
@@ -147,7 +126,7 @@ class RunChannel:
             text = json.dumps(describe_run(run)) if as_json else run.id
             await self._write(f"{text}\n".encode())
             return 0
-        self._runs.keep_task(self._input.run(run))
+        self._runs.keep_task(self.input.run(run))
         if not as_json:
             self._say(
                 f"stagedoor: run {run.id} of {run.target.login_name}; if the connection is lost it goes on: "
@@ -155,7 +134,7 @@ class RunChannel:
             )
         if run.recording is not None:
             self._say("stagedoor: its output is recorded")
-        if run.state is RunState.WAITING and not await self._input.is_complete(INPUT_END_S):
+        if run.state is RunState.WAITING and not await self.input.is_complete(INPUT_END_S):
             self._say(
                 "stagedoor: it starts once its input is complete: end it with Ctrl-D, or send none by ssh -n"
             )
@@ -212,15 +191,13 @@ class RunChannel:
         return REFUSED_CODE if denial.reason is Reason.RUN_LIMIT else FAILED_CODE
 
     def _show_step(self, step: StartStep) -> None:
-        self._say(
-            f"stagedoor: {step.name}: {step.detail}" if step.detail else f"stagedoor: {step.name}"
-        )
+        self._say(f"stagedoor: {step.line}")
 
     def _say(self, line: str) -> None:
         self._put(f"{self._translate(line)}\n".encode(), is_error=True)
 
     async def _write(self, data: bytes, *, is_error: bool = False) -> None:
-        await self._has_room.wait()
+        await self.has_room.wait()
         self._put(data, is_error=is_error)
 
     def _put(self, data: bytes, *, is_error: bool = False) -> None:

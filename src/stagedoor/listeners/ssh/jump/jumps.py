@@ -68,7 +68,7 @@ class Jumps:
                 identity, target, self._origin, self._show_step
             )
             if isinstance(entered, Denial):
-                # Nothing can be shown during a wait (see below): only for a pending request it waits here.
+                # Nothing can be shown during a wait (`_show_step`), so it waits only for a pending request.
                 raise refuse_channel(entered.line)
             with entered.carry() as hand_over:
                 if self._is_gone:
@@ -89,17 +89,16 @@ class Jumps:
 
     @property
     def _is_gone(self) -> bool:
-        return self._connection.is_closed() or self._connection.leaving
+        return self._connection.is_closed() or self._connection.is_leaving
 
     def _show_step(self, step: StartStep) -> None:
-        # A channel that is not open yet carries no text, and a banner (RFC 4252 §5.4) belongs before
-        # the login, when the client has not named a target. What is left is a debug message (RFC 4253
-        # §11.3), which OpenSSH shows only with -v, and passes on to the ssh of its -J.
+        # A channel that is not open yet carries no text, and a banner (RFC 4252 §5.4) must come before the
+        # login, when the client has not named a target. A debug message is left (RFC 4253 §11.3), which
+        # OpenSSH shows only with -v, and passes on to the ssh of its -J.
         if self._is_gone and step.name in PERSON_STEPS:
-            raise ConnectionResetError  # the wait is for no client
+            raise ConnectionResetError  # no client is left to wait for
         if not self._is_gone:
-            detail = f": {step.detail}" if step.detail else ""
-            self._connection.send_debug(f"stagedoor: {step.name}{detail}", always_display=True)
+            self._connection.send_debug(f"stagedoor: {step.line}", always_display=True)
 
     def revoke(self, detail: str) -> None:
         """End all jumps of a login that is no longer allowed."""

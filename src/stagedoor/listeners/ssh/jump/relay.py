@@ -151,7 +151,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self.update()
         elif exc is None:
             self.finish(End.CLOSED)
-        elif isinstance(exc, asyncssh.ConnectionLost) and not self._connection.hung_up:
+        elif isinstance(exc, asyncssh.ConnectionLost) and not self._connection.has_hung_up:
             self.finish(End.DOWNSTREAM_LOST, "the developer's side answers no more")
         else:
             self.finish(End.DOWNSTREAM_RESET, "the developer's side hung up")
@@ -194,7 +194,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         assert self._chan is not None
         self._idle.restart()
         self._received += len(data)
-        if self._preface is not None and not self._preface.hear(data):
+        if self._preface is not None and not self._preface.feed(data):
             self._preface = None
         try:
             self._connection.send_data(self._chan, data)
@@ -248,7 +248,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         preface, self._preface = self._preface, None
         if preface is None or self._chan is None:
             return self._refused is not None
-        denial = preface.refusal()
+        denial = preface.find_refusal()
         if denial is None:
             return False
         self._refused = denial.message
