@@ -1,10 +1,13 @@
 """Changes over the API: lost updates, repeated requests, dry runs, and what is sent wrongly."""
 
+import base64
 import json
 
 import pytest
+from sqlalchemy import insert
 
 from stagedoor.admin import service as admin
+from stagedoor.store.schema import sessions
 from stagedoor.wire.api.openapi import describe_api
 from stagedoor.wire.api.operations import MAX_PAGE
 from tests.api.test_rights import grant
@@ -103,6 +106,32 @@ async def test_pages_hold_each_row_once_while_others_come_and_go(world: World) -
             admin.remove_grant(world.service, gone.id)
     assert [number for number in seen if number in stays] == stays
     assert len(set(seen)) == len(seen)
+
+
+async def test_a_page_token_names_no_session_of_an_app_that_its_reader_may_not_see(
+    world: World,
+) -> None:
+    """Thousands of sessions of another app lie between the rows of an auditor's pages."""
+    targets = ["a-web", "secret", "a-web", *["secret"] * 5001, "a-web"]
+    none = {column.name: None for column in sessions.columns if column.nullable}
+    common = {"identity": "nick", "source": "192.0.2.1:1", "way": "web", "instance": "i"}
+    rows = [
+        {**none, **common, "id": f"s{at}", "opened_at": 1000.0 + at, "target": target}
+        for at, target in enumerate(targets)
+    ]
+    with world.database.write() as transaction:
+        transaction.execute(insert(sessions).values(sent=0, received=0), rows)
+    seen, token = [], ""
+    while token is not None:
+        more = {"page_token": token} if token else {}
+        page = (await world.ask("ansel", "GET /sessions", page_size="1", **more)).said
+        seen += [entry["id"] for entry in page["items"]]
+        token = page["next_page_token"]
+        if token is not None:
+            assert json.loads(base64.urlsafe_b64decode(token + "=="))[1] == seen[-1]
+    assert seen == [f"s{len(rows) - 1}", "s2", "s0"]
+    newest = (await world.ask("ann", "GET /sessions", page_size="2")).said["items"]
+    assert [entry["id"] for entry in newest] == [f"s{len(rows) - 1}", f"s{len(rows) - 2}"]
 
 
 @pytest.mark.parametrize("token", ["x", "W10", "WyJhIl0", "bnVsbA", "e30", "WzFd" * 300, "Ww"])

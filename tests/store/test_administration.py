@@ -15,7 +15,7 @@ from stagedoor.store.administration.answers import (
 from stagedoor.store.administration.roles import add_role, remove_role
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_newest, load_policy
-from stagedoor.store.sessions import list_sessions
+from stagedoor.store.sessions import list_sessions, list_targets
 from tests.store.sample import change
 
 OWNER = RoleRule(0, "user:alice", Role.OWNER, "a-*", expires_at=20.0)
@@ -58,3 +58,5 @@ def test_an_answer_is_kept_for_a_day(database: Database) -> None:
 
 def test_sessions_are_listed_before_one(database: Database) -> None:
     assert list_sessions(database, identity="a", before=(1.0, "x"), limit=2) == []
+    assert list_sessions(database, open_only=False, targets=["app01", "app02"]) == []
+    assert list_targets(database, open_only=True) == []

@@ -55,23 +55,36 @@ def list_sessions(
     open_only: bool = True,
     identity: str | None = None,
     before: tuple[float, str] | None = None,
+    targets: Sequence[str] | None = None,
     limit: int | None = 1000,
 ) -> list[SessionRecord]:
     """List up to `limit` sessions (None: all), the newest first. Raises StoreError.
 
-    With `before`, they were opened before a session: when that one was opened, and its id.
+    With `before`, they were opened before a session: when that one was opened, and its id. With `targets`,
+    they are sessions of these.
     """
     query = select(sessions).order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
     if open_only:
         query = query.where(sessions.c.closed_at.is_(None))
     if identity is not None:
         query = query.where(sessions.c.identity == identity)
+    if targets is not None:
+        query = query.where(sessions.c.target.in_(targets))
     if before is not None:
         at, id_ = before
         same = and_(sessions.c.opened_at == at, sessions.c.id < id_)
         query = query.where(or_(sessions.c.opened_at < at, same))
     with database.read() as transaction:
         return [_record(row) for row in transaction.execute(query.limit(limit))]
+
+
+def list_targets(database: Database, *, open_only: bool) -> list[str]:
+    """List the targets of the sessions in the store. Raises StoreError."""
+    query = select(sessions.c.target).distinct()
+    if open_only:
+        query = query.where(sessions.c.closed_at.is_(None))
+    with database.read() as transaction:
+        return [row[0] for row in transaction.execute(query)]
 
 
 def read_last_opened(database: Database) -> Mapping[str, float]:
