@@ -43,7 +43,7 @@ import { cutLines } from "./cut-lines";
 import { ownWindow, watchControl, setUpWindowKeys } from "./window";
 import { t } from "../language";
 
-const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
+const { path = "", nonce = "", guest = "", tmux = "no", known = "yes", user = "" } = document.body.dataset;
 let { app = "" } = document.body.dataset;
 const RESIZE_MS = 60;
 const ENTER = 13;
@@ -181,8 +181,10 @@ function show(state: State, reason: string, isUnknown = false): void {
   if (state !== "over") return;
   document.body.classList.toggle("none", !opened);
   const again = ended && !guest;
+  // A terminal of an app that does not exist does not open at the next try either.
+  const mayReopen = opened || (known === "yes" && !isUnknown);
   const title = ended ? t`The terminal has ended` : attachment.window ? t`This terminal is closed here` : t`No terminal was opened`;
-  showEnd(title, again ? t`${why} Enter opens the next one.` : why, !isUnknown, `${path}/`);
+  showEnd(title, again ? t`${why} Enter opens the next one.` : why, mayReopen, `${path}/`);
 }
 
 function admitted(guestOf: Partial<Admitted>): void {

@@ -159,7 +159,7 @@ def render_message(
     return place.page("said.html", title=title, message=message, role="alert", visitor=visitor)
 
 
-def sign_in(
+def render_sign_in(
     place: PagePath,
     next_path: str,
     providers: Sequence[str] = (),
@@ -239,12 +239,14 @@ def render_terminal(
     tmux: bool = False,
     guest: str = "",
     notice: str | None = None,
+    is_known: bool = True,
 ) -> str:
     """Render the terminal's page for the user `name`. Its script puts `nonce` on style elements.
 
     `tmux`: whether a new terminal starts tmux for users without a choice of their own in the page's
     settings. `guest`: `share`, or the id of the session to watch; such a page has nothing to share or list.
-    `notice`: a line saying that the shell runs an older version of its app.
+    `notice`: a line saying that the shell runs an older version of its app. `is_known`: whether such an app
+    exists here now, so that opening a terminal again may help after a refusal.
     """
     return place.page(
         "terminal.html",
@@ -255,4 +257,5 @@ def render_terminal(
         tmux=tmux,
         guest=guest,
         notice=notice,
+        is_known=is_known,
     )

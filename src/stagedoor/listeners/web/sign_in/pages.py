@@ -37,7 +37,6 @@ class SignInPages:
     ) -> None:
         """Make the routes; `passkeys` says whether users may sign in with a passkey."""
         self._guard = guard
-        self._flow = guard.flow
         self._pages = pages
         self._passes = passes
         self._sign_ins = sign_ins
@@ -58,7 +57,7 @@ class SignInPages:
     def _form(self, request: Request, wanted: str, why: str = "", name: str = "") -> str:
         # The button is left out where it cannot work: browsers accept no passkey for an address.
         has_name = not isinstance(find_relying_party(self._guard, request), Denial)
-        return markup.sign_in(
+        return markup.render_sign_in(
             self._pages.place,
             wanted,
             self._sign_ins.providers,
@@ -71,7 +70,7 @@ class SignInPages:
         name = fields.get("name", "").strip()
         wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
         source = self._guard.find_source(request)
-        identity = await self._flow.authenticate(
+        identity = await self._guard.flow.authenticate(
             PasswordCredential(name, fields.get("secret", "").strip("\r\n")), source
         )
         if isinstance(identity, Denial):
