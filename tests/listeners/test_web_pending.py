@@ -4,14 +4,14 @@ import gc
 import weakref
 from functools import partial
 
-from stagedoor.listeners.web.pending import PendingConnections
+from stagedoor.listeners.web.pending import UnauthenticatedConnections
 from stagedoor.model.source import Source, find_source_network
 
 
 def test_one_that_speaks_counts_among_those_that_speak_and_one_that_has_proved_itself_nowhere() -> (
     None
 ):
-    all_of_them = PendingConnections(16)
+    all_of_them = UnauthenticatedConnections(16)
     source = Source.of("192.0.2.1", 1)
     out: list[int] = []
     connections = []
@@ -45,7 +45,7 @@ class Tls:
 
 def test_one_that_has_ended_is_freed_without_the_collector() -> None:
     """TLS holds 50 KiB for each, with which a flood would fill the memory until the collector runs."""
-    pending = PendingConnections(10)
+    pending = UnauthenticatedConnections(10)
     one = pending.arrive(Source.of("192.0.2.1", 1), "192.0.2.1")
     tls = Tls()
     one.crowded_out = partial(print, one, tls)

@@ -52,16 +52,8 @@ _NO_PERSON = Denial(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Submission:
-    """A form that a user has sent from one of our pages."""
-
-    request: Request
-    identity: Identity
-    fields: dict[str, str]
-
-
-_Change = Callable[[_Submission], Awaitable[Response | Denial | None]]
+_Fields = dict[str, str]
+_Change = Callable[[Request, Identity, _Fields], Awaitable[Response | Denial | None]]
 
 
 class AccountPages:
@@ -97,8 +89,8 @@ class AccountPages:
     def _form(self, path: str, section: str, change: _Change) -> Route:
         """Return the route of a form, whose outcome is shown in its section of the page."""
 
-        async def act(request: Request, identity: Identity, fields: dict[str, str]) -> Response:
-            outcome = await change(_Submission(request, identity, fields))
+        async def act(request: Request, identity: Identity, fields: _Fields) -> Response:
+            outcome = await change(request, identity, fields)
             if isinstance(outcome, Denial):
                 why = FormOutcome(section, f"Nothing was changed: {outcome.line}.", wrong=True)
                 return await self._page(request, identity, why, choose_page_status(outcome))
@@ -139,28 +131,27 @@ class AccountPages:
 
     # The change that each form makes.
 
-    async def _set_language(self, form: _Submission) -> Response | Denial | None:
-        policy, wanted = self._guard.flow.policy, form.fields.get("language", "")
-        version = policy.version
-        denial = await self._credentials.set_language(form.identity, wanted)
-        if denial is None:
-            await policy.read_newer_than(version)  # so that the next page is in it already
-        return denial
+    async def _set_language(
+        self, _: Request, identity: Identity, fields: _Fields
+    ) -> Response | Denial | None:
+        change = self._credentials.set_language(identity, fields.get("language", ""))
+        return await self._guard.apply_change(change)
 
-    async def _set_password(self, form: _Submission) -> Response | Denial | None:
+    async def _set_password(
+        self, request: Request, identity: Identity, fields: _Fields
+    ) -> Response | Denial | None:
         present, new, again = (
-            form.fields.get(name, "")[:_MAX_CHARS] for name in ("present", "new", "again")
+            fields.get(name, "")[:_MAX_CHARS] for name in ("present", "new", "again")
         )
         if new != again:
             return Denial(Reason.BAD_REQUEST, "the new password was typed in two ways")
-        request, source = form.request, self._guard.find_source(form.request)
-        proved = await self._guard.check_password(form.identity, present, source)
+        proved = await self._guard.check_password(request, identity, present)
         if isinstance(proved, Denial):
-            return self._guard.deny(request, proved, form.identity)
+            return self._guard.deny(request, proved, identity)
         changed = await self._credentials.set_password(proved, new)
         if isinstance(changed, Denial):
             return changed
-        if form.identity.method is not Method.PASSWORD:
+        if identity.method is not Method.PASSWORD:
             return None
         # The change ends all sign-ins by the old password, including this one, so begin another.
         before = read_cookie(self._guard, request)
@@ -172,37 +163,42 @@ class AccountPages:
         set_cookie(response, secret, self._guard, request)
         return response
 
-    async def _add_token(self, form: _Submission) -> Response | Denial | None:
-        apps = form.fields.get("apps", "").replace(",", " ").split()
+    async def _add_token(
+        self, request: Request, identity: Identity, fields: _Fields
+    ) -> Response | Denial | None:
+        apps = fields.get("apps", "").replace(",", " ").split()
         try:
-            days = float(form.fields.get("days", ""))
+            days = float(fields.get("days", ""))
         except ValueError:
             return Denial(Reason.BAD_REQUEST, "the days that a token lasts are a number")
-        token = await self._credentials.add_token(form.identity, apps, days)
+        token = await self._credentials.add_token(identity, apps, days)
         if isinstance(token, Denial):
             return token
         # Only this answer has the token, and no cache keeps it (`Cache-Control: no-store`).
-        return await self._page(form.request, form.identity, FormOutcome("tokens", token=token))
+        return await self._page(request, identity, FormOutcome("tokens", token=token))
 
-    async def _revoke_token(self, form: _Submission) -> Denial | None:
-        return await self._credentials.revoke_token(form.identity, form.fields.get("id", ""))
+    async def _revoke_token(self, _: Request, identity: Identity, fields: _Fields) -> Denial | None:
+        return await self._credentials.revoke_token(identity, fields.get("id", ""))
 
-    async def _add_key(self, form: _Submission) -> Denial | None:
-        signature, label = (form.fields.get(name, "") for name in ("signature", "label"))
-        proved = self._passkeys.has_fresh_proof(form.identity)
+    async def _add_key(
+        self, request: Request, identity: Identity, fields: _Fields
+    ) -> Denial | None:
+        signature, label = (fields.get(name, "") for name in ("signature", "label"))
+        proved = self._passkeys.has_fresh_proof(identity)
         return await self._credentials.add_key(
-            form.identity, _host(form.request), signature, label, proved=proved
+            identity, _host(request), signature, label, proved=proved
         )
 
-    async def _remove_key(self, form: _Submission) -> Denial | None:
-        fingerprint = form.fields.get("fingerprint", "")
-        return await self._credentials.remove_key(form.identity, fingerprint)
+    async def _remove_key(self, _: Request, identity: Identity, fields: _Fields) -> Denial | None:
+        return await self._credentials.remove_key(identity, fields.get("fingerprint", ""))
 
-    async def _remove_passkey(self, form: _Submission) -> Denial | None:
-        return await self._passkeys.remove(form.identity, form.fields.get("id", ""))
+    async def _remove_passkey(
+        self, _: Request, identity: Identity, fields: _Fields
+    ) -> Denial | None:
+        return await self._passkeys.remove(identity, fields.get("id", ""))
 
-    async def _end_sign_ins(self, form: _Submission) -> Denial | None:
-        ended = await self._credentials.end_sign_ins(form.identity, form.fields.get("id", ""))
+    async def _end_sign_ins(self, _: Request, identity: Identity, fields: _Fields) -> Denial | None:
+        ended = await self._credentials.end_sign_ins(identity, fields.get("id", ""))
         return ended if isinstance(ended, Denial) else None
 
 
@@ -233,7 +229,7 @@ class InvitationPages:
         why, status = ("", 200) if denial is None else (denial.line, choose_page_status(denial))
         return HTMLResponse(self._pages.place.page("invitation.html", why=why), status)
 
-    async def _accept(self, request: Request, fields: dict[str, str]) -> Response:
+    async def _accept(self, request: Request, fields: _Fields) -> Response:
         new = fields.get("new", "")
         if new != fields.get("again", ""):
             return self._render(Denial(Reason.BAD_REQUEST, "the password was typed in two ways"))

@@ -18,13 +18,13 @@ from stagedoor.api.problems import make_problem
 from stagedoor.api.service import AdmittedRequest, ApiService
 from stagedoor.listeners.web.file_stream import send_file
 from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
+from stagedoor.listeners.web.post import WAIT_S
 from stagedoor.listeners.web.sign_in.cookies import BODY_S
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Network, Source, is_within
 from stagedoor.model.units import KIB
 from stagedoor.session.attempt import begin_trace
-from stagedoor.session.flow import Flow
 from stagedoor.session.person_wait import STEP_UP
 from stagedoor.wire.api.openapi import encode_openapi
 from stagedoor.wire.api.operations import PREFIX
@@ -32,8 +32,6 @@ from stagedoor.wire.http.fields import parse_traceparent
 
 ADMINISTRATION = "the gateway's administration"
 """What a proof of presence for the API is for, as its page shows it."""
-WAIT_S = 15.0
-"""How long a request waits for a person: proxies cut off slow answers, so clients ask again."""
 _SLOWEST = 256 * KIB
 """The bytes in a second that a long body takes at least."""
 _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])", re.ASCII)
@@ -44,7 +42,7 @@ _SAME_SITE = frozenset({"same-origin", "none"})
 
 
 class _AnyPathConvertor(PathConvertor):
-    """A part of a path that may hold every character, also a line end."""
+    """A part of a path that may have any character, also a line end."""
 
     regex = "(?s:.*)"
 
@@ -68,12 +66,11 @@ class AdminApi:
 
     def __init__(
         self,
-        flow: Flow,
         guard: RequestGuard,
         identify: Callable[[Request, Source, SiteCheck], Awaitable[Identity | Denial]],
         parts: ApiParts,
     ) -> None:
-        self._flow = flow
+        self._flow = guard.flow
         self._guard = guard
         self._identify = identify
         self._service = parts.service
@@ -84,14 +81,13 @@ class AdminApi:
         ]
 
     async def _describe(self, request: Request) -> Response:
-        refused = self._check_source(self._guard.find_source(request))
+        refused = self._check_source(request)
         if refused is not None:
             return self._refuse(request, refused)
         return Response(encode_openapi(), media_type="application/json")
 
     async def _answer(self, request: Request) -> Response:
-        source = self._guard.find_source(request)
-        refused = self._check_source(source)
+        refused, source = self._check_source(request), self._guard.find_source(request)
         if refused is not None:
             return self._refuse(request, refused)
         identity: Identity | Denial | None = None
@@ -140,8 +136,8 @@ class AdminApi:
             return admitted
         return make_denial_answer(admitted.denial, f"{STEP_UP}: {instruction}")
 
-    def _check_source(self, source: Source) -> Denial | None:
-        denial = self._guard.check_source(source)
+    def _check_source(self, request: Request) -> Denial | None:
+        denial, source = self._guard.check_source(request), self._guard.find_source(request)
         if denial is not None or not self._networks or is_within(source.address, self._networks):
             return denial
         return Denial.with_mend(

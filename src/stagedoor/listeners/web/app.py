@@ -21,7 +21,7 @@ from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.listeners.web.account import AccountPages, InvitationPages
 from stagedoor.listeners.web.admin_api import AdminApi, ApiParts
 from stagedoor.listeners.web.console.pages import list_console_routes
-from stagedoor.listeners.web.errors import refusal
+from stagedoor.listeners.web.errors import answer_refusal
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits
 from stagedoor.listeners.web.headers import GuardMiddleware
@@ -31,7 +31,7 @@ from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.passkeys.api import PasskeyApi
 from stagedoor.listeners.web.passkeys.pages import StepUpPages
-from stagedoor.listeners.web.pending import PendingConnections
+from stagedoor.listeners.web.pending import UnauthenticatedConnections
 from stagedoor.listeners.web.post import PostRoutes
 from stagedoor.listeners.web.replay import Replay
 from stagedoor.listeners.web.request_pages import RequestPages
@@ -84,26 +84,26 @@ class WebApp:
 
     def __init__(self, access: ShellAccess, limits: WebLimits, services: WebServices) -> None:
         self.guard = guard = RequestGuard(access.flow, limits)
-        self.pending = PendingConnections(limits.clients.max_pending)
+        self.pending = UnauthenticatedConnections(limits.clients.max_pending)
         self._passes = passes = services.passes
         self.files = Files(guard, passes, access)
-        refuse = partial(refusal, logins=services.logins.logins.is_possible)
-        posts = PostRoutes(access.flow, guard, self._identify, refuse)
+        refuse = partial(answer_refusal, logins=services.logins.logins.is_possible)
+        posts = PostRoutes(guard, self._identify, refuse)
         shown = (services.recordings.has_any, services.requests.is_concerned, services.runs.has_any)
         pages = Pages(guard, passes, *shown, services.console)
         terminal_pages = TerminalPages(guard, pages)
-        guests = Guests(guard, posts, passes, access, pages, terminal_pages)
-        self._endpoint = TerminalEndpoint(guard, passes, access, guests, self._identify, refuse)
+        guests = Guests(posts, passes, access.presence, pages, terminal_pages)
+        self._endpoint = TerminalEndpoint(posts, passes, access, guests)
         home = Home(guard, pages, terminal_pages, services.account, guests.list_watchable, access)
         endpoints: list[BaseRoute] = [
             *self._endpoint.routes,
             *self.files.routes,
-            *Terminals(posts, access, limits.share_s).api,
+            *Terminals(posts, access).api,
             *guests.api,
             posts.make_route("/api/apps", home.list_apps),
             *Runs(posts, services.runs).routes,
             *LoginApi(guard, services.logins).routes,
-            *AdminApi(access.flow, guard, self._identify, services.api).routes,
+            *AdminApi(guard, self._identify, services.api).routes,
         ]
         routes = [
             *home.routes,

@@ -11,10 +11,12 @@ from stagedoor.wire.http.answer import choose_server_status
 
 
 class ClientClosedError(Exception):
-    """The client has closed its connection, or sends nothing any more."""
+    """Raised when the client has closed its connection, or sends nothing more."""
 
 
-def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = False) -> Response:
+def answer_refusal(
+    denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = False
+) -> Response:
     """Return a denial as JSON, with the HTTP status of its reason.
 
     The answer includes what a person has to do among `steps`, and with `logins` that `stagedoor login` gets a
@@ -32,5 +34,5 @@ def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = F
     if status == 401 and logins:
         body["login"] = True
     for step in steps:
-        body["step"] = translate(f"{step.name}: {step.detail}")
+        body["step"] = translate(step.line)
     return JSONResponse(body, status, headers)

@@ -1,6 +1,6 @@
 """The checks of each HTTP request's source, host name and origin, before anything else is done."""
 
-import re
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,7 +20,6 @@ from stagedoor.settings.logo import Logo
 from stagedoor.wire.http.fields import is_known, is_loopback, is_named, parse_last_forwarded
 from stagedoor.wire.target import parse_login
 
-_PORT = re.compile(r":[0-9]+\Z")
 _Proof = TypeVar("_Proof")
 
 
@@ -112,11 +111,11 @@ class RequestGuard:
             return peer
         return parse_last_forwarded(values)
 
-    def check_source(self, source: Source) -> Denial | None:
-        """Refuse every source while the gateway drains, and those outside the allowed networks."""
+    def check_source(self, connection: HTTPConnection) -> Denial | None:
+        """Refuse every client while the gateway drains, and those outside the allowed networks."""
         if self.draining:
             return Denial(Reason.DRAINING, "the gateway is stopping; try again in a moment", 1)
-        return self.rules.refuse_outsider(source)
+        return self.rules.refuse_outsider(self.find_source(connection))
 
     def check_peer(self, peer: Source) -> Denial | None:
         """Refuse a peer outside the allowed networks that is no trusted reverse proxy, before it is read."""
@@ -142,9 +141,10 @@ class RequestGuard:
         return proof
 
     async def check_password(
-        self, identity: Identity, password: str, source: Source
+        self, connection: HTTPConnection, identity: Identity, password: str
     ) -> Identity | Denial:
-        """Return a user who is signed in as `password` proves them, or why it does not. A token is none."""
+        """Return the identity of a user who is signed in, proved by `password`; a token does not prove it."""
+        source = self.find_source(connection)
         proved = await self.flow.authenticate(PasswordCredential(identity.name, password), source)
         if isinstance(proved, Identity) and proved.method is not Method.PASSWORD:
             return Denial(Reason.BAD_REQUEST, "type your password, not a token")
@@ -167,6 +167,15 @@ class RequestGuard:
             "use the address that you were given, or ask an administrator",
         )
 
+    async def apply_change(self, change: Awaitable[Denial | None]) -> Denial | None:
+        """Await a change of the policy, and read the policy, so that the next page knows of it."""
+        policy = self.flow.policy
+        version = policy.version
+        denial = await change
+        if denial is None:
+            await policy.read_newer_than(version)
+        return denial
+
     def is_secure(self, connection: HTTPConnection) -> bool:
         """Return whether the client uses TLS, to us or to a trusted reverse proxy that reports so."""
         if connection.url.scheme in ("https", "wss"):
@@ -179,6 +188,11 @@ class RequestGuard:
         """Return the gateway's origin by the Host of this request (RFC 6454 §6.2)."""
         scheme = "https" if self.is_secure(connection) else "http"
         return f"{scheme}://{connection.headers.get('host', '')}"
+
+    def is_on_domain(self, connection: HTTPConnection) -> bool:
+        """Return whether the Host is the domain of the apps, or a name below it."""
+        domain, host = self.limits.domain, _host(connection)
+        return domain is not None and (host == domain or host.endswith(f".{domain}"))
 
     def derive_base_url(self, connection: HTTPConnection) -> str:
         """Return the gateway's base URL by the Host of this request: the origin and the path prefix."""
@@ -234,11 +248,14 @@ class RequestGuard:
 
     def find_app(self, connection: HTTPConnection) -> Target | None:
         """Return the app that the Host names, such as `app01.shell.example.com`, or None."""
-        domain = self.limits.domain
-        host = _PORT.sub("", connection.headers.get("host", "").lower())
+        domain, host = self.limits.domain, _host(connection)
         if domain is None or not host.endswith(f".{domain}"):
             return None
         return parse_login(host.removesuffix(f".{domain}"))
+
+
+def _host(connection: HTTPConnection) -> str:
+    return (connection.url.hostname or "").lower()
 
 
 def _peer(connection: HTTPConnection) -> Source:

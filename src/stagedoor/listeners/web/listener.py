@@ -37,7 +37,7 @@ class StartQueue:
     """A queue of connections that have sent their first bytes. Belongs to one event loop.
 
     Starting a connection takes about a millisecond, so behind a thousand others it would wait for a second.
-    Sources take turns for that reason. `PendingConnections` bounds how many wait.
+    Sources take turns for that reason. `UnauthenticatedConnections` bounds how many wait.
     """
 
     def __init__(self) -> None:

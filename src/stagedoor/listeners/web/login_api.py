@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.errors import refusal
+from stagedoor.listeners.web.errors import answer_refusal
 from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.post import Answer, Fields, answer_in_json
+from stagedoor.listeners.web.post import MAX_CHARS, Answer, Fields, answer_in_json, read_string
 from stagedoor.listeners.web.sign_in.cookies import read_object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState
@@ -40,7 +40,6 @@ class LoginParts:
 
 
 _MAX_BYTES = 16 * 1024
-_MAX_CHARS = 4096
 _CHALLENGE_CHARS = 64
 """A SHA-256 in hexadecimal."""
 _Act = Callable[[Request, Fields, Source], Awaitable[Answer]]
@@ -68,20 +67,16 @@ class LoginApi:
 
     async def _describe_gateway(self, request: Request) -> Response:
         """Return the well-known document (RFC 8615) for new machines, which has no secrets."""
-        denial = self._guard.check_source(self._guard.find_source(request))
-        if denial is None:
-            host = request.url.hostname or ""
-            return answer_in_json(
-                self._guard, request, await asyncio.to_thread(self._describe, host)
-            )
-        return answer_in_json(self._guard, request, denial)
+        result: Mapping[str, object] | Denial | None = self._guard.check_source(request)
+        if result is None:
+            result = await asyncio.to_thread(self._describe, request.url.hostname or "")
+        return answer_in_json(self._guard, request, result)
 
     async def _list_revoked(self, request: Request) -> Response:
         """Return the key revocation list, which servers that trust the user CA fetch by a timer."""
-        denial = self._guard.check_source(self._guard.find_source(request))
-        krl = denial or await self._krl()
+        krl = self._guard.check_source(request) or await self._krl()
         if isinstance(krl, Denial):
-            return refusal(krl)
+            return answer_refusal(krl)
         return Response(krl, media_type="application/octet-stream")
 
     def _route(self, name: str, act: _Act) -> Route:
@@ -97,7 +92,7 @@ class LoginApi:
 
     def _check_client(self, request: Request, source: Source) -> Denial | None:
         """Refuse pages, plain HTTP from elsewhere, and a name by which the gateway does not know itself."""
-        if (denial := self._guard.check_source(source)) is not None:
+        if (denial := self._guard.check_source(request)) is not None:
             return denial
         if request.headers.get("origin") is not None:
             why = "pages may not log machines in; run stagedoor login in a terminal"
@@ -112,7 +107,7 @@ class LoginApi:
         return self._guard.check_signed_name(request)
 
     async def _start(self, request: Request, fields: Fields, source: Source) -> Answer:
-        challenge = _text(fields, "challenge")
+        challenge = read_string(fields, "challenge")
         try:
             digest = bytes.fromhex(challenge)
         except ValueError:
@@ -122,7 +117,7 @@ class LoginApi:
         port = fields.get("port")
         if port is not None and not (type(port) is int and 0 < port < 65536):
             return _broken("port")
-        signature, label = _text(fields, "signature"), _text(fields, "label")
+        signature, label = read_string(fields, "signature"), read_string(fields, "label")
         origin = self._guard.find_own_origin(request)
         begun = await self._logins.begin(origin, digest, signature, label, port, source)
         return begun if isinstance(begun, Denial) else {"id": begun.id}
@@ -145,14 +140,17 @@ class LoginApi:
         if type(at) is not int or not 0 <= at < 2**40:
             return _broken("at")
         origin = self._guard.find_own_origin(request)
-        nonce, signature = _word(fields, "nonce"), _text(fields, "signature")
+        nonce, signature = _word(fields, "nonce"), read_string(fields, "signature")
         return await self._accept(
             request, await self._logins.renew(origin, at, nonce, signature, source)
         )
 
     async def _machine(self, request: Request, fields: Fields, source: Source) -> Answer:
         origin = self._guard.find_own_origin(request)
-        token, signature = _word(fields, "token", MOST_TOKEN_CHARS), _text(fields, "signature")
+        token, signature = (
+            _word(fields, "token", MOST_TOKEN_CHARS),
+            read_string(fields, "signature"),
+        )
         return await self._accept(
             request, await self._machines.log_in(origin, token, signature, source)
         )
@@ -183,14 +181,9 @@ class LoginApi:
         return answer
 
 
-def _text(fields: Fields, name: str, most: int = _MAX_CHARS) -> str:
-    value = fields.get(name)
-    return value if isinstance(value, str) and len(value) <= most else ""
-
-
-def _word(fields: Fields, name: str, most: int = _MAX_CHARS) -> str:
+def _word(fields: Fields, name: str, most: int = MAX_CHARS) -> str:
     """Return a field if it has the form of our ids and secrets, else "": the store takes no other text."""
-    value = _text(fields, name, most)
+    value = read_string(fields, name, most)
     return value if is_word(value) else ""
 
 

@@ -52,7 +52,7 @@ class LoginPages:
         self._digest = hashlib.sha256(parts.client).hexdigest()
         routes = UserRoutes(pages, pages.identify)
         self.routes: list[BaseRoute] = [
-            routes.get("/login/{id}", self._show),
+            routes.get("/login/{id}", self._page),
             routes.post("/login/{id}/approve", self._approve),
             routes.post("/login/{id}/deny", self._deny),
             Route("/client", self._install, methods=["GET"]),
@@ -68,9 +68,6 @@ class LoginPages:
     async def _file(self, _: Request) -> Response:
         headers = {"Content-Disposition": 'attachment; filename="stagedoor"'}
         return Response(self._client, media_type="application/octet-stream", headers=headers)
-
-    async def _show(self, request: Request, identity: Identity) -> Response | Denial:
-        return await self._page(request, identity)
 
     async def _page(
         self, request: Request, identity: Identity, wrong: str = ""

@@ -29,7 +29,7 @@ class PendingConnection:
     """One connection, from its accept to its end. `crowded_out` closes it to make room for another."""
 
     source: Source
-    owner: "PendingConnections"
+    owner: "UnauthenticatedConnections"
     crowded_out: Callable[[], None] = _nothing
     has_spoken: bool = False
     peer: StreamTransport | None = None
@@ -53,7 +53,7 @@ class PendingConnection:
 
 
 @dataclass(eq=False, slots=True)
-class PendingConnections:
+class UnauthenticatedConnections:
     """The unauthenticated connections of one event loop.
 
     At most `most` of them have sent nothing yet.

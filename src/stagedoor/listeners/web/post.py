@@ -3,7 +3,7 @@
 A cookie alone must not serve the page of another site.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from stagedoor.listeners.web.errors import refusal
+from stagedoor.listeners.web.errors import answer_refusal
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.sign_in.cookies import MAX_OBJECT_BYTES, read_object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.session.flow import Flow
 
+WAIT_S = 15.0
+"""How long a request waits for output or for a person: proxies cut off slow answers, so clients ask again."""
+MAX_CHARS = 4096
+"""The characters of a field that are accepted."""
 Fields = Mapping[str, Any]
 """The JSON object in a request's body."""
 Answer = Mapping[str, object] | Response | Denial
@@ -28,12 +32,14 @@ ScriptAct = Callable[[Request, Fields], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class PostRoutes:
-    """A maker of routes. `identify` verifies who asks, `refusal` makes a denial an answer."""
+    """A maker of routes.
 
-    flow: Flow
+    `identify` verifies who asks. `answer_refusal` makes a denial an answer, with what a person has to do.
+    """
+
     guard: RequestGuard
     identify: Callable[[Request, Source], Awaitable[Identity | Denial]]
-    refusal: Callable[[Denial], Response]
+    answer_refusal: Callable[[Denial, Sequence[StartStep]], Response]
 
     def make_route(
         self,
@@ -50,20 +56,20 @@ class PostRoutes:
 
         async def answer(request: Request) -> Response:
             source = self.guard.find_source(request)
-            denial = self.guard.check_source(source)
+            denial = self.guard.check_source(request)
             body = denial or await read_object(request, max_bytes)
             if isinstance(body, Denial):
-                return self.refusal(self.guard.deny(request, body))
+                return self.answer_refusal(self.guard.deny(request, body), ())
             identity = await self.identify(request, source)
             if isinstance(identity, Denial):
                 if answers_strangers and identity.reason is Reason.CREDENTIAL_MISSING:
                     return JSONResponse({})
-                return self.refusal(self.guard.deny(request, identity))
+                return self.answer_refusal(self.guard.deny(request, identity), ())
             result = await act(identity, body, source)
             if isinstance(result, Response):
                 return result
             if isinstance(result, Denial):
-                return self.refusal(result)
+                return self.answer_refusal(result, ())
             return JSONResponse(result)
 
         return Route(path, answer, methods=["POST"])
@@ -75,8 +81,7 @@ def make_script_route(
     """Return a route for the scripts of our own pages, also without a user. A denial is audited."""
 
     async def answer(request: Request) -> Response:
-        source = guard.find_source(request)
-        denial = guard.check_source(source) or guard.check_own_page(request)
+        denial = guard.check_source(request) or guard.check_own_page(request)
         body = denial or await read_object(request, max_bytes)
         result = body if isinstance(body, Denial) else await act(request, body)
         return answer_in_json(guard, request, result)
@@ -84,8 +89,14 @@ def make_script_route(
     return Route(path, answer, methods=["POST"])
 
 
+def read_string(fields: Fields, name: str, most: int = MAX_CHARS) -> str:
+    """Return the text in a field, or "" if it is no text or has more than `most` characters."""
+    value = fields.get(name)
+    return value if isinstance(value, str) and len(value) <= most else ""
+
+
 def answer_in_json(guard: RequestGuard, request: Request, result: Answer) -> Response:
     """Return a result as an answer in JSON, after the audit of a denial."""
     if isinstance(result, Denial):
-        return refusal(guard.deny(request, result))
+        return answer_refusal(guard.deny(request, result))
     return result if isinstance(result, Response) else JSONResponse(dict(result))

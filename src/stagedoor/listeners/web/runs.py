@@ -14,9 +14,9 @@ from dataclasses import replace
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from stagedoor.listeners.web.errors import refusal
+from stagedoor.listeners.web.errors import answer_refusal
 from stagedoor.listeners.web.guard import make_web_origin
-from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
+from stagedoor.listeners.web.post import WAIT_S, Answer, Fields, PostRoutes
 from stagedoor.listeners.web.terminal.fields import read_target
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
@@ -35,9 +35,6 @@ from stagedoor.model.source import Source
 from stagedoor.session.runs import RunService
 from stagedoor.wire.run_text import describe_run
 
-WAIT_S = 15.0
-"""How long a request waits for output: proxies cut off slow answers, so clients ask again."""
-PROOF_WAIT_S = 15.0
 READ_BYTES = 32 * 1024
 """The output in one answer, which base64 makes a third longer."""
 MAX_PIECES = 200
@@ -55,7 +52,7 @@ class Runs:
     """The routes of runs. Belongs to one event loop."""
 
     def __init__(self, posts: PostRoutes, runs: RunService) -> None:
-        self._flow = posts.flow
+        self._flow = posts.guard.flow
         self._runs = runs
         self.routes: list[BaseRoute] = [
             posts.make_route("/api/runs", self._list),
@@ -100,7 +97,7 @@ class Runs:
         Return the answer while one of them is missing.
         """
         target, steps = order.target, list[StartStep]()
-        wait_s = PROOF_WAIT_S if waits else 0.0
+        wait_s = WAIT_S if waits else 0.0
         grant = await self._flow.admit(
             *(identity, target, source, steps.append),
             needs=Permission.RUN,
@@ -109,7 +106,9 @@ class Runs:
         )
         if isinstance(grant, Grant):
             return None
-        return refusal(self._flow.deny(grant, make_web_origin(source), identity, target), steps)
+        return answer_refusal(
+            self._flow.deny(grant, make_web_origin(source), identity, target), steps
+        )
 
     async def _log(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return output from byte `from` on; with `wait` true, as soon as there is some or the run ends."""

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from stagedoor.listeners.web.errors import ClientClosedError, refusal
+from stagedoor.listeners.web.errors import ClientClosedError, answer_refusal
 from stagedoor.listeners.web.files.fields import (
     FilesError,
     Upload,
@@ -48,7 +48,7 @@ from stagedoor.listeners.web.files.transfer import (
 )
 from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.sign_in.cookies import read_cookie
+from stagedoor.listeners.web.sign_in.cookies import identify_browser
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
@@ -82,18 +82,13 @@ class Files:
     async def _admitted(self, request: Request) -> tuple[Identity, Target] | Denial:
         source = self._guard.find_source(request)
         deny, origin = self._access.flow.deny, make_web_origin(source)
-        denial = self._guard.check_source(source) or self._check_own_page(request)
+        denial = self._guard.check_source(request) or self._check_own_page(request)
         if denial is not None:
             return deny(denial, origin)
         target = parse_login(request.path_params["app"])
         if target is None:
             return deny(Denial(Reason.NO_APP, "there is no app of that name"), origin)
-        cookie = read_cookie(self._guard, request)
-        if cookie is None:
-            cookie = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
-        if isinstance(cookie, Denial):
-            return deny(cookie, origin, None, target)
-        identity = self._guard.accept_proof(request, await self._passes.check_session(cookie))
+        identity = await identify_browser(self._guard, self._passes, request)
         if isinstance(identity, Denial):
             return deny(identity, origin, None, target)
         return identity, target
@@ -256,7 +251,7 @@ class _Asgi:
         try:
             answer = await self._answer(request, watched)
         except FilesDeniedError as error:
-            answer = refusal(error.denial)
+            answer = answer_refusal(error.denial)
         except FilesError as error:
             answer = JSONResponse({"message": str(error)}, error.status)
             if error.size is not None:

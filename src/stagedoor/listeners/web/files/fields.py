@@ -22,7 +22,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u206
 
 
 class FilesError(Exception):
-    """A request that fails, with an HTTP status and one line for the user. `size` is the file's, for 416."""
+    """Raised for a request that fails, with an HTTP status and a line for the user; `size` is the file's."""
 
     def __init__(self, status: int, message: str, size: int | None = None) -> None:
         super().__init__(message)

@@ -31,7 +31,7 @@ SFTP_TIMEOUT_S = 15.0
 
 
 class FilesDeniedError(Exception):
-    """The flow refused the session, or ended it."""
+    """Raised when the flow refuses the session, or ends it."""
 
     def __init__(self, denial: Denial) -> None:
         super().__init__(denial.line)
@@ -67,7 +67,7 @@ async def open_sftp_session(
 ) -> AsyncIterator[SftpSession]:
     """Open a session for the time of the block.
 
-    Raises DeniedError if the flow refuses the session or ends it during the block, and FilesError if the
+    Raises FilesDeniedError if the flow refuses the session or ends it during the block, and FilesError if the
     shell hangs up.
     """
     # The terminal of the same page shows the progress of a starting shell.

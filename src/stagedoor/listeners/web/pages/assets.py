@@ -25,8 +25,8 @@ _FOREVER = "public, max-age=31536000, immutable"
 
 
 @dataclass(slots=True)
-class _File:
-    """A file. `packed` is None until the first request: packing all files would slow a start by 0.1 s."""
+class _Asset:
+    """A file of the pages. `packed` is None until the first request, since packing all would take 0.1 s."""
 
     kind: str
     digest: str
@@ -39,7 +39,7 @@ class Assets:
     """The files of `folder`; there are none if they were not built."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        self._files: dict[str, _File] = {}
+        self._files: dict[str, _Asset] = {}
         for path in sorted(folder.glob("*")) if folder.is_dir() else ():
             if path.suffix not in _KINDS:
                 continue
@@ -53,7 +53,7 @@ class Assets:
 
     def _add(self, name: str, plain: bytes, policy: str | None = None) -> None:
         digest = hashlib.sha256(plain).hexdigest()[:16]
-        self._files[name] = _File(_KINDS[Path(name).suffix], digest, plain, policy=policy)
+        self._files[name] = _Asset(_KINDS[Path(name).suffix], digest, plain, policy=policy)
 
     def __contains__(self, name: str) -> bool:
         return name in self._files

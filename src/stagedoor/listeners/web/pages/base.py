@@ -87,7 +87,7 @@ class Pages:
 
     async def identify(self, request: Request) -> Identity | Response:
         """Return the identity of the browser's session, or the answer to send instead."""
-        barred = self._guard.check_source(self._guard.find_source(request))
+        barred = self._guard.check_source(request)
         if barred is not None:
             return self.refuse(request, barred)
         secret = read_cookie(self._guard, request)
@@ -117,8 +117,7 @@ class Pages:
 
     async def read_form(self, request: Request) -> dict[str, str] | Response:
         """Return the fields of a form that one of our pages sent, or the answer to send instead."""
-        denial = self._guard.check_source(self._guard.find_source(request))
-        denial = denial or self._guard.check_own_page(request)
+        denial = self._guard.check_source(request) or self._guard.check_own_page(request)
         if denial is not None:
             return self.refuse(request, denial)
         fields = await read_form_fields(request)

@@ -78,8 +78,7 @@ class Home:
         return f"{self._pages.place.path}/app/{quote(target.login_name)}"
 
     async def _home_of(self, identity: Identity, request: Request) -> Response:
-        grants = list(self._flow.list_grants(identity))
-        states = await asyncio.gather(*(self._flow.observe(grant.target) for grant in grants))
+        granted = await self._flow.observe_grants(identity)
         past = await self._account.list_sessions(identity)
         keys = await self._account.list_keys(identity)
         sessions = await self._account.find_app_sessions(identity)
@@ -91,10 +90,7 @@ class Home:
         assert not isinstance(past, Denial)
         assert not isinstance(keys, Denial)
         assert not isinstance(sessions, Denial)
-        apps = [
-            self._entry(identity, grant, state, sessions)
-            for grant, state in zip(grants, states, strict=True)
-        ]
+        apps = [self._entry(identity, grant, state, sessions) for grant, state in granted]
         page = partial(
             markup.render_home,
             self._pages.place,
@@ -104,7 +100,7 @@ class Home:
             keys,
             live=live,
             ssh_setup=self._account.choose_ssh_setup(identity, request.url.hostname or ""),
-            token_ends_at=identity.warn_of_token_end(self._guard.flow.now()),
+            token_ends_at=identity.warn_of_token_end(self._flow.now()),
             shows_all="all" in request.query_params,
         )
         # In a thread, since a page of thousands of apps takes longer than a login.

@@ -5,16 +5,20 @@ site.
 """
 
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.errors import refusal
+from stagedoor.listeners.web.errors import answer_refusal
 from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.post import Answer, Fields, make_script_route
-from stagedoor.listeners.web.sign_in.cookies import read_cookie, set_cookie, start_session
+from stagedoor.listeners.web.post import Answer, Fields, make_script_route, read_string
+from stagedoor.listeners.web.sign_in.cookies import (
+    identify_browser,
+    read_cookie,
+    set_cookie,
+    start_session,
+)
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.passkey import RelyingParty
@@ -22,11 +26,10 @@ from stagedoor.signin.passes import PassService
 from stagedoor.signin.passkey_checks import PasskeyChecks
 from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.signin.step_up import StepUpService
+from stagedoor.wire.http.fields import is_address_host
 
 MAX_BYTES = 16 * 1024
 """The bound on a request. An answer with an attestation, which we do not request, takes about 4 KiB."""
-_MAX_CHARS = 4096
-
 _Act = Callable[[Request, Identity, RelyingParty, Fields], Awaitable[Fields | Denial]]
 _BY_ADDRESS = Denial(
     Reason.BAD_REQUEST,
@@ -72,26 +75,16 @@ class PasskeyApi:
         """Return a route for the browser's user."""
 
         async def answer(request: Request, fields: Fields) -> Answer:
-            identity = await self._identify(request)
+            identity = await identify_browser(self._guard, self._passes, request)
             if isinstance(identity, Denial):
                 return identity
             rp = find_relying_party(self._guard, request)
             result = rp if isinstance(rp, Denial) else await act(request, identity, rp, fields)
             if isinstance(result, Denial):
-                return refusal(self._guard.deny(request, result, identity))
+                return answer_refusal(self._guard.deny(request, result, identity))
             return result
 
         return make_script_route(self._guard, f"/api/{path}", answer, MAX_BYTES)
-
-    async def _identify(self, request: Request) -> Identity | Denial:
-        """Return the identity of the browser's session."""
-        secret = read_cookie(self._guard, request)
-        if isinstance(secret, Denial):
-            return secret
-        if secret is None:
-            return Denial(Reason.CREDENTIAL_MISSING, "you are not signed in in this browser")
-        identity = await self._passes.check_session(secret)
-        return self._guard.accept_proof(request, identity)
 
     # Signing in by a passkey, without a session.
 
@@ -123,10 +116,9 @@ class PasskeyApi:
     async def _begin_registration(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
-        password = _text(fields, "password")
+        password = read_string(fields, "password")
         if password:
-            source = self._guard.find_source(request)
-            proved = await self._guard.check_password(identity, password, source)
+            proved = await self._guard.check_password(request, identity, password)
             if isinstance(proved, Denial):
                 return proved
         return await self._passkeys.begin_registration(identity, rp, proved=bool(password))
@@ -135,7 +127,7 @@ class PasskeyApi:
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
         passkey = await self._passkeys.finish_registration(
-            identity, rp, _text(fields, "name"), _answer(fields)
+            identity, rp, read_string(fields, "name"), _answer(fields)
         )
         return passkey if isinstance(passkey, Denial) else {"added": passkey.id}
 
@@ -143,10 +135,10 @@ class PasskeyApi:
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
         """Begin a step-up for this browser, or with `id` and its letters for a terminal that waits."""
-        id_ = _text(fields, "id")
+        id_ = read_string(fields, "id")
         if not id_:
             return await self._proofs.begin_step_up(identity, rp)
-        waiting = await self._step_ups.check(identity, id_, _text(fields, "letters"))
+        waiting = await self._step_ups.check(identity, id_, read_string(fields, "letters"))
         if isinstance(waiting, Denial):
             return waiting
         return await self._proofs.begin_step_up(identity, rp, waiting)
@@ -154,17 +146,8 @@ class PasskeyApi:
     async def _finish_step_up(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
-        policy = self._guard.flow.policy
-        version = policy.version
-        denial = await self._proofs.finish_step_up(identity, rp, _answer(fields))
-        if denial is None:
-            await policy.read_newer_than(version)  # so that the next page knows of the proof
-        return denial or {"proved": True}
-
-
-def _text(fields: Fields, name: str) -> str:
-    value = fields.get(name)
-    return value if isinstance(value, str) and len(value) <= _MAX_CHARS else ""
+        change = self._proofs.finish_step_up(identity, rp, _answer(fields))
+        return await self._guard.apply_change(change) or {"proved": True}
 
 
 def _answer(fields: Fields) -> Fields:
@@ -178,20 +161,11 @@ def find_relying_party(guard: RequestGuard, request: Request) -> RelyingParty | 
 
     If each app has a name of its own, passkeys are for the domain above all of them.
     """
-    host = (request.url.hostname or "").lower()
-    domain = guard.limits.domain
-    if domain is not None and (host == domain or host.endswith(f".{domain}")):
+    host, domain = (request.url.hostname or "").lower(), guard.limits.domain
+    if domain is not None and guard.is_on_domain(request):
         host = domain
-    elif _is_address(host):
+    elif is_address_host(host):
         return _BY_ADDRESS
     if not guard.is_secure(request) and host != "localhost" and not host.endswith(".localhost"):
         return _IN_PLAIN
     return RelyingParty(host, guard.find_own_origin(request))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True

@@ -80,18 +80,15 @@ class StepUpPages:
         wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
         if not await self._may_use_password(identity, wanted):
             return _NO_PASSWORD
-        reader, source = self._guard.flow.policy, self._guard.find_source(request)
-        version = reader.version
         password = fields.get("secret", "").strip("\r\n")
-        proved = await self._guard.check_password(identity, password, source)
+        proved = await self._guard.check_password(request, identity, password)
         if isinstance(proved, Denial):
             denial: Denial | None = proved
         else:
-            denial = await self._step_ups.accept_password(identity)
+            denial = await self._guard.apply_change(self._step_ups.accept_password(identity))
         if denial is not None:
             self._guard.deny(request, denial, identity)
             return await self._show_form(request, identity, wanted, denial)
-        await reader.read_newer_than(version)  # so that the next page knows of the proof
         return RedirectResponse(wanted, SEE_OTHER)
 
     async def _show_waiting(self, request: Request, identity: Identity) -> Response | Denial:

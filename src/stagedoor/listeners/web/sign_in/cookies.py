@@ -32,7 +32,7 @@ MAX_FORM_BYTES = 32 * 1024
 MAX_OBJECT_BYTES = 4096
 _REPLACED = "a later sign-in in this browser took the place of yours; sign in again to come back"
 BODY_S = 10.0
-"""How long a request's body may take, seconds, however its bytes drip in. Bodies are small."""
+"""The longest that a request's body may take in all, seconds. Bodies are small."""
 
 
 def read_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
@@ -40,7 +40,7 @@ def read_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
 
     Only spaces and tabs may surround a name (RFC 6265 §4.2.1); other white space of Unicode is part of it.
     """
-    wanted, _, _ = _kind(guard, connection)
+    wanted, _, _ = choose_cookie(guard, connection)
     pairs = ";".join(connection.headers.getlist("cookie")).split(";")
     named = (pair.partition("=") for pair in pairs)
     return [
@@ -62,6 +62,18 @@ def read_cookie(guard: RequestGuard, connection: HTTPConnection) -> str | Denial
     return secrets[0] or None if secrets else None
 
 
+async def identify_browser(
+    guard: RequestGuard, passes: PassService, request: Request
+) -> Identity | Denial:
+    """Return the identity of the browser's session."""
+    secret = read_cookie(guard, request)
+    if isinstance(secret, Denial):
+        return secret
+    if secret is None:
+        return Denial(Reason.CREDENTIAL_MISSING, "you are not signed in in this browser")
+    return guard.accept_proof(request, await passes.check_session(secret))
+
+
 def choose_cookie(
     guard: RequestGuard, connection: HTTPConnection, suffix: str = ""
 ) -> tuple[str, str | None, bool]:
@@ -69,18 +81,36 @@ def choose_cookie(
 
     The domain is None for a cookie of this host only. `suffix` names another cookie than the pass.
     """
-    name, domain, secure = _kind(guard, connection)
-    return name + suffix, domain, secure
+    secure = guard.is_secure(connection)
+    if guard.is_on_domain(connection):
+        return (_ON_DOMAIN if secure else _PLAIN) + suffix, guard.limits.domain, secure
+    return (_ON_HOST if secure else _PLAIN) + suffix, None, secure
 
 
-def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Request) -> None:
-    """Set the cookie of a pass. The browser keeps it until it is closed; the pass may end before.
+def set_cookie(
+    response: Response,
+    secret: str,
+    guard: RequestGuard,
+    request: Request,
+    suffix: str = "",
+    *,
+    is_strict: bool = True,
+    max_age_s: int | None = None,
+) -> None:
+    """Set the cookie of a pass, or with `suffix` another one, for `max_age_s` or until the browser is closed.
 
-    If each app has a name of its own, one sign-in is for all of them.
+    If each app has a name of its own, one sign-in is for all of them. A cookie that `is_strict` is not sent
+    when a link on another site is followed.
     """
-    name, domain, secure = _kind(guard, request)
+    name, domain, secure = choose_cookie(guard, request, suffix)
     response.set_cookie(
-        name, secret, path="/", domain=domain, secure=secure, httponly=True, samesite="strict"
+        name,
+        secret,
+        max_age_s,
+        domain=domain,
+        secure=secure,
+        httponly=True,
+        samesite="strict" if is_strict else "lax",
     )
 
 
@@ -107,20 +137,11 @@ async def start_session(
 
 def drop_cookies(response: Response, guard: RequestGuard, request: Request) -> None:
     """Delete the cookie of the pass, for its domain and for this host."""
-    name, domain, secure = _kind(guard, request)
+    name, domain, secure = choose_cookie(guard, request)
     for scope in {domain, None}:
         response.delete_cookie(
             name, path="/", domain=scope, secure=secure, httponly=True, samesite="strict"
         )
-
-
-def _kind(guard: RequestGuard, connection: HTTPConnection) -> tuple[str, str | None, bool]:
-    secure = guard.is_secure(connection)
-    domain = guard.limits.domain
-    host = connection.url.hostname or ""
-    if domain is not None and (host == domain or host.endswith(f".{domain}")):
-        return (_ON_DOMAIN if secure else _PLAIN), domain, secure
-    return (_ON_HOST if secure else _PLAIN), None, secure
 
 
 async def read_body(request: Request, most: int) -> bytes | Denial:

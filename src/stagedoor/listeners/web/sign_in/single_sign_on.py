@@ -14,7 +14,12 @@ from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.pages.user_routes import make_form_route
-from stagedoor.listeners.web.sign_in.cookies import choose_cookie, read_form_fields, restrict_path
+from stagedoor.listeners.web.sign_in.cookies import (
+    choose_cookie,
+    read_form_fields,
+    restrict_path,
+    set_cookie,
+)
 from stagedoor.model.denial import Denial
 from stagedoor.signin.provider_sign_in import ProviderRequest, ProviderSignIns, StepUpResult
 from stagedoor.wire.http.answer import choose_status
@@ -52,22 +57,16 @@ class SingleSignOnRoutes:
         # A page instead of a redirect: in Chromium, `form-action 'self'` of the page with the form also
         # applies to redirects after it (CSP Level 3 §6.4.1).
         response = HTMLResponse(markup.render_onward(self._pages.place, to.url))
-        name, domain, secure = choose_cookie(self._guard, request, _SUFFIX)
-        response.set_cookie(
-            name,
-            to.kept,
-            max_age=COOKIE_S,
-            path="/",
-            domain=domain,
-            secure=secure,
-            httponly=True,
-            samesite="lax",
-        )
+        self._set_cookie(response, request, to.kept, COOKIE_S)
         return response
+
+    def _set_cookie(self, response: Response, request: Request, kept: str, max_age_s: int) -> None:
+        guard = self._guard
+        set_cookie(response, kept, guard, request, _SUFFIX, is_strict=False, max_age_s=max_age_s)
 
     async def _finish(self, request: Request) -> Response:
         source = self._guard.find_source(request)
-        barred = self._guard.check_source(source)
+        barred = self._guard.check_source(request)
         if barred is not None:
             return self._pages.refuse(request, barred)
         name, _, _ = choose_cookie(self._guard, request, _SUFFIX)
@@ -91,7 +90,7 @@ class SingleSignOnRoutes:
     async def _log_out(self, request: Request) -> Response:
         """Serve a provider's POST (Back-Channel Logout 1.0 §2.5): its signature counts, not an Origin."""
         source = self._guard.find_source(request)
-        fields = self._guard.check_source(source) or await read_form_fields(request)
+        fields = self._guard.check_source(request) or await read_form_fields(request)
         if isinstance(fields, Denial):
             denial: Denial | None = fields
         else:
@@ -105,8 +104,5 @@ class SingleSignOnRoutes:
 
     def _forget(self, request: Request, response: Response) -> Response:
         """Delete the cookie, so that the sign-in cannot be finished twice."""
-        name, domain, secure = choose_cookie(self._guard, request, _SUFFIX)
-        response.delete_cookie(
-            name, path="/", domain=domain, secure=secure, httponly=True, samesite="lax"
-        )
+        self._set_cookie(response, request, "", 0)
         return response

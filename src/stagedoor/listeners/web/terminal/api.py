@@ -6,19 +6,19 @@ shell that does not run is not started for it.
 
 import asyncio
 import shlex
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import asyncssh
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import make_web_origin
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.listeners.web.terminal.fields import (
+    check_terminal_name,
     list_at_terminal,
     read_target,
-    read_terminal,
     share_object,
 )
 from stagedoor.listeners.web.terminal.guests import MAX_SECRET_CHARS
@@ -44,34 +44,40 @@ _MAX_HISTORY = 8 * 1024 * 1024
 COMMAND_S = 20.0
 """The bound on one command, seconds: longer than ending a terminal takes that ignores the hangup."""
 MAX_ANSWER = 64 * 1024
+_Act = Callable[[Grant, str, Fields, Source], Awaitable[Answer]]
+"""Acts on a terminal, by the user's grant and the terminal's name."""
 
 
 class Terminals:
-    """The routes of terminals. Belongs to one event loop.
+    """The routes of terminals. Belongs to one event loop."""
 
-    A share lasts `share_s` seconds at most; 0: terminals cannot be shared.
-    """
-
-    def __init__(
-        self,
-        posts: PostRoutes,
-        access: ShellAccess,
-        share_s: float,
-    ) -> None:
+    def __init__(self, posts: PostRoutes, access: ShellAccess) -> None:
         self._access = access
         self._flow = access.flow
         self._presence = access.presence
-        self._share_s = share_s
+        self._share_s = posts.guard.limits.share_s
         self.api: list[BaseRoute] = [
             posts.make_route("/api/terminals", self._list),
-            posts.make_route("/api/terminals/end", self._end),
-            posts.make_route("/api/terminals/history", self._history),
+            self._route(posts, "/api/terminals/end", self._end),
+            self._route(posts, "/api/terminals/history", self._history),
             posts.make_route("/api/attached", self._attached),
-            posts.make_route("/api/share", self._share),
+            self._route(posts, "/api/share", self._share),
             posts.make_route("/api/shares", self._shares),
             posts.make_route("/api/share/end", self._end_share),
         ]
         """Routes for programs and the pages' scripts."""
+
+    def _route(self, posts: PostRoutes, path: str, act: _Act) -> Route:
+        """Return a route for `act` on the terminal that the request names."""
+
+        async def answer(identity: Identity, body: Fields, source: Source) -> Answer:
+            grant = await find_grant(self._flow, identity, body, source)
+            if isinstance(grant, Denial):
+                return grant
+            name = check_terminal_name(str(body.get("terminal", "")))
+            return name if isinstance(name, Denial) else await act(grant, name, body, source)
+
+        return posts.make_route(path, answer)
 
     async def _list(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return the terminals of the shell, if it runs, and the sessions at them.
@@ -116,30 +122,19 @@ class Terminals:
             return present
         return {"attached": list_at_terminal(present, grant.target, str(body.get("terminal", "")))}
 
-    async def _end(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        granted = await find_grant_at(self._flow, identity, body, source)
-        if isinstance(granted, Denial):
-            return granted
-        grant, name = granted
+    async def _end(self, grant: Grant, name: str, _: Fields, source: Source) -> Answer:
         output = await run_remote(self._access, source, grant, ["end", name])
         return output if isinstance(output, Denial) else {"ended": name}
 
-    async def _history(self, identity: Identity, body: Fields, source: Source) -> Answer:
+    async def _history(self, grant: Grant, name: str, _: Fields, source: Source) -> Answer:
         """Return the last lines of the tmux that a terminal shows; empty if it shows none."""
-        granted = await find_grant_at(self._flow, identity, body, source)
-        if isinstance(granted, Denial):
-            return granted
-        grant, name = granted
         output = await run_remote(self._access, source, grant, ["history", name], _MAX_HISTORY)
         return output if isinstance(output, Denial) else {"history": output}
 
     # Shares.
 
-    async def _share(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        granted = await find_grant_at(self._flow, identity, body, source)
-        if isinstance(granted, Denial):
-            return granted
-        grant, name = granted
+    async def _share(self, grant: Grant, name: str, body: Fields, source: Source) -> Answer:
+        identity = grant.identity
         # Otherwise the thief of a cookie could share a terminal that the cookie alone does not open.
         proof = await self._flow.check_step_up(identity, grant)
         if isinstance(proof, Denial):
@@ -191,17 +186,6 @@ async def find_grant(
         if isinstance(grant, Denial)
         else grant
     )
-
-
-async def find_grant_at(
-    flow: Flow, identity: Identity, body: Fields, source: Source
-) -> tuple[Grant, str] | Denial:
-    """Return the user's grant, and the name of the terminal in `terminal`."""
-    grant = await find_grant(flow, identity, body, source)
-    if isinstance(grant, Denial):
-        return grant
-    name = read_terminal(body)
-    return name if isinstance(name, Denial) else (grant, name)
 
 
 async def run_remote(

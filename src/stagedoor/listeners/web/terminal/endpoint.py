@@ -4,7 +4,7 @@ A ticket is never in a URL: the client sends it in the first frame.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,8 +12,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from stagedoor.listeners.web.errors import ClientClosedError
-from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.language import use_language
+from stagedoor.listeners.web.post import WAIT_S, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import read_object
 from stagedoor.listeners.web.terminal.fields import check_terminal_name, read_target
@@ -24,40 +24,23 @@ from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.shell import StartStep
-from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.signin.passes import PassService
-from stagedoor.wire.terminal.frames import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
-
-_PERSON_WAIT_S = 15.0
-"""The longest wait of a request for a proof of presence, or for an approver.
-
-Proxies cut off slow answers, so clients ask again.
-"""
+from stagedoor.wire.terminal.frames import SUBPROTOCOL, Notice, NoticeKind, TerminalError
 
 
 class TerminalEndpoint:
-    """The routes into terminals, and the open ones. Belongs to one event loop.
-
-    `identify` verifies who asks, `refusal` makes a denial an answer, with what a person has to do first.
-    """
+    """The routes into terminals, and the open ones. Belongs to one event loop."""
 
     def __init__(
-        self,
-        guard: RequestGuard,
-        passes: PassService,
-        access: ShellAccess,
-        guests: Guests,
-        identify: Callable[[Request, Source], Awaitable[Identity | Denial]],
-        refusal: Callable[[Denial, Sequence[StartStep]], Response],
+        self, posts: PostRoutes, passes: PassService, access: ShellAccess, guests: Guests
     ) -> None:
-        self._guard = guard
-        self._flow = guard.flow
+        self._posts = posts
+        self._guard = posts.guard
+        self._flow = posts.guard.flow
         self._passes = passes
         self._access = access
         self._guests = guests
-        self._identify = identify
-        self._refusal = refusal
         self.sessions: set[TerminalSession] = set()
         self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self.routes: list[BaseRoute] = [
@@ -74,9 +57,10 @@ class TerminalEndpoint:
             target: Target | None = None,
             steps: Sequence[StartStep] = (),
         ) -> Response:
-            return self._refusal(self._guard.deny(request, denial, identity, target), steps)
+            denied = self._guard.deny(request, denial, identity, target)
+            return self._posts.answer_refusal(denied, steps)
 
-        barred = self._guard.check_source(source)
+        barred = self._guard.check_source(request)
         if barred is not None:
             return refused(barred)
         body = await read_object(request)
@@ -85,13 +69,13 @@ class TerminalEndpoint:
         target = read_target(body)
         if isinstance(target, Denial):
             return refused(target)
-        identity = await self._identify(request, source)
+        identity = await self._posts.identify(request, source)
         if isinstance(identity, Denial):
             return refused(identity, None, target)
         steps: list[StartStep] = []
         is_program = "authorization" in request.headers
         # A program shows its user the steps, then repeats the request to wait for a person.
-        wait_s = _PERSON_WAIT_S if body.get("waits") is True else 0.0
+        wait_s = WAIT_S if body.get("waits") is True else 0.0
         grant = await self._flow.admit(
             *(identity, target, source, steps.append if is_program else None),
             waits=True,
@@ -107,7 +91,7 @@ class TerminalEndpoint:
 
     async def _terminal(self, socket: WebSocket) -> None:
         source = self._guard.find_source(socket)
-        barred = self._guard.check_source(source) or self._guard.check_origin(socket)
+        barred = self._guard.check_source(socket) or self._guard.check_origin(socket)
         if barred is not None:
             self._guard.deny(socket, barred)
             # Closing a WebSocket before it is accepted answers 403 (RFC 6455 §4.2.2).
@@ -117,13 +101,13 @@ class TerminalEndpoint:
             await socket.close()
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        wire = TerminalSocket(socket)
+        wire, limit_s = TerminalSocket(socket), self._guard.limits.clients.header_timeout_s
         try:
-            hello = await self._hello(wire)
+            async with asyncio.timeout(limit_s):
+                hello = await wire.read_hello()
         except ClientClosedError:
             return
         except TimeoutError:
-            limit_s = self._guard.limits.clients.header_timeout_s
             why = f"no HELLO came within {limit_s:g} s; connect again"
             await self._turn_away(wire, NoticeKind.FAULT, why)
             return
@@ -155,11 +139,6 @@ class TerminalEndpoint:
             await terminal.run(identity, claim)
         finally:
             self.sessions.discard(terminal)
-
-    async def _hello(self, wire: TerminalSocket) -> Hello:
-        """Return the first frame. Raises TimeoutError, or as `TerminalSocket.read_hello`."""
-        async with asyncio.timeout(self._guard.limits.clients.header_timeout_s):
-            return await wire.read_hello()
 
     async def _turn_away(self, wire: TerminalSocket, kind: NoticeKind, why: str) -> None:
         try:

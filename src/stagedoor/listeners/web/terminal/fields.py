@@ -19,11 +19,6 @@ def read_target(body: Fields) -> Target | Denial:
     return parse_login(name) or parse_target(name)
 
 
-def read_terminal(body: Fields) -> str | Denial:
-    """Return the name of the terminal in `terminal`."""
-    return check_terminal_name(str(body.get("terminal", "")))
-
-
 def check_terminal_name(name: str) -> str | Denial:
     """Return `name` if it is a valid name of a terminal."""
     try:

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
+from stagedoor.admin.presence import PresenceService
+from stagedoor.listeners.web.guard import make_web_origin
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
-from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.fields import deny_watching, describe_person
 from stagedoor.listeners.web.terminal.pages import TerminalPages
 from stagedoor.model.denial import Denial, Reason
@@ -35,17 +35,16 @@ class Guests:
 
     def __init__(
         self,
-        guard: RequestGuard,
         posts: PostRoutes,
         passes: PassService,
-        access: ShellAccess,
+        presence: PresenceService,
         pages: Pages,
         terminal_pages: TerminalPages,
     ) -> None:
-        self._guard = guard
+        self._guard = posts.guard
+        self._flow = posts.guard.flow
         self._passes = passes
-        self._flow = access.flow
-        self._presence = access.presence
+        self._presence = presence
         self._pages = pages
         self._terminal_pages = terminal_pages
         self.api: list[BaseRoute] = [
@@ -64,44 +63,48 @@ class Guests:
 
     async def _ticket(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return a ticket for a guest: by the secret of a share, or to watch a session by its id."""
-        grant, purpose = await self._admit(identity, body)
-        if isinstance(grant, Grant):
-            grant = await self._flow.check_step_up(identity, grant)
-        if isinstance(grant, Denial):
-            return self._flow.deny(grant, make_web_origin(source), identity)
+        admitted = await self._admit(identity, body, source)
+        if isinstance(admitted, Denial):
+            return admitted
+        grant, guest, purpose = admitted
+        proved = await self._flow.check_step_up(identity, grant)
+        if isinstance(proved, Denial):
+            return self._flow.deny(proved, make_web_origin(source), identity)
         ticket = await self._passes.issue_ticket(identity, purpose)
         if isinstance(ticket, Denial):
             return self._flow.deny(ticket, make_web_origin(source), identity)
-        guest = grant.guest
-        assert guest is not None, "a guest's grant is for one terminal"
-        return {"ticket": ticket, "terminal": guest.terminal, **_offer_object(grant, guest)}
+        return {"ticket": ticket, "terminal": guest.terminal, **_offer_object(proved, guest)}
 
     async def _offer(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return whose terminal a share is, for a guest who has not opened it yet."""
-        grant, _ = await self._admit(identity, body)
-        if isinstance(grant, Denial):
-            return self._flow.deny(grant, make_web_origin(source), identity)
-        assert grant.guest is not None, "a guest's grant is for one terminal"
-        return _offer_object(grant, grant.guest)
+        admitted = await self._admit(identity, body, source)
+        if isinstance(admitted, Denial):
+            return admitted
+        grant, guest, _ = admitted
+        return _offer_object(grant, guest)
 
     async def _admit(
-        self, identity: Identity, body: Fields
-    ) -> tuple[Grant | Denial, TicketPurpose]:
-        """Return a guest's grant, or why there is none, and the purpose of a ticket for it."""
-        purpose: TicketPurpose = SharedTerminal("")
+        self, identity: Identity, body: Fields, source: Source
+    ) -> tuple[Grant, Guest, TicketPurpose] | Denial:
+        """Return a guest's grant, and the purpose of a ticket for it. A refusal is audited."""
 
-        async def verdict() -> Grant | Denial:
-            nonlocal purpose
-            requested = self._requested(body)
-            if isinstance(requested, Denial):
-                return requested
-            purpose = requested
+        async def judge() -> tuple[Grant, Guest, TicketPurpose] | Denial:
+            purpose = self._requested(body)
+            if isinstance(purpose, Denial):
+                return purpose
             claim = await self.claim(identity, purpose)
             if isinstance(claim, Denial):
                 return claim
-            return self._flow.authorise_in_memory(identity, claim)
+            grant = self._flow.authorise_in_memory(identity, claim)
+            if isinstance(grant, Denial):
+                return grant
+            assert grant.guest is not None, "a guest's grant is for one terminal"
+            return grant, grant.guest, purpose
 
-        return await self._flow.by_newest_policy(verdict), purpose
+        admitted = await self._flow.by_newest_policy(judge)
+        if isinstance(admitted, Denial):
+            return self._flow.deny(admitted, make_web_origin(source), identity)
+        return admitted
 
     def _requested(self, body: Fields) -> SharedTerminal | WatchedSession | Denial:
         """Return the terminal that a guest requests, by the policy as it is now."""
@@ -116,50 +119,59 @@ class Guests:
 
     async def claim(self, identity: Identity, purpose: TicketPurpose) -> Claim | Denial:
         """Return the claim of a ticket with that purpose."""
-        if isinstance(purpose, WatchedSession):
-            return await self._watched(identity, purpose.session)
-        return purpose
+        if not isinstance(purpose, WatchedSession):
+            return purpose
+        watched = await self._list_watched(identity)
+        if isinstance(watched, Denial):
+            return watched
+        claims = (claim for entry, claim in watched or () if entry.session == purpose.session)
+        return next(claims, None) or deny_watching()
 
-    async def _watched(self, identity: Identity, session: str) -> WatchedTerminal | Denial:
-        if not self._presence.may_watch(identity):
-            return deny_watching()
-        present = await self._presence.list_present(looks=False)
-        if isinstance(present, Denial):
-            return present
-        for entry in present:
-            target = parse_target(entry.target)
-            if entry.session == session and isinstance(target, Target):
-                return WatchedTerminal(target, entry.terminal, entry.name)
-        return deny_watching()
+    async def _list_watched(
+        self, identity: Identity
+    ) -> Sequence[tuple[PresenceEntry, WatchedTerminal]] | Denial | None:
+        """Return the sessions in terminals, each with the claim to watch it, which has no grant yet.
 
-    async def _live(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        live = await self.list_watchable(identity)
-        if isinstance(live, Denial):
-            return live
-        return {"sessions": [describe_person(entry) | {"session": entry.session, "target": entry.target,
-                             "terminal": entry.terminal} for entry in live or ()]}  # fmt: skip
-
-    async def list_watchable(self, identity: Identity) -> Sequence[PresenceEntry] | Denial | None:
-        """Return the sessions in terminals that the user may watch now, None if the user may watch none."""
+        Return None for a user who may watch none.
+        """
         if not self._presence.may_watch(identity):
             return None
         present = await self._presence.list_present(looks=False)
         if isinstance(present, Denial):
             return present
-        watchable = []
-        for entry in present:
-            target = parse_target(entry.target)
-            if isinstance(target, Denial):
-                continue
-            claim = WatchedTerminal(target, entry.terminal, entry.name)
-            if isinstance(self._flow.authorise_in_memory(identity, claim), Grant):
-                watchable.append(entry)
-        return watchable
+        placed = ((entry, parse_target(entry.target)) for entry in present)
+        return [
+            (entry, WatchedTerminal(target, entry.terminal, entry.name))
+            for entry, target in placed
+            if isinstance(target, Target)
+        ]
+
+    async def _live(self, identity: Identity, body: Fields, source: Source) -> Answer:
+        live = await self.list_watchable(identity)
+        if isinstance(live, Denial):
+            return live
+        sessions = [
+            describe_person(entry)
+            | {"session": entry.session, "target": entry.target, "terminal": entry.terminal}
+            for entry in live or ()
+        ]
+        return {"sessions": sessions}
+
+    async def list_watchable(self, identity: Identity) -> Sequence[PresenceEntry] | Denial | None:
+        """Return the sessions in terminals that the user may watch now, None if the user may watch none."""
+        watched = await self._list_watched(identity)
+        if watched is None or isinstance(watched, Denial):
+            return watched
+        return [
+            entry
+            for entry, claim in watched
+            if isinstance(self._flow.authorise_in_memory(identity, claim), Grant)
+        ]
 
     # Pages.
 
     async def _landing(self, request: Request) -> Response:
-        barred = self._guard.check_source(self._guard.find_source(request))
+        barred = self._guard.check_source(request)
         if barred is not None:
             return self._pages.refuse(request, barred)
         # Its script keeps the secret behind the `#` for this tab only.
