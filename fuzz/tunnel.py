@@ -1,13 +1,13 @@
 """Frames of resumable tunnels: any bytes leave an end in one state, whole or in pieces, or are one fault."""
 
 from stagedoor.wire.tunnel.frames import StreamError
-from stagedoor.wire.tunnel.stream import WINDOW, Stream
+from stagedoor.wire.tunnel.stream import WINDOW, TunnelStream
 
 MAX_BYTES = 4096
 
 
 def state_after(pieces: list[bytes]) -> tuple[object, ...]:
-    stream = Stream(watches=True)
+    stream = TunnelStream(watches=True)
     stream.take(b"sent")
     stream.connect(0.0)
     fault = ""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from load.greeting import ECHO, greet
 from load.tunnel import TIMEOUT_S, LoadError, check_answer, connect
 from peers import Door
-from stagedoor.wire.tunnel.stream import Stream
+from stagedoor.wire.tunnel.stream import TunnelStream
 
 _AT_ONCE = 32
 """Threads in which clients return. More would only wait for the gateway's one core."""
@@ -23,7 +23,7 @@ class Resumable:
         self._door = door
         self._key = os.urandom(16).hex()
         self._attempt = 0
-        self._stream = Stream(watches=True)
+        self._stream = TunnelStream(watches=True)
         self._sock: socket.socket | None = None
 
     def connect(self) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from unittest.mock import ANY
 
 from stagedoor.wire.tunnel.frames import StreamError
-from stagedoor.wire.tunnel.stream import Stream
+from stagedoor.wire.tunnel.stream import TunnelStream
 from tests.holder.compiled import SOURCE, compiled_of
 
 HERE = Path(__file__).parent
@@ -70,7 +70,7 @@ class PythonEnd:
         self.new(False)
 
     def new(self, watches: bool) -> None:
-        self.stream = Stream(watches)
+        self.stream = TunnelStream(watches)
 
     def connect(self, now: int) -> None:
         self.stream.connect(now / 1000)

@@ -18,17 +18,17 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import Counts, RunningSession
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
-from stagedoor.relay.ports import Stream as ByteStream
+from stagedoor.relay.ports import Stream
 from stagedoor.resume.control import EndpointControl
 from stagedoor.resume.messages import DATA, stop_endpoint
 from stagedoor.resume.requests import Orphan, SessionRequest, Ticket
 from stagedoor.wire.tunnel.frames import END, HELLO, OPEN, encode
-from stagedoor.wire.tunnel.stream import Stream
+from stagedoor.wire.tunnel.stream import TunnelStream
 
 KEY = "0123456789abcdef" * 2
 PATIENCE_S = 20.0
 LAST_OUTPUT = bytes(range(256)) * 6000
-LINKS: list[ByteStream] = []
+LINKS: list[Stream] = []
 """The connections of a test's clients, which are closed at its end."""
 
 
@@ -50,10 +50,10 @@ class Client:
     """A client's end: a stream, and its connection by way of a worker."""
 
     def __init__(self) -> None:
-        self.stream = Stream(watches=True)
+        self.stream = TunnelStream(watches=True)
         self.now = 0.0
 
-    def connect(self, link: ByteStream) -> None:
+    def connect(self, link: Stream) -> None:
         self.link = link
         LINKS.append(link)
         self.stream.connect(self.now)
@@ -344,7 +344,7 @@ async def test_a_ticket_is_good_for_one_connection(
     shown: list[bytes] = []
     connect_data = control.connect_data
 
-    def remember(ticket: bytes) -> Awaitable[ByteStream]:
+    def remember(ticket: bytes) -> Awaitable[Stream]:
         shown.append(ticket)
         return connect_data(ticket)
 

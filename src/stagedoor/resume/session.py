@@ -9,7 +9,7 @@ from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.resume.messages import CLOSED, LOST
 from stagedoor.wire.ssh.preface import SshPreface
 from stagedoor.wire.tunnel.frames import StreamError
-from stagedoor.wire.tunnel.stream import Stream
+from stagedoor.wire.tunnel.stream import TunnelStream
 
 _READ_BYTES = 256 * 1024
 _BUFFER = memoryview(bytearray(_READ_BYTES))
@@ -44,7 +44,7 @@ class Session:
         """The bytes that went to the sshd and came from it."""
         self.alone_since: float | None = now
         """Since when no client is connected, or None."""
-        self._stream = Stream(watches=False)
+        self._stream = TunnelStream(watches=False)
         self._poller = poller
         self._on_over = on_over
         self._preface = preface

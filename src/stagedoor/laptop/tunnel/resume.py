@@ -1,6 +1,6 @@
 """A tunnel that outlives its connections: after a cut it comes back, and ssh notices nothing.
 
-`ResumableTunnel` joins ssh's end to a `wire.tunnel.stream.Stream`, and the stream to one connection after
+`ResumableTunnel` joins ssh's end to a `wire.tunnel.stream.TunnelStream`, and that to one connection after
 another.
 """
 
@@ -29,7 +29,7 @@ from stagedoor.laptop.tunnel.errors import (
 from stagedoor.laptop.tunnel.relay import GONE_TIMEOUT_S, LocalClosedError, check_preface
 from stagedoor.laptop.tunnel.route import RouteWatch, has_moved
 from stagedoor.wire.tunnel.frames import StreamError
-from stagedoor.wire.tunnel.stream import Stream
+from stagedoor.wire.tunnel.stream import TunnelStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ResumableTunnel:
         self.options = options
         self.key = key
         self.local = local
-        self.stream = Stream(watches=True)
+        self.stream = TunnelStream(watches=True)
         self.may_read = True
         """Whether ssh may have sent something since it was read last."""
         self.gone_at: float | None = None

@@ -39,7 +39,7 @@ DEAD_S = 10.0
 """The silence after which a connection is dead, while something is expected from the peer."""
 
 
-class Stream:
+class TunnelStream:
     """One end of a resumable tunnel.
 
     Call `connect` for each new connection and `cut` when it is gone. Write what `peek_output` returns to the
