@@ -65,7 +65,7 @@ def test_a_cluster_that_does_not_answer_is_told_with_its_address(
     monkeypatch.setattr("stagedoor.admin.apps.SYNC_S", 3.0)
     settings(desk, cluster(desk, tmp_path))
     error = refused(desk, "app", "list")
-    assert "the cluster cannot be queried" in str(error)
+    assert "the cluster cannot be asked" in str(error)
     assert "127.0.0.1:1" in str(error)
 
 
@@ -119,10 +119,10 @@ def test_a_kubeconfig_that_is_not_there_is_named(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ('namespaces = { "ssh" = "apps" }', "no name for an environment"),
-        ('namespaces = { "" = "Apps" }', "no name for a namespace"),
+        ('namespaces = { "ssh" = "apps" }', "not a valid name for an environment"),
+        ('namespaces = { "" = "Apps" }', "not a valid name for a namespace"),
         ('namespaces = { "" = "apps", staging = "apps" }', "the same namespace"),
-        ('authorise = "create pods"', "no resource"),
+        ('authorise = "create pods"', "not a resource"),
         ('namespace = "apps"', "there is no setting"),
     ],
 )

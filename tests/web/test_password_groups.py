@@ -126,7 +126,7 @@ def test_without_a_provider_everybody_would_be_locked_out(tmp_path: Path) -> Non
     file = tmp_path / "stagedoor.toml"
     for text, why in (
         ('[accounts]\npassword_groups = ["oncall"]\n', r"needs an \[\[sso\]\] table"),
-        ('[accounts]\npassword_groups = ["On Call"]\n', "no group's name"),
+        ('[accounts]\npassword_groups = ["On Call"]\n', "not a group name"),
     ):
         file.write_text(text)
         with pytest.raises(SettingsError, match=why):
