@@ -36,7 +36,7 @@ def select_metadata(item: Object) -> Object:
     """Return an object's kind, name, uid, version and labels, and the time of its deletion."""
     fields = ("name", "uid", "resourceVersion", "labels", "deletionTimestamp")
     metadata = {name: item["metadata"][name] for name in fields if name in item["metadata"]}
-    return {"kind": item["kind"], "metadata": metadata}
+    return {"apiVersion": item.get("apiVersion"), "kind": item["kind"], "metadata": metadata}
 
 
 def find_shell_app(item: Object) -> str | None:

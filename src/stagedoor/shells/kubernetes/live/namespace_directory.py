@@ -112,12 +112,8 @@ class NamespaceDirectory:
         return self._mirror is None
 
     def find(self, name: str) -> Object | None:
-        """Return a selected namespace, with its uid, or None."""
-        item = None if self._mirror is None else self._mirror.get(CLUSTER, name)
-        if item is None:
-            return None
-        metadata = {field: item["metadata"][field] for field in ("name", "uid")}
-        return {"apiVersion": "v1", "kind": Kind.NAMESPACE.value, "metadata": metadata}
+        """Return the metadata of a selected namespace, or None."""
+        return None if self._mirror is None else self._mirror.get(CLUSTER, name)
 
     @property
     def problem(self) -> str | None:
