@@ -32,7 +32,8 @@ def describe_api() -> dict[str, Any]:
         types += [kind for kind in (operation.answer, operation.body) if kind not in (None, bytes)]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     for schema in components.values():
-        if "description" in schema:  # a docstring, which Python before 3.13 keeps with its indentation
+        # A docstring, which Python before 3.13 keeps with its indentation.
+        if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
     shown = {repr(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
