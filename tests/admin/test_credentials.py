@@ -155,7 +155,7 @@ async def test_a_stolen_cookie_adds_no_security_key(desk: Desk) -> None:
 
     refused = await add(("*.production",), proved=False)
     assert isinstance(refused, Denial)
-    assert "prove it first" in refused.message
+    assert "confirm it now" in refused.message
     assert (await desk.read_account("ann")).keys == []
     assert await add(("*.production",), proved=True) is None
     with admin.open_service(desk.settings) as service:

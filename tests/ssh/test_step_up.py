@@ -1,4 +1,4 @@
-"""Step-up by ssh: an app that wants a fresh proof that a person is there."""
+"""Step-up by ssh: an app that wants a fresh proof of identity."""
 
 import re
 import socket
@@ -98,7 +98,7 @@ async def test_a_security_key_that_asked_for_a_pin_needs_no_other_proof(laptop: 
         await jumps(laptop, SecurityKeyPair(key, TOUCHED | VERIFIED), "secret") == b"SSH-2.0-x\r\n"
     )
     touched = await jumps(laptop, SecurityKeyPair(key, TOUCHED), "secret")
-    assert "secret wants a fresh proof that you are there, which" in str(touched)
+    assert "secret requires that you confirm your identity first, which" in str(touched)
     assert await jumps(laptop, SecurityKeyPair(key, TOUCHED), "app01") == b"SSH-2.0-x\r\n"
 
 
@@ -110,7 +110,7 @@ async def test_a_security_key_that_a_browser_bound_proves_nothing(laptop: Laptop
         log_in(service, "dev", f"{SK.decode()} {b64encode(key.blob).decode()}", 3600.0)
     verified = SecurityKeyPair(key, TOUCHED | VERIFIED)
     assert await jumps(laptop, verified, "app01") == b"SSH-2.0-x\r\n"
-    assert "secret wants a fresh proof that you are there" in str(
+    assert "secret requires that you confirm your identity first" in str(
         await jumps(laptop, verified, "secret")
     )
 
@@ -167,7 +167,7 @@ def test_direct_login_waits_for_one_touch_whatever_runs_in_it(config: Path, web_
     again = ssh(config, "own@gw", "true")
     assert (again.end()[0], again.said) == (0, "")
     # The browser's own sign-in was not proved.
-    assert "Are you there?" in person.get("/step-up").text
+    assert "Confirm your identity" in person.get("/step-up").text
     assert passkeys.ask(person, "ticket", target="own").status == 403
 
 
@@ -302,7 +302,7 @@ def test_connect_says_where_to_go_and_waits_for_a_client_that_shows_it(
     assert status.startswith("HTTP/1.1 403 Forbidden: step-up: open ")
     match = ASKED.search(status)
     assert match is not None, "nc and others show the status line alone"
-    assert "secret wants a fresh proof that you are there" in refused.splitlines()[-1]
+    assert "secret requires that you confirm your identity first" in refused.splitlines()[-1]
 
     with connect(laptop, secret, "Stagedoor-Progress: 1") as ours:
         interim = read_until(ours, b"\r\n\r\n").decode()

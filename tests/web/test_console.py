@@ -180,7 +180,7 @@ def test_a_role_that_was_just_taken_away_changes_nothing(
 def test_a_change_wants_a_fresh_proof(gateway: Gateway, port: int) -> None:
     before = grants(gateway)
     boss = inside(port, "boss")
-    assert "Prove it now" in boss.get("/admin/sessions").text
+    assert "Confirm now" in boss.get("/admin/sessions").text
     for act, back in (
         ("grants/1/remove", "/admin/grants/1"),
         ("people/dev/disable", "/admin/people/dev"),
@@ -204,9 +204,9 @@ def test_a_password_is_a_proof_for_these_pages_and_for_nothing_else(
         add_role(service, RoleRule(0, "user:patty", Role.OPERATOR))
     patty = inside(port, "patty")
     page = "/admin/people/dev"
-    assert "Prove it by password" in patty.get(f"/step-up?next={page}").text
+    assert "Confirm by password" in patty.get(f"/step-up?next={page}").text
     for elsewhere in ("/app/proved", "/account", "//evil.example/admin/", ""):
-        assert "Prove it by password" not in patty.get(f"/step-up?next={elsewhere}").text
+        assert "Confirm by password" not in patty.get(f"/step-up?next={elsewhere}").text
         refused = patty.post("/step-up/password", secret=PASSWORD, next=elsewhere)
         assert (refused.status, "no proof here" in refused.text) == (403, True)
     foreign = PlainBrowser(
@@ -219,8 +219,8 @@ def test_a_password_is_a_proof_for_these_pages_and_for_nothing_else(
     assert patty.post("/admin/people/dev/disable").headers["location"].startswith("/step-up")
     proved = patty.post("/step-up/password", secret=PASSWORD, next=page)
     assert (proved.status, proved.headers["location"]) == (303, page)
-    assert "Prove it now" not in patty.get(page).text
-    assert "Prove it now" in inside(port, "patty").get(page).text, "for this sign-in alone"
+    assert "Confirm now" not in patty.get(page).text
+    assert "Confirm now" in inside(port, "patty").get(page).text, "for this sign-in alone"
     assert patty.post("/admin/people/own/disable").status == 303
     assert "tag warn" in patty.get("/admin/people/own").text
     with gateway.changed() as service:
@@ -234,7 +234,7 @@ def test_who_has_a_passkey_proves_it_by_that_and_not_by_password(
     proved: dict[str, PlainBrowser],
 ) -> None:
     page = "/admin/people/dev"
-    assert "Prove it by password" not in proved["op"].get(f"/step-up?next={page}").text
+    assert "Confirm by password" not in proved["op"].get(f"/step-up?next={page}").text
     assert proved["op"].post("/step-up/password", secret=PASSWORD, next=page).status == 403
 
 

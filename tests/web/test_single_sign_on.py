@@ -283,8 +283,8 @@ def test_the_provider_proves_that_somebody_is_there(
 ) -> None:
     person = idp.browser()
     browser.get(idp.sign_in(browser.begin(), "carol-1", person))
-    wait_until(lambda: "Are you there?" in browser.get("/app/secret")[1])
-    assert "Prove it at Company" in browser.get("/step-up")[1]
+    wait_until(lambda: "Confirm your identity" in browser.get("/app/secret")[1])
+    assert "Confirm at Company" in browser.get("/step-up")[1]
 
     def led() -> str:
         status, page = browser.post("/step-up/sso", next="/app/secret")
@@ -300,7 +300,7 @@ def test_the_provider_proves_that_somebody_is_there(
     assert [status for status, _ in refused] == [403, 403]
     assert "you are not carol" in refused[1][1]
     assert person.asked == before
-    assert "Are you there?" in browser.get("/app/secret")[1]
+    assert "Confirm your identity" in browser.get("/app/secret")[1]
     # An answer that was meant for a step-up signs no person in elsewhere.
     victim = Browser(browser.origin)
     assert victim.get(idp.sign_in(led(), "carol-1"))[0] == 403
@@ -308,7 +308,7 @@ def test_the_provider_proves_that_somebody_is_there(
     status, page = browser.get(idp.sign_in(led(), "carol-1", person))
     assert person.asked == before + 1
     assert status in (200, 503), "503: the page is not built"
-    assert "Are you there?" not in page
+    assert "Confirm your identity" not in page
     events = [
         event["fields"] for event in gateway.audit() if event["fields"].get("action") == "step-up"
     ]
@@ -319,6 +319,6 @@ def test_who_signed_in_by_a_password_has_no_provider_to_prove_it(
     browser: Browser, gateway: Gateway
 ) -> None:
     wait_until(lambda: browser.post("/sign-in", name="dev", secret=PASSWORD)[0] == 200)
-    assert "Prove it at" not in browser.get("/step-up")[1]
+    assert "Confirm at" not in browser.get("/step-up")[1]
     status, page = browser.post("/step-up/sso", next="/")
     assert (status, "you did not sign in by one" in page) == (400, True)

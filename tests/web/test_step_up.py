@@ -100,7 +100,7 @@ def test_a_ticket_is_given_once_somebody_is_there(gateway: Gateway, port: int) -
         refused = ask(browser, "ticket", target="app02")
         assert refused.status == 403
         assert json.loads(refused.text)["reason"] == "step_up_needed"
-        assert "app02 wants a fresh proof that you are there" in refused.text
+        assert "app02 requires that you confirm your identity first" in refused.text
         assert ask(browser, "ticket", target="app01").status == 200
         listed = ask(browser, "terminals", target="app02")
         assert (listed.status, "absent" in listed.text) == (403, False), "not whether it runs"

@@ -91,13 +91,13 @@ def check_decider(
 def check_fresh(
     policy: Policy, identity: Identity, what: str, step_up: StepUpRules, now: float
 ) -> Denial | None:
-    """Return a denial of `what` unless the person has given a fresh proof that they are there."""
+    """Return a denial of `what` unless the person has given a fresh proof of identity."""
     if has_fresh_proof(policy, identity, now - step_up.fresh_s):
         return None
     where = step_up.url or "the WebShell's page /step-up"
     return Denial(
         Reason.STEP_UP_NEEDED,
-        f"{what} wants a fresh proof that you are there; open {where}, then try again",
+        f"{what} requires that you confirm your identity first; open {where}, then try again",
     )
 
 

@@ -75,7 +75,7 @@ class AccessAnswer(Struct, frozen=True):
     `stops` are the reasons that hold whatever the rules say: a disabled user, a credential that is over, a
     scope. `changes` are alternatives, and none if something else stops the user. `permissions` are those of
     all rules that hold, by which the user may do more than enter. With `needs_step_up`, the entry also wants
-    a fresh proof that the person is there.
+    a fresh proof of identity.
     """
 
     user: str

@@ -1,4 +1,4 @@
-"""Which targets want a fresh proof that a person is there, and whether a user has given one. Pure.
+"""Which targets want a fresh proof of identity, and whether a user has given one. Pure.
 
 The proof belongs to a sign-in: one is enough for all that the sign-in opens within `fresh_s`. It is asked for
 at entry. A session that is open goes on when the proof is old.
@@ -44,13 +44,13 @@ def check_proof(
         return None
     if has_fresh_proof(policy, identity, now - rules.fresh_s):
         return None
-    wants = f"{target.login_name} wants a fresh proof that you are there"
+    wants = f"{target.login_name} requires that you confirm your identity first"
     mend = "step_up.targets"
     if identity.sign_in is None:
-        shown = _CREDENTIALS.get(identity.method, "what you came by")
+        shown = _CREDENTIALS.get(identity.method, "this credential")
         return Denial.with_mend(
             Reason.STEP_UP_NEEDED,
-            f"{wants}, which {shown} cannot give",
+            f"{wants}, which {shown} cannot do",
             mend,
             "sign in on the WebShell's page or with stagedoor login, or use a security key that asks for a "
             "PIN or finger (ssh-keygen -t ed25519-sk -O verify-required)",

@@ -73,7 +73,7 @@ class RequestRule:
     `later_s` seconds. The reason must match `reason_pattern`, a shell glob.
 
     A rule `is_break_glass` is asked for by that name only, approves at once, and wants an approver to review
-    each use. With `needs_step_up`, approvers give a fresh proof that they are there before they decide.
+    each use. With `needs_step_up`, approvers give a fresh proof of identity before they decide.
     Outside of `hours`, no user may ask by the rule, and what it has given ends. `access_set` is the access
     set that the rule belongs to (`model.access_set`), if any.
     """

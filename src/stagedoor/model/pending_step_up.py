@@ -12,7 +12,7 @@ from stagedoor.model.letters import hash_letters
 from stagedoor.model.pending_login import PENDING_S as PENDING_S
 from stagedoor.model.pending_login import TRIES
 
-OVER = "nothing waits for a proof here any more; connect again"
+OVER = "nothing waits for a confirmation here any more; connect again"
 
 
 @dataclass(frozen=True, slots=True)

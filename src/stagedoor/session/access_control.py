@@ -151,7 +151,7 @@ class AccessControl:
         )
 
     async def check_step_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
-        """Return `wanted`, or a denial if its target requires a fresh proof that the person is there."""
+        """Return `wanted`, or a denial if its target requires a fresh proof of identity."""
         target = wanted.target if isinstance(wanted, Grant) else wanted
         return await self._judge_in_memory(
             lambda: self.authoriser.check_proof(identity, target) or wanted
@@ -253,7 +253,7 @@ class AccessControl:
 def _deny_late(target: Target) -> Denial:
     return Denial.with_mend(
         Reason.STEP_UP_NEEDED,
-        f"{target.login_name} needs a recent proof that you are there, and none came within "
+        f"{target.login_name} requires that you confirm your identity, which did not happen within "
         f"{STEP_UP_WAIT_S / MINUTE_S:.3g} min",
         "step_up.targets",
         "connect again",

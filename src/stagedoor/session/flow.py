@@ -136,7 +136,7 @@ class Flow(AccessControl):
         `needs` is a permission that the session requires besides entering: without it the login is
         refused, and the session ends when it is withdrawn.
 
-        If the target requires a fresh proof that the person is there, `progress` shows a client that
+        If the target requires a fresh proof of identity, `progress` shows a client that
         `waits` how to give one, and the call waits for it. Other clients are refused with the same line.
         The same goes for a user without a grant who may ask for access; `ask_reason` asks for the reason.
 

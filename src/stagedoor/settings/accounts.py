@@ -57,7 +57,7 @@ class AccountSettings(Table, frozen=True):
 
 
 class StepUpSettings(Table, frozen=True):
-    """The apps that require a fresh proof that the person is there, for all users and grants."""
+    """The apps that require users to confirm their identity again, for all users and grants."""
 
     targets: Annotated[
         tuple[str, ...],

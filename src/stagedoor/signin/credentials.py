@@ -201,7 +201,7 @@ class CredentialService:
             key = verify_line(make_line_to_sign(identity, host), signature)
             if key.type.startswith("sk-") and self._context.settings.step_up.targets and not proved:
                 raise RefusedError(
-                    "a security key counts as a proof that you are there, so prove it first: "
+                    "a security key confirms your identity later, so confirm it now: "
                     "open /step-up here, then add the key; or an administrator adds it"
                 )
             line = f"{key.line} {fold(label)}"

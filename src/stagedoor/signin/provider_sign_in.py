@@ -136,8 +136,8 @@ class ProviderSignIns:
         if not self.can_prove_presence(identity) or identity.sign_in is None:
             return Denial.with_mend(
                 Reason.BAD_REQUEST,
-                "no identity provider can prove that you are there: you did not sign in by one, or it does "
-                "not say when you proved yourself",
+                "no identity provider can confirm your identity: you did not sign in by one, or it does "
+                "not say when you authenticated",
                 "sso.auth_time",
             )
         if (denial := self._attempts.take(source)) is not None:

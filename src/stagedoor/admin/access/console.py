@@ -1,6 +1,6 @@
 """The service of the administrators' pages: it checks the role, then calls the functions of `admin`.
 
-Default deny: each method checks the role first. A change also needs a fresh proof that the person is there.
+Default deny: each method checks the role first. A change also needs a fresh proof of identity.
 """
 
 from collections import Counter

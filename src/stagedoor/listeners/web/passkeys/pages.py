@@ -22,7 +22,7 @@ from stagedoor.signin.step_up import StepUpService
 
 _NO_PERSON = Denial(
     Reason.NO_GRANT,
-    "a token, or a link for one app, cannot prove that a person is there; sign in as yourself",
+    "a token, or a link for one app, cannot confirm your identity; sign in as yourself",
 )
 
 _NO_PASSWORD = Denial(
