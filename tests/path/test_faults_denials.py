@@ -92,7 +92,7 @@ def test_every_denial_is_answered_logged_and_audited_and_no_secret_is_in_any_of_
             (head("app01-ssh:22", basic("alice", PASSWORD)), "127.0.0.2", 403, Reason.NO_GRANT,
              "no grant for 'alice' to enter app01"),
             (head("app01-ssh:22", bearer(narrow)), "127.0.0.1", 403, Reason.NO_GRANT, "scopes"),
-            (head("guarded-ssh:22", auth), "127.0.0.1", 403, Reason.STEP_UP_NEEDED, "fresh proof"),
+            (head("guarded-ssh:22", auth), "127.0.0.1", 403, Reason.STEP_UP_NEEDED, "confirm your identity"),
             (head("app99-ssh:22", auth), "127.0.0.1", 404, Reason.NO_APP, "no app app99"),
             (head("inner-ssh:22", auth), "127.0.0.1", 403, Reason.ADDRESS_NOT_ALLOWED, "networks"),
             (head("closed-ssh:22", auth), "127.0.0.1", 502, Reason.UPSTREAM_REFUSED, "refused"),

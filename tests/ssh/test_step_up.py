@@ -118,7 +118,7 @@ async def test_a_security_key_that_a_browser_bound_proves_nothing(laptop: Laptop
 def test_a_registered_key_alone_is_refused_with_what_would_help(laptop: Laptop) -> None:
     refused = laptop.ssh("secret.ssh")
     assert refused.returncode != 0
-    assert b"which this key cannot give; sign in on the WebShell's page" in refused.stderr
+    assert b"which this key cannot do; sign in on the WebShell's page" in refused.stderr
     denied = [
         (session["identity"], session["target"])
         for session in laptop.gateway.sessions("denied")
@@ -320,7 +320,7 @@ def test_runs_of_such_an_app_are_shown_after_the_proof_only(laptop: Laptop) -> N
     laptop.gateway.permit("user:dev", "own", Permission.RUN)
     refused = laptop.ssh("gw", "run", "own", "--", "true")
     assert refused.returncode == 255
-    assert b"which this key cannot give" in refused.stderr
+    assert b"which this key cannot do" in refused.stderr
     with laptop.gateway.service() as service, service.database.write() as transaction:
         order = RunOrder(Target("own"), "a-command-of-theirs")
         run = runs.add_run(transaction, "0123456789ab", order, "dev", time.time())
@@ -328,4 +328,4 @@ def test_runs_of_such_an_app_are_shown_after_the_proof_only(laptop: Laptop) -> N
     for words in (("list", "--json"), ("list", "own"), ("logs", run.id), ("wait", run.id)):
         done = laptop.ssh("gw", "run", *words)
         assert b"a-command-of-theirs" not in done.stdout + done.stderr, words
-        assert words[0] == "list" or b"fresh proof" in done.stderr, words
+        assert words[0] == "list" or b"confirm your identity" in done.stderr, words

@@ -58,7 +58,7 @@ def test_a_token_cannot_prove_that_a_person_is_there(gateway: Gateway, port: int
         port, "/api/ticket", b'{"target": "app02"}', {"Authorization": f"Bearer {token}"}
     )
     assert (status, said["reason"]) == (403, "step_up_needed")
-    assert "which a token cannot give" in said["message"]
+    assert "which a token cannot do" in said["message"]
     add_passkey(signed_in(port, "tokens"))
     by_token = by_name(port)
     assert by_token.sign_in("tokens", token).status == 303
@@ -140,7 +140,7 @@ def test_what_such_an_app_has_shown_wants_the_same_proof(gateway: Gateway, port:
     elsewhere = signed_in(port, "player")
     refused = elsewhere.get(f"{at}/cast")
     assert refused.status == 403
-    assert "wants a fresh proof" in refused.text
+    assert "confirm your identity" in refused.text
     leads = elsewhere.get(at)
     assert (leads.status, leads.headers["location"].split("?")[0]) == (303, "/step-up")
     prove(elsewhere, authenticator)

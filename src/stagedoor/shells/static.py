@@ -55,11 +55,10 @@ class StaticShells:
         """Do nothing, since no server is watched."""
 
 
-ADD_APP = "an administrator adds it with [[shells.static]] or [[shells.local]] in the settings"
-
-
-def refuse_unknown_app(target: Target, mend: str = ADD_APP) -> Denial:
+def refuse_unknown_app(target: Target, mend: str | None = None) -> Denial:
     """Return the denial of a target that an adapter does not have; `mend` is for the administrator."""
+    if mend is None:
+        mend = "an administrator adds it with [[shells.static]] or [[shells.local]] in the settings"
     place = f"{target.app} in {target.environment}" if target.environment else target.app
     return Denial.with_mend(
         Reason.NO_APP,
