@@ -40,7 +40,7 @@ API = (
         "tests/chart/test_manifests.py",
     ),
 )
-"""Tests that start an API server without a cluster, which takes ten seconds of the processor in each worker
+"""Tests that start an API server without a cluster, which takes five seconds of the processor in each worker
 that runs one of them: so there is one."""
 
 LONGEST = (

@@ -100,15 +100,14 @@ def test_the_check_drives_every_way_in_on_the_cluster_and_passes(
 
 @contextlib.contextmanager
 def demo(folder: Path, environment: dict[str, str]) -> Iterator[Demo]:
-    running = Demo(folder, [*DEMO], environment)
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            os.kill(running.process.pid, signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                running.process.wait(REMOVED_S)
-        running.clear_away()
+    with Demo(folder, [*DEMO], environment) as running:
+        try:
+            yield running
+        finally:
+            if running.process.poll() is None:
+                os.kill(running.process.pid, signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    running.process.wait(REMOVED_S)
 
 
 @CLUSTER

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,7 +88,10 @@ class Demo:
         self._reader.join(BOUND_S)
         assert_nothing_is_left(self.folder)
 
-    def clear_away(self) -> None:
+    def __enter__(self) -> "Demo":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -109,12 +112,9 @@ def demo_with_more(tmp_path: Path) -> Iterator[Demo]:
 
 @contextlib.contextmanager
 def started(folder: Path, argv: list[str]) -> Iterator[Demo]:
-    demo = Demo(folder, argv)
-    try:
+    with Demo(folder, argv) as demo:
         demo.line("Ctrl-C ends the demo")
         yield demo
-    finally:
-        demo.clear_away()
 
 
 def assert_nothing_is_left(folder: Path) -> None:
@@ -198,13 +198,11 @@ def test_without_nc_the_third_command_needs_nothing_but_python(tmp_path: Path) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(programs))
         demo = Demo(temporary, MORE)
-    try:
+    with demo:
         demo.line("Ctrl-C ends the demo")
         done = run(["sh", "-c", f"{demo.command('tun.py')} 'exit 7'"])
         assert done.code == 7, done.stderr
         demo.ends(signal.SIGINT)
-    finally:
-        demo.clear_away()
 
 
 def test_who_signs_in_at_the_provider_enters_by_ssh_alone(tmp_path: Path) -> None:
@@ -218,8 +216,7 @@ def test_who_signs_in_at_the_provider_enters_by_ssh_alone(tmp_path: Path) -> Non
         program.chmod(0o755)
     path = f"{programs}:{os.environ['PATH']}"
     around = {**os.environ, "TMPDIR": str(tmp_path / "demo"), "PATH": path}
-    demo = Demo(tmp_path / "demo", [*DEMO, "--sso"], around)
-    try:
+    with Demo(tmp_path / "demo", [*DEMO, "--sso"], around) as demo:
         command = demo.line(" login http://", within_s=4 * BOUND_S).split()
         base = command[-1]
         env = {"HOME": str(home), "PATH": os.environ["PATH"], "LOGNAME": "somebody"}
@@ -240,19 +237,14 @@ def test_who_signs_in_at_the_provider_enters_by_ssh_alone(tmp_path: Path) -> Non
         assert (done.returncode, done.stdout) == (0, b"app01\n"), done.stderr
         demo.line("alice → app01.ssh", "open")
         demo.ends(signal.SIGINT)
-    finally:
-        demo.clear_away()
 
 
 def test_without_node_the_provider_is_named_and_passwords_are_advised(tmp_path: Path) -> None:
     around = {**os.environ, "TMPDIR": str(tmp_path), "PATH": "/nowhere"}
-    demo = Demo(tmp_path, [*DEMO, "--sso"], around)
-    try:
+    with Demo(tmp_path, [*DEMO, "--sso"], around) as demo:
         demo.line("needs Node 20 and npm, which are not on PATH; without --sso")
         assert demo.process.wait(BOUND_S) == 1
         assert_nothing_is_left(tmp_path)
-    finally:
-        demo.clear_away()
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -269,15 +261,6 @@ def test_ctrl_c_with_somebody_inside_leaves_no_process_and_no_folder(
         assert inside.wait().code == 255
     assert demo.lines[-1] == "Stopped; nothing is left behind."
     assert any("the gateway stops" in line for line in demo.lines), demo.lines[-4:]
-
-
-def test_a_signal_while_it_starts_leaves_nothing_behind(tmp_path: Path) -> None:
-    demo = Demo(tmp_path)
-    try:
-        wait_until(lambda: list(tmp_path.iterdir()))
-        demo.ends(signal.SIGTERM)
-    finally:
-        demo.clear_away()
 
 
 def test_a_reader_who_leaves_ends_it(tmp_path: Path) -> None:
@@ -298,22 +281,28 @@ def test_a_reader_who_leaves_ends_it(tmp_path: Path) -> None:
     assert_nothing_is_left(tmp_path)
 
 
-def test_a_signal_while_the_worker_starts_leaves_nothing_behind(tmp_path: Path) -> None:
-    demo = Demo(tmp_path)
+def has_folder(demo: Demo) -> bool:
+    return any(demo.folder.iterdir())
 
-    def worker() -> bool:
-        children = Path(f"/proc/{demo.process.pid}/task/{demo.process.pid}/children")
-        for pid in children.read_text().split():
-            with contextlib.suppress(OSError):  # it has ended since
-                if "stagedoor.serve.worker" in Path(f"/proc/{pid}/cmdline").read_text():
-                    return True
-        return False
 
-    try:
-        wait_until(worker)
-        demo.ends(signal.SIGINT)
-    finally:
-        demo.clear_away()
+def has_worker(demo: Demo) -> bool:
+    children = Path(f"/proc/{demo.process.pid}/task/{demo.process.pid}/children")
+    for pid in children.read_text().split():
+        with contextlib.suppress(OSError):  # it has ended since
+            if "stagedoor.serve.worker" in Path(f"/proc/{pid}/cmdline").read_text():
+                return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("has_begun", "number"), [(has_folder, signal.SIGTERM), (has_worker, signal.SIGINT)]
+)
+def test_a_signal_while_it_starts_leaves_nothing_behind(
+    tmp_path: Path, has_begun: Callable[[Demo], bool], number: signal.Signals
+) -> None:
+    with Demo(tmp_path) as demo:
+        wait_until(lambda: has_begun(demo))
+        demo.ends(number)
 
 
 @pytest.mark.parametrize(
@@ -327,14 +316,11 @@ def test_a_port_that_somebody_has_is_said_and_another_taken(
         with contextlib.suppress(OSError):  # then another test's demo has it
             holder.bind(("127.0.0.1", 8022))
             holder.listen()
-        demo = Demo(tmp_path, argv)
-        try:
+        with Demo(tmp_path, argv) as demo:
             shown = demo.line("is open at", "another program has port 8022")
             assert "127.0.0.1:8022" not in shown
             assert run(["sh", "-c", f"{demo.command('app01.ssh')} 'exit 7'"]).code == 7
             demo.ends(signal.SIGINT)
-        finally:
-            demo.clear_away()
 
 
 @pytest.mark.continuity(20)

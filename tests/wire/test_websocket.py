@@ -45,10 +45,6 @@ def both(max_bytes: int = LIMIT) -> tuple[WebSocket, ServerProtocol]:
     return ours, theirs
 
 
-def test_the_librarys_server_takes_our_opening_and_we_take_its_answer() -> None:
-    both()
-
-
 @pytest.mark.parametrize(
     ("field", "value", "why"),
     [
