@@ -10,7 +10,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.store.sessions import list_sessions
-from stagedoor.wire.tunnel.stream import Stream
+from stagedoor.wire.tunnel.stream import TunnelStream
 from tests.listeners.wire import Answer, basic, dialled, eventually, head, read_answer
 from tests.net.peers import Peer
 from tests.path.faulty import Faulty, serving
@@ -32,7 +32,7 @@ class Client:
         self.auth = auth or gateway.auth
         self.key = os.urandom(16).hex()
         self.attempt = 0
-        self.stream = Stream(watches=True)
+        self.stream = TunnelStream(watches=True)
         self.sessions: list[str] = []
 
     @contextmanager

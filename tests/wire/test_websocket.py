@@ -48,7 +48,7 @@ def both(max_bytes: int = LIMIT) -> tuple[WebSocket, ServerProtocol]:
 @pytest.mark.parametrize(
     ("field", "value", "why"),
     [
-        ("accept", "AAAA", "does not know"),
+        ("accept", "AAAA", "does not speak the WebSocket protocol"),
         ("protocol", "", "too old"),
         ("protocol", "tty", "not offered"),
         ("extensions", "permessage-deflate", "extension"),
@@ -67,9 +67,12 @@ def test_another_answer_is_refused(field: str, value: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", "answers 403"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not know"),
-        (b"HTTP/1.1 101 \x1b]0;x\x07\r\nUpgrade: \x9b2J\r\n\r\n", "does not know"),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", "answered 403"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak the WebSocket protocol"),
+        (
+            b"HTTP/1.1 101 \x1b]0;x\x07\r\nUpgrade: \x9b2J\r\n\r\n",
+            "does not speak the WebSocket protocol",
+        ),
     ],
 )
 def test_what_is_no_websocket_is_told_without_its_own_words(answer: bytes, why: str) -> None:
