@@ -81,7 +81,7 @@ def test_a_long_command_is_whole_in_the_audit_and_marked_as_cut_for_a_person(
     shown = laptop.gateway.command("audit").stdout
     (line,) = [text for text in shown.splitlines() if mark in text and "channel.opened" in text]
     assert len(line) < 1000
-    assert "characters; --json has them" in line
+    assert "characters; --json prints them" in line
 
 
 def test_an_environment_of_an_app_is_part_of_its_name(tmp_path: Path) -> None:
