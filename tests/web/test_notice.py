@@ -28,3 +28,10 @@ def test_a_terminal_says_it_beside_the_apps_name(tmp_path: Path) -> None:
     said = markup.render_terminal(place(tmp_path), "app01", "n", "dev", notice=NOTICE)
     assert f'title="{SHOWN}">Older version</span>' in said
     assert "Older version" not in markup.render_terminal(place(tmp_path), "app01", "n", "dev")
+
+
+def test_a_terminal_s_page_says_whether_its_app_exists(tmp_path: Path) -> None:
+    """Without one its script offers the list of apps, and not to open the terminal again."""
+    page = markup.render_terminal(place(tmp_path), "app99", "n", "dev", is_known=False)
+    assert 'data-known="no"' in page
+    assert 'data-known="yes"' in markup.render_terminal(place(tmp_path), "app01", "n", "dev")
