@@ -17,7 +17,7 @@ _PASSED_ON = ("kubectl", "helm")
 
 def main() -> int:
     """Run one command; the exit status: 0, or 1 with the reason on stderr."""
-    words, passed_on = _split(sys.argv[1:])
+    words, passed_on = split_arguments(sys.argv[1:])
     arguments = _parse(words)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     place = Place(Path(os.path.abspath(arguments.state)))  # noqa: PTH100 - links stay as they are
@@ -98,12 +98,17 @@ def _pass_on(place: Place, name: str, rest: list[str]) -> None:
     os.execv(path, [name, *rest])
 
 
-def _split(words: list[str]) -> tuple[list[str], list[str]]:
+def split_arguments(words: list[str]) -> tuple[list[str], list[str]]:
     """Separate our own arguments from those of the program to start."""
-    places = [place for place, word in enumerate(words) if word in _PASSED_ON]
-    # `--state helm` names a folder.
-    places = [place for place in places if words[place - 1 : place] != ["--state"]]
-    return (words[: places[0] + 1], words[places[0] + 1 :]) if places else (words, [])
+    commands = (
+        place
+        for place, word in enumerate(words)
+        if not word.startswith("-") and words[place - 1 : place] != ["--state"]
+    )
+    command = next(commands, None)
+    if command is None or words[command] not in _PASSED_ON:  # `build helm` is a command of ours
+        return words, []
+    return words[: command + 1], words[command + 1 :]
 
 
 def _how_to_use(place: Place, took_s: float) -> str:

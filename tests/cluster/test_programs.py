@@ -6,6 +6,7 @@ import pytest
 
 from tests import pace
 from tests.cluster import programs, toolchain
+from tests.cluster.__main__ import main, split_arguments
 from tests.cluster.fault import ClusterError
 
 GO = """#!/bin/sh
@@ -131,3 +132,15 @@ def test_an_old_go_is_not_taken(go: Path) -> None:
     assert toolchain.find() == go
     go.write_text(GO.format(version="go1.24.9", build="exit 1"))
     assert toolchain.find() is None
+
+
+@pytest.mark.usefixtures("go")
+def test_what_follows_helm_is_built_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`helm` is also a command, whose arguments are its own."""
+    monkeypatch.setattr("sys.argv", ["cluster", "build", "helm", "traefik"])
+    assert main() == 0
+    assert "2 of 2: traefik" in capsys.readouterr().err
+    wanted = (["--state", "helm", "helm"], ["list", "--state"])
+    assert split_arguments(["--state", "helm", "helm", "list", "--state"]) == wanted
