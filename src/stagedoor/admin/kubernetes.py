@@ -112,10 +112,12 @@ async def report_leader(settings: Settings, within_s: float) -> LeaderReport | s
         return f"no answer of the Kubernetes API in {within_s:g} s"
 
 
-async def read_leader(settings: Settings, cluster: KubeCluster) -> LeaderReport:
+async def read_leader(
+    settings: Settings, cluster: KubeCluster, now: Callable[[], float] = time.time
+) -> LeaderReport:
     """Return which controller leads, and the namespaces it serves. Raises ClusterError."""
     namespace = _lease_namespace(settings, cluster)
-    return read_report(await cluster.get(Kind.LEASE, namespace, CONTROLLER_LEASE), time.time())
+    return read_report(await cluster.get(Kind.LEASE, namespace, CONTROLLER_LEASE), now())
 
 
 def _lease_namespace(settings: Settings, cluster: KubeCluster) -> str:

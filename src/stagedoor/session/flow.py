@@ -80,6 +80,10 @@ class Flow(AccessControl):
         """Return a line that people should read about a target's shell as it runs now, or None."""
         return self.shells.find_notice(target)
 
+    def has_target(self, target: Target) -> bool:
+        """Return whether the target is one of those that the shells list, at no cost."""
+        return self.shells.has_target(target)
+
     # Sessions: from `enter` to `leave`.
 
     async def enter_by_name(

@@ -60,7 +60,7 @@ class TerminalPages:
                 moves_files=Permission.FILES in grant.permissions,
                 tmux=self._guard.limits.tmux,
                 notice=self._flow.find_notice(target),
-                is_known=self._flow.shells.has_target(target),
+                is_known=self._flow.has_target(target),
             )
         )
 
