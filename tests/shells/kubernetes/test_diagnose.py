@@ -383,7 +383,9 @@ def test_what_passes_by_itself_is_a_cause_only_when_it_stays() -> None:
     assert diagnose(SHELL, (), [creating], [young], NOW) == StartStep(
         MOUNTING, f"a volume cannot be mounted: {note}"
     )
-    old = event("FailedMount", note, first="2026-11-26T09:30:50Z")
+    busy = event("FailedMount", note, first="2026-11-26T09:30:50Z")
+    assert isinstance(diagnose(SHELL, (), [creating], [busy], NOW), StartStep)
+    old = event("FailedMount", "exit status 32", first="2026-11-26T09:30:50Z")
     assert isinstance(diagnose(SHELL, (), [creating], [old], NOW), Cause)
     network = event("FailedCreatePodSandBox", "no network", first="2026-11-26T09:30:50Z")
     assert diagnose(SHELL, (), [creating], [network], NOW) == Cause(

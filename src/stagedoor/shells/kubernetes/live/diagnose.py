@@ -5,6 +5,7 @@ Status fields: core/v1 PodStatus and ContainerStatus, apps/v1 DeploymentConditio
 the kubelet has not seen yet, a short failure of a registry) is a step, not a cause.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -72,6 +73,7 @@ _RUN_REASONS = frozenset(
 _NODE_ADDED = ("TriggeredScaleUp", "Nominated")
 """Reasons of Events on the pod, by the cluster autoscaler and by Karpenter."""
 _NODE_NOT_ADDED = "NotTriggerScaleUp"
+_CACHE_IS_LATE = re.compile("failed to sync (secret|configmap) cache")
 _VOLUME_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -314,8 +316,10 @@ def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
         is_lasting = now - read_first_seen(event) >= PATIENCE_S
         if reason in _VOLUME_EVENTS:
             why = f"a volume cannot be mounted: {said}"
-            # A missing object and a disk in use elsewhere do not end without help.
-            is_final = is_lasting or "not found" in said or "Multi-Attach" in said
+            # A missing object and a disk in use elsewhere do not end without help. A busy kubelet that has
+            # not read a Secret yet tries again, for as long as it takes.
+            is_final = "not found" in said or "Multi-Attach" in said
+            is_final |= is_lasting and not _CACHE_IS_LATE.search(said)
             return (Cause if is_final else StartStep)(MOUNTING, why)
         if reason == "FailedCreatePodSandBox":
             why = f"the node cannot set up the pod: {said}"
