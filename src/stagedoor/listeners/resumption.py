@@ -25,7 +25,6 @@ from stagedoor.model.session import (
     Ready,
     RunningSession,
 )
-from stagedoor.net import aio
 from stagedoor.relay.ports import Stream
 from stagedoor.relay.tunnel import Tunnel
 from stagedoor.resume.control import EndpointControl
@@ -33,6 +32,7 @@ from stagedoor.resume.messages import AWAY, CLOSED, IDLE
 from stagedoor.resume.requests import Control, Orphan, Ticket
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import NOT_NOW, Flow
+from stagedoor.tasks import Tasks
 from stagedoor.upstream.shell_endpoint import Dial
 from stagedoor.wire.http.connect import ResumeRequest
 from stagedoor.wire.target import parse_target
@@ -203,7 +203,7 @@ class Adopter:
         self._flow = flow
         self._endpoints = endpoints
         self._control = endpoints.here
-        self._tasks = aio.Tasks("a session was not adopted because of an internal fault")
+        self._tasks = Tasks("a session was not adopted because of an internal fault")
 
     def start(self) -> None:
         """Adopt sessions from now on."""

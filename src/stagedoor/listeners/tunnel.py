@@ -28,6 +28,7 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
 from stagedoor.relay.loop import Relay
 from stagedoor.session.flow import Flow
+from stagedoor.tasks import Tasks
 from stagedoor.wire.http.connect import HeadParser, Request
 from stagedoor.wire.ssh.preface import SshPreface
 
@@ -55,7 +56,7 @@ class TunnelListener:
         self._limits = limits
         self._pending: FairQueue[Downstream] = FairQueue(limits.max_pending)
         """The downstreams whose header has not arrived yet."""
-        self._tasks = aio.Tasks("a downstream was dropped by an internal fault")
+        self._tasks = Tasks("a downstream was dropped by an internal fault")
 
     def serve_accepted(
         self, stream: TcpStream, source: Source, secure: Secure | None = None

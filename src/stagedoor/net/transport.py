@@ -13,9 +13,9 @@ from contextlib import suppress
 
 from stagedoor.model.source import Source
 from stagedoor.model.units import KIB
-from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
+from stagedoor.tasks import report_fault
 
 READ_BYTES = 16 * KIB
 STRANGER_BYTES = 4 * KIB
@@ -185,7 +185,7 @@ class StreamTransport(asyncio.Transport):
                     return
                 self._protocol.data_received(data)
             except Exception as error:
-                aio.report_fault("a protocol failed at what it received", error)
+                report_fault("a protocol failed at what it received", error)
                 self._lose(error)
                 return
         self._loop.call_soon(self._read)

@@ -29,6 +29,7 @@ from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.session.flow import Flow
+from stagedoor.tasks import Tasks, report_fault
 
 REVIEW_EVERY_S = 2.0
 FAULT = "an internal fault in the SSH listener"
@@ -111,7 +112,7 @@ class SshListener:
         self._startups: Startups[ChannelRouter] = Startups(limits.clients.startups, random.random)
         self._handshakes = SiteRates(limits.handshakes)
         self._routers: set[ChannelRouter] = set()
-        self._tasks = aio.Tasks(FAULT)
+        self._tasks = Tasks(FAULT)
         self._reviewing: asyncio.Task[None] | None = None
         self._draining = False
         self._buffer = memoryview(bytearray(READ_BUFFER_BYTES))
@@ -239,4 +240,4 @@ class SshListener:
 
     def _report_fault(self, error: BaseException) -> None:
         with suppress(RuntimeError):
-            aio.report_fault(FAULT, error)
+            report_fault(FAULT, error)

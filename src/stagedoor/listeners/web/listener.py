@@ -29,6 +29,7 @@ from stagedoor.net.listen import Socket
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import ServerTls, TlsStream
 from stagedoor.net.transport import StreamTransport
+from stagedoor.tasks import Tasks
 from stagedoor.wire.http.answer import encode_refusal
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES
 
@@ -128,7 +129,7 @@ class WebListener:
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._rules = app.guard.rules
-        self._tasks = aio.Tasks("a connection was dropped by an internal fault")
+        self._tasks = Tasks("a connection was dropped by an internal fault")
         self._starts = StartQueue()
 
     def start(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stagedoor import __version__
-from stagedoor.net.aio import Tasks
 from stagedoor.net.notify import has_service_manager
 from stagedoor.serve.supervisor.control import MetricsMessage
 from stagedoor.serve.supervisor.handover import (
@@ -17,6 +16,7 @@ from stagedoor.serve.supervisor.handover import (
     OldMetrics,
     OldSessions,
 )
+from stagedoor.tasks import Tasks
 
 OnMetrics = Callable[[str, MetricsMessage | None], None]
 """A function that takes the name of a worker and its metrics, or None once it has ended."""

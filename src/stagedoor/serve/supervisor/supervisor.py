@@ -17,7 +17,6 @@ import structlog
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.metric import Series
 from stagedoor.model.source import join_host_port
-from stagedoor.net.aio import Tasks
 from stagedoor.net.notify import has_service_manager, notify_service_manager
 from stagedoor.serve import log
 from stagedoor.serve.health import Condition
@@ -37,6 +36,7 @@ from stagedoor.serve.supervisor.side_services import SideServices
 from stagedoor.serve.supervisor.upgrade import UpgradeService
 from stagedoor.serve.supervisor.worker_pool import WorkerPool
 from stagedoor.settings.form import split_address
+from stagedoor.tasks import Tasks
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 

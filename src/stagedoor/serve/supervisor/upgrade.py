@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.net.aio import Tasks
 from stagedoor.net.notify import has_service_manager, notify_service_manager
 from stagedoor.serve.prepare import Bound
 from stagedoor.serve.supervisor.control import MetricsMessage
@@ -16,6 +15,7 @@ from stagedoor.serve.supervisor.old_gateways import OldGateways
 from stagedoor.serve.supervisor.side_services import SideServices
 from stagedoor.serve.supervisor.successor import Successor
 from stagedoor.serve.supervisor.worker_pool import WorkerPool
+from stagedoor.tasks import Tasks
 
 
 class UpgradeService:

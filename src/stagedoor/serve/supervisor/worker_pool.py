@@ -8,7 +8,6 @@ from functools import partial
 import structlog
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.net.aio import Tasks
 from stagedoor.serve.metrics.tally import MetricTotals
 from stagedoor.serve.prepare import Bound, VerifiedSettings, close_lost_sessions
 from stagedoor.serve.supervisor import fleet_events
@@ -31,6 +30,7 @@ from stagedoor.serve.supervisor.fleet_events import (
 from stagedoor.serve.supervisor.signing import SigningService
 from stagedoor.serve.supervisor.worker_process import WorkerProcess
 from stagedoor.store.liveness.instances import make_instance_id
+from stagedoor.tasks import Tasks
 
 Forward = Callable[[str, MetricsMessage | None], None]
 """A function that takes the metrics of a worker by its name, and None once the worker has ended."""

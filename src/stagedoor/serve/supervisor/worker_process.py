@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from stagedoor.net.aio import Tasks
 from stagedoor.serve.process import start_module
 from stagedoor.serve.supervisor.control import (
     Close,
@@ -19,6 +18,7 @@ from stagedoor.serve.supervisor.control import (
 )
 from stagedoor.serve.supervisor.fleet import STOPPING
 from stagedoor.serve.supervisor.fleet_events import Exited, SpawnFailed, WorkerMessage
+from stagedoor.tasks import Tasks
 
 Report = Callable[[SpawnFailed | WorkerMessage | Exited], None]
 

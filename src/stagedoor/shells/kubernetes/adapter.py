@@ -11,7 +11,6 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
-from stagedoor.net.aio import Tasks
 from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
 from stagedoor.shells.kubernetes.live.bounds import DEFAULT_BOUNDS, ShellBounds
 from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
@@ -31,6 +30,7 @@ from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.shells.starts import Starts, refuse_start
 from stagedoor.shells.static import refuse_unknown_app
+from stagedoor.tasks import Tasks
 
 SYNC_S = 15.0
 """The longest time that a login waits for a gateway which has just started to list the namespace."""

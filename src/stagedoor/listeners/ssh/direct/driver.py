@@ -26,11 +26,11 @@ from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
-from stagedoor.net import aio
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.end_notices import EndNotices
 from stagedoor.session.entered import Entered
 from stagedoor.session.person_wait import PERSON_STEPS
+from stagedoor.tasks import Tasks
 from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, open_shell_session
@@ -53,9 +53,7 @@ class DirectParts:
     environment_patterns: tuple[str, ...] = ("LANG", "LC_*", "COLORTERM")
     idle_timeout_s: float | None = None
     now: Callable[[], float] = time.time
-    tasks: aio.Tasks = field(
-        default_factory=lambda: aio.Tasks("a login was dropped by an internal fault")
-    )
+    tasks: Tasks = field(default_factory=lambda: Tasks("a login was dropped by an internal fault"))
 
 
 class DirectDriver:

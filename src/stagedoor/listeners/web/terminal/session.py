@@ -24,11 +24,11 @@ from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.session import End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.net import aio
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
 from stagedoor.recording.recorder import RecordingError
 from stagedoor.session.end_notices import EndNotices
 from stagedoor.session.entered import Entered
+from stagedoor.tasks import Tasks
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.upstream.session import (
     STOPPING,
@@ -62,7 +62,7 @@ class TerminalSession:
         self._hello = hello
         self._changed = changed
         self._room = asyncio.Event()
-        self._tasks = aio.Tasks("a fault beside the bytes of a terminal")
+        self._tasks = Tasks("a fault beside the bytes of a terminal")
         """The tasks that send notices and that write presence."""
         self._is_watching = self._has_sent_reason = False
         self._people = PresenceNotifier(self._send, access.now)

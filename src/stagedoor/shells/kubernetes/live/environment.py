@@ -8,12 +8,12 @@ from contextlib import nullcontext
 from stagedoor.model.denial import Denial
 from stagedoor.model.shell import Progress, Shell
 from stagedoor.model.target import Target
-from stagedoor.net.aio import Tasks
 from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register
 from stagedoor.shells.kubernetes.live.start import ShellStart
 from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.tasks import Tasks
 
 
 class Environment:

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 from stagedoor.model.cluster import ClusterError
 from stagedoor.model.target import Target
-from stagedoor.net.aio import Tasks
 from stagedoor.shells.kubernetes.live.environment import Environment, Environments
 from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
+from stagedoor.tasks import Tasks
 
 REQUEST_S = 3.0
 """The longest time that a login to a running shell waits for a cluster that does not answer."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stagedoor.net.aio import Tasks
+from stagedoor.tasks import Tasks
 
 
 async def test_a_wait_that_is_cancelled_cancels_no_task() -> None:
