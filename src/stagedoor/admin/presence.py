@@ -18,6 +18,7 @@ from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.store import attachments
+from stagedoor.store.shares import require_share
 
 # Each attachment costs some processes and memory in the shell. The holder there has a limit of its own
 # (`holder.clients`), which keeps a part for users who type. The limits here are lower, so that users who only
@@ -110,6 +111,9 @@ class PresenceService:
     @run_in_thread
     def end_share(self, identity: Identity, share_id: str) -> None:
         """End one of the user's shares."""
+        # Checked here first, since logins wait for a transaction that writes.
+        with self._database.read() as transaction:
+            require_share(transaction, share_id, identity.name)
         end_share(self._context.make_service(identity.name), share_id, host=identity.name)
 
     def list_shares(self, identity: Identity) -> Sequence[Share]:

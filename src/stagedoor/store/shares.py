@@ -49,6 +49,13 @@ def add_share(transaction: Transaction, share: Share, now: float) -> None:
     )
 
 
+def require_share(transaction: Transaction, share_id: str, host: str) -> None:
+    """Raise NotFoundError unless `host` has this share."""
+    share = read_shares(transaction, [share_id]).get(share_id) if is_word(share_id) else None
+    if share is None or share.host != host:
+        raise NotFoundError("there is no such share; it may have ended")
+
+
 def remove_share(transaction: Transaction, share_id: str, host: str | None = None) -> Share:
     """Remove a share and return it; with `host`, only if it is that user's. Raises NotFoundError."""
     if not is_word(share_id):
