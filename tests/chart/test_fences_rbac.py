@@ -196,4 +196,4 @@ def test_the_doctor_names_each_right_that_is_missing(fenced: Fenced, tmp_path: P
     _, nothing = doctor(fenced.gateway, "default", tmp_path)
     assert "get deployments.apps" in nothing.what
     [wrong] = doctor(Asker(fenced.gateway.url, fenced.gateway.ca, "no"), fenced.apps, tmp_path)
-    assert "cannot be asked" in wrong.what
+    assert "cannot be queried" in wrong.what

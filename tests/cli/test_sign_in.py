@@ -86,7 +86,7 @@ def test_the_start_of_more_than_one_id_ends_none(
         signed_in(service)
     ids = [listed["id"] for listed in alice.json("sign-in", "list")]
     twice = next(id_[0] for id_ in ids if sum(other[0] == id_[0] for other in ids) > 1)
-    with pytest.raises(RefusedError, match="give more of the id"):
+    with pytest.raises(RefusedError, match="write more of the id"):
         alice.out("sign-in", "end", twice)
     assert len(alice.json("sign-in", "list")) == 17
 

@@ -108,7 +108,7 @@ def test_a_click_sends_a_code_to_the_same_machine_alone(machine: Machine, person
     assert port == 45678
     assert machine.poll(begun["id"])[1] == {"state": "waiting"}, "the attacker who sent the link"
     assert machine.poll(begun["id"], verifier="x", code=code)[0] == 400, "who listened at the port"
-    assert "has not answered on this machine" in person.get(f"/login/{begun['id']}")[1]
+    assert "did not answer on this machine" in person.get(f"/login/{begun['id']}")[1]
     assert machine.poll(begun["id"], code=code)[1]["state"] == "logged-in"
     assert machine.poll(begun["id"], code=code)[0] == 400
 

@@ -152,7 +152,7 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
     assert "groups  shop\n" in printed
     assert "left out, by sso.groups and sso.group_prefix: ops" in printed
     assert "group:shop" in printed
-    assert "refresh a token came\n" in printed
+    assert "refresh token issued\n" in printed
     assert "hint" not in printed
     assert SECRET not in printed + errors
     assert (stagedoor("audit", "--json"), stagedoor("sign-in", "list")) == before

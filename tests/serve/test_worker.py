@@ -15,7 +15,7 @@ async def test_a_worker_whose_relay_died_ends_so_that_it_is_replaced(
 ) -> None:
     monkeypatch.setattr(worker, "TICK_S", 0)
     broken = Worker.__new__(Worker)
-    broken._gateway = SimpleNamespace(relay=SimpleNamespace(alive=False))  # type: ignore[assignment]
+    broken._gateway = SimpleNamespace(relay=SimpleNamespace(is_alive=False))  # type: ignore[assignment]
     broken._log = structlog.get_logger()
     broken._close = False
     broken._news = asyncio.Event()

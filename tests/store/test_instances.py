@@ -114,7 +114,7 @@ def test_two_processes_cannot_be_one_instance(tmp_path: Path) -> None:
 
 def test_an_instance_id_cannot_name_a_file_elsewhere(tmp_path: Path) -> None:
     for hostile in ("../x", "a/b", "", "a\n"):
-        with pytest.raises(StoreError, match="no instance id"):
+        with pytest.raises(StoreError, match="is not an instance id"):
             hold_instance(tmp_path, hostile)
 
 

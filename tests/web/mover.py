@@ -85,7 +85,9 @@ class Mover:
     """A browser's side, signed in. `origin` and `path` are those of the page, where the gateway has a
     domain, a path or a proxy before it; an `https:` one is spoken to by TLS."""
 
-    def __init__(self, port: int, app: str = "app01", *, origin: str = "", path: str = "") -> None:
+    def __init__(
+        self, port: int, app: str = "app01", name: str = "dev", *, origin: str = "", path: str = ""
+    ) -> None:
         self.port = port
         self.app = app
         self.origin = origin or f"http://127.0.0.1:{port}"
@@ -94,7 +96,7 @@ class Mover:
         answer = self.ask(
             "POST",
             f"{path}/sign-in",
-            urlencode({"name": "dev", "secret": PASSWORD}).encode(),
+            urlencode({"name": name, "secret": PASSWORD}).encode(),
             {"Content-Type": "application/x-www-form-urlencoded"},
         )
         assert answer.status == 303, answer.body

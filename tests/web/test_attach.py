@@ -225,11 +225,11 @@ def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> No
         (["--url", "shell.example.com"], b"write https://shell.example.com"),
         (["--url", "http://127.0.0.1:1"], b"127.0.0.1:1"),
         (["--name", "NO"], b"is no name for a terminal"),
-        (["--watch", "--take-over"], b"do not go together"),
+        (["--watch", "--take-over"], b"give only one of --watch"),
         (["--record", "/dev/full"], b"/dev/full cannot be written: No space left on device"),
         (["--record", "/"], b"/ cannot be written: Is a directory"),
         (["--log", "/"], b"/ cannot be written: Is a directory"),
-        (["--", "x" * 5000], b"the command has 5000 bytes, and 4096 are the most"),
+        (["--", "x" * 5000], b"the command has 5000 bytes, more than 4096"),
         (["--", os.fsdecode(b"\xff")], b"the command is not UTF-8"),
     ],
 )
