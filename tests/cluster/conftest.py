@@ -74,8 +74,9 @@ class Machine:
         """All that a cluster could leave behind, kind by kind."""
         listing = {
             "processes": "exec ps -eo args --no-headers",
-            # Not those of images that are built meanwhile: they are no cluster's.
-            "mounts": "cut -d' ' -f2,3 /proc/self/mounts | grep -v -e /storage/overlay -e /rootfs[.]",
+            # Not those of images that are built, or of containers of other tests that end, meanwhile.
+            "mounts": "cut -d' ' -f2,3 /proc/self/mounts"
+            " | grep -v -e /storage/overlay -e /rootfs[.] -e /container-[0-9]",
             "links": "ip -o link | cut -d: -f2",
             "routes": "ip route",
             "rules": "nft list ruleset; ipset list -name",
