@@ -116,8 +116,9 @@ def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Pla
     watcher.catch_up()
     assert watcher.notices == []
     alice.send(Lock(on=False))
+    alice.until(lambda: not alice.people[-1].locked)
     company.comes("user:bob")
-    alice.until(lambda: len(alice.people[-1].people) == 4 and not alice.people[-1].locked)
+    alice.until(lambda: len(alice.people[-1].people) == 4)
 
 
 def test_the_list_shows_a_lock_for_as_long_as_it_holds(company: Company, place: Place) -> None:
