@@ -16,7 +16,7 @@ from tests.kube.api.conftest import Connect, Problems
 from tests.kube.api.lone import UNPRIVILEGED, LoneApi
 from tests.kube.api.objects import allow, config_map
 from tests.kube.apps import deployment
-from tests.waiting import BOUND_S
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -110,8 +110,7 @@ async def test_what_is_too_long_ago_is_listed_anew(
     first = await soon(anext(changes))
     assert [item["note"] for item in first.objects] == ["one"]
     waiting = asyncio.create_task(anext(changes))
-    while not cluster.requests["watch", "Event", 200]:
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(wait_until, lambda: cluster.requests["watch", "Event", 200])
     # The watch must begin again, from a version that is not there any more.
     # It says so as an answer, or as an event of the watch.
     async with asyncio.timeout(60):
@@ -141,9 +140,8 @@ async def test_changes_while_the_api_server_was_away_are_not_missed(
         waiting = asyncio.create_task(watched.next())
         api.kill()
         api.write_and_compact()
-        async with asyncio.timeout(BOUND_S):
-            while not problems:  # it is tried again meanwhile, and nothing is raised
-                await asyncio.sleep(0.01)
+        # It is tried again meanwhile, and nothing is raised.
+        await asyncio.to_thread(wait_until, lambda: problems)
         await asyncio.to_thread(api.start)
         other = connect()
         await other.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
@@ -167,8 +165,7 @@ async def test_a_silent_api_server_is_noticed_and_waited_for(
     async with seen(cluster, namespace) as watched:
         await watched.until(one="1")
         waiting = asyncio.create_task(watched.next())
-        while not cluster.requests["watch", "ConfigMap", 200]:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_until, lambda: cluster.requests["watch", "ConfigMap", 200])
         api.freeze()
         try:
             async with asyncio.timeout(60):
@@ -223,9 +220,7 @@ async def test_one_who_may_not_watch_is_told_and_goes_on_asking(
     unprivileged = connect(UNPRIVILEGED, limits=Limits(watch=QUICK))
     async with seen(unprivileged, namespace) as watched:
         waiting = asyncio.create_task(watched.next())
-        async with asyncio.timeout(60):
-            while not problems:
-                await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_until, lambda: problems)
         assert problems[0][1] is not None
         assert 'resources: ["configmaps"], verbs: ["list"]' in problems[0][1]
         await cluster.create(config_map(namespace, "one", a="1"))
