@@ -99,11 +99,11 @@ static bool is_known(const char *term) {
   const char *home = getenv("HOME"), *folders = getenv("TERMINFO_DIRS");
   char *own = format("%s/.terminfo", home ? home : "");
   char *all = format("%s:/etc/terminfo:/lib/terminfo:/usr/lib/terminfo:/usr/share/terminfo", folders ? folders : "");
-  bool found = has_terminal(getenv("TERMINFO"), term) || has_terminal(own, term);
-  for (char *rest = all, *folder; !found && (folder = strsep(&rest, ":"));) found = has_terminal(folder, term);
+  bool has_entry = has_terminal(getenv("TERMINFO"), term) || has_terminal(own, term);
+  for (char *rest = all, *folder; !has_entry && (folder = strsep(&rest, ":"));) has_entry = has_terminal(folder, term);
   free(own);
   free(all);
-  return found;
+  return has_entry;
 }
 
 static char *login_shell(void) {

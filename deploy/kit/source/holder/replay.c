@@ -41,9 +41,9 @@ static bool is_picture(const uint8_t *at, const uint8_t *end) {
 static size_t query_length(const uint8_t *at, const uint8_t *end) {
   if (*at == 5) return 1;  // ENQ
   if (*at != 0x1b || end - at < 2) return 0;
-  size_t found = at[1] == '[' ? control_length(at + 2, end) : at[1] == ']' ? string_length(at + 2, end, true)
+  size_t length = at[1] == '[' ? control_length(at + 2, end) : at[1] == ']' ? string_length(at + 2, end, true)
                : memchr("P_^X", at[1], 4) && !(at[1] == 'P' && is_picture(at + 2, end)) ? string_length(at + 2, end, false) : 0;
-  if (found) return 2 + found;
+  if (length) return 2 + length;
   return at[1] == 'Z' ? 2 : 0;
 }
 
