@@ -31,7 +31,7 @@ export function setUpApps(): void {
     const { name = "", environment = "", state = "" } = place.dataset;
     return { place, name, environment, state, used: place.dataset.used !== undefined };
   });
-  const pinned = new Set(readNames("localStorage", PINS));
+  const pinned = new Set(readNames("localStorage", PINS).slice(0, MAX_PINS));
   const chips = document.getElementById("chips");
   let [group] = listGroups(rows, pinned) as [Group];
   let all = rows.length <= MOST_AT_ONCE || document.querySelector("#more-apps") === null;

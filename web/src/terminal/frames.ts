@@ -3,7 +3,7 @@
  * `stagedoor.wire.terminal.frames` has their meaning, and `tests/wire/frames.json` tests both encodings.
  */
 
-import { joinBytes } from "../bytes";
+import { copyBytes } from "../bytes";
 
 export const SUBPROTOCOL = "stagedoor.terminal.v2";
 export const MAX_DATA_BYTES = 64 * 1024;
@@ -242,7 +242,7 @@ class Writer {
   }
 
   done(): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(joinBytes(this.parts));
+    return copyBytes(this.parts);
   }
 }
 
