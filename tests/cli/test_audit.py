@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from stagedoor.admin.service import AdminService, find_account
-from stagedoor.model.errors import NotFoundError, StagedoorError
+from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.store.journal import StoreJournal
 from tests.audit.receivers import http_server
 from tests.cli.conftest import Desk
@@ -112,6 +112,22 @@ def test_a_filter_that_cannot_be_is_refused(alice: Desk, argv: tuple[str, ...], 
     refused = alice.run("audit", *argv).exception
     assert isinstance(refused, click.UsageError)
     assert says in refused.format_message()
+
+
+@pytest.mark.parametrize("option", ["--user", "--session"])
+def test_an_empty_filter_is_not_taken_for_all_events(alice: Desk, option: str) -> None:
+    with pytest.raises(RefusedError, match=option.removeprefix("--")):
+        alice.out("audit", option, "")
+
+
+def test_an_interrupt_before_the_end_is_not_taken_for_the_end(
+    alice: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(event: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stagedoor.cli.audit._write_line", interrupt)
+    assert isinstance(alice.run("audit").exception, click.Abort)
 
 
 def test_the_audit_is_followed_as_it_grows_until_it_is_interrupted(

@@ -139,14 +139,15 @@ def audit(
         "until": show.format_iso(until),
         "session": session,
         "user": user,
-        "app": target and target.login_name,
+        "app": None if target is None else target.login_name,
         "kind": ",".join(kinds) or None,
     }
-    query = {name: value for name, value in options.items() if value}
+    query = {name: value for name, value in options.items() if value is not None}
     if lines is None and follow and since is None:
         lines = 10
     write, count = _write_json if json_ else _write_line, 0
-    with open_administration(ctx.obj) as admin, suppress(KeyboardInterrupt):
+    usual_end = (KeyboardInterrupt,) if follow else ()
+    with open_administration(ctx.obj) as admin, suppress(*usual_end):
         for event in _read_events(admin, query, lines, follows=follow):
             write(event)
             count += 1
