@@ -428,7 +428,7 @@ def test_a_network_in_no_proxy_spares_an_address_in_it() -> None:
     assert find_corporate_proxy(None, gateway, env) is None
 
 
-@pytest.mark.parametrize("host", ["127.evil.example", "127.0.0.1.example"])
+@pytest.mark.parametrize("host", ["127.evil.example", "127.0.0.1.example", "127.0.0.1000"])
 def test_a_name_that_begins_like_a_loopback_address_is_another_machine(host: str) -> None:
     gateway = parse_address(f"{host}:8022", "--gateway")
     assert find_corporate_proxy(None, gateway, {"http_proxy": "http://corp:1"}) is not None

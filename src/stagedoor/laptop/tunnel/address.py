@@ -120,7 +120,7 @@ def find_proxy_option(source: str) -> str:
 def is_loopback(host: str) -> bool:
     """Return True for `localhost` and loopback addresses."""
     parts = host.split(".")
-    is_ipv4 = len(parts) == 4 and all(part.isdigit() for part in parts)
+    is_ipv4 = len(parts) == 4 and all(part.isdigit() and len(part) <= 3 for part in parts)
     return host in ("localhost", "::1") or (is_ipv4 and parts[0] == "127")
 
 
