@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from stagedoor.serve.metrics import definitions as of
 from tests.fixtures.gateway import SSH_TABLE, local
 from tests.fixtures.laptop import open_laptop
+from tests.fixtures.people import PlainBrowser
 from tests.path.test_health import asked
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -33,8 +34,8 @@ def read(text: str) -> Samples:
 
 
 def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> None:
-    """One real gateway, four logins, two commands and a reload: some fifteen seconds, half of them the
-    starts of processes. It stands for all of the measures, so that the others can be pure."""
+    """One real gateway, four logins, a sign-in, two commands and a reload: some fifteen seconds, half of
+    them the starts of processes. It stands for all of the measures, so that the others can be pure."""
     with open_laptop(tmp_path, SETTINGS.replace("PORT", str(free_port()))) as laptop:
         gateway = laptop.gateway
         health = gateway.port("health")
@@ -60,6 +61,7 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
             wait_until(lambda: [page().get(metric) for metric in at_terminals] == [1, 1])
             attach.communicate(b"\n", timeout=60)
         wait_until(lambda: [page()[metric] for metric in at_terminals] == [0, 0])
+        assert PlainBrowser(gateway.port("web")).sign_in().status == 303
         done = laptop.ssh("-o", f"ProxyCommand={tunnel}", "app01-ssh", "true")
         assert done.returncode == 0, done.stderr
 
@@ -67,6 +69,7 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
         wait_until(
             lambda: all(page()[("stagedoor_session_length_seconds_count", (w,))] for w in ways)
         )
+        wait_until(lambda: page()[("stagedoor_sign_ins_total", ("password",))] == 1)
         samples = page()
         assert [samples[("stagedoor_logins_total", (way, "opened"))] for way in ways] == [1] * 4
         assert not any(samples[("stagedoor_sessions", (way,))] for way in ways)
