@@ -10,14 +10,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import asyncssh
 import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.revocation import FRESH_S
-from stagedoor.listeners.ssh.pending_keys import LIMITS, PendingLogins
+from stagedoor.listeners.ssh.pending_keys import LIMITS, PendingKey, PendingLogins
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import PendingLimits
+from stagedoor.model.source import Source
 from tests.fixtures.gateway import SSH_TABLE, local, sso
 from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
 from tests.fixtures.people import log_in_at
@@ -419,6 +423,24 @@ def test_a_revoked_key_does_not_wait(laptop: Laptop, tmp_path: Path) -> None:
     assert refused.returncode == 255
     assert b"Permission denied (publickey)" in refused.stderr
     assert not BANNER.search(refused.stderr.decode())
+
+
+def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
+    sign_ins: Any = SimpleNamespace(may_wait=lambda line: True)
+    client: Any = SimpleNamespace(is_openssh=True)
+    pending = PendingKey(sign_ins, PendingLogins(), Source.of("192.0.2.1", 1))
+    unknown = Denial(Reason.CREDENTIAL_WRONG, "no user has this key")
+
+    def offer(key: bytes) -> tuple[Denial | None, bool]:
+        shown: Any = SimpleNamespace(
+            credential=SimpleNamespace(certificate=None, key=key), line="ssh-ed25519 AAAA"
+        )
+        return pending.may_wait(shown, unknown, client), pending.take_partial_success()
+
+    assert offer(b"one") == (unknown, True), "so that the client offers all its keys again"
+    assert [offer(b"two"), offer(b"three")] == [(unknown, False)] * 2
+    assert offer(b"one") == (None, False)
+    assert offer(b"one") == (None, False), "asked first, and then signed"
 
 
 @pytest.mark.identity(19)
