@@ -4,7 +4,7 @@ What needs a kubelet, a real API server or OpenSSH is in `tests/kube/test_lifecy
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ import pytest
 from stagedoor.admin.apps import Apps, ClusterApp
 from stagedoor.controller.loop import Controller, LeaderOnly
 from stagedoor.controller.make import ShellWriter
-from stagedoor.model.cluster import Kind
+from stagedoor.model.cluster import Kind, Object
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission
 from stagedoor.model.shell import Shell, ShellState
@@ -394,6 +394,35 @@ async def test_an_app_that_offers_no_shell_any_more_keeps_it_for_who_is_inside()
         assert it.pods() == [pod]
         it.go()
         await it.until(lambda: it.left() == set(), IN_USE_S + RECHECK_S)
+
+
+@pytest.mark.parametrize("annotation", ["tmux-grace", "container"], ids=["right", "wrong"])
+@in_virtual_time
+async def test_an_app_that_offers_no_shell_any_more_while_it_is_read_has_none(
+    annotation: str,
+) -> None:
+    async with story() as it:
+        faults: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        it.admitted[:] = [Admission("alice", ("ssh-ed25519 AAAA",))]
+        pod = await it.come()
+        assert "alice" in it.config("authorized_keys")
+        read = it.cluster.list
+
+        async def read_late(kind: Kind, *words: Any, **more: Any) -> Sequence[Object]:
+            objects = await read(kind, *words, **more)
+            app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
+            if kind is Kind.POD and app["metadata"]["labels"]:
+                it.cluster.put({**app, "metadata": {**app["metadata"], "labels": {}}})
+                await asyncio.sleep(SETTLED_S)
+            return objects
+
+        it.cluster.list = read_late  # type: ignore[method-assign]
+        it.app(**{annotation: "3h"})  # there is no container of this name
+        await asyncio.sleep(MINUTE_S)
+        assert not faults
+        assert it.pods() == [pod]
+        assert "alice" not in it.config("authorized_keys")
 
 
 @in_virtual_time

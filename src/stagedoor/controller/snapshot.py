@@ -48,7 +48,9 @@ def read_app(
     """
     app, shell = find_app(target, mirrors), mirrors.find_shell(target.app)
     settings = defaults if app is None else read_settings(app, defaults)
-    if isinstance(settings, WrongSettings):
+    if app is None:
+        derived = None  # it may have been withdrawn while it was read
+    elif isinstance(settings, WrongSettings):
         derived = settings
     lease = mirrors.find_lease(target.app)
     renewed_at = objects.read_renewal(lease) if lease else None
