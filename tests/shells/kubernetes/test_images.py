@@ -139,6 +139,11 @@ def test_a_pod_that_ends_or_runs_another_image_does_not_count() -> None:
     assert find_running_digests(APP, []) == {}
 
 
+def test_a_selector_that_selects_nothing_gives_nothing() -> None:
+    app = {"spec": {**APP["spec"], "selector": {}}}
+    assert find_running_digests(app, [pod("2026-01-01T00:00:00Z", D)]) == {}
+
+
 @pytest.mark.parametrize(
     ("rule", "holds"),
     [

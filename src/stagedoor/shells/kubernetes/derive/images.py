@@ -75,6 +75,9 @@ def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, st
     `pods` are those that the app's selector selects. A pod counts if it is not being deleted, and if it has
     the image of the app's current template. The youngest pod takes precedence.
     """
+    selector = app.get("spec", {}).get("selector") or {}
+    if not (selector.get("matchLabels") or selector.get("matchExpressions")):
+        return {}  # it selects no pod, and a list without a selector has all of them
     template = app.get("spec", {}).get("template", {}).get("spec", {})
     wanted = {
         container["name"]: container.get("image", "")
