@@ -30,6 +30,8 @@ struct strings environment_saved(void) {
   size_t length;
   char *bytes = read_file(SAVED, &length);
   if (!bytes) die("the app's environment is gone: %s: %s; start the shell again", SAVED, strerror(errno));
+  strings_add(&list, NULL);  // makes room, so that an empty list is one too
+  list.count = 0;
   for (size_t at = 0; at < length; at += strlen(bytes + at) + 1) strings_add(&list, bytes + at);
   return list;
 }
