@@ -51,7 +51,6 @@ class Pages:
         they may ask for access or decide on requests, and `shows_runs` whether they may have runs.
         """
         self._guard = guard
-        self._flow = guard.flow
         self._passes = passes
         self._shows_recordings = shows_recordings
         self._shows_requests = shows_requests
