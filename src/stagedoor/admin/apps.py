@@ -127,7 +127,7 @@ class Apps:
         if isinstance(start, Cause):
             detail = f"{start.step}: {start.message}"
         elif state is ShellState.STARTING and start is not None:
-            detail = f"{start.name}: {start.detail}" if start.detail else start.name
+            detail = start.line
         shell = await self._shells.resolve(target)
         address = f"{shell.host}:{shell.port}" if shell else ""
         return ClusterApp(target, "kubernetes", state, detail, address)

@@ -102,7 +102,7 @@ def _find_apps(settings: "Settings") -> "AppSource":
         return await build_shells(settings, Policy).local.observe(target)
 
     def progress(step: StartStep) -> None:
-        show.note(f"{step.name}: {step.detail}" if step.detail else step.name)
+        show.note(step.line)
 
     open_cluster = partial(_open_cluster, settings) if settings.kubernetes.is_used else None
     return AppSource(partial(list_settings_targets, settings), observe, open_cluster, progress)

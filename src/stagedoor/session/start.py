@@ -35,6 +35,6 @@ async def start_shell(
         return Denial(
             Reason.START_TIMEOUT,
             f"the shell {grant.target.shell_name} was not ready after {allowed_s:g} s "
-            f"(last step: {last.name}{': ' if last.detail else ''}{last.detail})",
+            f"(last step: {last.line})",
             retry_after_s=5,
         )

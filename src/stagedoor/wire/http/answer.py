@@ -84,8 +84,7 @@ def encode_interim(step: StartStep) -> bytes:
     RFC 2518 defines 102 for this case: accepted, but not done yet. Send it only to a client that
     requested it with a `Stagedoor-Progress` header: stock clients take any 1xx for a refusal.
     """
-    text = f"{step.name}: {step.detail}" if step.detail else step.name
-    line = fold(text.encode("ascii", "replace").decode("ascii"))[:MAX_STEP_CHARS]
+    line = fold(step.line.encode("ascii", "replace").decode("ascii"))[:MAX_STEP_CHARS]
     return f"HTTP/1.1 102 Processing\r\nStagedoor-Progress: {line}\r\n\r\n".encode("ascii")
 
 
