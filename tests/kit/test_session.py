@@ -122,6 +122,13 @@ def test_tmux_of_the_kit(make: Make, image: str) -> None:
     wait_until(lambda: container.states[-1] == "stagedoor: idle")
 
 
+def test_tmux_of_the_kit_after_a_setup_that_leaves_no_environment(make: Make) -> None:
+    container = make(settings={"STAGEDOOR_SETUP": "exec env -i"}).start()
+    with Terminal(container, "tmux new -s work", term="xterm-256color") as terminal:
+        terminal.type("echo pane=$((6 * 7))")
+        terminal.expect("pane=42")
+
+
 def test_a_warning_reaches_the_pane_of_a_tmux(make: Make) -> None:
     container = make().start()
     with Terminal(container, term="xterm-256color") as terminal:
