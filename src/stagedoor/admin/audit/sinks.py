@@ -8,7 +8,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from stagedoor.audit.chain import Line
@@ -17,6 +16,7 @@ from stagedoor.model.event import EventKind
 from stagedoor.net.syslog import SyslogConnection, make_syslog_context
 from stagedoor.settings.audit import SinkSettings
 from stagedoor.settings.careful import read_secret
+from stagedoor.wire.rfc3339 import show_milliseconds
 
 REQUEST_BYTES = 1024 * 1024
 """The longest body of a request, unless a single line is longer."""
@@ -281,8 +281,7 @@ def format_message(text: str, *, severity: int, at: float, host: str, message_id
     become `_`.
     """
     priority = AUTHPRIV * 8 + severity
-    when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-    head = f"<{priority}>1 {when} {_word(host, 255)} stagedoor - {_word(message_id, 32)} - "
+    head = f"<{priority}>1 {show_milliseconds(at)} {_word(host, 255)} stagedoor - {_word(message_id, 32)} - "
     message = (head + text).encode()
     return b"%d %s" % (len(message), message)
 
