@@ -82,7 +82,7 @@ def _session_event(
         source=str(opened.source),
         way=opened.way,
         reason=end,
-        fields=MappingProxyType(dict(fields)),
+        fields=MappingProxyType(fields),
     )
 
 
