@@ -28,13 +28,11 @@ class RunWatch:
         records: RunRecords,
         runner: Runner,
         record: RecordRun,
-        now: Callable[[], float],
         on_problem: Callable[[str | None], None],
     ) -> None:
         self._records = records
         self._runner = runner
         self._record = record
-        self._now = now
         self._on_problem = on_problem
         self._over: set[str] = set()
         """The runs whose end is recorded."""

@@ -115,7 +115,7 @@ def make_runs(
 
     record = _make_recorder(context.settings, records)
     service = RunService(flow, records, runner, record, has_any)
-    return service, RunWatch(records, runner, record, context.now, partial(problems, "runs"))
+    return service, RunWatch(records, runner, record, partial(problems, "runs"))
 
 
 def _make_recorder(settings: Settings, records: StoredRunRecords) -> RecordRun:
