@@ -16,7 +16,7 @@ from tests.fixtures.laptop import far_socket
 from tests.kit.conftest import Make
 from tests.kit.container import Container
 from tests.kit.terminal import Terminal
-from tests.waiting import wait_until
+from tests.waiting import BOUND_S, wait_until
 
 pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
 
@@ -35,6 +35,10 @@ def listener(container: Container) -> int:
     """Return the pid of the sshd that takes connections."""
     [pid] = [pid for pid, name in children(container).items() if name == "sshd"]
     return pid
+
+
+def is_hook(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").read_bytes() == b"/kit/bin/start\0stop\0"
 
 
 def test_a_session_outlives_sigterm_and_shows_a_notice(make: Make) -> None:
@@ -87,6 +91,26 @@ def test_the_pods_hook_gives_even_sigkill_its_grace_period(make: Make) -> None:
             terminal.type("exit")
             assert terminal.wait() == 0
             assert second.wait(60) == 0
+    assert container.wait() == 0
+
+
+def test_a_slow_hook_returns_before_the_container_ends(make: Make) -> None:
+    """The kubelet reports a hook that was killed as failed."""
+    container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
+    with Terminal(container) as terminal:
+        terminal.type("echo rea''dy")
+        terminal.expect("ready")
+        hook = subprocess.Popen([*container.runc, "exec", container.name, "/kit/bin/start", "stop"])
+        terminal.expect("this shell is being stopped")
+        [inside] = [pid for pid in container.processes() if is_hook(pid)]
+        os.kill(inside, signal.SIGSTOP)
+        terminal.type("exit")
+        assert terminal.wait() == 0
+    wait_until(container.file("/run/stagedoor/over").exists, what="the shell is over")
+    with pytest.raises(subprocess.TimeoutExpired):
+        container.wait(0.4)  # while the hook cannot go on
+    os.kill(inside, signal.SIGCONT)
+    assert hook.wait(BOUND_S) == 0
     assert container.wait() == 0
 
 

@@ -115,10 +115,9 @@ void write_to_terminals(const struct census *census, const char *message);
 // login.c
 void login_as(const char *command, char **instead) __attribute__((noreturn));
 
-// start.c: `start stop` is the preStop hook of shells and runs. It waits until the first process has written OVER, or has ended.
-#define OVER RUN "/over"
-#define OVER_MS 250  // for the hook to see OVER before it ends with that process
+// start.c: `start stop` is the preStop hook of shells and runs. It waits until the first process has nothing left to do.
 int become_first_process(void);
+void let_hook_end(void);
 void prepare_sessions(const struct settings *settings);
 
 // The names that the program is called by.

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -32,6 +33,9 @@ extern char **environ;
 #define ENDPOINT_MS 10000    // an endpoint of tunnels that lives for a shorter time is started again only after
 #define ENDPOINT_LATE_MS 600000
 #define DRAINING RUN "/draining"
+#define OVER RUN "/over"
+#define HOOK RUN "/hook"  // locked by the preStop hook while it runs
+#define HOOK_MS 2000      // a hook has this long to see OVER
 
 static struct {
   struct settings settings;
@@ -233,8 +237,7 @@ static void end(struct census *census) {
     *census = census_take(shell.listener);
   }
   if (shell.log >= 0) forward_log();
-  write_file(OVER, 0600, "", 0);
-  poll(NULL, 0, OVER_MS);
+  let_hook_end();
   exit(shell.exit_status);
 }
 
@@ -324,9 +327,20 @@ static void set_up(const char *command) {
 // Runs as the pod's preStop hook: asks the first process to stop, and returns when it has nothing left to wait for. When
 // the hook runs again, it only waits.
 static int stop(void) {
+  int lock = open(HOOK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock >= 0) flock(lock, LOCK_SH | LOCK_NB);
   if (access(DRAINING, F_OK) && kill(1, SIGTERM)) return 1;
   while (access(OVER, F_OK) && !kill(1, 0)) poll(NULL, 0, 50);
   return 0;
+}
+
+// Lets the preStop hook return before this process ends: all processes of the container end with it, and the kubelet
+// reports a hook that was killed as failed.
+void let_hook_end(void) {
+  write_file(OVER, 0600, "", 0);
+  int lock = open(HOOK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  int64_t until = now_ms() + HOOK_MS;
+  while (flock(lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK && now_ms() < until) poll(NULL, 0, 10);
 }
 
 // Saves what sessions begin with: the environment, the folder and the account of the container.

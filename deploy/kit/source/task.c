@@ -120,10 +120,7 @@ __attribute__((noreturn)) static void finish(void) {
                       code, run.end ? 0 : killed_by, run.size);
   int file = open(MESSAGE, O_WRONLY | O_TRUNC | O_CLOEXEC);
   if (file < 0 || write(file, text, strlen(text)) < 0) say("cannot write %s: %s", MESSAGE, strerror(errno));
-  if (run.end && !strcmp(run.end, "stopped")) {  // the pod's hook waits
-    write_file(OVER, 0600, "", 0);
-    poll(NULL, 0, OVER_MS);
-  }
+  if (run.end && !strcmp(run.end, "stopped")) let_hook_end();
   exit(code);
 }
 
