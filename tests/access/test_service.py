@@ -78,6 +78,7 @@ async def test_break_glass_wants_a_fresh_proof_of_the_person_who_asks(counter: C
     assert counter.desk.may_enter()
     own = await service.review(dev, request.id)
     assert isinstance(own, Denial)
+    assert counter.desk.audit().count("request.refused") == 1
     assert isinstance(await service.review(person("bob"), request.id), AccessRequest)
 
 

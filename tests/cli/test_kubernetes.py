@@ -65,7 +65,7 @@ def test_a_cluster_that_does_not_answer_is_told_with_its_address(
     monkeypatch.setattr("stagedoor.admin.apps.SYNC_S", 3.0)
     settings(desk, cluster(desk, tmp_path))
     error = refused(desk, "app", "list")
-    assert "the cluster cannot be asked" in str(error)
+    assert "the cluster cannot be queried" in str(error)
     assert "127.0.0.1:1" in str(error)
 
 

@@ -200,10 +200,10 @@ class Apps:
         )
 
     def _require_known(self, target: Target) -> None:
-        """Raise StagedoorError if the cluster cannot be asked, NotFoundError if it has no such app."""
+        """Raise StagedoorError if the cluster cannot be queried, NotFoundError if it has no such app."""
         why = self._shells.spaces.problem or self._shells.list_unserved().get(target.environment)
         if why is not None:
-            raise StagedoorError(f"the cluster cannot be asked: {why}")
+            raise StagedoorError(f"the cluster cannot be queried: {why}")
         if not self._shells.has_target(target):
             raise NotFoundError.with_mend(
                 f"there is no app {target} that offers a shell", "see: stagedoor app list"
@@ -240,7 +240,7 @@ async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
             if unserved and len(unserved) == len(shells.spaces.by_environment):
                 why = next(iter(unserved.values()))
             if why is not None:
-                raise StagedoorError(f"the cluster cannot be asked: {why}")
+                raise StagedoorError(f"the cluster cannot be queried: {why}")
             yield Apps(settings, cluster, shells)
 
 

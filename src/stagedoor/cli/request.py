@@ -219,10 +219,7 @@ def approve(installation: Installation, number: int, lasts_s: float | None) -> N
     On the gateway's machine this is enough, however many approvals the rule asks for; over the API you decide
     as one of the approvers. The time begins with the first login.
     """
-    body = DecisionNew(True, lasts_s)
-    decided: AccessRequestEntry = call(
-        installation, "requests.decide", {"id": str(number)}, body=body
-    )
+    decided = _decide(installation, number, DecisionNew(True, lasts_s))
     if decided.state == RequestState.PENDING:
         return show.note(f"Request {number} of {decided.user} needs more approvals.")
     return show.note(
@@ -236,11 +233,15 @@ def approve(installation: Installation, number: int, lasts_s: float | None) -> N
 @click.pass_obj
 def deny(installation: Installation, number: int, why: str) -> None:
     """Deny the request ID."""
-    body = DecisionNew(False, note=why)
+    decided = _decide(installation, number, DecisionNew(False, note=why))
+    show.note(f"Request {number} of {decided.user} is denied.")
+
+
+def _decide(installation: Installation, number: int, body: DecisionNew) -> AccessRequestEntry:
     decided: AccessRequestEntry = call(
         installation, "requests.decide", {"id": str(number)}, body=body
     )
-    show.note(f"Request {number} of {decided.user} is denied.")
+    return decided
 
 
 @request.command("end", epilog=show.make_epilog("stagedoor request end 311"))
