@@ -78,6 +78,10 @@ class Desk:
     ) -> AccessRequest:
         return requests.decide(self.service, request.id, approver=approver, is_yes=is_yes)
 
+    def list_open(self) -> list[AccessRequest]:
+        """Return the open requests, the oldest first."""
+        return list(reversed(requests.list_requests(self.service, open_only=True)))
+
     def verdict(self, user: str = "dev", target: Target = APP) -> Grant | Denial:
         identity = Identity(user, frozenset(), Method.CERTIFICATE)
         return authorise(load_policy(self.database), identity, target, self.now)
@@ -486,6 +490,21 @@ def test_break_glass_opens_at_once_and_once_until_it_was_reviewed(desk: Desk) ->
     with pytest.raises(RefusedError):
         requests.review_request(desk.service, request.id, "bob")
     desk.make(rule, "dev", Target("app01", "production"))
+
+
+@pytest.mark.access(16)
+def test_break_glass_is_listed_until_it_was_reviewed(desk: Desk) -> None:
+    glass = replace(RULE, approvals=0, is_break_glass=True, longest_s=1800)
+    request = desk.make(desk.rule(glass))
+    requests.begin_request(desk.service, request.id)
+    desk.now += 1801
+    desk.make(desk.rule(), "eve")  # ended requests leave the open ones
+    assert not desk.may_enter()
+    ended, pending = desk.list_open()
+    assert (ended.id, ended.find_state(desk.now)) == (request.id, RequestState.ENDED)
+    assert pending.user == "eve"
+    requests.review_request(desk.service, request.id, "bob")
+    assert desk.list_open() == [pending]
 
 
 def test_workers_read_what_has_changed_and_no_more(desk: Desk) -> None:

@@ -79,7 +79,10 @@ async def test_break_glass_wants_a_fresh_proof_of_the_person_who_asks(counter: C
     own = await service.review(dev, request.id)
     assert isinstance(own, Denial)
     assert counter.desk.audit().count("request.refused") == 1
+    counter.desk.now += 86_400
+    assert await service.list_requests(person("bob")) == [request], "it needs a review"
     assert isinstance(await service.review(person("bob"), request.id), AccessRequest)
+    assert await service.list_requests(person("bob")) == []
 
 
 @pytest.mark.access(9)

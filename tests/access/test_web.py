@@ -212,6 +212,23 @@ def test_a_denied_request_says_why(gateway: Gateway, port: int) -> None:
     assert "is denied already" in late.text
 
 
+@pytest.mark.access(16)
+def test_approvers_see_a_use_of_break_glass_until_they_have_reviewed_it(
+    gateway: Gateway, port: int
+) -> None:
+    glass = replace(RULE, longest_s=1800, approvals=0, is_break_glass=True)
+    with gateway.changed() as service:
+        rule = requests.add_rule(service, glass)
+        number = requests.make_request(service, "dev", [Target("app01")], rule, "INC-1").id
+        requests.leave_request(service, number)
+    bob = signed_in(port, "bob")
+    listed = bob.get("/requests").text
+    assert f"Request {number}</a>" in listed
+    assert "not reviewed yet" in listed
+    assert bob.post(f"/requests/{number}/review").status == 303
+    assert f"Request {number}</a>" not in bob.get("/requests").text
+
+
 def test_a_form_asks_for_later_and_a_later_approver_sees_when_they_decide(
     gateway: Gateway, port: int
 ) -> None:

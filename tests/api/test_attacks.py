@@ -95,6 +95,25 @@ async def test_a_role_for_some_apps_sees_no_request_for_others_too(world: World)
         assert sorted(view.request.id for view in views) == seen
 
 
+async def test_a_use_of_break_glass_is_listed_until_it_was_reviewed(world: World) -> None:
+    glass = RequestRule(
+        0, "user:nick", "*", longest_s=60, approvers=("user:ann",), approvals=0, is_break_glass=True
+    )
+    rule = access_requests.add_rule(world.service, glass)
+    number = access_requests.make_request(
+        world.service, "nick", [Target("a-web")], rule, "INC-1"
+    ).id
+    access_requests.leave_request(world.service, number)
+    for expected in ([number], []):
+        views = await list_request_views(console_of(world), world.person("ann"))
+        assert not isinstance(views, Denial)
+        assert [view.request.id for view in views] == expected
+        listed = (await world.ask("ann", "GET /requests")).said["items"]
+        assert [entry["id"] for entry in listed] == expected
+        reviewed = await world.ask("ann", f"POST /requests/{number}/review")
+        assert reviewed.status == (200 if expected else 400)
+
+
 async def test_a_token_to_ask_reads_no_requests_of_others(world: World) -> None:
     theirs, own = ask_for(world, "nick", "secret"), ask_for(world, "ada", "a-web")
     asking = world.token("ada", "request")

@@ -175,7 +175,7 @@ def remove_rule(installation: Installation, number: int) -> None:
 @show.json_option
 @click.pass_obj
 def list_(installation: Installation, all_: bool, json_: bool) -> None:
-    """List the requests that are pending or approved."""
+    """List the requests that are pending, approved, or break-glass that was not reviewed yet."""
     query = {"all": str(all_).lower()}
     none = "No open requests; to list all: stagedoor request list --all"
     print_list(installation, "requests.list", _row, none, query, as_json=json_)
@@ -286,6 +286,7 @@ def _rule_row(rule: RequestRuleEntry) -> dict[str, object]:
 def _row(request: AccessRequestEntry) -> dict[str, object]:
     at = request.starts_at
     start = "" if at is None else f" from {show.format_local(at)}"
+    glass = "break-glass: " if request.reviewed_by else "break-glass, not reviewed yet: "
     return {
         "id": request.id,
         "state": request.state,
@@ -293,5 +294,5 @@ def _row(request: AccessRequestEntry) -> dict[str, object]:
         "apps": ", ".join(request.apps),
         "for": show_period(request.lasts_s) + start,
         "ends": show.format_local(request.ends_at),
-        "reason": ("break-glass: " if request.break_glass else "") + request.reason,
+        "reason": (glass if request.break_glass else "") + request.reason,
     }

@@ -177,6 +177,11 @@ class AccessRequest:
         return self.state if now < self.ends_at else AFTER_END.get(self.state, self.state)
 
     @property
+    def needs_review(self) -> bool:
+        """Return True for a use of break-glass that no approver has reviewed, be it over or not."""
+        return self.is_break_glass and self.reviewed_by is None
+
+    @property
     def apps(self) -> str:
         """Return the apps as their users name them, with commas."""
         return ", ".join(target.login_name for target in self.targets)

@@ -28,6 +28,7 @@ from stagedoor.store.database import Transaction
 from stagedoor.store.request_tables import access_requests, request_decisions, request_rules
 
 _OPEN = [state.value for state in AFTER_END]
+_NEEDS_REVIEW = (access_requests.c.break_glass == 1) & access_requests.c.reviewed_by.is_(None)
 _MOST_LISTED = 1000
 
 
@@ -155,11 +156,12 @@ def list_requests(
 ) -> list[AccessRequest]:
     """Return the last thousand requests of all users, or of one, the newest first.
 
-    With `open_only`, they are those that are stored as pending or approved; some may be over.
+    With `open_only`, they are those that are stored as pending or approved, of which some may be over, and
+    those that need a review.
     """
     query = select(access_requests).order_by(access_requests.c.id.desc()).limit(_MOST_LISTED)
     if open_only:
-        query = query.where(access_requests.c.state.in_(_OPEN))
+        query = query.where(access_requests.c.state.in_(_OPEN) | _NEEDS_REVIEW)
     if user is not None:
         query = query.where(access_requests.c.user_name == user)
     return [_request(row) for row in transaction.execute(query)]
@@ -178,11 +180,7 @@ def read_open_requests(
 
 def has_unreviewed(transaction: Transaction, user: str) -> bool:
     """Return whether a use of break-glass by this user waits for its review."""
-    query = select(access_requests.c.id).where(
-        access_requests.c.user_name == user,
-        access_requests.c.break_glass == 1,
-        access_requests.c.reviewed_by.is_(None),
-    )
+    query = select(access_requests.c.id).where(access_requests.c.user_name == user, _NEEDS_REVIEW)
     return transaction.execute(query.limit(1)).first() is not None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.access.console import NO_PAGE, PAGE, ConsoleService
@@ -150,20 +151,23 @@ async def make_on_request(
 async def list_request_views(
     console: ConsoleService, identity: Identity
 ) -> Sequence[RequestView] | Denial:
-    """Return the open requests for apps that the person's role is for, the newest first."""
+    """Return the requests that are open or need a review, the newest first.
+
+    Their apps are all among those that the person's role is for.
+    """
     access = console.find_access(identity)
     if not access.has_somewhere(Role.AUDITOR):
         return NO_PAGE
-    policy = console.policy()
-    requests = [
-        request
-        for request in sorted(policy.requests.values(), key=lambda request: -request.id)
-        if all(access.covers(Role.AUDITOR, target) for target in request.targets)
-    ][:PAGE]
-    now = console.now()
+    policy, service, now = console.policy(), console.open_service(identity), console.now()
 
     def read() -> list[RequestView]:
-        return [describe_request(console.database, policy, identity.name, r, now) for r in requests]
+        seen = [
+            request
+            for request in access_requests.list_requests(service, open_only=True)
+            if all(access.covers(Role.AUDITOR, target) for target in request.targets)
+        ]
+        describe = partial(describe_request, console.database, policy, identity.name)
+        return [describe(request, now) for request in seen[:PAGE]]
 
     return await ask(read)
 

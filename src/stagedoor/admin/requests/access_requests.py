@@ -296,7 +296,7 @@ def review_request(
         request = _require(store.find_request(change.transaction, number), number)
         if approver is not None:
             _require_another(change.transaction, request, approver)
-        if not request.is_break_glass or request.reviewed_by is not None:
+        if not request.needs_review:
             raise RefusedError(f"request {number} needs no review")
         request = replace(request, reviewed_by=approver or service.actor)
         store.update_request(change.transaction, request)
@@ -312,15 +312,16 @@ def read_request(service: AdminService, number: int) -> RequestRecord:
 
 
 def list_requests(service: AdminService, *, open_only: bool) -> Sequence[AccessRequest]:
-    """Return the requests, the newest first; with `open_only`, those that are pending or approved now.
+    """Return the requests, the newest first.
 
-    Raises StoreError.
+    With `open_only`, they are those that are pending or approved now, and those that need a review. Raises
+    StoreError.
     """
     now = service.clock()
     with service.database.read() as transaction:
         requests = store.list_requests(transaction, open_only=open_only)
     is_open = (RequestState.PENDING, RequestState.APPROVED)
-    return [r for r in requests if not open_only or r.find_state(now) in is_open]
+    return [r for r in requests if not open_only or r.needs_review or r.find_state(now) in is_open]
 
 
 def _require(request: AccessRequest | None, number: int, user: str | None = None) -> AccessRequest:

@@ -183,7 +183,7 @@ class RequestService:
         )
 
     async def list_requests(self, identity: Identity) -> Sequence[AccessRequest] | Denial:
-        """Return the open requests that the user may see, the newest first."""
+        """Return the requests that are open or need a review and that the user may see, the newest first."""
         requests = await ask(admin.list_requests, self._service(identity.name), open_only=True)
         if isinstance(requests, Denial):
             return requests

@@ -165,6 +165,8 @@ class RequestCommand:
 def describe_request(request: AccessRequest, now: float) -> str:
     """Return the line of a request in lists."""
     by = "break-glass, " if request.is_break_glass else ""
+    if request.needs_review:
+        by += "not reviewed yet, "
     start = f" from {show_time(request.starts_at)}" if request.starts_at is not None else ""
     return (
         f"{request.id}  {request.find_state(now)}  {request.user}  {request.apps}  "

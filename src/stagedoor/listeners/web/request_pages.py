@@ -115,7 +115,7 @@ class RequestPages:
             is_own=is_own,
             may_leave=is_own and state in (RequestState.PENDING, RequestState.APPROVED),
             may_decide=view is not None and view.may_decide and state is RequestState.PENDING,
-            may_review=not is_own and asked.is_break_glass and asked.reviewed_by is None,
+            may_review=not is_own and asked.needs_review,
             minutes=f"{asked.lasts_s / MINUTE_S:.0f}",
             refresh_s=REFRESH_S if is_own and state is RequestState.PENDING else None,
             onward=onward,

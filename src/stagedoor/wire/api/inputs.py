@@ -264,7 +264,7 @@ class SessionFilter(Input, frozen=True):
 
 
 class AccessRequestFilter(Input, frozen=True):
-    """Filters of requests. `all` includes requests that are over."""
+    """Filters of requests. `all` includes requests that are over and need no review."""
 
     all: bool = False
 
