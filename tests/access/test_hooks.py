@@ -65,9 +65,9 @@ def read(desk: Desk) -> list[Line]:
     return ChainReader(desk.database).read()
 
 
-def has_begun(desk: Desk) -> bool:
+def has_begun(desk: Desk, hook: str = "chat") -> bool:
     with desk.database.read() as transaction:
-        return read_position(transaction, "hook chat") is not None
+        return read_position(transaction, f"hook {hook}") is not None
 
 
 def url_of(server: HttpServer) -> str:
@@ -221,6 +221,28 @@ def test_a_running_gateway_sends_what_comes_and_nothing_twice_to_a_server_that_a
     assert apps == [["first"], ["second"], ["third"]]
     ids = [headers["webhook-id"] for headers in server.headers]
     assert len(set(ids)) == 3, "each attempt has the same id"
+
+
+@pytest.mark.access(16)
+def test_a_use_of_break_glass_reaches_every_hook_within_three_seconds(desk: Desk) -> None:
+    rule = desk.rule(replace(ANY, approvals=0, is_break_glass=True, longest_s=1800))
+    with http_server() as chat, http_server() as leads:
+        settings = settings_of(
+            *(desk, url_of(chat), HERE, "[[hooks]]", 'name = "leads"', 'kind = "slack"'),
+            *(f'url = "{url_of(leads)}"', HERE),
+        )
+        output = AuditOutput(lambda part, problem: None)
+        output.follow(settings)
+        try:
+            wait_until(lambda: has_begun(desk, "chat") and has_begun(desk, "leads"))
+            desk.make(rule)
+            wait_until(lambda: bool(chat.lines and leads.lines), 3)
+        finally:
+            output.stop()
+    line = "dev uses break-glass for app09.production, 30 min: INC-42 stuck"
+    data = json.loads(chat.lines[0])["data"]
+    assert (data["text"], data["break_glass"], data["state"]) == (line, True, "approved")
+    assert json.loads(leads.lines[0])["text"] == line
 
 
 class Mail(socketserver.StreamRequestHandler):
