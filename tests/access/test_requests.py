@@ -1,6 +1,5 @@
 """Access requests in a store: each attack first, then what a request gives and how it ends."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -269,29 +268,6 @@ def test_requests_of_one_user_are_bounded(desk: Desk) -> None:
     requests.leave_request(desk.service, MOST_IN_AN_HOUR + 1)
     with pytest.raises(RefusedError, match="within an hour"):
         desk.make(rule, "dev", APP)
-
-
-@pytest.mark.access(11)
-def test_two_gateways_decide_at_once_with_one_outcome(desk: Desk) -> None:
-    request = desk.make(desk.rule())
-    outcomes: list[str] = []
-
-    def decide(approver: str, *, is_yes: bool) -> None:
-        try:
-            outcomes.append(desk.decide(request, approver, is_yes=is_yes).state)
-        except RefusedError:
-            outcomes.append("refused")
-
-    clicks = [
-        threading.Thread(target=decide, args=("bob",), kwargs={"is_yes": True}),
-        threading.Thread(target=decide, args=("ann",), kwargs={"is_yes": False}),
-    ]
-    for click in clicks:
-        click.start()
-    for click in clicks:
-        click.join()
-    assert len(set(outcomes) - {"refused"}) == 1
-    assert outcomes.count("refused") == 1
 
 
 # Who may ask.
