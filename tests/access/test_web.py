@@ -11,7 +11,10 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
+from stagedoor.admin.roles import add_role
 from stagedoor.model.access_request import RequestRule, RequestState
+from stagedoor.model.permission import DEFAULT, Permission
+from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.laptop import Waiting, open_terminal
@@ -145,7 +148,7 @@ def test_the_refusal_is_a_form_and_the_terminal_opens_after_the_approval(
     assert f'href="/requests/{number}"' in bob.get("/requests").text
     shown = bob.get(f"/requests/{number}").text
     assert "INC-2, stuck" in shown
-    assert "none of them" in shown
+    assert "May do there now nothing" in read_words(shown)
     assert "not lately" in shown
     assert re.search(r'name="minutes"[^>]*max="30"', shown)
     assert bob.post(f"/requests/{number}/approve", minutes="10").status == 303
@@ -155,6 +158,38 @@ def test_the_refusal_is_a_form_and_the_terminal_opens_after_the_approval(
     assert dev.get("/app/app01").status in (200, 503), "503 where the page is not built"
     assert dev.post(f"/requests/{number}/withdraw").status == 303
     assert state(gateway, number) is RequestState.ENDED
+
+
+def test_approvers_see_what_they_give_and_what_the_requester_has_there(
+    gateway: Gateway, port: int
+) -> None:
+    more = {Permission.FORWARD, Permission.RECORD}
+    rule = replace(RULE, app_pattern="db*", permissions=DEFAULT | more)
+    watching = frozenset({Permission.WATCH, Permission.REPLAY})
+    with gateway.changed() as service:
+        rule = requests.add_rule(service, rule)
+        grant = admin.add_grant(service, "user:dev", "db02", permissions=watching)
+        add_role(service, RoleRule(0, "user:bob", Role.AUDITOR))
+    number = ask(signed_in(port, "dev"), "db01 db02")
+    gateway.wait_for_policy()
+    bob = signed_in(port, "bob")
+    for page in (f"/requests/{number}", "/admin/requests"):
+        words = read_words(bob.get(page).text)
+        assert "enter, move files, forward ports" in words, page
+        assert "db02: watch terminals, play recordings" in words, page
+        assert "record terminals" not in words, "a duty is no right"
+    assert "Recorded db01 db02" in read_words(bob.get(f"/requests/{number}").text)
+    own = read_words(signed_in(port, "dev").get(f"/requests/{number}").text)
+    assert "To do what enter, move files, forward ports" in own
+    with gateway.changed() as service:
+        requests.remove_rule(service, rule.id)
+        admin.remove_grant(service, grant.id)
+    assert "Recorded no" in read_words(bob.get(f"/requests/{ask(signed_in(port, 'dev'))}").text)
+
+
+def read_words(page: str) -> str:
+    """Return the text of a page, with one blank between two words."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split()).replace(" :", ":")
 
 
 @pytest.mark.access(3)

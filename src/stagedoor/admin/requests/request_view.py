@@ -1,13 +1,12 @@
 """The details that an approver needs to decide on an access request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stagedoor.authz.access_request import is_approver
-from stagedoor.authz.decide import authorise
-from stagedoor.authz.explain import identify_by_name
+from stagedoor.authz.decide import combine_permissions, list_matching
 from stagedoor.model.access_request import AccessRequest, RequestState
-from stagedoor.model.grant import Grant
+from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.store.database import Database
@@ -15,19 +14,25 @@ from stagedoor.store.sessions import list_sessions
 
 READ, SHOWN = 100, 5
 """The last sessions of the requester that are read, and those in these apps that are shown."""
+_DUTIES = frozenset({Permission.RECORD})
+"""The permissions that let the user do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """An access request with the details. `present` are the apps that the requester may enter without it.
+    """An access request with the details.
 
-    `last` are the requester's last sessions in its apps: the app, and when it was opened. `decides_from` is
-    when the viewer, a later approver, may decide. Times are seconds since the epoch.
+    `permissions` are those that it gives, by its rule as it is now. `present` has what the requester may do
+    without it, for each of its apps where that is anything. Terminals in `recorded` apps are recorded if it
+    is approved. `last` are the requester's last sessions in its apps: the app, and when it was opened.
+    `decides_from` is when the viewer, a later approver, may decide. Times are seconds since the epoch.
     """
 
     request: AccessRequest
     state: RequestState
-    present: Sequence[Target]
+    permissions: Permissions
+    present: Mapping[Target, Permissions]
+    recorded: Sequence[Target]
     last: Sequence[tuple[str, float]]
     may_decide: bool
     decides_from: float | None = None
@@ -37,21 +42,27 @@ def describe_request(
     database: Database, policy: Policy, name: str, request: AccessRequest, now: float
 ) -> RequestView:
     """Return a request as `name` sees it, who may be its approver. Raises StoreError."""
-    requester = identify_by_name(policy, request.user)
-    present = [
-        target
-        for target in request.targets
-        if isinstance(grant := authorise(policy, requester, target, now), Grant)
-        and grant.rule_id != 0
-    ]
+    rule = policy.request_rules.get(request.rule)
+    permissions = request.permissions if rule is None else request.permissions & rule.permissions
+    others = {target: _find_others(policy, request, target, now) for target in request.targets}
+    present = {target: rights for target, given in others.items() if (rights := given - _DUTIES)}
+    recorded = [target for target, given in others.items() if _DUTIES & (permissions | given)]
     apps = {str(target) for target in request.targets}
     sessions = list_sessions(database, open_only=False, identity=request.user, limit=READ)
     last = [(s.target, s.opened_at) for s in sessions if s.target in apps]
-    rule = policy.request_rules.get(request.rule)
     may_decide, decides_from = False, None
     if rule is not None and name != request.user:
         may_decide = is_approver(policy, rule, name, now - request.created_at)
         if not may_decide and is_approver(policy, rule, name):
             decides_from = request.created_at + rule.later_s
     state = request.find_state(now)
-    return RequestView(request, state, present, last[:SHOWN], may_decide, decides_from)
+    return RequestView(
+        request, state, permissions, present, recorded, last[:SHOWN], may_decide, decides_from
+    )
+
+
+def _find_others(policy: Policy, request: AccessRequest, target: Target, now: float) -> Permissions:
+    """Return the permissions that the requester has in an app now without `request`."""
+    user = policy.users.get(request.user)
+    rules = () if user is None else list_matching(policy, user, target, now)
+    return combine_permissions(tuple(rule for rule in rules if rule.request != request.id))

@@ -30,7 +30,6 @@ CONSOLE = {
     # Requests.
     "{count} open. The approvers of its rule decide on each.": "{count} 个未结束。每个申请由其规则的审批人决定。",
     "Request {number}": "申请 {number}",
-    "Has now": "现有权限",
     "Decide": "审批",
     "Requests for access appear here, with their reasons.": "访问申请及其理由会显示在这里。",
     # People.
