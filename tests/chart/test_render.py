@@ -204,6 +204,9 @@ def test_every_pod_is_restricted_and_holds_no_more_keys_than_it_uses(values: Man
             }
             assert "requests" in container["resources"]
             assert "memory" in container["resources"]["limits"]
+        for volume in pod["volumes"]:
+            if deployment["metadata"]["name"].endswith("gateway") and "emptyDir" in volume:
+                assert volume["emptyDir"]["sizeLimit"], "no run's output fills the node"
         [main] = pod["containers"]
         keys = {mount["name"] for mount in main["volumeMounts"]} & {"user-ca", "host-ca"}
         inside = values.get("store", {}).get("sqlite", {}).get("enabled")

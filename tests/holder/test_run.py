@@ -69,6 +69,7 @@ def test_a_log_is_read_from_any_byte_with_its_streams_and_times(
 
 def test_a_log_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "SEGMENT_BYTES", 10)
+    monkeypatch.setattr(run_folder, "SEGMENTS", 8)
     folder = RunFolder(tmp_path)
     log = LogWriter(folder)
     for number in range(100):

@@ -7,7 +7,7 @@
     00000000000000000000.idx   the stream and the time of its bytes, by their offsets
 
 A segment ends at SEGMENT_BYTES, and the oldest goes when there are more than SEGMENTS. A reader has its own
-descriptor, so neither slows the other down.
+descriptor, so neither slows the other down. Another process may remove all segments but the last.
 """
 
 import fcntl
@@ -15,21 +15,22 @@ import json
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
 
-SEGMENT_BYTES = 8 * 1024 * 1024
-SEGMENTS = 8
+SEGMENT_BYTES = 1024 * 1024
+SEGMENTS = 64
 """The log has 64 MiB at most."""
 STEP_S = 0.1
 """Output of one stream within this time has one mark in the index."""
-MAX_INDEX_BYTES = 2 * 1024 * 1024
+MAX_INDEX_BYTES = 256 * 1024
 """All indexes together have room for a mark each STEP_S of a day, which is the longest run."""
 _MARK = struct.Struct(">QQ")
 """An offset, and milliseconds since the epoch, whose last bit is 1 for standard error."""
+_SUFFIXES = (".log", ".idx")
 _STATUS_BYTES = 4096
 MAX_DETAIL_CHARS = 300
 
@@ -123,6 +124,21 @@ class RunFolder:
             return 0, 0
         return starts[0], starts[-1] + self.find_segment(starts[-1], ".log").stat().st_size
 
+    def measure_files(self) -> int:
+        """Return the bytes that the log and its indexes have on the disk. Raises OSError."""
+        size = 0
+        for suffix in _SUFFIXES:
+            for path in self.folder.glob(f"*{suffix}"):
+                with suppress(FileNotFoundError):  # another process has just removed it
+                    size += path.stat().st_size
+        return size
+
+    def remove_segments(self, starts: Iterable[int]) -> None:
+        """Remove the segments that begin at `starts`. Raises OSError."""
+        for start in starts:
+            for suffix in _SUFFIXES:
+                self.find_segment(start, suffix).unlink(missing_ok=True)
+
     def find_segment(self, start: int, suffix: str) -> Path:
         """Return the path of a file of the segment that begins at `start`."""
         return self.folder / f"{start:020}{suffix}"
@@ -198,9 +214,7 @@ class LogWriter:
 
     def _remove_oldest(self) -> None:
         starts = self._folder.list_segments()
-        for start in starts[: max(len(starts) - SEGMENTS + 1, 0)]:
-            for suffix in (".log", ".idx"):
-                self._folder.find_segment(start, suffix).unlink(missing_ok=True)
+        self._folder.remove_segments(starts[: max(len(starts) - SEGMENTS + 1, 0)])
 
 
 @dataclass(frozen=True, slots=True)

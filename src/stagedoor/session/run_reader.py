@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 from stagedoor.model.denial import Denial, Reason
@@ -53,11 +54,11 @@ class RunReader:
 
     async def read(self, run: Run, start: int, most: int = PIECE_BYTES) -> list[Output] | Denial:
         """Return output from byte `start` on, or from the first kept byte after it; empty for none now."""
-        try:
+        with suppress(OSError):  # it is on another machine
             pieces = await asyncio.to_thread(self._runner.read, run.id, start, most)
-            return join_streams(pieces)
-        except OSError:
-            log = await self._records.read_log(run.id)
+            if pieces or not run.is_over or start >= run.size:
+                return join_streams(pieces)
+        log = await self._records.read_log(run.id)
         if isinstance(log, Denial):
             return log
         first = max(start, log.start)
@@ -69,6 +70,8 @@ class RunReader:
         try:
             first, size = await asyncio.to_thread(self._runner.measure, run.id)
         except OSError:
+            first = size = 0
+        if first == size:
             return await self.read(run, max(0, run.size - most), most)
         at, pieces = max(first, size - most), list[Output]()
         while at < size:

@@ -2,13 +2,16 @@
 
 import errno
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.holder.run_folder import RunFolder, RunStatus, read_log
 from stagedoor.model.run import CODES, NOT_STARTED_CODE, Output, RunEnd, RunState
+from stagedoor.model.units import GIB
 
+LOGS_BYTES = 2 * GIB
+"""The bytes that the logs of all runs may have on the disk."""
 _FINAL = {RunState.EXITED, *CODES}
 
 
@@ -21,6 +24,8 @@ class RunFolders:
     def __init__(self, folder: Path, now: Callable[[], float]) -> None:
         self._folder = folder
         self._now = now
+        self._ended_sizes: dict[str, tuple[float, int]] = {}
+        """When the folder of an ended run has changed, and the bytes of its log."""
 
     def list_ids(self) -> set[str]:
         """Return the runs with a folder here."""
@@ -37,6 +42,33 @@ class RunFolders:
     def measure(self, run_id: str) -> tuple[int, int]:
         """Return the offset of the first byte of output that is kept, and the number of all bytes so far."""
         return self.find(run_id).measure()
+
+    def limit_logs(self, ended: Collection[str], most: int = LOGS_BYTES) -> None:
+        """Remove output until all logs have `most` bytes; see `Runner`."""
+        ids = self.list_ids()
+        self._ended_sizes = {
+            run_id: size for run_id, size in self._ended_sizes.items() if run_id in ids
+        }
+        for run_id in ids.intersection(ended) - self._ended_sizes.keys():
+            with suppress(FileNotFoundError):
+                run = self.find(run_id)
+                self._ended_sizes[run_id] = run.folder.stat().st_mtime, run.measure_files()
+        going_on = {run_id: self._place(run_id).measure_files() for run_id in ids.difference(ended)}
+        excess = sum(going_on.values()) + sum(size for _, size in self._ended_sizes.values()) - most
+        for run_id, (ended_at, size) in sorted(self._ended_sizes.items(), key=lambda item: item[1]):
+            if excess <= 0:
+                return
+            run = self._place(run_id)
+            run.remove_segments(run.list_segments())
+            self._ended_sizes[run_id] = ended_at, 0
+            excess -= size
+        while going_on and excess > 0:
+            run_id = max(going_on, key=lambda run_id: going_on[run_id])
+            run, size = self._place(run_id), going_on.pop(run_id)
+            if starts := run.list_segments()[:-1]:
+                run.remove_segments(starts[:1])
+                going_on[run_id] = run.measure_files()
+                excess -= size - going_on[run_id]
 
     def remove(self, run_id: str) -> None:
         """Remove the folder of a run."""

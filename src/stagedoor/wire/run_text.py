@@ -105,7 +105,7 @@ def format_run_end(run: Run) -> str:
 
 def format_gap(count: int) -> str:
     """Return one line about output that is not kept any more."""
-    return f"stagedoor: {count} bytes of output are left out here; the log keeps the last 64 MiB"
+    return f"stagedoor: {count} bytes of output are left out here; the log no longer has them"
 
 
 def _state(run: Run) -> str:

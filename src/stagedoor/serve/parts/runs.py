@@ -80,6 +80,11 @@ class RunnerDirectory:
         """Ask a task to end."""
         self._of(run_id).cancel(run_id)
 
+    def limit_logs(self, ended: Collection[str]) -> None:
+        """Remove output of each runner that has too much."""
+        for runner in self._runners:
+            runner.limit_logs(ended)
+
     def remove(self, run_id: str) -> None:
         """Remove a run that has ended."""
         self._of(run_id).remove(run_id)

@@ -208,7 +208,7 @@ SHELLS = {
     "run {0} has ended already": "运行 {0} 已经结束",
     "run {0} is being cancelled": "正在取消运行 {0}",
     "run {0} of {1}; if the connection is lost it goes on: run attach {2}, run cancel {3}": "{1} 的运行 {0}；连接断开后仍会继续：run attach {2}，run cancel {3}",
-    "{0} bytes of output are left out here; the log keeps the last 64 MiB": "此处省略了 {0} 字节的输出；日志保留最后 64 MiB",
+    "{0} bytes of output are left out here; the log no longer has them": "此处省略了 {0} 字节的输出；日志中已没有这一部分",
     "There is no run that you may see.": "没有你可以查看的运行。",
     "what to do": "要做什么",
     "there is no option {0}; write: {1}": "没有选项 {0}；写法：{1}",
