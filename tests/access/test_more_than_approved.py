@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
@@ -15,11 +16,15 @@ from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, Permission
+from stagedoor.model.session import AccessMethod, Ready
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
+from stagedoor.session.registry import Registry
+from stagedoor.session.revoke import require_recording
 from stagedoor.store import people
 from stagedoor.store.policy import load_policy
 from tests.access.test_requests import APP, NOW, RULE, Desk, desk
+from tests.session.stages import OPENED, SHELL
 
 __all__ = ["desk"]
 OTHER = Target("app10", "production")
@@ -83,6 +88,26 @@ def test_what_begins_nothing_rests_upon_no_unused_approval(desk: Desk) -> None:
     authoriser = Authoriser(lambda: load_policy(desk.database), lambda: desk.now)
     assert isinstance(authoriser.authorise(DEV, APP), Grant)
     assert isinstance(authoriser.authorise(DEV, APP, begins=False), Denial)
+
+
+def test_a_jump_does_not_go_on_by_access_that_must_be_recorded(desk: Desk) -> None:
+    recorded = replace(RULE, permissions=DEFAULT | {Permission.RECORD})
+    desk.decide(desk.make(desk.rule(recorded)))
+    requested = desk.verdict()
+    assert isinstance(requested, Grant)
+    for way in AccessMethod:
+        is_refused = isinstance(require_recording(way, requested), Denial)
+        assert is_refused is (way in (AccessMethod.CONNECT, AccessMethod.JUMP))
+    number = admin.add_grant(desk.service, "user:dev", "app09", expires_at=NOW + 60).id
+    granted = desk.verdict()
+    assert isinstance(granted, Grant)
+    assert require_recording(AccessMethod.JUMP, granted) is granted
+    jump = structs.replace(OPENED, way=AccessMethod.JUMP, ready=Ready(granted, SHELL))
+    registry = Registry(lambda _: desk.verdict(), lambda: desk.now)
+    registry.register(jump)
+    assert registry.review() == 0
+    admin.remove_grant(desk.service, number)
+    assert registry.review() == 1
 
 
 def test_the_next_user_of_a_name_decides_nothing_and_asks_for_nothing(desk: Desk) -> None:

@@ -454,6 +454,23 @@ def test_a_jump_is_refused_with_how_to_ask_and_waits_while_a_request_is_pending(
     asking.end()
 
 
+@pytest.mark.access(4)
+def test_access_that_must_be_recorded_opens_no_jump(laptop: Laptop, config: Path) -> None:
+    """An attack: SSH in a jump goes through the gateway end to end, so nothing there is recorded."""
+    recorded = replace(RULE, approvals=0, approvers=(), permissions=DEFAULT | {Permission.RECORD})
+    with laptop.gateway.changed() as service:
+        rule = requests.add_rule(service, recorded)
+    try:
+        assert laptop.ssh("gw", "request", "own", "INC-22").returncode == 0
+        refused = laptop.ssh("-W", "own.ssh:22", "gw")
+        assert b"opens own only where it is recorded: ssh own@" in refused.stderr
+        assert laptop.ssh("own@gw", "true").returncode == 0
+        assert b"opens own only" in laptop.ssh("-W", "own.ssh:22", "gw").stderr
+    finally:
+        with laptop.gateway.changed() as service:
+            requests.remove_rule(service, rule.id)
+
+
 @pytest.mark.access(3)
 def test_the_tunnel_shows_how_to_ask_and_goes_on(laptop: Laptop, tmp_path: Path) -> None:
     asks = re.compile("(jumped.ssh:22): (access: jumped is open on request)")

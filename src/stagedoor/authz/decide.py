@@ -58,6 +58,11 @@ def authorise(
         changes_at=find_earlier_end(rules, ends_at),
         request=_find_request(rule, rules),
         resume_s=find_earliest(*(rule.resume_s for rule in rules)),
+        must_be_recorded=all(
+            other.request is not None and Permission.RECORD in other.permissions
+            for other in rules
+            if Permission.ENTER in other.permissions
+        ),
     )
 
 

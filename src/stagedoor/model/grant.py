@@ -79,7 +79,8 @@ class Grant:
     terminal. `permissions` are those of all matching rules; at `changes_at` the first of these rules
     ends, so the permissions change while the grant continues. `request` is the access request that permits
     it, and then `rule_id` is 0, or that adds a permission. `resume_s` is how long a session waits for its
-    client, in seconds; None if no rule limits that.
+    client, in seconds; None if no rule limits that. `must_be_recorded` is True if nothing but access requests
+    permits entering, each with the duty `record`.
     """
 
     identity: Identity
@@ -91,6 +92,7 @@ class Grant:
     changes_at: float | None = None
     request: int | None = None
     resume_s: float | None = None
+    must_be_recorded: bool = False
 
     def is_current(self, now: float) -> bool:
         """Return True if the same policy would still give the same grant at `now`."""

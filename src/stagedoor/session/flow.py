@@ -35,6 +35,7 @@ from stagedoor.session.entered import Entered, describe_failed_hand_over
 from stagedoor.session.line import Line, make_denied_line, make_ended_line, make_resumed_line
 from stagedoor.session.ports import Connector, Ledger, Link, SessionConnector
 from stagedoor.session.registry import Registry
+from stagedoor.session.revoke import require_recording
 from stagedoor.session.start import start_shell
 from stagedoor.wire.target import parse_target
 
@@ -184,6 +185,7 @@ class Flow(AccessControl):
             ask_reason=ask_reason,
             is_page=attempt.origin.way is AccessMethod.WEB,
         )
+        grant = require_recording(attempt.origin.way, grant)
         if isinstance(grant, Denial):
             return self._refuse(grant, attempt, identity, find_target(claim))
         attempt.target = grant.target.host_name

@@ -9,7 +9,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import Counts, End, Opened
 from stagedoor.session.ports import Link
-from stagedoor.session.revoke import Removal, find_removal, require_permission
+from stagedoor.session.revoke import Removal, find_removal, require_permission, require_recording
 
 Judge = Callable[[Grant], Grant | Denial]
 """Returns the grant for the same identity and target by the policy as it is now."""
@@ -133,6 +133,7 @@ class Registry:
         """
         before = entry.grant
         decision = require_permission(entry.needs, self._judge(before))
+        decision = require_recording(entry.opened.way, decision)
         if decision is before:
             return None
         if isinstance(decision, Grant):

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from stagedoor.model.denial import Denial
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission, deny_permission
-from stagedoor.model.session import End
+from stagedoor.model.session import AccessMethod, End
 
 
 class Removal(NamedTuple):
@@ -20,6 +20,22 @@ def require_permission(permission: Permission | None, decision: Grant | Denial) 
     if permission is None or isinstance(decision, Denial) or permission in decision.permissions:
         return decision
     return deny_permission(permission, decision.identity.name, decision.target)
+
+
+def require_recording(way: AccessMethod, decision: Grant | Denial) -> Grant | Denial:
+    """Return `decision`, or a denial if it is for recorded access and SSH does not end at the gateway."""
+    if (
+        isinstance(decision, Denial)
+        or not decision.must_be_recorded
+        or way not in (AccessMethod.CONNECT, AccessMethod.JUMP)
+    ):
+        return decision
+    name = decision.target.login_name
+    return Denial(
+        Reason.NO_GRANT,
+        f"request {decision.request} opens {name} only where it is recorded: ssh {name}@GATEWAY, or "
+        "the WebShell",
+    )
 
 
 def find_removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal | None:

@@ -196,6 +196,7 @@ REFUSALS = {
     "request {0} was denied": "申请 {0} 已被拒绝",
     "request {0} was denied: {1}": "申请 {0} 已被拒绝：{1}",
     "request {0} is for {1} at most": "申请 {0} 最多 {1}",
+    "request {0} opens {1} only where it is recorded: ssh {2}@GATEWAY, or the WebShell": "申请 {0} 只在会录像的地方打开 {1}：ssh {2}@GATEWAY，或 WebShell",
     "request {0} needs no review": "申请 {0} 不需要复核",
     "there is no such request, or it is not for you to see": "没有该申请，或者你无权查看",
     "the rule of request {0} was removed, so it gives nothing": "申请 {0} 所依据的规则已移除，因此无效",
