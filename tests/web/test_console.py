@@ -492,6 +492,30 @@ def test_who_gains_and_loses_is_shown_before_a_role_or_rule_is_changed(
     assert {"role.add", "role.remove", "request.rule.add", "request.rule.remove"} <= set(actions)
 
 
+def test_a_request_rule_shows_when_it_was_last_used(gateway: Gateway, boss: PlainBrowser) -> None:
+    with gateway.changed() as service:
+        rules = [
+            access_requests.add_rule(
+                service, RequestRule(0, f"user:{user}", "asked", approvers=("user:boss",))
+            )
+            for user in ("dev", "own")
+        ]
+        later = service.clock() + 3600
+        target = [Target("asked")]
+        for starts_at in (None, later):
+            access_requests.make_request(service, "dev", target, rules[0], "x", None, starts_at)
+    listed = re.findall(r"<tr>.*?</tr>", boss.get("/admin/rules").text, re.DOTALL)
+    used, unused = (next(row for row in listed if f"/request/{r.id}" in row) for r in rules)
+    assert re.search(r'data-head="Last asked">\s*<time data-ago', used)
+    assert ">never<" in unused
+    used, unused = (boss.get(f"/admin/rules/request/{rule.id}").text for rule in rules)
+    assert re.search(r"<dt>Last asked</dt><dd>\s*<time data-ago.*</time> \(dev\)</dd>", used)
+    assert "<dt>Last asked</dt><dd>never</dd>" in unused
+    with gateway.changed() as service:
+        for rule in rules:
+            access_requests.remove_rule(service, rule.id)
+
+
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [

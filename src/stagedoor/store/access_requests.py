@@ -1,6 +1,6 @@
 """Rows of request rules, access requests and decisions. Each function that writes runs in a policy change."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -176,6 +176,15 @@ def read_open_requests(
         query = query.where(access_requests.c.id.in_(only))
     query = query.order_by(access_requests.c.id)
     return {row.id: _request(row) for row in transaction.execute(query)}
+
+
+def read_rule_uses(transaction: Transaction) -> Mapping[int, tuple[float, str]]:
+    """Return when a user last asked by each rule, and the user, for the rules by which one has asked."""
+    columns = access_requests.c
+    newest = select(func.max(columns.id)).group_by(func.abs(columns.rule))
+    query = select(access_requests).where(columns.id.in_(newest))
+    requests = [_request(row) for row in transaction.execute(query)]
+    return {request.rule: (request.created_at, request.user) for request in requests}
 
 
 def has_unreviewed(transaction: Transaction, user: str) -> bool:

@@ -1,6 +1,6 @@
 """Request rules, roles and hooks on the administrators' pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stagedoor.admin import roles
@@ -14,6 +14,8 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.settings.hooks import HookSettings
+from stagedoor.store.access_requests import read_rule_uses
+from stagedoor.store.database import Transaction
 from stagedoor.store.deliveries import count_backlogs
 
 Rule = RequestRule | RoleRule
@@ -29,9 +31,13 @@ class HookState:
 
 @dataclass(frozen=True, slots=True)
 class RulesView:
-    """All rules besides grants. The viewer may change request rules and roles if `may_change`."""
+    """All rules besides grants. The viewer may change request rules and roles if `may_change`.
+
+    `used` has when a user last asked by a request rule, and the user, by the number of the rule.
+    """
 
     request_rules: Sequence[RequestRule]
+    used: Mapping[int, tuple[float, str]]
     roles: Sequence[RoleRule]
     hooks: Sequence[HookState]
     may_change: bool
@@ -41,13 +47,15 @@ class RulesView:
 class RulePreview:
     """A rule to add or remove.
 
-    `users` gain or lose what it gives. `ending` are the numbers of approved requests that end with it.
+    `users` gain or lose what it gives. `ending` are the numbers of approved requests that end with it. `used`
+    is when a user last asked by it, and the user; None for a role, and for a rule by which no user has asked.
     """
 
     rule: Rule
     users: Sequence[str]
     may_change: bool
     ending: Sequence[int] = ()
+    used: tuple[float, str] | None = None
 
 
 async def list_rules(console: ConsoleService, identity: Identity) -> RulesView | Denial:
@@ -57,12 +65,20 @@ async def list_rules(console: ConsoleService, identity: Identity) -> RulesView |
 
     hooks = console.settings.hooks
     names = [f"hook {hook.name}" for hook in hooks]
-    backlogs = await ask_in(console.database.read, count_backlogs, names)
-    if isinstance(backlogs, Denial):
-        return backlogs
+
+    def read(
+        transaction: Transaction,
+    ) -> tuple[Mapping[str, int], Mapping[int, tuple[float, str]]]:
+        return count_backlogs(transaction, names), read_rule_uses(transaction)
+
+    stored = await ask_in(console.database.read, read)
+    if isinstance(stored, Denial):
+        return stored
+    backlogs, used = stored
     policy = console.policy()
     return RulesView(
         list(policy.request_rules.values()),
+        used,
         list(policy.roles.values()),
         [HookState(hook, backlogs[f"hook {hook.name}"]) for hook in hooks],
         console.check_role(identity, Role.ADMINISTRATOR) is None,
@@ -147,6 +163,8 @@ async def _preview(
             for request in policy.requests.values()
             if request.rule == rule.id and request.find_state(now) is RequestState.APPROVED
         ]
-        return RulePreview(rule, find_asking_by(policy, rule), may_change, ending)
+        with console.database.read() as transaction:
+            used = read_rule_uses(transaction).get(rule.id)
+        return RulePreview(rule, find_asking_by(policy, rule), may_change, ending, used)
 
     return await ask(compare)

@@ -163,6 +163,7 @@ CONSOLE = {
     "At most": "最长",
     "Who decides": "由谁决定",
     "Only if": "条件",
+    "Last asked": "最近申请",
     "Rule {number}": "规则 {number}",
     "No rule yet.": "还没有规则。",
     "Without one, a user who has no grant for an app is refused and cannot ask.": "没有规则时，没有应用授权的用户会被拒绝，也不能申请。",
