@@ -48,9 +48,9 @@ def test_the_logs_of_the_oldest_ended_runs_go_first(folders: RunFolders) -> None
         write(folders, run_id, 500, ended_at=number)
     write(folders, "running", 500)
     ended = {"old", "middle", "young"}
-    folders.limit_logs(ended, 10_000)
+    folders.remove_excess(ended, 10_000)
     assert all(folders.measure(run_id) == (0, 500) for run_id in folders.list_ids())
-    folders.limit_logs(ended, 1300)  # with their indexes the four have more than 2,000
+    folders.remove_excess(ended, 1300)  # with their indexes the four have more than 2,000
     assert folders.measure("old") == folders.measure("middle") == (0, 0)
     assert folders.measure("young") == folders.measure("running") == (0, 500)
     assert folders.list_ids() == {*ended, "running"}, "an ended run is not copied again"
@@ -59,7 +59,7 @@ def test_the_logs_of_the_oldest_ended_runs_go_first(folders: RunFolders) -> None
 def test_of_the_runs_that_go_on_the_largest_loses_its_beginning(folders: RunFolders) -> None:
     log = write(folders, "flood", 1000)
     write(folders, "small", 300)
-    folders.limit_logs((), 900)
+    folders.remove_excess((), 900)
     first, size = folders.measure("flood")
     assert (first % 100, size) == (0, 1000)
     assert 300 <= first <= 700
@@ -67,7 +67,7 @@ def test_of_the_runs_that_go_on_the_largest_loses_its_beginning(folders: RunFold
     log.append(b"more", is_error=False, at=0)
     assert folders.read("flood", 0, 100)[0].start == first, "a reader sees where the gap ends"
     assert folders.measure("flood") == (first, 1004)
-    folders.limit_logs((), 0)
+    folders.remove_excess((), 0)
     assert folders.measure("flood") == (1000, 1004), "what is being written stays"
 
 
@@ -115,7 +115,7 @@ async def test_of_a_log_that_was_removed_the_store_has_the_end(
         ),
         measure=folders.measure,
         read=folders.read,
-        limit_logs=lambda ended: folders.limit_logs(ended, 0),
+        remove_excess=lambda ended: folders.remove_excess(ended, 0),
     )
     watching = asyncio.create_task(
         RunWatch(records, runner, lambda run, output: None, lambda problem: None).run()

@@ -72,7 +72,7 @@ class RunWatch:
                     self._over.add(run_id)
             elif end is RunState.RUNNING and run_id not in self._marked:
                 await self._mark(run_id)
-        await asyncio.to_thread(self._runner.limit_logs, self._over)
+        await asyncio.to_thread(self._runner.remove_excess, self._over)
 
     async def _mark(self, run_id: str) -> None:
         """Record that a task runs; end one whose run is recorded as over, or not at all."""

@@ -43,7 +43,7 @@ class RunFolders:
         """Return the offset of the first byte of output that is kept, and the number of all bytes so far."""
         return self.find(run_id).measure()
 
-    def limit_logs(self, ended: Collection[str], most: int = LOGS_BYTES) -> None:
+    def remove_excess(self, ended: Collection[str], most: int = LOGS_BYTES) -> None:
         """Remove output until all logs have `most` bytes; see `Runner`."""
         ids = self.list_ids()
         self._ended_sizes = {

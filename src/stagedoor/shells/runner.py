@@ -80,7 +80,7 @@ class Runner(Protocol):
         """Ask a task to end; it is killed if it does not. Do nothing if it has ended."""
         ...
 
-    def limit_logs(self, ended: Collection[str]) -> None:
+    def remove_excess(self, ended: Collection[str]) -> None:
         """Remove output, if the logs of all runs have too much.
 
         The logs of `ended` runs go first, the oldest ones at first; then the beginnings of the largest.

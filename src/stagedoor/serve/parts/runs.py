@@ -80,10 +80,10 @@ class RunnerDirectory:
         """Ask a task to end."""
         self._of(run_id).cancel(run_id)
 
-    def limit_logs(self, ended: Collection[str]) -> None:
+    def remove_excess(self, ended: Collection[str]) -> None:
         """Remove output of each runner that has too much."""
         for runner in self._runners:
-            runner.limit_logs(ended)
+            runner.remove_excess(ended)
 
     def remove(self, run_id: str) -> None:
         """Remove a run that has ended."""
