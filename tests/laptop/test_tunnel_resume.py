@@ -5,12 +5,14 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from stagedoor.laptop.tunnel import resume
+from stagedoor.laptop.tunnel import enter, resume
+from stagedoor.laptop.tunnel.address import parse_gateway
 from stagedoor.laptop.tunnel.enter import TunnelKey
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.relay import Local
@@ -18,6 +20,7 @@ from stagedoor.laptop.tunnel.resume import ConnectionLostError, ResumableTunnel
 from stagedoor.laptop.tunnel.route import RouteWatch, has_moved
 from stagedoor.laptop.tunnel.wire import TcpWire
 from tests.laptop.conftest import PATIENCE_S
+from tests.laptop.scripted_gateway import ScriptedGateway, answering, refusing
 from tests.missing import missing
 
 OPTIONS = Options({"--gateway": "gw:1", "--user": "anna"}, ["app01.ssh"], {})
@@ -30,6 +33,29 @@ class Clock:
 
     def __call__(self) -> float:
         return self.real() + (self.jumps.pop(0) if len(self.jumps) > 1 else self.jumps[0])
+
+
+RESUMED = answering(b"HTTP/1.1 200 OK\r\nStagedoor-Resume: 1\r\n\r\n")
+
+
+@contextmanager
+def returning(folder: Path, meanwhile: Callable[[], object]) -> Iterator[ResumableTunnel]:
+    """Yield a tunnel that comes back to a gateway, whose first answer never comes.
+
+    `meanwhile` is called once the client waits for that.
+    """
+
+    def say_nothing(conn: socket.socket, _target: str) -> None:
+        meanwhile()
+        conn.recv(1)
+
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text("secret")
+    with carried() as (tunnel, _), ScriptedGateway([say_nothing, RESUMED]) as gateway:
+        given = {"--gateway": gateway.address, "--user": "anna", "--token-file": str(token)}
+        tunnel.options = Options(given, ["app01.ssh"], {})
+        yield tunnel
 
 
 @contextmanager
@@ -71,6 +97,95 @@ def test_a_client_whose_network_changed_gives_its_connection_up_at_once(
         monkeypatch.setattr(resume, "has_moved", lambda sock: sock is wire.sock)
         with pytest.raises(ConnectionLostError, match="network"):
             tunnel.carry(wire)
+
+
+def comes_back(tunnel: ResumableTunnel) -> bool:
+    """Return whether the tunnel came back by its second connection."""
+    wire = tunnel.retry()
+    if wire is None:
+        return False
+    wire.sock.close()
+    assert tunnel.key.attempt == 2
+    return wire.is_resumable
+
+
+@pytest.mark.continuity(5)
+def test_a_return_that_gets_no_answer_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(enter, "RETURN_TIMEOUT_S", 0.2)
+    with returning(tmp_path, lambda: None) as tunnel:
+        assert comes_back(tunnel)
+
+
+@pytest.mark.continuity(7)
+def test_a_sleep_ends_the_wait_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(resume, "read_clock", clock)
+    monkeypatch.setattr(enter, "RETURN_TIMEOUT_S", PATIENCE_S)
+    with returning(tmp_path, lambda: clock.jumps.insert(0, 1800.0)) as tunnel:
+        clock.jumps = [0.0]
+        assert comes_back(tunnel)
+
+
+@pytest.mark.continuity(7)
+def test_another_network_ends_the_wait_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changes: list[bool] = []
+    monkeypatch.setattr(resume, "has_moved", lambda _sock: bool(changes and changes.pop()))
+    monkeypatch.setattr(enter, "RETURN_TIMEOUT_S", PATIENCE_S)
+    with returning(tmp_path, lambda: changes.append(True)) as tunnel:
+        monkeypatch.setattr(tunnel.routes, "take_news", lambda: bool(changes))
+        assert comes_back(tunnel)
+
+
+def test_an_ssh_that_ends_has_its_session_ended_by_another_connection(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(enter, "RETURN_TIMEOUT_S", PATIENCE_S)
+    with returning(tmp_path, lambda: tunnel.hang_up()) as tunnel:
+        assert comes_back(tunnel)
+
+
+def test_an_ssh_that_has_ended_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(resume, "GONE_TIMEOUT_S", 0.2)
+    with returning(tmp_path, lambda: None) as tunnel:
+        tunnel.hang_up()
+        assert tunnel.retry() is None
+
+
+def test_the_title_counts_while_an_answer_is_awaited(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(resume, "show", shown.append)
+    monkeypatch.setattr("os.isatty", lambda _fd: True)
+    monkeypatch.setattr(enter, "RETURN_TIMEOUT_S", 2.5)
+    with returning(tmp_path, lambda: None) as tunnel:
+        assert comes_back(tunnel)
+        tunnel.title.restore()
+    save, *titles, restore = shown
+    assert (save, restore) == ("\x1b[22;2t", "\x1b[23;2t")
+    assert titles[0] == "\x1b]2;app01.ssh: reconnecting 0 s\x07"
+    assert len({*titles}) >= 2
+
+
+def test_a_busy_gateway_is_asked_again_when_it_says(tmp_path: Path) -> None:
+    """The client waits where it hears the network and ssh."""
+    pauses: list[float] = []
+    with returning(tmp_path, lambda: None) as tunnel, ScriptedGateway(
+        [refusing(503, "full", "Retry-After: 7"), RESUMED]
+    ) as gateway:  # fmt: skip
+        tunnel.options.gateway = parse_gateway(gateway.address, "--gateway")
+        tunnel.pause = pauses.append  # type: ignore[method-assign,assignment]
+        assert comes_back(tunnel)
+    (pause_s,) = pauses
+    assert 7 < pause_s < 8
 
 
 def test_a_connection_has_moved_if_its_address_is_another_now() -> None:

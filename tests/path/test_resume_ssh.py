@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from stagedoor.model.units import HOUR_S, MIB
 from stagedoor.store.journal import Filter
 from stagedoor.store.sessions import list_sessions
 from tests.net.test_ssh_agent import agent_with
+from tests.pace import allow
 from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_cut import cutting
 from tests.waiting import wait_until
@@ -167,6 +169,62 @@ def test_a_connection_that_falls_silent_is_replaced(entry: GatewayEntry, tmp_pat
     here(drive)
 
 
+@pytest.mark.continuity(5)
+def test_a_return_that_falls_silent_is_tried_again(entry: GatewayEntry, tmp_path: Path) -> None:
+    """The client waits ten seconds for the answer. Only the title shows it."""
+
+    def drive() -> None:
+        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
+            reach = entry.through(TUNNEL, tmp_path, wire.port)
+            with reach.start(
+                reach.argv("ssh", "-tt", reach.host, CAT), on_terminal=True
+            ) as terminal:
+                terminal.expect("inside")
+                wire.is_silent = True
+                wire.cut_all()
+                wait_until(lambda: wire.silenced)
+                wire.is_silent = False
+                terminal.expect("app01.ssh: reconnecting 3 s\x07")
+                terminal.type("after\r")
+                terminal.expect("after\r\nafter\r\n")
+                assert wire.silenced == 1
+                screen = terminal.kill().stdout
+        titles = rb"\x1b\]2;app01\.ssh: reconnecting \d+ s\x07"
+        rest = re.fullmatch(rb"(.*)\x1b\[22;2t(?:%b)+\x1b\[23;2t(.*)" % titles, screen, re.S)
+        assert rest, screen
+        assert rest.groups() == (b"inside\r\n", b"after\r\nafter\r\n")
+
+    here(drive)
+
+
+@pytest.mark.continuity(8)
+def test_the_escape_of_ssh_ends_a_session_that_is_away(entry: GatewayEntry, tmp_path: Path) -> None:
+    def drive() -> None:
+        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
+            reach = entry.through(TUNNEL, tmp_path, wire.port)
+            with reach.start(
+                reach.argv("ssh", "-tt", reach.host, CAT), on_terminal=True
+            ) as terminal:
+                terminal.expect("inside")
+                client = child_of(terminal.pid, b"tunnel")
+                wire.is_silent = True
+                wire.cut_all()
+                wait_until(lambda: wire.silenced)
+                wire.is_silent = False
+                terminal.type("\r~.")
+                assert terminal.ends_within(allow(5))
+                wait_until(lambda: not Path(f"/proc/{client}").exists(), what="the client runs")
+
+    before = open_sessions(entry)
+    here(drive)
+    wait_until(lambda: open_sessions(entry) <= before, what="the session is still open")
+
+
+def open_sessions(entry: GatewayEntry) -> set[str]:
+    with entry.gateway.service() as service:
+        return {session.id for session in list_sessions(service.database)}
+
+
 def test_a_session_ends_with_its_ssh(entry: GatewayEntry, tmp_path: Path) -> None:
     """ssh hangs up on its ProxyCommand as it exits (SIGHUP), whatever is still on its way."""
 
@@ -175,13 +233,9 @@ def test_a_session_ends_with_its_ssh(entry: GatewayEntry, tmp_path: Path) -> Non
         done = reach.ssh("true")
         assert done.code == 0, done.said
 
-    def sessions() -> set[str]:
-        with entry.gateway.service() as service:
-            return {session.id for session in list_sessions(service.database)}
-
-    before = sessions()
+    before = open_sessions(entry)
     here(drive)
-    wait_until(lambda: sessions() <= before, what="the session is still open")
+    wait_until(lambda: open_sessions(entry) <= before, what="the session is still open")
 
 
 @pytest.mark.continuity(5)

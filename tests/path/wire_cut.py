@@ -21,7 +21,9 @@ class CutWire:
         self.cuts = 0
         self.refuses = False
         """Whether new connections are reset at once."""
-        self.refused = self.accepted = 0
+        self.is_silent = False
+        """Whether new connections are accepted, and nothing that is sent on them arrives."""
+        self.refused = self.accepted = self.silenced = 0
         self.source = "127.0.0.1"
         """The address from which the gateway is reached."""
         self._most_cuts = cuts
@@ -57,6 +59,11 @@ class CutWire:
                 if self.refuses:
                     self.refused += 1
                     _reset(near)
+                    continue
+                if self.is_silent:
+                    with self._lock:
+                        self._open.add(near)
+                        self.silenced += 1
                     continue
                 try:
                     place = ("127.0.0.1", self._far_port)

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.http import HttpAnswer
     from stagedoor.laptop.tunnel.options import Options
     from stagedoor.laptop.tunnel.secret import Secret
-    from stagedoor.laptop.tunnel.wire import TcpWire
+    from stagedoor.laptop.tunnel.wire import TcpWire, Watch
 
 TRIES = 3  # at 429 and 503; at a prompt
 LONGEST_RETRY_S = 30.0  # a longer Retry-After is reported, not waited for
+RETURN_TIMEOUT_S = (
+    10.0  # no shell has to start: a gateway that is silent for longer is out of reach
+)
 
 
 class TunnelKey:
@@ -39,6 +42,7 @@ class TunnelKey:
         self.key = os.urandom(16).hex()
         self.attempt = 0
         self.typed: Secret | None = None  # the secret that the person typed
+        self.watch: Watch | None = None  # what a return does while it waits
 
     def encode(self) -> str:
         """Return the line of the request's header."""
@@ -56,9 +60,10 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
     secret = find_secret(options) or (None if tunnel is None else tunnel.typed)
     prompts = busy = 0
     reason, may_ask_reason = options.env.get("STAGEDOOR_REASON", ""), not is_return
-    deadline = time.monotonic() + options.timeout_s
+    timeout_s = min(RETURN_TIMEOUT_S, options.timeout_s) if is_return else options.timeout_s
+    deadline = time.monotonic() + timeout_s
     while True:
-        wire = reach(options)
+        wire = reach(options, None if tunnel is None else tunnel.watch)
         wire.awaited = "" if is_return else target
         wire.asks_reason = may_ask_reason and not reason
         fields = (tunnel.encode() if tunnel else "") + (encode_reason(reason) if reason else "")
@@ -72,6 +77,9 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
             reason, may_ask_reason = ask_reason(target, str(wanted)), False
             deadline = time.monotonic() + options.timeout_s
             continue
+        except BaseException:
+            wire.sock.close()
+            raise
         if answer.opened:
             wire.is_resumable = answer.fields.get("stagedoor-resume") == "1"
             wire.session = answer.fields.get("stagedoor-session", "")
@@ -90,18 +98,18 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
             if secret is not None:
                 deadline = time.monotonic() + options.timeout_s  # the person's time is not counted
                 continue
-        is_busy = answer.status in (429, 503)
+        is_busy = answer.status in (429, 503) and not is_return
         busy += is_busy
-        if not (is_busy and busy < TRIES and has_waited(answer, busy, deadline, is_return)):
+        if not (is_busy and busy < TRIES and has_waited(answer, busy, deadline)):
             raise refusal(options, answer, secret)
 
 
-def has_waited(answer: HttpAnswer, tries: int, deadline: float, is_return: bool) -> bool:
+def has_waited(answer: HttpAnswer, tries: int, deadline: float) -> bool:
     """Wait for as long as a busy gateway asks for. Return False, at once, if that is too long."""
     pause_s = retry_after_s(answer, tries)
     if pause_s > min(LONGEST_RETRY_S, deadline - time.monotonic()):
         return False
-    if os.isatty(2) and not is_return:  # a log gets only the last answer
+    if os.isatty(2):  # a log gets only the last answer
         show(f"stagedoor: {answer.reason}; trying again in {pause_s:.0f} s\n")
     time.sleep(pause_s)
     return True
@@ -161,7 +169,7 @@ def refusal(options: Options, answer: HttpAnswer, secret: Secret | None) -> Tunn
     if status in (429, 503):
         wait_s = retry_after_s(answer, TRIES)
         line = f"{target} cannot be entered now ({status}): {reason}; try again in {wait_s:.0f} s"
-        return TunnelError(BUSY, line)
+        return TunnelError(BUSY, line, wait_s)
     if status == 504:
         fix = "try again: the shell is still starting"
         return TunnelError(START_TIMEOUT, f"{target} did not answer in time: {reason}; {fix}")

@@ -38,12 +38,16 @@ LINE_LIMIT = 1000  # characters of any line that is shown
 
 
 class TunnelError(Exception):
-    """An error with an exit code, and a `line` for the person: what happened, and how to fix it."""
+    """An error with an exit code, and a `line` for the person: what happened, and how to fix it.
 
-    def __init__(self, code: int, line: str) -> None:
+    A busy gateway asks for `retry_s` seconds before the next try.
+    """
+
+    def __init__(self, code: int, line: str, retry_s: float = 0.0) -> None:
         super().__init__(line)
         self.code = code
         self.line = line
+        self.retry_s = retry_s
 
 
 def clean(text: str, limit: int = LINE_LIMIT) -> str:

@@ -18,45 +18,46 @@ if TYPE_CHECKING:
 
     from stagedoor.laptop.tunnel.address import ProxyAddress
     from stagedoor.laptop.tunnel.options import Options
+    from stagedoor.laptop.tunnel.wire import Watch
 
 STAGGER_S = 0.25  # RFC 8305 §5, Connection Attempt Delay
 AGAIN_S = 1.0  # TCP itself sends a lost SYN again after 1, 3 and 7 s
 
 
-def reach(options: Options) -> TcpWire:
+def reach(options: Options, watch: Watch | None = None) -> TcpWire:
     """Connect to the gateway, by a corporate proxy if there is one, with TLS for https.
 
-    Raises TunnelError.
+    Raises TunnelError, and what `watch` raises.
     """
     gateway, via = options.gateway, options.via
     name = f"the gateway {gateway}"
     proxy = "" if via is None else f"the corporate proxy {via} (from {via.source})"
-    sock = open_tcp(gateway, name) if via is None else open_tcp(via, proxy)
+    sock = open_tcp(gateway, name, watch) if via is None else open_tcp(via, proxy, watch)
     try:
         if via is not None:
-            pass_by(options, via, proxy, sock)
+            pass_by(options, via, TcpWire(sock, proxy, watch))
         if gateway.scheme != "https":
-            return TcpWire(sock, name)
+            return TcpWire(sock, name, watch)
         from stagedoor.laptop.tunnel.tls import TlsWire
 
-        return TlsWire(sock, name, options)
+        return TlsWire(sock, name, options, watch)
     except BaseException:
         sock.close()
         raise
 
 
-def pass_by(options: Options, via: ProxyAddress, proxy: str, sock: socket.socket) -> None:
+def pass_by(options: Options, via: ProxyAddress, wire: TcpWire) -> None:
     """Ask the corporate proxy to connect to the gateway. Raises TunnelError."""
     credential = find_proxy_credential(via, options.env)
-    patience = time.monotonic() + CONNECT_TIMEOUT_S * 3
-    answer = ask(TcpWire(sock, proxy), str(options.gateway), credential, patience)
+    patience_s = CONNECT_TIMEOUT_S * (3 if wire.watch is None else 1)  # less on a return
+    answer = ask(wire, str(options.gateway), credential, time.monotonic() + patience_s)
     if not answer.opened:
         fix = f"{find_proxy_option(via.source)}direct goes without it"
         if answer.status == 407:
             fix = "its credential belongs in STAGEDOOR_VIA or in ~/.netrc"
         raise TunnelError(
             VIA,
-            f"{proxy} refused to connect to {options.gateway}: {answer.status} {answer.reason}; {fix}",
+            f"{wire.name} refused to connect to {options.gateway}: {answer.status} {answer.reason}; {fix}",
         )
 
 
@@ -81,7 +82,7 @@ def find_proxy_credential(via: ProxyAddress, env: dict[str, str]) -> str | None:
     return f"{entry[0]}:{entry[2]}" if entry else None
 
 
-def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
+def open_tcp(address: ProxyAddress, name: str, watch: Watch | None = None) -> socket.socket:
     """Connect to the first address that answers (RFC 8305). Raises TunnelError (UNREACHABLE).
 
     While none answers, all are tried again each second, so that a network that returns is used at once.
@@ -108,6 +109,8 @@ def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
                 else:
                     trying[sock.fileno()] = sock
                 continue
+            if watch is not None:
+                watch(None)
             poller = select.poll()
             for fd in trying:
                 poller.register(fd, select.POLLOUT)

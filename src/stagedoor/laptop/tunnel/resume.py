@@ -11,7 +11,7 @@ import select
 import signal
 import time
 
-from stagedoor.laptop.tunnel.enter import open_tunnel
+from stagedoor.laptop.tunnel.enter import LONGEST_RETRY_S, open_tunnel
 from stagedoor.laptop.tunnel.errors import (
     BUSY,
     LOST,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.enter import TunnelKey
     from stagedoor.laptop.tunnel.options import Options
     from stagedoor.laptop.tunnel.relay import Local
-    from stagedoor.laptop.tunnel.wire import TcpWire
+    from stagedoor.laptop.tunnel.wire import TcpWire, socket
 
 READ_BYTES = 256 * 1024
 PIPE_BYTES = 64 * 1024  # what a pipe holds
@@ -80,6 +80,10 @@ class ResumableTunnel:
         self.routes = RouteWatch()
         self.buffer = memoryview(bytearray(READ_BYTES))
         self.title = Title(options.host)
+        self.away_since = self.asleep = 0.0
+        self.was_gone = False
+        """By `read_clock`, since when there is no connection. At the last try to return: how long the laptop
+        had slept, and whether ssh was gone."""
 
     def run(self, wire: TcpWire) -> int:
         """Carry the tunnel to its end, from its first connection on. Return the exit code.
@@ -131,14 +135,16 @@ class ResumableTunnel:
         Once ssh has ended, the tunnel comes back only to say so, and this returns None after a moment.
         Raises TunnelError.
         """
-        since = read_clock()
+        self.away_since = since = read_clock()
+        self.key.watch = self.watch
         pause_s = 0.0
         while True:
-            self.title.show(read_clock() - since)
             if pause_s and self.pause(pause_s):
                 pause_s = 0.0
             if self.gone_at is not None and read_clock() > self.gone_at + GONE_TIMEOUT_S:
                 return None
+            retry_s = 0.0
+            self.asleep, self.was_gone = read_clock() - time.monotonic(), self.gone_at is not None
             try:
                 self.key.attempt += 1
                 wire = open_tunnel(self.options, self.key)
@@ -149,9 +155,31 @@ class ResumableTunnel:
             except TunnelError as error:
                 if error.code not in TEMPORARY or read_clock() - since > GIVE_UP_S:
                     raise
+                retry_s = min(error.retry_s, LONGEST_RETRY_S)
+            except ConnectionLostError:
+                pause_s = 0.0
             jitter = 0.75 + os.urandom(1)[0] / 512
             longest_s = SOON_PAUSE_S if read_clock() - since < SOON_S else LONGEST_PAUSE_S
-            pause_s = min(max(pause_s * 2, FIRST_PAUSE_S), longest_s) * jitter
+            pause_s = retry_s + min(max(pause_s * 2, FIRST_PAUSE_S), longest_s) * jitter
+
+    def watch(self, sock: socket.socket | None) -> None:
+        """Show how long the tunnel has been away; called once a second while a return waits at `sock`.
+
+        Raises ConnectionLostError if no answer can come there any more. It does so too once ssh has gone, so
+        that another connection can still say it, and when it is too late for that.
+        """
+        now = read_clock()
+        self.title.show(now - self.away_since)
+        if self.gone_at is None and self.local.is_gone():
+            self.hang_up()
+        if self.gone_at is not None and not (
+            self.was_gone and now <= self.gone_at + GONE_TIMEOUT_S
+        ):
+            raise ConnectionLostError("ssh has ended")
+        if now - time.monotonic() - self.asleep > SLEPT_S:
+            raise ConnectionLostError("the laptop has slept")
+        if sock is not None and self.routes.take_news() and has_moved(sock):
+            raise ConnectionLostError("the network has changed")
 
     def pause(self, wait_s: float) -> bool:
         """Wait, but no longer once the network changes or ssh does not read any more.
@@ -164,7 +192,11 @@ class ResumableTunnel:
         if self.gone_at is None:
             poller.register(self.local.write_fd, 0)
             poller.register(self.woken_fd, select.POLLIN)
-        woken = {fd for fd, _event in poller.poll(wait_s * 1000)}
+        woken: set[int] = set()
+        while wait_s > 0 and not woken:
+            self.title.show(read_clock() - self.away_since)
+            woken = {fd for fd, _event in poller.poll(min(LOOK_S, wait_s) * 1000)}
+            wait_s -= LOOK_S
         if woken - {self.routes.fd}:
             self.hang_up()
         if self.routes.fd not in woken:

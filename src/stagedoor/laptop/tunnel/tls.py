@@ -13,6 +13,7 @@ from stagedoor.laptop.tunnel.wire import CHUNK, CONNECT_TIMEOUT_S, TcpWire, sett
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.options import Options
+    from stagedoor.laptop.tunnel.wire import Watch
 
 
 class TlsWire(TcpWire):
@@ -20,8 +21,10 @@ class TlsWire(TcpWire):
 
     is_tls = True
 
-    def __init__(self, sock: socket.socket, name: str, options: Options) -> None:
-        super().__init__(sock, name)
+    def __init__(
+        self, sock: socket.socket, name: str, options: Options, watch: Watch | None = None
+    ) -> None:
+        super().__init__(sock, name, watch)
         try:
             context = ssl.create_default_context(cafile=options.ca_file)
             # As curl does: since 3.13 Python demands of private CAs what RFC 5280 demands of public ones.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     Result = TypeVar("Result")
+    Watch = Callable[[socket.socket | None], None]
+    """Called once a second of a wait, with the socket that is waited for. It raises to end the wait."""
 else:
     try:
         import _socket as socket  # the C part of `socket` is enough here, and loads 8 ms faster
@@ -24,6 +26,7 @@ else:
 
 CHUNK = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0  # TCP and TLS, each
+STEP_S = 1.0  # of a wait: what is shown changes once a second
 STEP_SHOWN = 60  # characters of a step that fit beside the rest in a terminal's line
 
 
@@ -32,9 +35,10 @@ class TcpWire:
 
     is_tls = False
 
-    def __init__(self, sock: socket.socket, name: str) -> None:
+    def __init__(self, sock: socket.socket, name: str, watch: Watch | None = None) -> None:
         self.sock = sock
         self.name = name
+        self.watch = watch
         self.read_fd = self.write_fd = sock.fileno()
         self.awaited = ""  # the target that a person is waiting for
         self.asks_reason = False  # whether a person can be asked why they want access
@@ -92,8 +96,10 @@ def settle(wire: TcpWire, call: Callable[[], Result], event: int, deadline: floa
                 now = time.monotonic()
             if now >= deadline:
                 raise TunnelError(NO_ANSWER, f"{wire.name} gave no answer in time")
+            if wire.watch is not None:
+                wire.watch(wire.sock)
             may_show = wire.awaited and os.isatty(2)
-            step_s = min(1.0, deadline - now) if may_show else deadline - now
+            step_s = min(STEP_S, deadline - now)
             if not wait_until_ready(wire.read_fd, event, step_s) and may_show:
                 waited_s = time.monotonic() - start
                 step = f" ({wire.step[:STEP_SHOWN]})" if wire.step else ""
