@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 
 import anyio
@@ -62,6 +63,7 @@ class TerminalSession:
         self._hello = hello
         self._changed = changed
         self._room = asyncio.Event()
+        self._context = copy_context()  # with the client's language
         self._tasks = Tasks("a fault beside the bytes of a terminal")
         """The tasks that send notices and that write presence."""
         self._is_watching = self._has_sent_reason = False
@@ -219,4 +221,5 @@ class TerminalSession:
             with suppress(ClientClosedError):
                 await self._wire.send(frame)
 
-        self._tasks.start(send())
+        # A step of a start comes from a task that other clients may wait for too.
+        self._context.run(self._tasks.start, send())
