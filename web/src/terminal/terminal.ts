@@ -152,7 +152,7 @@ function showEnding(text: string): void {
 function mark(id: string, text: string): void {
   document.getElementById(id)?.remove();
   if (!text) return;
-  status.before(createElement("strong", text, { id }));
+  status.before(createElement("strong", text, { id, title: text }));
 }
 
 function show(state: State, reason: string, isUnknown = false): void {
@@ -175,8 +175,8 @@ function show(state: State, reason: string, isUnknown = false): void {
   const words = { connecting: t`Connecting`, open: "", silent: t`Not answering`, lost: t`Connection lost, reconnecting`, over: t`Over` };
   const text = state === "connecting" && why ? why : state === "silent" ? `${words.silent} ${why}` : why ? t`${words[state]}: ${why}` : words[state];
   status.title = text;
-  // In a narrow bar the reason is cut, and never the state before it.
-  const [what = "", ...rest] = text.split(/(?=: |：)/);
+  // In a narrow bar what follows the state is cut, and never the state itself.
+  const [what = "", ...rest] = text.split(/(?=, |，|: |：)/);
   status.replaceChildren(...(text ? [createElement("b", what), createElement("span", rest.join(""))] : []));
   if (state !== "over") return;
   document.body.classList.toggle("none", !opened);
