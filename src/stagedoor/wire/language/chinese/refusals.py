@@ -326,6 +326,7 @@ REFUSALS = {
     "this is the WebShell's port; HTTP CONNECT has one of its own": "这是 WebShell 的端口；HTTP CONNECT 有自己的端口",
     "this gateway takes Basic or Bearer in Proxy-Authorization, no other scheme": "此网关在 Proxy-Authorization 中只接受 Basic 或 Bearer",
     "the gateway cannot read its recordings ({0})": "网关无法读取录像（{0}）",
+    "Name an app as the home page does.": "请按首页上的名称填写应用。",
     "give a number of days, or none for a grant without end": "请填写天数，留空表示长期有效",
     "{0} requests of yours are pending; withdraw one, or wait for a decision": "你有 {0} 个申请等待审批；请撤回一个，或等待决定",
     "too many requests of all users are pending; try again later": "所有用户等待审批的申请过多；请稍后重试",
