@@ -1,17 +1,36 @@
 """The pages and their states, each with the way to it: for axe-core's rules and for the languages."""
 
 import itertools
-from collections.abc import Callable
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from acceptance.chromium import Tab
+from stagedoor.wire.terminal.frames import FrameKind
 from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import WebTerminal, basic, post, ticket
 from tests.login.machine import Key, Machine
-from tests.web.browser.conftest import become, click, run, terminal
+from tests.waiting import wait_until
+from tests.web.browser.conftest import become, click, ready, run, shows, terminal
 from tests.web.test_run_pages import start, until_over
 
 NUMBERS = itertools.count()
+LIVE = "live"
+"""The terminal of app01 in which another client of dev is."""
+
+
+@contextmanager
+def live_terminal(port: int) -> Iterator[None]:
+    client = WebTerminal(port)
+    client.hello(ticket(port), terminal=LIVE)
+    try:
+        yield
+    finally:
+        client.close()
 
 
 def at_sign_in(tab: Tab, base: str) -> None:
@@ -133,6 +152,101 @@ def at_question(tab: Tab, base: str) -> None:
     tab.until("document.getElementById('ask').open")
 
 
+def at_people(tab: Tab, base: str) -> None:
+    """The people of a locked terminal."""
+    at_terminal(tab, base)
+    click(tab, "#people")
+    click(tab, "#lock")
+    tab.until("document.querySelector('#people .locked') !== null")
+
+
+def at_share(tab: Tab, base: str) -> None:
+    """The dialog of a locked terminal, with a link."""
+    at_people(tab, base)
+    tab.ask("document.getElementById('company').close()")
+    tab.ask("document.getElementById('share').click()")
+    click(tab, "#company-body form .primary")
+    tab.until("document.getElementById('share-link') !== null")
+
+
+def at_terminals(tab: Tab, base: str) -> None:
+    """The list, with the question before a terminal is ended."""
+    at_terminal(tab, base)
+    tab.ask("document.getElementById('terminals').click()")
+    click(tab, "#company li button")
+    tab.until("document.activeElement.parentElement.matches('#company li > span')")
+
+
+def at_terminal_in_use(tab: Tab, base: str) -> None:
+    become(tab, base)
+    tab.open(f"{base}/app/app01?terminal={LIVE}")
+    tab.until("document.querySelectorAll('#company .answers button').length === 3")
+
+
+def at_watched(tab: Tab, base: str) -> None:
+    lead = PlainBrowser(int(base.rpartition(":")[2]))
+    lead.sign_in("lead")
+
+    def find_link() -> str | None:
+        link = re.search(r'href="(/watch/[^"]+)"', lead.get("/").text)
+        return link and link[1]
+
+    wait_until(find_link)
+    become(tab, base, "lead")
+    tab.open(f"{base}{find_link()}")
+    ready(tab)
+
+
+def at_shared_terminal(tab: Tab, base: str) -> None:
+    terms = json.dumps({"target": "app01", "terminal": LIVE}).encode()
+    _, share, _ = post(int(base.rpartition(":")[2]), "/api/share", terms, basic())
+    become(tab, base, "lead")
+    tab.open(f"{base}/shared#{share['fragment']}")
+    click(tab, "#open")
+    ready(tab)
+
+
+def at_lost_line(tab: Tab, base: str) -> None:
+    tab.call("Network.enable")
+    at_terminal(tab, base)
+    none = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    tab.call("Network.emulateNetworkConditions", offline=True, **none)
+    tab.until("document.getElementById('status').dataset.state === 'lost'")
+
+
+def at_silent_line(tab: Tab, base: str) -> None:
+    at_terminal(tab, base)
+    tab.ask("WebSocket.prototype.send = () => undefined")
+    run(tab, "true")
+    tab.until("document.getElementById('status').dataset.state === 'silent'")
+
+
+def at_start(tab: Tab, base: str) -> None:
+    """The steps of the first start of app02, whose last the page does not hear of."""
+    unheard = f"(data) => new Uint8Array(data)[0] === {int(FrameKind.WELCOME)}"
+    tab.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="window.WebSocket = class extends WebSocket { set onmessage(handle) {"
+        f" super.onmessage = (event) => ({unheard})(event.data) || handle(event); }} }}",
+    )
+    become(tab, base)
+    tab.open(f"{base}/app/app02")
+    tab.until("document.querySelector('#starting li') !== null")
+
+
+def at_search_in_tmux(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    tab.ask("localStorage.setItem('stagedoor.settings', '{\"tmux\": true}')")
+    at_terminal(tab, base)
+    shows(tab, "[axe-")
+    run(tab, "seq 300")
+    shows(tab, "300")
+    tab.press("F", "KeyF", 70, modifiers=2 | 8)
+    tab.until("document.getElementById('history') !== null")
+    tab.type("20")
+    tab.until("document.getElementById('found').textContent !== ''")
+
+
 def at_recordings(tab: Tab, base: str) -> None:
     become(tab, base)
     tab.open(f"{base}/recordings")
@@ -214,6 +328,8 @@ PAGES: tuple[Callable[[Tab, str], None], ...] = (
     at_sign_in, at_wrong_password, at_link, at_home, at_row_menu, at_palette, at_shortcuts,
     at_account, at_invitation, at_empty_home,
     at_refused, at_missing, at_terminal, at_terminal_with_all_open, at_more, at_files, at_end, at_question,
+    at_people, at_share, at_terminals, at_terminal_in_use, at_watched, at_shared_terminal,
+    at_lost_line, at_silent_line, at_start, *([at_search_in_tmux] if shutil.which("tmux") else []),
     at_sign_in_over_terminal, at_requests, at_request, at_request_to_decide_on, at_runs, at_run,
     at_step_up, at_client, at_login, at_shared, at_recordings, at_replay, at_sealed,
 )  # fmt: skip

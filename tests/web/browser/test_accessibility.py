@@ -13,7 +13,7 @@ from stagedoor.model.target import Target
 from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import ready
 from tests.web.browser.looks import colours, needs_axe, problems_of
-from tests.web.browser.states import PAGES, at_home, at_terminal
+from tests.web.browser.states import PAGES, at_home, at_terminal, live_terminal
 from tests.web.conftest import SETTINGS
 
 pytestmark = needs_axe
@@ -48,7 +48,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             head + "".join(json.dumps(entry) + "\n" for entry in shown)
         )
         (folder / "0sealed.1.cast.age").write_bytes(b"age-encryption.org/v1\n")
-        yield found.start()
+        found.permit("user:lead", "app01", Permission.WATCH)
+        with live_terminal(found.start().port("web")):
+            yield found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__.removeprefix("at_"))

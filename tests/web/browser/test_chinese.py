@@ -30,16 +30,19 @@ SHOWN = """(() => {
   return JSON.stringify(shown.filter((text) => text !== ''));
 })()"""
 """The texts that a page shows or names, but for code, what a terminal shows, and another language's name."""
-WORDS = re.compile(r"(?<!stagedoor )\b(?!stagedoor)[a-z]{3,} [a-z]{2,}\b")
-"""Two English words in a row that are no command."""
+WORDS = re.compile(r"(?<!stagedoor )(?<!:)\b(?!stagedoor)[a-z]{3,} [a-z]{2,}\b")
+"""Two English words in a row that are no command and no subject, such as `group:sre`."""
+
+
+def ask_for_chinese(tab: Tab) -> None:
+    tab.call("Network.enable")
+    tab.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": "zh-CN,zh;q=0.9"})
 
 
 @pytest.fixture(autouse=True)
 def chinese(tab: Tab) -> Iterator[None]:
-    tab.call("Network.enable")
-    tab.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": "zh-CN,zh;q=0.9"})
+    ask_for_chinese(tab)
     yield
-    tab.call("Network.setExtraHTTPHeaders", headers={})
     tab.ask("localStorage.clear()")
 
 

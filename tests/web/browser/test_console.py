@@ -13,8 +13,10 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import Gateway
-from tests.web.browser.conftest import become
+from tests.web.browser.conftest import become, click
 from tests.web.browser.looks import needs_axe, problems_of
+from tests.web.browser.states import live_terminal
+from tests.web.browser.test_chinese import ask_for_chinese, english
 from tests.web.conftest import SETTINGS
 from tests.web.test_brand import LOGO
 from tests.web.test_console import PUBLIC_KEY
@@ -28,8 +30,11 @@ PAGES = (
     "grants",
     "grants/1",
     "grants/preview?subject=user:dev&app=secret&permission=enter",
+    "grants/preview?subject=nonsense&app=secret&permission=enter",
     "audit?days=",
+    "audit?q=kind:",
     "why?user=dev&app=secret",
+    "why?user=dev&app=no+app",
     "health?checks",
     "sign-ins",
     "sign-ins?kind=key",
@@ -39,26 +44,34 @@ PAGES = (
     "../step-up?next=/admin/rules",
     "../recordings?text=nothing+like+it",
 )
+OPENED = {
+    "sessions": "details.more summary",
+    "grants": "details.add summary",
+    "rules": "details.add summary",
+    "rules#roles": "[aria-labelledby=roles] details.add summary",
+}
+"""Forms that a click opens, by their pages."""
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("console")
     (folder / "acme.svg").write_text(LOGO, encoding="ascii")
-    brand = f'company = "A company with a long name"\nlogo_file = "{folder / "acme.svg"}"\n'
+    brand = f'company = "A Company With a Long Name"\nlogo_file = "{folder / "acme.svg"}"\n'
     brand += 'help_url = "https://wiki.example.com/shells"\n'
     with Gateway(folder, SETTINGS.replace("[web]\n", f"[web]\n{brand}", 1)) as gateway:
         gateway.add_user("dev", "app01", "app02")
         gateway.add_user("boss", "app01")
         with gateway.service() as service:
             add_role(service, RoleRule(0, "user:boss", Role.ADMINISTRATOR))
-            admin.add_keys(service, "dev", [f"{PUBLIC_KEY} a laptop with a rather long name"])
+            admin.add_keys(service, "dev", [f"{PUBLIC_KEY} a-laptop-with-a-rather-long-name"])
             admin.add_grant(service, "user:boss", "*", permissions=frozenset({Permission.REPLAY}))
             admin.change_groups(service, "dev", add=["developers", "a-group-with-a-long-name"])
             rule = RequestRule(0, "user:dev", "secret", approvers=("user:boss",))
             rule = access_requests.add_rule(service, rule)
             access_requests.make_request(service, "dev", [Target("secret")], rule, "INC-42, stuck")
-        yield gateway.start()
+        with live_terminal(gateway.start().port("web")):
+            yield gateway
 
 
 def at(tab: Tab, base: str, page: str) -> None:
@@ -73,6 +86,30 @@ def test_each_page_can_be_read_and_reached_in_each_look(tab: Tab, base: str, pag
     become(tab, base, "boss")
     problems = problems_of(tab, f"admin-{page}", lambda: at(tab, base, page))
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.access(38)
+@needs_axe
+@pytest.mark.parametrize("page", OPENED)
+def test_each_form_can_be_read_and_reached_in_each_look(tab: Tab, base: str, page: str) -> None:
+    def opens() -> None:
+        at(tab, base, page)
+        click(tab, OPENED[page])
+        tab.until("document.querySelector('main details[open] input') !== null")
+
+    become(tab, base, "boss")
+    problems = problems_of(tab, f"admin-{page}-form", opens)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.access(38)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "audit?days="])
+def test_nothing_of_a_page_stays_english(tab: Tab, base: str, page: str) -> None:
+    """The events of the audit are in English."""
+    ask_for_chinese(tab)
+    become(tab, base, "boss")
+    at(tab, base, page)
+    assert [text for text in english(tab) if "的 enter files" not in text] == []
 
 
 @pytest.mark.access(38)
