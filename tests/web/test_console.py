@@ -73,6 +73,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with Gateway(tmp_path_factory.mktemp("console"), SETTINGS + step_up) as gateway:
         gateway.add_user("dev", "app01", "app02")
         gateway.add_user("own", "app01")
+        gateway.add_user("patrick", "app01")
         for name in ("boss", "aud", "op"):
             gateway.add_user(name)
         with gateway.service() as service:
@@ -124,6 +125,37 @@ def test_a_refusal_is_found_in_the_audit_and_leads_to_its_reason(
     why = boss.get("/admin/why?user=own&app=app02").text
     assert "it is for app01, not app02" in why
     assert "/admin/grants/preview?subject=user%3Aown&amp;app=app02&amp;environment=" in why
+
+
+def test_an_administrator_who_is_refused_sees_why_and_the_command(
+    port: int, proved: dict[str, PlainBrowser]
+) -> None:
+    command = "stagedoor grant add user:{} app02"
+    for name in ("boss", "aud"):
+        refused = proved[name].get("/app/app02")
+        assert refused.status == 403
+        assert "/admin/why?user=" + name + "&amp;app=app02" in refused.text
+        assert f"<code>{command.format(name)}</code>" in refused.text
+    for person in (proved["own"], inside(port, "patrick")):
+        refused = person.get("/app/app02")
+        assert (refused.status, "ask an administrator" in refused.text) == (403, True)
+        assert "/admin/why" not in refused.text.partition("<main")[2]
+        assert "stagedoor grant" not in refused.text
+
+
+def test_each_right_of_one_person_leads_to_its_reason(gateway: Gateway, boss: PlainBrowser) -> None:
+    with gateway.changed() as service:
+        for subject, app in (("group:why", "app03"), ("user:patrick", "glob-*")):
+            admin.add_grant(service, subject, app, environment_pattern="production")
+        admin.change_groups(service, "patrick", add=["why"])
+    everywhere, theirs = (boss.get(f"/admin/{page}").text for page in ("grants", "people/patrick"))
+    assert "/admin/why?user=dev&amp;app=app01" in everywhere
+    assert "app=app03.production" not in everywhere, "a group is no person"
+    assert "/admin/why?user=patrick&amp;app=app03.production" in theirs
+    assert '/admin/why?user=patrick&amp;app="' in theirs, "the page asks for an app"
+    asks = boss.get("/admin/why?user=patrick&app=").text
+    assert 'value="patrick"' in asks
+    assert "alert" not in asks
 
 
 def test_who_has_no_role_finds_no_page(gateway: Gateway, port: int) -> None:

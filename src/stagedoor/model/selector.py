@@ -22,6 +22,12 @@ class TargetPattern(Struct, frozen=True):
     app: str
     environment: str = "*"
 
+    @property
+    def login_name(self) -> str | None:
+        """Return the name of the app, as its users write it, or None for a pattern with a wildcard."""
+        name = self.app if self.environment == "*" else f"{self.app}.{self.environment}"
+        return None if is_glob(name) else name
+
     def covers(self, target: Target) -> bool:
         """Return True if the pattern matches `target`."""
         return has_match(self.app, self.environment, target)

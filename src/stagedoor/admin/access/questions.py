@@ -54,3 +54,9 @@ def describe_change(answer: AccessAnswer, change: EntryChange) -> str:
         case ChangeKind.GRANT:
             where = f" --environment {target.environment}" if target.environment else ""
             return f"stagedoor grant add user:{user} {target.app}{where}"
+
+
+def find_grant_command(answer: AccessAnswer) -> str | None:
+    """Return the command that gives the user a grant, or None if a grant would not let them in."""
+    grants = (change for change in answer.changes if change.kind is ChangeKind.GRANT)
+    return next((describe_change(answer, change) for change in grants), None)

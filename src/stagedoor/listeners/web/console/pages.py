@@ -127,7 +127,7 @@ class ConsolePages:
     async def _show_why(self, request: Request, identity: Identity) -> Response:
         name, app = read_text(request, "user"), read_text(request, "app")
         answer, wrong, may_give = None, "", False
-        if name or app:
+        if name and app:
             target = parse_login(app)
             verdict = None if target is None else self._console.explain(identity, name, target)
             if verdict is None:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stagedoor.admin.access.console import ConsoleService
+from stagedoor.admin.access.questions import find_grant_command
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.headers import make_terminal_policy
 from stagedoor.listeners.web.pages import markup
@@ -22,6 +23,7 @@ from stagedoor.listeners.web.sign_in.cookies import (
 )
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.target import Target
 from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.signin.passes import PassService
 from stagedoor.wire.http.answer import choose_status
@@ -146,6 +148,27 @@ class Pages:
         visitor = None if identity is None else self.describe_user(identity)
         return HTMLResponse(
             markup.render_message(self.place, title, message, visitor=visitor), status
+        )
+
+    def explain_refusal(self, identity: Identity, target: Target, denial: Denial) -> Response:
+        """Return the page about a refusal to enter an app.
+
+        An administrator of the app also gets the command that lets them in, and a link to the page *Why*.
+        """
+        answer = self._console.explain(identity, identity.name, target)
+        why, command = None, None
+        if not isinstance(answer, Denial):
+            why = urlencode({"user": identity.name, "app": target.login_name})
+            command = find_grant_command(answer)
+        return self.render(
+            "said.html",
+            identity,
+            choose_status(denial.reason),
+            title="Not let in",
+            message=denial.line,
+            role="alert",
+            why=why,
+            command=command,
         )
 
     def explain_missing(self, script: str) -> Response | None:

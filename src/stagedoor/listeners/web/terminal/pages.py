@@ -14,7 +14,6 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.target import Target
-from stagedoor.wire.http.answer import choose_status
 from stagedoor.wire.target import parse_login
 
 
@@ -47,8 +46,7 @@ class TerminalPages:
             if self._flow.may_ask(identity, target, grant):
                 wanted = urlencode({"app": target.login_name})
                 return RedirectResponse(f"{self._pages.place.path}/requests?{wanted}", SEE_OTHER)
-            status = choose_status(grant.reason)
-            return self._pages.answer_message("Not let in", grant.line, status, identity)
+            return self._pages.explain_refusal(identity, target, grant)
         if isinstance(await self._flow.check_step_up(identity, grant), Denial):
             return self._pages.ask_for_proof(self._pages.find_way_back(request))
         return self._pages.explain_missing("terminal.js") or self._pages.render_with_terminal(

@@ -100,6 +100,7 @@ CONSOLE = {
     "Approvers": "审批人",
     "such as group:sre user:ann": "例如 group:sre user:ann",
     # Why a person may enter.
+    "As an administrator you can let yourself in by a command:": "你是管理员，可以用命令让自己进入：",
     "{user} may enter {app}": "{user} 可以进入 {app}",
     "{user} may not enter {app}": "{user} 不能进入 {app}",
     "They may {permissions}.": "允许的操作：{permissions}。",
