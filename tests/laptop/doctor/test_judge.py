@@ -40,6 +40,10 @@ NOW = 1_800_000_000.0
         ("ssh: connect to host gw port 22: Connection refused\r\n", "gateway"),
         ("stagedoor: app01.ssh:22 is not open to dev: no grant\nConnection closed by UNKNOWN\r\n",
          "shell"),
+        ("stagedoor: this key is new here. Sign in first: run ssh once without BatchMode, or: stagedoor "
+         "login\r\nalice@gw: Permission denied (publickey).\r\n", "key"),
+        ("stagedoor: the sign-in of this key is over. Sign in first: run ssh once without BatchMode, or: "
+         "stagedoor login\r\nalice@gw: Permission denied (publickey).\r\n", "key"),
         ("", "shell"),
     ],
 )  # fmt: skip
@@ -48,6 +52,13 @@ def test_ssh_s_own_words_name_the_hop(stderr: str, hop: str) -> None:
     assert (found, finding.level) == (hop, Level.FAIL)
     assert finding.fix
     assert "\n" not in finding.what
+
+
+def test_a_key_without_a_sign_in_is_signed_in() -> None:
+    line = "stagedoor: the sign-in of this key is over. Sign in first: run ssh once without BatchMode, or: "
+    _, finding = judge_ssh_end("app01.ssh", 255, f"{line}stagedoor login\r\n")
+    assert finding.what == "ssh app01.ssh: the sign-in of this key is over"
+    assert finding.fix == "run ssh once without BatchMode, or: stagedoor login"
 
 
 def test_the_terminal_s_subprotocol_is_that_of_the_frames() -> None:

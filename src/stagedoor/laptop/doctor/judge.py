@@ -124,6 +124,11 @@ _BEHIND = (
     "gateway's"
 )
 _SSH: Sequence[tuple[str, str, str]] = (
+    (
+        r"(?m)^stagedoor: (?P<what>.+ key .+)\. Sign in first: ",
+        KEY,
+        "run ssh once without BatchMode, or: stagedoor login",
+    ),
     (r"(?m)^stagedoor: (?P<what>.+)$", SHELL, ""),
     # A jump's refusal (RFC 4254 §5.1) in OpenSSH's words. What ssh prints after it is only a consequence.
     (r"(?m)open failed: administratively prohibited: (?P<what>.*\bgrant\b.*)$", GRANT, ""),
