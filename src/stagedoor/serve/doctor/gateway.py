@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stagedoor.admin.certificates.authorities import read_host_ca
+from stagedoor.admin.certificates.authorities import load_user_ca, read_host_ca
+from stagedoor.authz.decide import list_matching
 from stagedoor.keys.ca import read_certificate_end
 from stagedoor.keys.files import format_public_line, load, read_public_line
 from stagedoor.model.errors import SettingsError, StagedoorError, StoreError
@@ -36,6 +37,7 @@ from stagedoor.store.liveness.instances import list_live
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
 from stagedoor.upstream.host_key import fetch_host_key, find_certificate_fault
+from stagedoor.upstream.user_ca import is_certificate_accepted
 from stagedoor.wire.check import Check
 from stagedoor.wire.finding import Finding, Level, fail, ok, warn
 
@@ -264,10 +266,33 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
         name = Target(entry.app, entry.environment).host_name
         fault = find_certificate_fault(*place, name, read_host_ca(settings), ANSWER_S)
         yield judge.judge_host_certificate(shell, name, asyncio.run(fault))
+    yield from _user_ca(settings, entry, shell)
     if settings.web.addresses or settings.web.tls_addresses:
         yield judge.check_holder(shell, entry.holder)
     if entry.resume_port:
         yield _tunnel_endpoint(shell, entry, entry.resume_port)
+
+
+def _user_ca(settings: Settings, entry: StaticShellSettings, shell: str) -> Iterator[Finding]:
+    """Offer a certificate for the app's users to the account that they share, if there are any."""
+    if not entry.login_name or (isinstance(settings.place, Path) and not settings.place.exists()):
+        return
+    database = open_database(settings.place, create=False, upgrade=False)
+    try:
+        policy = load_policy(database)
+    finally:
+        database.close()
+    target = Target(entry.app, entry.environment)
+    users = [
+        name
+        for name, user in policy.users.items()
+        if list_matching(policy, user, target, time.time())
+    ]
+    if users:
+        accepts = is_certificate_accepted(
+            (entry.host, entry.port), entry.login_name, users, load_user_ca(settings), ANSWER_S
+        )
+        yield judge.judge_user_ca(shell, entry.login_name, is_accepted=asyncio.run(accepts))
 
 
 def _tunnel_endpoint(shell: str, entry: StaticShellSettings, port: int) -> Finding:

@@ -145,6 +145,18 @@ def judge_host_certificate(shell: str, name: str, fault: str | None) -> Finding:
     )
 
 
+def judge_user_ca(shell: str, account: str, *, is_accepted: bool) -> Finding:
+    """Judge whether a server accepts a certificate of the user CA for one of the app's users."""
+    if is_accepted:
+        return ok(f"{shell} accepts certificates of the user CA for the account {account}")
+    return warn(
+        f"{shell} accepts no certificate of the user CA for the account {account}: direct login, the "
+        "WebShell and sign-ins need that",
+        "in its sshd_config: TrustedUserCAKeys, and AuthorizedPrincipalsFile with the app's users; "
+        "docs/how-to/ssh-servers.md",
+    )
+
+
 def check_holder(shell: str, holder: str | None) -> Finding:
     """Judge whether the WebShell can be used in a shell, which needs a holder's command."""
     if holder is None:
