@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
-from stagedoor.model.access_request import AccessRequest, RequestRule, RequestState
+from stagedoor.admin.service import AdminService
+from stagedoor.model.access_request import PENDING_S, AccessRequest, RequestRule, RequestState
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
@@ -27,6 +29,7 @@ from tests.fixtures.laptop import (
     read_question,
 )
 from tests.fixtures.people import log_in
+from tests.pace import allow
 from tests.waiting import BOUND_S, wait_until
 
 WAITS = re.compile(r"access: request (\d+) waits (for) group:sre")
@@ -354,6 +357,7 @@ def test_a_grant_of_an_administrator_ends_the_wait_too(laptop: Laptop, config: P
 def test_denied_and_withdrawn_requests_end_the_wait_with_a_line(
     laptop: Laptop, config: Path
 ) -> None:
+    entered = count_sessions(laptop)
     asking, number = ask(laptop, config, "own", "INC-7")
     waiting = ssh(config, "own@gw", "true", asks=WAITS)
     waiting.asked()
@@ -367,6 +371,41 @@ def test_denied_and_withdrawn_requests_end_the_wait_with_a_line(
     assert b"INC-8" in laptop.ssh("gw", "request", config=by, check=True).stdout
     laptop.ssh("gw", "request", "withdraw", str(number), check=True)
     assert (asking.end()[0], f"request {number} is withdrawn" in asking.said) == (1, True)
+    assert count_sessions(laptop) == entered
+
+
+def count_sessions(laptop: Laptop) -> int:
+    return sum(event["kind"] == "session.opened" for event in laptop.gateway.audit())
+
+
+def approve_for(service: AdminService, lasts_s: float) -> AccessRequest:
+    """Make a request of `dev` for `own`, and approve it."""
+    made = requests.make_request(service, "dev", [Target("own")], find_rule(service), "x", lasts_s)
+    return requests.decide(service, made.id, is_yes=True)
+
+
+def find_rule(service: AdminService) -> RequestRule:
+    rules = admin.read_policy(service).request_rules.values()
+    return next(rule for rule in rules if rule.subject == RULE.subject)
+
+
+@pytest.mark.access(8)
+def test_a_login_that_waits_past_the_lapse_of_its_request_ends_with_a_line(
+    laptop: Laptop, config: Path
+) -> None:
+    """The request was made an hour ago, but for some seconds."""
+    entered, left_s = count_sessions(laptop), allow(4)
+    with laptop.gateway.changed() as service:
+        before = replace(service, clock=lambda: time.time() - PENDING_S + left_s)
+        made = requests.make_request(before, "dev", [Target("own")], find_rule(service), "INC-18")
+    waiting = ssh(config, "own@gw", "true", asks=WAITS)
+    assert waiting.asked() == (str(made.id), "for")
+    wait_until(lambda: state(laptop, made.id) is RequestState.LAPSED)
+    with laptop.gateway.service() as service:  # or half a minute later, without any change
+        admin.change_groups(service, "eve", add=["others"])
+    assert waiting.end()[0] == 255
+    assert f"request {made.id} has lapsed" in waiting.said
+    assert count_sessions(laptop) == entered
 
 
 @pytest.mark.access(14)
@@ -376,9 +415,11 @@ def test_a_session_ends_when_its_user_may_not_ask_any_more(laptop: Laptop, confi
     assert asking.end()[0] == 0
     inside = ssh(config, "own@gw", "echo in >&2; sleep 1000", asks=re.compile("(i)(n)"))
     inside.asked()
-    with laptop.gateway.changed() as service:
+    began = time.monotonic()
+    with laptop.gateway.service() as service:
         admin.change_groups(service, "dev", remove=["dev"])
     assert inside.end()[0] != 0
+    assert time.monotonic() - began < allow(5)
     with laptop.gateway.changed() as service:
         admin.change_groups(service, "dev", add=["dev"])
 
@@ -393,6 +434,24 @@ def test_a_terminal_shows_that_its_access_ends_soon(laptop: Laptop, config: Path
     terminal.read_until(r"access to own ends in 1 min; ask again to extend it")
     terminal.type(b"exit\n")
     assert terminal.end() == 0
+
+
+@pytest.mark.access(15)
+def test_a_session_lives_over_an_extension_and_no_longer(laptop: Laptop, config: Path) -> None:
+    """It takes more than five seconds for the times of two requests."""
+    with laptop.gateway.changed() as service:
+        first = approve_for(service, allow(4))
+    script = "while echo in; do sleep 0.2; done"
+    session = ssh(config, "own@gw", f"({script}) >&2", asks=re.compile("(i)(n)"))
+    session.asked()
+    with laptop.gateway.changed() as service:
+        second = approve_for(service, 4)
+        first = requests.read_request(service, first.id).request
+        assert (second.began_at, second.ends_at) == (first.ends_at, first.ends_at + 4)
+    status, _ = session.end()
+    ended_at = time.time()
+    assert status != 0
+    assert second.ends_at <= ended_at < second.ends_at + allow(5)
 
 
 def test_access_for_later_is_asked_for_and_opens_nothing_before(
