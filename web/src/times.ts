@@ -2,21 +2,23 @@
 
 import { localizeTimes, showTimes } from "./local-time";
 
-/** Ask for the page each `everyS` seconds, and load it again once its text has changed. */
+/** Ask for the page each `everyS` seconds, and load it again once its text has changed or it waits no more. */
 async function awaitNews(everyS: number): Promise<void> {
   let first: string | undefined;
   for (;;) {
     const now = await readMain().catch(() => first); // the gateway may be away for a moment
     first ??= now;
-    if (now !== first) return location.reload();
+    if (now !== first || now === "") return location.reload();
     await new Promise((resolve) => setTimeout(resolve, everyS * 1000));
   }
 }
 
+/** Return the text of the page as it is now, empty if it does not wait for news. */
 async function readMain(): Promise<string> {
   const answer = await fetch(location.href, { cache: "no-store" });
+  if (answer.status >= 500) throw new Error(answer.statusText); // a proxy whose gateway is away
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  return page.getElementById("main")?.textContent ?? "";
+  return page.querySelector("main[data-refresh]")?.textContent ?? "";
 }
 
 // A time's own title keeps the original.
