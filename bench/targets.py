@@ -73,6 +73,31 @@ class AtLeast:
 
 
 @dataclass(frozen=True)
+class AtMostMore:
+    """A target: the median of our value is greater than that of `other` by at most `limit`."""
+
+    text: str
+    benchmark: str
+    case: str
+    measure: str
+    other: str
+    limit: float
+
+    def judge(self, result: Result) -> Verdict:
+        """Judge a result."""
+        ours = result.find(self.benchmark, self.case, OURS, self.measure)
+        theirs = result.find(self.benchmark, self.case, self.other, self.measure)
+        if ours is None or theirs is None:
+            return Verdict(self.text, "", "not measured")
+        more = ours.median - theirs.median
+        return Verdict(
+            self.text,
+            f"{more:+.3g} {ours.unit}: {_value(ours)} against {_value(theirs)}",
+            "reached" if more <= self.limit else "missed",
+        )
+
+
+@dataclass(frozen=True)
 class Below:
     """A target: the median of `subject` is at most `limit`."""
 
@@ -144,7 +169,7 @@ def _value(series: Series) -> str:
     return f"{series.median:{digits}} {series.unit}"
 
 
-Target = AtMost | AtLeast | Below | Above | SameAsDirect
+Target = AtMost | AtMostMore | AtLeast | Below | Above | SameAsDirect
 
 TARGETS: tuple[Target, ...] = (
     *(
@@ -206,6 +231,20 @@ TARGETS: tuple[Target, ...] = (
     *(
         AtLeast(f"a resumable tunnel {way}: ≥ 0.8 × nc", "resume", "ssh to app01", way, "nc", 0.8)
         for way in ("up", "down")
+    ),
+    *(
+        AtMostMore(
+            f"{text} through a resumable tunnel: ≤ {shown} more than without",
+            "resume",
+            "ssh to app01",
+            measure,
+            "stagedoor --no-resume",
+            limit,
+        )
+        for text, measure, limit, shown in (
+            ("keystroke p99", "a keystroke, p99", 200, "0.2 ms"),
+            ("login", "login", 30, "30 ms"),
+        )
     ),
     Below("back after 5 s away: ≤ 2 s", "resume", "ssh to app01", "back after 5 s away", 2),
     Below(

@@ -1,6 +1,6 @@
 """How long logins wait at a hand-over to another program, and what an old worker costs.
 
-    .venv/bin/python bench/upgrade.py [--quick] [--page docs/performance.md]
+    .venv/bin/python bench/upgrade.py [--quick] [--page docs/performance-upgrade.md]
 
 A gateway of two workers is upgraded again and again to the same program, while eight clients log in by
 CONNECT, one login after the other. Sessions keep the old workers. A login's time is from its connect(2) to

@@ -34,6 +34,7 @@ def value(text: str, name: str) -> float:
 
 
 @pytest.mark.continuity(1)
+@pytest.mark.line(36)
 @pytest.mark.parametrize("workers", [2])
 def test_sessions_of_every_access_method_live_through_upgrades_to_and_fro(
     laptop: Laptop, gateway: UpgradedGateway, certificate: Path
