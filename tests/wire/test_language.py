@@ -78,6 +78,12 @@ CATALOGUE = Catalogue(
         ("a line that is not known", "a line that is not known"),
         ("not known: nor this; or that.", "not known: nor this; or that."),
         ("", ""),
+        # Of a sentence of which one half is not known, nothing is translated.
+        ("a mark that is not known has expired", "a mark that is not known has expired"),
+        ("k1 of the mark is gone", "k1 of the mark is gone"),
+        # The words of others are in quotes, in brackets or after a colon.
+        ("'a b, which is not c' has expired", "'a b, which is not c' 已过期"),
+        ("Nothing was changed: the disk is full.", "未作更改：the disk is full。"),
     ],
 )
 def test_a_line_is_translated(line: str, text: str) -> None:

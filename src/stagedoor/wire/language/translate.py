@@ -20,6 +20,12 @@ NUMBER = "n"
 _CLAUSE = "; "
 _BETWEEN = re.compile("(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])")
 _OUTPUT = re.compile(r"(\s*(?:stagedoor: )?)(.*?)((?:\x1b\[K)?\s*)", re.DOTALL)
+_MARKS = re.compile("[；：。（）()`'\"]")
+"""What sets off the words of another program, a person or a command from those of a sentence."""
+_CHINESE = re.compile("[\u4e00-\u9fff]")
+_OFTEN = r"(?:an?|are|has|have|is|its?|not|of|that|the|there|this|to|was|which|with|your?)"
+_PROSE = re.compile(rf"\b(?:{_OFTEN} [a-z]+|[a-z]+ {_OFTEN})\b")
+"""A piece of an English sentence: names and lists of names have none of these words."""
 _DEPTH = 5
 _MOST_CHARS = 4000
 _MOST_CLAUSES = 8
@@ -35,8 +41,12 @@ class Catalogue:
         # The most specific first: "token {0} has expired" before "{0} has expired".
         self._patterns = sorted(patterns, key=lambda each: -sum(map(len, each[0][::2])))
 
-    def translate(self, line: str, depth: int = _DEPTH) -> str:
-        """Return the line in this language. What the catalogue lacks stays as it is."""
+    def translate(self, line: str) -> str:
+        """Return the line in this language, or as it is if the catalogue lacks a part of a sentence."""
+        text = self._translate(line, _DEPTH)
+        return line if text is not line and _is_mixed(text) else text
+
+    def _translate(self, line: str, depth: int) -> str:
         if not depth or not self.texts or len(line) > _MOST_CHARS:
             return line
         text = self._find(line, depth)
@@ -79,7 +89,7 @@ class Catalogue:
             if values is None or (whole and any(_CLAUSE in value for value in values.values())):
                 continue
             shown = {
-                name: self.translate(value, depth - 1) if " " in value else value
+                name: self._translate(value, depth - 1) if " " in value else value
                 for name, value in values.items()
             }
             # Blanks are between Chinese and other words only, and a value may be either.
@@ -93,10 +103,15 @@ class Catalogue:
         for mark, end, joint in ((". ", ".", ""), (_CLAUSE, "", "；"), (": ", "", "：")):
             first, found, rest = line.partition(mark)
             if found:
-                parts = [self.translate(part, depth - 1) for part in (first + end, rest)]
+                parts = [self._translate(part, depth - 1) for part in (first + end, rest)]
                 return line if parts == [first + end, rest] else joint.join(parts)
         text = self._find(line[:-1], depth) if line.endswith(".") else None
         return line if text is None else f"{text}。"
+
+
+def _is_mixed(text: str) -> bool:
+    """Return whether a sentence is half Chinese and half English."""
+    return any(_CHINESE.search(part) and _PROSE.search(part) for part in _MARKS.split(text))
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
