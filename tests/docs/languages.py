@@ -11,6 +11,15 @@ from stagedoor.listeners.web.pages.language import read_template_text
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "stagedoor"
 TEMPLATES = SOURCE / "listeners" / "web" / "templates"
+_LINES = {
+    **dict.fromkeys(("Denial", "FilesError", "TunnelError"), (1, 2)),
+    **dict.fromkeys(("RefusedError", "NotFoundError", "ConflictError"), (0, 1)),
+    **dict.fromkeys(("AttachError", "LostError", "WebSocketError", "show", "_say"), (0, 1)),
+    "answer_message": (0, 2),
+}
+"""The arguments that are lines for a person, of errors and of functions that show them: first and end."""
+_FORMS = re.compile(r"/(?:console/\w+|hours|permission)\.py$")
+"""The modules whose ValueErrors a form shows."""
 _TAGGED = re.compile(r"\bt`((?:[^`\\]|\\.)*)`")
 
 
@@ -75,25 +84,28 @@ def text_of(node: ast.AST | None) -> str | None:
 
 
 def refusals(*parts: str) -> Iterator[tuple[str, str]]:
-    """Yield each line of a refusal in packages that its person may read, with its place."""
+    """Yield each line of an error in packages that its person may read, with its place."""
     for part in parts:
         path = SOURCE / part
         for module in [path] if path.is_file() else sorted(path.rglob("*.py")):
             for node in ast.walk(ast.parse(module.read_text())):
                 if isinstance(node, ast.Call):
                     place = f"{module.relative_to(ROOT)}:{node.lineno}"
-                    yield from ((place, text) for text in map(text_of, _shown(node)) if text)
+                    shown = _shown(node, is_form=_FORMS.search(str(module)) is not None)
+                    yield from ((place, text) for text in map(text_of, shown) if text)
 
 
-def _shown(call: ast.Call) -> list[ast.expr]:
+def _shown(call: ast.Call, *, is_form: bool) -> list[ast.expr]:
     """Return the arguments of a refusal that a person may read: not the mend for administrators."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-    if name == "Denial":
-        return call.args[1:2]
     if name == "with_mend" and getattr(owner, "id", "") == "Denial":
         return [*call.args[1:2], *call.args[3:4]]
-    return call.args[:1] if name == "RefusedError" else []
+    if call.args and ast.unparse(call.args[0]) in ("USAGE", "errors.USAGE"):
+        return []  # errors in how a command is used stay English
+    if name == "ValueError" and is_form:
+        return call.args
+    return call.args[slice(*_LINES.get(name, (0, 0)))]
 
 
 def state_texts(*parts: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from stagedoor.wire.language.chinese.changes import CHANGES
 from stagedoor.wire.language.chinese.console import CONSOLE
 from stagedoor.wire.language.chinese.doctor import DOCTOR
 from stagedoor.wire.language.chinese.laptop import LAPTOP
@@ -14,12 +15,13 @@ from stagedoor.wire.language.chinese.shells import SHELLS
 from stagedoor.wire.language.chinese.state import STATE
 from stagedoor.wire.language.choose import CHINESE
 from stagedoor.wire.language.gateway import load_catalogue, load_state_catalogue
-from stagedoor.wire.language.translate import PLACE, fill
+from stagedoor.wire.language.translate import PLACE, Catalogue, fill
 from tests.docs import languages
 
 CATALOGUES = {
     "pages": PAGES,
     "console": CONSOLE,
+    "changes": CHANGES,
     "refusals": REFUSALS,
     "scripts": SCRIPTS,
     "shells": SHELLS,
@@ -49,18 +51,45 @@ PUT_TOGETHER = {
     "{0} is not the public half of the {1} {2}",
 }
 """Lines whose values are words of the catalogue's text, or that are names and an error."""
-READ_BY_DEVELOPERS = ("authn", "authz", "model", "session", "signin")
-"""The packages all of whose refusals a person may read."""
-NOT_FOR_DEVELOPERS = re.compile(
-    r"^\{0\} \{1\} is not granted|is not a permission|no grant permits|both allowed|would permit nothing|"
+READ_ON_PAGES = (
+    *(
+        "admin",
+        "authn",
+        "authz",
+        "listeners",
+        "recording",
+        "session",
+        "shells",
+        "signin",
+        "upstream",
+    ),
+    *("model", "store/people.py", "store/runs.py", "store/shares.py", "store/sign_in"),
+)
+"""The packages whose errors a person may read on a page or by ssh."""
+READ_ON_LAPTOPS = ("client/attach", "client/runs.py", "laptop")
+FOR_COMMANDS = re.compile(
+    r"/(?:admin/(?:apply/|apps|backup|recordings|restore|sessions|sign_ins)"
+    r"|listeners/(?:ssh/listener|web/(?:admin_api|http|runs|sign_in/cookies|terminal/fields)))\b"
+)
+"""Modules whose errors only an administrator's command or a program that is not ours reads."""
+NOT_FOR_PEOPLE = re.compile(
+    r"^\{0\} \{1\} is not granted|no grant permits|both allowed|this grant would permit nothing|"
     r"an invitation ends|^\{0\} is disabled|is there already|a password would not let|"
     r"no identity provider is set up|more than one identity provider|there is no identity provider \{|"
     r"logout token|another version of the gateway|is not an app's name; write|is not the address of a site|"
-    r"the settings do not say|a share lasts|rule \{0\} for machines|so many jobs log in|"
-    r"ID token of an issuer|issuer of this token|wait for approval|^your clock is"
+    r"the settings do not say|rule \{0\} for machines|so many jobs log in|"
+    r"ID token of an issuer|issuer of this token|another process has refreshed|is the user \{1\} already|"
+    r"a \.pub file|not taken for|is not in the group|no number of bytes|16 hexadecimal|to be redrawn|"
+    r"reconnecting \{1\} s"
 )
-"""Refusals of what only an administrator's command, an identity provider or a job asks for, and two whose
-values are words of the line."""
+"""Errors of what only a command, an identity provider, a job or a script asks for, and a window's title."""
+IN_PIECES = re.compile(
+    r"^\{0\}(; check|; close one of its|, which \{1\} cannot| is no \{1\} name| is not a pattern for an)|"
+    r"^(stagedoor: run \{0\} \{1\}$|you may not \{0\}|the shell cannot \{0\}|the shell did not \{0\})|"
+    r"terminals may be shared \{0\}|a share lasts|wait for approval|^your clock is|\{2\} already|"
+    r"its answer\{1\}|without an answer\{1\}"
+)
+"""Errors whose values are words of the line: the catalogue has a text for each."""
 ASSEMBLED = {
     *(
         "access granted: for {0}",
@@ -71,6 +100,7 @@ ASSEMBLED = {
     ),
     *(f"{state} with {{0}}" for state in ("exited", "cancelled", "lost")),
     *(f"it is {state}" for state in ("pending", "lapsed", "ended")),
+    "{0} is no group name: {1}",
     *(f"{state} with {{0}}" for state in ("timed out", "input lost", "not started")),
 }
 """Lines of pieces so short that they are not found in the code."""
@@ -97,7 +127,7 @@ def code() -> str:
     return " ".join("\n".join(languages.python_texts(".")).split())
 
 
-@pytest.mark.parametrize("name", ["refusals", "shells", "laptop", "doctor", "state"])
+@pytest.mark.parametrize("name", ["changes", "refusals", "shells", "laptop", "doctor", "state"])
 def test_each_line_is_one_of_the_code(name: str, code: str) -> None:
     """The code puts lines together, so most of their words are found there in groups of three."""
     unknown = []
@@ -134,19 +164,40 @@ def test_the_chinese_is_chinese(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("part", READ_BY_DEVELOPERS)
-def test_each_refusal_is_translated(part: str) -> None:
-    catalogue = load_catalogue(CHINESE)
+@pytest.mark.parametrize("part", READ_ON_PAGES)
+def test_each_line_of_pages_and_of_ssh_is_translated(part: str) -> None:
+    assert find_english(part, load_catalogue(CHINESE)) == []
+
+
+@pytest.mark.parametrize("part", READ_ON_LAPTOPS)
+def test_each_line_of_a_program_on_a_laptop_is_translated(part: str) -> None:
+    assert find_english(part, Catalogue({**REFUSALS, **SHELLS, **LAPTOP})) == []
+
+
+def find_english(part: str, catalogue: Catalogue) -> list[str]:
+    """Return the lines of a package that have no Chinese text."""
     missing = []
     for place, text in languages.refusals(part):
-        line = fill(text, dict.fromkeys(PLACE.findall(text), "5"))
-        if NOT_FOR_DEVELOPERS.search(text) or not re.search(r"[a-z]{3}", PLACE.sub("", text)):
+        exempt = FOR_COMMANDS.search(place) or NOT_FOR_PEOPLE.search(text) or IN_PIECES.search(text)
+        if exempt or not re.search(r"[a-z]{3}", PLACE.sub("", text.replace("stagedoor: ", ""))):
             continue
-        chinese = catalogue.translate(line)
-        prose = re.sub(r"`[^`]*`|\([^()]*\)|（[^（）]*）", "", chinese)
-        if re.search(r"(?:\b[a-z]{2,}\b[ ,]+){3}", prose):
+        line = fill(text, dict.fromkeys(PLACE.findall(text), "5"))
+        chinese = catalogue.translate_output(line)
+        if not CHINESE_LETTER.search(chinese):
             missing.append(f"{place}: {text} → {chinese}")
-    assert missing == []
+    return missing
+
+
+def test_what_the_shell_does_not_do_with_a_file_is_translated() -> None:
+    code = (languages.SOURCE / "listeners/web/files/transfer.py").read_text()
+    translate = load_catalogue(CHINESE).translate
+    for does in re.findall(r'explain_errors\(.*, "([a-z ]+)"\)', code):
+        for line in (
+            f"you may not {does} /x in the shell",
+            f"the shell cannot {does} /x (Failure)",
+        ):
+            assert CHINESE_LETTER.search(translate(line)), line
+        assert CHINESE_LETTER.search(translate(f"the shell did not {does} /x in time")), does
 
 
 def test_what_the_console_says_about_rules_and_health_is_translated() -> None:

@@ -322,9 +322,7 @@ def check_grant(rule: GrantRule) -> None:
     check_subject(rule.subject)
     check_pattern(rule.pattern)
     if not rule.permissions:
-        raise RefusedError(
-            "the grant would permit nothing; leave out some of --without, or remove the grant"
-        )
+        raise RefusedError("the grant would permit nothing; leave it a permission, or remove it")
 
 
 def change_grant(

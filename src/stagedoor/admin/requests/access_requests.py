@@ -81,21 +81,19 @@ def check_rule(rule: RequestRule) -> None:
         raise RefusedError("name the approvers: group:NAME or user:NAME, not all users")
     if bool(rule.later_approvers) != (rule.later_s > 0) or rule.later_s >= PENDING_S:
         raise RefusedError(
-            "name later approvers (--then) and when they decide too (--after), in less than "
+            "name later approvers together with the time after which they decide too, less than "
             f"{show_period(PENDING_S)}"
         )
     if rule.later_approvers and not rule.approvals:
-        raise RefusedError(
-            "a request that is approved at once has no later approvers; leave out --then"
-        )
+        raise RefusedError("a request that is approved at once has no later approvers")
     if rule.is_break_glass:
         if rule.approvals:
-            raise RefusedError("break-glass approves at once; leave out --approvals")
+            raise RefusedError("break-glass approves at once; give no number of approvals")
         if not rule.approvers:
-            raise RefusedError("name the approvers who review each use of break-glass (--approver)")
+            raise RefusedError("name the approvers who review each use of break-glass")
         return
     if rule.approvals < 0 or bool(rule.approvals) != bool(rule.approvers):
-        raise RefusedError("name approvers (--approver), or let it approve at once (--approvals 0)")
+        raise RefusedError("name the approvers, or let it approve at once with 0 approvals")
     groups = any(approver.startswith("group:") for approver in rule.subjects[1:])
     if rule.approvals >= len(rule.subjects) and not groups:
         raise RefusedError(f"{rule.approvals} approvals need as many approvers")

@@ -15,12 +15,13 @@ def load_catalogue(language: str | None) -> Catalogue:
     """Return the texts of a language; none for English and for a language that is not known."""
     if language != CHINESE:
         return _ENGLISH
+    from stagedoor.wire.language.chinese.changes import CHANGES
     from stagedoor.wire.language.chinese.console import CONSOLE
     from stagedoor.wire.language.chinese.pages import PAGES
     from stagedoor.wire.language.chinese.refusals import REFUSALS
     from stagedoor.wire.language.chinese.shells import SHELLS
 
-    return Catalogue({**PAGES, **CONSOLE, **REFUSALS, **SHELLS})
+    return Catalogue({**PAGES, **CONSOLE, **CHANGES, **REFUSALS, **SHELLS})
 
 
 @cache

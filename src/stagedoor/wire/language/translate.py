@@ -23,7 +23,9 @@ _OUTPUT = re.compile(r"(\s*(?:stagedoor: )?)(.*?)((?:\x1b\[K)?\s*)", re.DOTALL)
 _MARKS = re.compile("[；：。（）()`'\"]")
 """What sets off the words of another program, a person or a command from those of a sentence."""
 _CHINESE = re.compile("[\u4e00-\u9fff]")
-_OFTEN = r"(?:an?|are|has|have|is|its?|not|of|that|the|there|this|to|was|which|with|your?)"
+_OFTEN = (
+    r"(?:an?|are|has|have|is|its?|no|not|of|that|the|there|this|to|was|which|with|without|your?)"
+)
 _PROSE = re.compile(rf"\b(?:{_OFTEN} [a-z]+|[a-z]+ {_OFTEN})\b")
 """A piece of an English sentence: names and lists of names have none of these words."""
 _DEPTH = 5
