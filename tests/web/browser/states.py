@@ -20,13 +20,13 @@ from tests.web.test_run_pages import start, until_over
 
 NUMBERS = itertools.count()
 LIVE = "live"
-"""The terminal of app01 in which another client of dev is."""
+"""The terminal in which another client of dev is."""
 
 
 @contextmanager
-def live_terminal(port: int) -> Iterator[None]:
+def live_terminal(port: int, app: str = "app01") -> Iterator[None]:
     client = WebTerminal(port)
-    client.hello(ticket(port), terminal=LIVE)
+    client.hello(ticket(port, app), terminal=LIVE)
     try:
         yield
     finally:
