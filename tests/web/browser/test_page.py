@@ -313,7 +313,7 @@ def test_a_phone_has_a_bar_of_keys(tab: Tab, base: str) -> None:
             " return [r.x + r.width / 2, r.y + r.height / 2, r.width, r.height]; })"
             f"(document.querySelector('#keys [data-key={json.dumps(name)}]'))"
         )
-        assert min(box[2], box[3]) >= 40, "too small for a finger"
+        assert min(box[2], box[3]) >= 44, "too small for a finger"
         point = {"x": box[0], "y": box[1]}
         tab.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[point])
         tab.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
@@ -331,6 +331,15 @@ def test_a_phone_has_a_bar_of_keys(tab: Tab, base: str) -> None:
     assert tab.ask("document.activeElement.matches('.xterm-helper-textarea')"), "the keyboard stays"
     tab.type("a")
     shows(tab, "^Aa")
+    tap("Alt")
+    tab.type("b")
+    shows(tab, "^Aa^[b")
+    tap("PgUp")
+    tap("PgDn")
+    shows(tab, "^Aa^[b^[[5~^[[6~")
+    tab.ask("navigator.clipboard.readText = async () => 'pasted'")
+    tap("Paste")
+    shows(tab, "^[[6~pasted")
 
 
 def swipes(tab: Tab, by: float) -> None:

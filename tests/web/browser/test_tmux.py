@@ -129,7 +129,12 @@ def test_the_search_finds_what_tmux_has_kept(tab: Tab, base: str) -> None:
     tab.until("document.getElementById('history').textContent.includes('299.')")
     tab.enter()
     tab.until(f"{FOUND} === '110 of 111'")
-    for name, value, found in (("regex", "^line 1?7.$", 2), ("case", "^line 1?7.$", 0)):
+    for name, value, found in (
+        ("word", "line 2", 1),
+        ("word", "line 2", 111),
+        ("regex", "^line 1?7.$", 2),
+        ("case", "^line 1?7.$", 0),
+    ):
         click(tab, f"#search [name={name}]")
         tab.ask("document.getElementById('find').select()")
         tab.type(value)
