@@ -24,6 +24,7 @@ from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.notes import NoteKind
 from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S, RECHECK_S, RENEW_S
 from stagedoor.shells.kubernetes.live.start import LOOK_S, UNCHANGED_S
 from stagedoor.shells.kubernetes.names import IDLE_SINCE, OPT_IN, STALE
@@ -132,8 +133,12 @@ class Story:
 
     async def listed(self, inside: dict[str, list[str]]) -> list[ClusterApp]:
         """Return the rows of `stagedoor app list`."""
+        return await self.apps.list(inside)
+
+    @property
+    def apps(self) -> Apps:
         settings = parse_settings('[kubernetes]\nnamespaces = { "" = "apps" }\n', "the test's")
-        return await Apps(settings, cast("Any", self.cluster), self.shells).list(inside)
+        return Apps(settings, cast("Any", self.cluster), self.shells)
 
     def annotation(self, name: str) -> str | None:
         annotations = self.cluster.objects[SHELL]["metadata"].get("annotations") or {}
@@ -293,7 +298,9 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
 
 
 @in_virtual_time
-async def test_a_policy_that_bounds_the_app_and_not_its_shell_is_reported_once() -> None:
+async def test_a_policy_that_bounds_the_app_and_not_its_shell_is_reported_once_and_explained() -> (
+    None
+):
     async with story() as it:
         app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
         labels = app["spec"]["template"]["metadata"]["labels"]
@@ -302,10 +309,15 @@ async def test_a_policy_that_bounds_the_app_and_not_its_shell_is_reported_once()
         await asyncio.sleep(HOUR_S)
         said = (
             "NetworkPolicy bound bounds what the app may reach, and not its shell; give the shell "
+            "one for the label stagedoor.dev/shell-of: app01"
         )
         assert [text for reason, text in it.cluster.events if reason == "ShellOutsidePolicy"] == [
-            f"{said}one for the label stagedoor.dev/shell-of: app01"
+            said
         ]
+        note, *_ = (await it.apps.explain(APP01)).notes
+        assert (note.kind, note.why) == (NoteKind.WARNING, said)
+        it.cluster.drop((Kind.NETWORK_POLICY, "apps", "bound"))
+        assert said not in [note.why for note in (await it.apps.explain(APP01)).notes]
 
 
 def policy(name: str, labels: dict[str, str]) -> dict[str, Any]:
