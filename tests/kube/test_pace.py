@@ -1,13 +1,17 @@
 """How fast requests leave, and how bytes become lines."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.kube.pace import Bucket, parse_retry_after
+from stagedoor.kube.pace import Bucket, Limits, parse_retry_after
 from stagedoor.kube.paths import build_collection_path, build_item_path, with_query
 from stagedoor.kube.watch import Lines, TooLongError
 from stagedoor.model.cluster import Kind
+from tests.kube.scripted import Exchange, pod, scripted
+from tests.waiting import BOUND_S
 
 
 def test_a_burst_leaves_at_once_and_the_rest_one_after_the_other() -> None:
@@ -58,6 +62,39 @@ def test_a_patient_request_leaves_half_of_the_burst_to_others_and_has_no_place_i
     assert bucket.take_patiently(0.4) == 0
     bucket.pause(9.0)
     assert bucket.take_patiently(8.0) == pytest.approx(1.0)
+
+
+async def test_the_lists_of_watches_leave_room_for_the_requests_of_a_start() -> None:
+    """Otherwise a process that has just begun to watch many namespaces starts nothing meanwhile."""
+    limits = Limits()
+
+    async def answer_all_but_lists(to: Exchange) -> None:
+        if "labelSelector" in to.path:
+            await to.hang()
+        else:
+            await to.json(200, pod("web-1"))
+
+    async with scripted(answer_all_but_lists) as server:
+        cluster = server.cluster(limits=limits)
+
+        async def watch(namespace: str) -> None:
+            async for _ in cluster.watch(Kind.POD, namespace, "stagedoor.dev/shell"):
+                pass
+
+        namespaces = range(limits.in_flight + 4)
+        watches = [asyncio.create_task(watch(f"team-{number}")) for number in namespaces]
+        try:
+            async with asyncio.timeout(BOUND_S):
+                while not server.exchanges:
+                    await asyncio.sleep(0.01)
+            async with asyncio.timeout(5):
+                assert await cluster.get(Kind.POD, "apps", "web-1") is not None
+            assert len(server.exchanges) == 2, "one list at a time"
+        finally:
+            for task in watches:
+                task.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+            await cluster.close_connections()
 
 
 def test_a_clock_that_stands_still_or_goes_back_gives_nothing_away() -> None:

@@ -132,6 +132,10 @@ class RunService(RunReader):
     async def _start(
         self, grant: Grant, order: RunOrder, origin: Origin, run_id: str
     ) -> Run | Denial:
+        limit = self._runner.find_limit(order.target)
+        if limit is not None:
+            denial = Denial(Reason.RUN_LIMIT, limit)
+            return self._flow.deny(denial, origin, grant.identity, order.target)
         waits = order.has_input and not self.has_input_stream(order.target)
         run = await self._records.add(
             run_id,

@@ -28,6 +28,10 @@ class Runner(Protocol):
         """
         ...
 
+    def find_limit(self, target: Target) -> str | None:
+        """Return the limit of the runner that lets no run of this app start now, or None. Never blocks."""
+        ...
+
     def list_sizes(self, target: Target) -> Collection[str]:
         """Return the names of the sizes that runs of this app may have. Never blocks."""
         ...

@@ -40,6 +40,10 @@ class RunnerDirectory:
         """Return whether input can be sent to a run of this app while it goes on."""
         return self._for(target).has_input_stream(target)
 
+    def find_limit(self, target: Target) -> str | None:
+        """Return the limit that lets no run of this app start now, or None."""
+        return self._for(target).find_limit(target)
+
     def list_sizes(self, target: Target) -> Collection[str]:
         """Return the sizes that runs of this app may have."""
         return self._for(target).list_sizes(target)

@@ -52,6 +52,10 @@ class LocalRunner(RunFolders):
         """Return True: a run has a pipe for its input."""
         return True
 
+    def find_limit(self, target: Target) -> str | None:
+        """Return None: this machine has no limit of its own."""
+        return None
+
     def list_sizes(self, target: Target) -> Collection[str]:
         """Return no size: a run has what the gateway's machine has."""
         return ()

@@ -171,6 +171,7 @@ SHELLS = {
     "a lock's name has letters, digits, '.', '_' and '-', at most {0} of them, and begins with a letter or digit": "锁的名称由字母、数字、'.'、'_' 和 '-' 组成，最多 {0} 个字符，以字母或数字开头",
     "run {0} of {1} has the lock {2} of {3}; wait for it: run wait {4}": "{1} 的运行 {0} 持有 {3} 的锁 {2}；请等待它：run wait {4}",
     "{0} has {1} runs, and {2} are the most; wait for one of them: run list {3}": "{0} 已有 {1} 个运行，最多 {2} 个；请等待其中一个：run list {3}",
+    "the namespace of {0} has {1} runs, and more are not started; try again later": "{0} 的命名空间已有 {1} 个运行，不再启动更多；请稍后重试",
     "you have {0} runs, and {1} are the most; wait for one of them: run list": "你已有 {0} 个运行，最多 {1} 个；请等待其中一个：run list",
     "the gateway was lost while it started the task": "网关在启动任务时失联",
     "its machine has not reported an end": "其机器没有报告结束",

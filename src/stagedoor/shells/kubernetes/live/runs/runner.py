@@ -98,6 +98,17 @@ class KubernetesRunner(ClusterRunFolders):
         """Return False: a Job has its input from the start, in a Secret."""
         return False
 
+    def find_limit(self, target: Target) -> str | None:
+        """Return the limit of the app's namespace if that has PER_NAMESPACE runs, else None."""
+        namespace = self._spaces.by_environment.get(target.environment)
+        pods = {} if namespace is None else self._copies.list_pods(namespace)
+        if sum(read_end(pod) is None for pod in pods.values()) < PER_NAMESPACE:
+            return None
+        return (
+            f"the namespace of {target.login_name} has {PER_NAMESPACE} runs, and more are not started; try "
+            "again later"
+        )
+
     def list_sizes(self, target: Target) -> Collection[str]:
         """Return the sizes that the installation offers."""
         return self._sizes
@@ -107,11 +118,6 @@ class KubernetesRunner(ClusterRunFolders):
         namespace = self._spaces.by_environment.get(order.target.environment)
         if namespace is None:
             return "its namespace is no longer served"
-        of_others = self._copies.list_pods(namespace).values()
-        if sum(read_end(pod) is None for pod in of_others) >= PER_NAMESPACE:
-            return (
-                f"its namespace has {PER_NAMESPACE} runs, and more are not started; try again later"
-            )
         try:
             place = RunNamespace(namespace, order.target.app)
             await asyncio.to_thread(self.make, run_id, place)
