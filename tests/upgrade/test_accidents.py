@@ -51,6 +51,7 @@ def start_again(gateway: UpgradedGateway) -> None:
     """Start a gateway whose supervisor was killed, as a service manager would."""
     assert gateway.process is not None
     gateway.process.wait(PATIENCE_S)
+    gateway.process = None  # what its workers still write ends no log of the next one
     gateway.lines.clear()
     gateway.programs.install(B)
     gateway.start()
