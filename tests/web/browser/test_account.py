@@ -53,6 +53,12 @@ def test_somebody_looks_after_their_own_account(tab: Tab, base: str, port: int) 
     click(tab, "form[action$='/tokens/revoke'] button")
     tab.until(f"{LOADED} && document.querySelector('form[action$=\"/tokens/revoke\"]') === null")
 
+    # On a phone a row is a card, which is no wider than the page.
+    tab.resize(390, 800, phone=True)
+    wide = "[...document.querySelectorAll('main *')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+    assert tab.ask(f"{wide}.filter(e => getComputedStyle(e).overflowX === 'auto').length") == 0
+    tab.call("Emulation.clearDeviceMetricsOverride")
+
     # The other browser is signed out.
     listed = str(tab.ask("document.querySelector('#sign-ins ~ div').textContent"))
     assert "this one" in listed
