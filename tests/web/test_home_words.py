@@ -1,11 +1,14 @@
 """The home page's words about an app: the permissions there that not every developer has."""
 
+import re
+
 import pytest
 
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.home import describe_permissions
 from stagedoor.listeners.web.pages.markup import AppRow, PagePath, PageUser, render_home
 from stagedoor.model.permission import DEFAULT, Permission, Permissions
+from stagedoor.store.sessions import SessionRecord
 
 FORWARD, AGENT, RECORD = Permission.FORWARD, Permission.AGENT, Permission.RECORD
 
@@ -43,3 +46,22 @@ def test_a_person_without_a_grant_reads_whom_to_ask_and_no_command() -> None:
     page = render_home(PagePath("", Assets()), PageUser("dev", True), [], [], [])
     assert "Ask an administrator for a grant" in page
     assert "stagedoor grant" not in page
+
+
+def test_the_last_sessions_name_apps_and_lead_to_those_that_the_user_may_enter() -> None:
+    targets = ("app01.staging.ssh", "app02.ssh", "gone.ssh")
+    past = [
+        SessionRecord(
+            *("0", 1.0, 2.0, "dev", target, "::1", "web", "gw1", "closed", 1, 1), None, None, None
+        )
+        for target in targets
+    ]
+    apps = [
+        AppRow("app01.staging", targets[0], "ready", "/app/app01.staging", "ssh"),
+        AppRow("app02", targets[1], "ready", "/app/app02", "ssh", has_terminals=False),
+    ]
+    page = render_home(PagePath("", Assets()), PageUser("dev", True), apps, past, [])
+    listed = page.partition('<h2 id="past">')[2]
+    assert re.search(r'<a href="/app/app01.staging">app01 <span class="tag staging">', listed)
+    assert re.search(r'<th scope="row">app02\s*</th>', listed)
+    assert re.search(r'<th scope="row">gone\s*</th>', listed)

@@ -219,6 +219,7 @@ def render_home(
             else f"{len(apps)} apps, {running} running"
         ),
         past=past,
+        pages={app.host: app.page for app in apps if app.has_terminals},
         keys=keys,
         live=live,
         ssh_setup=ssh_setup,
