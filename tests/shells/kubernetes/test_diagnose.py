@@ -273,6 +273,17 @@ def test_a_log_is_asked_for_once_and_told() -> None:
     )
 
 
+def test_an_image_of_packages_without_the_folder_is_named() -> None:
+    said = "cp: can't stat '/packages/.': No such file or directory\n"  # busybox
+    ended = {"terminated": {"exitCode": 1, "reason": "Error", "message": said}}
+    seen = pod(initContainerStatuses=[{"name": "packages", "state": ended}])
+    seen["spec"]["initContainers"] = [{"name": "packages", "image": "tools:1"}]
+    assert diagnose(SHELL, (), [seen], (), NOW) == Cause(
+        STARTING,
+        "the image tools:1 has no folder /packages, which stagedoor.dev/packages-image needs",
+    )
+
+
 @pytest.mark.parametrize(
     ("message", "why", "final"),
     [

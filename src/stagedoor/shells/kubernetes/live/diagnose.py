@@ -21,7 +21,7 @@ from stagedoor.shells.kubernetes.live.events import (
     read_part,
     select_events,
 )
-from stagedoor.shells.kubernetes.names import CONTAINER, KIT_CONTAINER, PREFIX
+from stagedoor.shells.kubernetes.names import CONTAINER, KIT_CONTAINER, PACKAGES_CONTAINER, PREFIX
 from stagedoor.shells.kubernetes.ports import Cause
 from stagedoor.shells.kubernetes.sentences import (
     clean_text,
@@ -296,6 +296,12 @@ def _crash(
         if key not in logs:
             return LogRequest(*key)
         output = logs[key]
+    if name == PACKAGES_CONTAINER and "can't stat '/packages" in output:
+        image = _spec(pod, name).get("image", "")
+        return Cause(
+            STARTING,
+            f"the image {image} has no folder /packages, which {PREFIX}packages-image needs",
+        )
     code = ended.get("exitCode")
     what = f"container {name} ended" if code is None else f"container {name} ended with code {code}"
     if reason == "OOMKilled":
