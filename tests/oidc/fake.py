@@ -43,6 +43,8 @@ class FakeProvider:
         self.nonce: str | None = None
         self.silent: frozenset[str] = frozenset()
         """What gets no answer: paths, and grant types at the token endpoint."""
+        self.slow_s = 0.0
+        """How long each answer takes."""
         self.refresh: tuple[int, object] | None = None
         """What answers to a refresh; None: new tokens."""
         self.gone: dict[str, tuple[int, object]] = {}
@@ -85,6 +87,7 @@ class FakeProvider:
             self.asked.update(names)
             if self.silent & names:
                 await self._no_longer_silent.wait()
+            await asyncio.sleep(self.slow_s)
             status, answer = self._answer(path, form)
             data = json.dumps(answer).encode()
             writer.write(
