@@ -1,17 +1,22 @@
 """Changes over the API: lost updates, repeated requests, dry runs, and what is sent wrongly."""
 
+import asyncio
 import base64
 import json
+import time
 
 import pytest
 from sqlalchemy import insert
 
+from stagedoor.admin import roles
 from stagedoor.admin import service as admin
+from stagedoor.model.role import Role, RoleRule
 from stagedoor.store.schema import sessions
 from stagedoor.wire.api.openapi import describe_api
 from stagedoor.wire.api.operations import MAX_PAGE
 from tests.api.test_rights import grant
 from tests.api.world import World
+from tests.pace import allow
 
 
 @pytest.mark.access(25)
@@ -190,6 +195,46 @@ async def test_sessions_are_read_and_events_are_followed(world: World) -> None:
     rest = (await world.ask("ann", "GET /events", after=str(events[-1]["seq"]))).said
     assert rest[0]["seq"] == events[-1]["seq"] + 1
     assert (await world.ask("ann", "GET /events", kind="nonsense")).status == 422
+
+
+async def test_a_reader_waits_for_the_next_event(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stagedoor.api.service.FOLLOW_S", 0.02)
+    [newest] = (await world.ask("ann", "GET /events", last="1")).said
+    after = str(newest["seq"])
+    waiting = asyncio.create_task(world.ask("ann", "GET /events", after=after, wait="25"))
+    assert not (await asyncio.wait([waiting], timeout=0.2))[0]
+    admin.add_user(world.service, "new")
+    [event] = (await waiting).said
+    assert (event["fields"]["user"], event["seq"]) == ("new", newest["seq"] + 1)
+    again = await world.ask("ann", "GET /events", after=after, wait="25")
+    assert again.said == [event], "at once"
+    after, began = str(event["seq"]), time.monotonic()
+    assert (await world.ask("ann", "GET /events", after=after, wait="1")).said == []
+    assert 1 <= time.monotonic() - began < allow(5)
+    assert (await world.ask("ann", "GET /events", after=after, wait="26")).status == 400
+
+
+@pytest.mark.parametrize("loses", ["token", "role for all apps"])
+async def test_a_reader_who_loses_their_right_while_they_wait_reads_nothing_more(
+    world: World, monkeypatch: pytest.MonkeyPatch, loses: str
+) -> None:
+    monkeypatch.setattr("stagedoor.api.service.FOLLOW_S", 0.02)
+    program = world.token("ann", "api:read")
+    assert program.credential_id is not None
+    roles.add_role(world.service, RoleRule(0, "user:ann", Role.AUDITOR, "a-*"))
+    [newest] = (await world.ask(program, "GET /events", last="1")).said
+    after = str(newest["seq"])
+    waiting = asyncio.create_task(world.ask(program, "GET /events", after=after, wait="25"))
+    assert not (await asyncio.wait([waiting], timeout=0.2))[0]
+    if loses == "token":
+        admin.revoke_token(world.service, program.credential_id)
+    else:
+        listed = admin.read_policy(world.service).roles.values()
+        [wide] = [r for r in listed if (r.subject, r.app_pattern) == ("user:ann", "*")]
+        roles.remove_role(world.service, wide.id)
+    assert (await waiting).status == 403
 
 
 @pytest.mark.access(24)

@@ -1,9 +1,11 @@
 """Commands over the store and over the API of a gateway that runs: the same words, JSON and audit."""
 
+import base64
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,8 @@ from stagedoor.wire.terminal.asciicast import (
     encode_header,
 )
 from tests.fixtures.gateway import Gateway, sso
-from tests.fixtures.people import log_in
+from tests.fixtures.people import Answer, PlainBrowser, log_in
+from tests.pace import allow
 from tests.store.sample import opened
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
@@ -245,6 +248,31 @@ def test_a_change_waits_until_its_person_proves_that_they_are_there(
     assert not outcome.error
     assert "administration: step-up: open " in outcome.stderr
     assert "Added alice." in outcome.stderr
+
+
+def test_a_request_that_prefers_to_wait_is_answered_after_the_proof(
+    gateway: Gateway, sign_in: SignIn, tmp_path: Path
+) -> None:
+    secret = (tmp_path / "secret").read_text()
+    basic = "Basic " + base64.b64encode(f"ada:{secret}".encode()).decode()
+    extra = {"Authorization": basic, "Content-Type": "application/json"}
+    client = PlainBrowser(gateway.port("web"), host="gw.example", origin=None, extra=extra)
+
+    def add(preference: str) -> Answer:
+        body = '{"name": "alice", "groups": [], "password": null}'
+        return client.send("POST", "/api/v1/users", body, Prefer=preference)
+
+    for preference, least_s in (("", 0), ("respond-async", 0), ("wait=x", 0), ("wait=1", 1)):
+        began = time.monotonic()
+        refused = json.loads(add(preference).text)
+        assert (refused["reason"], refused["status"]) == ("step_up_needed", 403)
+        assert refused["step"].startswith("step-up: open http://gw.example/")
+        assert least_s <= time.monotonic() - began < allow(5), preference
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(add, "respond-async, wait=15")
+        assert wait([waiting], 0.5).not_done
+        prove(gateway, sign_in)
+        assert waiting.result(allow(10)).status == 201
 
 
 def test_the_audit_is_read_over_the_api(gateway: Gateway, remote: Mapping[str, str]) -> None:

@@ -298,6 +298,19 @@ async def test_a_token_to_ask_asks_for_access_alone(world: World) -> None:
     assert isinstance(authorise(policy, asking, target, world.now), Denial), "it opens no app"
 
 
+async def test_a_login_of_a_machine_is_a_program_with_the_role_of_its_user(world: World) -> None:
+    ada, nick = [Identity(name, frozenset(), Method.MACHINE, "ci") for name in ("ada", "nick")]
+    assert (await world.ask(ada, "GET /users")).status == 200
+    assert (await world.ask(ada, "POST /grants", grant("user:nick", "a-web"))).status == 201
+    link = await world.ask(ada, "POST /users/nick/web-link", {"url": "https://gw.example"})
+    assert (link.status, "takes a person" in link.said["detail"]) == (403, True)
+    assert (await world.ask(nick, "GET /users")).status == 403
+    for scopes in ((), ("connect:app01",), ("api:read",)):
+        limited = Identity("ada", frozenset(), Method.MACHINE, "ci", scopes)
+        refused = await world.ask(limited, "GET /users")
+        assert (refused.status, "not for the API" in refused.said["detail"]) == (403, True), scopes
+
+
 async def test_a_disabled_user_and_an_expired_role_are_nothing(world: World) -> None:
     rule = RoleRule(0, "user:nick", Role.ADMINISTRATOR, expires_at=world.now + 5)
     roles.add_role(world.service, rule)

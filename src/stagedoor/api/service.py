@@ -215,11 +215,17 @@ class ApiService:
             try:
                 return await self._run_now(request, call, guard)
             except StalePolicyError:
-                request = await self._judge(request.identity, request.operation, request.path)
+                request, call = await self._judge_again(request, call)
                 guard.policy = request.policy
-                call = replace(call, read_policy=request.read_policy, access=request.access)
         line = "the policy changed at each attempt, so nothing was done; try again"
         return make_problem_answer(make_problem(503, "busy", line))
+
+    async def _judge_again(
+        self, request: AdmittedRequest, call: Call
+    ) -> tuple[AdmittedRequest, Call]:
+        """Return both by the newest policy. Raises DeniedError, StoreError."""
+        request = await self._judge(request.identity, request.operation, request.path)
+        return request, replace(call, read_policy=request.read_policy, access=request.access)
 
     async def _run_now(self, request: AdmittedRequest, call: Call, guard: ApiGuard) -> ApiAnswer:
         operation = request.operation
@@ -232,6 +238,7 @@ class ApiService:
             answer = await asyncio.to_thread(handler, call)
             while operation.waits and not answer and time.monotonic() < until:
                 await asyncio.sleep(FOLLOW_S)
+                request, call = await self._judge_again(request, call)
                 answer = await asyncio.to_thread(handler, call)
         except DryRunError as done:
             now = self._now()
