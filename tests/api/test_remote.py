@@ -15,13 +15,17 @@ from click.testing import CliRunner
 from sqlalchemy import select
 
 from stagedoor.admin import roles
-from stagedoor.admin.service import add_grant, add_user, open_service
+from stagedoor.admin.requests import access_requests as requests
+from stagedoor.admin.service import AdminService, add_grant, add_user, open_service
+from stagedoor.admin.sessions import list_entries
 from stagedoor.cli.app import stagedoor
+from stagedoor.model.access_request import RequestRule
 from stagedoor.model.errors import SettingsError, StagedoorError
-from stagedoor.model.identity import SignIn
+from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
-from stagedoor.store.journal import StoreJournal
+from stagedoor.model.target import Target
+from stagedoor.store.journal import Filter, StoreJournal
 from stagedoor.store.sign_in.passes import record_step_up
 from stagedoor.store.sign_in.tables import step_ups
 from stagedoor.wire.terminal.asciicast import (
@@ -30,8 +34,9 @@ from stagedoor.wire.terminal.asciicast import (
     encode_event,
     encode_header,
 )
-from tests.fixtures.gateway import Gateway, sso
+from tests.fixtures.gateway import PASSWORD, Gateway, sso
 from tests.fixtures.people import Answer, PlainBrowser, log_in
+from tests.fixtures.people import sign_in as sign_in_at
 from tests.pace import allow
 from tests.store.sample import opened
 from tests.waiting import wait_until
@@ -40,6 +45,10 @@ from tests.web.conftest import SETTINGS
 KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl alice@laptop"
 )
+OTHER_KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHlykjqJm6QWo9sV/cI+zcW1Z8c6cmH+q5yaukCip5TK alice@desk"
+)
+FINGERPRINT = "SHA256:6k6iNNefwY6V0/fg3zsJJc/70mv4lk7crCPcEpgtoDc"
 STORY: tuple[tuple[str, ...], ...] = (
     ("user", "add", "alice", "--group", "dev", "--no-password"),
     ("user", "group", "alice", "--add", "ops", "--remove", "dev"),
@@ -53,9 +62,19 @@ STORY: tuple[tuple[str, ...], ...] = (
     ("grant", "list"),
     ("grant", "remove", "1"),
     ("grant", "remove", "1"),
+    ("key", "add", "alice", "{FOLDER}/keys"),
+    ("key", "add", "alice", "{FOLDER}/keys"),
+    ("key", "add", "absent", "{FOLDER}/keys"),
     ("key", "list", "alice", "--json"),
+    ("key", "remove", FINGERPRINT),
+    ("key", "remove", FINGERPRINT),
+    ("user", "password", "alice", "--password-stdin"),
+    ("user", "password", "alice", "--remove"),
+    ("user", "password", "absent", "--remove"),
     ("token", "create", "alice", "--scope", "connect:app*", "--expires", "never", "--json"),
     ("token", "list", "alice", "--json"),
+    ("token", "revoke", "TOKEN"),
+    ("token", "revoke", "aaaaaaaaaa"),
     ("user", "show", "alice", "--json"),
     ("user", "show", "alice"),
     ("user", "show", "absent"),
@@ -71,8 +90,17 @@ STORY: tuple[tuple[str, ...], ...] = (
     ("request", "rule", "add", "group:dev", "a*", "--approver", "group:sre", "--json"),
     ("request", "rule", "add", "group:dev", "a*", "--approvals", "0", "--approver", "group:sre"),
     ("request", "rule", "list"),
-    ("request", "rule", "remove", "1"),
+    ("request", "rule", "remove", "3"),
+    ("request", "rule", "remove", "3"),
+    ("request", "approve", "1", "--for", "10m"),
+    ("request", "deny", "2", "--why", "use staging"),
+    ("request", "end", "1"),
+    ("request", "end", "1"),
+    ("request", "end", "3"),
+    ("request", "review", "4"),
+    ("request", "list"),
     ("request", "list", "--all", "--json"),
+    ("request", "show", "2"),
     ("request", "show", "7"),
     ("session", "list", "--json"),
     ("recording", "list"),
@@ -101,13 +129,38 @@ STORY: tuple[tuple[str, ...], ...] = (
     ("sso", "unlink", "00/1 x"),
     ("hook", "test", "chat"),
     ("session", "close", "0123456789ab"),
-    ("sign-in", "list", "--user", "alice", "--json"),
+    ("sign-in", "list", "--user", "erin", "--json"),
+    ("sign-in", "end", "SIGN-IN", "--reason", "laptop stolen"),
+    ("sign-in", "end", "--user", "erin", "--yes"),
+    ("sign-in", "end", "0123456789ab"),
+    ("app", "list"),
+    ("app", "list", "--json"),
+    ("app", "explain", "app01"),
+    ("app", "explain", "none"),
+    ("app", "logs", "app01"),
+    ("app", "start", "app01"),
+    ("app", "stop", "app01", "--yes"),
     ("user", "disable", "alice"),
     ("user", "disable", "alice"),
     ("user", "enable", "alice"),
     ("user", "remove", "alice", "--yes"),
     ("user", "remove", "alice", "--yes"),
 )
+RULES = (
+    RequestRule(0, "user:erin", "*", approvers=("user:ada",)),
+    RequestRule(
+        *(0, "user:erin", "*"),
+        longest_s=900,
+        approvers=("user:ada",),
+        approvals=0,
+        is_break_glass=True,
+    ),
+)
+LISTS = {
+    "TOKEN": ("token", "list", "alice", "--json"),
+    "SIGN-IN": ("sign-in", "list", "--user", "erin", "--json"),
+}
+"""Words of STORY that stand for an id, which differs each time: that of the first row of a list."""
 FILES = """
 set = "platform"
 users = [{name = "carol", groups = ["dev"]}]
@@ -130,8 +183,9 @@ class Outcome:
 
 
 def run(argv: tuple[str, ...], environment: Mapping[str, str], *options: str) -> Outcome:
+    words = [find_id(word, environment, *options) if word in LISTS else word for word in argv]
     result = CliRunner().invoke(
-        stagedoor, [*options, *argv], env=dict(environment), standalone_mode=False
+        stagedoor, [*options, *words], PASSWORD, dict(environment), standalone_mode=False
     )
     error = result.exception
     assert error is None or isinstance(error, StagedoorError | SystemExit), (argv, error)
@@ -141,12 +195,30 @@ def run(argv: tuple[str, ...], environment: Mapping[str, str], *options: str) ->
     )
 
 
-def changes(events: list[dict[str, Any]], actor: str) -> list[tuple[str, str]]:
-    """Return what the actor has changed, with all fields but secrets of that time."""
+def find_id(word: str, environment: Mapping[str, str], *options: str) -> str:
+    """Return the id that stands for a word in LISTS."""
+    result = CliRunner().invoke(stagedoor, [*options, *LISTS[word]], env=dict(environment))
+    return str(json.loads(result.stdout)[0]["id"])
+
+
+def seed(service: AdminService) -> int:
+    """Add what only users make: requests, and a sign-in. Return the number of changes."""
+    add_user(service, "ada")
+    add_user(service, "erin")
+    roles.add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
+    asks, glass = [requests.add_rule(service, rule) for rule in RULES]
+    for app, rule in (("app01", asks), ("app02", asks), ("app03", asks), ("app04", glass)):
+        requests.make_request(service, "erin", [Target(app)], rule, "INC-1")
+    sign_in_at(service.database, Identity("erin", frozenset(), Method.PASSWORD), service.clock())
+    return sum(1 for _ in list_entries(service, Filter()))
+
+
+def changes(events: list[dict[str, Any]], *actors: str) -> list[tuple[str, str]]:
+    """Return what the actors have changed, with all fields but secrets of that time."""
     return [
         (e["kind"], CHANGING.sub("…", json.dumps(e["fields"])))
         for e in events
-        if e["identity"] == actor
+        if e["identity"] in actors
     ]
 
 
@@ -157,9 +229,8 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
     settings = SETTINGS.replace("[web]\n", '[web]\npublic_url = "http://gw.example"\n')
     settings += sso(tmp_path / "gateway")
     with Gateway(tmp_path / "gateway", settings) as gateway:
-        gateway.add_user("ada")
         with gateway.service() as service:
-            roles.add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
+            seed(service)
         yield gateway.start()
 
 
@@ -204,9 +275,9 @@ def test_commands_say_and_do_the_same_over_the_api(
 ) -> None:
     file = tmp_path / "local.toml"
     file.write_text(gateway.file.read_text().replace(str(gateway.data_dir), str(tmp_path / "own")))
+    (tmp_path / "keys").write_text(OTHER_KEY)
     with open_service(tmp_path / "own") as service:
-        add_user(service, "ada")
-        roles.add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
+        seeded, account = seed(service), service.actor
     (tmp_path / "files").mkdir()
     (tmp_path / "files/access.toml").write_text(FILES)
     (tmp_path / "wrong").mkdir()
@@ -219,14 +290,16 @@ def test_commands_say_and_do_the_same_over_the_api(
         ("user", "group", "carol", "--add", "ops"),
         ("grant", "remove", "2"),
     ]
-    for argv in (*STORY, *applied):
+    story = [tuple(word.replace("{FOLDER}", str(tmp_path)) for word in argv) for argv in STORY]
+    for argv in (*story, *applied):
         by_store = run(argv, {}, "--config", str(file))
         by_api = run(argv, remote)
+        by_store.stdout = by_store.stdout.replace(account, "ada")
         assert by_api == by_store
     audit = CliRunner().invoke(stagedoor, ["--config", str(file), "audit", "--json"])
     own = [json.loads(line) for line in audit.stdout.splitlines()]
-    account = own[-1]["identity"]
-    assert changes(gateway.audit(), "ada (api)") == changes(own, account)[2:]
+    theirs = changes(gateway.audit(), "ada (api)", "ada (request)")
+    assert theirs == changes(own[seeded:], account)
 
 
 def test_a_change_waits_until_its_person_proves_that_they_are_there(

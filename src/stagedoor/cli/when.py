@@ -73,7 +73,7 @@ def take_duration(ctx: click.Context, param: click.Parameter, value: str | None)
     seconds = parse_duration(value)
     if not seconds:
         raise click.BadParameter(f"{value!r} is not a duration: write 15m, 8h or 1d12h", ctx, param)
-    return seconds
+    return float(seconds)
 
 
 def parse_limit(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
