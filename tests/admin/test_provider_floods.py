@@ -46,7 +46,7 @@ async def until_asked(provider: FakeProvider, what: str, times: int = 1) -> None
 
 
 async def sign_in_soon(services: ProviderServices, name: str) -> None:
-    """Sign in as an honest person, whom a flood must not delay by more than a second."""
+    """Sign in as an honest person; a flood must not delay that by more than a second."""
     async with asyncio.timeout(allow(1)):
         await services.sign_in(name)
 
