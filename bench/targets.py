@@ -204,7 +204,7 @@ TARGETS: tuple[Target, ...] = (
         for case in ("1 at once", "64 at once")
     ),
     *(
-        Below(f"memory for an idle tunnel, {case}: ≤ 2 KiB", "idle", case, "memory", 2.0)
+        Below(f"memory for an idle tunnel, {case}: ≤ 1.9 KiB", "idle", case, "memory", 1.9)
         for case in ("5,000 tunnels", "20,000 tunnels")
     ),
     *(
