@@ -180,7 +180,7 @@ def add_control(source: Source, tree: Path, release: Release, architecture: str)
         "Architecture": architecture,
         "Depends": f"python3 (>= {release.python}~), python3 (<< {major}.{int(minor) + 1}~), "
         f"libc6 (>= {release.glibc.replace('_', '.')}), libgcc-s1, adduser, init-system-helpers",
-        "Suggests": "openssh-client",
+        "Recommends": "openssh-client",
         "Description": "gateway to shells of a PaaS's apps, for plain OpenSSH and browsers\n"
         " Developers log in to a shell of their app through HTTP CONNECT, an SSH jump\n"
         " host, direct login or a terminal in the browser. Grants say who may enter,\n"
