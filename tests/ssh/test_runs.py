@@ -111,6 +111,12 @@ def test_output_does_no_more_than_draw_in_a_terminal(laptop: Laptop) -> None:
     assert laptop.ssh("-tt", "gw", "run", "logs", run_id).stdout == b"\x1b[1mbold\r\n"
 
 
+def test_a_run_at_a_terminal_names_the_shell_which_has_one(laptop: Laptop) -> None:
+    hint = b"a run has no terminal; the app's shell has one: ssh app01@GATEWAY"
+    assert hint in laptop.ssh("-tt", "gw", "run", "app01", "--", "true").stderr
+    assert hint not in run(laptop, "app01", "--", "true").stderr
+
+
 def test_the_line_after_the_dashes_is_one_for_the_shell(laptop: Laptop) -> None:
     done = run(laptop, "app01", "--", 'echo "a  b" && echo $((1 + 1))')
     assert done.stdout == b"a  b\n2\n"

@@ -160,6 +160,7 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
 
 
 def _start(client: "RunClient", command: "StartRun") -> int:
+    from stagedoor.model.run import RunState
     from stagedoor.wire.run_text import describe_run
 
     has_input = not (command.detach or os.isatty(0) or _is_null(0))
@@ -183,6 +184,12 @@ def _start(client: "RunClient", command: "StartRun") -> int:
             sender.report_loss()
         _say(f"run {run.id} still runs; to end it: stagedoor run cancel {run.id}")
         return _INTERRUPTED
+    is_silent = run.state is RunState.EXITED and not (run.code or run.size)
+    if os.isatty(0) and is_silent and not command.json:
+        _say(
+            "it printed nothing, and a run has no terminal to type into; the app's shell has one: stagedoor "
+            f"attach {run.target.login_name}"
+        )
     return _finish(client, run, json=command.json)
 
 

@@ -132,6 +132,11 @@ class RunChannel:
                 f"stagedoor: run {run.id} of {run.target.login_name}; if the connection is lost it goes on: "
                 f"run attach {run.id}, run cancel {run.id}"
             )
+            if self._is_terminal:
+                self._say(
+                    "stagedoor: a run has no terminal; the app's shell has one: ssh "
+                    f"{run.target.login_name}@GATEWAY"
+                )
         if run.recording is not None:
             self._say("stagedoor: its output is recorded")
         if run.state is RunState.WAITING and not await self.input.is_complete(INPUT_END_S):
