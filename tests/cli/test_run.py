@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stagedoor.model.permission import Permission
+from tests.docs.pages import ROOT
 from tests.fixtures.gateway import Gateway, local, open_gateway
 from tests.ports import free_port
-from tests.waiting import BOUND_S
+from tests.waiting import BOUND_S, wait_until
 
 SETTINGS = '[web]\naddresses = ["127.0.0.1:{port}"]\n' + local("app01")
 Done = subprocess.CompletedProcess[bytes]
@@ -245,3 +247,68 @@ def test_wrong_usage_is_2(dev: Developer) -> None:
         done = dev.run(*words)
         assert done.returncode in (2, 255), words
     assert dev.run("cancel", "--detach", "3f2a").returncode == 2
+
+
+def test_a_program_that_ends_without_a_terminal_names_the_shell_which_has_one(
+    dev: Developer,
+) -> None:
+    """From a terminal a run has no input, so a shell ends at once, and says nothing."""
+    ours, theirs = os.openpty()
+    try:
+
+        def run(*words: str) -> bytes:
+            command = dev.command("app01", "--", *words)
+            return subprocess.run(
+                command, stdin=theirs, stderr=subprocess.PIPE, timeout=BOUND_S
+            ).stderr
+
+        hint = (
+            b"a run has no terminal to type into; the app's shell has one: stagedoor attach app01"
+        )
+        assert hint in run("sh")
+        assert hint not in run("sh", "-c", "echo here")
+        assert hint not in dev.run("app01", "--", "true").stderr
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def script_of_ci() -> str:
+    """The lines of the how-to that start a task, cancel it on a signal, and wait for it."""
+    page = (ROOT / "docs/how-to/run-in-ci.md").read_text()
+    return page[page.index("id=$(") : page.index("wait $!")] + "wait $!\n"
+
+
+def test_a_job_that_the_ci_cancels_cancels_its_task(dev: Developer, tmp_path: Path) -> None:
+    token = tmp_path / ".config/stagedoor/token"
+    token.parent.mkdir(parents=True)
+    token.touch(mode=0o600)
+    token.write_text(dev.token)
+    program = tmp_path / "stagedoor"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m stagedoor "$@"\n')
+    program.chmod(0o755)
+    env = os.environ | {
+        "HOME": str(tmp_path),
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "STAGEDOOR_URL": f"http://127.0.0.1:{dev.port}",
+        "STAGEDOOR_USER": "dev",
+    }
+    script = script_of_ci().replace("app01.staging", "app01")
+    for task, is_cancelled in (("sh -c 'echo here; sleep 300'", True), ("sh -c 'exit 7'", False)):
+        job = subprocess.Popen(
+            ["sh", "-ec", script.replace("./manage.py migrate", task)],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert job.stdout is not None
+        if is_cancelled:
+            assert job.stdout.readline() == b"here\n"
+            job.send_signal(signal.SIGTERM)
+            listed = partial(dev.run, "list", "app01", "--json")
+            wait_until(lambda listed=listed: json.loads(listed().stdout)[0]["state"] == "cancelled")
+        else:
+            assert job.wait(BOUND_S) == 7
+        job.stdout.close()
+        job.kill()
+        job.wait()

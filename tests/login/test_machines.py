@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +16,12 @@ from joserfc.jwk import ECKey
 from stagedoor.admin import service as admin
 from stagedoor.laptop.login_result import NOT_LOGGED_IN
 from stagedoor.laptop.tunnel.errors import CREDENTIAL, REFUSED
+from stagedoor.model.permission import Permission
 from tests.fixtures.gateway import Gateway
 from tests.login.conftest import settings
 from tests.login.laptop import BareLaptop, new_laptop
 from tests.login.machine import Key, Machine
-from tests.waiting import wait_until
+from tests.waiting import BOUND_S, wait_until
 
 GITHUB, CLUSTER = "https://token.actions.githubusercontent.com", "https://kubernetes.default.svc"
 KEYS = {
@@ -107,6 +110,36 @@ def test_a_job_logs_in_by_its_token_and_runs_ssh(
     done = job.run("login", "--if-needed", "--folder", str(job.folder))
     assert done.returncode == NOT_LOGGED_IN
     assert "made with an ID token" in done.stderr
+
+
+@pytest.mark.platform(1)
+def test_a_job_runs_a_task_with_its_login(job: BareLaptop, base: str, gateway: Gateway) -> None:
+    gateway.permit("user:ci-shop", "app01", Permission.RUN)
+    running = job.start("login", base, "--id-token-env", "CI_TOKEN", CI_TOKEN=token(base))
+    assert running.end().returncode == 0, running.stderr
+    command = [
+        sys.executable,
+        "-m",
+        "stagedoor",
+        "run",
+        "app01",
+        "--",
+        "sh",
+        "-c",
+        "echo $APP_NAME; exit 7",
+    ]
+    done = subprocess.run(
+        command,
+        env=job.env | {"STAGEDOOR_URL": base},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+    )
+    assert (done.returncode, done.stdout) == (7, "app01\n"), done.stderr
+    events = map(json.loads, gateway.command("audit", "--json").stdout.splitlines())
+    [started] = [event for event in events if event["kind"] == "run.started"]
+    assert started["identity"] == "ci-shop"
 
 
 @pytest.mark.identity(37)
