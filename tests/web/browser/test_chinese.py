@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from acceptance.chromium import Tab
+from stagedoor.wire.language.chinese.console import CONSOLE
 from stagedoor.wire.language.chinese.pages import PAGES as TEXTS
 from stagedoor.wire.language.chinese.scripts import SCRIPTS
 from tests.web.browser.looks import keep
@@ -49,10 +50,9 @@ def chinese(tab: Tab) -> Iterator[None]:
 def english(tab: Tab) -> list[str]:
     """Return the texts of the page that are English."""
     shown: list[str] = json.loads(tab.ask(SHOWN))
-    known = {
-        text for texts in (TEXTS, SCRIPTS) for text, chinese in texts.items() if text != chinese
-    }
-    known -= {"laptop"}  # the comment of a key there
+    texts = {**TEXTS, **CONSOLE, **SCRIPTS}
+    known = {text for text, chinese in texts.items() if text != chinese}
+    known -= {"laptop", "enter"}  # the comment of a key there, and a permission
     return [text for text in shown if text in known or WORDS.search(text)]
 
 
