@@ -100,7 +100,8 @@ ASSEMBLED = {
     ),
     *(f"{state} with {{0}}" for state in ("exited", "cancelled", "lost")),
     *(f"it is {state}" for state in ("pending", "lapsed", "ended")),
-    "{0} is no group name: {1}",
+    *("{0} is no group name: {1}", "a browser on {0}"),
+    *(text for text in REFUSALS if re.fullmatch(r"[A-Z][\w ]+ on \{0\}", text)),
     *(f"{state} with {{0}}" for state in ("timed out", "input lost", "not started")),
 }
 """Lines of pieces so short that they are not found in the code."""

@@ -52,6 +52,13 @@ def test_a_refusal_of_the_api_is_in_the_page_s_language(port: int) -> None:
     assert json.loads(program.text)["message"] == "sign in with your password or a token"
 
 
+def test_an_account_names_browsers_in_the_page_s_language(port: int) -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    person = PlainBrowser(port, extra=ZH | {"User-Agent": agent})
+    assert person.sign_in().status == 303
+    assert "Linux 上的 Firefox" in person.get("/account").text
+
+
 def test_the_log_and_the_audit_stay_english(gateway: Gateway, port: int) -> None:
     person = PlainBrowser(port, extra=ZH)
     assert person.sign_in().status == 303

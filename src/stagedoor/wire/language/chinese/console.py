@@ -29,6 +29,7 @@ CONSOLE = {
     "Sessions of all access methods appear here.": "所有访问方式的会话都会显示在这里。",
     # Requests.
     "{count} open. The approvers of its rule decide on each.": "{count} 个未结束。每个申请由其规则的审批人决定。",
+    "For [time]": "时长",
     "Request {number}": "申请 {number}",
     "Decide": "审批",
     "Requests for access appear here, with their reasons.": "访问申请及其理由会显示在这里。",

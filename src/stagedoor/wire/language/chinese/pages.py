@@ -28,6 +28,7 @@ PAGES = {
     "Reason": "理由",
     "Since": "开始于",
     "never": "从未",
+    "never [end]": "长期有效",
     "none": "无",
     "or": "或",
     "None yet.": "暂无。",

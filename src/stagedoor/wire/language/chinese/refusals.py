@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_BROWSERS = ("Edge", "Opera", "Samsung Internet", "Firefox", "Chrome", "Chromium", "Safari")
+
 REFUSALS = {
     # Values within lines. `{n}` is a number.
     "{n} s": "{n} 秒",
@@ -54,6 +56,9 @@ REFUSALS = {
     "SSH key {0}": "SSH 密钥 {0}",
     "certificate {0}": "证书 {0}",
     "token of a machine {0}": "机器令牌 {0}",
+    "a browser": "未知浏览器",
+    "a browser on {0}": "{0} 上的未知浏览器",
+    **{f"{name} on {{0}}": f"{{0}} 上的 {name}" for name in _BROWSERS},
     "all that you may enter": "你可以进入的全部应用",
     "pending": "等待审批",
     "approved": "已批准",
