@@ -419,7 +419,7 @@ def main() -> None:
     hashing.install()
     have_a_home(sys.argv[2])
     serve_once()
-    # Since Python 3.13 `click.testing` loads readline, which handles it for good.
+    # Since Python 3.13 click's module for tests loads readline, which handles it for good.
     signal.signal(signal.SIGWINCH, signal.SIG_DFL)
     gc.collect()
     gc.freeze()
