@@ -14,9 +14,14 @@ from stagedoor.model.role import Role, RoleRule
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.waiting import wait_until
 from tests.web.browser.conftest import TERMINAL, ready, run, shows
+from tests.web.browser.looks import AXE, LIGHT, PHONE, PROBLEMS, violations
+from tests.web.browser.test_chinese import english
+from tests.web.browser.test_local_echo import SLOW, draws_letters_at_once_and_no_password
 from tests.web.browser.test_manners import stands_as_written
 from tests.web.browser.test_page import cell
+from tests.web.browser.test_prompt_marks import prompts_are_marked
 from tests.web.browser.test_replay import write
+from tests.web.browser.test_sharing import shared
 from tests.web.browser.test_shortcuts import EXTENDED, KITTY, UNCHANGED, cat_in_tmux, find_tmux
 from tests.web.conftest import SETTINGS
 
@@ -28,12 +33,13 @@ pytestmark = [
 ]
 
 
+ACCOUNTS = '\n[accounts]\nself_service = ["tokens"]\n'
 LOADED = "document.readyState === 'complete'"
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("firefox"), SETTINGS) as gateway:
+    with Gateway(tmp_path_factory.mktemp("firefox"), SETTINGS + ACCOUNTS) as gateway:
         for name, *apps in (("dev", "app01", "app02"), ("bob",), ("chief",)):
             gateway.add_user(name, *apps)
         gateway.permit("user:dev", "*", Permission.REPLAY)
@@ -210,6 +216,76 @@ def test_the_shortcuts_of_the_page(fox: FirefoxTab, base: str) -> None:
     fox.until("document.querySelector('dialog[open]') === null")
 
 
+def test_letters_are_drawn_before_their_echo_on_a_slow_line(fox: FirefoxTab, base: str) -> None:
+    slow = fox.call("script.addPreloadScript", functionDeclaration=f"() => {{ {SLOW} }}")["script"]
+    try:
+        terminal(fox, base, "echo")
+    finally:
+        fox.call("script.removePreloadScript", script=slow)
+    draws_letters_at_once_and_no_password(fox)
+
+
+def test_keys_lead_from_prompt_to_prompt(fox: FirefoxTab, base: str) -> None:
+    terminal(fox, base, "marks")
+    prompts_are_marked(fox, lambda: fox.keys("ctrl+shift+Up"), lambda: fox.keys("ctrl+shift+Down"))
+
+
+def test_a_tab_leads_back_to_its_terminal_and_a_narrow_bar_is_whole(
+    fox: FirefoxTab, base: str
+) -> None:
+    terminal(fox, base, "left")
+    run(fox, "echo st''ays")
+    shows(fox, "stays")
+    terminal(fox, base, "right")
+    box = fox.ask(
+        "(e => { const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })"
+        "([...document.querySelectorAll('#tabs > a')].find(e => e.textContent === 'left'))"
+    )
+    fox.click(*box)
+    fox.until("location.search === '?terminal=left'")
+    ready(fox)
+    shows(fox, "stays")
+    fox.resize(PHONE, 640)
+    assert json.loads(fox.ask(PROBLEMS)) == []
+    fox.resize(1200, 700)
+
+
+def test_a_terminal_is_shared_with_a_guest_and_locked(fox: FirefoxTab, base: str) -> None:
+    terminal(fox, base, "shown")
+    run(fox, "echo se''en")
+    shows(fox, "seen")
+    link = shared(fox)
+    guest = fox.apart()
+    try:
+        guest.show()
+        guest.open(link)
+        guest.until("document.getElementById('open')?.hidden === false")
+        focus(guest, "#open")
+        guest.enter()
+        sign_in(guest, "bob")
+        guest.until("location.pathname === '/shared/terminal'")
+        ready(guest)
+        shows(guest, "seen")
+        guest.focus_window()
+        guest.type("never")
+        fox.show()
+        fox.ask("document.getElementById('company').close()")
+        fox.until("document.getElementById('people').textContent === 'bob by link watches'")
+        run(fox, "echo af''ter")
+        assert "never" not in shows(fox, "after")
+        focus(fox, "#people")
+        fox.enter()
+        focus(fox, "#lock")
+        fox.keys("space")
+        guest.until("document.getElementById('status').dataset.state === 'over'")
+        fox.until("document.getElementById('people').textContent === 'LockedOnly you'")
+        assert not fox.trouble
+        assert not guest.trouble
+    finally:
+        guest.end()
+        fox.show()
+
+
 # The other pages.
 
 
@@ -271,3 +347,45 @@ def test_a_recording_is_played_by_keys(fox: FirefoxTab, base: str) -> None:
         tab.until(f"{at} >= 5")
         tab.keys("End")
         shows(tab, "two")
+
+
+def test_a_token_is_made_and_copied(fox: FirefoxTab, base: str) -> None:
+    with person(fox, base, "dev", "/account") as tab:
+        focus(tab, "#apps")
+        tab.type("app01")
+        tab.enter()
+        tab.until(f"{LOADED} && document.getElementById('new-token') !== null")
+        focus(tab, "button.copy")
+        tab.enter()
+        focus(tab, "#apps")
+        tab.keys("ctrl+v")
+        tab.until(
+            "document.getElementById('apps').value === document.getElementById('new-token').textContent"
+        )
+        focus(tab, "form[action$='/tokens/revoke'] button")
+        tab.enter()
+        tab.until(
+            f"{LOADED} && document.querySelector('form[action$=\"/tokens/revoke\"]') === null"
+        )
+        assert not tab.trouble
+
+
+def test_a_page_of_the_console_can_be_read_in_chinese(fox: FirefoxTab, base: str) -> None:
+    """At the width of a phone too, and by axe-core's rules for what Firefox draws."""
+    with person(fox, base, "chief", "/account") as tab:
+        focus(tab, "#tongue")
+        tab.keys("End", "Tab")
+        tab.enter()
+        tab.until(f"{LOADED} && document.documentElement.lang === 'zh-CN'")
+        try:
+            tab.open(f"{base}/admin/rules")
+            assert english(tab) == []
+            assert not AXE.exists() or violations(tab, LIGHT) == []
+            tab.resize(PHONE, 640)
+            assert json.loads(tab.ask(PROBLEMS)) == []
+        finally:
+            tab.open(f"{base}/account")
+            focus(tab, "#tongue")
+            tab.keys("Home", "Tab")
+            tab.enter()
+            tab.until(f"{LOADED} && document.documentElement.lang === 'en'")

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from acceptance.chromium import Tab
+from acceptance.firefox import FirefoxTab
 from tests.web.browser.conftest import choose, run, shows, terminal
 
 ONE_WAY_MS = 150
@@ -16,7 +17,7 @@ window.WebSocket = class extends WebSocket {{
 }};
 """
 """Run in a new page, it makes the line slow in both directions."""
-WATCH = """
+WATCH = """(() => {
 window.seen = []; window.ever = [];
 addEventListener("keydown", (event) => {
   const at = event.timeStamp;
@@ -28,14 +29,17 @@ addEventListener("keydown", (event) => {
     else if (performance.now() - at < 250) requestAnimationFrame(look);
   };
   look();
-}, { capture: true }); 0
-"""
+}, { capture: true });
+})()"""
 """Keeps in `seen` after how long each key's letter was drawn, and in `ever` all that was drawn."""
 HIDDEN = "document.getElementById('predicted')?.hidden !== false"
 
 
 def press(tab: Tab, text: str) -> None:
     """Type by key events."""
+    if isinstance(tab, FirefoxTab):
+        tab.type(text)
+        return
     for char in text:
         tab.press(char, f"Key{char.upper()}", ord(char.upper()), text=char)
 
@@ -56,8 +60,8 @@ def prove(tab: Tab) -> None:
         shows(tab, "a" * (at + 1))
 
 
-def test_a_letter_is_drawn_at_once_and_a_password_never(slow: Tab, base: str) -> None:
-    terminal(slow, base, "echo")
+def draws_letters_at_once_and_no_password(slow: Tab) -> None:
+    """In a terminal whose line is slow."""
     prove(slow)
     slow.ask(WATCH)
     press(slow, "bcdefghijk")
@@ -75,6 +79,11 @@ def test_a_letter_is_drawn_at_once_and_a_password_never(slow: Tab, base: str) ->
     shows(slow, "end")
     assert "s" not in json.dumps(slow.ask("window.ever")), "a password is drawn"
     assert not slow.trouble
+
+
+def test_a_letter_is_drawn_at_once_and_a_password_never(slow: Tab, base: str) -> None:
+    terminal(slow, base, "echo")
+    draws_letters_at_once_and_no_password(slow)
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="as root: apt-get install tmux")

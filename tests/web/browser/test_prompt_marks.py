@@ -1,5 +1,7 @@
 """Prompts that a shell marks, in a real Chromium."""
 
+from collections.abc import Callable
+
 from acceptance.chromium import Tab
 from tests.web.browser.conftest import run, shows, terminal
 
@@ -10,10 +12,8 @@ MARKS = (
 CTRL_SHIFT = 2 | 8
 
 
-def test_a_failed_command_has_its_exit_code_and_keys_go_from_prompt_to_prompt(
-    tab: Tab, base: str
-) -> None:
-    terminal(tab, base, "marks")
+def prompts_are_marked(tab: Tab, up: Callable[[], None], down: Callable[[], None]) -> None:
+    """Look at a terminal's prompts; `up` and `down` press the keys that lead to others."""
     run(tab, "exec bash --norc")
     run(tab, MARKS)
     run(tab, "echo fi''rst; seq 100; (exit 3)")
@@ -21,10 +21,21 @@ def test_a_failed_command_has_its_exit_code_and_keys_go_from_prompt_to_prompt(
     run(tab, "seq 200")
     shows(tab, "200\n$")
     for _ in range(2):
-        tab.press("ArrowUp", "ArrowUp", 38, CTRL_SHIFT)
+        up()
     shows(tab, "first")
     tab.until("document.querySelector('.xterm-decoration.failed') !== null")
     assert tab.ask("document.querySelector('.xterm-decoration.failed').title") == "Exit code 3"
-    tab.press("ArrowDown", "ArrowDown", 40, CTRL_SHIFT)
+    down()
     shows(tab, "seq 200")
     assert not tab.trouble
+
+
+def test_a_failed_command_has_its_exit_code_and_keys_go_from_prompt_to_prompt(
+    tab: Tab, base: str
+) -> None:
+    terminal(tab, base, "marks")
+    prompts_are_marked(
+        tab,
+        lambda: tab.press("ArrowUp", "ArrowUp", 38, CTRL_SHIFT),
+        lambda: tab.press("ArrowDown", "ArrowDown", 40, CTRL_SHIFT),
+    )
