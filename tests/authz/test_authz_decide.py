@@ -173,6 +173,22 @@ def test_of_several_rules_the_one_that_lasts_longest_counts() -> None:
     assert (grant.rule_id, grant.expires_at) == (4, None)
 
 
+@pytest.mark.parametrize(
+    ("limits", "least"),
+    [((None, None), None), ((900.0, None), 900.0), ((3600.0, 900.0), 900.0), ((900.0, 0.0), 0.0)],
+)
+def test_of_several_rules_the_shortest_wait_for_a_client_counts(
+    limits: tuple[float | None, ...], least: float | None
+) -> None:
+    rules = (
+        GrantRule(n, subject, "app*", resume_s=limit)
+        for n, (subject, limit) in enumerate(zip(("user:dev", "group:crew"), limits, strict=True))
+    )
+    grant = authorise(policy(*rules), DEV, APP01, NOW)
+    assert isinstance(grant, Grant)
+    assert grant.resume_s == least
+
+
 def test_a_removed_user_is_denied_whatever_his_identity_says() -> None:
     held = Policy(grants=(GrantRule(1, "user:dev", "*"), GrantRule(2, "group:stale-group", "*")))
     assert "no user 'dev' any more" in denied(held)

@@ -14,13 +14,14 @@ import pytest
 from stagedoor.laptop.tunnel import enter, resume
 from stagedoor.laptop.tunnel.address import parse_gateway
 from stagedoor.laptop.tunnel.enter import TunnelKey
+from stagedoor.laptop.tunnel.errors import LOST, TunnelError
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.relay import Local
 from stagedoor.laptop.tunnel.resume import ConnectionLostError, ResumableTunnel
 from stagedoor.laptop.tunnel.route import RouteWatch, has_moved
 from stagedoor.laptop.tunnel.wire import TcpWire
 from tests.laptop.conftest import PATIENCE_S
-from tests.laptop.scripted_gateway import ScriptedGateway, answering, refusing
+from tests.laptop.scripted_gateway import ScriptedGateway, answering, echoing, refusing
 from tests.missing import missing
 
 OPTIONS = Options({"--gateway": "gw:1", "--user": "anna"}, ["app01.ssh"], {})
@@ -173,6 +174,18 @@ def test_the_title_counts_while_an_answer_is_awaited(
     assert (save, restore) == ("\x1b[22;2t", "\x1b[23;2t")
     assert titles[0] == "\x1b]2;app01.ssh: reconnecting 0 s\x07"
     assert len({*titles}) >= 2
+
+
+@pytest.mark.continuity(15)
+def test_a_gateway_that_cannot_resume_ends_the_tunnel_with_the_reason(tmp_path: Path) -> None:
+    with returning(tmp_path, lambda: None) as tunnel, ScriptedGateway([echoing]) as gateway:
+        tunnel.options.gateway = parse_gateway(gateway.address, "--gateway")
+        with pytest.raises(
+            TunnelError, match="cannot resume the session; it is too old"
+        ) as refusal:
+            tunnel.retry()
+    assert refusal.value.code == LOST
+    assert tunnel.key.attempt == 1
 
 
 def test_a_busy_gateway_is_asked_again_when_it_says(tmp_path: Path) -> None:

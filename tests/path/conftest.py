@@ -44,7 +44,7 @@ class GatewayEntry:
 @pytest.fixture(scope="module")
 def entry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayEntry]:
     folder = tmp_path_factory.mktemp("gw")
-    gateway = Gateway(folder, APP)
+    gateway = Gateway(folder, APP, workers=2)
     key, token_file = folder / "id_ed25519", folder / "token"
     # The store is written before the start, so that all is in force from the first moment.
     with open_service(gateway.data_dir) as service:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.store.sessions import list_sessions
 from stagedoor.wire.tunnel.stream import TunnelStream
+from tests.fixtures.laptop import new_key, public
+from tests.fixtures.people import log_in
 from tests.listeners.wire import Answer, basic, dialled, eventually, head, read_answer
 from tests.net.peers import Peer
+from tests.pace import allow
 from tests.path.faulty import Faulty, serving
 
 PASSWORD = "correct horse battery staple"
@@ -280,6 +285,44 @@ def test_a_removed_grant_ends_a_session_whose_client_is_away(gateway: Faulty) ->
     with client.asked(1) as (answer, _):
         assert answer.status == 403
         assert "no grant" in answer.message
+
+
+@pytest.mark.continuity(8)
+def test_a_sign_in_that_ends_ends_a_session_whose_client_is_away(
+    gateway: Faulty, tmp_path: Path
+) -> None:
+    join(gateway, "dora")
+    with gateway.changed() as service:
+        secret, _ = log_in(service, "dora", public(new_key(tmp_path / "key")))
+    client = Client(gateway, basic("dora", secret))
+    far = client.open()
+    with gateway.changed() as service:
+        ended_at = time.monotonic()
+        end_sign_ins(service, list_sign_ins(service, "dora"), "laptop stolen")
+    assert far.read_to_end() == b""
+    print(f"the shell's end after {time.monotonic() - ended_at:.1f} s")
+    assert time.monotonic() - ended_at < allow(5)
+    eventually("it is closed", lambda: client.sessions[0] in gateway.closed())
+    assert gateway.closed()[client.sessions[0]][0] == "revoked"
+    with client.asked(1) as (answer, _):
+        assert answer.status == 407
+        assert "laptop stolen" in answer.message
+
+
+@pytest.mark.continuity(8)
+def test_a_grant_that_is_limited_to_no_return_ends_a_session_whose_client_is_away(
+    gateway: Faulty,
+) -> None:
+    grant = join(gateway, "fred")
+    client = Client(gateway, basic("fred", PASSWORD))
+    far = client.open()
+    with gateway.changed() as service:
+        admin.change_grant(service, grant, resume_s=0.0, limits_resume=True)
+    assert far.read_to_end() == b""
+    eventually("it is closed", lambda: client.sessions[0] in gateway.closed())
+    with client.asked(1) as (answer, _):
+        assert answer.status == 410
+        assert "permits no return" in answer.message
 
 
 @pytest.mark.continuity(8)

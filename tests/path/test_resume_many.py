@@ -1,15 +1,19 @@
-"""Many clients of resumable tunnels at once, and clients and gateways of other versions."""
+"""Many clients of resumable tunnels at once, and tunnels that do not resume."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from stagedoor.admin import service as admin
 from stagedoor.store.sessions import list_sessions
-from tests.listeners.wire import dialled, head, read_answer
+from tests.listeners.wire import Answer, basic, dialled, head, read_answer
+from tests.net.peers import Peer
 from tests.path.faulty import Faulty, serving
-from tests.path.test_resume import Client
+from tests.path.test_resume import PASSWORD, Client, join
+from tests.ports import free_port
 
 MANY = 200
 
@@ -61,3 +65,31 @@ def test_a_client_that_does_not_ask_gets_a_plain_tunnel(gateway: Faulty) -> None
 def test_a_wish_of_another_version_gets_a_plain_tunnel(gateway: Faulty, wish: str) -> None:
     with gateway.entered(gateway.auth, f"Stagedoor-Resume: {wish}") as inside:
         inside.works()
+
+
+def test_a_grant_without_return_opens_a_plain_tunnel(gateway: Faulty) -> None:
+    join(gateway, "gina")
+    with gateway.changed() as service:
+        admin.add_grant(service, "user:gina", "app0*", resume_s=0.0)
+    with Client(gateway, basic("gina", PASSWORD)).asked(0) as (answer, peer):
+        ends_with_its_connection(gateway, answer, peer)
+
+
+def test_a_gateway_that_keeps_nothing_opens_plain_tunnels(tmp_path: Path) -> None:
+    settings = f'[tunnel]\naddresses = ["127.0.0.1:{free_port()}"]\nresume_s = 0\n'
+    with serving(tmp_path, settings) as gateway:
+        gateway.own_port = gateway.port()
+        with Client(gateway).asked(0) as (answer, peer):
+            ends_with_its_connection(gateway, answer, peer)
+
+
+def ends_with_its_connection(gateway: Faulty, answer: Answer, peer: Peer) -> None:
+    """Check that a tunnel has no frames, and that its session ends with the client's connection."""
+    assert answer.status == 200
+    assert answer.one("Stagedoor-Resume") is None
+    far = gateway.upstream.accept()
+    peer.send(b"ping")
+    assert far.read_exactly(4) == b"ping"
+    peer.half_close()
+    assert far.read_to_end() == b""
+    far.close()

@@ -3,10 +3,12 @@
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from stagedoor.store.sessions import list_sessions
 from tests.net.test_ssh_agent import agent_with
 from tests.pace import allow
 from tests.path.conftest import GatewayEntry, here
+from tests.path.processes import child_of, worker_of
 from tests.path.wire_cut import cutting
 from tests.waiting import wait_until
 from tests.web.mover import digest_of
@@ -31,6 +34,8 @@ from tests.web.mover import digest_of
 BULK_BYTES = int(os.environ.get("STAGEDOOR_BULK_MIB", "12")) * MIB
 BULK_MODES = ("reset", "half", "silence") if BULK_BYTES > 12 * MIB else ("reset", "half")
 """A silence costs the client ten seconds, so only a run of full size has some."""
+SMALL = (features.control_master, features.rsync, features.tmux)
+"""They move some ten thousand bytes."""
 CAT = "echo in''side; cat"
 """It says `inside`, which the command itself does not contain, once it runs."""
 
@@ -88,8 +93,10 @@ def test_what_developers_do_works_through_cuts(
     entry: GatewayEntry, tmp_path: Path, feature: features.Feature
 ) -> None:
     def drive() -> None:
-        with cutting(entry.gateway.port(), new_seed(), most=20_000) as wire:
+        most = 1000 if feature in SMALL else 20_000
+        with cutting(entry.gateway.port(), new_seed(), most) as wire:
             feature(entry.through(TUNNEL, tmp_path, wire.port), tmp_path)
+            assert wire.cuts >= 3
 
     here(drive)
 
@@ -242,32 +249,44 @@ def test_a_session_ends_with_its_ssh(entry: GatewayEntry, tmp_path: Path) -> Non
 
 
 @pytest.mark.continuity(5)
-def test_what_is_typed_in_vim_through_cuts_is_in_the_file(
-    entry: GatewayEntry, tmp_path: Path
-) -> None:
+def test_vim_through_cuts_has_the_same_screen_and_file(entry: GatewayEntry, tmp_path: Path) -> None:
+    """tmux, in which ssh runs here, is the terminal: it draws what arrives."""
     text = tmp_path / "text"
+    tmux = ["tmux", "-f", "/dev/null", "-S", tmp_path / "tmux"]
+
+    def ask(*words: str) -> str:
+        done = subprocess.run([*tmux, *words], check=True, capture_output=True, text=True)
+        return done.stdout
 
     def drive() -> None:
         need("vim")
+        need("tmux")
         with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
             reach = entry.through(TUNNEL, tmp_path, wire.port)
-            command = f"vim -u NONE -i NONE -n {text}"
-            with reach.start(
-                reach.argv("ssh", "-tt", reach.host, command), on_terminal=True
-            ) as terminal:
-                terminal.expect("[New")
-                terminal.type("i")
-                for number in range(20):
-                    terminal.type(f"line {number}\r")
-                    before = wire.accepted
-                    wire.cut_all()
-                    wait_until(lambda before=before: wire.accepted > before)
-                terminal.type("\x1b:wq\r")
-                assert terminal.ends_within(60)
+            argv = reach.argv("ssh", "-tt", reach.host, f"vim -u NONE -i NONE -n {text}")
+            ask("new-session", "-d", "-x", "80", "-y", "24", shlex.join(map(str, argv)))
+            wait_until(lambda: "[New" in ask("capture-pane", "-p"), costly=True)
+            ask("send-keys", "i")
+            for number in range(20):
+                ask("send-keys", f"line {number}", "Enter")
+                before = wire.accepted
+                wire.cut_all()
+                wait_until(lambda before=before: wire.accepted > before)
+            rows = [*(f"line {number}" for number in range(20)), "", "~", "~"]
+            wait_until(
+                lambda: ask("capture-pane", "-p").splitlines()[:-1] == rows,
+                what="the same screen",
+                costly=True,
+            )
+            ask("send-keys", "Escape", ":wq", "Enter")
+            wait_until(lambda: text.exists(), costly=True)
             assert wire.cuts == 20
-        assert text.read_text() == "".join(f"line {number}\n" for number in range(20)) + "\n"
 
-    here(drive)
+    try:
+        here(drive)
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=False, capture_output=True)
+    assert text.read_text() == "".join(f"line {number}\n" for number in range(20)) + "\n"
 
 
 @pytest.mark.continuity(7)
@@ -288,8 +307,10 @@ def test_a_client_that_was_stopped_comes_back_from_another_address(
                 terminal.type("asleep\r")
                 wire.cut_all()
                 wire.source = "127.0.0.9"
+                woken_at = time.monotonic()
                 os.kill(client, signal.SIGCONT)
-                terminal.expect("asleep")
+                terminal.expect("asleep\r\nasleep\r\n")
+                check_return(woken_at)
         with entry.gateway.service() as service:
             *_, last = list_entries(service, Filter(kinds=(EventKind.SESSION_RESUMED,)))
         assert str(last.event.source).startswith("127.0.0.9:")
@@ -328,15 +349,40 @@ def test_keep_alives_of_ssh_do_not_end_a_session_that_is_away(
     here(drive)
 
 
-def child_of(pid: int, word: bytes) -> int:
-    """Return the descendant of a process that has this word in its command line."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            if parent == pid and word in words:
-                return int(entry.name)
-    raise AssertionError("no such process")
+@pytest.mark.continuity(17)
+def test_sshd_of_the_kit_asks_for_as_long() -> None:
+    source = (Path(__file__).parents[2] / "deploy/kit/source/sshd.c").read_text()
+    interval, count = (
+        int(re.findall(rf'"ClientAlive{name} (\d+)\\n"', source)[0])
+        for name in ("Interval", "CountMax")
+    )
+    assert interval * count >= 8 * HOUR_S
+
+
+def check_return(since: float) -> None:
+    """Print how long a return took, and check that it was soon. The goal is 2 s on a quiet machine."""
+    took_s = time.monotonic() - since
+    print(f"back after {took_s:.2f} s")
+    assert took_s < allow(5)
+
+
+@pytest.mark.continuity(6)
+def test_ssh_goes_on_by_another_worker_when_its_own_is_killed(
+    entry: GatewayEntry, tmp_path: Path
+) -> None:
+    def drive() -> None:
+        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
+            reach = entry.through(TUNNEL, tmp_path, wire.port)
+            with reach.start(
+                reach.argv("ssh", "-tt", reach.host, CAT), on_terminal=True
+            ) as terminal:
+                terminal.expect("inside")
+                killed_at = time.monotonic()
+                os.kill(worker_of(entry.gateway, wire.last_source), signal.SIGKILL)
+                terminal.type("after\r")
+                terminal.expect("after\r\nafter\r\n")
+                check_return(killed_at)
+                assert wire.accepted > 1
+
+    here(drive)
+    wait_until(lambda: len(entry.gateway.worker_pids()) == 2, what="the next worker")

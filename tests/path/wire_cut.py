@@ -24,6 +24,8 @@ class CutWire:
         self.is_silent = False
         """Whether new connections are accepted, and nothing that is sent on them arrives."""
         self.refused = self.accepted = self.silenced = 0
+        self.last_source = 0
+        """The port from which the gateway was reached last."""
         self.source = "127.0.0.1"
         """The address from which the gateway is reached."""
         self._most_cuts = cuts
@@ -71,6 +73,7 @@ class CutWire:
                 except OSError:
                     _reset(near)
                     continue
+                self.last_source = far.getsockname()[1]
                 for end in (near, far):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:  # from here on they may be closed at any time
