@@ -175,16 +175,32 @@ def test_approvers_see_what_they_give_and_what_the_requester_has_there(
     bob = signed_in(port, "bob")
     for page in (f"/requests/{number}", "/admin/requests"):
         words = read_words(bob.get(page).text)
-        assert "enter, move files, forward ports" in words, page
+        assert "open a shell, move files, forward ports" in words, page
         assert "db02: watch terminals, play recordings" in words, page
         assert "record terminals" not in words, "a duty is no right"
     assert "Recorded db01 db02" in read_words(bob.get(f"/requests/{number}").text)
     own = read_words(signed_in(port, "dev").get(f"/requests/{number}").text)
-    assert "To do what enter, move files, forward ports" in own
+    assert "To do what open a shell, move files, forward ports" in own
     with gateway.changed() as service:
         requests.remove_rule(service, rule.id)
         admin.remove_grant(service, grant.id)
     assert "Recorded no" in read_words(bob.get(f"/requests/{ask(signed_in(port, 'dev'))}").text)
+
+
+def test_the_frame_counts_the_requests_that_wait_for_the_person(
+    gateway: Gateway, port: int
+) -> None:
+    dev, bob, eve = (signed_in(port, name) for name in ("dev", "bob", "eve"))
+    count = re.compile(r'<span class="count">(\d+)</span>')
+    assert count.findall(bob.get("/").text) == []
+    numbers = [ask(dev, app) for app in ("app01", "app02")]
+    gateway.wait_for_policy()
+    assert count.findall(bob.get("/").text) == ["2"]
+    for other in (dev, eve):
+        assert count.findall(other.get("/").text) == []
+    bob.post(f"/requests/{numbers[0]}/deny")
+    gateway.wait_for_policy()
+    assert count.findall(bob.get("/").text) == ["1"]
 
 
 def read_words(page: str) -> str:

@@ -14,6 +14,7 @@ from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests
 from stagedoor.admin.roles import add_role, remove_role
 from stagedoor.model.access_request import RequestRule
+from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
@@ -418,6 +419,13 @@ def test_a_session_is_found_and_closed_with_a_reason(
         seen = proved["aud"].get("/admin/sessions?wanted=app02").text
         assert "dev" in seen
         assert f"/admin/sessions/{session}/end" not in seen
+        assert "● rec" not in seen
+        with gateway.changed() as service:
+            duty = frozenset({Permission.RECORD})
+            recorded = admin.add_grant(service, "user:dev", "app02", permissions=duty)
+        assert "● rec" in proved["aud"].get("/admin/sessions?wanted=app02").text
+        with gateway.changed() as service:
+            admin.remove_grant(service, recorded.id)
         assert proved["aud"].post(f"/admin/sessions/{session}/end").status == 403
         page = proved["op"].get("/admin/sessions").text
         assert f"/admin/sessions/{session}/end" in page
@@ -605,6 +613,11 @@ def test_what_people_write_is_text_on_every_page(
     shown = boss.get("/admin/requests").text
     assert "&lt;script&gt;" in shown
     assert re.search(r'<td data-head="May do there now">\s*nothing\s*</td>', shown)
+
+
+def test_the_frame_says_until_when_the_person_is_signed_in(boss: PlainBrowser) -> None:
+    shown = boss.get("/").text
+    assert re.search(r'title="boss, signed in until \d{4}-\d\d-\d\d \d\d:\d\d UTC"', shown)
 
 
 def test_health_shows_status_and_on_demand_all_checks(boss: PlainBrowser) -> None:

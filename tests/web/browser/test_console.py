@@ -44,6 +44,7 @@ PAGES = (
     "rules",
     "rules/role/1",
     "rules/request/preview?subject=group:developers&app=app*&approvers=user:boss&reason=*INC-*",
+    "../app/app02",
     "../step-up?next=/admin/rules",
     "../recordings?text=nothing+like+it",
 )

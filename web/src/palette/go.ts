@@ -30,7 +30,7 @@ function commands(): Command[] {
   const links = [...document.querySelectorAll<HTMLAnchorElement>("header nav a")];
   const signOut = document.querySelector<HTMLFormElement>("form.me");
   return [
-    ...links.map((link) => ({ label: link.textContent?.trim() ?? "", note: t`page`, act: () => link.click() })),
+    ...links.map((link) => ({ label: link.querySelector("span")?.textContent ?? "", note: t`page`, act: () => link.click() })),
     { label: t`Keyboard shortcuts`, note: "?", act: showShortcuts },
     ...(signOut === null ? [] : [{ label: t`Sign out`, note: "", act: () => signOut.requestSubmit() }]),
   ];

@@ -25,6 +25,7 @@ from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_ins import end_sign_ins, find_sign_in, list_sign_ins
 from stagedoor.authz.access_request import check_fresh
+from stagedoor.authz.decide import combine_permissions, list_matching
 from stagedoor.authz.explain import AccessAnswer
 from stagedoor.authz.roles import (
     AdminAccess,
@@ -40,6 +41,8 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.model.event import Event
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
+from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
 from stagedoor.model.selector import EVERYWHERE
 from stagedoor.model.target import Target
@@ -53,6 +56,8 @@ PAGE = 100
 """The rows of one page."""
 MOST_SESSIONS = 1000
 """The open sessions that one page may show; a search finds the others."""
+_RECORDED_WAYS = ("direct", "web")
+"""Sessions by other access methods are encrypted end to end."""
 NO_PAGE = Denial(Reason.NO_GRANT, "there is no such page here, or it is not for you to see")
 
 
@@ -121,6 +126,7 @@ class ConsoleService:
         access = self.find_access(identity)
         if not access.has_somewhere(Role.AUDITOR):
             return NO_PAGE
+        policy, now = self.policy(), self.now()
 
         def read() -> Sequence[SessionRow]:
             rows = []
@@ -130,9 +136,9 @@ class ConsoleService:
                 if any(
                     wanted in text for text in (session.identity, session.target, session.source)
                 ):
-                    rows.append(
-                        SessionRow(session, access.has_for_app(Role.OPERATOR, session.target))
-                    )
+                    may_end = access.has_for_app(Role.OPERATOR, session.target)
+                    is_recorded = _is_recorded(policy, session, now)
+                    rows.append(SessionRow(session, may_end, is_recorded))
                 if len(rows) == MOST_SESSIONS:
                     break
             return rows
@@ -323,3 +329,12 @@ class ConsoleService:
         if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
             return denial
         return await ask(self._read_health, checks)
+
+
+def _is_recorded(policy: Policy, session: SessionRecord, now: float) -> bool:
+    """Return whether terminals of the session's user in its app are recorded, by the policy as it is now."""
+    user, target = policy.users.get(session.identity), parse_login(session.target)
+    if session.way not in _RECORDED_WAYS or user is None or target is None:
+        return False
+    rules = list_matching(policy, user, target, now, begins=False)
+    return Permission.RECORD in combine_permissions(rules)

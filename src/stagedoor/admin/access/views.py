@@ -24,10 +24,14 @@ class RowPage(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """An open session, which the viewer may close if `may_end`."""
+    """An open session, which the viewer may close if `may_end`.
+
+    `is_recorded`: whether it ends at the gateway, and terminals of its user in its app are recorded.
+    """
 
     session: SessionRecord
     may_end: bool
+    is_recorded: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from stagedoor.authz.access_request import (
     check_decider,
     check_fresh,
     find_rule_to_ask,
+    is_approver,
     may_see,
 )
 from stagedoor.authz.step_up import StepUpRules
@@ -135,6 +136,19 @@ class RequestService:
         policy = self._policy()
         subjects, rules = policy.find_subjects(identity.name), policy.request_rules.values()
         return any(rule.subject in subjects or rule.may_decide(subjects) for rule in rules)
+
+    def count_to_decide(self, identity: Identity) -> int | None:
+        """Return how many requests wait for the user's decision, or None if they neither ask nor decide."""
+        if not self.is_concerned(identity):
+            return None
+        policy, now, name = self._policy(), self._now(), identity.name
+        return sum(
+            request.find_state(now) is RequestState.PENDING
+            and request.user != name
+            and (rule := policy.request_rules.get(request.rule)) is not None
+            and is_approver(policy, rule, name, now - request.created_at)
+            for request in policy.requests.values()
+        )
 
     async def explain_end(self, number: int) -> Denial:
         """Return why a request that was pending gives nothing."""

@@ -89,7 +89,11 @@ class WebApp:
         self.files = Files(guard, passes, access)
         refuse = partial(answer_refusal, logins=services.logins.logins.is_possible)
         posts = PostRoutes(guard, self._identify, refuse)
-        shown = (services.recordings.has_any, services.requests.is_concerned, services.runs.has_any)
+        shown = (
+            services.recordings.has_any,
+            services.requests.count_to_decide,
+            services.runs.has_any,
+        )
         pages = Pages(guard, passes, *shown, services.console)
         terminal_pages = TerminalPages(guard, pages)
         guests = Guests(posts, passes, access.presence, pages, terminal_pages)

@@ -43,19 +43,20 @@ class Pages:
         guard: RequestGuard,
         passes: PassService,
         shows_recordings: Callable[[Identity], bool],
-        shows_requests: Callable[[Identity], bool],
+        count_requests: Callable[[Identity], int | None],
         shows_runs: Callable[[Identity], bool],
         console: ConsoleService,
     ) -> None:
         """Load the assets.
 
-        `shows_recordings` returns whether there are recordings that a user may play, `shows_requests` whether
-        they may ask for access or decide on requests, and `shows_runs` whether they may have runs.
+        `shows_recordings` returns whether there are recordings that a user may play, and `shows_runs` whether
+        they may have runs. `count_requests` returns how many requests wait for their decision, None if they
+        may neither ask for access nor decide.
         """
         self._guard = guard
         self._passes = passes
         self._shows_recordings = shows_recordings
-        self._shows_requests = shows_requests
+        self._count_requests = count_requests
         self._shows_runs = shows_runs
         self._console = console
         self.assets = Assets()
@@ -76,14 +77,16 @@ class Pages:
 
     def describe_user(self, identity: Identity) -> PageUser:
         """Return the user as the header of a page shows them."""
+        sign_in = identity.sign_in
         return PageUser(
             identity.name,
             identity.is_person,
             self._shows_recordings(identity),
-            self._shows_requests(identity),
+            self._count_requests(identity),
             self._shows_runs(identity),
             self._console.has_any(identity),
             self._console.has_all(identity),
+            None if sign_in is None else self._console.policy().end_of(sign_in),
         )
 
     async def identify(self, request: Request) -> Identity | Response:

@@ -120,14 +120,16 @@ class PageUser:
     is_person: bool
     shows_recordings: bool = False
     """Whether there are recordings that the user may play."""
-    shows_requests: bool = False
-    """Whether the user may ask for access, or decide on requests."""
+    requests: int | None = None
+    """How many requests wait for the user's decision. None if they may neither ask for access nor decide."""
     shows_runs: bool = False
     """Whether the user may have runs."""
     administers: bool = False
     """Whether the user has a role, and so the pages of administrators."""
     administers_all: bool = False
     """Whether that role is for all apps."""
+    signed_in_until: float | None = None
+    """When the sign-in ends, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ CONSOLE = {
     "Person, app or address": "用户、应用或地址",
     "Bytes": "字节数",
     "ending": "正在结束",
+    "Terminals of this user in this app are recorded.": "该用户在此应用中的终端会被录像。",
     "End…": "结束…",
     "End the session": "结束会话",
     "End the session of {user} in {app}": "结束 {user} 在 {app} 的会话",
@@ -101,7 +102,7 @@ CONSOLE = {
     "Approvers": "审批人",
     "such as group:sre user:ann": "例如 group:sre user:ann",
     # Why a person may enter.
-    "As an administrator you can let yourself in by a command:": "你是管理员，可以用命令让自己进入：",
+    "An administrator can let you in with this command:": "管理员可以用此命令让你进入：",
     "{user} may enter {app}": "{user} 可以进入 {app}",
     "{user} may not enter {app}": "{user} 不能进入 {app}",
     "They may {permissions}.": "允许的操作：{permissions}。",
