@@ -8,6 +8,7 @@ import asyncio
 import base64
 import binascii
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ from stagedoor.model.run import (
 )
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.session.runs import RunService
+from stagedoor.session.runs import ID_BYTES, RunService
 from stagedoor.wire.run_text import describe_run
 
 READ_BYTES = 32 * 1024
@@ -72,17 +73,27 @@ class Runs:
         return {"runs": [describe_run(run, COMMAND_CHARS) for run in runs]}
 
     async def _start(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        """Start a run. With the same `id` a request may be repeated, and starts nothing twice."""
+        """Start a run. With the same `id` a request may be repeated, and starts nothing twice.
+
+        A start that takes longer, for a node or an image, goes on after the answer.
+        """
         order, run_id = _order_in(body), body.get("id")
         if isinstance(order, Denial):
             return self._flow.deny(order, make_web_origin(source), identity)
-        if run_id is not None and not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
+        if run_id is None:
+            run_id = secrets.token_hex(ID_BYTES)
+        if not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
             return _bad("id", "12 hexadecimal digits")
         if "waits" in body:  # a program, which shows its user what a person has to do first
             refused = await self._prove(identity, order, source, waits=body["waits"] is True)
             if refused is not None:
                 return refused
-        run = await self._runs.start(identity, order, make_web_origin(source), None, run_id)
+        origin = make_web_origin(source)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                run = await self._runs.start(identity, order, origin, None, run_id)
+        except TimeoutError:
+            run = await self._runs.find(identity, run_id, origin)
         if isinstance(run, Denial):
             return run
         return {"run": describe_run(run)} | (
