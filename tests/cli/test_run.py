@@ -20,6 +20,7 @@ from tests.docs.pages import ROOT
 from tests.fixtures.gateway import Gateway, local, open_gateway
 from tests.ports import free_port
 from tests.waiting import BOUND_S, wait_until
+from tests.web.relay import CuttingRelay
 
 SETTINGS = '[web]\naddresses = ["127.0.0.1:{port}"]\n' + local("app01")
 Done = subprocess.CompletedProcess[bytes]
@@ -235,6 +236,38 @@ def test_a_client_goes_on_at_the_byte_after_the_gateway_was_killed(tmp_path: Pat
             gateway.wait_for(lambda line: line["event"] == "end of log")
             gateway.lines.clear()
             gateway.start()
+            out, err = client.communicate(timeout=BOUND_S)
+    assert client.returncode == 8
+    assert before + out == b"".join(b"%d\n" % number for number in range(1, 100_001))
+    assert b"line lost; trying again" in err
+    assert b"the line is back" in err
+
+
+SOON = (
+    "from stagedoor.client.attach.web import TerminalConnection as it; it.answer_s = 2.0; "
+    "from runpy import run_module; run_module('stagedoor', run_name='__main__')"
+)
+"""The program with two seconds instead of 25 for an answer."""
+
+
+@pytest.mark.platform(2)
+def test_a_client_goes_on_at_the_byte_after_a_line_fell_silent(
+    dev: Developer, tmp_path: Path
+) -> None:
+    """The packets of its connection are dropped: neither end hears of it, and the task goes on."""
+    go = tmp_path / "go"
+    task = f"seq 50000; while [ ! -e {go} ]; do sleep 0.05; done; seq 50001 100000; exit 8"
+    with CuttingRelay(dev.port, armed=False) as relay:
+        words = dev.command(
+            "--url", f"http://127.0.0.1:{relay.port}", "app01", "--", "sh", "-c", task
+        )
+        pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+        options = {"stdin": subprocess.DEVNULL, "bufsize": 0, **pipes}
+        command = [sys.executable, "-c", SOON, *words[3:]]
+        with subprocess.Popen(command, **options) as client:  # type: ignore[call-overload]
+            before = client.stdout.read(100_000)
+            relay.hold()
+            go.touch()
             out, err = client.communicate(timeout=BOUND_S)
     assert client.returncode == 8
     assert before + out == b"".join(b"%d\n" % number for number in range(1, 100_001))
