@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from stagedoor.shells.kubernetes import sentences
 from stagedoor.wire.language.chinese.changes import CHANGES
 from stagedoor.wire.language.chinese.console import CONSOLE
 from stagedoor.wire.language.chinese.doctor import DOCTOR
@@ -199,6 +200,39 @@ def test_what_the_shell_does_not_do_with_a_file_is_translated() -> None:
         ):
             assert CHINESE_LETTER.search(translate(line)), line
         assert CHINESE_LETTER.search(translate(f"the shell did not {does} /x in time")), does
+
+
+REFUSED_PODS = (
+    "exceeded quota: q, requested: limits.cpu=2, used: limits.cpu=3, limited: limits.cpu=4",
+    "failed quota: q: must specify limits.cpu,limits.memory",
+    'violates PodSecurity "restricted:latest": runAsNonRoot != true (pod must set runAsNonRoot=true)',
+    'admission webhook "w.example.com" denied the request: this is not for shells',
+    'admission webhook "w.example.com" denied the request without explanation',
+    'failed calling webhook "w.example.com": connection refused',
+    "failed to configure binding: no params found",
+    "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: this is not for shells",
+    "maximum cpu usage per Container is 1, but limit is 2",
+    'serviceaccount "sa" not found',
+    "anything else",
+)
+PULLS = (
+    *(("ErrImagePull", "dial tcp: no such host"), ("ErrImagePull", "manifest unknown"), ("X", "y")),
+    *(("ImagePullBackOff", "unauthorized"), ("InvalidImageName", ""), ("ErrImageNeverPull", "")),
+)
+
+
+def test_why_a_cluster_starts_no_shell_is_translated() -> None:
+    """The developer who waits reads it. What the cluster says itself stays as it is."""
+    containers = [{"name": "web", "resources": {"limits": {"cpu": "2"}}}]
+    causes = [": ".join(sentences.explain_refused_pod(said, containers)) for said in REFUSED_PODS]
+    causes += [f"pulling image: {sentences.explain_pull_failure(*pull, 'web:1')}" for pull in PULLS]
+    causes.append("scheduling: " + sentences.explain_unschedulable("0/1 nodes: Insufficient cpu."))
+    translate = load_catalogue(CHINESE).translate
+    for cause in causes:
+        for line in (cause, f"the shell app01 could not be started; {cause}"):
+            chinese = translate(line)
+            assert CHINESE_LETTER.search(chinese), line
+            assert not re.search(r"(?:^|[：；])(?:the|it|its|ask|an?) ", chinese), chinese
 
 
 def test_what_the_console_says_about_rules_and_health_is_translated() -> None:

@@ -275,6 +275,7 @@ REFUSALS = {
     "you signed out in this browser; sign in again to come back": "你已在此浏览器中退出登录；请重新登录",
     "so many later sign-ins of yours were ended that this one is too; sign in again": "你之后的多次登录已被结束，此登录也随之结束；请重新登录",
     "a later sign-in in this browser took the place of yours; sign in again to come back": "此浏览器中之后的登录已取代你的登录；请重新登录",
+    "an administrator ended your sign-in": "管理员结束了你的登录",
     "you ended this sign-in on your account's page": "你已在账户页面结束此登录",
     "this sign-in is over already": "此登录已经结束",
     "the sign-in that approved this login is over; sign in and approve again": "批准此登录的登录已结束；请登录后重新批准",
