@@ -144,3 +144,31 @@ def test_plink_runs_a_command_and_psftp_moves_a_file(
     )
     run(*putty("psftp", method), "-b", batch, home=home)
     assert (tmp_path / "back").read_bytes() == sent
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_dropbears_client_runs_a_command(laptop: Laptop, method: str, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    run("dropbearconvert", "openssh", "dropbear", laptop.key, key)
+    place = {
+        "connect": ["-J", tunnel(laptop), "dev@app01.ssh"],
+        "jump": [f"dev@127.0.0.1/{laptop.port},dev@app01.ssh/22"],
+        "direct": ["-p", str(laptop.port), "app01@127.0.0.1"],
+    }[method]
+    dbclient = shutil.which("dbclient") or "dbclient"  # a jump runs it again, by this path
+    done = run(
+        dbclient, "-y", "-y", "-i", key, *place, "cat; echo end", home=tmp_path, input=b"in "
+    )
+    assert done == b"in end\n"
+
+
+def test_curl_writes_and_reads_a_file_through_connect(laptop: Laptop, tmp_path: Path) -> None:
+    sent = os.urandom(300_000)
+    (tmp_path / "here").write_bytes(sent)
+    curl = ["curl", "-sS", "--insecure", "--key", laptop.key, "--pubkey", f"{laptop.key}.pub"]
+    curl += ["--proxytunnel", "--proxy", f"http://127.0.0.1:{laptop.gateway.port()}"]
+    curl += ["--proxy-user", f"dev:{PASSWORD}"]
+    url = f"sftp://dev@app01.ssh:22{tmp_path}/there"
+    run(*curl, "-T", tmp_path / "here", url)
+    run(*curl, "-o", tmp_path / "back", url)
+    assert (tmp_path / "back").read_bytes() == sent
