@@ -276,9 +276,11 @@ class RequestService:
 
 
 def describe_end(record: admin.RequestRecord, now: float) -> str:
-    """Return a line about a request that is not pending any more, for its requester."""
+    """Return a line about a request after a wait for its decision, for its requester."""
     request = record.request
     match request.find_state(now):
+        case RequestState.PENDING:
+            return f"request {request.id} stays open: it is not decided yet"
         case RequestState.APPROVED:
             line = f"request {request.id} is approved for {show_period(request.lasts_s)}"
             if request.starts_at is None or not request.is_later(now):

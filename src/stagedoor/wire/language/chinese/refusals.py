@@ -191,6 +191,7 @@ REFUSALS = {
     "break-glass is for an emergency, and begins at once": "紧急访问只用于紧急情况，须立即开始",
     "this access is extended already": "此访问已经延长",
     "request {0} has lapsed: no approver decided within {1}": "申请 {0} 已失效：{1} 内没有审批人作出决定",
+    "request {0} stays open: it is not decided yet": "申请 {0} 仍保留：尚未作出决定",
     "request {0} is approved already": "申请 {0} 已经批准",
     "request {0} is denied already": "申请 {0} 已经拒绝",
     "request {0} is withdrawn already": "申请 {0} 已经撤回",
