@@ -531,6 +531,16 @@ def test_a_static_shell_without_host_keys_has_to_show_a_certificate(machine: Mac
     assert "no holder in its entry, so the WebShell refuses it" in findings[2].what
 
 
+def test_shells_whose_tunnels_the_gateway_keeps_are_named(machine: Machine) -> None:
+    static = '[[shells.static]]\napp = "{0}"\nhost = "127.0.0.1"\nport = 9\nlogin_name = "me"\n'
+    shells = f'{static.format("near")}{static.format("far")}resume_port = 9\n[[shells.local]]\napp = "here"\n'
+    kept = []
+    for resume_s in (60, 0):
+        machine.write(f'[tunnel]\naddresses = ["127.0.0.1:0"]\nresume_s = {resume_s}\n{shells}')
+        kept.append([finding.what for check, finding in machine.results() if check == "tunnels"])
+    assert kept == [["the gateway keeps the tunnels of here, near"], []]
+
+
 def test_a_static_shell_whose_endpoint_of_tunnels_is_away_is_named(machine: Machine) -> None:
     with (
         open_laptop(machine.folder / "far", SSH_TABLE) as far,

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from stagedoor.admin.kubernetes import (
@@ -12,15 +13,18 @@ from stagedoor.admin.kubernetes import (
     read_kit,
 )
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.model.cluster import ClusterError, Kind
+from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.errors import SettingsError
+from stagedoor.serve.doctor.judge import join_apps
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
+from stagedoor.shells.kubernetes.live.namespace_cache import find_port
 from stagedoor.shells.kubernetes.live.namespace_directory import (
     NamespaceDecision,
     NamespaceSelector,
     choose_namespaces,
 )
+from stagedoor.shells.kubernetes.names import RESUME_PORT_NAME, SHELL_OF
 from stagedoor.wire.finding import Finding, Level, fail, ok, warn
 
 ANSWER_S = 10.0
@@ -115,6 +119,8 @@ async def _check(settings: Settings) -> Sequence[Finding]:
         if len(choice.by_environment) > MAX_NAMESPACES:
             more = len(choice.by_environment) - MAX_NAMESPACES
             findings.append(ok(f"{more} more namespaces were not checked: see stagedoor status"))
+        if settings.tunnel.resume_s:
+            findings += await check_endpoints(cluster, choice.by_environment.values())
         if settings.kubernetes.authorise:
             findings.append(await _rights(cluster, "", [REVIEW]))
         if controls:
@@ -145,6 +151,24 @@ async def _choose(cluster: KubeCluster, settings: Settings) -> NamespaceDecision
         return choose_namespaces(await cluster.list(Kind.NAMESPACE, "", wanted.labels), wanted.own)
     except ClusterError as error:
         raise SettingsError(f"the namespaces cannot be listed: {error.message}") from error
+
+
+async def check_endpoints(cluster: KubeCluster, namespaces: Iterable[str]) -> list[Finding]:
+    """Name the apps whose running shells do not keep their tunnels, in the first namespaces."""
+    pods: list[Object] = []
+    with suppress(ClusterError):  # the rights say why
+        for namespace in islice(namespaces, MAX_NAMESPACES):
+            pods += await cluster.list(Kind.POD, namespace, SHELL_OF)
+    without = (pod for pod in pods if find_port(pod, RESUME_PORT_NAME) is None)
+    apps = {pod["metadata"]["labels"][SHELL_OF] for pod in without}
+    if not apps:
+        return []
+    return [
+        warn(
+            f"the gateway keeps the tunnels of shells with an older kit: {join_apps(apps)}",
+            "let them stop: the next start brings the new kit",
+        )
+    ]
 
 
 async def _rights(cluster: KubeCluster, namespace: str, wanted: Sequence[Right]) -> Finding:

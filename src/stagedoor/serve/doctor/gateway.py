@@ -67,6 +67,7 @@ def list_checks(settings: Settings, file: Path | None) -> list[Check]:
         Check("disk", partial(_disk, settings)),
         Check("limits", _limits),
         Check("sockets", partial(_sockets, settings)),
+        Check("tunnels", partial(_tunnels, settings)),
     ]
     checks += [
         Check(f"shell {entry.app}", partial(_static_shell, settings, entry))
@@ -231,6 +232,13 @@ def _sockets(settings: Settings) -> Iterator[Finding]:
     ):
         for text in texts:
             yield _socket(setting, text, gateways)
+
+
+def _tunnels(settings: Settings) -> Iterator[Finding]:
+    apps = {entry.app for entry in settings.shells.local}
+    apps |= {entry.app for entry in settings.shells.static if not entry.resume_port}
+    if settings.tunnel.resume_s and apps:
+        yield ok(f"the gateway keeps the tunnels of {judge.join_apps(apps)}")
 
 
 def _socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:

@@ -13,6 +13,7 @@ SLOW_STORE_S, HANGING_STORE_S = 0.1, 2.0
 LITTLE_SPACE, NO_SPACE = 512 * MIB, 32 * MIB
 SKEW_S, WRONG_SKEW_S = 2.0, 30.0
 """Certificates are valid from five minutes ago; tokens and grants expire by each gateway's own clock."""
+MAX_APPS = 5
 FEW_DESCRIPTORS = 8192
 """A tunnel takes two descriptors."""
 BUILT_AT = 1_764_000_000.0
@@ -23,6 +24,11 @@ def _grade(what: str, fix: str, *, is_bad: bool, is_poor: bool) -> Finding:
     if is_bad:
         return fail(what, fix)
     return warn(what, fix) if is_poor else ok(what)
+
+
+def join_apps(apps: Collection[str]) -> str:
+    """Return the names of apps for a line, of many only the first."""
+    return ", ".join([*sorted(apps)[:MAX_APPS], *(["…"] if len(apps) > MAX_APPS else [])])
 
 
 def judge_fsync(took_s: Sequence[float], folder: str) -> Finding:

@@ -56,6 +56,7 @@ STATE = {
     "disk": "磁盘",
     "limits": "限制",
     "sockets": "套接字",
+    "tunnels": "隧道",
     "cluster": "集群",
     # The state.
     "{n} ({0})": "{n}（{0}）",
@@ -204,6 +205,9 @@ STATE = {
     "{0} port {1}, its resume_port, cannot be reached: {2}; the gateway keeps its tunnels": "无法连接 {0} 端口 {1}（其 resume_port）：{2}；其隧道由网关保持",
     "start stagedoor-tunnels@{0} there, and let the gateway through its firewall": "请在那里启动 stagedoor-tunnels@{0}，并让其防火墙放行网关",
     "{0} keeps its tunnels at port {1}": "{0} 在端口 {1} 保持其隧道",
+    "the gateway keeps the tunnels of {0}": "{0} 的隧道由网关保持",
+    "the gateway keeps the tunnels of shells with an older kit: {0}": "使用较旧工具包的 shell 的隧道由网关保持：{0}",
+    "let them stop: the next start brings the new kit": "请让它们停止：下次启动时会使用新的工具包",
     "{0} selects namespaces: {1} are served": "{0} 选择命名空间：服务其中 {1} 个",
     "the namespace {0} is not served: {1}": "不服务命名空间 {0}：{1}",
     "mend its labels": "请更正其标签",
