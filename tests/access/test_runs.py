@@ -1,5 +1,6 @@
 """Runs without a grant, by ssh and by `stagedoor run`: they wait for an approver, and start then."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.permission import DEFAULT, Permission
-from tests.access.test_ssh import approve, ask
+from tests.access.test_ssh import WAITS, approve, ask
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, local
 from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
 from tests.fixtures.people import log_in
@@ -69,10 +70,10 @@ def test_a_run_by_the_client_says_how_to_ask_and_starts_after_the_approval(
     refused.asked()
     assert refused.end() == (255, b"")
     assert "ask: ssh dev@GATEWAY request own --allow run REASON" in refused.said
-    asking, number = ask(laptop, laptop.config(), "own", "a repair")
-    approve(laptop, number)
-    assert Waiting(*command, asks=ASKS).end() == (7, b"it\n")
-    asking.kill()
+    env = {**os.environ, "STAGEDOOR_REASON": "a repair"}
+    waiting = Waiting(*command, asks=WAITS, env=env, start_new_session=True)
+    approve(laptop, int(waiting.asked()[0]))
+    assert waiting.end() == (7, b"it\n")
 
 
 def test_a_rule_that_permits_no_runs_lets_nothing_wait(laptop: Laptop) -> None:

@@ -69,7 +69,7 @@ class Desk:
         return PENDING if number == PENDING.id else None
 
     async def make(
-        self, identity: Identity, targets: Sequence[Target], reason: str
+        self, identity: Identity, targets: Sequence[Target], reason: str, *, needs: Permission
     ) -> AccessRequest | Denial:
         self.asked.append(reason)
         self.request = PENDING

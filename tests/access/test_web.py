@@ -1,27 +1,31 @@
 """The pages of access requests, by HTTP alone: attacks first."""
 
 import html
+import os
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.roles import add_role
+from stagedoor.client.attach.secret_prompt import PersonPrompt
 from stagedoor.model.access_request import RequestRule, RequestState
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import PASSWORD, Gateway
-from tests.fixtures.laptop import Waiting, open_terminal
+from tests.fixtures.laptop import Waiting, open_terminal, read_question
 from tests.fixtures.people import PlainBrowser
 from tests.web.conftest import SETTINGS
 from tests.web.outer import attach_command, outer
 
+WAITS = re.compile(r"access: request (\d+) waits (for) group:sre")
 RULE = RequestRule(0, "group:dev", "app*", longest_s=7200, approvers=("group:sre",))
 
 
@@ -209,24 +213,76 @@ def read_words(page: str) -> str:
 
 
 @pytest.mark.access(3)
-def test_attach_shows_where_to_ask_and_goes_on(gateway: Gateway, port: int, tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    file.touch(mode=0o600)
-    file.write_text(PASSWORD)
-    url = f"http://127.0.0.1:{port}"
-    attach = (sys.executable, "-m", "stagedoor", "attach", "--url", url, "--user", "dev")
-    command = (*attach, "--token-file", str(file), "app01", "--", "echo", "in")
+def test_attach_shows_where_to_ask_and_goes_on(port: int, tmp_path: Path) -> None:
     asks = re.compile("(app01) .*: (access: app01 is open on request)")
-    alone = Waiting(*command, asks=asks, start_new_session=True)
+    alone = attach(port, tmp_path, asks, start_new_session=True)
     assert alone.end()[0] == 22
     assert "app01 is open on request (2 h at most; group:sre decides); ask: " in alone.said
-    with open_terminal() as (_, take_terminal):
-        waiting = Waiting(*command, asks=asks, preexec_fn=take_terminal)
+    with open_terminal() as (near, take_terminal):
+        waiting = attach(port, tmp_path, asks, preexec_fn=take_terminal)
+        read_question(near)
+        os.write(near, b"\n")
         waiting.asked()
         number = ask(signed_in(port, "dev"))
         assert signed_in(port, "bob").post(f"/requests/{number}/approve").status == 303
         assert waiting.end() == (0, b"in\r\n"), waiting.said
     assert waiting.said.count("is open on request") == 1
+
+
+def attach(port: int, folder: Path, asks: re.Pattern[str], **options: Any) -> Waiting:
+    """Run `stagedoor attach` to app01 as dev."""
+    file = folder / "password"
+    file.touch(mode=0o600)
+    file.write_text(PASSWORD)
+    program = (sys.executable, "-m", "stagedoor", "attach", "--url", f"http://127.0.0.1:{port}")
+    command = ("--user", "dev", "--token-file", str(file), "app01", "--", "echo", "in")
+    return Waiting(*program, *command, asks=asks, **options)
+
+
+def find_reason(gateway: Gateway, number: int) -> str:
+    with gateway.service() as service:
+        return requests.read_request(service, number).request.reason
+
+
+@pytest.mark.access(3)
+def test_attach_asks_for_the_reason_at_the_terminal(
+    gateway: Gateway, port: int, tmp_path: Path
+) -> None:
+    with open_terminal() as (near, take_terminal):
+        waiting = attach(port, tmp_path, WAITS, preexec_fn=take_terminal)
+        assert b"app01 is open on request" in read_question(near)
+        os.write(near, b"INC-14\n")
+        number = int(waiting.asked()[0])
+        assert find_reason(gateway, number) == "INC-14"
+        approve(port, number)
+        assert waiting.end() == (0, b"in\r\n"), waiting.said
+
+
+@pytest.mark.access(3, 8)
+def test_attach_sends_the_reason_of_its_environment_once(
+    gateway: Gateway, port: int, tmp_path: Path
+) -> None:
+    env = {**os.environ, "STAGEDOOR_REASON": "INC-13"}
+    waiting = attach(port, tmp_path, WAITS, env=env, start_new_session=True)
+    number = int(waiting.asked()[0])
+    assert find_reason(gateway, number) == "INC-13"
+    denied = signed_in(port, "bob").post(f"/requests/{number}/deny", why="use staging")
+    assert denied.status == 303
+    assert waiting.end()[0] != 0
+    with gateway.service() as service:
+        assert requests.list_requests(service, open_only=True) == []
+
+
+def test_a_person_waits_until_an_approver_has_decided() -> None:
+    person = PersonPrompt("app01", "INC-1")
+    may_ask = "app01 is open on request (2 h at most; group:sre decides)"
+    assert person.show({"step": f"access: {may_ask}", "message": may_ask})
+    assert (person.take_reason(), person.take_reason()) == ("INC-1", "")
+    waits = "access: request 5 waits for group:sre"
+    assert person.show({"step": waits, "message": may_ask})
+    assert not person.show({"step": waits, "message": "request 5 was denied by bob"})
+    assert not person.show({"step": f"access: {may_ask}", "message": may_ask}), "it is over"
+    assert person.take_reason() == ""
 
 
 def approve(port: int, number: int) -> None:

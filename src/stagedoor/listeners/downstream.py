@@ -87,10 +87,6 @@ class Downstream:
             self._watching.cancel()
             await asyncio.wait([self._watching])
 
-    async def ask_reason(self, _: str) -> str | None:
-        """Return the reason for access that the request has."""
-        return None if self.request is None else self.request.reason
-
     async def refuse(self, denial: Denial) -> None:
         """Send a refusal, and wait so that it arrives. Raises OSError."""
         self.answered = True

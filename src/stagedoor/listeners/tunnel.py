@@ -27,6 +27,7 @@ from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
 from stagedoor.relay.loop import Relay
+from stagedoor.session.access_request import make_answer
 from stagedoor.session.flow import Flow
 from stagedoor.tasks import Tasks
 from stagedoor.wire.http.connect import HeadParser, Request
@@ -144,7 +145,7 @@ class TunnelListener:
                 downstream.origin,
                 downstream.show_progress,
                 waits=request.wants_progress,
-                ask_reason=downstream.ask_reason if request.reason else None,
+                ask_reason=make_answer(request.reason),
                 keeper=resumption,
             )
         finally:

@@ -33,6 +33,15 @@ AskReason = Callable[[str], Awaitable[str | None]]
 has no terminal to ask at."""
 
 
+def make_answer(reason: str | None) -> AskReason | None:
+    """Return a function that gives the reason that a request came with, or None without one."""
+
+    async def answer(_: str) -> str | None:
+        return reason
+
+    return answer if reason else None
+
+
 @dataclass(frozen=True, slots=True)
 class AccessWait:
     """The wait of `identity` for `target`, as long as `judge` refuses them by the policy in memory."""
@@ -83,7 +92,7 @@ class AccessWait:
             return refused
         if not reason:
             return None if reason is None else refused
-        request = await self.requests.make(self.identity, [self.target], reason)
+        request = await self.requests.make(self.identity, [self.target], reason, needs=self.needs)
         if isinstance(request, Denial):
             return request
         await self.policy.read_newer_than(self.policy.version)  # so that the wait knows the request

@@ -54,9 +54,9 @@ class AccessRequests(Protocol):
         ...
 
     async def make(
-        self, identity: Identity, targets: Sequence[Target], reason: str
+        self, identity: Identity, targets: Sequence[Target], reason: str, *, needs: Permission
     ) -> AccessRequest | Denial:
-        """Make a request, or join one that is pending for the same."""
+        """Make a request for what `needs` is among, or join one that is pending for the same."""
         ...
 
     async def begin(self, identity: Identity, number: int) -> Denial | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +13,19 @@ from stagedoor.laptop.tunnel.enter import TRIES
 from stagedoor.laptop.tunnel.errors import TunnelError, clean, show
 from stagedoor.laptop.tunnel.http import HttpAnswer
 from stagedoor.laptop.tunnel.options import Options
-from stagedoor.laptop.tunnel.prompt import ask_person, open_terminal
+from stagedoor.laptop.tunnel.prompt import ask_person, ask_reason
 from stagedoor.laptop.tunnel.secret import find_secret
 
 WAIT_S = {"step-up": 180.0, "access": 900.0}
 """How long to wait for a person: the letters for a proof of presence are valid for 3 minutes."""
 ASK_S = 0.2
 """The pause between two requests while waiting for it; the gateway also delays its answer."""
+
+
+_ACCESS = "access: "
+"""The beginning of a hint while access is waited for."""
+_MAY_ASK = " is open on request "
+"""Stands in the hint as long as the person has to ask, and in the message until an approver has decided."""
 
 
 class AttachError(Exception):
@@ -41,31 +46,43 @@ class UnreadError(AttachError):
 class PersonPrompt:
     """A prompt for what a person has to do while the terminal waits.
 
-    They prove in a browser that they are there, or ask for access.
+    They prove in a browser that they are there, or ask for access: for `reason`, or for one that they type at
+    the terminal.
     """
 
-    def __init__(self, about: str) -> None:
+    def __init__(self, about: str, reason: str = "") -> None:
         self._about = about
+        self._reason, self._unsent = reason, ""
         self._hint = ""
         self._began = time.monotonic()
 
     def show(self, refusal: Mapping[str, object]) -> bool:
-        """Show the person the refusal's hint once. Return False if it has none, or the time is over.
+        """Show the person the refusal's hint once. Return False if it has none, or the wait is over.
 
-        Raises TunnelError if the person has to ask for access first, and there is no terminal.
+        Raises TunnelError if the person has to ask for access first, and there is neither a reason nor a
+        terminal.
         """
-        hint = refusal.get("step")
-        if not isinstance(hint, str):
+        hint, line = refusal.get("step"), str(refusal.get("message", ""))
+        if not isinstance(hint, str) or (hint.startswith(_ACCESS) and _MAY_ASK not in line):
             return False
         wait_s = WAIT_S.get(hint.partition(":")[0], 0.0)
         if time.monotonic() >= self._began + wait_s:
             return False
         if hint != self._hint:
+            may_ask = hint.startswith(_ACCESS) and _MAY_ASK in hint
+            if may_ask and self._hint:  # the request is over, and is not made again
+                return False
             self._hint = hint
-            if hint.startswith("access: ") and " is open on request " in hint:
-                os.close(open_terminal(self._about, hint))
-            show(f"stagedoor: {self._about}: {clean(hint)}\n")
+            if may_ask:
+                self._unsent = self._reason or ask_reason(self._about, hint)
+            if not self._unsent:
+                show(f"stagedoor: {self._about}: {clean(hint)}\n")
         return True
+
+    def take_reason(self) -> str:
+        """Return the reason to send now, and "" from then on."""
+        reason, self._unsent = self._unsent, ""
+        return reason
 
 
 class SecretPrompt:
@@ -90,7 +107,7 @@ class SecretPrompt:
         or a proof, and a gateway that is busy or away raises LostError, after which the caller retries.
         """
         tries = 0
-        person = PersonPrompt(about)
+        person = PersonPrompt(about, self._options.env.get("STAGEDOOR_REASON", ""))
         while True:
             secret = None if self._secret is None else self._secret.value
             try:
@@ -102,7 +119,8 @@ class SecretPrompt:
                 return said
             why = clean(str(said.get("message", f"it answers {answer.status}")))
             if answer.status == 403 and not is_again and person.show(said):
-                body = {**body, "waits": True}
+                reason = person.take_reason()  # the gateway answers it at once, with the request
+                body = {**body, "waits": not reason, "reason": reason}
                 time.sleep(ASK_S)
                 continue
             if answer.status == 401 and not is_again and tries < TRIES:

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.errors import answer_refusal
 from stagedoor.listeners.web.guard import make_web_origin
-from stagedoor.listeners.web.post import WAIT_S, Answer, Fields, PostRoutes
+from stagedoor.listeners.web.post import WAIT_S, Answer, Fields, PostRoutes, read_string
 from stagedoor.listeners.web.terminal.fields import read_target
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
@@ -33,6 +33,7 @@ from stagedoor.model.run import (
 )
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
+from stagedoor.session.access_request import make_answer
 from stagedoor.session.runs import ID_BYTES, RunService
 from stagedoor.wire.run_text import describe_run
 
@@ -85,7 +86,7 @@ class Runs:
         if not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
             return _bad("id", "12 hexadecimal digits")
         if "waits" in body:  # a program, which shows its user what a person has to do first
-            refused = await self._prove(identity, order, source, waits=body["waits"] is True)
+            refused = await self._prove(identity, order, source, body)
             if refused is not None:
                 return refused
         origin = make_web_origin(source)
@@ -101,19 +102,20 @@ class Runs:
         )
 
     async def _prove(
-        self, identity: Identity, order: RunOrder, source: Source, *, waits: bool
+        self, identity: Identity, order: RunOrder, source: Source, body: Fields
     ) -> Response | None:
         """Wait for an approver, and for a fresh proof of presence if the app wants one.
 
         Return the answer while one of them is missing.
         """
         target, steps = order.target, list[StartStep]()
-        wait_s = WAIT_S if waits else 0.0
+        wait_s = WAIT_S if body["waits"] is True else 0.0
         grant = await self._flow.admit(
             *(identity, target, source, steps.append),
             needs=Permission.RUN,
             waits=True,
             wait_s=wait_s,
+            ask_reason=make_answer(read_string(body, "reason")),
         )
         if isinstance(grant, Grant):
             return None

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.pages.language import use_language
-from stagedoor.listeners.web.post import WAIT_S, PostRoutes
+from stagedoor.listeners.web.post import WAIT_S, PostRoutes, read_string
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import read_object
 from stagedoor.listeners.web.terminal.fields import check_terminal_name, read_target
@@ -25,6 +25,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
+from stagedoor.session.access_request import make_answer
 from stagedoor.signin.passes import PassService
 from stagedoor.wire.terminal.frames import SUBPROTOCOL, Notice, NoticeKind, TerminalError
 
@@ -80,6 +81,7 @@ class TerminalEndpoint:
             *(identity, target, source, steps.append if is_program else None),
             waits=True,
             wait_s=wait_s,
+            ask_reason=make_answer(read_string(body, "reason")),
             is_page=not is_program,
         )
         if isinstance(grant, Denial):
