@@ -182,7 +182,7 @@ def test_approvers_see_what_they_give_and_what_the_requester_has_there(
         assert "open a shell, move files, forward ports" in words, page
         assert "db02: watch terminals, play recordings" in words, page
         assert "record terminals" not in words, "a duty is no right"
-    assert "Recorded db01 db02" in read_words(bob.get(f"/requests/{number}").text)
+    assert "Recorded db01 · db02" in read_words(bob.get(f"/requests/{number}").text)
     own = read_words(signed_in(port, "dev").get(f"/requests/{number}").text)
     assert "To do what open a shell, move files, forward ports" in own
     with gateway.changed() as service:
