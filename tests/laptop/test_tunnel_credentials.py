@@ -200,8 +200,9 @@ def on_a_terminal(
     gateway: str,
     typed: list[bytes],
     watch: Callable[[bytes], None] = lambda _screen: None,
+    prompt: str = "Password or token of anna",
 ) -> tuple[int, bytes, str]:
-    """Run with a terminal to ask; `typed` is entered at each prompt. Code, stdout, the screen.
+    """Run with a terminal to ask; `typed` is entered at each `prompt`. Code, stdout, the screen.
 
     `watch` is called with the screen each time that it changes.
     """
@@ -221,7 +222,7 @@ def on_a_terminal(
             break
         screen += more
         watch(screen)
-        if left and screen.count(b"Password or token of anna") == len(typed) - len(left) + 1:
+        if left and screen.count(prompt.encode()) == len(typed) - len(left) + 1:
             os.write(terminal, left.pop(0))
     assert termios.tcgetattr(terminal)[3] & termios.ECHO, "the terminal was left mute"
     os.close(terminal)
@@ -239,6 +240,17 @@ def test_the_terminal_is_asked_only_after_the_gateway_asked_and_shows_no_secret(
     assert "wr0ng" not in screen
     assert "r1ght" not in screen
     assert "not accepted: name or password is wrong" in screen
+
+
+def test_the_prompt_is_in_the_locale_s_language(env: dict[str, str]) -> None:
+    with ScriptedGateway([WRONG, WRONG, answering(b"HTTP/1.1 200 OK\r\n\r\nhi")]) as gateway:
+        prompt = f"anna 在 {gateway.address} 的密码或令牌："
+        chinese = env | {"LC_ALL": "zh_CN.UTF-8"}
+        code, _, screen = on_a_terminal(
+            chinese, gateway.address, [b"wr0ng\n", b"r1ght\n"], prompt=prompt
+        )
+    assert code == errors.OK
+    assert "stagedoor: 未被接受：" in screen
 
 
 def test_after_three_wrong_answers_at_the_prompt_it_ends(env: dict[str, str]) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
-from stagedoor.laptop.tunnel.errors import CREDENTIAL, ON_REQUEST, TunnelError, clean, show
+from stagedoor.laptop.tunnel.errors import (
+    CREDENTIAL,
+    ON_REQUEST,
+    TunnelError,
+    clean,
+    show,
+    translate,
+)
 from stagedoor.laptop.tunnel.secret import Secret, check_secret, run_program
 
 REASON_CHARS = 300  # the gateway takes no longer reason
@@ -21,7 +28,7 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
     otherwise the error that follows has it.
     """
     notice = f"stagedoor: not accepted: {clean(rejected)}\n" if rejected else ""
-    question = f"Password or token of {options.user} at {options.gateway}: "
+    question = translate(f"Password or token of {options.user} at {options.gateway}: ")
     env, askpass = options.env, options.env.get("SSH_ASKPASS")
     wish = env.get("SSH_ASKPASS_REQUIRE", "")
     display = env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")
@@ -41,7 +48,7 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
         silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
         try:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
-            os.write(terminal, notice.encode() + clean(question).encode() + b" ")
+            os.write(terminal, translate(notice).encode() + clean(question).encode() + b" ")
             typed = read_line(terminal)
         finally:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
@@ -84,7 +91,8 @@ def ask_reason(target: str, step: str) -> str:
     """
     terminal = open_terminal(target, step)
     try:
-        os.write(terminal, f"stagedoor: {clean(f'{target}: {step}')}\nReason: ".encode())
+        question = f"stagedoor: {clean(f'{target}: {step}')}\nReason: "
+        os.write(terminal, translate(question).encode())
         return clean(read_line(terminal), REASON_CHARS)
     except OSError:
         return ""

@@ -72,6 +72,8 @@ LAPTOP = {
     "the token file {0}": "令牌文件 {0}",
     "the credential helper {0}": "凭据助手 {0}",
     "the keyring": "密钥环",
+    "Password or token of {0} at {1}:": "{0} 在 {1} 的密码或令牌：",
+    "Reason:": "理由：",
     "the prompt": "提示输入",
     "fix: try again": "解决办法：请重试",
     "fix: put a new token into it": "解决办法：写入新的令牌",
