@@ -15,14 +15,14 @@ from tests.upgrade.programs import Programs, UpgradedGateway
 
 __all__ = ["echo", "sockets"]
 A, B = "0.9.1", "0.9.2"
-CRASHES, BAD_STORE, SLOW, BROKEN = "0.9.3", "0.9.4", "0.9.5", "0.9.6"
+CRASHES, BAD_STORE, SLOW, BROKEN, HESITANT = "0.9.3", "0.9.4", "0.9.5", "0.9.6", "0.9.7"
 EARLIER, EARLIER_COMMIT = "0.9.0", "db11e010"
 
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """Two programs that work, one whose workers crash, one that is too old for the store, one whose workers
-    are never ready, and one that cannot be loaded."""
+    are never ready, one that cannot be loaded, and one that stays for a while at each step of a hand-over."""
     made = Programs(tmp_path_factory.mktemp("programs"))
     made.make(A)
     made.make(B)
@@ -40,6 +40,13 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
             "def main() -> None:\n",
             "def main() -> None:\n    while sys.stdin.buffer.readline():\n        pass\n",
         ),
+    )
+    stay = '        __import__("time").sleep(3)\n'
+    report, retire = "self._channel.send(Progress(step))\n", "self._file.write(retired=True)\n"
+    made.make(
+        HESITANT,
+        serve__supervisor__predecessor=(report, report + stay),
+        serve__supervisor__upgrade=(retire, retire + stay),
     )
     return made
 

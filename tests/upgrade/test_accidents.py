@@ -9,7 +9,7 @@ import pytest
 
 from tests.fixtures.gateway import PATIENCE_S
 from tests.fixtures.laptop import Laptop
-from tests.upgrade.conftest import SLOW, A, B
+from tests.upgrade.conftest import HESITANT, SLOW, A, B
 from tests.upgrade.programs import UpgradedGateway, children, ended
 from tests.upgrade.sessions import by_connect
 from tests.upgrade.test_upgrade import metrics, value
@@ -17,11 +17,12 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # each starts several programs, the first makes them too
 STARTING = "starting 1 workers"
+EARLIER_STEPS = ("reading the settings", "preparing the store")
 
 
-def successor(gateway: UpgradedGateway) -> int:
-    """Return the process id of a supervisor that starts, once its workers do."""
-    gateway.wait_for(lambda line: line.get("step") == STARTING)
+def successor(gateway: UpgradedGateway, step: str = STARTING, after: int = 0) -> int:
+    """Return the process id of a supervisor that starts, once it has come to a step."""
+    gateway.wait_for(lambda line: line.get("step") == step, after=after)
     old = gateway.current().pid
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != old:
@@ -47,13 +48,13 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
-def start_again(gateway: UpgradedGateway) -> None:
+def start_again(gateway: UpgradedGateway, version: str = B) -> None:
     """Start a gateway whose supervisor was killed, as a service manager would."""
     assert gateway.process is not None
     gateway.process.wait(PATIENCE_S)
     gateway.process = None  # what its workers still write ends no log of the next one
     gateway.lines.clear()
-    gateway.programs.install(B)
+    gateway.programs.install(version)
     gateway.start()
 
 
@@ -95,6 +96,47 @@ def test_the_old_supervisor_is_killed_before_it_hands_over(
         with ended(command) as (code, stderr):
             assert code == 1
             assert "the gateway ended during the upgrade" in stderr
+        wait_until(lambda: has_gone(new))
+    start_again(gateway)
+    with by_connect(gateway.port(), gateway.token()) as session:
+        session.check(2)
+
+
+@pytest.mark.continuity(3)
+def test_the_new_supervisor_is_killed_at_each_earlier_step(
+    laptop: Laptop, gateway: UpgradedGateway
+) -> None:
+    with by_connect(gateway.port(), gateway.token()) as session:
+        before = gateway.current().pid
+        for number, step in enumerate(EARLIER_STEPS, 1):
+            lines = len(gateway.lines)
+            command = gateway.begin_upgrade(HESITANT)
+            os.kill(successor(gateway, step, lines), signal.SIGKILL)
+            with ended(command) as (code, stderr):
+                assert code == 1
+                assert f"ended while it was {step}" in stderr
+            session.check(number)
+            assert gateway.current().pid == before
+
+
+@pytest.mark.continuity(3)
+@pytest.mark.parametrize("step", [*EARLIER_STEPS, None])
+def test_the_old_supervisor_is_killed_at_each_other_step(
+    laptop: Laptop, gateway: UpgradedGateway, step: str | None
+) -> None:
+    """None: the new one is ready, and the old one has not handed over yet."""
+    if step is None:
+        gateway.signal(signal.SIGKILL)
+        start_again(gateway, HESITANT)
+    with by_connect(gateway.port(), gateway.token()) as session:
+        command = gateway.begin_upgrade(B if step is None else HESITANT)
+        new = successor(gateway, step or STARTING)
+        if step is None:
+            wait_until(lambda: any(note.retired for note in gateway.notes()))
+        gateway.signal(signal.SIGKILL)
+        session.check(1)
+        with ended(command) as (code, _):
+            assert code == 1
         wait_until(lambda: has_gone(new))
     start_again(gateway)
     with by_connect(gateway.port(), gateway.token()) as session:
