@@ -244,6 +244,7 @@ def test_the_next_user_of_a_name_inherits_no_request(desk: Desk) -> None:
 
 @pytest.mark.access(20)
 def test_an_approval_writes_no_grant_that_an_older_gateway_reads(desk: Desk) -> None:
+    """A gateway that still runs version 0.2 reads grants alone, and so refuses."""
     desk.decide(desk.make(desk.rule()))
     with desk.database.read() as transaction:
         assert transaction.exec_driver_sql("SELECT count(*) FROM grants").scalar_one() == 0

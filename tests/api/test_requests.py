@@ -42,7 +42,7 @@ async def test_rules_name_later_approvers_and_requests_when_they_begin(world: Wo
     assert (asked.status, asked.said["starts_at"]) == (201, at)
     late = show_milliseconds(world.service.clock() + 8 * 86_400)
     refused = await world.ask("nick", "POST /requests", {**ASKING, "starts_at": late})
-    assert (refused.status, "within 7 d" in refused.said["detail"]) == (400, True)
+    assert (refused.status, "within 7 d" in refused.said["detail"]) == (422, True)
 
 
 async def test_others_see_and_decide_nothing(world: World) -> None:

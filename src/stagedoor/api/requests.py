@@ -15,7 +15,7 @@ from stagedoor.api.views import show_decision, show_request, show_request_rule
 from stagedoor.authz.access_request import NOT_YOURS, UNKNOWN, may_see
 from stagedoor.authz.roles import check_request_rule
 from stagedoor.model.access_request import AccessRequest, RequestRule
-from stagedoor.model.denial import Denial
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.hours import require_hours
 from stagedoor.model.role import ApiScope, Role
@@ -143,10 +143,15 @@ async def review_request(call: Call) -> t.AccessRequestEntry:
 
 
 def _require(result: T | Denial) -> T:
-    """Return the result, or raise the denial. A request that is not the caller's to see does not exist."""
+    """Return the result, or raise the denial. A request that is not the caller's to see does not exist.
+
+    What the store refuses (`admin.asking.ask`) is refused here as by the operations that use it directly.
+    """
     if result is NOT_YOURS:
         raise NotFoundError(UNKNOWN)
     if isinstance(result, Denial):
+        if result.reason is Reason.BAD_REQUEST:
+            raise RefusedError(result.line)
         raise DeniedError(result)
     return result
 
