@@ -93,6 +93,21 @@ test("a password is never shown", () => {
   late.rest(SETTLE_MS);
   late.type("c");
   assert.equal(late.shown, undefined);
+  // Nor is it if letters before Enter wait for an earlier Enter until then.
+  const ahead = new Row().prove();
+  ahead.type("\r");
+  ahead.type("ab");
+  ahead.type("\r");
+  ahead.now += 60;
+  ahead.prediction.taken(6, ahead.now);
+  ahead.cells = [..."$ "];
+  ahead.x = 2;
+  ahead.prediction.changed(ahead.now, ahead.screen);
+  ahead.rest(SETTLE_MS);
+  ahead.answer("ab");
+  ahead.rest(SETTLE_MS);
+  ahead.type("s");
+  assert.equal(ahead.shown, undefined);
   // Nor is it if the program asks while letters are on their way.
   const other = new Row().prove();
   other.type("ab");

@@ -158,7 +158,9 @@ export class Prediction {
       const cells = new Map(done.map(({ x, char }) => [x, char]));
       if (last === undefined || screen.y !== last.y || screen.x !== last.cursor) continue;
       if (![...cells].every(([x, char]) => screen.at(x, last.y) === char)) continue;
-      this.proved ||= done.some(({ proves }) => proves);
+      // Letters before another key were for the program that read them, and it may ask for a password next.
+      const isLast = !this.keys.slice(count).some(({ what }) => what === OTHER);
+      this.proved ||= isLast && done.some(({ proves }) => proves);
       this.keys.splice(0, count);
       return;
     }
@@ -208,7 +210,6 @@ export class Prediction {
   /** Show nothing until the echo of a later key proves that the program echoes. */
   private doubt(): void {
     this.proved = false;
-    for (const place of this.places()) place.proves = false;
     this.edge = undefined;
   }
 }
