@@ -299,7 +299,7 @@ def test_of_several_rules_the_one_with_the_fewest_approvals_counts(desk: Desk) -
     policy = load_policy(desk.database)
     assert find_rule_to_ask(policy, identity, [APP], NOW) == none
     assert find_rule_to_ask(policy, identity, [APP], NOW, break_glass=True) == glass
-    assert find_rule_to_ask(policy, identity, [APP], NOW, Permission.FORWARD) is None
+    assert find_rule_to_ask(policy, identity, [APP], NOW, frozenset({Permission.FORWARD})) is None
     assert two.deciders == "2 of group:sre"
 
 

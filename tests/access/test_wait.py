@@ -12,7 +12,7 @@ from stagedoor.model.access_request import AccessRequest, Offer, RequestRule, Re
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
-from stagedoor.model.permission import DEFAULT, Permission
+from stagedoor.model.permission import DEFAULT, Permission, Permissions
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
@@ -69,7 +69,7 @@ class Desk:
         return PENDING if number == PENDING.id else None
 
     async def make(
-        self, identity: Identity, targets: Sequence[Target], reason: str, *, needs: Permission
+        self, identity: Identity, targets: Sequence[Target], reason: str, *, needs: Permissions
     ) -> AccessRequest | Denial:
         self.asked.append(reason)
         self.request = PENDING

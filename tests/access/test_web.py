@@ -320,6 +320,29 @@ def test_a_denied_request_says_why(gateway: Gateway, port: int) -> None:
 
 
 @pytest.mark.access(16)
+def test_the_form_asks_for_permissions_and_for_break_glass(gateway: Gateway, port: int) -> None:
+    wide = replace(RULE, subject="user:dev", permissions=DEFAULT | {Permission.FORWARD})
+    glass = replace(RULE, longest_s=1800, approvals=0, is_break_glass=True)
+    dev = signed_in(port, "dev")
+    assert "break_glass" not in dev.get("/requests").text
+    with gateway.changed() as service:
+        added = [requests.add_rule(service, rule) for rule in (wide, glass)]
+    form = dev.get("/requests").text
+    assert "allow-forward" in form
+    assert "break_glass" in form
+    asked = dev.post("/requests", app="app01", reason="INC-1", **{"allow-forward": "on"})
+    with gateway.service() as service:
+        number = int(asked.headers["location"].rpartition("/")[2])
+        request = requests.read_request(service, number).request
+    assert Permission.FORWARD in request.permissions
+    proof = dev.post("/requests", app="app01", reason="INC-1", break_glass="on")
+    assert proof.headers["location"] == "/step-up?next=%2Frequests"
+    with gateway.changed() as service:
+        for rule in added:
+            requests.remove_rule(service, rule.id)
+
+
+@pytest.mark.access(16)
 def test_approvers_see_a_use_of_break_glass_until_they_have_reviewed_it(
     gateway: Gateway, port: int
 ) -> None:

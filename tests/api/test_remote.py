@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from stagedoor.cli.app import stagedoor
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.identity import Identity, Method, SignIn
-from stagedoor.model.permission import Permission
+from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
 from stagedoor.store.journal import Filter, StoreJournal
@@ -351,6 +351,19 @@ def test_a_request_that_prefers_to_wait_is_answered_after_the_proof(
         assert wait([waiting], 0.5).not_done
         prove(gateway, sign_in)
         assert waiting.result(allow(10)).status == 201
+
+
+def test_a_user_asks_for_access_over_the_api(gateway: Gateway, remote: Mapping[str, str]) -> None:
+    wide = replace(RULES[0], subject="user:ada", permissions=DEFAULT | {Permission.FORWARD})
+    with gateway.changed() as service:
+        requests.add_rule(service, wide)
+    ask = ("request", "ask", "app01", "app02", "INC-9", "--for", "30m", "--allow", "forward")
+    asked = run(ask, remote)
+    assert re.fullmatch(r"Request \d+ for app01, app02 is pending\.\n", asked.stderr), asked
+    with gateway.service() as service:
+        made = requests.list_requests(service, open_only=True)[0]
+    assert (made.user, made.reason, made.lasts_s) == ("ada", "INC-9", 1800)
+    assert Permission.FORWARD in made.permissions
 
 
 def test_the_audit_is_read_over_the_api(gateway: Gateway, remote: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.model.access_request import RequestRule
+from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.wire.rfc3339 import show_milliseconds
 from tests.api.world import World
 
@@ -43,6 +44,18 @@ async def test_rules_name_later_approvers_and_requests_when_they_begin(world: Wo
     late = show_milliseconds(world.service.clock() + 8 * 86_400)
     refused = await world.ask("nick", "POST /requests", {**ASKING, "starts_at": late})
     assert (refused.status, "within 7 d" in refused.said["detail"]) == (422, True)
+
+
+async def test_a_request_is_made_by_a_rule_that_gives_its_permissions(world: World) -> None:
+    add_rule(world)
+    more = {**ASKING, "permissions": ["forward"]}
+    assert (await world.ask("nick", "POST /requests", more)).status == 403
+    wide = RequestRule(
+        0, "group:dev", "*", permissions=DEFAULT | {Permission.FORWARD}, approvers=("user:ann",)
+    )
+    requests.add_rule(world.service, wide)
+    made = await world.ask("nick", "POST /requests", more)
+    assert (made.status, made.said["permissions"]) == (201, ["enter", "files", "forward"])
 
 
 async def test_others_see_and_decide_nothing(world: World) -> None:

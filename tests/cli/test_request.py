@@ -105,6 +105,11 @@ def test_an_administrator_decides_on_requests_and_ends_them(
         alice.out("request", "show", "3")
 
 
+def test_the_administrator_of_the_machine_asks_for_nothing(alice: Desk) -> None:
+    with pytest.raises(RefusedError, match="asks for nothing"):
+        alice.out("request", "ask", "app01", "INC-1")
+
+
 def test_a_use_of_break_glass_is_reviewed(alice: Desk, service: AdminService) -> None:
     alice.out(*RULE, "--break-glass", "--approver", "group:leads")
     assert ask(service).ends_at > time.time()

@@ -18,6 +18,7 @@ from stagedoor.model.access_request import AccessRequest, RequestRule
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.hours import require_hours
+from stagedoor.model.permission import ENTERING
 from stagedoor.model.role import ApiScope, Role
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import types as t
@@ -98,6 +99,7 @@ async def add_request(call: Call) -> t.AccessRequestEntry:
         [require_app(name) for name in body.apps],
         body.reason,
         body.lasts_s,
+        needs=ENTERING | frozenset(body.permissions),
         break_glass=body.break_glass,
         starts_at=None if body.starts_at is None else body.starts_at.timestamp(),
     )

@@ -12,7 +12,7 @@ from stagedoor.authz.step_up import StepUpRules, has_fresh_proof
 from stagedoor.model.access_request import AccessRequest, RequestRule, explain_own, find_rule
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.permission import Permission
+from stagedoor.model.permission import ENTERING, Permissions
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import ApiScope
 from stagedoor.model.target import Target
@@ -27,7 +27,7 @@ def find_rule_to_ask(
     identity: Identity,
     targets: Sequence[Target],
     now: float,
-    needs: Permission = Permission.ENTER,
+    needs: Permissions = ENTERING,
     *,
     break_glass: bool = False,
     starts_at: float | None = None,

@@ -4,13 +4,18 @@ import click
 
 from stagedoor.cli import show
 from stagedoor.cli.administration import call, print_list
-from stagedoor.cli.complete import complete_permissions, request_ids, request_rule_ids, subjects
+from stagedoor.cli.complete import (
+    complete_permissions,
+    request_ids,
+    request_rule_ids,
+    subjects,
+)
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.options import environment_option, take_permissions
 from stagedoor.cli.when import take_duration
 from stagedoor.model.access_request import RequestState, describe_deciders, show_period
 from stagedoor.model.permission import DEFAULT, Permissions, sort_permissions
-from stagedoor.wire.api.inputs import DecisionNew, RequestRuleNew
+from stagedoor.wire.api.inputs import AccessRequestNew, DecisionNew, RequestRuleNew
 from stagedoor.wire.api.types import AccessRequestEntry, AccessRequestState, RequestRuleEntry
 
 
@@ -19,7 +24,8 @@ def request() -> None:
     """Manage access on request: its rules and the requests.
 
     A login by ssh without a grant waits if a rule lets the developer ask: they give a reason, and enter once
-    an approver agrees. Developers and approvers use `ssh NAME@GATEWAY request`.
+    an approver agrees. Developers and approvers use `ssh NAME@GATEWAY request`, or these commands over the
+    API.
     """
 
 
@@ -169,13 +175,69 @@ def remove_rule(installation: Installation, number: int) -> None:
 
 
 @request.command(
+    "ask",
+    epilog=show.make_epilog(
+        "stagedoor request ask app09.production 'INC-42, stuck queue' --for 1h",
+        "stagedoor request ask app09 app10 INC-42 --allow forward",
+    ),
+)
+@click.argument("apps", metavar="APP…", nargs=-1, required=True)
+@click.argument("reason")
+@click.option(
+    "--allow",
+    metavar="PERMISSION,…",
+    multiple=True,
+    callback=take_permissions,
+    shell_complete=complete_permissions,
+    help="Permissions that you need besides entering.",
+)
+@click.option(
+    "--for",
+    "lasts_s",
+    metavar="TIME",
+    callback=take_duration,
+    help="How long access lasts. Default: 1h, or what the rule allows.",
+)
+@click.option(
+    "--break-glass", is_flag=True, help="Enter at once in an emergency, by a rule for it."
+)
+@show.json_option
+@click.pass_obj
+def ask(
+    installation: Installation,
+    apps: tuple[str, ...],
+    reason: str,
+    allow: Permissions,
+    lasts_s: float | None,
+    break_glass: bool,
+    json_: bool,
+) -> None:
+    """Ask for access to each APP.
+
+    You ask as the user of the context in use (`stagedoor context`). The request stays open until an approver
+    decides. The time begins with the first login.
+    """
+    permissions = list(sort_permissions(allow))
+    wanted = AccessRequestNew(
+        list(apps), reason, lasts_s, break_glass=break_glass, permissions=permissions
+    )
+    asked: AccessRequestEntry = call(installation, "requests.add", body=wanted)
+    if json_:
+        return show.print_json(asked)
+    return show.note(f"Request {asked.id} for {', '.join(asked.apps)} is {asked.state}.")
+
+
+@request.command(
     "list", epilog=show.make_epilog("stagedoor request list", "stagedoor request list --all")
 )
 @click.option("--all", "all_", is_flag=True, help="Include requests that are over, the last 1000.")
 @show.json_option
 @click.pass_obj
 def list_(installation: Installation, all_: bool, json_: bool) -> None:
-    """List the requests that are pending, approved, or break-glass that was not reviewed yet."""
+    """List the open requests, and break-glass to be reviewed.
+
+    Open requests are pending or approved.
+    """
     query = {"all": str(all_).lower()}
     none = "No open requests; to list all: stagedoor request list --all"
     print_list(installation, "requests.list", _row, none, query, as_json=json_)

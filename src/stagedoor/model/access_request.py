@@ -19,7 +19,7 @@ from math import inf
 
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.hours import Hours
-from stagedoor.model.permission import DEFAULT, Permission, Permissions
+from stagedoor.model.permission import DEFAULT, ENTERING, Permissions
 from stagedoor.model.selector import TargetPattern
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
@@ -229,12 +229,12 @@ def find_rule(
     rules: Iterable[RequestRule],
     subjects: Collection[str],
     targets: Sequence[Target],
-    needs: Permission = Permission.ENTER,
+    needs: Permissions = ENTERING,
     *,
     now: float,
     break_glass: bool = False,
 ) -> RequestRule | None:
-    """Return the rule by which a user may ask for all of `targets` at `now`, or None.
+    """Return the rule by which a user may ask for all of `targets` and what they need at `now`, or None.
 
     Of several, it is the one with the fewest approvals, then the one that lasts longest.
     """
@@ -242,7 +242,7 @@ def find_rule(
         rule
         for rule in rules
         if rule.is_break_glass == break_glass
-        and needs in rule.permissions
+        and needs <= rule.permissions
         and rule.find_end(now) is not None
         and all(rule.covers(subjects, target) for target in targets)
     ]

@@ -32,6 +32,7 @@ class Permission(StrEnum):
 Permissions = frozenset[Permission]
 
 NOTHING: Permissions = frozenset()
+ENTERING: Permissions = frozenset({Permission.ENTER})
 DEFAULT: Permissions = frozenset({Permission.ENTER, Permission.FILES})
 """The permissions of a grant that does not list any, which grants gave before they could list them."""
 

@@ -92,7 +92,9 @@ class AccessWait:
             return refused
         if not reason:
             return None if reason is None else refused
-        request = await self.requests.make(self.identity, [self.target], reason, needs=self.needs)
+        request = await self.requests.make(
+            self.identity, [self.target], reason, needs=frozenset({self.needs})
+        )
         if isinstance(request, Denial):
             return request
         await self.policy.read_newer_than(self.policy.version)  # so that the wait knows the request

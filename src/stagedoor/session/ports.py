@@ -9,7 +9,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
-from stagedoor.model.permission import Permission
+from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.run import Run, RunEnd, RunLog, RunOrder
 from stagedoor.model.session import (
     AccessMethod,
@@ -54,9 +54,9 @@ class AccessRequests(Protocol):
         ...
 
     async def make(
-        self, identity: Identity, targets: Sequence[Target], reason: str, *, needs: Permission
+        self, identity: Identity, targets: Sequence[Target], reason: str, *, needs: Permissions
     ) -> AccessRequest | Denial:
-        """Make a request for what `needs` is among, or join one that is pending for the same."""
+        """Make a request that gives all that it `needs`, or join one that is pending for the same."""
         ...
 
     async def begin(self, identity: Identity, number: int) -> Denial | None:

@@ -32,7 +32,7 @@ from stagedoor.model.access_request import (
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
-from stagedoor.model.permission import Permission
+from stagedoor.model.permission import ENTERING, Permission, Permissions
 from stagedoor.model.selector import TargetPattern
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.model.wait_limit import WaitLimit
@@ -72,7 +72,7 @@ class RequestService:
     ) -> Offer | None:
         """Return what `identity` may ask for, or None if they may ask for nothing there."""
         policy, now = self._policy(), self._now()
-        rule = find_rule_to_ask(policy, identity, [target], now, needs)
+        rule = find_rule_to_ask(policy, identity, [target], now, frozenset({needs}))
         if rule is None:
             return None
         theirs = [r for r in policy.find_requests(identity.name) if target in r.targets]
@@ -125,11 +125,11 @@ class RequestService:
         """Return the rule of a request, or None if it was removed."""
         return self._policy().request_rules.get(request.rule)
 
-    def may_ask(self, identity: Identity) -> bool:
-        """Return whether there is a rule by which the user may ask for something."""
+    def list_rules(self, identity: Identity) -> list[RequestRule]:
+        """Return the rules by which the user may ask for something."""
         policy = self._policy()
         subjects = policy.find_subjects(identity.name)
-        return any(rule.subject in subjects for rule in policy.request_rules.values())
+        return [rule for rule in policy.request_rules.values() if rule.subject in subjects]
 
     def is_concerned(self, identity: Identity) -> bool:
         """Return whether there is a rule by which the user may ask or decide."""
@@ -171,11 +171,11 @@ class RequestService:
         reason: str,
         lasts_s: float | None = None,
         *,
-        needs: Permission = Permission.ENTER,
+        needs: Permissions = ENTERING,
         break_glass: bool = False,
         starts_at: float | None = None,
     ) -> AccessRequest | Denial:
-        """Make a request, or join one that is pending for the same. The rule must give what it `needs`."""
+        """Make a request, or join one that is pending for the same. Its rule gives all that it `needs`."""
         policy, now = self._policy(), self._now()
         rule = find_rule_to_ask(
             policy, identity, targets, now, needs, break_glass=break_glass, starts_at=starts_at

@@ -9,7 +9,7 @@ from stagedoor.admin.requests.request_service import RequestService, describe_en
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.access_request import AccessRequest, RequestState, show_period
 from stagedoor.model.denial import Denial
-from stagedoor.model.permission import Permission
+from stagedoor.model.permission import ENTERING, Permission, Permissions, parse_permissions
 from stagedoor.model.selector import parse_target_pattern
 from stagedoor.model.target import Target
 from stagedoor.session.access_request import ACCESS_WAIT_S
@@ -184,7 +184,7 @@ class _Options:
 
     lasts_s: float | None = None
     starts_at: float | None = None
-    needs: Permission = Permission.ENTER
+    needs: Permissions = ENTERING
     break_glass: bool = False
     reason: str = ""
 
@@ -205,7 +205,7 @@ def _options(words: list[str], now: float) -> _Options | str:
                 return "--from takes a time such as 2h or 2026-12-31T09:00:00Z"
         elif word == "--allow":
             try:
-                options.needs = Permission(next(left, ""))
+                options.needs |= parse_permissions([next(left, "")])
             except ValueError:
                 return f"--allow takes one of {', '.join(Permission)}"
         else:

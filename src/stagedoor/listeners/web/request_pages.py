@@ -15,10 +15,13 @@ from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.access_request import AccessRequest, RequestState, show_period
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import DEFAULT, ENTERING, Permission, sort_permissions
 from stagedoor.model.target import Target
 from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.wire.target import MAX_SHOWN_CHARS, parse_login
 
+_USUAL = DEFAULT | {Permission.RECORD}
+"""The permissions that the form does not offer: each request gives them, or they are a duty."""
 REFRESH_S = 2
 """The interval at which a page loads itself again while its request is pending. It needs no script."""
 
@@ -52,6 +55,7 @@ class RequestPages:
         offer = None if target is None else self._requests.find_offer(identity, target)
         if offer is not None and offer.request is not None:
             return RedirectResponse(f"{self._path}/{offer.request.id}", SEE_OTHER)
+        rules = self._requests.list_rules(identity)
         return self._pages.render(
             "requests.html",
             identity,
@@ -61,7 +65,9 @@ class RequestPages:
             offer=offer,
             wrong=wrong,
             reason=reason,
-            may_ask=self._requests.may_ask(identity),
+            may_ask=bool(rules),
+            extras=sort_permissions(frozenset().union(*(r.permissions for r in rules)) - _USUAL),
+            may_break_glass=any(rule.is_break_glass for rule in rules),
             show_period=show_period,
         )
 
@@ -79,9 +85,17 @@ class RequestPages:
             return await self._all(identity, apps, wrong, reason)
         starts_at = self._guard.flow.now() + wait_s if wait_s else None
         made = await self._requests.make(
-            identity, targets, reason, lasts_s or None, starts_at=starts_at
+            identity,
+            targets,
+            reason,
+            lasts_s or None,
+            needs=ENTERING | {p for p in Permission if f"allow-{p}" in fields},
+            break_glass="break_glass" in fields,
+            starts_at=starts_at,
         )
         if isinstance(made, Denial):
+            if made.reason is Reason.STEP_UP_NEEDED:
+                return self._pages.ask_for_proof(self._path)
             return await self._all(identity, apps, made.line, reason)
         return RedirectResponse(f"{self._path}/{made.id}", SEE_OTHER)
 

@@ -113,7 +113,8 @@ class RequestRuleNew(Input, frozen=True):
 class AccessRequestNew(Input, frozen=True):
     """A request of the caller for apps, as the home page names them. `lasts_s` null is the usual time.
 
-    Access begins at `starts_at`, within 7 days, or at once for null.
+    Its rule gives all of `permissions`, besides entering. Access begins at `starts_at`, within 7 days, or at
+    once for null.
     """
 
     apps: Annotated[list[Line], Meta(min_length=1, max_length=50)]
@@ -121,6 +122,7 @@ class AccessRequestNew(Input, frozen=True):
     lasts_s: Seconds | None = None
     break_glass: bool = False
     starts_at: Until | None = None
+    permissions: Annotated[list[Permission], Meta(max_length=20)] = []
 
 
 class DecisionNew(Input, frozen=True):

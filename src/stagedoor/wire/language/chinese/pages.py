@@ -227,6 +227,7 @@ PAGES = {
     "Time": "时长",
     "{time}, from the first entry": "{time}，从首次进入起算",
     "Break-glass": "紧急访问",
+    "break-glass: enter at once in an emergency, and an approver reviews it": "紧急访问：紧急情况下立即进入，由审批人事后复核",
     "not reviewed yet": "尚未复核",
     "agreed": "已同意",
     "refused": "已拒绝",
