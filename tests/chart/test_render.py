@@ -192,7 +192,8 @@ def test_without_namespaces_there_is_no_controller_and_no_right_anywhere() -> No
 @pytest.mark.parametrize("values", [APPS, EVERYTHING, merged(TRIAL, APPS), {}])
 def test_every_pod_is_restricted_and_holds_no_more_keys_than_it_uses(values: Manifest) -> None:
     """Pod Security `restricted`, and above it: a read-only root."""
-    for deployment in of_kind(render(values), "Deployment"):
+    objects = render(values)
+    for deployment in of_kind(objects, "Deployment"):
         pod = deployment["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -207,6 +208,9 @@ def test_every_pod_is_restricted_and_holds_no_more_keys_than_it_uses(values: Man
         for volume in pod["volumes"]:
             if deployment["metadata"]["name"].endswith("gateway") and "emptyDir" in volume:
                 assert volume["emptyDir"]["sizeLimit"], "no run's output fills the node"
+                if volume["name"] == "state":
+                    settings = settings_of(objects, deployment["metadata"]["name"])
+                    assert settings.recording.keep_gib == 5, "nor do recordings end the pod"
         [main] = pod["containers"]
         keys = {mount["name"] for mount in main["volumeMounts"]} & {"user-ca", "host-ca"}
         inside = values.get("store", {}).get("sqlite", {}).get("enabled")

@@ -217,6 +217,11 @@ web:
   path: {{ .path | quote }}
   tmux: {{ .tmux }}
 {{- end }}{{ end }}
+{{- if not (and (include "stagedoor.inside" .) .Values.store.sqlite.persistence.enabled) }}
+recording:
+  # Of the 8 GiB of the pod's own folder.
+  keep_gib: 5
+{{- end }}
 listen:
   networks: {{ toJson .Values.gateway.networks }}
   proxy_protocol_from: {{ toJson .Values.gateway.proxyProtocolFrom }}
