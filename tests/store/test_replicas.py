@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.requests import access_requests as requests
+from stagedoor.model.access_request import RequestRule
 from stagedoor.settings.place import Server
 from stagedoor.store.sessions import list_sessions
 from tests.fixtures.gateway import Gateway
@@ -121,6 +124,34 @@ def test_what_is_revoked_closes_sessions_everywhere(two: tuple[Replica, Replica]
         first.grant = admin.add_grant(service, "user:dev", "*").id
     for replica in two:
         eventually("let in", lambda replica=replica: replica.answer().status == 200)  # type: ignore[misc]
+
+
+@pytest.mark.access(11)
+def test_a_login_that_waits_at_one_goes_on_after_an_approval_at_the_other(
+    two: tuple[Replica, Replica],
+) -> None:
+    first, second = two
+    with first.service() as service:
+        admin.add_user(service, "ann")
+        admin.add_user(service, "sam")
+        rule = RequestRule(0, "user:ann", "app01", approvers=("user:sam",))
+        rule = requests.add_rule(service, rule)
+    asks = (bearer(first.token("ann")), "Stagedoor-Progress: 1", "Stagedoor-Reason: INC-1")
+    second.wait_for_policy()
+    with dialled(second.own_port) as client:
+        client.send(head("app01-ssh:22", *asks))
+        said = b""
+        while (match := re.search(rb"request (\d+) waits", said)) is None:
+            said += (part := client.read(1))
+            assert part, said
+        with first.service() as service:
+            requests.decide(service, int(match[1]), approver="sam", is_yes=True)
+        while b" 200 " not in said:
+            said += (part := client.read(1))
+            assert part, said
+        second.upstream.accept().close()
+    with first.service() as service:
+        requests.remove_rule(service, rule.id)
 
 
 def test_all_sessions_are_listed_at_each_with_who_has_them(two: tuple[Replica, Replica]) -> None:
