@@ -341,10 +341,22 @@ def test_a_removed_grant_is_read_by_a_client_that_is_connected(gateway: Faulty) 
 
 
 @pytest.mark.continuity(9)
-def test_a_colleague_with_the_key_is_refused_and_audited(gateway: Faulty) -> None:
+def test_others_with_the_key_are_refused_and_audited(gateway: Faulty) -> None:
     join(gateway, "bob")
     client = Client(gateway)
     far = client.open()
+    stranger = Client(gateway, basic("dev", "a guess"))
+    stranger.key = client.key
+    with stranger.asked(7) as (answer, peer):
+        assert answer.status == 407
+        source = "{}:{}".format(*peer.sock.getsockname()[:2])
+    eventually(
+        "the stranger is in the audit",
+        lambda: any(
+            (event["kind"], event["source"]) == ("session.denied", source)
+            for event in gateway.audit()
+        ),
+    )
     thief = Client(gateway, basic("bob", PASSWORD))
     thief.key = client.key
     with thief.asked(7) as (answer, _):
