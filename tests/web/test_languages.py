@@ -8,9 +8,11 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.wire.language.choose import CHINESE
+from stagedoor.wire.terminal.frames import Mode, Remove
 from tests.fixtures.gateway import SSH_TABLE, Gateway
 from tests.fixtures.laptop import Laptop, open_laptop
 from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import WebTerminal, ticket
 from tests.web.conftest import SETTINGS
 
 ZH = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
@@ -57,6 +59,19 @@ def test_an_account_names_browsers_in_the_page_s_language(port: int) -> None:
     person = PlainBrowser(port, extra=ZH | {"User-Agent": agent})
     assert person.sign_in().status == 303
     assert "Linux 上的 Firefox" in person.get("/account").text
+
+
+def test_a_person_reads_in_it_that_another_has_removed_them(port: int) -> None:
+    host = WebTerminal(port).hello(ticket(port), mode=Mode.MIRROR)
+    other = WebTerminal(port).open(additional_headers=ZH).hello(ticket(port), mode=Mode.MIRROR)
+    try:
+        host.until(lambda: bool(host.people) and len(host.people[-1].people) == 2)
+        host.send(Remove(host.people[-1].people[1].number))
+        other.until(lambda: bool(other.notices))
+        assert other.notices[0].text == "dev 已将你移出此终端"
+    finally:
+        host.close()
+        other.close()
 
 
 def test_the_log_and_the_audit_stay_english(gateway: Gateway, port: int) -> None:

@@ -108,11 +108,11 @@ def describe_full(hello: Hello, watching: int, typing: int) -> str | None:
         case Mode.WATCH if watching >= WATCHING:
             return (
                 f"this terminal is watched {WATCHING} times already, which is the limit; try again "
-                "when somebody has left"
+                "when another user has left"
             )
         case Mode.MIRROR if typing >= TYPING:
             return (
                 f"this terminal is open {TYPING} times already, which is the limit; take it over, or "
-                "try again when somebody has left"
+                "try again when another user has left"
             )
     return None  # a client that takes over sends the others away

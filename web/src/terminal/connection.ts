@@ -181,7 +181,8 @@ export class Connection {
     } else if (word === Word.Denied || word === Word.Revoked) this.finish(text);
     // Reconnecting would take the terminal back from the client that took over. After a gateway that stops, the
     // page reconnects to another.
-    else if (word === Word.Detached && text.startsWith("taken over")) this.finish(text);
+    else if (word === Word.Detached && text.startsWith("taken over by "))
+      this.finish(t`taken over by ${text.slice("taken over by ".length)}`);
     else if (word === Word.Fault) this.lost(text);
   }
 

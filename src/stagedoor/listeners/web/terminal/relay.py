@@ -257,7 +257,10 @@ class TerminalRelay:
                     case _:
                         pass
                 try:
-                    await self.wire.send_bytes(encoded)
+                    if isinstance(frame, Notice) and frame.word is not NoticeKind.DETACHED:
+                        await self.wire.send(frame)  # in the language of the client's user
+                    else:
+                        await self.wire.send_bytes(encoded)
                 except ClientClosedError:
                     gone = True
                     break

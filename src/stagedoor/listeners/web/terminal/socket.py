@@ -57,9 +57,7 @@ class TerminalSocket:
 
         Raises ClientClosedError if the client goes meanwhile.
         """
-        if isinstance(
-            frame, Notice
-        ):  # those of the shell's holder come as bytes, and stay as they are
+        if isinstance(frame, Notice):
             frame = replace(frame, text=translate(frame.text))
         await self.send_bytes(encode(frame))
 

@@ -121,6 +121,7 @@ SCRIPTS = {
     "Only watching": "只旁观",
     "Shared by {0}: {1}": "由 {0} 共享：{1}",
     "Watching {0}: {1}": "正在旁观 {0}：{1}",
+    "taken over by {0}": "已被 {0} 接管",
     "the connection was lost": "连接中断",
     "this device is offline": "此设备已离线",
     "signing in": "正在登录",

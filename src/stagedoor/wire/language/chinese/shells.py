@@ -144,6 +144,13 @@ SHELLS = {
     # Terminals on the page.
     "this terminal is recorded": "此终端正在录像",
     "this terminal has to be recorded and cannot be ({0})": "此终端必须录像，但无法录像（{0}）",
+    "{0} has removed you from this terminal": "{0} 已将你移出此终端",
+    "{0} keeps this terminal to themselves now": "{0} 目前独占此终端",
+    "ask them to unlock it, or open another terminal by a name": "请让对方解除锁定，或用其他名称打开另一个终端",
+    "this terminal is open {0} times already, which is the limit": "此终端已打开 {0} 次，已达上限",
+    "take it over, or try again when another user has left": "请接管它，或等其他用户离开后重试",
+    "try again when another user has left": "请等其他用户离开后重试",
+    "the terminal cannot be started: {0}": "无法启动终端：{0}",
     "the terminal {0} is not there any more": "终端 {0} 已不存在",
     "the shell hung up": "shell 断开了连接",
     "the shell's holder said nothing within {0} s: the shell's start-up files (~/.bashrc and the like) must end where there is no terminal": "shell 的终端保持进程在 {0} 秒内没有输出：没有终端时，shell 的启动文件（~/.bashrc 等）必须结束",
