@@ -238,8 +238,10 @@ class ApiService:
             answer = await asyncio.to_thread(handler, call)
             while operation.waits and not answer and time.monotonic() < until:
                 await asyncio.sleep(FOLLOW_S)
-                request, call = await self._judge_again(request, call)
-                answer = await asyncio.to_thread(handler, call)
+                if await asyncio.to_thread(handler, call):
+                    # The news may be that the caller has lost their right to read it.
+                    request, call = await self._judge_again(request, call)
+                    answer = await asyncio.to_thread(handler, call)
         except DryRunError as done:
             now = self._now()
             preview = await asyncio.to_thread(make_preview, guard.policy, done.after, now)
