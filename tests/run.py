@@ -267,7 +267,7 @@ def run_whole(arguments: Sequence[str]) -> Outcome:
             say(f"=== not run: {share.name}, which has not changed since it was green")
             left += share.paths
     say(f"=== not run: {BARE}, the how-tos on bare machines; script/test --fast {BARE} does")
-    say("=== not run: Keycloak and Dex; script/test --idp keycloak|dex does")
+    say("=== not run: Keycloak, Dex and Canaille; script/test --idp keycloak|dex|canaille does")
     ignored = [f"--ignore={path}" for path in (*left, BARE, *PROVIDERS)]
     found = run(("--shares", *DURATIONS, *ignored, *arguments))
     for share in _shares():
