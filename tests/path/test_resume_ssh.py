@@ -93,7 +93,7 @@ def test_what_developers_do_works_through_cuts(
     entry: GatewayEntry, tmp_path: Path, feature: features.Feature
 ) -> None:
     def drive() -> None:
-        most = 1000 if feature in SMALL else 20_000
+        most = 1000 if feature in SMALL else 60_000
         with cutting(entry.gateway.port(), new_seed(), most) as wire:
             feature(entry.through(TUNNEL, tmp_path, wire.port), tmp_path)
             assert wire.cuts >= 3
