@@ -13,7 +13,10 @@ from stagedoor.model.access_request import RequestRule
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import SSH_TABLE, local
 from tests.fixtures.laptop import Laptop, Waiting, open_laptop
+from tests.ssh.conftest import sockets
 from tests.ssh.test_pending_keys import ANSIBLE
+
+__all__ = ["sockets"]
 
 HOSTS = [f"host{number}" for number in range(MOST_WAITING_OF_USER)]
 ASKS = re.compile(r"(host\d) is open on request .*; (ask: ssh )")
@@ -30,10 +33,11 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
 
 
 @pytest.mark.access(2)
-def test_all_hosts_of_a_program_wait_for_one_request_and_go_on(laptop: Laptop) -> None:
-    config = laptop.config(
-        *ANSIBLE, f"ControlPath {laptop.folder}/%C", "ControlMaster auto", "ControlPersist 1"
-    )
+def test_all_hosts_of_a_program_wait_for_one_request_and_go_on(
+    laptop: Laptop, sockets: Path
+) -> None:
+    lines = (f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 1")
+    config = laptop.config(*ANSIBLE, *lines)
     waiting = [
         Waiting("ssh", "-F", config, f"{host}@gw", f"echo {host}", asks=ASKS) for host in HOSTS
     ]
