@@ -204,6 +204,8 @@ def at_shared_terminal(tab: Tab, base: str) -> None:
     tab.open(f"{base}/shared#{share['fragment']}")
     click(tab, "#open")
     ready(tab)
+    # A guest's terminal has the size of its host's, and is drawn smaller once that is known.
+    tab.until("(s => s.scrollWidth <= s.clientWidth + 1)(document.getElementById('screen'))")
 
 
 def at_lost_line(tab: Tab, base: str) -> None:
