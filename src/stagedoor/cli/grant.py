@@ -11,7 +11,6 @@ from stagedoor.admin.service import check_permission_change
 from stagedoor.cli import show
 from stagedoor.cli.administration import call, open_administration, print_list
 from stagedoor.cli.complete import (
-    complete_permissions,
     grant_ids,
     list_cluster_targets,
     list_settings_targets,
@@ -19,7 +18,7 @@ from stagedoor.cli.complete import (
     user_names,
 )
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.options import environment_option, make_expires_option, take_permissions
+from stagedoor.cli.options import environment_option, make_expires_option, make_permissions_option
 from stagedoor.cli.when import parse_limit
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.model.permission import (
@@ -61,21 +60,10 @@ def grant() -> None:
 def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the two options for what a grant permits."""
     for decorator in (
-        click.option(
-            "--without",
-            metavar="PERMISSION,…",
-            multiple=True,
-            callback=take_permissions,
-            shell_complete=complete_permissions,
-            help="Permissions to take away.",
-        ),
-        click.option(
+        make_permissions_option("--without", "Permissions to take away."),
+        make_permissions_option(
             "--allow",
-            metavar="PERMISSION,…",
-            multiple=True,
-            callback=take_permissions,
-            shell_complete=complete_permissions,
-            help=f"Permissions to add: {', '.join(p for p in Permission if p not in DEFAULT)}.",
+            f"Permissions to add: {', '.join(p for p in Permission if p not in DEFAULT)}.",
         ),
     ):
         command = decorator(command)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from stagedoor.cli.complete import complete_permissions
 from stagedoor.cli.when import FORMS, end
 from stagedoor.model.permission import Permissions, parse_permissions
 
@@ -42,7 +43,7 @@ def _take_reason(_ctx: click.Context, _param: click.Parameter, value: str) -> st
     return value
 
 
-def take_permissions(
+def _take_permissions(
     _ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]
 ) -> Permissions:
     """Parse an option's values as permissions, as its callback."""
@@ -50,3 +51,15 @@ def take_permissions(
         return parse_permissions(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def make_permissions_option(name: str, help_: str) -> Callable[..., Any]:
+    """Return an option that takes permissions, and may be given several times."""
+    return click.option(
+        name,
+        metavar="PERMISSION,…",
+        multiple=True,
+        callback=_take_permissions,
+        shell_complete=complete_permissions,
+        help=help_,
+    )

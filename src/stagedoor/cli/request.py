@@ -4,14 +4,9 @@ import click
 
 from stagedoor.cli import show
 from stagedoor.cli.administration import call, print_list
-from stagedoor.cli.complete import (
-    complete_permissions,
-    request_ids,
-    request_rule_ids,
-    subjects,
-)
+from stagedoor.cli.complete import request_ids, request_rule_ids, subjects
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.options import environment_option, take_permissions
+from stagedoor.cli.options import environment_option, make_permissions_option
 from stagedoor.cli.when import take_duration
 from stagedoor.model.access_request import RequestState, describe_deciders, show_period
 from stagedoor.model.permission import DEFAULT, Permissions, sort_permissions
@@ -50,14 +45,7 @@ def rule_group() -> None:
 @click.argument("subject", shell_complete=subjects)
 @click.argument("app")
 @environment_option
-@click.option(
-    "--allow",
-    metavar="PERMISSION,…",
-    multiple=True,
-    callback=take_permissions,
-    shell_complete=complete_permissions,
-    help="Permissions besides entering and copying files.",
-)
+@make_permissions_option("--allow", "Permissions besides entering and copying files.")
 @click.option(
     "--longest",
     metavar="TIME",
@@ -183,14 +171,7 @@ def remove_rule(installation: Installation, number: int) -> None:
 )
 @click.argument("apps", metavar="APP…", nargs=-1, required=True)
 @click.argument("reason")
-@click.option(
-    "--allow",
-    metavar="PERMISSION,…",
-    multiple=True,
-    callback=take_permissions,
-    shell_complete=complete_permissions,
-    help="Permissions that you need besides entering.",
-)
+@make_permissions_option("--allow", "Permissions that you need besides entering.")
 @click.option(
     "--for",
     "lasts_s",
