@@ -9,12 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from acceptance import features
+from acceptance.prompted import Prompted
 from acceptance.verdict import need
 from stagedoor.admin.sessions import list_entries
 from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, make_tunnel_command
@@ -27,7 +30,7 @@ from tests.net.test_ssh_agent import agent_with
 from tests.pace import allow
 from tests.path.conftest import GatewayEntry, here
 from tests.path.processes import child_of, worker_of
-from tests.path.wire_cut import cutting
+from tests.path.wire_cut import CutWire, cutting
 from tests.waiting import wait_until
 from tests.web.mover import digest_of
 
@@ -51,6 +54,27 @@ def in_one_file(login: DemoLogin) -> ProxyCommand:
     file = login.folder / "tun.py"
     file.write_bytes(build_tunnel_file())
     return ProxyCommand(make_tunnel_command(replace(login, tunnel=(sys.executable, str(file)))))
+
+
+@contextmanager
+def open_terminal(
+    entry: GatewayEntry, folder: Path, *options: str
+) -> Iterator[tuple[CutWire, Prompted]]:
+    """Yield a terminal in which `cat` runs, and its line, which the test cuts."""
+    with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
+        reach = entry.through(TUNNEL, folder, wire.port)
+        argv = reach.argv("ssh", "-tt", *options, reach.host, CAT)
+        with reach.start(argv, on_terminal=True) as terminal:
+            terminal.expect("inside")
+            yield wire, terminal
+
+
+def silence_return(wire: CutWire) -> None:
+    """Cut the line, and let the connection by which the client returns fall silent."""
+    wire.is_silent = True
+    wire.cut_all()
+    wait_until(lambda: wire.silenced)
+    wire.is_silent = False
 
 
 ONE_FILE = DemoClient("the tunnel's one file", None, None, in_one_file)
@@ -184,21 +208,13 @@ def test_a_return_that_falls_silent_is_tried_again(entry: GatewayEntry, tmp_path
     """The client waits ten seconds for the answer. Only the title shows it."""
 
     def drive() -> None:
-        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
-            reach = entry.through(TUNNEL, tmp_path, wire.port)
-            with reach.start(
-                reach.argv("ssh", "-tt", reach.host, CAT), on_terminal=True
-            ) as terminal:
-                terminal.expect("inside")
-                wire.is_silent = True
-                wire.cut_all()
-                wait_until(lambda: wire.silenced)
-                wire.is_silent = False
-                terminal.expect("app01.ssh: reconnecting 3 s\x07")
-                terminal.type("after\r")
-                terminal.expect("after\r\nafter\r\n")
-                assert wire.silenced == 1
-                screen = terminal.kill().stdout
+        with open_terminal(entry, tmp_path) as (wire, terminal):
+            silence_return(wire)
+            terminal.expect("app01.ssh: reconnecting 3 s\x07")
+            terminal.type("after\r")
+            terminal.expect("after\r\nafter\r\n")
+            assert wire.silenced == 1
+            screen = terminal.kill().stdout
         titles = rb"\x1b\]2;app01\.ssh: reconnecting \d+ s\x07"
         rest = re.fullmatch(rb"(.*)\x1b\[22;2t(?:%b)+\x1b\[23;2t(.*)" % titles, screen, re.S)
         assert rest, screen
@@ -210,20 +226,12 @@ def test_a_return_that_falls_silent_is_tried_again(entry: GatewayEntry, tmp_path
 @pytest.mark.continuity(8)
 def test_the_escape_of_ssh_ends_a_session_that_is_away(entry: GatewayEntry, tmp_path: Path) -> None:
     def drive() -> None:
-        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
-            reach = entry.through(TUNNEL, tmp_path, wire.port)
-            with reach.start(
-                reach.argv("ssh", "-tt", reach.host, CAT), on_terminal=True
-            ) as terminal:
-                terminal.expect("inside")
-                client = child_of(terminal.pid, b"tunnel")
-                wire.is_silent = True
-                wire.cut_all()
-                wait_until(lambda: wire.silenced)
-                wire.is_silent = False
-                terminal.type("\r~.")
-                assert terminal.ends_within(allow(5))
-                wait_until(lambda: not Path(f"/proc/{client}").exists(), what="the client runs")
+        with open_terminal(entry, tmp_path) as (wire, terminal):
+            client = child_of(terminal.pid, b"tunnel")
+            silence_return(wire)
+            terminal.type("\r~.")
+            assert terminal.ends_within(allow(5))
+            wait_until(lambda: not Path(f"/proc/{client}").exists(), what="the client runs")
 
     before = open_sessions(entry)
     here(drive)
@@ -296,21 +304,16 @@ def test_a_client_that_was_stopped_comes_back_from_another_address(
     """A laptop that sleeps sends nothing, and its network is another one when it wakes."""
 
     def drive() -> None:
-        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
-            reach = entry.through(TUNNEL, tmp_path, wire.port)
-            with reach.start(
-                reach.argv("ssh", "-tt", reach.host, CAT), on_terminal=True
-            ) as terminal:
-                terminal.expect("inside")
-                client = child_of(terminal.pid, b"tunnel")
-                os.kill(client, signal.SIGSTOP)
-                terminal.type("asleep\r")
-                wire.cut_all()
-                wire.source = "127.0.0.9"
-                woken_at = time.monotonic()
-                os.kill(client, signal.SIGCONT)
-                terminal.expect("asleep\r\nasleep\r\n")
-                check_return(woken_at)
+        with open_terminal(entry, tmp_path) as (wire, terminal):
+            client = child_of(terminal.pid, b"tunnel")
+            os.kill(client, signal.SIGSTOP)
+            terminal.type("asleep\r")
+            wire.cut_all()
+            wire.source = "127.0.0.9"
+            woken_at = time.monotonic()
+            os.kill(client, signal.SIGCONT)
+            terminal.expect("asleep\r\nasleep\r\n")
+            check_return(woken_at)
         with entry.gateway.service() as service:
             *_, last = list_entries(service, Filter(kinds=(EventKind.SESSION_RESUMED,)))
         assert str(last.event.source).startswith("127.0.0.9:")
@@ -332,19 +335,14 @@ def test_keep_alives_of_ssh_do_not_end_a_session_that_is_away(
     assert int(options["serveraliveinterval"]) * count >= 8 * HOUR_S
 
     def drive() -> None:
-        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
-            reach = entry.through(TUNNEL, tmp_path, wire.port)
-            keep = ["-o", "ServerAliveInterval=1", "-o", f"ServerAliveCountMax={count}"]
-            with reach.start(
-                reach.argv("ssh", "-tt", *keep, reach.host, CAT), on_terminal=True
-            ) as terminal:
-                terminal.expect("inside")
-                wire.refuses = True
-                wire.cut_all()
-                wait_until(lambda: wire.refused >= 4, what="it did not try again")
-                wire.refuses = False
-                terminal.type("after\r")
-                terminal.expect("after")
+        keep = ("-o", "ServerAliveInterval=1", "-o", f"ServerAliveCountMax={count}")
+        with open_terminal(entry, tmp_path, *keep) as (wire, terminal):
+            wire.refuses = True
+            wire.cut_all()
+            wait_until(lambda: wire.refused >= 4, what="it did not try again")
+            wire.refuses = False
+            terminal.type("after\r")
+            terminal.expect("after")
 
     here(drive)
 
@@ -371,18 +369,13 @@ def test_ssh_goes_on_by_another_worker_when_its_own_is_killed(
     entry: GatewayEntry, tmp_path: Path
 ) -> None:
     def drive() -> None:
-        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
-            reach = entry.through(TUNNEL, tmp_path, wire.port)
-            with reach.start(
-                reach.argv("ssh", "-tt", reach.host, CAT), on_terminal=True
-            ) as terminal:
-                terminal.expect("inside")
-                killed_at = time.monotonic()
-                os.kill(worker_of(entry.gateway, wire.last_source), signal.SIGKILL)
-                terminal.type("after\r")
-                terminal.expect("after\r\nafter\r\n")
-                check_return(killed_at)
-                assert wire.accepted > 1
+        with open_terminal(entry, tmp_path) as (wire, terminal):
+            killed_at = time.monotonic()
+            os.kill(worker_of(entry.gateway, wire.last_source), signal.SIGKILL)
+            terminal.type("after\r")
+            terminal.expect("after\r\nafter\r\n")
+            check_return(killed_at)
+            assert wire.accepted > 1
 
     here(drive)
     wait_until(lambda: len(entry.gateway.worker_pids()) == 2, what="the next worker")
