@@ -1,4 +1,4 @@
-"""Whether an SSH server trusts the user CA, without a login.
+"""Find out whether an SSH server trusts the user CA, without a login.
 
 A server answers the offer of a certificate before it wants a signature (RFC 4252 §7). So this key signs
 nothing, and no session begins.
