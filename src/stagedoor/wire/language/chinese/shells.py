@@ -20,7 +20,7 @@ SHELLS = {
     "the kit is copied": "正在复制工具包",
     "the cluster is adding a node": "集群正在增加节点",
     "the cluster is adding a node, for {0} minutes now": "集群正在增加节点，已 {0} 分钟",
-    "step-up: {0}": "需要证明：{0}",
+    "step-up: {0}": "身份验证：{0}",
     "access: {0}": "访问申请：{0}",
     "access granted": "访问已批准",
     "access granted: for {0}": "访问已批准：时长 {0}",
