@@ -1,9 +1,9 @@
-"""A CONNECT that may be resumed: its session goes on while its client is away.
+"""Resumable CONNECT tunnels, whose sessions go on while the client is away.
 
-`Resumption` takes the place of the connection to the shell: the endpoint keeps that, and the relay gets a
-stream to the endpoint. The session stays open in the audit, and in the registry of the worker that holds it,
-until it has ended. Its client's next connection brings it along into the worker that answers; if its worker
-ends while the client is away, another one adopts it.
+The endpoint keeps the connection to the shell, and `Resumption` gives the relay a stream to the endpoint in
+its place. The session stays open in the audit, and in the registry of the worker that holds it, until it has
+ended. When the client reconnects, the session moves to the worker that accepts the connection. If its worker
+ends while the client is away, another worker adopts it.
 """
 
 import asyncio
@@ -43,12 +43,12 @@ _ENDS = {CLOSED: End.CLOSED, AWAY: End.DOWNSTREAM_LOST, IDLE: End.IDLE}
 class SessionLink:
     """A worker's hold on a session that the endpoint keeps: `session.ports.Link`, `resume.control.Watcher`.
 
-    It belongs to one event loop, but for the methods of `Link`, which any thread may call. It ends once, by
-    `leave` with the session's end, or by `release` if the session goes on elsewhere.
+    Belongs to one event loop, except for the methods of `Link`, which any thread may call. A hold ends
+    exactly once: by `leave` with the session's end, or by `release` if the session goes on elsewhere.
     """
 
     def __init__(self, wait_s: Callable[[Grant], float]) -> None:
-        """Create a hold on nothing; `wait_s` returns how long a session waits for its client."""
+        """Create a link without a session; `wait_s` returns how long a session waits for its client."""
         self._wait_s = wait_s
         self._control: Control | None = None
         self._loop = asyncio.get_running_loop()
@@ -58,9 +58,9 @@ class SessionLink:
         self._leave: Callable[[Ended], None] | None = None
         self._release: Callable[[Counts], None] | None = None
         self._end: tuple[End, str] | None = None
-        """The end that the gateway has requested, or None."""
+        """The end that this gateway has requested, or None."""
         self._finished: Callable[[], None] | None = None
-        """The call that is due at the end, which may come before `hold`."""
+        """The call to make at the end, which may come before `hold`."""
 
     def take(self, control: Control, number: int, before: Counts = NOTHING_MOVED) -> None:
         """Take the session `number` of an endpoint; `before` are the bytes moved before this hold."""
@@ -85,7 +85,7 @@ class SessionLink:
         return Counts(self._before.sent + now.sent, self._before.received + now.received)
 
     def change_grant(self, grant: Grant) -> None:
-        """Wait for the client as long as `grant` lets it. What SSH is used for cannot be seen here."""
+        """Wait for the client as long as `grant` allows. Uses of encrypted SSH cannot be restricted."""
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self._limit, grant)
 
@@ -140,7 +140,7 @@ class SessionLink:
 
 
 class Resumption(SessionLink):
-    """One connection of a resumable tunnel, as `session.ports.SessionConnector`."""
+    """One connection of a resumable tunnel, as `session.ports.SessionResumption`."""
 
     def __init__(self, endpoints: ResumeEndpoints, request: ResumeRequest) -> None:
         super().__init__(endpoints.wait_s)

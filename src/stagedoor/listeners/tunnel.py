@@ -1,6 +1,6 @@
 """The HTTP CONNECT listener (RFC 9110 §9.3.6), between accepted sockets and the flow.
 
-Each connection has a task from the accept to the answer; then the relay carries the tunnel.
+A task serves each connection from the accept to the answer; then the relay carries the tunnel.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from stagedoor.wire.http.connect import HeadParser, Request
 from stagedoor.wire.ssh.preface import SshPreface
 
 Secure = Callable[[TcpStream, bytes], TlsStream]
-"""Makes a TLS stream from a plain one and the bytes already read from it."""
+"""Wraps a plain stream in TLS, given the bytes already read from it."""
 
 
 class TunnelListener:
@@ -62,16 +62,16 @@ class TunnelListener:
     def serve_accepted(
         self, stream: TcpStream, source: Source, secure: Secure | None = None
     ) -> None:
-        """Serve a downstream that was just accepted. `secure` is given if this socket speaks TLS."""
+        """Serve a client that was just accepted. `secure` is None if its socket does not use TLS."""
         downstream = Downstream(stream, source)
         serving = self._serve(downstream, stream, secure)
         task = self._tasks.start(serving, partial(self._done, downstream))
         downstream.give_way = task.cancel
 
     def _enter_queue(self, downstream: Downstream) -> None:
-        """Count `downstream` by its source, and close the one that must make room for it.
+        """Add `downstream` to the queue, and drop the one that must make room for it, if any.
 
-        A load balancer is itself the source until it has named its client, which it does at once.
+        A load balancer counts as the source until it has named its client, which it does at once.
         """
         victim = self._pending.enter(downstream, find_source_network(downstream.source.address))
         if victim is None:
@@ -87,16 +87,16 @@ class TunnelListener:
         )
 
     def _done(self, downstream: Downstream, _: asyncio.Task[None]) -> None:
-        if not downstream.handed_over:
+        if not downstream.is_handed_over:
             downstream.stream.abort()  # here, because a task that is cancelled at once never runs
 
     @property
     def busy(self) -> int:
-        """Return the number of downstreams between the accept and the answer."""
+        """Return the number of clients that are accepted and not answered yet."""
         return len(self._tasks)
 
     async def drop_unanswered(self) -> None:
-        """Drop the downstreams that have not been answered yet."""
+        """Drop the clients that have not been answered yet."""
         self._tasks.cancel()
         await self._tasks.wait()
 
@@ -117,8 +117,8 @@ class TunnelListener:
         except OSError:
             return  # the client has hung up
         except Exception:
-            # The loop's handler logs it. The client is informed that the fault is the gateway's.
-            if not downstream.answered:
+            # The loop's handler logs the error. The client learns that the fault is the gateway's.
+            if not downstream.is_answered:
                 with suppress(OSError):
                     await downstream.refuse(self._flow.deny(Denial.of_fault(), downstream.origin))
             raise
@@ -146,7 +146,7 @@ class TunnelListener:
                 downstream.show_progress,
                 waits=request.wants_progress,
                 ask_reason=make_answer(request.reason),
-                keeper=resumption,
+                resumption=resumption,
             )
         finally:
             await downstream.stop_watching()
@@ -158,21 +158,21 @@ class TunnelListener:
             early = await downstream.accept(entered, self._flow.now(), resumes)
             if resumption is not None and resumes:
                 start = partial(self._relay.start, downstream.stream, entered.stream, early)
-                downstream.handed_over = True
+                downstream.is_handed_over = True
                 resumption.carry(entered, start)
                 hand_over(resumption)
                 return
             preface = SshPreface(entered.grant.target)
             link = self._relay.start(downstream.stream, entered.stream, early, entered, preface)
-            downstream.handed_over = True
+            downstream.is_handed_over = True
             hand_over(link)
 
     def _read_at_once(
         self, downstream: Downstream, stream: TcpStream, parser: HeadParser
     ) -> Request | Denial | None:
-        """Return the request if it has arrived already, and None if it must be waited for.
+        """Return the request if it has already arrived, or None if it has not.
 
-        Mostly it has, and a connection that waits for nothing needs no timer and no place in a queue.
+        Usually it has, and then the connection needs no timer and no place in the queue.
         """
         rules = self._rules
         if rules.is_proxy(downstream.source):
@@ -189,10 +189,10 @@ class TunnelListener:
         secure: Secure | None,
         parser: HeadParser,
     ) -> Request | Denial | None:
-        """Read the request in time and by the limits on waiting connections. See `_read_request`."""
+        """Read the request within the limits on time and on waiting connections. See `_read_request`."""
         self._enter_queue(downstream)
         try:
-            # An absolute limit: a slow trickle of bytes does not extend it.
+            # An absolute limit, which a slow trickle of bytes does not extend.
             async with asyncio.timeout(self._limits.header_timeout_s):
                 return await self._read_request(downstream, stream, secure, parser)
         except TimeoutError:
@@ -222,8 +222,8 @@ class TunnelListener:
             downstream.source = arrival.source
             self._enter_queue(downstream)
         if (outsider := self._rules.refuse_outsider(downstream.source)) is not None:
-            # Other networks get no TLS handshake, and without one no answer can be sent over TLS.
-            downstream.mute = secure is not None
+            # There is no TLS handshake for other networks, and so no way to send them an answer.
+            downstream.is_muted = secure is not None
             return outsider
         if secure is not None:
             received = received or await aio.read(stream, READ_BYTES)

@@ -1,4 +1,4 @@
-"""The verdicts of the flow on a credential and a claim, and the waits that may lift a refusal."""
+"""The flow's decisions on a credential and a claim, and the waits after which a refusal may be lifted."""
 
 import math
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,7 +23,7 @@ from stagedoor.session.revoke import require_permission
 from stagedoor.shells.ports import Shells
 
 _BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
-"""The refusals that a change of the policy can lift."""
+"""The reasons of refusals that a change of the policy can lift."""
 STEP_UP_WAIT_S = 180.0
 STEP_UP_REPEAT_S = 10.0
 _Proof = TypeVar("_Proof")
@@ -32,16 +32,16 @@ _Wanted = TypeVar("_Wanted", Grant, Target)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessControl:
-    """The stages that judge who a client is, and what it may enter. `Flow` adds the sessions."""
+    """The stages that decide who a client is and what it may enter. `Flow` adds the sessions."""
 
     authenticator: Authenticator
     authoriser: Authoriser
     policy: PolicyReader
     shells: Shells
     step_ups: StepUps | None = None
-    """None if users cannot be asked for a fresh proof: then those who need one are refused."""
+    """None if users cannot give a fresh proof of presence; then logins that need one are refused."""
     access_requests: AccessRequests | None = None
-    """None if users cannot ask for access: then those without a grant are refused."""
+    """None if users cannot ask for access; then logins without a grant are refused."""
 
     async def authenticate(
         self, credential: Credential | None, source: Source
@@ -56,9 +56,9 @@ class AccessControl:
         )
 
     def mark_present(self, identity: Identity) -> Identity:
-        """Return `identity` as present now, because its security key asked for a PIN or a finger.
+        """Return `identity` marked as present now, because its security key asked for a PIN or a fingerprint.
 
-        The listener has verified the key's signature of that.
+        The listener has verified the key's signature, which says so.
         """
         return self.authenticator.mark_present(identity)
 
@@ -73,7 +73,7 @@ class AccessControl:
     async def by_newest_policy(
         self, verdict: Callable[[], Awaitable[_Proof | Denial]]
     ) -> _Proof | Denial:
-        """Return the verdict, asked for again if it is a refusal and the policy in the store is newer."""
+        """Return the verdict, or a second one if the first is a refusal and the store has a newer policy."""
         version, unread = self.policy.version, self.policy.unread
         proof = await verdict()
         if not isinstance(proof, Denial):
@@ -81,7 +81,7 @@ class AccessControl:
         return await self._stands(proof, version, unread) or await verdict()
 
     async def _judge_in_memory(self, verdict: Callable[[], _Proof | Denial]) -> _Proof | Denial:
-        """Do what `by_newest_policy` does with a verdict that waits for nothing."""
+        """Do as `by_newest_policy`, with a verdict that needs no waiting."""
 
         async def judge() -> _Proof | Denial:
             return verdict()
@@ -89,12 +89,12 @@ class AccessControl:
         return await self.by_newest_policy(judge)
 
     async def _stands(self, refusal: Denial, version: int, unread: bool) -> Denial | None:
-        """Return the refusal that stands, or None if the policy in the store is newer and may lift it.
+        """Return the final refusal, or None if the policy in the store is newer and may lift it.
 
-        `version` and `unread` are the policy's, from before the refusal. The policy in memory may be half
-        a second old. A token or grant that was created meanwhile must work at once; a right that was
-        removed meanwhile is noticed at the next poll. A policy that could not be read for too long
-        refuses every login, with `UNREAD`: it does not know what is true now.
+        `version` and `unread` describe the policy before the refusal. The policy in memory may be half a
+        second old. A token or grant created in that time must work at once, while a removal can wait for the
+        next poll. If the policy could not be read for too long, every login is refused with `UNREAD`, because
+        the rights may have changed.
         """
         if refusal.reason not in _BY_POLICY:
             return refusal
@@ -115,11 +115,11 @@ class AccessControl:
         ask_reason: AskReason | None = None,
         is_page: bool = False,
     ) -> Grant | Denial:
-        """Return the grant for a claim, after the wait for an approver and for a fresh proof if needed.
+        """Return the grant for a claim, after waiting for an approver and for a fresh proof if needed.
 
-        The grant has the permission that the claim `needs`. `progress` shows a client that `waits` what the
-        person has to do, for `wait_s` seconds at most; with None, no access is asked for. A page (`is_page`)
-        asks for the proof itself.
+        The grant has the permission that the claim `needs`. If the client `waits`, `progress` shows what the
+        person has to do, for at most `wait_s` seconds. Without `progress`, no access is requested. A page
+        (`is_page`) asks for the proof itself.
         """
         grant = require_permission(needs, await self.authorise(identity, claim))
         requests = self.access_requests
@@ -165,11 +165,11 @@ class AccessControl:
         progress: Progress | None,
         wait_s: float,
     ) -> Grant | Denial:
-        """Return `grant`, or a denial, after asking the person at a terminal for a fresh proof if needed.
+        """Return `grant` or a denial, after asking the person at a terminal for a fresh proof if needed.
 
-        The denial has the address at which to give the proof. With `progress`, the terminal shows the
-        address and waits up to `wait_s` seconds for the proof. A wait shorter than `STEP_UP_WAIT_S` ends with
-        the same denial, and the caller asks again.
+        The denial has the address at which to give the proof. With `progress`, the terminal shows the address
+        and waits up to `wait_s` seconds for the proof. A wait shorter than `STEP_UP_WAIT_S` ends with the
+        same denial, and the caller repeats the call.
         """
         verdict = await self.check_step_up(identity, grant)
         if isinstance(verdict, Grant) or self.step_ups is None:
@@ -198,7 +198,7 @@ class AccessControl:
         return proof or (refused if wait_s < STEP_UP_WAIT_S else _deny_late(grant.target))
 
     async def begin_time(self, grant: Grant) -> Grant | Denial:
-        """Start the time of the access request that `grant` rests upon, if there is one. Return the grant."""
+        """Start the clock of the access request behind `grant`, if there is one, and return the grant."""
         number, requests = grant.request, self.access_requests
         request = None if number is None or requests is None else requests.find(number)
         if request is None or requests is None or request.began_at is not None:
@@ -207,12 +207,12 @@ class AccessControl:
         denial = await requests.begin(grant.identity, request.id)
         if denial is not None:
             return denial
-        # Access must end in time even if the store cannot be read from now on.
+        # Access must end on time even if the store becomes unreadable.
         await self.policy.read_newer_than(version)
         return self.authoriser.judge_again(grant)
 
     def find_language(self, identity: Identity) -> str | None:
-        """Return the language that a user has chosen for what they read, None if they have chosen none."""
+        """Return the language that a user has chosen, or None."""
         return self.policy.find_language(identity.name)
 
     def may_ask(self, identity: Identity, target: Target, refused: Denial) -> bool:
@@ -223,14 +223,14 @@ class AccessControl:
         return requests.find_offer(identity, target, Permission.ENTER) is not None
 
     def explain_asking(self, identity: Identity, target: Target, lacks: Permission | None) -> str:
-        """Return how to ask for a permission that the user lacks, to end a refusal with, or ""."""
+        """Return how to ask for a permission that the user lacks, as the end of a refusal's line, or ""."""
         if lacks is None or self.access_requests is None:
             return ""
         offer = self.access_requests.find_offer(identity, target, lacks)
         return "" if offer is None else f"; {offer.line}; ask: {offer.where}, then connect again"
 
     def authorise_in_memory(self, identity: Identity, claim: Claim) -> Grant | Denial:
-        """Authorise by the policy in memory, at once: for lists, where refusals are the normal case."""
+        """Authorise by the policy in memory, without waiting. For lists, in which refusals are normal."""
         match claim:
             case Target():
                 return self.authoriser.authorise(identity, claim)
@@ -242,7 +242,7 @@ class AccessControl:
     def list_grants(self, identity: Identity, *, begins: bool = True) -> Iterator[Grant]:
         """Yield the grants for the apps that `identity` may enter now, in order of name.
 
-        Without `begins`, they rest upon no access request whose time has not begun.
+        With `begins` False, leave out grants by access requests whose time has not begun.
         """
         for target in self.authoriser.select_targets(identity, self.shells.list_targets()):
             grant = self.authoriser.authorise(identity, target, begins=begins)

@@ -1,7 +1,7 @@
-"""The wait of a login without a grant until an approver has decided on its user's access request.
+"""The wait of a login without a grant, until an approver decides on its user's access request.
 
-The wait ends when the authoriser says yes, by whatever grant: an approved request, or one that an
-administrator has added meanwhile. Nothing here makes a grant.
+The wait ends when the authoriser returns any grant, by the approved request or by an administrator. This
+module creates no grants.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from stagedoor.wire.rfc3339 import show_time
 ACCESS_WAIT_S = 15.0 * MINUTE_S
 """The longest wait of one connection. The request stays open, and the next connection waits for it again."""
 ASK_S = 120.0
-"""How long a user may take to type a reason."""
+"""How long a user has to type a reason."""
 ACCESS_REPEAT_S = 30.0
 """The interval at which the step is repeated: `stagedoor tunnel` reads 16 KiB of steps, and is patient for
 150 s by default."""
 
 AskReason = Callable[[str], Awaitable[str | None]]
-"""Shows a line to the user and returns the reason that they give: empty if they leave it, None if the client
-has no terminal to ask at."""
+"""Shows a line to the user and returns the reason that they type: empty if they give none, None if the client
+has no terminal."""
 
 
 def make_answer(reason: str | None) -> AskReason | None:
-    """Return a function that gives the reason that a request came with, or None without one."""
+    """Return a function that gives the `reason` sent with a CONNECT, or None without one."""
 
     async def answer(_: str) -> str | None:
         return reason
@@ -64,9 +64,9 @@ class AccessWait:
     ) -> Grant | Denial:
         """Return the grant once an approver has agreed, or a denial.
 
-        A user who may ask for nothing gets `refused` as it is. Unless the client `waits`, or a request is
-        pending already, `refused` says how to ask. `ask_reason` asks a user at a terminal. A wait that is
-        shorter than `ACCESS_WAIT_S` also ends with `refused`, and the caller asks again.
+        If the user may not ask, `refused` is returned unchanged. If the client does not wait and no request
+        is pending, the denial says how to ask. `ask_reason` asks a user at a terminal. A wait shorter than
+        `ACCESS_WAIT_S` ends with `refused` too, and the caller repeats the call.
         """
         offer = self._offer()
         if offer is None:
@@ -84,7 +84,7 @@ class AccessWait:
             return await self._wait(refused, progress, wait_s)
 
     async def _ask(self, offer: Offer, ask_reason: AskReason, refused: Denial) -> Denial | None:
-        """Make a request, if the user gives a reason. Return why the login is refused now, or None."""
+        """Make a request if the user gives a reason. Return why the login is refused now, or None."""
         try:
             async with asyncio.timeout(ASK_S):
                 reason = await ask_reason(offer.line)
@@ -126,7 +126,7 @@ class AccessWait:
 
         verdict = await wait_for_person(look, self.policy, progress, wait_s, ACCESS_REPEAT_S)
         if verdict is over and pending is not None:
-            # The policy may have changed between the two looks at it.
+            # The policy may have changed since the first check.
             verdict = self.judge()
             if isinstance(verdict, Denial):
                 return await self.requests.explain_end(pending)
@@ -149,7 +149,7 @@ class AccessWait:
 
 
 def _explain(offer: Offer) -> str:
-    """Return the refusal of a user who may ask, with their request that opens the target later."""
+    """Return the refusal of a user who may ask, and mention their request that opens the target later."""
     line = f"{offer.line}; ask: {offer.where}"
     if offer.later is None or offer.later.starts_at is None:
         return line

@@ -1,4 +1,4 @@
-"""The trace of one login: its steps, and how long each took."""
+"""The trace of one login, with its steps and how long each took."""
 
 import random
 from asyncio import CancelledError
@@ -12,13 +12,13 @@ from stagedoor.model.trace import LoginStep, LoginTrace, TraceContext
 OPENED, CANCELLED, FAULT = "opened", "cancelled", "fault"
 SHELL = "shell"
 MAX_STEPS = 32
-"""The most steps of a shell's start that a trace has: a start may repeat steps without end."""
+"""The most steps of a shell's start in a trace, since a start may repeat steps endlessly."""
 OnTrace = Callable[[LoginTrace], None]
 """Called once at the end of each attempt; must not block."""
 
 
 def begin_trace() -> TraceContext:
-    """Return a new trace, for a caller that has begun none. Its id is no secret."""
+    """Return a new trace, for a caller that has none. Its id is not secret."""
     return TraceContext(f"{random.getrandbits(128):032x}")
 
 
@@ -26,7 +26,7 @@ class LoginAttempt:
     """An attempt to log in, whose `origin` has a trace: the caller's or a new one.
 
     It lasts as long as a `with` block; `on_trace` is called with the trace at the end, if it is not None.
-    `identity`, `target`, `session` and `outcome` are empty until the flow knows them and sets them.
+    `identity`, `target`, `session` and `outcome` are empty until the flow sets them.
     """
 
     __slots__ = (
@@ -45,7 +45,7 @@ class LoginAttempt:
         self._on_trace = on_trace
         self._began = now()
         self._steps: list[tuple[str, float, str]] = []
-        """The name of each step, when it began, and the step that it is a part of, "" for none."""
+        """The name of each step, its beginning, and the step of which it is a part, or ""."""
 
     def __enter__(self) -> "LoginAttempt":
         return self
@@ -98,7 +98,7 @@ class LoginAttempt:
         )
 
     def _ended_steps(self, now: float) -> list[LoginStep]:
-        """Return the steps with their ends, and each before its parts."""
+        """Return the steps with their ends, each before its parts."""
         steps = []
         for number, (name, began, of) in enumerate(self._steps):
             later = self._steps[number + 1 :]

@@ -1,4 +1,4 @@
-"""Notices in terminals before access on request ends."""
+"""Notices in terminals that access on request is about to end."""
 
 import asyncio
 import math
@@ -8,13 +8,13 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.units import MINUTE_S
 
 NOTICE_MINUTES = (5, 1)
-"""The minutes before the end at which a terminal shows it. One that opens later shows it at once."""
+"""The minutes before the end at which terminals show a notice. A terminal opened later shows one at once."""
 
 
 class EndNotices:
     """The timers of one session. Belongs to one event loop.
 
-    `show` gets a line for the person, or an empty one to take the last line back: access was extended.
+    `show` gets a line for the user, or "" to withdraw the last one because access was extended.
     `now` returns seconds since the epoch.
     """
 
@@ -25,7 +25,7 @@ class EndNotices:
         self._shown: Grant | None = None
 
     def plan(self, grant: Grant) -> None:
-        """Follow the grant that covers the session now. One that no request gives has no notices."""
+        """Follow the grant that covers the session now. Only a grant by an access request has notices."""
         self.cancel()
         is_on_request = grant.request is not None and grant.expires_at is not None
         ends_at = grant.expires_at if is_on_request else None
@@ -48,7 +48,7 @@ class EndNotices:
         self._show(f"access to {name} ends in {minutes} min; ask again to extend it")
 
     def cancel(self) -> None:
-        """Show nothing more."""
+        """Cancel all notices."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

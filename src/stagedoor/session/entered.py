@@ -1,4 +1,4 @@
-"""The result of a successful login: an open session, and the ways in which it is carried to its end."""
+"""The result of a successful login: an open session, which its caller carries to its end."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ from stagedoor.session.ports import Link, SessionOwner
 
 
 class Entered:
-    """A session that is open in the audit, with a `stream` to its shell. Only `Flow` makes one.
+    """A session that is open in the audit, with a `stream` to its shell. Only `Flow` creates one.
 
     Use `carry_by` for a session that lasts as long as a block. Use `carry` to hand the session over to a
-    relay that goes on after the task that entered it; the session ends when the relay calls it, exactly
-    once, in any thread. Each of thousands of idle sessions holds one of these, hence the slots.
+    relay that outlives the task that entered it; the session ends when the relay calls this object, exactly
+    once, in any thread. There is one for each of thousands of idle sessions, hence the slots.
     """
 
     __slots__ = ("_owner", "opened", "stream")
@@ -33,13 +33,13 @@ class Entered:
 
     @contextmanager
     def carry(self) -> Iterator[Callable[[Link], None]]:
-        """Hand the session over to a relay that goes on after this block.
+        """Hand the session over to a relay that outlives this block.
 
             with entered.carry() as hand_over:
                 hand_over(relay.start(…, entered.stream, on_end=entered))
 
-        If the block ends without handing over, with or without an error, the session ends. After the
-        block, the relay is asked to close as soon as the session must end; at once if it must end now.
+        If the block ends without handing over, with or without an error, the session ends. After the block,
+        the relay is asked to close as soon as the session must end, which may be at once.
         """
         links: list[Link] = []
         try:
@@ -56,9 +56,9 @@ class Entered:
     def carry_by(
         self, link: Link, outcome: Callable[[BaseException | None], Ended]
     ) -> Iterator[None]:
-        """Let `link` carry the session for as long as the block lasts.
+        """Carry the session with `link` for the length of the block.
 
-        `outcome` returns how the session ended, given what the block raised.
+        `outcome` takes the exception of the block, or None, and returns how the session ended.
         """
         error: BaseException | None = None
         try:
@@ -75,21 +75,21 @@ class Entered:
         self._owner.leave(self.opened, ended)
 
     def __call__(self, ended: Ended) -> None:
-        """Do as `leave` does. A tunnel keeps the session itself: its bound method would be 64 bytes more."""
+        """Do as `leave`. A relay keeps the session itself, since a bound method would take 64 bytes more."""
         self.leave(ended)
 
     def release(self, counts: Counts) -> None:
-        """Leave the session to another connection or process, in which it goes on. `counts` are its bytes."""
+        """Leave the session to another connection or process, where it goes on. `counts` are its bytes."""
         self._owner.release(self.opened, counts)
 
     def give_up(self, why: str) -> None:
-        """End a session that was opened but cannot be carried, because of `why`."""
+        """End a session that was opened but cannot be carried; `why` is the reason."""
         self.stream.abort()
         self.leave(Ended(End.UNREACHED, detail=why))
 
 
 def describe_failed_hand_over(error: BaseException) -> Ended:
-    """Return the end of a session that could not be handed over because of `error`."""
+    """Return how a session ends that `error` kept from being handed over."""
     match error:
         case asyncio.CancelledError():
             return Ended(End.UNREACHED, detail="the gateway stopped")

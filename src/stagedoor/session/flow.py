@@ -2,9 +2,9 @@
 
     parse → authenticate → authorise → ensure → audit.open → connect → (carried) → audit.close
 
-Each step takes the result of the step before it, and `enter` returns the last one: an `Entered`, or
-the `Denial` of the step that refused. A listener translates its protocol on both sides of that
-call. It cannot start in the middle: `enter` takes an identity, never a grant.
+Each step takes the result of the step before it. `enter` returns the last result, an `Entered`, or the
+`Denial` of the step that refused. A listener translates its protocol before and after that call. It cannot
+start in the middle, because `enter` takes an identity, never a grant.
 """
 
 import asyncio
@@ -33,20 +33,20 @@ from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
 from stagedoor.session.entered import Entered, describe_failed_hand_over
 from stagedoor.session.line import Line, make_denied_line, make_ended_line, make_resumed_line
-from stagedoor.session.ports import Connector, Ledger, Link, SessionConnector
+from stagedoor.session.ports import Connector, Ledger, Link, SessionResumption
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import require_recording
 from stagedoor.session.start import start_shell
 from stagedoor.wire.target import parse_target
 
 NOT_NOW = (Reason.AUDIT_UNAVAILABLE, Reason.SESSION_OVER)
-"""The denials of `Flow.adopt` that say nothing about the session: the store cannot be read or written, or
-the session was opened by another version, or with another store."""
+"""The reasons for which `Flow.adopt` cannot judge a session now: the store cannot be read or written, or the
+session was opened by another version or with another store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow(AccessControl):
-    """The stages in their order.
+    """The stages of a login, in order.
 
     `now` returns seconds since the epoch; `write_line` writes a log line, from any thread; `on_trace`
     gets the trace of each attempt, and is None if traces are not exported.
@@ -61,7 +61,7 @@ class Flow(AccessControl):
     on_trace: OnTrace | None = None
 
     async def observe(self, target: Target) -> ShellState:
-        """Return the state of a target's shell. A shell that we do not start is probed."""
+        """Return the state of a target's shell. Probe a shell that the gateway does not start."""
         state = await self.shells.observe(target)
         if state is not ShellState.UNKNOWN:
             return state
@@ -78,11 +78,11 @@ class Flow(AccessControl):
         return list(zip(grants, states, strict=True))
 
     def find_notice(self, target: Target) -> str | None:
-        """Return a line that people should read about a target's shell as it runs now, or None."""
+        """Return a line for the users of a target's running shell, or None."""
         return self.shells.find_notice(target)
 
     def has_target(self, target: Target) -> bool:
-        """Return whether the target is one of those that the shells list, at no cost."""
+        """Return whether the shells list the target. Costs nothing."""
         return self.shells.has_target(target)
 
     # Sessions: from `enter` to `leave`.
@@ -97,12 +97,12 @@ class Flow(AccessControl):
         *,
         waits: bool = False,
         ask_reason: AskReason | None = None,
-        keeper: SessionConnector | None = None,
+        resumption: SessionResumption | None = None,
     ) -> Entered | Denial:
-        """Enter by a protocol that has name and credential in one request (CONNECT). See `enter`.
+        """Enter with a name and a credential that came in one request (CONNECT). See `enter`.
 
-        `keeper` takes the place of the connection to the shell, and may know the session to which the client
-        comes back.
+        `resumption` takes the place of the connection to the shell, and may find an earlier session that the
+        client resumes.
         """
         target = parse_target(host, port)
         if isinstance(target, Denial):
@@ -121,7 +121,7 @@ class Flow(AccessControl):
                 progress,
                 waits=waits,
                 ask_reason=ask_reason,
-                keeper=keeper,
+                resumption=resumption,
             )
 
     async def enter(
@@ -141,12 +141,12 @@ class Flow(AccessControl):
         `needs` is a permission that the session requires besides entering: without it the login is
         refused, and the session ends when it is withdrawn.
 
-        If the target requires a fresh proof of identity, `progress` shows a client that
-        `waits` how to give one, and the call waits for it. Other clients are refused with the same line.
-        The same goes for a user without a grant who may ask for access; `ask_reason` asks for the reason.
+        If the target requires a fresh proof of identity and the client `waits`, `progress` shows how to give
+        one, and the call waits for it. Other clients are refused with the same line. So it is for users
+        without a grant who may ask for access; `ask_reason` asks them for the reason.
 
-        With `start` False, and for guests, a shell that does not run is not started. A cancelled
-        call leaves nothing behind.
+        With `start` False, and for guests, a stopped shell is not started. A cancelled call leaves nothing
+        behind.
         """
         with LoginAttempt(origin, self.now, self.on_trace) as attempt:
             return await self._enter(
@@ -171,7 +171,7 @@ class Flow(AccessControl):
         needs: Permission | None = None,
         waits: bool = False,
         ask_reason: AskReason | None = None,
-        keeper: SessionConnector | None = None,
+        resumption: SessionResumption | None = None,
     ) -> Entered | Denial:
         attempt.identity = identity.name
         attempt.begin("authorise")
@@ -191,12 +191,14 @@ class Flow(AccessControl):
         attempt.target = grant.target.host_name
         on_step, trace = attempt.begin_start(progress), int(attempt.context.trace_id, 16)
         ready = await self._ensure(grant, on_step, trace, start=start and grant.guest is None)
-        opened = ready if isinstance(ready, Denial) else await self._open(ready, attempt, keeper)
+        opened = (
+            ready if isinstance(ready, Denial) else await self._open(ready, attempt, resumption)
+        )
         if isinstance(opened, Denial):
             return self._refuse(opened, attempt, identity, grant.target)
         attempt.session = opened.id
         attempt.begin("connect")
-        entered = await self._connect(opened, needs, keeper)
+        entered = await self._connect(opened, needs, resumption)
         attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
         return entered
 
@@ -222,10 +224,11 @@ class Flow(AccessControl):
     async def adopt(
         self, packed: str, target: Target, origin: Origin, earlier: RunningSession
     ) -> Opened | Denial:
-        """Take over a session whose client is away, and whose worker has ended. Then `attach` its link.
+        """Take over a session whose client is away and whose worker has ended. The caller attaches a link.
 
-        `packed` is its identity (`authn.packed_identity`). A denial with a reason of `NOT_NOW` says that this
-        process cannot judge the session now; any other is recorded, and ends the session.
+        `packed` is its identity (`authn.packed_identity`). A denial with a reason in `NOT_NOW` means that
+        this process cannot judge the session now. Any other denial is recorded, and the caller ends the
+        session.
         """
         identity = self.authenticator.restore(packed)
         grant = (
@@ -237,8 +240,8 @@ class Flow(AccessControl):
             return grant if grant.reason in NOT_NOW else self.deny(grant, origin, target=target)
         shell = await self.shells.resolve(target)
         if shell is None:
-            gone = Denial(Reason.SHELL_UNAVAILABLE, f"the shell {target.shell_name} does not run")
-            return self.deny(gone, origin, grant.identity, target)
+            denial = Denial(Reason.SHELL_UNAVAILABLE, f"the shell {target.shell_name} does not run")
+            return self.deny(denial, origin, grant.identity, target)
         opened = await self.ledger.open(Ready(grant, shell), origin.way, origin.source, earlier)
         if isinstance(opened, Opened):
             self.shells.touch(target)
@@ -253,17 +256,17 @@ class Flow(AccessControl):
         self.registry.attach(opened, link)
 
     def leave(self, opened: Opened, ended: Ended) -> None:
-        """End a session. May be called from any thread."""
+        """End a session. Any thread may call it."""
         try:
             self.ledger.close_session(opened, ended)
             self.shells.release(opened.ready.grant.target)
             self.write_line(make_ended_line(opened, ended, self.now()))
         finally:
-            # Last: a gateway that stops waits until no session is left, and then closes the audit.
+            # Last, because a stopping gateway closes the audit once no session is registered.
             self.registry.unregister(opened)
 
     def release(self, opened: Opened, counts: Counts) -> None:
-        """Leave a session to another connection or process, in which it goes on. Any thread."""
+        """Leave a session to another connection or process, where it goes on. Any thread may call it."""
         self.ledger.release(opened, counts)
         self.shells.release(opened.ready.grant.target)
         self.registry.unregister(opened)
@@ -271,7 +274,7 @@ class Flow(AccessControl):
     async def _ensure(
         self, grant: Grant, progress: Progress, trace: int, *, start: bool
     ) -> Ready | Denial:
-        """Return the running shell, if the grant still holds then. A shell is started only with `start`.
+        """Return the running shell, if the grant is still valid by then. Start the shell only with `start`.
 
         A guest who only watches enters by the host's grant.
         """
@@ -289,20 +292,20 @@ class Flow(AccessControl):
             )
         if isinstance(shell, Denial):
             return shell
-        still = self.authoriser.judge_again(grant)
-        return still if isinstance(still, Denial) else Ready(still, shell, trace)
+        current = self.authoriser.judge_again(grant)
+        return current if isinstance(current, Denial) else Ready(current, shell, trace)
 
     async def _open(
-        self, ready: Ready, attempt: LoginAttempt, keeper: SessionConnector | None
+        self, ready: Ready, attempt: LoginAttempt, resumption: SessionResumption | None
     ) -> Opened | Denial:
-        """Start the time of the access request, if there is one, and open the session in the audit."""
+        """Start the clock of the access request, if there is one, and open the session in the audit."""
         grant = await self.begin_time(ready.grant)
         if isinstance(grant, Denial):
             return grant
         if grant is not ready.grant:
             ready = Ready(grant, ready.shell, ready.trace)
         attempt.begin("audit")
-        earlier = None if keeper is None else await keeper.find(ready)
+        earlier = None if resumption is None else await resumption.find(ready)
         if isinstance(earlier, Denial):
             return earlier
         opened = await self.ledger.open(ready, attempt.origin.way, attempt.origin.source, earlier)
@@ -311,14 +314,16 @@ class Flow(AccessControl):
         return opened
 
     async def _connect(
-        self, opened: Opened, needs: Permission | None, keeper: SessionConnector | None
+        self, opened: Opened, needs: Permission | None, resumption: SessionResumption | None
     ) -> Entered | Denial:
-        """Connect a session that is open in the audit. If that fails, end it there."""
+        """Connect a session that is open in the audit. If that fails, end the session."""
         self.shells.touch(opened.ready.grant.target)
         self.registry.register(opened, needs)
         try:
             dial = self.connector.connect
-            stream = await (dial(opened.ready) if keeper is None else keeper.reach(opened, dial))
+            stream = await (
+                dial(opened.ready) if resumption is None else resumption.reach(opened, dial)
+            )
         except BaseException as error:
             self.leave(opened, describe_failed_hand_over(error))
             raise

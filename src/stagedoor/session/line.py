@@ -1,4 +1,4 @@
-"""The canonical log line of one login: all of its fields in one line."""
+"""The canonical log line of one login, which has all of its fields."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ def make_ended_line(opened: Opened, ended: Ended, now: float) -> Line:
 
 
 def make_resumed_line(opened: Opened, earlier: RunningSession) -> Line:
-    """Return the line for a session that goes on, because its client came back or a worker adopted it."""
+    """Return the line for a session that goes on because its client came back or a worker adopted it."""
     line = _session_line(opened, "adopted" if earlier.is_adopted else "resumed")
     return {**line, "away_s": round(earlier.away_s, 3)}
 

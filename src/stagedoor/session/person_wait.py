@@ -1,4 +1,4 @@
-"""The wait of a login for a person: for a proof in a browser, or for an approver's decision."""
+"""The wait of a login for a person: for the user's proof in a browser, or for an approver's decision."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,18 +17,18 @@ PERSON_STEPS = frozenset({STEP_UP, ACCESS_REQUEST})
 ACCESS_GRANTED = "access granted"
 """The name of the step after an approval."""
 SHOWN_STEPS = PERSON_STEPS | {ACCESS_GRANTED}
-"""The steps that are shown at once, and by scp and rsync too."""
+"""The steps that are shown at once, also by scp and rsync."""
 
 Look = Callable[[], Grant | Denial | StartStep]
-"""Returns how the wait ends by the policy in memory, or the step to show while it goes on."""
+"""Returns the result of the wait by the policy in memory, or the step to show while it goes on."""
 
 
 async def wait_for_person(
     look: Look, policy: PolicyReader, progress: Progress, wait_s: float, repeat_s: float
 ) -> Grant | Denial | None:
-    """Call `look` after each change of the policy, and return its verdict, or None after `wait_s` seconds.
+    """Call `look` after each change of the policy until it returns a verdict; None after `wait_s` seconds.
 
-    The step is repeated every `repeat_s` seconds, so that a client which times out on silence waits.
+    The step is repeated every `repeat_s` seconds, so that clients do not time out.
     """
     clock = asyncio.get_running_loop().time
     until, due, shown = clock() + wait_s, 0.0, None

@@ -1,4 +1,4 @@
-"""The interfaces that the flow needs from other packages, and gives to them."""
+"""The interfaces between the flow and other packages."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -28,52 +28,52 @@ from stagedoor.relay.ports import Stream
 
 
 class StepUps(Protocol):
-    """The requests for a fresh proof to people who are not at one of our pages."""
+    """Requests for a fresh proof by users who are not on one of our pages."""
 
     async def begin(self, identity: Identity, target: Target | str, source: Source) -> str | None:
-        """Return how to give the proof, in one line that must not be logged, or None if they cannot.
+        """Return how to give the proof, or None if the user cannot. The line must not be logged.
 
-        `target` is what the proof is for: an app, or text.
+        `target` is what the proof is for, as an app or as text.
         """
         ...
 
     def count_waiting(self, identity: Identity) -> AbstractContextManager[bool]:
-        """Count a wait for the proof, for the length of a block; False if too many wait already."""
+        """Count a wait for the proof for the length of a block. Yield False if too many are waiting."""
         ...
 
 
 class AccessRequests(Protocol):
-    """The access requests of users who have no grant for what they ask."""
+    """Access requests by users who have no grant for a target."""
 
     def find_offer(self, identity: Identity, target: Target, needs: Permission) -> Offer | None:
-        """Return what the user may ask for by the policy in memory, or None."""
+        """Return what the user may ask for, by the policy in memory, or None."""
         ...
 
     def find(self, number: int) -> AccessRequest | None:
-        """Return a request that is pending or approved by the policy in memory, or None."""
+        """Return a request that is pending or approved, by the policy in memory, or None."""
         ...
 
     async def make(
         self, identity: Identity, targets: Sequence[Target], reason: str, *, needs: Permissions
     ) -> AccessRequest | Denial:
-        """Make a request that gives all that it `needs`, or join one that is pending for the same."""
+        """Make a request for the permissions in `needs`, or join a pending request for the same."""
         ...
 
     async def begin(self, identity: Identity, number: int) -> Denial | None:
-        """Start the time of an approved request, if this is the first entry. A denial refuses the entry."""
+        """Start the clock of an approved request at the first entry. A denial refuses the entry."""
         ...
 
     async def explain_end(self, number: int) -> Denial:
-        """Return why a request that was pending gives nothing."""
+        """Return why a request that was pending now gives no access."""
         ...
 
     def count_waiting(self, identity: Identity) -> AbstractContextManager[bool]:
-        """Count a wait for the length of a block; False if too many wait already."""
+        """Count a wait for the length of a block. Yield False if too many are waiting."""
         ...
 
 
 class PolicyReader(Protocol):
-    """The policy in memory, which may be older than the one in the store."""
+    """The policy in memory, which may be older than that in the store."""
 
     @property
     def version(self) -> int:
@@ -86,7 +86,7 @@ class PolicyReader(Protocol):
         ...
 
     def find_language(self, name: str) -> str | None:
-        """Return the language that the user `name` has chosen, None if they have chosen none."""
+        """Return the language that the user `name` has chosen, or None."""
         ...
 
     async def read_newer_than(self, version: int) -> bool:
@@ -96,7 +96,7 @@ class PolicyReader(Protocol):
     async def wait_for_change(self, version: int, within_s: float) -> bool:
         """Return True once the policy in memory is newer than `version`, False after `within_s` seconds.
 
-        The store is read so often meanwhile that a person notices no delay.
+        Meanwhile the store is read so often that a person notices no delay.
         """
         ...
 
@@ -107,7 +107,7 @@ class Ledger(Protocol):
     async def open(
         self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
     ) -> Opened | Denial:
-        """Open a session in the audit, durable when this returns; or let an earlier one go on there."""
+        """Open a session in the audit, or continue an `earlier` one. It is durable when this returns."""
         ...
 
     def release(self, opened: Opened, counts: Counts) -> None:
@@ -143,11 +143,11 @@ class Connector(Protocol):
         ...
 
 
-class SessionConnector(Protocol):
-    """A keeper of sessions whose client may be away: it takes the place of the connection to the shell."""
+class SessionResumption(Protocol):
+    """A resumption of a session whose client was away, in place of a new connection to the shell."""
 
     async def find(self, ready: Ready) -> RunningSession | Denial | None:
-        """Return the session to which the client comes back; None if it opens one."""
+        """Return the session that the client resumes, or None if it opens a new one."""
         ...
 
     async def reach(
@@ -158,7 +158,7 @@ class SessionConnector(Protocol):
 
 
 class RunRecords(Protocol):
-    """The durable records of runs. Everything but a read is in the audit when it returns."""
+    """The durable records of runs. When a method returns, its change is in the audit."""
 
     async def add(
         self,
@@ -170,16 +170,16 @@ class RunRecords(Protocol):
         waits: bool = False,
         is_recorded: bool = False,
     ) -> Run | Denial:
-        """Record a run that starts now, or refuse it by a limit or its lock.
+        """Record a run that starts now, or refuse it because of a limit or its lock.
 
-        If it `waits` for its input, `take_input` starts it.
+        If the run `waits` for its input, `take_input` starts it.
         """
         ...
 
     async def add_input(self, run_id: str, at: int, data: bytes) -> int | Denial | None:
         """Add input, whose first byte has the offset `at`, to a run that waits for it. Return its size.
 
-        Return None if the run does not wait. Input that is too long, or leaves a gap, is not added.
+        Return None if the run does not wait. Input that is too long or leaves a gap is not added.
         """
         ...
 
@@ -188,7 +188,7 @@ class RunRecords(Protocol):
         ...
 
     async def mark_running(self, run_id: str) -> bool | Denial:
-        """Record that a task runs. Return False if its run counts as ended."""
+        """Record that a task runs. Return False if its run is recorded as ended."""
         ...
 
     async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Run | Denial | None:
@@ -208,39 +208,39 @@ class RunRecords(Protocol):
         ...
 
     async def read_log(self, run_id: str) -> RunLog | Denial:
-        """Return what is kept of the log of a run that has ended."""
+        """Return the kept part of the log of a run that has ended."""
         ...
 
     async def find_lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
-        """Return the runs that count as lost now, each with its end."""
+        """Return the runs that are lost by now, each with its end."""
         ...
 
     async def forget_old(self) -> set[str] | Denial:
-        """Remove old runs, and return the ids of all that are left."""
+        """Remove old runs, and return the ids of the remaining ones."""
         ...
 
 
 class Link(Protocol):
-    """The outside of a running relay. All methods may be called from any thread."""
+    """A running relay, as the registry sees it. All methods may be called from any thread."""
 
     def read_counts(self) -> Counts:
         """Return the bytes relayed so far."""
         ...
 
     def change_grant(self, grant: Grant) -> None:
-        """Go on by `grant`, whose permissions, end or limits differ from the earlier ones."""
+        """Apply `grant`, whose permissions, end or limits differ from the earlier ones."""
         ...
 
     def close_session(self, end: End, detail: str = "") -> None:
-        """End the relay soon, with this end."""
+        """Ask the relay to end, with this end."""
         ...
 
 
 class SessionOwner(Protocol):
-    """The part of the flow that an open session needs. Callable from any thread; never blocks."""
+    """The part of the flow that an open session needs. Any thread may call the methods; none blocks."""
 
     def attach(self, opened: Opened, link: Link) -> None:
-        """Ask `link` to close when the session must end; at once if it must end now."""
+        """Ask `link` to close when the session must end, which may be at once."""
         ...
 
     def leave(self, opened: Opened, ended: Ended) -> None:

@@ -1,4 +1,4 @@
-"""The registry of this process's live sessions, which reviews them and ends those that must end."""
+"""The registry of this process's live sessions, which ends those that the policy no longer allows."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class _Entry:
     grant: Grant
     """The grant that covers the session now: at first the one that opened it."""
     needs: Permission | None
-    """The session ends when this is not permitted any more."""
+    """The session ends when this is no longer permitted."""
     link: Link | None = None
     removal: Removal | None = None
     sent: int = 0
@@ -32,9 +32,9 @@ class _Entry:
 class Registry:
     """The live sessions by id. Every method may be called from any thread.
 
-    A session registers before its relay starts. If it must end in between, its link is closed as
-    soon as there is one. `attach` judges the session once more, so that no change of the policy is
-    missed: either the review of that change finds the session, or `attach` sees the new policy.
+    A session registers before its relay starts. If it must end in between, its link is closed as soon as
+    there is one. `attach` judges the session again, so that no change of the policy is missed: either the
+    review of the change finds the session, or `attach` sees the new policy.
     """
 
     def __init__(self, judge: Judge, now: Callable[[], float]) -> None:
@@ -53,9 +53,9 @@ class Registry:
         return tuple(self._entries)
 
     def register(self, opened: Opened, needs: Permission | None = None) -> None:
-        """Add a session, which ends when `needs` is not permitted any more.
+        """Add a session, which ends when `needs` is no longer permitted.
 
-        A session that goes on over another connection takes the place of the earlier one.
+        A session that goes on over another connection replaces the earlier entry.
         """
         with self._lock:
             entry = _Entry(opened, opened.ready.grant, needs)
@@ -118,7 +118,7 @@ class Registry:
     def _review(self, session_ids: tuple[str, ...]) -> int:
         closed = 0
         for session_id in session_ids:
-            # Judged under the lock: of two threads, the one with the older policy must not be the last.
+            # Under the lock, so that a thread with an older policy cannot overwrite a newer verdict.
             with self._lock:
                 entry = self._entries.get(session_id)
                 due = self._judge_again(session_id, entry) if entry is not None else None
@@ -162,7 +162,7 @@ class Registry:
                     yield session_id, now
 
     def take_new_bytes(self, session_id: str, now: Counts) -> Counts:
-        """Return the bytes of a live session, up to `now`, that this has not returned before."""
+        """Return the bytes that a live session has moved, up to `now`, since the last call."""
         with self._lock:
             entry = self._entries.get(session_id)
             if entry is None:
@@ -174,7 +174,7 @@ class Registry:
 
 
 def _differs(grant: Grant, before: Grant) -> bool:
-    """Return whether a session has to know of a new grant."""
+    """Return whether a new grant changes anything for a session."""
     return (grant.permissions, grant.expires_at, grant.resume_s) != (
         before.permissions,
         before.expires_at,

@@ -9,7 +9,7 @@ from stagedoor.model.session import AccessMethod, End
 
 
 class Removal(NamedTuple):
-    """The end of a session that is closed from outside, and the line that its user sees."""
+    """The end of a session that the gateway closes, and the line that its user sees."""
 
     end: End
     detail: str
@@ -23,7 +23,7 @@ def require_permission(permission: Permission | None, decision: Grant | Denial) 
 
 
 def require_recording(way: AccessMethod, decision: Grant | Denial) -> Grant | Denial:
-    """Return `decision`, or a denial if it is for recorded access and SSH does not end at the gateway."""
+    """Return `decision`, or a denial if the access must be recorded and SSH does not end at the gateway."""
     if (
         isinstance(decision, Denial)
         or not decision.must_be_recorded

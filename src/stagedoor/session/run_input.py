@@ -1,4 +1,4 @@
-"""The transfer of a run's input from a client that sends it in pieces, or as a stream, as ssh does."""
+"""The transfer of a run's input from a client that sends it in pieces, or as a stream (ssh)."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,21 +18,21 @@ from stagedoor.session.ports import RunRecords
 from stagedoor.shells.runner import Runner
 
 FULL_BYTES = 256 * 1024
-"""The waiting bytes at which the client is held back."""
+"""When this many bytes wait, the client is held back."""
 KEEP_S = 20.0
-"""How often a client that sends nothing is reported as still there (`holder.run_input.SILENCE_S`)."""
+"""How often an idle client is reported as still there (`holder.run_input.SILENCE_S`)."""
 _PAUSES_S = (0.001, 0.05)
-"""The pauses while the task does not read: the first, and the longest."""
+"""The first and the longest pause while the task does not read."""
 _PAUSE_S = 0.05
 _END_TRIES = 1200
 """A minute of _PAUSE_S; the holder knows by its own clock then."""
 
 
 class RunInputs:
-    """The input of runs. Only the user who has started a run sends it.
+    """The input of runs. Only the user who started a run may send it.
 
-    A task reads it while it comes, or begins with all of it: then the store has it until `end`, and
-    `begin` starts the run. `now` returns seconds since the epoch.
+    A task either reads the input as it arrives, or starts with all of it. In the second case the store keeps
+    it until `end`, and `begin` starts the run. `now` returns seconds since the epoch.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RunInputs:
         self._now = now
 
     async def feed(self, identity: Identity, run: Run, at: int, data: bytes) -> int | Denial:
-        """Send input from offset `at` on. Return up to which offset it was taken."""
+        """Send input from offset `at` on. Return the offset up to which it was accepted."""
         if run.starter != identity.name:
             return _not_yours(run)
         if run.state is RunState.WAITING:
@@ -64,7 +64,7 @@ class RunInputs:
     async def end(self, identity: Identity, run: Run, size: int | None) -> bool | Denial:
         """Report the input's end at `size` bytes, or with None that the client is lost.
 
-        Return False if it has to be said again later.
+        Return False if the caller has to report it again later.
         """
         if run.starter != identity.name:
             return _not_yours(run)
@@ -146,13 +146,13 @@ class RunInputPump:
         self._news.set()
 
     def abandon(self) -> None:
-        """Note that the client is lost. What it has sent goes on its way only if the input is complete."""
+        """Record that the client is lost. Its input is delivered only if it is complete."""
         self._is_lost = not self._is_complete
         self._release = lambda: None
         self._news.set()
 
     async def is_complete(self, within_s: float) -> bool:
-        """Return whether the client ends its input within `within_s` seconds, or is lost."""
+        """Return whether the client ends its input, or is lost, within `within_s` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while not (self._is_lost or self._is_complete):

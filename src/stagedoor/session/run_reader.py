@@ -17,11 +17,11 @@ from stagedoor.session.run_watch import RecordRun, record_end
 from stagedoor.shells.runner import PIECE_BYTES, Runner
 
 _PAUSES_S = (0.02, 0.25)
-"""The pauses between two looks at a run that prints nothing: the first, and the longest."""
+"""The first and the longest pause between two polls of a run that prints nothing."""
 
 
 class RunReader:
-    """The state and the output of runs that were found. Belongs to one event loop."""
+    """The state and the output of runs that the user was allowed to find. Belongs to one event loop."""
 
     def __init__(self, flow: Flow, records: RunRecords, runner: Runner, record: RecordRun) -> None:
         self._flow = flow
@@ -35,7 +35,7 @@ class RunReader:
         return isinstance(require_permission(Permission.RUN, verdict), Grant)
 
     async def refresh(self, run: Run) -> Run:
-        """Return the run as it is now, and record its end if that has just come."""
+        """Return the run in its current state, and record its end if it has just ended."""
         if run.is_over:
             return run
         try:
@@ -46,14 +46,14 @@ class RunReader:
             return replace(run, state=end)
         if isinstance(end, RunEnd):
             size = await record_end(self._records, self._runner, self._record, run.id, end)
-            # If the store fails now, `RunWatch` records it later; the client need not wait for that.
+            # If the store fails now, `RunWatch` records the end later; the client need not wait for that.
             run = run.with_end(end, 0 if isinstance(size, Denial) else size)
-        # The store may know another end, which came first: that it was not started, and why.
+        # The store may have an earlier end: that the run was not started, and why.
         runs = await self._records.find(run.id)
         return runs[0] if not isinstance(runs, Denial) and runs else run
 
     async def read(self, run: Run, start: int, most: int = PIECE_BYTES) -> list[Output] | Denial:
-        """Return output from byte `start` on, or from the first kept byte after it; empty for none now."""
+        """Return output from byte `start`, or the first kept byte after it; empty if there is none yet."""
         with suppress(OSError):  # it is on another machine
             pieces = await asyncio.to_thread(self._runner.read, run.id, start, most)
             if pieces or not run.is_over or start >= run.size:
@@ -89,7 +89,7 @@ class RunReader:
     ) -> AsyncIterator[Output | Run | Denial]:
         """Yield the output from byte `start` on, then the run that has ended.
 
-        The last value is a Denial if the user loses the permission, or the store fails.
+        The last value is a Denial if the user loses the permission or the store fails.
         """
         pause_s = _PAUSES_S[0]
         while True:
@@ -107,7 +107,7 @@ class RunReader:
             if pieces:
                 pause_s = _PAUSES_S[0]
                 continue
-            if over:  # it was over before the last output was read
+            if over:  # it had ended before the last output was read
                 yield run
                 return
             run = await self.refresh(run)
@@ -116,7 +116,7 @@ class RunReader:
                 pause_s = min(2 * pause_s, _PAUSES_S[1])
 
     async def wait(self, identity: Identity, run: Run) -> Run:
-        """Return the run once it has ended, or as it is when the user loses the permission."""
+        """Return the run once it has ended, or its state when the user loses the permission."""
         pause_s = _PAUSES_S[0]
         while True:
             run = await self.refresh(run)

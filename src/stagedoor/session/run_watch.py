@@ -1,6 +1,6 @@
-"""The watch over runs: it records what happens while no client looks, and after a gateway has died.
+"""The watch over runs, which records what happens while no client is connected, and after a gateway has died.
 
-Each worker has one. All do the same work, and the store takes each end once.
+Every worker runs one. All do the same work, and the store accepts each end once.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from stagedoor.shells.runner import PIECE_BYTES, Runner
 
 LOOK_S = 1.0
 CHECK_S = 60.0
-"""The time between two looks for lost runs and old ones, seconds."""
+"""The time between two searches for lost and for old runs, seconds."""
 
 RecordRun = Callable[[Run, Iterable[Output]], None]
-"""Writes the recording of a run that has ended, from the output that is kept. Blocks, and raises nothing."""
+"""Writes the recording of a run that has ended, from its kept output. Blocks, and never raises."""
 
 
 class RunWatch:
-    """The watch of one worker. `on_problem` gets a line about what fails, or None once nothing does."""
+    """The watch of one worker. `on_problem` gets a line about a failure, or None once it is over."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class RunWatch:
         """The runs that are recorded as running."""
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Check runs periodically until cancelled."""
         loop = asyncio.get_running_loop()
         check_at = loop.time()
         while True:
@@ -51,13 +51,13 @@ class RunWatch:
                 await self._look()
                 if is_due:
                     problem = await self._check()
-            except Exception as error:  # the next look must follow, whatever fails in this one
+            except Exception as error:  # the next check must follow whatever fails in this one
                 problem = f"{type(error).__name__}: {error}"
             self._on_problem(problem)
             await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
-        """Record the ends of the runs that are here."""
+        """Record the ends of the runs that this gateway can see."""
         ids = await asyncio.to_thread(self._runner.list_ids)
         self._over &= ids
         self._marked &= ids
@@ -75,7 +75,7 @@ class RunWatch:
         await asyncio.to_thread(self._runner.remove_excess, self._over)
 
     async def _mark(self, run_id: str) -> None:
-        """Record that a task runs; end one whose run is recorded as over, or not at all."""
+        """Record that a task runs. End it if its run is recorded as ended or is not recorded at all."""
         marked = await self._records.mark_running(run_id)
         if marked is False:
             await asyncio.to_thread(self._runner.cancel, run_id)
@@ -83,7 +83,7 @@ class RunWatch:
             self._marked.add(run_id)
 
     async def _check(self) -> str | None:
-        """Record lost runs, and remove old ones. Return what failed."""
+        """Record lost runs and remove old ones. Return a line about a failure, or None."""
         lost = await self._records.find_lost()
         if isinstance(lost, Denial):
             return lost.message
@@ -102,7 +102,7 @@ async def record_end(
 ) -> int | Denial:
     """Record an end that a runner reports, with the last output. Return the number of bytes of all output.
 
-    The caller that ends a run also writes its recording, if it is to be recorded.
+    The caller whose end the store accepts also writes the recording, if the run has one.
     """
 
     def read() -> RunLog:
@@ -127,7 +127,7 @@ async def record_end(
 
 
 def _read_all(runner: Runner, run_id: str) -> Iterator[Output]:
-    """Yield all output that is kept. What cannot be read is left out."""
+    """Yield all kept output. Leave out what cannot be read."""
     with suppress(OSError):
         yield from _read_pieces(runner, run_id, *runner.measure(run_id))
 

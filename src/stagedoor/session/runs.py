@@ -1,8 +1,8 @@
-"""Runs for listeners: who may start, see and cancel them. `RunReader` adds how their output is followed.
+"""Runs for listeners: starting, finding and cancelling them. `RunReader` follows their output.
 
-Every call asks the flow whether the user has the permission `run` for the app now. A run itself does not end
-with a grant: a task that was cut off in the middle may do more harm than one that ends at its time limit.
-`run_watch` keeps the records true, whatever happens to gateways.
+Every call asks the flow whether the user has the permission `run` for the app now. A run does not end with
+its user's grant, because a task cut off in the middle may do more harm than one that ends at its time limit.
+`run_watch` keeps the records correct, whatever happens to gateways.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ from stagedoor.wire.oneline import to_one_line
 
 ID_BYTES = 6
 AUDIT_AGAIN_S = 3600.0
-"""The time after which a view by the same user is audited again: a client reads a log in pieces."""
+"""The time after which another view by the same user is audited, since a client reads a log in pieces."""
 _MOST_VIEWS = 1000
 _Result = TypeVar("_Result")
 
@@ -60,7 +60,7 @@ class RunService(RunReader):
     ) -> None:
         super().__init__(flow, records, runner, record)
         self.has_any = has_any
-        """Returns whether a grant may permit a user runs of any app, by the policy in memory."""
+        """Returns whether some grant may permit a user to run tasks, by the policy in memory."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._viewed_at: dict[tuple[str, str], float] = {}
         self.input = RunInputs(records, runner, self._begin_soon, flow.now)
@@ -75,12 +75,13 @@ class RunService(RunReader):
     ) -> Run | Denial:
         """Start a run, and return it once its task runs or could not be started.
 
-        `run_id` is the client's choice: a request that it repeats returns the run that it has started.
+        The client chooses `run_id`, so that a repeated request returns the run that the first one started.
 
-        `progress` shows a terminal's user how to ask for access, or how to give a fresh proof that they are
-        there, if the app wants one. A run that has begun to start goes on if this call is cancelled.
+        `progress` shows a terminal's user how to ask for access, or how to give a fresh proof of presence if
+        the app requires one. A run that has begun to start goes on if this call is cancelled.
 
-        A run that gets its input as a whole is returned as it waits for it: `RunInputs.end` starts it.
+        A run that takes its input as a whole is returned while it waits for the input; `RunInputs.end` starts
+        it.
         """
         why = check_order(order)
         if why is not None:
@@ -106,11 +107,11 @@ class RunService(RunReader):
         return await asyncio.shield(self.keep_task(starting))
 
     def has_input_stream(self, target: Target) -> bool:
-        """Return whether a run of this app reads its input while the client sends it."""
+        """Return whether runs of this app read their input while the client sends it."""
         return not self._runner.has(target) or self._runner.has_input_stream(target)
 
     def _check_runner(self, order: RunOrder) -> Denial | None:
-        """Return why no runner can carry out the order, or None."""
+        """Return why no runner can execute the order, or None."""
         target, name = order.target, order.target.login_name
         if not self._runner.has(target):
             return Denial(
@@ -159,7 +160,7 @@ class RunService(RunReader):
             at = self._flow.now()
             end = RunEnd(RunState.NOT_STARTED, NOT_STARTED_CODE, at, why)
             ended = await self._records.end(run.id, end, RunLog())
-            # Only now, or the end of what is left of it might be recorded before this one.
+            # Only now; earlier, the end of its remains might be recorded before this end.
             with suppress(OSError):
                 await asyncio.to_thread(self._runner.cancel, run.id)
             return ended if isinstance(ended, Denial) else run.with_end(end, 0)
@@ -173,7 +174,7 @@ class RunService(RunReader):
     ) -> Sequence[Run] | Denial:
         """Return the runs of the apps for which the user has the permission, or of one of them.
 
-        Those of an app that wants a fresh proof of presence are left out while there is none.
+        Runs of an app that requires a fresh proof of presence are left out while there is none.
         """
         targets = [
             grant.target
