@@ -293,7 +293,7 @@ def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(
     host: ShellHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine they would read, after two seconds, what they wait for.
-    monkeypatch.setattr(driver, "PATIENT_S", 3600.0)
+    monkeypatch.setattr(driver, "SHOW_PROGRESS_AFTER_S", 3600.0)
     with direct_gateway(host) as gateway, shell(gateway) as shells:
         conn = talk(gateway)
 

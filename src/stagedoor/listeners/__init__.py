@@ -1,4 +1,4 @@
-"""The listeners. Each translates its protocol into one call of the flow, and the result back.
+"""The listeners. Each translates its protocol into one call of the flow, and the result back again.
 
-Nothing is decided here, and no listener imports another.
+Listeners make no access decisions, and none imports another.
 """

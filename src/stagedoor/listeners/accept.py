@@ -1,7 +1,6 @@
-"""The steps before a listener's protocol begins.
+"""The steps that a listener takes before its own protocol begins.
 
-These are the PROXY header, the check of the source's network, the first byte of TLS, and the refusal
-of clients that do not speak TLS.
+It reads the PROXY header, checks the source's network, and refuses clients that do not use TLS on a TLS port.
 """
 
 import asyncio
@@ -20,16 +19,17 @@ READ_BYTES = 16 * KIB
 TLS_HANDSHAKE = b"\x16"
 """The first byte of TLS: the content type of its first record (RFC 8446 §5.1)."""
 LINGER_S = 1.0
-"""How long a refused client may take to read the reason, before its connection is closed."""
+"""How long a refused client has to read the reason before its connection is closed."""
 LINGER_BYTES = 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptRules:
-    """The networks that are answered, and the proxies among them.
+    """The networks from which connections are accepted, and the proxies in them.
 
-    Only `networks` are answered. A connection from `proxy_protocol_from` must begin with a PROXY header,
-    unless it is from a reverse proxy in `forwarded_from`, which names its client in X-Forwarded-For.
+    Connections from outside `networks` are refused. A connection from `proxy_protocol_from` must begin with a
+    PROXY header, unless it is from a reverse proxy in `forwarded_from`, which names its client in
+    X-Forwarded-For.
     """
 
     networks: tuple[Network, ...]
@@ -45,10 +45,9 @@ class AcceptRules:
         return is_within(peer.address, self.proxy_protocol_from) and not self.is_reverse_proxy(peer)
 
     def find_counted_source(self, source: Source) -> str:
-        """Return the source whose connections this one is counted with.
+        """Return the key under which connections from `source` are counted.
 
-        A proxy with many clients counts by its full address and port, so that it is never limited as one
-        source.
+        A proxy carries many clients, so each of its connections counts on its own, by address and port.
         """
         speaks_for_many = self.is_reverse_proxy(source) or self.is_proxy(source)
         return str(source) if speaks_for_many else find_source_network(source.address)
@@ -104,7 +103,7 @@ def refuse_plaintext(received: bytes) -> Denial | None:
 
 
 async def send_and_linger(stream: Stream, answer: bytes) -> None:
-    """Send the last `answer`, and wait a moment so that it arrives (RFC 9112 §9.6). Raises OSError."""
+    """Send the last `answer`, and linger so that the client receives it (RFC 9112 §9.6). Raises OSError."""
     await aio.write_all(stream, answer)
     stream.shutdown_write()
     left = LINGER_BYTES

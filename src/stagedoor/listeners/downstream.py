@@ -1,4 +1,4 @@
-"""The client of the HTTP CONNECT listener: its connection, and the answers that it gets."""
+"""One client of the HTTP CONNECT listener: its connection, and the answers to it."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from stagedoor.wire.http.answer import encode_established, encode_interim, encod
 from stagedoor.wire.http.connect import Request
 
 FIRST_BYTES_S = 1.0
-"""The wait for the first bytes of a client that must not get the shell's together with the 200."""
+"""How long to wait for ssh's first bytes behind corkscrew, before the shell's bytes follow the 200."""
 
 MAX_INTERIMS = 40
 """The most interim answers during one start; our client reads 16 KiB of them."""
 
 
 class Downstream:
-    """The connection of one client, and the answers of CONNECT: accepted, refused, in progress."""
+    """The connection of one client, and the answers to its CONNECT: accepted, refused, in progress."""
 
     def __init__(self, stream: TcpStream, source: Source) -> None:
         self.stream: Stream = stream
@@ -34,10 +34,10 @@ class Downstream:
         self.request: Request | None = None
         self.give_way: Callable[[], object] = lambda: None
         """Cancels the task that serves this connection."""
-        self.mute = False
-        """Whether no answer may be sent: then the denial is only recorded."""
-        self.answered = False
-        self.handed_over = False
+        self.is_muted = False
+        """Whether a denial is only recorded, and no answer is sent."""
+        self.is_answered = False
+        self.is_handed_over = False
         self.is_protected = False
         """Whether TLS or a trusted load balancer is in front."""
         self._watching: asyncio.Task[None] | None = None
@@ -46,7 +46,7 @@ class Downstream:
 
     @property
     def is_private(self) -> bool:
-        """Return whether its bytes cannot be read on the way."""
+        """Return whether the network cannot read what the client sends."""
         return self.is_protected or self.source.address.is_loopback
 
     @property
@@ -58,8 +58,9 @@ class Downstream:
     def show_progress(self, step: StartStep) -> None:
         """Send a step of the shell's start as an interim answer (1xx), if the client asks for those.
 
-        Only our own client does; other clients would fail on an unexpected 1xx. Bytes that cannot be
-        sent at once wait for the answer. While a person has to act, a client that hangs up ends the wait.
+        Only our own client does; other clients would fail on an unexpected 1xx. Bytes that the socket does
+        not accept at once are sent with the answer. If the login waits for a person, it also ends when the
+        client hangs up.
         """
         if step.name in PERSON_STEPS and self._watching is None:
             self._watching = asyncio.create_task(self._watch_hang_up())
@@ -67,11 +68,11 @@ class Downstream:
             return
         self._interims -= 1
         self._unsent += encode_interim(step)
-        with suppress(OSError):  # the client has hung up, as writing the answer will show
+        with suppress(OSError):  # the client has hung up; writing the answer will fail too
             self._unsent = self._unsent[self.stream.send(memoryview(self._unsent)) :]
 
     async def _watch_hang_up(self) -> None:
-        """End the wait when the client hangs up. Bytes that come before are kept for the tunnel."""
+        """Cancel the login when the client hangs up. Keep bytes that arrive earlier for the tunnel."""
         try:
             early = await aio.read(self.stream, READ_BYTES)
         except OSError:
@@ -82,24 +83,24 @@ class Downstream:
             self.request = replace(self.request, early=self.request.early + early)
 
     async def stop_watching(self) -> None:
-        """Leave the client's bytes to the tunnel again."""
+        """Stop reading the client's bytes, which the tunnel reads from now on."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
 
     async def refuse(self, denial: Denial) -> None:
-        """Send a refusal, and wait so that it arrives. Raises OSError."""
-        self.answered = True
-        if self.mute:
+        """Send a refusal, and linger so that the client receives it. Raises OSError."""
+        self.is_answered = True
+        if self.is_muted:
             return
         unsent, self._unsent = self._unsent, b""
         await send_and_linger(self.stream, unsent + encode_refusal(denial))
 
     async def accept(self, entered: Entered, now: float, is_resumable: bool) -> bytes:
-        """Send the 200, and return the bytes that the client has sent early. Raises OSError."""
+        """Send the 200, and return the bytes that the client sent ahead of it. Raises OSError."""
         assert self.request is not None, "only requests are accepted"
         early = self.request.early
-        self.answered = True
+        self.is_answered = True
         token_ends_at = entered.grant.identity.warn_of_token_end(now)
         unsent, self._unsent = self._unsent, b""
         await aio.write_all(
@@ -108,7 +109,7 @@ class Downstream:
             + encode_established(entered.opened.id, token_ends_at, is_resumable=is_resumable),
         )
         if self.request.bare_line_feed and not early:
-            # corkscrew drops bytes that arrive in one read with the 200. Behind it, ssh sends first.
+            # corkscrew drops bytes that arrive in one read with the 200, so let ssh send first.
             return await self._read_first_bytes()
         return early
 

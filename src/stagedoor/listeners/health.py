@@ -19,12 +19,12 @@ REQUEST_TIMEOUT_S = 5.0
 """A request must be received and its answer sent within this time."""
 MAX_REQUEST_BYTES = 8192
 MAX_OPEN = 32
-"""Connections at once; one more is closed unanswered. Probes are sent one after the other."""
+"""The most connections at once; further ones are closed unanswered. Probers send one probe at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthPage:
-    """An answer. `text` is sent to any client, so it must have no secret."""
+    """An answer. `text` is sent to any client, so it must not contain secrets."""
 
     text: str
     status: HTTPStatus = HTTPStatus.OK

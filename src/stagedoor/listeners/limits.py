@@ -1,6 +1,6 @@
-"""The limits of clients, in time and number, that are the same in every installation.
+"""The limits on clients, in time and number, that no setting changes.
 
-Tests give shorter ones, since they cannot wait for the ends of these.
+Tests pass shorter ones, because they cannot wait for these to end.
 """
 
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ class ClientLimits:
     """The limits of one worker's clients."""
 
     header_timeout_s: float = 10.0
-    """A PROXY header, a TLS handshake and a request's header must be complete so long after the accept, and a
-    WebSocket's first frame after its handshake. It is ample for a slow line, and too short for an attacker to
-    hold many connections."""
+    """The time from the accept within which a PROXY header, a TLS handshake and a request's header must be
+    complete, and from a WebSocket's handshake to its first frame. Ample for a slow line, and too short for an
+    attacker to hold many connections."""
     max_pending: int = 4096
-    """The connections that have not sent a whole header to CONNECT, or nothing to the WebShell. When one more
-    arrives, the oldest of the network that has most of them is closed."""
+    """The most connections that have not sent CONNECT a whole header, or have sent the WebShell nothing. When
+    one more arrives, the oldest one of the network with the most of them is closed."""
     startups: StartupLimits = StartupLimits()
     login_grace_s: float = 60.0
     """An SSH connection must have logged in by then: a minute to find a security key and touch it."""
     alive_interval_s: float = 25.0
-    """An SSH client that was silent for so long is asked whether it is there. Together with
-    `ssh.options.ALIVE_COUNT` a client that vanished is found in 75 s."""
+    """An SSH client that has been silent this long is sent a keepalive request. Together with
+    `ssh.options.ALIVE_COUNT` this detects a vanished client within 75 s."""
     max_channels: int = 256
     """The channels of one SSH connection. ControlMaster opens many."""
     ping_s: float = 20.0

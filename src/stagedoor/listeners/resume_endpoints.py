@@ -29,7 +29,7 @@ class ResumeEndpoints:
     in_shells: ShellEndpoints | None = None
 
     async def find(self, ready: Ready, request: ResumeRequest, watcher: Watcher) -> Ticket | Denial:
-        """Return a ticket to the session to which a client comes back. Raises OSError."""
+        """Return a ticket for the session that a client resumes. Raises OSError."""
         key, attempt, owner = request.key, request.attempt, identify_owner(ready.grant)
         unavailable = None
         if self.in_shells is not None:
@@ -44,7 +44,7 @@ class ResumeEndpoints:
     async def open(
         self, opened: Opened, dial: Dial, request: ResumeRequest, watcher: Watcher
     ) -> Ticket | Stream | Denial:
-        """Open a session. Return a stream to the shell where it must be a plain tunnel.
+        """Open a session. Return a stream to the shell if only a plain tunnel is possible.
 
         `dial` connects to the shell's sshd.
         """
@@ -69,7 +69,7 @@ class ResumeEndpoints:
         return ticket
 
     def wait_s(self, grant: Grant) -> float:
-        """Return how long a session of `grant` waits for its client, in seconds. 0: it does not resume."""
+        """Return how many seconds a session of `grant` waits for its client; 0 if it cannot be resumed."""
         limit_s = self.here.away_s
         return limit_s if grant.resume_s is None else min(limit_s, grant.resume_s)
 
@@ -80,7 +80,7 @@ class ResumeEndpoints:
 
 
 def identify_owner(grant: Grant) -> str:
-    """Return the words by which an endpoint knows who may return to a session."""
+    """Return the words by which an endpoint recognises the user who may resume a session."""
     return f"{grant.identity.name} {grant.target.host_name}"
 
 

@@ -6,7 +6,7 @@ decides what they may enter. A connection passes through these modules:
 
     listener                        accepts it, within limits, and reviews it while it is open
     connection, bounds, packets     asyncssh's connection, each a layer on the next
-    authentication, pending_keys    find out who has connected
+    authentication, pending_keys    identify the user
     router                          passes each channel on: to `jump`, `page` or `direct`
     direct.login, direct.driver     a direct login: one decides, the other acts
 """

@@ -49,23 +49,23 @@ class SshAuthentication:
 
     @property
     def asks_person(self) -> bool:
-        """Return whether only the user's sign-in is left, by keyboard-interactive."""
+        """Return whether only the user's sign-in is left to try, by keyboard-interactive."""
         return self._held.shown is not None
 
     async def check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
         """Return whether a key may be used. `message` is empty for a query without proof (RFC 4252 §7)."""
-        return await self._or_fault(self._check_key(name, blob, message, signature))
+        return await self._refuse_on_fault(self._check_key(name, blob, message, signature))
 
     async def check_password(self, name: str, password: str) -> bool:
         """Return whether a password, or a token in its place, logs the user in."""
-        return await self._or_fault(self._check_password(name, password))
+        return await self._refuse_on_fault(self._check_password(name, password))
 
     async def sign_in(self, name: str) -> bool:
         """Wait for the user's sign-in. Return whether it logs in the user of the request, `name`."""
-        return await self._or_fault(self._sign_in(name))
+        return await self._refuse_on_fault(self._sign_in(name))
 
-    async def _or_fault(self, check: Awaitable[bool]) -> bool:
-        """Refuse and report if a check fails: asyncssh would close the connection without a log line."""
+    async def _refuse_on_fault(self, check: Awaitable[bool]) -> bool:
+        """Refuse, and log the fault, if a check raises: asyncssh would hang up without a log line."""
         try:
             return await check
         except Exception as error:
@@ -79,7 +79,7 @@ class SshAuthentication:
     def count_failed_try(self) -> bool:
         """Count a failed try, and return whether it was the last one allowed."""
         self._tries += 1
-        # All clients first try `none`, to get the list of methods (RFC 4252 §5.2).
+        # Clients try `none` first, to get the list of methods (RFC 4252 §5.2).
         return self._tries > MAX_AUTH_TRIES + 1
 
     def take_proof(self) -> VerifiedCredential:
@@ -123,7 +123,7 @@ class SshAuthentication:
         shown = self._held.shown
         if shown is None or name != shown.credential.name:
             return False
-        self._on_wait()  # the wait has its own limits, and takes no other connection's place
+        self._on_wait()  # the wait has limits of its own, and does not count as a pending login
         denial = await self._held.wait(self._client)
         verdict = denial or await self._context.flow.authenticate(shown.credential, self._source)
         if isinstance(verdict, Denial):
@@ -157,7 +157,7 @@ class SshAuthentication:
         return False
 
     def _hang_up_if_down(self, denial: Denial) -> None:
-        """Hang up if no credential could succeed now, or ssh would print "Permission denied"."""
+        """Hang up if no credential can succeed now; otherwise ssh would print "Permission denied"."""
         if denial.reason in (Reason.AUDIT_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT):
             self._client.hang_up(denial.line)
 

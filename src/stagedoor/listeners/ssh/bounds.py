@@ -17,22 +17,23 @@ from stagedoor.wire.ssh.blob import encode_string
 from stagedoor.wire.ssh.kexinit import is_wrong_guess, parse_ciphers
 
 UNREAD_BEFORE_LOGIN = 256 * KIB
-"""The most bytes that a client may send while its login is checked; an honest one sends one packet."""
+"""The most bytes that a client may send while its login is checked; a correct client sends one packet."""
 UNSENT_BYTES = 4 * MIB
-"""With so many bytes that a client does not read, nothing more is read from it either."""
+"""When a client leaves this many bytes unread, the gateway stops reading from it."""
 CONGESTED_BYTES = 256 * KIB
 ENVIRONMENT_BYTES = 64 * KIB
 """The most bytes of a channel's environment variables; further variables are dropped."""
 _VARIABLE_BYTES = 256
 """The memory of a variable besides its name and value."""
 WAITING_REQUESTS = 64
-"""The most requests of one channel that may wait for a slow one: an agent's waits for the shell."""
+"""The most requests of one channel that may wait behind a slow one, such as an agent request that waits for
+the shell."""
 LINGER_S = 1.0
 """How long a client has to read the reason before its connection is closed."""
 PERSON_LINGER_S = 5.0
-"""The same after a login: a second is short on a busy machine, or on a line that loses packets."""
+"""The same after a login: one second is too short on a busy machine, or on a line that loses packets."""
 KEXINIT_WAIT_S = 1.0
-"""How long a client that calls itself OpenSSH has to propose first; stock ssh does so at once."""
+"""How long a client that calls itself OpenSSH has to send its KEXINIT first; stock ssh does so at once."""
 _OPENSSH = b"SSH-2.0-OpenSSH_"
 _GCM = tuple(name.encode() for name in AES_GCM)
 TOO_MANY_KEY_EXCHANGES = (
@@ -45,11 +46,11 @@ _CHANNEL_REQUEST = 98
 BURST = 80
 """The exchanges that are allowed at once after the login."""
 EACH_S = 2.0
-"""The further exchanges that each second allows."""
+"""The further exchanges allowed per second."""
 BYTES_EACH = 64 * KIB
-"""Each of so many bytes on the connection, sent or received, allows one more exchange."""
+"""One more exchange is allowed for each block of this many bytes, sent or received."""
 WAITING_S = 60.0
-"""The shortest time between two exchanges while a key waits for its user."""
+"""The shortest time between two exchanges while a key waits for its user to sign in."""
 
 
 class LoginPhase(Enum):
@@ -78,7 +79,7 @@ class KeyExchanges:
         self._left = min(self._left + size / BYTES_EACH, BURST)
 
     def begin(self, phase: LoginPhase, now: float) -> bool:
-        """Record an exchange that the client began or answered. Return False if that is one too many."""
+        """Record an exchange that the client began or answered. Return False if it exceeds the limit."""
         last, self._last = self._last, now
         if last is None:
             return True
@@ -116,11 +117,11 @@ class BoundedConnection(PacketConnection):
         return len(self._channels)
 
     def hang_up(self, reason: str, code: int = asyncssh.DISC_BY_APPLICATION) -> None:
-        """Close with one line that the client's ssh prints (RFC 4253 §11.1).
+        """Close the connection with a line that the client's ssh prints (RFC 4253 §11.1).
 
-        The DISCONNECT is sent before any channel is closed, because a client whose last channel is
-        closed exits without reading on. Then the client has a moment to close first: closing a socket
-        with unread bytes resets the connection, and the line would be lost.
+        The DISCONNECT is sent before any channel is closed, because a client whose last channel is closed
+        exits without reading on. Then the client gets a moment to close first, since closing a socket with
+        unread bytes resets the connection and the line would be lost.
         """
         if self.is_leaving:
             return
@@ -130,10 +131,10 @@ class BoundedConnection(PacketConnection):
         linger_s = PERSON_LINGER_S if self._auth_complete else LINGER_S
         self._loop.call_later(linger_s, self.abort)
 
-    # Input and output within bounds.
+    # Input and output, within the bounds.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin on `transport`, unless the connection was aborted before."""
+        """Begin on `transport`, unless the connection has already been aborted."""
         self._wire = cast(asyncio.Transport, transport)
         self._wire.set_write_buffer_limits(CONGESTED_BYTES)
         super().connection_made(transport)
@@ -190,12 +191,12 @@ class BoundedConnection(PacketConnection):
             self.hang_up(f"more than {WAITING_REQUESTS} requests of one channel wait for an answer")
 
     def eof_received(self) -> None:
-        """Note that the client has hung up."""
+        """Record that the client has hung up."""
         self.has_hung_up = True
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None = None) -> None:
-        """Note whether the client's side closed the connection."""
+        """Record whether the client closed the connection."""
         if isinstance(exc, OSError):
             self.has_hung_up = True
         super().connection_lost(exc)
@@ -203,7 +204,7 @@ class BoundedConnection(PacketConnection):
     # Key exchange.
 
     def _send_kexinit(self) -> None:
-        """Send our proposal; to OpenSSH, only after its own.
+        """Send our KEXINIT. To OpenSSH, only after its own has arrived.
 
         The client's order decides (RFC 4253 §7.1), and OpenSSH before version 10 prefers AES-CTR to
         AES-GCM. So it is offered AES-GCM alone if it supports that. Other clients may wait for our
@@ -220,12 +221,12 @@ class BoundedConnection(PacketConnection):
         return self._client_version.startswith(_OPENSSH)
 
     def wait_for_person(self) -> None:
-        """Stop the time limit of the login, since a sign-in with a browser takes longer."""
+        """Suspend the login's time limit, since a sign-in in a browser takes longer."""
         self._waits_for_person = True
         self._cancel_login_timer()
 
     def _propose(self, client: bytes | None = None) -> None:
-        """Send the proposal that `_send_kexinit` held back. `client` is the client's own, or None."""
+        """Send the proposal that `_send_kexinit` held back. `client` is the client's proposal, or None."""
         waiting = self._proposing
         if waiting is None or waiting.cancelled() or self.is_closed():
             return
@@ -235,7 +236,7 @@ class BoundedConnection(PacketConnection):
         super()._send_kexinit()
 
     async def _proposed(self, kind: int, number: int, packet: asyncssh.packet.SSHPacket) -> None:
-        """Answer the client's proposal, or hang up if it exchanges keys too often.
+        """Answer the client's proposal, or hang up if the client exchanges keys too often.
 
         asyncssh accepts a guess that is what both sides agree on, even where RFC 4253 §7 calls it wrong.
         Dropbear's client follows the RFC, and sends its packet again.

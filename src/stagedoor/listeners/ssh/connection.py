@@ -1,4 +1,4 @@
-"""The SSH connection of one client: its authentication, its agent, and the requests that it may make.
+"""The SSH connection of one client: its authentication, its agent, and its global requests.
 
 Names with an underscore are asyncssh's own, as in `bounds` and `packets`.
 """
@@ -61,7 +61,7 @@ class ClientConnection(BoundedConnection):
         return await self.router.authentication.check_key(username, key_data, message, signature)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
-        """Refuse a try: as a partial success if a key waits, and by hanging up if it was the last."""
+        """Refuse an attempt: as a partial success if a key waits, or by hanging up if it was the last one."""
         if self.router.authentication.take_partial_success():
             super().send_userauth_failure(True)
         elif self.router.authentication.count_failed_try():
@@ -107,7 +107,7 @@ class ClientConnection(BoundedConnection):
         return channel, session
 
     def stop_agent(self) -> None:
-        """Close the agent's socket and all channels to the agent, because it may not be used any more."""
+        """Close the agent's socket and all channels to the agent, whose use is no longer permitted."""
         self._agent_stopped += 1
         if self._agent_listener is not None:
             self._agent_listener.close()

@@ -1,4 +1,4 @@
-"""The context that all connections of an SSH listener share."""
+"""The context shared by all connections of an SSH listener."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
-"""The keys and certificates that clients show, and the proof that they hold the private half.
+"""The keys and certificates that clients offer, and the proof that they have the private key.
 
-This is the only cryptography of a login that asyncssh does not do itself; `authn` decides whose key
-it is.
+This is the only cryptography of a login that asyncssh does not do itself; `authn` decides whose key a key is.
 """
 
 from base64 import b64encode
@@ -32,12 +31,12 @@ NO_TOUCH = "no-touch-required"
 FORCE_COMMAND = "force-command"
 VERIFY_REQUIRED = "verify-required"
 _USER_VERIFIED = 0x04
-"""The flag in a security key's signature for a verified PIN or finger (WebAuthn §6.1)."""
+"""The flag in a security key's signature for a verified PIN or fingerprint (WebAuthn §6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """A key or certificate that a client has shown. `key` is asyncssh's, for verifying only."""
+    """A key or certificate that a client has offered. `key` is asyncssh's, and only verifies."""
 
     credential: KeyCredential
     key: asyncssh.SSHKey
@@ -63,7 +62,7 @@ class ClientKey:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCredential:
-    """The identity that was verified last, its login name and its credential."""
+    """The identity verified last, with its login name and its credential."""
 
     identity: Identity
     name: str
@@ -90,7 +89,7 @@ def read_shown(login_name: str, blob: bytes) -> ClientKey | None:
 
 
 def is_signed_by_owner(shown: ClientKey, message: bytes, signature: bytes) -> bool:
-    """Return whether `signature` over `message` was made with the private half.
+    """Return whether `signature` over `message` was made with the private key.
 
     A security key must have been touched, unless its certificate has no-touch-required
     (PROTOCOL.certkeys). A registered key cannot have that option.
@@ -106,7 +105,7 @@ def is_signed_by_owner(shown: ClientKey, message: bytes, signature: bytes) -> bo
 
 
 def has_asked_person(signature: bytes) -> bool:
-    """Return whether a security key asked for a PIN or a finger for this verified signature.
+    """Return whether a security key asked for a PIN or a fingerprint for this verified signature.
 
     The flags are signed too. PROTOCOL.u2f: string algorithm, string signature, byte flags, uint32 counter.
     """

@@ -1,4 +1,4 @@
-"""The SSH listener: it makes connections of accepted sockets, reviews them, and closes them all."""
+"""The SSH listener, which turns accepted sockets into connections, reviews them, and closes them."""
 
 import asyncio
 import random
@@ -34,7 +34,7 @@ from stagedoor.tasks import Tasks, report_fault
 REVIEW_EVERY_S = 2.0
 FAULT = "an internal fault in the SSH listener"
 RENEW_S = DAY_S
-"""The host certificate is signed again each day, so that it never expires while a worker runs."""
+"""How often the host certificate is signed again, so that it never expires while a worker runs."""
 
 _TOO_FAST = Denial.with_mend(
     Reason.THROTTLED,
@@ -47,12 +47,12 @@ Key = TypeVar("Key")
 
 
 class Startups(FairQueue[Key]):
-    """The connections that have not logged in yet, and the choice of the one to drop. Pure.
+    """The connections that have not logged in yet, and the choice of one to drop. Pure.
 
-    sshd(8) MaxStartups drops new connections at random, so a flood locks all users out. Here the
-    probability is the same, but a waiting connection is dropped, of the source that has the most of
-    them: a flood from one network drops its own connections, and other clients have a chance. `roll`
-    returns a random number in [0, 1).
+    sshd(8) MaxStartups drops new connections at random, so a flood locks all users out. Here the probability
+    is the same, but the dropped connection is a waiting one of the source with the most of them. So a flood
+    from one network displaces its own connections, and other clients can log in. `roll` returns a random
+    number in [0, 1).
     """
 
     def __init__(self, limits: StartupLimits, roll: Callable[[], float]) -> None:
@@ -61,7 +61,7 @@ class Startups(FairQueue[Key]):
         self._roll = roll
 
     def enter(self, key: Key, source: str) -> Key | None:
-        """Let `key` wait, and return the connection that must make room for it, or None."""
+        """Add `key`, and return the connection to drop to make room for it, or None."""
         victim: Key | None = None
         if len(self) and self._must_drop():
             keys = self.of_fullest()
@@ -119,12 +119,12 @@ class SshListener:
 
     @property
     def busy(self) -> int:
-        """Return the number of channels between the request and the answer."""
+        """Return the number of channel requests that are not answered yet."""
         return sum(router.entering for router in self._routers)
 
     @property
     def connections(self) -> int:
-        """Return the number of connections, with those that have sent nothing yet."""
+        """Return the number of connections, including those that have sent nothing yet."""
         return len(self._routers) + len(self._tasks)
 
     @property
@@ -137,14 +137,14 @@ class SshListener:
         self._tasks.start(self._begin(stream, source))
 
     def drain(self, timeout_s: float | None) -> None:
-        """Accept nothing new. Open sessions may last for `timeout_s` seconds, or without end if None."""
+        """Accept nothing new. Open sessions may last another `timeout_s` seconds, or forever if None."""
         self._draining = True
         within_s = "" if timeout_s is None else f" within {timeout_s:g} s"
         for router in tuple(self._routers):
             router.drain(f"the gateway is stopping: finish{within_s}")
 
     async def close(self) -> None:
-        """Hang up on all connections that are left, and wait until they are closed."""
+        """Hang up on the remaining connections, and wait until they are closed."""
         if self._reviewing is not None:
             self._reviewing.cancel()
         self._tasks.cancel()
@@ -166,7 +166,7 @@ class SshListener:
                 return
             source = arrival.source
             if (outsider := rules.refuse_outsider(source)) is not None:
-                # Other networks get no byte, so they do not even see our version.
+                # Send other networks nothing, not even our version.
                 self._deny(source, outsider)
                 return
             if self._draining:
@@ -196,7 +196,7 @@ class SshListener:
         try:
             await asyncio.sleep(wait_s)
         except asyncio.CancelledError:
-            self._remove(router)  # asyncssh has not begun, so it will not report the end
+            self._remove(router)  # asyncssh has not started, so it will not report the end
             raise
 
     def _add(self, router: ChannelRouter) -> None:
@@ -225,7 +225,7 @@ class SshListener:
             for router in tuple(self._routers):
                 try:
                     router.review()
-                except Exception as error:  # the others must be reviewed anyway
+                except Exception as error:  # the others must still be reviewed
                     self._report_fault(error)
 
     def _deny(self, source: Source, denial: Denial) -> None:

@@ -1,4 +1,4 @@
-"""An authenticated SSH connection, and the sign-ins of the keys that clients show."""
+"""An authenticated SSH connection."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from stagedoor.wire.language.gateway import load_catalogue
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SshLogin:
-    """One authenticated SSH connection. Only the listener makes one, after verifying the signature.
+    """One authenticated SSH connection. Only the router makes one, after the credential was verified.
 
     `login_name` is the name before the @. `target` is that name read as an app (`app01`,
     `app01.staging`), or None if it is the identity's own name: then the login is for jumps or the
@@ -33,16 +33,16 @@ class SshLogin:
     permits: frozenset[str] = EVERYTHING
     force_command: str | None = None
     public_key: str | None = None
-    """The key, `type base64`, that the client has proved to hold, plain or in a certificate."""
+    """The key, `type base64`, that the client has proved to have, plain or in a certificate."""
     stop_agent: Callable[[], None] = lambda: None
-    """Close the socket of the client's agent, and the channels that are open to it."""
+    """Closes the socket of the client's agent, and the open channels to the agent."""
     hang_up: Callable[[str], None] = lambda _: None
-    """Close the connection, with one line that the developer's ssh prints (RFC 4253 §11.1)."""
+    """Closes the connection with a line that the developer's ssh prints (RFC 4253 §11.1)."""
 
     def translate(self, text: str) -> str:
-        """Return lines for the user in the language that they have chosen.
+        """Return `text` in the user's language, for a channel's stdout and stderr.
 
-        They are what a channel's stdout and stderr show. ssh itself prints every letter outside of ASCII in
-        the reason of a disconnect or of a refused forward as an octal number, so those stay English.
+        The reasons of disconnects and of refused forwards stay English, because ssh prints each letter
+        outside ASCII in them as an octal number.
         """
         return load_catalogue(self.flow.find_language(self.identity)).translate_output(text)

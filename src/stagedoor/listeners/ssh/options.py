@@ -1,4 +1,4 @@
-"""The SSH options of the listener: its algorithms and keepalives, without what a gateway does not need."""
+"""The SSH options of the listener: algorithms, keepalives, and no features that a gateway does not need."""
 
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from stagedoor.upstream.login import select_supported_key_exchanges
 MAX_AUTH_TRIES = 10
 """The keys and passwords that one connection may try. sshd(8) allows six, but many agents have more keys."""
 ALIVE_COUNT = 2
-"""The keepalives that may stay unanswered. Any received byte restarts the interval."""
+"""The most keepalives that may stay unanswered. Any received byte restarts the interval."""
 
 # RFC 4253 §7.1: the client's order decides. Algorithms that ssh-audit fails are left out: no NIST curves, no
 # SHA-1. So are finite-field groups: with group 18 a client makes us compute for 15 ms before any login, at no
@@ -27,10 +27,10 @@ _KEX = (
 # for it, and it is the cipher of Terrapin (CVE-2023-48795).
 AES_GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _CIPHERS = (*AES_GCM, "aes256-ctr", "aes192-ctr", "aes128-ctr")
-# AES-GCM needs no MAC. With AES-CTR, clients that support encrypt-then-MAC (-etm) ask for it first, as
-# OpenSSH does, and since their order decides they get it. The last two are for clients that support nothing
-# better: libssh2 before 1.11 (Debian 12's curl) and Dropbear. OpenSSH's sshd offers them, too. Terrapin
-# (CVE-2023-48795) needs a cipher that is not offered here.
+# AES-GCM needs no MAC. With AES-CTR, clients that support encrypt-then-MAC (-etm) list it first, as OpenSSH
+# does, and their order decides. The last two are for clients that support nothing better: libssh2 before 1.11
+# (Debian 12's curl) and Dropbear. OpenSSH's sshd offers them, too. Terrapin (CVE-2023-48795) needs a cipher
+# that is not offered here.
 _MACS = (
     "hmac-sha2-256-etm@openssh.com",
     "hmac-sha2-512-etm@openssh.com",
@@ -73,7 +73,7 @@ def make_server_options(
         encryption_algs=list(_CIPHERS),
         mac_algs=list(_MACS),
         signature_algs=list(SIGNATURES),
-        # Compression reveals information by the length of packets, and costs a core.
+        # Compression reveals information through the length of packets, and takes a lot of CPU time.
         compression_algs=["none"],
         login_timeout=limits.clients.login_grace_s,
         keepalive_interval=limits.clients.alive_interval_s,

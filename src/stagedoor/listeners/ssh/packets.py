@@ -1,4 +1,4 @@
-"""A connection whose channel data bypasses asyncssh's packet code, with fewer copies.
+"""An SSH connection whose channel data bypasses asyncssh's packet code, with fewer copies.
 
 asyncssh copies each data packet eight times, slices the rest of a read again for each packet, and
 sends an empty packet before each one. This module parses and builds channel data that is encrypted
@@ -33,7 +33,7 @@ _DATA_HEAD = 10
 
 
 class Gcm(Encryption):
-    """AES-GCM for one direction (RFC 5647 §7), which continues at the state of asyncssh's cipher."""
+    """AES-GCM for one direction (RFC 5647 §7), which continues from the state of asyncssh's cipher."""
 
     def __init__(self, before: GCMEncryption) -> None:
         key, nonce = before._cipher._key, before._cipher._iv
@@ -57,7 +57,7 @@ class Gcm(Encryption):
         return plain
 
     def give_back(self, plain: bytes) -> None:
-        """Keep a decrypted packet, which asyncssh reads next by `decrypt_packet`."""
+        """Keep a decrypted packet for asyncssh, which reads it next with `decrypt_packet`."""
         self._opened = plain
 
     def _nonce(self) -> bytes:
@@ -79,7 +79,7 @@ class Gcm(Encryption):
     def decrypt_packet(
         self, seq: int, first: bytes, rest: bytes, header_len: int, mac: bytes
     ) -> bytes | None:
-        """Return the packet that was given back, or decrypt one."""
+        """Return the packet kept by `give_back`, or decrypt one."""
         opened, self._opened = self._opened, None
         if opened is not None:
             return opened
@@ -154,7 +154,7 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
         return False
 
     def _deliver_data(self, plain: bytes) -> bool:
-        """Deliver a correct data packet. Return False for any other packet, which asyncssh handles."""
+        """Deliver a valid data packet. Return False for any other packet, which asyncssh then handles."""
         if len(plain) < _DATA_HEAD or plain[1] != _DATA:
             return False
         channel: Any = self._channels.get(int.from_bytes(plain[2:6], "big"))
@@ -169,7 +169,7 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
         self._auth_final = True  # as asyncssh does after any packet of this phase
         self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
         end = _DATA_HEAD + size
-        # A view saves a copy, for code that only passes the data on.
+        # A view saves a copy, since most code only passes the data on.
         takes_views = getattr(channel._session, "takes_views", False)
         data = memoryview(plain)[_DATA_HEAD:end] if takes_views else plain[_DATA_HEAD:end]
         channel._accept_data(data)
@@ -178,7 +178,7 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
     # Writing.
 
     def send_newkeys(self, k: bytes, h: bytes) -> None:
-        """Take new keys into use, by `Gcm` if they are for AES-GCM."""
+        """Begin to use new keys, with `Gcm` if they are for AES-GCM."""
         super().send_newkeys(k, h)
         # Both directions have new keys now (RFC 4253 §7.3); sending may have used its key already.
         if isinstance(self._send_encryption, GCMEncryption):
@@ -187,7 +187,7 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
             self._next_recv_encryption = Gcm(self._next_recv_encryption)
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
-        """Send a packet, but none of asyncssh's empty ones.
+        """Send a packet, unless it is one of asyncssh's empty packets.
 
         asyncssh sends an empty packet before each packet, to protect ciphers in CBC mode
         (RFC 4251 §9.3.1). We offer no such cipher.

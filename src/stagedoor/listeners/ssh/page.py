@@ -1,4 +1,4 @@
-"""The page for logins that name no app: it shows the apps that the user may enter. Never a shell."""
+"""The page for logins that name no app. It shows the apps that the user may enter, and never runs a shell."""
 
 import asyncio
 import json
@@ -37,10 +37,10 @@ _MAX_COMMAND_CHARS = 8192
 
 @dataclass(frozen=True, slots=True)
 class PageParts:
-    """The parts of the page that all logins of a listener share.
+    """The services and settings that the pages of all logins of a listener share.
 
-    Commands contain the first of `host_names`, the gateway's names, and `port`. If `port` is None,
-    they contain the port that the client has connected to.
+    Commands contain the first of `host_names`, the gateway's names, and `port`. If `port` is None, they
+    contain the port to which the client has connected.
     """
 
     host_names: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class AppPage:
         requests = parts.requests
         is_concerned = requests is not None and requests.is_concerned(login.identity)
         self._requests = requests if is_concerned else None
-        """None for a user who may neither ask nor decide: then requests are not mentioned."""
+        """None for a user who may neither ask nor decide; then the page does not mention requests."""
         self._runs = parts.runs
         here, listened = login.address
         self._host = parts.host_names[0] if parts.host_names else here
@@ -71,7 +71,7 @@ class AppPage:
     ) -> tuple[str, str, int]:
         """Run `command`, or show the apps if it is None. Return stdout, stderr and the exit status.
 
-        `show` shows a line on stderr while the command waits. Answers for scripts are never translated.
+        `show` shows a line on stderr while the command waits. Answers to scripts are never translated.
         """
         translate = self._login.translate
         out, err, status = await self._answer(command, lambda line: show(translate(line)))
@@ -81,7 +81,7 @@ class AppPage:
     async def _answer(
         self, command: str | None, show: Callable[[str], None]
     ) -> tuple[str, str, int]:
-        # A reason is words and no shell's syntax: an apostrophe is one.
+        # A reason is plain text, not shell syntax, so an apostrophe is an apostrophe.
         verb, *rest = (command or "")[:_MAX_COMMAND_CHARS].split() or [""]
         if verb == "request" and self._requests is not None:
             return await RequestCommand(self._login, self._requests, show).run(rest)
@@ -106,7 +106,7 @@ class AppPage:
     def open_runs(
         self, command: str | None, chan: "asyncssh.SSHServerChannel[bytes]"
     ) -> RunChannel | None:
-        """Return what answers a command `run` in this channel, or None for another command."""
+        """Return the handler of a command `run` in this channel, or None for another command."""
         runs = self._runs
         if runs is None or command is None or command.split(maxsplit=1)[:1] != ["run"]:
             return None
@@ -132,7 +132,7 @@ class AppPage:
         return "\n".join(lines) + "\n"
 
     async def _certificate(self) -> tuple[str, str, int]:
-        """Return a certificate for the key that this connection has proved to hold, and for no other."""
+        """Return a certificate for the key that this connection has proved to have, and for no other."""
         key = self._login.public_key
         if self._sign_ins is None or key is None:
             return "", f"stagedoor: {_NO_KEY}\n", 1
@@ -198,7 +198,7 @@ class AppPage:
 
 
 def _words(command: str) -> list[str]:
-    """Split a command as a shell does. One that no shell would split is returned as one word."""
+    """Split a command as a shell does. Return it as one word if its quoting is wrong."""
     if len(command) > _MAX_COMMAND_CHARS:
         return [command]
     try:
@@ -208,7 +208,7 @@ def _words(command: str) -> list[str]:
 
 
 class PageSession(asyncssh.SSHServerSession[bytes]):
-    """The only kind of session channel that the gateway itself answers (RFC 4254 §6)."""
+    """A session channel that the page answers (RFC 4254 §6). The gateway itself answers no other kind."""
 
     def __init__(self, page: AppPage, fault: Callable[[BaseException], None]) -> None:
         self._page = page
@@ -224,7 +224,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
     ) -> bool:
-        """Accept a terminal, or ssh would complain. Nothing runs in it."""
+        """Accept a terminal, in which nothing runs; ssh would complain about a refusal."""
         return True
 
     def shell_requested(self) -> bool:
@@ -232,7 +232,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def exec_requested(self, command: str) -> bool:
-        """Accept the request. The page answers the command, if it is one of its own."""
+        """Accept the request. The page answers the command if it knows it."""
         return True
 
     def subsystem_requested(self, subsystem: str) -> bool:
@@ -240,7 +240,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         return False
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        """Pass input on to a run; the page itself reads none."""
+        """Pass input on to a run. The page itself reads no input."""
         if self._runs is not None:
             self._runs.input.write(data)
 
@@ -251,7 +251,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def pause_writing(self) -> None:
-        """Hold back a run's output until the client has read some. The run's task does not wait."""
+        """Hold a run's output back until the client has read some. The run's task goes on meanwhile."""
         if self._runs is not None:
             self._runs.has_room.clear()
 
@@ -281,7 +281,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
                 out, err, status = "", "", await self._runs.serve(chan.get_command() or "")
             else:
                 out, err, status = await self._page.answer(chan.get_command(), self._show)
-        except Exception as error:  # no code awaits this task
+        except Exception as error:  # no other code would report it, since nothing awaits this task
             self._fault(error)
             out, err, status = "", f"stagedoor: {Denial.of_fault().message}\n", 1
         with suppress(OSError):  # the client has closed the channel meanwhile

@@ -1,13 +1,13 @@
 """Unknown keys that wait for their user to sign in.
 
-A client offers its keys one after the other (RFC 4252 §7), and does not announce how many it has. The key
-that waits must be the last one, when all others were refused. After a failure that is a partial success
-(RFC 4252 §5.1), OpenSSH offers all its keys again, starting after the key that got it. So the first unknown
-key gets a partial success. When it is offered a second time, every other key has been refused. That way, a
-client with a known key never waits for an unknown one.
+A client offers its keys one after the other (RFC 4252 §7), and does not announce how many there are. An
+unknown key should wait only once all other keys are refused. After a failure that is a partial success (RFC
+4252 §5.1), OpenSSH offers all its keys again, starting after the key that got it. So the gateway answers the
+first unknown key with a partial success. When that key is offered again, every other key has been refused. So
+a client with a known key never waits for an unknown one.
 
-The key that waits gets a partial success too, once the client has proved that it holds it: then
-keyboard-interactive is left (RFC 4256). With BatchMode, OpenSSH does not try that, so no program waits.
+Once the client has proved that it has the key, the answer is a partial success again, after which only
+keyboard-interactive is left (RFC 4256). With BatchMode, OpenSSH does not try that, so scripts never wait.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,14 +23,14 @@ from stagedoor.model.source import Source, find_source_network
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 
 LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
-"""The limits of a worker, so that endless keys cannot fill it."""
+"""The limits of a worker, so that a flood of keys cannot fill it."""
 CROWDED_OUT = (
     "too many logins wait for a sign-in, and your network has the most of them; connect again"
 )
 _SIGN_IN = "Sign in first: run ssh once without BatchMode, or: stagedoor login\r\n"
 NEW_KEY = f"stagedoor: this key is new here. {_SIGN_IN}"
 OVER = f"stagedoor: the sign-in of this key is over. {_SIGN_IN}"
-"""Shown whenever a key is held: the gateway cannot know whether ssh will go on or end (BatchMode)."""
+"""Shown whenever a key is held, because the gateway cannot know whether ssh goes on or exits (BatchMode)."""
 GiveWay = Callable[[], None]
 """Ends the connection of a waiting login."""
 
@@ -47,7 +47,7 @@ class PendingLogins:
 
     def explain_full(self, source: str) -> str | None:
         """Return why no more logins from the network `source` may wait, or None if one may."""
-        full = self._room(source)
+        full = self._judge_entry(source)
         if not isinstance(full, Full):
             return None
         return (
@@ -57,11 +57,11 @@ class PendingLogins:
 
     @contextmanager
     def take_place(self, source: str, give_way: GiveWay) -> Iterator[None]:
-        """Count a waiting login while the block lasts.
+        """Count a waiting login for the length of the block.
 
-        If another login takes its place, `give_way` is called, and the block must end.
+        If another login takes its place, `give_way` is called and must end the block.
         """
-        fullest = self._room(source)
+        fullest = self._judge_entry(source)
         if isinstance(fullest, str):
             newest = self._waiting.of_source(fullest)[-1]
             self._waiting.remove(newest)
@@ -73,14 +73,14 @@ class PendingLogins:
         finally:
             self._waiting.remove(place)
 
-    def _room(self, source: str) -> Full | str | None:
+    def _judge_entry(self, source: str) -> Full | str | None:
         return self._limits.judge_entry(self._waiting.count_keys(), source)
 
 
 class PendingKey:
-    """The key of a connection that is held, and its wait.
+    """The key that a connection holds for its user, and the wait for the sign-in.
 
-    `shown` is the key, or None until the client has proved that it holds it.
+    `shown` is the key; None until the client has proved that it has the key.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class PendingKey:
     def may_wait(
         self, shown: ClientKey, denial: Denial, client: BoundedConnection
     ) -> Denial | None:
-        """Return None if the key may wait for its user, or else its refusal.
+        """Return None if the key may wait for its user, else its refusal.
 
-        Certificates cannot be bound, so they never wait.
+        Certificates never wait, because a sign-in cannot be bound to one.
         """
         if shown.credential.certificate is not None:
             self._ended.add(shown.credential.key)
@@ -131,9 +131,9 @@ class PendingKey:
         client.send_auth_banner(OVER if shown.credential.key in self._ended else NEW_KEY)
 
     async def wait(self, client: BoundedConnection) -> Denial | None:
-        """Show where to sign in, and wait until the user has. Return a denial if they have not.
+        """Show where to sign in, and wait for it. Return a denial if the user does not sign in.
 
-        Hang up if the client breaks off the wait.
+        Hang up if the client ends the wait.
         """
         assert self._sign_ins is not None, "nothing is held without"
         assert self.shown is not None, "the caller has looked"
@@ -144,8 +144,8 @@ class PendingKey:
             with self._holds.take_place(network, partial(client.hang_up, CROWDED_OUT)):
                 return await self._sign_ins.bind(key, client.send_auth_banner)
         except BaseException:
-            # The client's next request has ended the wait. From here on neither a timer nor a count would
-            # bound the client.
+            # The client's next request ended the wait. From here on no timer and no count would bound the
+            # client.
             if not client.is_closed():
                 client.hang_up("the wait for a sign-in was broken off; connect again")
             raise

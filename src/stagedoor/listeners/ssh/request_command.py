@@ -1,4 +1,4 @@
-"""`ssh NAME@gateway request`: ask for access and wait, and decide on requests, with OpenSSH alone."""
+"""`ssh NAME@gateway request`: ask for access, wait, and decide on requests, with OpenSSH alone."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ Answer = tuple[str, str, int]
 
 
 class RequestCommand:
-    """One run of the command for one login. `show` shows a line on stderr at once."""
+    """One execution of the command for one login. `show` shows a line on stderr at once."""
 
     def __init__(
         self, login: SshLogin, requests: RequestService, show: Callable[[str], None]
@@ -46,7 +46,7 @@ class RequestCommand:
         self._show = show
 
     async def run(self, words: Sequence[str]) -> Answer:
-        """Run the command whose words after `request` are `words`."""
+        """Run `request` with the words that follow it."""
         match words:
             case [] | ["list"]:
                 return await self._list()
@@ -106,7 +106,7 @@ class RequestCommand:
         return (f"{line}\n", "", 0) if is_approved else _refuse(line)
 
     def _targets(self, app: str) -> list[Target]:
-        """Return the app that `app` names, or those that exist and match it as a pattern."""
+        """Return the app that `app` names, or the existing apps that match it as a pattern."""
         target = parse_login(app)
         if target is not None:
             return [target]
@@ -114,7 +114,7 @@ class RequestCommand:
         return [] if pattern is None else self._requests.find_apps(self._login.identity, pattern)
 
     async def _wait(self, number: int) -> None:
-        """Wait until the request is not pending any more, or for `ACCESS_WAIT_S`."""
+        """Wait until the request is no longer pending, at most `ACCESS_WAIT_S`."""
         policy, clock = self._login.flow.policy, asyncio.get_running_loop().time
         until = clock() + ACCESS_WAIT_S
         with self._requests.count_waiting(self._login.identity) as may_wait:
@@ -163,7 +163,7 @@ class RequestCommand:
 
 
 def describe_request(request: AccessRequest, now: float) -> str:
-    """Return the line of a request in lists."""
+    """Return the line that describes a request in lists."""
     by = "break-glass, " if request.is_break_glass else ""
     if request.needs_review:
         by += "not reviewed yet, "
@@ -180,7 +180,7 @@ def _number(word: str) -> int | None:
 
 @dataclass(slots=True)
 class _Options:
-    """The options of a request, and the remaining words: its reason."""
+    """The options of a request, and the words that remain, which are its reason."""
 
     lasts_s: float | None = None
     starts_at: float | None = None
@@ -190,7 +190,7 @@ class _Options:
 
 
 def _options(words: list[str], now: float) -> _Options | str:
-    """Parse the options among `words`. Return a text if one is wrong."""
+    """Parse the options among `words`. Return a line for the user if one is wrong."""
     options, rest, left = _Options(), [], iter(words)
     for word in left:
         if word == "--break-glass":

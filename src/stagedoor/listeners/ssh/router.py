@@ -25,7 +25,7 @@ STOPPING = "the gateway is stopping or was reloaded; connect again"
 
 
 class ChannelRouter(asyncssh.SSHServer):
-    """The server of one client's channels, made together with its connection."""
+    """The server of one client's channels, created with its connection."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class ChannelRouter(asyncssh.SSHServer):
         return not self.authentication.asks_person
 
     def password_auth_supported(self) -> bool:
-        """Offer passwords, unless only a sign-in is left. The options may disable them altogether."""
+        """Offer passwords, unless only a sign-in is left. The options can disable them altogether."""
         return not self.authentication.asks_person
 
     async def validate_password(self, username: str, password: str) -> bool:
@@ -72,7 +72,7 @@ class ChannelRouter(asyncssh.SSHServer):
             source=self.source,
             flow=self._context.flow,
             address=(str(here), int(port)),
-            # The certificate of a sign-in does not restrict its key here: the grants decide.
+            # A key with a sign-in is not restricted by its certificate here; the grants decide.
             permits=key.permits if key and not identity.sign_in else EVERYTHING,
             force_command=key.force_command if key else None,
             public_key=key.line if key else None,
@@ -111,7 +111,7 @@ class ChannelRouter(asyncssh.SSHServer):
         return await self._direct.open_forward(dest_host, dest_port)
 
     def _admit(self, channels: int) -> SshLogin:
-        """Return the login if it may have so many channels. Raises `asyncssh.ChannelOpenError` if not."""
+        """Return the login if it may have this many channels, else raise `asyncssh.ChannelOpenError`."""
         assert self._login is not None, "no channel is opened before the login"
         if self._is_draining:
             raise refuse_channel(STOPPING)
@@ -124,7 +124,7 @@ class ChannelRouter(asyncssh.SSHServer):
         return self._login
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release all that the connection holds."""
+        """Release everything that the connection holds."""
         self._jumps.connection_lost(exc)
         self.authentication.end()
         if self._direct is not None:
@@ -145,7 +145,7 @@ class ChannelRouter(asyncssh.SSHServer):
             return await self._direct.may_use_agent()
         except (
             Exception
-        ) as error:  # asyncssh would close the connection without a word or a log line
+        ) as error:  # asyncssh would close the connection without a message or a log line
             self._context.report_fault(error)
             return False
 

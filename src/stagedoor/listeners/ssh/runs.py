@@ -29,13 +29,13 @@ from stagedoor.wire.terminal.output_parser import OutputParser
 
 USAGE_CODE = 2
 INPUT_END_S = 2.0
-"""How long a run waits for its whole input before a line says so."""
+"""How long a run waits for its whole input before a line reports it."""
 FAILED_CODE = 255
-"""The exit status for a refusal that is no limit's, as ssh itself has it for its own failures."""
+"""The exit status of a refusal other than by a limit; ssh uses it for its own failures."""
 
 
 class RunChannel:
-    """The command `run` of one session channel (RFC 4254 §6.5).
+    """The `run` command of one session channel (RFC 4254 §6.5).
 
     `input` takes what the client sends. Output waits while `has_room` is not set.
     """
@@ -67,7 +67,7 @@ class RunChannel:
             return USAGE_CODE
         assert command is not None, "the page has seen that it is a command `run`"
         if self._is_forced:
-            # The certificate is for one command, whatever the client asks for.
+            # The certificate permits one command, whatever the client requests.
             return self._refuse(
                 Denial(
                     Reason.NO_GRANT, "your certificate permits its own command only, and no runs"
@@ -116,7 +116,7 @@ class RunChannel:
                 return 0
 
     async def _start(self, order: RunOrder, *, detach: bool, as_json: bool) -> int:
-        # What is typed at a terminal may never end, and a run that waits for its input would never start.
+        # Input typed at a terminal may never end, and a run that waits for its whole input would not start.
         takes_input = self._runs.has_input_stream(order.target) or not self._is_terminal
         order = replace(order, has_input=takes_input and not detach)
         run = await self._runs.start(self._identity, order, self._origin, self._show_step)
@@ -166,7 +166,7 @@ class RunChannel:
         return FAILED_CODE
 
     async def _print(self, run: Run, start: int) -> int:
-        """Show the output that there is now."""
+        """Show the output so far."""
         self._shown = start
         while True:
             pieces = await self._runs.read(run, self._shown)
@@ -180,13 +180,13 @@ class RunChannel:
                 return FAILED_CODE
 
     async def _show(self, piece: Output) -> bool:
-        """Write output. Return whether some before it is left out."""
+        """Write output. Return whether output before it was skipped."""
         left_out = piece.start - self._shown
         if left_out > 0:
             self._say(format_gap(left_out))
         self._shown = piece.end
         data = piece.data
-        if self._is_terminal:  # it may be of a colleague's run
+        if self._is_terminal:  # it may be a colleague's run
             data = self._drawing[piece.is_error].feed(data)
         await self._write(data, is_error=piece.is_error)
         return left_out > 0

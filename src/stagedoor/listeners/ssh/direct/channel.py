@@ -1,4 +1,4 @@
-"""The bytes of a direct login's channel, and its two ends in asyncssh, which report all else as events."""
+"""A direct login's channel: its bytes, and its two ends in asyncssh, which report all else as events."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -20,11 +20,11 @@ from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
 from stagedoor.wire.oneline import to_one_line
 
 EARLY_LIMIT = 64
-"""The most signals and resizes that wait while the shell is being reached; more are dropped."""
+"""The most signals and resizes that wait until the program runs; further ones are dropped."""
 DOWNSTREAM_FULL = "the developer's end"
 UPSTREAM_FULL = "the shell's end"
 RECORDING_FULL = "the recording"
-"""The reasons to hold bytes back: there is no room for them."""
+"""The reasons to hold bytes back, each because a reader has no room for them."""
 
 Size = tuple[int, int, int, int]
 Terminal = tuple[str, Size, Mapping[int, int]]
@@ -56,7 +56,7 @@ class DirectChannel:
         self._audit: ChannelAudit | None = None
         self._count: Count = lambda sent, received: None
         self._unaudited: list[bytes] = []
-        """The bytes from before the audit began; the pipe holds back all but the first piece."""
+        """The bytes that arrived before the audit began; the pipe holds back all but the first piece."""
         self._early: list[Callable[[ShellChannel], None]] = []
         self._on_drained: Callable[[], None] | None = None
         self._reader: Callable[[bytes], None] | None = None
@@ -64,7 +64,7 @@ class DirectChannel:
     # For the driver.
 
     def begin(self, audit: ChannelAudit, count: Count) -> None:
-        """Audit and count the channel's bytes, those that have arrived included."""
+        """Audit and count the channel's bytes, including those that have already arrived."""
         self._audit, self._count = audit, count
         unaudited, self._unaudited = self._unaudited, []
         for piece in unaudited:
@@ -72,7 +72,7 @@ class DirectChannel:
             count(len(piece), 0)
 
     def connect(self) -> None:
-        """Let the developer's bytes pass, because the shell has started what was requested."""
+        """Pass the developer's bytes on, now that the shell has started what was requested."""
         self._is_connected = True
         early, self._early = self._early, []
         for send in early:
@@ -91,9 +91,9 @@ class DirectChannel:
                 self.downstream.write(data, asyncssh.EXTENDED_DATA_STDERR)
 
     def read_keys(self, reader: Callable[[bytes], None] | None) -> None:
-        """Hand the developer's bytes to `reader` from now on; None lets them go to the shell again.
+        """Pass the developer's keystrokes to `reader` from now on, or to the shell again if it is None.
 
-        They are neither audited nor recorded, since no shell gets them.
+        Keystrokes for `reader` are neither audited nor recorded, since they do not reach a shell.
         """
         self._reader = reader
         if reader is not None:
@@ -126,7 +126,7 @@ class DirectChannel:
                 downstream.close()
 
     def release(self) -> None:
-        """Close what is open at both ends, and end the audit. May be called again."""
+        """Close both ends and end the audit. Calling it again does nothing."""
         self.is_released = True
         if self._reader is not None:
             self._reader(INTERRUPT_BYTE)
@@ -138,7 +138,7 @@ class DirectChannel:
             self._audit.record_end(self.exit, self.inward.size, self.outward.size)
 
     def resume_recording(self) -> None:
-        """Let the shell's bytes pass again, after the recording held them back."""
+        """Pass the shell's bytes on again, after the recording had held them back."""
         self.outward.release(RECORDING_FULL)
 
     # For the two ends.
@@ -178,16 +178,16 @@ class DirectChannel:
             send(self.upstream)
 
     def check_drained(self) -> None:
-        """Report that the developer has received all bytes, if `drain` was called and it is true."""
+        """Report that the developer has received all bytes, if `drain` was called and none are left."""
         is_waiting = self.downstream is None or self.outward.is_held(DOWNSTREAM_FULL)
         if self._on_drained is not None and not is_waiting:
-            # Not from here: asyncssh has an EOF to send first.
+            # Not from here, since asyncssh has to send an EOF first.
             asyncio.get_running_loop().call_soon(self._on_drained)
             self._on_drained = None
 
 
 class _DeveloperEnd:
-    """The part that the developer's ends of programs and forwards have in common."""
+    """The common part of the developer's ends of programs and forwards."""
 
     def __init__(self, channel: DirectChannel, post: Post) -> None:
         self._channel = channel
@@ -324,7 +324,7 @@ class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
         self._channel.exit = status
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
-        """Keep the signal that ended the program, in texts of one short line."""
+        """Keep the signal that ended the program, with its texts shortened to one line."""
         message = to_one_line(msg, SAID_CHARS)
         self._channel.exit = (
             to_one_line(signal, SAID_CHARS),

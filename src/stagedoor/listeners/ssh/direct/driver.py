@@ -3,8 +3,8 @@
 It is for tools that do not support jumps: `ssh app01@gateway`. The gateway sees what the channels carry,
 which makes recordings possible; a jump is encrypted from end to end.
 
-`DirectDriver` reports events to the state of the login (`login.DirectLogin`), which decides, and performs the
-effects. From accept to close, these two files are read side by side.
+`DirectDriver` reports events to the state of the login (`login.DirectLogin`) and performs the effects that it
+returns. Read the two files side by side to follow a login from its first request to its end.
 """
 
 import asyncio
@@ -35,17 +35,17 @@ from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, open_shell_session
 
-PATIENT_S = 2.0
-"""A terminal that waits longer than this is shown the reason."""
+SHOW_PROGRESS_AFTER_S = 2.0
+"""After this long, a waiting terminal shows what the login waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectParts:
-    """The parts of direct login that all logins of a gateway share. Belongs to one event loop.
+    """The services and settings that all direct logins of a gateway share. Belongs to one event loop.
 
     `plan` says how programs are recorded. Variables that match `environment_patterns` are passed on, as in
-    sshd's AcceptEnv. A session that moves no byte for `idle_timeout_s` is closed; None: never. `now` returns
-    seconds since the epoch.
+    sshd's AcceptEnv. A session that moves no bytes for `idle_timeout_s` is closed, unless it is None. `now`
+    returns seconds since the epoch.
     """
 
     upstream: GatewayLogin
@@ -57,7 +57,7 @@ class DirectParts:
 
 
 class DirectDriver:
-    """The driver of one direct login, between the listener, the flow and asyncssh."""
+    """The driver of one direct login, which connects its state with the listener, the flow and asyncssh."""
 
     def __init__(self, parts: DirectParts, login: SshLogin) -> None:
         assert login.target is not None, "a direct login names an app"
@@ -77,7 +77,7 @@ class DirectDriver:
 
     @property
     def is_entering(self) -> bool:
-        """Return whether the login enters its shell now; a drain waits for it."""
+        """Return whether the login is entering its shell, which a drain waits for."""
         return self._state.entering is not None
 
     def open_session(self) -> ProgramEnd:
@@ -95,7 +95,7 @@ class DirectDriver:
         return ForwardEnd(channel, self.post)
 
     async def may_use_agent(self) -> bool:
-        """Return whether the client's agent is forwarded into the shell, which is entered for it."""
+        """Return whether the client's agent may be forwarded into the shell. Enters the shell if needed."""
         answer = await self._ask(events.AgentRequest(next(self._numbers)))
         return answer.refusal is None
 
@@ -128,8 +128,8 @@ class DirectDriver:
                 self._entering[session].cancel()
             case effects.StartChannel(session, request, with_agent):
                 channel = self._channels[request.channel]
-                inside = self._sessions[session]
-                self._parts.tasks.start(self._start(inside, channel, request, with_agent))
+                shell_session = self._sessions[session]
+                self._parts.tasks.start(self._start(shell_session, channel, request, with_agent))
             case effects.AnswerRequest(number):
                 answer = self._answers.pop(number, None)
                 if answer is not None and not answer.done():
@@ -146,7 +146,7 @@ class DirectDriver:
                 if number in self._channels:
                     self._channels.pop(number).release()
             case effects.StopAgent(session):
-                # The socket first, then the open channels: the shell cannot open another one in between.
+                # The socket first, so that the shell cannot open another channel before these are closed.
                 self._sessions[session].shell._agent_forward_path = None
                 self._login.stop_agent()
             case effects.EndSession(session, end, detail):
@@ -158,9 +158,11 @@ class DirectDriver:
     # The session.
 
     async def _enter(self, session: int, *, waits: bool) -> None:
-        """Enter the shell, and stay in it until the session is over."""
+        """Enter the shell, and run the session until it ends."""
         login, loop = self._login, asyncio.get_running_loop()
-        patience = loop.call_later(PATIENT_S, self.post, events.WaitTimeout(session))
+        progress_timer = loop.call_later(
+            SHOW_PROGRESS_AFTER_S, self.post, events.WaitTimeout(session)
+        )
         refusal = ""
         try:
             entered = await login.flow.enter(
@@ -173,10 +175,10 @@ class DirectDriver:
             )
             if isinstance(entered, Denial):
                 refusal = entered.line
-            elif self._state.is_gone:
+            elif self._state.is_closed:
                 entered.give_up(HUNG_UP)
             else:
-                await self._stay(session, entered)
+                await self._run_session(session, entered)
         except UnreachedError as error:
             refusal = error.denial.line
         except ConnectionResetError as error:
@@ -187,12 +189,12 @@ class DirectDriver:
             refusal = Denial.of_fault().message
             raise
         finally:
-            patience.cancel()
+            progress_timer.cancel()
             self._entering.pop(session, None)
             self.post(events.SessionRefused(session, refusal))
 
     def _report(self, step: StartStep) -> None:
-        """Report a step of entering. While a person has to act, the interrupt key leaves."""
+        """Report a step of entering. While the login waits for a person, the interrupt key cancels it."""
         for channel in self._channels.values():
             if channel.terminal is not None and step.name in PERSON_STEPS:
                 leave = events.Interrupted(channel.number)
@@ -205,39 +207,39 @@ class DirectDriver:
         question = self._login.translate(f"stagedoor: {line}. Reason: ")
         return await ask_reason(tuple(self._channels.values()), question)
 
-    async def _stay(self, session: int, entered: Entered) -> None:
+    async def _run_session(self, session: int, entered: Entered) -> None:
         login, granted = self._login, entered.grant.permissions
-        # No more than the user's own credential permits.
+        # The certificate for the shell permits no more than the user's own credential.
         extensions = sorted(list_extensions(granted) & login.permits)
         watch = _ShellWatch()
         parts = self._parts
         async with open_shell_session(
             entered, parts.upstream, extensions, lambda: watch, parts.idle_timeout_s
-        ) as in_shell:
-            if self._state.is_gone:
-                in_shell.end_as(End.UNREACHED, HUNG_UP)
+        ) as shell_session:
+            if self._state.is_closed:
+                shell_session.end_as(End.UNREACHED, HUNG_UP)
                 return
-            self._sessions[session] = in_shell
+            self._sessions[session] = shell_session
             for channel in self._channels.values():
                 channel.read_keys(None)
             notices = EndNotices(partial(self._notify_end, session), parts.now)
-            in_shell.on_grant = lambda: self._follow_grant(session, in_shell, notices)
-            notices.plan(in_shell.grant)
-            self.post(events.SessionStarted(session, granted, in_shell.permissions))
+            shell_session.on_grant = lambda: self._follow_grant(session, shell_session, notices)
+            notices.plan(shell_session.grant)
+            self.post(events.SessionStarted(session, granted, shell_session.permissions))
             end, detail = End.DRAINED, STOPPING
             try:
                 end, detail = await watch.end(self._target.shell_name)
             finally:
-                # Ignored if the session was over before, which has closed the shell.
+                # Ignored if the session has already ended, which closed the shell.
                 notices.cancel()
-                by_flow = in_shell.ended_by_flow
+                by_flow = shell_session.ended_by_flow
                 end, detail = by_flow or (end, detail)
                 self.post(events.SessionEnded(session, end, detail, by_flow is not None))
                 del self._sessions[session]
 
-    def _follow_grant(self, session: int, in_shell: ShellSession, notices: EndNotices) -> None:
-        notices.plan(in_shell.grant)
-        self.post(events.PermissionChange(session, in_shell.permissions))
+    def _follow_grant(self, session: int, shell_session: ShellSession, notices: EndNotices) -> None:
+        notices.plan(shell_session.grant)
+        self.post(events.PermissionChange(session, shell_session.permissions))
 
     def _notify_end(self, session: int, line: str) -> None:
         if line:
@@ -257,15 +259,15 @@ class DirectDriver:
         end = ShellEnd(channel, self.post, name)
         try:
             if isinstance(request, events.ForwardRequest):
-                asked = ChannelRequest("forward", f"{request.host}:{request.port}")
-                channel.begin(session.record_channel(asked), session.count)
+                requested = ChannelRequest("forward", f"{request.host}:{request.port}")
+                channel.begin(session.record_channel(requested), session.count)
                 await connect_forward(shell, request.host, request.port, end)
             else:
-                asked = request.request
+                requested = request.request
                 line = self._login.translate("stagedoor: this session is recorded")
                 audit = await session.record_program(
                     self._parts.plan,
-                    asked,
+                    requested,
                     self._parts.now(),
                     partial(channel.show_line, line),
                     channel.resume_recording,
@@ -273,9 +275,9 @@ class DirectDriver:
                 channel.begin(audit, session.count)
                 if not channel.is_released:
                     patterns = self._parts.environment_patterns
-                    await run_program(shell, asked, channel, patterns, with_agent, end)
+                    await run_program(shell, requested, channel, patterns, with_agent, end)
         except Exception as error:
-            failed = explain_not_started(error, asked, name, shell)
+            failed = explain_not_started(error, requested, name, shell)
             why, code = failed or (Denial.of_fault().message, events.PROHIBITED)
             self.post(events.ShellFailed(channel.number, why, code))
             if failed is None:
@@ -300,7 +302,7 @@ class _ShellWatch(asyncssh.SSHClient):
         self._lost.set_result(exc)
 
     async def end(self, shell_name: str) -> tuple[End, str]:
-        """Wait until the connection is lost, and return how a session ends by that."""
+        """Wait until the connection is lost, and return how that ends a session."""
         error = await asyncio.shield(self._lost)
         if isinstance(error, ConnectionResetError):
             return End.UPSTREAM_RESET, "the shell reset the connection"

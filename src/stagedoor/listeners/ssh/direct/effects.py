@@ -1,4 +1,4 @@
-"""The effects that the state of a direct login returns, for `driver.DirectDriver` to perform."""
+"""The effects that `login.DirectLogin` returns, and `driver.DirectDriver` performs."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from stagedoor.recording.channel_audit import Exit
 class EnterShell:
     """Run the flow and log in to the shell; report `SessionStarted` or `SessionRefused`.
 
-    The login `waits` for a person if one has to act: then there is a program, whose user can be shown how.
+    `waits` is whether the login may wait for a person to act: only a program can show its user how.
     """
 
     session: int
@@ -42,7 +42,7 @@ class StartChannel:
 class AnswerRequest:
     """Answer the request for a forward or the agent; `refusal` is None if it is accepted.
 
-    `lacks` is the permission that the user has not; they may be able to ask for it.
+    `lacks` is the permission that the user does not have, and may be able to ask for.
     """
 
     channel: int
@@ -53,7 +53,7 @@ class AnswerRequest:
 
 @dataclass(frozen=True, slots=True)
 class ConnectChannel:
-    """Let the bytes that wait and all later ones pass between both ends."""
+    """Pass the waiting bytes and all later ones between both ends."""
 
     channel: int
 
@@ -83,14 +83,14 @@ class CloseChannel:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseChannel:
-    """Close what is open of a channel at both ends, and end its audit."""
+    """Close both ends of a channel, and end its audit."""
 
     channel: int
 
 
 @dataclass(frozen=True, slots=True)
 class StopAgent:
-    """Take the developer's agent away from the shell, open connections to it included."""
+    """Withdraw the developer's agent from the shell, and close the connections to it."""
 
     session: int
 

@@ -1,4 +1,4 @@
-"""The events of a direct login. Its channels and its sessions have numbers."""
+"""The events of a direct login. Channels and sessions are identified by numbers."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ from stagedoor.model.shell import StartStep
 from stagedoor.recording.channel_audit import ChannelRequest, Exit
 
 PROHIBITED = 1
-"""SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, the failure code of a channel that is not granted (RFC 4254 §5.1)."""
+"""SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, the failure code for a channel that is not granted (RFC 4254
+§5.1)."""
 
 
 # Events from the developer.
@@ -43,7 +44,7 @@ Request = ProgramRequest | ForwardRequest | AgentRequest
 
 @dataclass(frozen=True, slots=True)
 class ChannelClosed:
-    """The end of a developer's channel, by either side or with the connection, which may be lost."""
+    """The end of a developer's channel. `is_lost` is whether it ended because the connection broke."""
 
     channel: int
     is_lost: bool = False
@@ -58,7 +59,7 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionClosed:
-    """The end of the developer's connection. Open channels were closed before."""
+    """The end of the developer's connection, reported after its channels are closed."""
 
 
 # Events from the flow and the listener.
@@ -73,7 +74,7 @@ class StartReport:
 
 @dataclass(frozen=True, slots=True)
 class WaitTimeout:
-    """The news that entering the shell takes so long that the developer should see why."""
+    """The end of the time after which the developer is shown what the login waits for."""
 
     session: int
 
@@ -92,7 +93,7 @@ class SessionStarted:
 
 @dataclass(frozen=True, slots=True)
 class SessionRefused:
-    """A refusal, or a failure to enter the shell; `why` is one line. Ignored if the session had begun."""
+    """A refusal, or a failure to enter the shell; `why` is one line. Ignored once the session has begun."""
 
     session: int
     why: str
@@ -100,7 +101,7 @@ class SessionRefused:
 
 @dataclass(frozen=True, slots=True)
 class PermissionChange:
-    """A change of the permissions by the policy."""
+    """A change of the policy that changes the session's permissions."""
 
     session: int
     current: Permissions
@@ -108,7 +109,7 @@ class PermissionChange:
 
 @dataclass(frozen=True, slots=True)
 class EndNotice:
-    """The news that the session's access ends soon; `line` is for the terminals."""
+    """A notice that the session's access ends soon; `line` is for the terminals."""
 
     session: int
     line: str
@@ -118,7 +119,7 @@ class EndNotice:
 class SessionEnded:
     """The end of a session, or of the current one if `session` is None.
 
-    It ends by the gateway, which shows the reason, or because the shell hung up.
+    Either the gateway ends it and shows the reason, or the shell has hung up.
     """
 
     session: int | None
@@ -129,7 +130,7 @@ class SessionEnded:
 
 @dataclass(frozen=True, slots=True)
 class GatewayDrains:
-    """The news that the gateway accepts no new channels; `line` is for the terminals."""
+    """A notice that the gateway accepts no new channels; `line` is for the terminals."""
 
     line: str
 
@@ -155,7 +156,7 @@ class ShellFailed:
 
 @dataclass(frozen=True, slots=True)
 class ShellChannelClosed:
-    """The end of the shell's channel. `why` is a line for the developer if it was not in order."""
+    """The end of the shell's channel. `why` is a line for the developer after an irregular end."""
 
     channel: int
     exit: Exit = None
@@ -164,7 +165,7 @@ class ShellChannelClosed:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """The news that the developer has received all of the shell's bytes."""
+    """A notice that the developer has received all of the shell's bytes."""
 
     channel: int
 

@@ -1,4 +1,4 @@
-"""The state of a direct login: it takes events and decides what has to be done. Pure.
+"""The state of a direct login, which takes events and decides what to do. Pure.
 
 A direct login is one connection of a developer (`ssh app01@gateway`). Its channels share one session in the
 flow and one connection to the shell, which begin with the first request. If the shell hangs up, the next
@@ -10,13 +10,13 @@ performs in order:
     ShellStarted; ShellFailed             ConnectChannel, and AnswerRequest for a forward; a refusal
     ShellChannelClosed, then Drained      DrainChannel, then CloseChannel with the exit status
     ChannelClosed                         ReleaseChannel
-    PermissionChange                      refuse what is not granted any more, StopAgent, SendLine
+    PermissionChange                      refuse what is no longer granted, StopAgent, SendLine
     SessionEnded                          EndSession; by the gateway also SendLine and CloseConnection
     Interrupted; ChannelClosed            StopWait, if the last one that waits for a person has left
     ConnectionClosed                      EndSession, and ReleaseChannel for what is left
 
-A refusal is SendLine and CloseChannel for a program, whose channel is open already, and AnswerRequest for
-others.
+A program's channel is already open, so its refusal is SendLine and CloseChannel; for all others it is
+AnswerRequest.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ class _Channel:
         return isinstance(request, events.ProgramRequest) and request.request.terminal is not None
 
     def step(self, step: ChannelStep) -> ChannelPhase:
-        """Change the phase by `step`, and return the new one."""
+        """Move to the next phase by `step`, and return it."""
         self.phase = TRANSITIONS[self.phase, step]
         return self.phase
 
@@ -73,7 +73,7 @@ class DirectLogin:
     def __init__(
         self, name: str, target: Target, permits: frozenset[str], force_command: str | None = None
     ) -> None:
-        self.is_gone = False
+        self.is_closed = False
         """Whether the developer's connection is closed."""
         self._name = name
         self._target = target
@@ -81,13 +81,14 @@ class DirectLogin:
         self._force_command = force_command
         self._channels: dict[int, _Channel] = {}
         self.entering: int | None = None
-        """The number of the session that the login enters now, or None."""
+        """The number of the session that the login is entering, or None."""
         self._session: int | None = None
         self._last_session = 0
         self._granted: Permissions = frozenset()
-        """The permissions in the certificate for the shell. Later ones apply to the next session."""
+        """The permissions in the certificate for the shell. Permissions granted later apply to the next
+        session."""
         self._allowed: Permissions = frozenset()
-        """What is granted, and still permitted by the policy."""
+        """The permissions in the certificate that the policy still grants."""
         self._is_agent_refused = False
         self._is_draining = False
         self._is_lost = False
@@ -95,7 +96,7 @@ class DirectLogin:
         self._shows_progress = False
 
     def handle_event(self, event: events.Event) -> list[effects.Effect]:
-        """Take an event, and return the effects to perform, in order."""
+        """Process an event, and return the effects to perform, in order."""
         match event:
             case events.ProgramRequest() | events.ForwardRequest() | events.AgentRequest():
                 return self._on_request(event)
@@ -127,7 +128,7 @@ class DirectLogin:
 
     def _on_request(self, request: events.Request) -> list[effects.Effect]:
         self._channels[request.channel] = channel = _Channel(request)
-        refusal = self._why_refused(request)
+        refusal = self._find_refusal(request)
         if refusal is not None:
             return self._refuse(request.channel, refusal)
         if self._session is not None:
@@ -141,9 +142,9 @@ class DirectLogin:
         is_agent = isinstance(request, events.AgentRequest)
         return [effects.EnterShell(self.entering, waits=not is_agent)]
 
-    def _why_refused(self, request: events.Request) -> str | None:
-        """Return why a request is refused whatever the flow says, or None."""
-        if self.is_gone:
+    def _find_refusal(self, request: events.Request) -> str | None:
+        """Return why a request is refused before the flow is asked, or None."""
+        if self.is_closed:
             return HUNG_UP
         match request:
             # A host is judged by its text, since the shell resolves the name.
@@ -156,7 +157,7 @@ class DirectLogin:
         return STOPPING if self._is_draining else None
 
     def _admit(self, channel: _Channel, session: int) -> list[effects.Effect]:
-        """Return the effects of a request that is in a session now."""
+        """Return the effects of a request, now that there is a session for it."""
         channel.session = session
         channel.step(ChannelStep.ENTERED)
         may_use_agent = Permission.AGENT in self._allowed
@@ -205,37 +206,37 @@ class DirectLogin:
     def _on_started(self, event: events.SessionStarted) -> list[effects.Effect]:
         self._session, self.entering = event.session, None
         self._granted, self._allowed = event.granted, event.granted & event.current
-        waiting = self._waiting()
+        waiting = self._list_waiting()
         return [effect for channel in waiting for effect in self._admit(channel, event.session)]
 
     def _on_refused(self, session: int, why: str) -> list[effects.Effect]:
         if session != self.entering:
             return []
         self.entering = None
-        waiting = [channel.request.channel for channel in self._waiting()]
+        waiting = [channel.request.channel for channel in self._list_waiting()]
         return [effect for number in waiting for effect in self._refuse(number, why)]
 
-    def _waiting(self) -> list[_Channel]:
+    def _list_waiting(self) -> list[_Channel]:
         return [
             channel for channel in self._channels.values() if channel.phase is ChannelPhase.ENTERING
         ]
 
     def _on_progress(self, step: StartStep) -> list[effects.Effect]:
         is_new, self._progress = step != self._progress, step
-        # What a person has to do is shown at once, and only once.
+        # Instructions for a person are shown at once, and only once.
         is_shown = is_new if step.name in SHOWN_STEPS else self._shows_progress
         return self._show_progress() if is_shown else []
 
     def _stop_waiting(self) -> list[effects.Effect]:
-        """Return the end of a wait for a person that no program waits for any more."""
+        """Stop the wait for a person if no program is left that needs it."""
         is_waiting = self._progress.name in PERSON_STEPS
-        if self.entering is None or not is_waiting or self._waiting():
+        if self.entering is None or not is_waiting or self._list_waiting():
             return []
         entering, self.entering = self.entering, None
         return [effects.StopWait(entering)]
 
     def _show_progress(self) -> list[effects.Effect]:
-        """Show the step in terminals. Where a person has to act, scp and rsync show it too: it is stderr."""
+        """Show the step in terminals. Instructions for a person go to scp and rsync too, on stderr."""
         step = self._progress
         return self._send(
             f"stagedoor: {self._target}: {step.line}",
@@ -248,7 +249,7 @@ class DirectLogin:
     # A session, until its end.
 
     def _on_permissions(self, current: Permissions) -> list[effects.Effect]:
-        """Stop what is not granted any more: forwards, and the agent. The programs go on."""
+        """Stop forwards and the agent if they are no longer granted. Programs go on."""
         allowed = self._granted & current
         lost, self._allowed = self._allowed - allowed, allowed
         actions: list[effects.Effect] = []
@@ -257,16 +258,16 @@ class DirectLogin:
             for number, channel in tuple(self._channels.items()):
                 if isinstance(channel.request, events.ForwardRequest):
                     actions += self._refuse(number, line)
-            actions += self._say_in_session(line)
+            actions += self._send_in_session(line)
         if Permission.AGENT in lost:
             assert self._session is not None, "permissions are a session's"
             actions.append(effects.StopAgent(self._session))
-            actions += self._say_in_session(
+            actions += self._send_in_session(
                 f"agent forwarding into {self._target} is not granted any more"
             )
         return actions
 
-    def _say_in_session(self, line: str) -> list[effects.Effect]:
+    def _send_in_session(self, line: str) -> list[effects.Effect]:
         return self._send(
             f"stagedoor: {line}",
             lambda channel: channel.is_program and channel.session == self._session,
@@ -284,16 +285,16 @@ class DirectLogin:
             return []
         if not event.by_gateway:  # the developer may enter again
             return self._end(event.end, event.detail)
-        said = self._say_in_session(event.detail or event.end.value)
+        lines = self._send_in_session(event.detail or event.end.value)
         line = event.detail or f"this session is {event.end.value}"
-        return [*said, *self._end(event.end, event.detail), effects.CloseConnection(line)]
+        return [*lines, *self._end(event.end, event.detail), effects.CloseConnection(line)]
 
     def _end(self, end: End, detail: str = "") -> list[effects.Effect]:
         session, self._session = self._session, None
         return [] if session is None else [effects.EndSession(session, end, detail)]
 
     def _on_connection_closed(self) -> list[effects.Effect]:
-        self.is_gone = True
+        self.is_closed = True
         actions = self._end(End.DOWNSTREAM_LOST if self._is_lost else End.CLOSED)
         for number, channel in self._channels.items():
             if not channel.is_program:

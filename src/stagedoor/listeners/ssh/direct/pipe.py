@@ -1,7 +1,7 @@
 """One direction of a channel: it passes the bytes of one side on, as fast as the other side reads.
 
-The two directions are independent: each has its own end, and each is held back separately. The SSH
-windows (RFC 4254 §5.2) bound the waiting bytes: they open again only as the other side reads.
+The two directions of a channel are independent: each ends and is held back on its own. The SSH windows (RFC
+4254 §5.2) bound the waiting bytes, since they reopen only as the other side reads.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from asyncssh.channel import SSHChannel
 
 Side = SSHChannel[bytes]
 NO_SINK = "no sink"
-"""The reason to pause a source whose sink is not made yet."""
+"""The reason to pause a source that has no sink yet."""
 
 
 class ChannelPipe:
@@ -19,8 +19,8 @@ class ChannelPipe:
 
     Until `connect`, the bytes wait, and the source is paused.
 
-    `size` is the number of received bytes. The reasons to hold the source back are kept by name, so
-    that it resumes only when none is left.
+    `size` is the number of received bytes. The reasons to hold the source back are kept by name, so that it
+    resumes only when none remains.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class ChannelPipe:
 
     def connect(self, sink: Side) -> None:
         """Pass on the waiting bytes and all later ones to `sink`."""
-        # A writer is paused as soon as one byte waits for the window, so that only the reader causes pauses.
+        # Pause the writer as soon as one byte waits for the window, so that only a slow reader causes pauses.
         sink.set_write_buffer_limits(high=0)
         self._sink = sink
         early, self._early = self._early, []
@@ -59,11 +59,11 @@ class ChannelPipe:
         self._pass_on(lambda sink: sink.write_eof())
 
     def is_held(self, reason: str) -> bool:
-        """Return whether the source is paused for this reason."""
+        """Return whether this reason pauses the source."""
         return reason in self._held
 
     def hold(self, reason: str) -> None:
-        """Pause the source, for this reason too."""
+        """Add a reason to pause the source."""
         if not self._held and self._source is not None:
             self._source.pause_reading()
         self._held.add(reason)

@@ -1,7 +1,7 @@
 """A line that a user types at a terminal before a shell has it. Pure.
 
-The client's terminal is in raw mode (RFC 4254 §6.2), so the gateway echoes, and reads the keys that a
-terminal's line discipline does: erase, kill line, interrupt (termios(3)).
+The client's terminal is in raw mode (RFC 4254 §6.2), so the gateway echoes the line, and handles the keys of
+a terminal's line discipline: erase, kill line, interrupt (termios(3)).
 """
 
 import codecs
@@ -15,7 +15,7 @@ INTERRUPT_BYTE = b"\x03"
 class LinePrompt:
     """The state of one line of at most `limit` characters. `line` is None until it is complete.
 
-    Interrupt, and the end of input on an empty line, make it complete and empty.
+    An interrupt, or the end of input on an empty line, makes it empty.
     """
 
     def __init__(self, limit: int) -> None:
@@ -24,10 +24,10 @@ class LinePrompt:
         self._typed: list[str] = []
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._sequence = ""
-        """An escape sequence that has begun, such as that of an arrow key."""
+        """The beginning of an escape sequence, such as an arrow key's."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the bytes of keys, and return what the terminal shows for them."""
+        """Process keystrokes, and return the bytes to echo."""
         return "".join(self._take(key) for key in self._decode(data)).encode()
 
     def _take(self, key: str) -> str:

@@ -12,7 +12,7 @@ REASON_VARIABLE = b"STAGEDOOR_REASON"
 
 
 async def ask_reason(channels: Sequence[DirectChannel], question: str) -> str | None:
-    """Return the reason, None if none of `channels` has a terminal to ask the `question` at."""
+    """Return the reason, or None if none of `channels` has a terminal on which to ask `question`."""
     for channel in channels:
         if sent := channel.variables.get(REASON_VARIABLE):
             return sent.decode("utf-8", "replace")
@@ -38,7 +38,7 @@ async def _read_reason(channel: DirectChannel, question: str) -> str:
 
 
 def watch_interrupt(channel: DirectChannel, leave: Callable[[], None]) -> None:
-    """Call `leave` at the interrupt key; drop all other keys, since no shell has them yet."""
+    """Call `leave` on the interrupt key, and drop other keys, since there is no shell to take them."""
 
     def read(keys: bytes) -> None:
         if INTERRUPT_BYTE in keys:

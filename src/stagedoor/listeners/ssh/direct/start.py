@@ -1,4 +1,4 @@
-"""The start of a program or a forward in a shell, within bounds of time."""
+"""The start of a program or a forward in a shell, with time limits."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -49,17 +49,17 @@ async def run_program(
     downstream = channel.downstream
     assert isinstance(downstream, asyncssh.SSHServerChannel), "a program's channel is open"
     if with_agent and (path := downstream.get_agent_path()) is not None:
-        # asyncssh takes this only as an option of the whole connection, which is open already.
+        # asyncssh takes this only as an option of the whole connection, which is already open.
         shell._agent_forward_path = path
     environment = select_environment(downstream.get_environment_bytes(), patterns)
     if request.original:
-        # PROTOCOL.certkeys: the forced command gets the request by a variable, as in sshd(8).
+        # PROTOCOL.certkeys: the forced command finds the request in a variable, as under sshd(8).
         environment[b"SSH_ORIGINAL_COMMAND"] = request.original.encode()
     term_type, term_size, term_modes = channel.terminal or (None, None, None)
     async with asyncio.timeout(PROGRAM_S):
         await shell.create_session(
             lambda: end,
-            # asyncssh takes an empty command for none at all, and would start a shell.
+            # asyncssh would take an empty command for none, and start a shell.
             (request.what or " ") if request.kind == "exec" else None,
             subsystem=request.what if request.kind == "subsystem" else None,
             env=environment,
@@ -84,7 +84,7 @@ def explain_not_started(
 ) -> tuple[str, int] | None:
     """Return why the shell `name` did not start this, and the code for a forward.
 
-    Return None for a bug in Stagedoor.
+    Return None if the error is a bug in Stagedoor.
     """
     is_forward = request.kind == "forward"
     code = asyncssh.OPEN_CONNECT_FAILED

@@ -1,4 +1,4 @@
-"""The phases of a direct login's channel, as a table. It has two ends: the developer's and the shell's."""
+"""The phases of a direct login's channel, as a table. A channel has a developer's end and a shell's end."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 
 class ChannelPhase(Enum):
-    """The phases of a channel. A closed one is forgotten."""
+    """The phases of a channel. A closed channel is dropped."""
 
     ENTERING = "it waits until the login has entered the shell"
     OPENING = "the shell is asked to start it; bytes that arrive meanwhile wait"

@@ -21,7 +21,7 @@ from stagedoor.wire.ssh.preface import SshPreface
 
 
 class Jumps:
-    """The jumps of one connection. `entering` is the number of those between the request and the answer."""
+    """The jumps of one connection. `entering` counts the requests that are not answered yet."""
 
     def __init__(
         self, context: ListenerContext, source: Source, connection: BoundedConnection
@@ -58,7 +58,7 @@ class Jumps:
         finally:
             self.entering -= 1
         if self._connection.is_closed():
-            # It was closed while we entered the shell, so asyncssh will not notify the session.
+            # The channel was closed while we entered the shell, so asyncssh will not notify the session.
             relay.connection_lost(asyncssh.ConnectionLost("gone"))
         return relay
 
@@ -68,7 +68,8 @@ class Jumps:
                 identity, target, self._origin, self._show_step
             )
             if isinstance(entered, Denial):
-                # Nothing can be shown during a wait (`_show_step`), so it waits only for a pending request.
+                # The user sees nothing during a wait (`_show_step`), so wait only for a request that is
+                # already pending.
                 raise refuse_channel(entered.line)
             with entered.carry() as hand_over:
                 if self._is_gone:
@@ -96,7 +97,7 @@ class Jumps:
         # login, when the client has not named a target. A debug message is left (RFC 4253 §11.3), which
         # OpenSSH shows only with -v, and passes on to the ssh of its -J.
         if self._is_gone and step.name in PERSON_STEPS:
-            raise ConnectionResetError  # no client is left to wait for
+            raise ConnectionResetError  # the client is gone
         if not self._is_gone:
             self._connection.send_debug(f"stagedoor: {step.line}", always_display=True)
 

@@ -1,7 +1,7 @@
-"""The relay between one channel and the shell's socket, with backpressure and half-close both ways.
+"""The relay between one channel and the shell's socket, with backpressure and half-close in both directions.
 
-It runs on the event loop, not in the relay's thread: the bytes of all channels of a connection are one
-encrypted stream, which asyncssh reads and writes there.
+It runs on the event loop, not in the relay thread, because asyncssh reads and writes the encrypted stream of
+all channels there.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from stagedoor.wire.ssh.preface import PARTING_S
 
 READ_BYTES = 256 * KIB
 REPORTED_ENDS = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.IDLE})
-"""The ends that come from the gateway, and whose reason the developer is shown."""
+"""The ends that the gateway causes, and whose reason the developer is shown."""
 
 
 OnOver = Callable[
@@ -56,7 +56,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._loop = asyncio.get_running_loop()
         self._chan: asyncssh.SSHTCPChannel[bytes] | None = None
         self.began = False
-        """Whether the channel is open: then asyncssh reports its end."""
+        """Whether the channel is open, so that asyncssh will report its end."""
         self._sent = 0
         self._received = 0
         self._waiting = bytearray()
@@ -67,7 +67,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._shell_ended = False
         self._over = False
         self._preface = preface
-        """Reads the first bytes of the shell; None once it has read enough."""
+        """Inspects the shell's first bytes; None once it has seen enough."""
         self._refused: str | None = None
         """Why the shell refused the connection. From then on the client's bytes are dropped."""
         self._parting: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             lambda limit_s: self.finish(End.IDLE, f"no byte was moved for {limit_s:g} s"),
         )
 
-    # For the flow and the registry (`session.ports.Link`), from any thread.
+    # For the flow and the registry (`session.ports.Link`), on any thread.
 
     def read_counts(self) -> Counts:
         """Return the bytes relayed so far."""
@@ -86,14 +86,14 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         """Do nothing: SSH is encrypted end to end, so the gateway cannot distinguish its uses."""
 
     def close_session(self, end: End, detail: str = "") -> None:
-        """End the relay soon, with this end."""
+        """Ask the relay to end, with this end."""
         with suppress(RuntimeError):  # the loop is closed: so is everything in it
             self._loop.call_soon_threadsafe(self.finish, end, detail)
 
     # For asyncssh.
 
     def connection_made(self, chan: "asyncssh.SSHTCPChannel[bytes]") -> None:
-        """Keep the channel, which is open now."""
+        """Keep the channel, which is now open."""
         self._chan = chan
         self.began = True
 
@@ -104,7 +104,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._idle.start()
 
     def data_received(self, data: bytes | memoryview, datatype: int | None) -> None:
-        """Send the client's bytes to the shell, and pause the client if they are not all accepted."""
+        """Send the client's bytes to the shell. Pause the client unless the socket accepts them all."""
         if self._over or self._refused:
             return
         self._idle.restart()
@@ -119,7 +119,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
                 return
             data = data[taken:]
             assert self._chan is not None
-            # The window stays closed meanwhile, so this channel waits, and no other.
+            # The window stays closed meanwhile, so only this channel waits.
             self._chan.pause_reading()
             self._loop.add_writer(self._upstream.fileno(), self._writable)
         self._waiting += data
@@ -159,7 +159,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     # The shell's socket.
 
     def update(self) -> None:
-        """Read from the shell if, and only if, there is room for its bytes."""
+        """Read from the shell exactly while there is room for its bytes."""
         must_read = not (
             self._over
             or self._shell_ended
@@ -241,9 +241,9 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self.finish(End.CLOSED)
 
     def _explain_refusal(self) -> bool:
-        """Return whether the shell, which hangs up, has begun with a refusal.
+        """Return whether the shell hung up with a refusal as its first bytes.
 
-        If it has, send the reason to the client, and give it some time to read it.
+        If so, send the reason to the client, and give the client time to read it.
         """
         preface, self._preface = self._preface, None
         if preface is None or self._chan is None:
@@ -268,7 +268,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
 
     def _upstream_failed(self, error: OSError) -> None:
         if self._preface is not None and self._chan is not None:
-            # A shell that refuses does not wait for our bytes, so writing fails before its line is read.
+            # A shell that refuses does not wait for our bytes, so a write may fail before its line is read.
             with suppress(OSError):
                 if data := self._upstream.recv(READ_BYTES):
                     self._hand_on(data)
