@@ -1,6 +1,7 @@
 """Step-up on the web by HTTP alone: attacks first."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -21,11 +22,12 @@ STRANGERS = ("sign-in/passkey", "sign-in/passkey/proved")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     step_up = '\n[step_up]\ntargets = ["app02"]\n'
     with Gateway(tmp_path_factory.mktemp("step-up"), SETTINGS + step_up) as found:
-        for name in ("dev", "other", "robbed", "tokens", "player"):
+        for name in ("dev", "other", "robbed", "tokens", "player", "runner"):
             found.add_user(name, "app01", "app02")
         found.permit("everybody", "app02", Permission.RECORD)
         for name in ("other", "player"):
             found.permit(f"user:{name}", "*", Permission.REPLAY)
+        found.permit("user:runner", "app02", Permission.RUN)
         yield found.start()
 
 
@@ -145,3 +147,23 @@ def test_what_such_an_app_has_shown_wants_the_same_proof(gateway: Gateway, port:
     assert (leads.status, leads.headers["location"].split("?")[0]) == (303, "/step-up")
     prove(elsewhere, authenticator)
     assert "the secret" in elsewhere.get(f"{at}/cast").text
+
+
+def test_a_stolen_cookie_types_nothing_into_a_run(port: int) -> None:
+    """A run that reads commands from its input would run those of the thief."""
+    person, thief = signed_in(port, "runner"), signed_in(port, "runner")
+    prove(person, add_passkey(person))
+    run = "0123456789ab"
+    started = ask(person, "runs/start", target="app02", command="sh", input=True, id=run)
+    assert started.status == 200, started.text
+    for fields in ({"data": b64encode(b"echo theirs\n").decode()}, {"end": True}, {"lost": True}):
+        refused = ask(thief, "runs/input", id=run[:4], at=0, **fields)
+        assert refused.status == 403, refused.text
+        assert json.loads(refused.text)["reason"] == "step_up_needed"
+    mine = b"echo mine\n"
+    taken = asked(person, "runs/input", id=run, at=0, data=b64encode(mine).decode())
+    assert taken["at"] == len(mine)
+    asked(person, "runs/input", id=run, at=len(mine), end=True)
+    wait_until(lambda: asked(person, "runs/log", id=run)["run"]["state"] == "exited")
+    [[_, _, output]] = asked(person, "runs/log", id=run)["pieces"]
+    assert b64decode(output) == b"mine\n"

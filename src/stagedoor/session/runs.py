@@ -211,14 +211,21 @@ class RunService(RunReader):
         begun = await self._flow.begin_time(grant)
         return begun if isinstance(begun, Denial) else await self.refresh(run)
 
-    async def open_log(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
-        """Return a run whose output the user may read; a view of another user's run is audited first."""
+    async def find_proved(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
+        """Return a run as `find` does, after a fresh proof of presence if its app wants one."""
         run = await self.find(identity, prefix, origin)
         if isinstance(run, Denial):
             return run
         proof = await self._flow.check_step_up(identity, run.target)
         if isinstance(proof, Denial):
             return self._flow.deny(proof, origin, identity, run.target)
+        return run
+
+    async def open_log(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
+        """Return a run whose output the user may read; a view of another user's run is audited first."""
+        run = await self.find_proved(identity, prefix, origin)
+        if isinstance(run, Denial):
+            return run
         key, now = (identity.name, run.id), self._flow.now()
         if run.starter == identity.name or now - self._viewed_at.get(key, 0.0) < AUDIT_AGAIN_S:
             return run

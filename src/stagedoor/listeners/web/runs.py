@@ -163,7 +163,7 @@ class Runs:
             return _bad("data", "base64")
         if len(data) > MAX_INPUT_BYTES:
             return _bad("data", f"{MAX_INPUT_BYTES} bytes at most")
-        run = await self._runs.find(identity, run_id, make_web_origin(source))
+        run = await self._runs.find_proved(identity, run_id, make_web_origin(source))
         if isinstance(run, Denial):
             return run
         if not data and body.get("end") is not True and body.get("lost") is not True:
