@@ -203,8 +203,8 @@ class Offer:
     """The answer to a user who may not enter `target` and may ask for it.
 
     `request` is the user's pending request for it, None if there is none yet, and `page` its URL, None
-    without one. `where` is how to ask: a URL, or an ssh command. `later` is an approved request of theirs
-    whose access begins later.
+    without one; it lapses in `left_s` seconds. `where` is how to ask: a URL, or an ssh command. `later` is an
+    approved request of theirs whose access begins later.
     """
 
     rule: RequestRule
@@ -213,6 +213,7 @@ class Offer:
     request: AccessRequest | None = None
     page: str | None = None
     later: AccessRequest | None = None
+    left_s: float = inf
 
     @property
     def line(self) -> str:

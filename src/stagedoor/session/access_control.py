@@ -194,7 +194,9 @@ class AccessControl:
         with self.step_ups.count_waiting(identity) as may_wait:
             if not may_wait:
                 return refused
-            proof = await wait_for_person(look, self.policy, progress, wait_s, STEP_UP_REPEAT_S)
+            proof = await wait_for_person(
+                look, self.policy, progress, wait_s, lambda: STEP_UP_REPEAT_S
+            )
         return proof or (refused if wait_s < STEP_UP_WAIT_S else _deny_late(grant.target))
 
     async def begin_time(self, grant: Grant) -> Grant | Denial:

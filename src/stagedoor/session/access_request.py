@@ -25,8 +25,8 @@ ACCESS_WAIT_S = 15.0 * MINUTE_S
 ASK_S = 120.0
 """How long a user has to type a reason."""
 ACCESS_REPEAT_S = 30.0
-"""The interval at which the step is repeated: `stagedoor tunnel` reads 16 KiB of steps, and is patient for
-150 s by default."""
+"""The longest interval at which the step is repeated: `stagedoor tunnel` reads 16 KiB of steps, and is
+patient for 150 s by default."""
 
 AskReason = Callable[[str], Awaitable[str | None]]
 """Shows a line to the user and returns the reason that they type: empty if they give none, None if the client
@@ -102,10 +102,11 @@ class AccessWait:
 
     async def _wait(self, refused: Denial, progress: Progress, wait_s: float) -> Grant | Denial:
         pending: int | None = None
+        pause_s = ACCESS_REPEAT_S
         over = replace(refused)
 
         def look() -> Grant | Denial | StartStep:
-            nonlocal pending
+            nonlocal pending, pause_s
             verdict = self.judge()
             if isinstance(verdict, Grant):
                 return verdict
@@ -118,13 +119,14 @@ class AccessWait:
                 where = f"{offer.line}; ask: {offer.where}. This login waits"
                 return StartStep(ACCESS_REQUEST, where)
             pending = offer.request.id
+            pause_s = min(ACCESS_REPEAT_S, offer.left_s)
             return StartStep(
                 ACCESS_REQUEST,
                 f"request {pending} waits for {offer.rule.deciders}"
                 f"{f' ({offer.page})' if offer.page else ''}; Ctrl-C leaves it open",
             )
 
-        verdict = await wait_for_person(look, self.policy, progress, wait_s, ACCESS_REPEAT_S)
+        verdict = await wait_for_person(look, self.policy, progress, wait_s, lambda: pause_s)
         if verdict is over and pending is not None:
             # The policy may have changed since the first check.
             verdict = self.judge()

@@ -24,11 +24,16 @@ Look = Callable[[], Grant | Denial | StartStep]
 
 
 async def wait_for_person(
-    look: Look, policy: PolicyReader, progress: Progress, wait_s: float, repeat_s: float
+    look: Look,
+    policy: PolicyReader,
+    progress: Progress,
+    wait_s: float,
+    find_pause: Callable[[], float],
 ) -> Grant | Denial | None:
     """Call `look` after each change of the policy until it returns a verdict; None after `wait_s` seconds.
 
-    The step is repeated every `repeat_s` seconds, so that clients do not time out.
+    `find_pause` returns the seconds after which `look` is called without a change. The step is then repeated,
+    so that clients do not time out.
     """
     clock = asyncio.get_running_loop().time
     until, due, shown = clock() + wait_s, 0.0, None
@@ -40,7 +45,7 @@ async def wait_for_person(
         now = clock()
         if step != shown or now >= due:
             progress(step)
-            shown, due = step, now + repeat_s
+            shown, due = step, now + find_pause()
         if now >= until:
             return None
         await policy.wait_for_change(version, min(due, until) - now)

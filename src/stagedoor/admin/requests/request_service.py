@@ -79,9 +79,11 @@ class RequestService:
         first = {(r.find_state(now), r.is_later(now)): r for r in reversed(theirs)}
         request = first.get((RequestState.PENDING, False))
         later = first.get((RequestState.APPROVED, True))
-        page = None if request is None else self.get_page(request)
         where = self._where(identity, target, needs)
-        return Offer(rule, target, where, request, page, later)
+        if request is None:
+            return Offer(rule, target, where, later=later)
+        page, left_s = self.get_page(request), request.ends_at - now
+        return Offer(rule, target, where, request, page, later, left_s)
 
     def _where(self, identity: Identity, target: Target, needs: Permission) -> str:
         """Return how the user asks for `target`, as text. The page asks for entering."""

@@ -124,7 +124,7 @@ class RequestCommand:
                 now = self._login.flow.now()
                 if request is None or request.find_state(now) is not RequestState.PENDING:
                     return
-                await policy.wait_for_change(version, until - clock())
+                await policy.wait_for_change(version, min(until - clock(), request.ends_at - now))
 
     # Deciding.
 
