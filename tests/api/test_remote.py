@@ -21,6 +21,7 @@ from stagedoor.admin.sessions import list_entries
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.event import EventKind
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.role import Role, RoleRule
@@ -376,6 +377,7 @@ def test_the_audit_is_read_over_the_api(gateway: Gateway, remote: Mapping[str, s
     assert read() == events
     changes = [event for event in events if event["kind"] == "policy.changed"]
     assert read("--kind", "policy.changed", "--lines", "2") == changes[-2:]
+    assert read(*(word for kind in EventKind for word in ("--kind", kind.value))) == events
     assert read("--since", "2000-01-01", "--until", "2000-01-02") == []
     assert read("--lines", "0") == []
     assert "Error" not in run(("audit", "--app", "app01", "--user", "ada"), remote).error

@@ -299,7 +299,7 @@ class EventFilter(Input, frozen=True):
 
     after: Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)] = 0
     wait: Annotated[int, Meta(ge=0, le=25)] = 0
-    kind: Line | None = None
+    kind: Annotated[str, Meta(min_length=1, max_length=1000, pattern=PRINTED)] | None = None
     user: Name | None = None
     session: Name | None = None
     app: Line | None = None
