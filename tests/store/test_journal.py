@@ -1,10 +1,14 @@
 import itertools
 import signal
+import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from stagedoor.model.event import Event, EventKind
 from stagedoor.settings.place import Place
@@ -32,6 +36,25 @@ def test_a_session_is_listed_from_open_to_close(database: Database) -> None:
     assert [row.id for row in list_sessions(database)] == ["s2"]
     first = list_sessions(database, open_only=False)[-1]
     assert (first.end, first.closed_at, first.sent, first.received) == ("idle", 3.0, 7, 8)
+
+
+def test_a_page_of_sessions_sorts_no_history(tmp_path: Path) -> None:
+    """The open ones are few, and are found by their index; of all, the key gives the last ones."""
+    database = open_database(tmp_path / "stagedoor.db")
+    plans: list[str] = []
+
+    def explain(_: object, cursor: sqlite3.Cursor, statement: str, values: Any, *__: Any) -> None:
+        if "FROM sessions" in statement:
+            plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            plans.append("; ".join(row[3] for row in plan))
+
+    event.listen(database._adapter.reading, "before_cursor_execute", explain)
+    for before in (None, "s1"):
+        list_sessions(database, before=before)
+        list_sessions(database, open_only=False, before=before)
+    database.close()
+    assert ["sessions_open" in plan for plan in plans] == [True, False] * 2
+    assert "B-TREE" not in str(plans)
 
 
 def test_a_second_close_changes_nothing(database: Database) -> None:

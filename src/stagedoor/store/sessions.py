@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
-from sqlalchemy import Row, and_, bindparam, func, or_, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import meta, sessions
@@ -49,31 +49,32 @@ class Live(Struct, frozen=True):
     last_active_at: float
 
 
+_OPEN = select(sessions.c.id).where(sessions.c.closed_at.is_(None))
+
+
 def list_sessions(
     database: Database,
     *,
     open_only: bool = True,
     identity: str | None = None,
-    before: tuple[float, str] | None = None,
+    before: str | None = None,
     targets: Sequence[str] | None = None,
     limit: int | None = 1000,
 ) -> list[SessionRecord]:
     """List up to `limit` sessions (None: all), the newest first. Raises StoreError.
 
-    With `before`, they were opened before a session: when that one was opened, and its id. With `targets`,
-    they are sessions of these.
+    With `before`, they were opened before the session with that id. With `targets`, they are sessions of
+    these. Ids sort by time, so a page of a long history is read by the primary key.
     """
-    query = select(sessions).order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
-    if open_only:
-        query = query.where(sessions.c.closed_at.is_(None))
+    query = select(sessions).order_by(sessions.c.id.desc())
+    if open_only:  # by their index, which SQLite passes over for an order by id
+        query = query.where(sessions.c.id.in_(_OPEN))
     if identity is not None:
         query = query.where(sessions.c.identity == identity)
     if targets is not None:
         query = query.where(sessions.c.target.in_(targets))
     if before is not None:
-        at, id_ = before
-        same = and_(sessions.c.opened_at == at, sessions.c.id < id_)
-        query = query.where(or_(sessions.c.opened_at < at, same))
+        query = query.where(sessions.c.id < before)
     with database.read() as transaction:
         return [_record(row) for row in transaction.execute(query.limit(limit))]
 
