@@ -141,6 +141,28 @@ async def test_a_worker_adopts_the_orphans_of_a_program_that_was_replaced(tmp_pa
             assert newer._retired == {}
 
 
+async def test_a_worker_removes_the_sockets_of_a_program_that_was_killed(tmp_path: Path) -> None:
+    """Only a program that ends in order does so itself."""
+    folder = tmp_path / "resume"
+    with service(tmp_path) as first:
+        wait_until(lambda: answers(folder), what="it does not listen")
+        worker = EndpointControl(folder, 60.0)
+        async with sshd() as (connect, _):
+            client = await opened(worker, await connect())
+            await asyncio.to_thread(retire_endpoint, folder)
+            worker.adopt_orphans(lambda *_: None)
+            await worker.join()
+            assert list_retired(folder) == [f".{first.pid}"]
+            first.kill()
+            await asyncio.to_thread(first.wait, 60)
+            worker._hang_up()
+            newer = EndpointControl(folder, 60.0)
+            newer.adopt_orphans(lambda *_: None)
+            await newer.join()
+            assert [file.name for file in folder.iterdir()] == ["lock"]
+            client.cut()
+
+
 def test_an_endpoint_that_a_worker_started_makes_room_for_the_service(tmp_path: Path) -> None:
     """It has no session, and ends."""
     folder = tmp_path / "resume"

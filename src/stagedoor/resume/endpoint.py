@@ -22,6 +22,7 @@ from stagedoor.resume.messages import (
     REMOVED,
     open_control_socket,
     receive,
+    remove_retired,
     send,
 )
 from stagedoor.resume.pending import TICKET_S, PendingConnections, listen
@@ -133,21 +134,17 @@ class Endpoint:
             is_idle = not (self._kept or len(self._pending)) and is_waited_for
             self._poller.wait(None if is_idle else max(0.0, self._tidy_at - now))
         if self._is_retired:
-            for name in (CONTROL, DATA):
-                self._retired_path(name).unlink(missing_ok=True)
+            remove_retired(self._folder, f".{os.getpid()}")
 
     def _retire(self) -> None:
         """Make room for an endpoint that starts. A worker without a session here goes there."""
         for name in (CONTROL, DATA):
-            (self._folder / name).rename(self._retired_path(name))
+            (self._folder / name).rename(self._folder / f"{name}.{os.getpid()}")
         self._is_retired, self._first_by = True, 0.0
         busy = {kept.worker for kept in self._kept.values()}
         for worker in tuple(self._workers):
             if worker not in busy:
                 self._drop_worker(worker)
-
-    def _retired_path(self, name: str) -> Path:
-        return self._folder / f"{name}.{os.getpid()}"
 
     def _tidy(self, now: float) -> None:
         """End sessions, offer orphans and drop tickets and connections whose time is over."""

@@ -80,7 +80,7 @@ def receive(sock: socket.socket) -> tuple[str, list[int]]:
 def connect_control(folder: Path, suffix: str = "", timeout_s: float = TIMEOUT_S) -> socket.socket:
     """Return a connection to the endpoint. Blocks for an instant. Raises OSError if it does not run.
 
-    `suffix` ends the names of the sockets of one that has retired.
+    `suffix` ends the names of the sockets of one that has retired. If that was killed, they are removed.
     """
     sock = open_control_socket()
     try:
@@ -88,9 +88,17 @@ def connect_control(folder: Path, suffix: str = "", timeout_s: float = TIMEOUT_S
         with make_address(folder / f"{CONTROL}{suffix}") as address:
             sock.connect(address)
         return sock
-    except BaseException:
+    except BaseException as error:
         sock.close()
+        if suffix and isinstance(error, ConnectionRefusedError):
+            remove_retired(folder, suffix)
         raise
+
+
+def remove_retired(folder: Path, suffix: str) -> None:
+    """Remove the sockets of an endpoint that has retired and ended."""
+    for name in (CONTROL, DATA):
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 def list_retired(folder: Path) -> list[str]:
