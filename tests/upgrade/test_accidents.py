@@ -164,21 +164,22 @@ def test_supervisors_are_killed_after_the_hand_over(
     """The workers of the first are like those of any supervisor that dies, and the new gateway notices
     nothing. Once all are killed, sessions have the drain time, and the next start finds nothing in
     its way."""
-    with by_connect(gateway.port(), gateway.token()) as session:
+    token = gateway.token()  # of which a gateway whose first process is killed would hear later
+    with by_connect(gateway.port(), token) as session:
         assert gateway.upgrade(B)["code"] == 0
         gateway.signal(signal.SIGKILL)
         wait_until(lambda: len(gateway.notes()) == 1)
         session.check(1)
-    with by_connect(gateway.port(), gateway.token()) as before:
+    with by_connect(gateway.port(), token) as before:
         before.check(1)
         assert gateway.upgrade(B)["code"] == 0
-        with by_connect(gateway.port(), gateway.token()) as after:
+        with by_connect(gateway.port(), token) as after:
             for note in gateway.notes():
                 os.kill(note.pid, signal.SIGKILL)
             before.check(2)
             after.check(2)
     start_again(gateway)
-    with by_connect(gateway.port(), gateway.token()) as session:
+    with by_connect(gateway.port(), token) as session:
         session.check(3)
 
 
