@@ -1,5 +1,6 @@
 """Finding the process that a test ends or stops."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from tests.fixtures.gateway import Gateway
@@ -17,6 +18,15 @@ def child_of(pid: int, word: bytes) -> int:
             if parent == pid and word in words:
                 return int(entry.name)
     raise AssertionError("no such process")
+
+
+def has_clients(port: int) -> bool:
+    """Return whether a process has this port of the loopback address in its command line."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"127.0.0.1:{port}".encode() in (entry / "cmdline").read_bytes():
+                return True
+    return False
 
 
 def worker_of(gateway: Gateway, source: int) -> int:

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.path.processes import has_clients
+from tests.waiting import wait_until
+
 _RST = struct.pack("ii", 1, 0)
 
 
@@ -47,8 +50,11 @@ class CutWire:
         for end in ends:
             _reset(end)
 
-    def close_wire(self) -> None:
+    def end_cuts(self) -> None:
         self._most_cuts = 0
+
+    def close_wire(self) -> None:
+        self.end_cuts()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -125,9 +131,14 @@ def cutting(
     modes: tuple[str, ...] = ("reset", "half"),
     cuts: int = 1000,
 ) -> Iterator[CutWire]:
-    """Yield a wire to `127.0.0.1:far_port`, which is cut up to `cuts` times."""
+    """Yield a wire to `127.0.0.1:far_port`, which is cut up to `cuts` times.
+
+    At the end `stagedoor tunnel` may still be on its way back, to end its session.
+    """
     wire = CutWire(far_port, seed, most, modes, cuts)
     try:
         yield wire
+        wire.end_cuts()
+        wait_until(lambda: not has_clients(wire.port), what="the clients end", costly=True)
     finally:
         wire.close_wire()
