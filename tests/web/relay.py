@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+DIAL_S = 10.0
+"""How long the other end may take to accept a connection."""
+
 
 class CuttingRelay:
     """Each connection is reset once it has carried about so many bytes from the server, or to it.
@@ -48,6 +51,7 @@ class CuttingRelay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._away = True
         self.release()
         # A thread that waits in accept is woken by this, and not by a close.
         for stream in (self._listener, *self._sockets):
@@ -87,20 +91,26 @@ class CuttingRelay:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                if self._away:
-                    near.close()
-                    continue
-                try:
-                    far = socket.create_connection((self._host, self.to_port))
-                except OSError:  # no peer is there now
-                    near.close()
-                    continue
-                self._sockets += [near, far]
-                up, down = (
-                    self._chance.randrange(every // 2, every * 3 // 2) for every in self._every
-                )
-                self._start(self._carry, near, far, up, True)
-                self._start(self._carry, far, near, down, False)
+                self._start(self._dial, near)
+
+    def _dial(self, near: socket.socket) -> None:
+        """Carry a connection. A peer that does not answer holds up no other connection, and this one ends."""
+        far = None
+        if not self._away:
+            with suppress(OSError):  # no peer is there now
+                far = socket.create_connection((self._host, self.to_port), DIAL_S)
+        if far is None:
+            near.close()
+            return
+        far.settimeout(None)
+        self._sockets += [near, far]
+        if self._away:  # since the dial began
+            near.close()
+            far.close()
+            return
+        up, down = (self._chance.randrange(every // 2, every * 3 // 2) for every in self._every)
+        self._start(self._carry, near, far, up, True)
+        self._start(self._carry, far, near, down, False)
 
     def _carry(self, source: socket.socket, sink: socket.socket, most: int, upward: bool) -> None:
         left = most
