@@ -1,16 +1,21 @@
 """The copy of a run's log in the gateway's folder, from a container's log that breaks off."""
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from stagedoor.holder.run_folder import RunStatus
 from stagedoor.model.cluster import ClusterError
-from stagedoor.model.run import Output, RunState
+from stagedoor.model.run import START_WITHIN_S, Output, RunState
 from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
-from stagedoor.shells.kubernetes.live.runs.mirrors import RunMirror
+from stagedoor.shells.kubernetes.live.runs.mirrors import CHECK_S, RunMirror, RunMirrors
+from tests.kube.memory import MemoryCluster
 from tests.shells.kubernetes.test_run import kit_message, terminated
+from tests.virtual_time import in_virtual_time
 
 RUN = "0123456789ab"
 
@@ -141,3 +146,26 @@ async def test_one_worker_copies_a_run(house: House) -> None:
     folder.show_life()
     await house.copy(Log(), None)
     assert house.folders.observe(RUN) is RunState.STARTING
+
+
+class CountedFolders(ClusterRunFolders):
+    """Folders that count how often the place of a run is read."""
+
+    reads = 0
+
+    def read_place(self, run_id: str) -> RunNamespace:
+        self.reads += 1
+        return super().read_place(run_id)
+
+
+@in_virtual_time
+async def test_the_folder_of_an_ended_run_is_not_read_again(tmp_path: Path) -> None:
+    """Runs are kept for days, and a look follows each change of a pod."""
+    folders = CountedFolders(tmp_path, lambda: time.time() + 2 * START_WITHIN_S)
+    place = folders.make(RUN, RunNamespace("apps", "app01"))
+    place.write_status(RunStatus("exited", 1, 0, 1.0))
+    mirrors = RunMirrors(cast("Any", MemoryCluster()), None, folders, time.time)
+    following = asyncio.create_task(mirrors.run())
+    await asyncio.sleep(5 * CHECK_S)
+    following.cancel()
+    assert folders.reads == 2, "before the pods were listed, and after it"

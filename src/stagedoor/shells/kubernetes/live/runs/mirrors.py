@@ -207,8 +207,10 @@ class RunMirrors:
                 self._follow(tasks, run_id, RunNamespace(key[0], app))
             elif run_id not in self._copies:
                 del self._names[run_id]
-                self._ended.discard(run_id)
-        for run_id in self._folders.list_ids() - self._names.keys():
+        ids = self._folders.list_ids()
+        self._ended &= ids | self._names.keys()
+        # Runs are kept for days, and this is called at each change of a pod: an end is read once.
+        for run_id in ids - self._names.keys() - self._ended:
             with suppress(OSError):
                 place = self._folders.read_place(run_id)
                 is_old = self._folders.measure_age(run_id) > START_WITHIN_S
