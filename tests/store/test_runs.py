@@ -65,8 +65,8 @@ def test_a_run_is_read_as_it_was_written_and_ends_once(database: Database) -> No
     with database.write() as transaction:
         assert not runs.mark_running(transaction, run.id)
         assert runs.read_log(transaction, run.id) == LOG
-        assert runs.list_runs(transaction, [run.target]) == [over]
-        assert runs.list_runs(transaction, [APP]) == []
+        assert runs.list_runs(transaction, run.target.__eq__) == [over]
+        assert runs.list_runs(transaction, APP.__eq__) == []
 
 
 def test_an_id_starts_one_run(database: Database) -> None:
@@ -162,3 +162,19 @@ def test_old_runs_are_removed_and_open_ones_never(database: Database) -> None:
         assert sorted(old) == [f"{number:012x}" for number in (0, 1, 98)]
         runs.remove_runs(transaction, old)
         assert len(runs.list_ids(transaction)) == KEPT_PER_APP + 1
+
+
+def test_each_app_with_runs_is_judged_once_for_a_list(database: Database) -> None:
+    """So a list costs what its runs cost, however many apps a user may run tasks in."""
+    other = Target("app02")
+    listed = [add(database, number, other) for number in (1, 2, 3)]
+    add(database, 4)
+    judged = []
+
+    def is_shown(target: Target) -> bool:
+        judged.append(target)
+        return target == other
+
+    with database.read() as transaction:
+        assert runs.list_runs(transaction, is_shown) == listed
+    assert sorted(judged, key=str) == [APP, other]

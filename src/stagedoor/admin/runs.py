@@ -1,6 +1,6 @@
 """The records of runs in the store. Each start, end, cancellation and view is in the audit."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from stagedoor.admin.asking import ask, ask_in
@@ -110,9 +110,9 @@ class StoredRunRecords:
         """Return the runs whose id begins with `prefix`, two at most."""
         return await ask_in(self._database.read, runs.find_runs, prefix)
 
-    async def list_runs(self, targets: Iterable[Target]) -> Sequence[Run] | Denial:
-        """Return the runs of these apps, the newest first."""
-        return await ask_in(self._database.read, runs.list_runs, targets)
+    async def list_runs(self, is_shown: Callable[[Target], bool]) -> Sequence[Run] | Denial:
+        """Return the runs of the apps that are shown, the newest first. `is_shown` is called in a thread."""
+        return await ask_in(self._database.read, runs.list_runs, is_shown)
 
     async def read_log(self, run_id: str) -> RunLog | Denial:
         """Return what the store has of the log of a run that has ended."""

@@ -1,6 +1,6 @@
 """The interfaces between the flow and other packages."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -203,8 +203,8 @@ class RunRecords(Protocol):
         """Return the runs whose id begins with `prefix`, two at most."""
         ...
 
-    async def list_runs(self, targets: Iterable[Target]) -> Sequence[Run] | Denial:
-        """Return the runs of these apps, the newest first."""
+    async def list_runs(self, is_shown: Callable[[Target], bool]) -> Sequence[Run] | Denial:
+        """Return the runs of the apps that are shown, the newest first. `is_shown` is called in a thread."""
         ...
 
     async def read_log(self, run_id: str) -> RunLog | Denial:

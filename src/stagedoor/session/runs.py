@@ -176,14 +176,16 @@ class RunService(RunReader):
 
         Runs of an app that requires a fresh proof of presence are left out while there is none.
         """
-        targets = [
-            grant.target
-            for grant in self._flow.list_grants(identity, begins=False)
-            if Permission.RUN in grant.permissions
-            and target in (None, grant.target)
-            and self._flow.authoriser.check_proof(identity, grant.target) is None
-        ]
-        return await self._records.list_runs(targets)
+        authoriser = self._flow.authoriser
+
+        def is_shown(of: Target) -> bool:
+            if target not in (None, of):
+                return False
+            verdict = authoriser.authorise(identity, of, begins=False)
+            has_permission = isinstance(require_permission(Permission.RUN, verdict), Grant)
+            return has_permission and authoriser.check_proof(identity, of) is None
+
+        return await self._records.list_runs(is_shown)
 
     async def find(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
         """Return the run whose id begins with `prefix`, if the user may see it.

@@ -1,8 +1,10 @@
 """The rows of `runs`: the one-off tasks that run or have run, each with the end of its log."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
@@ -185,11 +187,13 @@ def find_runs(transaction: Transaction, prefix: str) -> list[Run]:
     return [_run(row) for row in transaction.execute(query)]
 
 
-def list_runs(transaction: Transaction, targets: Iterable[Target]) -> Sequence[Run]:
-    """Return the runs of these apps, the newest first, LISTED of them at most."""
-    names = [str(target) for target in targets]
-    query = select(*_SHOWN).where(runs.c.target.in_(names))
-    query = query.order_by(runs.c.started_at.desc(), runs.c.id).limit(LISTED)
+def list_runs(transaction: Transaction, is_shown: Callable[[Target], bool]) -> Sequence[Run]:
+    """Return the runs of the apps that are shown, the newest first, LISTED of them at most."""
+    newest_first = runs.c.started_at.desc(), runs.c.id
+    rows = transaction.execute(select(runs.c.id, runs.c.target).order_by(*newest_first))
+    is_of_shown = cache(lambda target: is_shown(load_target(target)))
+    ids = list(islice((row.id for row in rows if is_of_shown(row.target)), LISTED))
+    query = select(*_SHOWN).where(runs.c.id.in_(ids)).order_by(*newest_first)
     return [_run(row) for row in transaction.execute(query)]
 
 
