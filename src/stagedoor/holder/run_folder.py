@@ -172,10 +172,10 @@ class LogWriter:
             self.close_files()
         self.size += len(data)
 
-    def skip(self, size: int) -> None:
-        """Leave a gap up to byte `size`: what was there is lost."""
+    def skip(self, size: int, problem: str) -> None:
+        """Leave a gap up to byte `size`: what was there is lost, which is the `problem`."""
         self.close_files()
-        self.size = size
+        self.size, self.problem = size, problem
 
     def _open(self) -> tuple[int, int]:
         if self._files is not None and (

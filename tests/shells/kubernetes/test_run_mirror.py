@@ -118,6 +118,15 @@ async def test_what_was_lost_is_a_gap_and_is_named(house: House) -> None:
     assert "the last 4 bytes of its output were lost" in detail
 
 
+async def test_a_gap_that_a_rotation_left_is_named(house: House) -> None:
+    await house.copy(Log([b"o 0 ab\n", b"o 4 ef\n"]), ended(0, 6))
+    assert house.folders.read(RUN, 1, 100)[0].data == b"b"
+    assert house.folders.read(RUN, 2, 100)[0].start == 4
+    state, code, detail = house.end()
+    assert (state, code) == (RunState.EXITED, 0)
+    assert detail == "2 bytes of its output were lost as the node began a new log file"
+
+
 @pytest.mark.platform(5)
 @pytest.mark.parametrize(
     ("pods", "cancelled", "state"),

@@ -274,6 +274,7 @@ SHELLS = {
     "it was cancelled before it had begun": "它在开始之前已被取消",
     "there is no such app": "没有该应用",
     "the last {0} bytes of its output were lost with its pod": "其输出的最后 {0} 字节随 Pod 丢失",
+    "{0} bytes of its output were lost as the node began a new log file": "节点新建日志文件时，其输出丢失了 {0} 字节",
     "the process that holds it did not answer within {0} s": "保持它的进程在 {0} 秒内没有应答",
     "the process that holds it ended at once": "保持它的进程立即结束了",
     "the process that held it was killed, or its machine was restarted": "保持它的进程被终止，或其机器已重启",

@@ -115,8 +115,12 @@ class RunMirror:
             async with aclosing(self.cluster.follow_log(self.namespace, pod, CONTAINER)) as pieces:
                 async for piece in pieces:
                     for line in parser.feed(piece):
-                        if line.start > log.size:
-                            log.skip(line.start)
+                        missing = line.start - log.size
+                        if missing > 0:
+                            problem = (
+                                "bytes of its output were lost as the node began a new log file"
+                            )
+                            log.skip(line.start, f"{missing} {problem}")
                         fresh = line.data[log.size - line.start :]
                         if fresh:
                             at = self.now() if line.at is None else line.at
