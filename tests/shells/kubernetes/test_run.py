@@ -62,6 +62,7 @@ def test_a_job_starts_one_pod_once_which_no_service_selects(name: str) -> None:
     labels = spec["template"]["metadata"]["labels"]
     assert labels["stagedoor.dev/run-of"] == app["metadata"]["name"]
     assert "stagedoor.dev/shell-of" not in labels
+    assert not app["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert [item["name"] for item in pod["containers"]] == ["shell"]
     assert not {HOST_KEY_VOLUME, SHELL_VOLUME} & {volume["name"] for volume in pod["volumes"]}
     shell = samples.container(samples.derived(app, samples.KIT, **samples.DIGESTS))
