@@ -152,7 +152,7 @@ def test_the_refusal_is_a_form_and_the_terminal_opens_after_the_approval(
     assert f'href="/requests/{number}"' in bob.get("/requests").text
     shown = bob.get(f"/requests/{number}").text
     assert "INC-2, stuck" in shown
-    assert "May do there now nothing" in read_words(shown)
+    assert "Has now nothing" in read_words(shown)
     assert "not lately" in shown
     assert re.search(r'name="minutes"[^>]*max="30"', shown)
     assert bob.post(f"/requests/{number}/approve", minutes="10").status == 303

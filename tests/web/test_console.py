@@ -612,7 +612,7 @@ def test_what_people_write_is_text_on_every_page(
         ), path
     shown = boss.get("/admin/requests").text
     assert "&lt;script&gt;" in shown
-    assert re.search(r'<td data-head="May do there now">\s*nothing\s*</td>', shown)
+    assert re.search(r'<td data-head="Has now">\s*nothing\s*</td>', shown)
 
 
 def test_the_frame_says_until_when_the_person_is_signed_in(boss: PlainBrowser) -> None:
