@@ -59,7 +59,7 @@ def authorization(gateway: Gateway, who: str) -> str:
     ("who", "phases", "examples"),
     [
         (PERSON, "coverage,stateful", 3),
-        ("owner", "fuzzing", 3),
+        ("owner", "fuzzing,stateful", 2),
         ("operator", "fuzzing,stateful", 1),
         ("auditor", "stateful", 1),
         (NO_ROLE, "stateful", 1),
