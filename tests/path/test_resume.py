@@ -213,6 +213,14 @@ def open_sessions(gateway: Faulty) -> set[str]:
         return {session.id for session in list_sessions(service.database)}
 
 
+def check_shell_end(far: Peer, since: float) -> None:
+    """Check that the shell's side hangs up within five seconds."""
+    assert far.read_to_end() == b""
+    took_s = time.monotonic() - since
+    print(f"the shell's end after {took_s:.1f} s")
+    assert took_s < allow(5)
+
+
 @pytest.mark.continuity(8)
 def test_a_session_whose_worker_died_while_its_client_is_away_is_revoked(gateway: Faulty) -> None:
     grant = join(gateway, "zoe")
@@ -278,13 +286,36 @@ def test_a_removed_grant_ends_a_session_whose_client_is_away(gateway: Faulty) ->
     client = Client(gateway, basic("eve", PASSWORD))
     far = client.open()
     with gateway.changed() as service:
+        removed_at = time.monotonic()
         admin.remove_grant(service, grant)
-    assert far.read_to_end() == b""
+    check_shell_end(far, removed_at)
     eventually("it is closed", lambda: client.sessions[0] in gateway.closed())
     assert gateway.closed()[client.sessions[0]][0] == "revoked"
     with client.asked(1) as (answer, _):
         assert answer.status == 403
         assert "no grant" in answer.message
+
+
+@pytest.mark.continuity(8)
+@pytest.mark.parametrize("is_token", [True, False], ids=["token", "user"])
+def test_a_revocation_ends_a_session_whose_client_is_away(gateway: Faulty, is_token: bool) -> None:
+    name = f"revoked-{is_token}".lower()
+    join(gateway, name)
+    with gateway.changed() as service:
+        secret = admin.create_token(service, name).text
+    client = Client(gateway, basic(name, secret))
+    far = client.open()
+    with gateway.changed() as service:
+        revoked_at = time.monotonic()
+        if is_token:
+            admin.revoke_token(service, secret)
+        else:
+            admin.remove_user(service, name)
+    check_shell_end(far, revoked_at)
+    eventually("it is closed", lambda: client.sessions[0] in gateway.closed())
+    assert gateway.closed()[client.sessions[0]][0] == "revoked"
+    with client.asked(1) as (answer, _):
+        assert answer.status == 407
 
 
 @pytest.mark.continuity(8)
@@ -299,9 +330,7 @@ def test_a_sign_in_that_ends_ends_a_session_whose_client_is_away(
     with gateway.changed() as service:
         ended_at = time.monotonic()
         end_sign_ins(service, list_sign_ins(service, "dora"), "laptop stolen")
-    assert far.read_to_end() == b""
-    print(f"the shell's end after {time.monotonic() - ended_at:.1f} s")
-    assert time.monotonic() - ended_at < allow(5)
+    check_shell_end(far, ended_at)
     eventually("it is closed", lambda: client.sessions[0] in gateway.closed())
     assert gateway.closed()[client.sessions[0]][0] == "revoked"
     with client.asked(1) as (answer, _):
@@ -381,6 +410,7 @@ def test_an_administrator_closes_a_session_whose_client_is_away(gateway: Faulty)
     client = Client(gateway)
     far = client.open()
     gateway.command("session", "close", client.sessions[0])
-    assert far.read_to_end() == b""
+    check_shell_end(far, time.monotonic())
     with client.asked(1) as (answer, _):
         assert answer.status == 410
+        assert "the session has ended" in answer.message
