@@ -1,5 +1,6 @@
 """Many clients of resumable tunnels at once, and tunnels that do not resume."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from stagedoor.admin import service as admin
 from stagedoor.store.sessions import list_sessions
 from tests.listeners.wire import Answer, basic, dialled, head, read_answer
 from tests.net.peers import Peer
+from tests.pace import allow
 from tests.path.faulty import Faulty, serving
 from tests.path.test_resume import PASSWORD, Client, join
 from tests.ports import free_port
@@ -33,6 +35,7 @@ def test_200_clients_that_come_back_at_once_all_go_on(gateway: Faulty) -> None:
             client.far = gateway.upstream.accept()
             client.stream.take(f"client {number}\n".encode())
             client.write(peer)
+    began = time.monotonic()
     with ExitStack() as again, ThreadPoolExecutor(40) as pool:
         peers = list(pool.map(lambda client: again.enter_context(client.connected()), clients))
         for number, (client, peer) in enumerate(zip(clients, peers, strict=True)):
@@ -41,6 +44,9 @@ def test_200_clients_that_come_back_at_once_all_go_on(gateway: Faulty) -> None:
             assert (
                 client.far.read_exactly(len(f"client {number}\n")) == f"client {number}\n".encode()
             )
+        took_s = time.monotonic() - began
+        print(f"{MANY} clients are back after {took_s:.1f} s")
+        assert took_s < allow(5)
         with gateway.service() as service:
             ids = {session.id for session in list_sessions(service.database)}
         assert ids == {client.sessions[0] for client in clients}
