@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,8 +35,13 @@ from tests.waiting import wait_until
 from tests.web.mover import digest_of
 
 BULK_BYTES = int(os.environ.get("STAGEDOOR_BULK_MIB", "12")) * MIB
-BULK_MODES = ("reset", "half", "silence") if BULK_BYTES > 12 * MIB else ("reset", "half")
-"""A silence costs the client ten seconds, so only a run of full size has some."""
+SOON = ("reset", "half")
+"""The modes of cuts that the client notices at once. A silence costs it ten seconds, so only a run of full
+size has some."""
+BULK_MODES = (*SOON, "silence") if BULK_BYTES > 12 * MIB else SOON
+VIM_CUTS = int(os.environ.get("STAGEDOOR_VIM_CUTS", "20"))
+VIM_MODES, VIM_AWAY_S = ((*SOON, "silence"), 120.0) if VIM_CUTS > 20 else (SOON, 0.1)
+"""The longest time for which the network is away after a cut; most times are far shorter."""
 SMALL = (features.control_master, features.rsync, features.tmux)
 """They move some ten thousand bytes."""
 CAT = "echo in''side; cat"
@@ -121,6 +126,35 @@ def test_what_developers_do_works_through_cuts(
         with cutting(entry.gateway.port(), new_seed(), most) as wire:
             feature(entry.through(TUNNEL, tmp_path, wire.port), tmp_path)
             assert wire.cuts >= 3
+
+    here(drive)
+
+
+@pytest.mark.continuity(12)
+def test_ten_sessions_of_a_control_master_go_on_through_20_cuts(
+    entry: GatewayEntry, tmp_path: Path
+) -> None:
+    def drive() -> None:
+        # A socket's path must be short (unix(7)).
+        with (
+            tempfile.TemporaryDirectory(prefix="sd-") as folder,
+            cutting(entry.gateway.port(), 1, most=1 << 30) as wire,
+            ExitStack() as stack,
+        ):
+            master = ("-S", Path(folder) / "master")
+            reach = entry.through(TUNNEL, tmp_path, wire.port)
+            stack.enter_context(reach.inside("-M", *master))
+            argv = reach.argv("ssh", "-tt", *master, "-o", "ProxyCommand=false", reach.host, CAT)
+            sessions = [stack.enter_context(reach.start(argv, on_terminal=True)) for _ in range(10)]
+            for session in sessions:
+                session.expect("inside")
+            for number in range(20):
+                wire.cut_all()
+                for session in sessions:
+                    session.type(f"cut {number}\r")
+                for session in sessions:
+                    session.expect(f"cut {number}\r\ncut {number}\r\n")
+            assert wire.cuts == 20
 
     here(drive)
 
@@ -266,21 +300,29 @@ def test_vim_through_cuts_has_the_same_screen_and_file(entry: GatewayEntry, tmp_
         done = subprocess.run([*tmux, *words], check=True, capture_output=True, text=True)
         return done.stdout
 
+    lines = [f"line {number}" for number in range(VIM_CUTS)]
+
     def drive() -> None:
         need("vim")
         need("tmux")
-        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
+        seed = new_seed()
+        chance = random.Random(seed)
+        with cutting(entry.gateway.port(), seed, most=1 << 30) as wire:
             reach = entry.through(TUNNEL, tmp_path, wire.port)
             argv = reach.argv("ssh", "-tt", reach.host, f"vim -u NONE -i NONE -n {text}")
             ask("new-session", "-d", "-x", "80", "-y", "24", shlex.join(map(str, argv)))
             wait_until(lambda: "[New" in ask("capture-pane", "-p"), costly=True)
             ask("send-keys", "i")
-            for number in range(20):
-                ask("send-keys", f"line {number}", "Enter")
-                before = wire.accepted
-                wire.cut_all()
-                wait_until(lambda before=before: wire.accepted > before)
-            rows = [*(f"line {number}" for number in range(20)), "", "~", "~"]
+            for number, line in enumerate(lines):
+                accepted = wire.accepted
+                wire.cut_next(chance.choice(VIM_MODES), chance.randrange(1, 100))
+                ask("send-keys", line, "Enter")
+                wait_until(lambda number=number: wire.cuts > number)
+                wire.refuses = True
+                time.sleep(VIM_AWAY_S * chance.random() ** 8)
+                wire.refuses = False
+                wait_until(lambda accepted=accepted: wire.accepted > accepted)
+            rows = [*lines, "", *["~"] * (22 - VIM_CUTS)][-23:]
             wait_until(
                 lambda: ask("capture-pane", "-p").splitlines()[:-1] == rows,
                 what="the same screen",
@@ -288,13 +330,13 @@ def test_vim_through_cuts_has_the_same_screen_and_file(entry: GatewayEntry, tmp_
             )
             ask("send-keys", "Escape", ":wq", "Enter")
             wait_until(lambda: text.exists(), costly=True)
-            assert wire.cuts == 20
+            assert wire.cuts == VIM_CUTS
 
     try:
         here(drive)
     finally:
         subprocess.run([*tmux, "kill-server"], check=False, capture_output=True)
-    assert text.read_text() == "".join(f"line {number}\n" for number in range(20)) + "\n"
+    assert text.read_text() == "".join(f"{line}\n" for line in lines) + "\n"
 
 
 @pytest.mark.continuity(7)

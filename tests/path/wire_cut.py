@@ -6,11 +6,20 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from tests.path.processes import has_clients
 from tests.waiting import wait_until
 
 _RST = struct.pack("ii", 1, 0)
+
+
+@dataclass
+class _NextCut:
+    """The next cut of a connection, in this mode and after `left` bytes."""
+
+    mode: str
+    left: int
 
 
 class CutWire:
@@ -40,6 +49,8 @@ class CutWire:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
+        self._next: _NextCut | None = None
+        """The next cut of the last connection."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_all(self) -> None:
@@ -49,6 +60,11 @@ class CutWire:
         self.cuts += bool(ends)
         for end in ends:
             _reset(end)
+
+    def cut_next(self, mode: str, after: int) -> None:
+        """Cut the last connection in this way after so many bytes more."""
+        assert self._next is not None
+        self._next.mode, self._next.left = mode, after
 
     def end_cuts(self) -> None:
         self._most_cuts = 0
@@ -86,26 +102,24 @@ class CutWire:
                     self._open |= {near, far}
                     self.accepted += 1
                     # Enough for the request and its answer, so that each connection gets somewhere.
-                    left = [3000 + self._chance.randrange(self._most)]
-                    mode = self._chance.choice(self._modes)
-                for source, sink in ((near, far), (far, near)):
-                    arguments = (source, sink, left, mode)
+                    left = 3000 + self._chance.randrange(self._most)
+                    self._next = _NextCut(self._chance.choice(self._modes), left)
+                for ends in ((near, far), (far, near)):
+                    arguments = (*ends, self._next)
                     threading.Thread(target=self._carry, args=arguments, daemon=True).start()
 
-    def _carry(
-        self, source: socket.socket, sink: socket.socket, left: list[int], mode: str
-    ) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, cut: _NextCut) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                if self.cuts < self._most_cuts and len(data) >= left[0]:
-                    if mode == "half":
-                        sink.sendall(data[: left[0]])
-                    self.cuts += 1
-                    left[0] = 0
-                    if mode == "silence":
+                if self.cuts < self._most_cuts and len(data) >= cut.left:
+                    if cut.mode == "half":
+                        sink.sendall(data[: cut.left])
+                    self.cuts += cut.left > 0  # 0: it was cut on its other way
+                    cut.left = 0
+                    if cut.mode == "silence":
                         return
                     break
-                left[0] -= len(data)
+                cut.left -= len(data)
                 sink.sendall(data)
             else:
                 sink.shutdown(socket.SHUT_WR)
