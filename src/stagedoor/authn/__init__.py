@@ -1,5 +1,5 @@
-"""The first stage, authentication: a credential goes in; an `Identity` or a `Denial` comes out.
+"""The first stage, authentication, which takes a credential and returns an `Identity` or a `Denial`.
 
-This package never learns what a user may do (that is `authz`), where users are stored, or how a
-credential was transported. No secret leaves it, not even in a repr.
+This package does not know what a user may do (`authz` does), where users are stored, or how a credential was
+transported. No secret leaves it, not even in a repr.
 """

@@ -1,4 +1,4 @@
-"""The whole authn stage: decide, throttle, remember, and verify passwords in a bounded pool."""
+"""The authentication stage. It judges credentials, throttles, and verifies passwords in a bounded pool."""
 
 import asyncio
 import math
@@ -33,8 +33,8 @@ FULL_S = 2
 OTHERWISE = "or use a token or key, which never has to wait"
 
 FAILURES = Rate(burst=50, interval_s=3.0)
-"""The wrong passwords of one address (an IPv6 /64 is one), whatever the names; an IPv6 /48 has four times as
-many. Fifty suffice for an office behind one address, and say little about any password."""
+"""The wrong passwords allowed from one address (or IPv6 /64), for all names together; an IPv6 /48 may have
+four times as many. Fifty are enough for an office behind one address, and too few to guess a password."""
 FindLogin = Callable[[str], Awaitable[KeyLogin | Denial | None]]
 FindSignIn = Callable[[int], Awaitable[SignInPass | Denial | None]]
 _NO_LOGIN = Denial(
@@ -44,13 +44,12 @@ _NO_LOGIN = Denial(
 
 @dataclass(frozen=True, slots=True)
 class VerifyLimits:
-    """The limits on what passwords may cost a worker.
+    """The limits on the cost of passwords in a worker.
 
-    At most `threads` argon2 verifications run at once, each using one CPU and 64 MiB. `waiting`
-    more may queue; one source (see `model.source.find_source_network`) may hold `waiting_per_source` of
-    both. `failures` limits the wrong passwords of one source, whatever the names. A verified
-    password is accepted for `remember_s` seconds without another verification, and at most
-    `remembered` passwords are remembered.
+    At most `threads` argon2 verifications run at once, each with one CPU and 64 MiB. `waiting` more may
+    queue, and one source (see `model.source.find_source_network`) may have `waiting_per_source` of both.
+    `failures` limits the wrong passwords of one source, whatever the names. A verified password is accepted
+    for `remember_s` seconds without another verification, and at most `remembered` passwords are remembered.
     """
 
     threads: int = 2
@@ -64,11 +63,11 @@ class VerifyLimits:
 class Authenticator:
     """The authn stage. Belongs to one event loop.
 
-    `policy` returns the policy as it is now, and `last_policy` as it was last read. `trust` returns
-    the trusted user CAs and the revocations, or a denial while no key can be judged. `now` returns
-    the time in seconds since the epoch. `find_login` looks up a sign-in in the store by a login's
-    secret, and `find_sign_in` by its number: the policy does not have the time at which the
-    provider last answered. `stale_s` maps identity providers to seconds (`authn.passes`).
+    `policy` returns the current policy, and `last_policy` the one that was read last. `trust` returns the
+    trusted user CAs and the revocations, or a denial while no key can be judged. `now` returns the time in
+    seconds since the epoch. `find_login` looks up a sign-in in the store by a login's secret, and
+    `find_sign_in` by its number, because the policy does not have the time of the provider's last answer.
+    `stale_s` maps identity providers to seconds (`authn.passes`).
     """
 
     def __init__(
@@ -95,14 +94,14 @@ class Authenticator:
         self._throttle = Throttle(throttle)
         self._verified = VerifiedPasswords(self._limits.remembered, self._limits.remember_s)
         self._guesses = Throttle(throttle)
-        """Guesses at remembered passwords. These are answered at once, and must be no more frequent than
+        """Guesses at remembered passwords. They are answered at once, so they must not be more frequent than
         argon2 verifications."""
         self._pool = VerifyPool(
             self._limits.threads, self._limits.waiting, self._limits.waiting_per_source
         )
         self._sources = SiteRates(self._limits.failures)
         self._stray_logins = SiteRates(self._limits.failures)
-        """Counted apart, so that a job which keeps using an ended login does not delay passwords."""
+        """Counted separately, so that a job that keeps using an ended login does not delay passwords."""
         self._running: dict[tuple[bytes, str], asyncio.Task[Identity | Denial]] = {}
 
     async def authenticate(
@@ -113,7 +112,7 @@ class Authenticator:
         Neither its words nor its timing reveal whether a name exists.
         """
         if self._policy().unread:
-            return UNREAD  # no credential is called wrong, and no try counts
+            return UNREAD  # refuse no credential as wrong, and count no try
         if isinstance(credential, KeyCredential):
             return await self._deny_stale(self._judge_key(credential, source))
         if (secret := find_login_secret(credential)) is not None:
@@ -127,7 +126,7 @@ class Authenticator:
     def mark_present(self, identity: Identity) -> Identity:
         """Return `identity` with the current time as its proof of presence.
 
-        Call this when the credential has just proved that the person is there. The identity of a
+        Call this when the credential has just proved that the person is present. The identity of a
         sign-in is returned unchanged: an attacker with the browser's cookie may have bound a key of
         their own to it.
         """
@@ -199,7 +198,7 @@ class Authenticator:
             self._stray_logins.give_back(network)
             return login
         if login is None:
-            # The id of a sign-in is its secret's digest, so only the owner of an ended one sees why it ended.
+            # The id of a sign-in is the digest of its secret, so only its owner sees why it has ended.
             why = self._policy().signed_out.get(hash_secret(secret))
             return Denial(Reason.CREDENTIAL_WRONG, why) if why else _NO_LOGIN
         if name not in (None, login.name):
@@ -208,13 +207,13 @@ class Authenticator:
         return identify(login, self._policy(), self._now(), self._stale_s)
 
     def stop_threads(self) -> None:
-        """Stop the threads; verifications that still wait are dropped."""
+        """Stop the threads, and drop the verifications that still wait."""
         self._pool.stop_threads()
 
     async def _judge_password(self, check: CheckPassword, source: Source) -> Identity | Denial:
         now = self._now()
         bucket = make_key(check.name, source.address)
-        # Before the remembered passwords, or a throttled attacker could go on guessing at those.
+        # Before the remembered passwords, so that a throttled attacker cannot go on guessing at those.
         wait_s = self._throttle.measure_block(bucket, now)
         if wait_s > 0:
             return _throttled(
@@ -224,8 +223,8 @@ class Authenticator:
         if check.password_hash is not None and self._is_remembered(check.name, bucket, seal, now):
             return confirm(self._policy(), check)
 
-        # When one source shows the same credential several times at once (ssh, scp and an editor
-        # start together), that is one try and one verification.
+        # If one source sends the same credential several times at once (ssh, scp and an editor start
+        # together), that is one try and one verification.
         network = find_source_network(source.address)
         task = self._running.get((seal, network))
         if task is None:
@@ -235,14 +234,14 @@ class Authenticator:
             task = asyncio.create_task(self._verify(check, seal, bucket, network))
             self._running[seal, network] = task
             task.add_done_callback(lambda _: self._running.pop((seal, network)))
-        # Shielded: a guess counts even if the client hangs up.
+        # Shielded, so that a guess counts even if the client hangs up.
         return await asyncio.shield(task)
 
     def _is_remembered(self, name: str, bucket: Key, seal: bytes, now: float) -> bool:
         """Return whether this password was verified recently, even while the pool has no room.
 
-        Each look-up is a guess. These are counted apart from guesses that argon2 verifies: if they
-        were counted together, a refusal for lack of room would reveal that a name exists.
+        Each look-up is a guess. It is counted separately from guesses that argon2 verifies: otherwise a
+        refusal for lack of room would reveal that a name exists.
         """
         if self._guesses.measure_block(bucket, now) > 0:
             return False
@@ -254,7 +253,7 @@ class Authenticator:
         return False
 
     def _start(self, bucket: Key, network: str, now: float) -> Denial | None:
-        """Count a try as wrong until it proves right. Return a denial if it may not be made now."""
+        """Count a try as wrong until it proves right. Return a denial if it is not allowed now."""
         if self._sources.take(network, now) is None:
             return _throttled(
                 "too many wrong passwords, for any names, came from your "
@@ -314,7 +313,7 @@ class Authenticator:
 
 
 def _verify(check: CheckPassword) -> bool:
-    """Verify the password. Runs in a thread, and takes the same time for an unknown name."""
+    """Verify the password, in a thread. An unknown name takes as long as a known one."""
     is_right = passwords.verify(check.password_hash or passwords.make_dummy_hash(), check.password)
     return is_right and check.password_hash is not None
 

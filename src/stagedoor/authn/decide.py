@@ -1,7 +1,7 @@
 """The judgement of passwords and tokens by the policy. Pure.
 
-A token is judged at once. Checking a password takes time, so the answer may be `CheckPassword`:
-the caller verifies the hash, then calls `confirm` or `deny_password`.
+Tokens are judged at once. Verifying a password takes time, so the result may be `CheckPassword`. Then the
+caller verifies the hash, and calls `confirm` or `deny_password`.
 """
 
 import hmac
@@ -22,10 +22,10 @@ _ASK_FOR_ANOTHER = "make a new one on your account page, or ask an administrator
 
 @dataclass(frozen=True, slots=True)
 class CheckPassword:
-    """A password that must still be verified against `password_hash`.
+    """A password that has yet to be verified against `password_hash`.
 
-    `password_hash` is None when the name is unknown or has no password. Even then the caller must
-    spend the time of a verification, and answer with `deny_password`.
+    `password_hash` is None if the name is unknown or has no password. Even then the caller must spend the
+    time of a verification, and then call `deny_password`.
     """
 
     name: str
@@ -46,8 +46,8 @@ def decide(
 ) -> Identity | CheckPassword | Denial:
     """Judge `credential` by `policy`; `now` is seconds since the epoch.
 
-    A secret in the form of a token is judged as a token only. If it was sent as a password
-    (RFC 7617), it must belong to the user name that was sent with it.
+    A secret that has the form of a token is judged only as a token. If it was sent as a password (RFC 7617),
+    it must belong to the user name that came with it.
     """
     if credential is None:
         return MISSING
@@ -76,7 +76,7 @@ def _by_token(
     policy: Policy, text: str, shown_id: str | None, claimed: str | None, wrong: Denial, now: float
 ) -> Identity | Denial:
     record = policy.tokens.get(shown_id) if shown_id else None
-    # The comparison runs for an unknown id as well, so that its time reveals nothing.
+    # Compare for an unknown id as well, so that timing reveals nothing.
     is_right = hmac.compare_digest(hash_secret(text), record.secret_hash if record else _NO_HASH)
     user = policy.users.get(record.user) if record else None
     if not is_right or record is None or claimed not in (None, record.user):
@@ -84,7 +84,7 @@ def _by_token(
     if user is None:
         return policy.deny_gone(Reason.CREDENTIAL_WRONG, record.user)
     if record.expires_at is not None and record.expires_at <= now:
-        # The client has shown the whole token, so this reveals nothing to it.
+        # The client has sent the whole token, so this reveals nothing to it.
         return Denial.with_mend(
             Reason.CREDENTIAL_WRONG,
             f"token {record.id} of {user.name!r} expired at {_instant(record.expires_at)}",
@@ -110,7 +110,7 @@ def confirm(policy: Policy, checked: CheckPassword) -> Identity | Denial:
 
 
 def deny_password(name: str, policy: Policy) -> Denial:
-    """Return the one denial for every password that is not accepted.
+    """Return the denial for every password that is not accepted.
 
     It is the same for a wrong password, an unknown name, a user without a password, and a user
     whose groups may not have one.
@@ -130,7 +130,7 @@ def deny_password(name: str, policy: Policy) -> Denial:
 
 
 def _shown(name: str) -> str:
-    """Return a name from a client in a form that is safe in one line of a terminal."""
+    """Return a client's text for a name in a form that is safe in one line of a terminal."""
     if name.isascii() and name.isprintable() and 0 < len(name) <= _SHOWN_NAME_LIMIT:
         return repr(name)
     return "the name given"

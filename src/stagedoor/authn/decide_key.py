@@ -1,7 +1,7 @@
-"""The judgement of SSH keys and certificates by owner, time and source. Pure.
+"""Decisions on SSH keys and certificates, by owner, time and source. Pure.
 
-The login name is the owner's name or an app's (`ssh app01@gateway`); with an app's name, the key
-alone identifies the user. SSH clients see the same refusal of every key; `message` is for the log.
+The login name is the owner's name or an app's (`ssh app01@gateway`); with an app's name, the key alone
+identifies the user. SSH clients see the same refusal for every key; the `message` is for the log.
 """
 
 from dataclasses import dataclass, field, replace
@@ -50,7 +50,8 @@ def decide_key(
     """
     certificate = credential.certificate
     if certificate is not None:
-        # Checked before anything that depends on the name: a forged one must cost the same for every name.
+        # Checked before anything that depends on the name, so that a forged one takes the same time for every
+        # name.
         denial = _check_ca(certificate, trust)
         if denial is None and not credential.signed_by_ca():
             denial = _deny("a certificate that its CA did not sign")
@@ -84,14 +85,14 @@ def decide_key(
 
 
 def is_of_sign_in(certificate: Certificate, trust: Trust) -> bool:
-    """Return whether it belongs to a sign-in, and so is valid no longer than that; see `keys.ca`."""
+    """Return whether a certificate is a sign-in's, and so valid no longer than that; see `keys.ca`."""
     return certificate.ca_fingerprint == trust.own_ca and certificate.key_id.startswith(
         SIGN_IN_KEY_ID
     )
 
 
 def explain_revocation(credential: KeyCredential, trust: Trust) -> Denial | None:
-    """Return why a key that was accepted may no longer be used, or None while it may.
+    """Return why an accepted key may no longer be used, or None while it may.
 
     As in sshd(8), the expiry of a certificate does not end the connections that it opened.
     """
@@ -108,7 +109,7 @@ def explain_revocation(credential: KeyCredential, trust: Trust) -> Denial | None
 
 
 def deny_revoked_key(key: bytes, revocations: Revocations) -> Denial | None:
-    """Return a denial if this key, a blob, was revoked, or None."""
+    """Return a denial if the key in the blob `key` was revoked, or None."""
     if revocations.has_key(key):
         return _revoked(f"the key {format_fingerprint(key)}")
     return None
@@ -121,7 +122,7 @@ def _check_ca(certificate: Certificate, trust: Trust) -> Denial | None:
 
 
 def _check_use(certificate: Certificate, source: Source, now: float) -> Denial | None:
-    """Return a denial if the certificate itself forbids this use: by its time, options or principals."""
+    """Return a denial if the certificate forbids this use by its time, options or principals."""
     named = _named(certificate)
     if now >= certificate.valid_before:
         return _deny(f"{named} has expired")
@@ -152,7 +153,7 @@ def _judge_sign_in(policy: Policy, bound: KeyLogin, now: float) -> Identity | De
 def _judge_sign_in_certificate(
     policy: Policy, credential: KeyCredential, certificate: Certificate, trust: Trust, now: float
 ) -> Identity | Denial:
-    """Judge a sign-in's certificate: it must have the sign-in's key, number and user, and grants no more."""
+    """Judge a sign-in's certificate, which must have the sign-in's key, number and user."""
     named = _named(certificate)
     bound = policy.bound_keys.get(credential.fingerprint)
     if (
@@ -197,7 +198,7 @@ def _is_for(login_name: str, owner: str) -> bool:
 def _allows(addresses: str, source: Source) -> bool:
     """Return whether `source` is in one of the CIDR networks of `source-address` (PROTOCOL.certkeys).
 
-    They are separated by commas. If one is malformed, or has host bits set, no source is allowed.
+    Commas separate the networks. If one is malformed or has host bits set, no source is allowed.
     """
     try:
         networks = tuple(ip_network(text) for text in addresses.split(","))
@@ -207,7 +208,7 @@ def _allows(addresses: str, source: Source) -> bool:
 
 
 def _named(certificate: Certificate) -> str:
-    """Return the audit's name for a certificate. Its key id is the CA's text and may hold any characters."""
+    """Return a certificate's name for the audit. Its key id, a CA's text, may have any characters."""
     key_id = "".join(c if " " <= c <= "~" else "?" for c in certificate.key_id[:_SHOWN_KEY_ID])
     return f"certificate {certificate.serial} ({key_id})"
 

@@ -1,7 +1,7 @@
-"""The identity of a session that outlives its worker, packed into one word and restored from it.
+"""The identity of a session, packed into one word so that the session can outlive its worker.
 
-The endpoint of resumable tunnels keeps the word. A worker that adopts the session judges it by the policy as
-it is then. It holds no secret: a digest stands for the password's hash, as in `model.webpass`.
+The endpoint of resumable tunnels keeps the word. A worker that adopts the session judges the identity by the
+current policy. The word has no secrets: it has a digest of the password's hash, as in `model.webpass`.
 """
 
 import binascii
@@ -45,7 +45,7 @@ def pack_identity(identity: Identity) -> str:
 
 
 def restore_identity(word: str, policy: Policy) -> Identity | Denial:
-    """Return the identity in `word`, or why its credential proves nothing by `policy`."""
+    """Return the identity in `word`, or why its credential is no longer valid by `policy`."""
     try:
         packed = msgspec.json.decode(urlsafe_b64decode(word), type=_PackedIdentity)
     except (binascii.Error, ValueError, msgspec.MsgspecError):

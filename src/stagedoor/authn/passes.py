@@ -1,4 +1,4 @@
-"""Web passes: each is given to an identity, and stays valid only while the credential behind it does.
+"""Web passes. Each is issued to an identity, and stays valid only as long as the credential behind it.
 
 Pure: the store keeps the passes, and the time is an argument.
 """
@@ -26,16 +26,16 @@ from stagedoor.model.webpass import (
 
 SIGN_IN_AGAIN = "sign in again"
 STALE_S = 4 * HOUR_S
-"""How long a sign-in can open new sessions while its identity provider does not answer."""
+"""How long a sign-in may open new sessions while its identity provider does not answer."""
 _RENEW_BELOW = 7 / 8
 USE_S = 15 * MINUTE_S
-"""The shortest time between two stored uses of a session, since each is a write. Users see the last one."""
+"""The shortest time between two stored uses of a session, since each is a write. Users see the last use."""
 
 
 class Lifetimes(Struct, frozen=True):
     """The lifetimes of passes, in seconds.
 
-    A session's is counted from its last use, and it ends after `session_max_s` at the latest.
+    A session's lifetime counts from its last use; a session ends after `session_max_s` at the latest.
     """
 
     session_s: float = 12 * 3600.0
@@ -54,8 +54,8 @@ def create_session(
 ) -> WebSession:
     """Return the session of a browser that signs in as `identity`.
 
-    As in the functions below, `id_` is `hash_secret` of the secret. `source` is the browser's
-    address, `label` names it.
+    Here and in the functions below, `id_` is `hash_secret` of the secret. `source` is the browser's address,
+    and `label` its name.
     """
     latest_end = now + lifetimes.session_max_s
     return WebSession(
@@ -71,7 +71,7 @@ def create_session(
 def create_ticket(
     id_: bytes, identity: Identity, purpose: TicketPurpose, now: float, lifetimes: Lifetimes
 ) -> Ticket:
-    """Return a ticket with which `identity` opens the terminal that is its purpose."""
+    """Return a ticket with which `identity` may open the terminal in `purpose`."""
     return Ticket(
         **_issued_to(identity, id_),
         expires_at=now + lifetimes.ticket_s,
@@ -114,7 +114,7 @@ def renew_end(shown: SignInPass, now: float, lifetimes: Lifetimes) -> float | No
 
 
 def is_use_stale(shown: SignInPass, now: float) -> bool:
-    """Return whether the last stored use of a sign-in is so old that this use must be stored."""
+    """Return whether the last stored use of a sign-in is old enough that this use must be stored."""
     return shown.last_used_at is None or now - shown.last_used_at >= USE_S
 
 
@@ -128,8 +128,8 @@ def make_link_identity(user: User, scopes: tuple[str, ...] | None = None) -> Ide
 def by_passkey(user: User, passkey: str) -> Identity:
     """Return the identity of a sign-in by passkey, which counts as the user's password.
 
-    It ends when the password changes. Only users with a password can sign in by a passkey: otherwise
-    an identity provider could not keep out the people that it has removed.
+    It ends when the password changes. Only users with a password can sign in by a passkey; otherwise people
+    whom an identity provider has removed could still sign in.
     """
     return Identity(
         user.name, user.groups, Method.PASSWORD, passkey, password_hash=user.password_hash
@@ -147,10 +147,10 @@ def identify(
     now: float,
     stale_s: Mapping[str, float] = MappingProxyType({}),
 ) -> Identity | Denial:
-    """Return the identity of the user who shows a pass, by the policy as it is now, or a denial.
+    """Return the identity of the user with the pass `shown`, by the current policy, or a denial.
 
-    `shown` is None for a secret that belongs to no pass, or to a used one: the refusal is the same as
-    for an expired pass. `stale_s` maps identity providers to seconds, `STALE_S` for those it lacks.
+    `shown` is None for a secret of no pass or of a used one, which is refused like an expired pass. `stale_s`
+    maps identity providers to seconds; the default is `STALE_S`.
     """
     if shown is None or shown.expires_at <= now:
         return Denial(
@@ -180,7 +180,7 @@ def identify(
 
 
 def _stale(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial | None:
-    """Return a denial if the provider has not answered for too long: it may have removed the person."""
+    """Return a denial if the provider has not answered for too long, since it may have removed the user."""
     provider = shown.credential_id or ""
     limit_s = stale_s.get(provider, STALE_S)
     if shown.answered_at is None or now - shown.answered_at <= limit_s:

@@ -1,7 +1,7 @@
-"""The options that a browser gets for passkeys, and the checks of its responses (WebAuthn Level 3 §7). Pure.
+"""The options that browsers get for passkeys, and the checks of their responses (WebAuthn Level 3 §7). Pure.
 
-The cryptography is fido2's. The other conditions are here: the person was verified by PIN or finger, and
-the counter has not gone back, which would reveal a copy.
+fido2 does the cryptography. This module checks the rest: that a PIN or fingerprint verified the person, and
+that the counter has not gone back, which would reveal a copy.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ from stagedoor.model.passkey import PasskeyRecord, RelyingParty
 
 _VERIFIED = UserVerificationRequirement.REQUIRED
 _ALGORITHMS = (-7, -8, -257)
-"""ES256, EdDSA and RS256 (IANA COSE registry): between them every authenticator has one."""
+"""ES256, EdDSA and RS256 (IANA COSE registry). Every authenticator supports one of them."""
 _ID_CHARS = 16
 MOST_CREDENTIAL_BYTES = 4096
 NOT_RIGHT = Denial(
     Reason.CREDENTIAL_WRONG, "the passkey's answer was not right, or came too late; try again"
 )
-"""The exact reason is never given: it would help an attacker."""
+"""The exact reason is never given, because it would help an attacker."""
 CLONED = Denial(
     Reason.CREDENTIAL_WRONG,
     "this passkey's counter went back, so a copy of it may be in use; remove it on your account's page, and "
@@ -60,7 +60,7 @@ def derive_passkey_id(credential_id: bytes) -> str:
 
 
 def hash_user(name: str) -> bytes:
-    """Return the 32 bytes by which authenticators know a user; they must not reveal the name (§14.6.1)."""
+    """Return the 32 bytes that identify a user to authenticators without revealing the name (§14.6.1)."""
     return hashlib.sha256(f"stagedoor passkeys of {name}".encode()).digest()
 
 
@@ -69,7 +69,7 @@ def make_registration_options(
 ) -> dict[str, Any]:
     """Return the options for making a passkey, as JSON (§5.4).
 
-    An authenticator that holds a `known` passkey makes no second one.
+    An authenticator that has a `known` passkey makes no second one.
     """
     options, _ = _server(rp).register_begin(
         PublicKeyCredentialUserEntity(id=hash_user(user), name=user, display_name=user),
@@ -106,7 +106,7 @@ def make_assertion_options(
 ) -> dict[str, Any]:
     """Return the options for proving possession of a passkey, as JSON (§5.5).
 
-    It must be a `known` passkey of this site; if there are none, it may be any.
+    It must be one of the `known` passkeys, or any passkey of this site if there are none.
     """
     credentials = [AttestedCredentialData(key.credential) for key in known if key.rp_id == rp.id]
     options, _ = _server(rp).authenticate_begin(
@@ -116,7 +116,7 @@ def make_assertion_options(
 
 
 def read_passkey_id(response: Response) -> str | None:
-    """Return the id of the passkey that a response names, not verified, or None if it names none."""
+    """Return the unverified id of the passkey that a response names, or None if it names none."""
     try:
         return derive_passkey_id(AuthenticationResponse.from_dict(response).raw_id)
     except Exception:  # as above
@@ -163,8 +163,8 @@ def read_assertion(
 def _is_framed(response: Response) -> bool:
     """Return whether the response was made in a frame on another site's page.
 
-    See §7.1 steps 10 and 11, §7.2 steps 13 and 14. Our pages refuse to be framed, so no honest
-    browser sends such a response.
+    See §7.1 steps 10 and 11, §7.2 steps 13 and 14. Our pages forbid framing, so no legitimate browser sends
+    such a response.
     """
     data = json.loads(_base64url(response["response"]["clientDataJSON"]))
     return data.get("crossOrigin", False) is not False or "topOrigin" in data
@@ -172,7 +172,7 @@ def _is_framed(response: Response) -> bool:
 
 def _server(rp: RelyingParty) -> Fido2Server:
     entity = PublicKeyCredentialRpEntity(id=rp.id, name="Stagedoor")
-    # Only the origin that asked. By default the library accepts every site below the id.
+    # Only the origin that asked; by default the library accepts every site below the id.
     server = Fido2Server(entity, verify_origin=lambda origin: origin == rp.origin)
     server.allowed_algorithms = [
         PublicKeyCredentialParameters(type=PublicKeyCredentialType.PUBLIC_KEY, alg=algorithm)

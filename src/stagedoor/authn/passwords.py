@@ -1,8 +1,8 @@
-"""Passwords: their hashes (argon2id, RFC 9106), the threads that verify, and what was verified lately.
+"""Passwords: their hashes (argon2id, RFC 9106), the threads that verify, and what was verified recently.
 
 A verified password is remembered as a keyed BLAKE2b (RFC 7693) of the name, the user's current hash and the
-password, under a key that lives as long as the process. So no password is kept, and once the hash changes,
-the old entry matches no more.
+password, under a key that lives as long as the process. So no password is kept, and a changed hash
+invalidates the old entry.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ import argon2
 from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.units import MINUTE_S
 
-# RFC 9106 §4, second recommended option (64 MiB, 3 passes), with one lane instead of four: a lane
-# is a thread, and `authn.passwords` bounds the CPUs in use by counting verifications.
+# RFC 9106 §4, second recommended option (64 MiB, 3 passes), with one lane instead of four: a lane is a
+# thread, and `VerifyPool` limits the CPUs in use by counting verifications.
 _HASHER = argon2.PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
 
 
 def hash_password(password: str) -> str:
-    """Hash with a fresh salt. Blocks for about 0.15 s, with one CPU and 64 MiB in use."""
+    """Hash a password with a fresh salt. Blocks for about 0.15 s, using one CPU and 64 MiB."""
     return _HASHER.hash(password)
 
 
 def verify(password_hash: str, password: str) -> bool:
-    """Return whether the hash is of `password`; a damaged hash matches none. Blocks like `hash_password`."""
+    """Return whether `password` has this hash. A damaged hash matches none. Blocks like `hash_password`."""
     try:
         return _HASHER.verify(password_hash, password.encode("utf-8", "surrogatepass"))
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
@@ -42,8 +42,8 @@ def verify(password_hash: str, password: str) -> bool:
 def make_dummy_hash() -> str:
     """Return a hash that no known password matches, with the current parameters.
 
-    Passwords for an unknown name are verified against it, so that they take as long as wrong
-    passwords for a known one. It is made of random bytes, so making it costs no hashing.
+    Passwords for unknown names are verified against it, so that they take as long as wrong passwords for
+    known names. It consists of random bytes, so no hashing is needed to make it.
     """
     salt, digest = (_unpadded(secrets.token_bytes(size)) for size in (16, 32))
     cost = f"m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}"
@@ -56,7 +56,7 @@ def _unpadded(value: bytes) -> str:
 
 
 class PoolLimit(Enum):
-    """The limit that leaves no room: this source's, or that of all together."""
+    """The limit that was reached: that of this source, or that of all sources together."""
 
     SOURCE = "source"
     ALL = "all"
@@ -76,7 +76,7 @@ class VerifyPool:
         self._turns: FairQueue[asyncio.Future[bool]] = FairQueue(waiting)
 
     async def run(self, source: str, work: Callable[[], bool]) -> bool | PoolLimit:
-        """Call `work` in a thread, on this source's turn, and return its result, or why it was not called."""
+        """Call `work` in a thread on this source's turn. Return its result, or why it was not called."""
         if self._of_source[source] >= self._per_source:
             return PoolLimit.SOURCE
         self._of_source[source] += 1
@@ -139,14 +139,14 @@ class VerifiedPasswords:
         return len(self._until)
 
     def seal(self, name: str, password_hash: str, password: str) -> bytes:
-        """Return the keyed hash of these three together, 32 bytes."""
+        """Return the keyed hash of the three arguments, 32 bytes."""
         parts = [p.encode("utf-8", "surrogatepass") for p in (name, password_hash, password)]
-        # The lengths come first, so that no other three parts make the same bytes.
+        # The lengths come first, so that no other three parts give the same bytes.
         message = b"%d:%d:%s" % (len(parts[0]), len(parts[1]), b"".join(parts))
         return blake2b(message, digest_size=32, key=self._key).digest()
 
     def has_name(self, name: str) -> bool:
-        """Return whether a password of this name is remembered, and so could be guessed here."""
+        """Return whether a password for this name is remembered, and so could be guessed here."""
         return name in self._names
 
     def has_seal(self, seal: bytes, now: float) -> bool:

@@ -1,15 +1,14 @@
 """The throttle of wrong passwords: a state machine per (name, source), with time as an argument.
 
-The first `free_tries` wrong passwords cost nothing, and a wrong password that is repeated counts
-once: a forgotten job with an old password does not block its user. Each further one doubles the
-wait before the next, from `first_wait_s` up to `longest_wait_s`. Two sources share no state, so an
-attacker cannot lock a user out from elsewhere. The source is the address, or for IPv6 the /64 that
-one subscriber holds (RFC 6177).
+The first `free_tries` wrong passwords cause no wait, and a repeated wrong password counts once, so that a
+forgotten job with an old password does not block its user. Each further one doubles the wait before the next
+try, from `first_wait_s` up to `longest_wait_s`. Two sources share no state, so an attacker cannot lock a user
+out from elsewhere. The source is the address, or for IPv6 the /64 that one subscriber holds (RFC 6177).
 
-Memory is bounded: past `entries`, the entry that was used longest ago is dropped. An attacker gains
-nothing from that: it takes `entries` failures, and each costs a whole argon2 verification in a
-bounded pool. At 20 a second that is more than 8 minutes, longer than `longest_wait_s`.
-`model.rate` limits the guesses of one source for all names together.
+Memory is bounded: beyond `entries`, the least recently used entry is dropped. An attacker gains nothing by
+this, since it takes `entries` failures, each with a whole argon2 verification in a bounded pool. At 20 per
+second that takes more than 8 minutes, longer than `longest_wait_s`. `model.rate` limits the guesses of one
+source for all names together.
 
 Tokens are not throttled: 256 bits cannot be guessed. Each worker process counts for itself.
 """
@@ -25,7 +24,7 @@ _NAME_LIMIT = 128
 
 
 def make_key(name: str, address: Address) -> Key:
-    """Return the key of a bucket. For each source, all names longer than any user's share one bucket."""
+    """Return the key of a bucket. All names of a source that are too long for a user's share one bucket."""
     return (name if len(name) <= _NAME_LIMIT else "", find_source_network(address))
 
 
@@ -50,7 +49,7 @@ class ThrottleLimits:
 
 
 class Throttle:
-    """The wrong passwords of each name and source, and the waits that follow from them.
+    """The wrong passwords for each name and source, and the waits that they cause.
 
     Call `start` before each verification, and after it `record_success`, `record_failure` or
     `abandon`, exactly once. Not thread-safe: it belongs to one event loop.
@@ -74,7 +73,7 @@ class Throttle:
         return max(bucket.blocked_until - now, 0.0)
 
     def start(self, of: Key, now: float) -> float:
-        """Start a try and return 0, or return the seconds until one may start.
+        """Start a try and return 0, or return the number of seconds until one may start.
 
         Running tries count as failures, so guessing in parallel is no cheaper than in sequence.
         """
@@ -92,7 +91,7 @@ class Throttle:
         return 0.0
 
     def record_success(self, of: Key) -> None:
-        """End a try that was right, and forget the earlier failures."""
+        """Record that a try was right, and forget the earlier failures."""
         bucket = self._buckets.get(of)
         if bucket is None:
             return
@@ -102,10 +101,10 @@ class Throttle:
             del self._buckets[of]
 
     def record_failure(self, of: Key, now: float, guess: bytes = b"") -> None:
-        """End a try that was wrong.
+        """Record that a try was wrong.
 
-        `guess` identifies the password, so that its repetitions do not count. If it is empty, the
-        failure always counts.
+        `guess` identifies the password, so that a repetition does not count. If it is empty, the failure
+        always counts.
         """
         limits = self._limits
         bucket = self._buckets.get(of)
@@ -124,7 +123,7 @@ class Throttle:
             bucket.blocked_until = now + wait
 
     def abandon(self, of: Key) -> None:
-        """End a try that could not be verified, for lack of room. It does not count."""
+        """Drop a try that could not be verified for lack of room. It does not count."""
         bucket = self._buckets.get(of)
         if bucket is None:
             return

@@ -1,8 +1,7 @@
 """The form of tokens: `sdt_<id>_<secret>`.
 
-The prefix lets secret scanners find a leaked token. The id is public: the audit and
-`stagedoor token list` show it. The secret has 256 bits, so a fast hash suffices to store it, and
-guesses need no throttle.
+The prefix lets secret scanners find leaked tokens. The id is public: the audit and `stagedoor token list`
+show it. The secret has 256 bits, so a fast hash suffices to store it, and guesses need no throttle.
 """
 
 import re
@@ -13,12 +12,12 @@ from stagedoor.model.secret import hash_secret
 
 PREFIX = "sdt_"
 _FORM = re.compile(r"sdt_([a-z0-9]{4,32})_([A-Za-z0-9_-]{32,128})")
-_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without l, o, 0 and 1, which are misread
+_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without l, o, 0 and 1, which are easily misread
 
 
 @dataclass(frozen=True, slots=True)
 class MintedToken:
-    """A new token: `text` is shown once to its owner, and the store keeps `secret_hash`."""
+    """A new token. `text` is shown to its owner once, and the store keeps `secret_hash`."""
 
     id: str
     text: str = field(repr=False)

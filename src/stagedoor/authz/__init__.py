@@ -1,4 +1,5 @@
-"""The second stage, authorisation: may this identity enter this target? It answers from memory, at once.
+"""The second stage, authorisation, which decides whether an identity may enter a target.
 
-This package does not know how users prove who they are or where rules are stored, and waits for nothing.
+It decides at once, from the policy in memory. It does not know how users authenticate or where rules are
+stored.
 """

@@ -1,6 +1,6 @@
 """Comparing two policies: who gains and who loses access by a change. Pure.
 
-`find_asking_by` and `find_administering_by` return the users who depend on one rule: only they lose by its
+`find_asking_by` and `find_administering_by` return the users who depend on one rule, and so lose by its
 removal.
 """
 
@@ -29,7 +29,7 @@ class AccessDifference(Struct, frozen=True):
 
 
 def list_differences(before: Policy, after: Policy, now: float) -> Iterator[AccessDifference]:
-    """Yield what users gain and lose, by user. It compares the patterns of the grants that differ."""
+    """Yield what users gain and lose, by user, by comparing the patterns of the grants that differ."""
     differing = list(_list_differing(before.grants, after.grants))
     subjects = {rule.subject for rule in differing}
     patterns = {rule.pattern for rule in differing}
@@ -60,7 +60,7 @@ def list_differences(before: Policy, after: Policy, now: float) -> Iterator[Acce
 
 
 def _narrow(policy: Policy, patterns: Iterable[TargetPattern]) -> Policy:
-    """Return the policy with the grants only that matter to what users have of these patterns."""
+    """Return the policy with only the grants that affect access to these patterns."""
     rules = {rule.id: rule for p in patterns for rule in policy.find_grants_including(p)}
     return replace(policy, grants=tuple(rules.values()))
 
@@ -68,7 +68,7 @@ def _narrow(policy: Policy, patterns: Iterable[TargetPattern]) -> Policy:
 def _list_differing(
     before: tuple[GrantRule, ...], after: tuple[GrantRule, ...]
 ) -> Iterator[GrantRule]:
-    """Yield the rules between what both begin with and what both end with."""
+    """Yield the rules that remain without the common beginning and the common end of both."""
     first = _count_same(before, after)
     ends = before[first:][::-1], after[first:][::-1]
     last = _count_same(*ends)
@@ -77,7 +77,7 @@ def _list_differing(
 
 
 def _count_same(before: tuple[GrantRule, ...], after: tuple[GrantRule, ...]) -> int:
-    """Return the number of rules that both begin with. A policy shares the rules of the one before it."""
+    """Return the length of the common beginning. A policy shares unchanged rules with the one before it."""
     differs = enumerate(map(is_not, before, after))
     return next((n for n, does in differs if does), min(len(before), len(after)))
 
@@ -126,13 +126,13 @@ def _combine(rules: Mapping[int, GrantRule], pattern: TargetPattern) -> Permissi
 
 
 def find_asking_by(policy: Policy, rule: RequestRule) -> list[str]:
-    """Return the users who may ask by `rule`, and by no other rule for as much and as easily."""
+    """Return the users who may ask by `rule`, and by no other rule for as much access as easily."""
     others = [other for other in policy.request_rules.values() if _asks_as_much(other, rule)]
     return list(_find_only(policy, rule.subject, [other.subject for other in others]))
 
 
 def find_administering_by(policy: Policy, rule: RoleRule, now: float) -> list[str]:
-    """Return the users who have a role by `rule`, and by no other rule one for as much."""
+    """Return the users who have a role by `rule`, and by no other rule one that covers as much."""
     others = [
         other
         for other in policy.roles.values()
@@ -154,7 +154,7 @@ def _find_only(policy: Policy, subject: str, others: Iterable[str]) -> Iterator[
 
 
 def _asks_as_much(other: RequestRule, rule: RequestRule) -> bool:
-    """Return whether a request by `other` gives all that one by `rule` gives, with no more approvals."""
+    """Return whether `other` gives all the access that `rule` gives, with no more approvals."""
     return (
         other.id != rule.id
         and other.pattern.has_all_of(rule.pattern)

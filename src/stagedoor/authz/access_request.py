@@ -1,7 +1,7 @@
-"""The rules of asking for access and of deciding on it, by the policy as it is now. Pure.
+"""The rules for requesting access and for deciding on requests, by the current policy. Pure.
 
-No user decides on their own request: not by the account that asked, not by another account of the same
-person at an identity provider, and not by a program that acts for a user.
+Users cannot decide on their own requests, neither by the account that asked nor by another account of the
+same person at an identity provider. Programs cannot decide at all.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from stagedoor.model.target import Target
 
 UNKNOWN = "there is no such request, or it is not for you to see"
 NOT_YOURS = Denial(Reason.NO_GRANT, UNKNOWN)
-"""The refusal of a request that does not exist, and of one that the user may not see: in the same words."""
+"""The refusal of a request that does not exist, the same as for one that the user may not see."""
 
 
 def find_rule_to_ask(
@@ -34,9 +34,9 @@ def find_rule_to_ask(
 ) -> RequestRule | None:
     """Return the rule by which `identity` may ask for all of `targets`, or None.
 
-    Access that begins later takes a rule whose hours hold at `starts_at`. The answer depends on the rules
-    alone, so it does not show which apps exist. Programs do not ask: not jobs, and not tokens with scopes,
-    unless `request` is one of them.
+    Access that begins later needs a rule whose hours include `starts_at`. The answer depends on the rules
+    alone, so it does not reveal which apps exist. Programs may not ask: neither jobs nor tokens with scopes,
+    unless one of these is `request`.
     """
     if identity.method is Method.MACHINE:
         return None
@@ -50,15 +50,15 @@ def find_rule_to_ask(
 
 
 def is_approver(policy: Policy, rule: RequestRule, name: str, waited_s: float = inf) -> bool:
-    """Return whether the user `name` decides by `rule` once a request has waited so long.
+    """Return whether the user `name` decides by `rule` on a request that has waited `waited_s`.
 
-    A disabled user does not.
+    Disabled users do not.
     """
     return rule.may_decide(policy.find_subjects(name), waited_s)
 
 
 def may_see(policy: Policy, name: str, request: AccessRequest) -> bool:
-    """Return whether the user `name` may read a request: its requester and its approvers may."""
+    """Return whether the user `name` may read a request, as its requester or an approver."""
     rule = policy.request_rules.get(request.rule)
     return request.user == name or (rule is not None and is_approver(policy, rule, name))
 
@@ -72,7 +72,7 @@ def check_decider(
 ) -> Denial | None:
     """Return why `identity` may not decide on `request` now, or None.
 
-    Other accounts of the requester are not known here; `admin.requests.access_requests.decide` compares them.
+    This does not know the requester's other accounts; `admin.requests.access_requests.decide` compares those.
     """
     if not may_see(policy, identity.name, request):
         return NOT_YOURS
@@ -91,7 +91,7 @@ def check_decider(
 def check_fresh(
     policy: Policy, identity: Identity, what: str, step_up: StepUpRules, now: float
 ) -> Denial | None:
-    """Return a denial of `what` unless the person has given a fresh proof of identity."""
+    """Return a denial of `what`, unless the person has given a fresh proof of identity."""
     if has_fresh_proof(policy, identity, now - step_up.fresh_s):
         return None
     where = step_up.url or "the WebShell's page /step-up"
@@ -102,5 +102,5 @@ def check_fresh(
 
 
 def _is_present_person(identity: Identity) -> bool:
-    """Return whether a person signed in. A token, a plain key and a job's token may be a program's."""
+    """Return whether a person signed in. Tokens, plain keys and jobs' tokens may be used by programs."""
     return identity.is_person or (identity.scopes is None and identity.present_at is not None)

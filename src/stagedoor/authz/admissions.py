@@ -1,4 +1,4 @@
-"""The rule of entry from the target's side: all users who may enter it now."""
+"""The users who may enter a target now."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -10,17 +10,17 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
 KeysByUser = Mapping[str, Sequence[tuple[str, float]]]
-"""The keys of sign-ins, each with the end of its sign-in, by user."""
+"""The keys of each user's sign-ins, with the ends of the sign-ins."""
 
 
 class BoundKeys:
-    """The keys of the sign-ins that last, worked out once for each policy. For any thread."""
+    """The keys of open sign-ins, computed once per policy. For any thread."""
 
     def __init__(self) -> None:
         self._cached: tuple[Policy | None, KeysByUser] = (None, {})
 
     def list_keys(self, policy: Policy, now: float) -> KeysByUser:
-        """Return the keys of each user. The end of a sign-in may have passed."""
+        """Return the keys of each user. Some of the sign-ins may have ended since."""
         by, keys = self._cached
         if by is not policy:
             keys = _bound_keys(policy, now)
@@ -36,11 +36,11 @@ def list_admissions(
     revoked: Mapping[str, Sequence[int]] = MappingProxyType({}),
     prefix: str = "",
 ) -> tuple[Admission, ...]:
-    """Return all users that `authorise` accepts with their own key or certificate, by name.
+    """Return all users whom `authorise` accepts with a key or certificate of their own, by name.
 
-    `bound` are keys of sign-ins (`BoundKeys`), for a shell that hears of each sign-in within a second;
-    `revoked`, for one that takes their certificates, are `Admission.revoked` by user. `prefix` is
-    `keys.principal_prefix`.
+    `bound` are keys of sign-ins (`BoundKeys`), for shells that learn of each sign-in within a second.
+    `revoked` are `Admission.revoked` by user, for shells that accept the certificates of sign-ins. `prefix`
+    is `keys.principal_prefix`.
     """
     keys: dict[str, list[str]] = {}
     for key in policy.keys.values():

@@ -1,4 +1,4 @@
-"""The authz stage: `decide` with the policy and the clock of this process."""
+"""The authorisation stage: `decide`, with the policy and the clock of this process."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,21 +12,21 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
 REMEMBERED = 10_000
-"""Grants that are remembered at most: some 3 MB."""
+"""The most grants that are remembered, about 3 MB."""
 
 
 class GrantCache:
-    """The grants given by one policy, for the `Authoriser`s of a process.
+    """A cache of the grants by one policy, for the `Authoriser`s of a process.
 
-    By one policy nothing but a grant's own end, or a rule's, changes it. So a grant is remembered as long as
-    the policy is the same object, and thousands of sessions share one. Denials are worked out each time.
+    By the same policy, a grant changes only when it or a rule ends. So a grant is kept as long as the policy
+    is the same object, and thousands of sessions share one. Denials are not kept.
     """
 
     def __init__(self) -> None:
         self._grants = _PolicyGrants(Policy())
 
     def find(self, policy: Policy) -> "_PolicyGrants":
-        """Return the grants that `policy` gave, after forgetting those of any other."""
+        """Return the grants by `policy`, after dropping those by any other."""
         grants = self._grants
         if grants.policy is not policy:
             grants = self._grants = _PolicyGrants(policy)
@@ -34,7 +34,7 @@ class GrantCache:
 
 
 class _PolicyGrants:
-    """The grants given by one policy. In one object, so that threads see both or neither."""
+    """A policy and its grants, in one object so that threads see a consistent pair."""
 
     __slots__ = ("_by_id", "_grants", "policy")
 
@@ -42,16 +42,16 @@ class _PolicyGrants:
         self.policy = policy
         self._grants: dict[tuple[Identity, str | None, SignIn | None, Target], Grant] = {}
         self._by_id: dict[int, Grant] = {}
-        """The same grants by their id(), which no other object has while they are here."""
+        """The same grants by their id(), which is unique as long as they are kept here."""
 
     def holds(self, grant: Grant, now: float) -> bool:
-        """Return True if this very grant was given by the policy and has not ended."""
+        """Return True if this same object is a grant by the policy and has not ended."""
         return self._by_id.get(id(grant)) is grant and grant.is_current(now)
 
     def authorise(self, identity: Identity, target: Target, now: float) -> Grant | Denial:
-        """Return the remembered grant, or what `authz.decide.authorise` says."""
-        # The hash and the sign-in are named apart, since they are no part of an identity's value: what an
-        # old password opened must not be covered by what the new one does.
+        """Return the cached grant, or the result of `authz.decide.authorise`."""
+        # The hash and the sign-in are added because they are no part of an identity's value: a grant by an
+        # old password must not be confused with one by the new password.
         key = (identity, identity.password_hash, identity.sign_in, target)
         grant = self._grants.get(key)
         if grant is not None and grant.is_current(now):
@@ -65,10 +65,11 @@ class _PolicyGrants:
 
 
 class Authoriser:
-    """The authz stage: answers from memory, at once. For any thread.
+    """The authorisation stage, which decides from memory, without waiting. For any thread.
 
-    `policy` returns the policy as it is now; `now` the time, seconds since the epoch; `step_up` says which
-    targets want more than a grant. Several may share a `cache`, since a login asks each in turn.
+    `policy` returns the current policy, and `now` the time in seconds since the epoch. `step_up` has the
+    targets that require more than a grant. Several authorisers may share a `cache`, since a login asks each
+    in turn.
     """
 
     def __init__(
@@ -86,9 +87,9 @@ class Authoriser:
     def authorise(
         self, identity: Identity, target: Target, *, begins: bool = True
     ) -> Grant | Denial:
-        """Return a grant if `identity` may enter `target` now, else the denial.
+        """Return a grant if `identity` may enter `target` now, else a denial.
 
-        Unless they begin something, an approved access request counts only if its time has begun.
+        With `begins` False, an approved access request counts only if its time has begun.
         """
         policy = self._policy()
         if policy.unread:
@@ -99,26 +100,26 @@ class Authoriser:
         return authorise(policy, identity, target, self._now(), begins=False)
 
     def select_targets(self, identity: Identity, targets: Iterable[Target]) -> Iterator[Target]:
-        """Yield the targets that may have a grant; see `authz.decide.select_targets`."""
+        """Yield the targets for which there may be a grant; see `authz.decide.select_targets`."""
         return select_targets(self._policy(), identity, targets)
 
     def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
-        """Return what `identity` may do by this share now. See `authz.guest`."""
+        """Return what this share permits `identity` now. See `authz.guest`."""
         return guest.by_share(self._policy(), identity, share_id, self._now())
 
     def to_watch(
         self, identity: Identity, target: Target, terminal: str, host: str
     ) -> Grant | Denial:
-        """Return a grant if `identity` may watch this terminal of `host` now, else the denial."""
+        """Return a grant if `identity` may watch this terminal of `host` now, else a denial."""
         at = (target, terminal, host)
         return guest.by_rule(self._policy(), identity, *at, self._now())
 
     def check_proof(self, identity: Identity, target: Target) -> Denial | None:
-        """Return why a grant does not suffice now, None if it does. See `authz.step_up`."""
+        """Return why a grant does not suffice now, or None if it does. See `authz.step_up`."""
         return check_proof(self._step_up, self._policy(), identity, target, self._now())
 
     def judge_again(self, grant: Grant) -> Grant | Denial:
-        """Return a new grant if the reasons for `grant` still hold, else the denial."""
+        """Return a new grant if the reasons for `grant` still hold, else a denial."""
         if grant.guest is not None:
             return guest.judge_again(self._policy(), grant, self._now())
         policy = self._policy()
@@ -126,6 +127,6 @@ class Authoriser:
             return grant
         verdict = self.authorise(grant.identity, grant.target)
         if isinstance(verdict, Grant) and verdict.request not in (None, grant.request):
-            # A session does not begin the time of another request: its user has to enter for that.
+            # A session does not start the clock of another request; only an entry does.
             return authorise(policy, grant.identity, grant.target, self._now(), begins=False)
         return verdict

@@ -1,4 +1,4 @@
-"""The rules of entry and of playing recordings. Default deny: without a rule that matches now, no."""
+"""The rules of entry and of playing recordings. Access is denied unless a rule matches now."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -26,13 +26,13 @@ def authorise(
     *,
     begins: bool = True,
 ) -> Grant | Denial:
-    """Judge by `policy` as it is now, whatever it was when `identity` was proven.
+    """Judge by the current `policy`, whatever the policy was when `identity` was proved.
 
-    The user must still exist, and so must the password, token or registered key that proved the identity, and
-    its sign-in. Groups are the policy's, not the identity's. So a live session can be judged again at any
-    time. The grant ends with its rule, the token or the sign-in, whichever comes first. Its permissions are
-    those of all rules that match. Unless the user `begins` something, an approved access request counts only
-    if its time has begun.
+    The user must still exist, with the password, token or registered key that proved the identity, and its
+    sign-in. Groups come from the policy, not from the identity. So a live session can be judged again at any
+    time. The grant ends with its rule, the token or the sign-in, whichever ends first. Its permissions are
+    those of all rules that match. With `begins` False, an approved access request counts only if its time has
+    begun.
     """
     until = check_credential(policy, identity, now)
     if isinstance(until, Denial):
@@ -67,9 +67,9 @@ def authorise(
 
 
 def _find_request(rule: GrantRule, rules: tuple[GrantRule, ...]) -> int | None:
-    """Return the access request behind `rule`, or one that adds a permission to all other rules.
+    """Return the access request behind `rule`, or one that adds a permission to those of all other rules.
 
-    Its time begins with the entry, even if the user might enter without it.
+    Its time begins with the entry, even if the user could enter without it.
     """
     if rule.request is not None:
         return rule.request
@@ -78,7 +78,7 @@ def _find_request(rule: GrantRule, rules: tuple[GrantRule, ...]) -> int | None:
 
 
 def check_credential(policy: Policy, identity: Identity, now: float) -> float | Denial | None:
-    """Return when the credential of `identity` ends, None for never, or why it no longer proves anything."""
+    """Return when the credential of `identity` ends (None: never), or why it is no longer valid."""
     if policy.unread:
         return UNREAD
     user = policy.users.get(identity.name)
@@ -106,10 +106,10 @@ def check_credential(policy: Policy, identity: Identity, now: float) -> float | 
 def list_matching(
     policy: Policy, user: User, target: Target | None, now: float, *, begins: bool = True
 ) -> tuple[GrantRule, ...]:
-    """Return the rules about this user and this target that hold now, in order of number.
+    """Return the rules for this user and this target that hold now, in order of number.
 
     Approved access requests follow, as rules for this target; without `begins`, those whose time has begun.
-    Target None stands for a target that no longer exists, which only rules for all apps cover.
+    None stands for a target that no longer exists, which only rules for all apps cover.
     """
     rules = drop_expired(_about(policy, user, target), now)
     if target is None:
@@ -121,9 +121,9 @@ def list_matching(
 def select_targets(
     policy: Policy, identity: Identity, targets: Iterable[Target]
 ) -> Iterator[Target]:
-    """Yield the targets that may have a grant: `authorise` has none for the others. Pure.
+    """Yield the targets for which there may be a grant; `authorise` denies all others. Pure.
 
-    It looks at the names of apps alone, since a page may ask about fifty thousand.
+    It compares only the names of apps, since a page may ask about fifty thousand.
     """
     user = policy.users.get(identity.name)
     if user is None:
@@ -144,10 +144,10 @@ def select_targets(
 def list_requested(
     policy: Policy, user: User, target: Target, now: float
 ) -> Iterator[tuple[bool, GrantRule]]:
-    """Yield the user's approved requests for this target, as long as the user might still ask for it.
+    """Yield the user's approved requests for this target, as long as a rule would still let the user ask.
 
-    Each comes with whether its time has begun. One that extends another adds nothing before it begins: it
-    only lets the same access last longer.
+    Each comes with whether its time has begun. A request that extends another adds nothing before it begins;
+    it only makes the same access last longer.
     """
     open_now = [
         (request, rule, hours_end)
@@ -181,7 +181,7 @@ def list_requested(
 
 
 def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantRule]:
-    """Yield the rules about this user and this target, those that are over included."""
+    """Yield the rules for this user and this target, including expired ones."""
     for rule in policy.find_grants(user.subjects):
         if (
             rule.app_pattern == rule.environment_pattern == "*"
@@ -192,7 +192,7 @@ def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantR
 
 
 def drop_expired(rules: Iterable[GrantRule], now: float) -> tuple[GrantRule, ...]:
-    """Return those of `rules` that have not expired."""
+    """Return the rules among `rules` that have not expired."""
     return tuple(rule for rule in rules if rule.expires_at is None or now < rule.expires_at)
 
 
@@ -206,12 +206,12 @@ def list_entering_subjects(policy: Policy, now: float) -> frozenset[str]:
 
 
 def combine_permissions(rules: tuple[GrantRule, ...]) -> Permissions:
-    """Return the permissions of all rules together."""
+    """Return the permissions of all rules combined."""
     return frozenset().union(*(rule.permissions for rule in rules))
 
 
 def find_longest(rules: tuple[GrantRule, ...], permission: Permission) -> GrantRule | None:
-    """Return the rule with this permission that lasts longest, the oldest of equals; None without one."""
+    """Return the longest-lasting rule with this permission, the oldest of equals, or None."""
     giving = [rule for rule in rules if permission in rule.permissions]
     return max(
         giving,
@@ -221,13 +221,13 @@ def find_longest(rules: tuple[GrantRule, ...], permission: Permission) -> GrantR
 
 
 def find_earlier_end(rules: tuple[GrantRule, ...], ends_at: float | None) -> float | None:
-    """Return when the first of `rules` ends, if that is before `ends_at`; else None."""
+    """Return when the first of `rules` ends, or None if that is not before `ends_at`."""
     first = find_earliest(*(rule.expires_at for rule in rules))
     return None if first is None or (ends_at is not None and ends_at <= first) else first
 
 
 def find_earliest(*ends: float | None) -> float | None:
-    """Return the first of these times, or the shortest. None stands for never."""
+    """Return the earliest of these times, or the shortest of these durations. None stands for never."""
     return min((at for at in ends if at is not None), default=None)
 
 
@@ -250,7 +250,7 @@ def is_in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
 
 
 def _credential_until(policy: Policy, identity: Identity) -> float | Denial | None:
-    """Return when the credential that proved the identity ends, or why it has ended already."""
+    """Return when the credential that proved the identity ends, or why it has already ended."""
     shown = identity.credential_id
     if identity.method is Method.TOKEN:
         token = policy.tokens.get(shown or "")
@@ -298,7 +298,7 @@ def may_replay(
 ) -> bool:
     """Return whether `identity` may play a recording of `target`; None stands for an unknown target.
 
-    Only a password, or a link for all apps, opens recordings: a token is for entering apps, and is kept in
+    Only a password, or a link for all apps, opens recordings. Tokens are for entering apps, and are kept in
     scripts.
     """
     user = policy.users.get(identity.name)
@@ -314,7 +314,7 @@ def has_somewhere(
     permission: Permission,
     now: float,
 ) -> bool:
-    """Return whether there is any app for which `identity` might have this permission now."""
+    """Return whether `identity` may have this permission for some app now."""
     user = policy.users.get(identity.name)
     if user is None or (permission is Permission.REPLAY and not identity.is_person):
         return False

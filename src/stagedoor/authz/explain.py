@@ -1,7 +1,7 @@
-"""Why a user may or may not enter a target: the steps of `decide`, each with its reason. Pure.
+"""Explanations why a user may or may not enter a target, by the steps of `decide`. Pure.
 
-`explain` walks what `decide.authorise` looks at and names each rule that does not let the user in, and what
-would. A property test holds the two together.
+`explain` considers what `decide.authorise` does. It names each rule that does not let the user in, and
+changes that would. A property test compares the two.
 """
 
 from collections.abc import Iterator
@@ -34,14 +34,14 @@ from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
 
 MOST_CHANGES = 20
-"""The groups that are named at most."""
+"""The most groups that are named."""
 
 
 class RuleAnswer(Struct, frozen=True):
-    """What one grant or request of the user says about the target.
+    """The verdict of one grant or request of the user on the target.
 
-    `name` is `grant 12` or `request 311`, and `about` says what it is. `gaps` are the reasons why it does
-    not let the user in, none if it does.
+    `name` is `grant 12` or `request 311`, and `about` describes it. `gaps` are the reasons why it does not
+    let the user in, and empty if it does.
     """
 
     name: str
@@ -72,10 +72,10 @@ class EntryChange(Struct, frozen=True):
 class AccessAnswer(Struct, frozen=True):
     """Why a user may or may not enter a target.
 
-    `stops` are the reasons that hold whatever the rules say: a disabled user, a credential that is over, a
-    scope. `changes` are alternatives, and none if something else stops the user. `permissions` are those of
-    all rules that hold, by which the user may do more than enter. With `needs_step_up`, the entry also wants
-    a fresh proof of identity.
+    `stops` are the reasons that keep the user out whatever the rules say: a disabled user, an ended
+    credential, a scope. `changes` are alternatives, of which each would let the user in; they are empty if
+    `stops` are not. `permissions` are those of all rules that hold. With `needs_step_up`, the entry also
+    requires a fresh proof of identity.
     """
 
     user: str
@@ -93,7 +93,7 @@ class AccessAnswer(Struct, frozen=True):
 
 
 def identify_by_name(policy: Policy, name: str) -> Identity:
-    """Return an identity for questions about a user, whatever they prove it with."""
+    """Return an identity for questions about a user, whatever the credential."""
     user = policy.users.get(name)
     return Identity(name, frozenset() if user is None else user.groups, Method.CERTIFICATE)
 
@@ -106,9 +106,9 @@ def explain(
     step_up: StepUpRules = NOWHERE,
     reader: AdminAccess = ROOT,
 ) -> AccessAnswer:
-    """Return why `identity` may or may not enter `target` now. The rules that let in come first.
+    """Return why `identity` may or may not enter `target` now. Rules that let the user in come first.
 
-    Rules for other apps are left out unless `reader` has a role for these.
+    Rules for other apps are left out unless `reader` has a role for those apps.
     """
     stops = []
     until = check_credential(policy, identity, now)
@@ -136,9 +136,9 @@ def explain(
 
 
 def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str, Grant]]:
-    """Return all users that `authorise` lets into `target` now, by name.
+    """Return all users whom `authorise` lets into `target` now, by name.
 
-    The grants of users with the same rules are one, with the identity of one of them.
+    Users with the same rules share one grant, with the identity of one of them.
     """
     subjects = frozenset(rule.subject for rule in policy.find_grants_about(target))
     names = set(list_named_users(subjects))
@@ -163,7 +163,7 @@ def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str,
 def _walk(
     policy: Policy, user: User, target: Target, now: float, reader: AdminAccess
 ) -> Iterator[RuleAnswer]:
-    """Yield what each grant of the user says, and each of their open requests, where `reader` may know it."""
+    """Yield the verdict of each grant and each open request of the user that `reader` may see."""
     for rule in policy.find_grants(user.subjects):
         if not (rule.pattern.covers(target) or reader.has(Role.AUDITOR, rule.pattern)):
             continue
@@ -220,7 +220,7 @@ def _list_request_gaps(
 def _extends(
     policy: Policy, user: User, request: AccessRequest, target: Target, now: float
 ) -> bool:
-    """Return whether the request lets access last longer that the user has now."""
+    """Return whether the request prolongs access that the user has now."""
     requested = list_requested(policy, user, target, now)
     return any(
         rule.request == request.id and Permission.ENTER in rule.permissions for _, rule in requested
@@ -228,7 +228,7 @@ def _extends(
 
 
 def _list_changes(policy: Policy, user: User, target: Target, now: float) -> Iterator[EntryChange]:
-    """Yield what would let in a user without a rule that does."""
+    """Yield the changes that would let in a user whom no rule lets in."""
     subjects = user.subjects
     for request in policy.find_requests(user.name):
         approved = replace(request, state=RequestState.APPROVED)

@@ -1,10 +1,9 @@
 """The rule of guests: whether a user may watch another user's terminal, and type there. Pure.
 
-A share holds while it lasts and its host may enter the app themselves, by the credential that they shared
-with. A grant to watch holds for the users that it names. Neither is ever a right to enter, and a guest
-has no other permission. Where the host's grants or the guest's own say that terminals are recorded, the
-guest's terminal is recorded. A guest begins the time of no access request, so one whose time has not begun
-counts for nothing here.
+A share is valid until its end, as long as its host may enter the app with the credential that the host shared
+it with. A grant to watch is valid for the users that it names. Neither permits entry, and a guest has no
+other permission. If the host's grants or the guest's own require recording, the guest's terminal is recorded.
+Guests do not start the clock of an access request, so a request whose time has not begun does not count here.
 """
 
 from dataclasses import replace
@@ -42,7 +41,7 @@ def by_share(
     share_id: str,
     now: float,
 ) -> Grant | Denial:
-    """Return what the share `share_id` permits `identity` now.
+    """Return what the share `share_id` permits `identity` now, or a denial.
 
     A share that has ended and one that never existed are refused in the same words.
     """
@@ -118,7 +117,7 @@ def by_rule(
 
 
 def judge_again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
-    """Return a new grant if the reason to admit this guest still holds, else the denial."""
+    """Return a new grant if the reason to admit this guest still holds, else a denial."""
     guest = grant.guest
     if guest is None:
         return authorise(policy, grant.identity, grant.target, now)
@@ -129,13 +128,13 @@ def judge_again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
     if isinstance(verdict, Grant) and verdict.guest != guest:
         if guest.may_type:
             return Denial(Reason.NO_GRANT, "you may not type here any more; you may look again")
-        # They could type now; they came to look, and go on looking.
+        # The guest may type by now, but came to watch, and goes on watching.
         return replace(verdict, guest=guest)
     return verdict
 
 
 def identify_host(policy: Policy, share: Share) -> Identity | Denial:
-    """Return the identity by which the host shared. A changed password ends the share."""
+    """Return the identity with which the host shared. A changed password ends the share."""
     user, by_password = policy.users.get(share.host), share.method is Method.PASSWORD
     if user is None or (
         by_password and hash_password_mark(user.password_hash) != share.password_mark

@@ -1,4 +1,4 @@
-"""The scopes that a person may give a token of their own: no wider than what they may enter. Pure."""
+"""The scopes that a user may give a token of their own, which must not exceed the user's grants. Pure."""
 
 from collections.abc import Sequence
 
@@ -19,9 +19,9 @@ def restrict_scopes(
 ) -> tuple[str, ...] | Denial:
     """Return the scopes for `wanted`: apps (`app01`, `app01.staging`), or patterns of the user's grants.
 
-    Whether one pattern is within another is not worked out: a pattern is taken if a grant says the same.
-    A scope without an environment is for all of them (`authz.decide.is_in_scope`), and so needs a grant
-    that is.
+    A pattern is accepted only if a grant has the same pattern; whether one pattern includes another is not
+    computed. A scope without an environment is for all of them (`authz.decide.is_in_scope`), and so needs a
+    grant that is.
     """
     if len(wanted) > MOST_SCOPES:
         return Denial(Reason.BAD_REQUEST, f"a token names {MOST_SCOPES} apps at most")
@@ -40,7 +40,7 @@ def restrict_scopes(
 
 
 def _covered(word: str, rules: Sequence[GrantRule]) -> str | None:
-    """Return `word` as a scope has it if one of the rules covers all of it, else None."""
+    """Return the scope for `word` if one of the rules covers all of it, else None."""
     target = parse_login(word)
     if target is None:
         return word if word in map(_named, rules) else None

@@ -1,7 +1,7 @@
-"""The rules of administration: who may do what to which apps, and the limits of what they may give. Pure.
+"""The rules of administration: what each role may change for which apps, and what its holder may grant. Pure.
 
-No user raises themselves: what a rule would give to its author, its author must have already. An
-administrator at the gateway's machine, who can write the store anyway, has no such limit.
+Users cannot extend their own rights: an author of a rule must already have whatever the rule would give them.
+This does not limit administrators at the gateway's machine, who can write the store anyway.
 """
 
 from math import inf
@@ -21,10 +21,10 @@ from stagedoor.wire.target import parse_login
 
 
 class AdminAccess(Struct, frozen=True):
-    """The roles of one person at one moment, with their own grants.
+    """The roles and grants that one user has at one moment.
 
-    `subjects` are those of rules that apply to them. `is_root` is True for an administrator at the gateway's
-    machine.
+    `subjects` are the subjects of rules that apply to the user. `is_root` is True for an administrator at the
+    gateway's machine.
     """
 
     name: str
@@ -34,32 +34,32 @@ class AdminAccess(Struct, frozen=True):
     is_root: bool = False
 
     def has(self, role: Role, pattern: TargetPattern = EVERYWHERE) -> bool:
-        """Return whether they have `role` for all apps that `pattern` matches."""
+        """Return whether the user has `role` for all apps that `pattern` matches."""
         return self.is_root or any(
             rule.role.has_rights_of(role) and rule.pattern.has_all_of(pattern)
             for rule in self.roles
         )
 
     def covers(self, role: Role, target: Target) -> bool:
-        """Return whether they have `role` for `target`."""
+        """Return whether the user has `role` for `target`."""
         return self.is_root or any(
             rule.role.has_rights_of(role) and rule.pattern.covers(target) for rule in self.roles
         )
 
     def has_for_app(self, role: Role, name: str | None) -> bool:
-        """Return whether they have `role` for the app of a record, by its name there.
+        """Return whether the user has `role` for the app that a record names.
 
-        An app that is not named, or not known any more, takes the role for all apps.
+        If there is no name, or the app no longer exists, the role must be for all apps.
         """
         target = None if name is None else parse_login(name)
         return self.has(role) if target is None else self.covers(role, target)
 
     def has_somewhere(self, role: Role) -> bool:
-        """Return whether they have `role` for any apps at all."""
+        """Return whether the user has `role` for any apps."""
         return self.is_root or any(rule.role.has_rights_of(role) for rule in self.roles)
 
     def is_about_me(self, subject: str) -> bool:
-        """Return whether a rule with this subject applies to them."""
+        """Return whether a rule with this subject applies to the user."""
         return not self.is_root and subject in self.subjects
 
 
@@ -81,9 +81,10 @@ def find_admin_access(policy: Policy, name: str, now: float) -> AdminAccess:
 
 
 def check_giving(access: AdminAccess, rule: GrantRule) -> Denial | None:
-    """Return why they may not give what `rule` gives, or None.
+    """Return why the user may not add `rule`, or None.
 
-    An owner gives what they have, for as long as they have it. So does an administrator to themselves.
+    Owners may give what they have themselves, for as long as they have it. The same holds for what
+    administrators give themselves.
     """
     if not access.has(Role.OWNER, rule.pattern):
         return deny_role(Role.OWNER, rule.pattern)
@@ -100,7 +101,7 @@ def check_giving(access: AdminAccess, rule: GrantRule) -> Denial | None:
 
 
 def _check_recorded(access: AdminAccess, rule: GrantRule) -> Denial | None:
-    """Refuse access without a recording where their own is recorded, be it only in some of the apps."""
+    """Refuse a rule without recording if the user's own access to any of the apps is recorded."""
     if Permission.RECORD in rule.permissions or Permission.ENTER not in rule.permissions:
         return None
     for own in access.grants:
@@ -113,9 +114,9 @@ def _check_recorded(access: AdminAccess, rule: GrantRule) -> Denial | None:
 
 
 def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:
-    """Return why they may not remove or narrow `rule`, or None.
+    """Return why the user may not remove or narrow `rule`, or None.
 
-    A rule with a duty, or with a limit, is for administrators, and for another one than it binds.
+    Only an administrator may change a rule with a duty or a limit, and not one whom the rule binds.
     """
     if not access.has(Role.OWNER, rule.pattern):
         return deny_role(Role.OWNER, rule.pattern)
@@ -131,7 +132,7 @@ def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:
 
 
 def check_role_change(access: AdminAccess, rule: RoleRule) -> Denial | None:
-    """Return why they may not give the role in `rule`, or None."""
+    """Return why the user may not give the role in `rule`, or None."""
     if not access.has(Role.ADMINISTRATOR):
         return deny_role(Role.ADMINISTRATOR, EVERYWHERE)
     if access.is_about_me(rule.subject):
@@ -142,7 +143,7 @@ def check_role_change(access: AdminAccess, rule: RoleRule) -> Denial | None:
 
 
 def check_request_rule(access: AdminAccess, rule: RequestRule) -> Denial | None:
-    """Return why they may not add a rule of access on request, or None."""
+    """Return why the user may not add a rule for access on request, or None."""
     if not access.has(Role.ADMINISTRATOR):
         return deny_role(Role.ADMINISTRATOR, EVERYWHERE)
     if access.is_about_me(rule.subject):
@@ -153,7 +154,7 @@ def check_request_rule(access: AdminAccess, rule: RequestRule) -> Denial | None:
 
 
 def check_leaving(access: AdminAccess, name: str) -> Denial | None:
-    """Return why they may not disable or remove the user `name`, or None."""
+    """Return why the administrator may not disable or remove the user `name`, or None."""
     if access.is_about_me(f"user:{name}"):
         return Denial(
             Reason.NO_GRANT, "no user disables or removes themselves; ask another administrator"
@@ -162,7 +163,7 @@ def check_leaving(access: AdminAccess, name: str) -> Denial | None:
 
 
 def deny_app(role: Role, target: Target | None) -> Denial:
-    """Return the refusal of what takes `role` for one app; None stands for an unknown app."""
+    """Return the refusal of an act that needs `role` for one app; None stands for an unknown app."""
     where = EVERYWHERE
     if target is not None:
         where = TargetPattern(target.app, target.environment or "*")
@@ -170,7 +171,7 @@ def deny_app(role: Role, target: Target | None) -> Denial:
 
 
 def deny_role(role: Role, pattern: TargetPattern) -> Denial:
-    """Return the refusal of what takes `role` for `pattern`."""
+    """Return the refusal of an act that needs `role` for `pattern`."""
     return Denial(
         Reason.NO_GRANT,
         f"that takes the role {role} for {_show(pattern)}, which you do not have; ask an administrator",
@@ -178,7 +179,7 @@ def deny_role(role: Role, pattern: TargetPattern) -> Denial:
 
 
 def _find_own(access: AdminAccess, pattern: TargetPattern, expires_at: float | None) -> Permissions:
-    """Return the permissions that they have for all of `pattern` until `expires_at`, None for ever."""
+    """Return the user's permissions for all of `pattern` until `expires_at` (None: for ever)."""
     until = inf if expires_at is None else expires_at
     return frozenset(
         permission

@@ -1,7 +1,7 @@
-"""Which targets want a fresh proof of identity, and whether a user has given one. Pure.
+"""The rules of step-up: which targets require a fresh proof of identity, and which proofs count. Pure.
 
-The proof belongs to a sign-in: one is enough for all that the sign-in opens within `fresh_s`. It is asked for
-at entry. A session that is open goes on when the proof is old.
+The proof belongs to a sign-in, and one proof suffices for everything that the sign-in opens within `fresh_s`.
+It is required at entry; an open session goes on when the proof is too old.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,10 @@ _CREDENTIALS = {
 
 @dataclass(frozen=True, slots=True)
 class StepUpRules:
-    """The targets that need a fresh proof: `targets` are patterns of apps, for every user.
+    """The targets that require a fresh proof of every user, as patterns of apps.
 
-    A proof counts for `fresh_s` seconds. `url` is the page for it, None without an address of the WebShell.
+    A proof counts for `fresh_s` seconds. `url` is the page on which to give it; None if the WebShell's
+    address is unknown.
     """
 
     targets: tuple[TargetPattern, ...] = ()
@@ -62,7 +63,7 @@ def check_proof(
 def has_typed_password(policy: Policy, identity: Identity, since: float) -> bool:
     """Return whether the user of `identity` typed their password after `since`, for this sign-in.
 
-    It suffices for changes on the pages of administrators, and never for the entry to an app.
+    That suffices for changes on administrators' pages, but never for entering an app.
     """
     if identity.sign_in is None:
         return False
@@ -71,9 +72,9 @@ def has_typed_password(policy: Policy, identity: Identity, since: float) -> bool
 
 
 def has_fresh_proof(policy: Policy, identity: Identity, since: float) -> bool:
-    """Return whether the person proved to be there after `since`, seconds since the epoch.
+    """Return whether the user proved their presence after `since`, seconds since the epoch.
 
-    The proof is the sign-in's, or that of the security key which opened the connection.
+    The proof is that of the sign-in, or of the security key that opened the connection.
     """
     proofs = [identity.present_at]
     if identity.sign_in is not None:

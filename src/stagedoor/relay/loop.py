@@ -1,4 +1,4 @@
-"""The relay's thread: it waits for the ends, moves what is there, and reports how each tunnel ended."""
+"""The relay's thread, which waits for the streams, moves their bytes, and reports how each tunnel ended."""
 
 import logging
 import os
@@ -27,9 +27,9 @@ _LONGEST_S = 30.0
 
 
 class IdleTimeouts:
-    """The search for idle tunnels: no byte was delivered either way for `timeout_s` (None: never).
+    """The search for tunnels that delivered no bytes in either direction for `timeout_s` (None: no limit).
 
-    One is found within a quarter of that, or 30 s. Instants are monotonic seconds.
+    An idle tunnel is found at most a quarter of that, or 30 s, later. Times are monotonic seconds.
     """
 
     def __init__(self, timeout_s: float | None, now: float) -> None:
@@ -37,20 +37,20 @@ class IdleTimeouts:
         self._next = now
 
     def wait_s(self, now: float) -> float:
-        """Return the seconds until the next look, if there is a timeout."""
+        """Return the seconds until the next check. Call this only if there is a timeout."""
         return max(0.0, self._next - now)
 
     def is_due(self, now: float) -> bool:
-        """Return whether it is time to look."""
+        """Return whether the next check is due."""
         return now >= self._next
 
     def mark(self, tunnel: Tunnel, now: float) -> None:
-        """Begin the time of a new tunnel, or of one that has moved bytes."""
+        """Restart the clock of a tunnel that is new or has moved bytes."""
         tunnel.marked = tunnel.sent.moved + tunnel.received.moved
         tunnel.idle_since = now
 
     def find_idle(self, tunnels: Iterable[Tunnel], now: float) -> list[Tunnel]:
-        """Return the idle ones among `tunnels`, and remember the bytes that the others have moved."""
+        """Return the idle tunnels among `tunnels`, and remember how many bytes the others have moved."""
         timeout_s = self.timeout_s
         if timeout_s is None:
             return []
@@ -67,7 +67,7 @@ class IdleTimeouts:
 class Relay:
     """One thread that relays any number of tunnels. Its methods may be called from any thread.
 
-    The thread starts with the object: make it after forking. `clock` is monotonic, in seconds.
+    The thread starts with the object, so create it after forking. `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Relay:
         self._splice = Splice(limits)
         self._sweep = IdleTimeouts(limits.idle_timeout_s, clock())
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        """It is readable while there are requests of other threads."""
+        """Readable while there are requests from other threads."""
         self._asked: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         pump = Pump(limits)
@@ -104,15 +104,15 @@ class Relay:
         on_end: OnEnd,
         preface: Preface | None = None,
     ) -> Tunnel:
-        """Relay between the two ends until both directions ended, and own them from now on.
+        """Relay between the two streams until both directions have ended. The relay now owns the streams.
 
-        Upstream first gets `early`, which came from downstream with the request's head. `preface` reads
-        upstream's first bytes, and a refusal in them is explained to downstream.
-        `on_end` is called once, after both ends are closed, in the relay's thread; it must not
-        block. After `stop` the tunnel ends at once, as drained, and `on_end` is called here.
+        `early`, the bytes that came from downstream with the request's head, go upstream first. `preface`
+        inspects upstream's first bytes, and explains a refusal in them to downstream. `on_end` is called once
+        in the relay's thread, after both streams are closed; it must not block. After `stop` the tunnel ends
+        at once, as drained, and `on_end` is called in the caller's thread.
         """
         tunnel = Tunnel(self._ask_end, downstream, upstream, early, on_end, preface)
-        self._sweep.mark(tunnel, self._clock())  # before the sweep can see it
+        self._sweep.mark(tunnel, self._clock())  # before the idle check can see it
         with self._lock:
             if not self._closing:
                 self._watched.active.add(tunnel)
@@ -128,10 +128,10 @@ class Relay:
         return tunnel
 
     def _watch_from_here(self, tunnel: Tunnel) -> Callable[[], None] | None:
-        """Watch both ends. Return what is left to do in the relay's thread, None mostly.
+        """Watch both streams. Return what the relay's thread has left to do, usually None.
 
-        The thread then sleeps on until bytes come: to wake it costs more than all else that a
-        start does. epoll(7) takes descriptors from any thread.
+        The thread then sleeps until bytes arrive, since waking it would be the most expensive part of a
+        start. epoll(7) accepts descriptors from any thread.
         """
         try:
             self._watched.watch(tunnel)
@@ -143,11 +143,11 @@ class Relay:
 
     @property
     def is_alive(self) -> bool:
-        """Return False once the thread has ended, by `stop` or by a bug in Stagedoor."""
+        """Return False once the thread has ended, because of `stop` or of a bug in Stagedoor."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """End all tunnels as drained, then the thread. Return when it has ended. May be called again."""
+        """End all tunnels as drained, then the thread, and wait for its end. May be called again."""
         self._ask(partial(self._stop, End.DRAINED, _STOPPED), last=True)
         self._thread.join()
 
@@ -167,14 +167,14 @@ class Relay:
     def _run(self) -> None:
         try:
             self._relay()
-        except Exception:  # without a report every tunnel would hang
+        except Exception:  # without this, every tunnel would hang
             log.critical("relay: its thread failed, and every tunnel ends", exc_info=True)
             with self._lock:
                 self._closing = True
             self._stop(End.FAULT, FAULT)
         self._poller.close()
         self._splice.pipes.close_free()
-        with self._lock:  # another thread may be ringing
+        with self._lock:  # another thread may be writing to it
             os.close(self._bell)
 
     def _relay(self) -> None:
@@ -216,8 +216,8 @@ class Relay:
                 self._reap()
             while watched.refused and watched.refused[0][0] <= self._clock():
                 watched.finish(watched.refused.popleft()[1], End.UNREACHED)
-            # Last, so that a descriptor number that is used again has no stale event in this batch. One that
-            # `start` watches may have; that costs a read that finds nothing.
+            # Last, so that a reused descriptor number has no stale event in this batch. A descriptor that
+            # `start` has just added may have one, which costs an empty read.
             if rung:
                 os.eventfd_read(bell)
                 while self._asked:

@@ -1,15 +1,15 @@
-"""The pool of pipes that splicing goes through.
+"""The pool of pipes for splicing.
 
-A pipe is taken while bytes are in flight and given back empty, so a few serve thousands of tunnels
-and an idle tunnel costs none.
+A tunnel takes a pipe while bytes are in flight and returns it empty, so a few pipes serve thousands of
+tunnels.
 """
 
 import fcntl
 import os
 
 SMALLEST = 64 * 1024
-"""A pipe below the kernel's usual size (pipe(7): what a user over `pipe-user-pages-soft` gets) moves
-less for each call than copying does, so it is not worth having."""
+"""A pipe smaller than the kernel's default size, as a user over `pipe-user-pages-soft` gets (pipe(7)), moves
+fewer bytes per call than copying, so it is not used."""
 
 
 class Pipe:
@@ -42,11 +42,11 @@ class PipePool:
         self._refused = False
 
     def is_ready(self) -> bool:
-        """Return whether `take` is likely to give one."""
+        """Return whether `take` is likely to return a pipe."""
         return bool(self._free) or (self._open < self._limit and not self._refused)
 
     def take(self) -> Pipe | None:
-        """Return an empty pipe; None if there is none now."""
+        """Return an empty pipe, or None if none is available."""
         if self._free:
             return self._free.pop()
         return self._make() if self.is_ready() else None
@@ -76,7 +76,7 @@ class PipePool:
             return None
         size = _grow(write_fd, self._size)
         if size < min(SMALLEST, self._size):
-            # Over fs.pipe-user-pages-soft. Don't ask again before one is given back.
+            # Over fs.pipe-user-pages-soft. Do not try again before a pipe is returned.
             os.close(read_fd)
             os.close(write_fd)
             self._refused = True
@@ -86,7 +86,7 @@ class PipePool:
 
 
 def _grow(fd: int, size: int) -> int:
-    """Make the pipe as large as `size` or as near as is allowed (EPERM: fcntl(2), F_SETPIPE_SZ)."""
+    """Enlarge the pipe to `size`, or as far as is permitted (EPERM: fcntl(2), F_SETPIPE_SZ)."""
     while size > SMALLEST:
         try:
             return fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)

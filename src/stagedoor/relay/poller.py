@@ -1,4 +1,4 @@
-"""The wait for the ends of tunnels, by epoll(7), edge-triggered."""
+"""The wait for the streams of tunnels, by edge-triggered epoll(7)."""
 
 import select
 from contextlib import suppress
@@ -21,30 +21,30 @@ _BATCH = 256
 class Poller:
     """An epoll descriptor for one thread. A watched descriptor is forgotten when it is closed.
 
-    There is one registration for a tunnel's life, none for each event. A sink is watched for being writable
-    from the first time that it blocks, so that a tunnel that never blocks causes no event for it.
+    Each descriptor is registered once, not for each event. A sink is watched for being writable only after it
+    has first blocked, so a tunnel that never blocks causes no such events.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
 
     def add(self, fd: int) -> None:
-        """Watch `fd` for all that may come from it."""
-        with suppress(FileExistsError):  # `watch_sink` was faster
+        """Watch `fd` for input and errors."""
+        with suppress(FileExistsError):  # `watch_sink` has already added it
             self._epoll.register(fd, _SOURCE)
 
     def watch_sink(self, direction: Direction) -> None:
-        """Watch the sink of `direction`, which blocks, for room as well."""
+        """Watch the blocked sink of `direction` for being writable, too."""
         if direction.armed:
             return
         direction.armed = True
         fd = direction.twin.source_fd
-        # Changing it looks again: a sink that takes more by now is reported (epoll_ctl(2)).
+        # EPOLL_CTL_MOD checks again, so a sink that has become writable is reported (epoll_ctl(2)).
         try:
             self._epoll.modify(fd, _SOURCE | WRITE)
         except (
             FileNotFoundError
-        ):  # the thread that starts the tunnel has added only the other end yet
+        ):  # the thread that starts the tunnel has so far added only the other descriptor
             self.add(fd)
             self._epoll.modify(fd, _SOURCE | WRITE)
 

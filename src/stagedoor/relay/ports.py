@@ -1,4 +1,4 @@
-"""The interfaces that the relay needs: two ends that carry bytes, and a parser of the first of them."""
+"""The interfaces that the relay needs: streams of bytes, and a parser of a stream's first bytes."""
 
 from typing import Protocol
 
@@ -6,26 +6,26 @@ from stagedoor.model.denial import Denial
 
 
 class Preface(Protocol):
-    """The first bytes from the upstream, which may be a refusal that the downstream would not show."""
+    """A parser of upstream's first bytes, which may be a refusal that the client would not show."""
 
     def feed(self, data: bytes) -> bool:
-        """Take the next bytes. Return False once no more are needed."""
+        """Parse the next bytes. Return False once no more are needed."""
         ...
 
     def find_refusal(self) -> Denial | None:
-        """Return why the upstream hung up, if its preface says so. Called while `feed` returns True."""
+        """Return why upstream hung up, if its first bytes say so. Called while `feed` returns True."""
         ...
 
     def make_farewell(self, why: str) -> bytes:
-        """Return what the downstream gets after those bytes, so that it shows `why`."""
+        """Return the bytes that downstream gets after those, so that the client shows `why`."""
         ...
 
 
 class Stream(Protocol):
     """One non-blocking end of a relay.
 
-    `spliceable` says that the kernel may move the bytes (plain TCP); otherwise they are pumped
-    through `recv` and `send`, which see them (TLS).
+    If it is `spliceable` (plain TCP), the kernel may move its bytes; otherwise (TLS) they are pumped with
+    `recv` and `send`.
     """
 
     @property
@@ -38,28 +38,28 @@ class Stream(Protocol):
         ...
 
     def recv(self, limit: int) -> bytes | None:
-        """Return up to `limit` bytes; b"" at the end of the stream; None if nothing is there yet.
+        """Return up to `limit` bytes, b"" at the end of the stream, or None if there are none yet.
 
-        After fewer than `limit` bytes there may still be more: only None says that it is empty.
+        More may follow after fewer than `limit` bytes; only None means that none are left for now.
         Raises OSError (ConnectionResetError for an RST, or for an end that could be a forged one).
         """
         ...
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send, and return how many bytes were taken, 0 if none can be now. Raises OSError."""
+        """Send `data`, and return how many bytes were accepted, which may be 0. Raises OSError."""
         ...
 
     def flush(self) -> bool:
-        """Return whether all that `send` and `shutdown_write` took is out (TLS may hold a record).
+        """Return whether all that `send` and `shutdown_write` accepted is sent (TLS may hold a record).
 
-        Tries to write what is left first. Raises OSError.
+        Tries to send the rest first. Raises OSError.
         """
         ...
 
     def shutdown_write(self) -> None:
-        """Half-close: no more will be sent (FIN, or close_notify then FIN). Raises OSError.
+        """Half-close the stream: nothing more will be sent (FIN, or close_notify and FIN). Raises OSError.
 
-        What it holds then goes out with `flush`.
+        `flush` sends what it still holds.
         """
         ...
 
@@ -72,4 +72,4 @@ class Stream(Protocol):
         ...
 
     def close(self) -> None:
-        """Close in order."""
+        """Close the stream in an orderly way."""

@@ -1,4 +1,4 @@
-"""The pump: it copies bytes by each end's own `recv` and `send`, for TLS, which the kernel cannot move."""
+"""The pump, which copies bytes with each stream's `recv` and `send`, for TLS."""
 
 import contextlib
 
@@ -7,7 +7,7 @@ from stagedoor.relay.tunnel import Direction, SinkError, SourceError
 
 
 class Pump:
-    """The mover of directions by copying. It holds no state of theirs."""
+    """A mover of bytes by copying. It keeps no state."""
 
     __slots__ = ("_chunk", "_turn")
 
@@ -16,10 +16,11 @@ class Pump:
         self._turn = limits.turn_bytes
 
     def move(self, direction: Direction) -> bool | None:
-        """Move what can be moved in one turn.
+        """Move the bytes of one turn.
 
-        True: there may be more, call again. False: the source is dry or the sink is `blocked`;
-        an event follows. None: the source's end was read. Raises SourceError or SinkError.
+        Return True if there may be more, so that the caller calls again; False if the source is empty or the
+        sink is `blocked`, so that an event follows; None if the source's end was read. Raises SourceError or
+        SinkError.
         """
         left = self._turn
         send = direction.sink.send
@@ -50,7 +51,7 @@ class Pump:
 
 
 def push(direction: Direction) -> bool:
-    """Send `rest` to the sink, and flush the sink. Return whether all is out."""
+    """Send `rest` to the sink, and flush the sink. Return whether everything was sent."""
     try:
         while direction.rest:
             taken = direction.sink.send(direction.rest)
@@ -58,7 +59,7 @@ def push(direction: Direction) -> bool:
                 direction.blocked = True
                 return False
             direction.moved += taken
-            # A view, so that what is left of a large early part is not copied each time.
+            # A view, so that the rest of a large early part is not copied each time.
             direction.rest = (
                 memoryview(direction.rest)[taken:] if taken < len(direction.rest) else b""
             )
@@ -69,9 +70,9 @@ def push(direction: Direction) -> bool:
 
 
 def refuse(direction: Direction) -> str:
-    """Explain to the sink why the source, which hangs up, refused logins. Return why, empty if unknown.
+    """Explain to the sink why the source refused logins and hangs up. Return the reason, "" if unknown.
 
-    The explanation is sent once: the sink does not get what it cannot take now.
+    The explanation is sent once, and cut off if the sink does not accept all of it.
     """
     tunnel = direction.tunnel
     if direction is tunnel.sent:
@@ -87,7 +88,7 @@ def refuse(direction: Direction) -> str:
 
 
 def leave(direction: Direction) -> bool:
-    """Half-close the sink. Return whether it holds nothing back."""
+    """Half-close the sink. Return whether it has sent everything."""
     try:
         direction.sink.shutdown_write()
         return direction.sink.flush()

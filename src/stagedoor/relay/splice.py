@@ -1,8 +1,8 @@
 """Splice: between two plain TCP ends the kernel moves the bytes (splice(2), Linux).
 
-Small reads, a keystroke and its echo, are copied: read(2) and write(2) are cheaper than a pipe's two system
-calls and the third that finds the source empty. A read that fills a whole chunk is part of a transfer, whose
-pages then go from socket to pipe to socket without being copied.
+Small reads, such as a keystroke and its echo, are copied: read(2) and write(2) are cheaper than a pipe's two
+system calls and a third that finds the source empty. A read that fills a whole chunk is part of a transfer,
+whose pages then move from socket to pipe to socket without being copied.
 """
 
 import os
@@ -14,7 +14,7 @@ from stagedoor.relay.tunnel import Direction, SinkError, SourceError
 
 
 class Splice:
-    """The mover of directions in the kernel. It holds the pool of pipes."""
+    """A mover of bytes in the kernel, with the pool of pipes."""
 
     __slots__ = ("_chunk", "_turn", "pipes")
 
@@ -37,8 +37,7 @@ class Splice:
                     return None if got is None else False
                 left -= got
                 continue
-            # The path of a keystroke. It calls no function of ours, since a person waits for it at
-            # each key.
+            # The path of a keystroke. It calls none of our functions, because a person waits for each echo.
             try:
                 data = os.read(direction.source_fd, self._chunk)
             except BlockingIOError:
@@ -70,7 +69,7 @@ class Splice:
         return True
 
     def _splice(self, direction: Direction) -> int | None:
-        """Return the bytes moved; -1: dry or blocked; None: the end."""
+        """Return the number of bytes moved; -1 if the source is empty or the sink blocks; None at the end."""
         pipe = self.pipes.take()
         if pipe is None:  # all are in use: go on by copying
             direction.bulk = False
@@ -95,7 +94,7 @@ class Splice:
         return got if self._pour(direction) else -1
 
     def _pour(self, direction: Direction) -> bool:
-        """Empty the direction's pipe into the sink and give it back. Return False if the sink blocks."""
+        """Empty the direction's pipe into the sink, and give it back. Return False if the sink blocks."""
         pipe = direction.pipe
         assert pipe is not None, "the callers have looked"
         try:

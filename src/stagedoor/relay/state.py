@@ -1,6 +1,6 @@
-"""The stages of a tunnel's directions, and the names of the ends by which a tunnel fails.
+"""The stages of a tunnel's directions, and the ends of failed tunnels.
 
-A tunnel is two directions. Each ends separately (half-close); the tunnel is over when both have.
+A tunnel has two directions. Each ends separately (half-close), and the tunnel ends with the second one.
 Everything else (a reset, a lost peer, a revocation) ends both at once.
 """
 
@@ -13,20 +13,20 @@ from stagedoor.model.session import End
 
 
 class Side(Enum):
-    """An end of a tunnel: the developer's, or the shell's."""
+    """A side of a tunnel: the developer's or the shell's."""
 
     DOWNSTREAM = "downstream"
     UPSTREAM = "upstream"
 
 
 class Stage(IntEnum):
-    """The stages of one direction, in their order."""
+    """The stages of one direction, in order."""
 
     OPEN = 0
     """Its source may still send."""
     SHUT = 1
-    """Its source's end was read, and so everything before it was handed on (see `Direction`), and the
-    sink was half-closed; the sink may still hold something back (TLS: the close_notify)."""
+    """The source's end was read, everything before it was passed on (see `Direction`), and the sink was
+    half-closed. The sink may still hold bytes back (TLS: the close_notify)."""
     ENDED = 2
     """Nothing is left to do."""
 
@@ -45,5 +45,5 @@ _ENDS: Mapping[tuple[Side, bool], End] = MappingProxyType(
 
 
 def judge_failure(side: Side, errno: int | None) -> End:
-    """Return how a tunnel ended whose `side` failed with `errno` (None: an error without a number)."""
+    """Return the end of a tunnel whose `side` failed with `errno` (None: an error without a number)."""
     return _ENDS[side, errno in _VANISHED]

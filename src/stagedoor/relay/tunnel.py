@@ -1,4 +1,4 @@
-"""One tunnel and its two directions, as the relay keeps them. They are small, since there are thousands."""
+"""One tunnel and its two directions, as the relay keeps them. They are small because there are thousands."""
 
 from collections.abc import Callable
 
@@ -10,22 +10,22 @@ from stagedoor.relay.state import Side, Stage
 
 OnEnd = Callable[[Ended], None]
 AskEnd = Callable[["Tunnel", End, str], None]
-"""Asks the relay's thread to end a tunnel, with its end and the detail."""
+"""Asks the relay's thread to end a tunnel, with an end and a detail."""
 
 
 class SourceError(Exception):
-    """Reading a direction's source failed; the cause is the OSError."""
+    """Raised when a direction's source cannot be read. The OSError is the cause."""
 
 
 class SinkError(Exception):
-    """Writing a direction's sink failed; the cause is the OSError."""
+    """Raised when a direction's sink cannot be written. The OSError is the cause."""
 
 
 class Direction:
     """One direction: from `source` to `sink`. Only the relay's thread touches it.
 
-    `rest` and `pipe` hold what was read and not yet written, `rest` first. Nothing is read while
-    either holds anything: that is the backpressure, and it keeps both bounded.
+    `rest` and `pipe` hold the bytes that were read and are not written yet, those in `rest` first. Nothing is
+    read while either has bytes: this is the backpressure, which also bounds both.
     """
 
     __slots__ = (
@@ -54,19 +54,19 @@ class Direction:
         self.rest: bytes | memoryview = rest
         self.pipe: Pipe | None = None
         self.moved = 0
-        """Bytes that the sink's kernel has taken."""
+        """The bytes that the sink's socket has accepted."""
         self.blocked = False
-        """The sink takes no more until its next writable event."""
+        """Whether the sink accepts nothing until its next writable event."""
         self.armed = False
-        """The poller watches the sink for being writable."""
+        """Whether the poller watches the sink for being writable."""
         self.bulk = False
-        """Much is coming: splice rather than copy."""
+        """Whether this is a large transfer, to be spliced rather than copied."""
         self.eager = False
-        """The source's end, or urgent data, is near: only an empty read says that it is dry."""
+        """Whether the source's end or urgent data is near, so that only an empty read proves it empty."""
 
     @property
     def sink(self) -> Stream:
-        """Return the stream that takes the bytes."""
+        """Return the stream that receives the bytes."""
         return self.twin.source
 
     @property
@@ -76,7 +76,7 @@ class Direction:
 
 
 class Tunnel:
-    """Both directions, and the `Link` that its holder keeps (`read_counts`, `close_session`; any thread)."""
+    """One tunnel with both directions. It is a `Link`, whose methods any thread may call."""
 
     __slots__ = (
         "ask_end",
@@ -107,18 +107,18 @@ class Tunnel:
         self.preface = preface
         """The parser of upstream's first bytes; None once it needs no more."""
         self.refused = ""
-        """Why the upstream refused all logins, if its preface said so."""
+        """Why upstream refused all logins, if its first bytes said so."""
         self.sent.twin = self.received
         self.received.twin = self.sent
         self.spliced = downstream.spliceable and upstream.spliceable
         self.over = False
         self.marked = 0
-        """Bytes moved both ways when the idle sweep last looked."""
+        """The bytes moved in both directions by the last idle check."""
         self.idle_since = 0.0
-        """The time at which the sweep first saw `marked`, by the relay's clock."""
+        """When an idle check first saw `marked`, by the relay's clock."""
 
     def feed_preface(self, direction: Direction, data: bytes) -> None:
-        """Feed bytes of the source of `direction` to the preface, if they are upstream's first."""
+        """Pass bytes from the source of `direction` to the preface if they are upstream's first."""
         if self.preface is not None and direction is self.received and not self.preface.feed(data):
             self.preface = None
 
@@ -127,11 +127,11 @@ class Tunnel:
         return Counts(self.sent.moved, self.received.moved)
 
     def change_grant(self, grant: Grant) -> None:
-        """Do nothing: SSH goes end to end, so the relay cannot see what it is used for."""
+        """Do nothing: SSH is encrypted end to end, so the relay cannot distinguish its uses."""
 
     def close_session(self, end: End, detail: str = "") -> None:
-        """End the tunnel soon, both ends with RST, and pass `end` and `detail` to `on_end`.
+        """Ask the relay to reset both streams, and to pass `end` and `detail` to `on_end`.
 
-        A tunnel that is over already stays as it ended.
+        The end of a tunnel that is already over does not change.
         """
         self.ask_end(self, end, detail)

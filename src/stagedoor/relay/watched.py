@@ -1,4 +1,4 @@
-"""The tunnels of a relay: their ends are watched, their bytes move, and each is ended once.
+"""The tunnels of a relay: it watches their streams, moves their bytes, and ends each tunnel once.
 
 All of it runs in the relay's thread, except `WatchedTunnels.watch`.
 """
@@ -22,7 +22,8 @@ from stagedoor.wire.ssh.preface import PARTING_S
 
 log = logging.getLogger(__name__)
 
-# Looking a member up in its Enum costs more than all else that we add to a keystroke (Python 3.11).
+# Looking up a member of an Enum would cost more than everything else that we add to a keystroke (Python
+# 3.11).
 _OPEN, _SHUT, _ENDED = Stage.OPEN, Stage.SHUT, Stage.ENDED
 
 _LAST_TURNS = 16
@@ -32,7 +33,7 @@ FAULT = Denial.of_fault().message
 
 
 class ClosedStream:
-    """A stream in the place of an upstream that has gone: it drops what it gets, and sends nothing."""
+    """A stream in place of a closed upstream. It drops what it receives, and sends nothing."""
 
     spliceable = False
 
@@ -45,11 +46,11 @@ class ClosedStream:
         return b""
 
     def send(self, data: bytes | memoryview) -> int:
-        """Take all, and drop it."""
+        """Accept all of `data`, and drop it."""
         return len(data)
 
     def flush(self) -> bool:
-        """Return True: nothing is held back."""
+        """Return True, because nothing is held back."""
         return True
 
     def shutdown_write(self) -> None:
@@ -89,9 +90,9 @@ class WatchedTunnels:
         self.directions: list[Direction | None] = []
         """By the descriptor of their source."""
         self.unfinished: set[Direction] = set()
-        """Directions that had more to move when their turn was over."""
+        """The directions that have more to move after their turn."""
         self.refused: deque[tuple[float, Tunnel]] = deque()
-        """The tunnels whose upstream refused, each with the time until which it stays, the earliest first."""
+        """The tunnels whose upstream refused, with the time at which each is closed, the earliest first."""
 
     def watch(self, tunnel: Tunnel) -> None:
         """Watch both ends. Raises OSError."""
@@ -111,12 +112,12 @@ class WatchedTunnels:
         self.finish(tunnel, End.FAULT, f"cannot watch it: {error.strerror}")
 
     def begin(self, tunnel: Tunnel) -> None:
-        """Move the bytes that came before the watch: early ones, and those that TLS has decrypted already."""
+        """Move the bytes from before the watch: early ones, and those that TLS has already decrypted."""
         for direction in (tunnel.sent, tunnel.received):
             self.pump(direction)
 
     def pump(self, direction: Direction) -> None:
-        """Move what can be moved in one direction, and see whether it, or all, has ended."""
+        """Move bytes in one direction, and end the direction or the tunnel if it is finished."""
         tunnel = direction.tunnel
         try:
             if direction.stage is _OPEN:
@@ -146,21 +147,21 @@ class WatchedTunnels:
             self._fail(direction, error.__cause__)
         except SinkError as error:
             self._fail(direction.twin, error.__cause__)
-        except Exception:  # one tunnel's fault must not take the others with it
+        except Exception:  # a fault in one tunnel must not end the others
             log.exception("relay: a tunnel ended by an internal fault")
             self.finish(tunnel, End.FAULT, FAULT)
 
     def fail_by_error(self, direction: Direction) -> None:
-        """Fail the direction by its socket's error, unless reading or writing has reported it already."""
+        """Fail the direction with its socket's error, unless reading or writing has reported it."""
         number = direction.source.error()
         if number:
             self._fail(direction, OSError(number, os.strerror(number)))
 
     def _fail(self, direction: Direction, error: BaseException | None) -> None:
-        """End the tunnel of a source that failed, and reset the other end.
+        """End the tunnel of a source that failed, and reset the other stream.
 
-        Bytes that the source had sent before are delivered first, if the other end accepts them, as without
-        a gateway.
+        Bytes that the source sent before are delivered first, if the other stream accepts them, as without a
+        gateway.
         """
         tunnel = direction.tunnel
         move = self._splice.move if tunnel.spliced else self._pump.move
@@ -176,10 +177,10 @@ class WatchedTunnels:
         self.finish(tunnel, judge_failure(direction.side, number), _describe(direction.side, error))
 
     def _part(self, tunnel: Tunnel, why: str) -> None:
-        """Close an upstream that has refused. Downstream stays until it has read why, or its time is over.
+        """Close an upstream that has refused. Downstream stays until it has read why, for a limited time.
 
-        ssh(1) writes its next message before it reads. If that failed, it would never read the reason, so the
-        bytes that it still sends are accepted and dropped.
+        ssh(1) writes its next message before it reads. If that write failed, ssh would never read the reason,
+        so the bytes that it still sends are accepted and dropped.
         """
         tunnel.refused = why
         sent, received = tunnel.sent, tunnel.received
@@ -224,23 +225,23 @@ class WatchedTunnels:
         for direction in (tunnel.sent, tunnel.received):
             self._unwatch(direction)
             self._release(direction)
-            direction.stage = _ENDED  # code that still has it in hand finds nothing to do
+            direction.stage = _ENDED  # code that still holds the tunnel finds nothing to do
         with self._lock:  # `start` may be about to watch the second end
             for direction in (tunnel.sent, tunnel.received):
-                # An end in order sends FIN, which the kernel delivers after close(2). Any other sends RST,
-                # so that no peer takes a part for the whole.
+                # An orderly end sends FIN, which the kernel delivers after close(2). Any other sends RST, so
+                # that no peer takes a part for the whole.
                 with contextlib.suppress(OSError):
                     direction.source.close() if end in _IN_ORDER else direction.source.abort()
         self.active.discard(tunnel)
         on_end, tunnel.on_end = tunnel.on_end, _ignore_end
         try:
             on_end(Ended(end, tunnel.read_counts(), detail))
-        except Exception:  # the holder's fault must not take the other tunnels with it
+        except Exception:  # a fault in the caller's code must not end the other tunnels
             log.exception("relay: the holder of a tunnel failed at its end")
 
 
 def _ignore_end(_: Ended) -> None:
-    """Do nothing, in the place of an `on_end` that was called, so that its holder is released."""
+    """Do nothing. It replaces an `on_end` that was called, so that what that refers to is released."""
 
 
 def _describe(side: Side, error: BaseException | None) -> str:
