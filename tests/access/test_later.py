@@ -33,7 +33,9 @@ def test_later_approvers_see_a_request_and_decide_only_after_the_time(desk: Desk
     assert is_approver(policy, rule, "zoe")
     assert not is_approver(policy, rule, "zoe", 899)
     desk.now += 899
-    with pytest.raises(RefusedError, match=r"you decide on request 1 from 2027-01-15T08:15:00Z on"):
+    with pytest.raises(
+        RefusedError, match=r"you may decide on request 1 from 2027-01-15T08:15:00Z on"
+    ):
         desk.decide(request, "zoe")
     desk.now += 1
     assert desk.decide(request, "zoe").state is RequestState.APPROVED

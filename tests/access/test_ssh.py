@@ -169,9 +169,7 @@ def test_others_see_no_request_and_programs_decide_on_none(laptop: Laptop, confi
     assert b"only a person who has signed in decides" in refused.stderr
     for asked in (number, 999_999):
         hidden = laptop.ssh("gw", "request", "approve", str(asked), config=person(laptop, "eve"))
-        assert hidden.stderr == (
-            b"stagedoor: there is no such request, or it is not for you to see\n"
-        )
+        assert hidden.stderr == (b"stagedoor: there is no such request, or you may not see it\n")
     asking.kill()
 
 

@@ -153,7 +153,7 @@ def test_the_refusal_is_a_form_and_the_terminal_opens_after_the_approval(
     shown = bob.get(f"/requests/{number}").text
     assert "INC-2, stuck" in shown
     assert "Has now nothing" in read_words(shown)
-    assert "not lately" in shown
+    assert "not recently" in shown
     assert re.search(r'name="minutes"[^>]*max="30"', shown)
     assert bob.post(f"/requests/{number}/approve", minutes="10").status == 303
     assert state(gateway, number) is RequestState.APPROVED

@@ -194,7 +194,7 @@ async def test_a_stolen_cookie_adds_no_passkey(desk: Desk) -> None:
     ann = desk.signed_in("ann")
     refused = await desk.service.begin_registration(ann, RP, proved=False)
     assert isinstance(refused, Denial)
-    assert "prove first that it is you" in refused.message
+    assert "first confirm your identity" in refused.message
     authenticator = await desk.with_passkey(ann)
     assert await desk.proves(ann, authenticator.get(await desk.asked(ann)))
     assert not isinstance(await desk.service.begin_registration(ann, RP, proved=False), Denial), (
@@ -215,7 +215,7 @@ async def test_beside_a_passkey_the_password_alone_adds_none_and_removes_not_the
     thief = desk.signed_in("ann")
     refused = await desk.service.begin_registration(thief, RP, proved=True)
     assert isinstance(refused, Denial)
-    assert "a password is not enough" in refused.line
+    assert "other than a password" in refused.line
     [passkey] = await desk.listed(ann)
     denial = await desk.service.remove(thief, passkey.id)
     assert denial is not None

@@ -116,7 +116,7 @@ async def test_an_old_session_or_silence_is_no_proof(tmp_path: Path, database: D
     desk = Desk(tmp_path, database)
     old = await desk.proves(auth_time=time.time() - 60)
     assert old is not None
-    assert "without asking who you are" in old
+    assert "without asking you to authenticate" in old
     silent = await desk.proves(auth_time=None)
     assert silent is not None
     assert "(auth_time)" in silent

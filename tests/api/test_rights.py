@@ -42,7 +42,7 @@ async def test_no_role_is_given_to_oneself(world: World) -> None:
         body = {"subject": subject, "role": "owner", "app": "*", "environment": "*"}
         refused = await world.ask("ada", "POST /roles", body)
         assert refused.status == 403
-        assert "to themselves" in refused.said["detail"]
+        assert "to yourself" in refused.said["detail"]
     for who in ("olga", "otto", "ann", "nick"):
         body = {"subject": f"user:{who}", "role": "administrator", "app": "*", "environment": "*"}
         assert (await world.ask(who, "POST /roles", body)).status == 403
@@ -143,7 +143,7 @@ async def test_files_give_no_user_what_they_could_not_give_themselves(world: Wor
         ('grants = [{subject = "everybody", app = "*"}]', "you lack"),
         (
             'request_rules = [{subject = "group:dev", app = "*", approvals = 0}]',
-            "lets themselves ask",
+            "you cannot let yourself ask",
         ),
     ):
         body = {"set": "mine", "files": [{"path": "a.toml", "text": text}], "adopt": True}

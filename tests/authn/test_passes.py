@@ -109,7 +109,7 @@ def test_a_sign_in_that_is_over_voids_its_passes() -> None:
     outcome = identify(given, POLICY, NOW)
     assert isinstance(outcome, Identity)
     assert outcome.sign_in == signed_in.sign_in
-    refused(identify(given, POLICY, NOW + 20), "the time of your sign-in is over")
+    refused(identify(given, POLICY, NOW + 20), "your sign-in has expired")
     ended = replace(POLICY, signed_out={b"it": None})
     refused(identify(given, ended, NOW), "you signed out")
 

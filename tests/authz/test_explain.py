@@ -159,7 +159,7 @@ def test_each_rule_that_does_not_fit_says_why() -> None:
     assert {rule.name: rule.gaps for rule in answer.rules} == {
         "grant 1": ("it is for the environment test, not prod",),
         "grant 2": ("it ended at 2027-01-15T07:59:00Z",),
-        "grant 3": ("it does not permit to enter",),
+        "grant 3": ("it does not permit entering",),
     }
     assert [describe_change(answer, change) for change in answer.changes] == [
         "stagedoor user group ann --add sre",

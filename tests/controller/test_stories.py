@@ -448,7 +448,7 @@ async def test_who_waits_for_an_app_that_offers_no_shell_any_more_is_told() -> N
         async with asyncio.timeout(UNCHANGED_S + 2 * LOOK_S):
             refused = await waiting
         assert isinstance(refused, Denial)
-        assert "the app offers no shell any more" in refused.message
+        assert "the app no longer offers a shell" in refused.message
 
 
 @in_virtual_time

@@ -85,9 +85,9 @@ NOT_FOR_PEOPLE = re.compile(
 )
 """Errors of what only a command, an identity provider, a job or a script asks for, and a window's title."""
 IN_PIECES = re.compile(
-    r"^\{0\}(; check|; close one of its|, which \{1\} cannot| is no \{1\} name| is not a pattern for an)|"
+    r"^\{0\}(; check|; close one of its|, which \{1\} cannot| is not a \{1\} name| is not a pattern for an)|"
     r"^(stagedoor: run \{0\} \{1\}$|you may not \{0\}|the shell cannot \{0\}|the shell did not \{0\})|"
-    r"terminals may be shared \{0\}|a share lasts|wait for approval|^your clock is|\{2\} already|"
+    r"a share lasts|wait for approval|^your clock is|\{2\} already|"
     r"its answer\{1\}|without an answer\{1\}"
 )
 """Errors whose values are words of the line: the catalogue has a text for each."""
@@ -101,7 +101,7 @@ ASSEMBLED = {
     ),
     *(f"{state} with {{0}}" for state in ("exited", "cancelled", "lost")),
     *(f"it is {state}" for state in ("pending", "lapsed", "ended")),
-    *("{0} is no group name: {1}", "a browser on {0}"),
+    *("{0} is not a group name: {1}", "a browser on {0}"),
     *(text for text in REFUSALS if re.fullmatch(r"[A-Z][\w ]+ on \{0\}", text)),
     *(f"{state} with {{0}}" for state in ("timed out", "input lost", "not started")),
 }

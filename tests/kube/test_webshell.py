@@ -197,7 +197,7 @@ def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_kube: Make) 
     host.close()
     late = look(made)
     (said,) = late.notices
-    assert (said.word, said.text) == (NoticeKind.DENIED, "the terminal main is not there any more")
+    assert (said.word, said.text) == (NoticeKind.DENIED, "the terminal main no longer exists")
     status, listed = asked("/api/terminals", mine, target="app01")
     assert (status, listed["terminals"]) == (200, [])
     assert kube.shell_pod() == pod

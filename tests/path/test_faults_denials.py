@@ -71,12 +71,12 @@ def test_every_denial_is_answered_logged_and_audited_and_no_secret_is_in_any_of_
              Reason.HEADER_TOO_LARGE, "8192 bytes"),
             (b"CONNECT app01-ssh:22", "127.0.0.1", 408, Reason.HEADER_TIMEOUT, "after 10 s"),
             (head("db.internal:22", auth), "127.0.0.1", 403, Reason.TARGET_NOT_ALLOWED,
-             "'db.internal' is no app's shell"),
+             "'db.internal' does not name an app's shell"),
             (head("app01-ssh:23", auth), "127.0.0.1", 403, Reason.TARGET_NOT_ALLOWED, "port 23"),
             (head("10.0.0.1:22", auth), "127.0.0.1", 403, Reason.TARGET_NOT_ALLOWED,
              "addresses are not allowed"),
             (proxied + head("app01-ssh:22", auth), "127.0.0.3", 403, Reason.SOURCE_NOT_ALLOWED,
-             "none of the networks"),
+             "not in an allowed network"),
             (head("app01-ssh:22"), "127.0.0.1", 407, Reason.CREDENTIAL_MISSING, "say who you are"),
             (head("app01-ssh:22", basic("alice", WRONG)), "127.0.0.1", 407,
              Reason.CREDENTIAL_WRONG, "wrong user name, password or token for 'alice'"),
@@ -131,7 +131,7 @@ UNREACHED = {Reason.ADDRESS_NOT_ALLOWED, Reason.UPSTREAM_REFUSED, Reason.UPSTREA
 MENDS = {
     "ask an administrator for a new password": "stagedoor user password NAME",
     "no grant for 'alice' to enter app01": "stagedoor grant add user:alice app01",
-    "none of the networks": "listen.networks",
+    "not in an allowed network": "listen.networks",
 }
 """The command in the log and the audit, by the words that the developer reads in its place."""
 

@@ -351,7 +351,7 @@ def test_a_grant_that_is_limited_to_no_return_ends_a_session_whose_client_is_awa
     eventually("it is closed", lambda: client.sessions[0] in gateway.closed())
     with client.asked(1) as (answer, _):
         assert answer.status == 410
-        assert "permits no return" in answer.message
+        assert "does not permit resuming" in answer.message
 
 
 @pytest.mark.continuity(8)

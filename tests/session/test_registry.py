@@ -64,7 +64,7 @@ def test_removal_distinguishes_revoked_from_expired(
 
 def test_the_end_of_a_sign_in_is_given_as_the_reason_and_not_that_of_the_grant() -> None:
     identity = replace(GRANT.identity, sign_in=SignIn(b"it", 5.0))
-    over = Denial(Reason.NO_GRANT, "the time of your sign-in is over")
+    over = Denial(Reason.NO_GRANT, "your sign-in has expired")
     ending = find_removal(replace(GRANT, identity=identity, expires_at=5.0), over, now=5.0)
     assert ending == (End.EXPIRED, over.message)
 

@@ -281,8 +281,8 @@ def test_forwards_that_are_not_granted_any_more_stop_and_the_terminal_goes_on(
                 assert line.recv(6) == b"before"
                 with laptop.gateway.changed() as service:
                     admin.change_grant(service, grant.id, without=FORWARDS)
-                one.shows(b"port forwarding into app01.ssh is not granted any more")
-                one.shows(b"agent forwarding into app01.ssh is not granted any more")
+                one.shows(b"port forwarding into app01.ssh is no longer granted")
+                one.shows(b"agent forwarding into app01.ssh is no longer granted")
                 with contextlib.suppress(ConnectionResetError):
                     assert line.recv(1) == b""
             one.shows(b"agent-cut")

@@ -93,8 +93,8 @@ def forwarding() -> Story:
 
 
 REVOKED = SessionEnded(None, End.REVOKED, "no user", by_gateway=True)
-NO_MORE = f"stagedoor: port forwarding into {APP01} is not granted any more"
-NO_AGENT = f"stagedoor: agent forwarding into {APP01} is not granted any more"
+NO_MORE = f"stagedoor: port forwarding into {APP01} is no longer granted"
+NO_AGENT = f"stagedoor: agent forwarding into {APP01} is no longer granted"
 
 
 def shown(*channels: int) -> list[Effect]:

@@ -210,7 +210,7 @@ def test_a_shell_that_does_not_believe_us_says_what_to_mend(host: ShellHost) -> 
     with direct_gateway(host) as gateway, shell(gateway, user_ca="other"):
         done = Client.of(gateway).ssh(TO, "true")
         assert done.returncode == 255
-        assert b"does not take the gateway's certificate for 'dev'" in done.stderr
+        assert b"does not accept the gateway's certificate for 'dev'" in done.stderr
         assert b"ask an administrator" in done.stderr
         assert b"TrustedUserCAKeys" not in done.stderr
 
@@ -488,7 +488,7 @@ def test_a_session_that_moves_nothing_is_closed_when_its_time_is_up(host: ShellH
             assert gateway.call(play()) is not None
         _, ended = gateway.seen.wait(lambda: gateway.seen.ended and gateway.seen.ended[0])
         assert ended.end is End.IDLE
-        assert re.search(r"nothing came or went", ended.detail)
+        assert re.search(r"no data passed", ended.detail)
 
 
 def test_who_goes_in_the_middle_of_coming_leaves_no_session(host: ShellHost) -> None:

@@ -29,7 +29,7 @@ def stderr(laptop: Laptop, *words: str) -> str:
         ("[::1]:22", "addresses are not allowed"),
         ("2130706433:22", "addresses are not allowed"),
         ("metadata.google.internal:80", "port 80 is not allowed"),
-        ("localhost:22", "is no app's shell"),
+        ("localhost:22", "does not name an app's shell"),
         ("app01.ssh.:22", "leave out the dot"),
         ("nowhere.ssh:22", "no grant for 'dev' to enter nowhere"),
         ("closed.ssh:22", "the shell closed-ssh could not be reached"),

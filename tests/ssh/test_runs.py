@@ -186,7 +186,7 @@ def test_one_run_more_than_an_app_may_have_is_refused(laptop: Laptop) -> None:
     ids = [detach(laptop, "sleep 60", app="app02") for _ in range(PER_APP)]
     done = run(laptop, "app02", "--", "true")
     assert done.returncode == 75
-    assert b"app02 has 5 runs, and 5 are the most" in done.stderr
+    assert b"app02 has 5 runs, and the limit is 5" in done.stderr
     for run_id in ids:
         run(laptop, "cancel", run_id)
     assert {ended(laptop, run_id)["state"] for run_id in ids} == {"cancelled"}

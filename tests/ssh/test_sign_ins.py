@@ -166,7 +166,7 @@ def test_logout_ends_it_everywhere(laptop: Laptop, key: Path) -> None:
     log_in_at(laptop.gateway, "alice", key)
     config = laptop.config(key=key, user="alice")
     done = laptop.ssh("gw", "logout", config=config, check=True)
-    assert done.stdout == b"Your sign-in is over, and what it opened is being closed.\n"
+    assert done.stdout == b"Your sign-in has ended, and its sessions are being closed.\n"
     wait_until(lambda: laptop.ssh("gw", "ls", config=config).returncode == 255, SOON_S)
     [*_, event] = audit(laptop, "policy.changed")
     assert event["identity"] == "alice (ssh)"

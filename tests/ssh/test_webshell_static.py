@@ -101,4 +101,4 @@ def test_the_doctor_names_the_server_that_holds_terminals(laptop: Laptop, tmp_pa
         ("shell", Level.OK), ("shell", Level.FAIL), ("shell", Level.FAIL),
     ]  # fmt: skip
     assert "open terminals: 0" in ends[0][1].what
-    assert "no command is known that holds terminals" in ends[1][1].what
+    assert "no holder of terminals is configured" in ends[1][1].what

@@ -83,7 +83,7 @@ def test_nobody_else_changes_anything(gateway: Gateway, port: int) -> None:
             elsewhere = PlainBrowser(port, cookie=person.cookie, origin=origin)
             refused = elsewhere.post(path, **fields)
             assert refused.status == 403, path
-            assert "not sent by a page of this gateway" in refused.text
+            assert "no page of this gateway sent it" in refused.text
         # No cookie at all, and a cookie that belongs to no session.
         for cookie in ("", "stagedoor=guessed"):
             assert PlainBrowser(port, cookie=cookie).post(path, **fields).status == 303, path
@@ -156,7 +156,7 @@ def test_a_new_password_ends_what_the_old_one_opened_and_this_page_goes_on(
     person, elsewhere = signed_in(port, "changing"), signed_in(port, "changing")
     before = person.cookie
     for new, again, why in (
-        ("new password", "new passwort", "typed in two ways"),
+        ("new password", "new passwort", "the two new passwords differ"),
         ("short", "short", "8 to 1024 characters"),
     ):
         answer = person.post("/account/password", present=PASSWORD, new=new, again=again)
@@ -291,7 +291,7 @@ def test_an_invitation_sets_a_password_and_signs_in_and_its_secret_is_told_to_no
     assert person.get("/invitation").status == 200
     fields = {"secret": secret, "new": "my own password", "again": "my own password"}
     for wrong, status, why in (
-        ({"again": "my own passwort"}, 400, "typed in two ways"),
+        ({"again": "my own passwort"}, 400, "the two passwords differ"),
         ({"new": "short", "again": "short"}, 400, "8 to 1024"),
         ({"secret": "guessed"}, 403, "ask an administrator for another"),
     ):
@@ -351,7 +351,7 @@ def test_keys_are_added_shown_and_removed(inside: PlainBrowser, tmp_path: Path) 
     line = file.with_suffix(".pub").read_text()
     answer = inside.post("/account/keys/add", signature=line)
     assert answer.status == 400
-    assert "a public key alone does not show that you hold it" in answer.text
+    assert "a public key alone does not prove that you have its private half" in answer.text
 
 
 def test_nobody_removes_the_key_of_another(

@@ -140,7 +140,7 @@ def test_an_app_without_terminals_says_so(port: int, tmp_path: Path) -> None:
 def test_who_only_looks_starts_no_terminal(port: int, hosted: WebTerminal, tmp_path: Path) -> None:
     done = attach(tmp_path, port, "app01", "--watch", "--name", "nobody")
     assert done.returncode == 255
-    assert "the terminal nobody is not there any more" in done.stderr
+    assert "the terminal nobody no longer exists" in done.stderr
     listed = json.loads(attach(tmp_path, port, "app01", "--list", "--json").stdout)
     assert "company" in [resource["name"] for resource in listed]
     assert "nobody" not in [resource["name"] for resource in listed]

@@ -288,8 +288,8 @@ def test_what_is_not_wanted_any_more_is_removed(mover: Mover, tmp_path: Path) ->
 def test_what_is_no_file_is_told(mover: Mover, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     began = time.monotonic()
-    assert "no regular file" in why(mover.get(str(tmp_path / "pipe")))
-    assert "no regular file" in why(mover.get("/dev/zero"))
+    assert "not a regular file" in why(mover.get(str(tmp_path / "pipe")))
+    assert "not a regular file" in why(mover.get("/dev/zero"))
     assert mover.about(str(tmp_path / "pipe")).said["kind"] == "other"
     assert time.monotonic() - began < END_S, "nobody writes into it, and nobody waits for that"
     assert "is a folder" in why(mover.get(str(tmp_path)))
@@ -297,7 +297,7 @@ def test_what_is_no_file_is_told(mover: Mover, tmp_path: Path) -> None:
     assert (missing.status, why(missing)) == (404, f"there is no {tmp_path}/missing in the shell")
     nowhere = mover.send(Sent(tmp_path / "no", b"f", 1), b"1")
     assert (nowhere.status, why(nowhere)) == (404, f"there is no {tmp_path}/no in the shell")
-    assert "is no folder" in why(mover.send(Sent(Path("/etc/passwd"), b"f", 1), b"1"))
+    assert "is not a folder" in why(mover.send(Sent(Path("/etc/passwd"), b"f", 1), b"1"))
 
 
 def test_what_is_not_allowed_is_told(mover: Mover) -> None:

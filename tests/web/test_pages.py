@@ -221,7 +221,7 @@ def test_what_another_site_posts_is_not_done(inside: PlainBrowser, origin: str |
         answer = inside.post(path, name="dev", secret=PASSWORD, signature="x")
         assert answer.status == 403, path
         assert "set-cookie" not in answer.headers
-        assert "not sent by a page of this gateway" in answer.text
+        assert "no page of this gateway sent it" in answer.text
         assert inside.get("/").status == 200, "still signed in"
 
 

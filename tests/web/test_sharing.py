@@ -261,7 +261,7 @@ def test_a_guest_starts_nothing(
     _, answer = guest_ticket(port, made["fragment"])
     client = WebTerminal(port)
     client.hello(answer["ticket"], f"touch {trace}", terminal=terminal, mode=mode)
-    assert "not there" in refused(client) or "does not run" in refused(client)
+    assert "no longer exists" in refused(client) or "does not run" in refused(client)
     assert not trace.exists()
     listed = ask(port, "/api/terminals", target="app01")[1]["terminals"]
     assert terminal not in [entry["name"] for entry in listed]
@@ -584,4 +584,4 @@ def test_terminals_may_be_shared_by_nobody(tmp_path: Path) -> None:
         wait_until(lambda: _enters(port, "host", "app01"))
         status, answer = ask(port, "/api/share", target="app01", terminal="main")
         assert status == 403
-        assert "not at all here" in answer["message"]
+        assert "may not be shared here" in answer["message"]

@@ -207,7 +207,7 @@ def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int)
     client = at_terminal(person, "short")
     word = last_word(client)
     assert time.time() >= soon
-    assert (word.word, "the time of your sign-in is over" in word.text) == (
+    assert (word.word, "your sign-in has expired" in word.text) == (
         NoticeKind.REVOKED,
         True,
     )

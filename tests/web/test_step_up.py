@@ -40,7 +40,7 @@ def test_no_page_of_another_site_asks_for_anything(port: int, gateway: Gateway) 
         for path in (*PATHS, *STRANGERS):
             refused = ask(elsewhere, path, answer=answer, password=PASSWORD)
             assert refused.status == 403, (origin, path)
-            assert "not sent by a page of this gateway" in refused.text
+            assert "no page of this gateway sent it" in refused.text
     assert ask(person, "step-up/proved", answer=answer).status == 200, "it was good"
     for path in PATHS:
         assert person.get(f"/api/{path}").status == 404

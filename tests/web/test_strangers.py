@@ -93,7 +93,7 @@ def test_a_stranger_gets_nothing_at_all(elsewhere: Gateway, path: str) -> None:
     at = len(elsewhere.lines)
     answer = PlainBrowser(elsewhere.port("web")).get(path)
     assert answer.status == 403
-    assert "none of the networks" in answer.text
+    assert "not in an allowed network" in answer.text
     assert elsewhere.wait_for_denial(after=at)["reason"] == "source_not_allowed"
 
 

@@ -91,7 +91,7 @@ def test_any_bytes_give_a_credential_or_a_refusal_that_repeats_nothing(value: by
     if isinstance(outcome, Denial):
         assert outcome.message in {
             "the Bearer token is empty or has a character that no token has",
-            "this gateway takes Basic or Bearer in Proxy-Authorization, no other scheme",
+            "this gateway accepts only Basic or Bearer in Proxy-Authorization",
             "the Basic name and password are not UTF-8",
             "the Basic credential is not base64",
             "the Basic credential has no colon between name and password",

@@ -177,7 +177,7 @@ def test_what_fits_no_frame_is_not_written(frame: Frame) -> None:
         (b"", "empty"),
         (b"\x00", "unknown"),
         (b"\x7fxx", "unknown"),
-        (b"x" * (MAX_FRAME_BYTES + 1), "the most"),
+        (b"x" * (MAX_FRAME_BYTES + 1), "the limit is"),
         (bytes([FrameKind.IN]) + bytes(8), "0 bytes"),
         (bytes([FrameKind.OUT]) + b"\xff" * 9, "offset"),
         (bytes([FrameKind.GAP]) + bytes(16), "extent"),

@@ -38,7 +38,7 @@ def check_name(name: str, kind: str) -> None:
     Basic (RFC 7617 §2).
     """
     if not is_valid_name(name):
-        raise RefusedError(f"{name!r} is no {kind} name: {FORM}")
+        raise RefusedError(f"{name!r} is not a {kind} name: {FORM}")
 
 
 def check_groups(names: Iterable[str]) -> frozenset[str]:
@@ -84,7 +84,7 @@ def check_end(expires_at: float | None, now: float) -> None:
     if expires_at is None:
         return
     if expires_at <= now:
-        raise RefusedError("it would end before it begins; give a time to come")
+        raise RefusedError("it would end before it begins; give a time in the future")
     if expires_at >= LATEST_S:
         raise RefusedError("it would end after the year 9998; leave the end out")
 

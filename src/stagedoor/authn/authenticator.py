@@ -189,7 +189,7 @@ class Authenticator:
         network, now = find_source_network(source.address), self._now()
         if self._stray_logins.take(network, now) is None:
             return _throttled(
-                "too many logins that are over came from your "
+                "too many ended logins came from your "
                 f"{self._stray_logins.find_waiting_scope(network, now)}",
                 self._stray_logins.wait_s(network, now),
             )

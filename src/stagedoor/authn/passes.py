@@ -129,7 +129,7 @@ def by_passkey(user: User, passkey: str) -> Identity:
     """Return the identity of a sign-in by passkey, which counts as the user's password.
 
     It ends when the password changes. Only users with a password can sign in by a passkey; otherwise people
-    whom an identity provider has removed could still sign in.
+    could still sign in after their identity provider has removed them.
     """
     return Identity(
         user.name, user.groups, Method.PASSWORD, passkey, password_hash=user.password_hash

@@ -33,7 +33,7 @@ _ALGORITHMS = (-7, -8, -257)
 _ID_CHARS = 16
 MOST_CREDENTIAL_BYTES = 4096
 NOT_RIGHT = Denial(
-    Reason.CREDENTIAL_WRONG, "the passkey's answer was not right, or came too late; try again"
+    Reason.CREDENTIAL_WRONG, "the passkey's answer was wrong, or came too late; try again"
 )
 """The exact reason is never given, because it would help an attacker."""
 CLONED = Denial(

@@ -17,7 +17,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.role import ApiScope
 from stagedoor.model.target import Target
 
-UNKNOWN = "there is no such request, or it is not for you to see"
+UNKNOWN = "there is no such request, or you may not see it"
 NOT_YOURS = Denial(Reason.NO_GRANT, UNKNOWN)
 """The refusal of a request that does not exist, the same as for one that the user may not see."""
 

@@ -36,7 +36,7 @@ def list_admissions(
     revoked: Mapping[str, Sequence[int]] = MappingProxyType({}),
     prefix: str = "",
 ) -> tuple[Admission, ...]:
-    """Return all users whom `authorise` accepts with a key or certificate of their own, by name.
+    """Return all users that `authorise` accepts with a key or certificate of their own, by name.
 
     `bound` are keys of sign-ins (`BoundKeys`), for shells that learn of each sign-in within a second.
     `revoked` are `Admission.revoked` by user, for shells that accept the certificates of sign-ins. `prefix`

@@ -136,7 +136,7 @@ def explain(
 
 
 def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str, Grant]]:
-    """Return all users whom `authorise` lets into `target` now, by name.
+    """Return all users that `authorise` lets into `target` now, by name.
 
     Users with the same rules share one grant, with the identity of one of them.
     """
@@ -192,7 +192,7 @@ def _list_gaps(rule: GrantRule, target: Target, now: float) -> Iterator[str]:
     if rule.expires_at is not None and rule.expires_at <= now:
         yield f"it ended at {show_time(rule.expires_at)}"
     if Permission.ENTER not in rule.permissions:
-        yield "it does not permit to enter"
+        yield "it does not permit entering"
 
 
 def _list_request_gaps(
@@ -214,7 +214,7 @@ def _list_request_gaps(
     elif rule.find_end(now) is None:
         yield f"its rule {rule.id} does not hold at this time"
     elif Permission.ENTER not in request.permissions & rule.permissions:
-        yield "it does not permit to enter"
+        yield "it does not permit entering"
 
 
 def _extends(
@@ -228,7 +228,7 @@ def _extends(
 
 
 def _list_changes(policy: Policy, user: User, target: Target, now: float) -> Iterator[EntryChange]:
-    """Yield the changes that would let in a user whom no rule lets in."""
+    """Yield the changes that would let the user in, if no rule does."""
     subjects = user.subjects
     for request in policy.find_requests(user.name):
         approved = replace(request, state=RequestState.APPROVED)

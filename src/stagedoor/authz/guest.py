@@ -58,7 +58,7 @@ def by_share(
         else authorise(policy, host, share.target, now, begins=False)
     )
     if isinstance(basis, Denial):
-        return Denial(Reason.NO_GRANT, f"{share.host} may not share this terminal any more")
+        return Denial(Reason.NO_GRANT, f"{share.host} may no longer share this terminal")
     if not is_in_scope(identity.scopes, share.target):
         return _out_of_scope(identity)
     own = authorise(policy, identity, share.target, now, begins=False) if share.typing else None
@@ -127,7 +127,9 @@ def judge_again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
     verdict = by_share(policy, grant.identity, guest.share, now)
     if isinstance(verdict, Grant) and verdict.guest != guest:
         if guest.may_type:
-            return Denial(Reason.NO_GRANT, "you may not type here any more; you may look again")
+            return Denial(
+                Reason.NO_GRANT, "you may no longer type here; open the terminal again to watch"
+            )
         # The guest may type by now, but came to watch, and goes on watching.
         return replace(verdict, guest=guest)
     return verdict
@@ -152,6 +154,4 @@ def identify_host(policy: Policy, share: Share) -> Identity | Denial:
 
 def _out_of_scope(identity: Identity) -> Denial:
     shown = ", ".join(identity.scopes or ()) or "none"
-    return Denial(
-        Reason.NO_GRANT, f"this is another app's than you may come to now (scopes: {shown})"
-    )
+    return Denial(Reason.NO_GRANT, f"this app is outside your scopes ({shown})")

@@ -24,7 +24,7 @@ def restrict_scopes(
     grant that is.
     """
     if len(wanted) > MOST_SCOPES:
-        return Denial(Reason.BAD_REQUEST, f"a token names {MOST_SCOPES} apps at most")
+        return Denial(Reason.BAD_REQUEST, f"a token may name {MOST_SCOPES} apps at most")
     rules = [
         rule
         for rule in drop_expired(policy.find_grants(user.subjects), now)

@@ -116,7 +116,7 @@ def _check_recorded(access: AdminAccess, rule: GrantRule) -> Denial | None:
 def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:
     """Return why the user may not remove or narrow `rule`, or None.
 
-    Only an administrator may change a rule with a duty or a limit, and not one whom the rule binds.
+    Only an administrator may change a rule with a duty or a limit, unless the rule binds that administrator.
     """
     if not access.has(Role.OWNER, rule.pattern):
         return deny_role(Role.OWNER, rule.pattern)
@@ -127,7 +127,7 @@ def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:
         return None
     return Denial(
         Reason.NO_GRANT,
-        f"grant {rule.id} has a duty or a limit, so it takes an administrator, and another one than it binds",
+        f"grant {rule.id} has a duty or a limit; ask an administrator that it does not apply to",
     )
 
 
@@ -137,7 +137,7 @@ def check_role_change(access: AdminAccess, rule: RoleRule) -> Denial | None:
         return deny_role(Role.ADMINISTRATOR, EVERYWHERE)
     if access.is_about_me(rule.subject):
         return Denial(
-            Reason.NO_GRANT, "no user gives a role to themselves; ask another administrator"
+            Reason.NO_GRANT, "you cannot give a role to yourself; ask another administrator"
         )
     return None
 
@@ -148,7 +148,7 @@ def check_request_rule(access: AdminAccess, rule: RequestRule) -> Denial | None:
         return deny_role(Role.ADMINISTRATOR, EVERYWHERE)
     if access.is_about_me(rule.subject):
         return Denial(
-            Reason.NO_GRANT, "no user lets themselves ask for access; ask another administrator"
+            Reason.NO_GRANT, "you cannot let yourself ask for access; ask another administrator"
         )
     return None
 
@@ -157,7 +157,7 @@ def check_leaving(access: AdminAccess, name: str) -> Denial | None:
     """Return why the administrator may not disable or remove the user `name`, or None."""
     if access.is_about_me(f"user:{name}"):
         return Denial(
-            Reason.NO_GRANT, "no user disables or removes themselves; ask another administrator"
+            Reason.NO_GRANT, "you cannot disable or remove yourself; ask another administrator"
         )
     return None
 
@@ -174,7 +174,7 @@ def deny_role(role: Role, pattern: TargetPattern) -> Denial:
     """Return the refusal of an act that needs `role` for `pattern`."""
     return Denial(
         Reason.NO_GRANT,
-        f"that takes the role {role} for {_show(pattern)}, which you do not have; ask an administrator",
+        f"that needs the role {role} for {_show(pattern)}, which you do not have; ask an administrator",
     )
 
 

@@ -17,7 +17,7 @@ _CREDENTIALS = {
     Method.PASSWORD: "a password that is sent with each connection",
     Method.TOKEN: "a token",
     Method.PUBLIC_KEY: "this key",
-    Method.CERTIFICATE: "a certificate of an administrator's",
+    Method.CERTIFICATE: "a certificate from an administrator",
 }
 
 

@@ -80,8 +80,7 @@ class GatewayDocument:
         if self.jump is None and not self._connect_is_private():
             raise TunnelError(
                 errors.REFUSED,
-                f"{url} names no way for ssh that keeps a login secret; ask its "
-                "administrators for one",
+                f"{url} names no encrypted access method for ssh; ask its administrators for one",
             )
 
     def _connect_is_private(self) -> bool:

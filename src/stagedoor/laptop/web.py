@@ -104,7 +104,7 @@ class WebConnection:
         elif answer.fields.get("sec-websocket-accept") != b64encode(digest).decode():
             line = "the server does not speak the WebSocket protocol"
         elif answer.fields.get("sec-websocket-protocol") != subprotocol:
-            line = f"it does not speak {subprotocol}; one of us is too old"
+            line = f"it does not speak {subprotocol}; one of the two is too old"
         if line:
             raise TunnelError(NOT_PROXY, f"{self.wire.name}: {line}")
 

@@ -58,9 +58,9 @@ class AcceptRules:
             return None
         return Denial.with_mend(
             Reason.SOURCE_NOT_ALLOWED,
-            f"your address {source.address} is in none of the networks that may come in",
+            f"your address {source.address} is not in an allowed network",
             "an administrator adds one to listen.networks",
-            "come from another network, or ask an administrator",
+            "connect from another network, or ask an administrator",
         )
 
 
@@ -99,7 +99,7 @@ def refuse_plaintext(received: bytes) -> Denial | None:
     """Return the refusal for a client that does not speak TLS on a TLS port, or None."""
     if received.startswith(TLS_HANDSHAKE):
         return None
-    return Denial(Reason.BAD_REQUEST, "this port speaks TLS; write https:// before its address")
+    return Denial(Reason.BAD_REQUEST, "this port expects TLS; put https:// before its address")
 
 
 async def send_and_linger(stream: Stream, answer: bytes) -> None:

@@ -155,7 +155,7 @@ class Resumption(SessionLink):
         if not self._request.attempt:
             return None
         if not self._wait_s(ready.grant):
-            return Denial(Reason.SESSION_OVER, "your grant permits no return to a session")
+            return Denial(Reason.SESSION_OVER, "your grant does not permit resuming a session")
         try:
             ticket = await self._endpoints.find(ready, self._request, self)
         except OSError as error:

@@ -81,7 +81,7 @@ class TunnelListener:
             Denial(
                 Reason.OVERLOADED,
                 f"more than {self._limits.max_pending} connections had not sent a whole header, and this was "
-                "the oldest of the network that has most of them",
+                "the oldest of the network with the most of them",
             ),
             victim.origin,
         )

@@ -211,7 +211,7 @@ def check_order(order: RunOrder) -> str | None:
         return "there is no command; write it after --: run APP -- COMMAND"
     if size > MAX_COMMAND_BYTES:
         return (
-            f"the command has {size} bytes, and {MAX_COMMAND_BYTES} are the most; pipe a longer script into "
+            f"the command has {size} bytes, and the limit is {MAX_COMMAND_BYTES}; pipe a longer script into "
             "its shell: run APP -- sh <FILE"
         )
     if "\0" in order.command:
@@ -242,9 +242,9 @@ def explain_refusal(order: RunOrder, starter: str, others: Iterable[Run]) -> str
         of_person += run.starter == starter
     if of_app >= PER_APP:
         name = order.target.login_name
-        return f"{name} has {of_app} runs, and {PER_APP} are the most; wait for one of them: run list {name}"
+        return f"{name} has {of_app} runs, and the limit is {PER_APP}; wait for one of them: run list {name}"
     if of_person >= PER_PERSON:
-        return f"you have {of_person} runs, and {PER_PERSON} are the most; wait for one of them: run list"
+        return f"you have {of_person} runs, and the limit is {PER_PERSON}; wait for one of them: run list"
     return None
 
 

@@ -44,14 +44,14 @@ def verify_line(line: str, signature: str) -> PublicKey:
         )
     if _BEGIN not in signature:
         raise RefusedError(
-            f"paste what the command prints, which begins with {_BEGIN}; a public key alone does not show "
-            "that you hold it"
+            f"paste what the command prints, which begins with {_BEGIN}; a public key alone does not prove "
+            "that you have its private half"
         )
     for end in _LINE_ENDS:
         key = find_signing_key(signature, NAMESPACE, line.encode() + end, None)
         if key is not None:
             return key
     raise RefusedError(
-        "this is no signature of the line that is shown now, which is another after each sign-in; run the "
-        "command again, by a key of ed25519, ecdsa, rsa (2048 bits or more), sk-ed25519 or sk-ecdsa"
+        "this is not a signature of the line shown now, which changes with each sign-in; run the command "
+        "again, with a key of type ed25519, ecdsa, rsa (2048 bits or more), sk-ed25519 or sk-ecdsa"
     )

@@ -188,7 +188,7 @@ class PasskeyChecks:
         if user is None or user.password_hash is None:
             return Denial(
                 Reason.CREDENTIAL_WRONG,
-                f"a passkey signs in those who have a password here, and {passkey.user} has none; sign in at "
+                f"passkeys sign in only users with a password here, and {passkey.user} has none; sign in at "
                 "your identity provider",
             )
         with self._context.change(passkey.user, "passkey.sign-in") as change:

@@ -32,14 +32,14 @@ MOST_PASSKEYS = 20
 MAX_NAME_CHARS = 64
 _NOT_PROVED = Denial(
     Reason.CREDENTIAL_MISSING,
-    "a stranger at this open browser could add a passkey of their own: prove first that it is you, by "
-    "your password, by a passkey that you have, or at your identity provider",
+    "a stranger at this open browser could add a passkey of their own: first confirm your identity, by your "
+    "password, by a passkey that you have, or at your identity provider",
 )
 
 _PASSWORD_NOT_ENOUGH = Denial(
     Reason.CREDENTIAL_MISSING,
-    "who has a passkey adds another one, or removes the last one, only after a fresh proof, for which a "
-    "password is not enough: open /step-up here first, or ask an administrator to remove a lost one",
+    "adding another passkey, or removing the last one, needs a fresh proof of identity other than a "
+    "password: open /step-up here first, or ask an administrator to remove a lost one",
 )
 
 Options = Mapping[str, Any]
@@ -101,7 +101,7 @@ class PasskeyRegistry:
         if "passkeys" not in self._context.settings.accounts.self_service:
             return Denial.with_mend(
                 Reason.NO_GRANT,
-                "adding passkeys is not open to people here",
+                "users cannot add passkeys here",
                 'an administrator allows it with "passkeys" in accounts.self_service',
                 "ask an administrator",
             )

@@ -246,9 +246,9 @@ class ProviderSignIns:
         if provider.step_up_acr and callback.claims.acr not in provider.step_up_acr:
             return Denial.with_mend(
                 Reason.NO_GRANT,
-                f"{provider.name} did not ask you in the way that this gateway wants",
+                f"{provider.name} did not authenticate you in the way that this gateway requires",
                 "acr is not in sso.step_up_acr",
-                "use another way to prove yourself there, or a passkey",
+                "authenticate there in another way, or use a passkey",
             )
         return await ask(self._mark_proved, callback, prompt)
 
@@ -272,7 +272,8 @@ class ProviderSignIns:
             return None
         return Denial(
             Reason.CREDENTIAL_WRONG,
-            f"{provider.name} let you through without asking who you are; sign out there, and try again",
+            f"{provider.name} signed you in without asking you to authenticate; sign out there, and try "
+            "again",
         )
 
     def _mark_proved(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:

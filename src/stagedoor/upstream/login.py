@@ -193,13 +193,13 @@ class GatewayLogin:
                 )
             case asyncssh.PermissionDenied():
                 return _refuse(
-                    f"the shell {name} does not take the gateway's certificate for {identity.name!r}",
+                    f"the shell {name} does not accept the gateway's certificate for {identity.name!r}",
                     "its sshd must trust the gateway's user CA (TrustedUserCAKeys) and let that "
                     "principal in",
                 )
             case TimeoutError():
                 return _refuse(
-                    f"the shell {name} did not let us in by SSH within {self.timeout_s:g} s"
+                    f"the shell {name} did not accept the gateway's login by SSH within {self.timeout_s:g} s"
                 )
             case asyncssh.Error():
                 return _refuse(f"the shell {name} cannot be logged in to: {said}")

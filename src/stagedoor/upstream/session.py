@@ -127,7 +127,7 @@ class ShellSession:
         self.received += received
 
     def _close_idle(self, timeout_s: float) -> None:
-        self.close_soon(End.IDLE, f"nothing came or went for {timeout_s:g} s")
+        self.close_soon(End.IDLE, f"no data passed for {timeout_s:g} s")
 
     def record_channel(self, asked: ChannelRequest) -> ChannelAudit:
         """Record in the audit that a channel is opened. The caller records its end (`record_end`)."""

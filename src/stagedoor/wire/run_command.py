@@ -90,7 +90,7 @@ def parse_run_line(line: str) -> RunCommand | None:
         return None
     if len(line) > MAX_LINE_CHARS:
         raise RunCommandError(
-            f"the line has {len(line)} characters, and {MAX_LINE_CHARS} are the most"
+            f"the line has {len(line)} characters, and the limit is {MAX_LINE_CHARS}"
         )
     separator = _SEPARATOR.search(line)
     head = line if separator is None else line[: separator.start()]
@@ -125,7 +125,7 @@ def parse_run_words(words: list[str], command: str | None) -> RunCommand:
             return WaitRun(parser.take_id(), as_json)
         case "cancel":
             return CancelRun(parser.take_id())
-    raise RunCommandError(f"{_shown(verb)} is no such word; write: {USAGE}")
+    raise RunCommandError(f"{_shown(verb)} is not a known word; write: {USAGE}")
 
 
 def _parse_start(parser: "_WordParser", command: str) -> StartRun:
@@ -195,21 +195,21 @@ class _WordParser:
     def check_empty(self) -> None:
         """Raise RunCommandError if a word is left."""
         if self._words:
-            raise RunCommandError(f"{_shown(self._words[0])} is one word too many; write: {USAGE}")
+            raise RunCommandError(f"{_shown(self._words[0])} is an unexpected word; write: {USAGE}")
 
 
 def parse_time(text: str) -> int:
     """Return the seconds in a text such as `90s`, as `parse_duration`. Raises RunCommandError."""
     duration = parse_duration(text)
     if duration is None:
-        raise RunCommandError(f"{_shown(text)} is no time; write one such as 90s, 15m or 6h")
+        raise RunCommandError(f"{_shown(text)} is not a duration; write one such as 90s, 15m or 6h")
     return duration
 
 
 def _target(name: str) -> Target:
     target = parse_login(name)
     if target is None:
-        raise RunCommandError(f"{_shown(name)} is no name of an app")
+        raise RunCommandError(f"{_shown(name)} is not the name of an app")
     return target
 
 

@@ -64,7 +64,7 @@ def parse_target(host: str, port: str | int | None = None) -> Target | Denial:
     if name.endswith(".") and _read(name[:-1]) is not None:
         return _not_allowed(f"{quote_name(host)}: leave out the dot at the end")
     return _not_allowed(
-        f"{quote_name(host)} is no app's shell; use a name such as app01.ssh, app01-ssh"
+        f"{quote_name(host)} does not name an app's shell; use a name such as app01.ssh, app01-ssh"
         " or app01.staging.ssh"
     )
 
@@ -139,7 +139,7 @@ def _read(name: str) -> Target | None:
 def _malformed(host: str, port: str | int | None) -> str | None:
     """Return why this is no authority (RFC 9112 §3.2.3), or None."""
     if not host:
-        return "no name was asked for; use a name such as app01.ssh"
+        return "no name was given; use a name such as app01.ssh"
     # Before lower(): it maps the Kelvin sign to k, and IDNA maps ſ to s and 。 to a dot.
     if not host.isascii() or not host.isprintable() or " " in host:
         return f"{quote_name(host)}: a name holds only ASCII letters, digits, hyphens and dots"

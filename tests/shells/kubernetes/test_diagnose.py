@@ -163,7 +163,7 @@ def event(reason: str, note: str, *, first: str = "2026-11-26T09:30:59Z", **more
         (
             "nopriority",
             CREATING,
-            'the cluster does not take it: pods "nopriority-ssh-7d5866b656-" is forbidden: no '
+            'the cluster does not accept it: pods "nopriority-ssh-7d5866b656-" is forbidden: no '
             "PriorityClass with name nope was found",
         ),
         (
@@ -188,7 +188,7 @@ def event(reason: str, note: str, *, first: str = "2026-11-26T09:30:59Z", **more
         (
             "limit-range",
             CREATING,
-            'the cluster does not take it: Pod "a-ssh-7585b6bbc7-tzqjd" is invalid: '
+            'the cluster does not accept it: Pod "a-ssh-7585b6bbc7-tzqjd" is invalid: '
             'spec.containers[0].resources.requests: Invalid value: "1Gi": must be less than or '
             "equal to memory limit of 512Mi",
         ),
@@ -232,7 +232,7 @@ def test_the_shell_before_has_to_end_first() -> None:
     ending = pod()
     ending["metadata"]["deletionTimestamp"] = "2026-11-26T09:30:30Z"
     diagnosis = diagnose(SHELL, (), [ending], (), NOW)
-    assert diagnosis == StartStep(ENDING, "its sessions have their grace")
+    assert diagnosis == StartStep(ENDING, "waiting for its sessions to end")
 
 
 def test_the_youngest_pod_counts() -> None:
@@ -465,14 +465,14 @@ def test_no_progress_at_all_is_told_in_the_end() -> None:
     }
     assert diagnose(stuck, (), (), (), NOW) == Cause(
         CREATING,
-        "it makes no progress, and nothing says why; look with: kubectl -n default describe "
+        "it makes no progress, and the cluster gives no reason; look with: kubectl -n default describe "
         "deployment app01-ssh",
     )
     creating = pod(**waiting("ContainerCreating"))
     creating["metadata"]["namespace"] = "apps"
     assert diagnose(stuck, (), [creating], (), NOW) == Cause(
         STARTING,
-        "it makes no progress, and nothing says why; look with: kubectl -n apps describe "
+        "it makes no progress, and the cluster gives no reason; look with: kubectl -n apps describe "
         "pod app01-ssh-1",
     )
     pulls = event("Pulling", 'Pulling image "large:1"', fieldPath="spec.containers{shell}")

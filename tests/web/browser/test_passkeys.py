@@ -89,7 +89,7 @@ def test_one_touch_opens_all_that_asks_for_it(
     asked_to_prove(tab, "app02")
     tab.call("WebAuthn.setUserVerified", authenticatorId=authenticator, isUserVerified=False)
     click(tab, PROVE)
-    says(tab, "why", "Nothing was proved")
+    says(tab, "why", "Your identity was not confirmed")
     assert tab.ask("location.pathname") == "/step-up"
     tab.call("WebAuthn.setUserVerified", authenticatorId=authenticator, isUserVerified=True)
     tab.until(f"document.querySelector('{PROVE}') !== null")
@@ -120,7 +120,7 @@ def test_one_touch_opens_all_that_asks_for_it(
     tab.open(f"{base}/account")
     assert tab.ask("document.getElementById('passkey-password')") is None
     click(tab, "form[action$='/passkeys/remove'] button")
-    tab.until(f"{LOADED} && document.body.textContent.includes('a password is not enough')")
+    tab.until(f"{LOADED} && document.body.textContent.includes('other than a password')")
     click(tab, "#add-passkey a[href*='/step-up']")
     tab.until(f"document.querySelector('{PROVE}') !== null")
     click(tab, PROVE)

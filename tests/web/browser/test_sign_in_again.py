@@ -58,7 +58,7 @@ def again(tab: Tab, browser: Browser, base: str, idp: Idp, name: str = "") -> No
         at_provider(browser.attach(idp.issuer), name)
     elsewhere = browser.attach(f"{base}/signed-in")
     elsewhere.until("document.querySelector('[role=status]') !== null")
-    assert "Close this tab" in str(elsewhere.ask("document.body.textContent"))
+    assert "You can close this tab" in str(elsewhere.ask("document.body.textContent"))
     elsewhere.end()
     tab.call("Page.bringToFront")
 

@@ -45,7 +45,7 @@ def test_a_terminal_ended_by_another_person_s_sign_in_says_so(
         second.end()
     tab.until("document.getElementById('sign-in').open")
     why = str(tab.ask("document.getElementById('sign-in-why').textContent"))
-    assert "a later sign-in in this browser took the place of yours" in why
+    assert "a later sign-in in this browser replaced yours" in why
     assert "you signed out" not in why
 
 

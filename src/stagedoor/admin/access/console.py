@@ -58,7 +58,7 @@ MOST_SESSIONS = 1000
 """The open sessions that one page may show; a search finds the others."""
 _RECORDED_WAYS = ("direct", "web")
 """Sessions by other access methods are encrypted end to end."""
-NO_PAGE = Denial(Reason.NO_GRANT, "there is no such page here, or it is not for you to see")
+NO_PAGE = Denial(Reason.NO_GRANT, "there is no such page here, or you may not see it")
 
 
 class ConsoleService:
@@ -253,7 +253,7 @@ class ConsoleService:
                 case "token" if id_ in policy.tokens and policy.tokens[id_].user == name:
                     admin.revoke_token(service, id_)
                 case _:
-                    raise NotFoundError("there is nothing of that name any more")
+                    raise NotFoundError("nothing has that name any more")
 
         return await ask(change)
 

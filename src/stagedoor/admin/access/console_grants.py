@@ -185,7 +185,7 @@ def _find(console: ConsoleService, identity: Identity, number: int) -> GrantRule
     for rule in console.policy().grants:
         if rule.id == number and access.has(Role.AUDITOR, rule.pattern):
             return rule
-    return Denial(Reason.BAD_REQUEST, f"there is no grant {number}, or it is not for you to see")
+    return Denial(Reason.BAD_REQUEST, f"there is no grant {number}, or you may not see it")
 
 
 async def _preview(

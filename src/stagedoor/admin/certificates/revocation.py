@@ -55,7 +55,7 @@ class RevokedKeysFile:
             self._read_version = None
             self._revocations = Denial.with_mend(
                 Reason.CREDENTIAL_WRONG,
-                "no key is taken, since the list of revoked keys cannot be read",
+                "no key is accepted, since the list of revoked keys cannot be read",
                 f"ssh.revoked_keys_file {self._file}: {error}",
                 "ask an administrator",
             )

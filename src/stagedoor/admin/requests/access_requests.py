@@ -209,7 +209,7 @@ def decide(
             raise RefusedError(explain_over(request, now))
         rule = store.read_request_rules(transaction, [request.rule]).get(request.rule)
         if rule is None:
-            raise RefusedError(f"the rule of request {number} was removed, so it gives nothing")
+            raise RefusedError(f"the rule of request {number} was removed, so it gives no access")
         if lasts_s is not None and not 0 < lasts_s <= request.lasts_s:
             raise RefusedError(f"request {number} is for {show_period(request.lasts_s)} at most")
         note = to_one_line(fold(note), MAX_REASON_CHARS)
@@ -254,7 +254,7 @@ def _explain_not_approver(
 ) -> str:
     if rule.may_decide(read_subjects(transaction, name)):
         at = show_time(request.created_at + rule.later_s)
-        return f"you decide on request {request.id} from {at} on"
+        return f"you may decide on request {request.id} from {at} on"
     return f"you are not an approver of request {request.id}"
 
 

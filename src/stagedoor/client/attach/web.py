@@ -92,7 +92,7 @@ class WebSocket:
             case None:
                 if self.is_open and self._protocol.subprotocol != self._subprotocol:
                     raise WebSocketError(
-                        f"it does not speak {self._subprotocol}; one of us is too old"
+                        f"it does not speak {self._subprotocol}; one of the two is too old"
                     )
             case InvalidStatus(response=Response(status_code=status)):
                 raise WebSocketError(f"it answered {status} to the request for a WebSocket")

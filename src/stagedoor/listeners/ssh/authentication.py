@@ -98,7 +98,9 @@ class SshAuthentication:
     async def _check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
         shown = read_shown(name, blob)
         if shown is None:
-            return self._refuse("a key or certificate of a kind that is not taken, or damaged")
+            return self._refuse(
+                "the key or certificate is damaged, or of a type that is not accepted"
+            )
         verdict = await self._context.flow.authenticate(shown.credential, self._source)
         if isinstance(verdict, Denial):
             refusal = self._held.may_wait(shown, verdict, self._client)

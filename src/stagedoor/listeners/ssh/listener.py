@@ -38,7 +38,7 @@ RENEW_S = DAY_S
 
 _TOO_FAST = Denial.with_mend(
     Reason.THROTTLED,
-    "more SSH connections came from this address or network at once than it may open",
+    "too many SSH connections came from this address or network at once",
     "ssh.handshakes_per_s",
 )
 

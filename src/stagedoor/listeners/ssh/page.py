@@ -20,7 +20,7 @@ from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.wire.rfc3339 import show_time
 
 _UNKNOWN_COMMAND = 127
-_NO_KEY = "you did not come by the key of a sign-in"
+_NO_KEY = "you did not log in with the key of a sign-in"
 _HELP = """\
 This is a Stagedoor gateway: it leads to apps' shells and has none of its own.
   ssh {at} ls           the apps that you may enter
@@ -147,7 +147,7 @@ class AppPage:
         denial = await self._sign_ins.log_out(self._login.identity)
         if denial is not None:
             return "", f"stagedoor: not logged out: {denial.line}\n", 1
-        return "Your sign-in is over, and what it opened is being closed.\n", "", 0
+        return "Your sign-in has ended, and its sessions are being closed.\n", "", 0
 
     def make_jump_command(self, target: Target) -> str:
         """Return the command that enters `target`."""

@@ -147,5 +147,5 @@ class PendingKey:
             # The client's next request ended the wait. From here on no timer and no count would bound the
             # client.
             if not client.is_closed():
-                client.hang_up("the wait for a sign-in was broken off; connect again")
+                client.hang_up("the wait for a sign-in was interrupted; connect again")
             raise

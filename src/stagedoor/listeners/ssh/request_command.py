@@ -77,7 +77,7 @@ class RequestCommand:
             return _refuse(options, _WRONG_USE)
         targets = self._targets(app)
         if not targets:
-            return _refuse(f"{app[:100]!r} is no app that you may ask for", _WRONG_USE)
+            return _refuse(f"{app[:100]!r} is not an app that you may ask for", _WRONG_USE)
         request = await self._requests.make(
             self._login.identity,
             targets,

@@ -40,7 +40,7 @@ class FormOutcome:
 
 def _apps(scopes: tuple[str, ...] | None) -> str:
     if scopes is None:
-        return "all that you may enter"
+        return "all apps that you may enter"
     return " ".join(scope.removeprefix("connect:") for scope in scopes)
 
 
@@ -144,7 +144,7 @@ class AccountPages:
             fields.get(name, "")[:_MAX_CHARS] for name in ("present", "new", "again")
         )
         if new != again:
-            return Denial(Reason.BAD_REQUEST, "the new password was typed in two ways")
+            return Denial(Reason.BAD_REQUEST, "the two new passwords differ")
         proved = await self._guard.check_password(request, identity, present)
         if isinstance(proved, Denial):
             return self._guard.deny(request, proved, identity)
@@ -170,7 +170,7 @@ class AccountPages:
         try:
             days = float(fields.get("days", ""))
         except ValueError:
-            return Denial(Reason.BAD_REQUEST, "the days that a token lasts are a number")
+            return Denial(Reason.BAD_REQUEST, "give the lifetime of a token as a number of days")
         token = await self._credentials.add_token(identity, apps, days)
         if isinstance(token, Denial):
             return token
@@ -232,7 +232,7 @@ class InvitationPages:
     async def _accept(self, request: Request, fields: _Fields) -> Response:
         new = fields.get("new", "")
         if new != fields.get("again", ""):
-            return self._render(Denial(Reason.BAD_REQUEST, "the password was typed in two ways"))
+            return self._render(Denial(Reason.BAD_REQUEST, "the two passwords differ"))
         identity = await self._credentials.accept_invitation(fields.get("secret", ""), new)
         if not isinstance(identity, Denial):
             return await self._pages.begin_session(request, identity, self._pages.home_path)

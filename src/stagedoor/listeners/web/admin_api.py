@@ -144,7 +144,7 @@ class AdminApi:
             Reason.SOURCE_NOT_ALLOWED,
             f"the API is not for your address {source.address}",
             "an administrator adds its network to api.networks",
-            "come from another network, or ask an administrator",
+            "connect from another network, or ask an administrator",
         )
 
     def _check_site(self, request: Request) -> Denial | None:

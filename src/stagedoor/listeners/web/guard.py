@@ -214,7 +214,7 @@ class RequestGuard:
         name = min((name for name in names if not name.startswith("*")), default=domain)
         return Denial(
             Reason.TARGET_NOT_ALLOWED,
-            f"this gateway is not called {host!r}, so nothing that is signed for that counts here; log in "
+            f"this gateway is not called {host!r}, so a signature for that name is not accepted here; log in "
             + (f"at https://{name}{self.limits.path}" if name else "by its name"),
         )
 
@@ -241,7 +241,7 @@ class RequestGuard:
             return None
         return Denial.with_mend(
             Reason.SOURCE_NOT_ALLOWED,
-            "this was not sent by a page of this gateway, so it was not done",
+            "this request was refused, because no page of this gateway sent it",
             "a reverse proxy passes on Host, and X-Forwarded-Proto from an address in web.forwarded_from",
             "open the gateway's own page and try again",
         )

@@ -270,7 +270,7 @@ class WebListener:
             denial = Denial(
                 Reason.OVERLOADED,
                 "more connections than this worker keeps had not signed in, and this was the oldest of the "
-                "network that has most of them",
+                "network with the most of them",
             )
             self._record_denial(denial, pending.source)
         end()

@@ -100,7 +100,7 @@ class LoginApi:
         if not (self._guard.is_secure(request) or source.address.is_loopback):
             return Denial.with_mend(
                 Reason.BAD_REQUEST,
-                "what logs in is secret, and this came over plain http",
+                "a login has secrets, and this request came over plain http",
                 "a reverse proxy has to send X-Forwarded-Proto from an address in web.forwarded_from",
                 "use https://",
             )

@@ -22,7 +22,7 @@ from stagedoor.model.pending_login import LoginState, PendingLogin
 from stagedoor.model.source import find_source_network
 from stagedoor.wire.http.answer import choose_status
 
-DENIED = "The machine was not let in. If you did not begin this login, tell your administrators."
+DENIED = "This login was denied. If you did not start it, tell your administrators."
 
 
 def render_install_lines(url: str, digest: str) -> tuple[str, str]:
@@ -82,8 +82,8 @@ class LoginPages:
             login.state is LoginState.APPROVED and login.code_hash is None
         ):
             said = (
-                f"{login.label} is logged in as {identity.name}. You can close this page, and go on in the "
-                "terminal."
+                f"{login.label} is logged in as {identity.name}. You can close this page and continue in "
+                "the terminal."
             )
             page = self._render_outcome("Logged in", said)
         else:

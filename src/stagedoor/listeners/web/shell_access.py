@@ -33,7 +33,7 @@ def deny_without_holder(shell_name: str) -> Denial:
     """Return the refusal for a shell that has no known holder."""
     return Denial.with_mend(
         Reason.SHELL_UNAVAILABLE,
-        f"no command is known that holds terminals in the shell {shell_name}",
+        f"no holder of terminals is configured for the shell {shell_name}",
         "an administrator names it in `holder` of its [[shells.static]] entry",
         "log in by ssh, or ask an administrator to set terminals up",
     )

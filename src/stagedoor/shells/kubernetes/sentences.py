@@ -139,7 +139,7 @@ def explain_refused_pod(message: str, containers: Iterable[Object] = ()) -> tupl
     """
     return explain_refusal(message, containers) or (
         "creating the pod",
-        f"the cluster does not take it: {clean_text(message)}",
+        f"the cluster does not accept it: {clean_text(message)}",
     )
 
 

@@ -35,7 +35,7 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly13
 class Sshd:
     """The SSH server of one local shell. `host` is the address on which it listens.
 
-    Raises OSError if there is no folder for tmux.
+    Raises OSError if there is not a folder for tmux.
     """
 
     host = "127.0.0.1"

@@ -110,7 +110,7 @@ async def submit(context: WorkerContext, login: PendingLogin) -> Denial | None:
         return full
     return Denial(
         Reason.THROTTLED if full.where else Reason.OVERLOADED,
-        f"{full.most} logins{full.where} wait for approval, and no more may; try again",
+        f"{full.most} logins{full.where} wait for approval, which is the limit; try again",
         int(PENDING_S),
     )
 

@@ -170,8 +170,8 @@ class MachineLoginService:
         if key is None:
             return Denial(
                 Reason.BAD_REQUEST,
-                f"the signature does not hold for {origin}: log in by the address that this gateway knows "
-                "itself by",
+                f"the signature is not valid for {origin}: log in with the address that is configured for "
+                "this gateway",
             )
         if (denial := self._refused(key.line)) is not None:
             return denial

@@ -110,8 +110,8 @@ class LoginService:
         if key is None:
             return Denial(
                 Reason.BAD_REQUEST,
-                f"the signature does not hold for {origin}: log in by the address that this gateway knows "
-                "itself by (behind a reverse proxy: Host and X-Forwarded-Proto have to be passed on)",
+                f"the signature is not valid for {origin}: log in with the address that is configured for "
+                "this gateway (behind a reverse proxy: Host and X-Forwarded-Proto have to be passed on)",
             )
         if (denial := self._refused(key.line)) is not None:
             return denial
@@ -191,7 +191,7 @@ class LoginService:
             return denial
         key = find_signing_key(signature, NAMESPACE, make_renewal_text(origin, at, nonce))
         if key is None:
-            return Denial(Reason.CREDENTIAL_WRONG, f"the signature does not hold for {origin}")
+            return Denial(Reason.CREDENTIAL_WRONG, f"the signature is not valid for {origin}")
         if (denial := self._refused(key.line)) is not None:
             return denial
         ahead_s = at - self._context.now()

@@ -148,7 +148,8 @@ class KeyBinding:
         if login is None:
             return Denial(
                 Reason.OVERLOADED,
-                "the login was given up: more of your network than of any other wait; connect again",
+                "the login was dropped, since more logins from your network wait than from any other; "
+                "connect again",
             )
         # The client has no port, so no code is needed: an approved login is due.
         if pending_login.is_due(login, self._context.now()):

@@ -94,7 +94,7 @@ def parse_credential(value: bytes) -> Credential | Denial:
         case _:
             return Denial(
                 Reason.CREDENTIAL_WRONG,
-                "this gateway takes Basic or Bearer in Proxy-Authorization, no other scheme",
+                "this gateway accepts only Basic or Bearer in Proxy-Authorization",
             )
 
 

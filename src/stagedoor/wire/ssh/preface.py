@@ -28,7 +28,7 @@ _DISCONNECT = 1
 _BLOCK_BYTES = 8
 _MEANINGS = {
     "Not allowed at this time": (
-        ": it has had too many failed logins from the gateway's address, of any user, and takes no more "
+        ": it has had too many failed logins from the gateway's address, of any user, and accepts no more "
         "from there for a while",
         "exempt that address in its sshd_config: PerSourcePenaltyExemptList",
         "try again later, or ask an administrator",

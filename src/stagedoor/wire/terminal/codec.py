@@ -54,7 +54,7 @@ def decode(data: bytes) -> Frame:
     if not data:
         raise TerminalError("an empty frame")
     if len(data) > MAX_FRAME_BYTES:
-        raise TerminalError(f"a frame of {len(data)} bytes; {MAX_FRAME_BYTES} are the most")
+        raise TerminalError(f"a frame of {len(data)} bytes; the limit is {MAX_FRAME_BYTES}")
     reader = _DECODERS.get(data[0])
     if reader is None:
         raise TerminalError(f"an unknown frame, 0x{data[0]:02x}")
@@ -136,7 +136,7 @@ def _encode(frame: Frame) -> bytes:
         case Snapshot(data):
             if len(data) > MAX_DATA_BYTES:
                 raise TerminalError(
-                    f"a snapshot of {len(data)} bytes; {MAX_DATA_BYTES} are the most"
+                    f"a snapshot of {len(data)} bytes; the limit is {MAX_DATA_BYTES}"
                 )
             return bytes([FrameKind.SNAPSHOT]) + data
         case Resize(size):
@@ -189,7 +189,7 @@ def _size(size: Size) -> bytes:
 def _text(text: str) -> bytes:
     data = text.encode()
     if len(data) > MAX_TEXT_BYTES:
-        raise TerminalError(f"a text of {len(data)} bytes; {MAX_TEXT_BYTES} are the most")
+        raise TerminalError(f"a text of {len(data)} bytes; the limit is {MAX_TEXT_BYTES}")
     return len(data).to_bytes(2, "big") + data
 
 
@@ -237,7 +237,7 @@ class _FrameReader:
         if start > len(self.data) or end > len(self.data):
             raise self._cut_short()
         if end - start > MAX_TEXT_BYTES:
-            raise TerminalError(f"a text of {end - start} bytes; {MAX_TEXT_BYTES} are the most")
+            raise TerminalError(f"a text of {end - start} bytes; the limit is {MAX_TEXT_BYTES}")
         self.at = end
         try:
             return self.data[start:end].decode()

@@ -254,7 +254,7 @@ class DirectLogin:
         lost, self._allowed = self._allowed - allowed, allowed
         actions: list[effects.Effect] = []
         if Permission.FORWARD in lost:
-            line = f"port forwarding into {self._target} is not granted any more"
+            line = f"port forwarding into {self._target} is no longer granted"
             for number, channel in tuple(self._channels.items()):
                 if isinstance(channel.request, events.ForwardRequest):
                     actions += self._refuse(number, line)
@@ -263,7 +263,7 @@ class DirectLogin:
             assert self._session is not None, "permissions are a session's"
             actions.append(effects.StopAgent(self._session))
             actions += self._send_in_session(
-                f"agent forwarding into {self._target} is not granted any more"
+                f"agent forwarding into {self._target} is no longer granted"
             )
         return actions
 

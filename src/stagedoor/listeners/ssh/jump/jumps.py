@@ -43,7 +43,8 @@ class Jumps:
             raise refuse_channel(target.message)
         if PORT_FORWARDING not in login.permits:
             denial = Denial(
-                Reason.NO_GRANT, "your certificate does not permit port forwarding, so no jump"
+                Reason.NO_GRANT,
+                "your certificate does not permit port forwarding, which a jump needs",
             )
             flow.deny(denial, self._origin, login.identity, target)
             raise refuse_channel(denial.line)

@@ -130,7 +130,7 @@ def _parse_role(fields: Fields, now: float) -> RoleRule:
     """Return the role that a form gives. Raises ValueError."""
     role = fields.get("role", "")
     if role not in list(Role):
-        raise ValueError(f"{role!r} is no role; there are: {', '.join(Role)}")
+        raise ValueError(f"{role!r} is not a role; there are: {', '.join(Role)}")
     return RoleRule(
         0,
         fields.get("subject", "").strip(),
@@ -148,7 +148,7 @@ def _parse_request_rule(fields: Fields, _now: float) -> RequestRule:
         fields.get("longest", "").strip() or ("30m" if is_break_glass else "1h")
     )
     if longest_s is None:
-        raise ValueError("the longest access is no time; write 30m, 2h or 1d")
+        raise ValueError("the longest access is not a duration; write 30m, 2h or 1d")
     hours = fields.get("hours", "").strip()
     allowed = [word for word in fields.get("permissions", "").split(",") if word]
     approvals = "0" if is_break_glass else fields.get("approvals", "").strip() or "1"

@@ -226,7 +226,7 @@ class Files:
             raise
         session.record_file_event(path or join(upload.folder, upload.name), whole=path is not None)
         if path is None:
-            raise FilesError(400, f"{escape_path(upload.name)} is not whole yet")
+            raise FilesError(400, f"{escape_path(upload.name)} is not complete yet")
         return JSONResponse({"name": escape_path(path.rpartition(b"/")[2])})
 
 

@@ -81,7 +81,7 @@ def read_upload(fields: Mapping[str, bytes]) -> Upload:
     """Return the upload that the fields identify. Raises FilesError."""
     name = fields.get("name", b"")
     if not name or name in (b".", b"..") or b"/" in name or b"\0" in name:
-        raise FilesError(400, f"{escape_path(name)!r} is no name for a file")
+        raise FilesError(400, f"{escape_path(name)!r} is not a valid file name")
     if len(name) > MAX_NAME_BYTES:
         raise FilesError(400, f"the name is longer than {MAX_NAME_BYTES} bytes")
     upload = fields.get("id", b"").decode("ascii", "replace")

@@ -107,5 +107,5 @@ async def _start_sftp(session: ShellSession) -> asyncssh.SFTPClient:
             return await session.shell.start_sftp_client(path_encoding=None)
     except (asyncssh.Error, TimeoutError):
         shell_name = session.opened.ready.grant.target.shell_name
-        why = f"the shell {shell_name} has no sftp, by which files are moved"
+        why = f"the shell {shell_name} has no sftp, which moving files needs"
         raise UnreachedError(Denial(Reason.UPSTREAM_REFUSED, why)) from None

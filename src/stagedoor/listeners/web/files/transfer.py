@@ -130,7 +130,7 @@ async def open_to_read(
                 409, f"{escape_path(path)} is a folder; pack it first: tar -czf FILE.tgz FOLDER"
             )
         if not S_ISREG(mode):
-            raise FilesError(409, f"{escape_path(path)} is no regular file")
+            raise FilesError(409, f"{escape_path(path)} is not a regular file")
         # With block_size=0 each read is one request, so that we can count them.
         file = await session.sftp.open(path, "rb", encoding=None, block_size=0)
         status = await file.stat()
@@ -177,20 +177,20 @@ async def _read(file: asyncssh.SFTPClientFile, size: int, at: int) -> bytes:
                 assert isinstance(more, bytes), "the file is open without an encoding"
                 whole += more
                 if len(whole) > size:
-                    raise FilesError(502, "the shell gives more of the file than it was asked for")
+                    raise FilesError(502, "the shell sent more of the file than was requested")
                 if not more or len(whole) == size:
                     return whole
     except TimeoutError:
         late = f"the shell did not give {size} bytes of the file within {BLOCK_S:g} s"
         raise FilesError(504, late) from None
-    raise FilesError(502, f"the shell gives the file in pieces of {len(whole) // ANSWERS} bytes")
+    raise FilesError(502, f"the shell sends the file in pieces of {len(whole) // ANSWERS} bytes")
 
 
 async def begin(session: SftpSession, upload: Upload) -> int:
     """Create the incomplete file, or resume it. Return the offset to send from. Raises FilesError."""
     async with explain_errors(upload.folder, "write into"), asyncio.timeout(OPEN_S):
         if not S_ISDIR((await session.sftp.stat(upload.folder)).permissions or 0):
-            raise FilesError(409, f"{escape_path(upload.folder)} is no folder")
+            raise FilesError(409, f"{escape_path(upload.folder)} is not a folder")
     async with explain_errors(join(upload.folder, upload.name), "write"), asyncio.timeout(OPEN_S):
         flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
         async with session.sftp.open(upload.part, flags, encoding=None) as file:
@@ -210,7 +210,7 @@ async def _check_room(session: SftpSession, upload: Upload, more: int) -> None:
         if free < more:
             raise FilesError(
                 507,
-                f"there is no room for {escape_path(upload.name)} in the shell: {more} bytes are to come, "
+                f"there is no room for {escape_path(upload.name)} in the shell: {more} bytes are needed,  "
                 f"{free} are free",
             )
 
@@ -230,7 +230,7 @@ async def write(session: SftpSession, upload: Upload, offset: int, pieces: Piece
         has = (await file.stat()).size or 0
     if offset > has:
         raise FilesError(
-            409, f"{escape_path(upload.name)} has {has} bytes, and cannot go on at {offset}"
+            409, f"{escape_path(upload.name)} has {has} bytes, and cannot be continued at {offset}"
         )
     sent: deque[asyncio.Task[int]] = deque()
     try:
@@ -239,7 +239,7 @@ async def write(session: SftpSession, upload: Upload, offset: int, pieces: Piece
             piece = await pieces()
             block += piece or b""
             if offset + len(block) > upload.size:
-                raise FilesError(400, f"more than the {upload.size} bytes came that were announced")
+                raise FilesError(400, f"more bytes came than the announced {upload.size}")
             if block and (piece is None or len(block) >= BLOCK_BYTES):
                 sent.append(asyncio.create_task(file.write(bytes(block), offset)))
                 offset += len(block)

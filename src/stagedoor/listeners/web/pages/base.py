@@ -138,7 +138,9 @@ class Pages:
     ) -> Response:
         """Audit a refusal, and return a page that explains it."""
         self._guard.deny(request, denial, identity)
-        return self.answer_message("Not let in", denial.line, choose_page_status(denial), identity)
+        return self.answer_message(
+            "Access refused", denial.line, choose_page_status(denial), identity
+        )
 
     def explain(self, denial: Denial, identity: Identity | None = None) -> Response:
         """Return a page that explains why something cannot be shown now, for example without the store."""
@@ -167,7 +169,7 @@ class Pages:
             "said.html",
             identity,
             choose_status(denial.reason),
-            title="Not let in",
+            title="Access refused",
             message=denial.line,
             role="alert",
             why=why,

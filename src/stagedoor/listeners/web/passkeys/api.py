@@ -33,12 +33,13 @@ MAX_BYTES = 16 * 1024
 _Act = Callable[[Request, Identity, RelyingParty, Fields], Awaitable[Fields | Denial]]
 _BY_ADDRESS = Denial(
     Reason.BAD_REQUEST,
-    "browsers take passkeys for names only, and this page was opened by an address: open it by the gateway's "
+    "browsers accept passkeys for names only, and this page was opened by an address: open it by the "
+    "gateway's "
     "name, over https (on this machine, http://localhost does too)",
 )
 _IN_PLAIN = Denial.with_mend(
     Reason.BAD_REQUEST,
-    "browsers take passkeys over https only",
+    "browsers accept passkeys over https only",
     "a reverse proxy has to send X-Forwarded-Proto from an address in web.forwarded_from",
     "open this page by https://",
 )

@@ -96,8 +96,11 @@ class StepUpPages:
         if isinstance(waiting, Denial):
             return waiting
         if self._step_ups.is_done(waiting):
-            said = f"{waiting.label} may open {waiting.target} now. You can close this page, and go on there."
-            return self._pages.answer_message("Proved", said, 200)
+            line = (
+                f"{waiting.label} may open {waiting.target} now. You can close this page and continue "
+                "there."
+            )
+            return self._pages.answer_message("Proved", line, 200)
         return self._page(request, identity, f"{self._path}/{waiting.id}", waiting)
 
     async def _ask_provider(

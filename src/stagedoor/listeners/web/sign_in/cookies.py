@@ -30,7 +30,7 @@ MOST_SIGNED_OUT = 4
 """How many cookies of one name are signed out; each takes a query of the store."""
 MAX_FORM_BYTES = 32 * 1024
 MAX_OBJECT_BYTES = 4096
-_REPLACED = "a later sign-in in this browser took the place of yours; sign in again to come back"
+_REPLACED = "a later sign-in in this browser replaced yours; sign in again to come back"
 BODY_S = 10.0
 """The longest that a request's body may take in all, seconds. Bodies are small."""
 
@@ -152,9 +152,11 @@ async def read_body(request: Request, most: int) -> bytes | Denial:
             async for piece in request.stream():
                 body += piece
                 if len(body) > most:
-                    return Denial(Reason.BAD_REQUEST, f"what was sent is longer than {most} bytes")
+                    return Denial(
+                        Reason.BAD_REQUEST, f"the request's body is longer than {most} bytes"
+                    )
     except TimeoutError:
-        return Denial(Reason.BAD_REQUEST, f"what was sent was not complete after {BODY_S:g} s")
+        return Denial(Reason.BAD_REQUEST, f"the request's body was not complete after {BODY_S:g} s")
     return body
 
 

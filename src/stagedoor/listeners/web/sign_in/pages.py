@@ -81,7 +81,7 @@ class SignInPages:
 
     async def _show_signed_in(self, request: Request, identity: Identity) -> Response:
         """Return the page after a new sign-in in a second tab, which a terminal's page has opened."""
-        said = f"You are {identity.name}. Close this tab: the terminal that you came from goes on."
+        said = f"You are {identity.name}. You can close this tab and continue in the terminal."
         return self._pages.render(
             "said.html", identity, title="Signed in", message=said, role="status"
         )

@@ -144,11 +144,13 @@ class Terminals:
             return Denial(Reason.BAD_REQUEST, "a share lasts a number of minutes")
         most = self._share_s
         if minutes * MINUTE_S > most:
-            allowed = f"{most / MINUTE_S:g} minutes at most" if most else "not at all here"
+            why = "terminals may not be shared here"
+            if most:
+                why = f"terminals may be shared {most / MINUTE_S:g} minutes at most"
             return self._flow.deny(
                 Denial.with_mend(
                     Reason.NO_GRANT,
-                    f"terminals may be shared {allowed}",
+                    why,
                     "an administrator sets web.share_s",
                     "choose a shorter time" if most else "ask an administrator",
                 ),
@@ -225,7 +227,7 @@ async def run_remote(
     except UnreachedError as error:
         return replace(error.denial, reason=Reason.SHELL_UNAVAILABLE)
     except TimeoutError:
-        why = f"the shell {name} did not do it within {COMMAND_S:g} s"
+        why = f"the shell {name} did not finish the command within {COMMAND_S:g} s"
         return Denial(Reason.SHELL_UNAVAILABLE, why)
     except (asyncssh.Error, OSError) as error:
         return Denial(Reason.SHELL_UNAVAILABLE, explain_hang_up(name, error))

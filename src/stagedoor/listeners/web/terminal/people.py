@@ -127,7 +127,7 @@ def restrict_hello(hello: Hello, guest: Guest) -> Hello | Denial:
     A guest who may not type only watches. One who may type cannot take the terminal over from its host.
     """
     if hello.terminal not in ("", guest.terminal):
-        return Denial(Reason.NO_GRANT, "you are let to another terminal than this one")
+        return Denial(Reason.NO_GRANT, "you are admitted to another terminal than this one")
     mode = hello.mode if guest.may_type and hello.mode is not Mode.TAKE_OVER else Mode.MIRROR
     return replace(
         hello,

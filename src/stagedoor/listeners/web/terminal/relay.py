@@ -96,7 +96,7 @@ _ERRORS_BYTES = 64 * 1024
 _START_FILES = (
     "the shell's start-up files (~/.bashrc and the like) must {} where there is no terminal"
 )
-_SILENT = f"the shell's holder said nothing within {HOLDER_S:g} s: " + _START_FILES.format("end")
+_SILENT = f"the shell's holder did not answer within {HOLDER_S:g} s: " + _START_FILES.format("end")
 
 
 @dataclass(slots=True)
@@ -273,7 +273,7 @@ class TerminalRelay:
     async def _explain_exit(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
         """Send the client why the holder has failed, and return the session's end."""
         if process.exit_status == NOT_THERE:
-            why = f"the terminal {self.hello.terminal} is not there any more"
+            why = f"the terminal {self.hello.terminal} no longer exists"
             with suppress(ClientClosedError):
                 await self.wire.send(Notice(NoticeKind.DENIED, why))
             return End.UNREACHED, why

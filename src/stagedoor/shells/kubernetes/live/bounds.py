@@ -48,14 +48,14 @@ class ShellBounds:
         in_namespace = sum(shell.environment == target.environment for shell in running)
         if in_namespace >= self.per_namespace:
             why = (
-                f"its namespace has {in_namespace} running shells, which is the bound: try again when one "
+                f"its namespace has {in_namespace} running shells, which is the limit: try again when one "
                 "of them has stopped"
             )
             return refuse_start(target, why, MENDED_S)
         of_user = sum(asked_by == user for asked_by in running.values())
         if of_user >= self.per_user:
             why = (
-                f"you have {of_user} running shells, which is the bound: log out of one, which stops when it "
+                f"you have {of_user} running shells, which is the limit: log out of one, which stops when it "
                 "has been idle, and try again"
             )
             return refuse_start(target, why, MENDED_S)

@@ -131,7 +131,7 @@ def diagnose(
     if refusal is not None:
         return refusal
     if pods:
-        return StartStep(ENDING, "its sessions have their grace")
+        return StartStep(ENDING, "waiting for its sessions to end")
     if _is_overdue(shell):
         return _no_progress(CREATING, f"deployment {shell['metadata']['name']}", shell)
     return StartStep(CREATING)
@@ -162,7 +162,7 @@ def _is_overdue(shell: Object) -> bool:
 def _no_progress(step: str, what: str, thing: Object) -> Cause:
     namespace = thing["metadata"].get("namespace", "default")
     look = f"kubectl -n {namespace} describe {what}"
-    return Cause(step, f"it makes no progress, and nothing says why; look with: {look}")
+    return Cause(step, f"it makes no progress, and the cluster gives no reason; look with: {look}")
 
 
 def _pod(

@@ -49,7 +49,7 @@ class SessionLeases:
         environment = self._environments.find(target, ends=by < 0)
         if environment is None:
             return
-        # The end of a session is counted even if the app offers no shell any more, or its lease would be
+        # The end of a session is counted even if the app no longer offers a shell, or its lease would be
         # renewed for ever.
         environment.leases.count(target.app, by)
         if by < 0 and self._knows(target):

@@ -144,7 +144,7 @@ class ShellStart:
 
     async def _diagnose(self) -> StartStep | Cause:
         if self._cache.is_synced and self._cache.find_app(self._target.app) is None:
-            return Cause(WAITING, "the app offers no shell any more")
+            return Cause(WAITING, "the app no longer offers a shell")
         await self._read_events()
         while True:
             app = self._target.app

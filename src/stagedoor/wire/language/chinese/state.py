@@ -20,7 +20,7 @@ STATE = {
     "it is for the environment {0}, not {1}": "它针对环境 {0}，而不是 {1}",
     "it ended at {0}": "它已于 {0} 到期",
     "it begins at {0}": "它从 {0} 起有效",
-    "it does not permit to enter": "它不允许进入",
+    "it does not permit entering": "它不允许进入",
     "it is pending": "它正在等待审批",
     "it is denied": "它已被拒绝",
     "it is withdrawn": "它已被撤回",
