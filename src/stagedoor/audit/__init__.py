@@ -1,5 +1,5 @@
-"""The audit: each session with its user, target and end, and each refused login.
+"""The audit, which records each session with its user, target and end, and each refused login.
 
-This package has no SQL and no files (a `Journal` keeps the events), and decides about no login. Its events
-have no secret and no byte of a session.
+This package contains no SQL and no files (a `Journal` keeps the events), and makes no decisions on logins.
+Its events contain no secrets and no bytes of sessions.
 """

@@ -1,10 +1,10 @@
-"""The audit as lines of which each holds the SHA-256 of the one before. Pure.
+"""The audit as a hash chain: each line has the SHA-256 of the line before it. Pure.
 
-A line is a function of the event and of the line before it. So all readers of a store make the
-same lines, wherever they begin, and one that is delivered twice is the same twice.
+A line depends only on its event and on the line before it. So all readers of a store produce the same lines,
+wherever they begin, and a line that is delivered twice is identical.
 
-A checkpoint is an event of its own. It says, signed, how far the chain had come and what its last line's
-hash was. From there the chain is continued after a restart.
+A checkpoint is an event with a signature over the number and the hash of the chain's last line. After a
+restart, the chain continues from there.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from stagedoor.model.event import Event, EventKind, Plain
 from stagedoor.wire.rfc3339 import show_milliseconds
 
 NOTHING = "0" * 64
-"""The `prev` of the first line of all."""
+"""The `prev` of the very first line."""
 
 NAMESPACE = "stagedoor-audit"
 """The namespace of checkpoints' signatures (`ssh-keygen -Y verify -n`)."""
@@ -34,7 +34,7 @@ class ChainLink(Struct, frozen=True):
 
 
 class Line(Struct, frozen=True):
-    """A line of the chain, without its newline, and what the next one has as `prev`."""
+    """A line of the chain, without its newline, and the `prev` of the next line."""
 
     event: Event
     text: str
@@ -48,8 +48,8 @@ class Chain:
     `unsigned` counts the events since the last checkpoint, and `unsigned_since` is when the first of
     them was (seconds since the epoch).
 
-    `contradicted` is the `seq` of a checkpoint that says something else than the lines before it: the
-    store was changed, and not by the gateway.
+    `contradicted` is the `seq` of a checkpoint that disagrees with the lines before it, which proves that
+    something other than the gateway changed the store.
     """
 
     link: ChainLink = field(default_factory=ChainLink)
@@ -116,7 +116,7 @@ def make_checkpoint_event(
 
 
 def make_removed_event(link: ChainLink, count: int, instance: str, now: float) -> Event:
-    """Return the event that `count` events were removed from the store, of which `link` was the last."""
+    """Return the event of the removal of `count` events from the store, the last of which was `link`."""
     fields: dict[str, Plain] = {"through": link.seq, "sha256": link.digest, "events": count}
     return Event(now, EventKind.AUDIT_REMOVED, instance, fields=MappingProxyType(fields))
 

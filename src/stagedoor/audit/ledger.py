@@ -1,7 +1,8 @@
-"""The audit stage, which makes a login durable before the flow lets it in.
+"""The audit stage, which makes a login durable before the flow admits it.
 
-One thread in each process writes (group commit). Logins that arrive while it writes wait together for the
-next write, so that many share one transaction and one fsync. Closes and denials wait a moment for others.
+One thread per process writes (group commit). Logins that arrive during a write wait together for the next
+one, so that many share one transaction and one fsync. Closes and denials wait a moment for others to share
+theirs.
 """
 
 import asyncio
@@ -29,11 +30,11 @@ LINGER_S = 0.1
 """The longest that a close or a denial waits for others to share its fsync with."""
 
 RETRY_S = (0.1, 2.0)
-"""First and longest wait between two tries while the journal cannot be written."""
+"""The first and the longest wait between two tries while the journal cannot be written."""
 
 
 class Journal(Protocol):
-    """An append-only record, and the sessions that it knows."""
+    """An append-only record of events, and the sessions in it."""
 
     def find_session(self, session: str) -> tuple[str, str, str, float, int, int] | None:
         """Return a session's identity, target, access method, opening time and bytes, or None.
@@ -43,12 +44,11 @@ class Journal(Protocol):
         ...
 
     def append(self, events: Sequence[Event]) -> None:
-        """Write all or none; when this returns they survive a power cut. Blocks.
+        """Write all events or none. When this returns, they survive a power cut. Blocks.
 
-        A session opens once and closes once: a second `session.opened` or `session.closed`, and a
-        `session.closed` of a session that never opened, or that another process has taken over, are
-        void. So after an error, which leaves open whether the events were written, they may be written
-        again.
+        A session opens once and closes once. A second `session.opened` or `session.closed` is ignored, and so
+        is a `session.closed` of a session that never opened or that another process has taken over. So events
+        may be written again after an error, when it is unknown whether they were written.
 
         Raises StoreError (disk full, locked, gone) with one line that names the cause.
         """
@@ -58,10 +58,10 @@ class Journal(Protocol):
 class AuditLedger:
     """Satisfies `session.ports.Ledger`.
 
-    While the journal cannot be written, logins are refused at once, closes are kept and tried
-    again, in order, and denials are kept as far as there is room. What is still unwritten when
-    the process dies is found at the next start: those sessions are closed as lost. Sums of
-    denials (see `tally`) of the last minute die with the process.
+    While the journal cannot be written, logins are refused at once, closes are kept and tried again in order,
+    and denials are kept as far as there is room. Sessions whose closes are unwritten when the process dies
+    are closed as lost at the next start. The sums of denials of the last minute (see `audit.pending`) are
+    lost with the process.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class AuditLedger:
         linger_s: float = LINGER_S,
         retry_s: tuple[float, float] = RETRY_S,
     ) -> None:
-        """Make a ledger that `start` starts.
+        """Make a ledger, to be started with `start`.
 
         `clock` is seconds since the epoch; `on_problem` gets one line when the journal begins
         to fail, and None when it works again, in the writer's thread.
@@ -103,28 +103,29 @@ class AuditLedger:
 
     @property
     def problem(self) -> str | None:
-        """Return why the journal cannot be written, in one line; None while it can."""
+        """Return in one line why the journal cannot be written, or None while it can."""
         return self._problem
 
     @property
     def backlog(self) -> int:
-        """Return how many events are not written yet; sums of denials that are not due count as one."""
+        """Return the number of unwritten events; sums of denials that are not due count as one."""
         return len(self._pending) + self._writing
 
     def start(self) -> None:
-        """Start the writer; before the first `open`, after fork."""
+        """Start the writer. Call this after a fork and before the first `open`."""
         self._thread.start()
 
     async def open(
         self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
     ) -> Opened | Denial:
-        """Return `Opened` once it survives a power cut; else a Denial (AUDIT_UNAVAILABLE).
+        """Return `Opened` once it survives a power cut, else a Denial (AUDIT_UNAVAILABLE).
 
         If the caller is cancelled, or the time runs out, while the event may already be written,
         the session is closed in the audit as `unreached`.
 
-        With `earlier` that session goes on, from now on in this process. Its keeper may be mistaken about the
-        id, so it is denied (SESSION_OVER) unless it is this identity's in this target, by the same way.
+        With `earlier`, that session goes on in this process. The endpoint that keeps it may be mistaken about
+        the id, so the login is denied (SESSION_OVER) unless the session has the same identity, target and
+        access method.
         """
         now = self._clock()
         opened = Opened(make_session_id(now), now, way, source, ready)
@@ -156,18 +157,18 @@ class AuditLedger:
             raise
 
     def hold(self, why: str | None) -> None:
-        """Refuse all logins for this reason, until this is called with None. Any thread."""
+        """Refuse all logins for this reason until this is called with None. Any thread may call it."""
         self._held = why
 
     def close_session(self, opened: Opened, ended: Ended) -> None:
-        """Write that the session is over, soon. Any thread; never blocks."""
+        """Write soon that the session has ended. Any thread may call this; it never blocks."""
         self._add(make_closed_event(opened, ended, self._instance, self._clock()))
 
     def release(self, opened: Opened, counts: Counts) -> None:
-        """Do nothing: the process in which the session goes on writes so."""
+        """Do nothing: the process in which the session goes on records that."""
 
     def note(self, opened: Opened, kind: EventKind, fields: EventFields) -> None:
-        """Write what happened inside a session, soon. Any thread; never blocks."""
+        """Write soon what happened in a session. Any thread may call this; it never blocks."""
         self._add(make_noted_event(opened, kind, fields, self._instance, self._clock()))
 
     def deny(
@@ -179,7 +180,7 @@ class AuditLedger:
         identity: str | None = None,
         target: Target | None = None,
     ) -> None:
-        """Write, or count, a refused login soon. Any thread; never blocks."""
+        """Write or count a refused login soon. Any thread may call this; it never blocks."""
         now = self._clock()
         with self._lock:
             if self._pending.admit_denial(denial.reason, source.address, now):
@@ -191,7 +192,7 @@ class AuditLedger:
                 self._lock.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was handed in is written, sums included; False if it is not.
+        """Wait until everything so far is written, including sums. Return False if that fails.
 
         Blocks; not for the event loop's thread.
         """
@@ -216,7 +217,7 @@ class AuditLedger:
             self._thread.join(timeout_s if left == 0 else 1.0)  # it may hang in a dead disk
         return left
 
-    # The rest, but for `_abandon`, runs in the writer's thread or under its lock.
+    # The rest, except `_abandon`, runs in the writer's thread or under its lock.
 
     def _add(self, event: Event) -> None:
         with self._lock:
@@ -267,9 +268,9 @@ class AuditLedger:
                     self._on_problem(self._problem)
 
     def _next_batch(self) -> Batch | None:
-        """Wait until there is something to write and it is time; None at the end."""
+        """Wait until something is due to be written, and return it; None at the end."""
         with self._lock:
-            # A process that has just written looks once more without a notification: closes follow logins,
+            # After a write the thread checks once more without a notification, because closes follow logins,
             # and waking it for each of them would cost more than writing it.
             at_first_s: float | None = self._linger_s
             while not self._ended:
@@ -311,8 +312,8 @@ class AuditLedger:
             self._pending.put_back(batch)
             for opening in batch.openings:
                 opening.left = opening.left or "it could not be written to the audit in time"
-            # A commit that failed may have been written all the same; the close of a session that
-            # was not is void (`Journal`).
+            # A commit that failed may still have been written; the close of a session that was not opened is
+            # ignored (`Journal`).
             self._close_unreached(batch.openings)
             refused = [*batch.openings, *self._pending.drop_openings()]
             answer_all(refused, _unavailable(public))

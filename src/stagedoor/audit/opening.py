@@ -20,12 +20,12 @@ class State(Enum):
     WRITING = auto()
     DURABLE = auto()
     VOID = auto()
-    """Refused; if it may have been written after all, its close is queued."""
+    """Refused. If it may still have been written, its close is queued."""
 
 
 @dataclass(slots=True, eq=False)
 class Opening:
-    """A session that is to be opened, and the answer that its login waits for."""
+    """A session to open, and the answer that its login waits for."""
 
     opened: Opened
     answer: asyncio.Future[Opened | Denial]
@@ -37,7 +37,7 @@ class Opening:
 
 
 def begin_events(openings: Iterable[Opening], instance: str, now: float) -> list[Event]:
-    """Return the events of sessions that open, and then of those that go on."""
+    """Return the events of sessions that open, then those of sessions that go on."""
     opened, resumed = [], []
     for opening in openings:
         if opening.earlier is None:
@@ -50,7 +50,7 @@ def begin_events(openings: Iterable[Opening], instance: str, now: float) -> list
 class AwaitedOpenings:
     """The openings whose logins wait, `limit_s` seconds at most. Belongs to one event loop.
 
-    One timer serves all of them, because a timer of its own would cost each login more. `on_late` is
+    One timer serves all of them, which costs less than a timer for each. `on_late` is
     called with an opening that was not answered in time, and with why.
     """
 
@@ -116,5 +116,5 @@ def make_session_id(now: float) -> str:
 
 
 def make_first_id(at: float) -> str:
-    """Return the beginning of the ids of the sessions of a millisecond: all later ones sort after it."""
+    """Return the smallest id of a session of a millisecond: the ids of all later sessions sort after it."""
     return f"{int(at * 1000) & 0xFFF_FFFF_FFFF:011x}"

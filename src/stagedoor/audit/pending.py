@@ -1,8 +1,7 @@
 """The events that wait for the writer of the audit, and when they are due. Pure: time is an argument.
 
-A client without a credential can be denied thousands of times a second. Such denials are only
-counted, and so are all others once a source has had its share of the minute; the sums are written
-once a minute.
+A client without a credential can be denied thousands of times a second. Such denials are only counted, and so
+are all others once a source has used its share of the minute. The sums are written once a minute.
 """
 
 import math
@@ -36,16 +35,18 @@ COUNTED = frozenset(
         Reason.DRAINING,
     }
 )
-"""Refusals that cost the sender nothing, or answer a flood. They are never written one by one."""
+"""The reasons of refusals that cost the client nothing or answer a flood. They are never written one by
+one."""
 
 SOURCE_SHARE = 20
-"""The denials of one source that are written one by one in a minute: a person's tries, not a program's."""
+"""The denials of one source that are written one by one in a minute: as many as a person causes, not a
+program."""
 
 TOTAL_SHARE = 600
 """The denials of all sources that each worker writes one by one in a minute."""
 
 SOURCES = 1024
-"""The sources that are counted apart; those beyond are summed up as `others`."""
+"""The sources that are counted separately; further ones are summed up as `others`."""
 
 OTHERS = "others"
 
@@ -92,7 +93,7 @@ class DenialCounts:
         total.last_at = now
 
     def find_due_at(self) -> float | None:
-        """Return when to call `take`; None while there is nothing to take or forget."""
+        """Return when to call `take`, or None if there is nothing to write or drop."""
         return None if self._began_at is None else self._began_at + MINUTE_S
 
     def take(self, now: float, instance: str) -> list[Event]:
@@ -151,7 +152,7 @@ class PendingEvents:
         self.due_at = math.inf
 
     def __len__(self) -> int:
-        """Return how many events wait; sums of denials that are not due count as one."""
+        """Return the number of waiting events; sums of denials that are not due count as one."""
         waiting = len(self._openings) + len(self._closes) + len(self._denials)
         return waiting + (self._tally.find_due_at() is not None)
 
@@ -160,11 +161,11 @@ class PendingEvents:
         self._openings.append(opening)
 
     def add_close(self, event: Event) -> None:
-        """Add an event of a session that is open: nothing of a session may be lost, and it stays in order."""
+        """Add an event of an open session. These events are never dropped, and stay in order."""
         self._closes.append(event)
 
     def add_unreached(self, opening: Opening, now: float) -> bool:
-        """Add the close of a session that was, or may have been, written but never entered.
+        """Add the close of a session that was written, or may have been, but was never entered.
 
         Return False for an earlier session, which goes on without the login.
         """
@@ -192,7 +193,7 @@ class PendingEvents:
     def wait_s(
         self, now: float, monotonic: float, *, flushing: bool, retry_at: float | None
     ) -> float | None:
-        """Return for how long nothing is due, in seconds; None without events.
+        """Return the seconds until something is due, or None without events.
 
         `retry_at` is when to try again, monotonic, while the journal cannot be written.
         """

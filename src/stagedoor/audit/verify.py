@@ -1,8 +1,7 @@
-"""The check of exported lines: they are what the gateway wrote, all of it, unchanged, in order. Pure.
+"""The check that exported lines are what the gateway wrote: complete, unchanged and in order. Pure.
 
-It needs the lines alone. A changed line shows by the `prev` of the line after it, and the
-last ones by a checkpoint: what comes after the last checkpoint is not confirmed, and the report says
-where that begins.
+It needs only the lines. The `prev` of the next line reveals a changed line, and a checkpoint confirms the
+lines before it. Lines after the last checkpoint are unconfirmed, and the report says where they begin.
 """
 
 import json
@@ -14,7 +13,8 @@ from stagedoor.audit.chain import NOTHING, ChainLink, claim_of, hash_line, make_
 from stagedoor.model.event import EventKind
 
 REMEMBERED = 20_000
-"""Lines whose hash is kept. A sink that delivers again after a crash goes back a second's lines."""
+"""The number of lines whose hashes are kept. After a crash a sink delivers the lines of the last second
+again."""
 
 CheckSignature = Callable[[str, str], str | None]
 """Takes a statement and a signature, and returns the fingerprint of the key that made it, or None."""
@@ -83,10 +83,10 @@ def verify(
     trusted: frozenset[str] | None = None,
     against: Iterable[ChainLink] = (),
 ) -> Report:
-    """Look at lines, each with its file's name and its number there, without newlines.
+    """Check lines, each given with its file's name and its number there, without its newline.
 
-    `trusted` are the fingerprints of the keys that may sign, None for any. `against` are checkpoints
-    of another copy, already checked (`read_checkpoints`): lines that they speak of must be here.
+    `trusted` are the fingerprints of the keys that may sign (None: any). `against` are the verified
+    checkpoints of another copy (`read_checkpoints`); the lines that they confirm must be here.
     """
     looking = _Verification(check, trusted, tuple(against))
     try:
@@ -102,7 +102,7 @@ def read_checkpoints(
     *,
     trusted: frozenset[str] | None = None,
 ) -> list[ChainLink]:
-    """Return the links that the checkpoints among these lines claim, without those badly signed."""
+    """Return the links that the correctly signed checkpoints among these lines claim."""
     links = []
     for file, number, text in lines:
         try:

@@ -1,4 +1,4 @@
-"""The flow's values as audit events. Pure."""
+"""Conversion of the flow's values to audit events. Pure."""
 
 from types import MappingProxyType
 
@@ -12,8 +12,8 @@ from stagedoor.wire.oneline import escape, to_one_line
 
 _TEXT_LIMIT = 500
 _WHOLE = frozenset({"what", "what_end", "original", "original_end", "path", "to", "first", "last"})
-"""Fields of what happens in a session that are not cut: their makers bound them, and what a person ran or
-moved must be in them as it was."""
+"""The fields of events in a session that are not cut. The code that makes them bounds them, and they must
+show exactly what a person ran or moved."""
 
 
 def make_opened_event(opened: Opened, instance: str) -> Event:
@@ -29,7 +29,7 @@ def make_opened_event(opened: Opened, instance: str) -> Event:
 
 
 def make_resumed_event(opened: Opened, earlier: RunningSession, instance: str, now: float) -> Event:
-    """Return the event of a session that goes on, because its client came back or a worker adopted it."""
+    """Return the event of a session that goes on because its client came back or a worker adopted it."""
     if not earlier.is_adopted:
         back: EventFields = {**_proof(opened.ready.grant), "away_s": round(earlier.away_s, 3)}
         return _session_event(EventKind.SESSION_RESUMED, opened, back, instance, now)
@@ -137,5 +137,5 @@ def make_denied_event(
 
 
 def clean_text(text: str) -> str:
-    """Return `text` on one line of at most 500 characters that any terminal and database can take."""
+    """Return `text` as one line of at most 500 characters that is safe for any terminal and database."""
     return to_one_line(text, _TEXT_LIMIT)

@@ -1,6 +1,6 @@
-"""Raw sockets: this package listens, resolves, dials and speaks TLS, and no other does.
+"""Raw sockets. Only this package listens, resolves, dials and speaks TLS.
 
-It hands out `TcpStream` and `TlsStream`, which the listeners read and write on the event loop
-(`net.aio`) before they pass them to the relay. HTTP, policy on names and the bytes of a tunnel stay
-outside, and so does the choice of addresses that may be dialled (`shells.address` decides that).
+It hands out `TcpStream` and `TlsStream`, which the listeners read and write on the event loop (`net.aio`)
+before they pass them to the relay. It contains no HTTP, no policy on names, and does not choose which
+addresses may be dialled (`shells.address` does).
 """

@@ -30,11 +30,11 @@ _CHUNK_BYTES = 64 * 1024
 
 Headers = Sequence[tuple[str, str]]
 Trust = ssl.SSLContext
-"""The authorities that may vouch for a server, from `load_trust`. Any number of clients may share one."""
+"""The certificate authorities that are trusted, from `load_trust`. Any number of clients may share one."""
 
 
 class NoAnswerError(Exception):
-    """There was no complete answer. The message is the reason, in one line without the URL and headers."""
+    """Raised when there is no complete answer. The message is one line, without the URL and headers."""
 
 
 class Https:

@@ -63,7 +63,7 @@ def _distinct(addresses: Sequence[str]) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(unmap(ip_address(address)) for address in addresses))
 
 
-@lru_cache(maxsize=4096)  # the same shells are asked for again and again
+@lru_cache(maxsize=4096)  # the same shells are looked up repeatedly
 def _literal(host: str) -> Address | None:
     """Return the address that `host` is written as, or None for a name."""
     return unmap(ip_address(host)) if is_address(host) else None

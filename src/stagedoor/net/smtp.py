@@ -30,7 +30,7 @@ class MailServer:
 
 
 def send_mail(server: MailServer, mail: EmailMessage, limit_s: float, choose: Choose) -> None:
-    """Send one mail, and return when the server has taken it, or after `limit_s`. Blocks.
+    """Send one mail. Return when the server has accepted it, or raise after `limit_s`. Blocks.
 
     `choose` returns the addresses that may be connected to. Raises OSError, whose text has no secret.
     """
@@ -43,7 +43,7 @@ def send_mail(server: MailServer, mail: EmailMessage, limit_s: float, choose: Ch
 
 @contextmanager
 def _cut_after(limit_s: float, sock: socket.socket) -> Iterator[None]:
-    """Shut the connection down after `limit_s`: a timeout of the socket begins again with each byte."""
+    """Shut the connection down after `limit_s`, since a socket's timeout starts again with each byte."""
     twin, is_late = sock.dup(), threading.Event()
 
     def cut() -> None:
@@ -78,7 +78,7 @@ def _deliver(
             if server.login is not None:
                 client.login(*server.login)
             client.send_message(mail)
-            with suppress(smtplib.SMTPException, OSError):  # the server has the mail already
+            with suppress(smtplib.SMTPException, OSError):  # the server already has the mail
                 client.quit()
         finally:
             client.close()

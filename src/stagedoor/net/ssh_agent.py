@@ -19,7 +19,7 @@ _MOST_BYTES = 64 * 1024
 
 
 class AgentError(StagedoorError):
-    """The agent did not sign; the message is the reason."""
+    """Raised when the agent does not sign. The message is the reason."""
 
 
 class AgentKey:

@@ -234,7 +234,7 @@ def make_server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
 
 
 def make_client_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return a context for connecting to a server that the authorities in `ca_file` vouch for.
+    """Return a context for connecting to servers with certificates from the authorities in `ca_file`.
 
     None stands for the system's authorities. Certificates are checked as OpenSSL, curl and Go do. Since
     3.13 Python requires of every certificate what RFC 5280 requires of those of public CAs
@@ -273,7 +273,7 @@ def read_validity(cert_file: Path) -> tuple[float, float]:
 
 
 class _EncryptedError(Exception):
-    """OpenSSL asked for a passphrase."""
+    """Raised when OpenSSL asks for a passphrase."""
 
 
 def _no_password() -> str:

@@ -223,7 +223,7 @@ class Recorder:
                 recording.is_ending = True
             self._lock.notify_all()
         if self._thread.is_alive():
-            self._thread.join(timeout_s)  # a dead disk may block it for ever
+            self._thread.join(timeout_s)  # a broken disk may block it for ever
         return len(self._recordings)
 
     # The rest runs in the thread.

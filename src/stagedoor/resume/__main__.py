@@ -22,16 +22,17 @@ _STAYS, _TAKES_OVER = "--stay", "--take-over"
 
 
 def main(words: list[str]) -> None:
-    """Run by the command line's words. Faults go to stderr, which `control` sends to a file."""
+    """Run with the words of the command line. Faults go to stderr, which `control` redirects to a file."""
     if words[0] == "--config":
-        # Settings are read by a program that ends here: they would stay in memory as long as the endpoint.
+        # A program that ends here reads the settings, which would otherwise stay in memory as long as the
+        # endpoint.
         from stagedoor.settings.file import load_settings
 
         folder = str(load_settings(Path(words[1])).data_dir / "resume")
         own = _make_command(_STAYS, folder)
         os.execv(sys.executable, own)  # noqa: S606 - this very program
     if words[0] == _TAKES_OVER and os.fork():
-        os._exit(0)  # a service manager follows the ends of its own children only
+        os._exit(0)  # a service manager notices only the ends of its own children
     if words[0] in (_STAYS, _TAKES_OVER):
         _stay(Path(words[1]))
     else:
@@ -43,8 +44,10 @@ def _make_command(*words: str) -> list[str]:
 
 
 def _stay(folder: Path) -> None:
-    """Serve until a signal ends the process, in place of an endpoint that runs already."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process that it starts is waited for
+    """Serve until a signal ends the process. Replace an endpoint that is already running."""
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_IGN
+    )  # it does not wait for the processes that it starts
     successor = _make_command(_TAKES_OVER, str(folder))
     signal.signal(signal.SIGUSR2, lambda *_: os.posix_spawn(sys.executable, successor, os.environ))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,7 +63,7 @@ def _detach(folder: Path) -> None:
     """Detach from the worker, then serve."""
     if os.fork():
         os._exit(0)
-    for number in (signal.SIGHUP, signal.SIGINT):  # a ^C is for the gateway in the terminal
+    for number in (signal.SIGHUP, signal.SIGINT):  # a Ctrl-C is for the gateway in the terminal
         signal.signal(number, signal.SIG_IGN)
     endpoint = Endpoint(folder)
     os.write(1, b"listening\n")

@@ -1,4 +1,4 @@
-"""A worker's side of the endpoint: it starts the endpoint, asks for tickets, and learns how sessions end."""
+"""A worker's side of the endpoint, which starts it, requests tickets, and learns how sessions end."""
 
 import asyncio
 import socket
@@ -33,8 +33,8 @@ FAULTS = "faults"
 class EndpointControl:
     """The connection of one worker to the endpoint in `folder`. Belongs to one event loop.
 
-    A session ends after `away_s` seconds without a client, and after `idle_s` seconds without a byte (None:
-    never). `suffix` is that of an endpoint which has retired: it gets no new session.
+    A session ends after `away_s` seconds without a client, or after `idle_s` seconds in which it moves no
+    bytes (None: never). `suffix` is that of a retired endpoint, which gets no new sessions.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class EndpointControl:
         self._requests = Requests(is_own=True)
 
     def adopt_orphans(self, on_orphan: "OnOrphan | None") -> None:
-        """Call `on_orphan` with the sessions that this worker should adopt; with None adopt no more.
+        """Call `on_orphan` with the sessions that this worker should adopt. With None, adopt no more.
 
-        The endpoints that run are asked for them, and others by `join` once they run.
+        This asks the running endpoints for orphans; `join` asks those that start later.
         """
         self._on_orphan = on_orphan
         self._requests.on_orphan = None if on_orphan is None else partial(on_orphan, self)
@@ -63,7 +63,7 @@ class EndpointControl:
             retired.adopt_orphans(on_orphan)
 
     async def join(self) -> None:
-        """Connect to the endpoints that run, the retired ones included, to be offered orphans."""
+        """Connect to the running endpoints, including retired ones, to be offered orphans."""
         if self._on_orphan is None:
             return
         for control in (self, *self._find_retired()):
@@ -85,16 +85,16 @@ class EndpointControl:
     async def open(
         self, key: str, session: SessionRequest, sshd: TcpStream, watcher: Watcher
     ) -> Ticket | Denial:
-        """Open a session over a connection to an sshd, which belongs to the endpoint from now on.
+        """Open a session over a connection to an sshd, which the endpoint now owns.
 
-        Raises OSError if there is no endpoint; then `sshd` is still the caller's.
+        Raises OSError if there is no endpoint; then the caller still owns `sshd`.
         """
         return await self._enter(
             "open", session.make_words(key, self._idle_s), watcher, sshd.fileno()
         )
 
     async def resume(self, key: str, attempt: int, owner: str, watcher: Watcher) -> Ticket | Denial:
-        """Return to a session. The denial says that it has ended. Raises OSError."""
+        """Resume a session. A denial means that it has ended. Raises OSError."""
         ticket = await self._enter("back", f"{key} {attempt} {owner}", watcher)
         if isinstance(ticket, Ticket) or self._suffix:
             return ticket
@@ -108,7 +108,7 @@ class EndpointControl:
         return ticket
 
     async def adopt(self, session: str, watcher: Watcher) -> int | None:
-        """Take an orphan. Return its number, or None if it is none any more. Raises OSError."""
+        """Adopt an orphan. Return its number, or None if it is no longer an orphan. Raises OSError."""
         number, answer = await self._ask("adopt", session, watcher)
         return number if answer.startswith("adopted") else None
 
@@ -123,7 +123,7 @@ class EndpointControl:
             self._send(f"limit {number} {away_s:g}")
 
     def leave(self, number: int) -> None:
-        """Give an adopted session back: it is an orphan again."""
+        """Give an adopted session up, which makes it an orphan again."""
         if number in self._requests:
             self._requests.forget(number)
             self._send(f"leave {number}")
@@ -140,7 +140,7 @@ class EndpointControl:
     async def _enter(self, word: str, what: str, watcher: Watcher, *fds: int) -> Ticket | Denial:
         try:
             number, answer = await self._ask(word, what, watcher, *fds)
-        except ConnectionError:  # it may have been about to end: another one is started then
+        except ConnectionError:  # it may have been about to end; then start another one
             number, answer = await self._ask(word, what, watcher, *fds)
         return self._requests.read_ticket(self, number, answer)
 
@@ -210,7 +210,7 @@ OnOrphan = Callable[[EndpointControl, Orphan], None]
 
 
 def _connect_or_start(folder: Path) -> socket.socket:
-    """Return a connection to the endpoint, after its start if it does not run. Blocks. Raises OSError."""
+    """Return a connection to the endpoint, which is started if it does not run. Blocks. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileNotFoundError, ConnectionRefusedError):
         return connect_control(folder)

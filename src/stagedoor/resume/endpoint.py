@@ -32,16 +32,18 @@ from stagedoor.wire.target import parse_target
 from stagedoor.wire.tunnel.frames import TICKET_BYTES
 
 ORPHAN_S = 120.0
-"""How long a session may have no worker. Without one no gateway ends it when its grant is revoked."""
+"""How long a session may be without a worker, and so without a gateway that ends it if its grant is
+revoked."""
 OFFER_AFTER_S = 2.0
-"""How long a client may take to come back before its session is offered to another worker. Most clients come
-back at once, and the worker that they come to gets the session."""
+"""How long a client may be away before its session is offered to another worker. Most clients come back at
+once, and the worker that accepts them gets the session."""
 OFFER_AGAIN_S = 5.0
 """The time after which a session that was not adopted is offered to the next worker."""
 MAX_AWAY_OF_OWNER = 64
-"""Sessions of one owner without a client. One more ends the oldest."""
+"""The most sessions of one owner without a client. One more ends the oldest."""
 TIDY_S = 0.5
-"""The period of what is due by time; an ACK may be so much later than `wire.tunnel.stream.ACK_DELAY_S`."""
+"""The period of work that is due by time. An ACK may be later than `wire.tunnel.stream.ACK_DELAY_S` by this
+much."""
 _FIRST_S = 10.0
 """How long the process waits for its first worker."""
 
@@ -55,7 +57,7 @@ class _Worker:
 
 @dataclass(eq=False, slots=True)
 class _KeptSession:
-    """A session, with who may return to it and what an adopting worker needs."""
+    """A session, with its owner and the note that an adopting worker needs."""
 
     key: str
     id: str
@@ -66,7 +68,7 @@ class _KeptSession:
     idle_s: float
     session: Session
     worker: _Worker | None
-    """The worker that judges it, None if that worker is gone."""
+    """The worker that judges it, or None if that worker is gone."""
     number: str
     """That worker's number for the client's connection."""
     orphan_since: float = 0.0
@@ -100,12 +102,12 @@ class _PendingTicket:
 class Endpoint:
     """All sessions of a gateway's machine.
 
-    `run` returns when neither a session nor a worker is left, unless it `stays`. Once it has retired, it
-    returns when no session is left.
+    `run` returns when no session and no worker is left, unless it `stays`. After it has retired, it returns
+    when no session is left.
     """
 
     def __init__(self, folder: Path, *, stays: bool = False) -> None:
-        """Listen in `folder`, in place of an endpoint that has ended. Raises OSError."""
+        """Listen in `folder`, replacing an endpoint that has ended. Raises OSError."""
         self._poller = EventPoller()
         self._kept: dict[str, _KeptSession] = {}
         self._tickets: dict[bytes, _PendingTicket] = {}
@@ -137,7 +139,7 @@ class Endpoint:
             remove_retired(self._folder, f".{os.getpid()}")
 
     def _retire(self) -> None:
-        """Make room for an endpoint that starts. A worker without a session here goes there."""
+        """Make room for an endpoint that starts. Workers without a session here move to that one."""
         for name in (CONTROL, DATA):
             (self._folder / name).rename(self._folder / f"{name}.{os.getpid()}")
         self._is_retired, self._first_by = True, 0.0
@@ -147,7 +149,7 @@ class Endpoint:
                 self._drop_worker(worker)
 
     def _tidy(self, now: float) -> None:
-        """End sessions, offer orphans and drop tickets and connections whose time is over."""
+        """End sessions, offer orphans, and drop tickets and connections whose time is over."""
         for kept in tuple(self._kept.values()):
             session = kept.session
             wake_at = session.wake_at()
@@ -176,7 +178,7 @@ class Endpoint:
             self._send(kept.worker, f"over {kept.number} {code} {moved} {why}")
 
     def _offer(self, kept: _KeptSession, now: float) -> None:
-        """Offer a session without a worker to one that adopts, to each in turn."""
+        """Offer a session without a worker to the adopting workers in turn."""
         adopters = [worker for worker in self._workers if worker.adopts]
         if adopters:
             kept.offer_at = now + OFFER_AGAIN_S
@@ -238,7 +240,7 @@ class Endpoint:
         elif word == "back":
             number, key, attempt, owner = rest.split(" ", 3)
             known = self._kept.get(key)
-            # The same answer for an unknown session and for one of another owner.
+            # The same answer for an unknown session and for another owner's.
             if known is None or known.owner != owner:
                 self._send(worker, f"gone {number} the session has ended")
             elif int(attempt) <= known.attempt:
@@ -315,14 +317,14 @@ class Endpoint:
             if kept.worker is worker:
                 kept.worker, kept.orphan_since, kept.offer_at = None, now, now + OFFER_AFTER_S
 
-    # Connections of clients, by way of a worker.
+    # Connections of clients, which arrive through a worker.
 
     def _use_ticket(self, ticket_bytes: bytes, sock: socket.socket) -> bool:
         ticket = self._tickets.pop(ticket_bytes, None)
         return ticket is not None and self._connect(ticket, sock)
 
     def _connect(self, ticket: _PendingTicket, sock: socket.socket) -> bool:
-        """Give a session its new connection. Return False if the session has ended or has a newer one."""
+        """Give a session its new connection. Return False if the session has ended, or has a newer one."""
         kept, now = ticket.kept, time.monotonic()
         if self._kept.get(kept.key) is not kept:
             self._send(ticket.worker, f"over {ticket.number} {LOST} 0 0 the session has ended")

@@ -15,7 +15,7 @@ from stagedoor.wire.tunnel.frames import HEAD, OPEN, TICKET_BYTES, StreamError, 
 TICKET_S = 10.0
 """How long a ticket is valid, and how long a connection may take to show it."""
 MAX_PENDING = 256
-"""Connections without a ticket. One more closes the oldest."""
+"""The most connections without a ticket. One more closes the oldest."""
 _BACKLOG = 512
 _SIZE = HEAD.size + TICKET_BYTES
 
@@ -37,7 +37,7 @@ class PendingConnections:
     def __init__(
         self, path: Path, poller: EventPoller, on_ticket: Callable[[bytes, socket.socket], bool]
     ) -> None:
-        """Listen, in place of an endpoint that has ended. Raises OSError."""
+        """Listen, replacing an endpoint that has ended. Raises OSError."""
         self._poller = poller
         self._on_ticket = on_ticket
         self._pending: dict[int, _Pending] = {}
@@ -95,7 +95,7 @@ def _parse_ticket(received: bytes) -> bytes | None:
 
 
 def listen(sock: socket.socket, path: Path) -> socket.socket:
-    """Bind `sock` to `path`, in place of an earlier socket there, and listen. Raises OSError."""
+    """Bind `sock` to `path`, replacing an earlier socket there, and listen. Raises OSError."""
     path.unlink(missing_ok=True)
     with make_address(path) as address:
         sock.bind(address)

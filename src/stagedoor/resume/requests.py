@@ -18,7 +18,7 @@ _ENDED = "the endpoint of resumable tunnels has ended"
 
 
 class Watcher(Protocol):
-    """A worker's hold on a session, which hears how it ends. Called in the event loop."""
+    """A worker's observer of a session's end. Called in the event loop."""
 
     def note_move(self) -> None:
         """Record that another connection or worker has the session now."""
@@ -51,9 +51,9 @@ class Control(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The right to one connection to a session: the worker's number of it there, and the session so far.
+    """A ticket for one connection to a session, with the worker's number for it and its state so far.
 
-    `stream` is that connection, if it was made to see that it can be.
+    `stream` is that connection, if it was already made to check that it can be.
     """
 
     control: Control
@@ -101,8 +101,8 @@ class _Request:
 class Requests:
     """The requests of a worker on one connection to an endpoint. Belongs to one event loop.
 
-    `is_own` says that the endpoint is the gateway's, and its counts of bytes are true; in a shell they are
-    what its developer wants them to be.
+    If `is_own`, the endpoint is the gateway's, and its counts of bytes can be trusted. In a shell, a
+    developer can forge them.
     """
 
     def __init__(self, *, is_own: bool = False) -> None:
@@ -142,7 +142,7 @@ class Requests:
         self._requests.pop(number, None)
 
     def take(self, line: str) -> None:
-        """Take a message of the endpoint. Raises ValueError if it is none."""
+        """Process a message from the endpoint. Raises ValueError if it is invalid."""
         word, _, rest = line.partition(" ")
         if word == "orphan" and self.is_own:
             session, sent, received, away_s, note, owner = rest.split(" ", 5)

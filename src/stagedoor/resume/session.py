@@ -13,19 +13,19 @@ from stagedoor.wire.tunnel.stream import TunnelStream
 
 _READ_BYTES = 256 * 1024
 _BUFFER = memoryview(bytearray(_READ_BYTES))
-"""The bytes of the last read, for all sessions: each copies them before the next read."""
+"""The buffer of all sessions for reading. Each copies its bytes before the next read."""
 _TURNS = 8
-"""How many frames a session sends before the others have their turn."""
+"""How many frames a session sends before the others get their turn."""
 END_S = 5.0
 """How long a client may take to read an END."""
 LAST_BYTES_S = 10.0
-"""How long a client that is away may take to come back for the last bytes of an sshd that has hung up."""
+"""How long the last bytes of an sshd that has hung up wait for a client that is away."""
 
 
 class Session:
     """A session: a stream, the sshd's socket, and the client's connection (`link`), if there is one.
 
-    `on_over` is called once nothing is left to do, with the code and the reason of the end. `preface` gets
+    `on_over` is called with the code and the reason of the end once nothing is left to do. `preface` gets
     the sshd's first bytes, and explains a refusal among them to the client, as the relay does.
     """
 
@@ -39,11 +39,11 @@ class Session:
     ) -> None:
         self.is_over = False
         self.moved_at = now
-        """When the last byte came from the sshd or went to it."""
+        """When the last byte came from or went to the sshd."""
         self.sent = self.received = 0
         """The bytes that went to the sshd and came from it."""
         self.alone_since: float | None = now
-        """Since when no client is connected, or None."""
+        """When the last client left; None while one is connected."""
         self._stream = TunnelStream(watches=False)
         self._poller = poller
         self._on_over = on_over
@@ -51,9 +51,9 @@ class Session:
         self._sshd = sshd
         self._link: socket.socket | None = None
         self._has_hung_up = False
-        """Whether the sshd has ended its direction in order."""
+        """Whether the sshd has ended its direction with a FIN."""
         self._is_deaf = False
-        """Whether the sshd takes no more bytes. Then input of the client is discarded."""
+        """Whether the sshd accepts no more bytes. Then the client's input is discarded."""
         self._lost: tuple[int, str] | None = None
         """The end, for a client that has all output of an sshd whose connection failed, or None."""
         self._ending: tuple[int, str] | None = None
@@ -62,7 +62,7 @@ class Session:
         poller.add(sshd.fileno(), self._serve_sshd)
 
     def connect(self, link: socket.socket, now: float) -> None:
-        """Take a new connection of the client, in place of an earlier one."""
+        """Use a new connection of the client, replacing the earlier one."""
         self._drop_link(now)
         self._link, self.alone_since = link, None
         self._stream.connect(now)
@@ -89,7 +89,7 @@ class Session:
         return (self.alone_since or 0.0) + LAST_BYTES_S if is_waiting else None
 
     def pump(self, now: float) -> None:
-        """Move what can be moved, and watch for what cannot."""
+        """Move the bytes that can be moved, and watch for the rest."""
         self._deliver(now)
         is_gone = self._is_deaf and self._has_hung_up and not self._stream.unacknowledged
         last_by = self._last_bytes_by
@@ -204,7 +204,7 @@ class Session:
             self.end(CLOSED, "", now)
 
     def _lose(self, error: OSError, now: float) -> None:
-        """Note that the sshd's connection has failed. The client gets its output so far, and then END."""
+        """Record that the sshd's connection has failed. The client gets the output so far, then END."""
         self._lost = LOST, f"the shell hung up: {error.strerror or error}"
         self._explain_refusal()
         self._is_deaf = self._has_hung_up = True

@@ -14,15 +14,15 @@ from stagedoor.relay.ports import Stream
 from stagedoor.shells.address import decide
 
 PROBE_TIMEOUT_S = 1.0
-"""Short, because a page waits for it."""
+"""Short, because a page waits for the result."""
 PROBE_AGAIN_S = 10.0
-"""How long the result of a probe is used. sshd counts each probe as a connection that did not log in, and
-gives it one second of its `PerSourcePenalties`: ten workers that probe at this interval incur no penalty."""
+"""How long a probe's result is reused. sshd counts each probe as a connection that did not log in, with a
+`PerSourcePenalties` of one second, so ten workers that probe at this interval incur no penalty."""
 DIAL_TIMEOUT_S = 5.0
-"""The TCP connection to a shell must be established within this time: less than a client waits, and ample
-for a cluster's network."""
+"""The time limit for the TCP connection to a shell: shorter than clients wait, and ample for a cluster's
+network."""
 ENDPOINT_TIMEOUT_S = 1.0
-"""Short, because a login waits for it, and goes on without it; the shell's sshd has just answered."""
+"""Short, because a login waits for it and can go on without it, and the shell's sshd has just answered."""
 Resolve = Callable[[str], Awaitable[tuple[Address, ...]]]
 """Returns the addresses of a host name (`net.resolve.Resolver.resolve`). Raises OSError if it has none."""
 Dial = Callable[[tuple[Address, ...], int, float], Awaitable[Stream]]
@@ -31,18 +31,17 @@ Dial = Callable[[tuple[Address, ...], int, float], Awaitable[Stream]]
 Raises TimeoutError or another OSError if none does.
 """
 AGAIN_S = 0.2
-"""The pause before a shell that we started is looked up again, if it was not at its address."""
+"""The pause before a shell that the gateway started is looked up again, after its address did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TcpConnector:
     """The connector of the gateway to shells, as `session.ports.Connector`.
 
-    It resolves a host once, filters the addresses, and dials only those that passed: a second
-    look-up could return others. `is_gateway` returns whether an address and port are this gateway's
-    own listener. `find` returns the current address of a shell that we started (`Shells.resolve`),
-    whose pod may be replaced after it was ready and before it is dialled; without `find`, a shell is
-    dialled only where it was.
+    It resolves a host once, filters the addresses, and dials only those that passed: a second look-up could
+    return others. `is_gateway` returns whether an address and port are this gateway's own listener. `find`
+    returns the current address of a shell that the gateway started (`Shells.resolve`), whose pod may be
+    replaced between being ready and being dialled. Without `find`, only the known address is dialled.
     """
 
     resolve: Resolve

@@ -1,7 +1,7 @@
-"""asyncssh's client connection, with what it leaves open to a hostile shell closed: memory and time.
+"""asyncssh's client connection, with the limits on memory and time that hostile shells make necessary.
 
-A shell belongs to its developers, and may run anything in its sshd's place. Names with an underscore are
-asyncssh's own, and this file is the only one here that relies on them.
+A shell's developers may run anything in place of its sshd. Names with an underscore are asyncssh's own, and
+only this module of the package relies on them.
 """
 
 import asyncio
@@ -19,19 +19,20 @@ from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface
 
 READ_BYTES = 64 * KIB
-"""The most bytes of one read, after which other connections are served. They may be two thousand messages."""
+"""The most bytes of one read, before other connections are served. They may contain two thousand messages."""
 CONGESTED_BYTES = 256 * KIB
-"""With this much unsent no more data is sent, whatever windows the shell opens."""
+"""With this many unsent bytes, no more data is sent, whatever windows the shell opens."""
 UNREAD_BYTES = 4 * MIB
-"""This much unsent can only be answers to a shell that sends requests and reads nothing."""
+"""This many unsent bytes can only be answers to a shell that sends requests and reads nothing."""
 DEFERRED = 4096
 """The answers that may wait for the end of a key exchange."""
 REKEY_S = 30.0
 """A key exchange after the login takes seconds at most."""
 PIECES = 256
-"""The pieces of data that may wait. More are joined, since a piece of two bytes takes a hundred."""
+"""The most pieces of data that wait separately. More are joined, since a piece of two bytes takes a
+hundred."""
 CHANNELS = 256
-"""The channels of one connection, with those that the shell opens (to a forwarded agent)."""
+"""The most channels of one connection, including those that the shell opens (to a forwarded agent)."""
 _DATA = 94
 _EXTENDED_DATA = 95
 _WINDOWS = (91, 93)
@@ -39,24 +40,25 @@ _WINDOWS = (91, 93)
 
 
 SAID_CHARS = 200
-"""The part of a shell's own message that a person sees."""
+"""The most characters of a shell's message that a user is shown."""
 
 
 BURST = 4000
-"""The messages without data that a shell may send at once: an honest sshd sends a few."""
+"""The messages without data that a shell may send at once; a real sshd sends a few."""
 EACH_S = 100
-"""The further messages without data that each second allows."""
+"""The further messages without data allowed per second."""
 PER_DATA = 2
-"""The further messages that each data packet allows, in either direction: asyncssh's sshd sends an empty
-message before each, and each side has to open windows and renew keys."""
+"""The further messages allowed per data packet, in either direction: asyncssh's server sends an empty message
+before each packet, and both sides have to open windows and renew keys."""
 _COST = {20: 50, 90: 20}
-"""SSH_MSG_KEXINIT and SSH_MSG_CHANNEL_OPEN cost as much work as so many other messages."""
+"""How many other messages cost as much work as one SSH_MSG_KEXINIT or SSH_MSG_CHANNEL_OPEN."""
 
 
 class MessageRateLimit:
-    """The limit on a shell's messages that carry no data, which cost work and an answer each. Pure.
+    """The limit on a shell's messages without data, each of which costs work and an answer. Pure.
 
-    These are global requests, key exchanges, and channels that are refused. `now` is monotonic, in seconds.
+    Such messages are global requests, key exchanges, and the opening of channels that are refused. `now` is
+    monotonic, in seconds.
     """
 
     def __init__(self, now: float) -> None:
@@ -78,7 +80,7 @@ class MessageRateLimit:
 
 
 class ProtocolError(asyncssh.ProtocolError):
-    """Raised to hang up on a shell that does what no sshd does. The message is one line."""
+    """Raised to hang up on a shell that behaves as no sshd does. The message is one line."""
 
 
 def explain_hang_up(name: str, error: Exception | None) -> str:
@@ -101,9 +103,9 @@ class ShellConnection(asyncssh.SSHClientConnection):
         self._chatter = MessageRateLimit(self._loop.time())
         self._wire: asyncio.Transport | None = None
         self._holds: set[str] = set()
-        """The reasons for sending no data now."""
+        """The current reasons to send no data."""
         self._withheld: dict[Any, int] = {}
-        """The window of each channel that was withheld from it."""
+        """The window withheld from each channel."""
         self._rekeying: asyncio.TimerHandle | None = None
         self._preface: SshPreface | None = SshPreface(target)
 
@@ -141,7 +143,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
         super().connection_made(transport)
 
     def data_received(self, data: bytes, datatype: Any = None) -> None:
-        """Show the first bytes to the preface before asyncssh parses them."""
+        """Pass the first bytes to the preface before asyncssh parses them."""
         if self._preface is not None and not self._preface.feed(data):
             self._preface = None
         super().data_received(data, datatype)
@@ -149,7 +151,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
     def connection_lost(self, exc: Exception | None = None) -> None:
         """Read the last bytes of a server that refuses before asyncssh reports the loss."""
         if self._preface is not None:
-            # Such a server does not wait for our bytes, so writing fails before its line is read.
+            # Such a server does not wait for our bytes, so a write may fail before its line is read.
             with suppress(OSError):
                 if not self._preface.feed(self._socket.recv(MAX_BYTES)):
                     self._preface = None
@@ -158,7 +160,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
     def _finish_recv_packet(
         self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False
     ) -> None:
-        """Check each message. asyncssh ends the connection by what is raised."""
+        """Check each message. asyncssh ends the connection if this raises."""
         why = self._misbehaved(pkttype)
         if why is None:
             super()._finish_recv_packet(pkttype, seq, _task, is_async)
@@ -196,14 +198,14 @@ class ShellConnection(asyncssh.SSHClientConnection):
                     if len(pieces) <= PIECES:
                         continue
                     plain = [piece for piece in pieces if isinstance(piece, bytes)]
-                    if len(plain) == len(pieces):  # and no exception among them
+                    if len(plain) == len(pieces):  # and contain no exception
                         pieces[:] = [b"".join(plain)]
 
-    # Sending. A shell may open a window of gigabytes and read nothing. So while too many sent bytes wait,
-    # channels get no window, and asyncssh pauses the code that writes to them.
+    # Sending. A shell may open a window of gigabytes and read nothing. So while too many bytes wait to be
+    # sent, channels get no window, and asyncssh pauses the code that writes to them.
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
-        """Count data packets, which earn the shell messages, and send."""
+        """Send a packet. Each data packet allows the shell more messages."""
         if pkttype == _DATA:
             self._chatter.count_data()
         super().send_packet(pkttype, *args, handler=handler)
@@ -247,7 +249,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
             if channel._send_state != "closed":
                 channel._flush_send_buf()
         if self._holds:
-            self._withhold()  # flushing has filled the buffer again
+            self._withhold()  # flushing filled the buffer again
 
     def _withhold(self) -> None:
         channel: Any

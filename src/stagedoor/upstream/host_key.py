@@ -24,7 +24,7 @@ async def fetch_host_key(
 
 
 class _Shown(asyncssh.SSHClient):
-    """A client that trusts one CA and no key. `fault` is why ssh would not accept what the server shows."""
+    """A client that trusts one CA and no keys. `fault` is why ssh would not accept what the server shows."""
 
     def __init__(self, ca: asyncssh.SSHKey) -> None:
         self._ca = ca

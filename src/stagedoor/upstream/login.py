@@ -1,9 +1,9 @@
-"""The second SSH connection: from the gateway to a shell, in the user's name.
+"""The second SSH connection, from the gateway to a shell, in the user's name.
 
-The gateway shows a certificate of its own user CA, valid for minutes, for a key that lives as long as the
-connection. So the shell's log names the user, and no secret is kept that could be stolen. The shell shows a
-certificate of the host CA, or a host key that the settings name. Any other key is refused, since a server in
-between would read everything.
+The gateway presents a certificate from its own user CA, valid for minutes, for a key that exists as long as
+the connection. So the shell's log names the user, and there is no stored secret to steal. The shell presents
+a certificate from the host CA, or a host key named in the settings. Any other key is refused, since an
+impostor could read everything.
 """
 
 import asyncio
@@ -27,18 +27,18 @@ from stagedoor.upstream.connection import SAID_CHARS, ShellConnection
 from stagedoor.wire.oneline import to_one_line
 
 CERTIFICATE_S = 5 * MINUTE_S
-"""How long a certificate is valid. It is used at once; the minutes are for clocks that differ."""
+"""How long a certificate is valid. It is used at once; the minutes allow for clocks that differ."""
 HANDSHAKE_TIMEOUT_S = 15.0
 AT_ONCE = 16
-"""The logins to one shell at the same time. When a gateway or a network comes back, all its clients do at
-once. Together they would slow each other down until none is logged in within the timeout, and each would
+"""The most concurrent logins to one shell. When a gateway or a network comes back, all clients reconnect at
+once. Without this limit they would slow each other down until none logs in within the timeout, and each would
 hold the memory of a key exchange."""
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com",
             "aes256-ctr", "aes128-ctr")  # fmt: skip
 _HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
               "rsa-sha2-512", "rsa-sha2-256")  # fmt: skip
-# Key exchanges with groups or keys that a shell chooses (group exchange, RSA) are left out: one
-# exponentiation could take the worker minutes. Each of these takes milliseconds.
+# Key exchanges with groups or keys that the shell chooses (group exchange, RSA) are left out, since one
+# exponentiation could take minutes. Each of these takes milliseconds.
 _KEX = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256",
         "ecdh-sha2-nistp384", "ecdh-sha2-nistp521", "diffie-hellman-group14-sha256")  # fmt: skip
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
@@ -48,8 +48,8 @@ _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 class ShellAccount:
     """The account with which the gateway logs in to a shell.
 
-    `login_name` None: the identity's own name. `host_keys` are public keys (`type base64`) that
-    the shell may show in a host certificate's place.
+    If `login_name` is None, it is the identity's name. `host_keys` are public keys (`type base64`) that the
+    shell may present instead of a host certificate.
     """
 
     login_name: str | None = None
@@ -57,7 +57,7 @@ class ShellAccount:
 
 
 class SignUser(Protocol):
-    """As `keys.ca.CertificateAuthority.sign_user`. May block; called in a thread."""
+    """A function like `keys.ca.CertificateAuthority.sign_user`. It may block, and is called in a thread."""
 
     def __call__(
         self,
@@ -73,7 +73,7 @@ class SignUser(Protocol):
 
 
 class UnreachedError(Exception):
-    """Raised when a shell was dialled, but cannot be logged in to.
+    """Raised when a shell was reached but the login to it failed.
 
     The message is for the audit, the line of `denial` for the developer.
     """
@@ -87,7 +87,7 @@ class UnreachedError(Exception):
 class GatewayLogin:
     """The gateway's login to shells.
 
-    `host_ca_lines` are the public keys of the host CAs. `note` writes events of the sessions to the audit.
+    `host_ca_lines` are the public keys of the host CAs. `note` records events of sessions in the audit.
     """
 
     sign_user: SignUser
@@ -106,10 +106,10 @@ class GatewayLogin:
         extensions: Sequence[str],
         client: Callable[[], asyncssh.SSHClient],
     ) -> asyncssh.SSHClientConnection:
-        """Log in over `stream`, which belongs to this call from now on. Raises UnreachedError.
+        """Log in over `stream`, which this call now owns. Raises UnreachedError.
 
-        The certificate is for the user whose right to be there the grant rests on. The shell's log names the
-        identity in either case, with the login's trace.
+        The certificate is for the user whose rights allow the session, such as a guest's host. The shell's
+        log names the identity, with the trace of the login.
         """
         grant, trace_id = ready.grant, ready.trace_id
         identity, target = grant.identity, grant.target
@@ -117,7 +117,7 @@ class GatewayLogin:
         try:
             principal = grant.login or identity.name
             key = asyncssh.generate_private_key("ssh-ed25519")
-            certificate = await asyncio.to_thread(  # an agent takes its time
+            certificate = await asyncio.to_thread(  # an agent may be slow
                 self.sign_user,
                 key.export_public_key().decode().strip(),
                 f"{identity.name} trace {trace_id}" if trace_id else identity.name,
@@ -133,7 +133,7 @@ class GatewayLogin:
                     raise UnreachedError(connection)
                 return connection
         except BaseException as error:
-            # It has no owner yet, or belongs to a connection that has been given up already.
+            # It has no owner yet, or belongs to a connection that was given up.
             sock.close()
             denial = self._explain(error, target.shell_name, identity)
             if denial is None:
@@ -173,7 +173,7 @@ class GatewayLogin:
         return options
 
     def _explain(self, error: BaseException, name: str, identity: Identity) -> Denial | None:
-        """Return the refusal for `error`; None for a bug in Stagedoor, or a cancelled login."""
+        """Return the refusal for `error`, or None for a bug in Stagedoor or a cancelled login."""
         said = to_one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
             case UnreachedError():
@@ -218,16 +218,15 @@ def _refuse(what: str, mend: str = "") -> Denial:
 
 
 def select_supported_key_exchanges(names: Sequence[str]) -> list[str]:
-    """Return the `names` of key exchanges that this `cryptography` supports: an older one has no ML-KEM."""
+    """Return the key exchanges among `names` that `cryptography` supports; older versions lack ML-KEM."""
     known = {name.decode("ascii") for name in get_kex_algs()}
     return [name for name in names if name in known]
 
 
 def _host_key_algorithms(account: ShellAccount) -> list[str]:
-    """Return the types of the known keys first, then certificates, then all others.
+    """Return the types of the known keys, then those of certificates, then all others.
 
-    A shell without one of the first then shows the key that it has and is refused for it, instead of
-    hanging up.
+    So a shell without any of the first presents another key and is refused for it, instead of hanging up.
     """
     known: list[str] = []
     for line in account.host_keys:

@@ -3,8 +3,8 @@
     async with open_shell_session(entered, upstream) as session:
         ...                      # session.shell is the connection
 
-However the block ends, the connection is closed, and the session is ended in the flow, exactly once, with
-the reason that fits.
+However the block ends, the connection is closed, and the session is ended in the flow exactly once, with the
+right reason.
 """
 
 import asyncio
@@ -37,9 +37,9 @@ FAULT = Denial.of_fault().message
 
 
 class IdleTimer:
-    """A timer that calls `on_idle` with `timeout_s` once `restart` was not called for so long; None: never.
+    """A timer that calls `on_idle` with `timeout_s` if `restart` is not called for that long (None: never).
 
-    `restart` only notes the time, so that moving bytes costs no timer.
+    `restart` only stores the time, so that moving bytes creates no timers.
     """
 
     def __init__(self, timeout_s: float | None, on_idle: Callable[[float], None]) -> None:
@@ -56,7 +56,7 @@ class IdleTimer:
             self._check(self._timeout_s)
 
     def restart(self) -> None:
-        """Begin the time again."""
+        """Restart the time."""
         self._moved_at = self._loop.time()
 
     def cancel(self) -> None:
@@ -82,10 +82,10 @@ class SessionEndedError(Exception):
 
 
 class ShellSession:
-    """A session in a shell, as `session.ports.Link`. Only `open_shell_session` makes one.
+    """A session in a shell, as `session.ports.Link`. Only `open_shell_session` creates one.
 
-    Belongs to one event loop. The code that moves bytes counts them: with `count`, or, where the session may
-    be idle, by adding their number to `sent` and `received`.
+    Belongs to one event loop. The code that moves bytes counts them with `count`. Bytes of sessions that
+    have no idle timeout may be added to `sent` and `received` directly.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class ShellSession:
         self.close_soon(End.IDLE, f"no data passed for {timeout_s:g} s")
 
     def record_channel(self, asked: ChannelRequest) -> ChannelAudit:
-        """Record in the audit that a channel is opened. The caller records its end (`record_end`)."""
+        """Record in the audit that a channel was opened. The caller records its end (`record_end`)."""
         return ChannelAudit(self._note, self.opened, next(self._numbers), asked, None)
 
     async def record_program(
@@ -142,17 +142,17 @@ class ShellSession:
         on_room: Callable[[], None],
         what: str = "this session",
     ) -> ChannelAudit:
-        """Record a program as `record_channel` does, and its output if the user has to be recorded there.
+        """Record a program as `record_channel` does, and its output if the user must be recorded.
 
-        `on_recorded` is called if it is, and `on_room` when the recording has room again; `now` is in seconds
-        since the epoch. Raises RecordingError if the user has to be recorded and cannot be. If the recording
-        fails later, the session is closed. With `RecordingPlan.go_on` the user works unrecorded in both
-        cases.
+        `on_recorded` is called if the output is recorded, and `on_room` when the recording has room again;
+        `now` is seconds since the epoch. Raises RecordingError if the user must be recorded and cannot be. If
+        the recording fails later, the session is closed. With `RecordingPlan.go_on` the session continues
+        unrecorded in both cases.
         """
         number, recording = next(self._numbers), None
 
         def on_failure(why: str) -> None:
-            # The recorder has written it to the audit and the log.
+            # The recorder has written the failure to the audit and the log.
             on_room()
             if not plan.go_on:
                 self.close_soon(End.UNRECORDED, f"{what} cannot be recorded any more ({why})")
@@ -173,7 +173,7 @@ class ShellSession:
 
     @contextmanager
     def channel(self, asked: ChannelRequest) -> Iterator[ChannelAudit]:
-        """Audit the session's only channel. If the block does not record its end, it hung up."""
+        """Audit the session's only channel. Unless the block records its end, the channel hung up."""
         channel = self.record_channel(asked)
         try:
             yield channel
@@ -181,7 +181,7 @@ class ShellSession:
             channel.record_end(None, self.sent, self.received)
 
     def end_as(self, end: End, detail: str = "") -> None:
-        """Set the end that the audit gets, whatever the block raises. Only the first call counts."""
+        """Set the end for the audit, whatever the block raises. Only the first call counts."""
         if self._ended is None:
             self._ended = (end, detail)
 
@@ -192,7 +192,7 @@ class ShellSession:
         return Counts(self.sent, self.received)
 
     def change_grant(self, grant: Grant) -> None:
-        """Continue by `grant`, with its permissions. May be called from any thread."""
+        """Apply `grant` and its permissions. May be called from any thread."""
         with suppress(RuntimeError):  # as below
             self._loop.call_soon_threadsafe(self._change_grant, grant)
 
@@ -202,7 +202,7 @@ class ShellSession:
 
     def close_session(self, end: End, detail: str = "") -> None:
         """Cancel the block, which then raises SessionEndedError. May be called from any thread."""
-        with suppress(RuntimeError):  # the loop is closed, and everything with it
+        with suppress(RuntimeError):  # the loop and everything in it are closed
             self._loop.call_soon_threadsafe(self.close_soon, end, detail)
 
     def close_soon(self, end: End, detail: str = "") -> None:
@@ -244,11 +244,11 @@ async def open_shell_session(
     client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
     idle_timeout_s: float | None = None,
 ) -> AsyncIterator[ShellSession]:
-    """Log in to the shell, and stay logged in for as long as the block lasts.
+    """Log in to the shell for the length of the block.
 
     `extensions` are the extensions of the certificate, which permit more than commands (OpenSSH's
-    PROTOCOL.certkeys). `client` makes the object that gets asyncssh's events of the connection. A session
-    that counts no byte for `idle_timeout_s` is ended. Raises UnreachedError if the login to the shell fails,
+    PROTOCOL.certkeys). `client` makes the object that receives asyncssh's events of the connection. A session
+    that counts no bytes for `idle_timeout_s` is ended. Raises UnreachedError if the login to the shell fails,
     and SessionEndedError if the flow has ended the session, during the login or in the block.
     """
     scope, opened, stream = anyio.CancelScope(), entered.opened, entered.stream

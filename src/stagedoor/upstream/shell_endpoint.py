@@ -1,10 +1,10 @@
 """The endpoints of resumable tunnels in shells on Kubernetes, beside each shell's sshd.
 
-The gateway logs in to sshd with a certificate for the user, as for a terminal, and has sshd connect it to
-the endpoint's private socket, on which it asks for a ticket. Then it dials the endpoint's port
-and shows the ticket; frames follow. One login serves all tunnels of a user to a shell at a worker. It stays
-for as long as one of them is open, so that a revocation reaches the endpoint.
-docs/decisions/0043-resumable-tunnels.md has the reasons.
+The gateway logs in to sshd with a certificate for the user, as for a terminal, and has sshd forward it to the
+endpoint's private socket, where it requests a ticket. Then it dials the endpoint's port and presents the
+ticket; frames follow. In each worker, one login serves all tunnels of a user to a shell. It stays open as
+long as one of them, so that a revocation reaches the endpoint. docs/decisions/0043-resumable-tunnels.md has
+the reasons.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ from stagedoor.wire.tunnel.frames import MAX_END_BYTES, OPEN, encode
 
 SOCKET = "/run/stagedoor/tunnels/control.terminal"
 UNREACHED_S = 60.0
-"""How long a shell that had no endpoint is not tried again: its kit is older, or a NetworkPolicy forbids the
+"""How long a shell without an endpoint is not tried again. Its kit is older, or a NetworkPolicy forbids the
 port."""
 LINGER_S = 120.0
-"""How long a login stays without a tunnel: ssh, scp and git often follow each other."""
+"""How long a login stays open without a tunnel, since ssh, scp and git often follow each other."""
 ALIVE_S = 30.0
-"""The interval of the messages that only show that the gateway is alive."""
+"""The interval of the messages that show that the gateway is alive."""
 MAX_LINE_BYTES = 4096
 
 Dial = Callable[[Ready], Awaitable[Stream | Denial]]
@@ -46,8 +46,8 @@ _Place = tuple[str, int, str]
 class ShellControl(asyncssh.SSHUNIXSession[bytes]):
     """The connection to the private socket of a shell's endpoint. `on_end` is called once it is lost.
 
-    `dial_data` connects to the endpoint's port. The shell may be hostile: a line that is no message, or has
-    no end, closes the connection.
+    `dial_data` connects to the endpoint's port. The shell may be hostile: an invalid or endless line closes
+    the connection.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
     # For `ShellEndpoints`, and for the session that has a tunnel here.
 
     async def ask(self, word: str, what: str, watcher: Watcher) -> Ticket | Denial:
-        """Ask for a ticket. Raises OSError, and ValueError for an answer that is none."""
+        """Request a ticket. Raises OSError, and ValueError for an invalid answer."""
         try:
             number, answer = await self.requests.ask(self._send, word, what, watcher)
             return self.requests.read_ticket(self, number, answer)
@@ -147,7 +147,7 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
         self._close_if_unused()
 
     def close_control(self) -> None:
-        """Close the connection, so that no other tunnel uses it."""
+        """Close the connection, so that no further tunnel uses it."""
         self.connection_lost(None)
         if self._channel is not None:
             self._channel.abort()
@@ -165,15 +165,15 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
             self._closing = asyncio.get_running_loop().call_later(LINGER_S, self._close_unused)
 
     def _close_unused(self) -> None:
-        if not self.requests:  # no tunnel has been asked for meanwhile
+        if not self.requests:  # no tunnel was requested meanwhile
             self.close_control()
 
 
 class ShellEndpoints:
     """The endpoints in shells, as one worker reaches them. Belongs to one event loop.
 
-    `dial` connects to a shell's sshd, and `dial_endpoint` to the port of its endpoint. A session ends after
-    `idle_s` seconds without a byte (None: never).
+    `dial` connects to a shell's sshd, and `dial_endpoint` to the port of its endpoint. A session that moves
+    no bytes for `idle_s` seconds ends (None: never).
     """
 
     def __init__(
@@ -189,15 +189,15 @@ class ShellEndpoints:
         self._idle_s = idle_s
         self._controls: dict[_Place, asyncio.Task[ShellControl | Denial]] = {}
         self._unreached: dict[_Place, float] = {}
-        """The time until which no endpoint is looked for."""
+        """The time until which no endpoint is searched."""
 
     async def open(
         self, opened: Opened, key: str, session: SessionRequest, watcher: Watcher
     ) -> Ticket | Denial | None:
         """Open a session, with the connection to it.
 
-        The denial says that sshd cannot be reached, or that the endpoint refuses. None: there is no endpoint
-        that can be reached.
+        A denial means that sshd cannot be reached or that the endpoint refuses; None, that no endpoint can be
+        reached.
         """
         shell, now = opened.ready.shell, asyncio.get_running_loop().time()
         place = (shell.host, shell.port, session.owner)
@@ -215,7 +215,7 @@ class ShellEndpoints:
     async def find(
         self, ready: Ready, key: str, attempt: int, owner: str, watcher: Watcher
     ) -> Ticket | Denial | None:
-        """Return a ticket to a session to which its client comes back, as `open` does."""
+        """Return a ticket for a session that its client resumes, as `open` does."""
         shell = ready.shell
         if shell.resume_port is None:
             return None

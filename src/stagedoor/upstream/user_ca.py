@@ -1,6 +1,6 @@
-"""Find out whether an SSH server trusts the user CA, without a login.
+"""The check whether an SSH server trusts the user CA, without a login.
 
-A server answers the offer of a certificate before it wants a signature (RFC 4252 §7). So this key signs
+A server accepts or rejects a certificate before it requests a signature (RFC 4252 §7). So the key signs
 nothing, and no session begins.
 """
 
@@ -18,7 +18,7 @@ MOST_PRINCIPALS = 256
 
 
 class _Offer(SSHLocalKeyPair):
-    """A certificate that is offered only. `is_accepted` is set once the server wants a signature."""
+    """A certificate that is only offered. `is_accepted` is set once the server requests a signature."""
 
     is_accepted = False
 
@@ -34,7 +34,7 @@ async def is_certificate_accepted(
     ca: CertificateAuthority,
     timeout_s: float,
 ) -> bool:
-    """Return whether the server lets a certificate for one of `users` into `account`.
+    """Return whether the server accepts a certificate for one of `users` as a login to `account`.
 
     Raises OSError, and StagedoorError if the CA cannot sign.
     """
