@@ -1,6 +1,6 @@
 """`/account`: a user's own password, tokens, SSH keys, passkeys and sign-ins; and `/invitation`.
 
-The account is only for people (`Identity.is_person`): a token must not be able to create another that
+The account is only for people (`Identity.is_person`), because a token must not be able to create another that
 outlives it.
 """
 
@@ -87,7 +87,7 @@ class AccountPages:
         ]
 
     def _form(self, path: str, section: str, change: _Change) -> Route:
-        """Return the route of a form, whose outcome is shown in its section of the page."""
+        """Return the route of a form, which shows the outcome in the form's section of the page."""
 
         async def act(request: Request, identity: Identity, fields: _Fields) -> Response:
             outcome = await change(request, identity, fields)
@@ -129,7 +129,7 @@ class AccountPages:
             languages=NAMES,
         )
 
-    # The change that each form makes.
+    # The changes that the forms make.
 
     async def _set_language(
         self, _: Request, identity: Identity, fields: _Fields
@@ -153,12 +153,12 @@ class AccountPages:
             return changed
         if identity.method is not Method.PASSWORD:
             return None
-        # The change ends all sign-ins by the old password, including this one, so begin another.
+        # The change ends all sign-ins by the old password, including this one, so start another.
         before = read_cookie(self._guard, request)
         assert not isinstance(before, Denial), "it authenticated this request"
         secret = await start_session(self._passes, self._guard, request, changed, before)
         if isinstance(secret, Denial):
-            return None  # the redirect leads to the form to sign in
+            return None  # the redirect leads to the sign-in form
         response = RedirectResponse(f"{self._path}#password", SEE_OTHER)
         set_cookie(response, secret, self._guard, request)
         return response

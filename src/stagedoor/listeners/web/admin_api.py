@@ -31,9 +31,9 @@ from stagedoor.wire.api.operations import PREFIX
 from stagedoor.wire.http.fields import parse_traceparent
 
 ADMINISTRATION = "the gateway's administration"
-"""What a proof of presence for the API is for, as its page shows it."""
+"""The purpose of a proof of presence for the API, as the page of the proof shows it."""
 _SLOWEST = 256 * KIB
-"""The bytes in a second that a long body takes at least."""
+"""The minimum rate of a long body, in bytes per second."""
 _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])", re.ASCII)
 _log = structlog.get_logger()
 SiteCheck = Callable[[Request], Denial | None]
@@ -42,7 +42,7 @@ _SAME_SITE = frozenset({"same-origin", "none"})
 
 
 class _AnyPathConvertor(PathConvertor):
-    """A part of a path that may have any character, also a line end."""
+    """A part of a path that may contain any character, even a line end."""
 
     regex = "(?s:.*)"
 
@@ -117,7 +117,7 @@ class AdminApi:
     async def _admit(
         self, request: Request, identity: Identity, source: Source
     ) -> AdmittedRequest | ApiAnswer:
-        """Admit a request. A program that lacks a fresh proof learns how its user gives it, and may wait."""
+        """Admit a request. A program without a fresh proof gets instructions for its user, and may wait."""
         path = request.path_params["path"]
         admitted = await self._service.admit(identity, request.method, path)
         step_ups = self._flow.step_ups
@@ -148,7 +148,7 @@ class AdminApi:
         )
 
     def _check_site(self, request: Request) -> Denial | None:
-        """Refuse a request that a page of another site sends with its user's cookie, even one that reads."""
+        """Refuse requests, even for reading, that a page of another site sends with its user's cookie."""
         origin = request.headers.get("origin")
         own = self._guard.find_own_origin(request)
         site = request.headers.get("sec-fetch-site", "none")
@@ -166,7 +166,7 @@ class AdminApi:
         identity: Identity | None,
         fault: Exception | None = None,
     ) -> Response:
-        """Return the response. A refusal has the trace of its line in the log, as a fault has its details."""
+        """Return the response. Refusals and faults contain the trace of their line in the log."""
         body = answer.body
         if answer.denial is not None and answer.problem is not None:
             trace = parse_traceparent(request.headers.get("traceparent", "")) or begin_trace()

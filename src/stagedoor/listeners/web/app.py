@@ -1,4 +1,4 @@
-"""The WebShell's HTTP application: its routes, and who asks.
+"""The WebShell's HTTP application: its routes, and the identification of users.
 
 A client authenticates with the Authorization header (RFC 7617, RFC 6750) or with the cookie of an earlier
 sign-in. Neither of them is ever in a URL.
@@ -130,9 +130,9 @@ class WebApp:
         source: Source,
         check_site: Callable[[Request], Denial | None] | None = None,
     ) -> Identity | Denial:
-        """Return who asks, by the Authorization header, or by a cookie from a site that passes the check.
+        """Return the user's identity, by the Authorization header or by a cookie that passes `check_site`.
 
-        The check is by default that one of our own pages asks.
+        By default, the check is that one of our own pages sent the request.
         """
         header = request.headers.get("authorization")
         if header is None:
@@ -154,7 +154,7 @@ class WebApp:
 
 
 def _list_pages(guard: RequestGuard, pages: Pages, services: WebServices) -> list[BaseRoute]:
-    """Return the routes of signing in, and of the pages of a user who has."""
+    """Return the routes of the sign-in pages, and of the pages for users who have signed in."""
     passes, passkeys, sign_ins = services.passes, services.passkeys, services.sign_ins
     proofs, step_ups, credentials = services.proofs, services.step_ups, services.credentials
     single_sign_on = SingleSignOnRoutes(guard, pages, sign_ins)
@@ -189,5 +189,5 @@ def _mount(
 
 
 async def _hung_up(_request: Request, _error: Exception) -> Response:
-    """Answer a client that hung up in the middle of a form, so that it is not logged as a bug."""
+    """Answer a client that hung up in the middle of a form, so that this is not logged as a bug."""
     return Response(status_code=400)

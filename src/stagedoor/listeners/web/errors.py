@@ -1,4 +1,4 @@
-"""Refusals as HTTP answers, and the exception for a client that has gone."""
+"""Refusals as HTTP answers, and the exception for a client that has disconnected."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from stagedoor.wire.http.answer import choose_server_status
 
 
 class ClientClosedError(Exception):
-    """Raised when the client has closed its connection, or sends nothing more."""
+    """Raised when the client has closed its connection or stopped sending."""
 
 
 def answer_refusal(
@@ -19,16 +19,16 @@ def answer_refusal(
 ) -> Response:
     """Return a denial as JSON, with the HTTP status of its reason.
 
-    The answer includes what a person has to do among `steps`, and with `logins` that `stagedoor login` gets a
-    credential.
+    The answer includes any instructions for a person in `steps`. With `logins`, it names `stagedoor login` as
+    the way to get a credential.
     """
     status = choose_server_status(denial.reason)
     headers = {}
     if denial.retry_after_s is not None:
         headers["Retry-After"] = str(denial.retry_after_s)
     if status == 401:
-        # Basic is accepted too, but not named here: on a page whose session is over the browser would show
-        # its own password dialog, and the page would wait for that.
+        # Basic is accepted too, but not named here: otherwise the browser would show its own password dialog
+        # on a page whose session is over, and the page would wait for it.
         headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
     body: dict[str, object] = {"reason": denial.reason.value, "message": translate(denial.line)}
     if status == 401 and logins:

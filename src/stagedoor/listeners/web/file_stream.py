@@ -1,4 +1,4 @@
-"""Sending a file in pieces, as long as its reader may read it."""
+"""Sending a file in pieces, as long as the user may read it."""
 
 import asyncio
 import os
@@ -20,9 +20,10 @@ def send_file(
     first: int = 0,
     status: int = 200,
 ) -> Response:
-    """Return `length` bytes of a file from `first` on as an answer.
+    """Return an answer with `length` bytes of a file, from `first` on.
 
-    It hangs up once `may_go_on` returns False, or if the file has become shorter.
+    Sending it stops, and the connection is cut, once `may_go_on` returns False or if the file has become
+    shorter.
     """
     pieces = _read_pieces(path, first, length, may_go_on)
     return _ExactLengthResponse(pieces, status, {**headers, "content-length": str(length)})

@@ -25,7 +25,7 @@ _Proof = TypeVar("_Proof")
 
 @dataclass(frozen=True, slots=True)
 class Brand:
-    """The name and the logo at the top of each page, and the link for help. None stands for Stagedoor's."""
+    """The name and logo at the top of each page, and the link for help. None stands for Stagedoor's own."""
 
     name: str = "Stagedoor"
     logo: Logo | None = None
@@ -39,12 +39,12 @@ STAGEDOOR = Brand()
 class WebLimits:
     """The settings of the web listener.
 
-    `rules` decide which sources are answered. `host_names` are the names that a request's Host may have,
-    besides addresses, localhost, and `domain` with its subdomains. `origins` may open terminals, besides
-    the gateway's own origin by the name in the request. `domain` is the name below which each app has a
-    name of its own, or None; `path` is the prefix of every path, empty or for example `/stagedoor`.
-    `tmux`: whether a new terminal starts tmux. A share of a terminal
-    lasts `share_s` seconds at most (0: there are none). `brand` is at the top of each page.
+    `rules` decide from which sources requests are accepted. `host_names` are the names that a request's Host
+    may have, besides addresses, localhost, and `domain` with its subdomains. `origins` may open terminals,
+    besides the gateway's own origin by the name in the request. `domain` is the domain below which each app
+    has its own name, or None; `path` is the prefix of every path, empty or for example `/stagedoor`. `tmux`
+    is whether new terminals start tmux. A share of a terminal lasts at most `share_s` seconds (0: sharing is
+    disabled). `brand` is at the top of each page.
     """
 
     rules: AcceptRules
@@ -75,7 +75,7 @@ class RequestGuard:
     def find_source(self, connection: HTTPConnection) -> Source:
         """Return the client's address: the peer's, or the one that a trusted reverse proxy reports.
 
-        If the proxy's report cannot be read, this is the proxy's address: `check_connection` refuses the
+        If the proxy's report cannot be read, return the proxy's address. `check_connection` refuses the
         request, and the audit needs an address.
         """
         peer = _peer(connection)
@@ -94,7 +94,7 @@ class RequestGuard:
         )
 
     def _unread_forward(self, connection: HTTPConnection) -> Denial | None:
-        """Refuse a client whose address the proxy reports unreadably; it must not count as the proxy."""
+        """Refuse a client whose reported address cannot be read, since it must not count as the proxy."""
         peer = _peer(connection)
         if self._forwarded(connection, peer) is not None:
             return None
@@ -112,7 +112,7 @@ class RequestGuard:
         return parse_last_forwarded(values)
 
     def check_source(self, connection: HTTPConnection) -> Denial | None:
-        """Refuse every client while the gateway drains, and those outside the allowed networks."""
+        """Refuse clients outside the allowed networks, and all clients while the gateway drains."""
         if self.draining:
             return Denial(Reason.DRAINING, "the gateway is stopping; try again in a moment", 1)
         return self.rules.refuse_outsider(self.find_source(connection))
@@ -132,7 +132,7 @@ class RequestGuard:
     def accept_proof(self, connection: HTTPConnection, proof: _Proof | Denial) -> _Proof | Denial:
         """Return `proof`. Unless it is a Denial, stop counting the connection as unauthenticated.
 
-        A page is in the language that its user has chosen. A program sends a credential and names its own.
+        Pages are in the language that their user has chosen; programs name one in the request.
         """
         if not isinstance(proof, Denial):
             connection.scope["state"]["connection"].prove()
@@ -143,7 +143,7 @@ class RequestGuard:
     async def check_password(
         self, connection: HTTPConnection, identity: Identity, password: str
     ) -> Identity | Denial:
-        """Return the identity of a user who is signed in, proved by `password`; a token does not prove it."""
+        """Return the identity of a signed-in user, proved by `password`. A token is not accepted."""
         source = self.find_source(connection)
         proved = await self.flow.authenticate(PasswordCredential(identity.name, password), source)
         if isinstance(proved, Identity) and proved.method is not Method.PASSWORD:
@@ -168,7 +168,7 @@ class RequestGuard:
         )
 
     async def apply_change(self, change: Awaitable[Denial | None]) -> Denial | None:
-        """Await a change of the policy, and read the policy, so that the next page knows of it."""
+        """Await a change of the policy, then read the policy, so that the next page shows the change."""
         policy = self.flow.policy
         version = policy.version
         denial = await change
@@ -199,11 +199,11 @@ class RequestGuard:
         return self.find_own_origin(connection) + self.limits.path
 
     def check_signed_name(self, connection: HTTPConnection) -> Denial | None:
-        """Refuse a signature made for an address, if the settings give this gateway a name.
+        """Refuse a signature for an address, if the settings give this gateway a name.
 
-        Another gateway may have the same address in another network, and relay what its users sign for it.
-        Pages need no such check, since the name of another site is never an address. Programs on this
-        machine may use its loopback addresses.
+        Another gateway may have the same address in another network, and could relay signatures that its
+        users make for it. Pages need no such check, since the name of another site is never an address.
+        Programs on this machine may use its loopback addresses.
         """
         names, domain = self.limits.host_names, self.limits.domain
         host = connection.headers.get("host", "")
@@ -219,9 +219,9 @@ class RequestGuard:
         )
 
     def check_origin(self, connection: HTTPConnection) -> Denial | None:
-        """Refuse a WebSocket that a page of another site opens with its user's rights (RFC 6455 §10.2).
+        """Refuse WebSockets that pages of other sites open with their user's rights (RFC 6455 §10.2).
 
-        Clients that are no browsers send no Origin.
+        Only browsers send an Origin.
         """
         origin = connection.headers.get("origin")
         if origin is None or origin in self.limits.origins:
@@ -236,7 +236,7 @@ class RequestGuard:
         )
 
     def check_own_page(self, connection: HTTPConnection) -> Denial | None:
-        """Refuse a request by cookie unless one of our own pages sends it; browsers then send an Origin."""
+        """Refuse a request with a cookie, unless one of our own pages sends it (browsers send an Origin)."""
         if connection.headers.get("origin") == self.find_own_origin(connection):
             return None
         return Denial.with_mend(

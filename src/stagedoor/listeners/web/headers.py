@@ -1,8 +1,8 @@
 """The middleware that checks every request and sets the security headers of every answer.
 
-The headers keep other sites from framing our pages and from injecting content, and browsers from guessing
-types. Sources: Content Security Policy Level 3, Fetch Metadata, the OWASP Secure Headers Project, and
-RFC 6797 for TLS only.
+The headers prevent other sites from framing our pages and injecting content, and browsers from guessing
+types. Sources: Content Security Policy Level 3, Fetch Metadata, the OWASP Secure Headers Project, and RFC
+6797 for TLS only.
 """
 
 from starlette.datastructures import MutableHeaders
@@ -58,7 +58,7 @@ MISDIRECTED = 421
 
 
 class GuardMiddleware:
-    """ASGI middleware that refuses wrong sources and host names, and sets the headers of all answers."""
+    """ASGI middleware that refuses unknown sources and host names, and sets the headers of all answers."""
 
     def __init__(self, app: ASGIApp, guard: RequestGuard) -> None:
         self._app = app
@@ -103,8 +103,8 @@ class GuardMiddleware:
     def _is_tls_only(self, connection: HTTPConnection) -> bool:
         """Return whether to send Strict-Transport-Security.
 
-        It applies to a whole host name. Below a path the site is another's, and browsers ignore it for
-        addresses (RFC 6797 §8.1.1).
+        The header applies to a whole host name. If the WebShell is below a path, the rest of the site belongs
+        to others. Browsers ignore the header for addresses (RFC 6797 §8.1.1).
         """
         host = parse_host(connection.headers.get("host", ""))
         return (

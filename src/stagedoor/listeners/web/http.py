@@ -1,8 +1,8 @@
 """uvicorn's HTTP/1.1 with strict parsing, and a deadline for each request's header.
 
-If a proxy in front of the gateway reads a head differently, it can be made to take one request for two
-(request smuggling). So any head that two programs could read differently is refused. Sources: RFC 9112
-§2.2 (bare LF and CR), §5.2 (folded lines), §6.1 and §6.3 (a length and a transfer coding), §3.2 (Host).
+If a proxy in front of the gateway parses a head differently, an attacker can make it take one request for two
+(request smuggling). So any head that two programs could parse differently is refused. Sources: RFC 9112 §2.2
+(bare LF and CR), §5.2 (folded lines), §6.1 and §6.3 (a length and a transfer coding), §3.2 (Host).
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _ONCE = (_LENGTH, _CODING, b"host")
 
 
 class StrictConnection(h11.Connection):
-    """An h11 connection that refuses heads which a proxy may read differently, and trailers.
+    """An h11 connection that refuses trailers, and heads that a proxy may parse differently.
 
     `fault` is the reason, once a request is refused.
     """
@@ -65,8 +65,8 @@ class StrictConnection(h11.Connection):
 class HttpServerProtocol(H11Protocol):
     """One connection. Each request's header must be complete within `timeout_s` seconds.
 
-    The time runs from the moment at which the request could begin, and bytes that drip in do not extend
-    it (slow loris). A connection that sent nothing is closed without an answer, since browsers open spare
+    The time counts from the moment when the request could begin, and a trickle of bytes does not extend it
+    (slow loris). A connection that has sent nothing is closed without an answer, since browsers open spare
     connections.
     """
 
@@ -142,10 +142,10 @@ class HttpServerProtocol(H11Protocol):
 
 
 def find_fault(received: bytes) -> str | None:
-    """Return the fault of the head at the start of `received`, or None if it has none so far.
+    """Return the fault in the head at the start of `received`, or None if there is none so far.
 
-    An incomplete head is judged by the part that has arrived. Bytes after the head are ignored. The
-    HTTP parser still has to check everything else.
+    An incomplete head is judged by the part that has arrived, and bytes after the head are ignored. The HTTP
+    parser checks everything else.
     """
     head, end, _ = received.partition(b"\r\n\r\n")
     if _BARE.search(head) or (end and head.endswith(b"\r")):

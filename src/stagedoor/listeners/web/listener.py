@@ -37,8 +37,8 @@ from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES
 class StartQueue:
     """A queue of connections that have sent their first bytes. Belongs to one event loop.
 
-    Starting a connection takes about a millisecond, so behind a thousand others it would wait for a second.
-    Sources take turns for that reason. `UnauthenticatedConnections` bounds how many wait.
+    Starting a connection takes about a millisecond, so behind a thousand others it would wait a second. So
+    sources take turns. `UnauthenticatedConnections` limits how many wait.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class StartQueue:
     async def turn(self, source: str, bound: asyncio.Timeout) -> None:
         """Wait until a connection from `source` may start.
 
-        The deadline `bound` moves by the time spent here, since the client is not to blame for it.
+        The deadline `bound` is extended by the time spent here, which the client does not cause.
         """
         loop = asyncio.get_running_loop()
         due, began = bound.when(), loop.time()
@@ -82,9 +82,9 @@ GOODBYE_S = 3
 IDLE_S = 5
 """The longest pause of a client's connection between two requests, seconds."""
 PROXY_IDLE_S = 620
-"""The same for a reverse proxy, which has to be the one that closes: it cannot know whether a request that it
-sends just then was served, and answers 502. Google's load balancers keep a connection for 600 s, Traefik for
-90 s, nginx and AWS for 60 s."""
+"""The same for a reverse proxy, which has to close first: if the gateway does, the proxy cannot know whether
+a request that it is sending was served, and answers 502. Google's load balancers keep a connection for 600 s,
+Traefik for 90 s, nginx and AWS for 60 s."""
 
 
 class _Server(uvicorn.Server):
@@ -177,7 +177,7 @@ class WebListener:
 
     @property
     def holders(self) -> int:
-        """The number of holders that serve them: one process in a shell for each terminal."""
+        """The number of holders that serve them: one process in a shell per terminal."""
         return count_holders(self._app.sessions)
 
     def drain(self) -> None:
@@ -190,7 +190,7 @@ class WebListener:
                 connection.shutdown()
 
     async def close(self) -> None:
-        """Stop answering; terminals that the flow has ended still get their last notice."""
+        """Stop answering. Terminals that the flow has ended still get their last notice."""
         self._tasks.cancel()
         if self._server is not None and self._serving is not None:
             self._server.stop()
@@ -235,7 +235,7 @@ class WebListener:
     async def _first_bytes(
         self, stream: TcpStream, pending: PendingConnection, secure: bool
     ) -> bytes:
-        """Return the client's first bytes, or b"" to close it. Refused sources get no TLS handshake."""
+        """Return the client's first bytes, or b"" to hang up. Refused sources get no TLS handshake."""
         arrival = await arrive(stream, pending.source, self._rules)
         if isinstance(arrival, Denial):
             self._record_denial(arrival, pending.source)

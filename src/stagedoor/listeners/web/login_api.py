@@ -26,8 +26,8 @@ from stagedoor.wire.oneline import is_word
 class LoginParts:
     """The services of logins.
 
-    `logins` serves the client and `approval` the user's page; `machines` logs machines in by tokens of
-    their own. `describe` returns the well-known document for a request's host name, `krl` the key
+    `logins` serves the client, and `approval` the user's page. `machines` logs machines in by their
+    platform's tokens. `describe` returns the well-known document for a request's host name, `krl` the key
     revocation list. `client` is the client program as one file.
     """
 
@@ -91,7 +91,7 @@ class LoginApi:
         return Route(f"/login/{name}", answer, methods=["POST"])
 
     def _check_client(self, request: Request, source: Source) -> Denial | None:
-        """Refuse pages, plain HTTP from elsewhere, and a name by which the gateway does not know itself."""
+        """Refuse pages, plain HTTP from other machines, and host names that are not the gateway's."""
         if (denial := self._guard.check_source(request)) is not None:
             return denial
         if request.headers.get("origin") is not None:
@@ -131,7 +131,7 @@ class LoginApi:
             source,
         )
         if isinstance(login, LoginState):
-            # This does not count as authentication: a waiting client has only made a key.
+            # This does not count as authentication, since a waiting client has only made a key.
             return {"state": login.value}
         return await self._accept(request, login)
 
@@ -182,7 +182,7 @@ class LoginApi:
 
 
 def _word(fields: Fields, name: str, most: int = MAX_CHARS) -> str:
-    """Return a field if it has the form of our ids and secrets, else "": the store takes no other text."""
+    """Return a field if it has the form of our ids and secrets, else "". The store accepts no other text."""
     value = read_string(fields, name, most)
     return value if is_word(value) else ""
 

@@ -1,6 +1,6 @@
 """The pages to approve a machine's login and to install the client.
 
-An approval without the letters gives a code only to a client on the browser's own machine.
+An approval without letters gives the code only to a client on the browser's own machine.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class LoginPages:
         ]
 
     async def _install(self, request: Request) -> Response:
-        """Return the page to install the client, which needs no sign-in: the client is no secret."""
+        """Return the page to install the client. It needs no sign-in, since the client is not secret."""
         lines = render_install_lines(self._guard.derive_base_url(request), self._digest)
         page = self._pages.place.page("client.html", lines=lines, digest=self._digest)
         return HTMLResponse(page)

@@ -1,7 +1,7 @@
-"""The bounds on connections whose client has not authenticated, per event loop.
+"""The limits on connections whose client has not authenticated, per event loop.
 
-There are three queues, since connections differ in the memory that they take: 5 KiB for one that has sent
-nothing, 70 KiB with a header and a form, and more with TLS.
+There are three queues, because connections differ in memory: 5 KiB for one that has sent nothing, 70 KiB with
+a header and a form, and more with TLS.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ MOST_PLAIN = 768
 MOST_TLS = 384
 """Connections of a worker over TLS, including handshakes: OpenSSL takes 50 KiB for each, besides a form."""
 SHARE = 4
-"""One source may have at most a quarter of the places, but always `LEAST_OF_SOURCE`."""
+"""One source may have at most a quarter of the places, but always at least `LEAST_OF_SOURCE`."""
 LEAST_OF_SOURCE = 8
 
 
@@ -26,7 +26,7 @@ def _nothing() -> None:
 
 @dataclass(eq=False, slots=True)
 class PendingConnection:
-    """One connection, from its accept to its end. `crowded_out` closes it to make room for another."""
+    """One connection, from the accept to its end. `crowded_out` closes it to make room for another."""
 
     source: Source
     owner: "UnauthenticatedConnections"
@@ -40,7 +40,7 @@ class PendingConnection:
         self.owner.move(self, counted_as)
 
     def prove(self) -> None:
-        """Stop counting the connection, whose client has authenticated and may read slowly from now on."""
+        """Stop counting the connection. Its client has authenticated, and may now read slowly."""
         self.owner.leave(self)
         if self.peer is not None:
             self.peer.trust()
@@ -48,7 +48,7 @@ class PendingConnection:
     def release(self) -> None:
         """Stop counting a connection that has ended, and drop its references. May be called again."""
         self.owner.leave(self)
-        # These references form a cycle; without it the memory of TLS need not wait for the collector.
+        # Break the reference cycle, so that the memory of TLS does not wait for the garbage collector.
         self.crowded_out, self.peer = _nothing, None
 
 

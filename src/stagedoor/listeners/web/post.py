@@ -1,6 +1,6 @@
-"""The routes of the API: each request is a POST with JSON, from one of our own pages or by a program.
+"""The routes of the API. Each request is a POST with JSON, from one of our own pages or from a program.
 
-A cookie alone must not serve the page of another site.
+A cookie alone must not authorise pages of other sites.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 
 WAIT_S = 15.0
-"""How long a request waits for output or for a person: proxies cut off slow answers, so clients ask again."""
+"""How long a request waits for output or for a person. Proxies cut off slow answers, so clients ask again."""
 MAX_CHARS = 4096
 """The characters of a field that are accepted."""
 Fields = Mapping[str, Any]
@@ -34,7 +34,8 @@ ScriptAct = Callable[[Request, Fields], Awaitable[Answer]]
 class PostRoutes:
     """A maker of routes.
 
-    `identify` verifies who asks. `answer_refusal` makes a denial an answer, with what a person has to do.
+    `identify` verifies the user's identity. `answer_refusal` turns a denial into an answer, with instructions
+    for a person.
     """
 
     guard: RequestGuard
@@ -49,7 +50,7 @@ class PostRoutes:
         answers_strangers: bool = False,
         max_bytes: int = MAX_OBJECT_BYTES,
     ) -> Route:
-        """Return a route for `act`. `answers_strangers`: without a credential the answer is empty.
+        """Return a route for `act`. With `answers_strangers`, the answer without a credential is empty.
 
         A body of more than `max_bytes` is refused.
         """

@@ -1,7 +1,7 @@
 """The list of recordings, the player's page, and the bytes that it plays.
 
-The player gets the file as it is on the disk, piece by piece, so no recording is held in memory. The gateway
-cannot read an encrypted recording; it is listed, and its page explains how to play it.
+The player gets the file as it is on the disk, piece by piece, so that no recording is held in memory. The
+gateway cannot read encrypted recordings; it lists them, and their pages explain how to play them.
 """
 
 from functools import partial
@@ -33,7 +33,7 @@ SPEEDS = ("0.5", "1", "2", "4", "8")
 
 
 def explain_sealed(recording: Recorded) -> str:
-    """Return one line on how to play an encrypted recording, which is not played here."""
+    """Return a line that explains how to play an encrypted recording."""
     return (
         f"This recording is encrypted, and the gateway has no key to it. With a key, play it by: "
         f"stagedoor recording play {recording.file.id} --identity FILE"
@@ -81,7 +81,7 @@ class Replay:
         return self._pages.refuse(request, denial, identity)
 
     async def _identify_player(self, request: Request) -> Identity | Response:
-        """Return what `_identify_viewer` does. A script would take the page to sign in for a recording."""
+        """Do as `_identify_viewer`, without the sign-in page, which a script would take for a recording."""
         identity = await self._identify_viewer(request)
         if isinstance(identity, Identity) or identity.status_code >= 400:
             return identity
@@ -162,7 +162,7 @@ class Replay:
         if isinstance(recording, Denial):
             return self._pages.explain(recording)
         if recording is None:
-            # The same words as for a forbidden recording, so that its existence is not revealed.
+            # Worded like the refusal of a forbidden recording, so that its existence is not revealed.
             why = "There is no such recording on this gateway, or you may not play it."
             return self._pages.answer_message("Not found", why, 404)
         return recording

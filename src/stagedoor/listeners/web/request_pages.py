@@ -21,9 +21,10 @@ from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.wire.target import MAX_SHOWN_CHARS, parse_login
 
 _USUAL = DEFAULT | {Permission.RECORD}
-"""The permissions that the form does not offer: each request gives them, or they are a duty."""
+"""The permissions that the form does not offer, because every request gives them or because they are
+duties."""
 REFRESH_S = 2
-"""The interval at which a page loads itself again while its request is pending. It needs no script."""
+"""The interval at which a page reloads while its request is pending, without a script."""
 
 
 class RequestPages:
@@ -174,14 +175,14 @@ class RequestPages:
 
 
 def _targets(apps: str) -> Sequence[Target] | None:
-    """Return the apps of a form, with blanks or commas between; None if a word is no app's name."""
+    """Return the apps in a form, separated by blanks or commas, or None if a word is not an app's name."""
     targets = [parse_login(word) for word in apps.replace(",", " ").split()]
     named = [target for target in targets if target is not None]
     return named if len(named) == len(targets) else None
 
 
 def _seconds(text: str, unit_s: float = MINUTE_S) -> float | None:
-    """Return a number of minutes or `unit_s` in seconds, 0 for an empty field, None for any other text."""
+    """Return a number of `unit_s` in seconds, 0 for an empty field, or None for any other text."""
     text = text.strip()
     if not text:
         return 0.0

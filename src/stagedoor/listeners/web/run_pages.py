@@ -1,6 +1,6 @@
 """The pages of runs: the list, and one run with the end of its log and a button to cancel it.
 
-They need no script: the page of a run that goes on loads itself again every few seconds.
+They need no script: the page of an unfinished run reloads every few seconds.
 """
 
 import re
@@ -20,7 +20,7 @@ from stagedoor.session.runs import RunService
 from stagedoor.wire.http.answer import choose_status
 
 SHOWN_BYTES = 128 * 1024
-"""The end of a log that a page shows; the whole log is a file to download."""
+"""How much of a log's end a page shows. The whole log can be downloaded."""
 AGAIN_S = 5
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
@@ -73,7 +73,7 @@ class RunPages:
         )
 
     async def _download(self, request: Request, identity: Identity) -> Response:
-        """Send the log so far, as it is."""
+        """Send the log so far, unchanged."""
         run = await self._open(request, identity)
         if isinstance(run, Response):
             return run

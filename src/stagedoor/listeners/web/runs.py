@@ -1,7 +1,7 @@
-"""The API of runs, for `stagedoor run`, for CI and for pages.
+"""The API of runs, for `stagedoor run`, CI and pages.
 
-Output is read in pieces from any byte on, and a request waits a while for more, so a client that was cut off
-asks again for the byte that it lacks. Input has offsets too, so nothing is sent twice.
+Output is read in pieces from any offset, and a request waits a while for more, so a client that was cut off
+continues where it stopped. Input has offsets too, so nothing is sent twice.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ from stagedoor.session.runs import ID_BYTES, RunService
 from stagedoor.wire.run_text import describe_run
 
 READ_BYTES = 32 * 1024
-"""The output in one answer, which base64 makes a third longer."""
+"""The most output in one answer, which base64 makes a third longer."""
 MAX_PIECES = 200
 COMMAND_CHARS = 120
-"""The characters of a command in a list: clients read answers of 64 KiB at most."""
+"""The most characters of a command in a list, since clients read answers of at most 64 KiB."""
 MAX_INPUT_BYTES = 32 * 1024
 _MAX_BODY_BYTES = 64 * 1024
 _MAX_OFFSET = 2**53
-"""The largest whole number that every reader of JSON knows (RFC 8259 §6)."""
+"""The largest integer that every JSON parser supports (RFC 8259 §6)."""
 _PAUSE_S = 0.1
 _NEW_ID = re.compile(r"[0-9a-f]{12}")
 
@@ -74,7 +74,7 @@ class Runs:
         return {"runs": [describe_run(run, COMMAND_CHARS) for run in runs]}
 
     async def _start(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        """Start a run. With the same `id` a request may be repeated, and starts nothing twice.
+        """Start a run. A request that is repeated with the same `id` does not start it twice.
 
         A start that takes longer, for a node or an image, goes on after the answer.
         """
@@ -85,7 +85,7 @@ class Runs:
             run_id = secrets.token_hex(ID_BYTES)
         if not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
             return _bad("id", "12 hexadecimal digits")
-        if "waits" in body:  # a program, which shows its user what a person has to do first
+        if "waits" in body:  # a program, which first shows its user what to do
             refused = await self._prove(identity, order, source, body)
             if refused is not None:
                 return refused
@@ -124,7 +124,7 @@ class Runs:
         )
 
     async def _log(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        """Return output from byte `from` on; with `wait` true, as soon as there is some or the run ends."""
+        """Return output from byte `from` on. If `wait` is true, wait until there is some or the run ends."""
         named = _place_in(body, "from")
         if isinstance(named, Denial):
             return named
@@ -149,7 +149,7 @@ class Runs:
                     return refused
 
     async def _input(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        """Take input from byte `at` on, and return up to which byte it was taken.
+        """Accept input from byte `at` on, and return the offset up to which it was accepted.
 
         `end` true: it is complete; `lost` true: the client cannot send the rest.
         """
@@ -185,7 +185,7 @@ class Runs:
         run = await self._runs.cancel(identity, run_id, make_web_origin(source))
         if isinstance(run, Denial):
             return run
-        # Cancelling wants no fresh proof of presence, so its answer does not show what runs.
+        # Cancelling requires no fresh proof of presence, so the answer does not show what runs.
         return {"run": describe_run(replace(run, command=""))}
 
 

@@ -16,8 +16,8 @@ from stagedoor.upstream.login import GatewayLogin
 class ShellAccess:
     """The services that terminals, remote commands and file sessions share.
 
-    `holder` returns the command that runs the holder in the shell of a target, or None if the shell has
-    none. `plan` says how terminals are recorded. `presence` knows who else is at terminals; `now` returns
+    `holder` returns the command that runs the holder in the shell of a target, or None if the shell has none.
+    `plan` determines how terminals are recorded. `presence` has the sessions at terminals; `now` returns
     seconds since the epoch.
     """
 

@@ -13,9 +13,9 @@ from websockets.frames import Frame, Opcode
 from websockets.typing import ExtensionParameter
 
 LEAST_BYTES = 1024
-"""The shortest message that is compressed; a shorter one takes at most 8 ms on a line of 1 Mbit/s."""
+"""The shortest message that is compressed. Shorter ones take at most 8 ms on a line of 1 Mbit/s."""
 _LEVEL = 1
-"""The fastest of zlib's levels 1 to 9: a MB of text takes 3 to 25 ms."""
+"""The fastest of zlib's levels 1 to 9. A MB of text takes 3 to 25 ms."""
 _CLIENT_BITS = 10
 """The client's window. Its messages are short, and an unfinished message keeps 10 KiB instead of 40."""
 
@@ -49,7 +49,7 @@ class DeflateExtension(PerMessageDeflate):
 class _DeflateFactory(ServerPerMessageDeflateFactory):
     """The server's side of the negotiation.
 
-    Each message is compressed on its own: remembered context would take 40 KiB per session.
+    Each message is compressed separately, since remembered context would take 40 KiB per session.
     """
 
     def __init__(self, compression: Compression) -> None:
@@ -87,12 +87,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.available_extensions = [_DeflateFactory(compression)]
 
     def handle_cont(self, event: Frame) -> None:
-        """Ignore empty fragments: a message may have any number of them, and uvicorn would keep each."""
+        """Ignore empty fragments. A message may have any number of them, and uvicorn would keep each."""
         if event.data or event.fin:
             super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
-        """Empty a text message, which the application refuses; uvicorn would log invalid UTF-8 as a bug."""
+        """Empty text messages, which the application refuses: uvicorn would log invalid UTF-8 as a bug."""
         if self.curr_msg_data_type == "text":
             self.frames = [b""]
         super().send_receive_event_to_app()

@@ -1,4 +1,4 @@
-"""The common part of the pages for administrators: access, rendering, and the answer to a change."""
+"""The common part of administrators' pages: access, rendering, and the answer to a change."""
 
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode
@@ -19,7 +19,7 @@ from stagedoor.model.webpass import describe_way
 
 MOST_DAYS = 3650
 Change = Callable[[Request, Identity, dict[str, str]], Awaitable[str | Denial]]
-"""Makes the change of a form. Returns the path of the page to show then, below `ConsoleFrame.path`."""
+"""Makes the change of a form. Returns the path, below `ConsoleFrame.path`, of the page to show next."""
 
 
 class ConsoleFrame:
@@ -53,7 +53,7 @@ class ConsoleFrame:
         )
 
     def _refuse(self, request: Request, denial: Denial, identity: Identity) -> Response:
-        """Return the page of a refusal. Without a role it is that of a wrong address."""
+        """Return the page of a refusal. Users without a role see the same page as for a wrong address."""
         if denial.reason is Reason.NO_GRANT:
             self._guard.deny(request, denial, identity)
         if denial is NO_PAGE:
@@ -62,7 +62,7 @@ class ConsoleFrame:
             )
         is_read = request.method == "GET"
         if denial.reason is Reason.STEP_UP_NEEDED:
-            # The page whose form was sent has the address without the form's last word.
+            # The address of the form's page is that of the form without its last word.
             path = request.url.path
             return self._pages.ask_for_proof(path if is_read else path.rpartition("/")[0])
         is_missing = is_read and denial.reason is Reason.BAD_REQUEST
@@ -73,8 +73,8 @@ class ConsoleFrame:
     def change(self, path: str, act: Change) -> Route:
         """Return the route of a form that makes a change.
 
-        It is judged by the policy as it is now: a role that has just been taken away counts no more, and a
-        proof of a moment ago does.
+        It is judged by the current policy, so a role that was just removed no longer counts, and a proof
+        given a moment ago does.
         """
 
         async def answer(
@@ -92,18 +92,18 @@ class ConsoleFrame:
 
 
 def make_more_link(**query: object) -> str | None:
-    """Return the link to the next page of a list, or None if a value is: then there is no such page."""
+    """Return the link to the next page of a list, or None if a value is None and so there is no such page."""
     return None if None in query.values() else "?" + urlencode(query)
 
 
 def join_permissions(request: Request) -> str:
-    """Return the permissions in the query of a preview: the ticked boxes of a form, or as a link has them."""
+    """Return the permissions in the query of a preview: a form's ticked boxes, or a link's list."""
     params = request.query_params
     return ",".join(params.getlist("permission")) or params.get("permissions", "")
 
 
 def read_end(days: str, now: float) -> float | None:
-    """Return the time that is a number of days after `now`, None for "". Raises ValueError."""
+    """Return the time `days` after `now`, or None for "". Raises ValueError."""
     text = days.strip()
     if not text:
         return None

@@ -1,4 +1,4 @@
-"""Grants and requests, for administrators: each change is shown before it is made."""
+"""Pages on grants and requests, for administrators. Each change is previewed before it is made."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -54,7 +54,7 @@ class GrantPages:
         )
 
     async def _preview(self, request: Request, identity: Identity) -> Response | Denial:
-        """Show who would gain access. A GET: it changes nothing, so its URL can be sent to a colleague."""
+        """Show who would gain access. As a GET it changes nothing, so its URL can be sent to a colleague."""
         params = request.query_params
         fields = {name: params.get(name, "") for name in ("subject", "app", "environment", "days")}
         fields["permissions"] = join_permissions(request)

@@ -1,4 +1,4 @@
-"""The pages for administrators on sessions, people, the audit, the reasons for access, and health."""
+"""Pages for administrators on sessions, people, the audit, the reasons for access, and health."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote, urlencode

@@ -1,4 +1,4 @@
-"""Rules besides grants, for administrators: each change is shown before it is made."""
+"""Pages on other rules than grants, for administrators. Each change is previewed before it is made."""
 
 from collections.abc import Mapping
 
@@ -57,7 +57,7 @@ class RulePages:
         )
 
     async def _preview(self, request: Request, identity: Identity) -> Response | Denial:
-        """Show who would gain. It is a GET: it changes nothing, and its address can be sent to another."""
+        """Show who would gain. As a GET it changes nothing, so its URL can be sent to a colleague."""
         fields = {name: read_text(request, name) for name in request.query_params}
         fields["permissions"] = join_permissions(request)
         rule = self._parse(request, fields)

@@ -2,7 +2,7 @@
 
     GET    /api/files/APP?path=          download a file, or a part of it (Range)
     POST   /api/files/APP?path=          describe what is at the path, as JSON; with `list`, its entries
-    POST   /api/files/APP/upload?…       begin or resume an upload: {"offset": N}
+    POST   /api/files/APP/upload?…       start or resume an upload: {"offset": N}
     PATCH  /api/files/APP/upload?…       send bytes from `at` on; {"name": …} once it is complete
     DELETE /api/files/APP/upload?…       drop an incomplete upload
 
@@ -102,7 +102,7 @@ class Files:
         if request.method in ("GET", "HEAD") and "origin" not in request.headers:
             site = request.headers.get("sec-fetch-site")
             own_pages = f"{self._guard.find_own_origin(request)}/"
-            # `none` is the browser itself, when it resumes an interrupted download.
+            # `none` is sent by the browser itself when it resumes an interrupted download.
             is_by_us = request.headers.get("referer", "").startswith(own_pages)
             if site == "same-origin" or (site in (None, "none") and is_by_us):
                 return None
@@ -152,7 +152,7 @@ class Files:
         start, end = (wanted.first, wanted.last + 1) if wanted else (0, size)
         if wanted:
             headers["content-range"] = wanted.header
-        # Files of /proc report size 0 and have content nevertheless.
+        # Files in /proc report size 0 but have content.
         is_size_unknown = size == 0
         if not is_size_unknown:
             headers["content-length"] = str(end - start)
@@ -173,7 +173,7 @@ class Files:
     async def _send_pieces(
         self, request: Request, send: Send, session: SftpSession, pieces: AsyncGenerator[bytes]
     ) -> None:
-        """Send each block after the one before it, so that a slow client slows the reading down."""
+        """Send one block after the other, so that a slow client slows the reading down."""
         gone = asyncio.create_task(_until_gone(request))
         try:
             async with aclosing(pieces):
@@ -231,7 +231,7 @@ class Files:
 
 
 class _Asgi:
-    """An ASGI application whose function may send its answer itself, piece by piece.
+    """An ASGI application whose handler may send its answer itself, piece by piece.
 
     An error becomes the answer if nothing has been sent yet.
     """
@@ -261,7 +261,7 @@ class _Asgi:
         if started or answer is None:
             return  # a partial file cannot be taken back, so the connection is cut
         if answer.status_code >= 400:
-            # The rest of an upload is not read any more.
+            # The rest of an upload is not read.
             answer.headers["connection"] = "close"
         await answer(scope, receive, send)
 

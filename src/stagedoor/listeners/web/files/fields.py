@@ -14,7 +14,7 @@ MAX_PATH_BYTES = 4096
 """PATH_MAX of Linux."""
 MAX_NAME_BYTES = 255
 PART_NAME_BYTES = 200
-"""How much of a file's name goes into its part's name, which must fit into `MAX_NAME_BYTES` as well."""
+"""How much of a file's name the name of its part contains, which must also fit into `MAX_NAME_BYTES`."""
 _UPLOAD = re.compile(r"[0-9a-f]{16}")
 _PLAIN = re.compile(rb"[A-Za-z0-9 ._()+,=@~-]")
 # C0, DEL and C1 controls, and the characters that change the direction of text.
@@ -45,7 +45,7 @@ class Upload:
         return join(self.folder, self.name[:PART_NAME_BYTES] + f".{self.id}.part".encode())
 
     def path(self, number: int = 0) -> bytes:
-        """Return the path of the complete file; `number` is that in `name (1)`, for a name in use."""
+        """Return the path of the complete file. `number` is the one in `name (1)`, if the name is in use."""
         if not number:
             return join(self.folder, self.name)
         stem, dot, ending = self.name.rpartition(b".")
@@ -99,7 +99,7 @@ def read_number(fields: Mapping[str, bytes], field: str) -> int:
 
 
 def describe_attachment(path: bytes) -> str:
-    """Return the Content-Disposition that has a browser save and never show it (RFC 6266, RFC 8187)."""
+    """Return the Content-Disposition by which browsers save a file and never show it (RFC 6266, 8187)."""
     name = path.rstrip(b"/").rpartition(b"/")[2]
     text = _CONTROLS.sub("_", name.decode("utf-8", "replace")).replace("\\", "_")
     text = text if text.strip() else "file"
@@ -108,7 +108,7 @@ def describe_attachment(path: bytes) -> str:
 
 
 def make_validators(size: int, modified_at: int, now: float) -> dict[str, str]:
-    """Return the headers with which a download of an unchanged file can be resumed (RFC 9110 §8.8).
+    """Return the headers that allow the download of an unchanged file to be resumed (RFC 9110 §8.8).
 
     sftp reports the second of the last change. A file that may change again within that second gets no
     validators (§8.8.2.2). `modified_at` and `now` are seconds since the epoch.

@@ -1,7 +1,7 @@
 """A session that moves files by sftp to the shell's sshd.
 
-Each request is a session of its own: the flow checks the user's grant, the audit has the session, and a
-session that has to end does so in the middle of a file.
+Each request is a separate session: the flow checks the user's grant, the audit records the session, and a
+session that must end does so even in the middle of a file.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ async def _start_sftp(session: ShellSession) -> asyncssh.SFTPClient:
     """Start sftp in the shell. Raises UnreachedError."""
     try:
         async with asyncio.timeout(SFTP_TIMEOUT_S):
-            # Names are bytes, since not every name is UTF-8.
+            # Names are bytes, since not all of them are UTF-8.
             return await session.shell.start_sftp_client(path_encoding=None)
     except (asyncssh.Error, TimeoutError):
         shell_name = session.opened.ready.grant.target.shell_name

@@ -24,20 +24,21 @@ from stagedoor.wire.oneline import to_one_line
 
 BLOCK_BYTES = 256 * 1024
 AHEAD_BYTES = 4 * BLOCK_BYTES
-"""The bytes of a file that are requested or sent and not answered yet: enough to keep a fast line busy."""
+"""The most bytes of a file that are requested or sent but not answered, enough to keep a fast line busy."""
 LEAST_REQUEST_BYTES = 32 * 1024
-"""The bytes that every sftp server reads or writes at once (draft-ietf-secsh-filexfer-02 §3)."""
+"""The size of reads and writes that every sftp server supports (draft-ietf-secsh-filexfer-02 §3)."""
 ANSWERS = 128
-"""The most answers for one block: a shell that sends a few bytes in each would keep our processor busy."""
+"""The most answers for one block, since a shell that sends a few bytes in each would keep our processor
+busy."""
 SILENT_S = 60.0
-"""An upload that sends nothing for this long ends; its bytes so far are kept."""
+"""An upload that sends nothing for this long is ended. Its bytes so far are kept."""
 BLOCK_S = 60.0
 """How long a shell may take for one block, seconds; slower would be less than about 4 KiB a second."""
 OPEN_S = 15.0
 MOST_ENTRIES = 1000
 """The most entries of a folder that the page lists."""
 TAKEN = 100
-"""How many names are tried if the file's own is in use: `name`, `name (1)` and so on."""
+"""How many names are tried if a file's name is in use: `name`, `name (1)` and so on."""
 
 Pieces = Callable[[], Awaitable[bytes | None]]
 """Return the next piece of an upload, None at its end. Raises ClientClosedError."""
@@ -45,7 +46,7 @@ Pieces = Callable[[], Awaitable[bytes | None]]
 
 @asynccontextmanager
 async def explain_errors(path: bytes, doing: str) -> AsyncIterator[None]:
-    """Turn errors of sftp about `path` into a FilesError that a user understands."""
+    """Turn sftp errors about `path` into a FilesError that users understand."""
     name = escape_path(path)
     try:
         yield
@@ -74,7 +75,7 @@ def request_bytes(limit: int) -> int:
 async def describe(session: SftpSession, path: bytes, *, lists: bool = False) -> dict[str, object]:
     """Return the real path, percent-encoded and for a user, with its kind and size.
 
-    `lists`: with the entries of a folder, `MOST_ENTRIES` at most, folders first.
+    With `lists`, include the entries of a folder, at most `MOST_ENTRIES`, folders first.
     """
     async with explain_errors(path, "look at"), asyncio.timeout(OPEN_S):
         real = _bytes(await session.sftp.realpath(path))
@@ -100,7 +101,7 @@ async def _list(session: SftpSession, folder: bytes) -> list[dict[str, object]]:
     entries = []
     async for entry in session.sftp.scandir(folder):
         name = _bytes(entry.filename)
-        # No file system has such names; the shell's server may be anything.
+        # No file system has such names, but the shell's server may be any program.
         if (
             name in (b"", b".", b"..")
             or b"/" in name
@@ -187,7 +188,7 @@ async def _read(file: asyncssh.SFTPClientFile, size: int, at: int) -> bytes:
 
 
 async def begin(session: SftpSession, upload: Upload) -> int:
-    """Create the incomplete file, or resume it. Return the offset to send from. Raises FilesError."""
+    """Create or resume the incomplete file. Return the offset to send from. Raises FilesError."""
     async with explain_errors(upload.folder, "write into"), asyncio.timeout(OPEN_S):
         if not S_ISDIR((await session.sftp.stat(upload.folder)).permissions or 0):
             raise FilesError(409, f"{escape_path(upload.folder)} is not a folder")

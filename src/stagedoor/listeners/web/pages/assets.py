@@ -26,7 +26,7 @@ _FOREVER = "public, max-age=31536000, immutable"
 
 @dataclass(slots=True)
 class _Asset:
-    """A file of the pages. `packed` is None until the first request, since packing all would take 0.1 s."""
+    """A file of the pages. `packed` is None until the first request: compressing all files takes 0.1 s."""
 
     kind: str
     digest: str
@@ -36,7 +36,7 @@ class _Asset:
 
 
 class Assets:
-    """The files of `folder`; there are none if they were not built."""
+    """The files in `folder`, or none if they were not built."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._files: dict[str, _Asset] = {}
@@ -48,7 +48,7 @@ class Assets:
             self._add(f"words.{language}.js", render_words(language))
 
     def add_logo(self, logo: Logo) -> None:
-        """Serve the company's logo as well. Opened by itself it runs nothing, whatever is in it."""
+        """Serve the company's logo as well. Opened in a tab of its own, it cannot run scripts."""
         self._add(logo.name, logo.data, _LOGO_POLICY)
 
     def _add(self, name: str, plain: bytes, policy: str | None = None) -> None:
@@ -64,7 +64,7 @@ class Assets:
         return f"/static/{file.digest if file else 'missing'}/{name}"
 
     async def answer(self, request: Request) -> Response:
-        """Answer with a file, packed if the browser accepts that (RFC 9110 §12.5.3)."""
+        """Answer with a file, compressed if the browser accepts that (RFC 9110 §12.5.3)."""
         file = self._files.get(request.path_params["name"])
         if file is None or request.path_params["digest"] != file.digest:
             # A page of an older version must not get the files of this one.
@@ -76,7 +76,7 @@ class Assets:
             headers["content-encoding"] = "gzip"
             if (
                 file.packed is None
-            ):  # in a thread, since packing a large file takes as long as a login
+            ):  # in a thread, since compressing a large file takes as long as a login
                 file.packed = await asyncio.to_thread(gzip.compress, file.plain, 9, mtime=0)
             return Response(file.packed, media_type=file.kind, headers=headers)
         return Response(file.plain, media_type=file.kind, headers=headers)

@@ -50,8 +50,8 @@ class Pages:
         """Load the assets.
 
         `shows_recordings` returns whether there are recordings that a user may play, and `shows_runs` whether
-        they may have runs. `count_requests` returns how many requests wait for their decision, None if they
-        may neither ask for access nor decide.
+        the user may have runs. `count_requests` returns how many requests wait for the user's decision, or
+        None if the user may neither ask for access nor decide.
         """
         self._guard = guard
         self._passes = passes
@@ -67,7 +67,7 @@ class Pages:
         self.home_path = f"{self.place.path}/"
 
     async def answer_not_found(self, request: Request, _: Exception) -> Response:
-        """Answer a request for an unknown path or method, for a user if one is signed in."""
+        """Answer a request for an unknown path or method, with the signed-in user in the page's header."""
         secret = read_cookie(self._guard, request)
         valid = await self._passes.find_session(secret) if isinstance(secret, str) else None
         identity = valid[1] if isinstance(valid, tuple) else None
@@ -113,7 +113,7 @@ class Pages:
         return RedirectResponse(f"{self.place.path}/sign-in?{wanted}", SEE_OTHER)
 
     async def identify_person(self, request: Request, refusal: Denial) -> Identity | Response:
-        """Return what `identify` does, but answer with `refusal` unless a person proved it (`is_person`)."""
+        """Do as `identify`, but answer with `refusal` unless the identity is a person's (`is_person`)."""
         identity = await self.identify(request)
         if isinstance(identity, Response) or identity.is_person:
             return identity
@@ -128,7 +128,7 @@ class Pages:
         return self.refuse(request, fields) if isinstance(fields, Denial) else fields
 
     def _two_cookies(self, request: Request, denial: Denial) -> Response:
-        """Refuse two sign-ins, and delete both cookies as far as possible; no page could mend this."""
+        """Refuse two sign-ins at once, and delete both cookies if possible: no page could resolve this."""
         response = self.refuse(request, denial)
         drop_cookies(response, self._guard, request)
         return response
@@ -143,7 +143,7 @@ class Pages:
         )
 
     def explain(self, denial: Denial, identity: Identity | None = None) -> Response:
-        """Return a page that explains why something cannot be shown now, for example without the store."""
+        """Return a page that explains why something cannot be shown now, for example if the store is down."""
         return self.answer_message("Not now", denial.line, choose_status(denial.reason), identity)
 
     def answer_message(
@@ -177,7 +177,7 @@ class Pages:
         )
 
     def explain_missing(self, script: str) -> Response | None:
-        """Return why a page cannot be shown whose script was not built, None if it was."""
+        """Return why a page whose script was not built cannot be shown, or None if it was built."""
         return None if script in self.assets else self.answer_message("Not built", _NOT_BUILT, 503)
 
     def render(
@@ -201,7 +201,7 @@ class Pages:
         return HTMLResponse(make_page(nonce), headers={"content-security-policy": policy})
 
     def ask_for_proof(self, path: str) -> Response:
-        """Send the browser to the page that takes a fresh proof of presence, and then back to `path`."""
+        """Send the browser to the page for a fresh proof of presence, and then back to `path`."""
         wanted = urlencode({"next": path})
         return RedirectResponse(f"{self.place.path}/step-up?{wanted}", SEE_OTHER)
 
@@ -231,5 +231,5 @@ class Pages:
 
 
 def choose_page_status(denial: Denial) -> int:
-    """Return the status of a page about a denial, never 401 or 407: browsers would ask for a password."""
+    """Return the status of a page about a denial. Never 401 or 407, on which browsers ask for a password."""
     return 403 if denial.reason is Reason.CREDENTIAL_WRONG else choose_status(denial.reason)

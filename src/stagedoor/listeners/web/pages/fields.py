@@ -7,7 +7,7 @@ from stagedoor.model.units import DAY_S
 MAX_CHARS = 200
 """The characters of a field that are read."""
 DAYS = ("1", "7", "31", "")
-"""The choices of how far back a search looks, in days; "" stands for any time."""
+"""The choices for how far back to search, in days; "" stands for any time."""
 
 
 def read_text(request: Request, name: str, most: int = MAX_CHARS) -> str:
@@ -22,7 +22,7 @@ def read_number(request: Request, name: str) -> int | None:
 
 
 def read_days(request: Request, default: str) -> tuple[str, float | None]:
-    """Return the choice among `DAYS`, and the seconds that it stands for; None for any time."""
+    """Return the choice among `DAYS`, and its seconds, or None for any time."""
     days = request.query_params.get("days", default)
     days = days if days in DAYS else default
     return days, int(days) * DAY_S if days else None

@@ -127,10 +127,10 @@ class Home:
 
 
 def _respond(page: Callable[[], str], *, packed: bool) -> Response:
-    """Render a page and return it, packed if the browser accepts that (RFC 9110 §12.5.3).
+    """Render a page and return it, compressed if the browser accepts that (RFC 9110 §12.5.3).
 
-    Only a page that repeats nothing of its request and holds no secret may be packed: from the length of
-    another one, a site that makes requests could guess the secret (BREACH).
+    Only a page that repeats nothing of its request and contains no secret may be compressed. From the length
+    of others, a site that makes requests could guess the secret (BREACH).
     """
     headers = {"vary": "Accept-Encoding"}
     if not packed:
@@ -140,7 +140,7 @@ def _respond(page: Callable[[], str], *, packed: bool) -> Response:
 
 
 def describe_permissions(permissions: Permissions) -> str:
-    """Return sentences about permissions that users differ in; empty without any."""
+    """Return sentences about the permissions in which users differ, or "" if there are none."""
     ways = [text for permission, text in _BY_DIRECT_LOGIN if permission in permissions]
     sentences = [f"You may {' and '.join(ways)} by direct login."] if ways else []
     if Permission.RECORD in permissions:

@@ -1,4 +1,4 @@
-"""The language of the request that is being answered: its browser's, or the one that its user has chosen."""
+"""The language of the current request: the browser's, or the one that the user has chosen."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def get_language() -> str:
 
 
 def use_language(language: str | None) -> None:
-    """Answer this request in `language`; None and unknown ones change nothing."""
+    """Answer this request in `language`. None and unknown languages change nothing."""
     if language in NAMES:
         _LANGUAGE.set(language)
 
@@ -42,7 +42,7 @@ def translate_template(message: str) -> str:
 
 
 def translate_meaning(meaning: str, message: str) -> str:
-    """Return a text of a template that means something else elsewhere: `From [time]` in the catalogue."""
+    """Return a template's text that has other meanings elsewhere, such as `From [time]` in the catalogue."""
     return _find(message, f"{read_template_text(message)} [{meaning}]", get_language())
 
 

@@ -1,4 +1,4 @@
-"""The pages as HTML, rendered from `listeners/web/templates`, where every value is escaped.
+"""The pages as HTML, rendered from `listeners/web/templates`, which escape every value.
 
 Pages work without JavaScript. docs/decisions/0038 explains why they are templates.
 """
@@ -29,7 +29,7 @@ _STATES = {"absent": "not running", "ready": "running", "unreachable": "does not
 _NO_HOLDER = "This shell has no terminals for the page. Enter it by ssh, or ask an administrator."
 _MOST_AT_ONCE = 24
 _FIRST = 20
-"""Of more than `_MOST_AT_ONCE` apps the page shows the first, so that Tab leads through it in 60 steps."""
+"""If there are more apps, the page shows only this many, so that Tab passes through it in 60 steps."""
 WAYS = {"connect": "tunnel", "jump": "jump host", "direct": "direct login", "web": "WebShell"}
 
 
@@ -62,7 +62,7 @@ def _templates() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.policies["ext.i18n.trimmed"] = True
-    # `{% trans %}` and `_()` in a template: every value of a text is escaped, as everywhere.
+    # `{% trans %}` and `_()` in a template escape every value in a text, as templates do everywhere.
     environment.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
         translate_template, _choose_plural, newstyle=True, pgettext=translate_meaning
     )
@@ -121,11 +121,12 @@ class PageUser:
     shows_recordings: bool = False
     """Whether there are recordings that the user may play."""
     requests: int | None = None
-    """How many requests wait for the user's decision. None if they may neither ask for access nor decide."""
+    """How many requests wait for the user's decision. None for a user who may neither ask for access nor
+    decide."""
     shows_runs: bool = False
     """Whether the user may have runs."""
     administers: bool = False
-    """Whether the user has a role, and so the pages of administrators."""
+    """Whether the user has a role, and so access to the pages of administrators."""
     administers_all: bool = False
     """Whether that role is for all apps."""
     signed_in_until: float | None = None
@@ -172,7 +173,7 @@ def render_sign_in(
 ) -> str:
     """Render the form to sign in, below a button for each identity provider.
 
-    `why` explains the failure of the last attempt. `passkeys`: whether to offer a passkey.
+    `why` explains the failure of the last attempt. `passkeys` is whether to offer passkeys.
     """
     return place.page(
         "sign_in.html",
@@ -203,7 +204,7 @@ def render_home(
 ) -> str:
     """Render the home page, with the recently used apps first.
 
-    Of many apps it shows the first, and its script all others, unless `shows_all`.
+    If there are many apps, it shows the first ones and its script all others, unless `shows_all`.
     `live` is None for a user who may not watch others. `ssh_setup` is the command to run once.
     `token_ends_at` is the end of a token that ends soon.
     """

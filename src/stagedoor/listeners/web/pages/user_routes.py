@@ -21,7 +21,7 @@ Act = Callable[[Request, Identity, dict[str, str]], Awaitable[Response | Denial]
 class UserRoutes:
     """A maker of routes. `identify` returns the user, or the answer to send instead.
 
-    `refuse` makes the denial of a handler an answer; without it that is `Pages.refuse`.
+    `refuse` turns a handler's denial into an answer. The default is `Pages.refuse`.
     """
 
     pages: Pages

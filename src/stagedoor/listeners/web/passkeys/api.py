@@ -1,7 +1,7 @@
 """The API of passkeys for the pages' scripts: JSON in, JSON out.
 
-Each request is a POST from one of our own pages, since a cookie alone must not serve the page of another
-site.
+Each request is a POST from one of our own pages, since a cookie alone must not authorise pages of other
+sites.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,8 @@ from stagedoor.signin.step_up import StepUpService
 from stagedoor.wire.http.fields import is_address_host
 
 MAX_BYTES = 16 * 1024
-"""The bound on a request. An answer with an attestation, which we do not request, takes about 4 KiB."""
+"""The most bytes of a request. Even an answer with an attestation, which we do not request, has about 4
+KiB."""
 _Act = Callable[[Request, Identity, RelyingParty, Fields], Awaitable[Fields | Denial]]
 _BY_ADDRESS = Denial(
     Reason.BAD_REQUEST,
@@ -135,7 +136,7 @@ class PasskeyApi:
     async def _begin_step_up(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
-        """Begin a step-up for this browser, or with `id` and its letters for a terminal that waits."""
+        """Begin a step-up for this browser, or, with `id` and its letters, for a waiting terminal."""
         id_ = read_string(fields, "id")
         if not id_:
             return await self._proofs.begin_step_up(identity, rp)

@@ -1,4 +1,4 @@
-"""`/step-up`: a user's proof of presence, for this browser or for a terminal that waits."""
+"""`/step-up`: a user's proof of presence, for this browser or for a waiting terminal."""
 
 from functools import partial
 
@@ -76,7 +76,7 @@ class StepUpPages:
     async def _prove_by_password(
         self, request: Request, identity: Identity, fields: dict[str, str]
     ) -> Response | Denial:
-        """Take the password as the proof for a change on administrators' pages."""
+        """Accept the password as the proof for a change on administrators' pages."""
         wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
         if not await self._may_use_password(identity, wanted):
             return _NO_PASSWORD

@@ -1,6 +1,7 @@
 """The API for pages about the browser's sign-in: its end, its use, and signing in again.
 
-Each request is a POST from one of our own pages: a cookie alone must not serve the page of another site.
+Each request is a POST from one of our own pages, since a cookie alone must not authorise pages of other
+sites.
 """
 
 from starlette.requests import Request
@@ -34,7 +35,7 @@ class SignInApi:
         ]
 
     async def _describe(self, request: Request, fields: Fields) -> Answer:
-        """Return when the sign-in ends, or that it is over; with `used`, move its end first."""
+        """Return when the sign-in ends, or that it has ended. With `used`, extend it first."""
         secret = read_cookie(self._guard, request)
         if isinstance(secret, Denial):
             return secret
@@ -55,7 +56,7 @@ class SignInApi:
         )
 
     async def _sign_in_again(self, request: Request, fields: Fields) -> Answer:
-        """Sign in by a form in the page, without leaving the page."""
+        """Sign in by a form within the page."""
         before = read_cookie(self._guard, request)
         if isinstance(before, Denial):
             return before
@@ -80,8 +81,7 @@ class SignInApi:
 def _answer(session: WebSession, now: float, provider: str | None = None) -> JSONResponse:
     """Answer with a session, in seconds from `now`, since the browser's clock may differ.
 
-    `provider` is the identity provider that the user signed in by, or None; with it the user has no
-    password here.
+    `provider` is the identity provider of the sign-in, whose users have no password here, or None.
     """
     fields = {
         "name": session.name,
@@ -89,12 +89,12 @@ def _answer(session: WebSession, now: float, provider: str | None = None) -> JSO
         "latest_s": max(session.latest_end - now, 0.0),
         "warn_s": WARN_S,
         "provider": provider,
-        # The beginning of the id, as lists show it; it differs between sign-ins.
+        # The beginning of the id, as in lists, which distinguishes sign-ins.
         "sign_in": session.id.hex()[:_SHOWN_CHARS],
     }
     return JSONResponse(fields)
 
 
 def _over(why: str) -> JSONResponse:
-    """Answer that the sign-in is over. That is no refusal, since the page asked for it."""
+    """Answer that the sign-in has ended. This is not a refusal, since the page asked for it."""
     return JSONResponse({"over": why})

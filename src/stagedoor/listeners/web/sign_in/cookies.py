@@ -23,11 +23,11 @@ from stagedoor.wire.http.fields import describe_device
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
 """The cookie's name, by its connection: over TLS on one host, over TLS on a domain of apps, over plain HTTP.
 
-Only the name for the connection is read. A page of a sibling site can set the weaker names, and would sign
-a user in as another (RFC 6265bis §4.1.3).
+Only the name for the kind of connection is read. A page of a sibling site can set the weaker names, and could
+sign a user in as another (RFC 6265bis §4.1.3).
 """
 MOST_SIGNED_OUT = 4
-"""How many cookies of one name are signed out; each takes a query of the store."""
+"""How many cookies of one name are signed out, since each takes a query of the store."""
 MAX_FORM_BYTES = 32 * 1024
 MAX_OBJECT_BYTES = 4096
 _REPLACED = "a later sign-in in this browser replaced yours; sign in again to come back"
@@ -51,7 +51,7 @@ def read_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
 
 
 def read_cookie(guard: RequestGuard, connection: HTTPConnection) -> str | Denial | None:
-    """Return the secret of the browser's pass, if any. Refuse two cookies of its name."""
+    """Return the secret of the browser's pass, if there is one. Refuse two cookies of that name."""
     secrets = read_cookies(guard, connection)
     if len(secrets) > 1:
         return Denial(
@@ -79,7 +79,7 @@ def choose_cookie(
 ) -> tuple[str, str | None, bool]:
     """Return the cookie's name for a connection, its domain, and whether it is for TLS only.
 
-    The domain is None for a cookie of this host only. `suffix` names another cookie than the pass.
+    The domain is None for a cookie of this host only. `suffix` is for cookies other than the pass.
     """
     secure = guard.is_secure(connection)
     if guard.is_on_domain(connection):
@@ -99,8 +99,8 @@ def set_cookie(
 ) -> None:
     """Set the cookie of a pass, or with `suffix` another one, for `max_age_s` or until the browser is closed.
 
-    If each app has a name of its own, one sign-in is for all of them. A cookie that `is_strict` is not sent
-    when a link on another site is followed.
+    If each app has its own host name, one sign-in is for all of them. A cookie that `is_strict` is not sent
+    when the user follows a link on another site.
     """
     name, domain, secure = choose_cookie(guard, request, suffix)
     response.set_cookie(
@@ -124,7 +124,7 @@ async def start_session(
 ) -> str | Denial:
     """Start a sign-in and return its secret.
 
-    The sign-in `before` it in the same browser ends, since no page could end it later.
+    The sign-in `before` it in the same browser is ended, since no page could end it later.
     """
     ended = None if before is None else await passes.sign_out(before, _REPLACED)
     guard.accept_proof(request, identity)

@@ -35,7 +35,7 @@ class SignInPages:
         *,
         passkeys: bool,
     ) -> None:
-        """Make the routes; `passkeys` says whether users may sign in with a passkey."""
+        """Make the routes. `passkeys` is whether users may sign in with a passkey."""
         self._guard = guard
         self._pages = pages
         self._passes = passes
@@ -55,7 +55,7 @@ class SignInPages:
         return HTMLResponse(self._form(request, wanted))
 
     def _form(self, request: Request, wanted: str, why: str = "", name: str = "") -> str:
-        # The button is left out where it cannot work: browsers accept no passkey for an address.
+        # Leave the button out where it cannot work, since browsers accept no passkeys for addresses.
         has_name = not isinstance(find_relying_party(self._guard, request), Denial)
         return markup.render_sign_in(
             self._pages.place,
@@ -80,7 +80,7 @@ class SignInPages:
         return await self._pages.begin_session(request, identity, wanted)
 
     async def _show_signed_in(self, request: Request, identity: Identity) -> Response:
-        """Return the page after a new sign-in in a second tab, which a terminal's page has opened."""
+        """Return the page shown after a new sign-in in a second tab that a terminal's page opened."""
         said = f"You are {identity.name}. You can close this tab and continue in the terminal."
         return self._pages.render(
             "said.html", identity, title="Signed in", message=said, role="status"
@@ -99,7 +99,7 @@ class SignInPages:
         return await self._pages.begin_session(request, identity, wanted)
 
     async def _sign_out(self, request: Request, _: dict[str, str]) -> Response:
-        # Of two sessions, either may be the user's own, so both end.
+        # Either of two sessions may be the user's own, so end both.
         for secret in read_cookies(self._guard, request)[:MOST_SIGNED_OUT]:
             denial = await self._passes.sign_out(secret)
             if denial is not None:

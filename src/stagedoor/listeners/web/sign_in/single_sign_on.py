@@ -1,7 +1,7 @@
-"""Single sign-on: to the identity provider and back (OpenID Connect Core §3.1).
+"""Single sign-on, which leads to the identity provider and back (OpenID Connect Core §3.1).
 
-A cookie of its own, sealed by the gateway, holds the sign-in in progress. It is SameSite=Lax, since the
-browser comes back from another site, and it serves only to finish that sign-in.
+A separate cookie, sealed by the gateway, holds the sign-in in progress. It is SameSite=Lax because the
+browser returns from another site, and it can only finish that sign-in.
 """
 
 from urllib.parse import parse_qsl
@@ -88,7 +88,7 @@ class SingleSignOnRoutes:
         return self._forget(request, session)
 
     async def _log_out(self, request: Request) -> Response:
-        """Serve a provider's POST (Back-Channel Logout 1.0 §2.5): its signature counts, not an Origin."""
+        """Serve a provider's POST (Back-Channel Logout 1.0 §2.5), verified by its signature."""
         source = self._guard.find_source(request)
         fields = self._guard.check_source(request) or await read_form_fields(request)
         if isinstance(fields, Denial):

@@ -1,7 +1,7 @@
 """The API to list, search, end and share the named terminals of an app's shell.
 
-To list and end them, a short command of the holder runs in the shell, in an audited session of the user. A
-shell that does not run is not started for it.
+To list and end terminals, a short command of the holder runs in the shell, in an audited session of the user.
+It does not start a shell.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ from stagedoor.upstream.session import SessionEndedError, open_shell_session
 from stagedoor.wire.oneline import to_one_line
 
 _NOT_RUNNING = (ShellState.ABSENT, ShellState.STARTING, ShellState.FAILED)
-"""In these states the shell is not asked for its terminals, since that would start it or fail."""
+"""The states in which the shell is not asked for its terminals, since that would start it or fail."""
 
 _MAX_HISTORY = 8 * 1024 * 1024
-"""The bound on the history of a tmux, bytes: its 10,000 lines with colours are seldom a tenth of that."""
+"""The most bytes of tmux's history. Its 10,000 lines with colours rarely take a tenth of that."""
 COMMAND_S = 20.0
-"""The bound on one command, seconds: longer than ending a terminal takes that ignores the hangup."""
+"""The time limit of one command, seconds. Ending a terminal that ignores the hangup takes less."""
 MAX_ANSWER = 64 * 1024
 _Act = Callable[[Grant, str, Fields, Source], Awaitable[Answer]]
 """Acts on a terminal, by the user's grant and the terminal's name."""
@@ -82,7 +82,8 @@ class Terminals:
     async def _list(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return the terminals of the shell, if it runs, and the sessions at them.
 
-        A user without a fresh proof of presence, if the app demands one, does not learn whether it runs.
+        If the app requires a fresh proof of presence and there is none, the answer does not reveal whether
+        the shell runs.
         """
         granted = await find_grant(self._flow, identity, body, source)
         if isinstance(granted, Denial):
@@ -135,7 +136,7 @@ class Terminals:
 
     async def _share(self, grant: Grant, name: str, body: Fields, source: Source) -> Answer:
         identity = grant.identity
-        # Otherwise the thief of a cookie could share a terminal that the cookie alone does not open.
+        # Otherwise a stolen cookie could share a terminal that the cookie alone does not open.
         proof = await self._flow.check_step_up(identity, grant)
         if isinstance(proof, Denial):
             return self._flow.deny(proof, make_web_origin(source), identity, grant.target)
@@ -197,7 +198,7 @@ async def run_remote(
     arguments: Sequence[str],
     limit_bytes: int = MAX_ANSWER,
 ) -> str | Denial:
-    """Run the holder with `arguments`. Return its output, or why it was refused or failed.
+    """Run the holder with `arguments`. Return its output, or why it failed or was refused.
 
     More output than `limit_bytes` is a failure.
     """

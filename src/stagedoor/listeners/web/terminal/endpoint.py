@@ -1,6 +1,6 @@
-"""The way into a terminal: a ticket for it, and its WebSocket.
+"""The endpoint of terminals: a ticket, and the WebSocket that it opens.
 
-A ticket is never in a URL: the client sends it in the first frame.
+A ticket is never part of a URL. The client sends it in the first frame.
 """
 
 import asyncio
@@ -124,7 +124,7 @@ class TerminalEndpoint:
         identity, purpose = ticket
         if (
             "origin" in socket.headers
-        ):  # a page, whose user may have chosen; a program names its own
+        ):  # a page, whose user may have chosen a language; a program names one
             use_language(self._flow.find_language(identity))
         claim = await self._guests.claim(identity, purpose)
         # The grant checks a guest's terminal. Given a wrong name, the holder would exit without a message.

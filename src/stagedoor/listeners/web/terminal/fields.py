@@ -50,7 +50,7 @@ def describe_person(entry: PresenceEntry) -> dict[str, object]:
 
 
 def _host(source: str) -> str:
-    """Return the address of a source without its port, which means nothing to a user."""
+    """Return the address of a source without its port, which has no meaning to users."""
     return source.rpartition(":")[0].strip("[]") or source
 
 
@@ -66,7 +66,7 @@ def share_object(share: Share) -> dict[str, object]:
 
 
 def deny_watching() -> Denial:
-    """Return the refusal to watch, the same for an unknown session and for one without permission."""
+    """Return the refusal to watch, the same for an unknown session as for a forbidden one."""
     return Denial.with_mend(
         Reason.NO_GRANT,
         "there is no such session, or you may not watch it",

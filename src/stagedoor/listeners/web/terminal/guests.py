@@ -1,4 +1,4 @@
-"""Guests at terminals: the API and the pages for a client that opens a share, or watches a session.
+"""Guests at terminals: the API and the pages for opening a share or watching a session.
 
 The secret of a share is behind the `#` of its link, which no server sees; the page sends it in the body of a
 request.
@@ -76,7 +76,7 @@ class Guests:
         return {"ticket": ticket, "terminal": guest.terminal, **_offer_object(proved, guest)}
 
     async def _offer(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        """Return whose terminal a share is, for a guest who has not opened it yet."""
+        """Return the owner and the app of a shared terminal, for a guest who has not opened it yet."""
         admitted = await self._admit(identity, body, source)
         if isinstance(admitted, Denial):
             return admitted
@@ -107,11 +107,11 @@ class Guests:
         return admitted
 
     def _requested(self, body: Fields) -> SharedTerminal | WatchedSession | Denial:
-        """Return the terminal that a guest requests, by the policy as it is now."""
+        """Return the terminal that a guest requests, by the current policy."""
         secret, session = body.get("share"), body.get("watch")
         if isinstance(secret, str):
             share = self._presence.find_share(secret[:MAX_SECRET_CHARS])
-            # An unknown share is refused like one that has ended.
+            # Refuse an unknown share like one that has ended.
             return SharedTerminal(share.id if share else "")
         if isinstance(session, str):
             return WatchedSession(session)

@@ -73,7 +73,7 @@ class TerminalPages:
         )
 
     async def _describe(self, request: Request) -> Response:
-        """Return the manifest to install the page as an app, whose window leaves Ctrl-W to the terminal."""
+        """Return the manifest to install the page as an app, in whose window Ctrl-W reaches the terminal."""
         app = parse_login(request.query_params.get("app", ""))
         target = app or self._guard.find_app(request)
         place, home = self._pages.place, self._pages.home_path

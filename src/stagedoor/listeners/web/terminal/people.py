@@ -1,7 +1,7 @@
-"""The people at a terminal: the holder reports who is connected, the gateways know the sessions admitted.
+"""The people at a terminal. The holder reports who is connected, and the gateways know the admitted sessions.
 
 A user who may log in to the shell by ssh can run the holder's command there and claim any name. So a name is
-believed only as many times as the gateways have admitted a user of that name.
+believed only as often as the gateways have admitted a user of that name.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ from stagedoor.wire.terminal.frames import (
 )
 
 DOUBT_S = 3.0
-"""How long a name stays `CLAIMED` before it counts as `SSH`, seconds.
+"""How long a name stays `CLAIMED` before it counts as `SSH`, in seconds.
 
 Another gateway may have admitted the user just now, and the store is queried once a second.
 """
@@ -124,7 +124,7 @@ def _without_times(people: People) -> People:
 def restrict_hello(hello: Hello, guest: Guest) -> Hello | Denial:
     """Return a guest's first frame limited to the guest's terminal, without a command to start.
 
-    A guest who may not type only watches. One who may type cannot take the terminal over from its host.
+    A guest without the right to type only watches. One with it cannot take the terminal over from its host.
     """
     if hello.terminal not in ("", guest.terminal):
         return Denial(Reason.NO_GRANT, "you are admitted to another terminal than this one")
@@ -140,8 +140,8 @@ def restrict_hello(hello: Hello, guest: Guest) -> Hello | Denial:
 def make_holder_hello(hello: Hello, grant: Grant) -> Hello:
     """Return the first frame for the holder, with the attachment's owner in place of the ticket.
 
-    The holder resumes an attachment only for the same owner: another user gets none, nor does the same
-    user as a guest get the attachment that they have by their own grant.
+    The holder resumes an attachment only for the same owner. So no other user gets it, and a user who comes
+    as a guest does not get the attachment of their own grant.
     """
     guest = grant.guest
     owner = roster.GUEST
@@ -155,7 +155,7 @@ def make_holder_hello(hello: Hello, grant: Grant) -> Hello:
 def withhold(frame: Downstream) -> tuple[bool, InAck | None]:
     """Return whether a watching guest's frame is dropped here, and the answer to send.
 
-    Input is acknowledged as the holder would, so that an honest client does not wait for it.
+    Input is acknowledged as the holder would do it, so that the client does not wait.
     """
     match frame:
         case In(at, data):

@@ -1,4 +1,4 @@
-"""Notices to the clients of a terminal about who else is connected to it."""
+"""Notices to a terminal's clients about who else is connected."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,9 +11,10 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.presence import PresenceEntry
 
 QUERY_S = 1.0
-"""How often the store is queried while a terminal is open here, seconds. The query returns few rows."""
+"""How often the store is queried while a terminal is open here, in seconds. The query returns few rows."""
 PAUSE_S = 0.1
-"""The least time between two queries, seconds, so that a crowd that connects at once causes only a few."""
+"""The least time between two queries, in seconds, so that many clients that connect at once cause only a
+few."""
 
 _Present = Mapping[tuple[str, str], Sequence[PresenceEntry]]
 """The sessions at each terminal, by target and terminal."""

@@ -1,7 +1,7 @@
 """The relay of frames between a terminal's client and the holder in the shell.
 
-The gateway parses the frames to count and record them. It decides nothing about the terminal itself:
-offsets, windows and the contents of the screen are up to the two ends.
+The gateway parses the frames to count and record them. Offsets, windows and the contents of the screen are
+left to the two ends.
 """
 
 import asyncio
@@ -51,13 +51,13 @@ With a window of 128 KiB that is at most 2.6 MB/s, and compressing it takes at m
 AGAIN_S = 10.0
 """How long a connection counts as slow after a slow acknowledgement, since compression speeds it up."""
 MOST = 128
-"""The number of remembered messages: as many large ones as a window has room for."""
+"""The number of remembered messages, as many large ones as fit into a window."""
 
 
 class LineRate:
     """The rate of one client's connection. `now` is seconds of a monotonic clock.
 
-    A connection counts as slow until its rate is known, since the first message is a whole screen.
+    Until its rate is known, a connection counts as slow, since the first message is a whole screen.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ HOLDER_S = 20.0
 _SAID_BYTES = 4096
 """How much of the end of the holder's errors is kept, to explain a failure."""
 _ERRORS_BYTES = 64 * 1024
-"""A program that prints more errors than this is no holder."""
+"""A program that prints more errors than this is not a holder."""
 _START_FILES = (
     "the shell's start-up files (~/.bashrc and the like) must {} where there is no terminal"
 )
@@ -103,9 +103,9 @@ _SILENT = f"the shell's holder did not answer within {HOLDER_S:g} s: " + _START_
 class TerminalRelay:
     """The relay of one terminal session. Belongs to one event loop.
 
-    `hello` is the first frame as the holder gets it. With `joins` no terminal is started; with
-    `is_watching` no input reaches the shell. `room` is set when the recording has room again; `exit`
-    is the shell's EXIT frame, None while the shell runs.
+    `hello` is the first frame as the holder gets it. If it `joins`, no terminal is started. If it
+    `is_watching`, no input reaches the shell. `room` is set when the recording has room again; `exit` is the
+    shell's EXIT frame, None while the shell runs.
     """
 
     wire: TerminalSocket
@@ -123,7 +123,7 @@ class TerminalRelay:
     _errors_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def carry(self, holder: Sequence[str]) -> tuple[End, str]:
-        """Relay until one side is gone. Return how the session ended, and a line for the user.
+        """Relay until either side is gone. Return the session's end, and a line for the user.
 
         `holder` is the command that runs the holder in the shell. May be cancelled.
         """
@@ -138,7 +138,7 @@ class TerminalRelay:
             said = to_one_line(error.reason, SAID_CHARS)
             return await self._fail(f"the shell runs no holder for terminals: {said}")
         try:
-            with suppress(OSError):  # a holder that has exited already has printed why
+            with suppress(OSError):  # a holder that has already exited has printed why
                 process.stdin.write(encode_framed(self.hello))
             down = asyncio.create_task(self._relay_input(process))
             up = asyncio.create_task(self._relay_output(process))
@@ -163,7 +163,7 @@ class TerminalRelay:
         while True:
             try:
                 frame, data = await self.wire.read()
-                # HELLO is allowed once only; its ticket never reaches the holder.
+                # HELLO is allowed once; its ticket never reaches the holder.
                 if isinstance(frame, Hello) or (self.joins and isinstance(frame, Remove | Lock)):
                     raise TerminalError(describe_misplaced(frame))
             except ClientClosedError:
@@ -195,7 +195,7 @@ class TerminalRelay:
                 return End.UPSTREAM_LOST, "the shell hung up"
             if isinstance(frame, Detach):
                 # Wait until the holder hangs up. If the connection ended before DETACH arrived, the holder
-                # would keep a place for a client whose line was cut.
+                # would keep the place as for a client whose connection was lost.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LEAVE_S):
                         await process.wait_closed()
@@ -204,8 +204,8 @@ class TerminalRelay:
     async def _relay_output(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
         """Pass the holder's frames to the client, at the client's pace; unread output waits in the shell.
 
-        Once the client has gone, frames are read and dropped, so that the holder is not blocked and reads
-        the client's last frame. `_relay_input` ends the relay then.
+        Once the client has gone, frames are read and dropped, so that the holder is not blocked and reads the
+        client's last frame. `_relay_input` then ends the relay.
         """
         try:
             async with asyncio.timeout(HOLDER_S) as begun:
@@ -295,7 +295,7 @@ class TerminalRelay:
         return End.UPSTREAM_LOST, why
 
     async def _read_errors(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
-        """Collect what the holder prints to stderr. Return only if there is too much of it."""
+        """Collect what the holder prints to stderr. Return only if that is too much."""
         size = 0
         with suppress(asyncssh.Error, OSError):  # `_relay_output` gets the same error
             while data := await process.stderr.read(_CHUNK):
@@ -308,7 +308,7 @@ class TerminalRelay:
         raise AssertionError
 
     async def _record(self, shown: bytes) -> None:
-        """Record output before the client gets it; a slow disk slows the terminal down."""
+        """Record output before the client gets it. So a slow disk slows the terminal down."""
         self.room.clear()
         if shown and not self.channel.record_output(shown):
             await self.room.wait()

@@ -45,7 +45,7 @@ _PTY = "permit-pty"
 class TerminalSession:
     """A client's session at one terminal. Belongs to one event loop.
 
-    `place` is its id, target and terminal; None until it is admitted.
+    `place` is its id, target and terminal, or None until it is admitted.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TerminalSession:
         hello: Hello,
         changed: Callable[[], None],
     ) -> None:
-        """Make a session that `run` runs; `changed` is called when it begins and ends."""
+        """Create a session for `run`. `changed` is called when it begins and ends."""
         self._access = access
         self._wire = wire
         self._origin = make_web_origin(source)
@@ -81,7 +81,7 @@ class TerminalSession:
     def notify_present(self, present: Sequence[PresenceEntry]) -> None:
         """Send the client the people at this terminal, if they have changed.
 
-        Called repeatedly, with the same object if no session at this terminal has changed.
+        This is called repeatedly, with the same object if no session at this terminal has changed.
         """
         assert self.place is not None, "the session is at a terminal"
         self._people.set_present(present, self.place[0])
@@ -133,7 +133,7 @@ class TerminalSession:
     ) -> str | None:
         grant = session.opened.ready.grant
         is_guest = grant.guest is not None or self._hello.mode is Mode.WATCH
-        # A guest must be listed for the owner before the guest sees any output.
+        # The owner must see a guest in the list before the guest sees any output.
         denial = await asyncio.shield(arriving)
         if denial is not None and (is_guest or denial.reason is Reason.OVERLOADED):
             session.end_as(End.UNREACHED, denial.line)

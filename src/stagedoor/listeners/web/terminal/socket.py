@@ -23,7 +23,7 @@ _PROTOCOL_ERROR = 1002
 
 
 class TerminalSocket:
-    """The client's end of a terminal: frames from it are read, and frames to it are sent."""
+    """The client's end of a terminal, from which frames are read and to which they are sent."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
