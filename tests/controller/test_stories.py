@@ -308,8 +308,8 @@ async def test_a_policy_that_bounds_the_app_and_not_its_shell_is_reported_once_a
         await it.come()
         await asyncio.sleep(HOUR_S)
         said = (
-            "NetworkPolicy bound bounds what the app may reach, and not its shell; give the shell "
-            "one for the label stagedoor.dev/shell-of: app01"
+            "NetworkPolicy bound bounds what the app may reach, and not its shell; give the shell one for "
+            "the label stagedoor.dev/shell-of: app01, and its runs one for stagedoor.dev/run-of: app01"
         )
         assert [text for reason, text in it.cluster.events if reason == "ShellOutsidePolicy"] == [
             said

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.images import selects
-from stagedoor.shells.kubernetes.names import SHELL_OF
+from stagedoor.shells.kubernetes.names import RUN_OF, SHELL_OF
 
 
 def find_egress_problem(
@@ -32,7 +32,7 @@ def find_egress_problem(
     verb = "bound" if len(names) > 1 else "bounds"
     return (
         f"{many} {', '.join(sorted(names))} {verb} what the app may reach, and not its shell; "
-        f"give the shell one for the label {SHELL_OF}: {name}"
+        f"give the shell one for the label {SHELL_OF}: {name}, and its runs one for {RUN_OF}: {name}"
     )
 
 
