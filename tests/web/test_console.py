@@ -181,6 +181,16 @@ def test_who_has_no_role_finds_no_page(gateway: Gateway, port: int) -> None:
     assert grants(gateway) == before
 
 
+@pytest.mark.parametrize("digits", [19, 5000])
+def test_no_number_is_too_large_for_a_path(port: int, boss: PlainBrowser, digits: int) -> None:
+    """Python has no limit, the store has one, and int() of a text another, which strangers reach too."""
+    number = "9" * digits
+    for path in ("/requests", "/admin/grants", "/admin/rules/role"):
+        for person in (boss, PlainBrowser(port)):
+            assert person.get(f"{path}/{number}").status == 404
+            assert person.post(f"{path}/{number}/remove").status == 404
+
+
 def test_no_page_of_another_site_changes_anything(gateway: Gateway, boss: PlainBrowser) -> None:
     before = grants(gateway)
     for origin in (None, "null", "https://evil.example"):

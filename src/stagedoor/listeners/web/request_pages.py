@@ -39,8 +39,8 @@ class RequestPages:
         self.routes: list[BaseRoute] = [
             routes.get("/requests", self._show_all),
             routes.post("/requests", self._ask),
-            routes.get("/requests/{number:int}", self._show),
-            routes.post("/requests/{number:int}/{act}", self._act),
+            routes.get("/requests/{number:number}", self._show),
+            routes.post("/requests/{number:number}/{act}", self._act),
         ]
 
     async def _show_all(self, request: Request, identity: Identity) -> Response | Denial:

@@ -25,7 +25,7 @@ class GrantPages:
     def __init__(self, frame: ConsoleFrame) -> None:
         self._frame = frame
         self._console = frame.console
-        one = "/admin/grants/{number:int}"
+        one = "/admin/grants/{number:number}"
         self.routes: list[BaseRoute] = [
             frame.get("/admin/grants", self._show_all),
             frame.get("/admin/grants/preview", self._preview),

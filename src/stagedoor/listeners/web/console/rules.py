@@ -31,7 +31,7 @@ class RulePages:
     def __init__(self, frame: ConsoleFrame) -> None:
         self._frame = frame
         self._console = frame.console
-        one = "/admin/rules/{kind}/{number:int}"
+        one = "/admin/rules/{kind}/{number:number}"
         self.routes: list[BaseRoute] = [
             frame.get("/admin/rules", self._show_all),
             frame.get("/admin/rules/{kind}", self._show_all),

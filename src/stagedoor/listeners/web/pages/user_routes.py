@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,6 +16,15 @@ Identify = Callable[[Request], Awaitable[Identity | Response]]
 Refuse = Callable[[Request, Denial, Identity], Response]
 Show = Callable[[Request, Identity], Awaitable[Response | Denial]]
 Act = Callable[[Request, Identity, dict[str, str]], Awaitable[Response | Denial]]
+
+
+class _NumberConvertor(IntegerConvertor):
+    """The number of a row in a path. The store has none with more digits."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("number", _NumberConvertor())
 
 
 @dataclass(frozen=True, slots=True)
