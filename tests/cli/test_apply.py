@@ -145,6 +145,8 @@ def test_all_problems_are_said_with_their_lines(alice: Desk, folder: Path) -> No
         ("x.json", "{\n,", r"x\.json:2: this is not valid JSON"),
         ("x.json", "[" * 100_000, r"x\.json: "),
         ("x.toml", '"\\u001b[2J" = 1', r"x\.toml: there is no key `\N{REPLACEMENT CHARACTER}\[2J`"),
+        ("x.toml", "\na" + ".a" * 20_000 + " = 1", r"x\.toml:2: a key has more than 16 parts"),
+        ("x.toml", "x = {b = 1, 'a'" + ' . "a"' * 17 + " = 1}", r"x\.toml:1: a key has more than"),
         ("x.toml", "#" * (MAX_FILE_BYTES + 1), r"x\.toml has more than"),
     ],
 )

@@ -19,6 +19,9 @@ from stagedoor.wire.oneline import to_one_line
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 MOST_FILES = 1000
+MOST_KEY_PARTS = 16
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"(?<![\w.-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MOST_KEY_PARTS}}}")
 _TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 _AT = re.compile(r"`\$\.(?P<table>\w+)(?:\[(?P<index>\d+)\](?:\.(?P<key>\w+))?)?")
 _UNKNOWN = re.compile(r"unknown field `(\w+)`")
@@ -153,6 +156,7 @@ def _parse(file: str, text: str) -> AccessFile:
         if file.endswith(".json"):
             document = json.loads(text, object_pairs_hook=_require_distinct)
         else:
+            _check_keys(file, text)
             document = tomllib.loads(text)
         return msgspec.convert(document, AccessFile)
     except json.JSONDecodeError as error:
@@ -167,6 +171,14 @@ def _parse(file: str, text: str) -> AccessFile:
         raise RefusedError(_explain(file, text, str(error))) from None
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"{file}: {to_one_line(str(error), 200)}") from None
+
+
+def _check_keys(file: str, text: str) -> None:
+    """Refuse a dotted key with so many parts that `tomllib` takes gigabytes: their number squared."""
+    key = _LONG_KEY.search(text)
+    if key is not None:
+        line = text.count("\n", 0, key.start()) + 1
+        raise RefusedError(f"{file}:{line}: a key has more than {MOST_KEY_PARTS} parts")
 
 
 def _require_distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
