@@ -140,7 +140,7 @@ def test_all_problems_are_said_with_their_lines(alice: Desk, folder: Path) -> No
         (
             "x.json",
             '{"users":\n [{"name": "\\u001b[2J"}]}',
-            r"x\.json:2: users\[0\]: '\\x1b\[2J' is no user name",
+            r"x\.json:2: users\[0\]: '\\x1b\[2J' is not a user name",
         ),
         ("x.json", "{\n,", r"x\.json:2: this is not valid JSON"),
         ("x.json", "[" * 100_000, r"x\.json: "),
