@@ -1,14 +1,14 @@
 """Access requests: the rules by which users ask for access for a time, and the states of a request. Pure.
 
-    PENDING  -> APPROVED   by as many approvers as the rule wants; at once if it wants none
+    PENDING  -> APPROVED   by as many approvers as the rule requires; at once if it requires none
     PENDING  -> DENIED     by one approver
     PENDING  -> WITHDRAWN  by the requester
     PENDING  -> LAPSED     after `PENDING_S`
     APPROVED -> ENDED      by the requester or an administrator, or when its time is over
 
-The minutes of an approved request count from the first entry; unused, it ends after `UNUSED_S`. It may be
-for a later time, before which it permits nothing. An approved request permits nothing by itself: `authz` asks
-each time whether its rule would still let the user ask.
+The time of an approved request counts from the first entry; unused, it ends after `UNUSED_S`. It may be for a
+later time, and permits nothing before. An approved request is not enough: each time, `authz` also checks
+whether its rule would still let the user ask.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -29,19 +29,19 @@ PENDING_S = float(HOUR_S)
 UNUSED_S = 8.0 * HOUR_S
 """How long an approved request waits for the first entry: a working day."""
 USUAL_S = float(HOUR_S)
-"""How long access lasts if the requester names no time, and the rule allows it."""
+"""How long access lasts if the request does not say, and the rule allows it."""
 LONGEST_S = 7.0 * DAY_S
 LATEST_START_S = 7.0 * DAY_S
 """How far ahead access may begin."""
 LONGEST_BREAK_GLASS_S = 30.0 * MINUTE_S
 MOST_TARGETS = 50
-"""The apps of one request; an approver reads all of them."""
+"""The most apps of one request, since an approver reads all of them."""
 MOST_PENDING = 5
-"""The requests of one user that are pending."""
+"""The most pending requests of one user."""
 MOST_IN_AN_HOUR = 20
-"""The requests that one user makes in an hour, whatever became of them."""
+"""The most requests of one user in an hour, whatever their state."""
 MOST_OF_ALL = 1000
-"""The requests of all users that are pending."""
+"""The most pending requests of all users together."""
 MAX_REASON_CHARS = 300
 
 
@@ -65,17 +65,17 @@ AFTER_END = {
 
 @dataclass(frozen=True, slots=True)
 class RequestRule:
-    """A line of the policy: who may ask for what, and who decides.
+    """A rule of the policy: who may ask for which access, and who decides.
 
     `subject` and the patterns are as in `model.grant.GrantRule`. `permissions` are those that an approved
     request gives, for `longest_s` seconds at most. `approvers` are subjects; `approvals` different users
     among them must agree, and 0 approves at once. `later_approvers` decide too once a request has waited for
     `later_s` seconds. The reason must match `reason_pattern`, a shell glob.
 
-    A rule `is_break_glass` is asked for by that name only, approves at once, and wants an approver to review
-    each use. With `needs_step_up`, approvers give a fresh proof of identity before they decide.
-    Outside of `hours`, no user may ask by the rule, and what it has given ends. `access_set` is the access
-    set that the rule belongs to (`model.access_set`), if any.
+    A rule that `is_break_glass` applies only to requests for break-glass, approves at once, and requires an
+    approver to review each use. With `needs_step_up`, approvers give a fresh proof of identity before they
+    decide. Outside of `hours`, users cannot ask by the rule, and access that it gave ends. `access_set` is
+    the access set that the rule belongs to (`model.access_set`), if any.
     """
 
     id: int
@@ -104,11 +104,11 @@ class RequestRule:
         return TargetPattern(self.app_pattern, self.environment_pattern)
 
     def find_end(self, now: float) -> float | None:
-        """Return when the present hours of the rule end, infinity without any, or None outside of them."""
+        """Return when the current hours of the rule end: infinity if it has none, None outside of them."""
         return inf if self.hours is None else self.hours.find_end(now)
 
     def may_decide(self, subjects: Collection[str], waited_s: float = inf) -> bool:
-        """Return True if a user with these subjects is an approver once a request has waited so long."""
+        """Return True if a user with these subjects decides on a request that has waited `waited_s`."""
         later = self.later_approvers if waited_s >= self.later_s else ()
         return not frozenset(self.approvers + later).isdisjoint(subjects)
 
@@ -144,12 +144,12 @@ def describe_deciders(
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """A request of `user` for `targets`, by the rule with the number `rule`, which may be gone.
+    """A request of `user` for `targets` by the rule with the number `rule`, which may no longer exist.
 
-    `accounts` are digests of the requester's accounts at identity providers. `lasts_s` is the time that was
-    asked for, or approved. `ends_at` is when a pending request lapses, and when an approved one ends.
-    `starts_at` is the first moment of access, None for the approval itself. `began_at` is the first entry.
-    `reviewed_by` is the approver who looked at a use of break-glass. Times are seconds since the epoch.
+    `accounts` are digests of the requester's accounts at identity providers. `lasts_s` is the requested or
+    the approved duration. `ends_at` is when a pending request lapses or an approved one ends. `starts_at` is
+    when access begins; None: with the approval. `began_at` is the first entry. `reviewed_by` is the approver
+    who reviewed a use of break-glass. Times are seconds since the epoch.
     """
 
     id: int
@@ -178,18 +178,18 @@ class AccessRequest:
 
     @property
     def needs_review(self) -> bool:
-        """Return True for a use of break-glass that no approver has reviewed, be it over or not."""
+        """Return True for a use of break-glass, over or not, that no approver has reviewed."""
         return self.is_break_glass and self.reviewed_by is None
 
     @property
     def apps(self) -> str:
-        """Return the apps as their users name them, with commas."""
+        """Return the apps as users name them, separated by commas."""
         return ", ".join(target.login_name for target in self.targets)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One approver's yes or no. `lasts_s` shortens the time that was asked for; None leaves it."""
+    """One approver's yes or no. `lasts_s` shortens the requested time, unless it is None."""
 
     approver: str
     at: float
@@ -235,9 +235,9 @@ def find_rule(
     now: float,
     break_glass: bool = False,
 ) -> RequestRule | None:
-    """Return the rule by which a user may ask for all of `targets` and what they need at `now`, or None.
+    """Return the rule by which a user may ask for all of `targets` with `needs` at `now`, or None.
 
-    Of several, it is the one with the fewest approvals, then the one that lasts longest.
+    Of several rules, return the one with the fewest approvals, then the longest.
     """
     fitting = [
         rule
@@ -251,9 +251,9 @@ def find_rule(
 
 
 def check_reason(reason: str, pattern: str) -> str:
-    """Return a reason without blanks around it. Raises RefusedError for one that may not be used.
+    """Return a reason without surrounding blanks. Raises RefusedError if it is not acceptable.
 
-    Approvers read it in terminals, pages and chats: so it has no control characters, and none that change
+    Approvers read it in terminals, pages and chats, so it may have no control characters and none that change
     the direction of text.
     """
     reason = reason.strip()
@@ -269,7 +269,7 @@ def check_reason(reason: str, pattern: str) -> str:
 
 
 def check_time(rule: RequestRule, wanted_s: float | None) -> float:
-    """Return how long access shall last, in seconds. Raises RefusedError if the rule does not allow it."""
+    """Return how long access lasts, in seconds. Raises RefusedError if the rule does not allow it."""
     if wanted_s is None:
         return min(USUAL_S, rule.longest_s)
     if not 0 < wanted_s <= rule.longest_s:
@@ -278,7 +278,7 @@ def check_time(rule: RequestRule, wanted_s: float | None) -> float:
 
 
 def check_start(rule: RequestRule, starts_at: float | None, now: float) -> float | None:
-    """Return when access begins, None for a time that is over. Raises RefusedError if the rule forbids it."""
+    """Return when access begins, or None for a past time. Raises RefusedError if the rule forbids it."""
     if starts_at is None or starts_at <= now:
         return None
     if rule.is_break_glass:
@@ -295,9 +295,10 @@ def judge(
     is_approver: Callable[[str], bool],
     now: float,
 ) -> AccessRequest:
-    """Return a pending request after `decisions`, of which those of present approvers count.
+    """Return a pending request after `decisions`, of which only those of current approvers count.
 
-    `is_approver` returns whether a user may decide now: a vote is lost with the group that gave it.
+    `is_approver` returns whether a user may decide now: a decision no longer counts when its user leaves the
+    approvers' group.
     """
     counted = {d.approver: d for d in decisions if is_approver(d.approver)}
     if not all(decision.is_yes for decision in counted.values()):
@@ -325,8 +326,8 @@ def begin(request: AccessRequest, now: float) -> AccessRequest:
 def follow(request: AccessRequest, others: Iterable[AccessRequest], now: float) -> AccessRequest:
     """Return an approved request whose time begins when that of another for the same app ends.
 
-    `others` are requests of the same user. So access is extended without a gap. One with a start of its own
-    stays as it is. Raises RefusedError if it is extended already.
+    So access is extended without a gap. `others` are requests of the same user. A request with a start time
+    is returned unchanged. Raises RefusedError if the access is already extended.
     """
     if request.starts_at is not None:
         return request
@@ -347,7 +348,7 @@ def follow(request: AccessRequest, others: Iterable[AccessRequest], now: float) 
 
 
 def end(request: AccessRequest, now: float) -> AccessRequest:
-    """Return the request as its user leaves it: withdrawn, or ended. Raises RefusedError if it is over."""
+    """Return the request as withdrawn or ended by its user. Raises RefusedError if it is over."""
     match request.find_state(now):
         case RequestState.PENDING:
             return replace(request, state=RequestState.WITHDRAWN)

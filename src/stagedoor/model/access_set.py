@@ -1,7 +1,7 @@
 """Access sets: users, group members, grants and request rules that files declare. Pure.
 
-Each row of the policy may belong to a set. A set adds, changes and removes its own rows only, and a row that
-belongs to a set is changed in the set's files only.
+Each row of the policy may belong to a set. A set adds, changes and removes only its own rows, and such rows
+are changed only in the set's files.
 """
 
 from dataclasses import dataclass, replace
@@ -68,7 +68,7 @@ class Row:
         return (*self.users, *list_named_users(subjects[1:]))
 
     def is_same_rule(self, other: "Row") -> bool:
-        """Return True if both rows say the same, whatever their numbers and owners."""
+        """Return True if both rows have the same contents, whatever their numbers and owners."""
         if self.rule is None or other.rule is None:
             return True
         return replace(self.rule, id=0) == replace(other.rule, id=0)
@@ -86,7 +86,7 @@ class Row:
 
     @property
     def terms(self) -> str:
-        """Return what a grant or a request rule says besides its subject and app, or ""."""
+        """Return the terms of a grant or a request rule besides its subject and app, or ""."""
         match self.rule:
             case GrantRule(permissions=permissions, expires_at=end, resume_s=resume_s):
                 until = "" if end is None else f", until {datetime.fromtimestamp(end, UTC)}"
@@ -113,7 +113,7 @@ def make_member_row(user: str, group: str, owner: Owner | None) -> Row:
 
 
 def make_grant_row(rule: GrantRule, owner: Owner | None) -> Row:
-    """Return the row of a grant. A grant that only adds permissions is another one than a grant to enter."""
+    """Return the row of a grant. A grant that only adds permissions is distinct from a grant to enter."""
     enters = "enter" if Permission.ENTER in rule.permissions else ""
     key = (rule.subject, rule.app_pattern, rule.environment_pattern, enters)
     return Row(RowKind.GRANT, key, rule, owner)
@@ -132,7 +132,7 @@ def make_rule_row(rule: RequestRule, owner: Owner | None) -> Row:
 
 
 def refuse_owned(what: str, owner: Owner | None) -> None:
-    """Raise RefusedError if `what`, a row that is to be changed by hand, belongs to a set."""
+    """Raise RefusedError if `what`, a row to be changed by hand, belongs to a set."""
     if owner is not None:
         raise RefusedError.with_mend(
             f"{what} belongs to the access set {owner.set}",

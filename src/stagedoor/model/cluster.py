@@ -35,14 +35,14 @@ class Verb(StrEnum):
     """The kinds of reports from a watch."""
 
     LISTED = "listed"
-    """Everything was listed again: `objects` is complete, and any other known object no longer exists."""
+    """Everything was listed again. `objects` is complete, and all other known objects no longer exist."""
     CHANGED = "changed"
-    """An object was added or modified: `objects` has that object."""
+    """An object was added or modified. `objects` has only that object."""
     DELETED = "deleted"
     FAILED = "failed"
     """The API refused or did not answer; `problem` has the reason. The watch is retried."""
     RESUMED = "resumed"
-    """The watch works again after FAILED, and continues where it was."""
+    """The watch works again after FAILED, and continues where it stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Change:
 
 
 class ClusterError(Exception):
-    """The API refused a request, or could not be reached.
+    """Raised when the API refuses a request or cannot be reached.
 
     `status` is the HTTP status, None if there was no response. `reason` is the API's own word
     (`NotFound`, `AlreadyExists`, `Conflict`, `Forbidden`, `Invalid`, …; see the Status kind), and

@@ -27,7 +27,7 @@ class TokenCredential:
 class KeyCredential:
     """A public key presented under a login name (RFC 4252 §7), as a blob and as `SHA256:…`.
 
-    The listener verifies that the client holds the private key. `key` is the key in `certificate`, if
+    The listener verifies that the client has the private key. `key` is the key in `certificate`, if
     there is one. `signed_by_ca` verifies the CA's signature on the certificate, which costs time.
     """
 
@@ -50,7 +50,7 @@ def find_login_secret(credential: "Credential | None") -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class UnknownKey:
-    """An unregistered key, `type base64`. The client at `source` has proved that it holds the private key."""
+    """An unregistered key, `type base64`. The client at `source` has proved that it has the private key."""
 
     login_name: str
     public_key: str

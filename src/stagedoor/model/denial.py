@@ -1,4 +1,4 @@
-"""Refusals as values: what happened, to which user, and what would change it."""
+"""Refusals as values: what is refused, why, and what would change it."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,7 +24,7 @@ class Reason(StrEnum):
     UPSTREAM_REFUSED = "upstream_refused"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     SESSION_OVER = "session_over"
-    """A session that a client wants to resume has ended, or is not its own."""
+    """The session that a client wants to resume has ended or belongs to another user."""
     RUN_LIMIT = "run_limit"
     """A limit or a lock has no room for a run now."""
     AUDIT_UNAVAILABLE = "audit_unavailable"
@@ -35,11 +35,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """A refusal. `message` is one line that a person understands and that holds no secret.
+    """A refusal. `message` is one line for people, without secrets.
 
-    `retry_after_s` is set where a retry can help later. `person_message` replaces `message` for the
-    person who is refused: where `message` names an administrator's command, and where the person's line
-    must not be logged.
+    `retry_after_s` is set where a retry can help later. `person_message` replaces `message` for the refused
+    user if `message` names an administrator's command, or if the user's line must not be logged.
     """
 
     reason: Reason
@@ -63,8 +62,8 @@ class Denial:
     ) -> "Denial":
         """Return a refusal that an administrator can lift by `mend`: a command, or a setting.
 
-        `mend` appears in the log, in the audit and in administrators' commands. The person who is
-        refused reads `advice` instead, if there is any: what they can do themselves.
+        `mend` appears in the log, in the audit and in administrators' commands. The refused user reads
+        `advice` instead, if there is any, on what users can do themselves.
         """
         line = f"{what}; {advice}" if advice else what
         return cls(reason, f"{what} ({mend})", retry_after_s, person_message=line)
@@ -80,5 +79,5 @@ UNREAD = Denial(
     "all logins are refused for now: the gateway cannot read its policy; its log says why",
     retry_after_s=5,
 )
-"""The refusal while the store has been unreachable for too long. The client is not identified yet, so
-the message does not name the store."""
+"""The refusal while the store has been unreachable for too long. The client is not identified yet, so the
+message does not name the store."""

@@ -1,4 +1,4 @@
-"""Errors that are reported to the person who runs a command or logs in."""
+"""Errors for the person who runs a command or logs in."""
 
 import sys
 from typing import Self
@@ -7,9 +7,9 @@ from typing import Self
 class StagedoorError(Exception):
     """An error whose text is for a person.
 
-    `str(error)` is one line for an administrator: what happened, to which object, and the command or setting
-    that fixes it. `public` is the line for developers, which names none of these, and no location of the
-    store. `exit_code` is a command's exit status.
+    `str(error)` is one line for an administrator: what happened to which object, and the command or setting
+    that fixes it. `public` is the line for developers, without these and without the store's location.
+    `exit_code` is a command's exit status.
     """
 
     exit_code = 1
@@ -65,7 +65,7 @@ class RefusedError(StagedoorError):
 def install_extra(extra: str) -> str:
     """Return the command that installs the optional part `extra` in this environment.
 
-    It never suggests a bare `stagedoor[…]`: pip would ask the index, where a stranger could own the
-    name.
+    It never suggests a bare `stagedoor[…]`, for which pip would query the index, where a stranger could own
+    the name.
     """
     return f"{sys.prefix}/bin/pip install './stagedoor[{extra}]' (./stagedoor is a checkout)"

@@ -18,18 +18,18 @@ class EventKind(StrEnum):
     SESSION_CLOSED = "session.closed"
     SESSION_DENIED = "session.denied"
     SESSION_FOUND = "session.found"
-    """A session closed as lost is alive: its gateway could not reach the shared store, or another process
-    of that gateway has adopted it (`resume`)."""
+    """A session that was closed as lost is alive. Its gateway could not reach the shared store, or another
+    process of that gateway has adopted it (`resume`)."""
     SESSION_RESUMED = "session.resumed"
-    """The client of a resumable tunnel came back over another connection: from where, and how long it was
-    away."""
+    """The client of a resumable tunnel came back over another connection. The fields have its address and how
+    long it was away."""
     CHANNEL_OPENED = "channel.opened"
     """A shell, a command, sftp or a forward began, in a session whose SSH ends at the gateway."""
     CHANNEL_CLOSED = "channel.closed"
     CHANNEL_FILE = "channel.file"
     """A file was sent or received, or sftp removed, renamed or linked it or set its attributes."""
     CHANNEL_FILES = "channel.files"
-    """A thousand more files in a channel with very many: their count, and a hash over all of them."""
+    """A thousand more files in a channel with very many, with their count and a hash over all of them."""
     RECORDING_ENDED = "recording.ended"
     RECORDING_FAILED = "recording.failed"
     """The recording failed; whatever follows in the terminal is not recorded."""

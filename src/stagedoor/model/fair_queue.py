@@ -1,9 +1,9 @@
-"""A queue that is fair to sources: which entry is served next, and which loses its place. Pure.
+"""A queue that is fair to sources. It decides which entry is served next, and which loses its place. Pure.
 
-Every queue that strangers can fill is a `FairQueue`: unauthenticated connections, passwords to verify,
-logins without a user. It counts entries by network (`model.source.list_networks`): first by site, and
-within a site by the smaller networks, down to the source. So a network that floods loses its own places,
-even one with an IPv6 /48 and thus 65,536 sources, and a client with a single connection keeps its place.
+Every queue that strangers can fill is a `FairQueue`: unauthenticated connections, passwords to verify, logins
+without a user. It counts entries by network (`model.source.list_networks`): first by site, and within a site
+by the smaller networks, down to the source. So a network that floods the queue loses its own places, even if
+it has an IPv6 /48 and thus 65,536 sources, and a client with a single connection keeps its place.
 """
 
 import sys
@@ -18,7 +18,7 @@ Key = TypeVar("Key")
 
 
 class _Network(Generic[Key]):
-    """A network with its keys: a source has `keys`, and a larger network has `parts`, the networks within it.
+    """A network with its keys. A source has `keys`; a larger network has `parts`, the networks within it.
 
     No part is empty. The part whose turn it is comes first.
     """
@@ -62,7 +62,7 @@ class _Network(Generic[Key]):
         return network
 
     def end_turn(self, path: Sequence[str]) -> None:
-        """Put the networks along `path` behind those beside them, as far as they have keys."""
+        """Put each network along `path` behind its siblings, if it still has keys."""
         if path and path[0] in self.parts:
             self.parts.move_to_end(path[0])
             self.parts[path[0]].end_turn(path[1:])
@@ -132,8 +132,8 @@ class FairQueue(Generic[Key]):
     def enter(self, key: Key, source: str) -> Key | None:
         """Add `key`, and return the key that loses its place for it, or None.
 
-        That is the oldest key of the source that has to make room (`of_fullest`), or of `source` if that
-        has used all of its own places: the oldest key has had the most time to do what it is waited for.
+        That is the oldest key, which has had the most time, of the source that has to make room
+        (`of_fullest`), or of `source` itself if it has used all of its places.
         """
         victim: Key | None = None
         own = self._all.find(list_networks(source))
@@ -154,7 +154,7 @@ class FairQueue(Generic[Key]):
         """Queue `key` for its turn, and return the key that loses its place, or None.
 
         That is the newest key of the source with the most keys, because the others have waited longer.
-        It is `key` itself, which is then not queued, if no other network has more keys than its own.
+        If no other network has more keys than its own, it is `key` itself, which is then not queued.
         """
         victim: Key | None = None
         if self._all.size >= self._room:
@@ -183,9 +183,9 @@ class FairQueue(Generic[Key]):
         return key
 
     def _fuller_than(self, path: Sequence[str]) -> "_Network[Key] | None":
-        """Return the largest network that has more keys than the one on `path` beside it, even with one more.
+        """Return the largest network that has more keys than its sibling on `path` would have with one more.
 
-        Of several such levels, the one of the largest networks decides. None if there is none.
+        If there are several such levels, the one of the largest networks decides. None if there is none.
         """
         network: _Network[Key] | None = self._all
         for name in path:
@@ -214,7 +214,7 @@ class Full:
 class PendingLimits:
     """The limits on waiting entries: of a source, of a site (`model.source.find_site_network`), and of all.
 
-    Anyone can get an IPv6 /48, which has 65,536 sources; hence the limit of a site.
+    Anyone can get an IPv6 /48, which has 65,536 sources, so sites have a limit too.
     """
 
     of_source: int
@@ -238,7 +238,7 @@ class PendingLimits:
         if sites.total() < self.of_all:
             return None
         fullest, most = sites.most_common(1)[0]
-        # A site with just one more would swap places with this one for ever.
+        # Otherwise two sites that differ by one would displace each other for ever.
         if most <= own + 1:
             return Full(self.of_all)
         of_fullest = (other for other in waiting if find_site_network(other) == fullest)

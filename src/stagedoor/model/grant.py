@@ -1,4 +1,4 @@
-"""The rules of who may enter which app, and grants: the proof that a rule matched."""
+"""The rules for entering apps, and grants, which prove that a rule matched."""
 
 from dataclasses import dataclass, field
 
@@ -12,15 +12,15 @@ from stagedoor.model.target import Target
 
 @dataclass(frozen=True, slots=True)
 class GrantRule:
-    """A line of the policy: what a user or a group may do with apps whose names match.
+    """A rule of the policy: what a user or a group may do with apps whose names match.
 
-    `subject` is `user:NAME`, `group:NAME` or `everybody`. Patterns are shell globs over whole names
-    (`*`, `?`, `[a-z]`); `environment_pattern` `*` also covers targets without an environment.
-    `expires_at` is seconds since the epoch, None for a rule without end. Rules add up: a user has the
-    permissions of all rules that match. `request` is the number of the approved access request that stands
-    in for a rule, None for a rule that an administrator made. `resume_s` limits how long a session waits
-    for its client, in seconds: the lowest of all rules that match holds, and None is no limit of this rule.
-    `access_set` is the access set that the rule belongs to (`model.access_set`), if any.
+    `subject` is `user:NAME`, `group:NAME` or `everybody`. Patterns are shell globs over whole names (`*`,
+    `?`, `[a-z]`); `environment_pattern` `*` also covers targets without an environment. `expires_at` is
+    seconds since the epoch, None for a rule without end. Rules add up: a user has the permissions of all
+    rules that match. `request` is the number of the approved access request that takes the place of a rule,
+    None for an administrator's rule. `resume_s` limits how long a session waits for its client, in seconds:
+    the lowest value of all matching rules counts, and None sets no limit. `access_set` is the access set that
+    the rule belongs to (`model.access_set`), if any.
     """
 
     id: int
@@ -40,10 +40,10 @@ class GrantRule:
 
 
 class Guest(Struct, frozen=True):
-    """A user who is admitted to one terminal of another user, and to nothing else in its shell.
+    """A user who is admitted to one terminal of another user, and to nothing else.
 
-    `host` is the user who shares the terminal, or works in it. `share` is the id of the guest's share,
-    None if a rule lets them watch. A guest only watches unless `may_type` is True.
+    `host` is the user who shares the terminal or works in it. `share` is the id of the guest's share, None if
+    a rule permits watching. Unless `may_type` is True, a guest only watches.
     """
 
     terminal: str
@@ -74,13 +74,13 @@ Claim = Target | SharedTerminal | WatchedTerminal
 class Grant:
     """The proof that `identity` may enter `target` now. Made by `authz.decide` and `authz.guest` only.
 
-    `rule_id` is the rule that permits it, and `expires_at` the grant's own end in seconds since the
-    epoch. A grant with a `guest` gives no right to enter the shell, only access to that guest's
-    terminal. `permissions` are those of all matching rules; at `changes_at` the first of these rules
-    ends, so the permissions change while the grant continues. `request` is the access request that permits
-    it, and then `rule_id` is 0, or that adds a permission. `resume_s` is how long a session waits for its
-    client, in seconds; None if no rule limits that. `must_be_recorded` is True if nothing but access requests
-    permits entering, each with the duty `record`.
+    `rule_id` is the rule that permits it, and `expires_at` the grant's own end in seconds since the epoch. A
+    grant with a `guest` gives no right to enter the shell, only access to that guest's terminal.
+    `permissions` are those of all matching rules; at `changes_at` the first of these rules ends, so the
+    permissions change while the grant continues. `request` is the access request that permits it (then
+    `rule_id` is 0) or that adds a permission. `resume_s` is how long a session waits for its client, in
+    seconds; None if no rule limits that. `must_be_recorded` is True if only access requests permit entering,
+    each with the duty `record`.
     """
 
     identity: Identity
@@ -102,7 +102,7 @@ class Grant:
 
     @property
     def login(self) -> str:
-        """Return the user name for the shell. A watcher has no login of their own, and uses the host's."""
+        """Return the user name for the shell. Watchers have no login of their own, and use the host's."""
         if self.guest is None or self.guest.may_type:
             return self.identity.name
         return self.guest.host

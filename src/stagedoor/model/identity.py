@@ -53,11 +53,11 @@ class Identity:
     for a password, and for a passkey used in its place.
 
     The remaining fields do not count when identities are compared. `password_hash` is the hash that the
-    password was verified against, None for other methods: when the password is changed, everything
-    opened with the old one ends. `sign_in` is None for a user who presents a credential each time.
-    `present_at` is when the credential itself proved that a person was there (a security key that asked
-    for a PIN or a fingerprint), in seconds since the epoch; None if it does not report it.
-    `token_ends_at` is when the token ends, None for a token without end and for other methods.
+    password was verified against, None for other methods: when the password is changed, everything opened
+    with the old one ends. `sign_in` is None for a user who presents a credential each time. `present_at` is
+    when the credential itself proved a person's presence (a security key that asked for a PIN or a
+    fingerprint), in seconds since the epoch; None if it proves none. `token_ends_at` is when the token ends,
+    None for a token without end and for other methods.
     """
 
     name: str
@@ -74,8 +74,7 @@ class Identity:
     def is_person(self) -> bool:
         """Return True if a person proved this identity, though perhaps a while ago.
 
-        Tokens and keys do not count, because a program may hold them; neither does a credential with
-        scopes.
+        Tokens and keys do not count, because programs may use them, and neither do credentials with scopes.
         """
         return self.method in (Method.PASSWORD, Method.SSO) and self.scopes is None
 

@@ -12,7 +12,7 @@ LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 """There are no vowels, so that no words appear, and no digits, which can resemble letters (RFC 8628
 §6.1)."""
 LETTERS_COUNT = 8
-"""Eight letters have 34 bits: five tries guess them with a chance of 1 in 5 thousand million."""
+"""Eight letters have 34 bits, so five guesses succeed with a probability of 1 in 5,000 million."""
 
 
 def choose_letters(random: bytes) -> str:
@@ -26,7 +26,7 @@ def choose_letters(random: bytes) -> str:
 def derive_login_letters(gateway: str, login: str, fingerprint: str, verifier: str) -> str:
     """Return the letters of a `stagedoor login`. The client and the gateway each derive them.
 
-    `gateway` is its address as the client was given it and as the browser shows it
+    `gateway` is the gateway's address, as the client got it and as the browser shows it
     (`https://gw.example/path`), `login` the login's id, and `fingerprint` the key's `SHA256:…`. The
     client commits to `verifier` by its SHA-256 before the gateway chooses the id, and reveals it to the
     gateway afterwards. So a gateway between the client and another gateway cannot choose the letters

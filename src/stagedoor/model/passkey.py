@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 CHALLENGE_S = 300.0
-"""The time that a person has to find their phone or security key."""
+"""The time that users have to find their phone or security key."""
 
 
 class ChallengeKind(StrEnum):
@@ -30,10 +30,10 @@ class RelyingParty:
 class PasskeyRecord:
     """A stored passkey.
 
-    `id` is a digest of the credential's own id, and no secret; `name` is the name that its owner gave
-    it. `credential` is WebAuthn's attested credential data (§6.5.1), with the public key. `sign_count`
-    is the counter of its last signature, 0 for authenticators that do not count. Times are seconds
-    since the epoch; `used_at` is None before the first use.
+    `id` is a digest of the credential's own id, and not secret; `name` is the one that its owner gave it.
+    `credential` is WebAuthn's attested credential data (§6.5.1), with the public key. `sign_count` is the
+    counter of its last signature, 0 for authenticators that do not count. Times are seconds since the epoch;
+    `used_at` is None before the first use.
     """
 
     id: str

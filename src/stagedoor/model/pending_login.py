@@ -1,14 +1,14 @@
-"""A login that waits for approval in a browser: its states, and the transitions between them. Pure.
+"""A login that waits for approval in a browser, with its states and transitions. Pure.
 
     WAITING  -> APPROVED   by the letters, or by a click with a code that only the same machine receives
     WAITING  -> DENIED     by the person, or by too many wrong letters
     APPROVED -> SPENT      once: by the verifier, with the code where there is one
 
 A link sent to another person is useless: the letters are on the terminal that began the login (RFC 8628
-§5.4), and the code goes to a port of the machine where the browser runs (RFC 8252 §7.3), which protects
-it as well as the verifier does (RFC 7636). A login that another gateway began for its visitor is
-useless too (RFC 9207): both ways bind the approval to the address of the page, which the client
-compares with the gateway that it was given.
+§5.4), and the code goes to a port of the machine where the browser runs (RFC 8252 §7.3), which protects it as
+well as the verifier does (RFC 7636). A login that another gateway began for its visitor is useless too (RFC
+9207): both the letters and the code are bound to the address of the page, which the client compares with that
+of its own gateway.
 """
 
 import hmac
@@ -39,15 +39,15 @@ class LoginState(StrEnum):
 class PendingLogin:
     """A login before it is completed, as the store keeps it.
 
-    `id` is part of the page's address. `challenge` is the SHA-256 of the client's verifier (32 bytes),
-    or None for a login held by ssh, whose connection is the proof. `public_key` is `type base64` and
-    `fingerprint` its `SHA256:…`; the client has proved that it holds the private key. `letters_hash` is
-    a `hash_letters`; it is empty until the client reveals its verifier, from which the letters are
-    derived. `source` is the address where the login began, and `label` the machine's name for itself.
+    `id` is part of the page's address. `challenge` is the SHA-256 of the client's verifier (32 bytes), or
+    None for a login held by ssh, whose connection is the proof. `public_key` is `type base64` and
+    `fingerprint` its `SHA256:…`; the client has proved that it has the private key. `letters_hash` is a
+    `hash_letters`; it is empty until the client reveals its verifier, from which the letters are derived.
+    `source` is the address from which the login was started, and `label` the machine's name for itself.
     `port` is the client's listening port on 127.0.0.1, or None. `wanted_user` is the only user who may
-    approve, or the user who did; None allows any user. `sign_in` is the id of the sign-in that
-    approved. `code_hash` (32 bytes) is the hash of the code that is needed to spend an approved login,
-    None if it needs no code. Times are seconds since the epoch.
+    approve, or the user who did; None allows any user. `sign_in` is the id of the sign-in that approved.
+    `code_hash` (32 bytes) is the hash of the code that is needed to spend an approved login, None if it needs
+    no code. Times are seconds since the epoch.
     """
 
     id: str
@@ -72,7 +72,7 @@ class PendingLogin:
 
 
 def deny(login: PendingLogin, now: float) -> PendingLogin:
-    """Return `login` as denied by the person. Raises RefusedError if it is over."""
+    """Return `login` as denied by the user. Raises RefusedError if it is over."""
     if login.find_state(now) not in (LoginState.WAITING, LoginState.APPROVED):
         raise RefusedError(OVER)
     return replace(login, state=LoginState.DENIED)
@@ -81,7 +81,7 @@ def deny(login: PendingLogin, now: float) -> PendingLogin:
 def derive_letters(login: PendingLogin, gateway: str, verifier: str) -> PendingLogin:
     """Return `login` with its letters, once the client has revealed `verifier`.
 
-    `gateway` is the address at which the client used the gateway. Letters that are set already stay.
+    `gateway` is the address at which the client used the gateway. Letters that are already set are kept.
     """
     if login.letters_hash:
         return login
@@ -92,7 +92,7 @@ def derive_letters(login: PendingLogin, gateway: str, verifier: str) -> PendingL
 def approve_by_letters(
     login: PendingLogin, now: float, sign_in: bytes, user: str, letters: str, gateway: str
 ) -> PendingLogin:
-    """Approve a login by its letters. A wrong attempt costs a try; after the last try the login is denied.
+    """Approve a login by its letters. Wrong letters use up a try, and after the last try the login is denied.
 
     `gateway` is the address of the page where the letters were typed. The letters of a login held by
     ssh are not bound to an address, since it has no Stagedoor client. An approval by letters needs no
@@ -111,7 +111,7 @@ def approve_by_letters(
 def approve_by_code(
     login: PendingLogin, now: float, sign_in: bytes, user: str, code: str
 ) -> PendingLogin:
-    """Approve a login on condition that its client shows `code`, which the caller sends to the client's port.
+    """Approve a login, provided that its client presents `code`, which the caller sends to the client's port.
 
     Raises RefusedError if the login is over, is for another user, or has no client that listens.
     """
@@ -131,7 +131,7 @@ def approve_by_code(
 
 def _require_open(login: PendingLogin, now: float, user: str) -> None:
     state = login.find_state(now)
-    # A login that waits for its code still takes letters: the browser may be on another machine.
+    # A login that waits for its code still accepts letters, since the browser may be on another machine.
     if state is not LoginState.WAITING and (
         state is not LoginState.APPROVED or login.code_hash is None
     ):
@@ -150,7 +150,7 @@ def has_verifier(login: PendingLogin, verifier: str) -> bool:
 def is_due(login: PendingLogin, now: float, code: str | None = None) -> bool:
     """Return True if the client that began the login can spend it now.
 
-    A wrong code has no effect, because any program on the client's machine can send one.
+    A wrong code changes nothing, because any program on the client's machine can send one.
     """
     if login.find_state(now) is not LoginState.APPROVED:
         return False

@@ -1,4 +1,4 @@
-"""A step-up: a terminal waits while its user proves their presence in a browser. Pure.
+"""A step-up, for which a terminal waits while its user proves their presence in a browser. Pure.
 
 A link sent to another person is useless: the proof counts for the sign-in that needs it, and requires
 the letters that its terminal shows (as in `model.pending_login`; RFC 8628 §5.4).
@@ -19,9 +19,9 @@ OVER = "nothing waits for a confirmation here any more; connect again"
 class PendingStepUp:
     """A step-up before it is completed, as the store keeps it.
 
-    `id` is part of the page's address. The proof is for the sign-in with the id `sign_in`, which is
-    `user`'s. `target` is the first app that needed it; `label` and `source` (a network) describe the
-    machine. Times are seconds since the epoch.
+    `id` is part of the page's address. The proof is for the sign-in with the id `sign_in`, which is `user`'s.
+    `target` is the first app that required it; `label` and `source` (a network) describe the machine. Times
+    are seconds since the epoch.
     """
 
     id: str
@@ -47,7 +47,7 @@ def is_open(step_up: PendingStepUp | None, user: str, now: float) -> bool:
 
 
 def try_letters(step_up: PendingStepUp, letters: str) -> tuple[bool, PendingStepUp]:
-    """Check letters, and return the result with the step-up, which loses a try if they are wrong.
+    """Check letters, and return whether they are right, with the step-up, which loses a try if not.
 
     Raises RefusedError if no try is left.
     """

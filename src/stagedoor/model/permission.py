@@ -24,7 +24,7 @@ class Permission(StrEnum):
     WATCH = "watch"
     """Watch the WebShell's terminals while others work in them."""
     RECORD = "record"
-    """Not a right but a duty: terminals that end at the gateway are recorded."""
+    """A duty rather than a right: terminals whose SSH ends at the gateway are recorded."""
     REPLAY = "replay"
     """Play recordings of the app's terminals on the web."""
 
@@ -34,10 +34,10 @@ Permissions = frozenset[Permission]
 NOTHING: Permissions = frozenset()
 ENTERING: Permissions = frozenset({Permission.ENTER})
 DEFAULT: Permissions = frozenset({Permission.ENTER, Permission.FILES})
-"""The permissions of a grant that does not list any, which grants gave before they could list them."""
+"""The permissions of a grant that lists none, as of grants from before permissions existed."""
 
 _SETS = 1024
-"""The sets of permissions that are remembered: fifty thousand grants have few of them."""
+"""The number of cached sets of permissions. Fifty thousand grants have only a few different ones."""
 _DOES = {
     Permission.ENTER: "entering",
     Permission.FILES: "moving files through the page into or out of",
@@ -81,8 +81,8 @@ def parse_permissions(texts: Iterable[str]) -> Permissions:
 def combine_permissions(allow: Permissions, without: Permissions) -> Permissions:
     """Return the permissions of a new grant: the default less `without`, plus `allow`. Raises ValueError.
 
-    Without `enter` the rest of the default is left out too: a grant that only adds a permission to
-    those of other grants must not add another one by accident.
+    Without `enter`, the rest of the default is left out too, so that a grant that adds one permission to
+    other grants does not add another by accident.
     """
     if both := allow & without:
         raise ValueError(f"{to_words(both)}: both allowed and taken away")

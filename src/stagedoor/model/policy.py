@@ -1,4 +1,4 @@
-"""The policy at one moment, as every worker holds it in memory."""
+"""The policy at one moment, as every worker keeps it in memory."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ _RulesByText = dict[str, list[GrantRule]]
 class User:
     """A user. `password_hash` is an argon2 PHC string, None for a user without a password.
 
-    `language` is the one that the user has chosen (RFC 5646), None if they have chosen none. `access_set` is
+    `language` is the one that the user has chosen (RFC 5646), or None. `access_set` is
     the access set that the user belongs to (`model.access_set`), if any.
     """
 
@@ -40,7 +40,7 @@ class User:
         return list_subjects(self.name, self.groups)
 
     def with_passwords_for(self, password_groups: frozenset[str] | None) -> "User":
-        """Return the user without a password, unless `password_groups` has one of their groups or is None."""
+        """Return the user without the password, unless one of the groups is in `password_groups`."""
         if password_groups is None or self.password_hash is None or self.groups & password_groups:
             return self
         return replace(self, password_hash=None)
@@ -73,7 +73,7 @@ class KeyRecord(Struct, frozen=True):
 class _Index:
     """The grants of one policy by subject and by pattern of apps, and its open requests by user.
 
-    Its lists do not change once they are made: the index of the next policy shares most of them.
+    Its lists never change once they are made, because the index of the next policy shares most of them.
     """
 
     __slots__ = ("all_grants", "by_app", "grants", "requests")
@@ -161,21 +161,20 @@ def _regroup(
 class Policy:
     """Users by name, tokens by id, keys by fingerprint (`SHA256:…`), shares by id, and rules in order of id.
 
-    `disabled` are users who may do nothing now. They are not in `users`, so no check of access finds
-    them; everything that belongs to them is kept.
+    `disabled` are users without any access now. They are not in `users`, so checks of access do not find
+    them. Everything that belongs to them is kept.
 
-    `signed_out` has the sign-ins that were ended early, by id (`model.identity.SignIn`), each with the
-    reason for its user, None if the user signed out. `sign_ins_end` has users with more
-    ended sign-ins than are kept separately: every sign-in of theirs that ends by this time, in seconds
-    since the epoch, is over. `sign_in_ends` has the current end of sign-ins by id, because use extends
-    them. `bound_keys` are the sign-ins of machines, by the fingerprint of the key that each is bound
-    to; some may be over. `stepped_up` has the time of the last proof of presence by sign-in (see
-    `authz.step_up`), and `password_proofs` that of the last one by password, which counts for less.
-    `password_groups` are the only groups with passwords according to the settings;
-    None accepts the password of every user. `request_rules` say who may ask for access, and `requests` are
-    the access requests that are pending or approved, by number; some may be over. `roles` say who administers
-    which apps; some may be over. `unread`: the store has
-    been unreachable for too long, so nothing is known about any user.
+    `signed_out` has the sign-ins that were ended early, by id (`model.identity.SignIn`), each with the reason
+    for its user, None if the user signed out. `sign_ins_end` has users with more ended sign-ins than are kept
+    separately: every sign-in of theirs that ends by this time, in seconds since the epoch, is over.
+    `sign_in_ends` has the current end of sign-ins by id, because use extends them. `bound_keys` are the
+    sign-ins of machines, by the fingerprint of the key that each is bound to; some may be over. `stepped_up`
+    has the time of the last proof of presence by sign-in (see `authz.step_up`), and `password_proofs` that of
+    the last one by password, which counts for less. `password_groups` are the only groups with passwords
+    according to the settings; None accepts the password of every user. `request_rules` say who may ask for
+    access, and `requests` are the access requests that are pending or approved, by number; some may be over.
+    `roles` say who administers which apps; some may be over. If `unread`, the store has been unreachable for
+    too long, so nothing is known about any user.
     """
 
     version: int = 0
@@ -197,10 +196,10 @@ class Policy:
     roles: Mapping[int, RoleRule] = field(default_factory=lambda: MappingProxyType({}))
     unread: bool = False
     _index: list[_Index] = field(default_factory=list, init=False, repr=False, compare=False)
-    """The index, once it is needed: most changes of a policy are followed by a login, but not all."""
+    """The index, made when it is first needed. Not every change of a policy is followed by a login."""
 
     def find_subjects(self, name: str) -> frozenset[str]:
-        """Return the subjects of rules that apply to a user; none for one who is disabled or gone."""
+        """Return the subjects of rules that apply to a user, or none if the user is disabled or removed."""
         user = self.users.get(name)
         return frozenset() if user is None else user.subjects
 
@@ -225,7 +224,7 @@ class Policy:
     def update_index(
         self, before: "Policy", removed: Sequence[GrantRule], added: Sequence[GrantRule]
     ) -> "Policy":
-        """Make the index of that of an earlier policy, whose grants differ by these. Return this policy."""
+        """Make the index from that of an earlier policy, whose grants differ by these. Return this policy."""
         if before._index:
             index = before._index[0].update(removed, added, self.grants, self.requests.values())
             self._index.append(index)
@@ -239,7 +238,7 @@ class Policy:
     def with_passwords_for(self, password_groups: frozenset[str] | None) -> "Policy":
         """Return the policy with no passwords for users outside of `password_groups`; None changes nothing.
 
-        Whatever a password proved or opened is then judged as if the password had been removed.
+        Everything that a password proved or opened is then judged as if the password had been removed.
         """
         if password_groups is None:
             return self
@@ -256,7 +255,7 @@ class Policy:
         return dict(sorted({**self.users, **self.disabled}.items()))
 
     def explain_absence(self, name: str) -> str:
-        """Return why the user `name`, who was in `users` before, is not there any more."""
+        """Return why the user `name` is no longer in `users`."""
         if name in self.disabled:
             return f"the user {name!r} is disabled"
         return f"there is no user {name!r} any more"
@@ -286,7 +285,7 @@ class Policy:
         return max(sign_in.ends_at, self.sign_in_ends.get(sign_in.id, sign_in.ends_at))
 
     def explain_void(self, shown: WebPass) -> str | None:
-        """Return why the credential behind a pass proves nothing any more, or None while it does."""
+        """Return why the credential behind a pass is no longer valid, or None while it is."""
         user = self.users.get(shown.name)
         if user is None:
             return self.explain_absence(shown.name)
@@ -300,7 +299,7 @@ class Policy:
         return None
 
     def explain_sign_in_end(self, user: str, sign_in: SignIn, now: float) -> str | None:
-        """Return why a sign-in of `user` is over, as text for that person, or None while it lasts."""
+        """Return why a sign-in of `user` is over, as a line for the user, or None while it lasts."""
         if sign_in.id in self.signed_out:
             return (
                 self.signed_out[sign_in.id]

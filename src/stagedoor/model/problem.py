@@ -1,4 +1,4 @@
-"""A problem that lasts, reported once however often the operation is retried."""
+"""A lasting problem, which is reported once however often the operation is retried."""
 
 from collections.abc import Callable
 from contextlib import suppress

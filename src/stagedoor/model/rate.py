@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stagedoor.model.source import find_site_network
 
 SITE_TIMES = 4
-"""The limit of a site as a multiple of the limit of a source: an office has several busy ones at once."""
+"""The limit of a site as a multiple of a source's, since an office has several busy sources at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class SourceRates:
     def _ahead_s(self, source: str, now: float) -> float:
         rate = self._rate
         ahead_s = self._paid_until.get(source, now) - now
-        # A clock that was set back delays no source for longer than that.
+        # A clock that was set back must not delay a source for longer than that.
         return min(max(ahead_s, 0.0), rate.burst * rate.interval_s + rate.patience_s)
 
     def _forget(self, now: float) -> None:
@@ -81,7 +81,7 @@ class SourceRates:
 class SiteRates:
     """The use of a rate by each source, and of `times` that rate by the source's site.
 
-    Anyone can get an IPv6 /48, which has 65,536 sources; hence the limit of a site
+    Anyone can get an IPv6 /48, which has 65,536 sources, so sites have a limit too
     (`model.source.find_site_network`).
     """
 

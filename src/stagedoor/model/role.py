@@ -12,11 +12,11 @@ class Role(StrEnum):
     AUDITOR = "auditor"
     """Reads."""
     OPERATOR = "operator"
-    """Takes away: closes sessions, ends sign-ins, disables users."""
+    """May take access away: close sessions, end sign-ins, disable users."""
     OWNER = "owner"
-    """Gives others what they have themselves."""
+    """May also give others the access that they have themselves."""
     ADMINISTRATOR = "administrator"
-    """Everything, for all apps."""
+    """May do everything, for all apps."""
 
     def has_rights_of(self, other: "Role") -> bool:
         """Return whether this role may do all that `other` may."""
@@ -30,7 +30,7 @@ class ApiScope(StrEnum):
     READ = "api:read"
     WRITE = "api:write"
     REQUEST = "request"
-    """Ask for access, and nothing else."""
+    """May only ask for access."""
 
 
 @dataclass(frozen=True, slots=True)

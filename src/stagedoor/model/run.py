@@ -1,7 +1,7 @@
-"""Runs, the one-off tasks: a command with an app's environment, beside its shell. Pure.
+"""Runs, the one-off tasks: commands with an app's environment, beside its shell. Pure.
 
-A run outlives the client that asked for it and the gateway that started it. It ends by itself, at its time
-limit, or when a developer cancels it, and is started once or not at all.
+A run outlives the client that asked for it and the gateway that started it. It ends on its own, at its time
+limit, or when a developer cancels it. It is started at most once.
 """
 
 import re
@@ -15,9 +15,9 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, HOUR_S, MIB, MINUTE_S
 
 PER_APP = 5
-"""The runs of one app at a time."""
+"""The most concurrent runs of one app."""
 PER_PERSON = 10
-"""The runs of one developer at a time."""
+"""The most concurrent runs of one developer."""
 DEFAULT_TIMEOUT_S = HOUR_S
 MAX_TIMEOUT_S = DAY_S
 MAX_COMMAND_BYTES = 8 * 1024
@@ -26,24 +26,24 @@ STORED_LOG_BYTES = MIB
 KEPT_S = 7 * DAY_S
 """How long a run and its log are kept after its end."""
 KEPT_PER_APP = 20
-"""The ended runs of an app that are kept: their logs may have 64 MiB each."""
+"""The most ended runs that are kept per app, since each log may have 64 MiB."""
 START_WITHIN_S = MINUTE_S
-"""A run that has not begun by then never does: its gateway died while it started it."""
+"""A run that has not begun by then never will, because its gateway died while starting it."""
 INPUT_WITHIN_S = MINUTE_S
-"""A client that sends neither input nor a sign of life for so long is gone."""
+"""A client that sends neither input nor a keepalive for this long is gone."""
 MAX_WHOLE_INPUT_BYTES = MIB
-"""The most input of a run that gets it as a whole, at its start: a Secret of Kubernetes has no more."""
+"""The most input of a run that gets it as a whole at its start, the limit of a Kubernetes Secret."""
 OVERDUE_S = 5 * MINUTE_S
-"""A run without an end so long after its time limit is lost: its runner would have ended it."""
+"""A run without an end this long after its time limit is lost, because its runner would have ended it."""
 
 INPUT_OUTPUT_CODE = 74
-"""EX_IOERR (sysexits.h): the input broke off, or a part of the output was lost on the way."""
+"""EX_IOERR (sysexits.h): the input broke off, or a part of the output was lost."""
 REFUSED_CODE = 75
 """EX_TEMPFAIL: a limit or a lock refused the run; the same command may succeed later."""
 LOST_CODE = 76
 """EX_PROTOCOL: the runner lost the run, so its own exit code is unknown."""
 TIMED_OUT_CODE = 124
-"""As timeout(1) has it."""
+"""The same as timeout(1)'s."""
 NOT_STARTED_CODE = 126
 CANCELLED_CODE = 143
 """128 + SIGTERM, as a shell reports it."""
@@ -55,14 +55,14 @@ class RunState(StrEnum):
     """The states of a run. All but the first three are final."""
 
     WAITING = "waiting"
-    """It waits for its input, with which it starts."""
+    """It waits for its whole input before it starts."""
     STARTING = "starting"
     RUNNING = "running"
     EXITED = "exited"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     INPUT_LOST = "input_lost"
-    """The piped input broke off, so the task was ended: half an input must not pass for a whole one."""
+    """The piped input broke off, so the task was ended, as half an input must not pass for all of it."""
     LOST = "lost"
     """The run was lost with its machine, or with the process that held it."""
     NOT_STARTED = "not_started"
@@ -83,8 +83,8 @@ class RunOrder:
     """A request for a run.
 
     `command` is one line for the app's shell (`sh -c`). With `has_input` the client sends the task's
-    standard input; without it, that is empty. Of the runs of an app with the same `lock` one runs at a time.
-    `size` names resources that the installation offers for runs; without it a run has those of the shell.
+    standard input; without it, that is empty. Of an app's runs with the same `lock`, only one runs at a time.
+    `size` names resources that the installation offers for runs; without it, a run has those of the shell.
     """
 
     target: Target
@@ -123,7 +123,7 @@ class RunLog:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run in the store. `starter` is the user who asked for it; times are seconds since the epoch."""
+    """A run in the store. `starter` is the user who started it; times are seconds since the epoch."""
 
     id: str
     target: Target
@@ -175,14 +175,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A piece of a task's output, which begins at byte `start` of all of it."""
+    """A piece of a task's output, which begins at byte `start` of the whole output."""
 
     start: int
     data: bytes
     is_error: bool = False
     """Whether the task wrote it to its standard error."""
     at: float | None = None
-    """When it came, in seconds since the epoch; None if that is not known."""
+    """When it was written, in seconds since the epoch, or None if unknown."""
 
     @property
     def end(self) -> int:
@@ -191,7 +191,7 @@ class Output:
 
 
 def join_streams(pieces: Iterable[Output]) -> list[Output]:
-    """Join pieces that follow each other and are of one stream."""
+    """Join consecutive pieces of the same stream."""
     streams = (list(stream) for _, stream in groupby(pieces, lambda piece: piece.is_error))
     return [replace(stream[0], data=b"".join(piece.data for piece in stream)) for stream in streams]
 
@@ -202,7 +202,7 @@ def is_run_id(text: str) -> bool:
 
 
 def check_order(order: RunOrder) -> str | None:
-    """Return why an order can never be carried out, or None."""
+    """Return why an order can never be executed, or None."""
     try:
         size = len(order.command.encode())
     except UnicodeEncodeError:
@@ -229,7 +229,7 @@ def check_order(order: RunOrder) -> str | None:
 
 
 def explain_refusal(order: RunOrder, starter: str, others: Iterable[Run]) -> str | None:
-    """Return why there is no room for a run beside the `others`, which have not ended, or None."""
+    """Return why a run cannot start beside the unfinished `others`, or None."""
     of_app = of_person = 0
     for run in others:
         if run.target == order.target:
@@ -249,7 +249,7 @@ def explain_refusal(order: RunOrder, starter: str, others: Iterable[Run]) -> str
 
 
 def judge_loss(run: Run, now: float) -> RunEnd | None:
-    """Return the end of a run whose runner has reported none, if it counts as lost at `now`; else None."""
+    """Return the end of a run that counts as lost at `now` because its runner reported no end, else None."""
     if run.is_over:
         return None
     age_s = now - run.started_at
@@ -265,5 +265,5 @@ def judge_loss(run: Run, now: float) -> RunEnd | None:
 
 
 def end_without_input(now: float, why: str = "its client was lost") -> RunEnd:
-    """Return the end of a run that was never started, because its input is not complete."""
+    """Return the end of a run that was never started because its input is incomplete."""
     return RunEnd(RunState.INPUT_LOST, INPUT_OUTPUT_CODE, now, f"it was not started: {why}")

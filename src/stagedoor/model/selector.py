@@ -50,7 +50,7 @@ _HEAD = re.compile(r"[^*?\[]*")
 def _includes(outer: str, inner: str) -> bool:
     """Return True if `outer` certainly matches all names that the pattern `inner` matches.
 
-    It knows equal patterns, names, and patterns such as `app*`; of all others it says False.
+    It handles equal patterns, names, and patterns such as `app*`, and returns False for all others.
     """
     if outer in ("*", inner):
         return True
@@ -77,7 +77,7 @@ def is_glob(pattern: str) -> bool:
 def has_name(pattern: str, name: str) -> bool:
     """Return True if a shell glob matches `name`.
 
-    A pattern that is a name is compared: many thousands of different globs would be compiled at each call.
+    A plain name is compared, since fnmatch would compile thousands of different globs again and again.
     """
     return fnmatchcase(name, pattern) if is_glob(pattern) else name == pattern
 

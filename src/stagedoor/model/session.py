@@ -1,6 +1,6 @@
-"""A login from open to close, as the proofs that each step of the flow hands to the next.
+"""A login from open to close, as the proofs that each step of the flow passes to the next.
 
-Each proof holds the one before it, so a step cannot be called before all earlier ones: `Identity` →
+Each proof contains the one before it, so no step can be called before the earlier ones: `Identity` →
 `Grant` → `Ready` → `Opened` → the relay → `Ended`.
 """
 
@@ -26,7 +26,7 @@ class AccessMethod(StrEnum):
 class Origin(Struct, frozen=True):
     """The origin of an attempt: its access method, source address and trace.
 
-    `trace` is None if the client named none and none has begun.
+    `trace` is None if the client sent none and none has begun.
     """
 
     way: AccessMethod
@@ -42,7 +42,7 @@ class End(StrEnum):
     DOWNSTREAM_RESET = "downstream_reset"
     UPSTREAM_RESET = "upstream_reset"
     DOWNSTREAM_LOST = "downstream_lost"
-    """The developer's side disappeared: keepalives or data were not acknowledged."""
+    """The developer's side disappeared: it did not acknowledge keepalives or data."""
     UPSTREAM_LOST = "upstream_lost"
     IDLE = "idle"
     REVOKED = "revoked"
@@ -52,9 +52,9 @@ class End(StrEnum):
     DRAINED = "drained"
     """The gateway stopped, and its drain time ran out."""
     UNREACHED = "unreached"
-    """The audit has the session as opened, but the shell was unreachable or the developer had left."""
+    """The audit recorded the session as opened, but the shell was unreachable or the developer had left."""
     UNRECORDED = "unrecorded"
-    """The recording failed, and the settings allow no session without one."""
+    """The recording failed, and the settings allow no session without it."""
     FAULT = "fault"
     """A bug in the gateway ended it; the log has the traceback."""
     LOST = "lost"
@@ -100,7 +100,7 @@ class Opened(Struct, frozen=True):
 
 
 class RunningSession(Struct, frozen=True):
-    """A session that goes on: its id, and the bytes that it has moved, None for those in the store.
+    """A session that goes on, with its id and the bytes that it has moved (None: see the store).
 
     Its client has come back after `away_s` seconds, or is away and another worker adopts the session
     (`is_adopted`).
@@ -113,7 +113,7 @@ class RunningSession(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """The result of the relay; `detail` is one line for the person, and may be empty."""
+    """The result of the relay. `detail` is one line for the user, and may be empty."""
 
     end: End
     counts: Counts = Counts()

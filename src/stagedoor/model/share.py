@@ -10,9 +10,9 @@ from stagedoor.model.target import Target
 class Share:
     """A stored share, without its secret: `secret_hash` is the secret's SHA-256 (32 bytes).
 
-    `id` is public. `host` and the identity's other fields are those of the user who shares, as in
-    `model.webpass.WebPass`: a share is worth no more than the credential behind it. With `typing`,
-    guests who may enter the app themselves can type. `expires_at` is seconds since the epoch.
+    `id` is public. `host` and the other fields of the identity are those of the user who shares, as in
+    `model.webpass.WebPass`, so a share gives no more than the credential behind it. With `typing`, guests who
+    may enter the app themselves can type. `expires_at` is seconds since the epoch.
     """
 
     id: str

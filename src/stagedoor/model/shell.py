@@ -41,7 +41,7 @@ class Shell:
 
 @dataclass(frozen=True, slots=True)
 class StartStep:
-    """One step of a start, for the person who waits, such as `scheduling` or `pulling image`.
+    """One step of a start, shown to the waiting user, such as `scheduling` or `pulling image`.
 
     `patience_s` is the extra time that a start may take once it has reached this step.
     """

@@ -32,7 +32,7 @@ def join_host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-@lru_cache(maxsize=4096)  # a few machines connect again and again
+@lru_cache(maxsize=4096)  # a few machines connect repeatedly
 def _read(host: str) -> Address:
     return unmap(ip_address(host.partition("%")[0]))
 
@@ -72,12 +72,12 @@ def find_source_network(address: Address) -> str:
     return _text(address)
 
 
-@lru_cache(maxsize=4096)  # every arrival counts all who wait
+@lru_cache(maxsize=4096)  # every arrival counts all waiting entries
 def list_networks(source: str) -> tuple[str, ...]:
     """Return the networks that a source (`find_source_network`) is counted in, the largest first.
 
     They are the IPv6 /48 and /56 that a subscriber or an office may have (RFC 6177 §2), and `source` itself.
-    An IPv4 address, or whatever else is counted as one source, is in no larger network.
+    An IPv4 address, like any other kind of source, is in no larger network.
     """
     address, slash, _ = source.partition("/")
     if not slash:

@@ -1,4 +1,4 @@
-"""The bound on the connections of a worker that wait for a person."""
+"""The limit on a worker's connections that wait for a person."""
 
 import math
 from collections import Counter
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class WaitLimit:
-    """The number of connections that wait, for each user or sign-in, `most_of_one` of each and `most` in all.
+    """The number of waiting connections per user or sign-in: at most `most_of_one` of each and `most` in all.
 
     Belongs to one event loop.
     """
@@ -19,7 +19,7 @@ class WaitLimit:
 
     @contextmanager
     def count(self, key: Hashable) -> Iterator[bool]:
-        """Count a connection for the time of the block. Yield False if too many wait already."""
+        """Count a connection for the length of the block. Yield False if too many are waiting."""
         if self._counts[key] >= self._most_of_one or self._counts.total() >= self._most:
             yield False
             return

@@ -1,4 +1,4 @@
-"""Passes: secrets that the gateway issues on the web, so that a credential is presented only once.
+"""Passes, the secrets that the gateway issues on the web so that a credential is presented only once.
 
 There are five, each a class below. The store keeps them without their secrets (`store.sign_in.rows`).
 `authn.passes` creates them, and decides whether one is still valid.
@@ -40,7 +40,7 @@ class WebPass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignInPass(WebPass):
-    """A pass that is a sign-in: it lasts, it can be ended, and what it opened ends with it.
+    """A pass that is a sign-in. It lasts, can be ended, and everything that it opened ends with it.
 
     `latest_end` is the latest time to which use may extend `expires_at`. `source` is the address that the
     sign-in came from, at `opened_at`; both are None for a sign-in of an older program. `label` is the name of
@@ -128,7 +128,7 @@ _METHODS = {
     Method.MACHINE: "token of a machine",
 }
 LOGIN_SECRET = "sgl_"  # noqa: S105 - a prefix, not a secret
-"""The prefix of a login's secret, which keeps such secrets apart from passwords and tokens."""
+"""The prefix of a login's secret, which distinguishes it from passwords and tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def hash_password_mark(password_hash: str | None) -> bytes | None:
 
 
 def describe_way(method: Method, credential: str | None) -> str:
-    """Return how a person signed in, in words: a passkey and a link have the password's method."""
+    """Return in words how a user signed in, since passkeys and links have the password's method."""
     if method is Method.SSO:
         return credential or "an identity provider"
     if method is Method.PASSWORD and credential is not None:

@@ -30,13 +30,13 @@ _NAMES_ROWS = frozenset({"fingerprint", "ids", "subject", "user"})
 class Operation(Struct, frozen=True, kw_only=True):
     """An operation of the API.
 
-    `path` is below `PREFIX`. Method, path and status follow from the name unless they are given:
-    `users.get` is GET /users/{name}, `users.disable` is POST /users/{name}/disable, and `users.add` is
-    POST /users, with 201. `role` is the lowest role with which a request may succeed for any app; the
-    operation's function checks the role for the apps concerned. None takes no role: rules of access on
-    request, or grants, say who may. `filters` are the parameters of its query. One that `is_for_person` makes
+    `path` is below `PREFIX`. Method, path and status follow from the name unless they are given: `users.get`
+    is GET /users/{name}, `users.disable` is POST /users/{name}/disable, and `users.add` is POST /users, with
+    201. `role` is the lowest role with which a request may succeed for any app; the operation's function
+    checks the role for the apps concerned. If it is None, no role is needed: grants or the rules of access on
+    request decide. `filters` are the parameters of its query. An operation that `is_for_person` creates
     credentials or roles, or shows what users typed, and so refuses tokens. An answer that `has_secret` is not
-    stored for a repeated request. One that `is_file` is the bytes of a file.
+    stored for repeated requests. One that `is_file` consists of the bytes of a file.
     """
 
     name: str

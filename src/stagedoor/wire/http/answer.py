@@ -81,15 +81,15 @@ def encode_established(
 def encode_interim(step: StartStep) -> bytes:
     """Return an interim answer (RFC 9110 §15.2) that reports the progress of a shell's start.
 
-    RFC 2518 defines 102 for this case: accepted, but not done yet. Send it only to a client that
-    requested it with a `Stagedoor-Progress` header: stock clients take any 1xx for a refusal.
+    RFC 2518 defines 102 for this case: accepted, but not done yet. Send it only to clients that requested it
+    with a `Stagedoor-Progress` header, since stock clients take any 1xx for a refusal.
     """
     line = fold(step.line.encode("ascii", "replace").decode("ascii"))[:MAX_STEP_CHARS]
     return f"HTTP/1.1 102 Processing\r\nStagedoor-Progress: {line}\r\n\r\n".encode("ascii")
 
 
 def choose_status(reason: Reason) -> int:
-    """Return the HTTP status code of a reason, with 407 for one that wants another credential."""
+    """Return the HTTP status code of a reason, with 407 for one that requires another credential."""
     return _STATUS[reason][0]
 
 
@@ -102,8 +102,8 @@ def choose_server_status(reason: Reason) -> int:
 def encode_refusal(denial: Denial) -> bytes:
     """Return the whole answer to a refused request; the connection is closed after it.
 
-    The body is the denial's line. No byte of a message can end a header: line ends and control
-    characters become spaces, and in the status line every character outside of ASCII becomes `?`.
+    The body is the denial's line. No message can end a header: line ends and control characters become
+    spaces, and in the status line every character outside ASCII becomes `?`.
     """
     status, phrase = _STATUS[denial.reason]
     message = fold(denial.line)[:MAX_MESSAGE_CHARS]

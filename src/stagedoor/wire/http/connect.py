@@ -1,6 +1,6 @@
 """A parser for the head of a CONNECT request, fed in pieces of any size (RFC 9110 §9.3.6, RFC 9112).
 
-It is strict, because tolerance would gain nothing: every stock client writes plain, well-formed lines.
+It is strict, since every stock client writes plain, well-formed lines and tolerance would gain nothing.
 The answers are in `wire.http.answer`.
 """
 
@@ -60,9 +60,9 @@ _ONCE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ResumeRequest:
-    """The wish for a resumable tunnel: its key, which is a secret, and the number of this connection.
+    """The request for a resumable tunnel, with its secret key and the number of this connection.
 
-    `attempt` 0 opens a session, and any other number returns to one.
+    `attempt` 0 opens a session, and any other number resumes one.
     """
 
     key: str = field(repr=False)
@@ -74,15 +74,14 @@ class Request:
     """A request for a tunnel, well-formed but neither authenticated nor allowed.
 
     `host` and `port` are the raw text before and after the last colon, and either may be empty: only
-    `parse_target` may use them. The Host header is not kept, because no decision may depend on it.
-    `early` is every byte after the head: the tunnel's first bytes, to be relayed before all others.
-    `bare_line_feed`: the request line ended in LF alone, which corkscrew 2.0 sends before
-    Proxy-Authorization. That program discards whatever it reads together with the 200, so the gateway
-    should pause before the shell's first byte. `wants_progress`: the client reads interim answers
-    (`Stagedoor-Progress`), which other clients cannot handle. `trace`: the client's own trace, if it
-    sends a valid `traceparent`. `resume`: the client can resume the tunnel (`Stagedoor-Resume`); None for
-    other clients, and for a version that is not known here. `reason`: why the user asks for access, if they
-    have no grant (`Stagedoor-Reason`, percent-encoded UTF-8).
+    `parse_target` may use them. The Host header is not kept, because no decision may depend on it. `early` is
+    every byte after the head: the tunnel's first bytes, to be relayed before all others. `bare_line_feed`:
+    the request line ended in LF alone, which corkscrew 2.0 sends before Proxy-Authorization. That program
+    discards everything it reads together with the 200, so the gateway should pause before the shell's first
+    byte. `wants_progress`: the client reads interim answers (`Stagedoor-Progress`), which other clients
+    cannot handle. `trace`: the client's own trace, if it sends a valid `traceparent`. `resume`: the client
+    can resume the tunnel (`Stagedoor-Resume`); None for other clients and for unknown versions. `reason`: why
+    the user asks for access, if they have no grant (`Stagedoor-Reason`, percent-encoded UTF-8).
     """
 
     host: str
@@ -102,7 +101,7 @@ class HeadParser:
     """Parses one request head, in time linear in the bytes fed, however they are split.
 
     A Denial is returned as soon as the bytes decide it, not only at the end of the head, and is the
-    same for every split. The caller keeps the deadline of the header.
+    same for every split. The caller enforces the deadline of the header.
     """
 
     __slots__ = (
@@ -120,7 +119,7 @@ class HeadParser:
         self._outcome: Request | Denial | None = None
 
     def feed(self, received: bytes) -> Request | Denial | None:
-        """Take the next bytes. Return None if more are needed.
+        """Parse the next bytes. Return None if more are needed.
 
         After a Denial nothing more is parsed, and the same Denial is returned again. After a Request
         the bytes belong to the tunnel, and feeding them here raises RuntimeError.
@@ -209,7 +208,7 @@ class HeadParser:
             case b"stagedoor-reason":
                 self._fields["reason"] = unquote(value.decode("latin-1"))
             case b"traceparent":
-                # Two of them count as none, because they are ambiguous.
+                # Two of them are ambiguous, so they count as none.
                 trace = None if is_repeated else parse_traceparent(value.decode("latin-1"))
                 self._fields["trace"] = trace
             case b"user-agent" if not is_repeated:

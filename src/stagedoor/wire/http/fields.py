@@ -1,12 +1,12 @@
 """The fields of requests that the gateway parses itself. Pure.
 
 Any client may send them. They are Range (RFC 9110 §14), Proxy-Authorization (§11.7.2; no message about it
-repeats a byte, since whatever was typed there may be the secret), X-Forwarded-For, traceparent (W3C Trace
-Context), User-Agent (§10.1.5) and Host (§7.2).
+quotes any of it, since all of it may be secret), X-Forwarded-For, traceparent (W3C Trace Context), User-Agent
+(§10.1.5) and Host (§7.2).
 
-With DNS rebinding, a foreign page makes its own name resolve to the gateway. The browser then treats
-both as one origin, but its requests carry the foreign name. So `is_known` accepts listed names only. An
-address needs no list, because no page of another site can have it as its own.
+With DNS rebinding, a foreign page makes its own name resolve to the gateway. The browser then treats both as
+one origin, but its requests carry the foreign name. So `is_known` accepts only listed names. Addresses need
+no list, because no other site can have them as its name.
 """
 
 import re
@@ -42,7 +42,7 @@ class ByteRange:
 
 
 class UnsatisfiableError(ValueError):
-    """The range begins after the end of the file (§15.5.17)."""
+    """Raised when the range begins after the end of the file (§15.5.17)."""
 
 
 def parse_range(header: str | None, size: int) -> ByteRange | None:
@@ -182,7 +182,7 @@ _BROWSERS = (
     ("CriOS/", "Chrome"),
     ("Safari/", "Safari"),
 )
-"""The first match counts: a browser also names those that it wants to be treated like."""
+"""The first match counts, since browsers also name others that they want to be treated like."""
 _SYSTEMS = (
     ("Android", "Android"),
     ("iPhone", "iOS"),
@@ -196,9 +196,9 @@ _SYSTEMS = (
 
 
 def describe_device(user_agent: str) -> str:
-    """Return what a person calls their device, such as "Firefox on Linux" (RFC 9110 §10.1.5).
+    """Return a description of a user's device, such as "Firefox on Linux" (RFC 9110 §10.1.5).
 
-    A client may send any header, so this is a hint and no proof. Only words from here are returned.
+    A client may send any header, so this proves nothing. Only words from this module are returned.
     """
     shown = user_agent[:_MAX_AGENT_CHARS]
     browser = next((name for mark, name in _BROWSERS if mark in shown), "a browser")
