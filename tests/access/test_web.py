@@ -374,7 +374,7 @@ def test_a_form_asks_for_later_and_a_later_approver_sees_when_they_decide(
     assert "<dt>You can decide from</dt>" in shown
     assert "<dt>Begins</dt>" in shown
     assert "Approve</button>" not in shown
-    assert "you decide on request" in zoe.post(f"{place}/approve").text
+    assert "you may decide on request" in zoe.post(f"{place}/approve").text
     approve(port, int(place.rpartition("/")[2]))
     gateway.wait_for_policy()
     page = dev.get(place).text

@@ -75,7 +75,7 @@ def test_output_to_a_full_disk_is_told_as_that(alice: Desk) -> None:
     [
         (("user", "remove", "bob", "--yes"), 3, "stagedoor: there is no user bob"),
         (("user", "add", "alice", "--no-password"), 4, "stagedoor: the user alice is there"),
-        (("user", "add", "ALICE", "--no-password"), 2, "stagedoor: 'ALICE' is no user name"),
+        (("user", "add", "ALICE", "--no-password"), 2, "stagedoor: 'ALICE' is not a user name"),
         (("user", "add", "carol"), 2, "--password-stdin"),
         (("grant", "add", "alice", "app01"), 2, "write user:alice or group:alice"),
         (("session", "close", "0199ffffffff"), 3, "stagedoor: there is no session"),
