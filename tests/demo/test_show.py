@@ -331,13 +331,19 @@ def test_on_a_terminal_those_inside_are_shown_and_keys_cut_upgrade_and_end_it(
     with Prompted(DEMO, env=env, stdin=None, on_terminal=True, timeout_s=BOUND_S) as demo:
         demo.expect("no open sessions", BOUND_S)
         [config] = tmp_path.glob("*/ssh_config")
-        with Prompted(["ssh", "-F", config, "app02.ssh", "cat"], stdin=None):
+        ssh = ["ssh", "-tt", "-F", config, "app02.ssh", "echo in''side; cat"]
+        with Prompted(ssh, stdin=None, on_terminal=True) as session:
             demo.expect("dev in app02.ssh", BOUND_S)
-        demo.type("c")
-        demo.expect("the network is cut for 5 s")
-        demo.expect("the network is back")
-        demo.type("u")
-        demo.expect("serves after")
+            session.expect("inside", BOUND_S)
+            demo.type("c")
+            demo.expect("the network is cut for 5 s")
+            session.type("typed meanwhile\r")
+            demo.expect("the network is back")
+            session.expect("typed meanwhile\r\ntyped meanwhile\r\n")
+            demo.type("u")
+            demo.expect("serves after")
+            session.type("typed afterwards\r")
+            session.expect("typed afterwards\r\ntyped afterwards\r\n")
         demo.type("\x03")
         done = demo.wait()
     assert done.code == 0
