@@ -27,7 +27,7 @@ class AppSessions:
     """A user's last sessions and the open sessions of all users, by the host names of their targets.
 
     `used_at` is when the user last opened a session there, in seconds since the epoch. `inside` has the users
-    with an open session there, of all access methods: show only those of targets that the user may enter.
+    with an open session there, by any access method. Show only those of targets that the user may enter.
     """
 
     used_at: Mapping[str, float]
@@ -43,7 +43,7 @@ class AccountService:
 
     async def list_keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
         """Return the user's registered SSH keys."""
-        # From the store, not from memory: a user who has just added a key wants to see it.
+        # From the store, not from memory, so that a key that was just added appears.
         return await ask_in(self._database.read, list_keys, identity.name)
 
     async def list_sessions(self, identity: Identity) -> Sequence[SessionRecord] | Denial:

@@ -1,6 +1,6 @@
 """The apps of a cluster and their shells, for `stagedoor app`.
 
-It needs no running gateway, because it reads the cluster's API.
+It reads the cluster's API, so it needs no running gateway.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ class Apps:
         }
 
     async def explain_ending(self) -> Mapping[str, str]:
-        """Return a sentence about each namespace that is served no more and has shells left, by its name.
+        """Return a sentence about each namespace that is no longer served and has shells left, by its name.
 
         The controller that leads reports them; without its report the result is empty.
         """
@@ -262,7 +262,7 @@ async def list_targets(settings: Settings, *, within_s: float) -> list[Target]:
 async def _follow_shells(
     settings: Settings, within_s: float
 ) -> AsyncIterator[tuple[KubeCluster, KubernetesShells]]:
-    """Follow the cluster's shells, after a wait of at most `within_s` seconds for all that there are."""
+    """Follow the cluster's shells, after waiting at most `within_s` seconds until all are known."""
     async with open_cluster(settings) as cluster:
         instance = f"{find_replica_name()}/admin"
         shells = KubernetesShells(cluster, list_namespaces(settings), instance)
@@ -276,7 +276,7 @@ async def _follow_shells(
 
 @contextmanager
 def _explain_cluster() -> Iterator[None]:
-    """Raise StagedoorError for a cluster that refuses, or does not answer."""
+    """Raise StagedoorError if the cluster refuses or does not answer."""
     try:
         yield
     except ClusterError as error:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Denial:
-    """Call `function` in a thread and return its result. A store that fails or a refusal is a Denial."""
+    """Call `function` in a thread and return its result. Store failures and refusals become a Denial."""
     try:
         return await asyncio.to_thread(function, *args, **kwargs)
     except StoreError as error:
@@ -32,7 +32,7 @@ async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T 
 def run_in_thread(
     method: Callable[Concatenate[S, P], T],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T | Denial]]:
-    """Make a method that blocks one that is awaited, and that returns what `ask` does."""
+    """Turn a blocking method into a coroutine method that returns as `ask` does."""
 
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T | Denial:
         return await ask(method, self, *args, **kwargs)

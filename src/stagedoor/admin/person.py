@@ -1,4 +1,4 @@
-"""One user: all that the store has about the user, and disabling or enabling them."""
+"""One user: everything in the store about the user, and disabling or enabling the user."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +21,7 @@ class UserState(Struct, frozen=True):
     """One user with their rights.
 
     `provided` are the groups from identity providers, which the groups of `user` include. `group_sets` are
-    the access sets whose files put them in a group, by group. `accounts` are the user's accounts at
+    the access sets whose files put the user in a group, by group. `accounts` are the user's accounts at
     providers. `grants` are all grants about the user, including expired ones; `sessions` are the open ones.
     """
 
@@ -38,7 +38,7 @@ class UserState(Struct, frozen=True):
 
 
 def read_user_state(service: AdminService, name: str) -> UserState:
-    """Return all that the store has about the user. Raises NotFoundError, StoreError."""
+    """Return everything that the store has about the user. Raises NotFoundError, StoreError."""
     with service.database.read() as transaction:
         policy = read_policy(transaction)
         user = policy.all_users.get(name)
@@ -66,9 +66,9 @@ def read_user_state(service: AdminService, name: str) -> UserState:
 
 
 def set_disabled(service: AdminService, name: str, *, disabled: bool) -> bool:
-    """Disable a user, or enable them again. Return whether that changed anything.
+    """Disable a user, or enable a disabled one. Return whether that changed anything.
 
-    Nothing of the user's is removed. The workers close a disabled user's sessions within seconds. Raises
+    Nothing is removed. The workers close a disabled user's sessions within seconds. Raises
     NotFoundError, StoreError.
     """
     action = "user.disable" if disabled else "user.enable"

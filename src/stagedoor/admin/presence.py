@@ -20,19 +20,19 @@ from stagedoor.model.target import Target
 from stagedoor.store import attachments
 from stagedoor.store.shares import require_share
 
-# Each attachment costs some processes and memory in the shell. The holder there has a limit of its own
-# (`holder.clients`), which keeps a part for users who type. The limits here are lower, so that users who only
-# watch never reach that one, and a single link or user leaves room for others who watch.
+# Each attachment costs some processes and memory in the shell. The holder there has its own limit
+# (`holder.clients`), which reserves places for users who type. The limits here are lower, so that users who
+# only watch never reach it, and a single link or user leaves room for others.
 WATCHING = 32
 """The attachments of all users who only watch a terminal."""
 BY_ONE_SHARE = 24
 WATCHING_ONE_PERSON = 8
 TYPING_ONE_PERSON = 16
-"""More than the few windows of a user: an attachment whose connection broke counts until that is noticed."""
+"""More than the few windows of a user, since a broken attachment counts until that is detected."""
 
 
 def explain_crowd(present: Sequence[PresenceEntry], session: str) -> Denial | None:
-    """Return why the attachment of `session` has to end, or None if there is room for it.
+    """Return why the attachment of `session` must end, or None if there is room for it.
 
     `present` are all attachments to its terminal, including this one.
     """
@@ -78,7 +78,7 @@ class PresenceService:
         """
         at = (str(target), terminal)
         attachments.attach(self._database, session, *at, looks=looks, share=share)
-        # Read after writing: of several sessions that come at once, each sees the ones before it.
+        # Read after writing, so that of several simultaneous sessions each sees the earlier ones.
         present = attachments.list_attachments(self._database, at=at)
         denial = explain_crowd(present, session)
         if denial is not None:

@@ -1,7 +1,7 @@
 """Recordings for users who may play them on the web, and the search in their text.
 
-A recording is a log of bytes with no index, so each search reads the files. It takes `SEARCH_S` at most, and
-goes on from there at the next page. It leaves the processor to the terminals of this worker after each piece.
+A recording is a log of bytes with no index, so each search reads the files. It takes at most `SEARCH_S`, and
+continues with the next page. After each piece it yields to the terminals of this worker.
 """
 
 import asyncio
@@ -43,18 +43,18 @@ AUDIT_AGAIN_S = 3600.0
 _MOST_VIEWS = 1000
 _T = TypeVar("_T")
 SEARCH_S = 2.0
-"""The bound on one search, seconds."""
+"""The time limit of one search, seconds."""
 MOST_BYTES = 32 * MIB
-"""The bytes of one recording that are read. The rest of a longer one is not searched."""
+"""The most bytes of one recording that are searched."""
 MOST_LINES = 3
-"""The lines that are shown of one recording."""
+"""The most lines shown of one recording."""
 _PIECE_BYTES = 256 * KIB
 _PAUSE_S = 0.001
 
 
 @dataclass
 class TextSearch:
-    """One search for a text. `is_over` says that its time is up."""
+    """One search for a text."""
 
     text: str
     monotonic: Callable[[], float] = time.monotonic
@@ -101,7 +101,7 @@ class TextSearch:
 
 @dataclass(frozen=True, slots=True)
 class RecordingFilter:
-    """The recordings that are wanted: `user` and `app` are parts of names.
+    """A filter of recordings. `user` and `app` are parts of names.
 
     They are no older than `within_s` seconds, None for any age. `text` is what their terminals showed, "" for
     any.
@@ -117,8 +117,9 @@ class RecordingFilter:
 class RecordingPage:
     """A page of recordings, the newest first. `before` is the id for the next page, "" at the end.
 
-    Of those that match otherwise, a search for text has left out the `sealed` ones, which are encrypted, and
-    the `unproved` ones, whose app wants a fresh proof first. Of the `cut` ones it has read the beginning.
+    A search for text counts the otherwise matching recordings that it could not search: the `sealed` ones,
+    which are encrypted, the `unproved` ones, whose app requires a fresh proof, and the `cut` ones, of which
+    it read only the beginning.
     """
 
     recordings: list[Recorded] = field(default_factory=list)
@@ -142,7 +143,7 @@ class RecordingService:
         self._policy = context.policy
         self._step_up = step_up
         self._searching = asyncio.Lock()
-        """A search keeps a thread busy, so there is one at a time in a worker."""
+        """Allows one search at a time in a worker, since a search keeps a thread busy."""
         self._audited_at: dict[tuple[str, str, str], float] = {}
 
     def has_any(self, identity: Identity) -> bool:
@@ -158,7 +159,7 @@ class RecordingService:
     ) -> RecordingPage | Denial:
         """Return a page of the recordings that the user may play, older than the id `before` ("" for all).
 
-        What a search shows of a recording is a view of it, which is in the audit before this returns.
+        Lines that a search shows of a recording are a view of it, which is in the audit before this returns.
         """
         if not wanted.text:
             return await _read(partial(self._read_page, identity, before, wanted, None))

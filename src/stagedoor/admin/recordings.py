@@ -30,7 +30,7 @@ class Recorded:
     """A recording and its session; `session` is None if the store no longer has it.
 
     `lasts_s` is the time until its last event, None if it cannot be read or was not measured. `lines` are
-    those that a search has shown.
+    those found by a search.
     """
 
     file: StoredRecording
@@ -84,7 +84,7 @@ def find_recorded_session(database: Database, file: StoredRecording) -> SessionR
 
 
 def find_recording(recordings: Sequence[Recorded], prefix: str) -> Recorded:
-    """Return the recording with this id, or the only one whose id begins so.
+    """Return the recording with this id or with the only id that begins with `prefix`.
 
     The id begins with the session's id. Raises NotFoundError, RefusedError.
     """

@@ -1,4 +1,4 @@
-"""Restoring a backup of the gateway's data, and copying a store into the one that the settings name."""
+"""Restoring a backup of the gateway's data, and copying a store into the one in the settings."""
 
 import json
 import os
@@ -103,7 +103,7 @@ def _refuse_running(settings: Settings) -> None:
 
 
 def _put_aside(settings: Settings, *, force: bool, now: float) -> tuple[Path, ...]:
-    """Move existing files into a new folder and return it, or raise RefusedError without `force`."""
+    """Move existing files into a new folder and return that. Raise RefusedError without `force`."""
     folder = settings.data_dir
     folders = [folder / name for name in FOLDERS]
     existing = [path for path in folders if _has_files(path) or is_planted(path)]
@@ -116,7 +116,7 @@ def _put_aside(settings: Settings, *, force: bool, now: float) -> tuple[Path, ..
     aside = folder / f"before-restore-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
     if existing:
         aside.mkdir(mode=0o700)
-        # By descriptor: the account may replace it by a link to a folder of root meanwhile.
+        # By descriptor, since the account could replace it with a link to a folder of root.
         fd = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             for path in existing:

@@ -1,4 +1,4 @@
-"""Roles: giving and taking them away, each as one function over an opened store. Audited."""
+"""Giving and removing roles, by audited functions over an opened store."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from stagedoor.store.administration import roles as store
 
 
 def add_role(service: AdminService, rule: RoleRule) -> RoleRule:
-    """Give a role, and return the rule with its number.
+    """Add the rule of a role, and return it with its number.
 
     Raises NotFoundError for an unknown user, RefusedError, ConflictError, StoreError.
     """
@@ -35,7 +35,7 @@ def check_role(rule: RoleRule, now: float) -> None:
 
 
 def remove_role(service: AdminService, number: int) -> RoleRule:
-    """Take a role away, and return the rule. Raises NotFoundError, StoreError."""
+    """Remove the rule of a role, and return it. Raises NotFoundError, StoreError."""
     with service.change("role.remove", revokes=True) as change:
         rule = store.remove_role(change.transaction, number)
         change.fields |= _role_fields(number, rule)

@@ -1,7 +1,7 @@
 """The changes of the policy, each as one function. Every change is audited.
 
-The commands, the API and the pages call these functions; nothing else changes the policy. Arguments are
-checked here, so no caller can store a name or a pattern that means something else later.
+The commands, the API and the pages change the policy only through these functions. They check their
+arguments, so that no caller can store a name or a pattern that is misread later.
 """
 
 import os
@@ -37,11 +37,11 @@ from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.policy import PolicyChange, change_policy, load_policy
 
 _ABOUT_ADMINISTRATORS = frozenset({"user", "role", "passkey", "sso", "apply"})
-"""The first words of the changes that may take an administrator away."""
+"""The first words of the changes that may remove an administrator."""
 
 
 class ChangeGuard(Protocol):
-    """The checks of a change inside of its transaction. An exception undoes the change."""
+    """The checks of a change inside its transaction. An exception undoes the change."""
 
     def begin(self, transaction: Transaction) -> None:
         """Check the rows before the change."""
@@ -54,10 +54,10 @@ class ChangeGuard(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdminService:
-    """An opened store for one administrator or user. `actor` names them in the audit.
+    """An opened store for one administrator or user. `actor` is their name in the audit.
 
     `guard` checks each change, None for no further check. A change that would leave no administrator who can
-    sign in is refused, unless the caller is `at_machine`, where they can write the store anyway.
+    sign in is refused, unless the caller is `at_machine` and can write the store anyway.
     """
 
     database: Database
@@ -164,7 +164,7 @@ def set_password(
 ) -> str | None:
     """Set the user's password, or remove it if it is None, and return its new hash.
 
-    `before` is the hash that the present password must have, None for any. Raises NotFoundError,
+    `before` is the hash that the current password must have (None: any). Raises NotFoundError,
     RefusedError, StoreError.
     """
     password_hash = None if password is None else hash_new_password(password)
@@ -336,7 +336,7 @@ def change_grant(
 ) -> GrantRule:
     """Change the permissions of a grant, and with `limits_resume` its limit `resume_s`, and return it.
 
-    Live sessions lose within seconds what it no longer permits. Raises NotFoundError, RefusedError,
+    Within seconds, live sessions lose what it no longer permits. Raises NotFoundError, RefusedError,
     StoreError.
     """
     check_permission_change(number, allow, without)

@@ -21,7 +21,7 @@ MIN_PREFIX = 6
 
 
 def require_only(matches: Sequence[Row], prefix: str, what: str) -> Row:
-    """Return the only `what` whose id begins with `prefix`. Raises NotFoundError, RefusedError."""
+    """Return the only one of `matches`, whose ids begin with `prefix`. Raises NotFoundError, RefusedError."""
     if len(prefix) < MIN_PREFIX:
         raise RefusedError(f"{prefix!r} is too short for a {what}'s id: {MIN_PREFIX} characters")
     if not matches:
@@ -32,7 +32,7 @@ def require_only(matches: Sequence[Row], prefix: str, what: str) -> Row:
 
 
 def find_session(service: AdminService, prefix: str) -> SessionRecord:
-    """Return the session with this id, or the only one whose id begins so.
+    """Return the session with this id or with the only id that begins with `prefix`.
 
     Raises NotFoundError, RefusedError, StoreError.
     """
@@ -41,7 +41,7 @@ def find_session(service: AdminService, prefix: str) -> SessionRecord:
 
 
 def request_close(service: AdminService, session_ids: Sequence[str], reason: str) -> int:
-    """Ask the workers to close sessions. Return how many were open and not asked for before. Audited.
+    """Ask the workers to close sessions. Return how many were open and not yet being closed. Audited.
 
     Every worker sees the request within a second. Sessions of workers that died are closed at once.
     """

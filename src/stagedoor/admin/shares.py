@@ -1,4 +1,4 @@
-"""Shares of terminals. Their hosts on the web or an administrator create and end them. Audited."""
+"""Shares of terminals, which their hosts or administrators create and end. Audited."""
 
 import secrets
 from collections.abc import Sequence

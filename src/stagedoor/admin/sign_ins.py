@@ -1,4 +1,4 @@
-"""Sign-ins on the web: listing, finding and ending them. Audited."""
+"""Listing, finding and ending sign-ins on the web. Audited."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -46,8 +46,8 @@ def end_sign_ins(
 ) -> int:
     """End sign-ins with all that they opened, and return how many were still active.
 
-    `reason` is shown to their users. With `require_proof`, a session at an identity provider no longer signs
-    its user in: they have to prove there again who they are. Raises StoreError.
+    `reason` is shown to their users. With `require_proof`, a session at an identity provider no longer
+    suffices, and its user must authenticate there again. Raises StoreError.
     """
     ended = 0
     for record in wanted:
@@ -84,7 +84,7 @@ def end_by_provider(service: AdminService, candidate: RefreshCandidate, why: str
             )
             if not has_turn:
                 raise NotFoundError("another process has refreshed it since")
-            # The answer holds for all followers too; each must end before another takes over its token.
+            # The answer applies to all followers too; each must end before another takes over its token.
             for follower in answers.list_followers(change.transaction, sign_in):
                 with suppress(NotFoundError):
                     passes.end_sign_in(change.transaction, follower, message, at)

@@ -79,7 +79,7 @@ def make_preview(before: Policy, after: Policy, now: float) -> Preview:
 
 
 def answer_again(before: answers.StoredAnswer, digest: bytes) -> ApiAnswer:
-    """Return the answer to a repeated request, or why there is none."""
+    """Return the stored answer to a repeated request, or why there is none."""
     if before.request != digest:
         line = "this Idempotency-Key was sent with another request; use a new one"
         problem = make_problem(422, "key_reused", line)

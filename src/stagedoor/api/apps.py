@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CLOSE_S = 10.0
 WAIT_S = 15.0
-"""How long a request over HTTP waits for a shell: proxies cut off slow answers, so clients ask again."""
+"""How long a request over HTTP waits for a shell. Proxies cut off slow answers, so clients ask again."""
 
 
 def list_apps(call: Call) -> t.Page[t.AppEntry]:
@@ -122,7 +122,7 @@ async def explain_shell(call: Call) -> r.AppReport:
 
 
 async def start_shell(call: Call) -> r.ShellEntry:
-    """Start a shell and wait for it, over HTTP for some seconds: then its state says how far it is."""
+    """Start a shell and wait for it. Over HTTP, wait some seconds, then return how far it is."""
     target = _find_target(call, Role.OPERATOR)
     async with _open_cluster(call, target, "started") as apps:
         try:
@@ -134,7 +134,7 @@ async def start_shell(call: Call) -> r.ShellEntry:
 
 
 async def stop_shell(call: Call) -> r.ShellStop:
-    """Close the sessions in a shell, stop it, and wait for that, over HTTP for some seconds."""
+    """Close the sessions in a shell, stop it, and wait for its end, over HTTP only some seconds."""
     target = _find_target(call, Role.OPERATOR)
     cluster = _open_cluster(call, target, "stopped")
     await asyncio.to_thread(_close_sessions, call, target)

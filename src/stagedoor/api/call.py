@@ -1,4 +1,4 @@
-"""One call of an operation: who calls, what they sent, and the store."""
+"""One call of an operation, with the caller, the request and the store."""
 
 import base64
 import binascii
@@ -43,7 +43,7 @@ class DeniedError(Exception):
 
 
 class PageTokenError(RefusedError):
-    """A page token that no list has given out."""
+    """Raised for a page token that no list has issued."""
 
 
 class AppSource(Struct, frozen=True):
@@ -80,8 +80,8 @@ class Call:
 
     `read_policy` returns the policy, as new as the store. `path` has the parameters in the path, `filters`
     the query and `body` the request's value, all of the operation's types. `apps` are the gateway's.
-    `check_keys` raises RefusedError for public keys that are revoked. `step_up` says which apps want a fresh
-    proof. `identity` and `requests` are None for an administrator at the gateway's machine.
+    `check_keys` raises RefusedError for public keys that are revoked. `step_up` has the apps that require a
+    fresh proof. `identity` and `requests` are None for an administrator at the gateway's machine.
     """
 
     service: AdminService
@@ -117,9 +117,9 @@ class Call:
     def list_page(
         self, rows: Iterable[Row], key: Callable[[Row], str | int], show: Callable[[Row], View]
     ) -> Page[View]:
-        """Return the part of `rows` that the caller asks for. `key` sorts them, and no two have the same.
+        """Return the page of `rows` that the caller requests. They are sorted by `key`, which must be unique.
 
-        So a row that is there from the first page to the last is on exactly one of them.
+        So a row that exists from the first page to the last is on exactly one of them.
         """
         ordered = sorted(rows, key=key)
         if self.page_token is not None:
@@ -150,7 +150,7 @@ def require_found(row: Row | None, what: str, see: str) -> Row:
 
 
 def find_user(policy: Policy, name: str) -> User | None:
-    """Return a user, disabled or not, or None."""
+    """Return a user, even a disabled one, or None."""
     return policy.users.get(name) or policy.disabled.get(name)
 
 

@@ -1,4 +1,4 @@
-"""The checks inside of a change's transaction: that the row is the one the caller saw, and the dry run."""
+"""The checks inside a change's transaction: whether the row is as the caller saw it, and the dry run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ class PreconditionError(Exception):
 
 
 class StalePolicyError(Exception):
-    """The policy has changed since the caller's roles were judged, so they are judged again."""
+    """Raised if the policy has changed since the caller's roles were judged, to judge them again."""
 
 
 class DryRunError(Exception):
-    """The end of a dry run, which undoes the change. `after` is the policy that it would have made."""
+    """Raised at the end of a dry run to undo the change. `after` is the policy that it would have made."""
 
     def __init__(self, after: Policy) -> None:
         super().__init__("dry run")
@@ -40,7 +40,7 @@ class ApiGuard:
     _has_begun: bool = field(default=False, init=False)
 
     def begin(self, transaction: Transaction) -> None:
-        """Raise PreconditionError if the row is not the one that the caller saw, or StalePolicyError."""
+        """Raise PreconditionError if the row has changed since the caller saw it, or StalePolicyError."""
         if not self._has_begun:
             if read_policy_version(transaction) != self.policy.version:
                 raise StalePolicyError
@@ -52,6 +52,6 @@ class ApiGuard:
     def finish(self, transaction: Transaction) -> None:
         """Raise DryRunError if the request is a dry run."""
         if self.is_dry_run:
-            # Only what the change has touched is read: logins wait for this transaction.
+            # Read only what the change has touched, since logins wait for this transaction.
             after = read_changes(transaction, self.policy, self.policy.version + 1)
             raise DryRunError(after or read_policy(transaction))

@@ -24,12 +24,12 @@ _RESOURCES = {
     "requests": "request-rules requests",
     "sets": "sets",
 }
-"""The resources of which each module of this package has the operations."""
+"""The modules of this package, with the resources whose operations each of them has."""
 _MODULES = {name: module for module, names in _RESOURCES.items() for name in names.split()}
 
 
 def find_handler(name: str) -> Handler:
-    """Return the function of an operation. It loads the operation's module: a command needs one of them."""
+    """Return the function of an operation. Only its module is loaded, since a command needs no other."""
     module = import_module(f"stagedoor.api.{_MODULES[name.partition('.')[0]]}")
     handlers: Mapping[str, Handler] = module.HANDLERS
     return handlers[name]
@@ -38,7 +38,7 @@ def find_handler(name: str) -> Handler:
 def make_tag(transaction: Transaction, resource: str, path: Mapping[str, str]) -> str | None:
     """Return the ETag of the row that a path names, or None if there is no such row.
 
-    It stands for what a change of the row may set, so it stays the same while a user logs in.
+    It depends only on what a change of the row can set, so a login of the user does not change it.
     """
     try:
         state = _TAGGED[resource](transaction, path)

@@ -1,4 +1,4 @@
-"""The operations on what is on the gateway's machine: recordings of terminals, and hooks."""
+"""The operations on things on the gateway's machine: recordings of terminals, and hooks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -61,7 +61,7 @@ def _find_recording(call: Call) -> Recorded:
 
 
 def _list_visible(call: Call, user: str | None = None) -> Sequence[Recorded]:
-    """Return the recordings that exist for the caller. All are read only for a caller who may see any."""
+    """Return the recordings that the caller may see. Nothing is read for a caller who may see none."""
     is_auditor, identity = call.access.has_somewhere(Role.AUDITOR), call.identity
     if not is_auditor and identity is not None:
         now = call.service.clock()
@@ -72,7 +72,7 @@ def _list_visible(call: Call, user: str | None = None) -> Sequence[Recorded]:
 
 
 def _may_see(call: Call, recorded: Recorded) -> bool:
-    """Return whether the recording exists for the caller. That of an unknown app is for all apps' roles."""
+    """Return whether the caller may see the recording. An unknown app's requires a role for all apps."""
     if call.access.has_for_app(Role.AUDITOR, recorded.target_name):
         return True
     if call.identity is None:

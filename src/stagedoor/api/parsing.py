@@ -61,7 +61,7 @@ def parse_page_size(text: str | None) -> int:
 
 
 def parse_flag(query: dict[str, str], name: str) -> bool:
-    """Take a flag out of the query, and return it. Raises ApiRequestError."""
+    """Remove a flag from the query, and return it. Raises ApiRequestError."""
     value = query.pop(name, "false")
     if value not in ("true", "false"):
         raise ApiRequestError(400, "bad_request", f"{name} is true or false")
@@ -72,7 +72,7 @@ def parse_filters(query: Mapping[str, str], operation: Operation) -> Any:
     """Return the query as the operation's filters. Raises ApiRequestError."""
     times = {field.name for field in fields(operation.filters) if field.type == Until | None}
     try:
-        # By the rule that makes numbers of text, a number would also be a time.
+        # With the rule that converts text to numbers, a number would also be a valid time.
         values = {
             name: msgspec.convert(text, Until) if name in times else text
             for name, text in query.items()

@@ -28,7 +28,7 @@ RAISED: tuple[type[Exception], ...] = (
     PreconditionError,
     *(kind for kind, _, _ in _OF_ERRORS),
 )
-"""The exceptions of an operation that are problems."""
+"""The exceptions of an operation that become problems."""
 
 
 def make_problem(
@@ -51,7 +51,7 @@ def from_denial(denial: Denial) -> Problem:
 
 
 def from_error(error: BaseException, *, shows_mend: bool) -> Problem:
-    """Return what an operation raised as a problem. `shows_mend` adds what an administrator can do."""
+    """Return an operation's exception as a problem. `shows_mend` adds what an administrator can do."""
     if isinstance(error, DeniedError):
         return from_denial(error.denial)
     if isinstance(error, PreconditionError):

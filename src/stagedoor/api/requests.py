@@ -1,6 +1,6 @@
 """The operations on rules of access on request, on requests and on decisions.
 
-Over HTTP a user asks, decides and reviews as on the pages, by the rules. An administrator at the gateway's
+Over HTTP users ask, decide and review by the rules, as on the pages. An administrator at the gateway's
 machine decides alone.
 """
 
@@ -145,9 +145,9 @@ async def review_request(call: Call) -> t.AccessRequestEntry:
 
 
 def _require(result: T | Denial) -> T:
-    """Return the result, or raise the denial. A request that is not the caller's to see does not exist.
+    """Return the result, or raise the denial. A request that the caller may not see counts as missing.
 
-    What the store refuses (`admin.asking.ask`) is refused here as by the operations that use it directly.
+    A refusal by the store (`admin.asking.ask`) is reported as by operations that use the store directly.
     """
     if result is NOT_YOURS:
         raise NotFoundError(UNKNOWN)

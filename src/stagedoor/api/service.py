@@ -1,4 +1,4 @@
-"""The API's requests, from what was sent to the answer, without HTTP's connection.
+"""The handling of API requests, from their parts to the answer, without the HTTP connection.
 
 A request is admitted before its body is read: an unknown path, a missing scope and a missing role are refused
 first. Then its values are checked, and its operation runs in a thread.
@@ -58,11 +58,11 @@ from stagedoor.wire.api.operations import OPERATIONS, PAGE, find_operation
 from stagedoor.wire.api.types import Problem
 
 FOLLOW_S = 0.5
-"""How often a request that waits for events looks for them."""
+"""The interval at which a request that waits for events checks for them."""
 _KEPT_BYTES = 64 * KIB
 """The longest answer that is kept for a repeated request."""
 _TRIES = 10
-"""How often a request is judged again because the policy has changed meanwhile."""
+"""How many times a request is judged again because the policy has changed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,10 @@ class ApiService:
         self._apps = apps
         self._refused = refused
         self._requests = requests
-        # All of them now: an upgrade may replace the program on the disk before the first request.
+        # Load all of them now, since an upgrade may replace the program on the disk before the first request.
         self._handlers = {operation.name: find_handler(operation.name) for operation in OPERATIONS}
         self._newest = Policy()
-        """The policy that the last request was judged by: the worker reads changes only now and then."""
+        """The policy by which the last request was judged, which may be newer than the worker's."""
 
     async def admit(
         self, identity: Identity, method: str, path: str
@@ -136,7 +136,7 @@ class ApiService:
         return AdmittedRequest(operation, parameters, identity, access, policy)
 
     async def _load_newest(self) -> Policy:
-        """Return the policy as it is now, made of the newest that is known. Raises StoreError."""
+        """Return the current policy, derived from the newest known one. Raises StoreError."""
         known = self._policy()
         if self._newest.version > known.version:
             known = self._newest
@@ -239,7 +239,7 @@ class ApiService:
             while operation.waits and not answer and time.monotonic() < until:
                 await asyncio.sleep(FOLLOW_S)
                 if await asyncio.to_thread(handler, call):
-                    # The news may be that the caller has lost their right to read it.
+                    # The caller may have lost the right to read it.
                     request, call = await self._judge_again(request, call)
                     answer = await asyncio.to_thread(handler, call)
         except DryRunError as done:
@@ -280,7 +280,7 @@ class ApiService:
         query: Mapping[str, str],
         body: bytes,
     ) -> ApiAnswer:
-        """Run the request unless it was run before; then return the answer of that time."""
+        """Run the request, or return the earlier answer if it was run before."""
         what = msgspec.json.encode(
             [request.operation.name, dict(request.path), sorted(query.items())]
         )
@@ -312,7 +312,7 @@ class ApiService:
 def check_scope(identity: Identity, operation: Operation) -> Denial | None:
     """Return why this credential may not be used for an operation, or None.
 
-    A token needs the scope by name: one without scopes was made to enter apps.
+    A token needs the explicit scope, since tokens without scopes are for entering apps.
     """
     if identity.is_person or (identity.method is Method.MACHINE and identity.scopes is None):
         is_program = not identity.is_person

@@ -1,4 +1,4 @@
-"""The store's values as the API and `--json` show them."""
+"""Conversion of the store's values to those that the API and `--json` show."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def format_iso(at: float | None) -> str | None:
-    """Format a time, or None for none."""
+    """Format a time, or return None for None."""
     return None if at is None else show_milliseconds(at)
 
 

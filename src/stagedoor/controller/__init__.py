@@ -1,6 +1,6 @@
-"""The controller: creates the shells that developers ask for, keeps them as they should be, and removes them.
+"""The controller, which creates the shells that developers request, keeps them up to date, and removes them.
 
-One of several replicas works at a time. Its decisions are pure functions in `stagedoor.shells.kubernetes`;
-this package has the loop, the order of the writes, and the metrics. What may never enter: anything of a
-developer's session, and the API's protocol (see `Cluster`).
+Of several replicas, one works at a time. Its decisions are pure functions in `stagedoor.shells.kubernetes`;
+this package has the loop, the order of the writes, and the metrics. It sees nothing of developers' sessions,
+and nothing of the API's protocol (see `Cluster`).
 """

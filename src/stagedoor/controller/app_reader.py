@@ -1,4 +1,4 @@
-"""The apps that have a shell, as read from the API at its start and again whenever they change."""
+"""The apps that have a shell, read from the API when the shell starts and whenever the app changes."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from stagedoor.shells.kubernetes.ports import Cluster
 
 @dataclass(frozen=True, slots=True)
 class AppRecord:
-    """An app as it was read: its version, when that was, and what a shell of it would be.
+    """An app as it was read, with its version, the time, and the shell that it would have.
 
     `labels` are those of the app's pods, `shell_labels` those that the shell's pod would have.
     """
@@ -37,7 +37,7 @@ class AppRecord:
 class AppReader:
     """The reader of apps that have a shell, or are to have one.
 
-    A change of an app or of its pods changes the version of the app: the API writes its status then. `clock`
+    A change of an app or of its pods changes the app's version, since the API then writes its status. `clock`
     is monotonic, in seconds.
     """
 
@@ -49,7 +49,7 @@ class AppReader:
     async def derive(
         self, target: Target, mirrors: NamespaceMirrors, since: float
     ) -> Derived | WrongSettings | None:
-        """Return the shell that the app would have now; None if it needs none, or offers none.
+        """Return the shell that the app would have now, or None if it needs or offers none.
 
         The app is read if it has changed, or was not read `since` that time. Raises ClusterError.
         """
@@ -61,7 +61,7 @@ class AppReader:
         if known is None or known.version != _version(app) or known.at < since:
             known = await self._read(app)
             if known is None:
-                # The watch reports it in a moment. A StatefulSet of the same name may be left.
+                # The watch will report it in a moment. A StatefulSet of the same name may be left.
                 mirrors.forget_app(app)
                 return await self.derive(target, mirrors, since)
             self.readings[target] = known
@@ -74,7 +74,7 @@ class AppReader:
         return isinstance(settings, AppSettings) and settings.warm
 
     async def _read(self, known: Object) -> AppRecord | None:
-        """Read an app and its pods; None if it was deleted, or offers no shell any more."""
+        """Read an app and its pods. Return None if it was deleted or no longer offers a shell."""
         at, metadata = self.clock(), known["metadata"]
         app = await self.cluster.get(Kind(known["kind"]), metadata["namespace"], metadata["name"])
         if app is None or not is_shell_offered(app):

@@ -1,7 +1,7 @@
-"""The binder, which prepares namespaces: each one with the label gets the gateway's and controller's rights.
+"""The binder, which gives the gateway and the controller their rights in each namespace with the label.
 
-It is apart from gateway and controller, since an account that may write RoleBindings may give itself
-rights. A policy of the cluster lets it create these objects alone, and in namespaces with the label alone.
+It is separate from both, because an account that may write RoleBindings can give itself rights. An admission
+policy of the cluster lets it create only these objects, and only in namespaces with the label.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from stagedoor.shells.kubernetes.names import MANAGED_BY
 from stagedoor.shells.kubernetes.ports import Cluster
 
 ROUND_S = 60.0
-"""The longest time until an object that another client changed or deleted is mended."""
+"""The longest time until an object that another client changed or deleted is restored."""
 AGAIN_S = 2.0
-"""The seconds until a namespace is looked at again in which shells are left, or a write was refused."""
+"""The seconds until a namespace is checked again in which shells are left or a write was refused."""
 AT_ONCE = 8
-"""The most namespaces that are prepared at the same time."""
+"""The most namespaces that are prepared concurrently."""
 EMPTY_S = 30.0
-"""How long a namespace without the label keeps its rights after its last shell or run: a gateway still copies
-the end of a run's log."""
+"""How long a namespace without the label keeps its rights after its last shell or run, since a gateway may
+still be copying the end of a run's log."""
 _LAST = (Kind.LEASE, Kind.DEPLOYMENT, Kind.POD)
-"""The kinds of the objects of which one is left to the end of a shell or a run."""
+"""The kinds of objects that show whether a shell or a run is left."""
 
 NOT_SERVED = "ShellsNotServed"
 """The reason of an Event about a namespace that has the label and is not served."""
@@ -35,11 +35,11 @@ ENDING = "ShellsEnding"
 """The reason of an Event about a namespace that has lost the label and in which shells or runs are left."""
 
 OnProblem = Callable[[str, str | None], None]
-"""Called with a namespace, and why it cannot be prepared, or None if it is."""
+"""Called with a namespace, and why it cannot be prepared, or None once it is prepared."""
 
 
 def prepare(manifest: Object, namespace: str, owner: Object) -> Object:
-    """Return a manifest for a namespace. It goes when `owner` does, which an uninstall deletes. Pure."""
+    """Return a manifest for a namespace. It is deleted with `owner`, which an uninstall deletes. Pure."""
     reference = {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
@@ -51,7 +51,7 @@ def prepare(manifest: Object, namespace: str, owner: Object) -> Object:
 
 
 def has_all(actual: Any, wanted: Any) -> bool:
-    """Return whether an object has all that a manifest says; lists must be as long. Pure."""
+    """Return whether an object has everything in a manifest. Lists must have the same length. Pure."""
     if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
         return all(key in actual and has_all(actual[key], value) for key, value in wanted.items())
     if isinstance(wanted, list) and isinstance(actual, list):
@@ -60,15 +60,15 @@ def has_all(actual: Any, wanted: Any) -> bool:
 
 
 def _has_ended(item: Object) -> bool:
-    """Return whether an object is the pod of a run that has ended, which the cluster keeps for a while."""
+    """Return whether an item is the pod of an ended run, which the cluster keeps for a while."""
     return (item.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 class BindingController:
-    """The loop that keeps `manifests` in the namespaces that are selected.
+    """The loop that maintains `manifests` in the selected namespaces.
 
-    They are removed from a namespace without the label once no shell and no run is left in it. `owner` is the
-    name of a ClusterRole that owns them all. Several may run at once, since each does the same.
+    It removes them from a namespace without the label once no shell and no run is left there. `owner` is the
+    name of a ClusterRole that owns them all. Several loops may run at once, since each does the same.
     """
 
     def __init__(
@@ -88,16 +88,16 @@ class BindingController:
         self._served = frozenset[str]()
         self._due: set[str] = set()
         self._empty_since: dict[str, float] = {}
-        """Since when there is no shell and no run in a namespace without the label."""
+        """When the last shell or run left each namespace without the label."""
         self._ending: set[str] = set()
-        """The namespaces about which an Event says that shells or runs are left."""
+        """The namespaces for which an Event already reports that shells or runs are left."""
         self._reported: Mapping[str, str] = {}
-        """The reasons for namespaces that are not served, as far as Events have them."""
+        """The reasons for unserved namespaces that Events already report."""
         self._news = asyncio.Event()
 
     @property
     def problem(self) -> str | None:
-        """Return why it cannot work, in one line; None if it works."""
+        """Return in one line why the binder cannot work, or None if it works."""
         return self._spaces.problem
 
     async def run(self) -> None:
@@ -119,7 +119,7 @@ class BindingController:
                     await self._follow_until(loop.time() + ROUND_S)
 
     async def _look_at_all(self) -> None:
-        """Prepare each namespace in which something is missing, or is left over. Raises ClusterError."""
+        """Settle each namespace in which something is missing or left over. Raises ClusterError."""
         owner = await self._cluster.get(Kind.CLUSTER_ROLE, "", self._owner_name)
         if owner is None:
             raise ClusterError(
@@ -145,7 +145,7 @@ class BindingController:
         await self._settle_all(due)
 
     async def _follow_until(self, end: float) -> None:
-        """Settle the namespaces whose label changes, and those that could not be settled, until `end`."""
+        """Until `end`, settle the namespaces whose label changes and those that could not be settled."""
         loop = asyncio.get_running_loop()
         while (now := loop.time()) < end:
             with suppress(TimeoutError):
@@ -226,7 +226,7 @@ class BindingController:
         self._ending.add(namespace)
 
     def _owns(self, item: Object) -> bool:
-        """Return whether an object is this installation's: all have the ConfigMap under the same name."""
+        """Return whether an object is this installation's: all have a ConfigMap of the same name."""
         owners = item["metadata"].get("ownerReferences") or ()
         return item["kind"] != Kind.CONFIG_MAP or any(
             (owner["kind"], owner["name"]) == ("ClusterRole", self._owner_name) for owner in owners

@@ -1,4 +1,4 @@
-"""The controller's loop: changes and timers queue apps, and a few apps at once are reconciled."""
+"""The controller's loop. Changes and timers queue apps, and a few apps are reconciled concurrently."""
 
 import asyncio
 import time
@@ -32,8 +32,8 @@ Result = TypeVar("Result")
 class LeaderOnly:
     """A `Cluster` that passes every call on to `cluster`, and refuses writes unless `leads()` is true.
 
-    An election cancels the task of a controller that lost, but only when its event loop runs again. A process
-    that was suspended first continues with the write that it was about to make.
+    An election cancels the task of a controller that has lost, but only when its event loop runs again. A
+    process that was suspended would first continue with its next write.
     """
 
     def __init__(self, cluster: Cluster, leads: Callable[[], bool]) -> None:
@@ -61,27 +61,27 @@ class LeaderOnly:
     async def report(
         self, about: Object, *, reason: str, message: str, warning: bool = False
     ) -> None:
-        """Create an Event as `Cluster.report` does; do nothing in a replica that does not lead."""
+        """Create an Event as `Cluster.report` does. Do nothing in a replica that does not lead."""
         if self._leads():
             await self._cluster.report(about, reason=reason, message=message, warning=warning)
 
 
 FIRST_S = 3600.0
-"""How long ago, in the queue's order, an app that has changed became due: at a start of the controller it
-does not wait for the thousands of others."""
+"""How much earlier than the others a changed app becomes due, so that it does not wait behind thousands of
+apps when the controller starts."""
 
 CONCURRENCY = 8
-"""The most apps that are reconciled at the same time. Most of that time is waiting for the API."""
+"""The most apps that are reconciled concurrently. Most of that time is spent waiting for the API."""
 
 OnProblem = Callable[[Target, str, float], None]
-"""Called with a target, what went wrong with it, and the seconds until the next attempt."""
+"""Called with a target, the failure, and the seconds until the next attempt."""
 
 
 class Controller:
-    """A controller that keeps the shells of some namespaces as they should be while `run` runs.
+    """A controller that reconciles the shells of some namespaces while `run` runs.
 
-    `namespaces` maps an environment to its namespace, or selects them. In the `leaving` namespaces, and in
-    those that are selected no more, no shell is offered, so those that exist are removed. An app's
+    `namespaces` maps an environment to its namespace, or selects the namespaces. In the `leaving` namespaces,
+    and in those that are no longer selected, no shells are offered, so existing ones are removed. An app's
     annotations take precedence over `defaults`. Without `find_order` it creates no runs. `now` returns
     seconds since the epoch, `clock` monotonic seconds.
     """
@@ -126,25 +126,25 @@ class Controller:
             self._runs = RunReconciler(cluster, self._spaces, of_runs, find_order, on_problem, now)
         self._tasks: asyncio.TaskGroup | None = None
         self._requests: dict[Target, object] = {}
-        """For each shell, the number of requests for it and whether its lease has a failure, as last seen.
-        A renewal of the lease is no request."""
+        """For each shell, the last seen number of requests for it, and whether its lease has a failure. A
+        renewal of the lease is not a request."""
         self._apps: dict[Target, object] = {}
         """The last seen state, without the status, of each app that waits for a shell or is annotated."""
         self._loop = asyncio.get_running_loop()
 
     def list_unserved(self) -> dict[str, str]:
-        """Return the reason, in one line, for each namespace that is not served at the moment."""
+        """Return the reason, in one line, for each namespace that is currently not served."""
         problems = {view.namespace: view.why_unserved for view in self._namespaces.values()}
         problems |= {**self._spaces.refused, "every namespace": self._spaces.problem}
         return {name: problem for name, problem in problems.items() if problem is not None}
 
     def count_ending(self) -> dict[str, int]:
-        """Return the number of apps with a shell left in each namespace that is served no more."""
+        """Return the number of apps with a remaining shell in each namespace that is no longer served."""
         views = (view for view in self._namespaces.values() if not view.offers)
         return {view.namespace: left for view in views if (left := len(view.with_shell()))}
 
     async def run(self) -> None:
-        """Watch and work until cancelled. A write that is under way then may or may not take effect."""
+        """Watch and reconcile until cancelled. A write in progress may or may not take effect."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             for work in (*self._spaces.list_coroutines(), *self._mirrors.list_coroutines()):
@@ -163,14 +163,14 @@ class Controller:
             self._tasks.create_task(self._begin(environment, self._namespaces[environment]))
 
     def _spaces_changed(self) -> None:
-        """Serve the namespaces that are selected now; in the others, let the shells end."""
+        """Serve the namespaces that are selected now, and let the shells in all others end."""
         self._begin_all(self._views.follow())
         for known in (self._requests, self._apps, self._reader.readings):
             for target in [key for key in known if key.environment not in self._namespaces]:
                 known.pop(target, None)
 
     async def _adopt(self) -> None:
-        """Look after the shells in namespaces that lost their label while no controller worked."""
+        """Take over the shells in namespaces that lost their label while no controller was running."""
         await self._spaces.wait_until_synced()
         self._spaces_changed()
         while True:
@@ -180,11 +180,11 @@ class Controller:
     async def _begin(self, environment: str | None, namespace: NamespaceMirrors) -> None:
         """Wait until a namespace is listed, and queue its apps.
 
-        Nothing is decided before, for an object that is not listed yet would count as deleted.
+        Nothing is decided before that, since an object that is not listed yet would count as deleted.
         """
         await namespace.wait_until_synced()
         if self._namespaces.get(environment) is not namespace:
-            return  # its label has gone meanwhile
+            return  # it has lost its label meanwhile
         for app in namespace.with_shell() | namespace.list_annotated():
             self._add(Target(app, environment), at_once=False)
 
@@ -194,14 +194,14 @@ class Controller:
             self._loop.call_soon_threadsafe(self.queue_all)
 
     def queue_all(self) -> None:
-        """Queue every app with a shell, or with objects of one left, in the namespaces that are listed."""
+        """Queue every app in the listed namespaces that has a shell or remaining objects of one."""
         for environment, namespace in self._namespaces.items():
             if namespace.is_synced:
                 for app in namespace.with_shell():
                     self._add(Target(app, environment), at_once=False)
 
     def _access_changed(self, name: str) -> None:
-        """Try again what was refused in a namespace that is served again."""
+        """Retry what was refused in a namespace that is served again."""
         environment = self._views.environments[name]
         namespace = self._namespaces[environment]
         if namespace.is_synced and namespace.problem is None:
@@ -255,7 +255,7 @@ class Controller:
     async def _handle_failure(self, target: Target, error: StepError | ClusterError) -> None:
         refusal = error.error if isinstance(error, StepError) else error
         self.metrics.failures[refusal.reason] += 1
-        # The waiting logins show the API's answers, but not a conflict or a lost connection: those pass.
+        # Waiting logins show the API's answers, except conflicts and lost connections, which pass.
         is_reported = refusal.status is not None and refusal.reason != "Conflict"
         if isinstance(error, StepError) and is_reported:
             await self._reconciler.fail(target, error)
@@ -279,8 +279,8 @@ class Controller:
                 objects.read_failure_cause(lease) is not None,
             )
             before = self._requests.get(target)
-            # The controller wrote the failure itself, so that is no change. A gateway that asks for the shell
-            # removes it, so that is one.
+            # A failure that the controller has written is not a change. Its removal by a gateway that
+            # requests the shell is one.
             if request and before == (request[0], False) and request[1]:
                 self._requests[target] = request
             self._forgive_if_changed(self._requests, target, request or None)
@@ -306,12 +306,12 @@ class Controller:
         self._queue.forgive(target)
 
     def _add(self, target: Target, *, at_once: bool = True) -> None:
-        """Queue a target: at once if it has changed, else behind all that have."""
+        """Queue a target: to be due at once if it has changed, else behind all changed ones."""
         self._queue.add(target, self._clock() - (FIRST_S if at_once else 0.0))
         self._wake.set()
 
     def measure(self) -> Metrics:
-        """Return the metrics with the gauges brought up to date."""
+        """Return the metrics, with the gauges updated."""
         unserved = len(self.list_unserved())
         self.metrics.unserved = unserved
         self.metrics.served = sum(not view.why_unserved for view in self._namespaces.values())
@@ -325,7 +325,7 @@ class Controller:
 
 
 def _without_status(app: Object | None) -> object:
-    """Return what shows a change by the app's author; its status changes with every pod."""
+    """Return the parts of an app that only its author changes; its status changes with every pod."""
     if app is None:
         return None
     meta = app["metadata"]

@@ -1,7 +1,7 @@
-"""The controller's writes: a shell's objects are created and removed here, in this order only.
+"""The controller's writes, which create and remove a shell's objects in a fixed order.
 
-The lease is created first and deleted last, and the ConfigMap is next. So the lease, or at the latest the
-ConfigMap, shows what a controller that died half-way has left behind. All objects are owned by the app.
+The lease is created first and deleted last, and the ConfigMap is next. So the lease or at least the ConfigMap
+shows that a controller which died half-way has left objects behind. The app owns all objects.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ POLICY = PREFIX + "policy"
 pod's files at once, which it otherwise does once a minute."""
 
 APPROVAL_S = (0.02, 0.04, 0.08, 0.16, 0.32, *[0.5] * 14)
-"""Seconds to wait after each refusal of a start by the cluster's admission policy: a gateway has to approve
-the Deployment first, which takes some 50 ms."""
+"""Seconds to wait after the cluster's admission policy has refused a start, because a gateway has to approve
+the Deployment first, which takes about 50 ms."""
 
 NewHostKey = Callable[[tuple[str, ...]], tuple[bytes, str]]
 """Makes a host key with a certificate for some names. Returns OpenSSH's private key text and the
@@ -44,7 +44,7 @@ certificate's line."""
 
 
 class StepError(Exception):
-    """A refused write: `step` describes the write, `error` is the API's reason."""
+    """Raised for a refused write. `step` describes the write, and `error` is the API's reason."""
 
     def __init__(self, step: str, error: ClusterError) -> None:
         super().__init__(f"{step}: {error.message}")
@@ -81,7 +81,7 @@ def is_unapproved(error: ClusterError) -> bool:
 
 @dataclass(frozen=True)
 class ShellWriter:
-    """The writer of shells' objects: it creates, updates and removes them.
+    """A writer of shells' objects, which creates, updates and removes them.
 
     `admitted` returns the users that the current policy admits to a target; `user_cas` are the public keys of
     the user CAs; `holder` is this replica's name. `now` returns seconds since the epoch.
@@ -121,7 +121,8 @@ class ShellWriter:
             return deployment
         meta = deployment["metadata"]
         if meta.get("generation") == 1:
-            # It is new, so the cluster's own webhooks made the differences; the admission policy judges them.
+            # The Deployment is new, so the cluster's webhooks made the differences; the admission policy
+            # judges them.
             return deployment
         # The differences belong to another field manager: an apply would leave them there for ever.
         with _step("deleting the modified Deployment"):
@@ -148,7 +149,7 @@ class ShellWriter:
             return await merge_when_approved(self.cluster, deployment, patch)
 
     def decide_keys_end(self, known: float | None) -> float:
-        """Return when keys end that are written now; `known` as in `authorized.decide_keys_end`."""
+        """Return when keys that are written now will end; `known` is as in `authorized.decide_keys_end`."""
         return decide_keys_end(known, self.now())
 
     def build_config(
@@ -175,7 +176,7 @@ class ShellWriter:
     def build_keys(
         self, target: Target, *, offered: bool, until: float
     ) -> dict[str, dict[str, str]]:
-        """Return only the keys in the ConfigMap, which decide who may log in; none if no shell is offered."""
+        """Return only the keys of the ConfigMap, which decide who may log in; none if no shell is offered."""
         return objects.build_keys(self.admitted(target) if offered else (), until)
 
     async def refresh(self, config: Object, pods: Sequence[Object]) -> Object:
@@ -203,7 +204,8 @@ class ShellWriter:
             try:
                 await self.cluster.merge(Kind.POD, meta["namespace"], meta["name"], mark)
             except ClusterError:
-                # No right to patch pods, or the pod is being deleted. The files follow within a minute.
+                # This account may not patch pods, or the pod is being deleted. The files follow within a
+                # minute.
                 continue
 
     async def create_lease(self, app: Object, now: float) -> Object:

@@ -1,4 +1,4 @@
-"""The controller's view of a cluster: which apps offer a shell, and the objects of the shells."""
+"""The controller's view of a cluster: the apps that offer a shell, and the objects of their shells."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ class NamespaceMirrors(NamespaceState):
 
     @property
     def why_unserved(self) -> str | None:
-        """Return why the namespace is not served at the moment, in one line; None if it is served."""
+        """Return in one line why the namespace is currently not served, or None if it is."""
         if (problem := self.problem) is not None:
             return problem.message
         return None if self.is_synced else NOT_LISTED_YET
@@ -79,7 +79,7 @@ class NamespaceMirrors(NamespaceState):
         return any(self._labelled(kind, app) for kind in self._mirrors.of_shells)
 
     def list_annotated(self) -> set[str]:
-        """Return the names of the apps with annotations for their shells: one may be warm, or be wrong."""
+        """Return the names of the apps with annotations for their shells: one may be warm, or wrong."""
         return {name for name in self.list_apps() if is_annotated(self.find_app(name))}
 
     def list_misnamed(self) -> list[Object]:
@@ -95,7 +95,7 @@ class NamespaceMirrors(NamespaceState):
         return sum(bool(shell["spec"]["replicas"]) for shell in shells)
 
     def find_config(self, app: str) -> Object | None:
-        """Return what is kept of the shell's ConfigMap, or None.
+        """Return the kept fields of the shell's ConfigMap, or None.
 
         It has the `digest` of the contents, the digest of the `keys` alone, and `until`, when these end.
         """

@@ -1,4 +1,4 @@
-"""The namespaces that a controller looks after: those that are served, and those in which shells are left."""
+"""The namespaces that a controller manages: the served ones, and those in which shells are left."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,7 +10,7 @@ from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirect
 from stagedoor.shells.kubernetes.ports import Cluster
 
 ADOPT_S = 10.0
-"""The seconds between two looks at namespaces that are not served and have objects of shells."""
+"""The seconds between two checks of unserved namespaces that have objects of shells."""
 
 
 class NamespaceRegistry:
@@ -38,7 +38,7 @@ class NamespaceRegistry:
         self.follow()
 
     def follow(self) -> list[str | None]:
-        """Look after the namespaces that are served now. Return the keys of the views that have changed."""
+        """Manage the namespaces that are served now. Return the keys of the views that have changed."""
         wanted, changed = self._spaces.by_environment, list[str | None]()
         names = frozenset(wanted.values())
         for key, view in list(self.by_environment.items()):
@@ -58,13 +58,13 @@ class NamespaceRegistry:
         return changed
 
     def note(self, name: str) -> None:
-        """Note that a namespace that is not looked after has an app, or an object of a shell."""
+        """Record that a namespace that is not managed has an app or an object of a shell."""
         self._strangers.add(name)
 
     async def adopt(self) -> list[str | None]:
-        """Look after the shells that are left in noted namespaces where this account may still write.
+        """Manage the remaining shells in recorded namespaces where this account may still write.
 
-        Another installation may have its shells elsewhere. Return the keys of the new views.
+        Shells in the others may belong to another installation. Return the keys of the new views.
         """
         changed = list[str | None]()
         for name in sorted(self._strangers - self.environments.keys()):
@@ -85,7 +85,7 @@ class NamespaceRegistry:
 
     def _leave(self, view: NamespaceMirrors, key: str | None = None) -> str:
         view.offers = False
-        # A key that is no valid environment, for such a shell has no name that a developer could use.
+        # The key is not a valid environment, since such a shell has no name that a developer could use.
         key = key or f"({view.namespace})"
         self._put(key, view)
         return key

@@ -1,6 +1,6 @@
-"""Problems that an app's author should know before a login asks for a shell.
+"""Problems that an app's author should learn of before a login requests a shell.
 
-These are opt-ins that cannot work, and NetworkPolicies that do not select the shell of an app that has one.
+These are opt-ins that cannot work, and NetworkPolicies that select an app but not its shell.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ Problem = tuple[Object, str, str]
 class OptIns:
     """The checks of opt-ins, which report each problem once, by an Event on the object.
 
-    `namespaces` maps an environment to its mirrors, `readings` has the apps with a shell. The first problem
-    of an object is looked for among its Events, since the previous leader may have reported it.
+    `namespaces` maps an environment to its mirrors, `readings` has the apps with a shell. Before the first
+    problem of an object is reported, its Events are read, since the previous leader may have reported it.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class OptIns:
         self._reported = problems
 
     async def _impossible(self) -> list[Problem]:
-        """Return the objects that offer a shell and can have none."""
+        """Return the objects that offer a shell but cannot have one."""
         items = [item for view in self._namespaces.values() for item in view.list_misnamed()]
         for kind in UNSUITABLE:
             items += await self._list(kind, f"{OPT_IN}=true")

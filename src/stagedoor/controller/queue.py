@@ -1,4 +1,4 @@
-"""A work queue: each key is in it once, however often it is added, with the time at which it is due. Pure."""
+"""A work queue, in which each key occurs once, however often it is added, with a due time. Pure."""
 
 import heapq
 from collections.abc import Hashable
@@ -8,7 +8,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 FIRST_RETRY_S = 0.2
 LONGEST_RETRY_S = 60.0
-"""A cluster that refuses a write (a quota, an admission webhook) gets it once a minute at most."""
+"""A write that the cluster refuses (by a quota or an admission webhook) is repeated at most once a minute."""
 
 
 class WorkQueue(Generic[Key]):
@@ -39,7 +39,7 @@ class WorkQueue(Generic[Key]):
     def add(self, key: Key, at: float) -> None:
         """Make a key due at `at`, unless it is due sooner already.
 
-        A key that waits for a retry keeps its time, for its own failure may have caused the change. Call
+        A key that waits for a retry keeps its time, since its own failure may have caused the change. Call
         `forgive` first if something else has changed.
         """
         if key in self._working:
@@ -52,7 +52,7 @@ class WorkQueue(Generic[Key]):
             heapq.heappush(self._heap, (at, self._count, key))
 
     def forgive(self, key: Key) -> None:
-        """Forget a key's failures after a real change, so that its next attempt is not delayed."""
+        """Forget a key's failures after a real change, so that the next attempt is not delayed."""
         self._failures.pop(key, None)
         if key in self._working:
             self._forgiven.add(key)
@@ -87,7 +87,7 @@ class WorkQueue(Generic[Key]):
         failures = 0 if key in self._forgiven else self._failures.get(key, 0)
         self._failures[key] = failures + 1
         at = now + min(self._first_retry_s * 2.0 ** min(failures, 60), self._longest_retry_s)
-        # If it was added meanwhile, it waits as well, for the same work would fail again.
+        # If the key was added meanwhile, it waits as well, since the same work would fail again.
         self._again.pop(key, None)
         self._free(key, at)
         return at

@@ -1,4 +1,4 @@
-"""The reconciliation of one app: read its state, decide, and carry out the decision."""
+"""The reconciliation of one app: read its state, decide, and execute the decision."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -58,7 +58,7 @@ class ReconcileResult:
 
 @dataclass
 class Reconciler:
-    """The part of the controller that reads an app, decides, and does the one next thing for its shell.
+    """A reconciler of apps, which reads an app, decides, and takes the next step for its shell.
 
     `namespaces` maps an environment to its mirrors; `now` returns seconds since the epoch.
     """
@@ -76,15 +76,15 @@ class Reconciler:
     """When the last Event for each shell's failure was written."""
 
     async def reconcile(self, target: Target) -> ReconcileResult:
-        """Decide on one app, and do the next thing for it. Raises StepError, ClusterError."""
-        mirrors = self.namespaces[target.environment]  # even if its label goes meanwhile
+        """Decide on one app, and take the next step for it. Raises StepError, ClusterError."""
+        mirrors = self.namespaces[target.environment]  # even if it loses its label meanwhile
         self._requests[target] = objects.count_requests(mirrors.find_lease(target.app))
         began = self.reader.clock()
         seen = await self._read(target, mirrors)
         await self._report_problems(seen)
         decision = decide(seen.state, self.now())
         if isinstance(decision, StartShell | AskLog | Replace | ScaleToZero | Delete):
-            # A mirror may lag behind, so what the decision rests on is read from the API.
+            # Mirrors may lag behind, so the basis of the decision is read from the API.
             log = await self._read_log(seen) if isinstance(decision, AskLog) else None
             if not isinstance(decision, AskLog):
                 await self._read_shell(seen)
@@ -113,7 +113,7 @@ class Reconciler:
         cause = Cause(*(explain_refusal(error.error.message) or (error.step, error.error.message)))
         mirrors = self.namespaces.get(target.environment)
         if mirrors is None:
-            return  # the namespace is served no more
+            return  # the namespace is no longer served
         await self._write_failure(target, mirrors, cause)
         app = mirrors.find_app(target.app)
         reported_at = self._failure_events.get(target)
@@ -123,7 +123,7 @@ class Reconciler:
             await self.cluster.report(app, reason="ShellFailed", message=message, warning=True)
 
     async def _do(self, decision: lifecycle.Decision, seen: AppSnapshot) -> float | None:
-        """Carry out a decision. Return when to reconcile again: at once after a change, None for never."""
+        """Execute a decision. Return when to reconcile again: at once after a change, or None for never."""
         name, now = seen.target.app, self.now()
         match decision:
             case Keep(again_at):
@@ -187,7 +187,7 @@ class Reconciler:
         until = maker.decide_keys_end(None if known is None else known["until"])
         if isinstance(seen.derived, Derived):
             assert seen.app is not None, "what is derived is derived of an app"
-            # The image that runs. An outdated shell runs another one than a new shell would.
+            # The running image, which in an outdated shell is not that of a new shell.
             marks = read_outdated(shell)
             config = maker.build_config(
                 seen.app,

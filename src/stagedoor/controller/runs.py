@@ -1,7 +1,7 @@
-"""The controller's part in runs: for each run's lease it creates a suspended Job, resumes and removes it.
+"""The controller's part in runs: it creates a suspended Job for each run's lease, resumes it, and removes it.
 
-A Job is created once for a lease, and the lease has its uid from then on. So a Job that is lost, with its
-node or by hand, is never created again.
+The Job of a lease is created once, and the lease then records its uid. So a Job that is lost with its node,
+or deleted by hand, is never created again.
 """
 
 import asyncio
@@ -27,11 +27,12 @@ from stagedoor.shells.kubernetes.names import RUN_JOB, RUN_OF, make_run_name
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 
 CHECK_S = 10.0
-"""Seconds between two looks at all runs."""
+"""Seconds between two checks of all runs."""
 START_WITHIN_S = 90.0
-"""A Job that was not resumed so long after its lease is deleted: no gateway waits for it any more."""
+"""A Job that is not resumed within this time after its lease is deleted, since no gateway still waits for
+it."""
 KEPT_S = 120.0
-"""How long the lease of a cancelled run is kept: gateways read there that a user has ended it."""
+"""How long the lease of a cancelled run is kept, in which gateways read that a user has cancelled it."""
 CONCURRENCY = 8
 
 
@@ -89,10 +90,10 @@ def _has_ended(job: Object) -> bool:
 
 
 class RunReconciler:
-    """The keeper of the runs in the namespaces of `spaces`. `now` returns seconds since the epoch.
+    """A reconciler of the runs in the namespaces of `spaces`. `now` returns seconds since the epoch.
 
     `context` has the settings of the derivation, with the kit of runs. The order of a run is in the store, so
-    a lease alone makes no Job. `on_problem` is called as the controller's is.
+    a lease alone makes no Job. `on_problem` is called like the controller's.
     """
 
     def __init__(
@@ -147,7 +148,8 @@ class RunReconciler:
 
     async def _keep(self, key: Key, slots: asyncio.Semaphore) -> None:
         try:
-            # An empty list of Jobs wakes nothing, so a lease that is seen before it waits for it here.
+            # An empty list of Jobs causes no change, so a lease that was seen earlier waits for the list
+            # here.
             await self._spaces.wait_until_synced()
             for mirror in (self._leases, self._jobs):
                 await mirror.wait_until_synced(key[0])
@@ -178,7 +180,7 @@ class RunReconciler:
         return next((name for name, place in environments if place == namespace), f"({namespace})")
 
     async def _do(self, key: Key, *, begins: bool) -> None:
-        """Do the next step for a run. Unless it `begins`, one that has not started never does."""
+        """Take the next step for a run. Unless it `begins`, a run that has not started never will."""
         namespace, name = key
         lease, job = self._leases.get(*key), self._jobs.get(*key)
         step = decide_run(lease, job, self._now())
@@ -243,7 +245,7 @@ class RunReconciler:
             self._jobs.put(await merge_when_approved(self._cluster, job, patch))
         except ClusterError as error:
             if error.status != 404 and not is_unapproved(error):
-                raise  # else it was deleted, or the next look tries again
+                raise  # otherwise it was deleted, or the next check tries again
 
 
 def _keep_job(item: Object) -> Object:

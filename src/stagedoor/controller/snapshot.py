@@ -1,4 +1,4 @@
-"""The state of one app, which a reconcile reads before it decides."""
+"""The state of one app, which the reconciler reads before it decides."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ def read_app(
     app, shell = find_app(target, mirrors), mirrors.find_shell(target.app)
     settings = defaults if app is None else read_settings(app, defaults)
     if app is None:
-        derived = None  # it may have been withdrawn while it was read
+        derived = None  # the offer may have been withdrawn while the app was read
     elif isinstance(settings, WrongSettings):
         derived = settings
     lease = mirrors.find_lease(target.app)

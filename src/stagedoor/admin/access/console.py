@@ -1,6 +1,6 @@
-"""The service of the administrators' pages: it checks the role, then calls the functions of `admin`.
+"""The service of the administrators' pages, which checks the role and then calls the functions of `admin`.
 
-Default deny: each method checks the role first. A change also needs a fresh proof of identity.
+Each method checks the role first. A change also requires a fresh proof of identity.
 """
 
 from collections import Counter
@@ -71,7 +71,7 @@ class ConsoleService:
         apps: Callable[[], Iterable[Target]],
         read_health: Callable[[bool], HealthReport],
     ) -> None:
-        """`apps` returns the existing apps, and `read_health` the state, after all checks if it gets True."""
+        """`apps` returns the existing apps, and `read_health` the state, with all checks if given True."""
         self._context = context
         self.settings = context.settings
         self.database = context.database
@@ -97,14 +97,14 @@ class ConsoleService:
         return self.find_access(identity).has(Role.AUDITOR)
 
     def check_role(self, identity: Identity, role: Role) -> Denial | None:
-        """Return why the person may not see a page for `role`; a person with no role learns nothing."""
+        """Return why the person may not see a page for `role`. Without any role, it reveals nothing."""
         access = self.find_access(identity)
         if access.has(role):
             return None
         return deny_role(role, EVERYWHERE) if access.has_somewhere(Role.AUDITOR) else NO_PAGE
 
     def check_change(self, identity: Identity, refused: Denial | None, what: str) -> Denial | None:
-        """Return `refused` or, without it, a denial if there is no fresh proof that the person is there."""
+        """Return `refused` or, without it, a denial if there is no fresh proof of the person's presence."""
         if refused is not None:
             return refused
         policy, now = self.policy(), self.now()
@@ -258,13 +258,13 @@ class ConsoleService:
         return await ask(change)
 
     async def _read_uses(self, names: Sequence[str]) -> dict[str, float]:
-        """Return when these users last opened a session, as far as the index knows it."""
+        """Return when these users last opened a session, as far as the index has it."""
         return await self.read_index(lambda index: index.read_user_uses(names), {})
 
     async def make_grant_rows(
         self, identity: Identity, rules: Sequence[GrantRule]
     ) -> list[GrantRow]:
-        """Return the rows of grants, each with its last use as far as the index knows it."""
+        """Return the rows of grants, each with its last use as far as the index has it."""
         numbers = [rule.id for rule in rules]
         none: dict[int, tuple[float, str]] = {}
         used = await self.read_index(lambda index: index.read_grant_uses(numbers), none)
@@ -280,7 +280,7 @@ class ConsoleService:
         ]
 
     async def read_index(self, read: Callable[[AuditIndex], _T], none: _T) -> _T:
-        """Return what the audit's index has, or `none` without one."""
+        """Return a value from the audit's index, or `none` without one."""
 
         def load() -> _T:
             index = AuditIndex.open_to_read(self.settings.data_dir)
@@ -332,7 +332,7 @@ class ConsoleService:
 
 
 def _is_recorded(policy: Policy, session: SessionRecord, now: float) -> bool:
-    """Return whether terminals of the session's user in its app are recorded, by the policy as it is now."""
+    """Return whether terminals of the session's user in its app are recorded, by the current policy."""
     user, target = policy.users.get(session.identity), parse_login(session.target)
     if session.way not in _RECORDED_WAYS or user is None or target is None:
         return False

@@ -23,7 +23,7 @@ async def list_credentials(
 ) -> RowPage[CredentialRow] | Denial:
     """Return a page of the credentials of one of `KINDS`, by user and id.
 
-    Each row shows `wanted`. The page begins after the place `after`, "" for the first page.
+    Each row contains `wanted`. The page begins after the place `after` ("" for the first page).
     """
     if (denial := console.check_role(identity, Role.AUDITOR)) is not None:
         return denial

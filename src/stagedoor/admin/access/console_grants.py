@@ -24,7 +24,7 @@ from stagedoor.model.target import Target
 
 @dataclass(frozen=True, slots=True)
 class GrantPreview:
-    """A grant to add or remove, and what that changes. `apps` are the existing apps that it covers."""
+    """A grant to add or remove, and the effect. `apps` are the existing apps that it covers."""
 
     row: GrantRow
     differences: Sequence[AccessDifference]
@@ -153,7 +153,7 @@ async def list_request_views(
 ) -> Sequence[RequestView] | Denial:
     """Return the requests that are open or need a review, the newest first.
 
-    Their apps are all among those that the person's role is for.
+    The person's role covers all of their apps.
     """
     access = console.find_access(identity)
     if not access.has_somewhere(Role.AUDITOR):

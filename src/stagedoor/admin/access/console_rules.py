@@ -48,7 +48,7 @@ class RulePreview:
     """A rule to add or remove.
 
     `users` gain or lose what it gives. `ending` are the numbers of approved requests that end with it. `used`
-    is when a user last asked by it, and the user; None for a role, and for a rule by which no user has asked.
+    is when a user last asked by it, and the user; None for a role or an unused rule.
     """
 
     rule: Rule
@@ -131,7 +131,7 @@ async def remove_rule(
 
 
 def _check_adding(console: ConsoleService, identity: Identity, rule: Rule) -> Denial | None:
-    """Return why the person may not add `rule`; a person with no role learns nothing."""
+    """Return why the person may not add `rule`. Without any role the reason reveals nothing."""
     if (denial := console.check_role(identity, Role.AUDITOR)) is not None:
         return denial
     access = console.find_access(identity)

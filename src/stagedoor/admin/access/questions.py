@@ -1,4 +1,4 @@
-"""Why a user may enter an app or not."""
+"""Explanations why a user may enter an app or not."""
 
 from stagedoor.authz.explain import (
     AccessAnswer,
@@ -25,10 +25,10 @@ def explain_access(
     step_up: StepUpRules = NOWHERE,
     reader: AdminAccess = ROOT,
 ) -> AccessAnswer:
-    """Return why the user `name` may enter `target` now or not, as `explain` says.
+    """Return why the user `name` may enter `target` now or not, as `explain` does.
 
-    Raises NotFoundError for an unknown user. A reader with a role for some apps may not list the users: for
-    them, a user without rules there is unknown too.
+    Raises NotFoundError for an unknown user. A reader with a role for only some apps may not list the users,
+    so a user without rules there counts as unknown.
     """
     answer = explain(held, identify_by_name(held, name), target, now, step_up, reader)
     if reader.has(Role.AUDITOR):

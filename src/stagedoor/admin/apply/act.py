@@ -1,4 +1,4 @@
-"""Making the policy agree with an access set: all in one transaction, and audited row by row."""
+"""Applying an access set to the policy, in one transaction that is audited row by row."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,12 +17,12 @@ from stagedoor.store.changes import read_policy_version
 from stagedoor.store.sets.rows import RowSnapshot, add_rows, read_rows, remove_rows, update_rows
 
 _TRIES = 5
-"""How often a plan is made again because the policy has changed meanwhile."""
+"""How many times a plan is made again because the policy has changed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyOutcome:
-    """A plan, the users who gain and lose by it, and whether it was carried out."""
+    """A plan, the users who gain and lose by it, and whether it was executed."""
 
     plan: Plan
     rights: Sequence[RightsChange]
@@ -38,11 +38,11 @@ def apply_set(
     *,
     is_dry_run: bool = False,
 ) -> ApplyOutcome:
-    """Make the rows of the set `name` what is declared, all or none.
+    """Change the rows of the set `name` to the declared ones, all or none.
 
     A plan with problems, and that of a dry run, is returned, and nothing is written. `check` raises for
-    changes that the caller may not make. The plan is made before the transaction, so that logins wait for the
-    writing alone. Raises RefusedError, StoreError.
+    changes that the caller may not make. The plan is made before the transaction, so that logins wait only
+    for the writing. Raises RefusedError, StoreError.
     """
     for _ in range(_TRIES):
         stored = _read(service)
@@ -56,7 +56,7 @@ def apply_set(
 
 
 class _OvertakenError(Exception):
-    """The policy has changed since the plan was made."""
+    """Raised if the policy has changed since the plan was made."""
 
 
 def _read(service: AdminService) -> RowSnapshot:
@@ -74,7 +74,7 @@ def _plan(
 
 
 def _keep_administrator(stored: RowSnapshot, plan: Plan, now: float) -> None:
-    """Raise RefusedError if the plan leaves no user with an administrator's role, and there is one now."""
+    """Raise RefusedError if the plan would remove the last administrator."""
     holders = frozenset(
         rule.subject
         for rule in stored.administrators
@@ -90,7 +90,7 @@ def _keep_administrator(stored: RowSnapshot, plan: Plan, now: float) -> None:
 
 
 def _write(service: AdminService, version: int, name: str, changes: Sequence[RowChange]) -> bool:
-    """Write the changes unless the policy has another version by now. Return whether they were written."""
+    """Write the changes, unless the policy has changed since `version`. Return whether they were written."""
     only_removes = all(change.action is Action.REMOVE for change in changes)
     try:
         with service.change("apply", revokes=only_removes) as change:

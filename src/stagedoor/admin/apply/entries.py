@@ -1,4 +1,4 @@
-"""The entries of a set's files, and the rows that they declare. Pure but for the checks of names."""
+"""The entries of a set's files, and the rows that they declare. Pure except for the checks of names."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -25,7 +25,7 @@ from stagedoor.wire.duration import parse_duration
 
 
 class DeclaredUser(Table, frozen=True):
-    """A user, and groups that this set puts them in."""
+    """A user, and the groups in which this set puts the user."""
 
     name: str
     groups: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class DeclaredUser(Table, frozen=True):
 
 
 class DeclaredGroup(Table, frozen=True):
-    """The members that this set puts in a group."""
+    """A group, and the members that this set puts in it."""
 
     name: str
     members: tuple[str, ...]
@@ -51,7 +51,7 @@ class DeclaredGroup(Table, frozen=True):
 
 
 class DeclaredGrant(Table, frozen=True):
-    """A grant, in the words of `stagedoor grant add`."""
+    """A grant, with the terms of `stagedoor grant add`."""
 
     subject: str
     app: str
@@ -66,7 +66,7 @@ class DeclaredGrant(Table, frozen=True):
         if self.expires is not None and self.expires.tzinfo is None:
             raise ValueError("expires: write the offset from UTC, as in 2026-12-31T18:00:00Z")
         if self.expires is not None:
-            check_end(self.expires.timestamp(), -inf)  # one that is over removes the grant
+            check_end(self.expires.timestamp(), -inf)  # a past time removes the grant
         allow, without = parse_permissions(self.allow), parse_permissions(self.without)
         rule = GrantRule(
             0,
@@ -82,7 +82,7 @@ class DeclaredGrant(Table, frozen=True):
 
 
 class DeclaredRule(Table, frozen=True):
-    """A request rule, in the words of `stagedoor request rule add`."""
+    """A request rule, with the terms of `stagedoor request rule add`."""
 
     subject: str
     app: str

@@ -1,4 +1,4 @@
-"""The files of an access set: TOML or JSON, read from one directory. Mistakes name file, line and key."""
+"""The files of an access set: TOML or JSON in one directory. Error messages name file, line and key."""
 
 import json
 import os
@@ -42,7 +42,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredSet:
-    """The rows that the files of a set declare, and where."""
+    """The rows that the files of a set declare, and their places."""
 
     name: str
     rows: Sequence[Row]
@@ -174,7 +174,7 @@ def _parse(file: str, text: str) -> AccessFile:
 
 
 def _check_keys(file: str, text: str) -> None:
-    """Refuse a dotted key with so many parts that `tomllib` takes gigabytes: their number squared."""
+    """Refuse a dotted key with too many parts: `tomllib` takes memory by the square of their number."""
     key = _LONG_KEY.search(text)
     if key is not None:
         line = text.count("\n", 0, key.start()) + 1
@@ -182,7 +182,7 @@ def _check_keys(file: str, text: str) -> None:
 
 
 def _require_distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return a JSON object. A key that is there twice would hide one of its values."""
+    """Return a JSON object. Raise ValueError for a repeated key, which would hide a value."""
     content = dict(pairs)
     if len(content) != len(pairs):
         keys = [key for key, _ in pairs]
@@ -219,9 +219,9 @@ def _locate(texts: Mapping[str, str], place: _Place, key: str | None) -> str:
 
 
 def find_toml_line(text: str, table: str, index: int, key: str | None) -> int | None:
-    """Return the line of `key` in the entry `index` of a table, or of the entry, from 1 on; None if unknown.
+    """Return the line of `key` in the entry `index` of a table, or that of the entry; None if unknown.
 
-    An entry that is not under a header of its own has the line of the key `table`.
+    An entry without its own header has the line of the key `table`.
     """
     entry: int | None = None
     count = -1

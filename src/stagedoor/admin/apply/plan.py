@@ -9,7 +9,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.grant import GrantRule
 
 PRUNE_PERCENT = 20
-"""The part of a set's rows that `ApplyOptions.prunes` removes at most, unless the options say more."""
+"""The largest part of a set's rows, in percent, that `ApplyOptions.prunes` removes by default."""
 
 
 class Action(StrEnum):
@@ -18,12 +18,12 @@ class Action(StrEnum):
     ADD = "add"
     CHANGE = "change"
     ADOPT = "adopt"
-    """The row becomes the set's. It belonged to no set, or to another one."""
+    """The set takes the row over, which belonged to no set or to another one."""
     MOVE = "move"
     """Another file of the set declares the row."""
     REMOVE = "remove"
     RELEASE = "release"
-    """The row belongs to no set any more."""
+    """The row no longer belongs to a set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class RowChange:
 class ApplyOptions:
     """The choices of an administrator.
 
-    `adopts` takes rows over. Rows of the set that the files do not declare are kept. `prunes` removes them,
-    at most `prune_percent` of the set's rows; `releases` lets them belong to no set.
+    `adopts` takes rows over. Rows of the set that the files do not declare are kept, unless `prunes` removes
+    them (at most `prune_percent` of the set's rows) or `releases` removes them from the set.
     """
 
     adopts: bool = False
@@ -61,7 +61,7 @@ class RowProblem:
 class Plan:
     """The changes for the set `name`, in the order in which they are made.
 
-    `kept` are rows of the set that the files do not declare, and that stay.
+    `kept` are rows of the set that stay although the files do not declare them.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Plan:
             self.changes.append(RowChange(Action.MOVE, row, stored))
 
     def add_absent(self, absent: Sequence[Row], stored: Sequence[Row], own: int) -> None:
-        """Add what becomes of the `absent` rows, of `own` rows of the set. Raises RefusedError."""
+        """Add the changes of the `absent` rows, among `own` rows of the set. Raises RefusedError."""
         if self.options.releases:
             self.changes += [RowChange(Action.RELEASE, row, row) for row in absent]
         if not self.options.prunes:
@@ -116,7 +116,7 @@ class Plan:
         self.changes += [RowChange(Action.REMOVE, row, row) for row in removals]
 
     def check_users(self, declared: Iterable[Row], stored: Iterable[Row]) -> None:
-        """Add a problem for each declared row about a user who is unknown or goes."""
+        """Add a problem for each declared row about a user who is unknown or removed."""
         names = {row.key[0] for row in stored if row.kind is RowKind.USER}
         names |= {row.key[0] for row in declared if row.kind is RowKind.USER}
         gone = {
@@ -136,9 +136,9 @@ class Plan:
 def plan_changes(
     name: str, declared: Sequence[Row], stored: Sequence[Row], options: ApplyOptions, now: float
 ) -> Plan:
-    """Return the changes that make the set `name` what is declared.
+    """Return the changes that turn the set `name` into the declared one.
 
-    A declared grant whose time is over is not added. Raises RefusedError if too many rows would be removed.
+    A declared grant that has expired is not added. Raises RefusedError if too many rows would be removed.
     """
     plan = Plan(name, options)
     by_key = _index(name, stored)
@@ -153,7 +153,7 @@ def plan_changes(
 
 
 def _index(name: str, stored: Iterable[Row]) -> Mapping[tuple[RowKind, Key], Row]:
-    """Map each key to its row. Administrators may add one rule twice: then the set's own row counts."""
+    """Map each key to its row. If administrators have added a rule twice, the set's own row counts."""
     by_key: dict[tuple[RowKind, Key], Row] = {}
     for row in stored:
         known = by_key.setdefault((row.kind, row.key), row)

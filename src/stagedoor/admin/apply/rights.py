@@ -1,4 +1,4 @@
-"""The users who gain and lose rights by a plan. Pure."""
+"""The comparison of users' rights before and after a plan. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ class Right:
     word: str
 
     def covers(self, other: "Right") -> bool:
-        """Return True if this right includes `other`, as far as the patterns alone say."""
+        """Return True if this right includes `other`, judging by the patterns alone."""
         return self.word == other.word and self.pattern.has_all_of(other.pattern)
 
     @property
@@ -56,7 +56,7 @@ _Pair = tuple[Rights, Rights]
 
 
 class _UserRights:
-    """The rights of all users at one side of a plan."""
+    """The rights of all users before or after a plan."""
 
     def __init__(
         self, rows: Iterable[Row], provided: Iterable[tuple[str, str]], now: float
@@ -109,9 +109,9 @@ def compare_rights(
     provided: Iterable[tuple[str, str]],
     now: float,
 ) -> Sequence[RightsChange]:
-    """Return the users whose rights change, those with the same change together.
+    """Return the users whose rights change, grouped by equal changes.
 
-    `provided` are the members of groups by identity providers. A right that a wider one of the same user
+    `provided` are the members of groups by identity providers. A right that a wider right of the same user
     includes is left out.
     """
     subjects: set[str] = set()
@@ -124,7 +124,7 @@ def compare_rights(
     provided = tuple(provided)
     old = _UserRights(stored, provided, now)
     new = _UserRights(list_after(stored, changes), provided, now)
-    # The members of a group share one set of rights: comparing and hashing it once is enough.
+    # The members of a group share one set of rights, which need be compared and hashed only once.
     alike: dict[tuple[int, Rights, int, Rights], list[str]] = defaultdict(list)
     pairs: dict[tuple[int, Rights, int, Rights], tuple[_Pair, _Pair]] = {}
     for user in sorted(_affected(subjects, old, new)):
@@ -140,7 +140,7 @@ def compare_rights(
 
 
 def list_after(stored: Iterable[Row], changes: Iterable[RowChange]) -> Iterable[Row]:
-    """Return the rows after the changes; their owners may be those of before."""
+    """Return the rows after the changes. Their owners may be the previous ones."""
     after = {id(row): row for row in stored}
     for change in changes:
         if change.before is not None and change.action in (Action.REMOVE, Action.CHANGE):

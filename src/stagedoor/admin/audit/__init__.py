@@ -1,1 +1,1 @@
-"""The audit as administrators use it: its chain of digests, and the sinks that it is sent to."""
+"""The audit as administrators use it: its chain of digests, and the sinks to which it is sent."""

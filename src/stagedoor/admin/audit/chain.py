@@ -22,10 +22,10 @@ from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append, find_last_of_kind, remove_entries, select_entries
 
 PAGE = 200
-"""The events that are in memory at once. One may have 64 KiB of command lines."""
+"""The most events in memory at once. One may have 64 KiB of command lines."""
 
 REMOVE_AT_ONCE = 5000
-"""The events that one transaction removes: no event can be written meanwhile."""
+"""The most events that one transaction removes, during which no event can be written."""
 
 
 def load_audit_key(settings: Settings) -> PrivateKey:

@@ -12,7 +12,7 @@ from stagedoor.store.sqlite.audit_index import AuditIndex, SearchText
 
 PAGE = 50
 MOST_READ = 5000
-"""The events that one search reads, for a person who may see only a part of them."""
+"""The most events that one search reads for a person who may see only a part of them."""
 MOST_WORDS = 10
 MAX_CHARS = 200
 _COLUMNS = {"user": "who", "app": "app", "from": "source", "kind": "kind"}
@@ -20,7 +20,7 @@ _COLUMNS = {"user": "who", "app": "app", "from": "source", "kind": "kind"}
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """A page of events, the newest first; `before` is where the next one begins, None at the end."""
+    """A page of events, the newest first. `before` is where the next page begins, None at the end."""
 
     entries: Sequence[JournalEntry]
     before: int | None = None
@@ -29,7 +29,7 @@ class SearchPage:
 def parse_words(text: str) -> list[SearchText]:
     """Return the words that a person typed.
 
-    `user:alice`, `app:shop.production`, `from:10.2` and `kind:denied` look at that part only.
+    `user:alice`, `app:shop.production`, `from:10.2` and `kind:denied` search only that part.
     """
     words = []
     for word in text[:MAX_CHARS].split()[:MOST_WORDS]:

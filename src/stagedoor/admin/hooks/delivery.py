@@ -28,7 +28,7 @@ def load_hook_key(settings: Settings) -> PrivateKey:
 
 
 class HookSink(LineSink):
-    """A hook as a sink. It begins with the events of now."""
+    """A hook as a sink. A new hook begins with the next event."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class HookSink(LineSink):
         cannot lead into the gateway's own network.
         """
         networks = parse_networks(self._hook.networks)
-        # As for a shell: never a metadata service, whatever the settings say.
+        # As for shells: never a metadata service, whatever the settings say.
         allowed, _ = decide(addresses, Shell(Target("hook"), "", 0, networks=networks))
         return [a for a in allowed if a.is_global or is_within(a, networks)]
 

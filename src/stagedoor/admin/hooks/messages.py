@@ -1,6 +1,6 @@
 """The messages of hooks about access requests, and their body for each kind of hook. Pure.
 
-The requester writes the reason, and approvers read it in chats. So each body has it where nothing is read as
+Approvers read the requester's reason in chats. So each body has it in a place where nothing is interpreted as
 a link, a mention or markup.
 """
 
@@ -74,7 +74,7 @@ def _describe(fields: Mapping[str, object], action: str, by: str) -> str:
 
 
 def is_over(event: Event, now: float) -> bool:
-    """Return whether a message about the event comes too late to be of use.
+    """Return whether a message about the event would be too late to be useful.
 
     A pending request lapses; an old decision is no news.
     """
@@ -100,7 +100,7 @@ def make_slack(message: Message) -> bytes:
     ]
     if message.url is not None:
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": f"<{message.url}>"}})
-    # `text` is what notifications show. Slack wants these three characters escaped there.
+    # Notifications show `text`, in which Slack requires these three characters to be escaped.
     text = message.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _encode({"text": text, "blocks": blocks, "unfurl_links": False})
 

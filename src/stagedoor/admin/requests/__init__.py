@@ -1,1 +1,1 @@
-"""Requests for access: each act over an opened store, and the service that listeners call."""
+"""Requests for access: functions over an opened store, and the service that listeners call."""

@@ -1,4 +1,4 @@
-"""Request rules and access requests: each act as one function over an opened store, which audits it."""
+"""Request rules and access requests. Each function over an opened store is one audited act."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ class RequestRecord:
 
 
 class ApproverError(RefusedError):
-    """A person tried to decide on their own request."""
+    """Raised if a person tries to decide on their own request."""
 
 
 # Rules.
@@ -124,8 +124,8 @@ def make_request(
 ) -> AccessRequest:
     """Make a request of `user` by `rule`, which covers `targets`, and return it.
 
-    Access begins at `starts_at` at the earliest, None for now. A pending request for the same is returned
-    instead: 50 hosts of one program are one request. Raises RefusedError, StoreError.
+    Access begins at `starts_at` at the earliest (None: now). If a request for the same is pending, return
+    that instead, so that 50 hosts of one program make one request. Raises RefusedError, StoreError.
     """
     wanted = tuple(sorted(set(targets), key=lambda target: target.login_name))
     if not 0 < len(wanted) <= MOST_TARGETS:
@@ -150,7 +150,7 @@ def make_request(
             return pending
     with service.change("request.make") as change:
         transaction = change.transaction
-        # Again, since another host of the same program may have been faster.
+        # Checked again, since another host of the same program may have been faster.
         if (pending := _find_same(transaction, request)) is not None:
             change.unchanged = True
             change.fields |= _request_fields(pending)
@@ -196,9 +196,9 @@ def decide(
 ) -> AccessRequest:
     """Decide on a pending request, and return it. `approver` None stands for an administrator.
 
-    The caller has checked that a person is there (`authz.access_request.check_decider`). The users who voted
-    must be approvers by the store as it is now. An administrator's decision needs no other. Raises
-    ApproverError, NotFoundError, RefusedError, StoreError.
+    The caller has checked that a person decides (`authz.access_request.check_decider`). The users who voted
+    must still be approvers. An administrator's decision needs no other vote. Raises ApproverError,
+    NotFoundError, RefusedError, StoreError.
     """
     with service.change("request.approve" if is_yes else "request.deny") as change:
         transaction, now = change.transaction, service.clock()
@@ -259,9 +259,9 @@ def _explain_not_approver(
 
 
 def leave_request(service: AdminService, number: int, *, user: str | None = None) -> AccessRequest:
-    """Withdraw a pending request, or end an approved one; with `user`, only if it is theirs.
+    """Withdraw a pending request, or end an approved one; with `user`, only a request of that user.
 
-    Sessions that rest upon it end within seconds. Raises NotFoundError, RefusedError, StoreError.
+    Sessions that depend on it end within seconds. Raises NotFoundError, RefusedError, StoreError.
     """
     with service.change("request.end", revokes=True) as change:
         request = _require(store.find_request(change.transaction, number), number, user)

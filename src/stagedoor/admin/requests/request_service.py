@@ -1,4 +1,4 @@
-"""Access requests of users at a listener: they ask, wait, and decide.
+"""Access requests at a listener, where users ask, wait, and decide.
 
 The store is used in a thread. A failure of the store and a refusal are both returned as a Denial.
 """
@@ -39,9 +39,9 @@ from stagedoor.model.wait_limit import WaitLimit
 from stagedoor.wire.rfc3339 import show_time
 
 MOST_WAITING_OF_USER = 5
-"""The connections of one user that wait in one worker."""
+"""The most waiting connections of one user in one worker."""
 MOST_WAITING = 200
-"""The connections of all users that wait in one worker."""
+"""The most waiting connections of all users in one worker."""
 
 
 class RequestService:
@@ -70,7 +70,7 @@ class RequestService:
     def find_offer(
         self, identity: Identity, target: Target, needs: Permission = Permission.ENTER
     ) -> Offer | None:
-        """Return what `identity` may ask for, or None if they may ask for nothing there."""
+        """Return what `identity` may ask for at `target`, or None."""
         policy, now = self._policy(), self._now()
         rule = find_rule_to_ask(policy, identity, [target], now, frozenset({needs}))
         if rule is None:
@@ -86,7 +86,7 @@ class RequestService:
         return Offer(rule, target, where, request, page, later, left_s)
 
     def _where(self, identity: Identity, target: Target, needs: Permission) -> str:
-        """Return how the user asks for `target`, as text. The page asks for entering."""
+        """Return how the user can ask for `target`, as text. The page asks only for entering."""
         if needs is not Permission.ENTER:
             at = self._at(identity)
             return f"ssh {at} request {target.login_name} --allow {needs} REASON"
@@ -116,7 +116,7 @@ class RequestService:
         )
 
     def count_waiting(self, identity: Identity) -> AbstractContextManager[bool]:
-        """Count a connection that waits. The block gets False if too many wait already."""
+        """Count a waiting connection for the length of a block. Yield False if too many are waiting."""
         return self._waiting.count(identity.name)
 
     def find(self, number: int) -> AccessRequest | None:
@@ -134,13 +134,13 @@ class RequestService:
         return [rule for rule in policy.request_rules.values() if rule.subject in subjects]
 
     def is_concerned(self, identity: Identity) -> bool:
-        """Return whether there is a rule by which the user may ask or decide."""
+        """Return whether the user may ask or decide by some rule."""
         policy = self._policy()
         subjects, rules = policy.find_subjects(identity.name), policy.request_rules.values()
         return any(rule.subject in subjects or rule.may_decide(subjects) for rule in rules)
 
     def count_to_decide(self, identity: Identity) -> int | None:
-        """Return how many requests wait for the user's decision, or None if they neither ask nor decide."""
+        """Return how many requests wait for the user's decision; None if the user cannot ask or decide."""
         if not self.is_concerned(identity):
             return None
         policy, now, name = self._policy(), self._now(), identity.name
@@ -153,7 +153,7 @@ class RequestService:
         )
 
     async def explain_end(self, number: int) -> Denial:
-        """Return why a request that was pending gives nothing."""
+        """Return why a request that was pending now gives no access."""
         record = await ask(admin.read_request, self._service("gateway"), number)
         if isinstance(record, Denial):
             return record
@@ -237,7 +237,7 @@ class RequestService:
     async def _act(
         self, identity: Identity, number: int, act: Callable[..., AccessRequest]
     ) -> AccessRequest | Denial:
-        """Do what an approver does with a request. A refusal, as for one's own request, is audited."""
+        """Perform an approver's act on a request. A refusal, as for one's own request, is audited."""
         if (limit := self._context.count_change(identity)) is not None:
             return limit
 

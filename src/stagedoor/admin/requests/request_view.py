@@ -13,19 +13,19 @@ from stagedoor.store.database import Database
 from stagedoor.store.sessions import list_sessions
 
 READ, SHOWN = 100, 5
-"""The last sessions of the requester that are read, and those in these apps that are shown."""
+"""How many of the requester's last sessions are read, and how many of those in these apps are shown."""
 _DUTIES = frozenset({Permission.RECORD})
-"""The permissions that let the user do nothing."""
+"""The permissions that give no right."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
     """An access request with the details.
 
-    `permissions` are those that it gives, by its rule as it is now. `present` has what the requester may do
-    without it, for each of its apps where that is anything. Terminals in `recorded` apps are recorded if it
-    is approved. `last` are the requester's last sessions in its apps: the app, and when it was opened.
-    `decides_from` is when the viewer, a later approver, may decide. Times are seconds since the epoch.
+    `permissions` are those that it gives by the current rule. `present` has the requester's permissions
+    without it, by app, if there are any. If it is approved, terminals in `recorded` apps are recorded. `last`
+    are the requester's last sessions in its apps: the app, and the time of the opening. `decides_from` is
+    when the viewer, a later approver, may decide. Times are seconds since the epoch.
     """
 
     request: AccessRequest
