@@ -16,7 +16,7 @@ import pytest
 from stagedoor.controller.runs import RunReconciler
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
-from stagedoor.model.run import RunOrder
+from stagedoor.model.run import Run, RunOrder
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
@@ -144,8 +144,12 @@ async def test_gateway_and_controller_start_a_run_by_their_own_accounts(
     )
     context = DeriveContext(Kit(KIT), DEFAULTS)
     spaces = NamespaceDirectory(gateway, {None: fenced.apps})
+
+    async def find_runs(run_id: str) -> list[Run]:
+        return []
+
     runner = KubernetesRunner(
-        gateway, spaces, lambda _: True, tmp_path / "runs", "gateway-0", context
+        gateway, spaces, lambda _: True, find_runs, tmp_path / "runs", "gateway-0", context
     )
     derived_alike = replace(context, kit=make_run_kit(context.kit))
     problems: list[str] = []

@@ -28,7 +28,7 @@ from stagedoor.shells.kubernetes.live.leader import LeaderReport, read_report
 from stagedoor.shells.kubernetes.live.namespace_directory import Namespaces, NamespaceSelector
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
-from stagedoor.shells.kubernetes.live.runs.runner import KubernetesRunner
+from stagedoor.shells.kubernetes.live.runs.runner import FindRuns, KubernetesRunner
 from stagedoor.shells.kubernetes.names import FIELD_MANAGER
 
 OnProblem = Callable[[str, str | None], None]
@@ -144,7 +144,11 @@ def build_shells(settings: Settings, instance: str, on_problem: OnProblem) -> Ku
 
 
 def build_runner(
-    settings: Settings, shells: KubernetesShells, instance: str, on_problem: OnProblem
+    settings: Settings,
+    shells: KubernetesShells,
+    find_runs: FindRuns,
+    instance: str,
+    on_problem: OnProblem,
 ) -> KubernetesRunner:
     """Return the place of runs in the cluster, in the running event loop. The caller runs it.
 
@@ -155,6 +159,7 @@ def build_runner(
         connect_cluster(settings, "stagedoor-runs", holder, on_problem),
         shells.spaces,
         shells.has_target,
+        find_runs,
         settings.data_dir / "cluster-runs",
         holder,
         _derive_context(settings),

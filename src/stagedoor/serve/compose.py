@@ -123,7 +123,9 @@ class Gateway:
         )
 
     def _open_shells(self) -> None:
-        started = start_kubernetes_shells(self._settings, self._instance, self._problems)
+        started = start_kubernetes_shells(
+            self._settings, self.database, self._instance, self._problems
+        )
         self._cluster = None if started is None else started[0]
         self._runner = None if started is None else started[1]
         # The users who may log in to a shell stay written there while the store is unreachable.

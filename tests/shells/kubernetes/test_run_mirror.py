@@ -13,6 +13,7 @@ from stagedoor.model.cluster import ClusterError
 from stagedoor.model.run import START_WITHIN_S, Output, RunState
 from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
 from stagedoor.shells.kubernetes.live.runs.mirrors import CHECK_S, RunMirror, RunMirrors
+from stagedoor.shells.kubernetes.names import make_run_labels
 from tests.kube.memory import MemoryCluster
 from tests.shells.kubernetes.test_run import kit_message, terminated
 from tests.virtual_time import in_virtual_time
@@ -157,6 +158,11 @@ async def test_one_worker_copies_a_run(house: House) -> None:
     assert house.folders.observe(RUN) is RunState.STARTING
 
 
+async def find_place(run_id: str) -> RunNamespace | None:
+    """Return where the store has the run RUN, the only one."""
+    return RunNamespace("apps", "app01") if run_id == RUN else None
+
+
 class CountedFolders(ClusterRunFolders):
     """Folders that count how often the place of a run is read."""
 
@@ -173,8 +179,56 @@ async def test_the_folder_of_an_ended_run_is_not_read_again(tmp_path: Path) -> N
     folders = CountedFolders(tmp_path, lambda: time.time() + 2 * START_WITHIN_S)
     place = folders.make(RUN, RunNamespace("apps", "app01"))
     place.write_status(RunStatus("exited", 1, 0, 1.0))
-    mirrors = RunMirrors(cast("Any", MemoryCluster()), None, folders, time.time)
+    mirrors = RunMirrors(cast("Any", MemoryCluster()), None, folders, find_place, time.time)
     following = asyncio.create_task(mirrors.run())
     await asyncio.sleep(5 * CHECK_S)
     following.cancel()
-    assert folders.reads == 2, "before the pods were listed, and after it"
+    assert folders.reads == 3, "before the pods were listed, and twice after it"
+
+
+class CopiedPods(MemoryCluster):
+    """A cluster in which each run's log is empty, and the pods whose logs were read are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copied: set[str] = set()
+
+    async def follow_log(
+        self, namespace: str, pod: str, container: str
+    ) -> AsyncGenerator[bytes, None]:
+        self.copied.add(f"{namespace}/{pod}")
+        return
+        yield
+
+    def put_pod(self, namespace: str, run_id: str, code: int | None) -> None:
+        """Put the pod of a run, which runs, or has ended with a code."""
+        state = RUNNING if code is None else ended(code, 0)
+        owner = {"kind": "Job", "name": f"run-{run_id}", "uid": run_id}
+        metadata = {"name": f"run-{run_id}-x", "namespace": namespace, "ownerReferences": [owner]}
+        metadata["labels"] = make_run_labels("app01")
+        self.put({"apiVersion": "v1", "kind": "Pod", **state, "metadata": metadata})
+
+
+@in_virtual_time
+async def test_a_pod_in_another_namespace_is_not_that_of_a_run(tmp_path: Path) -> None:
+    """A tenant who may create pods can give one the id of another tenant's run, and any end."""
+    cluster, folders = CopiedPods(), ClusterRunFolders(tmp_path, time.time)
+    cluster.put_pod("evil", RUN, 0)
+    mirrors = RunMirrors(cast("Any", cluster), None, folders, find_place, time.time)
+    following = asyncio.create_task(mirrors.run())
+    await asyncio.sleep(CHECK_S)
+    cluster.put_pod("apps", RUN, None)
+    cluster.put_pod("elsewhere", "ba9876543210", None)  # of another installation
+    await asyncio.sleep(5 * CHECK_S)
+    assert cluster.copied == {f"apps/run-{RUN}-x"}
+    assert folders.list_ids() == {RUN}
+    assert folders.observe(RUN) is RunState.RUNNING
+    followed = mirrors.find_pod("apps", RUN)
+    assert followed is not None
+    assert followed["metadata"]["namespace"] == "apps"
+    cluster.put_pod("apps", RUN, 7)
+    await asyncio.sleep(5 * CHECK_S)
+    following.cancel()
+    end = folders.observe(RUN)
+    assert not isinstance(end, RunState)
+    assert end.code == 7

@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.controller.runs import RunReconciler
 from stagedoor.model.cluster import Kind, Object
-from stagedoor.model.run import RunOrder
+from stagedoor.model.run import Run, RunOrder, RunState
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.run import make_run_kit
@@ -50,8 +50,14 @@ class Accounts:
         self.cluster.heard.append(self._hear)
         context = DeriveContext(samples.KIT, AppSettings())
         spaces = NamespaceDirectory(self.cluster, {None: "apps"})
+
+        async def find_runs(run_id: str) -> list[Run]:
+            run = Run(run_id, APP01, "dev", ORDER.command, RunState.STARTING, time.time(), 60)
+            return [run]
+
         self.runner = KubernetesRunner(
-            cast("Any", self.cluster), spaces, lambda _: True, folder, "gateway-0", context
+            *(cast("Any", self.cluster), spaces, lambda _: True, find_runs, folder, "gateway-0"),
+            context,
         )
 
         async def find_order(run_id: str) -> RunOrder:

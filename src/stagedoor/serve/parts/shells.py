@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagedoor.admin.certificates.authorities import load_host_ca, read_user_ca
+from stagedoor.admin.runs import StoredRunRecords
 from stagedoor.authz.admissions import BoundKeys, list_admissions
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission, Grant
@@ -28,6 +29,7 @@ from stagedoor.shells.local.runner import LocalRunner
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.ports import Shells
 from stagedoor.shells.static import StaticShells
+from stagedoor.store.database import Database
 from stagedoor.upstream.connect import TcpConnector
 
 if TYPE_CHECKING:
@@ -214,7 +216,7 @@ def find_holders(settings: Settings) -> Callable[[Target], Sequence[str] | None]
 
 
 def start_kubernetes_shells(
-    settings: Settings, instance: str, problems: ProblemLog
+    settings: Settings, database: Database, instance: str, problems: ProblemLog
 ) -> "tuple[KubernetesShells, KubernetesRunner] | None":
     """Return the cluster's shells and runs, started, or None if the settings name no namespace."""
     if not settings.kubernetes.is_used:
@@ -223,6 +225,7 @@ def start_kubernetes_shells(
     from stagedoor.admin.kubernetes import build_runner, build_shells
 
     shells = build_shells(settings, instance, problems)
-    runner = build_runner(settings, shells, instance, problems)
+    find_runs = StoredRunRecords(database, instance, time.time).find
+    runner = build_runner(settings, shells, find_runs, instance, problems)
     shells.start(runner.run())
     return shells, runner

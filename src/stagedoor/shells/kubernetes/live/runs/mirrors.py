@@ -149,27 +149,41 @@ class RunMirror:
         )
 
 
+FindPlace = Callable[[str], Awaitable[RunNamespace | None]]
+"""Returns where a run is by the store, None if the store has no such run. Raises OSError."""
+_RunKey = tuple[str, str]
+"""A namespace, and the id of a run whose pod is there. A user of the cluster may give a pod any id."""
+
+
 class RunMirrors:
-    """The copies in `folders`, of the runs in `namespaces`, or in all. Belongs to one event loop."""
+    """The copies in `folders`, of the runs in `namespaces`, or in all. Belongs to one event loop.
+
+    A pod counts as that of a run if the store has the run in the pod's namespace (`find_place`). Others are
+    another installation's, or forged.
+    """
 
     def __init__(
         self,
         cluster: RunCluster,
         namespaces: Collection[str] | None,
         folders: ClusterRunFolders,
+        find_place: FindPlace,
         now: Callable[[], float],
     ) -> None:
         self._cluster = cluster
         self._folders = folders
+        self._find_place = find_place
         self._now = now
         self._pods = Mirror(cluster, Kind.POD, namespaces, RUN_OF, keep_pod)
         self._pods.listen(self._on_change)
         self._changed = asyncio.Event()
-        self._copies: dict[str, asyncio.Task[None]] = {}
-        self._names: dict[str, Key] = {}
-        """The pod of each run, by the run's id."""
-        self._ended: set[str] = set()
+        self._copies: dict[_RunKey, asyncio.Task[None]] = {}
+        self._names: dict[_RunKey, str] = {}
+        """The name of the pod of each run."""
+        self._ended: set[_RunKey] = set()
         """The runs whose end is in their folder."""
+        self._strange: set[_RunKey] = set()
+        """Those with a pod that the store does not have there."""
 
     async def run(self) -> None:
         """Follow the pods of runs, and copy their logs, until cancelled."""
@@ -180,10 +194,10 @@ class RunMirrors:
                 self._follow_all(tasks)
                 await wait_for(changed, CHECK_S)
 
-    def find_pod(self, run_id: str) -> Object | None:
+    def find_pod(self, namespace: str, run_id: str) -> Object | None:
         """Return a run's pod as it is now, or None."""
-        key = self._names.get(run_id)
-        return None if key is None else self._pods.get(*key)
+        name = self._names.get((namespace, run_id))
+        return None if name is None else self._pods.get(namespace, name)
 
     def list_pods(self, namespace: str) -> Mapping[str, Object]:
         """Return the pods of the runs in a namespace, also of those that have ended."""
@@ -198,41 +212,41 @@ class RunMirrors:
             pod = self._pods.get(namespace, name)
             run_id = None if pod is None else _run_of(pod)
             if run_id is not None:
-                self._names[run_id] = (namespace, name)
+                self._names[namespace, run_id] = name
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def _follow_all(self, tasks: asyncio.TaskGroup) -> None:
         """Start a copy of each run that has a pod, and of each that has none any more and no end here."""
-        for run_id, key in list(self._names.items()):
-            pod = self._pods.get(*key)
+        for key, name in list(self._names.items()):
+            pod = self._pods.get(key[0], name)
             if pod is not None:
                 app = str(pod["metadata"]["labels"].get(RUN_OF))
-                self._follow(tasks, run_id, RunNamespace(key[0], app))
-            elif run_id not in self._copies:
-                del self._names[run_id]
+                self._follow(tasks, key, RunNamespace(key[0], app))
+            elif key not in self._copies:
+                del self._names[key]
         ids = self._folders.list_ids()
-        self._ended &= ids | self._names.keys()
+        self._ended = {key for key in self._ended if key[1] in ids or key in self._names}
+        self._strange &= self._names.keys()
         # Runs are kept for days, and this is called at each change of a pod: an end is read once.
-        for run_id in ids - self._names.keys() - self._ended:
+        followed = (self._names.keys() - self._strange) | self._ended
+        for run_id in ids.difference(run_id for _, run_id in followed):
             with suppress(OSError):
                 place = self._folders.read_place(run_id)
                 is_old = self._folders.measure_age(run_id) > START_WITHIN_S
                 if is_old and self._pods.is_synced(place.namespace):
-                    self._follow(tasks, run_id, place)
+                    self._follow(tasks, (place.namespace, run_id), place)
 
-    def _follow(self, tasks: asyncio.TaskGroup, run_id: str, place: RunNamespace) -> None:
-        if run_id in self._copies or run_id in self._ended:
+    def _follow(self, tasks: asyncio.TaskGroup, key: _RunKey, place: RunNamespace) -> None:
+        if key in self._copies or key in self._ended or key in self._strange:
             return
-        with suppress(OSError):
-            if is_final(read_status(self._folders.find(run_id))):
-                self._ended.add(run_id)
-                return
-        task = tasks.create_task(self._copy(run_id, place))
-        self._copies[run_id] = task
-        task.add_done_callback(lambda _: self._copies.pop(run_id, None))
+        task = tasks.create_task(self._copy(key, place))
+        self._copies[key] = task
+        task.add_done_callback(lambda _: self._copies.pop(key, None))
 
-    async def _copy(self, run_id: str, place: RunNamespace) -> None:
+    async def _copy(self, key: _RunKey, place: RunNamespace) -> None:
+        run_id = key[1]
+
         async def was_cancelled() -> bool:
             with suppress(ClusterError):
                 name = make_run_name(run_id)
@@ -240,12 +254,23 @@ class RunMirrors:
                 return find_cancel_time(lease) is not None
             return False
 
-        with suppress(OSError):  # a full disk; the next look tries again
+        with suppress(OSError):  # a full disk, a store out of reach; the next look tries again
+            try:
+                known: RunNamespace | None = self._folders.read_place(run_id)
+            except FileNotFoundError:
+                known = await self._find_place(run_id)
+            if known != place:
+                self._strange.add(key)
+                return
+            folder = self._folders.make(run_id, place)
+            if is_final(read_status(folder)):
+                self._ended.add(key)
+                return
             copy = RunMirror(
                 self._cluster,
-                self._folders.make(run_id, place),
+                folder,
                 place.namespace,
-                lambda: self.find_pod(run_id),
+                lambda: self.find_pod(*key),
                 self.wait,
                 was_cancelled,
                 self._now,

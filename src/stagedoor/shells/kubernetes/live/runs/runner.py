@@ -7,14 +7,16 @@ run is never approved.
 """
 
 import asyncio
+import errno
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.model.run import START_WITHIN_S, RunOrder
+from stagedoor.model.denial import Denial
+from stagedoor.model.run import START_WITHIN_S, Run, RunOrder
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.compare import find_job_differences
 from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
@@ -56,12 +58,16 @@ PER_NAMESPACE = 100
 """The runs of one namespace at a time."""
 
 
+FindRuns = Callable[[str], Awaitable[Sequence[Run] | Denial]]
+"""Returns the runs in the store whose id begins so."""
+
+
 class KubernetesRunner(ClusterRunFolders):
     """A `shells.runner.Runner` of Jobs. It belongs to the event loop in which it is created.
 
-    `spaces` has the namespaces by environment, and `offers` returns whether an app is there. `folder` has a
-    folder for each run, and `sizes` are the names in `Kit.run_sizes`. Without `judging` the cluster has no
-    admission policy, and no Job is compared.
+    `spaces` has the namespaces by environment, `offers` returns whether an app is there, and `find_runs`
+    reads the store. `folder` has a folder for each run, and `sizes` are the names in `Kit.run_sizes`. Without
+    `judging` the cluster has no admission policy, and no Job is compared.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class KubernetesRunner(ClusterRunFolders):
         cluster: RunCluster,
         spaces: NamespaceDirectory,
         offers: Callable[[Target], bool],
+        find_runs: FindRuns,
         folder: Path,
         holder: str,
         judging: DeriveContext | None = None,
@@ -79,12 +86,13 @@ class KubernetesRunner(ClusterRunFolders):
         self._cluster = cluster
         self._spaces = spaces
         self._offers = offers
+        self._find_runs = find_runs
         self._holder = holder
         self._judging = judging and replace(judging, kit=make_run_kit(judging.kit))
         self._sizes = frozenset(sizes)
         self._loop = asyncio.get_running_loop()
         names = list(spaces.by_environment.values()) if spaces.is_fixed else None
-        self._copies = RunMirrors(cluster, names, self, now)
+        self._copies = RunMirrors(cluster, names, self, self._find_place, now)
 
     async def run(self) -> None:
         """Copy the logs of all runs until cancelled."""
@@ -123,9 +131,9 @@ class KubernetesRunner(ClusterRunFolders):
             await asyncio.to_thread(self.make, run_id, place)
             async with asyncio.timeout(START_S):
                 why = await self._ask(namespace, run_id, order, whole_input)
-                why = why or await self._wait_for_pod(run_id)
+                why = why or await self._wait_for_pod(namespace, run_id)
         except TimeoutError:
-            if self._copies.find_pod(run_id) is not None:
+            if self._copies.find_pod(namespace, run_id) is not None:
                 return None  # it waits for a node or an image
             why = "no controller has started its Job; an administrator finds the reason in its log"
         except ClusterError as error:
@@ -209,10 +217,19 @@ class KubernetesRunner(ClusterRunFolders):
             patch = {"data": {f"{RUN_ENTRY}{run_id}": entry}}
             await self._cluster.merge(Kind.CONFIG_MAP, namespace, REGISTER, patch)
 
-    async def _wait_for_pod(self, run_id: str) -> str | None:
+    async def _find_place(self, run_id: str) -> RunNamespace | None:
+        """Return where a run is by the store, None if it is in no namespace here. Raises OSError."""
+        runs = await self._find_runs(run_id)
+        if isinstance(runs, Denial):
+            raise OSError(errno.EAGAIN, runs.message)
+        target = next((run.target for run in runs if run.id == run_id), None)
+        namespace = target and self._spaces.by_environment.get(target.environment)
+        return RunNamespace(namespace, target.app) if target and namespace else None
+
+    async def _wait_for_pod(self, namespace: str, run_id: str) -> str | None:
         """Wait until the task runs. Return why it does not start, else None."""
         while True:
-            pod = self._copies.find_pod(run_id)
+            pod = self._copies.find_pod(namespace, run_id)
             if pod is not None:
                 if has_started(pod) or read_end(pod) is not None:
                     return None
