@@ -24,7 +24,8 @@ from tests.fixtures.people import PlainBrowser
 
 from stagedoor.admin.audit.search import search_audit
 from stagedoor.admin.roles import add_role
-from stagedoor.authz.explain import explain, find_entering, identify_by_name
+from stagedoor.authz.admissions import find_entering, identify_by_name
+from stagedoor.authz.explain import explain
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission

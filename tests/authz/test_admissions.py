@@ -2,9 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
+from stagedoor.authz import admissions
 from stagedoor.authz.admissions import BoundKeys, list_admissions
-from stagedoor.model.grant import Admission, GrantRule
-from stagedoor.model.identity import Method
+from stagedoor.authz.decide import authorise
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Admission, Grant, GrantRule
+from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import KeyLogin
@@ -39,6 +44,21 @@ def test_those_with_a_rule_their_keys_and_how_long() -> None:
         Admission("dev", ("ssh-ed25519 dev1", "ssh-ed25519 dev2"), NOW + 60),
     )
     assert Admission("ops", ("ssh-ed25519 ops1",)) in list_admissions(POLICY, Target("app02"), NOW)
+
+
+def test_users_with_the_same_rules_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker asks at each change of the policy, which may have ten thousand users."""
+    judged: list[str] = []
+
+    def count(policy: Policy, identity: Identity, target: Target, now: float) -> Grant | Denial:
+        judged.append(identity.name)
+        return authorise(policy, identity, target, now)
+
+    monkeypatch.setattr(admissions, "authorise", count)
+    many = {f"u{n}": User(f"u{n}", frozenset({("crew", "rest")[n % 2]})) for n in range(100)}
+    found = list_admissions(replace(POLICY, users=many), Target("app01"), NOW)
+    assert [admission.name for admission in found] == sorted(f"u{n}" for n in range(0, 100, 2))
+    assert len(judged) == 2
 
 
 def test_those_of_their_sign_ins_that_are_over() -> None:

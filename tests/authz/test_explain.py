@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from stagedoor.admin.access.questions import describe_change
+from stagedoor.authz.admissions import find_entering, identify_by_name
 from stagedoor.authz.decide import authorise
-from stagedoor.authz.explain import ChangeKind, explain, find_entering, identify_by_name
+from stagedoor.authz.explain import ChangeKind, explain
 from stagedoor.model.access_request import AccessRequest, RequestRule, RequestState
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method

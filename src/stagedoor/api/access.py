@@ -28,7 +28,7 @@ from stagedoor.api.views import (
     show_sign_in,
 )
 from stagedoor.audit.chain import make_document
-from stagedoor.authz.explain import find_entering
+from stagedoor.authz.admissions import find_entering
 from stagedoor.authz.roles import check_giving, check_taking, deny_app
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.event import EventKind

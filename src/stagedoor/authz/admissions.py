@@ -1,12 +1,15 @@
 """The users who may enter a target now."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from types import MappingProxyType
 
 from stagedoor.authz.decide import authorise
+from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission, Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
+from stagedoor.model.selector import list_named_users
 from stagedoor.model.target import Target
 
 KeysByUser = Mapping[str, Sequence[tuple[str, float]]]
@@ -28,6 +31,37 @@ class BoundKeys:
         return keys
 
 
+def identify_by_name(policy: Policy, name: str) -> Identity:
+    """Return an identity for questions about a user, whatever the credential."""
+    user = policy.users.get(name)
+    return Identity(name, frozenset() if user is None else user.groups, Method.CERTIFICATE)
+
+
+def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str, Grant]]:
+    """Return all users that `authorise` lets into `target` now, by name.
+
+    Users with the same rules share one grant, with the identity of one of them.
+    """
+    subjects = frozenset(rule.subject for rule in policy.find_grants_about(target))
+    names = set(list_named_users(subjects))
+    names |= {request.user for request in policy.requests.values()}
+    groups = frozenset(s.removeprefix("group:") for s in subjects if s.startswith("group:"))
+    known: dict[frozenset[str], Grant | Denial] = {}
+    """The verdicts on users without rules of their own, by the groups that rules are about."""
+    entering = []
+    for name, user in policy.users.items():
+        if name in names:
+            verdict = authorise(policy, identify_by_name(policy, name), target, now)
+        else:
+            theirs = groups & user.groups
+            if theirs not in known:
+                known[theirs] = authorise(policy, identify_by_name(policy, name), target, now)
+            verdict = known[theirs]
+        if isinstance(verdict, Grant):
+            entering.append((name, verdict))
+    return sorted(entering, key=itemgetter(0))
+
+
 def list_admissions(
     policy: Policy,
     target: Target,
@@ -46,14 +80,11 @@ def list_admissions(
     for key in policy.keys.values():
         keys.setdefault(key.user, []).append(key.public_key)
     admissions = []
-    for name, user in sorted(policy.users.items()):
-        identity = Identity(name, user.groups, Method.CERTIFICATE)
-        verdict = authorise(policy, identity, target, now)
-        if isinstance(verdict, Grant):
-            registered = tuple(sorted(keys.get(name, ())))
-            theirs = tuple(key for key in bound.get(name, ()) if key[1] > now)
-            over = tuple(sorted(revoked.get(name, ())))
-            admissions.append(Admission(name, registered, verdict.expires_at, theirs, over, prefix))
+    for name, grant in find_entering(policy, target, now):
+        registered = tuple(sorted(keys.get(name, ())))
+        theirs = tuple(key for key in bound.get(name, ()) if key[1] > now)
+        over = tuple(sorted(revoked.get(name, ())))
+        admissions.append(Admission(name, registered, grant.expires_at, theirs, over, prefix))
     return tuple(admissions)
 
 

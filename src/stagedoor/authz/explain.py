@@ -7,12 +7,10 @@ changes that would. A property test compares the two.
 from collections.abc import Iterator
 from dataclasses import replace
 from enum import StrEnum
-from operator import itemgetter
 
 from msgspec import Struct
 
 from stagedoor.authz.decide import (
-    authorise,
     check_credential,
     combine_permissions,
     drop_expired,
@@ -24,12 +22,12 @@ from stagedoor.authz.roles import ROOT, AdminAccess
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.access_request import AccessRequest, RequestState, find_rule
 from stagedoor.model.denial import Denial
-from stagedoor.model.grant import Grant, GrantRule
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.identity import Identity
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.role import Role
-from stagedoor.model.selector import has_name, list_named_users
+from stagedoor.model.selector import has_name
 from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
 
@@ -92,12 +90,6 @@ class AccessAnswer(Struct, frozen=True):
         return not self.stops and any(not rule.gaps for rule in self.rules)
 
 
-def identify_by_name(policy: Policy, name: str) -> Identity:
-    """Return an identity for questions about a user, whatever the credential."""
-    user = policy.users.get(name)
-    return Identity(name, frozenset() if user is None else user.groups, Method.CERTIFICATE)
-
-
 def explain(
     policy: Policy,
     identity: Identity,
@@ -133,31 +125,6 @@ def explain(
         NOTHING if user is None else combine_permissions(list_matching(policy, user, target, now)),
         any(pattern.covers(target) for pattern in step_up.targets),
     )
-
-
-def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str, Grant]]:
-    """Return all users that `authorise` lets into `target` now, by name.
-
-    Users with the same rules share one grant, with the identity of one of them.
-    """
-    subjects = frozenset(rule.subject for rule in policy.find_grants_about(target))
-    names = set(list_named_users(subjects))
-    names |= {request.user for request in policy.requests.values()}
-    groups = frozenset(s.removeprefix("group:") for s in subjects if s.startswith("group:"))
-    known: dict[frozenset[str], Grant | Denial] = {}
-    """The verdicts on users without rules of their own, by the groups that rules are about."""
-    entering = []
-    for name, user in policy.users.items():
-        if name in names:
-            verdict = authorise(policy, identify_by_name(policy, name), target, now)
-        else:
-            theirs = groups & user.groups
-            if theirs not in known:
-                known[theirs] = authorise(policy, identify_by_name(policy, name), target, now)
-            verdict = known[theirs]
-        if isinstance(verdict, Grant):
-            entering.append((name, verdict))
-    return sorted(entering, key=itemgetter(0))
 
 
 def _walk(

@@ -1,12 +1,7 @@
 """Explanations why a user may enter an app or not."""
 
-from stagedoor.authz.explain import (
-    AccessAnswer,
-    ChangeKind,
-    EntryChange,
-    explain,
-    identify_by_name,
-)
+from stagedoor.authz.admissions import identify_by_name
+from stagedoor.authz.explain import AccessAnswer, ChangeKind, EntryChange, explain
 from stagedoor.authz.roles import ROOT, AdminAccess
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
 from stagedoor.model.errors import NotFoundError
