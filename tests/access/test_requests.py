@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.audit.chain import remove_delivered
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.access_request import check_decider, find_rule_to_ask
@@ -482,6 +483,22 @@ def test_break_glass_is_listed_until_it_was_reviewed(desk: Desk) -> None:
     assert pending.user == "eve"
     requests.review_request(desk.service, request.id, "bob")
     assert desk.list_open() == [pending]
+
+
+def test_the_history_is_kept_as_long_as_the_audit(desk: Desk) -> None:
+    rule = desk.rule()
+    glass = desk.rule(replace(RULE, approvals=0, is_break_glass=True, longest_s=1800))
+    desk.decide(desk.make(rule), is_yes=False)
+    unreviewed = desk.make(glass)
+    desk.now += UNUSED_S + 86_400
+    kept = {unreviewed.id, desk.make(rule, "eve").id}
+    last = list(read_entries(desk.database))[-1].seq
+    remove_delivered(desk.database, through=last, before=desk.now - 1, instance="x", now=desk.now)
+    left = requests.list_requests(desk.service, open_only=False)
+    assert {request.id for request in left} == kept, "what is open or needs a review is no history"
+    with desk.database.read() as transaction:
+        decisions = transaction.exec_driver_sql("SELECT count(*) FROM request_decisions")
+        assert decisions.scalar_one() == 0
 
 
 def test_workers_read_what_has_changed_and_no_more(desk: Desk) -> None:

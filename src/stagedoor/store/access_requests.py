@@ -266,6 +266,12 @@ def find_owned_rules(transaction: Transaction, subject: str) -> Iterable[tuple[i
             yield row.id, owner
 
 
+def remove_old_requests(transaction: Transaction, before: float) -> None:
+    """Remove the requests that were over before a time, with their decisions, as the audit forgets them."""
+    is_over = access_requests.c.state.not_in(_OPEN) & ~_NEEDS_REVIEW
+    transaction.execute(delete(access_requests).where(is_over, access_requests.c.ends_at < before))
+
+
 def _close_over(transaction: Transaction, now: float) -> None:
     """Store the states that follow from the time, so that workers need not keep these requests."""
     is_over = access_requests.c.ends_at <= now

@@ -18,6 +18,7 @@ from stagedoor.keys.files import PrivateKey, load_or_create
 from stagedoor.keys.signing import sign
 from stagedoor.model.event import EventKind
 from stagedoor.settings.settings import Settings
+from stagedoor.store.access_requests import remove_old_requests
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append, find_last_of_kind, remove_entries, select_entries
 
@@ -158,7 +159,7 @@ def remove_delivered(
     """Remove events up to the number `through` that are older than `before`, and return how many.
 
     `before` is in seconds since the epoch. At most `REMOVE_AT_ONCE` are removed, which is written to the
-    audit. Raises StoreError.
+    audit. Access requests that were over before go with them. Raises StoreError.
     """
     reader = ChainReader(database)
     last: ChainLink | None = None
@@ -179,4 +180,5 @@ def remove_delivered(
         if count == 0:  # another gateway has removed them
             return 0
         append(transaction, [make_removed_event(last, count, instance, now)])
+        remove_old_requests(transaction, before)
     return count
