@@ -10,18 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from acceptance import doors, features, jump, machine_login, runs, webshell
+from acceptance.clients import CLIENTS, FDPASS, TUNNEL, ProxyClient
 from acceptance.cuts import cut_network, upgrade_gateway
 from acceptance.reach import Reach, reach
 from acceptance.verdict import FailedError, NotHereError, Result, need
-from stagedoor.demo.clients import (
-    CLIENTS,
-    FDPASS,
-    TUNNEL,
-    ClientFiles,
-    DemoClient,
-    DemoLogin,
-    DemoUser,
-)
+from stagedoor.demo.clients import ClientFiles, DemoLogin, DemoUser
 from stagedoor.demo.gateway import DemoGateway, find_command, run_demo
 from stagedoor.model.errors import StagedoorError
 
@@ -179,7 +172,7 @@ def _denials(login: DemoLogin, guest: DemoLogin) -> dict[str, Callable[[], str]]
 
 def through(
     entrance: ClientFiles,
-    client: DemoClient = FDPASS,
+    client: ProxyClient = FDPASS,
     login: DemoLogin | None = None,
     host: str = "app01.ssh",
 ) -> Reach:
@@ -188,7 +181,7 @@ def through(
     return reach(client, login or entrance.login, base, host, near=entrance.near)
 
 
-def _login(entrance: ClientFiles, client: DemoClient, folder: Path) -> None:
+def _login(entrance: ClientFiles, client: ProxyClient, folder: Path) -> None:
     features.login(through(entrance, client), folder)
 
 

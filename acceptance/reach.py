@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acceptance.clients import ProxyClient
 from acceptance.prompted import Done, Prompted, run
 from acceptance.verdict import FailedError, NotHereError, need
-from stagedoor.demo.clients import DemoClient, DemoLogin, write_private_file
+from stagedoor.demo.clients import DemoLogin, write_private_file
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Reach:
 
 
 def reach(
-    client: DemoClient, login: DemoLogin, base: Path, host: str = "app01.ssh", *, near: bool = True
+    client: ProxyClient, login: DemoLogin, base: Path, host: str = "app01.ssh", *, near: bool = True
 ) -> Reach:
     """Return the reach through `client`; `base` is the ssh_config with all but the ProxyCommand.
 

@@ -16,9 +16,10 @@ from acceptance import check as checking
 from acceptance import doors, machine_login
 from acceptance.__main__ import demo
 from acceptance.check import Row, run_row
+from acceptance.clients import CLIENTS, NC
 from acceptance.reach import reach
 from acceptance.verdict import FailedError, NotHereError, Result, expect, need, untried
-from stagedoor.demo.clients import CLIENTS, NC, DemoLogin
+from stagedoor.demo.clients import DemoLogin
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [

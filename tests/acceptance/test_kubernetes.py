@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from acceptance import kubernetes_tools as tools
+from acceptance.clients import CLIENTS
 from acceptance.kubernetes_apps import app
 from acceptance.kubernetes_show import event_of
 from acceptance.prompted import run
-from stagedoor.demo.clients import CLIENTS
 from stagedoor.demo.show import describe
 from stagedoor.model.errors import StagedoorError
 from tests.demo.test_show import Demo

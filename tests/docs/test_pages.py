@@ -279,7 +279,7 @@ def test_the_unit_tries_again_for_ever_but_not_with_wrong_settings() -> None:
 
 
 def test_stock_clients_in_the_how_to_are_those_that_the_demo_drives() -> None:
-    from stagedoor.demo.clients import CLIENTS
+    from acceptance.clients import CLIENTS
 
     named = {
         row[1].strip("`").split()[0] for row in pages.table(OTHER_CLIENTS, "One line for each")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from acceptance.clients import ProxyClient
 from acceptance.reach import Reach, reach
 from acceptance.verdict import NotHereError
 from stagedoor.admin.certificates.authorities import ensure_user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
-from stagedoor.demo.clients import DemoClient, DemoLogin
+from stagedoor.demo.clients import DemoLogin
 from stagedoor.demo.gateway import find_command
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.missing import missing
@@ -35,7 +36,7 @@ class GatewayEntry:
     login: DemoLogin
     base_config: Path
 
-    def through(self, client: DemoClient, folder: Path, port: int | None = None) -> Reach:
+    def through(self, client: ProxyClient, folder: Path, port: int | None = None) -> Reach:
         """Return the way in by `client`, at `port` instead of the gateway's if a wire lies between."""
         login = replace(self.login, folder=folder, port=port or self.login.port)
         return reach(client, login, self.base_config)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from acceptance import features
-from stagedoor.demo.clients import CLIENTS, DemoClient
+from acceptance.clients import CLIENTS, ProxyClient
 from stagedoor.model.units import MIB
 from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_delay import Wire, delaying
@@ -28,7 +28,7 @@ def wire(entry: GatewayEntry) -> Iterator[Wire]:
 @pytest.mark.continuity(13)
 @each_client
 def test_a_login_s_exit_code_comes_back_over_a_long_wire(
-    entry: GatewayEntry, wire: Wire, client: DemoClient, tmp_path: Path
+    entry: GatewayEntry, wire: Wire, client: ProxyClient, tmp_path: Path
 ) -> None:
     before = wire.chunks
     here(lambda: features.login(entry.through(client, tmp_path, wire.port), tmp_path))
@@ -38,7 +38,7 @@ def test_a_login_s_exit_code_comes_back_over_a_long_wire(
 @pytest.mark.continuity(13)
 @each_client
 def test_bulk_both_ways_at_once_arrives_whole_over_a_long_wire(
-    entry: GatewayEntry, wire: Wire, client: DemoClient, tmp_path: Path
+    entry: GatewayEntry, wire: Wire, client: ProxyClient, tmp_path: Path
 ) -> None:
     """It goes up and comes back at the same time, each way with its own sum."""
     sent, back = tmp_path / "sent", tmp_path / "back"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from acceptance.clients import NC, TUNNEL
 from acceptance.features import FEATURES, Feature
-from stagedoor.demo.clients import NC, TUNNEL
 from tests.path.conftest import GatewayEntry, here
 
 

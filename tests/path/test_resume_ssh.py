@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from acceptance import features
+from acceptance.clients import TUNNEL, ProxyClient, ProxyCommand
 from acceptance.prompted import Prompted
 from acceptance.verdict import need
 from stagedoor.admin.sessions import list_entries
-from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, make_tunnel_command
+from stagedoor.demo.clients import DemoLogin, make_tunnel_command
 from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.model.event import EventKind
 from stagedoor.model.units import HOUR_S, MIB
@@ -82,13 +83,13 @@ def silence_return(wire: CutWire) -> None:
     wire.is_silent = False
 
 
-ONE_FILE = DemoClient("the tunnel's one file", None, None, in_one_file)
+ONE_FILE = ProxyClient("the tunnel's one file", None, None, in_one_file)
 
 
 @pytest.mark.continuity(5)
 @pytest.mark.parametrize("client", [TUNNEL, ONE_FILE], ids=["installed", "one file"])
 def test_a_counter_counts_on_through_cuts(
-    entry: GatewayEntry, tmp_path: Path, client: DemoClient
+    entry: GatewayEntry, tmp_path: Path, client: ProxyClient
 ) -> None:
     def drive() -> None:
         with cutting(entry.gateway.port(), new_seed(), most=4000) as wire:

@@ -1,14 +1,10 @@
-"""Common clients for ProxyCommand, and the way in which each gets the gateway's address and the password.
-
-Sources: the man pages nc(1), ncat(1), corkscrew(1), connect-proxy(1), proxytunnel(1), socat(1). No client
-gets the password on its command line, where `ps` shows it to every user of the machine.
-"""
+"""The users of a demo, and the files and command lines by which they reach its gateway."""
 
 import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,39 +22,6 @@ class DemoLogin:
     token_file: Path
     folder: Path
     tunnel: tuple[str, ...] = ("stagedoor", "tunnel")
-
-
-@dataclass(frozen=True)
-class ProxyCommand:
-    """A command for ssh to run, with `env` in its environment.
-
-    If neither has the password, the user types it at the terminal.
-    """
-
-    command: str
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    fdpass: bool = False
-
-    def format_lines(self) -> str:
-        """Return the lines for an ssh_config."""
-        return f"  ProxyCommand {self.command}\n  ProxyUseFdpass {'yes' if self.fdpass else 'no'}\n"
-
-
-@dataclass(frozen=True)
-class DemoClient:
-    """A client. `program` comes with the Debian package `package`; both are None for Stagedoor's own."""
-
-    name: str
-    program: str | None
-    package: str | None
-    through: Callable[[DemoLogin], ProxyCommand]
-
-    @property
-    def missing(self) -> str:
-        """Return the command that installs the client, or an empty text if it is installed."""
-        if self.program is None or find(self.program):
-            return ""
-        return f"apt-get install {self.package}"
 
 
 def find(program: str) -> str | None:
@@ -83,45 +46,10 @@ def make_tunnel_command(login: DemoLogin, *options: str) -> str:
     return f"{shlex.join(words)} %h %p"
 
 
-def _nc(login: DemoLogin) -> ProxyCommand:
-    # It reads the password from the terminal only.
+def make_nc_command(login: DemoLogin) -> str:
+    """Return the command line of OpenBSD's nc, which reads the password from the terminal only."""
     program = find("nc") or "nc"
-    return ProxyCommand(f"{program} -X connect -x {login.host}:{login.port} -P {login.user} %h %p")
-
-
-def _ncat(login: DemoLogin) -> ProxyCommand:
-    return ProxyCommand(
-        f"ncat --proxy-type http --proxy {login.host}:{login.port} %h %p",
-        {"NCAT_PROXY_AUTH": f"{login.user}:{login.password}"},
-    )
-
-
-def _corkscrew(login: DemoLogin) -> ProxyCommand:
-    file = write_private_file(login.folder / "corkscrew", f"{login.user}:{login.password}\n")
-    return ProxyCommand(f"corkscrew {login.host} {login.port} %h %p {file}")
-
-
-def _connect_proxy(login: DemoLogin) -> ProxyCommand:
-    return ProxyCommand(
-        f"connect-proxy -H {login.user}@{login.host}:{login.port} %h %p",
-        {"HTTP_PROXY_PASSWORD": login.password},
-    )
-
-
-def _proxytunnel(login: DemoLogin) -> ProxyCommand:
-    # In its password file, a password would end at the first space.
-    return ProxyCommand(
-        f"proxytunnel -q -p {login.host}:{login.port} -d %h:%p",
-        {"PROXYUSER": login.user, "PROXYPASS": login.password},
-    )
-
-
-def _socat(login: DemoLogin) -> ProxyCommand:
-    # Without a line end, which socat would make a part of the password.
-    file = write_private_file(login.folder / "socat", f"{login.user}:{login.password}")
-    return ProxyCommand(
-        f"socat - PROXY:{login.host}:%h:%p,proxyport={login.port},proxyauthfile={file}"
-    )
+    return f"{program} -X connect -x {login.host}:{login.port} -P {login.user} %h %p"
 
 
 def write_private_file(file: Path, text: str) -> Path:
@@ -131,28 +59,6 @@ def write_private_file(file: Path, text: str) -> Path:
         out.write(text)
     Path(draft).replace(file)
     return file
-
-
-TUNNEL = DemoClient(
-    "stagedoor tunnel", None, None, lambda login: ProxyCommand(make_tunnel_command(login))
-)
-FDPASS = DemoClient(
-    "stagedoor tunnel --fdpass",
-    None,
-    None,
-    lambda login: ProxyCommand(make_tunnel_command(login, "--fdpass"), fdpass=True),
-)
-NC = DemoClient("nc", "nc", "netcat-openbsd", _nc)
-CLIENTS = (
-    TUNNEL,
-    FDPASS,
-    NC,
-    DemoClient("ncat", "ncat", "ncat", _ncat),
-    DemoClient("corkscrew", "corkscrew", "corkscrew", _corkscrew),
-    DemoClient("connect-proxy", "connect-proxy", "connect-proxy", _connect_proxy),
-    DemoClient("proxytunnel", "proxytunnel", "proxytunnel", _proxytunnel),
-    DemoClient("socat", "socat", "socat", _socat),
-)
 
 
 USER = "dev"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import click
 
 from stagedoor.client import sshconfig
-from stagedoor.demo.clients import APPS, NC, find, make_tunnel_command
+from stagedoor.demo.clients import APPS, find, make_nc_command, make_tunnel_command
 from stagedoor.demo.gateway import PORT, DemoGateway, find_command
 from stagedoor.demo.keys import CUT_KEY, CUT_S, UPGRADE_KEY
 
@@ -57,7 +57,7 @@ def _more(demo: DemoGateway, config: str) -> list[str]:
     program = find("nc")
     if program is not None:
         note = f"nc asks for the password, which is {mark_bold(demo.login.password)}"
-        command = NC.through(demo.login).command
+        command = make_nc_command(demo.login)
     else:
         # Any common client would do, but perhaps none is installed.
         script = demo.folder / "tun.py"
