@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor import __version__
-from stagedoor.cli.version import describe_version
+from stagedoor.cli.app import describe_version
 from tests.cli.conftest import Desk
 
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.source import Address
 from stagedoor.net import dial as dial_module
-from stagedoor.net.dial import Dialer, _interleave
-from stagedoor.net.local import is_this_machine
+from stagedoor.net.dial import Dialer, _interleave, is_this_machine
 from stagedoor.net.resolve import Resolver
 from tests.net.peers import HAS_IPV6
 from tests.ports import free_port

@@ -11,8 +11,8 @@ from typing import NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from stagedoor import __version__
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.version import describe_version
 from stagedoor.model.errors import StagedoorError
 
 GC_OBJECTS = 10_000
@@ -28,6 +28,8 @@ COMMANDS = {
     name: f"stagedoor.cli.{_MODULES.get(name, name.replace('-', '_'))}" for name in _NAMES.split()
 }
 """The module of each command."""
+COMMIT_FILE = Path(__file__).parent.with_name("commit")
+"""The file that `hatch_build.py` writes into the sdist and the wheel. A checkout has none."""
 
 
 class Commands(click.Group):
@@ -61,6 +63,14 @@ class Commands(click.Group):
         except click.NoSuchCommand as error:
             # click suggests names of registered commands, and here none is registered.
             raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
+
+def describe_version(commit_file: Path = COMMIT_FILE) -> str:
+    """Return the version, such as `0.3.0 (commit 0123456789ab)`, or `0.3.0` in a checkout."""
+    try:
+        return f"{__version__} (commit {commit_file.read_text('ascii').strip()})"
+    except FileNotFoundError:
+        return __version__
 
 
 def show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.serve.doctor import judge
-from stagedoor.upstream.host_key import find_certificate_fault
+from stagedoor.upstream.probe import find_certificate_fault
 from stagedoor.wire.finding import Level
 
 DAY_S = 86400.0

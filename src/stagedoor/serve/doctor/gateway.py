@@ -36,8 +36,7 @@ from stagedoor.store.database import open_database, read_server_time
 from stagedoor.store.liveness.instances import list_live
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
-from stagedoor.upstream.host_key import fetch_host_key, find_certificate_fault
-from stagedoor.upstream.user_ca import is_certificate_accepted
+from stagedoor.upstream.probe import fetch_host_key, find_certificate_fault, is_certificate_accepted
 from stagedoor.wire.check import Check
 from stagedoor.wire.finding import Finding, Level, fail, ok, warn
 

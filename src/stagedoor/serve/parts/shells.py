@@ -18,8 +18,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.shell import Progress, Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
-from stagedoor.net.dial import Dialer
-from stagedoor.net.local import is_this_machine
+from stagedoor.net.dial import Dialer, is_this_machine
 from stagedoor.net.resolve import Resolver
 from stagedoor.resume.messages import stop_endpoint
 from stagedoor.serve.problem_log import ProblemLog
