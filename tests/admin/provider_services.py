@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -110,11 +110,8 @@ def provider_services(folder: Path, **providers: Provider) -> Iterator[ProviderS
     settings = load_settings(file)
     with open_service(settings):
         pass
-    database = open_database(settings.place)
-    try:
+    with closing(open_database(settings.place)) as database:
         yield ProviderServices(settings, database, providers)
-    finally:
-        database.close()
 
 
 async def all_cancelled(tasks: list["asyncio.Task[object]"]) -> None:

@@ -82,11 +82,8 @@ class SyslogServer:
 
 @contextlib.contextmanager
 def syslog_server(certificate: tuple[Path, Path] | None = None) -> Iterator[SyslogServer]:
-    server = SyslogServer(certificate)
-    try:
+    with contextlib.closing(SyslogServer(certificate)) as server:
         yield server
-    finally:
-        server.close()
 
 
 class HttpServer(http.server.ThreadingHTTPServer):

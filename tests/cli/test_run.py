@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,13 @@ class Developer:
         return subprocess.run(self.command(*words), capture_output=True, timeout=BOUND_S, **given)
 
     def post(self, what: str, **body: object) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=BOUND_S)
-        try:
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=BOUND_S)
+        ) as connection:
             fields = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
             connection.request("POST", f"/api/{what}", json.dumps(body), fields)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
-        finally:
-            connection.close()
 
     def ended(self, run_id: str) -> dict[str, Any]:
         return dict(json.loads(self.run("wait", run_id, "--json").stdout))

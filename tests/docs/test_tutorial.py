@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -149,11 +149,8 @@ class Machine:
 def machine(tmp_path: Path) -> Iterator[Machine]:
     if not Path(SSHD).exists() or shutil.which("openssl") is None:
         pytest.skip("needs openssh-server and openssl")
-    machine = Machine(tmp_path)
-    try:
+    with closing(Machine(tmp_path)) as machine:
         yield machine
-    finally:
-        machine.close()
 
 
 def pattern(expected: str) -> str:

@@ -2,6 +2,7 @@
 
 import string
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,11 +83,8 @@ VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 )
 @given(environment=st.dictionaries(NAMES, VALUES, min_size=20, max_size=60))
 def test_any_environment_is_the_same_as_by_exec(make: Make, environment: dict[str, str]) -> None:
-    container = make(environment=environment)
-    try:
+    with closing(make(environment=environment)) as container:
         same_as_exec(container.start())
-    finally:
-        container.close()
 
 
 def test_a_comparison_that_differs_fails(make: Make) -> None:

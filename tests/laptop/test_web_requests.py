@@ -1,6 +1,7 @@
 """Requests to the gateway's web: any answer is bounded, and says what is wrong with it."""
 
 import socket
+from contextlib import closing
 
 import pytest
 
@@ -26,12 +27,9 @@ def to_body(*pieces: bytes) -> Script:
 
 def ask(gateway: ScriptedGateway) -> tuple[int, bytes]:
     options = Options({"--gateway": gateway.address, "--user": "anna"}, ["app01"], {})
-    connection = WebConnection(options, "/prefix")
-    try:
+    with closing(WebConnection(options, "/prefix")) as connection:
         answer = connection.ask("ticket", {"target": "app01"}, "anna", "s3cret")
         return answer.status, answer.body
-    finally:
-        connection.close()
 
 
 def test_a_request_has_the_path_the_user_and_the_body() -> None:

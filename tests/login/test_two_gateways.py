@@ -1,5 +1,6 @@
 """The end of a sign-in is heard at every gateway of a PostgreSQL store, by all four access methods."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,11 @@ def test_the_end_of_a_sign_in_closes_what_it_opened_by_each_method_at_both(
     server: Server = postgresql.filled()
     try:
         with two_gateways(tmp_path, server) as gateways:
-            mine = SignIn(tmp_path / "mine", gateways[0])
-            try:
+            with closing(SignIn(tmp_path / "mine", gateways[0])) as mine:
                 for gateway in gateways:
                     gateway.wait_for_policy()
                     mine.open_at(gateway)
                 took = mine.end()
-            finally:
-                mine.close()
             assert set(took) == {f"{way} gateway{n}" for way in METHODS for n in range(2)}
             for name, said in mine.said.items():
                 # CONNECT and a jump carry SSH from end to end: what the client hears is a line cut.

@@ -103,13 +103,10 @@ class Faulty(Gateway):
             client.send(head("app01-ssh:22", *(fields or (self.auth,))))
             answer = read_answer(client)
             assert answer.status == 200, (answer, self.lines[-5:])
-            far = self.upstream.accept()
-            try:
+            with contextlib.closing(self.upstream.accept()) as far:
                 inside = Inside(answer.one("Stagedoor-Session") or "", client, far)
                 inside.works()
                 yield inside
-            finally:
-                far.close()
 
     def spread(self, stack: contextlib.ExitStack, *fields: str) -> dict[str, list["Inside"]]:
         """Sessions in two workers at least, by worker (the instance in the store)."""

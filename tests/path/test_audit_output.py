@@ -1,5 +1,6 @@
 """A gateway that may let no developer in unseen: while the log host is away, and once it is back."""
 
+from contextlib import closing
 from pathlib import Path
 
 from tests.audit.receivers import SyslogServer
@@ -32,12 +33,9 @@ def test_no_login_succeeds_while_a_sink_is_too_late_where_the_settings_say_so(
         page = asked(gateway.port("health"), "/readyz")
         assert page[0] == 200
         wait_until(lambda: "audit sink siem fails" in asked(gateway.port("health"), "/readyz")[1])
-        back = SyslogServer(port=server.port)
-        try:
+        with closing(SyslogServer(port=server.port)) as back:
             wait_until(lambda: status(gateway) == 200)
             wait_until(lambda: '"session.opened"' in "".join(back.lines))
             assert is_whole(back.lines, 1)
-        finally:
-            back.close()
         events = [line for line in gateway.lines if line.get("part") == "audit sink siem"]
         assert [line["event"] for line in events] == ["fails", "works again"]

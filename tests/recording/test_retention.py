@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -225,12 +226,9 @@ def test_where_all_is_kept_for_ever_no_thread_looks(folder: Path) -> None:
 
 
 def test_a_recording_is_held_from_its_first_moment(folder: Path) -> None:
-    tape = RecordingFolder(folder).create("0199aaaa.1.cast")
-    try:
-        with (
-            (folder / "0199aaaa.1.cast").open("rb") as other,
-            pytest.raises(BlockingIOError),
-        ):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        tape.close()
+    with (
+        closing(RecordingFolder(folder).create("0199aaaa.1.cast")),
+        (folder / "0199aaaa.1.cast").open("rb") as other,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -74,8 +74,9 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             ours.detach()
 
-    harness = RelayHarness(kind, certificate, RelayLimits(pipes=1, turn_bytes=65536))
-    try:
+    with contextlib.closing(
+        RelayHarness(kind, certificate, RelayLimits(pipes=1, turn_bytes=65536))
+    ) as harness:
         run = harness.open(BYTES[:early], prepare=prepare)
         played = {"downstream": Played(run.downstream, early), "upstream": Played(run.upstream)}
         for side in played.values():
@@ -131,5 +132,3 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
             assert up.ended
             assert down.ended
         assert harness.count_tunnels() == 0
-    finally:
-        harness.close()

@@ -129,12 +129,9 @@ def test_the_shell_cannot_be_entered_without_a_grant_and_says_why(laptop: Laptop
 
 @both_clients
 def test_a_forward_to_the_shells_loopback_works_where_it_is_granted(laptop: Laptop) -> None:
-    echo = EchoServer()
-    try:
+    with contextlib.closing(EchoServer()) as echo:
         done = laptop.ssh("-W", f"127.0.0.1:{echo.port}", "app01@gw", input=b"there and back")
         assert done.stdout == b"there and back"
-    finally:
-        echo.close()
 
 
 @both_clients

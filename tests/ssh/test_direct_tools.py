@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import paramiko
@@ -85,8 +86,7 @@ def test_paramiko_moves_files_by_sftp(client: paramiko.SSHClient, tmp_path: Path
 
 
 def test_paramiko_forwards_a_port_to_the_shells_loopback(client: paramiko.SSHClient) -> None:
-    echo = EchoServer()
-    try:
+    with closing(EchoServer()) as echo:
         transport = client.get_transport()
         assert transport
         channel = transport.open_channel(
@@ -99,8 +99,6 @@ def test_paramiko_forwards_a_port_to_the_shells_loopback(client: paramiko.SSHCli
         while piece := channel.recv(100):
             got += piece
         assert got == b"there"
-    finally:
-        echo.close()
 
 
 def test_paramiko_is_refused_what_is_unusual_and_stays_connected(

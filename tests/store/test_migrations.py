@@ -109,8 +109,7 @@ def test_the_newest_version_has_its_fixture() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version: int) -> None:
-    database = open_database(as_released)
-    try:
+    with contextlib.closing(open_database(as_released)) as database:
         with database.read() as transaction:
             assert schema.check(transaction) == schema.SCHEMA_VERSION
         policy = load_policy(database)
@@ -145,8 +144,6 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
             number = grants.add_grant(c.transaction, GrantRule(0, "user:carol", "x"), 0.0)
         assert number == (4 if is_first else 5), "a removed grant's number is never given again"
         assert passes.find(database, WebSession, "unknown") is None
-    finally:
-        database.close()
 
 
 @pytest.mark.parametrize("version", [11])
@@ -158,8 +155,7 @@ def test_a_grant_without_entering_keeps_its_number_and_meaning(as_released: Plac
     )
     remove = "DELETE FROM grants WHERE subject = 'user:bob'"
     execute(as_released, add, remove)
-    database = open_database(as_released)
-    try:
+    with contextlib.closing(open_database(as_released)) as database:
         rules = {rule.id: rule for rule in load_policy(database).grants}
         assert rules[1] == GrantRule(1, "user:alice", "app*", "*", None, DEFAULT)
         assert rules[5] == GrantRule(5, "user:alice", "app*", permissions=FORWARD)
@@ -171,8 +167,6 @@ def test_a_grant_without_entering_keeps_its_number_and_meaning(as_released: Plac
         with change(database, "go on") as c:
             number = grants.add_grant(c.transaction, GrantRule(0, "group:dev", "x"), 0.0)
         assert number == 7, "a removed grant's number is never given again"
-    finally:
-        database.close()
 
 
 @pytest.mark.parametrize("version", [1])
@@ -188,13 +182,10 @@ def test_its_tables_are_those_of_a_store_made_now(
     as_released: Place, version: int, tmp_path: Path
 ) -> None:
     """And those of the queries: what `schema` describes."""
-    migrated = open_database(as_released)
-    try:
+    with contextlib.closing(open_database(as_released)) as migrated:
         tables = shape(migrated)
         assert tables
         assert tables == shape_of_tables(migrated)
-    finally:
-        migrated.close()
 
 
 @pytest.mark.parametrize("version", [1])
@@ -205,21 +196,15 @@ def test_a_step_does_not_change_with_the_tables_of_now(
     next_ = schema.sign_in_tables.web_passes.to_metadata(MetaData())
     next_.append_column(Column("later", Text))
     monkeypatch.setattr(schema.sign_in_tables, "web_passes", next_)
-    database = open_database(as_released)
-    try:
+    with contextlib.closing(open_database(as_released)) as database:
         with database.read() as transaction:
             names = {column["name"] for column in inspect(transaction).get_columns("web_passes")}
         assert "sign_in" in names
         assert "later" not in names
-    finally:
-        database.close()
 
 
 def test_a_new_store_is_made_by_the_same_steps(place: Place) -> None:
-    database = open_database(place)
-    try:
+    with contextlib.closing(open_database(place)) as database:
         tables = shape(database)
         assert tables
         assert tables == shape_of_tables(database)
-    finally:
-        database.close()

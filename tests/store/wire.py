@@ -99,8 +99,5 @@ class Wire:
 
 @contextlib.contextmanager
 def wire(here: PostgresqlHere) -> Iterator[Wire]:
-    made = Wire(here)
-    try:
+    with contextlib.closing(Wire(here)) as made:
         yield made
-    finally:
-        made.close()

@@ -7,7 +7,7 @@ import random
 import secrets
 import ssl
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,15 +131,12 @@ class Mover:
         plain: bool = False,
     ) -> Answer:
         """`plain`: with these headers and no others."""
-        line = self.connect()
-        try:
+        with closing(self.connect()) as line:
             ours = {} if plain else self.headers(method)
             line.request(method, path, body, {"Host": self.host, **ours, **(headers or {})})
             response = line.getresponse()
             names = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, names, response.read())
-        finally:
-            line.close()
 
     def files(self, query: str = "", tail: str = "") -> str:
         return f"{self.path}/api/files/{self.app}{tail}?{query}"
@@ -177,8 +174,7 @@ class Mover:
 
     def stall(self, sent: Sent, at: int, size: int) -> None:
         """Send so many of the file's bytes from `at` on; the rest does not come until one end hangs up."""
-        line = self.connect()
-        try:
+        with closing(self.connect()) as line:
             self.put_head(line, sent, at)
             for piece in content(size):
                 line.send(piece)
@@ -186,8 +182,6 @@ class Mover:
             with suppress(ConnectionError):
                 while line.sock.recv(65536):
                     pass
-        finally:
-            line.close()
 
     def pour_on(self, sent: Sent, at: int) -> Answer:
         """`pour`, as often as it is found too slow, as on a busy machine; each time it comes further."""
@@ -201,8 +195,7 @@ class Mover:
     ) -> Answer | None:
         """The file's `content` from `at` on; None where the line is cut: by us, `until` there, or by who
         finds it too slow."""
-        line = self.connect(port)
-        try:
+        with closing(self.connect(port)) as line:
             self.put_head(line, sent, at)
             with suppress(ConnectionError):  # the answer may say why it was cut
                 for piece in content(until or sent.size, at):
@@ -214,5 +207,3 @@ class Mover:
             except http.client.RemoteDisconnected:
                 return None
             return Answer(response.status, dict(response.getheaders()), response.read())
-        finally:
-            line.close()

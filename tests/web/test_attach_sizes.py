@@ -1,7 +1,7 @@
 """`stagedoor attach` where the terminal has the size of another person's window."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from stagedoor.wire.terminal.frames import Mode, Resize, Size
@@ -19,12 +19,9 @@ LARGE, SMALL = Size(200, 50), Size(60, 20)
 @contextmanager
 def joined(port: int, name: str, size: Size, mode: Mode = Mode.MIRROR) -> Iterator[WebTerminal]:
     """Another person at the terminal, in a window of that size."""
-    client = WebTerminal(port).hello(ticket(port), terminal=name, mode=mode)
-    try:
+    with closing(WebTerminal(port).hello(ticket(port), terminal=name, mode=mode)) as client:
         client.send(Resize(size))
         yield client
-    finally:
-        client.close()
 
 
 def started(screen: Outer, folder: Path, port: int, name: str) -> None:

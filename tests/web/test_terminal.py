@@ -21,12 +21,9 @@ from tests.web.conftest import SETTINGS
 
 @contextmanager
 def attached(port: int, command: str = "", **options: object) -> Iterator[WebTerminal]:
-    client = WebTerminal(port)
-    try:
+    with closing(WebTerminal(port)) as client:
         client.hello(ticket(port), command, **options)  # type: ignore[arg-type]
         yield client
-    finally:
-        client.close()
 
 
 def test_a_terminal_in_the_shell_of_the_app(gateway: Gateway, port: int) -> None:

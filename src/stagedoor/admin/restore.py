@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tarfile
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -220,11 +220,10 @@ def migrate_store(service: AdminService, file: Path) -> dict[str, int]:
     """
     if list_live(find_instances_folder(file.parent)):
         raise RefusedError(f"a gateway runs on {file}; stop it first, so that nothing is lost")
-    source = open_database(file, create=False)
-    try:
-        with service.change("store.copy") as change:
-            copied = copy_rows(source, change.transaction)
-            change.fields |= {"from": str(file), **copied}
-    finally:
-        source.close()
+    with (
+        closing(open_database(file, create=False)) as source,
+        service.change("store.copy") as change,
+    ):
+        copied = copy_rows(source, change.transaction)
+        change.fields |= {"from": str(file), **copied}
     return copied

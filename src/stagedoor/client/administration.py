@@ -5,6 +5,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from http import HTTPStatus
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
@@ -185,11 +186,8 @@ class ApiAdministration:
         fields: Mapping[str, str],
     ) -> http.HttpAnswer:
         try:
-            connection = ApiConnection(self._options, self._web.path)
-            try:
+            with closing(ApiConnection(self._options, self._web.path)) as connection:
                 return ask(connection, fields)
-            finally:
-                connection.close()
         except TunnelError as error:
             raise StagedoorError(error.line) from None
 

@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -71,8 +71,7 @@ def _deliver(
     try:
         if server.is_tls:
             sock = context.wrap_socket(sock, server_hostname=server.host)
-        client = _ConnectedSmtp(server.host, server.port, sock)
-        try:
+        with closing(_ConnectedSmtp(server.host, server.port, sock)) as client:
             if not server.is_tls:
                 client.starttls(context=context)
             if server.login is not None:
@@ -80,8 +79,6 @@ def _deliver(
             client.send_message(mail)
             with suppress(smtplib.SMTPException, OSError):  # the server already has the mail
                 client.quit()
-        finally:
-            client.close()
     except smtplib.SMTPAuthenticationError as error:
         raise OSError(f"it refuses the login ({error.smtp_code})") from None
     except smtplib.SMTPNotSupportedError:

@@ -9,7 +9,7 @@ import random
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -120,11 +120,8 @@ class Watching(Tab):
 
 @pytest.fixture
 def watching(browser: Browser, tab: Tab) -> Iterator[Watching]:
-    second = Watching(browser, tab)
-    try:
+    with closing(Watching(browser, tab)) as second:
         yield second
-    finally:
-        second.close()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,7 +33,7 @@ from stagedoor.settings.shells import StaticShellSettings
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_states import list_states
 from stagedoor.signin.providers import open_client
-from stagedoor.store.database import open_database, read_server_time
+from stagedoor.store.database import Database, open_database, read_server_time
 from stagedoor.store.liveness.instances import list_live
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
@@ -165,16 +166,24 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
         yield ok("no certificate is read from a file")
 
 
-def _store(settings: Settings) -> Iterator[Finding]:
+@contextmanager
+def _open_store(settings: Settings) -> Iterator[Database | None]:
+    """Open the store as it is, without a change; None if there is none yet. Raises StoreError."""
     place = settings.place
     if isinstance(place, Path) and not place.exists():
-        yield warn(
-            f"there is no store {place} yet", "`stagedoor serve` creates it at its first start"
-        )
-        yield judge.judge_clock(time.time(), None)
+        yield None
         return
-    database = open_database(place, create=False, upgrade=False)
-    try:
+    with closing(open_database(place, create=False, upgrade=False)) as database:
+        yield database
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    with _open_store(settings) as database:
+        if database is None:
+            fix = "`stagedoor serve` creates it at its first start"
+            yield warn(f"there is no store {settings.place} yet", fix)
+            yield judge.judge_clock(time.time(), None)
+            return
         began = time.monotonic()
         policy = load_policy(database)
         yield judge.judge_store_time(time.monotonic() - began, database.name)
@@ -183,14 +192,9 @@ def _store(settings: Settings) -> Iterator[Finding]:
             with database.write():
                 pass  # just the lock that each login waits for
         except StoreError as error:
-            yield fail(
-                str(error),
-                "all logins are refused until it can be written",
-            )
+            yield fail(str(error), "all logins are refused until it can be written")
         if not policy.users:
             yield warn("the store has no user", "stagedoor user add NAME")
-    finally:
-        database.close()
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -282,13 +286,10 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
 
 def _user_ca(settings: Settings, entry: StaticShellSettings, shell: str) -> Iterator[Finding]:
     """Offer a certificate for the app's users to the account that they share, if there are any."""
-    if not entry.login_name or (isinstance(settings.place, Path) and not settings.place.exists()):
-        return
-    database = open_database(settings.place, create=False, upgrade=False)
-    try:
+    with _open_store(settings) as database:
+        if database is None or not entry.login_name:
+            return
         policy = load_policy(database)
-    finally:
-        database.close()
     target = Target(entry.app, entry.environment)
     users = [
         name
@@ -344,13 +345,10 @@ def check_provider(settings: Settings, provider: SingleSignOnSettings) -> Iterat
         yield fail(f"{provider.name}: {error}", f"correct the [[sso]] table, then: {test}")
     else:
         yield ok(f"{provider.name} answers at {provider.issuer}")
-    if isinstance(settings.place, Path) and not settings.place.exists():
-        return
-    database = open_database(settings.place, create=False, upgrade=False)
-    try:
+    with _open_store(settings) as database:
+        if database is None:
+            return
         records = list_sign_ins(database, time.time())
-    finally:
-        database.close()
     [state] = list_states([provider.name], records)
     if state.is_failing:
         yield warn(f"{provider.name} does not confirm sign-ins: {state.failure}", test)

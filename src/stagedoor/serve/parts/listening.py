@@ -63,19 +63,13 @@ class ListeningSockets:
                 answer = ssh.serve_accepted
             else:
                 secure = self._secure if kind == "tunnel-tls" else None
-                answer = partial(_accept, tunnel, secure)
+                answer = partial(tunnel.serve_accepted, secure=secure)
             self._acceptors.append(Acceptor(sock, answer, partial(_log_pause, kind)))
 
     def stop_accepting(self) -> None:
         """Stop accepting. Connections that were accepted go on."""
         for acceptor in self._acceptors:
             acceptor.stop_accepting()
-
-
-def _accept(
-    tunnel: TunnelListener, secure: Secure | None, stream: TcpStream, source: Source
-) -> None:
-    tunnel.serve_accepted(stream, source, secure)
 
 
 def _log_pause(kind: str, why: str) -> None:

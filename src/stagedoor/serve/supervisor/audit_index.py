@@ -5,7 +5,7 @@ No login waits for it.
 
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.serve.supervisor.sink_writer import OnProblem
@@ -66,8 +66,7 @@ class AuditIndexer:
 
     def _run(self, settings: Settings, stopping: threading.Event) -> None:
         """Add events until the end. Raises StagedoorError."""
-        database = open_database(settings.place, create=False)
-        try:
+        with closing(open_database(settings.place, create=False)) as database:
             index = AuditIndex.open_to_write(settings.data_dir)
             try:
                 look_at = time.monotonic()
@@ -84,8 +83,6 @@ class AuditIndexer:
             finally:
                 with suppress(StagedoorError):
                     index.close_file()
-        finally:
-            database.close()
 
 
 def _check_place(database: Database, index: AuditIndex) -> None:
