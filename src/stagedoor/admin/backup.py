@@ -19,7 +19,7 @@ from pathlib import Path
 from stagedoor import __version__
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import ConflictError, StagedoorError, StoreError
-from stagedoor.settings.careful import open_unplanted
+from stagedoor.settings.careful import hold_open, open_unplanted
 from stagedoor.settings.settings import Settings
 from stagedoor.store import backup as stores
 
@@ -130,14 +130,12 @@ def _add_folder(tar: tarfile.TarFile, data_dir: Path, name: str) -> None:
         folder = open_unplanted(data_dir / name, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
         return
-    try:
+    with hold_open(folder):
         tar.addfile(_member(name, os.fstat(folder)))
         for entry in sorted(entry.name for entry in os.scandir(folder)):
             # Retention may remove a file meanwhile.
             with suppress(FileNotFoundError):
                 _add_file(tar, folder, entry, name)
-    finally:
-        os.close(folder)
 
 
 def _add_file(tar: tarfile.TarFile, folder: int, entry: str, name: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from stagedoor.admin.backup import FOLDERS, FORM, MANIFEST, MANIFEST_BYTES, SETTINGS, STORE
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError, StagedoorError
-from stagedoor.settings.careful import is_planted, open_unplanted
+from stagedoor.settings.careful import hold_open, is_planted, open_unplanted
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import STORE_FILE, Settings
 from stagedoor.store import backup as stores
@@ -117,12 +117,11 @@ def _put_aside(settings: Settings, *, force: bool, now: float) -> tuple[Path, ..
     if existing:
         aside.mkdir(mode=0o700)
         # By descriptor, since the account could replace it with a link to a folder of root.
-        fd = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
+        with hold_open(
+            os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        ) as fd:
             for path in existing:
                 os.rename(path, path.name, dst_dir_fd=fd)
-        finally:
-            os.close(fd)
     return (aside,) if existing else ()
 
 
@@ -146,11 +145,10 @@ def _extract(tar: tarfile.TarFile, settings: Settings, *, force: bool) -> None:
             # A link, in older backups, is restored as a folder: its files follow.
             _make_folder(data_dir, name)
         elif member.isfile() and len(parts) == 2:
-            folder = open_unplanted(data_dir / parts[0], os.O_RDONLY | os.O_DIRECTORY)
-            try:
+            with hold_open(
+                open_unplanted(data_dir / parts[0], os.O_RDONLY | os.O_DIRECTORY)
+            ) as folder:
                 _write(tar, member, Path(parts[1]), folder)
-            finally:
-                os.close(folder)
         else:
             raise ValueError(f"{name!r} is no file")
 
@@ -182,11 +180,8 @@ def _make_data_dir(folder: Path, owner: str) -> None:
 
 def _make_folder(data_dir: Path, name: str) -> None:
     (data_dir / name).mkdir(mode=0o700, exist_ok=True)
-    fd = open_unplanted(data_dir / name, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with hold_open(open_unplanted(data_dir / name, os.O_RDONLY | os.O_DIRECTORY)) as fd:
         _give_to_owner(fd, data_dir.stat())
-    finally:
-        os.close(fd)
 
 
 def _write(

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.settings.careful import is_planted, open_unplanted, refuse_link
+from stagedoor.settings.careful import hold_open, is_planted, open_unplanted, refuse_link
 
 PrivateKey = Ed25519PrivateKey
 """The type for code that passes a key on without using it."""
@@ -179,11 +179,10 @@ def _make_folder(folder: Path) -> None:
     except FileExistsError:
         return
     # No link is followed: another user owns the parent folder, and could replace this one by a link.
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with hold_open(
+        os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    ) as fd:
         _give(fd, folder)
-    finally:
-        os.close(fd)
 
 
 def _give(fd: int, path: Path) -> None:
@@ -213,9 +212,6 @@ def _write(path: Path, content: bytes, mode: int) -> bool:
             return False
     finally:
         draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with hold_open(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as folder:
         os.fsync(folder)
-    finally:
-        os.close(folder)
     return True

@@ -8,6 +8,8 @@ administrators use such links to keep recordings on a larger disk.
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stagedoor.model.errors import SettingsError
@@ -55,17 +57,23 @@ def open_unplanted(path: Path | str, flags: int, *, folder: int | None = None) -
         if not stat.S_ISLNK(os.fstat(fd).st_mode):
             return fd
         os.close(fd)  # O_PATH opens a link itself
-    link = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
+    with hold_open(os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)) as link:
         entry = os.fstat(link)
         if not stat.S_ISLNK(entry.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         if entry.st_uid != 0:
             raise refuse_link(path)
         target = Path(path).parent / os.readlink("", dir_fd=link)
-    finally:
-        os.close(link)
     return os.open(target, flags, dir_fd=folder)
+
+
+@contextmanager
+def hold_open(fd: int) -> Iterator[int]:
+    """Yield a descriptor, and close it at the end."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def refuse_link(path: Path | str) -> OSError:

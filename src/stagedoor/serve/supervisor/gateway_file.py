@@ -15,7 +15,7 @@ import msgspec
 import stagedoor
 from stagedoor.model.errors import StoreError
 from stagedoor.serve.prepare import VerifiedSettings
-from stagedoor.settings.careful import open_unplanted
+from stagedoor.settings.careful import hold_open, open_unplanted
 from stagedoor.store.liveness.instances import (
     InstanceLock,
     LockState,
@@ -142,11 +142,8 @@ class GatewayFile:
 
 def _read(file: Path) -> GatewayNote | None:
     try:
-        fd = open_unplanted(file, os.O_RDONLY | os.O_NONBLOCK)
-        try:
+        with hold_open(open_unplanted(file, os.O_RDONLY | os.O_NONBLOCK)) as fd:
             return msgspec.json.decode(os.read(fd, _NOTE_BYTES), type=GatewayNote)
-        finally:
-            os.close(fd)
     except (OSError, msgspec.DecodeError):
         return None  # it is just starting or writing, or the file belongs to another account
 

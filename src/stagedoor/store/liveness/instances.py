@@ -12,8 +12,8 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from sqlalchemy import Row, delete, select
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
-from stagedoor.settings.careful import open_unplanted
+from stagedoor.settings.careful import hold_open, open_unplanted
 from stagedoor.store.database import Database
 from stagedoor.store.journal import append
 from stagedoor.store.schema import instances, sessions
@@ -140,14 +140,9 @@ def remove_lock(folder: Path, instance: str) -> None:
         raise StoreError(f"{path} cannot be removed: {error.strerror}") from error
 
 
-@contextmanager
-def _open_folder(folder: Path) -> Iterator[int]:
+def _open_folder(folder: Path) -> AbstractContextManager[int]:
     """Open the folder, which belongs to the gateway's account. Root follows no link there. Raises OSError."""
-    fd = open_unplanted(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+    return hold_open(open_unplanted(folder, os.O_RDONLY | os.O_DIRECTORY))
 
 
 def close_lost(

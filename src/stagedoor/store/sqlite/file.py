@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from stagedoor.model.errors import StoreError
-from stagedoor.settings.careful import open_unplanted
+from stagedoor.settings.careful import hold_open, open_unplanted
 from stagedoor.store.adapter import Statement
 from stagedoor.store.sqlite.reserve import Reserve
 
@@ -127,15 +127,12 @@ def prepare_file(path: Path, *, create: bool) -> None:
 def _close_to_others(path: Path) -> None:
     """Give the store the mode 0600. Raises OSError, also for a link that root must not follow."""
     # With O_PATH: closing another descriptor would release the locks of a store that this process has open.
-    fd = open_unplanted(path, os.O_PATH)
-    try:
+    with hold_open(open_unplanted(path, os.O_PATH)) as fd:
         seen = os.fstat(fd)
         if not stat.S_ISREG(seen.st_mode):
             raise OSError(errno.EINVAL, "it is no file", str(path))
         if seen.st_mode & 0o077 and os.geteuid() in (0, seen.st_uid):
             Path(f"/proc/self/fd/{fd}").chmod(0o600)
-    finally:
-        os.close(fd)
 
 
 def _create(path: Path, folder: os.stat_result) -> None:
@@ -144,11 +141,9 @@ def _create(path: Path, folder: os.stat_result) -> None:
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         return
-    try:
+    with hold_open(fd):
         if os.geteuid() == 0 and folder.st_uid != 0:
             os.fchown(fd, folder.st_uid, folder.st_gid)
-    finally:
-        os.close(fd)
 
 
 def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
