@@ -106,19 +106,7 @@ async def _check(settings: Settings) -> Sequence[Finding]:
         else:
             findings, wanted = [], reads + wanted
         choice = await _choose(cluster, settings)
-        if (labels := settings.kubernetes.namespace_selector) is not None:
-            findings.append(
-                ok(f"{labels} selects namespaces: {len(choice.by_environment)} are served")
-            )
-        findings += [
-            warn(f"the namespace {name} is not served: {why}", "mend its labels")
-            for name, why in choice.refused.items()
-        ]
-        for namespace in islice(choice.by_environment.values(), MAX_NAMESPACES):
-            findings.append(await _rights(cluster, namespace, wanted))
-        if len(choice.by_environment) > MAX_NAMESPACES:
-            more = len(choice.by_environment) - MAX_NAMESPACES
-            findings.append(ok(f"{more} more namespaces were not checked: see stagedoor status"))
+        findings += await _check_namespaces(cluster, settings, choice, wanted)
         if settings.tunnel.resume_s:
             findings += await check_endpoints(cluster, choice.by_environment.values())
         if settings.kubernetes.authorise:
@@ -139,6 +127,25 @@ async def _check(settings: Settings) -> Sequence[Finding]:
         findings.append(
             fail("controller.kit_image is not set", "set it to the image of deploy/kit")
         )
+    return findings
+
+
+async def _check_namespaces(
+    cluster: KubeCluster, settings: Settings, choice: NamespaceDecision, wanted: Sequence[Right]
+) -> Sequence[Finding]:
+    """Say which namespaces are served, and check the rights in the first of them."""
+    served = choice.by_environment
+    findings = []
+    if (labels := settings.kubernetes.namespace_selector) is not None:
+        findings.append(ok(f"{labels} selects namespaces: {len(served)} are served"))
+    for name, why in choice.refused.items():
+        findings.append(warn(f"the namespace {name} is not served: {why}", "mend its labels"))
+    findings += [
+        await _rights(cluster, namespace, wanted)
+        for namespace in islice(served.values(), MAX_NAMESPACES)
+    ]
+    if (more := len(served) - MAX_NAMESPACES) > 0:
+        findings.append(ok(f"{more} more namespaces were not checked: see stagedoor status"))
     return findings
 
 
