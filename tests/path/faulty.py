@@ -14,7 +14,7 @@ from stagedoor.admin import sessions as admin_sessions
 from stagedoor.store.journal import Filter
 from stagedoor.store.sessions import list_sessions
 from tests.fixtures.gateway import Gateway, static
-from tests.listeners.wire import Upstream, bearer, dialled, head, read_answer
+from tests.listeners.wire import Answer, Upstream, bearer, dialled, head, read_answer
 from tests.net.peers import Peer
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -87,14 +87,18 @@ class Faulty(Gateway):
             return True
         return False
 
-    def ask(self, authority: str = "app01-ssh:22", *fields: str) -> int:
-        """Return the status of one login that hangs up at once."""
+    def answer(self, *fields: str, authority: str = "app01-ssh:22") -> Answer:
+        """Return the answer to one login, which hangs up at once."""
         with dialled(self.own_port) as client:
             client.send(head(authority, *(fields or (self.auth,))))
-            status = read_answer(client).status
-            if status == 200:
+            answer = read_answer(client)
+            if answer.status == 200:
                 self.upstream.accept().close()
-            return status
+            return answer
+
+    def ask(self, authority: str = "app01-ssh:22", *fields: str) -> int:
+        """Return its status."""
+        return self.answer(*fields, authority=authority).status
 
     @contextlib.contextmanager
     def entered(self, *fields: str) -> Iterator["Inside"]:

@@ -9,18 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.listeners.wire import Answer, dialled, eventually, head, read_answer
+from tests.listeners.wire import eventually
 from tests.path.faulty import Faulty, Inside, serving
 from tests.store import full_disk
-
-
-def login(gateway: Faulty, *fields: str, authority: str = "app01-ssh:22") -> Answer:
-    with dialled(gateway.own_port) as client:
-        client.send(head(authority, *(fields or (gateway.auth,))))
-        answer = read_answer(client)
-        if answer.status == 200:
-            gateway.upstream.accept().close()
-        return answer
 
 
 def assert_all_written(gateway: Faulty, let_in: list[str]) -> None:
@@ -53,14 +44,14 @@ def test_while_another_process_holds_the_store_logins_get_503_and_nothing_is_los
     with serving(tmp_path) as gateway, contextlib.ExitStack() as stack:
         inside = [stack.enter_context(gateway.entered()) for _ in range(4)]
         with locked(gateway):
-            answer = login(gateway)
+            answer = gateway.answer()
             assert answer.status == 503
             assert answer.one("Retry-After") is not None
             assert "locked by another process" in answer.message
             failing = gateway.wait_for(lambda line: line.get("part") == "audit")
             assert failing["event"] == "fails"
-            assert login(gateway).status == 503, "at once, from now on"
-            assert login(gateway, authority="nowhere-ssh:22").status == 404
+            assert gateway.ask() == 503, "at once, from now on"
+            assert gateway.ask("nowhere-ssh:22") == 404
             for session in inside:
                 session.works()
             inside[0].end()
@@ -68,7 +59,7 @@ def test_while_another_process_holds_the_store_logins_get_503_and_nothing_is_los
             with contextlib.suppress(ConnectionResetError):
                 inside[1].far.read()
             inside[2].works()
-        eventually("it lets in again", lambda: login(gateway).status == 200)
+        eventually("it lets in again", lambda: gateway.ask() == 200)
         gateway.wait_for(
             lambda line: line["event"] == "works again" and line.get("part") == "audit"
         )
@@ -84,7 +75,7 @@ def test_while_another_process_holds_the_store_logins_get_503_and_nothing_is_los
         gateway.wait_for_event("sessions were lost with their worker")
         for session in inside[2:]:
             assert gateway.closed()[session.session][0] == "lost"
-        eventually("a new worker serves", lambda: login(gateway).status == 200)
+        eventually("a new worker serves", lambda: gateway.ask() == 200)
         assert_all_written(gateway, [session.session for session in inside])
         reasons = [e["reason"] for e in gateway.audit() if e["kind"] == "session.denied"]
         assert "no_app" in reasons, "what was refused meanwhile is written too"
@@ -112,7 +103,7 @@ def test_on_a_full_disk_logins_get_503_and_nothing_is_lost(small_disk: Path) -> 
         filler = fill(small_disk)
         let_in = [session.session for session in inside]
         for _ in range(500):  # the write-ahead log may still have room of its own
-            answer = login(gateway)
+            answer = gateway.answer()
             if answer.status != 200:
                 break
             let_in.append(answer.one("Stagedoor-Session") or "")
@@ -126,7 +117,7 @@ def test_on_a_full_disk_logins_get_503_and_nothing_is_lost(small_disk: Path) -> 
         inside[1].wait_until_cut()
         gateway.wait_for_ends(inside[0], inside[1])
         filler.unlink()
-        eventually("it lets in again", lambda: login(gateway).status == 200)
+        eventually("it lets in again", lambda: gateway.ask() == 200)
         inside[2].works()
         inside[2].end()
         assert_all_written(gateway, let_in)

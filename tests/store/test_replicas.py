@@ -17,7 +17,7 @@ from stagedoor.model.access_request import RequestRule
 from stagedoor.settings.place import Server
 from stagedoor.store.sessions import list_sessions
 from tests.fixtures.gateway import Gateway
-from tests.listeners.wire import Answer, bearer, dialled, eventually, head, read_answer
+from tests.listeners.wire import bearer, dialled, eventually, head
 from tests.path.faulty import Faulty
 from tests.store.server import PASSWORD, PostgresqlHere, server_here
 
@@ -41,15 +41,6 @@ class Replica(Faulty):
             super().settle()
         else:
             self.grant, self.secret = self._first.grant, self._first.secret
-
-    def answer(self, *fields: str) -> Answer:
-        """To one login, which hangs up at once."""
-        with dialled(self.own_port) as client:
-            client.send(head("app01-ssh:22", *(fields or (self.auth,))))
-            answer = read_answer(client)
-            if answer.status == 200:
-                self.upstream.accept().close()
-            return answer
 
     def listed(self) -> dict[str, dict[str, Any]]:
         """`stagedoor session list` by this one's settings."""
