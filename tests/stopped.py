@@ -1,9 +1,11 @@
-"""Processes that stand still for a while (SIGSTOP), and go on whatever happens meanwhile."""
+"""Processes that stand still for a while (SIGSTOP) and go on, or are killed, whatever happens meanwhile."""
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import AnyStr
 
 
 @contextmanager
@@ -24,3 +26,13 @@ def stopped(parent: int, children: Callable[[], Iterable[int]]) -> Iterator[None
         for pid in (*held, parent):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def killed(process: "subprocess.Popen[AnyStr]") -> Iterator["subprocess.Popen[AnyStr]"]:
+    """A process, which is gone at the end of the block."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()

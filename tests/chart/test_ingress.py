@@ -31,6 +31,7 @@ from tests.docs.pages import ROOT, blocks
 from tests.fixtures.cluster import Cluster
 from tests.fixtures.gateway import PASSWORD
 from tests.kube.api.lone import make_ca, sign
+from tests.stopped import killed
 from tests.web.browser.conftest import STATES, ready, run, shows, sign_in_by_form
 from tests.web.mover import MIB, Sent, content, digest
 from tests.web.proxies import Corporate, need_traefik
@@ -121,11 +122,8 @@ class Stage:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 env={**os.environ, "TERM": "xterm-256color"},
             )  # fmt: skip
-            try:
+            with killed(process):
                 yield process
-            finally:
-                process.kill()
-                process.communicate()
 
     def prints(self, folder: Path, *command: str) -> str:
         with self.attached(folder, "--", *command) as process:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.docs.pages import ROOT
 from tests.pace import allow
+from tests.stopped import killed
 
 FOLDER = ROOT / "docs/explanation/nc-failure"
 # nc(1) of OpenBSD writes these two, one after the other.
@@ -28,12 +29,9 @@ def proxy(*options: str) -> Iterator[tuple["subprocess.Popen[bytes]", int, socke
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        try:
+        with killed(process):
             assert process.stdout is not None
             yield process, int(process.stdout.readline()), sshd
-        finally:
-            process.kill()
-            process.communicate()
 
 
 def test_the_naive_proxy_hands_the_rest_of_the_request_to_sshd() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from stagedoor.holder.folder import listen
 from tests.fixtures.terminal import BOUND_S, Place
+from tests.stopped import killed
 
 LAST = b"the last word"
 
@@ -20,7 +21,7 @@ def test_a_last_word_is_passed_on_after_a_write_that_failed(place: Place, verb: 
         process = place.start(verb, "main")
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
+        with killed(process):
             connection, _ = listener.accept()
             connection.send(b"first")
             assert process.stdout.read(5) == b"first"  # it is carrying
@@ -40,6 +41,3 @@ def test_a_last_word_is_passed_on_after_a_write_that_failed(place: Place, verb: 
                 said += piece
             assert said == LAST
             assert process.wait(BOUND_S) == 0
-        finally:
-            process.kill()
-            process.communicate()

@@ -19,6 +19,7 @@ from tests.kube.test_webshell import RESTRICTED, kill_gateway
 from tests.pace import allow
 from tests.path.wire_cut import cutting
 from tests.ports import free_port
+from tests.stopped import killed
 from tests.waiting import BOUND_S
 
 Make = Callable[..., KubeGateway]
@@ -102,7 +103,7 @@ def test_a_grant_that_is_removed_while_the_client_is_away_ends_its_programs(
         words = kube.ssh_command("-tt", "app01.ssh", "sleep 4242")
         command = [word.replace(f"127.0.0.1:{kube.gateway.port()}", at_wire) for word in words]
         ssh = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
+        with killed(ssh):
             until(runs, "the program runs")
             wire.close_wire()
             assert runs()
@@ -110,9 +111,6 @@ def test_a_grant_that_is_removed_while_the_client_is_away_ends_its_programs(
                 [rule] = read_policy(service).grants
                 remove_grant(service, rule.id)
             until(lambda: not runs(), "the program has ended", END_S)
-        finally:
-            ssh.kill()
-            ssh.communicate()
     ends = [event for event in kube.gateway.audit() if event["kind"] == "session.closed"]
     assert ends[-1]["reason"] == "revoked"
 

@@ -29,6 +29,7 @@ from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.login.laptop import ENOUGH_S, BareLaptop, Desktop, Running, come_back
 from tests.login.machine import Key, Person
 from tests.login.test_hostile_gateway import hostile
+from tests.stopped import killed
 from tests.waiting import BOUND_S, wait_until
 from tests.web.proxies import Corporate
 
@@ -280,12 +281,9 @@ def agent(folder: Path) -> Iterator[str]:
     """Run a real ssh-agent, and yield its socket."""
     place = str(folder / "agent")
     process = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
-    try:
+    with killed(process):
         wait_until(Path(place).exists)
         yield place
-    finally:
-        process.kill()
-        process.wait()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import pytest
 
 from tests.fixtures.gateway import sso
 from tests.ports import free_port
+from tests.stopped import killed
 from tests.waiting import BOUND_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -169,15 +170,14 @@ def running_idp(
             }
         )
     )
-    with subprocess.Popen(
-        ["bash", "-c", _NODE + 'exec node server.mjs "$3"', "-", ROOT, FOLDER, file],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+    with killed(
+        subprocess.Popen(
+            ["bash", "-c", _NODE + 'exec node server.mjs "$3"', "-", ROOT, FOLDER, file],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
     ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield idp
-        finally:
-            process.kill()
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield idp

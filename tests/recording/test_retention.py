@@ -24,6 +24,7 @@ from stagedoor.recording.retention import (
     sweep,
 )
 from tests.recording.conftest import BOUND_S, HEADER, OPENED, Overs
+from tests.stopped import killed
 
 NOW = 1_800_000_000.0
 DAY_S = 86400.0
@@ -129,13 +130,10 @@ def test_what_another_process_writes_stays_until_that_process_is_dead(folder: Pa
          "fcntl.flock(file, fcntl.LOCK_SH); print('held', flush=True); sys.stdin.read()", path],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
-    try:
+    with killed(holding):
         assert holding.stdout is not None
         assert holding.stdout.readline() == b"held\n"
         assert sweep(folder, NOW, Retention(keep_s=1)) == []
-    finally:
-        holding.kill()
-        holding.communicate()
     assert [removal.file.path for removal in sweep(folder, NOW, Retention(keep_s=1))] == [path]
 
 

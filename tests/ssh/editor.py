@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.fixtures.laptop import Laptop
 from tests.ports import free_port
+from tests.stopped import killed
 from tests.waiting import BOUND_S, wait_until
 
 # As the installer's script does: in the background, out of the way of the command's output.
@@ -57,7 +58,7 @@ def _command(laptop: Laptop, folder: Path, *words: str) -> Iterator[int]:
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
+    with killed(process):
         process.stdin.write(_SCRIPT.encode())
         process.stdin.flush()
         line = process.stdout.readline().decode()
@@ -65,22 +66,15 @@ def _command(laptop: Laptop, folder: Path, *words: str) -> Iterator[int]:
         process.stdin.close()
         process.stdin = None
         assert process.wait(BOUND_S) == 0
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @contextlib.contextmanager
 def _forward(laptop: Laptop, near: int, far: int, *to: str) -> Iterator[None]:
     command = ["ssh", "-F", laptop.config(), "-N", "-L", f"{near}:127.0.0.1:{far}", *to]
     process = subprocess.Popen(command)
-    try:
+    with killed(process):
         wait_until(lambda: _listening(near))
         yield
-    finally:
-        # OpenSSH 9.2 does not see a SIGTERM between its look for one and its next wait.
-        process.kill()
-        process.wait(BOUND_S)
 
 
 def _listening(port: int) -> bool:

@@ -18,6 +18,7 @@ from tests.fixtures.gateway import SSH_TABLE, EchoServer, local, static
 from tests.fixtures.laptop import Laptop, open_laptop
 from tests.ports import free_port
 from tests.ssh.editor import talk_to_editor
+from tests.stopped import killed
 from tests.waiting import BOUND_S, wait_until
 
 pytestmark = pytest.mark.usefixtures("openssh")
@@ -77,13 +78,10 @@ def held(laptop: Laptop, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    try:
+    with killed(process):
         assert process.stdout is not None
         assert (said := process.stdout.readline()) == b"ready\n", (said, process.poll())
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def said_back(port: int) -> bytes:
@@ -189,7 +187,7 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
     config = laptop.config(f"ControlPath {sockets}/%C")
     master = subprocess.Popen(["ssh", "-F", config, "-M", "-N", "gw"])
     wait_until(lambda: laptop.ssh("-O", "check", "gw", config=config).returncode == 0)
-    try:
+    with killed(master):  # a SIGTERM it may mind only with the next packet
         forwards = [free_port() for _ in range(100)]
         ports = set(forwards)
         for port in ports:
@@ -229,9 +227,6 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
                 if event["kind"] == "session.closed" and event["reason"] != "closed"
             ]
             pytest.fail(f"{other}; the audit: {ends}")
-    finally:
-        master.kill()  # a SIGTERM it may mind only with the next packet
-        master.wait(BOUND_S)
 
 
 def test_the_config_that_is_written_for_a_jump_needs_no_other_program_and_no_question(

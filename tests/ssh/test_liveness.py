@@ -19,6 +19,7 @@ from stagedoor.listeners.ssh.options import ALIVE_COUNT
 from tests.fixtures.gateway import EchoServer, static
 from tests.fixtures.laptop import Laptop, new_key, open_laptop, public
 from tests.ports import free_port
+from tests.stopped import killed
 from tests.waiting import BOUND_S, wait_until
 from tests.web.relay import CuttingRelay
 
@@ -66,12 +67,9 @@ def talking(
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    try:
+    with killed(process):
         assert said(process, b"hello\n") == b"hello\n"
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def said(process: "subprocess.Popen[bytes]", line: bytes) -> bytes:
@@ -129,14 +127,11 @@ def test_a_login_that_has_nothing_open_ends_with_its_user_too(
 ) -> None:
     config = timed_laptop.config(f"ControlPath {sockets}/%C")
     idle = subprocess.Popen(["ssh", "-F", config, "-M", "-N", "gw"], stderr=subprocess.PIPE)
-    try:
+    with killed(idle):
         wait_until(lambda: timed_laptop.ssh("-O", "check", "gw", config=config).returncode == 0)
         with talking(timed_laptop), timed_laptop.gateway.changed() as service:
             admin.remove_user(service, "dev")
         assert "there is no user 'dev' any more" in last_words(idle)
-    finally:
-        idle.kill()
-        idle.communicate()
 
 
 def test_losing_one_app_closes_its_channel_and_leaves_the_others(
@@ -209,7 +204,7 @@ def test_who_is_still_being_let_in_as_it_stops_is_closed_in_the_audit(tmp_path: 
         settings = SETTINGS + static("silent", silent.port)
         with open_laptop(tmp_path / "gw", settings, ("silent",)) as laptop:
             coming = subprocess.Popen(["ssh", "-F", laptop.config(), "silent@gw", "true"])
-            try:
+            with killed(coming):
                 wait_until(
                     lambda: any(e["kind"] == "session.opened" for e in laptop.gateway.audit())
                 )
@@ -219,9 +214,6 @@ def test_who_is_still_being_let_in_as_it_stops_is_closed_in_the_audit(tmp_path: 
                     "unreached",
                     "the gateway stopped",
                 )
-            finally:
-                coming.kill()
-                coming.wait(BOUND_S)
 
 
 @pytest.mark.parametrize("timed_laptop", [HURRIED], indirect=True, ids=["hurried"])
@@ -309,7 +301,7 @@ def test_a_slow_reader_holds_up_neither_the_other_channels_nor_the_memory(
         ["ssh", "-F", config, "-M", "-N", "-L", f"{slow}:flood.ssh:22", "-L",
          f"{quick}:echo.ssh:22", "gw"]
     )  # fmt: skip
-    try:
+    with killed(master):  # a SIGTERM it may mind only with the next packet
         wait_until(lambda: timed_laptop.ssh("-O", "check", "gw", config=config).returncode == 0)
         before = resident_kib(timed_laptop)
         with socket.create_connection(("127.0.0.1", slow), BOUND_S) as stuck:
@@ -320,9 +312,6 @@ def test_a_slow_reader_holds_up_neither_the_other_channels_nor_the_memory(
                     sock.shutdown(socket.SHUT_WR)
                     assert len(b"".join(iter(lambda s=sock: s.recv(9999), b""))) == 5000
             assert resident_kib(timed_laptop) - before < 16 * 1024
-    finally:
-        master.kill()  # a SIGTERM it may mind only with the next packet
-        master.wait(BOUND_S)
 
 
 def test_a_shell_that_takes_nothing_holds_up_no_other_channel(

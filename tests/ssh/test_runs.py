@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.run import PER_APP
 from tests.fixtures.gateway import SSH_TABLE, local, static
 from tests.fixtures.laptop import Done, Laptop, new_key, open_laptop, public
+from tests.stopped import killed
 from tests.waiting import BOUND_S, wait_until
 
 RUN = frozenset({Permission.RUN})
@@ -64,16 +65,11 @@ def ended(laptop: Laptop, run_id: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-@contextmanager
-def attached(laptop: Laptop, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Yield a client with pipes, which is killed at the end if it still runs."""
+def attached(laptop: Laptop, *words: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    """A client with pipes, which is killed at the end if it still runs."""
     command = ["ssh", "-F", str(laptop.config()), "gw", "run", *words]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes) as process:  # type: ignore[call-overload]
-        try:
-            yield process
-        finally:
-            process.kill()
+    return killed(subprocess.Popen(command, **pipes))  # type: ignore[call-overload]
 
 
 def id_in(process: "subprocess.Popen[bytes]") -> str:

@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -21,24 +20,17 @@ from stagedoor.resume.messages import (
     stop_endpoint,
 )
 from stagedoor.resume.requests import Orphan, SessionRequest, Ticket
+from tests.stopped import killed
 from tests.tunnel.test_endpoint import KEY, Watched, opened, sshd
 from tests.waiting import wait_until
 
 
-@contextmanager
-def service(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def service(folder: Path) -> AbstractContextManager["subprocess.Popen[str]"]:
     """Run the endpoint as a service manager does, with `folder` as the `data_dir`."""
     settings = folder / "stagedoor.toml"
     settings.write_text(f'data_dir = "{folder}"\n')
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "stagedoor.resume", "--config", settings],
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    command = [sys.executable, "-P", "-m", "stagedoor.resume", "--config", settings]
+    return killed(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
 
 
 def answers(folder: Path) -> bool:

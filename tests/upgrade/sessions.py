@@ -14,6 +14,7 @@ from tests.fixtures.laptop import Laptop
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.listeners.wire import bearer, dialled, head, read_answer
 from tests.net.peers import Peer, TlsPeer
+from tests.stopped import killed
 from tests.web.outer import attach_command
 
 LOOP = "stty -echo 2>/dev/null; while read -r line; do echo got-$line; done"
@@ -103,15 +104,11 @@ def by_attach(folder: Path, port: int) -> Iterator[Session]:
         yield Shell(process, "\r\n")
 
 
-@contextlib.contextmanager
-def _started(command: list[str | Path]) -> Iterator["subprocess.Popen[bytes]"]:
+def _started(
+    command: list[str | Path],
+) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    return killed(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0))
 
 
 @contextlib.contextmanager

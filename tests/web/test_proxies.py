@@ -18,6 +18,7 @@ from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import basic, post
 from tests.fixtures.worker import open_limited
 from tests.net.peers import write_certificate
+from tests.stopped import killed
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.mover import MIB, Mover, Sent, content, digest, digest_of, trusting
@@ -62,10 +63,9 @@ def below(
             yield gateway, proxy
 
 
-@contextmanager
 def attached(
     folder: Path, url: str, *arguments: str, via: str = "direct", **environment: str
-) -> Iterator["subprocess.Popen[bytes]"]:
+) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     command = attach_command(folder, 0)
     command[command.index("--url") + 1] = url
     if via:
@@ -79,11 +79,7 @@ def attached(
         stderr=subprocess.PIPE,
         env={**os.environ, "TERM": "xterm-256color", **environment},
     )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    return killed(process)
 
 
 def log_of(folder: Path) -> str:
