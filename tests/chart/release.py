@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from acceptance.kubernetes_tools import ONE_PYTHON
+from acceptance.kubernetes_tools import ONE_PYTHON, find_checkout, gateway_image
 from tests.chart.chart import CHART, helm, merged, render
 from tests.cluster.asking import Manifest
 from tests.fixtures.cluster import Cluster
@@ -33,6 +33,30 @@ def _is_known(address: str, first: str, token: str) -> bool:
         while b"\r\n" not in got and (more := sock.recv(64)):
             got += more
     return got.startswith(b"HTTP/1.1 ") and not got.startswith(b"HTTP/1.1 407")
+
+
+def of_checkout(cluster: Cluster, kit: str) -> Manifest:
+    """Values with the images of this checkout, reached by way of the cluster's node."""
+    (image, _, tag), (kit_image, _, kit_tag) = (
+        name.rpartition(":") for name in (gateway_image(find_checkout()), kit)
+    )
+    return {
+        "image": {"repository": image, "tag": tag},
+        "kit": {"repository": kit_image, "tag": kit_tag},
+        "gateway": {
+            "ssh": {"hostNames": ["gw", cluster.node_address]},
+            "service": {"type": "NodePort"},
+        },
+    }
+
+
+def of_trial(cluster: Cluster, kit: str) -> Manifest:
+    """Values of one pod that stops at once, and whose store goes with it."""
+    trial: Manifest = {
+        "store": {"sqlite": {"enabled": True, "persistence": {"enabled": False}}},
+        "gateway": {"replicas": 1, "drainSeconds": 5, "preStopSeconds": 0},
+    }
+    return merged(of_checkout(cluster, kit), trial)
 
 
 def open_to_pods(postgresql: PostgresqlHere, address: str) -> PostgresqlHere:

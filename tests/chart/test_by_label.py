@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.kubernetes_tools import find_checkout, gateway_image
 from stagedoor.controller.binder import ENDING
 from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S
 from stagedoor.wire.rfc3339 import parse_time
-from tests.chart.release import RESTRICTED, Release, anchor, forget, until
-from tests.chart.test_install import SERVICE
+from tests.chart.release import RESTRICTED, Release, anchor, forget, of_trial, until
 from tests.chart.test_leaving import of_shells
 from tests.cluster.asking import namespace_of
 from tests.fixtures.cluster import Cluster
@@ -39,28 +37,8 @@ def test_a_label_opens_a_namespace_and_closes_it_in_order(
     anchor(cluster)
     own, first, second = fresh_namespace(RESTRICTED), fresh_namespace(), fresh_namespace()
     key = f"{own}.example/shells"
-    (image, _, tag), (kit_image, _, kit_tag) = (
-        name.rpartition(":") for name in (gateway_image(find_checkout()), kit)
-    )
-    release = Release(
-        cluster,
-        own,
-        first,
-        tmp_path,
-        {
-            "image": {"repository": image, "tag": tag},
-            "kit": {"repository": kit_image, "tag": kit_tag},
-            "apps": {"namespaceSelector": {key: "true"}},
-            "store": {"sqlite": {"enabled": True, "persistence": {"enabled": False}}},
-            "gateway": {
-                "replicas": 1,
-                "drainSeconds": 5,
-                "preStopSeconds": 0,
-                "ssh": {"hostNames": ["gw", cluster.node_address]},
-                "service": SERVICE,
-            },
-        },
-    )
+    values = {**of_trial(cluster, kit), "apps": {"namespaceSelector": {key: "true"}}}
+    release = Release(cluster, own, first, tmp_path, values)
 
     def label(namespace: str, value: str | None) -> None:
         patch = {"metadata": {"labels": {key: value}}}

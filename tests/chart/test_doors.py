@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.kubernetes_tools import find_checkout, gateway_image
 from stagedoor.net.tls import make_client_context
-from tests.chart.release import RESTRICTED, Release, anchor, until
+from tests.chart.chart import merged
+from tests.chart.release import RESTRICTED, Release, anchor, of_trial, until
+from tests.cluster.asking import Manifest
 from tests.fixtures.cluster import Cluster
 from tests.kube.api.lone import make_ca, sign
 from tests.listeners.wire import bearer, head
@@ -42,35 +43,20 @@ while data := sys.stdin.buffer.read1(65536):
 def release(
     cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Release]:
-    name, _, tag = gateway_image(find_checkout()).rpartition(":")
     anchor(cluster)
     own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in ("doors", "apps"))
-    kit_name, _, kit_tag = kit.rpartition(":")
     folder = tmp_path_factory.mktemp("doors")
-    made = Release(
-        cluster,
-        own,
-        apps,
-        folder,
-        {
-            "image": {"repository": name, "tag": tag},
-            "kit": {"repository": kit_name, "tag": kit_tag},
-            "apps": {"namespaces": [{"name": apps}]},
-            "store": {
-                "sqlite": {"enabled": True, "persistence": {"size": "1Mi", "storageClassName": own}}
-            },
-            "gateway": {
-                "replicas": 1,
-                "drainSeconds": 5,
-                "preStopSeconds": 0,
-                "networks": [f"{DEVELOPER}/32"],
-                "proxyProtocolFrom": [f"{cluster.host_address}/32"],
-                "tls": {"secretName": "doors-tls"},
-                "ssh": {"hostNames": ["gw", cluster.node_address]},
-                "service": {"type": "NodePort"},
-            },
+    disk_of = {"enabled": True, "size": "1Mi", "storageClassName": own}
+    more: Manifest = {
+        "apps": {"namespaces": [{"name": apps}]},
+        "store": {"sqlite": {"persistence": disk_of}},
+        "gateway": {
+            "networks": [f"{DEVELOPER}/32"],
+            "proxyProtocolFrom": [f"{cluster.host_address}/32"],
+            "tls": {"secretName": "doors-tls"},
         },
-    )
+    }
+    made = Release(cluster, own, apps, folder, merged(of_trial(cluster, kit), more))
     cluster.administrator.make_namespace(own, RESTRICTED)
     cluster.administrator.make_namespace(apps)
     try:

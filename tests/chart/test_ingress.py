@@ -21,11 +21,10 @@ import pytest
 import yaml
 
 from acceptance.chromium import chromium, find_chromium
-from acceptance.kubernetes_tools import find_checkout, gateway_image
 from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.chart.chart import merged
 from tests.chart.front import HTTP, HTTPS, TOO_LONG_S, Front, Guest, front
-from tests.chart.release import RESTRICTED, Release, anchor, until
+from tests.chart.release import RESTRICTED, Release, anchor, of_trial, until
 from tests.cluster.asking import Manifest
 from tests.docs.pages import ROOT, blocks
 from tests.fixtures.cluster import Cluster
@@ -148,8 +147,6 @@ def stage(
 ) -> Iterator[Stage]:
     need_traefik()
     origin, path, page = SITES[request.param]
-    name, _, tag = gateway_image(find_checkout()).rpartition(":")
-    kit_name, _, kit_tag = kit.rpartition(":")
     anchor(cluster)
     kinds = ("front", "own", "apps")
     before, own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in kinds)
@@ -161,24 +158,11 @@ def stage(
     if path:
         host = origin.partition("://")[2]
         web |= {"domain": "", "path": path, "ingress": {**web["ingress"], "host": host}}
-    values = merged(
-        shown,
-        {
-            "image": {"repository": name, "tag": tag},
-            "kit": {"repository": kit_name, "tag": kit_tag},
-            "apps": {"namespaces": [{"name": apps}]},
-            "store": {"sqlite": {"enabled": True, "persistence": {"enabled": False}}},
-            "gateway": {
-                "networks": [f"{cluster.host_address}/32"],
-                "replicas": 1,
-                "drainSeconds": 5,
-                "preStopSeconds": 0,
-                "ssh": {"hostNames": ["gw"]},
-                "service": {"type": "NodePort"},
-                "web": web,
-            },
-        },
-    )
+    more: Manifest = {
+        "apps": {"namespaces": [{"name": apps}]},
+        "gateway": {"networks": [f"{cluster.host_address}/32"], "web": web},
+    }
+    values = merged(merged(shown, of_trial(cluster, kit)), more)
     folder = tmp_path_factory.mktemp("ingress")
     release = Release(cluster, own, apps, folder, values)
     for namespace in (before, own, apps):

@@ -13,8 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.kubernetes_tools import find_checkout, gateway_image
-from tests.chart.release import RESTRICTED, Release, anchor, database, forget, open_to_pods, until
+from tests.chart.chart import merged
+from tests.chart.release import (
+    RESTRICTED,
+    Release,
+    anchor,
+    database,
+    forget,
+    of_checkout,
+    of_trial,
+    open_to_pods,
+    until,
+)
 from tests.chart.sessions import Lines, kill_pod, sessions_of
 from tests.chart.test_manifests import kustomized
 from tests.cluster.asking import Manifest
@@ -24,7 +34,6 @@ from tests.listeners.wire import bearer, head
 from tests.ports import free_port
 from tests.store.server import server_here
 
-SERVICE = {"type": "NodePort"}
 PRE_STOP_S = 10
 pytestmark = pytest.mark.timeout(600)
 
@@ -34,26 +43,21 @@ def release(
     cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Release]:
     """Installed, with a developer and an app; in a namespace that enforces `restricted`."""
-    name, _, tag = gateway_image(find_checkout()).rpartition(":")
     anchor(cluster)
     own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in ("own", "apps"))
-    kit_name, _, kit_tag = kit.rpartition(":")
     with server_here(port=free_port()) as postgresql:
         open_to_pods(postgresql, cluster.host_address)
         url, password = database(postgresql, cluster)
         values: Manifest = {
-            "image": {"repository": name, "tag": tag},
-            "kit": {"repository": kit_name, "tag": kit_tag},
             "apps": {"namespaces": [{"name": apps}]},
             "store": {"postgresql": {"url": url, "passwordSecret": "db"}},
             "gateway": {
                 "drainSeconds": 60,
                 # The node's rules for the Service hear late of a pod that goes, on a busy machine.
                 "preStopSeconds": PRE_STOP_S,
-                "ssh": {"hostNames": ["gw", cluster.node_address]},
-                "service": SERVICE,
             },
         }
+        values = merged(of_checkout(cluster, kit), values)
         new_release = Release(cluster, own, apps, tmp_path_factory.mktemp("release"), values)
         for name in (own, apps):
             cluster.administrator.make_namespace(name, RESTRICTED)
@@ -357,34 +361,13 @@ def test_the_image_says_what_it_holds_and_under_which_licences(release: Release)
 
 
 def test_a_trial_needs_no_database(
-    cluster: Cluster,
-    kit: str,
-    release: Release,
-    fresh_namespace: Callable[..., str],
-    tmp_path: Path,
+    cluster: Cluster, kit: str, fresh_namespace: Callable[..., str], tmp_path: Path
 ) -> None:
     """One pod that is gateway and controller, its store a file; of a uid that no /etc/passwd has."""
+    anchor(cluster)
     own, apps = fresh_namespace(RESTRICTED), fresh_namespace()
-    trial = Release(
-        cluster,
-        own,
-        apps,
-        tmp_path,
-        {
-            "image": release.values["image"],
-            "kit": release.values["kit"],
-            "apps": {"namespaces": [{"name": apps}]},
-            "store": {"sqlite": {"enabled": True, "persistence": {"enabled": False}}},
-            "runAsUser": 1_000_650_000,
-            "gateway": {
-                "replicas": 1,
-                "drainSeconds": 5,
-                "preStopSeconds": 0,
-                "ssh": {"hostNames": ["gw", cluster.node_address]},
-                "service": SERVICE,
-            },
-        },
-    )
+    more = {"apps": {"namespaces": [{"name": apps}]}, "runAsUser": 1_000_650_000}
+    trial = Release(cluster, own, apps, tmp_path, {**of_trial(cluster, kit), **more})
     try:
         trial.install()
         trial.welcome()

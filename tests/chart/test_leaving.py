@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.kubernetes_tools import find_checkout, gateway_image
-from tests.chart.release import RESTRICTED, Release, anchor, until
-from tests.chart.test_install import SERVICE
+from tests.chart.release import RESTRICTED, Release, anchor, of_trial, until
 from tests.fixtures.cluster import Cluster
 
 pytestmark = pytest.mark.timeout(900)
@@ -45,28 +43,8 @@ def test_no_shell_outlives_its_fence(
 ) -> None:
     anchor(cluster)
     own, first, second = fresh_namespace(RESTRICTED), fresh_namespace(), fresh_namespace()
-    (image, _, tag), (kit_image, _, kit_tag) = (
-        name.rpartition(":") for name in (gateway_image(find_checkout()), kit)
-    )
-    release = Release(
-        cluster,
-        own,
-        first,
-        tmp_path,
-        {
-            "image": {"repository": image, "tag": tag},
-            "kit": {"repository": kit_image, "tag": kit_tag},
-            "apps": {"namespaces": [{"name": first}]},
-            "store": {"sqlite": {"enabled": True, "persistence": {"enabled": False}}},
-            "gateway": {
-                "replicas": 1,
-                "drainSeconds": 5,
-                "preStopSeconds": 0,
-                "ssh": {"hostNames": ["gw", cluster.node_address]},
-                "service": SERVICE,
-            },
-        },
-    )
+    values = {**of_trial(cluster, kit), "apps": {"namespaces": [{"name": first}]}}
+    release = Release(cluster, own, first, tmp_path, values)
     try:
         release.install()
         release.welcome()
