@@ -1,5 +1,6 @@
 """Waiting for what has no event to wait for, such as another process's doing."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -33,3 +34,10 @@ def wait_until(
         waited_s = time.monotonic() - began
         assert waited_s < bound_s, f"not within {bound_s:g} s: {what or 'what must come'}"
         time.sleep(pause_s(waited_s) if costly else 0.02)
+
+
+async def until(true: Callable[[], object], bound_s: float = BOUND_S) -> None:
+    """As `wait_until`, while other tasks go on. `bound_s` is no longer on a slower machine."""
+    async with asyncio.timeout(bound_s):
+        while not true():
+            await asyncio.sleep(0.01)

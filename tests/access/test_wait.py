@@ -18,7 +18,7 @@ from stagedoor.model.target import Target
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.session.access_request import AccessWait, AskReason
 from tests.session.stages import APP01, DEV, GRANT
-from tests.waiting import BOUND_S
+from tests.waiting import BOUND_S, until
 
 RULE = RequestRule(1, "group:dev", "*", approvers=("group:sre",))
 REFUSED = Denial.with_mend(
@@ -217,13 +217,9 @@ async def test_all_who_wait_share_the_reads_of_the_store() -> None:
     policy = WatchedPolicy(cast("Any", watch))
     assert not await policy.wait_for_change(1, 0.0)
     waiting = [asyncio.create_task(policy.wait_for_change(1, BOUND_S)) for _ in range(200)]
-    async with asyncio.timeout(BOUND_S):
-        while watch.reads < 3:
-            await asyncio.sleep(0.01)
+    await until(lambda: watch.reads >= 3)
     assert watch.reads < 20
     watch.version = 2
     assert all(await asyncio.gather(*waiting))
     assert await policy.wait_for_change(1, BOUND_S), "at once"
-    async with asyncio.timeout(BOUND_S):
-        while policy._reading is not None:
-            await asyncio.sleep(0.01)
+    await until(lambda: policy._reading is None)

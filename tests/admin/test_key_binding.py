@@ -19,7 +19,7 @@ from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.login.ssh_sign_ins import BEGINNINGS, KeyBinding
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.sign_in import pending_logins
-from tests.waiting import BOUND_S
+from tests.waiting import BOUND_S, until
 
 COMPANY = SingleSignOnSettings(
     name="Company",
@@ -91,9 +91,7 @@ async def test_one_that_begins_while_the_store_is_asked_goes_on_waiting(
     assert asked == [asked[0]]
     assert id_ not in asked[0]
     go_on.set()
-    async with asyncio.timeout(BOUND_S):
-        while not any(id_ in ids for ids in asked):
-            await asyncio.sleep(0.01)
+    await until(lambda: any(id_ in ids for ids in asked))
     assert not second.task.done()
     for browser in (first, second):
         browser.task.cancel()
@@ -107,9 +105,7 @@ async def test_of_one_whose_ssh_went_the_page_says_that_it_is_over(
     id_ = await one.login()
     assert state(database, id_) is LoginState.WAITING
     one.task.cancel()
-    async with asyncio.timeout(BOUND_S):
-        while state(database, id_) is not LoginState.DENIED:
-            await asyncio.sleep(0.01)
+    await until(lambda: state(database, id_) is LoginState.DENIED)
 
 
 @pytest.mark.identity(19)

@@ -14,7 +14,7 @@ from stagedoor.oidc.published import RETRY_S
 from tests.admin.provider_services import ProviderServices, all_cancelled, provider_services
 from tests.oidc.fake import DISCOVERY, GONE, FakeProvider, running_fake
 from tests.pace import allow
-from tests.waiting import BOUND_S
+from tests.waiting import until
 
 STRANGER = Source.of("198.51.100.7", 1)
 
@@ -40,9 +40,7 @@ def flood(services: ProviderServices, times: int, sources: int = 1) -> "list[asy
 
 
 async def until_asked(provider: FakeProvider, what: str, times: int = 1) -> None:
-    async with asyncio.timeout(BOUND_S):
-        while provider.asked[what] < times:
-            await asyncio.sleep(0.01)
+    await until(lambda: provider.asked[what] >= times)
 
 
 async def sign_in_soon(services: ProviderServices, name: str) -> None:

@@ -18,6 +18,7 @@ from stagedoor.kube.pace import Limits, WatchLimits
 from stagedoor.kube.watch import API, WatchProblems
 from stagedoor.model.cluster import Change, ClusterError, Kind, Verb
 from tests.kube.scripted import Exchange, listing, pod, scripted, status
+from tests.waiting import until
 
 PAGE = b"<html><body><h1>502 Bad Gateway</h1>secret-of-the-proxy</body></html>"
 
@@ -141,7 +142,7 @@ async def test_a_slow_answer_is_given_up_and_its_connection_closed() -> None:
         # The head alone would take more than 12 s.
         assert time.monotonic() - began < 11
         assert (raised.value.status, raised.value.retry) == (None, True)
-        await _until(lambda: not server.open)
+        await until(lambda: not server.open)
         await cluster.close_connections()
 
 
@@ -234,10 +235,10 @@ async def test_a_cancelled_request_takes_its_connection_along() -> None:
         for _ in range(20):
             asking = asyncio.create_task(cluster.get(Kind.POD, "apps", "slow"))
             count = len(server.exchanges)
-            await _until(lambda count=count: len(server.exchanges) > count)  # type: ignore[misc]
+            await until(lambda count=count: len(server.exchanges) > count)  # type: ignore[misc]
             asking.cancel()
             await asyncio.wait((asking,))
-        await _until(lambda: not server.open)
+        await until(lambda: not server.open)
         # The pool is as good as new.
         outcomes = await asyncio.gather(*(cluster.get(Kind.POD, "apps", "a") for _ in range(8)))
         assert len(outcomes) == 8
@@ -429,7 +430,7 @@ async def changes_of(
                 if change.verb not in (Verb.FAILED, Verb.RESUMED):
                     changes.append(change)
         await watch.aclose()
-        await _until(lambda: not server.open or cluster.requests["list", "Pod", 200] > 0)
+        await until(lambda: not server.open or cluster.requests["list", "Pod", 200] > 0)
         await cluster.close_connections()
         return changes, problems, server.exchanges
 
@@ -661,7 +662,7 @@ async def test_a_watch_that_always_ends_at_once_is_not_asked_for_in_a_circle() -
         watch = cluster.watch(Kind.POD, "apps")
         await anext(watch)
         waiting = asyncio.ensure_future(anext(watch))
-        await _until(lambda: len(server.exchanges) >= 2)
+        await until(lambda: len(server.exchanges) >= 2)
         await asyncio.wait((waiting,), timeout=1)
         assert len(server.exchanges) <= 8
         waiting.cancel()
@@ -701,12 +702,6 @@ async def test_any_bytes_are_an_answer_or_one_documented_error(data: bytes, whol
             with suppress(ClusterError):
                 await call
         await cluster.close_connections()
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def test_the_limits_that_keep_memory_bounded_are_there() -> None:

@@ -11,7 +11,7 @@ from stagedoor.kube.paths import build_collection_path, build_item_path, with_qu
 from stagedoor.kube.watch import Lines, TooLongError
 from stagedoor.model.cluster import Kind
 from tests.kube.scripted import Exchange, pod, scripted
-from tests.waiting import BOUND_S
+from tests.waiting import until
 
 
 def test_a_burst_leaves_at_once_and_the_rest_one_after_the_other() -> None:
@@ -84,9 +84,7 @@ async def test_the_lists_of_watches_leave_room_for_the_requests_of_a_start() -> 
         namespaces = range(limits.in_flight + 4)
         watches = [asyncio.create_task(watch(f"team-{number}")) for number in namespaces]
         try:
-            async with asyncio.timeout(BOUND_S):
-                while not server.exchanges:
-                    await asyncio.sleep(0.01)
+            await until(lambda: server.exchanges)
             async with asyncio.timeout(5):
                 assert await cluster.get(Kind.POD, "apps", "web-1") is not None
             assert len(server.exchanges) == 2, "one list at a time"

@@ -19,6 +19,7 @@ from stagedoor.net.dial import Dialer, _interleave, is_this_machine
 from stagedoor.net.resolve import Resolver
 from tests.net.peers import HAS_IPV6
 from tests.ports import free_port
+from tests.waiting import until
 
 HERE = ip_address("127.0.0.1")
 REFUSING = ip_address("127.0.0.2")
@@ -118,8 +119,7 @@ async def test_a_dial_that_is_cancelled_leaves_no_descriptor(silent: tuple[Addre
     address, port = silent
     before = descriptors()
     task = asyncio.create_task(Dialer().dial((address, address), port, 5))
-    while descriptors() < before + 1:
-        await asyncio.sleep(0.01)
+    await until(lambda: descriptors() > before)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

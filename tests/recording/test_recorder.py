@@ -14,6 +14,7 @@ from stagedoor.recording.folder import RecordingFolder
 from stagedoor.recording.recorder import Recorder, Recording, RecordingError
 from stagedoor.wire.terminal.asciicast import AsciicastEvent, AsciicastReader
 from tests.recording.conftest import BOUND_S, HEADER, OPENED, Overs
+from tests.waiting import until
 
 Make = Callable[..., Recorder]
 
@@ -89,9 +90,7 @@ async def test_what_was_shown_is_on_the_disk_while_the_terminal_is_open(
     disk = Disk(folder)
     recording = await Callbacks().begin(recorder_with(disk, sync_s=0.01))
     assert recording.record_output("hällo ".encode())
-    async with asyncio.timeout(BOUND_S):
-        while len(disk.pieces) < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(disk.pieces) >= 2)
     assert [event.data for event in events(folder / recording.name)] == ["hällo "]
 
 

@@ -15,7 +15,7 @@ from stagedoor.model.target import Target
 from stagedoor.session.run_reader import RunReader
 from stagedoor.session.run_watch import RunWatch
 from stagedoor.shells.run_folders import RunFolders
-from tests.waiting import BOUND_S
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -120,9 +120,7 @@ async def test_of_a_log_that_was_removed_the_store_has_the_end(
     watching = asyncio.create_task(
         RunWatch(records, runner, lambda run, output: None, lambda problem: None).run()
     )
-    async with asyncio.timeout(BOUND_S):
-        while folders.measure("old") != (0, 0):
-            await asyncio.sleep(0.01)
+    await until(lambda: folders.measure("old") == (0, 0))
     watching.cancel()
     records.log = RunLog(records.log.tail[-100:], 500)
     nothing: Any = None

@@ -24,6 +24,7 @@ from tests.fixtures.people import APP01
 from tests.kube.apps import deployment
 from tests.shells.conformance import *  # noqa: F403 - the suite
 from tests.shells.conformance import Kind
+from tests.waiting import until
 
 __all__ = ["cluster", "fresh_namespace", "kit"]
 
@@ -113,11 +114,7 @@ async def test_an_app_that_comes_or_goes_is_seen(
     namespace = shells._environments.served[None].cache.namespace  # type: ignore[attr-defined]
     manifest = json.dumps(deployment(namespace, "app02"))
     await asyncio.to_thread(cluster.kubectl, "apply", "--server-side", "-f", "-", text=manifest)
-    async with asyncio.timeout(SYNC_S):
-        while not shells.has_target(Target("app02")):
-            await asyncio.sleep(0.05)
+    await until(lambda: shells.has_target(Target("app02")), SYNC_S)
     assert shells.list_targets() == (APP01, Target("app02"))
     await asyncio.to_thread(cluster.kubectl, "-n", namespace, "delete", "deployment", "app02")
-    async with asyncio.timeout(SYNC_S):
-        while shells.has_target(Target("app02")):
-            await asyncio.sleep(0.05)
+    await until(lambda: not shells.has_target(Target("app02")), SYNC_S)

@@ -21,7 +21,7 @@ from stagedoor.upstream.connection import (
     explain_hang_up,
 )
 from stagedoor.upstream.login import GatewayLogin, ShellAccount
-from tests.waiting import BOUND_S
+from tests.waiting import BOUND_S, until
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -117,8 +117,7 @@ def test_a_shell_that_does_not_read_is_not_sent_more_whatever_its_window() -> No
             end._transport.pause_reading()
             pouring = asyncio.create_task(pour(process))
             assert connection._wire is not None
-            while not connection._holds:
-                await asyncio.sleep(0.01)
+            await until(lambda: connection._holds)
             for _ in range(50):
                 await asyncio.sleep(0)
             assert not pouring.done()
@@ -134,11 +133,9 @@ def test_a_command_returns_what_it_printed_and_how_it_ended() -> None:
     async def story() -> None:
         async with shell() as (connection, _):
             running = asyncio.create_task(run_command(connection, "x", 1000))
-            while not connection._channels:
-                await asyncio.sleep(0.01)
+            await until(lambda: connection._channels)
             (channel,) = connection._channels.values()
-            while channel._send_state != "open" or channel._session is None:
-                await asyncio.sleep(0.01)
+            await until(lambda: channel._send_state == "open" and channel._session is not None)
             channel.write_eof()
             done = await running
             assert (done.exit_status, done.too_long) == (0, False)

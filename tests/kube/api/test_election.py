@@ -15,6 +15,7 @@ from stagedoor.kube.lease import Timing
 from stagedoor.model.cluster import Kind
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import LoneApi
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -67,9 +68,7 @@ async def test_one_of_three_leads_and_hands_over_when_it_stops(
     cluster: KubeCluster, namespace: str
 ) -> None:
     replicas = [Replica(cluster, namespace, f"replica-{n}", STEADY) for n in range(3)]
-    async with asyncio.timeout(60):
-        while not any(replica.leading.is_set() for replica in replicas):
-            await asyncio.sleep(0.01)
+    await until(lambda: any(replica.leading.is_set() for replica in replicas), 60)
     [first] = [replica for replica in replicas if replica.leading.is_set()]
     lease = await cluster.get(Kind.LEASE, namespace, "controller")
     assert lease is not None
@@ -79,9 +78,7 @@ async def test_one_of_three_leads_and_hands_over_when_it_stops(
     assert not first.election.leads
     rest = [replica for replica in replicas if replica is not first]
     # Without the hand-over they would wait for the lease's 30 s.
-    async with asyncio.timeout(15):
-        while not any(replica.leading.is_set() for replica in rest):
-            await asyncio.sleep(0.01)
+    await until(lambda: any(replica.leading.is_set() for replica in rest), 15)
     [second] = [replica for replica in rest if replica.leading.is_set()]
     lease = await cluster.get(Kind.LEASE, namespace, "controller")
     assert lease is not None
@@ -154,9 +151,7 @@ async def test_the_lease_is_kept_while_the_leader_tidies_up(
 
     election = Election(cluster.with_priority(), namespace, "controller", "slow", timing=SHORT)
     running = asyncio.create_task(election.run(lead))
-    async with asyncio.timeout(60):
-        while not election.leads:
-            await asyncio.sleep(0.01)
+    await until(lambda: election.leads, 60)
     other = Replica(cluster, namespace, "other", SHORT)
     running.cancel()
     await within(60, other.leading)

@@ -18,8 +18,9 @@ from stagedoor.shells.kubernetes.derive.kit import Kit
 from tests.cluster.asking import namespace_of
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import UNPRIVILEGED
-from tests.kube.api.one_app import ALL, BOUND_S, OneApp
+from tests.kube.api.one_app import ALL, OneApp
 from tests.kube.apps import deployment
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -61,9 +62,7 @@ async def reads(cluster: KubeCluster) -> AsyncIterator[None]:
 
 
 async def until_unserved(controller: Controller, namespaces: set[str]) -> None:
-    async with asyncio.timeout(BOUND_S):
-        while controller.list_unserved().keys() != namespaces:
-            await asyncio.sleep(0.02)
+    await until(lambda: controller.list_unserved().keys() == namespaces)
 
 
 @pytest.mark.parametrize("wide", [True, False], ids=["cluster", "namespaces"])

@@ -22,6 +22,7 @@ from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, i
 from stagedoor.shells.kubernetes.names import REGISTER
 from tests.kube.apps import deployment
 from tests.pace import allow
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -226,14 +227,10 @@ async def test_a_register_that_is_not_there_is_told_and_written_once_it_is(
     running = Running(cluster, namespace)
     try:
         shell = await running.shell(await running.app())
-        async with asyncio.timeout(WITHIN_S):
-            while not running.problems:
-                await asyncio.sleep(0.02)
+        await until(lambda: running.problems, WITHIN_S)
         assert "stagedoor-apps" in str(running.problems[0])
         await make(cluster, namespace, {})
         await running.becomes({"app01": identify_shell(shell)})
-        async with asyncio.timeout(WITHIN_S):
-            while running.problems[-1] is not None:
-                await asyncio.sleep(0.02)
+        await until(lambda: running.problems[-1] is None, WITHIN_S)
     finally:
         await running.close()

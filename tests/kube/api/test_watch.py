@@ -16,7 +16,7 @@ from tests.kube.api.conftest import Connect, Problems
 from tests.kube.api.lone import UNPRIVILEGED, LoneApi
 from tests.kube.api.objects import allow, config_map
 from tests.kube.apps import deployment
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -168,9 +168,7 @@ async def test_a_silent_api_server_is_noticed_and_waited_for(
         await asyncio.to_thread(wait_until, lambda: cluster.requests["watch", "ConfigMap", 200])
         api.freeze()
         try:
-            async with asyncio.timeout(60):
-                while not any(problem and "silent" in problem for _, problem in problems):
-                    await asyncio.sleep(0.05)
+            await until(lambda: any(problem and "silent" in problem for _, problem in problems), 60)
         finally:
             api.thaw()
         await connect().merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
