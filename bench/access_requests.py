@@ -1,10 +1,12 @@
-"""The time from an approval until a stock ssh that waits for it continues.
+"""The time from an approval until a stock ssh that waits for it continues, and the cost of waiting.
 
     .venv/bin/python bench/access_requests.py [--quick]
 
 It counts from the commit in the store to ssh's line "access granted": at one gateway on SQLite, and at the
 second of two on a PostgreSQL server (`tests/store/server.py`), each of one worker, where the approval is
-committed by the other's administrator. It prints a table in Markdown and the machine's load.
+committed by the other's administrator. Then as many logins wait in one worker as may, and it counts the
+processor time of that gateway, without them and with them. It prints a table in Markdown and the machine's
+load.
 """
 
 import os
@@ -15,20 +17,24 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.fixtures.gateway import SSH_TABLE, Gateway, local
+from tests.access.test_flood import STRANGERS, wait_there
+from tests.fixtures.gateway import PASSWORD, SSH_TABLE, Gateway, local, static
 from tests.fixtures.laptop import new_key, public, write_ssh_config
 from tests.store.server import PostgresqlHere
 
 from markdown import HEAD, hand_out, options, row
+from measure import cpu_s, tree
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
+from stagedoor.admin.requests.request_service import MOST_WAITING, MOST_WAITING_OF_USER
 from stagedoor.model.access_request import RequestRule
 
-APPROVALS = 40
+APPROVALS, WAITING_S = 40, 60.0
 RULE = RequestRule(0, "user:dev", "own", approvers=("user:bob",))
 
 
@@ -82,6 +88,35 @@ def measure(approving: Gateway, waiting: Gateway, key: Path, count: int) -> list
     return took
 
 
+def measure_waiting(folder: Path, seconds: float) -> str:
+    """Return a line about the processor time that logins take while they wait."""
+    rule = replace(RULE, subject="group:strangers", app_pattern="*")
+    folder.mkdir()
+    with Gateway(folder, static("jumped", 1)) as gateway, ExitStack() as waiting:
+        with gateway.service() as service:
+            admin.add_user(service, "bob")
+            for name in STRANGERS:
+                admin.add_user(service, name, groups=["strangers"], password=PASSWORD)
+            requests.add_rule(service, rule)
+        port = gateway.start().port("tunnel")
+        assert gateway.process is not None
+        processes = tree(gateway.process.pid)
+
+        def measure_share() -> float:
+            before = cpu_s(processes)
+            time.sleep(seconds)  # the time is the measurement here
+            return (cpu_s(processes) - before) / seconds * 100
+
+        idle = measure_share()
+        for name in STRANGERS * MOST_WAITING_OF_USER:
+            assert wait_there(waiting, port, name)
+        busy = measure_share()
+    return (
+        f"{MOST_WAITING} logins that wait in one worker take {busy - idle:.2f} % of a core, which takes "
+        f"{idle:.2f} % without them; 1,000 wait in five workers (aim: 5 %)."
+    )
+
+
 def main() -> None:
     """Run the benchmark."""
     given = options(__doc__, "a tenth of it")
@@ -100,6 +135,10 @@ def main() -> None:
             with open_gateways(folder, 2, key, store) as [first, second]:
                 took = measure(first, second, key, count)
                 lines.append(row("approval, two gateways on PostgreSQL", took, "ms", ""))
+            lines += [
+                "",
+                measure_waiting(folder / "waiting", WAITING_S / (10 if given.quick else 1)),
+            ]
     finally:
         here.destroy()
     hand_out(lines, busy, given.page, "access_requests")
