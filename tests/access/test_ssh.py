@@ -29,6 +29,7 @@ from tests.fixtures.laptop import (
     read_question,
 )
 from tests.fixtures.people import log_in
+from tests.listeners.wire import basic, dialled, head, read_answer, said
 from tests.pace import allow
 from tests.waiting import BOUND_S, wait_until
 
@@ -516,6 +517,24 @@ def test_a_jump_is_refused_with_how_to_ask_and_waits_while_a_request_is_pending(
         jumped.stdin.flush()
         assert jumped.stdout.readline() == b"SSH-2.0-x\r\n"
         jumped.kill()
+    asking.end()
+
+
+@pytest.mark.access(4)
+def test_a_stock_connect_is_refused_with_how_to_ask_and_waits_while_a_request_is_pending(
+    laptop: Laptop, config: Path
+) -> None:
+    port, connect = laptop.gateway.port("tunnel"), head("jumped.ssh:22", basic("dev", PASSWORD))
+    refused = said(port, connect)
+    assert refused.status == 403
+    assert "jumped is open on request (2 h at most; group:sre decides); ask: " in refused.message
+    asking, number = ask(laptop, config, "jumped", "INC-23")
+    laptop.gateway.wait_for_policy()
+    with dialled(port) as client:
+        client.send(connect)
+        assert state(laptop, number) is RequestState.PENDING
+        approve(laptop, number)
+        assert read_answer(client).status == 200
     asking.end()
 
 
