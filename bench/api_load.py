@@ -18,7 +18,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import chain, count, repeat
 from pathlib import Path
 from urllib.parse import quote
@@ -161,7 +161,7 @@ def type_keys(port: int, terminal: str, seconds: float) -> list[float]:
     return took
 
 
-def prepare(gateway: Gateway, users: int, grants: int, events: int) -> str:
+def prepare(gateway: Gateway, events: int) -> str:
     """Fill the store, and return an administrator's token."""
     gateway.add_user("ada")
     with gateway.service() as service:
@@ -170,41 +170,44 @@ def prepare(gateway: Gateway, users: int, grants: int, events: int) -> str:
         fill(service.database, gateway.data_dir, events, "u")
         scopes = (ApiScope.READ.value, ApiScope.WRITE.value)
         token = create_token(service, "ada", scopes=scopes).text
-    write_set(gateway.folder / "set", users, grants, "json")
+    write_set(gateway.folder / "set", USERS, GRANTS, "json")
     gateway.command("apply", str(gateway.folder / "set"))
     gateway.command("grant", "add", ALL_USERS, "web*")
     gateway.command("grant", "add", f"user:{NAME}", "app01")
     return token
 
 
+def measure(typist: Executor, gateway: Gateway, token: str, share: float) -> list[str]:
+    """Start the gateway, and return the lines of the table. `share` shortens the times."""
+    port = gateway.start().port("web")
+    browser = PlainBrowser(port)
+    assert browser.sign_in("ada", PASSWORD).status == 303
+    client, lines = Client(port, token, browser.cookie), [*HEAD]
+    load(client, 5 * share)  # warms up
+    alone = typist.submit(type_keys, port, "alone", KEYS_S * share).result()
+    typing = typist.submit(type_keys, port, "beside", LOAD_S * share)
+    for kind, took in load(client, LOAD_S * share).items():
+        lines.append(row(kind, took, "ms", f"p95 {AIMS_MS[kind]} ms"))
+    beside = typing.result()
+    more = percentile(beside, 99) - percentile(alone, 99)
+    lines.append(row("a key's echo, alone", alone, "ms", ""))
+    bound = f"p99 +{KEY_AIM_MS} ms; was {more:+.2f}"
+    return [*lines, row("a key's echo, beside", beside, "ms", bound)]
+
+
 def main() -> None:
     """Fill a store, start its gateway, and print the table."""
     given = options(__doc__, "a tenth of it, and a hundredth of the events")
     share, events = (0.1, EVENTS // 100) if given.quick else (1.0, EVENTS)
-    lines = [*HEAD]
     with (
         ProcessPoolExecutor(1) as typist,
         tempfile.TemporaryDirectory() as name,
         Gateway(Path(name), SETTINGS) as gateway,
     ):
         typist.submit(os.getpid).result()  # before this process has threads
-        token = prepare(gateway, USERS, GRANTS, events)
-        port = gateway.start().port("web")
-        browser = PlainBrowser(port)
-        assert browser.sign_in("ada", PASSWORD).status == 303
-        client = Client(port, token, browser.cookie)
-        load(client, 5 * share)  # warms up
+        token = prepare(gateway, events)
         busy = os.getloadavg()[0]
-        alone = typist.submit(type_keys, port, "alone", KEYS_S * share).result()
-        typing = typist.submit(type_keys, port, "beside", LOAD_S * share)
-        for kind, took in load(client, LOAD_S * share).items():
-            lines.append(row(kind, took, "ms", f"p95 {AIMS_MS[kind]} ms"))
-        beside = typing.result()
-    more = percentile(beside, 99) - percentile(alone, 99)
-    lines.append(row("a key's echo, alone", alone, "ms", ""))
-    lines.append(
-        row("a key's echo, beside", beside, "ms", f"p99 +{KEY_AIM_MS} ms; was {more:+.2f}")
-    )
+        lines = measure(typist, gateway, token, share)
     hand_out(lines, busy, given.page, "api_load")
 
 
