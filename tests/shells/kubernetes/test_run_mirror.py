@@ -10,9 +10,15 @@ import pytest
 
 from stagedoor.holder.run_folder import RunStatus
 from stagedoor.model.cluster import ClusterError
-from stagedoor.model.run import START_WITHIN_S, Output, RunState
+from stagedoor.model.run import START_WITHIN_S, Output, Run, RunState
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.live.namespace_directory import (
+    NamespaceDirectory,
+    NamespaceSelector,
+)
 from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
 from stagedoor.shells.kubernetes.live.runs.mirrors import CHECK_S, RunMirror, RunMirrors
+from stagedoor.shells.kubernetes.live.runs.runner import KubernetesRunner
 from stagedoor.shells.kubernetes.names import make_run_labels
 from tests.kube.memory import MemoryCluster
 from tests.shells.kubernetes.test_run import kit_message, terminated
@@ -207,6 +213,33 @@ class CopiedPods(MemoryCluster):
         metadata = {"name": f"run-{run_id}-x", "namespace": namespace, "ownerReferences": [owner]}
         metadata["labels"] = make_run_labels("app01")
         self.put({"apiVersion": "v1", "kind": "Pod", **state, "metadata": metadata})
+
+
+@in_virtual_time
+async def test_a_run_whose_namespace_is_not_known_yet_is_copied_once_it_is(tmp_path: Path) -> None:
+    """A gateway that starts may see pods before namespaces, and the store may be out of reach."""
+    cluster = CopiedPods()
+    cluster.put_pod("team", RUN, None)
+    spaces = NamespaceDirectory(cluster, NamespaceSelector("stagedoor.dev/shells=true"))
+    target = Target("app01", "team")
+
+    async def find_runs(run_id: str) -> list[Run]:
+        return [Run(run_id, target, "dev", "true", RunState.RUNNING, 0.0, 60)]
+
+    runner = KubernetesRunner(
+        *(cast("Any", cluster), spaces, lambda _: True, find_runs, tmp_path, "gateway-0")
+    )
+    tasks = [asyncio.create_task(work) for work in (runner.run(), *spaces.list_coroutines())]
+    await asyncio.sleep(3 * CHECK_S)
+    assert runner.list_ids() == set()
+    labels = {"stagedoor.dev/shells": "true"}
+    cluster.put(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team", "labels": labels}}
+    )
+    await asyncio.sleep(3 * CHECK_S)
+    for task in tasks:
+        task.cancel()
+    assert runner.observe(RUN) is RunState.RUNNING
 
 
 @in_virtual_time

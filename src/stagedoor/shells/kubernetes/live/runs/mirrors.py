@@ -150,7 +150,7 @@ class RunMirror:
 
 
 FindPlace = Callable[[str], Awaitable[RunNamespace | None]]
-"""Returns where a run is by the store, None if the store has no such run. Raises OSError."""
+"""Returns where a run is by the store, None if that has no such run. Raises OSError to be asked again."""
 _RunKey = tuple[str, str]
 """A namespace, and the id of a run whose pod is there. A user of the cluster may give a pod any id."""
 

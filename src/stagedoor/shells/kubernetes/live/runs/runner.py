@@ -218,13 +218,20 @@ class KubernetesRunner(ClusterRunFolders):
             await self._cluster.merge(Kind.CONFIG_MAP, namespace, REGISTER, patch)
 
     async def _find_place(self, run_id: str) -> RunNamespace | None:
-        """Return where a run is by the store, None if it is in no namespace here. Raises OSError."""
+        """Return where a run is by the store, None if it has no such run.
+
+        Raises OSError if the store does not answer, or the namespace is not known, at least not yet.
+        """
         runs = await self._find_runs(run_id)
         if isinstance(runs, Denial):
             raise OSError(errno.EAGAIN, runs.message)
         target = next((run.target for run in runs if run.id == run_id), None)
-        namespace = target and self._spaces.by_environment.get(target.environment)
-        return RunNamespace(namespace, target.app) if target and namespace else None
+        if target is None:
+            return None
+        namespace = self._spaces.by_environment.get(target.environment)
+        if namespace is None:
+            raise OSError(errno.EAGAIN, "its namespace is not known")
+        return RunNamespace(namespace, target.app)
 
     async def _wait_for_pod(self, namespace: str, run_id: str) -> str | None:
         """Wait until the task runs. Return why it does not start, else None."""
