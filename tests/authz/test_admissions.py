@@ -56,8 +56,8 @@ def test_users_with_the_same_rules_are_judged_once(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(admissions, "authorise", count)
     many = {f"u{n}": User(f"u{n}", frozenset({("crew", "rest")[n % 2]})) for n in range(100)}
-    admissions = list_admissions(replace(POLICY, users=many), Target("app01"), NOW)
-    assert [admission.name for admission in admissions] == sorted(f"u{n}" for n in range(0, 100, 2))
+    admitted = list_admissions(replace(POLICY, users=many), Target("app01"), NOW)
+    assert [admission.name for admission in admitted] == sorted(f"u{n}" for n in range(0, 100, 2))
     assert len(judged) == 2
 
 
