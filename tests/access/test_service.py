@@ -9,6 +9,7 @@ import pytest
 
 from stagedoor.admin.context import CHANGES, WorkerContext
 from stagedoor.admin.requests import access_requests as requests
+from stagedoor.admin.requests.offers import RequestOffers
 from stagedoor.admin.requests.request_service import (
     MOST_WAITING,
     MOST_WAITING_OF_USER,
@@ -41,12 +42,11 @@ class Counter:
         self.desk = desk
         self.proved_at: float | None = None
         settings, now = Settings(data_dir=desk.folder), lambda: desk.now
-        self.service = RequestService(
-            WorkerContext(settings, desk.database, self.policy, now, now),
-            StepUpRules(url="https://gw.example/step-up"),
-            lambda: (APP, Target("app01", "production"), Target("app01", "staging")),
-            "https://gw.example",
-        )
+        context = WorkerContext(settings, desk.database, self.policy, now, now)
+        apps = (APP, Target("app01", "production"), Target("app01", "staging"))
+        offers = RequestOffers(context, lambda: apps, "https://gw.example")
+        rules = StepUpRules(url="https://gw.example/step-up")
+        self.service = RequestService(context, rules, offers)
 
     def policy(self) -> Policy:
         policy = load_policy(self.desk.database)
@@ -67,7 +67,7 @@ def counter(tmp_path: Path) -> Iterator[Counter]:
 async def test_break_glass_wants_a_fresh_proof_of_the_person_who_asks(counter: Counter) -> None:
     counter.desk.rule(GLASS)
     service, dev = counter.service, person("dev")
-    assert service.find_offer(dev, APP) is None, "it is asked for by its name only"
+    assert service.offers.find_offer(dev, APP) is None, "it is asked for by its name only"
     stale = await service.make(dev, [APP], "INC-1", break_glass=True)
     assert isinstance(stale, Denial)
     assert stale.reason is Reason.STEP_UP_NEEDED
@@ -115,12 +115,12 @@ async def test_a_request_is_shown_to_its_user_and_to_its_approvers(counter: Coun
 
 async def test_an_offer_says_where_to_ask_and_then_where_the_request_is(counter: Counter) -> None:
     rule = counter.desk.rule()
-    offer = counter.service.find_offer(person("dev"), APP)
+    offer = counter.service.offers.find_offer(person("dev"), APP)
     assert offer is not None
     assert offer.where == "https://gw.example/requests?app=app09.production"
     assert (offer.request, offer.page) == (None, None)
     request = counter.desk.make(rule)
-    offer = counter.service.find_offer(person("dev"), APP)
+    offer = counter.service.offers.find_offer(person("dev"), APP)
     assert offer is not None
     assert offer.page == f"https://gw.example/requests/{request.id}"
     record = requests.read_request(counter.desk.service, request.id)

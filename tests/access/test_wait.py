@@ -41,6 +41,10 @@ class Desk:
         self.shown: list[str] = []
         self._news = asyncio.Event()
 
+    @property
+    def offers(self) -> "Desk":
+        return self
+
     def change(self, what: Callable[[], None] = lambda: None) -> None:
         """Change the policy, and wake who waits for it."""
         what()

@@ -11,6 +11,7 @@ from typing import Any
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
 from stagedoor.admin.context import WorkerContext
+from stagedoor.admin.requests.offers import RequestOffers
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.api.answers import ApiAnswer
 from stagedoor.api.call import AppSource
@@ -73,7 +74,7 @@ class World:
             rules,
             AppSource(lambda: APPS, lambda target: asyncio.sleep(0, ShellState.ABSENT)),
             lambda line: None,
-            RequestService(context, rules, lambda: APPS),
+            RequestService(context, rules, RequestOffers(context, lambda: APPS)),
         )
 
     def person(self, name: str, *, fresh: bool = True) -> Identity:

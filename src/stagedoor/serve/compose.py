@@ -10,6 +10,7 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.context import WorkerContext
+from stagedoor.admin.requests.offers import RequestOffers
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator
@@ -146,12 +147,8 @@ class Gateway:
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
         context = WorkerContext(settings, self.database, lambda: self.watch.policy)
         step_ups = StepUpService(context)
-        requests = RequestService(
-            context,
-            read_step_up_rules(settings),
-            self.shells.list_targets,
-            find_site_or_none(settings),
-        )
+        offers = RequestOffers(context, self.shells.list_targets, find_site_or_none(settings))
+        requests = RequestService(context, read_step_up_rules(settings), offers)
         connector = make_connector(ports, self.shells)
         flow = self._build_flow(connector, step_ups, requests)
         endpoints = resume_endpoints(settings, self._note, connector)

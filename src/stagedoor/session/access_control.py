@@ -202,7 +202,7 @@ class AccessControl:
     async def begin_time(self, grant: Grant) -> Grant | Denial:
         """Start the clock of the access request behind `grant`, if there is one, and return the grant."""
         number, requests = grant.request, self.access_requests
-        request = None if number is None or requests is None else requests.find(number)
+        request = None if number is None or requests is None else requests.offers.find(number)
         if request is None or requests is None or request.began_at is not None:
             return grant
         version = self.policy.version
@@ -222,13 +222,13 @@ class AccessControl:
         requests = self.access_requests
         if requests is None or refused.reason is not Reason.NO_GRANT:
             return False
-        return requests.find_offer(identity, target, Permission.ENTER) is not None
+        return requests.offers.find_offer(identity, target, Permission.ENTER) is not None
 
     def explain_asking(self, identity: Identity, target: Target, lacks: Permission | None) -> str:
         """Return how to ask for a permission that the user lacks, as the end of a refusal's line, or ""."""
         if lacks is None or self.access_requests is None:
             return ""
-        offer = self.access_requests.find_offer(identity, target, lacks)
+        offer = self.access_requests.offers.find_offer(identity, target, lacks)
         return "" if offer is None else f"; {offer.line}; ask: {offer.where}, then connect again"
 
     def authorise_in_memory(self, identity: Identity, claim: Claim) -> Grant | Denial:

@@ -133,7 +133,9 @@ class AccessWait:
             if isinstance(verdict, Denial):
                 return await self.requests.explain_end(pending)
         if isinstance(verdict, Grant):
-            request = None if verdict.request is None else self.requests.find(verdict.request)
+            request = (
+                None if verdict.request is None else self.requests.offers.find(verdict.request)
+            )
             lasts = "" if request is None else f"for {show_period(request.lasts_s)}"
             progress(StartStep(ACCESS_GRANTED, lasts))
         if verdict is not None:
@@ -147,7 +149,7 @@ class AccessWait:
         )
 
     def _offer(self) -> Offer | None:
-        return self.requests.find_offer(self.identity, self.target, self.needs)
+        return self.requests.offers.find_offer(self.identity, self.target, self.needs)
 
 
 def _explain(offer: Offer) -> str:

@@ -42,8 +42,8 @@ class StepUps(Protocol):
         ...
 
 
-class AccessRequests(Protocol):
-    """Access requests by users who have no grant for a target."""
+class AccessOffers(Protocol):
+    """Access requests by the policy in memory."""
 
     def find_offer(self, identity: Identity, target: Target, needs: Permission) -> Offer | None:
         """Return what the user may ask for, by the policy in memory, or None."""
@@ -51,6 +51,15 @@ class AccessRequests(Protocol):
 
     def find(self, number: int) -> AccessRequest | None:
         """Return a request that is pending or approved, by the policy in memory, or None."""
+        ...
+
+
+class AccessRequests(Protocol):
+    """Access requests by users who have no grant for a target."""
+
+    @property
+    def offers(self) -> AccessOffers:
+        """Return what users may ask for."""
         ...
 
     async def make(

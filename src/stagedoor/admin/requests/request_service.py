@@ -3,13 +3,14 @@
 The store is used in a thread. A failure of the store and a refusal are both returned as a Denial.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
 from stagedoor.admin.asking import ask, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests import access_requests as admin
+from stagedoor.admin.requests.offers import RequestOffers
 from stagedoor.admin.requests.request_view import RequestView, describe_request
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.access_request import (
@@ -17,14 +18,11 @@ from stagedoor.authz.access_request import (
     check_decider,
     check_fresh,
     find_rule_to_ask,
-    is_approver,
     may_see,
 )
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.access_request import (
     AccessRequest,
-    Offer,
-    RequestRule,
     RequestState,
     explain_over,
     show_period,
@@ -32,9 +30,8 @@ from stagedoor.model.access_request import (
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
-from stagedoor.model.permission import ENTERING, Permission, Permissions
-from stagedoor.model.selector import TargetPattern
-from stagedoor.model.target import SSH_PORT, Target
+from stagedoor.model.permission import ENTERING, Permissions
+from stagedoor.model.target import Target
 from stagedoor.model.wait_limit import WaitLimit
 from stagedoor.wire.rfc3339 import show_time
 
@@ -50,107 +47,18 @@ class RequestService:
     Belongs to one event loop.
     """
 
-    def __init__(
-        self,
-        context: WorkerContext,
-        step_up: StepUpRules,
-        apps: Callable[[], Iterable[Target]],
-        site: str | None = None,
-    ) -> None:
-        """`apps` returns the apps that exist. `site` is the URL of the WebShell, None if it has none."""
+    def __init__(self, context: WorkerContext, step_up: StepUpRules, offers: RequestOffers) -> None:
         self._context = context
         self._policy, self._now = context.policy, context.now
         self._step_up = step_up
-        self._apps = apps
-        self._pages = None if site is None else f"{site}/requests"
+        self.offers = offers
         self._waiting = WaitLimit(MOST_WAITING_OF_USER, MOST_WAITING)
 
     # A login that waits.
 
-    def find_offer(
-        self, identity: Identity, target: Target, needs: Permission = Permission.ENTER
-    ) -> Offer | None:
-        """Return what `identity` may ask for at `target`, or None."""
-        policy, now = self._policy(), self._now()
-        rule = find_rule_to_ask(policy, identity, [target], now, frozenset({needs}))
-        if rule is None:
-            return None
-        theirs = [r for r in policy.find_requests(identity.name) if target in r.targets]
-        first = {(r.find_state(now), r.is_later(now)): r for r in reversed(theirs)}
-        request = first.get((RequestState.PENDING, False))
-        later = first.get((RequestState.APPROVED, True))
-        where = self._where(identity, target, needs)
-        if request is None:
-            return Offer(rule, target, where, later=later)
-        page, left_s = self.get_page(request), request.ends_at - now
-        return Offer(rule, target, where, request, page, later, left_s)
-
-    def _where(self, identity: Identity, target: Target, needs: Permission) -> str:
-        """Return how the user can ask for `target`, as text. The page asks only for entering."""
-        if needs is not Permission.ENTER:
-            at = self._at(identity)
-            return f"ssh {at} request {target.login_name} --allow {needs} REASON"
-        if self._pages is not None:
-            return f"{self._pages}?app={target.login_name}"
-        if not self._context.settings.ssh.addresses:
-            return "the WebShell's page /requests"
-        return f"ssh {self._at(identity)} request {target.login_name} REASON"
-
-    def find_apps(self, identity: Identity, pattern: TargetPattern) -> list[Target]:
-        """Return the apps that match a pattern and that the user may ask for."""
-        return [
-            target
-            for target in self._apps()
-            if pattern.covers(target) and self.find_offer(identity, target) is not None
-        ]
-
-    def get_page(self, request: AccessRequest) -> str | None:
-        """Return the URL of a request's page, or None if browsers cannot reach it."""
-        return None if self._pages is None else f"{self._pages}/{request.id}"
-
-    def _at(self, identity: Identity) -> str:
-        """Return how ssh reaches the gateway's page: `dev@gw`, or `-p 8023 dev@gw`."""
-        name, port = self._context.settings.ssh.public_at or ("GATEWAY", SSH_PORT)
-        return (
-            f"{identity.name}@{name}" if port == SSH_PORT else f"-p {port} {identity.name}@{name}"
-        )
-
     def count_waiting(self, identity: Identity) -> AbstractContextManager[bool]:
         """Count a waiting connection for the length of a block. Yield False if too many are waiting."""
         return self._waiting.count(identity.name)
-
-    def find(self, number: int) -> AccessRequest | None:
-        """Return a request that is pending or approved by the policy in memory, or None."""
-        return self._policy().requests.get(number)
-
-    def find_rule_of(self, request: AccessRequest) -> RequestRule | None:
-        """Return the rule of a request, or None if it was removed."""
-        return self._policy().request_rules.get(request.rule)
-
-    def list_rules(self, identity: Identity) -> list[RequestRule]:
-        """Return the rules by which the user may ask for something."""
-        policy = self._policy()
-        subjects = policy.find_subjects(identity.name)
-        return [rule for rule in policy.request_rules.values() if rule.subject in subjects]
-
-    def is_concerned(self, identity: Identity) -> bool:
-        """Return whether the user may ask or decide by some rule."""
-        policy = self._policy()
-        subjects, rules = policy.find_subjects(identity.name), policy.request_rules.values()
-        return any(rule.subject in subjects or rule.may_decide(subjects) for rule in rules)
-
-    def count_to_decide(self, identity: Identity) -> int | None:
-        """Return how many requests wait for the user's decision; None if the user cannot ask or decide."""
-        if not self.is_concerned(identity):
-            return None
-        policy, now, name = self._policy(), self._now(), identity.name
-        return sum(
-            request.find_state(now) is RequestState.PENDING
-            and request.user != name
-            and (rule := policy.request_rules.get(request.rule)) is not None
-            and is_approver(policy, rule, name, now - request.created_at)
-            for request in policy.requests.values()
-        )
 
     async def explain_end(self, number: int) -> Denial:
         """Return why a request that was pending now gives no access."""

@@ -58,7 +58,7 @@ class AppPage:
         self._login = login
         self._sign_ins = parts.sign_ins
         requests = parts.requests
-        is_concerned = requests is not None and requests.is_concerned(login.identity)
+        is_concerned = requests is not None and requests.offers.is_concerned(login.identity)
         self._requests = requests if is_concerned else None
         """None for a user who may neither ask nor decide; then the page does not mention requests."""
         self._runs = parts.runs

@@ -89,10 +89,10 @@ class RequestCommand:
         )
         if isinstance(request, Denial):
             return _refuse(request.line)
-        rule = self._requests.find_rule_of(request)
+        rule = self._requests.offers.find_rule_of(request)
         if request.state is RequestState.PENDING:
             waits = "" if rule is None else f" waits for {rule.deciders}"
-            if (page := self._requests.get_page(request)) is not None:
+            if (page := self._requests.offers.get_page(request)) is not None:
                 waits += f" ({page})"
             self._show(
                 f"stagedoor: request {request.id} for {request.apps}{waits}; Ctrl-C leaves it open"
@@ -111,7 +111,11 @@ class RequestCommand:
         if target is not None:
             return [target]
         pattern = parse_target_pattern(app)
-        return [] if pattern is None else self._requests.find_apps(self._login.identity, pattern)
+        return (
+            []
+            if pattern is None
+            else self._requests.offers.find_apps(self._login.identity, pattern)
+        )
 
     async def _wait(self, number: int) -> None:
         """Wait until the request is no longer pending, at most `ACCESS_WAIT_S`."""
@@ -120,7 +124,7 @@ class RequestCommand:
         with self._requests.count_waiting(self._login.identity) as may_wait:
             await policy.read_newer_than(policy.version)
             while may_wait and clock() < until:
-                version, request = policy.version, self._requests.find(number)
+                version, request = policy.version, self._requests.offers.find(number)
                 now = self._login.flow.now()
                 if request is None or request.find_state(now) is not RequestState.PENDING:
                     return

@@ -91,7 +91,7 @@ class WebApp:
         posts = PostRoutes(guard, self._identify, refuse)
         shown = (
             services.recordings.has_any,
-            services.requests.count_to_decide,
+            services.requests.offers.count_to_decide,
             services.runs.has_any,
         )
         pages = Pages(guard, passes, *shown, services.console)

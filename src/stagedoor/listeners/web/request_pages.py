@@ -53,10 +53,10 @@ class RequestPages:
         if isinstance(open_requests, Denial):
             return open_requests
         target = parse_login(app)
-        offer = None if target is None else self._requests.find_offer(identity, target)
+        offer = None if target is None else self._requests.offers.find_offer(identity, target)
         if offer is not None and offer.request is not None:
             return RedirectResponse(f"{self._path}/{offer.request.id}", SEE_OTHER)
-        rules = self._requests.list_rules(identity)
+        rules = self._requests.offers.list_rules(identity)
         return self._pages.render(
             "requests.html",
             identity,
@@ -123,7 +123,7 @@ class RequestPages:
             identity,
             request=asked,
             view=view,
-            rule=self._requests.find_rule_of(asked),
+            rule=self._requests.offers.find_rule_of(asked),
             decisions=record.decisions,
             state=state,
             said="" if state is RequestState.PENDING else describe_end(record, now),
