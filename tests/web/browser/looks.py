@@ -48,6 +48,8 @@ PROBLEMS = """(() => {
     if (at === null || !(e.contains(at) || at.contains(e)))
       problems.push(`${name(e)} is under ${at && name(at)}`);
   }
+  const primary = [...place.querySelectorAll('.primary')].filter(shown);
+  if (primary.length > 1) problems.push(`more than one primary button: ${primary.map(name)}`);
   for (const e of place.querySelectorAll('*')) {
     const cuts = ['hidden', 'clip'].includes(getComputedStyle(e).overflowX);
     if (!cuts || !shown(e) || e.matches('input, select') || e.closest('[title]')) continue;
