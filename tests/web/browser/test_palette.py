@@ -87,6 +87,12 @@ def test_terminals_that_this_tab_has_opened_are_tabs(tab: Tab, base: str) -> Non
     tab.until("new URLSearchParams(location.search).get('terminal') === 'first'")
     ready(tab)
     assert tab.ask("document.querySelector('#tabs > a').textContent") == "second"
+    tab.press("P", "KeyP", 80, modifiers=ALT | SHIFT)
+    tab.until(OPEN)
+    tab.type("seco")
+    tab.until(f"{CHOSEN} === 'second'")
+    tab.enter()
+    tab.until("new URLSearchParams(location.search).get('terminal') === 'second'")
     assert not tab.trouble
 
 

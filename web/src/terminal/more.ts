@@ -29,6 +29,7 @@ export function setUpMenu(term: Terminal, path: string, actions: { find: () => v
         note: button.querySelector("kbd")?.textContent ?? "",
         act: () => button.click(),
       })),
+      ...[...document.querySelectorAll<HTMLElement>("#tabs > a")].map((tab) => ({ label: tab.textContent ?? "", note: t`terminal`, act: () => tab.click() })),
       { label: t`Apps`, note: t`page`, act: () => actions.go(`${path}/`) },
     ];
   }

@@ -37,6 +37,7 @@ SCRIPTS = {
     # The palette of commands, and the shortcuts.
     "app": "应用",
     "page": "页面",
+    "terminal": "终端",
     "Go to": "前往",
     "App, page or command": "应用、页面或命令",
     "Apps, pages and commands": "应用、页面和命令",
