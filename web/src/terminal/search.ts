@@ -31,7 +31,8 @@ export function setUpSearch(term: Terminal, screen: HTMLElement, ask: () => Prom
   function go(to: "findNext" | "findPrevious", incremental = false): void {
     const has = (name: string): boolean => form.querySelector<HTMLInputElement>(`[name=${name}]`)?.checked === true;
     try {
-      addon[to](find.value, { ...MARKS, incremental, caseSensitive: has("case"), wholeWord: has("word"), regex: has("regex") });
+      const isFound = addon[to](find.value, { ...MARKS, incremental, caseSensitive: has("case"), wholeWord: has("word"), regex: has("regex") });
+      if (!isFound) count.textContent = find.value === "" ? "" : t`none`;
     } catch {
       count.textContent = t`not a pattern`; // an expression that is not complete yet
     }
@@ -42,9 +43,10 @@ export function setUpSearch(term: Terminal, screen: HTMLElement, ask: () => Prom
     const added = new SearchAddon({ highlightLimit: MOST });
     searched.loadAddon(added);
     added.onDidChangeResults(({ resultIndex, resultCount }) => {
-      if (added !== addon) return;
+      // The add-on counts a moment after it has found, and says 0 until then.
+      if (added !== addon || resultCount === 0) return;
       const all = resultCount >= MOST ? t`${MOST} or more` : String(resultCount);
-      count.textContent = find.value === "" ? "" : resultCount === 0 ? t`none` : resultIndex < 0 ? all : t`${resultIndex + 1} of ${all}`;
+      count.textContent = resultIndex < 0 ? all : t`${resultIndex + 1} of ${all}`;
     });
     return added;
   }
