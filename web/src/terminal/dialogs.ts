@@ -64,11 +64,13 @@ export function openTerminals(path: string, app: string, current: string): void 
   const end = (which: string, row: HTMLElement): void => {
     const sure = createElement("span", t`End ${which}, and all that runs in it? `);
     sure.append(
-      createButton(t`End it`, () =>
-        attempt(async () => {
+      createButton(
+        t`End it`,
+        () => attempt(async () => {
           await ask(path, "terminals/end", { target: app, terminal: which });
           await fill();
         }),
+        { className: "bad" },
       ),
       createButton(t`Keep it`, () => sure.remove()),
     );

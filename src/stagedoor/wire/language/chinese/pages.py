@@ -41,7 +41,8 @@ PAGES = {
     "People": "用户",
     "Grants": "授权",
     "Audit": "审计",
-    "Why": "原因查询",
+    "Why": "原因",
+    "Why [page]": "原因查询",
     "Health": "健康状况",
     "To do what": "申请的权限",
     "Has now": "现有权限",
@@ -341,7 +342,7 @@ PAGES = {
     "Transfers": "正在传输的文件",
     "Files to upload": "要上传的文件",
     "Keys": "按键",
-    "No": "否",
+    "No": "取消",
     "Paste": "粘贴",
     "The terminal needs JavaScript. Without it: <code>stagedoor attach {app}</code>, or ssh.": "终端需要 JavaScript。没有 JavaScript 时：<code>stagedoor attach {app}</code>，或 ssh。",
 }
