@@ -160,12 +160,20 @@ def test_ten_sessions_of_a_control_master_go_on_through_20_cuts(
     here(drive)
 
 
+def write_bulk(path: Path) -> None:
+    """Write `BULK_BYTES` random bytes."""
+    chance = random.Random(4)
+    with path.open("wb") as file:
+        for _ in range(BULK_BYTES // MIB):
+            file.write(chance.randbytes(MIB))
+
+
 @pytest.mark.continuity(5)
 def test_bulk_both_ways_at_once_arrives_whole_through_cuts(
     entry: GatewayEntry, tmp_path: Path
 ) -> None:
     sent, back = tmp_path / "sent", tmp_path / "back"
-    sent.write_bytes(random.Random(3).randbytes(BULK_BYTES))
+    write_bulk(sent)
 
     def drive() -> None:
         with cutting(entry.gateway.port(), new_seed(), most=BULK_BYTES // 6) as wire:
@@ -186,7 +194,7 @@ def test_bulk_both_ways_at_once_arrives_whole_through_cuts(
 @pytest.mark.parametrize("is_up", [True, False], ids=["up", "down"])
 def test_scp_arrives_whole_through_cuts(entry: GatewayEntry, tmp_path: Path, is_up: bool) -> None:
     source, copy = tmp_path / "source", tmp_path / "copy"
-    source.write_bytes(random.Random(4).randbytes(BULK_BYTES))
+    write_bulk(source)
 
     def drive() -> None:
         most = min(BULK_BYTES // 10, 20 * MIB)
