@@ -16,8 +16,9 @@ from tests.upgrade.programs import UpgradedGateway
 from tests.upgrade.sessions import by_connect, by_ssh, every_way
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)  # each starts several programs, the first makes them too
 UPGRADES = int(os.environ.get("STAGEDOOR_UPGRADES", "2"))
+# Each starts several programs, the first makes them too. The mark counts for more than an option.
+pytestmark = pytest.mark.timeout(100 + 100 * UPGRADES)
 SESSIONS = int(os.environ.get("STAGEDOOR_SESSIONS", "6"))
 
 
