@@ -203,7 +203,8 @@ def test_scp_arrives_whole_through_cuts(entry: GatewayEntry, tmp_path: Path, is_
             ends = (source, f"{reach.host}:{copy}") if is_up else (f"{reach.host}:{source}", copy)
             done = reach.run(reach.argv("scp", "-q", *ends), timeout_s=100 * BULK_BYTES / 12 / MIB)
             assert done.code == 0, done.said
-            assert wire.cuts >= 10
+            print(f"{wire.cuts} cuts")
+            assert wire.cuts >= BULK_BYTES // most
             assert digest_of(copy) == digest_of(source)
 
     here(drive)
@@ -328,9 +329,10 @@ def test_vim_through_cuts_has_the_same_screen_and_file(entry: GatewayEntry, tmp_
                 ask("send-keys", line, "Enter")
                 wait_until(lambda number=number: wire.cuts > number)
                 wire.refuses = True
-                time.sleep(VIM_AWAY_S * chance.random() ** 8)
+                time.sleep(VIM_AWAY_S * chance.random() ** 12)
                 wire.refuses = False
                 wait_until(lambda accepted=accepted: wire.accepted > accepted)
+                wait_until(lambda line=line: line in ask("capture-pane", "-p"), costly=True)
             rows = [*lines, "", *["~"] * (22 - VIM_CUTS)][-23:]
             wait_until(
                 lambda: ask("capture-pane", "-p").splitlines()[:-1] == rows,
