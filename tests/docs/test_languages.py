@@ -101,7 +101,7 @@ ASSEMBLED = {
     ),
     *(f"{state} with {{0}}" for state in ("exited", "cancelled", "lost")),
     *(f"it is {state}" for state in ("pending", "denied", "withdrawn", "lapsed", "ended")),
-    *("{0} is not a group name: {1}", "a browser on {0}"),
+    *("{0} is not a group name: {1}", "a browser on {0}", "{n} gateways, {0}"),
     *(text for text in REFUSALS if re.fullmatch(r"[A-Z][\w ]+ on \{0\}", text)),
     *(f"{state} with {{0}}" for state in ("timed out", "input lost", "not started")),
 }

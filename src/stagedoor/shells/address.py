@@ -1,4 +1,4 @@
-"""The filter of addresses that a shell may have, since a name that others control may resolve to anything.
+"""A filter of the addresses that a shell may have, since a name that others control may resolve to anything.
 
 Lines 19 to 21 of the CONNECT conformance list. Callers resolve a name once, pass all its addresses to
 `decide`, and dial only the allowed ones. So a second, different answer of the name server has no effect.
@@ -26,7 +26,7 @@ NEVER = _networks(
     "224.0.0.0/4",  # multicast
     "ff00::/8",
     "240.0.0.0/4",  # reserved and limited broadcast
-    # IPv6 forms of IPv4 addresses are refused as a whole.
+    # All IPv6 forms of IPv4 addresses are refused.
     "::/96",  # IPv4-compatible (RFC 4291 §2.5.5.1); ::1 is checked before this
     "::ffff:0:0/96",  # IPv4-mapped (RFC 4291 §2.5.5.2)
     "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
@@ -43,7 +43,7 @@ NEVER = _networks(
     "192.0.0.0/24",  # IETF protocol assignments; 192.0.0.192 is Oracle's
 )
 
-# Forbidden unless the shell's own settings name a network that contains the address.
+# Forbidden unless the shell's settings name a network that contains the address.
 UNLESS_NAMED = _networks(
     "169.254.0.0/16",  # link-local
     "fe80::/10",
@@ -67,7 +67,7 @@ class _Rule(Enum):
 def decide(
     addresses: Iterable[Address], shell: Shell
 ) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
-    """Split `addresses` into (allowed, refused), both in the order given.
+    """Split `addresses` into (allowed, refused), each in the given order.
 
     Loopback is allowed for a shell that the gateway started itself, and within the networks of `shell`. The
     caller must check that an address is not the gateway's own listener, since only it knows the port.
@@ -93,7 +93,7 @@ def _is_allowed(address: Address, shell: Shell) -> bool:
 
 @lru_cache(
     maxsize=4096
-)  # forty networks are compared, and the same shells are asked for again and again
+)  # each address is compared with forty networks, and the same shells are used again and again
 def _rule_for(address: Address) -> _Rule:
     if is_within(address, LOOPBACK):
         return _Rule.OWN_OR_NAMED
@@ -103,7 +103,7 @@ def _rule_for(address: Address) -> _Rule:
 
 
 def _without_zone(address: Address) -> IPv4Address | IPv6Address:
-    """Return the address without its zone id (RFC 4007), with which it would be in no network."""
+    """Return the address without its zone id (RFC 4007), since with one it would be in no network."""
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         return ip_address(int(address).to_bytes(16, "big"))
     return address

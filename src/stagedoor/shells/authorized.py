@@ -1,9 +1,9 @@
 """The files by which sshd(8) decides on logins to a shell: `authorized_keys`, `authorized_principals`. Pure.
 
-Each registered key has a line, and so has the key of a sign-in until that ends. A user certificate is
-accepted if one of its principals is that of a user who has a grant for this app now
-(`cert-authority,principals="…"`). So the removal of a grant also refuses certificates that are still valid.
-A certificate without principals is never accepted.
+There is a line for each registered key, and for the key of each sign-in until that ends. A user certificate
+is accepted if one of its principals belongs to a user who now has a grant for this app
+(`cert-authority,principals="…"`). So once a grant is removed, even certificates that are still valid are
+refused. A certificate without principals is never accepted.
 """
 
 import re
@@ -17,9 +17,10 @@ from stagedoor.model.units import MINUTE_S
 
 KEYS_LEASE_S = 80 * MINUTE_S
 """How long the keys in a shell are valid unless they are renewed. A shell may outlive everything that could
-remove a right from it: its gateway, its controller, and the rule that lets only the gateway connect."""
+revoke access to it: its gateway, its controller, and the rule that lets only the gateway connect."""
 RENEW_AT = 0.75
-"""Keys are renewed when less than this part of their time is left, so no key ends in an outage of an hour."""
+"""Keys are renewed when less than this part of their time is left, so that no key ends during an outage of an
+hour."""
 
 _KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
 _EXPIRY = re.compile(r'expiry-time="(\d{14})Z"', re.ASCII)
@@ -30,7 +31,7 @@ _HEADER = "# Written by Stagedoor whenever the policy changes; edits are lost."
 def render_authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str]) -> str:
     """Return the text of the file. `user_ca_lines` are public keys of user CAs, each `type base64`.
 
-    Names and keys that could not be quoted safely are left out, although the store accepts none of these.
+    Names and keys that cannot be quoted safely are left out. The store should not contain any.
     """
     lines = [_HEADER]
     for admission in admissions:
@@ -74,9 +75,9 @@ def render_authorized_principals(admissions: Iterable[Admission]) -> str:
 def decide_keys_end(known: float | None, now: float) -> float:
     """Return when keys that are written at `now` end.
 
-    `known` is the end that was written last, None if none was. It is kept while enough time is left, so
-    that an unchanged file is not written again. An end further away than KEYS_LEASE_S was not written by
-    Stagedoor, so it is replaced. Times are in seconds since the epoch.
+    `known` is the end that was written last, or None. It is kept while enough time is left, so that an
+    unchanged file is not written again. An end further away than KEYS_LEASE_S does not come from Stagedoor,
+    so it is replaced. Times are in seconds since the epoch.
     """
     if known is not None and RENEW_AT * KEYS_LEASE_S < known - now <= KEYS_LEASE_S:
         return known
@@ -84,7 +85,7 @@ def decide_keys_end(known: float | None, now: float) -> float:
 
 
 def end_by(admissions: Iterable[Admission], until: float) -> tuple[Admission, ...]:
-    """Return `admissions` with none that lasts beyond `until`."""
+    """Return `admissions` such that none lasts beyond `until`."""
     return tuple(
         replace(admission, expires_at=_sooner(until, admission.expires_at))
         for admission in admissions
@@ -109,7 +110,7 @@ def _sooner(first: float, second: float | None) -> float:
 def _until(expires_at: float | None) -> str:
     if expires_at is None:
         return ""
-    # Rounded down, so that a key never lasts longer than its grant. A time past the year 9999 means no end.
+    # Rounded down, so that a key never outlasts its grant. A time after the year 9999 means no end.
     if expires_at >= 253402300800:
         return ""
     return f'expiry-time="{datetime.fromtimestamp(max(expires_at, 0), UTC).strftime(_FORMAT)}Z"'

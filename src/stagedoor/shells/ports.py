@@ -1,4 +1,4 @@
-"""The interface of every source of shells: local, static, Kubernetes."""
+"""The interface that every source of shells implements: local, static, Kubernetes."""
 
 from typing import Protocol
 
@@ -11,33 +11,34 @@ from stagedoor.model.target import Target
 class Shells(Protocol):
     """A source of shells. Every adapter passes `tests/shells/conformance.py`.
 
-    A start may take seconds and may fail. `ensure` is idempotent: any number of callers in any number of
-    processes cause one start. For a target that is no app here, it returns a `Denial` (`NO_APP`).
+    A start may take seconds and may fail. `ensure` is idempotent: however many callers in however many
+    processes there are, they cause a single start. For a target that is not an app here, it returns a
+    `Denial` (`NO_APP`).
     """
 
     def list_targets(self) -> tuple[Target, ...]:
         """Return every target that offers a shell now, running or not, sorted by name.
 
-        On a cluster the result changes when apps are created and deleted.
+        On a cluster the result changes as apps are created and deleted.
         """
         ...
 
     def has_target(self, target: Target) -> bool:
-        """Return whether the target is one of `list_targets`, at no cost."""
+        """Return whether the target is one of `list_targets`. This is cheap."""
         ...
 
     def find_ready(self, grant: Grant) -> Shell | None:
         """Return the shell if `ensure` would return it at once, else None. Starts nothing.
 
-        Most logins are to a shell that runs, and need no timer for its start.
+        Most logins are to a running shell, and need no timer for its start.
         """
         ...
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        """Return the shell once its sshd answers, starting it if need be.
+        """Return the shell once its sshd answers, after starting it if necessary.
 
         A failure is a `Denial` (`SHELL_UNAVAILABLE`) with the step that failed and the reason. The caller
-        limits the time by cancelling; the start goes on after a cancelled `ensure`.
+        limits the time by cancelling `ensure`; the start then goes on.
         """
         ...
 
@@ -50,7 +51,7 @@ class Shells(Protocol):
         ...
 
     def find_notice(self, target: Target) -> str | None:
-        """Return one line that developers in the running shell should know, or None."""
+        """Return a line that developers in the running shell should know, or None."""
         ...
 
     def touch(self, target: Target) -> None:

@@ -1,4 +1,4 @@
-"""The folders in which a runner keeps its runs, each with the run's log and status (`holder.run_folder`)."""
+"""The folders of a runner's runs, each with the run's log and status (`holder.run_folder`)."""
 
 import errno
 import shutil
@@ -11,12 +11,12 @@ from stagedoor.model.run import CODES, NOT_STARTED_CODE, Output, RunEnd, RunStat
 from stagedoor.model.units import GIB
 
 LOGS_BYTES = 2 * GIB
-"""The bytes that the logs of all runs may have on the disk."""
+"""The most bytes of all runs' logs on the disk."""
 _FINAL = {RunState.EXITED, *CODES}
 
 
 class RunFolders:
-    """The part of a `shells.runner.Runner` that reads the folders of its runs, which are below `folder`.
+    """The part of a `shells.runner.Runner` that reads the folders of its runs, which are in `folder`.
 
     `now` returns seconds since the epoch.
     """
@@ -25,7 +25,7 @@ class RunFolders:
         self._folder = folder
         self._now = now
         self._ended_sizes: dict[str, tuple[float, int]] = {}
-        """When the folder of an ended run has changed, and the bytes of its log."""
+        """For each ended run, when its folder was changed, and the size of its log in bytes."""
 
     def list_ids(self) -> set[str]:
         """Return the runs with a folder here."""
@@ -40,7 +40,7 @@ class RunFolders:
         return [Output(piece.start, piece.data, piece.is_error, piece.at) for piece in pieces]
 
     def measure(self, run_id: str) -> tuple[int, int]:
-        """Return the offset of the first byte of output that is kept, and the number of all bytes so far."""
+        """Return the offset of the first kept byte of output, and the number of bytes so far."""
         return self.find(run_id).measure()
 
     def remove_excess(self, ended: Collection[str], most: int = LOGS_BYTES) -> None:
@@ -94,7 +94,7 @@ class RunFolders:
 
 
 def read_status(folder: RunFolder) -> RunStatus | None:
-    """Return a run's status, or None if it has none that makes sense. Raises OSError."""
+    """Return a run's status, or None if it has none or an invalid one. Raises OSError."""
     with suppress(ValueError):
         return folder.read_status()
     return None

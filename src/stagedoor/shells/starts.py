@@ -1,4 +1,4 @@
-"""The starts under way: one for each target, whose steps are reported to every waiting login."""
+"""The starts under way: one for each target, with its steps reported to every waiting login."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -10,7 +10,7 @@ from stagedoor.model.target import Target
 from stagedoor.wire.oneline import fold
 
 SOON_S = 5
-"""Seconds after which a client may try again if a start has failed and may succeed later."""
+"""Seconds after which a client may try again if a start has failed but may succeed later."""
 
 Begin = Callable[[Progress], Coroutine[Any, Any, Shell | Denial]]
 """Runs a start, and calls its argument with each step."""
@@ -23,9 +23,9 @@ class Starts:
         self._starts: dict[Target, _SharedStart] = {}
 
     async def join(self, target: Target, begin: Begin, progress: Progress) -> Shell | Denial:
-        """Wait for the start of `target` that is under way, or run `begin` if there is none.
+        """Wait for the start of `target` that is under way; if there is none, run `begin`.
 
-        If a caller is cancelled, the start goes on for the others and for later callers.
+        If a caller is cancelled, the start goes on for other and later callers.
         """
         start = self._starts.get(target)
         if start is None:
@@ -46,7 +46,7 @@ class Starts:
 
 
 def refuse_start(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
-    """Return the denial of a login whose shell does not start."""
+    """Return the denial for a login whose shell does not start."""
     return Denial(
         Reason.SHELL_UNAVAILABLE,
         f"the shell {target.shell_name} could not be started; {fold(why)}",

@@ -1,4 +1,4 @@
-"""Existing SSH servers as shells, for example machines and containers."""
+"""Existing SSH servers as shells, such as machines and containers."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from stagedoor.model.target import Target
 
 
 class StaticShells:
-    """A `shells.ports.Shells` of existing servers. It starts nothing, so every server counts as started.
+    """A `shells.ports.Shells` of existing servers. It starts nothing: every server counts as started.
 
     Their state is `UNKNOWN`, since only `upstream.connect` dials, after the filter of addresses.
     """
@@ -56,7 +56,7 @@ class StaticShells:
 
 
 def refuse_unknown_app(target: Target, mend: str | None = None) -> Denial:
-    """Return the denial of a target that an adapter does not have; `mend` is for the administrator."""
+    """Return the denial for a target that an adapter does not have; `mend` is for the administrator."""
     if mend is None:
         mend = "an administrator adds it with [[shells.static]] or [[shells.local]] in the settings"
     place = f"{target.app} in {target.environment}" if target.environment else target.app

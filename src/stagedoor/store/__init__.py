@@ -1,8 +1,8 @@
-"""The store: users, tokens, keys, grants, sessions and the audit. It is the only package with SQL.
+"""The store: users, tokens, keys, grants, sessions and the audit. No other package has SQL.
 
-It makes no decision about access (`authn` and `authz` do), and never gets a session's bytes or a secret in
-the clear. Times and ids are arguments; only `watch` and `liveness` have threads of their own.
+It makes no decision about access (`authn` and `authz` do), and never receives a session's bytes or a secret
+in the clear. Times and ids are passed in; only `watch` and `liveness` run threads of their own.
 
-The SQL is SQLAlchemy Core and portable. The parts for SQLite only are in `sqlite`, those for PostgreSQL only
-in `postgresql`.
+The SQL is portable SQLAlchemy Core. What only SQLite needs is in `sqlite`, what only PostgreSQL needs in
+`postgresql`.
 """

@@ -1,4 +1,4 @@
-"""Rows of request rules, access requests and decisions. Each function that writes runs in a policy change."""
+"""The rows of request rules, access requests and decisions. Call what writes in a policy change."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -64,7 +64,7 @@ def request_rule_values(rule: RequestRule) -> dict[str, Any]:
 
 
 def remove_request_rule(transaction: Transaction, number: int) -> RequestRule:
-    """Remove a rule and return it; what was approved by it gives nothing from now on.
+    """Remove a rule and return it. Requests approved by it give no access from now on.
 
     Raises NotFoundError, and RefusedError for a rule that belongs to an access set.
     """
@@ -81,7 +81,7 @@ def remove_request_rule(transaction: Transaction, number: int) -> RequestRule:
 def read_request_rules(
     transaction: Transaction, only: Collection[int] | None = None
 ) -> dict[int, RequestRule]:
-    """Return the rules by number; with `only`, those of these numbers that exist."""
+    """Return the rules by number, or those of the numbers in `only` that exist."""
     query = select(request_rules).order_by(request_rules.c.id)
     if only is not None:
         query = query.where(request_rules.c.id.in_(only))
@@ -91,8 +91,8 @@ def read_request_rules(
 def add_request(transaction: Transaction, request: AccessRequest) -> int:
     """Add a request and return its number; the number in `request` is not used.
 
-    Requests that are over leave the open ones. Raises RefusedError if its user has asked too often, or there
-    are too many pending requests.
+    Requests whose time is over are no longer kept as open. Raises RefusedError if the user has asked too
+    often, or if too many requests are pending.
     """
     now = request.created_at
     _close_over(transaction, now)
@@ -118,7 +118,7 @@ def add_request(transaction: Transaction, request: AccessRequest) -> int:
             user_name=request.user,
             targets=" ".join(target.login_name for target in request.targets),
             permissions=to_words(request.permissions),
-            # An older program would let the user in at once. It finds no rule, and so gives nothing.
+            # An older program would let the user in at once. As it finds no rule, it does not.
             rule=request.rule if request.starts_at is None else -request.rule,
             reason=request.reason,
             created_at=request.created_at,
@@ -135,7 +135,7 @@ def add_request(transaction: Transaction, request: AccessRequest) -> int:
 
 
 def update_request(transaction: Transaction, request: AccessRequest) -> None:
-    """Store what has changed in a request. All changes of a store are made one after the other."""
+    """Store the new state of a request. A store makes its changes one after the other."""
     transaction.execute(
         update(access_requests)
         .where(access_requests.c.id == request.id)
@@ -154,10 +154,10 @@ def find_request(transaction: Transaction, number: int) -> AccessRequest | None:
 def list_requests(
     transaction: Transaction, *, open_only: bool, user: str | None = None
 ) -> list[AccessRequest]:
-    """Return the last thousand requests of all users, or of one, the newest first.
+    """Return the latest thousand requests of all users, or of one user, the newest first.
 
-    With `open_only`, they are those that are stored as pending or approved, of which some may be over, and
-    those that need a review.
+    With `open_only`, return those stored as pending or approved, some of which may be over by now, and those
+    that need a review.
     """
     query = select(access_requests).order_by(access_requests.c.id.desc()).limit(_MOST_LISTED)
     if open_only:
@@ -170,7 +170,7 @@ def list_requests(
 def read_open_requests(
     transaction: Transaction, only: Collection[int] | None = None
 ) -> dict[int, AccessRequest]:
-    """Return the pending and approved requests by number; with `only`, those of these numbers."""
+    """Return the pending and approved requests by number, or those of the numbers in `only`."""
     query = select(access_requests).where(access_requests.c.state.in_(_OPEN))
     if only is not None:
         query = query.where(access_requests.c.id.in_(only))
@@ -179,7 +179,7 @@ def read_open_requests(
 
 
 def read_rule_uses(transaction: Transaction) -> Mapping[int, tuple[float, str]]:
-    """Return when a user last asked by each rule, and the user, for the rules by which one has asked."""
+    """For each rule that has been used, return when it was last used for a request, and by which user."""
     columns = access_requests.c
     newest = select(func.max(columns.id)).group_by(func.abs(columns.rule))
     query = select(access_requests).where(columns.id.in_(newest))
@@ -188,13 +188,13 @@ def read_rule_uses(transaction: Transaction) -> Mapping[int, tuple[float, str]]:
 
 
 def has_unreviewed(transaction: Transaction, user: str) -> bool:
-    """Return whether a use of break-glass by this user waits for its review."""
+    """Return whether a use of break-glass by this user still needs its review."""
     query = select(access_requests.c.id).where(access_requests.c.user_name == user, _NEEDS_REVIEW)
     return transaction.execute(query.limit(1)).first() is not None
 
 
 def put_decision(transaction: Transaction, number: int, decision: Decision) -> None:
-    """Store an approver's decision on a request, in place of an earlier one of the same approver."""
+    """Store an approver's decision on a request. It replaces an earlier one by the same approver."""
     transaction.execute(
         delete(request_decisions).where(
             request_decisions.c.request == number,
@@ -227,10 +227,10 @@ def list_decisions(transaction: Transaction, number: int) -> Sequence[Decision]:
 
 
 def end_requests_of(transaction: Transaction, user: str) -> None:
-    """End all access on request of a removed user, so that the next user of that name has none.
+    """End all access that a removed user had requested, so that no later user of the name gets it.
 
-    Their open requests end, their votes on other open requests are dropped, and they leave the rules. A rule
-    that has no other subject or approver is removed.
+    Their open requests end, their votes on other open requests are dropped, and their name is removed from
+    the rules. A rule with no other subject or approver is removed.
     """
     mine, is_open = access_requests.c.user_name == user, access_requests.c.state.in_(_OPEN)
     _set_state(transaction, RequestState.ENDED, mine & is_open)
@@ -273,7 +273,7 @@ def remove_old_requests(transaction: Transaction, before: float) -> None:
 
 
 def _close_over(transaction: Transaction, now: float) -> None:
-    """Store the states that follow from the time, so that workers need not keep these requests."""
+    """Store the states that requests have reached because of the time, so that workers need not keep them."""
     is_over = access_requests.c.ends_at <= now
     for before, after in AFTER_END.items():
         _set_state(transaction, after, is_over & (access_requests.c.state == before.value))
@@ -294,7 +294,7 @@ def _set_state(transaction: Transaction, state: RequestState, where: Any) -> Non
 
 
 def _changing(request: AccessRequest) -> dict[str, Any]:
-    """Return the columns that change in the life of a request."""
+    """Return the columns that may change while a request exists."""
     return {
         "lasts_s": request.lasts_s,
         "ends_at": request.ends_at,
@@ -326,7 +326,7 @@ def request_rule_of(row: Row[Any]) -> RequestRule:
 
 
 def _hours(text: str) -> Hours:
-    """Return the hours of a rule. Hours in a time zone that this machine lacks never begin."""
+    """Return the hours of a rule. Hours in a time zone that this machine does not know never begin."""
     try:
         return parse_hours(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The interface to a kind of database: SQLite's adapter is in `sqlite`, PostgreSQL's in `postgresql`."""
+"""The interface to a kind of database. SQLite's adapter is in `sqlite`, PostgreSQL's in `postgresql`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -12,14 +12,14 @@ Statement = tuple[str, Sequence[Sequence[Any]]]
 
 
 class Adapter(Protocol):
-    """The operations that differ between kinds of databases. The rest of this package is the same for all."""
+    """The operations that differ between databases. The rest of this package is the same for all."""
 
     name: str
     """The store's name in messages; never with a secret."""
     shared: bool
     """Whether gateways on other machines may use the same store."""
     errors: tuple[type[Exception], ...]
-    """The errors that its driver raises. `explain` explains them."""
+    """The errors that its driver raises, which `explain` turns into messages."""
     hint: str
     """The advice in the message for a database that is not Stagedoor's."""
     reading: Engine
@@ -30,13 +30,13 @@ class Adapter(Protocol):
     `stagedoor_revokes` says that rights are taken away, which must work on a full disk."""
 
     def check_in_place(self) -> None:
-        """Raise StoreError if a write would not go to the store that was opened."""
+        """Raise StoreError if a write would no longer reach the store that was opened."""
 
     def write_rows(self, statements: Iterable[Statement]) -> None:
         """Write all rows in one transaction that survives a power cut. Raises one of `errors`, StoreError."""
 
     def explain(self, error: Exception) -> StoreError:
-        """Return an error that says in one line what `error` means for the operator."""
+        """Return an error that says in one line what `error` means to an operator."""
 
     def close(self) -> None:
         """Close every connection, without waiting for a write that hangs."""

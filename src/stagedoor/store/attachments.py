@@ -1,7 +1,7 @@
 """The sessions attached to terminals of the WebShell, in all workers of all gateways.
 
-A row belongs to a session. After the session is closed it means nothing, and the next attachment removes it.
-So rows that a dead worker leaves behind do no harm.
+A row belongs to a session. Once the session is closed, the row has no meaning, and the next attachment
+removes it. So the rows that a crashed worker leaves behind do no harm.
 """
 
 from collections.abc import Collection
@@ -50,8 +50,8 @@ def list_attachments(
 ) -> list[PresenceEntry]:
     """List the attachments of open sessions, the oldest first. Raises StoreError.
 
-    `looks` limits it to sessions that only watch or that may type, `at` to a target and a terminal, and
-    `targets` to all terminals of these targets.
+    `looks` selects sessions that only watch, or only those that may type; `at` selects a target and a
+    terminal, and `targets` all terminals of these targets.
     """
     query = (
         select(

@@ -13,7 +13,7 @@ from stagedoor.settings.place import Place, Server
 from stagedoor.store.sqlite.file import explain, prepare_file
 
 _LIMIT_S = 6 * 3600
-"""The time limit for a program of PostgreSQL: one that takes longer hangs."""
+"""The time limit for a PostgreSQL program: one that takes longer is considered hung."""
 
 
 def find_store_kind(place: Place) -> str:
@@ -43,7 +43,7 @@ def load(place: Place, file: Path, *, replace: bool) -> None:
 
 def _copy(place: Path, into: Path) -> None:
     """Copy a SQLite store with SQLite's backup API, in one step. Writers continue in the write-ahead log."""
-    prepare_file(place, create=False)  # refuses a link that the gateway's account put there
+    prepare_file(place, create=False)  # refuses a link that the gateway's account has planted there
     os.close(os.open(into, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     try:
         with (
@@ -51,7 +51,7 @@ def _copy(place: Path, into: Path) -> None:
             closing(sqlite3.connect(into)) as target,
         ):
             source.backup(target)
-            # One file, without a log beside it; the gateway turns WAL on again.
+            # One file without a log beside it. The gateway switches WAL on again.
             target.execute("PRAGMA journal_mode = DELETE")
             state = target.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:

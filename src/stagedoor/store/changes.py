@@ -1,8 +1,9 @@
-"""The rows that each change of the policy touched, so that workers read only those.
+"""The rows that each change of the policy touched. Workers read only these again.
 
-Code that writes a row of the policy calls `touch` in the same transaction. A version without a record, as an
-older program writes it, or one that is too old, makes workers read the whole policy. So does a change that
-neither called `touch` nor declared itself `unchanged`: forgetting the call costs time, never a revocation.
+Code that writes a row of the policy calls `touch` in the same transaction. Workers read the whole policy if a
+version has no record, because an older program wrote it or it is too long ago. They also do so after a change
+that neither called `touch` nor declared itself `unchanged`: a forgotten call costs time, but never loses a
+revocation.
 """
 
 from collections import defaultdict
@@ -17,7 +18,7 @@ from stagedoor.store.schema import meta, policy_changes
 KEPT = 1000
 """The versions that are remembered. A worker reads them twice a second."""
 MOST = 500
-"""The rows that are read one by one. If there are more, reading the whole policy is as cheap."""
+"""The most rows that are read one by one. With more, reading the whole policy is as cheap."""
 
 
 class Part(StrEnum):
@@ -64,7 +65,7 @@ def touch(transaction: Transaction, part: Part, names: Iterable[str | int]) -> N
 
 
 def touch_all(transaction: Transaction) -> None:
-    """Record that this change touches so many rows that workers read the whole policy."""
+    """Record that this change touches so many rows that workers should read the whole policy."""
     _touch(transaction, _EVERYTHING, {""})
 
 
@@ -95,7 +96,7 @@ def count_change(transaction: Transaction, *, unchanged: bool) -> None:
 
 
 def read_touched(transaction: Transaction, version: int, now: int) -> Touched | None:
-    """Return the rows touched by the versions after `version` up to `now`; None means read everything."""
+    """Return the rows touched after `version`, up to the version `now`. None means: read everything."""
     if now < version:  # an older store was restored from a backup
         return None
     rows = transaction.execute(
@@ -109,7 +110,7 @@ def read_touched(transaction: Transaction, version: int, now: int) -> Touched | 
         if row.part == _NOTHING:
             continue
         if row.part not in _PARTS:
-            return None  # everything, or a part that only a newer program knows
+            return None  # the whole policy was touched, or a part that only a newer program knows
         touched[Part(row.part)].add(row.name)
     return {part: frozenset(names) for part, names in touched.items()}
 

@@ -15,25 +15,25 @@ metadata = MetaData()
 def make_text_key_type(length: int) -> TypeEngine[Any]:
     """Return a type for text that is sorted and compared byte by byte, whatever the database's locale.
 
-    So names have the same order everywhere, and an index finds names that begin with a prefix.
+    So names have the same order everywhere, and an index can find names by their prefix.
     """
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 def make_integer_type() -> TypeEngine[Any]:
-    """Return a type for integers of 64 bits. SQLite's must be called INTEGER to number rows."""
+    """Return a type for 64-bit integers. In SQLite it must be called INTEGER so that it can number rows."""
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
 def make_owner_column() -> Column[str]:
-    """Return a column for the user that a row belongs to. Removing the user removes the row."""
+    """Return a column for the user that a row belongs to. The row is removed together with the user."""
     return Column("user_name", ForeignKey("users.name", ondelete="CASCADE"), nullable=False)
 
 
 def make_set_columns() -> tuple[Column[str], Column[str]]:
     """Return the columns for the access set that a row belongs to, and for the file that declares it.
 
-    Since version 19. Older programs leave both empty.
+    They exist since version 19. Older programs leave both empty.
     """
     return Column("owner_set", String(64)), Column("owner_file", Text)
 

@@ -11,7 +11,7 @@ from stagedoor.store.request_tables import access_requests, request_rules
 from stagedoor.store.schema import audit_events, grants, instances, meta, metadata, policy_changes
 
 CHUNK = 1000
-"""The rows that are copied at a time."""
+"""The number of rows copied at a time."""
 
 _NUMBERED: tuple[Column[int], ...] = (
     grants.c.id,
@@ -26,8 +26,8 @@ _NUMBERED: tuple[Column[int], ...] = (
 def copy_rows(source: Database, target: Transaction) -> dict[str, int]:
     """Copy every row of `source` as of one moment, and return how many, by table.
 
-    The versions in `meta` and the rows of live processes are not copied. Raises StoreError, and RefusedError
-    unless the target is empty.
+    The versions in `meta` and the rows of running processes are not copied. Raises StoreError, and
+    RefusedError if the target is not empty.
     """
     _require_empty(target)
     copied = {}
@@ -68,7 +68,7 @@ def _last_number(reading: Transaction, column: Column[int]) -> int:
 
 
 def _set_last_number(target: Transaction, column: Column[int], last: int) -> None:
-    """Make the column's next number the one after `last`."""
+    """Set the column's counter, so that its next number follows `last`."""
     names = {"name": column.table.name, "last": last}
     if target.dialect.name == "sqlite":
         target.execute(text("UPDATE sqlite_sequence SET seq = :last WHERE name = :name"), names)

@@ -15,8 +15,8 @@ from stagedoor.store.adapter import Adapter, Statement
 from stagedoor.store.sqlite.file import SqliteFile
 
 BUSY_TIMEOUT_S = 2.0
-"""How long a transaction waits for one of another process. A commit takes milliseconds, so after two seconds
-another program holds the store, and a login is refused with that reason."""
+"""How long a transaction waits for that of another process. A commit takes milliseconds; after two seconds
+some other program must be holding the store, and a login is refused with this reason."""
 
 Transaction = Connection
 """An open transaction, which the functions of this package take."""
@@ -48,13 +48,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """Begin a transaction that sees the store as of one moment. Raises StoreError."""
+        """Begin a transaction that sees the store as it was at one moment. Raises StoreError."""
         with self._measured("read"), self._adapter.reading.begin() as transaction:
             yield transaction
 
     @contextmanager
     def write(self, *, hasty: bool = False, revokes: bool = False) -> Iterator[Transaction]:
-        """Begin a transaction that writes all or nothing, and then survives a power cut.
+        """Begin a transaction that writes all or nothing. Once committed, it survives a power cut.
 
         No other transaction that writes runs meanwhile. A `hasty` one need not survive a power cut and, if
         the database allows, waits for no disk. One that `revokes` only takes rights away, and may use the

@@ -21,7 +21,7 @@ def read_position(transaction: Transaction, sink: str) -> int | None:
 
 
 def count_backlogs(transaction: Transaction, sinks: Iterable[str]) -> Mapping[str, int]:
-    """Return how many events each sink has not had yet; 0 for one that has not begun."""
+    """Return the number of events that each sink still has to receive, 0 for a sink that has not begun."""
     last = read_last_seq(transaction)
     positions = {sink: read_position(transaction, sink) for sink in sinks}
     return {sink: 0 if seq is None else last - seq for sink, seq in positions.items()}
@@ -34,10 +34,10 @@ def set_position(database: Database, sink: str, seq: int) -> None:
 
 
 def claim(database: Database, holder: int, *, now: float, for_s: float) -> bool:
-    """Claim the delivery for `holder`, a number of 31 bits, until `now + for_s`.
+    """Claim the delivery for `holder`, a 31-bit number, until `now + for_s`.
 
-    `now` is in seconds since the epoch. Return False if another process has it. If clocks differ, two
-    processes may have it at once, and events are delivered twice. Raises StoreError.
+    `now` is in seconds since the epoch. Return False if another process holds the claim. If clocks differ,
+    two processes may hold it at once, and deliver events twice. Raises StoreError.
     """
     with database.write(hasty=True) as transaction:
         held = _value(transaction, _HOLDER)
@@ -56,7 +56,7 @@ def release(database: Database, holder: int) -> None:
 
 
 def find_first_undelivered(database: Database, sinks: tuple[str, ...]) -> float | None:
-    """Return the time of the first event that one of the sinks does not have, or None.
+    """Return the time of the first event that one of the sinks has not received, or None.
 
     The time is in seconds since the epoch. Raises StoreError.
     """

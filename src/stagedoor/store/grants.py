@@ -1,4 +1,4 @@
-"""Rows of grants. Each function runs in a policy change."""
+"""The rows of grants. Call each function in a policy change."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ def add_grant(
 ) -> int:
     """Add a grant and return its number; the number in `rule` is not used.
 
-    A grant with the same subject and patterns that has expired at `at` is removed. With `prolong`, a grant
-    that permits the same and ends earlier gets the new end, and its number is returned. Raises NotFoundError
-    for an unknown user, ConflictError if there is such a grant already, and RefusedError if it belongs to an
-    access set.
+    A grant with the same subject and patterns that has expired by `at` is removed. With `prolong`, a grant
+    that permits the same and ends earlier is extended to the new end, and its number is returned. Raises
+    NotFoundError for an unknown user, ConflictError if such a grant exists, and RefusedError if it belongs to
+    an access set.
     """
     require_named_users(transaction, [rule.subject])
     rows = transaction.execute(

@@ -1,4 +1,4 @@
-"""The audit's events and the rows of `sessions` that belong to them, written in one transaction."""
+"""Writes the audit's events, together with their rows of `sessions`, in one transaction."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -52,7 +52,7 @@ _COLUMNS = (
 
 
 def _if_session(*conditions: ColumnElement[bool], is_present: bool) -> Any:
-    """Return an INSERT … SELECT of the event if such a session is present, or if it is absent."""
+    """Return an INSERT … SELECT that writes the event only if such a session is present (or absent)."""
     present = exists(sessions.c.id).where(*conditions)
     columns = [bindparam(name, type_=audit_events.c[name].type) for name in _COLUMNS]
     return insert(audit_events).from_select(
@@ -62,7 +62,7 @@ def _if_session(*conditions: ColumnElement[bool], is_present: bool) -> Any:
 
 _THIS = sessions.c.id == bindparam("session", type_=sessions.c.id.type)
 
-# inline: the number that an event gets is not read back.
+# inline: the number given to an event is not read back.
 _INSERT_EVENT = insert(audit_events).values({name: bindparam(name) for name in _COLUMNS}).inline()
 _INSERT_OPENED = _if_session(_THIS, is_present=False)
 _IS_OPEN = and_(_THIS, sessions.c.closed_at.is_(None))
@@ -106,8 +106,8 @@ closed."""
 class StoreJournal:
     """The journal in the store. Implements `audit.ledger.Journal`.
 
-    A session is opened once and closed once: a second `session.opened` or `session.closed` is ignored, and so
-    is a `session.closed` of a session that was never opened, or that another process has taken over. So an
+    A session is opened once and closed once. A second `session.opened` or `session.closed` is ignored, as is
+    a `session.closed` for a session that was never opened or that another process has taken over. So an
     append whose outcome is unknown may be repeated.
     """
 
@@ -115,7 +115,7 @@ class StoreJournal:
         self._database = database
 
     def append(self, events: Sequence[Event]) -> None:
-        """Write all events or none. When this returns they survive a power cut. Raises StoreError."""
+        """Write all events or none. Once this returns, they survive a power cut. Raises StoreError."""
         self._database.write_rows(_statements(events, self._database.dialect, only_own=True))
 
     def find_session(self, session: str) -> tuple[str, str, str, float, int, int] | None:
@@ -141,8 +141,8 @@ def _statements(
 ) -> Iterator[tuple[str, list[_Row]]]:
     """Yield the SQL statements with their rows, in order.
 
-    With `only_own`, a session is closed only by the process that has it. They go directly to the driver: no
-    column here needs a conversion.
+    With `only_own`, a session is closed only by the process that owns it. The statements go straight to the
+    driver, since no column here needs a conversion.
     """
     for kind, run in groupby(events, key=lambda event: event.kind):
         if kind is EventKind.SESSION_OPENED:
@@ -215,9 +215,9 @@ class JournalEntry(Struct, frozen=True):
 class Filter(Struct, frozen=True):
     """A selection of entries. A field that is None does not limit it.
 
-    `since` (included) and `until` (excluded) are seconds since the epoch. `session` is an id or the
+    `since` (inclusive) and `until` (exclusive) are seconds since the epoch. `session` is an id or the
     beginning of one. A `target` without an environment selects all environments of the app. `kinds` are
-    alternatives; no kinds select every kind.
+    alternatives; an empty tuple selects every kind.
     """
 
     since: float | None = None
@@ -228,7 +228,7 @@ class Filter(Struct, frozen=True):
     kinds: tuple[EventKind, ...] = ()
 
     def make_conditions(self) -> list[ColumnElement[bool]]:
-        """Return the SQL conditions, which all have to hold."""
+        """Return the SQL conditions, all of which must hold."""
         conditions: list[ColumnElement[bool]] = []
         if self.since is not None:
             conditions.append(audit_events.c.at >= self.since)
@@ -240,7 +240,7 @@ class Filter(Struct, frozen=True):
             conditions.append(audit_events.c.at < self.until)
         if self.target is not None:
             matches = audit_events.c.target == str(self.target)
-            if self.target.environment is None:  # a label has neither `%` nor `_`
+            if self.target.environment is None:  # a label contains neither `%` nor `_`
                 matches = or_(matches, audit_events.c.target.like(f"{self.target.app}.%.ssh"))
             conditions.append(matches)
         if self.kinds:
@@ -300,7 +300,7 @@ def _entry_of(row: Row[Any]) -> JournalEntry:
 
 
 def find_start_of_last(database: Database, wanted: Filter, count: int) -> int:
-    """Return the `seq` after which the last `count` entries come; 0 if there are no more than these."""
+    """Return the `seq` after which exactly `count` entries follow, 0 if there are no more than that."""
     query = select(audit_events.c.seq).where(*wanted.make_conditions())
     with database.read() as transaction:
         seq = transaction.execute(
@@ -312,7 +312,7 @@ def find_start_of_last(database: Database, wanted: Filter, count: int) -> int:
 def find_last_of_kind(
     transaction: Transaction, kind: EventKind, at_most: int | None = None
 ) -> JournalEntry | None:
-    """Return the newest entry of that kind with `seq` ≤ `at_most`. It searches backwards, row by row."""
+    """Return the newest entry of that kind with `seq` ≤ `at_most`. The search goes backwards, row by row."""
     query = select(audit_events).where(audit_events.c.kind == kind.value)
     if at_most is not None:
         query = query.where(audit_events.c.seq <= at_most)

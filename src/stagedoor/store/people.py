@@ -1,4 +1,4 @@
-"""Rows of users, their groups, tokens and keys. Each function runs in a policy change."""
+"""The rows of users, and of their groups, tokens and keys. Call each function in a policy change."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -28,19 +28,19 @@ from stagedoor.store.sign_in.tables import PassKind, web_passes
 
 
 def has_user(transaction: Transaction, name: str) -> bool:
-    """Return whether there is such a user, disabled or not."""
+    """Return whether the user exists, disabled or not."""
     query = select(users.c.name).where(users.c.name == name)
     return transaction.execute(query).first() is not None
 
 
 def require_user(transaction: Transaction, name: str) -> None:
-    """Raise NotFoundError if there is no such user."""
+    """Raise NotFoundError if the user does not exist."""
     if not has_user(transaction, name):
         raise NotFoundError.of(f"user {name}", "user list")
 
 
 def require_named_users(transaction: Transaction, subjects: Iterable[str]) -> None:
-    """Raise NotFoundError unless the users among `subjects` exist."""
+    """Raise NotFoundError unless all users among `subjects` exist."""
     for name in list_named_users(subjects):
         require_user(transaction, name)
 
@@ -94,7 +94,7 @@ def set_disabled(transaction: Transaction, name: str, at: float | None) -> bool:
 
 
 def read_user(transaction: Transaction, name: str) -> User:
-    """Return the user with the groups that are stored here. Raises NotFoundError."""
+    """Return the user with the groups stored here. Raises NotFoundError."""
     user = find_user(transaction, name)
     if user is None:
         raise NotFoundError.of(f"user {name}", "user list")
@@ -125,7 +125,7 @@ def list_group_sets(transaction: Transaction, user: str | None = None) -> dict[s
 def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
     """Replace the groups that the user is in.
 
-    Raises NotFoundError, and RefusedError if the user would leave a group by a row of an access set.
+    Raises NotFoundError, and RefusedError if this would remove the user from a group of an access set.
     """
     require_user(transaction, name)
     mine = user_groups.c.user_name == name
@@ -146,8 +146,8 @@ def set_password(
 ) -> None:
     """Set the user's password, or remove it if `password_hash` is None.
 
-    `before` is the hash that the present password must have, None for any. Raises NotFoundError, and
-    RefusedError if it has another.
+    `before` is the hash that the current password must have, None for any. Raises NotFoundError, and
+    RefusedError if the password has another hash.
     """
     present = read_user(transaction, name).password_hash
     if before is not None and present != before:
@@ -159,7 +159,7 @@ def set_password(
 
 
 def set_language(transaction: Transaction, name: str, language: str | None) -> None:
-    """Set the language that the user reads, None for that of each browser. Raises NotFoundError."""
+    """Set the user's language, None for that of each browser. Raises NotFoundError."""
     require_user(transaction, name)
     transaction.execute(update(users).where(users.c.name == name).values(language=language))
     touch(transaction, Part.USERS, [name])
@@ -168,9 +168,9 @@ def set_language(transaction: Transaction, name: str, language: str | None) -> N
 def remove_user(
     transaction: Transaction, name: str, *, by_set: str | None = None
 ) -> dict[str, int]:
-    """Remove the user with all rows of the name. Return how many keys, tokens and grants there were.
+    """Remove the user and all their rows. Return how many keys, tokens and grants these were.
 
-    `by_set` is the access set that removes its user. Raises NotFoundError, and RefusedError if one of the
+    `by_set` is the access set that removes its own user. Raises NotFoundError, and RefusedError if one of the
     rows belongs to another access set.
     """
     require_user(transaction, name)
@@ -193,7 +193,7 @@ def remove_user(
         removed = transaction.execute(removal).scalars().all()
         touch(transaction, part, removed)
         removed_counts[part.value] = len(removed)
-    # The next user of this name must not have what was approved for this one.
+    # A later user of this name must not get what was approved for this one.
     end_requests_of(transaction, name)
     transaction.execute(delete(identities).where(identities.c.user_name == name))
     transaction.execute(delete(provided_groups).where(provided_groups.c.user_name == name))
@@ -222,8 +222,8 @@ def _refuse_owned_rows(transaction: Transaction, name: str, by_set: str | None) 
 def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | None = None) -> None:
     """Add a key to its user.
 
-    Raises NotFoundError if the user is unknown, ConflictError if a user has this key already or another user
-    has a sign-in that is bound to it, RefusedError if the user has `most` keys.
+    Raises NotFoundError if the user is unknown, ConflictError if the key is registered already or a sign-in
+    of another user is bound to it, and RefusedError if the user has `most` keys.
     """
     require_user(transaction, key.user)
     _check_number(transaction, keys, key.user, most, "keys")
@@ -232,8 +232,8 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
     ).first()
     if row is not None:
         raise ConflictError(f"the key {key.fingerprint} is registered already, for {row.user_name}")
-    # The other user has proved to hold it. A registered key would win over the sign-in, so ssh app01@gateway
-    # would lead to the account of the user who registered the public half.
+    # The other user has proved possession of it. A registered key takes precedence over the sign-in, so ssh
+    # app01@gateway would log in as the user who registered only the public half.
     bound = transaction.execute(
         select(web_passes.c.user_name).where(
             web_passes.c.key_fingerprint == key.fingerprint,

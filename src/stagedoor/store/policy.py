@@ -1,4 +1,4 @@
-"""Reading the policy as one snapshot, and the only function that changes it: counted and audited."""
+"""Reads the policy as one snapshot, and has the only function that changes it, which counts and audits."""
 
 from bisect import bisect_left, insort
 from collections import defaultdict
@@ -47,7 +47,7 @@ def load_policy(database: Database) -> Policy:
 
 
 def load_newest(database: Database, before: Policy) -> Policy:
-    """Return the policy as it is now, made of an earlier one. Raises StoreError."""
+    """Return the current policy, starting from an earlier one. Raises StoreError."""
     with database.read() as transaction:
         version = read_policy_version(transaction)
         if version == before.version:
@@ -65,20 +65,20 @@ def read_policy(transaction: Transaction) -> Policy:
 
 
 def read_subjects(transaction: Transaction, name: str) -> frozenset[str]:
-    """Return the subjects of rules that apply to the user; none for a user who is disabled or gone."""
+    """Return the subjects by which rules apply to the user; none for a user who is disabled or removed."""
     user = _users(transaction, [name]).get(name)
     return frozenset() if user is None else user.subjects
 
 
 def list_grants_about(transaction: Transaction, name: str) -> tuple[GrantRule, ...]:
-    """Return the grants of the user, their groups and all users, including expired ones."""
+    """Return the grants to the user, to their groups and to all users, including expired ones."""
     about = grants.c.subject.in_(read_subjects(transaction, name))
     rows = transaction.execute(select(grants).where(about).order_by(grants.c.id))
     return tuple(grant_of(row) for row in rows)
 
 
 def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy | None:
-    """Return the policy of version `now`, made of an earlier one and the rows that have changed since.
+    """Return the policy of version `now`, made from an earlier one and the rows changed since.
 
     Return None if the changes are not known and the whole policy must be read.
     """
@@ -102,7 +102,7 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
 def _replace_rules(
     old: tuple[GrantRule, ...], numbers: Iterable[int], added: Sequence[GrantRule]
 ) -> tuple[Sequence[GrantRule], tuple[GrantRule, ...]]:
-    """Return the rules of these numbers, and all others with those added. All are in order of number."""
+    """Return the removed rules of `numbers`, and `old` without these and with `added`, in order of number."""
     rules, removed = list(old), []
     for number in numbers:
         place = bisect_left(rules, number, key=_get_number)
@@ -168,7 +168,7 @@ def _grants(transaction: Transaction, only: Collection[int] | None = None) -> li
 class _Field:
     """The field `name` of `Policy`, which maps keys to rows.
 
-    `read` returns all rows, or those of some keys. `key` makes a key of the name that a row has in `part`.
+    `read` returns all rows, or those of some keys. `key` turns a row's name in `part` into its key.
     """
 
     name: str
@@ -206,7 +206,7 @@ class PolicyChange:
     """A change of the policy in progress: its transaction, and the fields of its audit event.
 
     `unchanged` is true if no row of the policy was written, so that no worker has to read anything. `parts`
-    are the fields of further events, one for each act of a change that has many, with their actions.
+    holds further events, for a change that consists of many acts: an action and its fields for each.
     """
 
     transaction: Transaction
@@ -225,11 +225,11 @@ def change_policy(
     action: str,
     revokes: bool = False,
 ) -> Iterator[PolicyChange]:
-    """Run one change: its rows, the new policy version and the audit event are written all or not at all.
+    """Run one change: its rows, the new version and the audit event are written together or not at all.
 
     `actor` is the account of the person, `action` the kind of change (`grant.add`). The `fields` of the
-    change are plain JSON values and never a secret. `revokes` is true if it only takes rights away, and so
-    must work on a full disk. Raises StoreError.
+    change are plain JSON values, never a secret. `revokes` is true for a change that only takes rights away,
+    which must work on a full disk. Raises StoreError.
     """
     with database.write(revokes=revokes) as transaction:
         change = PolicyChange(transaction, {"action": action})

@@ -1,6 +1,6 @@
 """The tables of request rules, access requests and the decisions on them. Since version 15.
 
-They are apart from `grants`, so that an older program on the same store gives nothing on request.
+They are separate from `grants`, so that an older program on the same store grants nothing on request.
 """
 
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, String, Table, Text
@@ -26,7 +26,7 @@ request_rules = Table(
     Column("hours", String(128)),
     Column("later_approvers", Text),
     Column("later_s", Float),
-    sqlite_autoincrement=True,  # a request names its rule's number, so it is never reused
+    sqlite_autoincrement=True,  # requests refer to rules by number, so no number is reused
 )
 
 access_requests = Table(
@@ -49,9 +49,9 @@ access_requests = Table(
     Column("starts_at", Float),
     Index("access_requests_by_state", "state"),
     Index("access_requests_by_user", "user_name"),
-    sqlite_autoincrement=True,  # people and the audit name requests by number
+    sqlite_autoincrement=True,  # people and the audit refer to requests by number
 )
-"""The name of a user stays in the history when the user is removed, so it refers to no other table."""
+"""A user's name stays in the history when the user is removed, so it refers to no other table."""
 
 request_decisions = Table(
     "request_decisions",

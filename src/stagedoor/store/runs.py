@@ -1,4 +1,4 @@
-"""The rows of `runs`: the one-off tasks that run or have run, each with the end of its log."""
+"""The rows of `runs`: one-off tasks, running or ended, each with the last part of its log."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +29,7 @@ from stagedoor.store.database import Transaction
 from stagedoor.store.schema import runs, sessions
 
 LISTED = 50
-"""The runs that a list has at most."""
+"""The most runs in a list."""
 _SHOWN = [
     *(column for column in runs.c if column.name not in ("log", "lock_key", "input")),
     # Not `IS NOT NULL`, which is true of NULL in a RETURNING of SQLite 3.40.
@@ -47,10 +47,10 @@ def add_run(
     waits: bool = False,
     recording: str | None = None,
 ) -> Run | str:
-    """Add a run that starts now, or return why there is no room for it (`model.run.explain_refusal`).
+    """Add a run that starts now, or return why it may not start (`model.run.explain_refusal`).
 
-    If it `waits` for its input, it starts with `take_input`. `recording` is the id of its recording, None for
-    none. Raises ConflictError if there is a run with this id.
+    If it `waits` for its input, it starts with `take_input`. `recording` is the id of its recording, or None.
+    Raises ConflictError if a run with this id exists.
     """
     if find_runs(transaction, run_id):
         raise ConflictError("this run was started already")
@@ -87,8 +87,8 @@ def add_input(
 ) -> int | None:
     """Add input, whose first byte has the offset `at`, to a run that waits for it. Return its size.
 
-    Return None if the run does not wait. What was added before is not added twice. More than
-    MAX_WHOLE_INPUT_BYTES, and what would leave a gap, is not added. The run counts as begun at `now`.
+    Return None if the run does not wait. Input that was added before is not added again. Input beyond
+    MAX_WHOLE_INPUT_BYTES, or that would leave a gap, is not added. The run counts as begun at `now`.
     """
     row = transaction.execute(select(runs.c.input).where(*_waiting(run_id))).first()
     if row is None:
@@ -105,9 +105,9 @@ def add_input(
 def take_input(
     transaction: Transaction, run_id: str, size: int, now: float
 ) -> tuple[Run, bytes] | None:
-    """Start a run that waits for its input, if that has `size` bytes now. Return the run with its input.
+    """Start a run that waits for its input, if all `size` bytes are here. Return the run with its input.
 
-    Return None if the run does not wait for it. The input is no longer in the store then.
+    Return None if the run does not wait. Afterwards the input is no longer in the store.
     """
     row = transaction.execute(select(runs.c.input).where(*_waiting(run_id))).first()
     if row is None or len(row.input) != size:
@@ -122,7 +122,7 @@ def take_input(
 
 
 def add_recorded(transaction: Transaction, run: Run, origin: Origin, instance: str) -> None:
-    """Add the session that stands for a recorded run: recordings are listed by sessions. It is never open."""
+    """Add the session, never open, that stands for a recorded run: recordings are listed by session."""
     transaction.execute(
         insert(sessions).values(
             id=run.recording,
@@ -149,14 +149,14 @@ def _waiting(run_id: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def mark_running(transaction: Transaction, run_id: str) -> bool:
-    """Note that the task of a run runs. Return False if the run has ended."""
+    """Note that the task of a run has started. Return False if the run has ended."""
     starting = runs.c.id == run_id, runs.c.ended_at.is_(None)
     changed = update(runs).where(*starting).values(state=RunState.RUNNING.value)
     return transaction.execute(changed).rowcount == 1
 
 
 def end_run(transaction: Transaction, run_id: str, end: RunEnd, log: RunLog) -> Run | None:
-    """End a run and return it, or None if it had ended."""
+    """End a run and return it. Return None if it has ended already."""
     row = transaction.execute(
         update(runs)
         .where(runs.c.id == run_id, runs.c.ended_at.is_(None))
@@ -182,13 +182,13 @@ def open_runs(transaction: Transaction) -> list[Run]:
 
 
 def find_runs(transaction: Transaction, prefix: str) -> list[Run]:
-    """Return the runs whose id begins with `prefix`, two at most."""
+    """Return the runs whose id begins with `prefix`, at most two."""
     query = select(*_SHOWN).where(runs.c.id.startswith(prefix, autoescape=True)).limit(2)
     return [_run(row) for row in transaction.execute(query)]
 
 
 def list_runs(transaction: Transaction, is_shown: Callable[[Target], bool]) -> Sequence[Run]:
-    """Return the runs of the apps that are shown, the newest first, LISTED of them at most."""
+    """Return the runs of the apps that are shown, the newest first, at most LISTED."""
     newest_first = runs.c.started_at.desc(), runs.c.id
     rows = transaction.execute(select(runs.c.id, runs.c.target).order_by(*newest_first))
     is_of_shown = cache(lambda target: is_shown(load_target(target)))
@@ -198,7 +198,7 @@ def list_runs(transaction: Transaction, is_shown: Callable[[Target], bool]) -> S
 
 
 def read_log(transaction: Transaction, run_id: str) -> RunLog:
-    """Return what is kept of the log of a run that has ended; nothing for one that has not."""
+    """Return the kept part of the log of an ended run; nothing for a run that has not ended."""
     query = select(runs.c.log, runs.c.size).where(runs.c.id == run_id)
     row = transaction.execute(query).first()
     return RunLog() if row is None or row.log is None else RunLog(bytes(row.log), row.size)
@@ -212,7 +212,7 @@ def find_lost(transaction: Transaction, now: float) -> list[tuple[Run, RunEnd]]:
 
 
 def find_old(transaction: Transaction, now: float) -> list[str]:
-    """Return the runs that ended KEPT_S ago, and of each app all ended ones but the last KEPT_PER_APP."""
+    """Return the runs that ended KEPT_S ago, and all ended runs of an app but the last KEPT_PER_APP."""
     query = select(runs.c.id, runs.c.target, runs.c.ended_at).where(runs.c.ended_at.is_not(None))
     kept = Counter[str]()
     old = []

@@ -1,8 +1,8 @@
 """The tables, and the two versions that decide whether this program may use a store.
 
 As in Synapse, `schema_version` is the version of the tables, and `compatible_version` that of the oldest
-program that may still read and write them. A change that older programs tolerate raises only the first; a
-step that they do not tolerate writes the second into `meta`.
+program that may still read and write them. A change that older programs tolerate raises only the first. A
+step that they do not tolerate also writes the second into `meta`.
 
 The steps from each version to the next are in `migrations/VERSION.DIALECT.sql`. They are literal SQL, because
 a step generated from the tables below would change with them. A released step is never edited. To change a
@@ -141,7 +141,7 @@ grants = Table(
     Column("permissions", Text, nullable=False, server_default="enter files"),
     Column("resume_s", Float),
     *make_set_columns(),
-    sqlite_autoincrement=True,  # the audit names a removed grant's number, so it is never reused
+    sqlite_autoincrement=True,  # the audit refers to removed grants by number, so no number is reused
 )
 """The grants. `permissions` are words as in `model.permission`, since version 7; `resume_s`, how long a
 session waits for its client, since version 17: older programs let it wait for `tunnel.resume_s`."""
@@ -164,7 +164,7 @@ sessions = Table(
     Column("close_requested_at", Float),
     Column("close_reason", Text),
     # Each B-tree that an insert touches costs a page of the log to write and checksum at each commit.
-    # No `postgresql_where` here: with it each command would load PostgreSQL's dialect, which takes 80 ms.
+    # No `postgresql_where`: it would make every command load PostgreSQL's dialect, which takes 80 ms.
     Index("sessions_open", "instance", sqlite_where=text("closed_at IS NULL")),
     sqlite_with_rowid=False,
 )
@@ -272,13 +272,13 @@ its whole input, empty once it has started, NULL for others; `size_name`, as in 
 
 
 class UnknownStoreError(StoreError):
-    """The database is not Stagedoor's, or another process is rewriting its tables."""
+    """The database is not Stagedoor's, or another process is just rewriting its tables."""
 
 
 def check(connection: Connection, hint: str = "name another") -> int:
-    """Return the version of the tables, which this program may use; 0 for an empty store.
+    """Return the version of the tables if this program may use them; 0 for an empty store.
 
-    Raises StoreError for a store of a newer program that this one would damage, and UnknownStoreError for a
+    Raises StoreError for a newer program's store, which this one would damage, and UnknownStoreError for a
     database that is not Stagedoor's, with `hint` as advice.
     """
     names = set(inspect(connection).get_table_names())
@@ -301,7 +301,7 @@ def check(connection: Connection, hint: str = "name another") -> int:
 def upgrade(connection: Connection, current: int) -> None:
     """Upgrade the tables from version `current`, 0 for an empty store, in an open transaction.
 
-    A new store goes through the same steps as an old one, so each version is reached in one way only.
+    A new store goes through the same steps as an old one, so there is only one way to each version.
     Other processes, of this program or an older one, may use the store meanwhile.
     """
     for version in range(current + 1, SCHEMA_VERSION + 1):
@@ -314,7 +314,7 @@ def upgrade(connection: Connection, current: int) -> None:
 
 
 def find_compatible_version(current: int) -> int:
-    """Return the schema that programs need after the tables of version `current` are upgraded; 0 for any.
+    """Return the schema that programs must know once tables of version `current` are upgraded; 0 for any.
 
     The steps of both dialects demand the same.
     """
@@ -327,6 +327,6 @@ def find_compatible_version(current: int) -> int:
 
 
 def _steps(version: int, dialect: str) -> list[str]:
-    """Return the statements that upgrade the version before to `version`."""
+    """Return the statements that upgrade the previous version to `version`."""
     file = files("stagedoor.store") / "migrations" / f"{version:04}.{dialect}.sql"
     return [part for part in file.read_text(encoding="ascii").split(";\n") if part.strip()]

@@ -1,4 +1,4 @@
-"""The rows of `sessions`: open and closed sessions, and requests to close them."""
+"""The rows of `sessions`: open and closed sessions, with the requests to close them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,9 +12,9 @@ from stagedoor.store.schema import meta, sessions
 class SessionRecord(Struct, frozen=True):
     """A session in the store.
 
-    `sent` and `received` are bytes, of the last `update_live` while the session is open. `closed_at` and
-    `end` (a value of `model.session.End`) are None while it is open. `close_reason` is set once its closing
-    was requested.
+    `sent` and `received` are bytes; while the session is open, as of the last `update_live`. Until it is
+    closed, `closed_at` and `end` (a value of `model.session.End`) are None. `close_reason` is set once its
+    closing was requested.
     """
 
     id: str
@@ -89,7 +89,7 @@ def list_targets(database: Database, *, open_only: bool) -> list[str]:
 
 
 def read_last_opened(database: Database) -> Mapping[str, float]:
-    """Return when each user's last session was opened, by the user's name. Raises StoreError."""
+    """Return the time of each user's last session, by the user's name. Raises StoreError."""
     query = select(sessions.c.identity, func.max(sessions.c.opened_at)).group_by(
         sessions.c.identity
     )
@@ -98,7 +98,7 @@ def read_last_opened(database: Database) -> Mapping[str, float]:
 
 
 def read_last_used(database: Database, identity: str) -> Mapping[str, float]:
-    """Return when a user last opened a session of each target, by the target. Raises StoreError."""
+    """Return the time of a user's last session of each target, by the target. Raises StoreError."""
     query = select(sessions.c.target, func.max(sessions.c.opened_at)).where(
         sessions.c.identity == identity
     )
@@ -107,7 +107,7 @@ def read_last_used(database: Database, identity: str) -> Mapping[str, float]:
 
 
 def list_users_inside(database: Database) -> Mapping[str, Sequence[str]]:
-    """Return the users with an open session of each target, in order of name. Raises StoreError."""
+    """Return, for each target, the users with an open session, in order of name. Raises StoreError."""
     query = select(sessions.c.target, sessions.c.identity).where(sessions.c.closed_at.is_(None))
     inside: dict[str, list[str]] = {}
     with database.read() as transaction:
@@ -126,7 +126,7 @@ def find_sessions(database: Database, prefix: str, *, limit: int = 10) -> list[S
 
 
 def list_open_among(database: Database, session_ids: Sequence[str]) -> list[str]:
-    """Return the ids among `session_ids` whose sessions are open, in the same order."""
+    """Return those of `session_ids` whose sessions are open, in the same order."""
     with database.read() as transaction:
         open_now = set(
             transaction.execute(

@@ -1,6 +1,6 @@
-"""Shares of terminals: one row each, under the hash of a secret that is not stored.
+"""The shares of terminals: a row for each, under the hash of a secret that is not stored.
 
-Each function that writes runs in a policy change.
+Call each function that writes in a policy change.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ from stagedoor.store.schema import shares
 from stagedoor.wire.oneline import is_word
 
 MOST = 20
-"""The shares that one user may have at a time: each is in every worker's memory."""
+"""The most shares of one user at a time, since every worker keeps them in memory."""
 
 
 def add_share(transaction: Transaction, share: Share, now: float) -> None:
@@ -50,7 +50,7 @@ def add_share(transaction: Transaction, share: Share, now: float) -> None:
 
 
 def require_share(transaction: Transaction, share_id: str, host: str) -> None:
-    """Raise NotFoundError unless `host` has this share."""
+    """Raise NotFoundError unless `host` is the owner of this share."""
     share = read_shares(transaction, [share_id]).get(share_id) if is_word(share_id) else None
     if share is None or share.host != host:
         raise NotFoundError("there is no such share; it may have ended")

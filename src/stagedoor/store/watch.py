@@ -1,8 +1,9 @@
-"""Watching the store for changes by any process: of the policy, and requests to close sessions.
+"""Watches the store for changes by any process: a new policy, and requests to close sessions.
 
-A change is seen within a second. It fails closed: if the store has not been read for `FAIL_CLOSED_AFTER_S`,
-the policy is empty, so that no login succeeds by a grant that may have been removed. Open sessions stay open:
-closing them all could not be undone, and each was accepted by a policy that had been read.
+A change is seen within a second. The watch fails closed: if the store could not be read for
+`FAIL_CLOSED_AFTER_S`, the policy is empty, so that no login succeeds by a grant that may have been removed.
+Open sessions stay open: each was permitted by a policy that had been read, and closing all of them could not
+be undone.
 """
 
 import threading
@@ -27,29 +28,29 @@ POLL_S = 0.5
 _VERSIONS = select(meta.c.name, meta.c.value).where(
     or_(meta.c.name == "policy_version", meta.c.name == "close_version")
 )
-"""With IN, whose list SQLAlchemy builds for each query, it would take three times as long."""
+"""With IN, whose list SQLAlchemy expands for each query, it would take three times as long."""
 
 FAIL_CLOSED_AFTER_S = 30.0
-"""How long the last policy is used while the store cannot be read: longer than a backup or a slow disk takes,
-shorter than an administrator who removes a grant would wait before worrying."""
+"""How long the last policy is used while the store cannot be read. This is longer than a backup or a slow
+disk takes, and short enough for an administrator who removes a grant."""
 
 
 WHOLE_EACH_S = 300.0
 """The time after which the next change makes the watch read the whole policy again."""
 
 REFRESHES = Rate(burst=20, interval_s=0.1, patience_s=float("inf"))
-"""The rate at which `refresh` reads the store between two polls: at once for a user with a few keys, and ten
-times a second however many logins are refused."""
+"""The rate at which `refresh` reads the store between two polls: at once for a user with a few keys, and at
+most ten times a second however many logins are refused."""
 
 STOP_S = 1.0
-"""How long `stop` waits for the thread: a process that ends has other threads to wait for too."""
+"""How long `stop` waits for the thread. A process that ends has to wait for other threads too."""
 
 
 class PolicyWatch:
     """The policy in memory, kept up to date. Reading `policy` is fast and never blocks.
 
-    The callbacks run in the watch's own thread. If a callback raises, `on_problem` gets the error, and the
-    callback is called again at the next poll.
+    The callbacks run in the watch's own thread. If one raises, `on_problem` gets the error, and the callback
+    is called again at the next poll.
     """
 
     def __init__(
@@ -65,12 +66,12 @@ class PolicyWatch:
         clock: Callable[[], float] = time.monotonic,
         password_groups: frozenset[str] | None = None,
     ) -> None:
-        """Read the policy once, so that there is one from the start. Raises StoreError.
+        """Read the policy for the first time. Raises StoreError.
 
         `on_change` gets each new policy. `on_close_requests` gets the requests to close sessions of
         `instance`, at each poll until they are closed. `on_problem` gets one line when the store can no
         longer be read, and None when it can again. `clock` is monotonic, in seconds. `password_groups` are
-        the only groups whose users have passwords, None for all.
+        the only groups whose users may have passwords, None for all.
         """
         self._password_groups = password_groups
         self._database = database
@@ -95,14 +96,14 @@ class PolicyWatch:
     @property
     def policy(self) -> Policy:
         """The policy for decisions now; empty if the store has not been read for too long."""
-        # Written out, since each login asks for it ten times.
+        # Written out here, since each login asks for it ten times.
         if self._clock() - self._read_at > self._fail_closed_after_s:
             return Policy(version=self._policy.version, unread=True)
         return self._policy
 
     @property
     def last_policy(self) -> Policy:
-        """The policy as it was last read, however long ago. Live sessions are checked by it."""
+        """The policy as it was last read, however long ago. Open sessions are checked against it."""
         return self._policy
 
     @property
@@ -115,7 +116,7 @@ class PolicyWatch:
     @property
     def is_closed(self) -> bool:
         """Return whether the store has not been read for too long, so that all logins are refused."""
-        # By age alone, so that it also works when the watch's thread hangs on a dead disk.
+        # By age alone, so that this also works while the watch's thread hangs on a dead disk.
         return self._clock() - self._read_at > self._fail_closed_after_s
 
     def measure_age_s(self) -> float:
@@ -138,7 +139,7 @@ class PolicyWatch:
         """Read the store without waiting for the next poll. May be called from any thread; never blocks.
 
         `done` is called in the watch's thread after a read that began later than this call. All waiting
-        callbacks share one read, and `REFRESHES` bounds how many reads there are.
+        callbacks share one read, and `REFRESHES` limits the number of reads.
         """
         self._waiting.append(done)
         self._wake.set()
@@ -155,12 +156,12 @@ class PolicyWatch:
                 self._stop.wait(self._refreshes.take("", self._clock()))
 
     def poll(self) -> None:
-        """Read the store once, and call back. It raises nothing. For the watch's thread, and for tests."""
+        """Read the store once, and call back. Raises nothing. For the watch's thread, and for tests."""
         try:
             policy, requests = self._read_store()
             if policy is not None:
-                # Before the callback: a login that comes while the callback closes sessions is already
-                # decided by the new policy.
+                # Before the callback, so that a login which arrives while the callback closes sessions is
+                # already decided by the new policy.
                 self._policy = policy
             if self._policy.version != self._announced:
                 self._on_change(self._policy)
@@ -189,8 +190,8 @@ class PolicyWatch:
             if versions["close_version"] != self._closes_seen:
                 requests = close_requests(transaction, self._instance)
                 if not requests:
-                    # Only if there are none: a session in the middle of its login is not yet known to
-                    # its worker, which must get the request again.
+                    # Only if there are none: a worker does not know a session in the middle of its login yet,
+                    # so it must get the request again.
                     self._closes_seen = versions["close_version"]
         self._read_at = self._clock()
         return policy, requests
@@ -198,7 +199,7 @@ class PolicyWatch:
     def _read_policy(self, transaction: Transaction, now: int) -> Policy:
         """Read the rows that changed, or the whole policy if these are not known.
 
-        The whole policy is also read every `WHOLE_EACH_S`, so that the effects of a forgotten `touch` end.
+        The whole policy is also read every `WHOLE_EACH_S`, so that a forgotten `touch` has no lasting effect.
         """
         if self._clock() - self._whole_at < WHOLE_EACH_S:
             changed = read_changes(transaction, self._policy, now)

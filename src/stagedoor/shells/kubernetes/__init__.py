@@ -1,7 +1,7 @@
 """Shells on Kubernetes.
 
-`derive` derives a shell from its app. `live` watches a namespace, waits for the start of a shell, diagnoses
+`derive` derives a shell from its app. `live` watches a namespace, waits for shells to start, diagnoses
 failures, and decides when a shell starts and ends. The API is behind `ports.Cluster`, whose only adapter is
-the `kube` package. The gateway uses this package to ask for shells and to dial them (`adapter`), the
-controller to create and remove them (`stagedoor.controller`).
+the `kube` package. The gateway uses this package to request and dial shells (`adapter`), the controller
+(`stagedoor.controller`) to create and remove them.
 """

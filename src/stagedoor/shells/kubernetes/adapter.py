@@ -1,4 +1,4 @@
-"""The gateway's side of shells on Kubernetes: it asks for shells and waits for them, but creates none."""
+"""The gateway's side of shells on Kubernetes: it requests shells and waits for them, but creates none."""
 
 import asyncio
 import time
@@ -33,22 +33,22 @@ from stagedoor.shells.static import refuse_unknown_app
 from stagedoor.tasks import Tasks
 
 SYNC_S = 15.0
-"""The longest time that a login waits for a gateway which has just started to list the namespace."""
+"""The longest that a login waits for the first list of its namespace, just after the gateway has started."""
 GIVE_UP_S = 900.0
-"""The longest time that a start is waited for."""
+"""The longest wait for a start."""
 
 OnProblem = Callable[[str, str | None], None]
-"""Called with a part that fails and one line, and with None once it works."""
+"""Called with the part that fails and one line, and with None once the part works."""
 
 
 class KubernetesShells:
     """A `shells.ports.Shells` of apps on Kubernetes. It belongs to the event loop in which it is created.
 
-    `namespaces` maps an environment to its namespace, or selects them; a namespace that is selected no more
-    admits no logins, and the leases of its open sessions are kept. `holder` names this gateway in leases.
-    With `rights` the cluster decides on a login too, with None only Stagedoor's grants do. `judging` has the
-    settings with which the gateway approves shells for the cluster's admission policy, None if there is no
-    such policy. `bounds` are for users' logins. `now` returns seconds since the epoch.
+    `namespaces` maps environments to namespaces, or selects them. A namespace that is no longer selected
+    admits no logins, but the leases of its open sessions are still renewed. `holder` names this gateway in
+    leases. With `rights` the cluster has to agree to a login too; with None only Stagedoor's grants decide.
+    `judging` has the settings with which the gateway approves shells for the cluster's admission policy, None
+    if there is no such policy. `bounds` are for users' logins. `now` returns seconds since the epoch.
     """
 
     def __init__(
@@ -89,18 +89,18 @@ class KubernetesShells:
         self._starting: dict[Target, asyncio.Timeout] = {}
         """The time limit of each start."""
         self._asking: dict[Target, str] = {}
-        """The user of a login that is under way to each shell."""
+        """The users of the logins that are under way, by shell."""
         self._answered: dict[Target, Address] = {}
-        """The address at which each shell has sent its banner to this gateway."""
+        """The address from which each shell has sent its banner to this gateway."""
         self._starts = Starts()
         self._targets: tuple[Target, ...] | None = None
-        """The result of `list_targets`, until an app comes or goes."""
+        """The result of `list_targets`, until an app is added or removed."""
         for mirror in self._cluster_cache.apps:
             mirror.listen(self._forget_targets)
         self._follow_spaces()
 
     def start(self, *others: Coroutine[Any, Any, None]) -> None:
-        """Start to watch, and what else runs as long. `ensure` itself waits for the first list."""
+        """Start the watches and the other tasks. `ensure` itself waits for the first list."""
         for work in (
             *self.spaces.list_coroutines(),
             *self._cluster_cache.list_coroutines(),
@@ -110,7 +110,7 @@ class KubernetesShells:
             self._tasks.start(work)
 
     def _follow_spaces(self) -> None:
-        """Serve the namespaces that are selected now, and the others no more."""
+        """Serve the namespaces that are selected now, and stop serving the others."""
         self._targets = None
         wanted = self.spaces.by_environment
         left = self._environments.follow(wanted)
@@ -121,7 +121,7 @@ class KubernetesShells:
             self.access.follow(tuple(wanted.values()))
 
     async def wait_until_synced(self, within_s: float) -> bool:
-        """Wait until all namespaces are listed or the API has refused that, for `within_s` seconds at most.
+        """Wait up to `within_s` seconds until each namespace is listed or the API has refused that.
 
         Return whether all are listed.
         """
@@ -134,7 +134,7 @@ class KubernetesShells:
         return all(await asyncio.gather(*(cache.wait_until_synced(within_s) for cache in caches)))
 
     def list_unserved(self) -> dict[str | None, str]:
-        """Return the reason, in one line, for each environment whose namespace is not seen at the moment."""
+        """Return a reason in one line for each environment whose namespace cannot be seen at the moment."""
         problems = {}
         for name, environment in self._environments.served.items():
             if environment.cache.problem is not None:
@@ -144,7 +144,7 @@ class KubernetesShells:
         return problems
 
     def list_targets(self) -> tuple[Target, ...]:
-        """Return the apps that offer a shell now, sorted."""
+        """Return the apps that offer a shell at the moment, sorted."""
         if self._targets is None:
             targets = [
                 Target(app, name)
@@ -158,16 +158,16 @@ class KubernetesShells:
         self._targets = None
 
     def has_target(self, target: Target) -> bool:
-        """Return whether the app offers a shell now."""
+        """Return whether the app offers a shell at the moment."""
         cache = self._cache(target)
         return cache is not None and cache.find_app(target.app) is not None
 
     def find_ready(self, grant: Grant) -> Shell | None:
-        """Return None, since the cluster may have to be asked about the user's rights."""
+        """Return None, since the cluster may have to be asked whether the user may enter."""
         return None
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        """Return the shell once its sshd answers, if the cluster lets the user of the grant log in."""
+        """Return the shell once its sshd answers, if the cluster permits the login."""
         target, user = grant.target, grant.identity.name
         denial = await self._check(grant)
         if denial is None:
@@ -185,7 +185,7 @@ class KubernetesShells:
             self._asking.pop(target, None)
 
     async def _check(self, grant: Grant) -> Denial | None:
-        """Return why the grant opens no shell now, or None if it does."""
+        """Return why the grant opens no shell at the moment, or None if it does."""
         target, cache = grant.target, self._cache(grant.target)
         if cache is None:
             return self._no_app(target)
@@ -200,9 +200,9 @@ class KubernetesShells:
         return self._no_app(target)
 
     async def enter(self, target: Target, progress: Progress, user: str = "") -> Shell | Denial:
-        """Return the shell once its sshd answers, without a grant or a bound, as for `stagedoor app start`.
+        """Return the shell once its sshd answers, with no need of a grant (`stagedoor app start`).
 
-        A shell that is started counts as one of the `user`.
+        No bound applies, but a shell that this starts counts as the `user`'s.
         """
         environment = self._environments.served.get(target.environment)
         if environment is None:
@@ -229,7 +229,7 @@ class KubernetesShells:
         return make_shell(target, addresses[0], cache) if addresses else None
 
     async def observe(self, target: Target) -> ShellState:
-        """Return the state of the shell, as the mirrors have it."""
+        """Return the state of the shell according to the mirrors."""
         if not self.has_target(target):
             return ShellState.ABSENT
         if await self.resolve(target) is not None:
@@ -240,17 +240,17 @@ class KubernetesShells:
         return ShellState.STARTING if state is not None else ShellState.ABSENT
 
     def read_outdated(self, target: Target) -> Outdated | None:
-        """Return how a running shell is outdated; None if it is up to date, or does not run."""
+        """Return in what way a running shell is outdated; None if it is up to date or not running."""
         cache = self._cache(target)
         return read_outdated(cache.find_shell(target.app)) if cache is not None else None
 
     def find_notice(self, target: Target) -> str | None:
-        """Return the line that developers in an outdated shell should know; None if it is up to date."""
+        """Return a line for the developers in an outdated shell; None if it is up to date."""
         state = self.read_outdated(target)
         return make_notice(target.app, state) if state else None
 
     def start_state(self, target: Target) -> StartStep | Cause | None:
-        """Return the step of a start, or the cause of its failure, from the mirrors; None without a start."""
+        """Return the step of a start or why it has failed, according to the mirrors; None without a start."""
         cache = self._cache(target)
         if cache is None:
             return None
@@ -265,12 +265,12 @@ class KubernetesShells:
             )
             if not isinstance(diagnosis, LogRequest):
                 return diagnosis
-            logs[diagnosis.pod, diagnosis.container] = ""  # no log is read from the API here
+            logs[diagnosis.pod, diagnosis.container] = ""  # logs are not read from the API here
 
     async def find_denials(self, grants: Mapping[str, Grant]) -> dict[str, Denial]:
         """Return the denials of the sessions that the cluster no longer allows (`rights`), by session.
 
-        The cluster is not asked about guests who only watch.
+        Guests who only watch are left out.
         """
         if self._rights is None:
             return {}
@@ -284,7 +284,7 @@ class KubernetesShells:
         return await self._rights.find_denials(checked)
 
     def touch(self, target: Target) -> None:
-        """Count a new session, so that the lease is renewed."""
+        """Count a new session, during which the lease is renewed."""
         self._leases.count_later(target, 1)
 
     def release(self, target: Target) -> None:

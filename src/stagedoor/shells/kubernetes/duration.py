@@ -1,4 +1,4 @@
-"""Durations and quantities as in annotations. Pure."""
+"""The durations and quantities in annotations. Pure."""
 
 import re
 from decimal import Decimal
@@ -20,7 +20,7 @@ _SCALE = {
 
 
 def parse_duration(text: str) -> int | None:
-    """Parse `90s`, `30m`, `1h30m` or `2d` into seconds. Return None for anything else, also for a number."""
+    """Parse `90s`, `30m`, `1h30m` or `2d` into seconds. Return None for anything else, even a number."""
     match = _DURATION.fullmatch(text)
     if match is None or not text:
         return None

@@ -6,7 +6,7 @@ PREFIX = "stagedoor.dev/"
 """The prefix of every label and annotation of Stagedoor."""
 
 OPT_IN = PREFIX + "shell"
-"""The label of an app's Deployment or StatefulSet that offers a shell if it is `true`."""
+"""The label of an app's Deployment or StatefulSet. With the value `true`, the app offers a shell."""
 
 ENVIRONMENT = PREFIX + "environment"
 """The label of a namespace with its environment. Without it, the environment has the namespace's name."""
@@ -36,14 +36,14 @@ SPEC = PREFIX + "spec"
 another hash now, another client has changed it."""
 
 STALE = PREFIX + "stale"
-"""An annotation of a running shell's Deployment if it is outdated: the hash that it should have."""
+"""An annotation of an outdated running shell's Deployment: the hash that it should have."""
 
 ASKED = PREFIX + "asked"
 """An annotation of a shell's lease: the number of requests for the shell. A login that asks for the shell
 increases it, a renewal does not. A failure has the number of the request that it answers."""
 
 ASKED_BY = PREFIX + "asked-by"
-"""An annotation of a shell's lease: the user whose login asked for the shell last."""
+"""An annotation of a shell's lease: the user whose login requested the shell last."""
 
 STALE_SINCE = PREFIX + "stale-since"
 """An annotation of a shell's Deployment: when its app changed, RFC 3339."""
@@ -69,10 +69,11 @@ NAMESPACES = PREFIX + "namespaces"
 the reasons for the others, in JSON (`live.leader`)."""
 
 RUN_OF = PREFIX + "run-of"
-"""The label of a run's lease, Job and pod: the app's name. No Service selects such a pod."""
+"""The label of a run's lease, Job and pod: the app's name. No Service selects a pod by it."""
 
 RUN_JOB = PREFIX + "run-job"
-"""An annotation of a run's lease, by the controller: the uid of its Job. No second Job is created then."""
+"""An annotation of a run's lease, by the controller: the uid of its Job. With it, no second Job is
+created."""
 
 RUN_CANCELLED = PREFIX + "run-cancelled"
 """An annotation of a run's lease: when the gateway asked to end it, RFC 3339."""
@@ -90,7 +91,7 @@ PACKAGES_CONTAINER = "packages"
 """The container that brings the app's own choice of tools (`stagedoor.dev/packages-image`)."""
 
 SSHD_PORT = 2222
-"""The port of sshd in the pod, on which any uid may listen; the Service has it at 22."""
+"""The port of sshd in the pod, on which any uid may listen. The Service maps port 22 to it."""
 
 SSH_PORT_NAME = "ssh"
 """The name of sshd's port in the pod and in the Service."""
@@ -102,17 +103,17 @@ A gateway looks for an endpoint only in a pod that has this port: the kit of an 
 """
 
 RESUME_PORT = 2223
-"""That port, which the kit listens on (`deploy/kit/source/kit.h`)."""
+"""The number of that port, on which the kit listens (`deploy/kit/source/kit.h`)."""
 
 RUN_ENTRY = "run."
-"""How the keys of runs in REGISTER begin; no app's name has a dot."""
+"""The prefix of runs' keys in REGISTER. It has a dot, which no app's name has."""
 
 MAX_APP_CHARS = MAX_LABEL_CHARS - len(SHELL_SUFFIX)
 """The longest name of an app: with SHELL_SUFFIX it is a Service's name, an RFC 1123 label."""
 
 
 def find_name_problem(app: str) -> str | None:
-    """Return why an app of this name can have no shell, or None if it can."""
+    """Return why an app of this name cannot have a shell, or None if it can."""
     if len(app) > MAX_APP_CHARS:
         return (
             f'with "{SHELL_SUFFIX}" its name is {len(app) + len(SHELL_SUFFIX)} characters long, and '

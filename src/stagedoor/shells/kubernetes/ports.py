@@ -1,4 +1,4 @@
-"""The interface of a cluster's API for shells. `stagedoor.kube` implements it."""
+"""The interface to a cluster's API for shells, which `stagedoor.kube` implements."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Cause:
 
 
 class Cluster(Protocol):
-    """One Kubernetes API, used in one event loop. All methods but `watch` and `report` raise ClusterError."""
+    """A Kubernetes API, used in one event loop. All methods but `watch` and `report` raise ClusterError."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Return an object, or None if it does not exist."""
@@ -25,7 +25,7 @@ class Cluster(Protocol):
     async def list(
         self, kind: Kind, namespace: str, labels: str = "", *, fields: str = ""
     ) -> Sequence[Object]:
-        """Return the objects of a namespace that a label selector and a field selector select."""
+        """Return the objects of a namespace that both a label selector and a field selector select."""
         ...
 
     async def apply(self, manifest: Object) -> Object:
@@ -54,8 +54,7 @@ class Cluster(Protocol):
     ) -> None:
         """Delete an object, and by garbage collection the objects that it owns.
 
-        Nothing happens if it does not exist, if it has another uid than `uid`, or another resourceVersion
-        than `version`.
+        Do nothing if it does not exist, or if its uid is not `uid` or its resourceVersion not `version`.
         """
         ...
 
@@ -68,7 +67,7 @@ class Cluster(Protocol):
     ) -> None:
         """Create an Event on an object (events.k8s.io/v1), if that is possible. Raises nothing.
 
-        The same Event within minutes raises the count of the first.
+        Within minutes, the same Event only raises the count of the first.
         """
         ...
 
@@ -102,7 +101,7 @@ class Cluster(Protocol):
         ...
 
     async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
-        """Return whether our own account may do this, by a SelfSubjectAccessReview."""
+        """Return whether this process's account may do this, by a SelfSubjectAccessReview."""
         ...
 
 
@@ -110,7 +109,7 @@ class RunCluster(Cluster, Protocol):
     """A `Cluster` that can follow the log of a run."""
 
     def follow_log(self, namespace: str, pod: str, container: str) -> AsyncGenerator[bytes, None]:
-        """Yield a container's log from its first kept byte on, until it ends or the connection breaks.
+        """Yield a container's log from its first kept byte, until it ends or the connection breaks.
 
         Each line begins with its time (RFC 3339). Raises ClusterError.
         """

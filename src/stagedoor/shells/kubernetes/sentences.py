@@ -1,7 +1,7 @@
-"""The refusals of a cluster's parts, reworded for the waiting developer. Pure.
+"""Rewords what a cluster's parts refuse, for the waiting developer. Pure.
 
 The messages of the cluster's parts are no stable interface. Known ones are recognised by their form
-(k8s.io/apiserver admission and quota, the kubelet's images and container errors, containerd), others are
+(k8s.io/apiserver admission and quota, the kubelet's images and container errors, containerd); others are
 passed on whole. Text from an image or its log is untrusted, so it is made printable, one line, and short.
 """
 
@@ -84,7 +84,7 @@ _REFUSALS = (
         "kubectl create serviceaccount {name}",
     ),
 )
-"""The messages of quotas and admissions, each with the step of the start that failed and its sentence."""
+"""The messages of quotas and admissions, each with the step of the start that fails and a sentence."""
 
 _LIMITED = re.compile(
     r"(?:maximum|minimum) (?P<resource>\S+) usage per Container is \S+, "
@@ -164,7 +164,7 @@ def explain_refusal(message: str, containers: Iterable[Object] = ()) -> tuple[st
 def _limited(message: str, containers: Iterable[Object]) -> tuple[str, str]:
     """Return the containers that a LimitRange refuses, and how to change them.
 
-    The cluster's sentence has only the amounts, so the containers are recognised by these.
+    The cluster names only the amounts, so the containers are recognised by these.
     """
     refused = {
         (match["resource"], f"{match['part']}s", match["amount"])
@@ -209,7 +209,7 @@ def explain_pull_failure(reason: str, message: str, image: str) -> str:
 
 
 def is_final_pull(reason: str, message: str) -> bool:
-    """Return whether a retry will not help soon. It may help if the registry fails only for a moment."""
+    """Return whether a retry will not help soon. It may help if the registry fails only briefly."""
     if reason in ("InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"):
         return True
     if _UNREACHABLE.search(message):
@@ -218,7 +218,7 @@ def is_final_pull(reason: str, message: str) -> bool:
 
 
 def explain_unschedulable(message: str) -> str:
-    """Return the scheduler's sentence, without its parts about preemption and devices."""
+    """Return the scheduler's sentence, without the parts about preemption and devices."""
     said = clean_text(_SCHEDULER_REST.sub("", message)).rstrip(".")
     hint = f"; ask for less by {_RESOURCES}" if "Insufficient" in said else ""
     return f"no node can take the shell's pod: {said}{hint}"

@@ -5,6 +5,6 @@ One half of this package runs in the gateway (`adapter`, `start`), the other in 
 and, during a start, over two pipes. Only the second half imports `asyncssh`, so that a gateway worker does
 not load it.
 
-Every login runs as the OS user who runs the gateway, whatever login name the client sends: a key or a
-certificate proves the name of an identity, the login name does not.
+Every login runs as the OS user of the gateway, whatever login name the client sends: identities are proved by
+keys and certificates, not by login names.
 """

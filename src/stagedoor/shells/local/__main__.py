@@ -1,4 +1,4 @@
-"""`python -m stagedoor.shells.local APP`: the process of one local shell, which only `start` starts.
+"""`python -m stagedoor.shells.local APP`: the process of a local shell, which only `start` runs.
 
 It reads its order from standard input, so that the order is not visible in argv or the environment.
 """
@@ -37,7 +37,7 @@ async def _serve(order: Order) -> None:
         os.chdir(order.shell.directory)
     else:
         with suppress(OSError):
-            # Not $HOME, which may be another account's: under `runuser -u` it is root's.
+            # Not $HOME, which may be that of another account: under `runuser -u` it is root's.
             os.chdir(LocalAccount.of_process().home)
     _send(step="listening")
     sshd = Sshd(order, place)
@@ -56,8 +56,8 @@ async def _serve(order: Order) -> None:
 def main() -> None:
     """Detach from the parent process, then serve."""
     order = Order.from_json(sys.stdin.readline())
-    # The starter reaps the parent at once, and this process is adopted by init. So a shell outlives the
-    # gateway worker that asked for it, and leaves it no zombie.
+    # The starter reaps the parent at once, and init adopts this process. So a shell outlives the gateway
+    # worker that started it, and never becomes its zombie.
     if os.fork():
         os._exit(0)
     _send(pid=os.getpid())
@@ -65,7 +65,7 @@ def main() -> None:
     try:
         asyncio.run(_serve(order))
     except (OSError, ValueError) as error:
-        # The starter shows this one line to the waiting developer.
+        # The starter shows this line to the waiting developer.
         raise SystemExit(str(error)) from None
 
 

@@ -27,7 +27,7 @@ from stagedoor.shells.starts import Starts, refuse_start
 from stagedoor.shells.static import refuse_unknown_app
 
 REPLACE_AFTER_S = 30 * DAY_S
-"""The age at which a process is replaced at the next login. The new one has a new host key."""
+"""The age from which the next login replaces a process. The new one has a new host key."""
 IDLE_STOP_S = 10 * MINUTE_S
 """A shell without a session stops itself after this time. The next login starts it again within a second."""
 _POLL_S = 0.02
@@ -38,8 +38,8 @@ class LocalShells:
 
     `folder` contains the shells' folders. `user_ca_lines` returns the public keys of the user CAs.
     `sign_host(public_key, principals)` returns a host certificate. It should be valid for a year, since a
-    process lives for `REPLACE_AFTER_S` and until its last session ends. `admitted` returns the users that
-    the current policy admits to a target; call `refresh` whenever its answers may have changed.
+    process lives for `REPLACE_AFTER_S` and until its last session ends. `admitted` returns the users whom the
+    current policy admits to a target; call `refresh` whenever its result may have changed.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class LocalShells:
         }
         self._digests = {target: order.hash_order() for target, order in self._orders.items()}
         self._starts = Starts()
-        # Not the loop's own pool, where waiting starts would delay the resolution of names.
+        # Not the loop's own pool, in which waiting starts would delay the resolution of names.
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="shells")
         self._now = now
         self._keys_until: float | None = None
@@ -152,16 +152,16 @@ class LocalShells:
         """Write to every shell's folder the keys that may log in now, and their end.
 
         Every worker calls this when it applies a new policy, so that a removed key or grant is refused as
-        soon as the store's watch has seen the removal. Shells outlive a gateway that has stopped and renews
-        nothing, so the keys have an end. Blocks while it writes a few small files; called in any thread.
-        Raises OSError.
+        soon as the store's watch has seen the removal. The keys have an end because shells outlive a gateway,
+        which then renews nothing. Blocks while it writes a few small files; called in any thread. Raises
+        OSError.
         """
         self._keys_until = decide_keys_end(self._keys_until, self._now())
         for target, place in self._folders.items():
             if place.folder.is_dir():
                 self._write_keys(target, place)
         for place in self._left_over():
-            # The app is not in the settings any more, so all logins to a process that still runs are refused.
+            # The app is no longer in the settings, so a process that still runs refuses all logins.
             place.write_keys(render_authorized_keys((), ()))
 
     async def stop_watching(self) -> None:
@@ -171,7 +171,7 @@ class LocalShells:
     def stop_all(self) -> None:
         """Stop every process, terminal, tmux and background job of all shells. Blocks until they have ended.
 
-        Sessions have `drain_grace_s` to end. This is for the end of a demo: when a gateway stops, its shells
+        Sessions have `drain_grace_s` to end. This is for the end of a demo. When a gateway stops, its shells
         keep running for their sessions.
         """
         with ExitStack() as stack:
@@ -209,7 +209,7 @@ class LocalShells:
         until = self._keys_until = decide_keys_end(self._keys_until, self._now())
         written = None
         # Repeat if the policy has changed meanwhile. Otherwise a start that read the old policy could
-        # overwrite the keys of a `refresh` with the new one, for good.
+        # overwrite, for good, the keys that a `refresh` wrote by the new one.
         while written != (
             now := render_authorized_keys(
                 end_by(self._admitted(target), until), self._user_ca_lines()
@@ -237,7 +237,7 @@ class LocalShells:
                 # The previous holder of the lock may have started the process.
                 running = place.read_running()
                 if running is not None and not self._is_current(target, running):
-                    # With SIGHUP it accepts no new sessions, but still serves the open ones.
+                    # After SIGHUP it accepts no new sessions, but still serves the open ones.
                     os.kill(running.pid, signal.SIGHUP)
                     place.state.unlink(missing_ok=True)
                     running = None
@@ -266,7 +266,7 @@ class LocalShells:
 def _terminate(places: Iterable[ShellFolder], stack: ExitStack) -> Iterator[tuple[int, int]]:
     """Send SIGTERM to each process, and yield its pid and its life sign, which `stack` closes."""
     for place in places:
-        # The lock waits for the end of a start, so that its process is not missed.
+        # The lock waits for a start to end, so that its process is not missed.
         with place.hold_lock():
             process = place.open_running()
             if process is not None:

@@ -1,4 +1,4 @@
-"""Processes in a shell that outlive what started them, for example with `nohup` or `setsid`."""
+"""Processes in a shell that outlive what started them, for example by `nohup` or `setsid`."""
 
 import os
 import select
@@ -11,11 +11,11 @@ from pathlib import Path
 GRACE_S = 2.0
 """Seconds that a job has to end after SIGTERM."""
 ROUNDS = 5
-"""The number of attempts, since a job may start another just before its end."""
+"""The number of attempts, since a job may start another one just before its end."""
 
 
 def end_jobs(variable: str, value: str) -> None:
-    """End every process that has this variable in its environment, as all of one shell or one run have.
+    """End every process with this variable in its environment, as all of one shell or one run have it.
 
     Blocks. A process that has cleared its environment, or that runs under another account (sudo), is missed.
     """
@@ -45,7 +45,7 @@ def _open_processes(entry: bytes, stack: ExitStack) -> Iterator[int]:
                 continue
             pidfd = os.pidfd_open(int(process.name))
             stack.callback(os.close, pidfd)
-            # Check again: only now the descriptor refers to the process whose environment is read.
+            # Check again, since only now it is certain that the descriptor refers to this process.
             if entry in (process / "environ").read_bytes().split(b"\0"):
                 yield pidfd
 

@@ -1,7 +1,7 @@
 """Child processes, which are started with real descriptors and reaped by one SIGCHLD handler.
 
-They are started with posix_spawn instead of fork, so that no Python code runs in the child and threads do no
-harm. The child is a session leader that opens its terminal itself, which makes it the controlling terminal.
+They are started with posix_spawn instead of fork, so that no Python code runs in the child, and threads do no
+harm. The child is a session leader that opens its terminal itself, which becomes its controlling terminal.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Children:
     ) -> int:
         """Start `path`, and return its pid, which is also that of its process group.
 
-        `descriptors` are its descriptors 0, 1 and 2, or the path of the terminal that is all three. `on_exit`
+        `descriptors` are its descriptors 0, 1 and 2, or the path of a terminal for all three. `on_exit`
         is called with the wait status (wait(2)). Raises OSError if it cannot be started.
         """
         actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]]

@@ -1,4 +1,4 @@
-"""Bytes between a child's descriptors and a channel, with backpressure both ways."""
+"""Moves bytes between a child's descriptors and a channel, with backpressure both ways."""
 
 import asyncio
 import os
@@ -66,7 +66,7 @@ class OutputPump:
 
 
 class InputPump:
-    """A pump that writes to a child's `fd`. Its `pause` and `resume` stop the channel while `fd` is full."""
+    """A pump that writes to a child's `fd`. It pauses and resumes the channel while `fd` is full."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class InputPump:
         self._ends = False
 
     def write(self, chunk: bytes) -> None:
-        """Write `chunk`. The part that the child does not take at once is kept, and the channel is paused."""
+        """Write `chunk`. What the child does not take at once is kept, and the channel is paused."""
         if self._fd < 0:
-            return  # the child has closed its standard input: the input is dropped, as by sshd
+            return  # the child has closed its standard input: drop the input, as sshd does
         if not self._waiting:
             chunk = chunk[self._write(chunk) :]
             if not chunk or self._fd < 0:
@@ -101,7 +101,7 @@ class InputPump:
             self.close_descriptor()
 
     def close_descriptor(self) -> None:
-        """Close the descriptor at once, and drop the input that waits."""
+        """Close the descriptor at once, and drop waiting input."""
         if self._fd >= 0:
             self._loop.remove_writer(self._fd)
             os.close(self._fd)
@@ -114,7 +114,7 @@ class InputPump:
         except BlockingIOError:
             return 0
         except OSError:
-            # EPIPE, EIO: no process reads from it any more.
+            # EPIPE, EIO: no process reads from it any longer.
             self.close_descriptor()
             return len(chunk)
 

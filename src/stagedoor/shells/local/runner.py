@@ -1,7 +1,7 @@
-"""Runs on this machine: a folder and a holder's process for each (`holder.run`).
+"""Runs on this machine, each with a folder and a holder process (`holder.run`).
 
-No process of the gateway is the parent of a task, so a worker or a gateway that ends leaves it running, and
-any worker reads its log, sends its input or cancels it through the folder.
+No process of the gateway is the parent of a task. So the task keeps running when a worker or the gateway
+ends, and any worker can read its log, send its input or cancel it through the folder.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from stagedoor.shells.local.variables import describe_account, describe_app, dro
 from stagedoor.shells.run_folders import RunFolders, is_final, read_status
 
 RUN = "STAGEDOOR_RUN"
-"""The variable of a task that has the id of its run."""
+"""The environment variable of a task with the id of its run."""
 _START_S = 30.0
 _STOP_S = 15.0
 _HOLDER = [sys.executable, "-P", "-m", "stagedoor.holder", "run"]
@@ -57,18 +57,18 @@ class LocalRunner(RunFolders):
         return None
 
     def list_sizes(self, target: Target) -> Collection[str]:
-        """Return no size: a run has what the gateway's machine has."""
+        """Return no size: a run may use whatever the gateway's machine has."""
         return ()
 
     async def start(self, run_id: str, order: RunOrder, whole_input: bytes = b"") -> str | None:
-        """Start a task. Return None once it runs, else why it does not."""
+        """Start a task. Return None once it runs, or else why it does not."""
         return await asyncio.to_thread(self._start, run_id, order)
 
     def _start(self, run_id: str, order: RunOrder) -> str | None:
         place = self._place(run_id)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            place.folder.mkdir(mode=0o700)  # a second start of the same run fails here
+            place.folder.mkdir(mode=0o700)  # this fails if the same run is started again
             done = subprocess.run(
                 _HOLDER,
                 input=json.dumps(asdict(self._task(run_id, order, place))),
@@ -112,7 +112,7 @@ class LocalRunner(RunFolders):
         is_alive = place.is_alive()
         status = read_status(place)
         if status is not None and is_final(status):
-            return self._make_end(status)  # its holder keeps the lock a moment longer
+            return self._make_end(status)  # its holder keeps the lock for a moment longer
         if is_alive:
             return RunState.RUNNING
         if status is None and self._now() < place.folder.stat().st_mtime + START_WITHIN_S:
@@ -154,7 +154,7 @@ class LocalRunner(RunFolders):
         with suppress(ProcessLookupError):
             pidfd = os.pidfd_open(status.pid)
             try:
-                # Only now the descriptor is certain to be the holder's: it has its lock.
+                # Only now is the descriptor certain to be the holder's, which holds the lock.
                 if place.is_alive():
                     signal.pidfd_send_signal(pidfd, signal.SIGTERM)
             finally:

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 _CANNOT_START = 127
 """The exit status of a shell for a command that it cannot run."""
 _LAST_WORDS_S = 0.1
-"""Seconds for output that is still on its way through the terminal when a login has ended."""
+"""Seconds for output that is still in the terminal when a login has ended."""
 _HOLDER = [sys.executable, "-m", "stagedoor.holder"]
-"""The command with which the gateway starts the holder of terminals in a shell of this machine."""
+"""The command with which the gateway starts the holder of terminals in a shell on this machine."""
 
 Size = tuple[int, int, int, int]
 
 
 def _holder_words(command: str) -> list[str]:
-    """Return the words of a command that runs only the holder; an empty list for any other command."""
+    """Return the words of a command that only runs the holder; an empty list for any other command."""
     if not command.startswith(shlex.join(_HOLDER)):
         return []
     with suppress(ValueError):
@@ -107,8 +107,8 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
         argv = [f"-{name}"] if command is None else [name, "-c", command]
         environment = self._environment(shell)
         if command is not None and (words := _holder_words(command)):
-            # bash reads ~/.bashrc before a command by ssh, and its output would be lost and a prompt would
-            # hang. The shell in the terminal reads it again, where the user sees it and can interrupt it.
+            # bash reads ~/.bashrc before a command by ssh; its output would be lost, and a prompt would hang.
+            # The shell in the terminal reads it again, where the user can see and interrupt it.
             shell, argv = words[0], words
         spawn = self._sshd.children.spawn
         if self._terminal is not None:
@@ -152,7 +152,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
             TERMINALS: self._sshd.terminals,
             TMUX: self._sshd.tmux,
         }
-        # Only the client's language is accepted: other variables could change which programs run.
+        # Only the client's language is accepted. Other variables could change which programs run.
         environment |= {
             name: value
             for name, value in chan.get_environment().items()
@@ -230,7 +230,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
     def _exited(self, status: int) -> None:
         self._status = status
         if self._terminal is None:
-            # As with sshd, processes that the child left behind may still write, until they close the pipes.
+            # As with sshd, processes left behind by the child may write until they close the pipes.
             self._end_if_over()
         else:
             # The login is over; background processes do not keep the terminal open.
@@ -238,7 +238,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
 
     def _end_terminal(self) -> None:
         if any(outlet.is_open and outlet.is_paused for outlet in self._outlets):
-            # The client is slow, and has not received all output yet.
+            # The client is slow and has not received all output yet.
             self._loop.call_later(_LAST_WORDS_S, self._end_terminal)
             return
         for outlet in self._outlets:
@@ -287,7 +287,7 @@ class LocalSession(asyncssh.SSHServerSession[bytes]):
 
 
 class _Sftp(asyncssh.SFTPServer):
-    """An SFTP server that sends an exit status, without which scp by the new protocol reports a failure."""
+    """An SFTP server that sends an exit status; without one, scp with the new protocol reports a failure."""
 
     def exit(self) -> None:
         """Send the exit status 0."""
@@ -305,7 +305,7 @@ def _unless_closed(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
 
 
 def _is_scp_without_scp(command: str | None) -> bool:
-    """Return whether a command is that of the old scp protocol and this machine has no scp.
+    """Return whether a command is one of the old scp protocol, and this machine has no scp.
 
     Then asyncssh's own implementation serves it.
     """

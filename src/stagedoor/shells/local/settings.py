@@ -13,8 +13,8 @@ from stagedoor.model.target import Target
 class LocalShell:
     """One `[[shells.local]]` entry.
 
-    `env` is the app's environment inside the shell. `directory` is where a login starts, None for
-    the home directory. `login_shell` is a program's path, None for the OS user's own.
+    `env` is the app's environment inside the shell. `directory` is where a login starts, None for the home
+    directory. `login_shell` is the path of a program, None for the OS user's own login shell.
     """
 
     app: str

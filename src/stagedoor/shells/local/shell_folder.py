@@ -27,7 +27,7 @@ _STATE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The state that a process publishes; `started_at` is in seconds since the epoch."""
+    """The state that a process publishes. `started_at` is in seconds since the epoch."""
 
     pid: int
     host: str
@@ -66,7 +66,7 @@ class ShellFolder:
             os.close(fd)
 
     def read_running(self) -> Running | None:
-        """Return the state of the process, or None if none runs. Raises OSError."""
+        """Return the state of the running process, or None. Raises OSError."""
         process = self.open_running()
         if process is None:
             return None
@@ -75,7 +75,7 @@ class ShellFolder:
         return running
 
     def open_running(self) -> tuple[Running, int] | None:
-        """Return the state of the process and its life sign, or None if none runs.
+        """Return the state of the running process and its life sign, or None.
 
         The life sign is a descriptor for `is_alive`, which the caller closes. A process that has withdrawn
         its state may live on for its last sessions. Raises OSError.
@@ -123,7 +123,8 @@ class ShellFolder:
     def write_keys(self, text: str) -> None:
         """Replace the key file atomically, if it differs. Raises OSError.
 
-        After an error, as on a full disk, all logins are refused, since the old file may have revoked keys.
+        After an error, such as a full disk, all logins are refused, since the old file may contain revoked
+        keys.
         """
         with suppress(FileNotFoundError):
             if self.keys.read_text() == text:
@@ -144,7 +145,7 @@ class ShellFolder:
 
 
 def is_alive(life_sign: int) -> bool:
-    """Return whether the process still holds its lock, which the kernel releases at its end."""
+    """Return whether the process still holds its lock. The kernel releases the lock when the process ends."""
     try:
         fcntl.flock(life_sign, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

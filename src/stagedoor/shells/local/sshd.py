@@ -1,7 +1,7 @@
 """The sshd of one app, on loopback.
 
-It offers no X11, no tun, no Unix sockets and no passwords. It sends no keepalives by SSH, which would count
-as traffic of the session; the relay in front of it finds a dead peer by TCP.
+It offers no X11, no tun, no Unix sockets and no passwords. It sends no SSH keepalives, which would count as
+traffic of the session; the relay in front of it detects a dead peer by TCP.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ LOGIN_TIMEOUT_S = 60.0
 _KEXINIT = 20
 """SSH_MSG_KEXINIT (RFC 4253 §7.1)."""
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-# AES-GCM is first, since it is the fastest here. The client's order decides (RFC 4253 §7.1), and OpenSSH has
-# ChaCha20 first; `Ciphers ^aes128-gcm@openssh.com` in its configuration changes that.
+# AES-GCM comes first, since it is the fastest here. But the client's order decides (RFC 4253 §7.1), and
+# OpenSSH's begins with ChaCha20, unless its configuration has `Ciphers ^aes128-gcm@openssh.com`.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com",
             "aes128-ctr", "aes256-ctr")  # fmt: skip
 
@@ -69,7 +69,7 @@ class Sshd:
             server_version="Stagedoor",
             encryption_algs=list(_CIPHERS),
             login_timeout=LOGIN_TIMEOUT_S,
-            agent_forwarding=True,  # only if the client asked for it (ssh -A), as OpenSSH's sshd has it
+            agent_forwarding=True,  # only if the client asked for it (ssh -A), as in OpenSSH's sshd
             x11_forwarding=False,
             allow_pty=True,
             line_editor=False,
@@ -87,7 +87,7 @@ class Sshd:
     async def run_until_stopped(self, life_sign: int) -> None:
         """Serve until the shell has been idle for long enough, or until SIGTERM or SIGHUP.
 
-        After SIGTERM open sessions have the grace of the order. After SIGHUP they may last.
+        After SIGTERM open sessions have the grace from the order. After SIGHUP they may go on.
         """
         loop = asyncio.get_running_loop()
         grace: asyncio.Future[float | None] = loop.create_future()
@@ -98,7 +98,7 @@ class Sshd:
 
         loop.add_signal_handler(signal.SIGTERM, stop, self._order.drain_grace_s)
         loop.add_signal_handler(signal.SIGHUP, stop, None)
-        # A ^C is for the gateway in the terminal.
+        # ^C in the terminal is meant for the gateway.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         idle = asyncio.create_task(self._stop_when_idle(life_sign, stop))
         after_s = await grace
@@ -123,12 +123,12 @@ class Sshd:
                             stop(0.0)
                             return
                 except FileNotFoundError:
-                    stop(0.0)  # without the folder no worker can find this process any more
+                    stop(0.0)  # without the folder no worker can find this process
                     return
                 await asyncio.sleep(1)
 
     async def _drain(self, after_s: float | None) -> None:
-        """Refuse new sessions, and wait until open ones end, for `after_s` seconds at most."""
+        """Refuse new sessions, and wait at most `after_s` seconds for the open ones to end."""
         self.is_draining = True
         assert self._acceptor is not None
         self._acceptor.close()
@@ -150,7 +150,7 @@ class Sshd:
             await self._changed.wait()
 
     def read_keys(self) -> asyncssh.SSHAuthorizedKeys | None:
-        """Read the key file, and return its keys that are still valid; None if it has none."""
+        """Read the key file, and return the keys that are still valid, or None."""
         try:
             text = drop_expired(self._place.keys.read_text(), time.time())
         except OSError:
@@ -196,8 +196,8 @@ class LocalServer(asyncssh.SSHServer):
         validate_key = conn.validate_public_key
 
         async def validate(name: str, key: bytes, message: bytes, signature: bytes) -> bool:
-            # The key of a sign-in is in the file until the sign-in ends. Its certificate would be valid
-            # longer.
+            # The key of a sign-in stays in the file until the sign-in ends. Its certificate would be valid
+            # for longer.
             return not _is_of_sign_in(key) and await validate_key(name, key, message, signature)
 
         handlers = {**conn._packet_handlers, _KEXINIT: _process_proposal}
@@ -216,11 +216,11 @@ class LocalServer(asyncssh.SSHServer):
         return True
 
     def public_key_auth_supported(self) -> bool:
-        """Return True, also without any valid key, so that the client gets the usual refusal."""
+        """Return True, even without any valid key, so that the client gets the usual refusal."""
         return True
 
     async def session_requested(self) -> LocalSession:
-        """Return a session once earlier remote forwards listen, as in sshd: its command may use them."""
+        """Return a session once earlier remote forwards listen, as sshd does: its command may use them."""
         while self._opening:
             await asyncio.wait(self._opening)
         if self._sshd.is_draining:
@@ -230,7 +230,7 @@ class LocalServer(asyncssh.SSHServer):
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> bool:
-        """Accept a forward to any address: a user with a shell here can open such connections anyway."""
+        """Accept a forward to any address. A user with a shell here can open such connections anyway."""
         return not self._sshd.is_draining
 
     async def server_requested(
@@ -258,10 +258,10 @@ class LocalServer(asyncssh.SSHServer):
 async def _process_proposal(
     conn: asyncssh.SSHServerConnection, kind: int, number: int, packet: asyncssh.packet.SSHPacket
 ) -> None:
-    """Process a KEXINIT, and ignore the next packet of a client that guessed the key exchange wrong.
+    """Process a KEXINIT, and ignore the next packet of a client that has guessed the key exchange wrong.
 
-    Dropbear guesses. asyncssh considers a guess right if it is what both sides agree on. The SSH listener
-    corrects this too.
+    Dropbear guesses. asyncssh takes a guess for right if both sides agree on the same in the end. The SSH
+    listener corrects this too.
     """
     await conn._process_kexinit(kind, number, packet)
     conn._ignore_first_kex = is_wrong_guess(conn._client_kexinit, conn._server_kexinit)

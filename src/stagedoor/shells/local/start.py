@@ -21,7 +21,7 @@ from stagedoor.model.shell import StartStep
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import Running, ShellFolder
 
-# The variables that the process gets: an app's shell must not have the gateway's secrets.
+# The only variables that the process gets, since an app's shell must not have the gateway's secrets.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "SSL_CERT_FILE")
 _ERROR_TAIL_BYTES = 2000
 _ERROR_TAIL_LINES = 3
@@ -42,7 +42,7 @@ def start_shell(
     timeout_s: float,
     report: Callable[[StartStep], None],
 ) -> Running:
-    """Start a shell's process and wait until it listens; the caller holds the lock of its folder.
+    """Start a shell's process, and wait until it listens. The caller holds the lock of its folder.
 
     `sign_host` returns a certificate for a public key line. `report` is called with each step. Raises
     StartFailedError with the step that failed.
@@ -87,7 +87,7 @@ def start_shell(
 
 
 def pass_environment() -> dict[str, str]:
-    """Return the variables of this process that a process outside of the gateway gets."""
+    """Return those variables of this process that may be passed to one outside of the gateway."""
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
@@ -137,7 +137,7 @@ def _end(process: "subprocess.Popen[bytes]", pid: int | None) -> None:
 
 
 def _tail(place: ShellFolder) -> str:
-    """Return the last lines that the process wrote, joined into one."""
+    """Return the last lines that the process has written, joined into one."""
     with suppress(OSError), place.errors.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(file.tell() - _ERROR_TAIL_BYTES, 0))

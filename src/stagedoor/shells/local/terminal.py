@@ -38,7 +38,7 @@ Attributes = list[int | list[bytes | int]]
 
 
 def with_modes(attributes: Attributes, modes: Mapping[int, int]) -> Attributes:
-    """Return `attributes` (as from `termios.tcgetattr`) with the client's modes applied.
+    """Apply the client's modes to `attributes` (as from `termios.tcgetattr`), and return the result.
 
     Modes that this system does not have are ignored, as RFC 4254 §8 requires. Pure.
     """
@@ -72,7 +72,7 @@ def _set(attributes: Attributes, index: int, mask: int, bits: int) -> None:
 
 @dataclass(slots=True)
 class Terminal:
-    """A pty with both ends open; `path` is that of the slave, which the child opens itself."""
+    """A pty with both ends open. `path` is that of the slave, which the child opens itself."""
 
     master: int
     slave: int
@@ -88,8 +88,7 @@ class Terminal:
         os.set_blocking(master, False)
         terminal = cls(master, slave, os.ttyname(slave), term)
         terminal.resize(size)
-        # A pty has neither 7 bits nor parity. It accepts all other modes, and glibc reports an error for
-        # these.
+        # A pty knows neither 7 bits nor parity, for which glibc reports an error. It accepts all other modes.
         with suppress(termios.error):
             termios.tcsetattr(slave, termios.TCSANOW, with_modes(termios.tcgetattr(slave), modes))
         return terminal
@@ -112,6 +111,6 @@ def signal_name(number: int) -> str:
     """Return a signal's name by RFC 4254 §6.10: `NAME` for those it lists, `NAME@domain` for others."""
     try:
         name = signal.Signals(number).name.removeprefix("SIG")
-    except ValueError:  # most realtime signals have no name; sshd sends the same
+    except ValueError:  # most realtime signals have no name; sshd sends this too
         name = "SIG"
     return name if name in SIGNALS else f"{name}@openssh.com"

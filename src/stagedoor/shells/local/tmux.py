@@ -1,7 +1,7 @@
-"""The tmux of one shell. Without it, shells that run as one account would share that account's tmux.
+"""The tmux of one shell. Without this, shells that run as one account would share that account's tmux.
 
-The sockets of tmux are in `TMUX_TMPDIR/tmux-UID` (tmux(1), ENVIRONMENT). A login by ssh finds the tmux
-there that a WebShell's terminal has started, and the other way round.
+The sockets of tmux are in `TMUX_TMPDIR/tmux-UID` (tmux(1), ENVIRONMENT). There a login by ssh finds the tmux
+that a WebShell's terminal has started, and vice versa.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The variables of a local shell that its sessions and its runs have in common. Pure."""
+"""The environment variables that a local shell's sessions and its runs have in common. Pure."""
 
 import shlex
 from pathlib import Path
@@ -9,7 +9,7 @@ from stagedoor.shells.local.settings import LocalShell
 _OWN = Path(__file__).with_name("bin")
 """The folder with Stagedoor's own program, `stagedoor-get`. It is last in PATH, so that it hides no other."""
 _FUNCTION = {"BASH_FUNC_stagedoor-get%%": f'() {{ {shlex.quote(f"{_OWN}/stagedoor-get")} "$@"; }}'}
-"""The same program as an exported function of bash, which stays when /etc/profile sets another PATH."""
+"""The same program as an exported function of bash, which remains when /etc/profile sets another PATH."""
 _ALIAS = {"ENV": f"{_OWN}/interactive.sh"}
 """The same as an alias of a POSIX shell."""
 _POSIX_SHELLS = ("ash", "dash", "ksh", "mksh", "sh")
@@ -28,12 +28,12 @@ def describe_account(account: LocalAccount, shell: str) -> dict[str, str]:
 
 
 def describe_app(settings: LocalShell, shell: str) -> dict[str, str]:
-    """Return the app's variables, which win over all others, after those that find `stagedoor-get`."""
+    """Return the variables that find `stagedoor-get`, then the app's, which take precedence over all."""
     name = shell.rpartition("/")[2]
     own = _FUNCTION if name == "bash" else _ALIAS if name in _POSIX_SHELLS else {}
     return {**own, **settings.env}
 
 
 def drop_nul(variables: dict[str, str]) -> dict[str, str]:
-    """Return the variables without those that no environment can hold (environ(7))."""
+    """Return the variables without those that an environment cannot contain (environ(7))."""
     return {name: value for name, value in variables.items() if "\0" not in f"{name}{value}"}

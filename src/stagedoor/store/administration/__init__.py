@@ -1,1 +1,1 @@
-"""Rows of those who administer: their roles, and the answers of the API."""
+"""The rows for administration: the roles, and the API's stored answers."""

@@ -13,9 +13,10 @@ KEPT_S = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What is known of an earlier request. `request` is a digest of it.
+    """An earlier request and its answer. `request` is a digest of the request.
 
-    `status` is None while it is handled, or if its outcome is unknown. `body` is None if it was not stored.
+    `status` is None while the request is handled, or if its outcome is unknown. `body` is None if it was not
+    stored.
     """
 
     request: bytes
@@ -24,7 +25,7 @@ class StoredAnswer:
 
 
 def begin_request(database: Database, key: str, request: bytes, now: float) -> StoredAnswer | None:
-    """Return what is known of a request with this key, or None after noting that it begins.
+    """Return the earlier request with this key. If there is none, note that this one begins, and return None.
 
     Raises StoreError.
     """

@@ -1,4 +1,4 @@
-"""Rows of roles. Each function that writes runs in a policy change."""
+"""The rows of roles. Call each function that writes in a policy change."""
 
 from collections.abc import Collection
 from typing import Any
@@ -20,8 +20,8 @@ _KNOWN = frozenset(role.value for role in Role)
 def add_role(transaction: Transaction, rule: RoleRule, at: float) -> int:
     """Add a rule and return its number; the number in `rule` is not used.
 
-    A rule with the same subject, role and patterns that has expired at `at` is removed. Raises NotFoundError
-    for an unknown user, ConflictError if there is such a rule already.
+    A rule with the same subject, role and patterns that has expired by `at` is removed. Raises NotFoundError
+    for an unknown user, and ConflictError if such a rule exists.
     """
     require_named_users(transaction, [rule.subject])
     values: dict[str, object] = {
@@ -57,11 +57,11 @@ def remove_role(transaction: Transaction, number: int) -> RoleRule:
 def read_roles(
     transaction: Transaction, only: Collection[int] | None = None
 ) -> dict[int, RoleRule]:
-    """Return the rules by number, or those among the numbers `only`."""
+    """Return the rules by number, or those of the numbers in `only`."""
     query = select(roles).order_by(roles.c.id)
     if only is not None:
         query = query.where(roles.c.id.in_(only))
-    # A role of a newer program gives nothing here.
+    # A role that only a newer program knows gives no rights here.
     return {row.id: _role(row) for row in transaction.execute(query) if row.role in _KNOWN}
 
 

@@ -14,7 +14,7 @@ roles = Table(
     Column("environment_pattern", String(128), nullable=False),
     Column("expires_at", Float),
     Column("created_at", Float, nullable=False),
-    sqlite_autoincrement=True,  # the audit names a removed rule's number, so it is never reused
+    sqlite_autoincrement=True,  # the audit refers to removed rules by number, so no number is reused
 )
 """They are apart from `grants`, so that an older program on the same store gives nothing by them."""
 

@@ -1,10 +1,10 @@
 """Heartbeats of processes that share a store across machines.
 
-A lock file shows that a process is alive to its own machine only (`instances`). A lock that a server holds
-for a connection ends with the connection, although the process and its sessions may live. So each process
-increments a counter in its own row. If a counter does not change for long enough, another process closes, in
-the audit, the sessions that the process had open. If the process was alive after all, behind a broken
-network, it takes its sessions back as soon as it reaches the store again.
+A lock file proves only to its own machine that a process is alive (`instances`). A lock on the database
+server ends with its connection, although the process and its sessions may live on. So each process increments
+a counter in its own row. If a counter stays unchanged for long enough, another process closes the silent
+process's sessions in the audit. If that process was alive after all, and only cut off by the network, it
+takes its sessions back as soon as it reaches the store again.
 """
 
 import json
@@ -27,7 +27,7 @@ from stagedoor.store.liveness.instances import close_lost, make_session_event
 from stagedoor.store.schema import instances, sessions
 
 _MISTAKEN = "it was taken for lost"
-"""The detail of the events about sessions that this process gets back."""
+"""The detail in the events about sessions that this process takes back."""
 
 
 def reclaim(database: Database, live: Iterable[str], *, now: float, instance: str) -> list[str]:
@@ -53,7 +53,7 @@ def reclaim(database: Database, live: Iterable[str], *, now: float, instance: st
 def close_ended(
     database: Database, session_ids: Sequence[str], *, now: float, instance: str
 ) -> None:
-    """Close sessions that have ended, without further details. Raises StoreError."""
+    """Close sessions that have ended, with no further details. Raises StoreError."""
     if not session_ids:
         return
     with database.write() as transaction:
@@ -72,19 +72,19 @@ BEAT_S = 5.0
 """The interval of a process's heartbeats."""
 
 DEAD_AFTER_S = 60.0
-"""The time without a heartbeat after which a process is dead. It is longer than a fail-over of the server or
-a stalled disk takes, since the audit then has its sessions as `lost`. A dead process of the same machine is
-detected at once by its lock file."""
+"""The time without a heartbeat after which a process counts as dead. Its sessions are then `lost` in the
+audit, so this is longer than a fail-over of the server or a stalled disk takes. A dead process on the same
+machine is detected at once by its lock file."""
 
 BLIND_BEATS = 3
-"""The beats without a check after which a process forgets the heartbeats that it saw."""
+"""The number of beats without a check after which a process forgets the heartbeats that it has seen."""
 
 
 class HeartbeatWatch:
-    """A measure of how long each other process has been silent, by this process's clock.
+    """Measures how long each other process has been silent, by this process's own clock.
 
-    So machines need not agree on the time. Only silence that was watched without a gap counts: when the
-    server, the network or this process was unavailable, the time of each process begins again.
+    So machines need not agree on the time. Only silence that was observed without a gap counts: after the
+    server, the network or this process was unavailable, every measurement starts again.
     """
 
     def __init__(self, dead_after_s: float, blind_after_s: float) -> None:
@@ -111,7 +111,7 @@ class HeartbeatWatch:
 
 
 STOP_S = 1.0
-"""How long `stop` waits for the thread: a process that ends has other threads to wait for too."""
+"""How long `stop` waits for the thread. A process that ends has to wait for other threads too."""
 
 
 class Heartbeat:
@@ -137,13 +137,13 @@ class Heartbeat:
         """Create a heartbeat, which does not beat yet.
 
         `folder` has the lock files of this machine's processes, and `live` returns the ids of this process's
-        open sessions. `marks` are values that should be the same on all gateways, by name: fingerprints,
+        open sessions. `marks` are values, by name, that should be the same on all gateways: fingerprints,
         never secrets.
 
         `on_lost` gets the ids of other processes' sessions that were closed as lost, and `on_reclaimed` those
-        of this process's sessions that are open again after that. `on_mismatch` gets an instance with another
-        mark, and its name. `on_problem` gets one line when a beat fails, and None when it works again. All
-        are called in the heartbeat's thread.
+        of this process's sessions that are open again after that. `on_mismatch` gets an instance that has a
+        different mark, and the mark's name. `on_problem` gets one line when a beat fails, and None when it
+        works again. All are called in the heartbeat's thread.
         """
         self._database = database
         self._folder = folder
@@ -192,8 +192,8 @@ class Heartbeat:
     def stop(self, *, in_order: bool) -> None:
         """End the thread, and wait up to `STOP_S` for it, because the server may hang.
 
-        If it ends `in_order`, no session is left open, and the row is removed. Otherwise, or if the store is
-        out of reach, the row stays, and others notice that its counter stops.
+        `in_order` means that no session is left open, so the row is removed. Otherwise, or if the store is
+        out of reach, the row stays, and the others notice that its counter has stopped.
         """
         self._last_action = self._remove_row if in_order else lambda: None
         self._wake.set()
@@ -212,19 +212,19 @@ class Heartbeat:
             transaction.execute(delete(instances).where(instances.c.id == self._instance))
 
     def beat(self) -> None:
-        """Beat once: show that this process is alive, and check the others. It raises nothing."""
+        """Beat once: show that this process is alive, and check the others. Raises nothing."""
         try:
             self._beat_once()
             self._check_others()
         except StoreError as error:
             self._problem.update(str(error))
-        except Exception as error:  # a fault in a callback must not make this process look dead
+        except Exception as error:  # a faulty callback must not make this process look dead
             self._problem.update(f"{type(error).__name__}: {error}")
         else:
             self._problem.update(None)
 
     def _beat_once(self) -> None:
-        # Counted here, so that a process that was taken for dead comes back with a new count.
+        # Counted here, so that a process which was taken for dead returns with a new count.
         self._beats += 1
         with self._database.write(hasty=True) as transaction:
             known = transaction.execute(
@@ -238,7 +238,7 @@ class Heartbeat:
         now = self._clock()
         reclaimed = reclaim(self._database, self._live(), now=now, instance=self._instance)
         live = set(self._live())
-        # Sessions that ended meanwhile: they were closed while the audit had them closed already.
+        # These have ended meanwhile, while the audit already had them as closed.
         close_ended(
             self._database,
             [session for session in reclaimed if session not in live],

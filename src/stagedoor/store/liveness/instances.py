@@ -1,8 +1,8 @@
-"""Lock files that show which worker processes are alive, and closing the sessions of dead ones.
+"""Lock files that show which worker processes are alive, and the closing of dead ones' sessions.
 
 A worker holds a lock (flock(2)) on `<folder>/<instance>.lock` as long as it lives. The kernel releases it
 when the worker dies in any way, SIGKILL included, so a file that cannot be locked belongs to a live process.
-A child made by fork without exec shares the lock, so take it in the worker itself, after fork.
+A child that was forked without exec shares the lock, so take the lock in the worker itself, after the fork.
 
 A process on another machine that shares the store has no file here: see `heartbeat`.
 """
@@ -33,13 +33,13 @@ _ID = re.compile(r"[A-Za-z0-9.-]{1,100}", re.ASCII)
 
 
 def make_instance_id() -> str:
-    """Return a unique name for this process: machine, process id, six random hexadecimal digits."""
+    """Return a unique name for this process: machine, process id and six random hexadecimal digits."""
     machine = re.sub(r"[^A-Za-z0-9-]", "-", platform.node().partition(".")[0]) or "here"
     return f"{machine[:60]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class InstanceLock:
-    """The lock of this process, held while it lives. Closing it shows that the process has ended in order."""
+    """The lock of this process, held while it lives. Closing it shows that the process has ended properly."""
 
     def __init__(self, instance: str, path: Path, fd: int) -> None:
         self.instance = instance
@@ -87,11 +87,11 @@ class LockState(Enum):
 
 
 def lock_state(folder: Path, instance: str) -> LockState:
-    """Return whether a live process holds the lock of `instance`. Raises StoreError if that is unknown."""
+    """Return the state of the lock of `instance`. Raises StoreError if it cannot be determined."""
     path = _path(folder, instance)
     try:
         with _open_folder(folder) as around:
-            # No link: root checks too, in a folder of the gateway's account.
+            # No link: root checks locks too, in a folder that the gateway's account may write.
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             fd = os.open(path.name, flags, dir_fd=around)
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def list_instances(database: Database) -> list[str]:
 def remove_lock(folder: Path, instance: str) -> None:
     """Remove the lock file of a process that the caller knows to be dead. Raises StoreError.
 
-    Do not call it for a file that is only unlocked: its process may be about to lock it.
+    Do not call it just because the file is unlocked: its process may be about to lock it.
     """
     path = _path(folder, instance)
     try:
@@ -156,9 +156,9 @@ def close_lost(
 ) -> list[str]:
     """Close in the audit, with the reason `lost`, every open session of a dead instance.
 
-    An instance is dead if no process holds its lock file. An instance without a file is dead if the store
-    belongs to this machine only; in a store that machines share, it is dead if it is in `silent`, and the
-    audit then has the words of `silent_for`.
+    An instance is dead if no process holds its lock file. An instance without a file is dead if only this
+    machine uses the store. In a shared store it is dead if it is in `silent`, and the audit then gives the
+    words of `silent_for`.
 
     `instance` is the process that calls this. The sessions end at `now`, since their real end is unknown.
     Return the sessions' ids. Several processes may call it at once. Raises StoreError.

@@ -17,10 +17,10 @@ from stagedoor.settings.careful import read_secret
 from stagedoor.settings.place import Server
 
 CONNECT_TIMEOUT_S = 5
-"""The time in which one address of the server has to answer; as long as a login waits for the disk."""
+"""The time in which an address of the server has to answer: as long as a login waits for the disk."""
 
 GRACE_S = 5.0
-"""The time to wait for an answer beyond the time that the server may work on a statement."""
+"""The time to wait for an answer, beyond the server's own time limit for the statement."""
 
 _LOOK_S = 0.1
 
@@ -33,12 +33,12 @@ _DEFAULTS: Mapping[str, str] = {
     "application_name": "stagedoor",
     # Among several hosts, choose the one that can be written to.
     "target_session_attrs": "read-write",
-    # A server that vanished is detected in about ten seconds, on an idle connection too.
+    # A server that has vanished is detected within about ten seconds, even on an idle connection.
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
-    # Otherwise libpq tries Kerberos first if it finds a ticket.
+    # Otherwise libpq tries Kerberos first, if it finds a ticket.
     "gssencmode": "disable",
 }
 
@@ -58,14 +58,15 @@ SELECT set_config('lock_timeout', %s, false),
 class PostgresqlLink(Connection[TupleRow]):
     """A connection with a bound on every wait.
 
-    The server's own time-outs give the reason if a statement takes too long; `answer_timeout_s` is the bound
-    if the server itself hangs. The connection is then closed, since the outcome of the statement is unknown.
+    If a statement takes too long, the server's own time limits give the reason. If the server itself hangs,
+    `answer_timeout_s` ends the wait, and the connection is closed, since the outcome of the statement is
+    unknown.
     """
 
     answer_timeout_s: float = 30.0
 
     def wait(self, gen: PQGen[RV], interval: float = _LOOK_S, timeout: float | None = None) -> RV:
-        """Wait as psycopg does, but with a bound. Raises psycopg.OperationalError after it."""
+        """Wait as psycopg does, but not for ever. Raises psycopg.OperationalError at the time limit."""
         bound = self.answer_timeout_s if timeout is None else timeout
         try:
             return super().wait(_bounded(gen, bound), interval)
@@ -110,7 +111,7 @@ def read_parameters(server: Server) -> dict[str, Any]:
 def _is_local(in_url: Mapping[str, Any]) -> bool:
     """Return whether every host is on this machine: loopback, or the folder of a Unix socket."""
     if "service" in in_url or "PGSERVICE" in os.environ:
-        return False  # the host is in a file that libpq reads
+        return False  # the host is in a file that only libpq reads
     hosts = str(in_url.get("hostaddr") or in_url.get("host") or os.environ.get("PGHOST", "")).split(
         ","
     )
@@ -159,7 +160,7 @@ def connect(server: Server, *, statement_timeout_s: float, lock_timeout_s: float
 def is_stale(link: Connection[Any]) -> bool:
     """Return whether an idle connection is unusable: the server closed it, or sent an unrequested message.
 
-    It takes one system call and no round trip. Some unrequested messages are harmless, but connecting again
+    This takes one system call and no round trip. Some unrequested messages are harmless, but connecting again
     costs less than parsing them.
     """
     if link.closed:

@@ -1,8 +1,8 @@
 """The store on a PostgreSQL server, which gateways on several machines share.
 
-Transactions that write first take one lock (see `adapter.Adapter.writing`), as SQLite's do. So the same
-statements are right for both, and `seq` never becomes visible out of order. Many logins share one commit, so
-the lock limits how long a commit waits, not how many logins there can be.
+As in SQLite, transactions that write first take one lock (see `adapter.Adapter.writing`). So the same
+statements are correct for both, and `seq` never becomes visible out of order. As many logins share one
+commit, the lock does not limit the number of logins, only delays them.
 """
 
 import re
@@ -26,15 +26,15 @@ WRITE_TIMEOUT_S = 5.0
 """The time limit for one statement of a login: as long as a login waits for the disk."""
 
 STATEMENT_TIMEOUT_S = 30.0
-"""The time limit for any other statement: searching a long audit is no fault."""
+"""The time limit for any other statement. Searching a long audit may take a while."""
 
 POOL = 2
-"""The connections that are kept besides the one for logins: one for the watch, and one for the rest."""
+"""The connections kept besides that for logins: one for the watch, and one for the rest."""
 
 OVERFLOW = 4
 
 LOCK = 0x5374_6167_6544_6F72
-"""The advisory lock of transactions that write: the ASCII of `StageDor`, which no other program will use."""
+"""The advisory lock of transactions that write: `StageDor` in ASCII, which no other program will use."""
 
 _LOCK = f"SELECT pg_advisory_xact_lock({LOCK})"
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -59,7 +59,7 @@ _STATES: Mapping[str, str] = {
 }
 
 _TEMPORARY = frozenset({"25006", "53300", "57P01", "57P02", "57P03"})
-"""The states that a fail-over, a restart or a rush causes, and that pass."""
+"""The temporary states during a fail-over, a restart or a rush of connections."""
 
 _FATAL = re.compile(r"failed: [A-Z]{4,}: ")
 _IS_TEMPORARY = re.compile(
@@ -87,8 +87,8 @@ class PostgresqlServer:
             isolation_level="REPEATABLE READ",
             postgresql_readonly=True,
         )
-        # Whatever the role's default, each statement has to see the rows that others wrote before this
-        # transaction got the lock. In any other level it would see those from when it began to wait.
+        # Each statement must see the rows that others had written when this transaction got the lock,
+        # whatever the role's default is. On any other level it would see those from before its wait.
         self.writing: Engine = engine.execution_options(
             isolation_level="READ COMMITTED", stagedoor_writes=True
         )
@@ -97,7 +97,7 @@ class PostgresqlServer:
         event.listen(engine, "checkin", self._checkin)
 
     def _checkin(self, link: PostgresqlLink | None, _: Any) -> None:
-        # A thread that `close` did not wait for returns it, and the pool is gone.
+        # returned by a thread that `close` did not wait for; the pool no longer exists
         if self._closed and link is not None:
             link.close()
 
@@ -155,7 +155,7 @@ def _for_pool(server: Server, busy_timeout_s: float) -> PostgresqlLink:
 
 
 class PostgresqlRowWriter:
-    """A writer of rows with its own connection, in one round trip and without SQLAlchemy.
+    """Writes rows over its own connection, in one round trip and without SQLAlchemy.
 
     One thread writes at a time.
     """
@@ -169,9 +169,9 @@ class PostgresqlRowWriter:
     def write(self, statements: list[Statement]) -> None:
         """Write all rows in one transaction that survives a power cut. Raises psycopg.Error or StoreError.
 
-        If the connection breaks, it connects and writes once more, so that no login fails because the server
-        was restarted. The first attempt may have been written too: these rows may be repeated
-        (`audit.ledger.Journal`).
+        If the connection breaks, it connects and writes once more, so that a restart of the server makes no
+        login fail. The first attempt may have succeeded too; that is harmless, since these rows may be
+        repeated (`audit.ledger.Journal`).
         """
         with self._lock:
             try:
@@ -199,7 +199,7 @@ class PostgresqlRowWriter:
         return self._link
 
     def _write(self, link: PostgresqlLink, statements: list[Statement]) -> None:
-        # After a failure the server skips what else is in the pipeline, the COMMIT included
+        # After a failure the server skips the rest of the pipeline, including the COMMIT
         # (https://www.postgresql.org/docs/current/libpq-pipeline-mode.html#LIBPQ-PIPELINE-ERRORS).
         with link.pipeline(), link.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
@@ -224,7 +224,7 @@ class PostgresqlRowWriter:
 
 
 def explain(server: Server, error: Exception) -> StoreError:
-    """Return an error that says in one line what a driver's error means for the operator."""
+    """Return an error that says in one line what a driver's error means to an operator."""
     inner = error.orig if isinstance(error, DBAPIError) else error
     state = inner.sqlstate if isinstance(inner, Error) else None
     text = fold(str(inner))
@@ -232,7 +232,7 @@ def explain(server: Server, error: Exception) -> StoreError:
         kind = StoreUnavailableError if state in _TEMPORARY else StoreError
         return kind(f"the store {server}: {_STATES[state]} ({text})", _STATES[state])
     if isinstance(inner, OperationalError) and state is None:
-        # An error of libpq: not reached, refused, or cut off. It names hosts and roles, never a secret.
+        # An error of libpq: unreachable, refused or cut off. It names hosts and roles, never a secret.
         message = f"the store {server} cannot be reached: {text or 'the connection broke'}"
         kind = StoreError if _is_permanent(text) else StoreUnavailableError
         return kind(message, "the store cannot be reached")
@@ -240,10 +240,10 @@ def explain(server: Server, error: Exception) -> StoreError:
 
 
 def _is_permanent(text: str) -> bool:
-    """Return whether the server refused and will do so again, as for a wrong password or an unknown database.
+    """Return whether the server would refuse again, for example because of a wrong password.
 
-    It goes by the words, since libpq keeps no SQLSTATE for a connection that was refused. In an unknown
-    language each answer counts as permanent.
+    It goes by the wording, since libpq keeps no SQLSTATE for a refused connection. An answer in an unknown
+    language counts as permanent.
     """
     answered = _FATAL.search(text)
     return answered is not None and not _IS_TEMPORARY.search(text)

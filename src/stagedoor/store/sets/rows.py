@@ -1,4 +1,4 @@
-"""The rows that access sets own, read and written many at a time."""
+"""Reads and writes the rows that access sets own, many at a time."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,15 +33,15 @@ from stagedoor.store.schema import (
 )
 
 _CHUNK = 500
-"""The numbers in one statement."""
+"""The most numbers in one statement."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowSnapshot:
-    """The rows of the policy that sets may own, as of one version.
+    """The rows of the policy that sets may own, as of one version of it.
 
-    `provided` are the members of groups by identity providers, as users and groups. `administrators` are the
-    roles of that name, including expired ones.
+    `provided` are the memberships that identity providers have reported, as pairs of a user and a group.
+    `administrators` are the roles of that name, including expired ones.
     """
 
     version: int
@@ -51,7 +51,7 @@ class RowSnapshot:
 
 
 def read_rows(transaction: Transaction) -> RowSnapshot:
-    """Return all rows that sets may own."""
+    """Return all rows that access sets may own."""
     named: Select[Any] = select(users.c.name, users.c.owner_set, users.c.owner_file)
     rows = [
         make_user_row(row.name, find_owner(row))
@@ -126,7 +126,7 @@ def add_rows(transaction: Transaction, rows: Sequence[Row], at: float) -> dict[R
 
 
 def update_rows(transaction: Transaction, rows: Sequence[Row]) -> None:
-    """Store what grants say, and the owners of rows. Each row has the number of the stored one."""
+    """Store the new contents of grants, and the owners of rows. Each row has the number of the stored row."""
     changing = [row for row in rows if row.kind is RowKind.GRANT]
     values: dict[str, Any] = {
         name: bindparam(f"new_{name}") for name in grant_values(GrantRule(0, "", ""))
@@ -173,7 +173,7 @@ def _execute(transaction: Transaction, statement: Any, values: Iterable[dict[str
 def _touch(
     transaction: Transaction, rows: Sequence[Row], numbers: dict[Row, int] | None = None
 ) -> None:
-    """Record the rows as changed, or the whole policy if there are many."""
+    """Record the rows as changed; if they are many, record the whole policy."""
     if len(rows) > MOST:
         touch_all(transaction)
         return

@@ -1,4 +1,4 @@
-"""The sign-ins with a valid certificate, and those among them that are over."""
+"""The sign-ins with a valid certificate, including those that are already over."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -11,9 +11,9 @@ from stagedoor.store.sign_in.tables import PassKind, certified_sign_ins, web_pas
 
 
 def keep(transaction: Transaction, user: str, number: int, valid_before: float, now: float) -> None:
-    """Store that the sign-in `number` of `user` got a certificate. Remove the rows that have expired.
+    """Store that the sign-in `number` of `user` was given a certificate. Expired rows are removed.
 
-    An end that is earlier than the stored one changes nothing.
+    An end before the stored one changes nothing.
     """
     columns, values = certified_sign_ins.c, {"valid_before": valid_before, "user_name": user}
     transaction.execute(delete(certified_sign_ins).where(columns.valid_before <= now))
@@ -28,7 +28,7 @@ def keep(transaction: Transaction, user: str, number: int, valid_before: float, 
 def list_revoked(
     database: Database, now: float, void: Collection[str] = ()
 ) -> Mapping[str, Sequence[int]]:
-    """Return, by user, the numbers of the sign-ins that are over but have a valid certificate.
+    """Return, by user, the numbers of sign-ins that are over but still have a valid certificate.
 
     `void` are fingerprints of keys whose sign-ins count as over although they are active. Raises StoreError.
     """

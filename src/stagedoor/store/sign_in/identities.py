@@ -1,6 +1,6 @@
 """The users' accounts at identity providers, and the groups that providers report.
 
-Each function that writes runs in a policy change.
+Call each function that writes in a policy change.
 """
 
 import hashlib
@@ -23,24 +23,24 @@ class ProviderAccount(Struct, frozen=True):
 
 
 class RefusedUserError(RefusedError):
-    """Only an administrator may use this name. The text is for the user who signs in."""
+    """Only an administrator may give out this name. The message is for the user who signs in."""
 
 
 def find_user(transaction: Transaction, account: ProviderAccount) -> str | None:
-    """Return the name of the account's user, or None if the account never signed in."""
+    """Return the name of the account's user, or None if the account has never signed in."""
     return transaction.execute(select(identities.c.user_name).where(*_is(account))).scalar()
 
 
 def require_proof(transaction: Transaction, name: str, after: float | None) -> None:
-    """Accept a sign-in at a provider only if the user proved there who they are since `after`.
+    """Accept the user's sign-ins at a provider only if they have authenticated there after `after`.
 
-    None accepts any session at the provider again.
+    With None, any session at the provider is accepted again.
     """
     transaction.execute(update(users).where(users.c.name == name).values(sign_in_again_at=after))
 
 
 def read_required_proof(transaction: Transaction, account: ProviderAccount) -> float | None:
-    """Return the time after which the account's user must have proved who they are; None for any session."""
+    """Return the time after which the account's user must have authenticated; None accepts any session."""
     query = (
         select(users.c.sign_in_again_at)
         .join(identities, identities.c.user_name == users.c.name)
@@ -59,7 +59,7 @@ def list_accounts(transaction: Transaction) -> list[tuple[str, ProviderAccount]]
 
 
 def hash_accounts(transaction: Transaction, user: str) -> frozenset[str]:
-    """Return digests of the user's accounts, which stay the same for a person."""
+    """Return digests of the user's accounts, which always identify the same person."""
     query = select(identities.c.issuer, identities.c.subject).where(identities.c.user_name == user)
     return frozenset(
         hashlib.sha256(f"{row.issuer}\n{row.subject}".encode()).hexdigest()
@@ -77,8 +77,8 @@ def admit(
 ) -> str:
     """Return the name of the account's user. The first sign-in adds a user `name`.
 
-    Raises ConflictError if a user of that name exists, since the name at a provider does not prove that the
-    account belongs to that user, and RefusedUserError for a new user whose name is `reserved`.
+    Raises ConflictError if a user of that name exists, since a name at a provider does not prove that the
+    account is that user's, and RefusedUserError for a new user whose name is `reserved`.
     """
     user = find_user(transaction, account)
     if user is not None:
@@ -114,7 +114,7 @@ def link(transaction: Transaction, account: ProviderAccount, name: str, at: floa
 
 
 def unlink(transaction: Transaction, account: ProviderAccount) -> str:
-    """Remove the account's link and the groups from providers. Return the user's name.
+    """Remove the account's link and the user's groups from providers. Return the user's name.
 
     Raises NotFoundError.
     """

@@ -1,4 +1,4 @@
-"""Sign-ins of machines and keys: each is bound to a key, and made from the sign-in that approved it."""
+"""The sign-ins of machines and keys, each bound to a key and derived from the sign-in that approved it."""
 
 from collections.abc import Collection
 
@@ -23,12 +23,12 @@ _REPLACED = "another login was made with the key of this one; log in again"
 def open_login(
     transaction: Transaction, approved: PendingLogin, session_s: float, now: float
 ) -> tuple[str, KeyLogin]:
-    """Open the sign-in of an approved login, and return it with its secret. Call this in a policy change.
+    """Create the sign-in of an approved login, and return it with its secret. Call this in a policy change.
 
-    It lasts at most as long as the sign-in that approved it may last (`web.session_max_s`), and ends when the
-    identity provider of that sign-in ends it; signing out in the browser does not end it. Other sign-ins with
-    the same key end. It expires `session_s` seconds after its last use. Raises NotFoundError if the sign-in
-    that approved it is over, RefusedError if the user is disabled.
+    It expires `session_s` seconds after its last use, but lasts no longer than the sign-in that approved it
+    may (`web.session_max_s`). It also ends when that sign-in's identity provider ends it, but not by signing
+    out in the browser. Other sign-ins with the same key end now. Raises NotFoundError if the sign-in that
+    approved it is over, RefusedError if the user is disabled.
     """
     assert approved.sign_in is not None, "an approved login has it"
     approver = read_pass(transaction, WebSession, approved.sign_in)
@@ -72,8 +72,8 @@ def open_machine_login(
 ) -> tuple[str, KeyLogin]:
     """Create a sign-in for a machine with its own token, bound to the key, and return it with its secret.
 
-    Use does not move its end. Expired sign-ins of machines are removed. Call this in a policy change. Raises
-    NotFoundError if the user is unknown, RefusedError if the user is disabled.
+    Its end stays the same when it is used. Expired sign-ins of machines are removed. Call this in a policy
+    change. Raises NotFoundError if the user is unknown, RefusedError if the user is disabled.
     """
     people.require_user(transaction, user)
     people.require_enabled(transaction, user)
@@ -103,7 +103,7 @@ def open_machine_login(
 
 
 def _bind(transaction: Transaction, login: KeyLogin, now: float) -> None:
-    """Store a new sign-in, and end others with the same key."""
+    """Store a new sign-in, and end the others with the same key."""
     others = select(web_passes.c.secret_hash).where(
         web_passes.c.key_fingerprint == login.key_fingerprint,
         web_passes.c.kind.in_(SIGN_INS),
@@ -120,7 +120,7 @@ def read_bound_keys(
 ) -> dict[str, KeyLogin]:
     """Return the logins by the fingerprints of their keys, for `bound_keys` of the policy.
 
-    With `only`, just those with these fingerprints.
+    With `only`, return just those with these fingerprints.
     """
     is_wanted = None if only is None else web_passes.c.key_fingerprint.in_(only)
     return {login.key_fingerprint: login for login in read_logins(transaction, is_wanted)}

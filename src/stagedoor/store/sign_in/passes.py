@@ -1,7 +1,7 @@
-"""Issuing passes and using them up; ending and extending sign-ins.
+"""Issues passes and uses them up; ends and extends sign-ins.
 
-Each pass is a row, under the hash of a secret that is not stored. The row of a sign-in that was ended early
-stays until the sign-in would have expired. It shows every worker that all that the sign-in opened is over.
+Each pass is a row, under the hash of a secret that is not stored. If a sign-in is ended early, its row stays
+until the sign-in would have expired, so that every worker knows to close what it has opened.
 """
 
 import secrets
@@ -25,12 +25,12 @@ _TAKEN_AWAY = (
     "an administrator took away what you signed in by; ask them, or sign in by another way"
 )
 MOST_SIGNED_OUT = 100
-"""The ended sign-ins of one user that are kept, those that would expire last: each is in every worker's
-memory. One more is kept as a mark: every sign-in that expires no later than the mark is over. So a sign-out
-is never forgotten."""
+"""The most ended sign-ins that are kept for a user, namely those that would expire last: every worker keeps
+them in memory. One more is kept as a mark: every sign-in that expires no later than it is over. So no
+sign-out is ever forgotten."""
 
 _EXPIRED = select(web_passes.c.kind).where(web_passes.c.expires_at <= bindparam("now")).limit(1)
-"""A query for an expired pass. It runs for each terminal that is opened, and usually finds none."""
+"""A query for an expired pass. It runs whenever a terminal is opened, and usually finds none."""
 _IS_SIGN_IN = web_passes.c.kind.in_(SIGN_INS)
 
 
@@ -42,9 +42,9 @@ def make_secret(prefix: str = "") -> str:
 def issue(
     database: Database, new: WebPass, now: float, answer: ProviderAnswer | None = None
 ) -> None:
-    """Store a pass, and remove the passes that have expired. Raises StoreError.
+    """Store a pass, and remove expired ones. Raises StoreError.
 
-    `answer` is the identity provider's answer that opened a session.
+    `answer` is the identity provider's answer with which the user signed in.
     """
     with database.write() as transaction:
         if transaction.execute(_EXPIRED, {"now": now}).first():
@@ -72,11 +72,11 @@ def find(database: Database, of: type[Pass], secret: str) -> Pass | None:
 
 
 def use_up(database: Database, of: type[Pass], secret: str) -> Pass | None:
-    """Return a pass and remove it, so that only one of several simultaneous calls gets it.
+    """Remove a pass and return it. Only one of several simultaneous calls gets it.
 
     A ticket is refused once the sign-in that it comes from is over. Raises StoreError.
     """
-    # Read first: strangers who guess secrets must not take the write lock from logins.
+    # Read first, so that strangers who guess secrets cannot keep the write lock from logins.
     if find(database, of, secret) is None:
         return None
     with database.write() as transaction:
@@ -93,7 +93,7 @@ def take(transaction: Transaction, of: type[Pass], secret: str) -> Pass | None:
 def end_sign_in(transaction: Transaction, id_: bytes, reason: str | None, now: float) -> str:
     """End a sign-in and all that it opened, on all workers. Return its user's name.
 
-    `reason` is the line for the user, None if they signed out themselves. Call this in a policy change.
+    `reason` is a line for the user, None if they signed out themselves. Call this in a policy change.
     Raises NotFoundError if the sign-in is over.
     """
     user = _update_active(transaction, id_, now, kind=PassKind.SIGNED_OUT, end_reason=reason)
@@ -102,9 +102,9 @@ def end_sign_in(transaction: Transaction, id_: bytes, reason: str | None, now: f
 
 
 def end_sign_ins(transaction: Transaction, user: str, method: Method, credential_id: str) -> int:
-    """End the user's sign-ins that a removed credential had opened, and return how many.
+    """End the user's sign-ins that were made with a removed credential, and return how many.
 
-    All that they opened ends too. Call this in a policy change.
+    All that they have opened ends too. Call this in a policy change.
     """
     ended = transaction.execute(
         update(web_passes)
@@ -124,7 +124,7 @@ def end_sign_ins(transaction: Transaction, user: str, method: Method, credential
 
 
 def _record_ends(transaction: Transaction, user: str, ended: Sequence[bytes]) -> None:
-    """Record the ended sign-ins for every worker, and remove those beyond `MOST_SIGNED_OUT` and the mark."""
+    """Record the ended sign-ins for every worker, and keep only `MOST_SIGNED_OUT` of them and the mark."""
     keys = select(web_passes.c.key_fingerprint).where(
         web_passes.c.secret_hash.in_(ended), web_passes.c.key_fingerprint.is_not(None)
     )
@@ -146,7 +146,7 @@ def _record_ends(transaction: Transaction, user: str, ended: Sequence[bytes]) ->
 def extend_sign_in(transaction: Transaction, id_: bytes, end: float, now: float) -> None:
     """Move the end of a sign-in to `end`. Call this in a policy change.
 
-    Raises NotFoundError if the sign-in is over, or may not last that long.
+    Raises NotFoundError if the sign-in is over or may not last that long.
     """
     may_last = web_passes.c.expires_at.between(now, end) & (web_passes.c.latest_end >= end)
     _update_active(transaction, id_, now, may_last, expires_at=end, renewed_at=now)
@@ -169,9 +169,10 @@ def record_step_up(transaction: Transaction, id_: bytes, now: float) -> str:
 
 
 def prove_by_password(transaction: Transaction, id_: bytes, now: float, until: float) -> str:
-    """Store that the user of a sign-in has just typed their password, and return the user's name.
+    """Store that the user of a sign-in has just entered their password, and return the user's name.
 
-    It counts until `until`. Call this in a policy change. Raises NotFoundError if the sign-in is over.
+    This proof is valid until `until`. Call this in a policy change. Raises NotFoundError if the sign-in is
+    over.
     """
     user = mark_used(transaction, id_, now)
     before = web_passes.c.sign_in == id_, web_passes.c.kind == PassKind.PROOF
@@ -194,7 +195,7 @@ def prove_by_password(transaction: Transaction, id_: bytes, now: float, until: f
 def _update_active(
     transaction: Transaction, id_: bytes, now: float, *also: ColumnElement[bool], **values: Any
 ) -> str:
-    """Write `values` into an active sign-in, if `also` holds, and return its user's name.
+    """Write `values` into an active sign-in if the conditions `also` hold, and return its user's name.
 
     Raises NotFoundError.
     """
@@ -209,9 +210,9 @@ def _update_active(
 def read_signed_out(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> dict[bytes, str | None]:
-    """Return the reasons of the sign-ins that were ended early, None where the user signed out.
+    """Return the reasons for which sign-ins were ended early, None where the user signed out.
 
-    As in the next two functions, the keys are ids of sign-ins, and `only` limits them to those.
+    The keys are ids of sign-ins, and `only` limits them to these, as in the next two functions.
     """
     is_ended = web_passes.c.kind == PassKind.SIGNED_OUT
     return _read_column(transaction, web_passes.c.end_reason, is_ended, only)
@@ -220,7 +221,7 @@ def read_signed_out(
 def read_sign_in_ends(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> dict[bytes, float]:
-    """Return the ends of the sign-ins whose end was moved by use."""
+    """Return the ends of the sign-ins that were extended by use."""
     is_moved = _IS_SIGN_IN & web_passes.c.renewed_at.is_not(None)
     return _read_column(transaction, web_passes.c.expires_at, is_moved, only)
 
@@ -236,7 +237,7 @@ def read_step_ups(
 def read_password_proofs(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> dict[bytes, float]:
-    """Return the times of the proofs by password, also of those that count no more."""
+    """Return the times of the proofs by password, including those that are no longer valid."""
     is_proof, sign_in = web_passes.c.kind == PassKind.PROOF, web_passes.c.sign_in
     return _read_column(transaction, web_passes.c.opened_at, is_proof, only, sign_in)
 

@@ -1,4 +1,4 @@
-"""Passkeys, and the challenges that wait for an answer by one."""
+"""Passkeys, and the challenges that await a passkey's answer."""
 
 import hashlib
 from dataclasses import asdict
@@ -30,7 +30,7 @@ def find_passkey(transaction: Transaction, id_: str) -> PasskeyRecord | None:
 
 
 def add_passkey(transaction: Transaction, passkey: PasskeyRecord, most: int) -> None:
-    """Add a passkey. Runs in a change.
+    """Add a passkey. Call this in a policy change.
 
     Raises ConflictError if it exists already, RefusedError if the user has `most` passkeys.
     """
@@ -44,15 +44,16 @@ def add_passkey(transaction: Transaction, passkey: PasskeyRecord, most: int) -> 
 
 
 def remove_passkey(transaction: Transaction, id_: str) -> None:
-    """Remove a passkey. Runs in a change. Raises NotFoundError."""
+    """Remove a passkey. Call this in a policy change. Raises NotFoundError."""
     if transaction.execute(delete(passkeys).where(passkeys.c.id == id_)).rowcount != 1:
         raise NotFoundError(f"there is no passkey {id_!r}")
 
 
 def use_passkey(transaction: Transaction, passkey: PasskeyRecord, count: int, now: float) -> bool:
-    """Store the counter `count` of a passkey that has signed.
+    """Store the counter `count` of a passkey that has just signed.
 
-    Return False if the counter has changed since it was read: only one of two simultaneous answers succeeds.
+    Return False if the counter has changed since it was read, so that only one of two simultaneous answers
+    succeeds.
     """
     used = transaction.execute(
         update(passkeys)
@@ -67,7 +68,7 @@ def add_challenge(
 ) -> None:
     """Store a challenge until it is answered, and remove the expired ones. Raises StoreError.
 
-    If `most` challenges with its purpose wait, the oldest are removed, so that a flood of challenges does not
+    If `most` challenges with its purpose exist, the oldest are removed, so that a flood of challenges cannot
     keep users from getting one.
     """
     columns = passkey_challenges.c
@@ -93,7 +94,7 @@ def add_challenge(
 
 
 def find_challenge(transaction: Transaction, challenge: bytes, now: float) -> Challenge | None:
-    """Return the challenge with these bytes if it still waits for an answer, else None."""
+    """Return the challenge with these bytes if it still awaits an answer, else None."""
     row = transaction.execute(
         select(passkey_challenges).where(
             passkey_challenges.c.challenge_hash == _hash(challenge),

@@ -1,6 +1,6 @@
 """Logins that wait for their user's approval.
 
-A row is changed only if it is still as it was read, so that only one of several simultaneous changes
+A row is changed only if it is still as it was when read, so that only one of several simultaneous changes
 succeeds.
 """
 
@@ -17,7 +17,8 @@ from stagedoor.store.sign_in.tables import pending_logins
 from stagedoor.wire.oneline import is_word
 
 LIMITS = PendingLimits(of_source=20, of_site=100, of_all=1000)
-"""The limits for all gateways: enough for an office behind one address, and no client can fill the table."""
+"""The limits across all gateways: high enough for an office behind one address, but no client can fill the
+table."""
 
 
 def add(

@@ -1,11 +1,11 @@
-"""Disk space beside an SQLite store that is reserved for taking rights away.
+"""Disk space beside a SQLite store, reserved for taking rights away.
 
-On a full disk all logins are refused, because the audit cannot be written. But closing open sessions needs a
+On a full disk all logins are refused, because the audit cannot be written. But to close open sessions needs a
 write too. So a file of `SIZE` bytes is kept. A transaction that takes rights away empties it piece by piece,
-and gives its blocks to the write-ahead log. Until the file is full again, every other transaction is refused:
-logins must not use up the space that it has freed.
+and so frees blocks for the write-ahead log. Until the file has its full size again, every other transaction
+is refused, so that logins do not use up the freed space.
 
-On a file system that never overwrites (ZFS, Btrfs with snapshots), emptying a file may free nothing.
+On a file system that never overwrites (ZFS, Btrfs with snapshots), emptying a file may free no space.
 """
 
 import errno
@@ -20,14 +20,14 @@ from stagedoor.model.units import MIB
 SIZE = 4 * MIB
 """About 1,000 pages of the log; removing a grant takes five or six."""
 ROOM = SIZE // 2
-"""The space for removing a user with hundreds of keys and tokens; less free space counts as none."""
+"""Enough space to remove a user with hundreds of keys and tokens. Less free space counts as none."""
 PIECE = SIZE // 16
-"""The space that is freed at a time. The program that filled the disk may take it before the log does, and
-then gets no more than this."""
+"""The space that is freed at a time. If the program that filled the disk takes it before the log does, it
+gets no more than this."""
 
 
 class Reserve:
-    """The reserve of the store at `store`. Call both methods under the store's write lock."""
+    """The reserve of the store at `store`. Call its methods under the store's write lock."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
@@ -37,8 +37,8 @@ class Reserve:
     def keep(self) -> None:
         """Create the file or fill it again, before a transaction that may give rights.
 
-        Raises StoreError if the reserve was used and the disk is still full. A failure to create the first
-        one is ignored: the disk may be too small for it.
+        Raises StoreError if the reserve was used and the disk is still full. If it cannot be created in the
+        first place, that is ignored: the disk may be too small for it.
         """
         try:
             used = self._file.stat().st_size < SIZE
@@ -62,7 +62,7 @@ class Reserve:
             self._move_to_log()
 
     def _move_to_log(self) -> None:
-        # Without delay, since the disk goes on filling. SQLite accepts zeros after the last frame
+        # Without delay, since others may go on filling the disk. SQLite accepts zeros after the last frame
         # (https://www.sqlite.org/fileformat2.html#walformat), because a log that was reset has them too.
         with (
             open(self._file, "r+b", opener=_no_link) as reserve,
@@ -85,7 +85,8 @@ class Reserve:
         try:
             with os.fdopen(fd, "wb") as file:
                 os.posix_fallocate(fd, 0, SIZE)
-                # ZFS only promises the space. It cannot compress random data, and examines 1 MiB at most.
+                # ZFS does not really allocate the space. Random data cannot be compressed, and it examines at
+                # most 1 MiB.
                 if os.fstat(fd).st_blocks * 512 < SIZE:
                     file.write(os.urandom(MIB) * (SIZE // MIB))
                 owner = self._store.stat()
@@ -102,7 +103,7 @@ def _no_link(path: str, flags: int) -> int:
 
 
 def _has_room(folder: Path) -> bool:
-    """Return whether `ROOM` bytes can be allocated, also by quota. The file that tests it has no name."""
+    """Return whether `ROOM` bytes can be allocated, also under a quota. A file without a name tests it."""
     try:
         fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:  # the file system does not support O_TMPFILE, open(2)

@@ -1,7 +1,7 @@
 """The settings of a shell in its app's annotations. Pure.
 
-If one value is wrong, the app has no shell: a shell with half of its settings would surprise the developers
-who log in to it. `docs/reference/annotations.md` describes each annotation.
+If a single value is wrong, the app has no shell, since developers would not expect one with half of its
+settings. `docs/reference/annotations.md` describes each annotation.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ from stagedoor.shells.kubernetes.sentences import clean_text
 
 READ_WRITE_ONCE = "rwo"
 KEEP = "keep"
-"""The value of the annotation `devices` with which a shell has its app's extended resources, such as GPUs."""
+"""The value of the annotation `devices` that gives a shell its app's extended resources, such as GPUs."""
 
 SERVICE_ACCOUNT = "service-account"
 CAPABILITIES = "capabilities"
 HOST_PATH = "host-path"
 PRIVILEGES = (SERVICE_ACCOUNT, CAPABILITIES, HOST_PATH)
-"""The things of its app that a shell has only if the app asks for them and the installation permits it."""
+"""What a shell gets from its app only if the app asks for it and the installation permits it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class AppSettings:
 
     None means as in the app. Durations are in seconds. `init_containers` and `sidecars` are names, or only
     `*` for all. `host_aliases` are pairs of an address and its names. `privileges` are those that the app
-    asks for, `permitted` those that the installation lets an app ask for.
+    asks for, `permitted` those that the installation allows apps to ask for.
     """
 
     container: str | None = None
@@ -67,17 +67,17 @@ DEFAULT_SETTINGS = AppSettings()
 
 @dataclass(frozen=True, slots=True)
 class WrongSettings:
-    """The errors because of which an app has no shell, one sentence each.
+    """The errors that keep an app from having a shell, a sentence for each.
 
     Each sentence names the annotation, the app, the value and the allowed values. `instead` are the settings
-    that apply to a shell which exists already.
+    for a shell that exists already.
     """
 
     problems: tuple[str, ...]
     instead: AppSettings = DEFAULT_SETTINGS
 
 
-# The reader of each annotation, and the fields that it fills, in the order of the reader's values.
+# Each annotation's reader, and the fields that it fills, in the order of the values that it returns.
 _Reader = Callable[[str], Any]
 _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
     "container": (values.read_label, ("container",)),
@@ -110,8 +110,8 @@ NAMES = tuple(PREFIX + name for name in _SETTINGS)
 def is_offered(app: Object) -> bool:
     """Return whether a Deployment or StatefulSet offers a shell.
 
-    It does if its own label `names.OPT_IN` is `true`, by which the API selects it. Its pods' labels do not
-    count.
+    It does if the label `names.OPT_IN` on the object itself is `true`, since the API selects it by this. The
+    labels of its pods do not count.
     """
     return bool((app["metadata"].get("labels") or {}).get(OPT_IN) == "true")
 
@@ -119,7 +119,7 @@ def is_offered(app: Object) -> bool:
 def read_settings(
     app: Object, defaults: AppSettings = DEFAULT_SETTINGS
 ) -> AppSettings | WrongSettings:
-    """Read the `stagedoor.dev/…` annotations of an app over `defaults`, or return all errors in them."""
+    """Read the `stagedoor.dev/…` annotations of an app on top of `defaults`, or return all errors in them."""
     annotations = {
         name.removeprefix(PREFIX): value
         for name, value in (app["metadata"].get("annotations") or {}).items()
@@ -147,7 +147,7 @@ def read_settings(
 
 
 def describe(app: Object) -> str:
-    """Return the app as messages name it, for example `Deployment app01`."""
+    """Return the app's name for messages, such as `Deployment app01`."""
     return f"{app['kind']} {app['metadata']['name']}"
 
 

@@ -1,8 +1,8 @@
 """The comparison of a shell's Deployment in the API with the derived one. Pure.
 
-Every field counts, also fields that this version does not know: a field that only the API has is a
-difference, unless it is a default that the API server fills in. So a field of a future Kubernetes is a
-difference too. Fields: apps/v1 Deployment.
+Every field counts, even those that this version does not know: a field that only the API has is a difference,
+unless it is a default that the API server fills in. So a field of a future Kubernetes is a difference too.
+Fields: apps/v1 Deployment.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ def hash_template(wanted: Any) -> str:
 
 
 MAX_DIFFERENCES = 5
-"""The most differences that are named: a reader needs the first, and a ConfigMap has 1 MiB."""
+"""The most differences that are listed. Readers need the first ones, and a ConfigMap holds only 1 MiB."""
 
 # The defaults that the API server fills in (pkg/apis/core/v1/defaults.go) in the parts that `derive` writes
-# itself. The parts copied from the app have their defaults already.
+# itself. Parts copied from the app have their defaults already.
 _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "dnsPolicy": ("ClusterFirst",),
     "imagePullPolicy": ("Always", "IfNotPresent"),
@@ -47,17 +47,17 @@ Path = tuple[str, ...]
 
 
 def find_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
-    """Return the first few paths at which the Deployment `actual` differs from `wanted`.
+    """Return the first paths at which the Deployment `actual` differs from `wanted`.
 
-    `wanted` is `Derived.deployment`. The number of replicas is not compared. The values are left out, since
-    they may be secret.
+    `wanted` is `Derived.deployment`. The number of replicas is not compared. Values are left out, since they
+    may be secret.
     """
     paths = islice(_of_deployment(wanted, actual), MAX_DIFFERENCES)
     return tuple(".".join(path).replace(".[", "[") for path in paths)
 
 
 def find_job_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
-    """Return the first few paths at which the Job `actual` differs from `wanted` (`run.build_run_job`)."""
+    """Return the first paths at which the Job `actual` differs from `wanted` (`run.build_run_job`)."""
     uid, name = actual["metadata"].get("uid"), wanted["metadata"]["name"]
     ours, theirs = wanted["metadata"], actual["metadata"]
     # The API adds these itself (pkg/registry/batch/job/strategy.go, generateSelector).
@@ -83,7 +83,7 @@ def find_job_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
 
 
 def read_spec_hash(deployment: Object) -> str:
-    """Return the hash of the whole spec as the API has it, without the number of replicas."""
+    """Return the hash of the whole spec in the API, without the number of replicas."""
     return hash_template(_without_replicas(deployment))
 
 

@@ -1,8 +1,8 @@
-"""The shell's own container: the app's, with sshd in the place of the app's process. Pure.
+"""The shell's own container: the app's, but with sshd instead of the app's process. Pure.
 
 Every field of core/v1 Container is listed here: copied, written, or left out with the reason.
 
-`ssh app01.ssh env` should print what `kubectl exec` prints in the app's container. So a reference to a field
+`ssh app01.ssh env` should print the same as `kubectl exec` in the app's container. So a reference to a field
 of the pod stays a reference, unless the field has another value in the shell's pod.
 """
 
@@ -41,11 +41,11 @@ def derive_environment(
     present: frozenset[str],
     notes: list[Note],
 ) -> dict[str, Any]:
-    """Return the fields `env` and `envFrom` in a mapping; adds to `notes`.
+    """Return a mapping with the fields `env` and `envFrom`; adds to `notes`.
 
     `container` is the app's, `template_metadata` the metadata of its pod template; `present` are the app's
     other containers in the shell's pod. A variable that `env_add` overrides keeps its place, since `$(NAME)`
-    in a value refers to an entry before it.
+    in a value can refer only to earlier entries.
     """
     dropped = set(settings.env_drop)
     entries: list[dict[str, Any]] = []
@@ -119,14 +119,14 @@ def _entry(
         why = f"{path} is not in the app's template; it may be empty here"
         notes.append(note_warning(subject, why))
         return dict(entry)
-    # The shell's pod does not have the app's labels and annotations, but their values are known. In a
-    # literal value `$` is written `$$`.
+    # The shell's pod lacks the app's labels and annotations, but their values are known. A literal `$` is
+    # written `$$`.
     notes.append(note_change(subject, f"the app's own {path}"))
     return {"name": entry["name"], "value": values[keyed[2]].replace("$", "$$")}
 
 
 def format_source(source: Object) -> str:
-    """Return a source of `envFrom` as `secret/NAME` or `configmap/NAME`; empty if it is neither."""
+    """Return a source of `envFrom` as `secret/NAME` or `configmap/NAME`; an empty text if it is neither."""
     for field, kind in (("secretRef", "secret"), ("configMapRef", "configmap")):
         if field in source:
             return f"{kind}/{source[field].get('name', '')}"
@@ -171,9 +171,9 @@ _CONTAINER_LEFT_OUT: Mapping[str, str] = {
 def choose_container(
     containers: Sequence[Object], metadata: Object, settings: AppSettings, notes: list[Note]
 ) -> Object | None:
-    """Return the app's container: the one in the settings, else kubectl's default, else the first.
+    """Return the app's container: the one in the settings, or kubectl's default, or the first.
 
-    Return None if there is no container of the name in the settings. Adds to `notes`.
+    Return None if the settings name a container that does not exist. Adds to `notes`.
     """
     if settings.container is not None:
         return next((item for item in containers if item["name"] == settings.container), None)
@@ -207,13 +207,13 @@ def derive_container(
     made = {field: container[field] for field in _CONTAINER_COPIED if field in container}
     made["name"] = CONTAINER
     made["command"] = [*settings.command, START]
-    # The image's STOPSIGNAL may be a signal that ends sshd at once.
+    # The image's STOPSIGNAL may be one that ends sshd at once.
     made["lifecycle"] = {"preStop": {"exec": {"command": [START, "stop"]}}}
     made["ports"] = [
         {"name": SSH_PORT_NAME, "containerPort": SSHD_PORT, "protocol": "TCP"},
         {"name": RESUME_PORT_NAME, "containerPort": RESUME_PORT, "protocol": "TCP"},
     ]
-    # The pod's status then has the last lines of a failed start.
+    # The pod's status then contains the last lines of a failed start.
     made["terminationMessagePolicy"] = "FallbackToLogsOnError"
     _image(made, container, settings, digests, notes)
     made |= derive_environment(container, metadata, settings, present, notes)
@@ -239,7 +239,7 @@ def _image(
     made["image"] = container.get("image", "")
     if settings.image is not None:
         made["image"] = settings.image
-        # The app's policy was meant for its own image; the API has a default for this one.
+        # The app's policy is for its own image; for this one, the API's default is right.
         made.pop("imagePullPolicy", None)
         notes.append(note_change("image", f"{settings.image} by {PREFIX}image"))
     elif container["name"] in digests:
@@ -250,7 +250,7 @@ def _image(
 def _resources(
     made: dict[str, Any], container: Object, settings: AppSettings, notes: list[Note]
 ) -> None:
-    """Set the resources, without extended ones such as GPUs: a node seldom has more than its apps use."""
+    """Set the resources, without extended ones such as GPUs: a node seldom has more than its apps need."""
     given = {
         part: dict(amounts)
         for part, amounts in (container.get("resources") or {}).items()

@@ -30,7 +30,7 @@ _HEADINGS = {
 class ShellReport:
     """The description of an app's shell; `to_json()` and `to_text()` have the same contents.
 
-    `facts` maps names to texts, in the order in which they are shown: container, image, user, volumes, times.
+    `facts` maps names to texts, in the order shown: container, image, user, volumes, times.
     If there are `problems`, the app has no shell, and `facts` and `notes` are empty.
     """
 
@@ -42,7 +42,7 @@ class ShellReport:
     notes: tuple[Note, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object for `--json`, which always has all fields."""
+        """Return the object for `--json`. It always has all fields."""
         return {
             "target": str(self.target),
             "app": self.app,
@@ -56,7 +56,7 @@ class ShellReport:
         }
 
     def to_text(self) -> str:
-        """Return the lines for a terminal, without the last line's end."""
+        """Return the text for a terminal, without a final newline."""
         lines = [f"{self.target}: the shell of {self.app} in namespace {self.namespace}"]
         if self.problems:
             lines += ["", "No shell can be made:", *(f"  {problem}" for problem in self.problems)]
@@ -141,7 +141,7 @@ def _account(pod: Mapping[str, Any]) -> str:
 
 
 def _environment(container: Mapping[str, Any]) -> str:
-    """Return the names of the variables and of the sources. Values are left out, since they may be secret."""
+    """Return the names of the variables and sources. Values are left out, since they may be secret."""
     names = [entry["name"] for entry in container.get("env") or ()]
     names += [f"all of {format_source(source)}" for source in container.get("envFrom") or ()]
     return ", ".join(names)

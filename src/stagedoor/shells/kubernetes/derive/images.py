@@ -1,4 +1,4 @@
-"""The names of images, and the digests of running images that can be pulled. Pure.
+"""Image names, and the digests of running images that can be pulled. Pure.
 
 Grammar: github.com/distribution/reference. The forms of `imageID` are those that container runtimes write to
 `status.containerStatuses[].imageID`.
@@ -24,7 +24,7 @@ _SCHEME = "docker-pullable://"
 
 
 class Reference(NamedTuple):
-    """A reference to an image: `name` as written; `tag` and `digest` are empty if not given."""
+    """A reference to an image: `name` as written, `tag` and `digest` empty if not given."""
 
     name: str
     tag: str
@@ -32,7 +32,7 @@ class Reference(NamedTuple):
 
     @property
     def repository(self) -> str:
-        """Return the full name: that of `busybox` is `docker.io/library/busybox`."""
+        """Return the full name, such as `docker.io/library/busybox` for `busybox`."""
         host, slash, rest = self.name.partition("/")
         if not slash or not ("." in host or ":" in host or host == "localhost"):
             host, rest = "docker.io", self.name
@@ -52,9 +52,9 @@ def parse_reference(text: str) -> Reference | None:
 
 
 def add_digest(image: str, image_id: str) -> str | None:
-    """Return `image` with the digest that runs, as `repo@sha256:…`.
+    """Return `image` with the running image's digest, as `repo@sha256:…`.
 
-    Return None if `image` has a digest already, or if the status has no name that could be pulled from the
+    Return None if `image` has a digest already, or if the status gives no name that could be pulled from the
     same repository. `docker-pullable://repo@sha256:…` and `repo@sha256:…` name a manifest. A bare `sha256:…`
     (and `docker://sha256:…`) is the id of an image on that one node, which no registry knows.
     """
@@ -62,7 +62,7 @@ def add_digest(image: str, image_id: str) -> str | None:
     runs = parse_reference(image_id.removeprefix(_SCHEME))
     if asked is None or asked.digest or runs is None or not runs.digest:
         return None
-    # A runtime reports an image with several names under any of them. Another repository may need another
+    # If an image has several names, a runtime may report any of them. Another repository may need another
     # pull secret, or be on a registry that the app does not use.
     if runs.repository != asked.repository:
         return None
@@ -70,14 +70,14 @@ def add_digest(image: str, image_id: str) -> str | None:
 
 
 def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:
-    """Return the image that each of the app's containers runs, as from `add_digest`, by the container's name.
+    """Return, by name, the image that each of the app's containers runs, in the form of `add_digest`.
 
     `pods` are those that the app's selector selects. A pod counts if it is not being deleted, and if it has
     the image of the app's current template. The youngest pod takes precedence.
     """
     selector = app.get("spec", {}).get("selector") or {}
     if not (selector.get("matchLabels") or selector.get("matchExpressions")):
-        return {}  # it selects no pod, and a list without a selector has all of them
+        return {}  # it selects no pod, but a list request without a selector returns all
     template = app.get("spec", {}).get("template", {}).get("spec", {})
     wanted = {
         container["name"]: container.get("image", "")
@@ -129,7 +129,7 @@ def selects(selector: Object, labels: Mapping[str, str]) -> bool:
 
 
 def format_selector(selector: Object) -> str:
-    """Return a LabelSelector as a list request has it. Raises ValueError for an unknown operator."""
+    """Return a LabelSelector in the form of a list request. Raises ValueError for an unknown operator."""
     parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
     for rule in selector.get("matchExpressions") or ():
         key, values = rule["key"], ",".join(rule.get("values") or ())

@@ -1,4 +1,4 @@
-"""The parts of a shell's pod that bring the sshd kit into it, and the kit's paths there. Pure.
+"""The parts of a pod that bring the sshd kit into a shell, and the kit's paths there. Pure.
 
 `docs/reference/kit.md` describes the kit itself.
 """
@@ -43,7 +43,7 @@ KIT_UID = 65532
 """The customary uid of `nonroot`."""
 
 PULL_POLICY = "IfNotPresent"
-"""The imagePullPolicy of the kit: a release names its image by a digest, so what a node has is right."""
+"""The imagePullPolicy of the kit. A release names its image by digest, so a copy on the node is right."""
 
 _COPY = f"{KIT_PATH}/bin/copy"
 _COPY_TO = "/kit-volume"
@@ -57,10 +57,11 @@ class KitSource(StrEnum):
     """The ways to bring the kit into a pod."""
 
     SIBLING = "sibling"
-    """The first container copies it. The kubelet starts containers in their order, and the postStart hook of
-    the first waits for the copy, so that the next starts after it. The container stays as long as the pod."""
+    """The first container copies it. The kubelet starts containers in order, and the first one's postStart
+    hook waits for the copy, so the next starts only after it. The container runs as long as the pod."""
     INIT = "init"
-    """An init container copies it. This costs a turn of the kubelet's loop: one more second until Ready."""
+    """An init container copies it. This takes another turn of the kubelet's loop, so Ready comes a second
+    later."""
     IMAGE_VOLUME = "image-volume"
     """The image is mounted (Kubernetes 1.33 with the ImageVolume gate, or later)."""
 
@@ -69,10 +70,10 @@ class KitSource(StrEnum):
 class Kit:
     """The installation's settings for every shell's pod: the kit's image, and how it comes into the pod.
 
-    `resources` are those of the containers that copy, None for small defaults. These containers run as `uid`
-    if the app's pod sets no user; None lets the cluster choose one, as OpenShift does. `pod_labels` and
-    `pod_annotations` are added to a shell's own, for the cluster's policies and webhooks; `app_labels` are
-    the names of the app's labels that its shell has too; `priority_class` is a PriorityClass.
+    `resources` are those of the containers that copy, None for small defaults. They run as `uid` if the app's
+    pod sets no user; with None the cluster chooses one, as OpenShift does. `pod_labels` and `pod_annotations`
+    are added to a shell's own, for the cluster's policies and webhooks; `app_labels` are the names of the
+    app's labels that its shell has too; `priority_class` is a PriorityClass.
     """
 
     image: str
@@ -86,13 +87,13 @@ class Kit:
     run_sizes: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
         default_factory=lambda: MappingProxyType({})
     )
-    """The resources that a run may have in place of its shell's, by the names of sizes."""
+    """The resources that a run may have instead of its shell's, by the names of sizes."""
     installation: str | None = None
     """The value of the label INSTALLATION of Deployments and Jobs."""
 
 
 class KitParts(NamedTuple):
-    """Parts to add to a pod: containers to list first, volumes, and mounts for the shell's container."""
+    """Parts to add to a pod: its first containers, volumes, and mounts of the shell's container."""
 
     init_containers: list[dict[str, Any]]
     containers: list[dict[str, Any]]
@@ -110,8 +111,8 @@ def build_kit_parts(
     """Return the parts of a shell's pod that bring the kit, the packages and the shell's files into it.
 
     `name` is that of the shell's Secret and ConfigMap. `pod_security` is the pod's securityContext.
-    `cpu_limit` is the limit of the shell's container: if it has one, so do the containers that copy, for a
-    quota on limits accepts no container without one.
+    `cpu_limit` is the limit of the shell's container. If it has one, the containers that copy get one too,
+    since a quota on limits accepts no container without.
     """
     copier = _copier(kit, pod_security, cpu_limit)
     the_kit = _kit(kit, copier, packages=packages_image is not None)
@@ -127,7 +128,7 @@ def _files(name: str) -> KitParts:
     """Return the parts that every shell has: a folder to write to, its keys, and its settings."""
     volumes: list[dict[str, Any]] = [
         {"name": RUN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
-        # 0444, as sshd's container may run with any uid, and no other container mounts them.
+        # 0444, since sshd's container may run with any uid; no other container mounts them.
         {"name": HOST_KEY_VOLUME, "secret": {"secretName": name, "defaultMode": 0o444}},
         {"name": SHELL_VOLUME, "configMap": {"name": name, "defaultMode": 0o444}},
     ]
@@ -160,10 +161,11 @@ def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> KitParts:
         mount = {**_KIT_MOUNT, "subPath": KIT_PATH.removeprefix("/")}
         return KitParts([], [], [{"name": KIT_VOLUME, "image": image}], [mount])
     volumes: list[dict[str, Any]] = [{"name": KIT_VOLUME, "emptyDir": {}}]
-    # An init container cannot wait for a sibling, so with packages an init container copies the kit.
+    # An init container cannot wait for an ordinary one, so with packages it is an init container that copies
+    # the kit.
     if kit.way is KitSource.INIT or packages:
         return KitParts([{**copier, "command": [_COPY, _COPY_TO]}], [], volumes, [dict(_KIT_MOUNT)])
-    # The kubelet takes a while to start the hook, and most is copied by then.
+    # By the time that the kubelet starts the hook, most of the kit is copied.
     stays = {
         "command": [_COPY, "--and-stay", _COPY_TO],
         "lifecycle": {"postStart": {"exec": {"command": [_COPY, "--wait", _COPY_TO]}}},
@@ -205,7 +207,7 @@ def _resources(kit: Kit, memory: str, cpu_limit: str | None) -> dict[str, Any]:
     limits, requests = {"memory": memory}, {"memory": "16Mi", "cpu": _CPU_REQUEST}
     if cpu_limit:
         limits["cpu"] = _lesser(cpu_limit, _CPU_LIMIT)
-        # Without a request, the API sets it to the limit. A request above the limit is refused.
+        # Without a request, the API sets it to the limit; a request above the limit is refused.
         requests["cpu"] = _lesser(cpu_limit, _CPU_REQUEST)
     return {"requests": requests, "limits": limits}
 

@@ -1,4 +1,4 @@
-"""Notes on the differences between a shell and its app, which `explain` shows. Pure."""
+"""Notes on how a shell differs from its app, which `explain` shows. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class NoteKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A difference between app and shell: `subject` is the part (`volume data`), `why` the reason."""
+    """A difference between app and shell. `subject` is the part (`volume data`), `why` the reason."""
 
     kind: NoteKind
     subject: str
@@ -45,7 +45,7 @@ def note_warning(subject: str, why: str) -> Note:
 def note_omitted(
     given: Object, prefix: str, handled: Iterable[str], reasons: Mapping[str, str]
 ) -> list[Note]:
-    """Return notes on the fields of `given` that a shell does not have: all but those that are `handled`.
+    """Return notes on the fields of `given` that a shell does not have: all except the `handled` ones.
 
     `prefix` comes before each field's name; `reasons` maps a field to the reason why it is left out.
     """

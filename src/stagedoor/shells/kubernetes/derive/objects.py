@@ -37,15 +37,16 @@ KEYS_END = "keys_until"
 """The file with the time at which the keys beside it end (RFC 3339)."""
 
 REVOKED = "revoked_keys"
-"""The file that lists revoked certificates of users who are still in the file of principals."""
+"""The file of revoked certificates whose users are still in the file of principals."""
 
 
 MAX_FAILURE_CHARS = 2000
-"""The longest message of a failure on a lease. Annotations may have 256 KiB together; a reader needs less."""
+"""The longest message of a failure on a lease. All annotations together may have 256 KiB, but readers need
+less."""
 
 
 def make_metadata(app: Object) -> dict[str, Any]:
-    """Return the `metadata` of an object of the shell. Its owner is the app, with which it is deleted."""
+    """Return the `metadata` of an object of the shell. It is owned by the app, and deleted with it."""
     metadata = app["metadata"]
     return {
         "name": make_shell_name(metadata["name"]),
@@ -56,7 +57,7 @@ def make_metadata(app: Object) -> dict[str, Any]:
 
 
 def make_owner(app: Object) -> dict[str, Any]:
-    """Return the ownerReference to an app, with which what it owns is deleted."""
+    """Return the ownerReference to an app, so that an object is deleted with the app."""
     return {
         "apiVersion": "apps/v1",
         "kind": app["kind"],
@@ -68,10 +69,10 @@ def make_owner(app: Object) -> dict[str, Any]:
 
 
 def build_service(app: Object) -> Object:
-    """Return the Service, by which other programs in the cluster find the shell. A gateway dials the pod.
+    """Return the Service, by which other programs in the cluster find the shell. Gateways dial the pod.
 
-    It has no address of its own: the kubelet would add one as `APP01_SSH_SERVICE_HOST` and six more variables
-    to every pod that starts later, the app's included (see `enableServiceLinks`).
+    It has no address of its own: for one, the kubelet would add `APP01_SSH_SERVICE_HOST` and six more
+    variables to every pod that starts later, including the app's (see `enableServiceLinks`).
     """
     return {
         "apiVersion": "v1",
@@ -81,7 +82,7 @@ def build_service(app: Object) -> Object:
             "type": "ClusterIP",
             "clusterIP": "None",
             "selector": make_shell_labels(app["metadata"]["name"]),
-            # sshd is the first: a gateway of an earlier version takes that one.
+            # sshd's comes first, since gateways of an earlier version use the first.
             "ports": [
                 {"name": SSH_PORT_NAME, "port": 22, "targetPort": SSHD_PORT, "protocol": "TCP"},
                 {
@@ -106,11 +107,11 @@ def build_config_map(
     until: float,
     notice: str = "",
 ) -> Object:
-    """Return the ConfigMap that sshd and its start script read. It holds no secret.
+    """Return the ConfigMap that sshd and its start script read. It contains no secret.
 
     `image` is the image that the shell runs; `user_cas` are the user CAs' public keys, each `type base64`;
-    `until` is when all keys end unless they are renewed. `notice` is a line for open sessions, empty for
-    none, which the kit shows when it changes.
+    `until` is when all keys end unless they are renewed. `notice` is a line for open sessions or empty, which
+    the kit shows whenever it changes.
     """
     users = build_keys(admissions, until)
     return {
@@ -129,16 +130,16 @@ def build_config_map(
 
 
 def build_keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[str, str]]:
-    """Return the `data` and `binaryData` of the ConfigMap that decide who may log in, `KEYS_END` included."""
+    """Return the `data` and `binaryData` of the ConfigMap that decide who may log in, with `KEYS_END`."""
     admitted = end_by(admissions, until)
-    # The time is 0, so that the list does not change while its serials stay the same.
+    # The time is 0, so that the list stays the same while its serials do.
     revoked = encode_revoked_serials(
         b"", chain.from_iterable(admission.revoked for admission in admitted), 0
     )
     return {
         "data": {
             "authorized_principals": render_authorized_principals(admitted),
-            # sshd checks certificates with the file of principals and the user CAs, so no CA has a line here.
+            # sshd checks certificates by the file of principals and the user CAs, so no CA has a line here.
             "authorized_keys": render_authorized_keys(admitted, ()),
             KEYS_END: show_time(until),
         },
@@ -147,7 +148,7 @@ def build_keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[
 
 
 def format_motd(target: Target, settings: AppSettings, image: str, notice: str = "") -> str:
-    """Return the text that a terminal shows first."""
+    """Return the text that is shown at the start of a terminal."""
     place = f"{target.app} in {target.environment}" if target.environment else target.app
     if settings.warm:
         until = "It is kept running."
@@ -193,9 +194,9 @@ def build_secret(app: Object, host_key: bytes, certificate: str) -> Object:
 
 
 def build_lease(app: Object, holder: str, now: float, user: str = "") -> Object:
-    """Return a new lease, whose creation asks for the shell, for `user` if a login does.
+    """Return a new lease, whose creation requests the shell; `user` is set if this is for a login.
 
-    `holder` is the replica that creates it.
+    `holder` is the replica that creates the lease.
     """
     annotations = {"annotations": {ASKED_BY: user}} if user else {}
     return {
@@ -212,7 +213,7 @@ def make_renewal(holder: str, now: float) -> Object:
 
 
 def make_stop_request() -> Object:
-    """Return the merge patch of a lease that stops the shell now, open sessions included (`app stop`)."""
+    """Return the merge patch of a lease that stops the shell now, even with open sessions (`app stop`)."""
     return {"spec": {"renewTime": None}}
 
 
@@ -222,7 +223,7 @@ def read_renewal(lease: Object) -> float | None:
 
 
 def read_time(text: object) -> float | None:
-    """Return an RFC 3339 time, such as that of IDLE_SINCE, in seconds since the epoch; else None."""
+    """Return an RFC 3339 time, such as that of IDLE_SINCE, in seconds since the epoch; otherwise None."""
     return parse_time(text) if isinstance(text, str) else None
 
 
@@ -233,15 +234,15 @@ def count_requests(lease: Object | None) -> int:
 
 
 def make_request(holder: str, now: float, count: int, user: str = "") -> Object:
-    """Return the merge patch that asks for the shell: a renewal that also removes an earlier failure."""
+    """Return the merge patch that requests the shell: a renewal that also removes an earlier failure."""
     annotations = {ASKED: str(count), FAILURE: None, **({ASKED_BY: user} if user else {})}
     return {**make_renewal(holder, now), "metadata": {"annotations": annotations}}
 
 
 def make_failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:
-    """Return the merge patch of a lease that has the failure of its shell, or that removes it (None).
+    """Return the merge patch that writes the failure of a shell into its lease, or that removes it (None).
 
-    `answers` is the result of `count_requests` at the start of the attempt that failed.
+    `answers` is the result of `count_requests` from the start of the attempt that failed.
     """
     failure = None
     if cause is not None:
@@ -258,7 +259,7 @@ def make_failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Obj
 
 
 def read_failure_cause(lease: Object) -> Cause | None:
-    """Return the failure that `make_failure_patch` wrote, or None if it is missing or unreadable."""
+    """Return the failure that `make_failure_patch` wrote; None if it is missing or unreadable."""
     failure = read_failure(lease)
     return failure[0] if failure is not None else None
 
@@ -284,7 +285,7 @@ def _annotations(item: Object) -> Mapping[str, Any]:
 
 
 def read_image(shell: Object) -> str:
-    """Return the image of sshd's container in a shell's Deployment, empty if it has no such container."""
+    """Return the image of sshd's container in a shell's Deployment; empty if there is no such container."""
     containers = shell["spec"]["template"]["spec"]["containers"]
     return next((str(item["image"]) for item in containers if item["name"] == CONTAINER), "")
 

@@ -90,7 +90,7 @@ def derive_pod(
         if affinity.get(kind)
     ]
     if same_node and app["spec"].get("replicas", 1) != 0:
-        # A disk is attached to one node, so a shell on another node would wait for it for ever.
+        # A disk is attached to one node; a shell on another node would wait for it for ever.
         term = {"labelSelector": app["spec"]["selector"], "topologyKey": "kubernetes.io/hostname"}
         kept["podAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
         notes.append(note_change("affinity", "the shell is bound to the node of the app's disk"))
@@ -106,10 +106,10 @@ def derive_pod(
 
 
 def _account(pod: Object, settings: AppSettings, notes: list[Note]) -> dict[str, Any]:
-    """Return the fields for the account with which the pod calls the cluster's API.
+    """Return the fields that set the account with which the pod calls the cluster's API.
 
-    Without the privilege the shell has the namespace's default account and no token. The account's name is
-    left out too, since webhooks of clouds give a pod credentials by it.
+    Without the privilege the shell has the namespace's default account and no token. Even the name of the
+    app's account is left out, since the webhooks of clouds give a pod credentials by this name.
     """
     name = pod.get("serviceAccountName") or pod.get("serviceAccount")
     mounts = pod.get("automountServiceAccountToken")
@@ -127,7 +127,7 @@ def _account(pod: Object, settings: AppSettings, notes: list[Note]) -> dict[str,
 def note_pod_annotations(metadata: Object) -> list[Note]:
     """Return a note on the app's pod annotations, which the shell's pod does not have.
 
-    Admission webhooks read them, so a shell does not get what such a webhook injects.
+    Admission webhooks act on them, so a shell lacks whatever such a webhook would inject.
     """
     names = sorted(set(metadata.get("annotations") or {}) - {DEFAULT_CONTAINER})
     return [note_left_out("pod's annotations", ", ".join(names))] if names else []

@@ -1,6 +1,6 @@
 """NetworkPolicies that restrict what an app may reach, but not what its shell may reach. Pure.
 
-A shell has none of its app's labels, so a policy that selects by one of them does not select the shell.
+A shell has none of its app's labels, so a policy that selects pods by these does not select the shell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ def find_egress_problem(
     policies: Sequence[Object],
     shell: Mapping[str, str],
 ) -> str | None:
-    """Return a sentence on the policies that let the shell of an app reach more than the app, else None.
+    """Return a sentence about the policies under which a shell can reach more than its app, or None.
 
     `app_labels` are those of the app's pods, and `shell` those of its shell's pod; `policies` are all of the
     namespace.
     """
     bounding = [policy for policy in policies if _bounds_egress(policy)]
     if any(_selects(policy, shell) for policy in bounding):
-        # A default for the namespace, or a policy for the shell: its author has considered shells.
+        # A default of the namespace, or a policy for the shell: its author has thought of shells.
         return None
     names = [str(policy["metadata"]["name"]) for policy in bounding if _selects(policy, app_labels)]
     if not names:

@@ -1,4 +1,4 @@
-"""The lease and the Job of a run, and what its pod and its container's log report. Pure.
+"""The lease and the Job of a run, and how to read its pod's state and its container's log. Pure.
 
 A run's pod is derived as the app's shell is. It has no sshd, no key and no sidecar: its one container runs
 the kit's `task` (`deploy/kit/source/task.c`). The Job never starts a second pod.
@@ -48,19 +48,19 @@ from stagedoor.wire.rfc3339 import parse_time
 
 TASK = f"{KIT_PATH}/bin/task"
 START_S = 900
-"""The part of a Job's deadline in which its pod may start: a node may have to be added, an image pulled."""
+"""The part of a Job's deadline for the start of its pod: a node may have to be added, an image pulled."""
 END_S = 60
-"""The part in which its pod may end."""
+"""The part for the end of its pod."""
 KEPT_S = 3600
 """How long an ended Job is kept, and so the container's log."""
 GRACE_S = 30
-"""The pod's grace: the kit gives the task 10 s of it (GRACE_MS)."""
+"""The pod's grace, 10 s of which the kit gives to the task (GRACE_MS)."""
 MAX_LINE_BYTES = 32 * 1024
 """More than the kit writes in one line of its container's log."""
 _INPUT = "input"
 """The file with a run's input, and its key in the Secret."""
 _MOST = 2**53
-"""More than any number that the kit writes: a status or a store could not hold a larger one."""
+"""More than any number that the kit writes. A status or a store could not represent a larger one."""
 _LINE = re.compile(rb"(?:([0-9T:.Z+-]{20,35}) )?([oe]) ([0-9]{1,15}) (.*)", re.DOTALL)
 
 
@@ -68,7 +68,7 @@ _LINE = re.compile(rb"(?:([0-9T:.Z+-]{20,35}) )?([oe]) ([0-9]{1,15}) (.*)", re.D
 class PodEnd:
     """The end of a run's pod. `size` is the number of bytes of output, None if the kit did not report it.
 
-    A run that a user has cancelled is LOST here too: its pod was deleted.
+    A run that a user has cancelled is LOST here too, since its pod was deleted.
     """
 
     state: RunState
@@ -78,14 +78,15 @@ class PodEnd:
 
 
 def make_run_kit(kit: Kit) -> Kit:
-    """Return the kit as runs have it: a container beside the task would keep the pod from ending."""
+    """Return the kit for runs: with a container beside the task's, the pod would never end."""
     return replace(kit, way=KitSource.INIT) if kit.way is KitSource.SIBLING else kit
 
 
 def build_run_lease(app: Object, run_id: str, holder: str, now: float) -> Object:
-    """Return the lease by which the gateway `holder` asks the controller for a run's Job.
+    """Return the lease with which the gateway `holder` requests a run's Job from the controller.
 
-    The order itself is in the store: not everyone who may write a lease here may run commands in the app.
+    The order itself is in the store, since not everyone who may write a lease here may run commands in the
+    app.
     """
     return {
         "apiVersion": "coordination.k8s.io/v1",
@@ -96,7 +97,7 @@ def build_run_lease(app: Object, run_id: str, holder: str, now: float) -> Object
 
 
 def find_cancel_time(lease: Object | None) -> float | None:
-    """Return when a gateway asked to end a run, in seconds since the epoch; None if none did."""
+    """Return when a gateway asked for a run to end, in seconds since the epoch; None if none has."""
     if lease is None:
         return None
     return read_time((lease["metadata"].get("annotations") or {}).get(RUN_CANCELLED))
@@ -151,9 +152,9 @@ def build_run_job(
 
 
 def build_run_input(app: Object, job: Object, run_id: str, data: bytes) -> Object:
-    """Return the Secret with the whole input of a run, which the gateway creates once it has compared `job`.
+    """Return the Secret with a run's whole input. The gateway creates it once it has compared `job`.
 
-    It is deleted with the Job. The controller may not write it: it could give the task other input.
+    It is deleted with the Job. The controller may not write it, since it could give the task other input.
     """
     metadata = job["metadata"]
     owner = {"apiVersion": "batch/v1", "kind": "Job"}
@@ -169,7 +170,7 @@ def build_run_input(app: Object, job: Object, run_id: str, data: bytes) -> Objec
 
 
 def _add_input(pod: dict[str, Any], run_id: str) -> None:
-    """Give the pod's task the file with its input."""
+    """Mount the file with the task's input."""
     volume = {"secretName": make_run_name(run_id), "defaultMode": 0o444}
     pod["volumes"].append({"name": INPUT_VOLUME, "secret": volume})
     (task,) = pod["containers"]
@@ -201,7 +202,7 @@ def _pod(
     if resources is not None:
         amounts = {part: dict(values) for part, values in resources.items()}
         container = {**container, "resources": amounts}
-        # Limits of the whole pod were for the shell.
+        # Limits of the whole pod were meant for the shell.
         shell = {field: value for field, value in shell.items() if field != "resources"}
     return {
         **shell,
@@ -261,7 +262,7 @@ def read_end(pod: Object) -> PodEnd | None:
 
 
 def _end_of(ended: Object) -> PodEnd:
-    """Return the end that a container's state `terminated` has, with the message of the kit's `task`."""
+    """Return the end by a container's state `terminated`, which has the message of the kit's `task`."""
     try:
         message = json.loads(ended.get("message") or "")
         state, code = str(message["state"]), int(message["code"])
@@ -291,7 +292,7 @@ def _end_without_message(ended: Object) -> PodEnd:
 
 
 def parse_line(line: bytes) -> Output | None:
-    """Parse a line of the container's log, without its end; None if the kit's `task` did not write it."""
+    """Parse a line of the container's log, without its newline; None if it is not from the kit's `task`."""
     match = _LINE.fullmatch(line)
     if match is None:
         return None
@@ -301,13 +302,13 @@ def parse_line(line: bytes) -> Output | None:
 
 
 class LogParser:
-    """A parser of a container's log, which comes in pieces. Lines that are no output are left out."""
+    """A parser for a container's log that arrives in pieces. Lines that are not output are left out."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[Output]:
-        """Return the output in the lines that are complete now."""
+        """Return the output in those lines that are complete now."""
         self._pending += data
         *lines, rest = self._pending.split(b"\n")
         self._pending = bytearray() if len(rest) > MAX_LINE_BYTES else bytearray(rest)

@@ -1,8 +1,8 @@
 """The securityContext of a shell's containers: the app's, stricter where the app sets nothing. Pure.
 
-A shell has capabilities above the runtime's defaults only with a privilege. The shell of an app that passes
-Pod Security `restricted` passes it too. The shell of an app that runs as root keeps root's default
-capabilities, without which it could not install a package.
+A shell has capabilities beyond the runtime's defaults only with a privilege. If an app passes Pod Security
+`restricted`, so does its shell. If an app runs as root, its shell keeps root's default capabilities, without
+which it could not install a package.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def derive_security(
     settings: AppSettings,
     notes: list[Note],
 ) -> dict[str, Any]:
-    """Return the securityContext of the shell's container, from those of the app's container and pod.
+    """Return the securityContext of the shell's container, derived from those of the app's container and pod.
 
     Adds to `notes`.
     """
@@ -108,7 +108,7 @@ def _is_default(capability: str) -> bool:
 
 
 def drop_privileges(subject: str, context: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
-    """Return a securityContext without what would open the node to any container; adds to `notes`."""
+    """Return a securityContext without anything that would open the node to a container; adds to `notes`."""
     kept = dict(context)
     if kept.pop("privileged", False):
         notes.append(

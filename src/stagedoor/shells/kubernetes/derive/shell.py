@@ -40,12 +40,12 @@ from stagedoor.shells.kubernetes.names import (
 from stagedoor.shells.kubernetes.sentences import clean_text
 
 PROGRESS_DEADLINE_S = 120
-"""Seconds without progress after which the Deployment's status reports a failed start."""
+"""Seconds without progress after which the Deployment's status reports that a start has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A shell as it should be by its app's `settings`.
+    """A shell as it should be according to its app's `settings`.
 
     `deployment` has no `replicas` (see `with_replicas`). Its annotation `names.TEMPLATE` is `template`, the
     hash of the pod's template: a running shell with another hash is outdated. `container` is the name of the
@@ -71,12 +71,12 @@ def derive(
     digests: Mapping[str, str],
     claims: Mapping[str, Sequence[str]],
 ) -> Derived | WrongSettings:
-    """Derive the shell of `app`, or return the reasons why it can have none.
+    """Derive the shell of `app`, or return the reasons why it cannot have one.
 
     `digests` maps the app's containers to the images that they run (`images.find_running_digests`), so that
-    the shell runs the same image even if the tag has moved. A container that is not in it keeps the image of
-    the template. `claims` maps the namespace's PersistentVolumeClaims to their access modes
-    (`spec.accessModes`). A claim that is not in it counts as one for a single pod.
+    the shell runs the same image even if the tag has moved. A container that is missing there keeps the
+    template's image. `claims` maps the namespace's PersistentVolumeClaims to their access modes
+    (`spec.accessModes`). A claim that is missing there counts as one for a single pod.
     """
     metadata, pod = app["spec"]["template"].get("metadata") or {}, app["spec"]["template"]["spec"]
     notes: list[Note] = []
@@ -139,7 +139,7 @@ def _derive_spec(
 
 
 def _containers(brought: KitParts, shell: Object, others: Sidecars) -> dict[str, Any]:
-    """Return the pod's containers in the order in which the kubelet starts them."""
+    """Return the pod's containers in the order in which the kubelet should start them."""
     first = [*brought.init_containers, *others.init_containers]
     containers = {"containers": [*brought.containers, shell, *others.sidecars]}
     return {"initContainers": first, **containers} if first else containers
@@ -148,8 +148,8 @@ def _containers(brought: KitParts, shell: Object, others: Sidecars) -> dict[str,
 def list_pod_labels(app: Object, kit: Kit) -> dict[str, str]:
     """Return the labels of the shell's pod: the installation's, the app's that it names, and Stagedoor's own.
 
-    The app's are those of its pods, else of its Deployment or StatefulSet. A label by which the app selects
-    its pods is never among them: its Service most likely selects by the same.
+    The app's labels are those of its pods, or else of its Deployment or StatefulSet. Labels by which the app
+    selects its pods are never used, since its Service most likely selects by the same.
     """
     metadata = app["spec"]["template"].get("metadata") or {}
     given = {**(app["metadata"].get("labels") or {}), **(metadata.get("labels") or {})}
@@ -209,7 +209,7 @@ def _deployment(app: Object, kit: Kit, pod_template: dict[str, Any], digest: str
         "metadata": {**metadata, "annotations": {TEMPLATE: digest}},
         "spec": {
             "selector": {"matchLabels": make_shell_labels(app["metadata"]["name"])},
-            # A shell that is replaced keeps its sessions until its grace ends; the new one starts at once.
+            # A replaced shell keeps its sessions until its grace ends; the new one starts at once.
             "strategy": {
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},

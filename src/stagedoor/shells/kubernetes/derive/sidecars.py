@@ -1,6 +1,6 @@
 """The app's init containers and sidecars that its shell's pod has too. Pure.
 
-There are none by default. An app's init container (a migration, say) is meant for its rollouts and must not
+By default there are none. An app's init container, such as a migration, is meant for rollouts and must not
 run at every login; a sidecar serves the app's process.
 """
 
@@ -30,9 +30,9 @@ _DROPPED = ("livenessProbe", "readinessProbe", "ports")
 class Sidecars:
     """The init containers and sidecars of a shell's pod, in the app's order.
 
-    Init containers that keep running (`restartPolicy: Always`) are sidecars, but are listed among the init
-    containers, as in the app. `unknown` are the names in the settings that the app does not have, each with
-    its setting and the allowed names.
+    Init containers that keep running (`restartPolicy: Always`) are sidecars, but stay in the list of init
+    containers, as in the app. `unknown` has the names in the settings that are not the app's, each with its
+    setting and the allowed names.
     """
 
     init_containers: tuple[Mapping[str, Any], ...]

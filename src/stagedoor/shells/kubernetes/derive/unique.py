@@ -1,4 +1,4 @@
-"""The removal of duplicates from lists in which an app may have them, but its shell may not. Pure.
+"""Removes duplicates from lists in which an app may have them, but its shell may not. Pure.
 
 The API server accepts duplicates from `kubectl replace` or a controller's update, but refuses them in a
 server-side apply, which creates shells (`x-kubernetes-list-map-keys` in its OpenAPI document).
@@ -18,7 +18,7 @@ third_party/forked/golang/expansion)."""
 
 
 def keep_last(entries: Iterable[Object], notes: list[Note]) -> list[dict[str, Any]]:
-    """Return the last entry of each name in `env`, which is the one that the kubelet uses; adds to `notes`.
+    """Return the last entry of each name in `env`, which the kubelet would use; adds to `notes`.
 
     A reference to an earlier entry of the same name, as in `PATH=$(PATH):/opt/bin`, is replaced by its value.
     """
@@ -51,15 +51,15 @@ def keep_last(entries: Iterable[Object], notes: list[Note]) -> list[dict[str, An
 
 @dataclass(frozen=True, slots=True)
 class _Earlier:
-    """The text of an entry that is dropped, and the names to which it could refer."""
+    """The text of a dropped entry, and the names to which it could refer."""
 
     text: str
     known: frozenset[str]
 
     def at(self, known: Container[str]) -> str:
-        """Return the text for a later entry, which may refer to `known` names.
+        """Return the text for a later entry, to which the names `known` are available.
 
-        A reference to a name that was not known before is not expanded, so it is escaped.
+        References to names that were not known earlier were not expanded, so they are escaped.
         """
         return _REFERENCE.sub(
             lambda match: (
@@ -72,7 +72,7 @@ class _Earlier:
 def _expand(
     entry: Object, earlier: Mapping[str, _Earlier | None], known: Container[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the entry with references to `earlier` entries expanded, and the names that have no value."""
+    """Return the entry with references to `earlier` entries expanded, and the names without a value."""
     lost: list[str] = []
 
     def expand(reference: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
-"""Readers for the values of annotations. Pure.
+"""Readers of annotations' values. Pure.
 
-Every reader takes the text without surrounding blanks and returns the value. For a wrong value it raises
-WrongValueError, whose message names the value and the allowed ones.
+Each reader takes the text without surrounding blanks and returns the value. For a wrong value it raises
+WrongValueError, with a message that names it and the allowed ones.
 """
 
 import json
@@ -18,7 +18,7 @@ from stagedoor.shells.kubernetes.derive.images import parse_reference
 from stagedoor.shells.kubernetes.duration import parse_duration, parse_quantity, show_duration
 
 MAX_SHOWN = 60
-"""The most characters of a wrong value that a message repeats."""
+"""The most characters of a wrong value that a message quotes."""
 
 ALL = "*"
 """The item that stands for all containers in a list of containers."""
@@ -44,7 +44,7 @@ class WrongValueError(ValueError):
 
 
 def show(text: str) -> str:
-    """Return a wrong value as messages show it: in quotes, printable, and cut to MAX_SHOWN characters."""
+    """Return a wrong value for a message: in quotes, printable, and cut to MAX_SHOWN characters."""
     cut = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
     return json.dumps(cut, ensure_ascii=not cut.isprintable())
 
@@ -92,7 +92,7 @@ def make_duration_reader(least_s: int, most_s: int) -> Callable[[str], int]:
 
 
 def read_words(text: str) -> tuple[str, ...]:
-    """Read a command: a JSON list, or words as a POSIX shell splits them, without any expansion."""
+    """Read a command: a JSON list, or words split as by a POSIX shell but not expanded."""
     allowed = 'allowed: words such as /entrypoint.sh --env, or a JSON list such as ["/a b.sh"]'
     if text.startswith("["):
         command = _json(text, allowed)
@@ -129,7 +129,7 @@ def read_login_name(text: str) -> str:
 
 
 def read_user(text: str) -> tuple[int, int | None]:
-    """Read `UID` or `UID:GID`. Root is refused, since an annotation must not make a shell root."""
+    """Read `UID` or `UID:GID`. Root is refused, since an annotation must not give a shell root."""
     match = _USER.fullmatch(text)
     ids = [int(part) for part in match.groups() if part is not None] if match else []
     if not ids or ids[0] == 0 or max(ids) > _MAX_ID:
@@ -166,7 +166,7 @@ def read_resources(text: str) -> Mapping[str, Mapping[str, str]]:
 def read_variables(text: str) -> Mapping[str, str]:
     """Read `NAME=VALUE` lines, or a JSON object.
 
-    Values keep their leading and trailing blanks, except those around the whole text.
+    Blanks around a value are kept, but not those around the whole text.
     """
     allowed = 'allowed: lines NAME=VALUE, or JSON such as {"NAME": "VALUE"}'
     pairs: list[tuple[str, str]] = []

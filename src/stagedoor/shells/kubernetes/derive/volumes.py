@@ -1,7 +1,7 @@
 """The app's volumes that its shell has too, and their mounts. Pure.
 
-A volume for a single pod is left out: the shell would take it from the app, or could not start. A scratch
-volume belongs to one pod, so the shell has an empty one. All other kinds can be shared.
+A volume for a single pod is left out: the shell would take it away from the app, or could not start. Scratch
+volumes belong to one pod, so the shell has empty ones. All other kinds can be shared.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ _SHARED = frozenset(
         "secret",
     }
 )
-"""Fields of core/v1 VolumeSource that come from the API, from a registry, or from a network file system."""
+"""Fields of core/v1 VolumeSource for contents from the API, a registry or a network file system."""
 
 _DISKS = frozenset(
     {
@@ -58,7 +58,7 @@ _DISKS = frozenset(
         "vsphereVolume",
     }
 )
-"""Fields of core/v1 VolumeSource that are a disk, which is attached to one node at a time."""
+"""Fields of core/v1 VolumeSource for disks, which are attached to one node at a time."""
 
 _SOURCES = frozenset({"configMap", "downwardAPI", "secret", "serviceAccountToken"})
 """Fields of core/v1 VolumeProjection that a shell may have too."""
@@ -70,7 +70,7 @@ _BRING_HOST = f"the annotation {PREFIX}privileges: {HOST_PATH} brings it"
 class Volumes(NamedTuple):
     """The volumes of a shell's pod.
 
-    `omitted` are the names of the app's volumes that are left out; `same_node` is True if a volume binds the
+    `omitted` has the names of the app's volumes that are left out; `same_node` is True if a volume binds the
     shell to the node of the app's pod.
     """
 
@@ -90,7 +90,7 @@ def derive_volumes(
 ) -> Volumes:
     """Return the volumes that a shell's pod has; adds to `notes`.
 
-    `volumes` are those of the app's pod template, `used` the names of those that the pod's containers mount.
+    `volumes` are those of the app's pod template, `used` the names of those that are mounted.
     `container` is the app's container, which is called CONTAINER in the shell; `present` are the app's other
     containers in the shell's pod; `claims` is as in `derive`.
     """
@@ -227,7 +227,7 @@ def _judge_claim(
 
 
 def _is_shareable(modes: Sequence[str]) -> bool:
-    # A disk may be both ReadWriteOnce and ReadOnlyMany. While it is written to, it is on one node.
+    # A disk may be both ReadWriteOnce and ReadOnlyMany, but while it is written to, it is on one node.
     return "ReadWriteMany" in modes or ("ReadOnlyMany" in modes and "ReadWriteOnce" not in modes)
 
 
@@ -285,5 +285,5 @@ def _without_tokens(
 
 def _overlap(path: str, own: str) -> bool:
     clean = "/" + path.strip("/")
-    # A mount above a path of Stagedoor (`/etc`, `/run`) is fine: the kubelet mounts deeper paths later.
+    # A mount above one of Stagedoor's paths (`/etc`, `/run`) is fine: the kubelet mounts deeper paths later.
     return clean == own or clean.startswith(f"{own}/")

@@ -1,4 +1,4 @@
-"""The check of whether this account may still write in each namespace, which a Role there permits."""
+"""Checks whether this account may still write in each namespace, as a Role there permits."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -9,11 +9,11 @@ from stagedoor.model.cluster import ClusterError
 from stagedoor.shells.kubernetes.ports import Cluster
 
 LONGEST_S, SHORTEST_S, ROUND_S = 10.0, 0.5, 60.0
-"""The seconds between two requests: all namespaces have their turn in a round, if that is not too often."""
+"""The seconds between two requests: a round covers all namespaces, unless that would be too often."""
 AGAIN = 4
-"""The most lost namespaces that are asked about each time, besides the next one."""
+"""The most lost namespaces that are checked each time, besides the next one."""
 FRESH_TURNS = 120
-"""How often in a row a new namespace is asked about, until its Role is there."""
+"""How often in a row a new namespace is checked, until its Role is there."""
 
 
 async def may_write(cluster: Cluster, namespace: str) -> bool:
@@ -22,26 +22,26 @@ async def may_write(cluster: Cluster, namespace: str) -> bool:
 
 
 class WriteAccess:
-    """The namespaces in which this account may not write: deleted ones, and those without its RoleBinding.
+    """Finds the namespaces where this account may not write: deleted ones and those without its RoleBinding.
 
-    Watches of the whole cluster show neither, so the API is asked about one namespace after the other.
-    `on_change` is called with each namespace that was lost or is back.
+    Watches of the whole cluster show neither, so the API is asked about one namespace after another.
+    `on_change` is called with each namespace that is lost or regained.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         self.problems: dict[str, ClusterError] = {}
         """The reasons, by namespace."""
         self.asked = asyncio.Event()
-        """Set once the API was asked about every namespace."""
+        """Set once every namespace was checked."""
         self.on_change: Callable[[str], None] = lambda _: None
         self._cluster = cluster
         self._namespaces: tuple[str, ...] | None = None
         self._fresh: dict[str, int] = {}
-        """How often each new namespace will be asked about until it waits for its turn."""
+        """How often each new namespace will still be checked before it has to wait for its turn."""
         self._news = asyncio.Event()
 
     def follow(self, namespaces: Collection[str]) -> None:
-        """Ask about these namespaces from now on, and about new ones at once."""
+        """Check these namespaces from now on, and new ones at once."""
         known, self._namespaces = self._namespaces or (), tuple(namespaces)
         gone = {*known}.difference(namespaces)
         self.problems = {name: why for name, why in self.problems.items() if name not in gone}
@@ -51,7 +51,7 @@ class WriteAccess:
         self._news.set()
 
     async def run(self) -> None:
-        """Ask until cancelled. Raises nothing."""
+        """Check until cancelled. Raises nothing."""
         turn = 0
         while True:
             self._news.clear()
@@ -80,7 +80,7 @@ class WriteAccess:
         try:
             is_granted = await may_write(self._cluster, namespace)
         except ClusterError:
-            return  # the mirrors show that the API does not answer
+            return  # the mirrors report it if the API does not answer
         is_followed = namespace in (self._namespaces or ())
         if not is_followed or is_granted == (namespace not in self.problems):
             return

@@ -1,6 +1,6 @@
-"""The bounds on shells that run at the same time: those that a user has asked for, and those of a namespace.
+"""The bounds on the shells that run at the same time, for each user and for each namespace.
 
-Each gateway counts by its mirrors, so logins at two gateways at once may exceed a bound by one.
+Each gateway counts by its own mirrors, so simultaneous logins at two gateways may exceed a bound by one.
 """
 
 from collections.abc import Mapping
@@ -30,10 +30,10 @@ class ShellBounds:
         caches: Mapping[str | None, NamespaceCache],
         asking: Mapping[Target, str],
     ) -> Denial | None:
-        """Return the denial of a start for `user` beyond a bound; None if it may start, or runs already.
+        """Return a denial if a start for `user` would exceed a bound; None if it may start or runs already.
 
-        `caches` are by environment; `asking` has the users of the logins that ask for a shell at this gateway
-        now. A shell that no login asked for counts for its namespace alone.
+        `caches` are by environment; `asking` has the users of the logins that are requesting a shell at this
+        gateway now. A shell that no login requested counts only for its namespace.
         """
         if target in asking or _occupies(caches[target.environment], target.app):
             return None
@@ -66,7 +66,7 @@ DEFAULT_BOUNDS = ShellBounds()
 
 
 def _occupies(cache: NamespaceCache, app: str) -> bool:
-    """Return whether a shell runs, or is about to."""
+    """Return whether a shell runs or is about to run."""
     lease, shell = cache.find_lease(app), cache.find_shell(app)
     if shell is None:
         return lease is not None and read_failure_cause(lease) is None

@@ -1,4 +1,4 @@
-"""The diagnosis of a shell's start: its current step, or the cause of its failure. Pure; time is an argument.
+"""Diagnoses a shell's start: its current step, or the cause of its failure. Pure; time is an argument.
 
 Status fields: core/v1 PodStatus and ContainerStatus, apps/v1 DeploymentCondition. Reasons: the kubelet's
 `images/types.go` and `container/sync_result.go`. A problem that usually ends within seconds (a Secret that
@@ -38,11 +38,11 @@ LOG_LINES = 20
 """The number of lines at the end of a container's log that `LogRequest` asks for."""
 
 PATIENCE_S = 10
-"""Seconds until a problem that often ends without help is a cause: a volume that is not mounted at the first
-attempt, or no network for the pod."""
+"""Seconds after which a problem that often goes away by itself counts as a cause: a volume that is not
+mounted at the first attempt, or no network for the pod."""
 AUTOSCALER_S = 15
-"""Seconds until it is a cause that no node can take the pod. The cluster autoscaler checks every 10 s, and
-reports in Events what it does."""
+"""Seconds after which it counts as a cause that no node can take the pod. The cluster autoscaler checks every
+10 s, and reports its actions in Events."""
 NODE_S = 600
 """Seconds to wait for a node that is being added. Most take two to five minutes."""
 
@@ -71,7 +71,7 @@ _RUN_REASONS = frozenset(
     {"RunContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError"}
 )
 _NODE_ADDED = ("TriggeredScaleUp", "Nominated")
-"""Reasons of Events on the pod, by the cluster autoscaler and by Karpenter."""
+"""Reasons of the Events that the cluster autoscaler and Karpenter create on the pod."""
 _NODE_NOT_ADDED = "NotTriggerScaleUp"
 _CACHE_IS_LATE = re.compile("failed to sync (secret|configmap) cache")
 _VOLUME_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
@@ -99,13 +99,12 @@ def diagnose(
     logs: Mapping[tuple[str, str], str] = MappingProxyType({}),
     failure: Cause | None = None,
 ) -> Diagnosis:
-    """Return the step of a start, the cause if it has failed, or a request for a log that decides.
+    """Return the step of a start, the cause if it has failed, or a request for a log needed to decide.
 
     `shell` is the shell's Deployment, None if there is none yet. `replica_sets` and `pods` are the
-    namespace's objects with the shell's labels, `events` the Events about them (core/v1 or
-    events.k8s.io/v1). `logs` has the logs that a `LogRequest` asked for, by pod and container; an empty log
-    is an answer too. `failure` is the failure that the controller wrote to the lease
-    (`objects.read_failure_cause`).
+    namespace's objects with the shell's labels, `events` the Events about them (core/v1 or events.k8s.io/v1).
+    `logs` has the logs that a `LogRequest` asked for, by pod and container; an empty log counts as an answer.
+    `failure` is the failure that the controller wrote to the lease (`objects.read_failure_cause`).
     """
     if failure is not None:
         return failure
@@ -113,14 +112,14 @@ def diagnose(
         return StartStep(WAITING)
     status = shell.get("status") or _NOTHING
     generation = (shell.get("metadata") or _NOTHING).get("generation", 0)
-    # The status and the pods are those of an older generation.
+    # The status and the pods still belong to an older generation.
     if status.get("observedGeneration", generation) < generation:
         return StartStep(CREATING)
     alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     if alive:
         pod = max(alive, key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
         diagnosis = _pod(pod, select_events(events, pod), now, logs)
-        # Only the pull of a large image may take longer than the deadline.
+        # Only a pull of a large image may take longer than the deadline.
         is_stuck = (
             diagnosis == StartStep(STARTING) and _is_overdue(shell) and not _is_young(pod, now)
         )
@@ -138,13 +137,13 @@ def diagnose(
 
 
 def find_cause(pod: Object, now: float) -> Cause | None:
-    """Return why a pod cannot start, by its own state; None if it may still start, or has started."""
+    """Return why a pod cannot start, judging by its own state; None if it may still start, or has started."""
     diagnosis = _pod(pod, (), now, MappingProxyType({}))
     return diagnosis if isinstance(diagnosis, Cause) else None
 
 
 def _refusal(owners: Iterable[Object]) -> Cause | None:
-    """Return why the API refused the pod to one of its possible owners (apps/v1: ReplicaFailure), or None."""
+    """Return why the API lets none of the possible owners create the pod (ReplicaFailure), or None."""
     for owner in owners:
         for condition in (owner.get("status") or _NOTHING).get("conditions") or ():
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
@@ -188,7 +187,7 @@ def _pod(
             steps.append(diagnosis)
     if steps:
         return steps[0]
-    # Volumes and network are ready before the first container, so Events about them are old after that.
+    # Volumes and network are ready before the first container, so later on Events about them are outdated.
     if all("waiting" in _state(item) for item in statuses):
         obstacle = _obstacle(events, now)
         if obstacle is not None:
@@ -199,7 +198,7 @@ def _pod(
 def _scheduling(
     status: Mapping[str, Any], events: Sequence[Object], now: float
 ) -> Diagnosis | None:
-    """Return the diagnosis of a pod that has no node yet; None if it has one."""
+    """Diagnose a pod that has no node yet; None if it has one."""
     for condition in status.get("conditions") or ():
         if condition.get("type") != "PodScheduled" or condition.get("status") == "True":
             continue
@@ -217,7 +216,7 @@ def _scheduling(
 def _unschedulable(
     why: str, since: float | None, events: Sequence[Object], now: float
 ) -> Diagnosis:
-    """Return the diagnosis of a pod that no node has been able to take `since` that time (epoch seconds)."""
+    """Diagnose a pod that no node has been able to take `since` that time (epoch seconds)."""
     added = [event for event in events if event.get("reason") in _NODE_ADDED]
     if added:
         last = max(map(read_last_seen, added))
@@ -238,7 +237,7 @@ def _unschedulable(
 def _is_young(pod: Object, now: float) -> bool:
     """Return whether the pod has had a node for less than the Deployment's progress deadline.
 
-    The Deployment's own deadline also includes the wait for a node.
+    The Deployment's own deadline includes the wait for a node.
     """
     for condition in (pod.get("status") or _NOTHING).get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
@@ -253,7 +252,7 @@ def _container(
     initial: bool,
     logs: Mapping[tuple[str, str], str],
 ) -> Diagnosis | None:
-    """Return the diagnosis of one container; None if it does not delay the start."""
+    """Diagnose one container; None if it does not delay the start."""
     name = container["name"]
     state = _state(container)
     waiting, ended = state.get("waiting"), state.get("terminated")
@@ -290,7 +289,7 @@ def _crash(
         why = explain_container(output or reason)
         return Cause(STARTING, f"container {name} cannot be started: {why}")
     if not output:
-        # With the policy FallbackToLogsOnError the pod's status has the last lines of the log, but not if the
+        # Under the policy FallbackToLogsOnError the pod's status has the last lines of the log, except if the
         # container was killed from outside.
         key = (pod["metadata"]["name"], name)
         if key not in logs:
@@ -316,14 +315,14 @@ def _crash(
 
 
 def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
-    """Return what delays a pod whose containers are not created yet, which only Events report; else None."""
+    """Return what delays a pod whose containers are not created yet, which only Events show; else None."""
     for event in sorted(events, key=read_last_seen, reverse=True):
         reason, said = event.get("reason"), clean_text(read_note(event))
         is_lasting = now - read_first_seen(event) >= PATIENCE_S
         if reason in _VOLUME_EVENTS:
             why = f"a volume cannot be mounted: {said}"
-            # A missing object and a disk in use elsewhere do not end without help. A busy kubelet that has
-            # not read a Secret yet tries again, for as long as it takes.
+            # A missing object, or a disk in use elsewhere, does not resolve itself. A busy kubelet that has
+            # not read a Secret yet tries again for as long as it takes.
             is_final = "not found" in said or "Multi-Attach" in said
             is_final |= is_lasting and not _CACHE_IS_LATE.search(said)
             return (Cause if is_final else StartStep)(MOUNTING, why)

@@ -1,4 +1,4 @@
-"""The environments that a gateway serves: the cache of each namespace, and the gateway's writes there."""
+"""The environments that a gateway serves: the cache of each namespace, and the gateway's writes to it."""
 
 import asyncio
 import time
@@ -21,8 +21,7 @@ class Environment:
 
     `cache` has the mirrors of all namespaces, and `leases` writes the leases of its shells as `holder`.
     `judging` has the settings with which the gateway approves shells for the cluster's admission policy, None
-    if there is no such policy; `on_problem` is called as that of `Register`. `now` returns seconds since the
-    epoch.
+    if there is no such policy; `on_problem` is that of `Register`. `now` returns seconds since the epoch.
     """
 
     def __init__(
@@ -40,12 +39,12 @@ class Environment:
         self.register = (
             None if judging is None else Register(cluster, self.cache, judging, on_problem)
         )
-        """The register of its shells, which must run while the environment is served."""
+        """The register of its shells, which has to run while the environment is served."""
         self._cluster = cluster
         self._now = now
 
     async def start(self, target: Target, progress: Progress, user: str = "") -> Shell | Denial:
-        """Ask for the shell of `target`, and wait until its sshd answers or its start has failed."""
+        """Request the shell of `target`, and wait until its sshd answers or its start has failed."""
         start = ShellStart(
             self._cluster, self.cache, target, self.leases, progress, user, self._now
         )
@@ -54,7 +53,7 @@ class Environment:
 
 
 class Environments:
-    """The environments that are served now, and those that are left while this gateway has sessions there.
+    """The environments that are served now, and former ones in which this gateway still has sessions.
 
     `make` returns the environment of a namespace.
     """
@@ -67,7 +66,7 @@ class Environments:
         self._registers: dict[Environment, asyncio.Task[None]] = {}
 
     def follow(self, wanted: Mapping[str | None, str]) -> Collection[str | None]:
-        """Serve these namespaces from now on. Return the names of the environments that were left."""
+        """Serve these namespaces from now on. Return the environments that are no longer served."""
         left = []
         for name, environment in list(self.served.items()):
             if wanted.get(name) != environment.cache.namespace:
@@ -85,7 +84,7 @@ class Environments:
         return left
 
     def find(self, target: Target, *, ends: bool) -> Environment | None:
-        """Return the environment in which a session of `target` begins, or `ends`; None without one."""
+        """Return the environment in which a session of `target` begins, or in which it `ends`, or None."""
         for name, environment in self._left if ends else ():
             if name == target.environment and environment.leases.has_sessions(target.app):
                 return environment

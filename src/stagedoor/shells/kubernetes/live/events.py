@@ -1,7 +1,7 @@
-"""The fields of Events in core/v1 and events.k8s.io/v1, and opt-ins that deserve one. Pure.
+"""The fields of Events in core/v1 and events.k8s.io/v1, and opt-ins that call for an Event. Pure.
 
-The kubelet still writes the old API, the scheduler the new one, and both can be read through either. So a
-time or a text may be in one of several fields.
+The kubelet still uses the old API, the scheduler the new one, and each can be read through either. So a time
+or a text may be in one of several fields.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from stagedoor.wire.rfc3339 import parse_time
 
 
 def select_events(events: Sequence[Object], thing: Object) -> Sequence[Object]:
-    """Return the Events about this object, without those about an earlier object of the same name."""
+    """Return the Events about this object, but not those about an earlier object of the same name."""
     uid, name = thing["metadata"].get("uid"), thing["metadata"]["name"]
     return [
         event
@@ -28,7 +28,7 @@ def read_note(event: Object) -> str:
 
 
 def read_part(event: Object) -> str:
-    """Return the part of the object, as `spec.containers{shell}`; empty if the Event is about the whole."""
+    """Return the part that an Event is about (`spec.containers{shell}`); empty for the whole object."""
     return _regarding(event).get("fieldPath") or ""
 
 
@@ -62,7 +62,7 @@ def _time(event: Object, *fields: str) -> float:
 
 SUITABLE = (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
 UNSUITABLE = (Kind.DAEMON_SET, Kind.CRON_JOB)
-"""Kinds that authors label as well, although no shell can be derived from them."""
+"""Kinds that authors may label too, although no shell can be derived from them."""
 
 
 def find_opt_in_problem(item: Object) -> str | None:

@@ -1,4 +1,4 @@
-"""The fields that a gateway and a controller keep of the objects in a cluster, which are many."""
+"""The fields that a gateway and a controller keep of a cluster's objects, since these are many."""
 
 from sys import intern
 from typing import Any
@@ -28,7 +28,7 @@ def select_fields(item: Object, *fields: str) -> dict[str, Any]:
 
 
 def keep_app(item: Object) -> Object:
-    """Keep the metadata by which an app is known."""
+    """Keep the metadata by which an app is recognised."""
     metadata = item["metadata"]
     annotations = {
         name: value
@@ -47,7 +47,7 @@ def keep_app(item: Object) -> Object:
 
 
 def keep_shell(item: Object) -> Object:
-    """Keep all that is compared before a start; of a shell that has started its state is enough."""
+    """Keep all that is compared before a start; once a shell has started, its state is enough."""
     if is_starting(item):
         return select_fields(item, "spec", "status")
     return {**select_fields(item, "status"), "spec": {"replicas": item["spec"].get("replicas", 1)}}
@@ -77,6 +77,6 @@ def _containers(pod: Object) -> dict[str, Any]:
 
 
 def is_starting(shell: Object) -> bool:
-    """Return whether a shell is to start and has no replica yet."""
+    """Return whether a shell should start and has no replica yet."""
     annotations = shell["metadata"].get("annotations") or {}
     return shell["spec"].get("replicas", 1) == 0 and IDLE_SINCE not in annotations

@@ -18,11 +18,11 @@ SILENT_S = 60.0
 
 
 class LeaderReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The state of the controllers as their lease has it; all but `holder` is its annotation's JSON.
+    """The state of the controllers by their lease; all but `holder` is the JSON of its annotation.
 
     `holder` is the replica that leads, "" if none does. `served` and `unserved` count namespaces. `reasons`
-    maps the names of some unserved namespaces to the reasons. `ending` maps the names of some that are served
-    no more to the number of apps with a shell left.
+    maps the names of some unserved namespaces to the reasons. `ending` maps some that are no longer served to
+    the number of apps that still have a shell.
     """
 
     holder: str = ""
@@ -47,7 +47,7 @@ class LeaderReport(msgspec.Struct, frozen=True, omit_defaults=True):
 def format_report(served: int, reasons: Mapping[str, str], ending: Mapping[str, int]) -> str:
     """Return the annotation `names.NAMESPACES`.
 
-    `reasons` has every namespace that is not served, and `ending` those in which shells are left to end.
+    `reasons` has every namespace that is not served, `ending` those in which shells have yet to end.
     """
     named = {
         name: to_one_line(why, MAX_REASON) for name, why in sorted(reasons.items())[:MAX_NAMED]

@@ -1,4 +1,4 @@
-"""The gateway's writes to shells' leases, with which it asks the controller for shells."""
+"""Writes shells' leases, with which a gateway requests shells from the controller."""
 
 import asyncio
 import time
@@ -13,11 +13,11 @@ from stagedoor.shells.kubernetes.names import make_shell_name
 from stagedoor.shells.kubernetes.ports import Cluster
 
 FRESH_S = 0.75 * RENEW_S
-"""Seconds after a renewal by any gateway in which the lease is not renewed: all sessions share it."""
+"""Seconds after a renewal by any gateway in which the lease is not renewed, since all sessions share it."""
 
 
 class LeaseWriter:
-    """The writer of the leases of one namespace, which also counts this process's sessions in its shells.
+    """Writes the leases of one namespace, and counts this process's sessions in its shells.
 
     It writes as `holder`; `now` returns seconds since the epoch. It belongs to one event loop.
     """
@@ -43,13 +43,13 @@ class LeaseWriter:
             del self._sessions[app]
 
     def has_sessions(self, app: str | None = None) -> bool:
-        """Return whether this process has sessions in the app's shell, or in any (None)."""
+        """Return whether this process has sessions in the app's shell, or with None in any shell."""
         return bool(self._sessions) if app is None else app in self._sessions
 
     async def request_shell(self, app: str, user: str = "") -> int:
-        """Ask for the shell, for `user` if a login does, so that a failed start is attempted again.
+        """Request the shell, for the `user` of a login if there is one. A failed start is attempted again.
 
-        Return the number of this request (ASKED): only a failure with that number or a higher one answers it.
+        Return the number of this request (ASKED). Only a failure with at least this number answers it.
         Concurrent callers share one write. Raises ClusterError.
         """
         task = self._requests.get(app)
@@ -68,12 +68,12 @@ class LeaseWriter:
         lease = self._cache.find_lease(app)
         at = objects.read_renewal(lease) if lease else None
         if lease is not None and at is None:
-            return  # `stagedoor app stop`: only a new login asks for the shell again
+            return  # `stagedoor app stop`: only a new login may request the shell again
         if at is None or not 0 <= self._now() - at < fresh_s:
             await self._write(app, None)
 
     async def keep_all(self) -> list[tuple[str, ClusterError]]:
-        """Renew the leases of all shells with sessions. Return the apps for which that failed, and why."""
+        """Renew the leases of all shells with sessions. Return the apps for which this failed, and why."""
         failed = []
         for app in tuple(self._sessions):
             try:
@@ -85,7 +85,7 @@ class LeaseWriter:
     async def _write(self, app: str, count: int | None, user: str = "") -> int:
         """Write a request with that count, or a renewal (None), and return the count.
 
-        Up to three writes are made if the lease is created or deleted at the same time.
+        If the lease is created or deleted at the same time, it tries up to three times.
         """
         for _ in range(3):
             if self._cache.find_lease(app) is None and await self._create(app, user):
@@ -113,7 +113,7 @@ class LeaseWriter:
         """Create the lease. Return False if another gateway has created it, so that it must be renewed."""
         owner = self._cache.find_app(app)
         if owner is None:
-            return True  # the app was deleted meanwhile, so there is nothing to ask for
+            return True  # the app was deleted meanwhile, so there is nothing to request
         try:
             manifest = objects.build_lease(owner, self._holder, self._now(), user)
             lease = await self._cluster.create(manifest)

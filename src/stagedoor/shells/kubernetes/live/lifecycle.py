@@ -1,8 +1,8 @@
-"""The decision to start, replace, stop or delete a shell. Pure; time is an argument.
+"""Decides to start, replace, stop or delete a shell. Pure; time is an argument.
 
-The controller builds a `LifecycleState`, calls `decide`, does the one thing that it returns, and calls it
-again when an object changes or at `Keep.recheck_at`. A renewed lease asks for the shell. The last state
-line in the pod's log keeps a shell that is in use even while no gateway can renew the lease.
+The controller builds a `LifecycleState`, calls `decide`, carries out what it returns, and calls it again when
+an object changes or at `Keep.recheck_at`. A renewed lease requests the shell. While no gateway can renew the
+lease, the last state line in the pod's log keeps a shell that is in use.
 """
 
 import re
@@ -18,13 +18,13 @@ RENEW_S = 20
 """Seconds after which a gateway renews the lease of a shell in which it has open sessions."""
 
 IN_USE_S = 3 * RENEW_S
-"""Seconds after a renewal of the lease in which the shell counts as in use: it has sessions, or will soon."""
+"""Seconds for which a renewal of the lease shows that the shell is in use, or soon will be."""
 
 RECHECK_S = MINUTE_S
 """Seconds between two checks of a shell that should end but is still in use."""
 
 LOG_LINES = 50
-"""The number of lines at the end of the shell's log that `AskLog` needs: sshd writes to that log too."""
+"""The number of lines at the end of the shell's log that `AskLog` needs, as sshd writes there too."""
 
 _STATE = re.compile(
     r"^stagedoor: (?:busy sessions=(?P<sessions>\d{1,9}) tmux=(?P<tmux>\d{1,9})|idle)\s*$",
@@ -59,14 +59,14 @@ class ShellStatus:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleState:
-    """All that the decision for one app depends on.
+    """Everything that the decision for one app depends on.
 
-    `offered` is True if the app has `names.OPT_IN`. `settings` are also WrongSettings if `derive` returns
-    them. `template` is the hash of the shell that would be derived now, None if none can be. `renewed_at`
-    is the lease's `spec.renewTime` in seconds since the epoch, None without a lease. `stop_requested` is
-    True if the lease has no renewTime: an administrator ran `stagedoor app stop`, so the shell ends, open
-    sessions included. `leftovers` is True if the shell's lease or ConfigMap exists. `log` is the last
-    LOG_LINES lines of the pod's log, None if it was not read, empty if it could not be read.
+    `offered` is True if the app has `names.OPT_IN`. `settings` are WrongSettings also if `derive` returns
+    them. `template` is the hash of the shell that would be derived now, None if it cannot be derived.
+    `renewed_at` is the lease's `spec.renewTime` in seconds since the epoch, None without a lease.
+    `stop_requested` is True if the lease has no renewTime: an administrator ran `stagedoor app stop`, so the
+    shell ends even with open sessions. `leftovers` is True if the shell's lease or ConfigMap exists. `log` is
+    the last LOG_LINES lines of the pod's log, None if it was not read, empty if it could not be read.
     """
 
     offered: bool
@@ -81,7 +81,7 @@ class LifecycleState:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Change nothing. `recheck_at` is when the passing of time may change that, None for never."""
+    """Change nothing. `recheck_at` is when time alone may change that, None for never."""
 
     recheck_at: float | None = None
 
@@ -93,7 +93,7 @@ class StartShell:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Start a new shell over one of another template, or a modified one. It is not in use."""
+    """Start a new shell in place of an unused one that has another template or was modified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +106,20 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ScaleToZero:
-    """Set no replicas and, in the same request, IDLE_SINCE to now, from which the deletion is timed."""
+    """Set the replicas to 0 and, in the same request, IDLE_SINCE to now, from which the deletion is timed."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnePod:
-    """Set one replica, since a shell has one pod and its Deployment was scaled to more."""
+    """Set the replicas to one: a shell has one pod, and its Deployment was scaled up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
     """Delete all objects of the shell.
 
-    The Secret is first, since the controller has no right to check whether it still exists. Deployment,
-    Service and ConfigMap follow, and the lease is last.
+    The Secret comes first, since the controller has no right to check later whether it still exists.
+    Deployment, Service and ConfigMap follow, and the lease is last.
     """
 
 
@@ -130,7 +130,7 @@ class AskLog:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Report why a wanted shell cannot be created: by an Event on the app for each problem, and on the lease.
+    """Report why a wanted shell cannot be created, by an Event on the app for each problem and on the lease.
 
     `recheck_at` is when the shell is no longer wanted, unless a login asks for it again.
     """
@@ -157,8 +157,8 @@ def read_activity(log: str) -> Activity | None:
 def is_running(pods: Iterable[Object]) -> bool:
     """Return whether sshd may be running in one of a shell's pods.
 
-    The answer is True in doubt: the pod of a lost node keeps its last status. A pod that is being deleted
-    does not count.
+    When in doubt, return True: the pod of a lost node keeps its last status. A pod that is being deleted does
+    not count.
     """
     for pod in pods:
         if pod.get("metadata", {}).get("deletionTimestamp"):
@@ -170,13 +170,13 @@ def is_running(pods: Iterable[Object]) -> bool:
 
 
 def decide(seen: LifecycleState, now: float) -> Decision:
-    """Return the next thing to do for one app at `now` (seconds since the epoch).
+    """Return the next step for one app at `now` (seconds since the epoch).
 
     While the app's settings are wrong, no shell is started, and `WrongSettings.instead` applies to an
     existing one.
     """
     settings = seen.settings if isinstance(seen.settings, AppSettings) else seen.settings.instead
-    # A gateway whose clock is ahead must not keep a shell for longer than one renewal would.
+    # A gateway whose clock is ahead must not keep a shell for longer than a renewal may.
     renewed_at = None if seen.renewed_at is None else min(seen.renewed_at, now)
     requested = renewed_at is not None and now - renewed_at < settings.idle_stop_s
     wanted = seen.offered and not seen.stop_requested and (requested or settings.warm)
@@ -197,7 +197,7 @@ def decide(seen: LifecycleState, now: float) -> Decision:
     if seen.shell.replicas > 1:
         return OnePod()
     if not seen.shell.running:
-        # A shell that does not run has no sessions, and a change of the app may let it start.
+        # A shell that does not run has no sessions, and a change of the app may make it start.
         decision = Replace() if _is_outdated(seen, seen.shell) else Keep(wanted_until)
         return _make(seen, decision, wanted_until)
     return _decide_running(seen, seen.shell, settings, renewed_at, wanted, wanted_until, now)
@@ -234,12 +234,12 @@ def _decide_running(
     wanted_until: float | None,
     now: float,
 ) -> Decision:
-    """Decide on a shell that may be in use: it stays until its lease and its log both show that it is not."""
+    """Decide on a shell that may be in use. It stays until both its lease and its log show that it is not."""
     is_outdated = _is_outdated(seen, shell)
     stale = seen.template if is_outdated else None
     if wanted and not is_outdated:
         return _mark(shell, Mark(stale, None), wanted_until)
-    # The log is read below anyway, so with a short idle time this time may be short too.
+    # The log is read below anyway, so a short idle time may shorten this time too.
     in_use_s = min(IN_USE_S, settings.idle_stop_s)
     if renewed_at is not None and now - renewed_at < in_use_s:
         return _mark(shell, Mark(stale, None), renewed_at + in_use_s)
@@ -248,8 +248,8 @@ def _decide_running(
     use = read_activity(seen.log)
     if use is not None and use.sessions:
         return _mark(shell, Mark(stale, None), now + RECHECK_S)
-    # A detached tmux has its grace from when it was first seen without sessions, and so has an unreadable
-    # log.
+    # The grace of a detached tmux begins when it is first seen without sessions; so does that of an
+    # unreadable log.
     if use is None or use.tmux:
         since = shell.idle_since
         if since is None or since > now or (renewed_at is not None and since < renewed_at):

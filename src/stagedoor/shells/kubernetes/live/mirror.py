@@ -1,8 +1,8 @@
-"""A copy in memory of the objects of one kind, which a watch keeps up to date.
+"""An in-memory copy of the objects of one kind, which a watch keeps up to date.
 
-One watch covers the whole cluster. If the API refuses that to this account, each namespace has a watch of its
-own, and a namespace that cannot be read fails alone. Objects are found by namespace and name, and those of a
-shell by their app too.
+One watch covers the whole cluster. If the API does not allow this account to do that, each namespace has its
+own watch, so that one which cannot be read does not affect the others. Objects are found by namespace and
+name, those of a shell also by their app.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from stagedoor.shells.kubernetes.names import SHELL_OF
 from stagedoor.shells.kubernetes.ports import Cluster
 
 Keep = Callable[[Object], Object]
-"""Returns the part of an object to keep, with its uid: that bounds the memory."""
+"""Returns the part of an object to keep, including its uid, to save memory."""
 
 Key = tuple[str, str]
-"""A namespace, and a name in it. An object of the cluster has the namespace CLUSTER."""
+"""A namespace and a name in it. Objects outside of namespaces have the namespace CLUSTER."""
 
 OnChange = Callable[[Collection[Key]], None]
-"""Called with the keys of the created, changed or deleted objects. Runs in the loop, must not block."""
+"""Called with the keys of created, changed or deleted objects. Runs in the loop and must not block."""
 
 CLUSTER = ""
 """The namespace of a watch that covers all namespaces."""
@@ -54,9 +54,9 @@ class _Feed:
 
 
 class Mirror:
-    """The objects of one kind in `namespaces`. The owner keeps `run` running; code in the same loop may read.
+    """The objects of one kind in `namespaces`. Its owner keeps `run` running; code in the same loop may read.
 
-    With None it has all namespaces, which needs a watch of the whole cluster. `labels` is a label selector.
+    None stands for all namespaces, which needs a watch of the whole cluster. `labels` is a label selector.
     With `metadata_only` the API sends only the objects' metadata.
     """
 
@@ -109,7 +109,7 @@ class Mirror:
         self._listeners.append(on_change)
 
     def put(self, written: Object) -> None:
-        """Put an object that the API returned for a write, so that it is here before the watch reports it."""
+        """Store an object that the API returned for a write, before the watch reports it."""
         self._take((self._trim(written),))
 
     def forget(self, namespace: str, name: str) -> None:
@@ -122,13 +122,13 @@ class Mirror:
         return self._feed(namespace).synced
 
     def find_problem(self, namespace: str) -> ClusterError | None:
-        """Return why the namespace is not up to date here at the moment; None if it is."""
+        """Return why the copy of the namespace is not up to date at the moment; None if it is."""
         return self._feed(namespace).problem
 
     async def wait_until_synced(self, namespace: str, *, or_refused: bool = False) -> None:
-        """Wait until all objects of the namespace have been listed once, without a limit.
+        """Wait, without a time limit, until all objects of the namespace have been listed once.
 
-        With `or_refused`, return as well once the API has refused that.
+        With `or_refused`, also return once the API has refused to list them.
         """
         while not self.is_synced(namespace):
             problem = self.find_problem(namespace)
@@ -185,10 +185,10 @@ class Mirror:
             news.set()
 
     def _trim(self, item: Object) -> Object:
-        """Return the part of an object to keep: the known one if it has not changed.
+        """Return the part of an object to keep, or the same part as before if it has not changed.
 
-        The result has no uid if the object is in another namespace, or if `keep` fails. The failure goes to
-        the loop's exception handler, and the other objects are still kept.
+        The result has no uid if the object is in another namespace or if `keep` fails. Such a failure goes to
+        the loop's exception handler, and other objects are still kept.
         """
         namespace, name = _key(item)
         nothing = {"metadata": {"namespace": namespace, "name": name}}
@@ -275,9 +275,9 @@ class Mirror:
 async def list_everywhere(
     cluster: Cluster, kind: Kind, namespaces: Collection[str], labels: str = ""
 ) -> list[Object]:
-    """List the objects of a kind in `namespaces`, by one list of the whole cluster where that is granted.
+    """List the objects of a kind in `namespaces`, with one request for the whole cluster if that is allowed.
 
-    A namespace that is refused has no objects in the result. Raises ClusterError, also if all are refused.
+    A namespace that is refused has no objects in the result. Raises ClusterError, even if all are refused.
     """
     items: list[Object] = []
     refusals: list[ClusterError] = []
@@ -312,7 +312,7 @@ def _version(item: Object) -> str:
 def _is_older(item: Object, other: Object) -> bool:
     """Return whether `item` is an older version of the object `other`.
 
-    The versions of an object increase (which KEP-5504 guarantees, and which has always been so).
+    The versions of an object increase, as they always have and as KEP-5504 guarantees.
     """
     if _uid(item) != _uid(other):
         return False

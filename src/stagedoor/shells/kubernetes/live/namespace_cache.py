@@ -1,6 +1,6 @@
-"""The apps that offer a shell and the objects of their shells, as a gateway sees them in a cluster.
+"""A gateway's view of a cluster: the apps that offer a shell, and the objects of their shells.
 
-A process has one watch of each kind for all namespaces (`ClusterCache`), and a view of it for each namespace.
+A process has a single watch of each kind for all namespaces (`ClusterCache`), and a view of each namespace.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ APPS = f"{OPT_IN}=true,!{SHELL_OF}"
 
 
 def is_shell_offered(item: Object) -> bool:
-    """Return whether a Deployment or StatefulSet is an app that offers a shell under a valid name."""
+    """Return whether a Deployment or StatefulSet offers a shell and has a valid name."""
     is_named = is_valid_app(str(item["metadata"]["name"]))
     return is_named and find_shell_app(item) is None and is_offered(item)
 
@@ -49,10 +49,10 @@ def is_shell_offered(item: Object) -> bool:
 class ClusterMirrors:
     """The mirrors of all apps that offer a shell in `namespaces`, and of the objects of their shells.
 
-    With None they have all namespaces, and the owner gives `access` those that it serves.
-    `keep_shell` reduces the Deployments of shells; `others` are further kinds of objects of shells. Of the
-    apps, which may be very many, only some metadata is kept; an app is read when its shell starts. The owner
-    keeps the coroutines of `list_coroutines` running.
+    None stands for all namespaces; the owner then gives `access` those that it serves. `keep_shell` reduces
+    the Deployments of shells; `others` are further kinds of shells' objects. There may be very many apps, so
+    only some of their metadata is kept, and an app is read when its shell starts. The owner keeps the
+    coroutines of `list_coroutines` running.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ClusterMirrors:
 
 
 class NamespaceState:
-    """The part of a cluster's `mirrors` that is in one namespace, common to gateway and controller."""
+    """One namespace's part of a cluster's `mirrors`, for gateways and controllers alike."""
 
     def __init__(self, mirrors: ClusterMirrors, namespace: str) -> None:
         self.namespace = namespace
@@ -142,9 +142,9 @@ class ClusterCache(ClusterMirrors):
     def __init__(self, cluster: Cluster, namespaces: Collection[str] | None) -> None:
         super().__init__(cluster, namespaces, keep_shell, {Kind.REPLICA_SET: keep_replica_set})
         self.changed = defaultdict[str, asyncio.Event](asyncio.Event)
-        """The event that is set at the next change in each namespace, and then replaced."""
+        """The event for the next change in each namespace. Once it is set, a new one replaces it."""
         self.starting = defaultdict[str, dict[str, Object]](dict)
-        """The Deployments of the shells that are to start and have no pod yet, by namespace and app."""
+        """The Deployments of the shells that should start and have no pod yet, by namespace and app."""
         self.of_shells[Kind.DEPLOYMENT].listen(self._shells_changed)
         for mirror in self.all:
             mirror.listen(self._notify)
@@ -173,13 +173,13 @@ class NamespaceCache(NamespaceState):
 
     @property
     def changed(self) -> asyncio.Event:
-        """Return the event that is set at the next change in the namespace."""
+        """Return an event that is set at the next change in the namespace."""
         return self._cache.changed[self.namespace]
 
     async def wait_until_synced(self, within_s: float) -> bool:
         """Wait until every mirror has listed the namespace, for `within_s` seconds at most.
 
-        Return False if that did not happen in time, and at once if the API refuses it.
+        Return False if that did not happen in time, or at once if the API refuses it.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -188,7 +188,7 @@ class NamespaceCache(NamespaceState):
         return self.is_synced
 
     def list_starting(self) -> Mapping[str, Object]:
-        """Return the Deployments of the shells that are to start and have no pod yet, by app."""
+        """Return the Deployments of the shells that should start and have no pod yet, by app."""
         return self._cache.starting[self.namespace]
 
     def find_keys_end(self, app: str) -> float | None:
@@ -243,9 +243,9 @@ def _is_ready(pod: Object) -> bool:
     )
 
 
-# Labels do not decide whose a pod is, since any client that may create pods can set them. It can set
-# `metadata.ownerReferences` too, but a ReplicaSet counts a pod that refers to it and deletes it as surplus.
-# Objects are compared by uid, since a name can be reused.
+# Labels do not prove to whom a pod belongs, since any client that may create pods can set them. It can set
+# `metadata.ownerReferences` too, but then the ReplicaSet counts the pod, and deletes it as surplus. Objects
+# are compared by uid, since a name can be reused.
 
 
 def find_controller(item: Object, kind: Kind) -> str | None:

@@ -1,4 +1,4 @@
-"""The namespaces whose apps may have shells: those of the settings, or those that a label selects now."""
+"""The namespaces whose apps may have shells: those in the settings, or those that a label selects."""
 
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ class NamespaceSelector:
 
 
 Namespaces = Mapping[str | None, str] | NamespaceSelector
-"""The namespaces by environment, or the selector of those that are served."""
+"""The namespaces by environment, or a selector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class NamespaceDecision:
 
 
 def choose_namespaces(selected: Iterable[Object], own: str = "") -> NamespaceDecision:
-    """Return the served namespaces of those that the label selects. Pure.
+    """Decide which of the namespaces that the label selects are served. Pure.
 
-    The environment of a namespace is its label ENVIRONMENT, else its name; an empty label stands for names
-    without an environment. Of two namespaces with the same environment neither is served, since an app must
-    not change its place by another namespace's label.
+    The environment of a namespace is its label ENVIRONMENT, or else its name; an empty label stands for names
+    without an environment. If two namespaces have the same environment, neither is served, so that a label of
+    one namespace cannot take over the apps of another.
     """
     refused: dict[str, str] = {}
     claims = defaultdict[str, list[str]](list)
@@ -136,7 +136,7 @@ class NamespaceDirectory:
             yield self._mirror.run()
 
     async def wait_until_synced(self, *, or_refused: bool = False) -> None:
-        """Wait until the namespaces are known, without a limit; `or_refused` is as in `Mirror`."""
+        """Wait, without a time limit, until the namespaces are known; `or_refused` is as in `Mirror`."""
         if self._mirror is not None:
             await self._mirror.wait_until_synced(CLUSTER, or_refused=or_refused)
 

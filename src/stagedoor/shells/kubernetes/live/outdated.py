@@ -1,4 +1,4 @@
-"""Running shells whose app has changed: the annotations on their Deployment, and the sentences. Pure."""
+"""Running shells that are outdated by a change of their app: the annotations and the sentences. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ MAX_IMAGE_CHARS = 200
 class Outdated:
     """The state of an outdated shell.
 
-    `asked` is the image in the app's template when the shell was created, `wanted` the image in it now; empty
+    `asked` is the image in the app's template when the shell was created, `wanted` the one there now; empty
     if unknown. `since` is when the change was seen, in seconds since the epoch. `modified` is True if the app
     is unchanged, and the shell's own Deployment was changed.
     """
@@ -36,7 +36,7 @@ class Outdated:
 
 
 def read_outdated(shell: Object | None) -> Outdated | None:
-    """Read the annotations of a shell's Deployment; None if the shell is up to date, or does not run."""
+    """Read the annotations of a shell's Deployment; None if the shell is up to date or not running."""
     if shell is None or not (shell.get("spec") or {}).get("replicas", 1):
         return None
     annotations = shell["metadata"].get("annotations") or {}
@@ -53,8 +53,8 @@ def choose_marks(
 ) -> dict[str, str | None]:
     """Return the annotations to write besides `stale` (as in `lifecycle.Mark`).
 
-    The time is `now` for a shell that becomes outdated, and again when its app names another image
-    (`wanted`). Other changes of an outdated shell's app keep the time.
+    The time is set to `now` when a shell becomes outdated, and again when its app changes to another image
+    (`wanted`). Any other change of the app leaves the time as it is.
     """
     if stale is None:
         return {MOVED_ON: None, STALE_SINCE: None}
@@ -65,7 +65,7 @@ def choose_marks(
 
 
 def describe_outdated(app: str, state: Outdated, users: Sequence[str] = ()) -> str:
-    """Return one line on an outdated shell. `users` are the known names of those with sessions in it."""
+    """Return one line about an outdated shell. `users` are the users known to have sessions there."""
     at = "" if state.since is None else f" at {_minute(state.since)}"
     if state.modified:
         what = f"the Deployment of {app}'s shell was changed{at}; it"
@@ -77,7 +77,7 @@ def describe_outdated(app: str, state: Outdated, users: Sequence[str] = ()) -> s
 
 
 def make_notice(app: str, state: Outdated) -> str:
-    """Return the sentence for developers in the shell, with the way to the new version."""
+    """Return the sentence for developers in the shell, which says how to get the new version."""
     return f"{describe_outdated(app, state)}; log out, and in again a minute later, for the new one"
 
 

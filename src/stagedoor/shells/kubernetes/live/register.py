@@ -1,9 +1,9 @@
 """The register of approved shells, a ConfigMap that the cluster's admission policy reads.
 
-The controller creates a shell's Deployment with no replicas. A gateway, which has another account, derives
-the shell too and compares. If both agree, it writes the Deployment's uid and generation to the register.
-The admission policy (deploy/chart/templates/admission.yaml) lets the controller start that generation and
-nothing else: docs/decisions/0023-fences.md.
+The controller creates a shell's Deployment with no replicas. A gateway, under another account, derives the
+shell too and compares. If the two agree, it writes the Deployment's uid and generation to the register. The
+admission policy (deploy/chart/templates/admission.yaml) lets the controller start this generation and no
+other: docs/decisions/0023-fences.md.
 """
 
 import asyncio
@@ -26,27 +26,28 @@ from stagedoor.shells.kubernetes.ports import Cluster
 AGAIN_S = 1.0
 """Seconds until a shell that has not started is judged again, since its app may have changed."""
 OTHERS_S = 0.5
-"""Seconds in which a start is left to the gateway that asked for it. All gateways see all starts."""
+"""Seconds for which a start is left to the gateway that requested it. All gateways see all starts."""
 AT_ONCE = 8
-"""The most shells that are judged at the same time. Most of that time is waiting for the API."""
+"""The most shells that are judged at the same time. Most of this time is spent waiting for the API."""
 MAX_CHARS = 1000
-"""The longest entry of a shell, in characters."""
+"""The longest entry for a shell, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeriveContext:
-    """The settings of the derivation. Gateway and controller must have the same, or no shell is approved."""
+    """The settings of the derivation. If those of gateway and controller differ, no shell is approved."""
 
     kit: Kit
     defaults: AppSettings
 
 
 class Register:
-    """The writer of the ConfigMap REGISTER in one namespace: it has an entry for each shell that is to start.
+    """Writes the ConfigMap REGISTER in one namespace, which has an entry for each shell that should start.
 
-    The chart creates the ConfigMap, since RBAC cannot limit a right to create to a name. Several gateways
-    write the same. An entry names one generation of one object, so an old entry lets no shell start.
-    `on_problem` is called with one line when the ConfigMap cannot be written, and with None once it can.
+    The chart creates the ConfigMap, since RBAC cannot limit the right to create to one name. Several gateways
+    write the same ConfigMap. As an entry names one generation of one object, an old entry lets no shell
+    start. `on_problem` is called with one line when the ConfigMap cannot be written, and with None once it
+    can.
     """
 
     def __init__(
@@ -63,12 +64,12 @@ class Register:
         self._logins: Counter[str] = Counter()
         """The number of logins that wait for each shell at this gateway."""
         self._due: dict[str, tuple[str, float]] = {}
-        """The identity of each shell that is to start, and when it is judged next."""
+        """The identity of each shell that should start, and when it is judged next."""
         self._written: set[str] | None = None
 
     @contextmanager
     def judge_at_once(self, app: str) -> Iterator[None]:
-        """Judge the app's shell at once during this context: a login waits for it at this gateway."""
+        """Within this context, judge the app's shell at once, since a login at this gateway waits for it."""
         self._logins[app] += 1
         try:
             yield
@@ -78,7 +79,7 @@ class Register:
                 del self._logins[app]
 
     async def run(self) -> None:
-        """Judge each shell that is to start, until cancelled."""
+        """Judge each shell that should start, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             changed = self._cache.changed
@@ -98,14 +99,15 @@ class Register:
     ) -> str | None:
         """Write the entries of `due`, and remove those of shells not in `starting`.
 
-        Nothing is read or written before the first shell of the namespace starts. Return the reason if that
-        failed, else None.
+        Until a first shell of the namespace should start, nothing is read or written. Return why writing
+        failed, or None.
         """
         try:
             if self._written is None:
                 if not due:
                     return None
-                # Entries from before this process started, also of shells that have started or are deleted.
+                # Entries from before this process, possibly of shells that have started or were deleted
+                # since.
                 entries = (await self._merge({})).get("data") or {}
                 self._written = {key for key in entries if not key.startswith(RUN_ENTRY)}
             await self._write(due, self._written - starting.keys())
@@ -136,7 +138,7 @@ class Register:
                 except ClusterError as error:
                     return f"{identify_shell(shell)} cannot be judged: {error.message}"[:MAX_CHARS]
                 except Exception as error:
-                    # A bug that one app triggers must not keep the others from starting.
+                    # A bug triggered by one app must not keep the others from starting.
                     asyncio.get_running_loop().call_exception_handler(
                         {"message": f"a fault in judging the shell of {app}", "exception": error}
                     )
@@ -156,7 +158,7 @@ class Register:
         )
 
     async def _judge(self, app: str, shell: Object) -> str:
-        """Return the entry of a shell: its identity, followed by the reason if it may not start."""
+        """Return the entry for a shell: its identity, followed by a reason if it may not start."""
         known = await read_app(self._cluster, self._cache.namespace, app, self._context)
         if isinstance(known, str):
             why = known
@@ -180,7 +182,7 @@ async def find_app(cluster: Cluster, namespace: str, name: str) -> Object | None
 async def read_app(
     cluster: Cluster, namespace: str, name: str, context: DeriveContext
 ) -> tuple[Object, Derived] | str:
-    """Read an app and derive its shell, or return why it can have none. Raises ClusterError."""
+    """Read an app and derive its shell, or return why it cannot have one. Raises ClusterError."""
     app = await find_app(cluster, namespace, name)
     if app is None:
         return "there is no such app that offers a shell"
@@ -191,7 +193,7 @@ async def read_app(
 async def derive_app(
     cluster: Cluster, app: Object, context: DeriveContext
 ) -> Derived | WrongSettings:
-    """Derive the shell of `app` by its annotations. Raises ClusterError."""
+    """Derive the shell of `app` according to its annotations. Raises ClusterError."""
     settings = read_settings(app, context.defaults)
     if isinstance(settings, WrongSettings):
         return settings
@@ -199,14 +201,14 @@ async def derive_app(
 
 
 def identify_shell(shell: Object) -> str:
-    """Return `UID GENERATION` of a Deployment. Every change of its spec, also of its replicas, changes it."""
+    """Return `UID GENERATION` of a Deployment. Any change of its spec, even of its replicas, changes it."""
     return f"{shell['metadata'].get('uid')} {shell['metadata'].get('generation')}"
 
 
 async def derive_now(
     cluster: Cluster, app: Object, settings: AppSettings, kit: Kit
 ) -> Derived | WrongSettings:
-    """Derive the shell of `app` with its pods and claims as the API has them now. Raises ClusterError."""
+    """Derive the shell of `app` with the current pods and claims in the API. Raises ClusterError."""
     namespace = app["metadata"]["namespace"]
     pods, claims = await asyncio.gather(
         cluster.list(Kind.POD, namespace, format_selector(app["spec"]["selector"])),

@@ -11,7 +11,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.shells.kubernetes.ports import Cluster
 
 REMEMBERED_S = 10.0
-"""Seconds for which a yes is remembered: one login asks more than once, and users often log in again."""
+"""Seconds for which a yes is remembered, as each login asks more than once, and users log in repeatedly."""
 ASK_S = 5.0
 AT_ONCE = 8
 """The most reviews at the same time."""
@@ -22,9 +22,9 @@ AUTHENTICATED = "system:authenticated"
 
 @dataclass
 class ClusterAccess:
-    """The cluster's check, which a login needs besides its grant. `resource` is, for example, `pods/exec`.
+    """The cluster's check, which a login has to pass besides its grant. `resource` may be `pods/exec`.
 
-    While the cluster cannot be asked, all logins are refused.
+    If the cluster cannot be asked, all logins are refused.
     """
 
     cluster: Cluster
@@ -37,7 +37,7 @@ class ClusterAccess:
     ) -> Denial | None:
         """Return None if the cluster lets the identity `create` the resource in the app's namespace.
 
-        Return the reason otherwise. With `remembered` false, ask the cluster even if it said yes before.
+        Return the reason otherwise. If `remembered` is false, ask the cluster even if it said yes before.
         """
         identity = grant.identity
         key = (identity.name, identity.groups, namespace)

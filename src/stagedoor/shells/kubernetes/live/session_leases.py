@@ -1,4 +1,4 @@
-"""The sessions of a gateway in shells, and the renewal of these shells' leases while there are any."""
+"""Counts a gateway's sessions in shells, and renews these shells' leases while there are any."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
 from stagedoor.tasks import Tasks
 
 REQUEST_S = 3.0
-"""The longest time that a login to a running shell waits for a cluster that does not answer."""
+"""The longest that a login to a running shell waits for a cluster that does not answer."""
 
 
 class SessionLeases:
@@ -36,11 +36,11 @@ class SessionLeases:
 
     def count_later(self, target: Target, by: int) -> None:
         """Add `by` to the number of sessions, in the event loop. May be called in any thread."""
-        with suppress(RuntimeError):  # the loop is closed, so leases are not renewed any more
+        with suppress(RuntimeError):  # the loop is closed, so leases are no longer renewed
             self._loop.call_soon_threadsafe(self._count, target, by)
 
     async def keep(self, environment: Environment, app: str) -> None:
-        """Renew the lease of a running shell. A cluster that does not answer does not prevent the login."""
+        """Renew the lease of a running shell. If the cluster does not answer, the login still goes on."""
         with suppress(ClusterError, TimeoutError):
             async with asyncio.timeout(REQUEST_S):
                 await environment.leases.keep(app)
@@ -53,7 +53,7 @@ class SessionLeases:
         # renewed for ever.
         environment.leases.count(target.app, by)
         if by < 0 and self._knows(target):
-            # The idle time counts from the end of the last session.
+            # The idle time begins at the end of the last session.
             self._tasks.start(self.keep(environment, target.app))
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""The start of a shell for a login: ask the controller, report progress, wait until sshd answers."""
+"""The start of a shell for a login: request it, report progress, wait until sshd answers."""
 
 import asyncio
 import time
@@ -35,19 +35,19 @@ EVENTS_S = 2.0
 AWAITED_S = 3.0
 """Seconds between renewals of the lease while a login waits: a start may take longer than the idle time."""
 SURE_S = 0.5
-"""Seconds for which a cause must persist: the mirrors may still show the previous attempt."""
+"""Seconds for which a cause has to persist, since the mirrors may still show the previous attempt."""
 UNCHANGED_S = 5.0
-"""The same if the shell has not changed since the request: its app may just have been corrected, and a busy
-controller has yet to replace the shell."""
+"""The same for a shell that has not changed since the request: the app may just have been corrected, and a
+busy controller may have yet to replace the shell."""
 MENDED_S = 60
-"""Seconds after which a client may try again if there is a cause, which needs a correction. Clients that
-retry automatically wait for half of it at most, so they report the cause to their user at once."""
+"""Seconds after which a client may try again if there is a cause, which has to be corrected first. Clients
+that retry automatically wait for at most half of this, so they show the cause to their user at once."""
 
 
 class ShellStart:
     """One start of a shell, for one login.
 
-    `lease_writer` asks for the shell, for `user` if it is a user's login, and `report` is called with each
+    `lease_writer` requests the shell, for `user` if this is a user's login, and `report` is called with each
     new step. `now` returns seconds since the epoch.
     """
 
@@ -66,7 +66,7 @@ class ShellStart:
         self._target = target
         self._lease_writer = lease_writer
         self._request = 0
-        """The number of this login's request: only a failure after it is an answer to it."""
+        """The number of this login's request. Only a failure after it is an answer to it."""
         self._generation_before: object = None
         """The shell's generation at the time of the request."""
         self._report = report
@@ -80,7 +80,7 @@ class ShellStart:
         self._cause_since = 0.0
 
     async def wait(self) -> Shell | Denial:
-        """Ask for the shell. Return it when its sshd has sent its banner, or why it does not start."""
+        """Request the shell. Return it once its sshd has sent its banner, or else why it does not start."""
         loop = asyncio.get_running_loop()
         self._generation_before = self._generation()
         problem = await self._ask()
@@ -125,7 +125,7 @@ class ShellStart:
                     await changed.wait()
 
     async def _ask(self) -> str | None:
-        """Ask for the shell. Return the reason if that failed, else None."""
+        """Request the shell. Return why that failed, or None."""
         try:
             self._request = await self._lease_writer.request_shell(self._target.app, self._user)
         except ClusterError as error:
@@ -169,7 +169,7 @@ class ShellStart:
         return ""
 
     async def _read_events(self) -> None:
-        """Read the pods' Events every EVENTS_S seconds. Only they may show what delays a start."""
+        """Read the pods' Events every EVENTS_S seconds. Often only these show what delays a start."""
         loop = asyncio.get_running_loop()
         if loop.time() < self._events_at:
             return
@@ -210,7 +210,7 @@ def make_shell(target: Target, address: Address, cache: NamespaceCache) -> Shell
 
 
 def refuse_unserved(target: Target, namespace: str) -> Denial:
-    """Return the denial for a namespace that is not served, in words for a developer."""
+    """Return the denial for a namespace that is not served, worded for developers."""
     why = (
         f"the gateway has no access to the namespace {namespace}, which was deleted or lost its Role; "
         "an administrator can mend that"
@@ -219,7 +219,7 @@ def refuse_unserved(target: Target, namespace: str) -> Denial:
 
 
 def refuse_ended_keys(target: Target, at: float, namespace: str) -> Denial:
-    """Return the denial for a shell whose keys have ended: its sshd would refuse every key as wrong."""
+    """Return the denial for a shell whose keys have ended, since its sshd would refuse every key as wrong."""
     return Denial(
         Reason.SHELL_UNAVAILABLE,
         f"the keys in {target.shell_name} ended at {show_time(at)}, since no controller has renewed them: "

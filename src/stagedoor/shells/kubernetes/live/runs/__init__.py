@@ -1,1 +1,1 @@
-"""The gateway's part in runs on Kubernetes: it requests a Job, approves it, and copies its log."""
+"""The gateway's part in runs on Kubernetes: it requests Jobs, approves them, and copies their logs."""

@@ -13,14 +13,14 @@ _PLACE = "place.json"
 
 @dataclass(frozen=True, slots=True)
 class RunNamespace:
-    """The namespace of a run and its app, which are written beside its log."""
+    """A run's namespace and app, which are written beside its log."""
 
     namespace: str
     app: str
 
 
 class ClusterRunFolders(RunFolders):
-    """The folders of runs, each with the namespace of its run."""
+    """The folders of runs, each with its run's namespace."""
 
     def observe(self, run_id: str) -> RunState | RunEnd:
         """Return how a run has ended, or `STARTING` or `RUNNING`. Raises OSError."""
@@ -34,7 +34,7 @@ class ClusterRunFolders(RunFolders):
         return self._now() - self.find(run_id).folder.stat().st_mtime
 
     def make(self, run_id: str, place: RunNamespace) -> RunFolder:
-        """Return the folder of a run, made if it is missing. Raises OSError."""
+        """Return the folder of a run, creating it if it is missing. Raises OSError."""
         run = self._place(run_id)
         run.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (run.folder / _PLACE).exists():
@@ -42,7 +42,7 @@ class ClusterRunFolders(RunFolders):
         return run
 
     def read_place(self, run_id: str) -> RunNamespace:
-        """Return where a run is. Raises OSError."""
+        """Return the namespace and the app of a run. Raises OSError."""
         text = (self.find(run_id).folder / _PLACE).read_bytes()[:1024]
         try:
             fields = json.loads(text)

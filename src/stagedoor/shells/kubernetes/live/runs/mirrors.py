@@ -1,7 +1,7 @@
 """The copies of the logs of all runs on Kubernetes, which follow the runs' pods.
 
-Each gateway has a copy of every run, so any of them shows it, and a pod or a gateway that is lost takes no
-copy of another with it. Of the workers of a gateway one follows a run: it has the lock in the run's folder.
+Each gateway has a copy of every run's log, so any gateway can show it, and nothing is lost with a pod or
+another gateway. One worker of a gateway follows each run: the one that holds the lock in the run's folder.
 """
 
 import asyncio
@@ -30,15 +30,15 @@ from stagedoor.shells.kubernetes.ports import RunCluster
 from stagedoor.shells.run_folders import is_final, read_status
 
 CHECK_S = 5.0
-"""Seconds between two looks for runs that no worker follows."""
+"""Seconds between two searches for runs that no worker follows."""
 _MAX_ID_CHARS = 16
 AGAIN_S = 0.2
-"""The first pause before a log is asked for again."""
+"""The first pause before a log is requested again."""
 LONGEST_AGAIN_S = 5.0
 LOST_S = 60.0
-"""A pod that should be gone for so long is lost with its node."""
+"""A pod that should have been gone for so long was lost with its node."""
 READS_AFTER_END = 3
-"""How often the log of an ended container is read for output that is missing."""
+"""How often the log of an ended container is read again for missing output."""
 _GONE = PodEnd(RunState.LOST, LOST_CODE, "its pod was deleted")
 
 
@@ -59,7 +59,7 @@ class RunMirror:
     now: Callable[[], float] = time.time
 
     async def follow(self) -> None:
-        """Copy the log until the run has ended; do nothing if another worker does, or if it has ended here.
+        """Copy the log until the run has ended. Do nothing if another worker does so, or if its end is here.
 
         Raises OSError if the disk fails.
         """
@@ -77,7 +77,7 @@ class RunMirror:
             os.close(life)
 
     async def _copy(self, log: LogWriter) -> PodEnd:
-        """Copy the output while there is some, and return the end of the pod."""
+        """Copy output as long as there is any, and return how the pod has ended."""
         pause_s, reads, is_running = AGAIN_S, 0, False
         while True:
             pod = self.find_pod()
@@ -87,7 +87,7 @@ class RunMirror:
             if end is not None and end.size is not None and log.size >= end.size:
                 return end
             if end is not None and end.size is None:
-                reads = READS_AFTER_END - 1  # nothing says how much there is: read once
+                reads = READS_AFTER_END - 1  # the amount of output is unknown: read once
             if has_started(pod):
                 if not is_running:
                     is_running = True
@@ -104,7 +104,7 @@ class RunMirror:
             await self.wait(pause_s if has_started(pod) else LONGEST_AGAIN_S)
 
     def _is_lost(self, pod: Object) -> bool:
-        """Return whether the pod is overdue by LOST_S: its node does not report its end."""
+        """Return whether the pod's end is overdue by LOST_S, since its node does not report it."""
         gone_at = read_time(pod["metadata"].get("deletionTimestamp"))
         return gone_at is not None and self.now() > gone_at + LOST_S
 
@@ -126,7 +126,7 @@ class RunMirror:
                             at = self.now() if line.at is None else line.at
                             log.append(fresh, is_error=line.is_error, at=at)
         except ClusterError:
-            pass  # the kubelet or the API does not answer; the log is asked for again
+            pass  # the kubelet or the API does not answer; the log will be requested again
         return log.size > before
 
     async def _finish(self, log: LogWriter, end: PodEnd) -> None:
@@ -181,7 +181,7 @@ class RunMirrors:
         self._names: dict[_RunKey, str] = {}
         """The name of the pod of each run."""
         self._ended: set[_RunKey] = set()
-        """The runs whose end is in their folder."""
+        """The runs whose end is written in their folder."""
         self._strange: set[_RunKey] = set()
         """Those with a pod that the store does not have there."""
 
@@ -217,7 +217,7 @@ class RunMirrors:
         changed.set()
 
     def _follow_all(self, tasks: asyncio.TaskGroup) -> None:
-        """Start a copy of each run that has a pod, and of each that has none any more and no end here."""
+        """Start a copy of each run that has a pod, or has lost it although its end is not known here."""
         for key, name in list(self._names.items()):
             pod = self._pods.get(key[0], name)
             if pod is not None:
@@ -254,7 +254,7 @@ class RunMirrors:
                 return find_cancel_time(lease) is not None
             return False
 
-        with suppress(OSError):  # a full disk, a store out of reach; the next look tries again
+        with suppress(OSError):  # a full disk, a store out of reach; the next search tries again
             try:
                 known: RunNamespace | None = self._folders.read_place(run_id)
             except FileNotFoundError:

@@ -1,9 +1,9 @@
 """The runner of apps on Kubernetes.
 
-The gateway writes a lease, for which the controller creates a suspended Job of the run in the store. The
-gateway derives the Job as well, compares every field, and writes its uid and generation to the register; the
-admission policy lets the controller resume that Job alone (docs/decisions/0048-runs.md). A second Job of a
-run is never approved.
+The gateway writes a lease, for which the controller creates a suspended Job from the run's order in the
+store. The gateway derives the Job too, compares every field, and writes the Job's uid and generation to the
+register. The admission policy lets the controller resume only this Job (docs/decisions/0048-runs.md). A
+second Job of a run is never approved.
 """
 
 import asyncio
@@ -50,12 +50,12 @@ from stagedoor.shells.kubernetes.ports import RunCluster
 from stagedoor.wire.rfc3339 import show_time
 
 START_S = 0.8 * START_WITHIN_S
-"""How long a start is waited for. A pod that waits longer, for a node or an image, still starts."""
+"""The longest wait for a start. A pod that takes longer, because of a node or an image, still starts."""
 ASK_AGAIN_S = 0.1
 LOOK_S = 1.0
 CALL_S = 20.0
 PER_NAMESPACE = 100
-"""The runs of one namespace at a time."""
+"""The most runs in one namespace at a time."""
 
 
 FindRuns = Callable[[str], Awaitable[Sequence[Run] | Denial]]
@@ -103,7 +103,7 @@ class KubernetesRunner(ClusterRunFolders):
         return self._offers(target)
 
     def has_input_stream(self, target: Target) -> bool:
-        """Return False: a Job has its input from the start, in a Secret."""
+        """Return False: a Job gets all its input at the start, in a Secret."""
         return False
 
     def find_limit(self, target: Target) -> str | None:
@@ -122,7 +122,7 @@ class KubernetesRunner(ClusterRunFolders):
         return self._sizes
 
     async def start(self, run_id: str, order: RunOrder, whole_input: bytes = b"") -> str | None:
-        """Ask for the Job and approve it. Return None once it runs, else why it does not."""
+        """Request the Job and approve it. Return None once it runs, or else why it does not."""
         namespace = self._spaces.by_environment.get(order.target.environment)
         if namespace is None:
             return "its namespace is no longer served"
@@ -146,15 +146,15 @@ class KubernetesRunner(ClusterRunFolders):
         return why
 
     def feed(self, run_id: str, at: int, data: bytes) -> int:
-        """Drop input: the task has all of it since its start."""
+        """Drop input: the task got all of it at its start."""
         return at + len(data)
 
     def end_input(self, run_id: str, size: int | None) -> bool:
-        """Do nothing: the task has all of its input since its start."""
+        """Do nothing: the task got all of its input at its start."""
         return True
 
     def keep_input(self, run_id: str) -> None:
-        """Do nothing: the task has all of its input since its start."""
+        """Do nothing: the task got all of its input at its start."""
 
     def cancel(self, run_id: str) -> None:
         """Ask the controller to delete the Job, and so its pod."""
@@ -168,9 +168,9 @@ class KubernetesRunner(ClusterRunFolders):
     async def _ask(
         self, namespace: str, run_id: str, order: RunOrder, whole_input: bytes
     ) -> str | None:
-        """Ask for the Job, give it its input and approve it.
+        """Request the Job, give it its input and approve it.
 
-        Return why that is not possible, else None. Raises ClusterError.
+        Return why that is not possible, or None. Raises ClusterError.
         """
         app = await find_app(self._cluster, namespace, order.target.app)
         if app is None:
@@ -201,7 +201,7 @@ class KubernetesRunner(ClusterRunFolders):
     async def _compare(
         self, namespace: str, run_id: str, order: RunOrder, job: Object
     ) -> str | None:
-        """Return why a Job is not what the app has, else None. Raises ClusterError."""
+        """Return how a Job differs from what the app has, or None. Raises ClusterError."""
         if self._judging is None:
             return None
         known = await read_app(self._cluster, namespace, order.target.app, self._judging)
