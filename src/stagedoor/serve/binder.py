@@ -1,4 +1,4 @@
-"""The process of `stagedoor controller --bind FILE`: it prepares the namespaces that a label selects."""
+"""The process of `stagedoor controller --bind FILE`, which prepares the namespaces that a label selects."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -27,14 +27,14 @@ class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Manifest(msgspec.Struct):
-    """The part of a manifest that is checked; the API checks the rest."""
+    """The part of a manifest that is checked here; the API checks the rest."""
 
     kind: Literal["RoleBinding", "NetworkPolicy", "ConfigMap"]
     metadata: _Metadata
 
 
 class BindingFile(msgspec.Struct):
-    """The file of the chart: the objects for each namespace, and the ClusterRole that owns them."""
+    """The chart's file: the objects for each namespace, and the ClusterRole that owns them."""
 
     owner: str
     objects: list[msgspec.Raw]

@@ -1,4 +1,4 @@
-"""The construction of one worker's parts: the only module that names their concrete classes."""
+"""Constructs a worker's parts. No other module names their concrete classes."""
 
 import time
 from functools import partial
@@ -65,8 +65,8 @@ if TYPE_CHECKING:
 FLUSH_S = 5.0
 
 COUNTS_AT_ONCE = 256
-"""The most sessions whose bytes one transaction writes: a login waits for one of these, and a process
-keeps the memory of its largest list."""
+"""The most sessions whose bytes are written in one transaction. A login may have to wait for it, and a
+process keeps the memory of its largest list."""
 
 
 class Gateway:
@@ -83,8 +83,8 @@ class Gateway:
     ) -> None:
         """Create the parts and start their threads.
 
-        `ports` are the ports that this gateway listens on, in whichever process, and `sockets` those that
-        this worker answers. `certificates` is None if no certificates are signed. Raises StagedoorError.
+        `ports` are the ports that this gateway listens on, in any process, and `sockets` those that this
+        worker answers. `certificates` is None if no certificates are signed. Raises StagedoorError.
         """
         self._log = structlog.get_logger()
         self._settings = settings
@@ -103,7 +103,7 @@ class Gateway:
             password_groups=settings.accounts.passwords_for,
         )
         self.authenticator = _authenticator(settings, self.watch, self.database)
-        # Uses the policy as it was last read: a failing store refuses logins, but ends no session.
+        # Uses the policy as it was last read, since a failing store refuses logins but ends no session.
         self._grants = GrantCache()
         judge = Authoriser(lambda: self.watch.last_policy, time.time, cache=self._grants)
         self.registry = Registry(judge.judge_again, time.time)
@@ -129,7 +129,7 @@ class Gateway:
         )
         self._cluster = None if started is None else started[0]
         self._runner = None if started is None else started[1]
-        # The users who may log in to a shell stay written there while the store is unreachable.
+        # While the store is unreachable, a shell keeps its list of users who may log in.
         shells = build_shells(self._settings, lambda: self.watch.last_policy, self._cluster)
         self.shells: Shells = shells.shells
         """The event loop that they belong to closes them, before `close_parts`."""
@@ -228,7 +228,7 @@ class Gateway:
                 self.registry.close_session(session_id, End.REVOKED, denial.line)
 
     def renew_keys(self) -> None:
-        """Renew the keys in local shells before they expire. Usually none is due.
+        """Renew the keys in local shells before they expire. Usually none are due.
 
         Blocks. Raises OSError.
         """
@@ -248,7 +248,7 @@ class Gateway:
             self.registry.close_session(request.session, End.EVICTED, request.reason)
 
     def write_counts(self) -> None:
-        """Write to the store how many bytes live sessions have moved. Raises StoreError; blocks."""
+        """Write to the store how many bytes open sessions have moved. Raises StoreError; blocks."""
         now, counts = time.time(), self.registry.read_counts()
         while batch := tuple(islice(counts, COUNTS_AT_ONCE)):
             update_live(self.database, [Live(name, c.sent, c.received, now) for name, c in batch])
@@ -298,7 +298,7 @@ class Gateway:
             self.heartbeat.stop(in_order=unwritten == 0)
         self.database.close()
         if unwritten == 0:
-            # A removed file means that everything ended in order; otherwise the next start checks.
+            # A removed file shows that everything has ended properly. Otherwise the next start checks.
             self.held.release()
         return unwritten
 

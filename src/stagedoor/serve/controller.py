@@ -1,4 +1,4 @@
-"""The process of `stagedoor controller`: it constructs the controller's parts and runs them."""
+"""The process of `stagedoor controller`, which constructs the controller's parts and runs them."""
 
 import asyncio
 import os
@@ -57,11 +57,11 @@ from stagedoor.store.watch import PolicyWatch
 from stagedoor.wire.http.openmetrics import CONTENT_TYPE
 
 HOST_CERTIFICATE_S = 365 * DAY_S
-"""Long enough for a shell that is kept warm. Any other gets a new one each time it starts from zero."""
+"""Long enough for a shell that is kept warm. Any other gets a new certificate each time it starts."""
 
 
 class ControllerManager:
-    """A controller replica: it stands by until it leads, and works while it leads. One per process."""
+    """A replica of the controller, which works while it leads and otherwise stands by. One per process."""
 
     def __init__(self, settings: Settings, *, health: bool) -> None:
         """Create the parts. `health`: answer probes at `health.address`. Raises StagedoorError."""
@@ -76,7 +76,8 @@ class ControllerManager:
         self._kit: Kit = kit
         self._on_problem = ProblemLog(self._log)
         self._identity = f"{find_replica_name()}-{make_instance_id()}"
-        # The user CA comes first, since it must exist: a machine without it must not create a second host CA.
+        # The user CA comes first, because it must exist: a machine without it must not create a second host
+        # CA.
         self._user_ca = _user_ca_line(settings)
         self._host_ca: CertificateAuthority = load_host_ca(settings)
         self._cluster: KubeCluster = connect_cluster(
@@ -85,7 +86,8 @@ class ControllerManager:
         self.database: Database | None = None
         self.watch: PolicyWatch | None = None
         self._revoked: Mapping[str, Sequence[int]] = {}
-        """`Admission.revoked` by user, read at each change of the policy, such as the end of a sign-in."""
+        """`Admission.revoked` by user, read again at each change of the policy, such as the end of a
+        sign-in."""
         self._metrics = Metrics()
         self._election = build_election(
             settings,
@@ -141,10 +143,10 @@ class ControllerManager:
         watch.start()
 
     def list_admissions(self, target: Target) -> tuple[Admission, ...]:
-        """Return the users who may log in to a shell, by the policy as it was last read.
+        """Return the users who may log in to a shell, according to the policy as last read.
 
-        An unreachable store must not empty the keys of shells in which people work. The gateway still
-        decides about each login.
+        An unreachable store must not remove the keys from shells in which people work. The gateway still
+        decides on each login.
         """
         assert self.watch is not None, "nothing is made before the policy was read"
         policy, revoked = self.watch.last_policy, self._revoked
@@ -152,7 +154,7 @@ class ControllerManager:
         return list_admissions(policy, target, time.time(), revoked=revoked, prefix=prefix)
 
     async def _lead(self) -> None:
-        """Run the controller until this is cancelled, since another replica leads or this one stops."""
+        """Run the controller until this is cancelled, when another replica leads or this one stops."""
         self._log.info("controller leads", identity=self._identity)
         cluster = LeaderOnly(self._cluster, lambda: self._election.leads)
         controller = Controller(
@@ -181,7 +183,7 @@ class ControllerManager:
             self._log.info("controller leads no more", identity=self._identity)
 
     async def _find_order(self, run_id: str) -> RunOrder | None:
-        """Return the order of a run that is to start, None if the store has none."""
+        """Return the order of a run that should start, or None if the store has none."""
         assert self.database is not None, "nothing is made before the store was read"
         records = StoredRunRecords(self.database, self._identity, time.time)
         runs = await records.find(run_id)
@@ -209,7 +211,7 @@ class ControllerManager:
         self._on_problem("policy", problem)
         controller = self._controller
         if problem is None and controller is not None:
-            controller.refresh()  # writes that were due meanwhile may have been put off
+            controller.refresh()  # writes that were due meanwhile may have been postponed
 
     def _on_store_problem(self, problem: str | None) -> None:
         self._waits_for_store = problem is not None
@@ -246,8 +248,8 @@ class ControllerManager:
     def _readiness(self) -> HealthPage:
         """Return the answer to a readiness probe.
 
-        A replica that stands by is ready. A leader is ready once it serves a namespace: a single
-        namespace that cannot be listed must not hold up a roll-out.
+        A replica that stands by is ready. A leader is ready once it serves any namespace: a single one that
+        cannot be listed must not hold up a roll-out.
         """
         controller = self._controller
         if self._waits_for_store:
@@ -296,7 +298,7 @@ async def run_controller(settings: Settings) -> None:
 
 
 async def _run_beside_workers(begin: StartMessage) -> None:
-    """Run the controller as a process of `stagedoor serve`, and stop when that closes our stdin."""
+    """Run the controller as a process of `stagedoor serve`, and stop when that closes stdin."""
     settings = parse_settings(begin.settings, begin.settings_name)
     log.configure(settings.log)
     reader = asyncio.StreamReader()

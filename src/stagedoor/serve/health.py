@@ -19,9 +19,9 @@ from stagedoor.wire.http.openmetrics import CONTENT_TYPE, format_metrics
 class Condition:
     """The condition of the supervisor and its workers.
 
-    `workers` is how many accept connections now, of `wanted`. `deaths` counts the workers that died
-    since the start, `left` the sessions that are still open in draining workers. `waits_for_store`:
-    the gateway has not started yet. `sinks` are the audit's.
+    Of the `wanted` workers, `workers` accept connections now. `deaths` counts the workers that died since the
+    start, `left` the sessions that are still open in draining workers. `waits_for_store`: the gateway has not
+    started yet. `sinks` are the audit's.
     """
 
     draining: bool
@@ -47,7 +47,7 @@ class HealthEndpoint:
         self._address: str | None = None
 
     async def listen(self, wanted: HealthSettings) -> None:
-        """Listen at the address in `wanted` instead of the present one, or stop if it is None.
+        """Listen at the address in `wanted` instead of the current one, or stop if it is None.
 
         Raises StagedoorError, and then nothing has changed.
         """

@@ -25,7 +25,7 @@ def configure(settings: LogSettings) -> None:
     last: Any = (
         structlog.processors.JSONRenderer(_to_json)
         if as_json
-        # Named, or it would be another one where the library rich happens to be installed, and warn of that.
+        # Named, since the default is another one where the library rich happens to be installed.
         else structlog.dev.ConsoleRenderer(
             colors=terminal, exception_formatter=structlog.dev.plain_traceback
         )
@@ -46,10 +46,10 @@ def configure(settings: LogSettings) -> None:
 
 
 def make_line_writer() -> Callable[[Line], None]:
-    """Return a function that writes a session's canonical line, for any thread. Call `configure` before.
+    """Return a function that writes a session's canonical line, for any thread. Call `configure` first.
 
-    A denied login is a warning, every other line information. The line goes to structlog's last processor
-    directly: every login pays for it, and a bound logger costs twice as much.
+    A denied login is a warning, any other line is information. The line goes directly to structlog's last
+    processor: each login pays for it, and a bound logger costs twice as much.
     """
     log = structlog.get_logger().bind()
     render = structlog.get_config()["processors"][-1]
@@ -73,7 +73,7 @@ def _add_timestamp(_: object, __: str, event: MutableMapping[str, Any]) -> Mutab
 
 
 def _to_json(event: Any, default: Callable[[Any], Any]) -> str:
-    """Return `event` as JSON in ASCII, so that no character of it can speak to a terminal."""
+    """Return `event` as JSON in ASCII, so that none of its characters can control a terminal."""
     with suppress(UnicodeEncodeError):  # a lone surrogate
         text = msgspec.json.encode(event, enc_hook=default)
         if text.isascii():
@@ -84,16 +84,15 @@ def _to_json(event: Any, default: Callable[[Any], Any]) -> str:
 class _Stderr:
     """A logger that writes each line with one system call and never fails.
 
-    A full disk or a closed pipe loses a line of the log, which is not the audit. It must not end a
-    session.
+    A full disk or a closed pipe loses a line of the log, but must not end a session. The audit is kept
+    elsewhere.
     """
 
     def __init__(self, *_: object) -> None:
         pass
 
     def msg(self, message: str) -> None:
-        # This bypasses Python's own buffer, which would try a failed write again at the exit and turn
-        # the exit code into 120.
+        # Python's own buffer would try a failed write again at the exit, and turn the exit code into 120.
         with suppress(OSError, ValueError):
             os.write(sys.stderr.fileno(), message.encode("utf-8", "backslashreplace") + b"\n")
 
@@ -101,11 +100,11 @@ class _Stderr:
 
 
 class _LibraryHandler(logging.Handler):
-    """A handler that forwards what asyncio and the libraries log by `logging` to the same log."""
+    """Forwards to the same log what asyncio and the libraries log with `logging`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write `record` to structlog's log."""
-        with suppress(Exception):  # a library's broken message is no reason to fail
+        with suppress(Exception):  # a broken message of a library is no reason to fail
             structlog.get_logger().log(
                 record.levelno, record.getMessage(), part=record.name, exc_info=record.exc_info
             )

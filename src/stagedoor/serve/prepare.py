@@ -1,4 +1,4 @@
-"""The preparation of a start: settings, folders, the store, keys and sockets are checked or created."""
+"""Prepares a start: checks or creates settings, folders, the store, keys and sockets."""
 
 import hashlib
 import os
@@ -27,14 +27,14 @@ from stagedoor.store.liveness.instances import find_instances_folder, remove_loc
 from stagedoor.wire.rfc3339 import show_time
 
 CERTIFICATE_SOON_S = 14 * DAY_S
-"""Time left at which an automatic renewal should have happened already."""
+"""The time left at which an automatic renewal should already have happened."""
 Bound = dict[tuple[str, str, int], Listening]
 """Sockets by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`), address in the settings, and slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedSettings:
-    """Checked settings, with the text that they were read from and its name for messages."""
+    """Checked settings, with the text that they were read from and the text's name for messages."""
 
     settings: Settings
     text: str
@@ -42,7 +42,7 @@ class VerifiedSettings:
 
     @property
     def digest(self) -> str:
-        """A digest of the text, by which programs of two versions compare their settings."""
+        """A digest of the text, with which programs of two versions compare their settings."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
@@ -80,7 +80,7 @@ def check_traces(traces: TraceSettings) -> None:
 
 
 def check_kubernetes(settings: Settings) -> None:
-    """Check what `[kubernetes]` names. Raises SettingsError, also if its libraries are missing."""
+    """Check what `[kubernetes]` names. Raises SettingsError, even if just its libraries are missing."""
     try:
         from stagedoor.admin import kubernetes
     except ModuleNotFoundError as error:
@@ -92,7 +92,7 @@ def check_kubernetes(settings: Settings) -> None:
 
 
 def _refuse_root_in_foreign_folder(data_dir: Path) -> None:
-    """Refuse to run as root in another account's folder, which could not read the files written there."""
+    """Refuse to run as root in the folder of another account, which could not read root's files there."""
     try:
         owner = data_dir.stat().st_uid
     except OSError:
@@ -109,7 +109,7 @@ def _refuse_root_in_foreign_folder(data_dir: Path) -> None:
 
 
 def warn_of_certificate(settings: Settings, now: float) -> str | None:
-    """Return a warning about a TLS certificate that is invalid now or expires soon, else None.
+    """Return a warning if the TLS certificate is invalid or expires soon, else None.
 
     `now` is seconds since the epoch.
     """
@@ -147,7 +147,7 @@ def prepare(settings: Settings) -> None:
     """
     with open_service(settings) as service:
         ensure_cas(settings)
-        read_host_ca(settings)  # if it is only a public half, check that it can be read
+        read_host_ca(settings)  # if it is only the public half, check that it can be read
         lost = close_orphaned_sessions(service)
     if lost:
         import structlog  # not for `stagedoor status`, which logs nothing
@@ -205,8 +205,8 @@ def close_lost_sessions(settings: Settings, instance: str) -> list[str]:
 def read_certificate_ends(settings: Settings) -> dict[str, float]:
     """Return the expiry of each certificate by name, in seconds since the epoch.
 
-    A certificate that cannot be read or never expires is left out. The gateway logged at its start
-    why it cannot be read.
+    Certificates that cannot be read or never expire are left out. At its start, the gateway has logged why
+    one cannot be read.
     """
     ends: dict[str, float] = {}
     with suppress(OSError, ValueError):

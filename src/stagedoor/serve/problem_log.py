@@ -1,4 +1,4 @@
-"""The logging of parts that fail: each problem is logged once, however often the part tries again."""
+"""Logs failures of parts, each problem once, however often the part tries again."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 class ProblemLog:
-    """A callable that logs why a part fails, and that it works again (None). Use it from any thread."""
+    """A callable, for any thread, that logs why a part fails and when it works again (None)."""
 
     def __init__(self, log: "FilteringBoundLogger") -> None:
         self._log = log

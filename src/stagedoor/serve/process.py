@@ -1,4 +1,4 @@
-"""Processes: their start, their event loop, their end by a signal, and their wait for a store."""
+"""Processes: starting them, their event loop, ending them by a signal, and waiting for a store."""
 
 import asyncio
 import signal
@@ -17,10 +17,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def run_process(main: Coroutine[Any, Any, Result]) -> Result:
     """Run `main` as `asyncio.run` does, in the main thread, and ignore `STOP_SIGNALS` once the loop ends.
 
-    asyncio closes the pipe that signals are written to before it removes their handlers. A signal
-    between the two, such as an impatient second SIGTERM, would log an error. A later one would kill a
-    process that is about to exit successfully. If `main` raises, the previous handlers are restored, so
-    that the caller can report the error.
+    asyncio closes the pipe that signals are written to before it removes their handlers. A signal in between,
+    such as an impatient second SIGTERM, would log an error; a later one would kill a process that is about to
+    exit successfully. If `main` raises, the previous handlers are restored, so that the caller can report the
+    error.
     """
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
@@ -51,7 +51,7 @@ async def start_module(name: str, fds: Sequence[int] = ()) -> asyncio.subprocess
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         pass_fds=fds,
-        # Ctrl-C is for the supervisor only, which decides how its processes stop.
+        # Ctrl-C is meant for the supervisor, which decides how its processes stop.
         process_group=0,
     )
 
@@ -65,7 +65,7 @@ def listen_for_stop() -> asyncio.Event:
 
 
 async def run_until(end: Coroutine[Any, Any, object], work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` until it is done, or cancel it when `end` is. Raises what `work` raises."""
+    """Run `work` until it is done, and cancel it once `end` is done. Raises what `work` raises."""
     working, ending = asyncio.create_task(work), asyncio.create_task(end)
     try:
         await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -85,9 +85,9 @@ async def call_when_reachable(
     on_problem: Callable[[str | None], None],
     stop: asyncio.Event,
 ) -> Result | None:
-    """Call `do` in a thread, again and again while the store is unreachable, and return its result.
+    """Call `do` in a thread, repeatedly while the store is unreachable, and return its result.
 
-    The process waits itself instead of exiting: a service manager or a cluster would delay each restart more.
+    The process waits instead of exiting, since a service manager or a cluster would delay each restart more.
     Returns None if `stop` is set first. `on_problem` is called with one line for each failed attempt, and
     with None once an attempt succeeds. Other exceptions of `do` are raised.
     """

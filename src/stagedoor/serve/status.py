@@ -1,4 +1,4 @@
-"""An installation's status for `stagedoor status`, from the store, this machine and the gateway."""
+"""The status of an installation, for `stagedoor status`: from the store, this machine and the gateway."""
 
 import asyncio
 import http.client
@@ -69,7 +69,7 @@ class StoreStatus:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A program of the gateway that still has sessions after an upgrade."""
+    """A replaced program of the gateway that still has sessions after an upgrade."""
 
     version: str
     pid: int
@@ -198,7 +198,7 @@ async def _shells(settings: Settings) -> Mapping[str, int]:
 def list_lines(
     current: Status, show_end: Callable[[float], str] = show_time
 ) -> list[tuple[str, str]]:
-    """Return the state as lines of name and text, for people. `show_end` formats the end of a certificate."""
+    """Return the status as lines of a name and a text. `show_end` formats the end of a certificate."""
     gateways = _count(len(current.gateways) - len(current.retired), "gateway")
     lines = [("here", f"{gateways}, {_count(len(current.workers), 'worker')}")]
     for old in current.retired:

@@ -17,13 +17,13 @@ from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.store.liveness.instances import make_instance_id
 
 TIMING = Timing(lease_s=MINUTE_S)
-"""The controllers start no shell for a minute after this has ended, or was replaced: if Helm has given up
-meanwhile, the next uninstall finds nothing more to wait for. It is no longer, since a new installation waits
-for it too."""
+"""For a minute after this has ended or was replaced, the controllers start no shell: if Helm has given up
+meanwhile, the next uninstall finds nothing left to wait for. It is not longer, because a new installation
+waits for it too."""
 
 
 async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None:
-    """Take the controllers' Lease, so that none starts a shell again, and stop all shells of the settings.
+    """Take the controllers' Lease, so that none starts a shell again, and stop all shells in the settings.
 
     `report` is called with one line for each step or problem. The Lease is not released: controllers that
     still run resume their work once it expires (`TIMING`). Raises StagedoorError.
@@ -57,7 +57,7 @@ async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None
 
 
 async def _find_shells(cluster: Cluster) -> tuple[str, ...]:
-    """Return the namespaces with shells where this account may write: others are another installation's."""
+    """Return the namespaces with shells where this account may write, and so of this installation."""
     leases = await cluster.list(Kind.LEASE, "", SHELL_OF)
     names = {str(lease["metadata"]["namespace"]) for lease in leases}
     return tuple([name for name in sorted(names) if await may_write(cluster, name)])
@@ -73,8 +73,8 @@ async def stop_all(
 ) -> None:
     """Delete all objects of shells, and return when the last of their pods is gone.
 
-    Sessions have the grace period of the shell's pod to end. `report` is called with a line whenever the
-    wait is for something new. No controller may run meanwhile. While the cluster does not answer, the
+    Sessions have the grace period of the shell's pod to end. `report` is called with a line whenever it
+    begins to wait for something else. No controller may run meanwhile. While the cluster does not answer, the
     deletion is repeated. Raises ClusterError if the cluster refuses it.
     """
     reported = ""

@@ -1,7 +1,7 @@
-"""The export of finished logins and their steps as OpenTelemetry spans.
+"""Exports finished logins and their steps as OpenTelemetry spans.
 
 The libraries are an extra (`otel`). They queue spans in memory and send them from their own thread. This
-module bounds the queue, the time of one request, and how long a stopping worker waits for the rest.
+module limits the queue, the time of a request, and how long a stopping worker waits for the rest.
 """
 
 import logging
@@ -26,14 +26,14 @@ from stagedoor.settings.careful import read_secret
 from stagedoor.settings.traces import TraceSettings
 
 MAX_QUEUED = 4096
-"""The queue's bound in spans. A login has about six, so this covers one second of a busy gateway."""
+"""The most spans in the queue. A login has about six, so this covers a second of a busy gateway."""
 AT_ONCE = 512
 SEND_EVERY_S, TIMEOUT_S = 1.0, 5.0
 STOP_S = 2.0
-"""How long a stopping worker waits for the last spans, so that an absent collector holds up no reload."""
+"""How long a stopping worker waits for the last spans, so that a missing collector holds up no reload."""
 _NS = 1_000_000_000
 Report = Callable[[str | None], None]
-"""Called with the reason why the collector takes no spans, and with None once it does. Any thread."""
+"""Called with the reason why the collector takes no spans, and with None once it does. In any thread."""
 
 
 class TraceExporter:
@@ -83,7 +83,7 @@ class TraceExporter:
         """Export the spans of a login."""
         given = trace.context
         if given.span_id and not trace.identity and random.random() >= self._ratio:  # noqa: S311
-            return  # an unauthenticated client does not decide what is exported
+            return  # an unauthenticated client must not decide what is exported
         parent = api.set_span_in_context(api.INVALID_SPAN)
         if given.span_id:
             flags = api.TraceFlags(api.TraceFlags.SAMPLED if given.sampled else 0)
@@ -123,7 +123,7 @@ class TraceExporter:
 
 
 def _attributes(trace: LoginTrace) -> dict[str, str | int]:
-    """Return a login's attributes, named by OpenTelemetry's semantic conventions where they have a name."""
+    """Return a login's attributes, named by OpenTelemetry's semantic conventions as far as possible."""
     known: dict[str, str | int] = {
         "client.address": str(trace.source.address),
         "client.port": trace.source.port,
@@ -141,7 +141,7 @@ def _ns(at: float) -> int:
 
 
 class _GivenIds(IdGenerator):
-    """A generator that gives a trace the id that the log shows."""
+    """A generator that gives a trace the same id as the log does."""
 
     def __init__(self) -> None:
         self._random = RandomIdGenerator()

@@ -1,1 +1,1 @@
-"""`stagedoor doctor` on a gateway: it checks each part separately, and changes nothing."""
+"""`stagedoor doctor` on a gateway, which checks each part separately and changes nothing."""

@@ -1,4 +1,4 @@
-"""A tar file with what a bug report needs to know of a gateway, without secrets."""
+"""A tar file with what a bug report needs to say about a gateway, without secrets."""
 
 import io
 import json
@@ -33,8 +33,8 @@ app host environment directory login_shell kubeconfig authorise leaving namespac
 kit_way priority_class
 """
 _SHOWN = frozenset(_NAMES.split())
-"""Names of settings whose text is shown. Numbers and switches are always shown; any other text is hidden, so
-that a new setting cannot reveal a secret before it is listed here."""
+"""Settings whose text is shown. Numbers and switches are always shown. All other text is hidden, so that a
+new setting cannot reveal a secret."""
 _IN_URL = re.compile(r"""(://)[^/\s"]*@|(?<=\?)[^\s"]+""")
 """A URL's user name and password, and its query, which may contain a key under any name."""
 
@@ -96,7 +96,7 @@ def _shown(name: str, value: object) -> object:
 
 
 def remove_secrets(text: str) -> str:
-    """Return `text` without the parts of URLs that may be credentials; JSON stays valid JSON."""
+    """Return `text` without the parts of URLs that may be credentials. JSON stays valid."""
     return _IN_URL.sub(lambda match: f"://{HIDDEN}@" if match[1] else HIDDEN, text)
 
 

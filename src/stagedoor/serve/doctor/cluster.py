@@ -47,7 +47,7 @@ GATEWAY_READS: Rights = {
     "cronjobs.batch": ("list",),
     "networkpolicies.networking.k8s.io": ("list",),
 }
-"""The rights that a gateway needs in the whole cluster or in each app's namespace, as the chart has them."""
+"""The rights that a gateway needs in the whole cluster or in each app's namespace, as in the chart."""
 GATEWAY: Rights = {
     "deployments.apps": ("get",),
     "statefulsets.apps": ("get",),
@@ -58,9 +58,9 @@ GATEWAY: Rights = {
     "events.events.k8s.io": ("list",),
     _LEASES: ("get", "create", "patch", "update"),
 }
-"""The rights that it needs in each app's namespace besides; the chart's Role has the same."""
+"""The further rights that it needs in each app's namespace, as in the chart's Role."""
 CONTROLLER_READS: Rights = {"configmaps": _WATCH, "jobs.batch": _WATCH}
-"""The further rights that a controller needs as GATEWAY_READS are needed."""
+"""The further rights that a controller needs in the same places as GATEWAY_READS."""
 CONTROLLER: Rights = {
     "deployments.apps": _WRITE,
     "jobs.batch": _WRITE,
@@ -161,7 +161,7 @@ async def _choose(cluster: KubeCluster, settings: Settings) -> NamespaceDecision
 
 
 async def check_endpoints(cluster: KubeCluster, namespaces: Iterable[str]) -> list[Finding]:
-    """Name the apps whose running shells do not keep their tunnels, in the first namespaces."""
+    """Name the apps in the first namespaces whose running shells do not keep their tunnels."""
     pods: list[Object] = []
     with suppress(ClusterError):  # the rights say why
         for namespace in islice(namespaces, MAX_NAMESPACES):

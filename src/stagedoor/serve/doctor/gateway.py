@@ -1,4 +1,4 @@
-"""The checks of a gateway's machine: they measure, and `judge` decides."""
+"""The checks on a gateway's machine. They measure, and `judge` decides."""
 
 import asyncio
 import os
@@ -47,7 +47,7 @@ FSYNCS = 5
 
 
 def diagnose_settings(file: Path | None) -> tuple[Settings | None, Finding]:
-    """Read the settings, and return them with a finding; None and the wrong line if they are bad."""
+    """Read the settings, and return them with a finding, or None with the wrong line."""
     try:
         text, name = read_settings(file)
         return parse_settings(text, name), ok(f"{name} can be read")
@@ -190,7 +190,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield judge.judge_clock(time.time(), read_server_time(database))
         try:
             with database.write():
-                pass  # just the lock that each login waits for
+                pass  # this is the lock that each login waits for
         except StoreError as error:
             yield fail(str(error), "all logins are refused until it can be written")
         if not policy.users:
@@ -285,7 +285,7 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
 
 
 def _user_ca(settings: Settings, entry: StaticShellSettings, shell: str) -> Iterator[Finding]:
-    """Offer a certificate for the app's users to the account that they share, if there are any."""
+    """Offer a certificate for one of the app's users to the account that they share, if there are users."""
     with _open_store(settings) as database:
         if database is None or not entry.login_name:
             return

@@ -1,4 +1,4 @@
-"""The judgement of measured values: which are fine, and which need attention. Pure."""
+"""Judges measured values: which are fine, and which need attention. Pure."""
 
 from collections.abc import Collection, Sequence
 
@@ -27,7 +27,7 @@ def _grade(what: str, fix: str, *, is_bad: bool, is_poor: bool) -> Finding:
 
 
 def join_apps(apps: Collection[str]) -> str:
-    """Return the names of apps for a line, of many only the first."""
+    """Return the names of apps for a line; if there are many, only the first."""
     return ", ".join([*sorted(apps)[:MAX_APPS], *(["…"] if len(apps) > MAX_APPS else [])])
 
 
@@ -90,7 +90,7 @@ def check_certificate(name: str, begins_at: float, ends_at: float, now: float, f
 
 
 def check_certificate_name(file: str, name: str, names: Collection[str]) -> Finding:
-    """Judge whether `names` cover the name that links lead to (RFC 9525 §6.3); they may begin with `*.`."""
+    """Judge whether `names`, which may begin with `*.`, cover the name that links lead to (RFC 9525 §6.3)."""
     parent = name.partition(".")[2]
     if name.lower() in names or (parent and f"*.{parent.lower()}" in names):
         return ok(f"{file} is for {name}")

@@ -1,1 +1,1 @@
-"""The gateway's metrics: measured in its workers, and added up by the supervisor."""
+"""The gateway's metrics, which its workers measure and the supervisor adds up."""

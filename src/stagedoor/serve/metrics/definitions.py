@@ -1,8 +1,8 @@
 """The definitions of all metrics of the gateway.
 
-`docs/reference/metrics.md` and the dashboard are generated from this. No label names a user, an app or
-an address: the number of series must not grow with the number of users, and the metrics page has no
-login.
+`docs/reference/metrics.md` and the dashboard are generated from these. No label names a user, an app or an
+address, because the number of series must not grow with the number of users, and because the metrics page has
+no login.
 """
 
 from stagedoor.model.denial import Reason
@@ -27,7 +27,7 @@ STEPS = (
     "waiting for sshd",
     OTHER,
 )
-"""The steps of a start, with the names that the kinds of shells give them."""
+"""The steps of a start, by the names that the kinds of shells use."""
 QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Buckets in seconds, from a commit on a fast disk to the time after which a login is refused."""
 STARTS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)

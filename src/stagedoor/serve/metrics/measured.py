@@ -1,4 +1,4 @@
-"""Wrappers of the flow's ports that count what passes through them and change nothing else."""
+"""Wrappers of the flow's ports, which count what passes through and change nothing."""
 
 import time
 from collections import Counter
@@ -27,8 +27,8 @@ Clock = Callable[[], float]
 class MetricsLedger:
     """A `session.ports.Ledger` that counts logins, denials and open sessions.
 
-    `take_new_bytes` is that of `session.registry`: the bytes of a live session that were not counted
-    before. `clock` is monotonic, and `now` the time that sessions are opened at, since the epoch.
+    `take_new_bytes` is that of `session.registry`: the bytes of an open session that were not counted yet.
+    `clock` is monotonic, and `now` the time that sessions are opened at, since the epoch.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class MetricsLedger:
     async def open(
         self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
     ) -> Opened | Denial:
-        """Open a session in the ledger, or let an earlier one go on there, and count and time it."""
+        """Open a session in the ledger or continue an earlier one there, and count and time it."""
         began = self._clock()
         opened = await self._ledger.open(ready, way, source, earlier)
         if isinstance(opened, Opened):
@@ -64,7 +64,7 @@ class MetricsLedger:
         return opened
 
     def release(self, opened: Opened, counts: Counts) -> None:
-        """Count the last bytes of a session here, if it goes on in another process."""
+        """Count the last bytes here of a session that goes on in another process."""
         self._ledger.release(opened, counts)
         with self._lock:
             self._open[opened.way] -= 1
@@ -127,7 +127,7 @@ class MetricsShells:
         self.stop_watching = shells.stop_watching
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        """Have the shell run, and measure each step of its start."""
+        """Have the shell started, and measure each step."""
         steps: list[tuple[str, float]] = []
 
         def remember(step: StartStep) -> None:
@@ -141,7 +141,7 @@ class MetricsShells:
             result = of.DENIED if isinstance(shell, Denial) else of.READY
             return shell
         finally:
-            if steps:  # otherwise it was running already
+            if steps:  # without a step, it was running already
                 self._tally.add(of.STARTED, result)
                 for name, took in measure_steps(steps, self._clock()):
                     self._tally.observe(of.START_STEP, took, name)

@@ -1,7 +1,7 @@
 """A worker's counts, sent to the supervisor as differences, and the supervisor's sums of them.
 
-The supervisor adds up what its workers report, so a counter keeps its value when a worker ends, for
-example at a reload.
+The supervisor adds up what its workers report. So a counter keeps its value when a worker ends, as at a
+reload.
 """
 
 from collections import Counter, defaultdict
@@ -14,13 +14,14 @@ from stagedoor.serve.metrics.definitions import METRICS
 from stagedoor.serve.supervisor.control import MetricsMessage
 
 MOST_IN_A_LINE = 20
-"""The most series in one message, so that a pipe takes it at once: it is shorter than PIPE_BUF (pipe(7))."""
+"""The most series in one message. It is then shorter than PIPE_BUF, so that a pipe takes it at once
+(pipe(7))."""
 
 
 class MetricCounts:
     """The counts since they were last taken. All methods are safe in any thread.
 
-    Each login adds to ten of them, so their series are named only when they are taken.
+    Each login adds to ten of them, so the names of series are formed only when the counts are taken.
     """
 
     def __init__(self) -> None:
@@ -42,12 +43,12 @@ class MetricCounts:
             self._counts[metric, labels, SUM] += value
 
     def put_back(self, counted: Iterable[tuple[Series, float]]) -> None:
-        """Add back counts that were taken and could not be sent."""
+        """Add back counts that were taken but could not be sent."""
         with self._lock:
             self._unsent += counted
 
     def take(self) -> dict[Series, float]:
-        """Return the counts since the last call, and start again from zero."""
+        """Return the counts since the last call, and start again at zero."""
         with self._lock:
             counts, self._counts = self._counts, defaultdict(int)
             unsent, self._unsent = self._unsent, []
@@ -90,7 +91,7 @@ class MetricTotals:
             self._gauges.setdefault(worker, {}).update(measured.now)
 
     def forget(self, worker: str) -> None:
-        """Drop the gauges of a worker that has ended. Its counts stay."""
+        """Drop the gauges of a worker that has ended. Its counts remain."""
         self._gauges.pop(worker, None)
 
     def take(self) -> Iterator[tuple[str, MetricsMessage]]:
@@ -104,7 +105,7 @@ class MetricTotals:
                 yield worker, message
 
     def combine(self) -> dict[Series, float]:
-        """Return all series. Gauges of several workers are added, or the greatest is taken."""
+        """Return all series. The gauges of several workers are added up, or the greatest is used."""
         values: dict[Series, float] = dict(self._counts)
         for gauges in self._gauges.values():
             for series, value in gauges.items():

@@ -1,1 +1,1 @@
-"""The construction of a worker's parts from the settings; `serve.compose` puts them together."""
+"""Constructs a worker's parts from the settings; `serve.compose` puts them together."""

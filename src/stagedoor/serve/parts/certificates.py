@@ -1,4 +1,4 @@
-"""The signing of certificates for a worker, by the supervisor."""
+"""Certificates for a worker, which the supervisor signs."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ ANSWER_S = 20.0
 
 
 class SupervisorCertificates:
-    """The user CA as a worker reaches it, through the supervisor. Belongs to one event loop.
+    """The user CA, as a worker reaches it through the supervisor. Belongs to one event loop.
 
     `send` writes a request to the supervisor.
     """
@@ -56,7 +56,7 @@ class SupervisorCertificates:
         return signed.certificate
 
     def resolve(self, signed: Signed) -> None:
-        """Pass the supervisor's answer to the request that waits for it, if that still waits."""
+        """Pass the supervisor's answer to its request, if that still waits."""
         answer = self._pending.get(signed.id)
         if answer is not None and not answer.done():
             answer.set_result(signed)

@@ -20,7 +20,7 @@ def start_heartbeat(
     registry: Registry,
     on_problem: Callable[[str, str | None], None],
 ) -> Heartbeat | None:
-    """Return a started heartbeat, or None for a store of this machine alone, where lock files suffice.
+    """Start and return a heartbeat, or None for a store of this machine alone, where lock files suffice.
 
     Raises StoreError.
     """
@@ -63,7 +63,7 @@ def start_heartbeat(
 
 
 def _make_marks(settings: Settings) -> dict[str, str]:
-    """Return the values that all gateways on a store have in common, by setting. Raises StagedoorError."""
+    """Return, by setting, the values that all gateways of a store must share. Raises StagedoorError."""
     return {
         "keys.user_ca_file": _fingerprint(read_user_ca(settings)),
         "keys.host_ca_file": _fingerprint(read_host_ca(settings)),

@@ -1,4 +1,4 @@
-"""The parts of a worker that its listeners are built from."""
+"""The parts of a worker from which its listeners are built."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from stagedoor.signin.step_up import StepUpService
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerParts:
-    """The parts that the SSH listener and the WebShell share. Without `certificates` none are signed."""
+    """The parts that the SSH listener and the WebShell share. If `certificates` is None, none are signed."""
 
     context: WorkerContext
     flow: Flow

@@ -1,4 +1,4 @@
-"""A worker's listening sockets, with the listener that answers each."""
+"""A worker's listening sockets, each with the listener that answers on it."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -25,7 +25,7 @@ class ListeningSockets:
     """The sockets that a worker accepts connections from.
 
     `sockets` pairs a kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`) with an inherited descriptor.
-    Call `open` once the listeners are ready, and `stop_accepting` to accept no more.
+    Call `open` once the listeners are ready, and `stop_accepting` to accept no more connections.
     """
 
     def __init__(self, sockets: Iterable[tuple[str, int]], settings: Settings) -> None:
@@ -67,7 +67,7 @@ class ListeningSockets:
             self._acceptors.append(Acceptor(sock, answer, partial(_log_pause, kind)))
 
     def stop_accepting(self) -> None:
-        """Stop accepting. Connections that were accepted go on."""
+        """Stop accepting. Accepted connections go on."""
         for acceptor in self._acceptors:
             acceptor.stop_accepting()
 

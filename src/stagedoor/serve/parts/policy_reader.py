@@ -1,4 +1,4 @@
-"""The policy in memory for one event loop, which reads the store again before a refusal."""
+"""The in-memory policy for one event loop, which reads the store again before a refusal."""
 
 import asyncio
 from contextlib import suppress
@@ -6,9 +6,10 @@ from contextlib import suppress
 from stagedoor.store.watch import PolicyWatch
 
 OFTEN_S = 0.1
-"""The interval of reads while a login waits for a person: with a read it is the delay after their click."""
+"""The interval of reads while a login waits for a person: the longest delay after their click, but for the
+read."""
 LOOK_WITHIN_S = 1.0
-"""Seconds that a refusal waits for the read. A hanging store must not hold up refusals."""
+"""Seconds that a refusal waits for the read, since a hanging store must not hold up refusals."""
 
 
 class WatchedPolicy:
@@ -27,16 +28,16 @@ class WatchedPolicy:
 
     @property
     def unread(self) -> bool:
-        """Return whether the store was unreachable for so long that all logins are refused."""
+        """Return whether the store has been unreachable for so long that all logins are refused."""
         return self._watch.is_closed
 
     def find_language(self, name: str) -> str | None:
-        """Return the language that the user has chosen, None if they have chosen none."""
+        """Return the language that the user has chosen, or None."""
         user = self._watch.last_policy.users.get(name)
         return None if user is None else user.language
 
     async def read_newer_than(self, version: int) -> bool:
-        """Read the store, and return whether its policy is another than `version`."""
+        """Read the store, and return whether its policy is no longer at `version`."""
         loop = asyncio.get_running_loop()
         read = asyncio.Event()
 
@@ -51,9 +52,9 @@ class WatchedPolicy:
         return self.version != version
 
     async def wait_for_change(self, version: int, within_s: float) -> bool:
-        """Return True once the policy is another than `version`, False after `within_s` seconds.
+        """Return True once the policy is no longer at `version`, False after `within_s` seconds.
 
-        All waits share one read of the store each `OFTEN_S`, so a further one costs nothing.
+        All waits share one read of the store every `OFTEN_S`, so one more costs nothing.
         """
         if self.version != version:
             return True

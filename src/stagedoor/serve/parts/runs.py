@@ -1,4 +1,4 @@
-"""The runs of a worker: the service for its listeners, and the watch that records their ends."""
+"""A worker's runs: the service for its listeners, and the watch that records how runs end."""
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
@@ -37,11 +37,11 @@ class RunnerDirectory:
         return any(runner.has(target) for runner in self._runners)
 
     def has_input_stream(self, target: Target) -> bool:
-        """Return whether input can be sent to a run of this app while it goes on."""
+        """Return whether input can be sent to a run of this app while it runs."""
         return self._for(target).has_input_stream(target)
 
     def find_limit(self, target: Target) -> str | None:
-        """Return the limit that lets no run of this app start now, or None."""
+        """Return the limit that keeps runs of this app from starting now, or None."""
         return self._for(target).find_limit(target)
 
     def list_sizes(self, target: Target) -> Collection[str]:
@@ -53,7 +53,7 @@ class RunnerDirectory:
         return await self._for(order.target).start(run_id, order, whole_input)
 
     def list_ids(self) -> set[str]:
-        """Return the runs that are here."""
+        """Return the runs of all runners."""
         return {run_id for runner in self._runners for run_id in runner.list_ids()}
 
     def observe(self, run_id: str) -> RunState | RunEnd:
@@ -85,7 +85,7 @@ class RunnerDirectory:
         self._of(run_id).cancel(run_id)
 
     def remove_excess(self, ended: Collection[str]) -> None:
-        """Remove output of each runner that has too much."""
+        """Remove output from each runner that has too much."""
         for runner in self._runners:
             runner.remove_excess(ended)
 
@@ -111,7 +111,7 @@ def make_runs(
     problems: ProblemLog,
     cluster: Runner | None,
 ) -> tuple[RunService, RunWatch]:
-    """Return both for the worker `instance`. `problems` gets what the watch over runs cannot do.
+    """Return both for the worker `instance`. `problems` receives what the watch over runs fails to do.
 
     `cluster` has the runs of apps on Kubernetes.
     """
@@ -128,7 +128,7 @@ def make_runs(
 
 
 def _make_recorder(settings: Settings, records: StoredRunRecords) -> RecordRun:
-    """Return the function that writes recordings of runs beside those of terminals. Raises StagedoorError."""
+    """Return a function that writes recordings of runs beside those of terminals. Raises StagedoorError."""
     folder, recipients = RecordingFolder(settings.recordings_folder), settings.recording.recipients
     seal = AgeSeal(recipients) if recipients else None
     log = structlog.get_logger()

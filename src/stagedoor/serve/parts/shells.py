@@ -1,4 +1,4 @@
-"""The shells that the settings name, as one source, and the holders of terminals in them."""
+"""The shells in the settings as one source, and the holders of terminals in them."""
 
 import shlex
 import sys
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class ShellDirectory:
     """A `shells.ports.Shells` that uses the first of `adapters` that has the target.
 
-    If none has it, the last adapter refuses, since its message says best how to add such an app.
+    If none has it, the last adapter refuses, since its message best explains how to add such an app.
     """
 
     def __init__(self, adapters: Sequence[Shells]) -> None:
@@ -49,7 +49,7 @@ class ShellDirectory:
         """Return the targets of all adapters, sorted."""
         of_each = [targets for adapter in self._adapters if (targets := adapter.list_targets())]
         if len(of_each) == 1:
-            return of_each[0]  # a cluster's fifty thousand are sorted already
+            return of_each[0]  # the fifty thousand of a cluster are sorted already
         return tuple(sorted({target for targets in of_each for target in targets}, key=str))
 
     def has_target(self, target: Target) -> bool:
@@ -98,13 +98,14 @@ class ShellDirectory:
 
 HOST_CERTIFICATE_S = 365 * DAY_S
 IN_THE_KIT = ("/kit/bin/hold",)
-"""The holder that `deploy/kit` puts into every pod, read-only, so that no app's image can replace it."""
+"""The holder that `deploy/kit` puts into every pod. It is read-only, so that no app's image can replace
+it."""
 HERE = (sys.executable, "-m", "stagedoor.holder")
 
 
 @dataclass(frozen=True, slots=True)
 class AllShells:
-    """All shells as one source, and the local ones separately, whose files must be refreshed."""
+    """All shells as one source, and separately the local ones, whose files must be refreshed."""
 
     shells: Shells
     local: LocalShells
@@ -115,7 +116,7 @@ def build_shells(
 ) -> AllShells:
     """Return the shells of `settings`, together with those of a cluster.
 
-    `policy` returns the policy as it is now. Raises StagedoorError.
+    `policy` returns the current policy. Raises StagedoorError.
     """
     static = StaticShells(
         Shell(
@@ -137,7 +138,7 @@ def build_shells(
         admitted=_admitting(policy, settings.keys.principal_prefix or ""),
         start_timeout_s=settings.shells.start_timeout_s,
     )
-    # A cluster comes last: it refuses unknown apps, and its refusal says how to add one.
+    # A cluster comes last, since its refusal of unknown apps says how to add one.
     cluster = [] if kubernetes is None else [kubernetes]
     return AllShells(ShellDirectory([static, local, *cluster]), local)
 
@@ -157,14 +158,14 @@ def list_local_shells(settings: Settings) -> tuple[LocalShell, ...]:
 
 
 def open_local_runner(settings: Settings) -> LocalRunner:
-    """Return the place of runs on this machine."""
+    """Return the runner for this machine."""
     return LocalRunner(list_local_shells(settings), settings.data_dir / "runs")
 
 
 def _admitting(
     policy: Callable[[], Policy], prefix: str
 ) -> Callable[[Target], tuple[Admission, ...]]:
-    """Return a function that finds the users who may enter a local shell, by the policy of that moment."""
+    """Return a function that finds the users whom the current policy lets into a local shell."""
     keys = BoundKeys()
 
     def find_admitted(target: Target) -> tuple[Admission, ...]:
@@ -175,7 +176,7 @@ def _admitting(
 
 
 def make_connector(ports: frozenset[int], shells: Shells) -> TcpConnector:
-    """Return the connector to `shells`, which never dials this gateway's own `ports`."""
+    """Return a connector to `shells` that never dials this gateway's own `ports`."""
     return TcpConnector(
         resolve=Resolver().resolve,
         dial=Dialer().dial,
@@ -197,7 +198,7 @@ def stop_local_shells(settings: Settings) -> None:
 
 
 def find_holders(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
-    """Return a function from a target to its holder's command; None for a server without one."""
+    """Return a function that maps a target to its holder's command, or to None for a server without one."""
     known: dict[Target, Sequence[str] | None] = {
         Target(entry.app, entry.environment): shlex.split(entry.holder) if entry.holder else None
         for entry in settings.shells.static
@@ -217,7 +218,7 @@ def find_holders(settings: Settings) -> Callable[[Target], Sequence[str] | None]
 def start_kubernetes_shells(
     settings: Settings, database: Database, instance: str, problems: ProblemLog
 ) -> "tuple[KubernetesShells, KubernetesRunner] | None":
-    """Return the cluster's shells and runs, started, or None if the settings name no namespace."""
+    """Start and return the cluster's shells and runs, or None if the settings name no namespace."""
     if not settings.kubernetes.is_used:
         return None
     # Imported here, since its libraries are an extra and would cost every worker memory.

@@ -27,12 +27,12 @@ from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 90 * DAY_S
-"""The certificate is signed again each day. The rest is for a worker that is suspended for a long time."""
+"""The certificate is signed again each day. It is valid for longer in case a worker is suspended."""
 
 HANDSHAKE_BURST_S = 5.0
-"""After a quiet time, as many handshakes may come at once as are allowed in so many seconds."""
+"""After a quiet time, as many handshakes are allowed at once as otherwise in this many seconds."""
 HANDSHAKE_PATIENCE_S = 15.0
-"""Seconds that a handshake may wait: after a restart, clients that share an address return all at once."""
+"""Seconds that a handshake may wait: after a restart, all clients that share an address return at once."""
 
 
 def build_ssh_listener(parts: ListenerParts, addresses: tuple[str, ...]) -> SshListener:
@@ -72,7 +72,7 @@ def _build_page(parts: ListenerParts) -> PageParts:
 
 
 def list_host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the host certificate. ssh would ask about any other name."""
+    """Return the names of the host certificate. For any other name, ssh would ask the user."""
     if settings.ssh.host_names:
         return settings.ssh.host_names
     shown = [a for a in addresses if not ip_address(a.partition("%")[0]).is_unspecified]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 def read_health(settings: Settings, checks: bool) -> HealthReport:
-    """Read the state once, and with `checks` do all that the doctor does. Blocks."""
+    """Read the state once, and with `checks` do everything that the doctor does. Blocks."""
     status = read_status(settings)
     lines = [("version", __version__), *list_lines(status)]
     findings = [("status", finding) for finding in list_problems(status)]
@@ -70,7 +70,7 @@ def build_web_listener(
     cluster: "KubernetesShells | None",
     on_sign_in: Callable[[Identity], None],
 ) -> tuple[WebListener, RefreshService]:
-    """Return the WebShell's listener, and the repeated check of sign-ins at their identity providers.
+    """Return the WebShell's listener, and the task that checks sign-ins at their identity providers.
 
     `on_sign_in` gets the identity of each new session. Raises StagedoorError.
     """
@@ -157,9 +157,9 @@ def _limits(settings: Settings, clients: ClientLimits) -> WebLimits:
 
 
 def _build_single_sign_on(parts: ListenerParts) -> tuple[ProviderSignIns, RefreshService]:
-    """Return the sign-ins at identity providers, and the repeated check of them. Raises StagedoorError."""
+    """Return the sign-ins at identity providers, and the task that checks them. Raises StagedoorError."""
     context, settings = parts.context, parts.settings
-    # Without a provider nothing is sealed, so no key file is created.
+    # Without a provider there is nothing to seal, so no key file is created.
     key = SealingKey(os.urandom(KEY_BYTES))
     if settings.sso:
         key = load_or_create_sealing_key(settings.sign_in_key_file)

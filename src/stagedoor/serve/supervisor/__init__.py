@@ -1,1 +1,1 @@
-"""The supervisor: it owns the sockets and keeps the workers running, as the pure `fleet` decides."""
+"""The supervisor owns the sockets and keeps the workers running, as the pure `fleet` decides."""

@@ -1,4 +1,4 @@
-"""The thread that keeps the audit's index up to date, in one gateway of each machine.
+"""The thread that keeps the audit's index up to date, in one gateway on each machine.
 
 No login waits for it.
 """
@@ -17,7 +17,8 @@ from stagedoor.store.sqlite.audit_index import MOST_EVENTS, AuditIndex
 POLL_S = 1.0
 AT_ONCE = 500
 SHARE = 4
-"""The thread pauses so many times as long as it has worked: it takes a fifth of a core at most."""
+"""The thread pauses for this many times as long as it has worked, so that it takes at most a fifth of a
+core."""
 RETRY_S = 10.0
 LOOK_S = 3600.0
 """The interval of checks for removed events."""
@@ -25,7 +26,7 @@ STOP_S = 3.0
 
 
 class AuditIndexer:
-    """Follows the audit into the index, where there are pages that search it."""
+    """Copies the audit's events into the index, if there are pages that search it."""
 
     def __init__(self, on_problem: OnProblem) -> None:
         """Create it, stopped. `on_problem` is called in the thread."""
@@ -34,7 +35,7 @@ class AuditIndexer:
         self._thread: threading.Thread | None = None
 
     def follow(self, settings: Settings) -> None:
-        """Stop, and run by `settings` from now on. Blocks for `STOP_S` at most."""
+        """Stop, and run with `settings` from now on. Blocks for at most `STOP_S`."""
         self.stop()
         if not (settings.web.addresses or settings.web.tls_addresses):
             return
@@ -45,7 +46,7 @@ class AuditIndexer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop. Blocks for `STOP_S` at most."""
+        """Stop. Blocks for at most `STOP_S`."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(STOP_S)
@@ -59,7 +60,7 @@ class AuditIndexer:
                 self._run(settings, stopping)
             except StagedoorError as error:
                 problem = str(error)
-            except Exception as error:  # a bug must not end the search for good
+            except Exception as error:  # a bug must not stop the search for good
                 problem = f"{type(error).__name__}: {error}"
             self._on_problem("audit index", problem)
             wait_s = RETRY_S
@@ -86,7 +87,7 @@ class AuditIndexer:
 
 
 def _check_place(database: Database, index: AuditIndex) -> None:
-    """Begin again after a store was restored, and forget events that the audit has removed.
+    """Start again if the store was restored, and forget events that the audit has removed.
 
     Raises StoreError.
     """

@@ -1,6 +1,6 @@
 """The audit's checkpoints, sinks, hooks and removal of old events, in threads of the supervisor.
 
-No login waits for this work. If several gateways share a store, one of them does it at a time.
+No login waits for this work. If several gateways share a store, one at a time does it.
 """
 
 import os
@@ -27,15 +27,15 @@ from stagedoor.store.deliveries import claim, read_position, release
 
 CHECKPOINT_EVENTS = 1000
 CHECKPOINT_S = 5 * MINUTE_S
-"""A checkpoint is due after so many events, or so many seconds after the first of them."""
+"""A checkpoint is due after this many events, or this many seconds after the first of them."""
 
 TICK_S = 1.0
 CLAIM_S = 60.0
-"""How long a gateway's claim to deliver lasts. It is renewed after a third of that."""
+"""How long a gateway's claim to deliver lasts. It is renewed after a third of this time."""
 
 REMOVE_EVERY_S = HOUR_S
 STOP_S = 3.0
-"""How long the end waits for deliveries. The next start delivers the rest."""
+"""How long stopping waits for deliveries. The next start delivers the rest."""
 
 
 def list_outputs(settings: Settings) -> tuple[SinkOpener, ...]:
@@ -53,7 +53,7 @@ def list_outputs(settings: Settings) -> tuple[SinkOpener, ...]:
 
 
 class AuditOutput:
-    """The audit's output, which runs by the settings that it was given last."""
+    """The audit's output, which runs with the latest settings that it was given."""
 
     def __init__(self, on_problem: OnProblem) -> None:
         """Create it, stopped. `on_problem` is called in threads.
@@ -64,7 +64,7 @@ class AuditOutput:
         self._run: _Run | None = None
 
     def follow(self, settings: Settings) -> None:
-        """Stop, and run by `settings` from now on. Blocks for `STOP_S` at most."""
+        """Stop, and run with `settings` from now on. Blocks for at most `STOP_S`."""
         self.stop()
         self._run = _Run(settings, self._on_problem)
         self._run.start()
@@ -74,7 +74,7 @@ class AuditOutput:
         return () if self._run is None else self._run.states
 
     def stop(self) -> None:
-        """Stop, after delivering what remains if that is quick. Blocks for `STOP_S` at most."""
+        """Stop, after delivering the rest if that is quick. Blocks for at most `STOP_S`."""
         if self._run is not None:
             self._run.stop()
             self._run = None
@@ -164,7 +164,7 @@ class _Run:
 
 
 class _Maintenance:
-    """The signing of checkpoints and the removal of delivered events."""
+    """Signs checkpoints, and removes delivered events."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings

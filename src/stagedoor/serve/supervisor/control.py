@@ -1,9 +1,9 @@
 """The messages between the supervisor and a worker: JSON lines over the worker's stdin and stdout.
 
-The end of the worker's stdin means that the supervisor has ended. The worker then drains on its own.
+When its stdin ends, the supervisor has ended, and the worker drains on its own.
 
-A supervisor starts the workers of the program that is on the disk, which may have been replaced since it
-started. So a worker refuses to start if it speaks another `VERSION` than its supervisor.
+A supervisor starts workers of the program on the disk, which may have been replaced meanwhile. So a worker
+refuses to start if its `VERSION` is not that of its supervisor.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ import msgspec
 from stagedoor.model.metric import Series
 
 VERSION = 1
-"""The version of these messages. Raise it with each change that the other side would misread."""
+"""The version of these messages. Raise it with each change that the other side would misunderstand."""
 
 
 class StartMessage(msgspec.Struct, frozen=True, tag="begin"):
@@ -32,9 +32,9 @@ class StartMessage(msgspec.Struct, frozen=True, tag="begin"):
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
-    """A request to accept no more. Sessions left after `timeout_s` are closed; None waits for all of them.
+    """A request to stop accepting. Sessions left after `timeout_s` are closed; None waits for all.
 
-    With `keeps_connections` the clients of SSH may use their connections as before, and open channels.
+    With `keeps_connections`, SSH clients may still use their connections, and open channels on them.
     """
 
     timeout_s: float | None
@@ -50,7 +50,7 @@ class Up(msgspec.Struct, frozen=True, tag="up"):
 
 
 class DrainReport(msgspec.Struct, frozen=True, tag="left"):
-    """A draining worker's message with the number of sessions left. It accepts no more."""
+    """A draining worker's message with the number of sessions left. It no longer accepts connections."""
 
     sessions: int
 
@@ -74,7 +74,7 @@ class Sign(msgspec.Struct, frozen=True, tag="sign"):
 class Signed(msgspec.Struct, frozen=True, tag="signed"):
     """The answer to the worker's request `id`.
 
-    If the certificate was not signed, it is None, and `message` is for the developer. `retry_after_s` is set
+    If no certificate was signed, it is None, and `message` is for the developer. `retry_after_s` is set
     if there were too many requests, and `no_grant` if the developer may enter no app.
     """
 

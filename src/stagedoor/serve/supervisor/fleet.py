@@ -1,7 +1,7 @@
-"""The state of the worker processes: it takes events and decides what has to be done. Pure.
+"""The state of the worker processes, which takes events and decides what to do. Pure.
 
-`Fleet.handle_event` takes an event and the time and returns actions; the supervisor carries them out in
-order. A generation is all workers of one start or reload; one generation is in force.
+`Fleet.handle_event` takes an event and the time, and returns actions, which the supervisor carries out in
+order. A generation consists of all workers of one start or reload; one generation is in force.
 
     Launch                Spawn for each slot of a new generation
     all of them are Up    Publish(InForce); SendMessage(Drain) to workers of older generations
@@ -11,7 +11,7 @@ order. A generation is all workers of one start or reload; one generation is in 
     Stop, and Stop again  SendMessage(Drain), then SendMessage(Close); Kill for a worker that is late
     no worker is left     Publish(Stopped)
 
-Time is in seconds on one monotonic clock. `next_at` is when the next `Tick` is due.
+Times are seconds of one monotonic clock. `next_at` is when the next `Tick` is due.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ from stagedoor.serve.supervisor.fleet_events import (
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 30.0
 GOOD_LIFE_S = 60.0
-"""A worker that ran this long was healthy: its death counts as the first one again."""
+"""A worker that ran for this long was healthy, so its death counts as the first one again."""
 
 
 def choose_delay_s(deaths: int) -> float:
@@ -55,7 +55,7 @@ def choose_delay_s(deaths: int) -> float:
 
 
 def count_deaths(deaths: int, lived_s: float) -> int:
-    """Return the number of early deaths in a row, after one more worker died at an age of `lived_s`."""
+    """Return the number of early deaths in a row, now that a worker has died at the age `lived_s`."""
     return 1 if lived_s >= GOOD_LIFE_S else deaths + 1
 
 
@@ -63,9 +63,9 @@ START_TIMEOUT_S = 60.0
 SHUT_TIMEOUT_S = 5.0
 """How long a reload waits until the old workers report that they accept no more."""
 CLOSE_GRACE_S = 15.0
-"""How long a worker may take to end when asked: longer than its sessions and its audit may take."""
+"""How long a worker may take to end when asked: longer than its sessions and its audit need."""
 RETIRE_S = 7 * DAY_S
-"""How long sessions may last after a hand-over. Longer ones would pile up programs without end."""
+"""How long sessions may last after a hand-over. Without a limit, old programs would accumulate."""
 STOPPING = "the gateway is stopping"
 
 
@@ -110,9 +110,9 @@ class Fleet:
         self._deaths: dict[int, int] = {}
         """How many workers died early in a row, by slot."""
         self._restarts: dict[int, float] = {}
-        """When the slots of workers that died are filled again."""
+        """When the slots of dead workers are filled again."""
         self._shutting: set[int] = set()
-        """Workers of older generations that may still accept."""
+        """The workers of older generations that may still accept connections."""
         self._handover_until: float | None = None
         self._has_stopped = False
 
@@ -128,7 +128,7 @@ class Fleet:
 
     @property
     def next_at(self) -> float | None:
-        """Return when the next `Tick` is due; None if none is due before another event."""
+        """Return when the next `Tick` is due; None if only another event changes anything."""
         times = [worker.kill_at for worker in self._workers.values()]
         times += [self._launching.until if self._launching else None, self._handover_until]
         return min(
@@ -232,7 +232,7 @@ class Fleet:
 
     @property
     def _is_ending(self) -> bool:
-        """Return whether no worker is started any more."""
+        """Return whether no more workers are started."""
         return self.is_stopping or self.is_retired
 
     def _retire(self, keeps_connections: bool, now: float) -> list[Action]:
@@ -263,7 +263,7 @@ class Fleet:
         return actions
 
     def _settle(self, now: float) -> list[Action]:
-        """Return the actions that follow from the state and the time."""
+        """Return the actions that the state and the time call for."""
         actions = self._settle_launch(now)
         for worker in self._workers.values():
             if worker.kill_at is not None and now >= worker.kill_at:

@@ -1,4 +1,4 @@
-"""The events that the fleet of workers takes, and the actions that it answers with. Pure."""
+"""The events that the fleet of workers takes, and the actions that it returns. Pure."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,8 @@ class FleetPlan:
 class Launch:
     """The start of a generation by this plan. The previous launch must be in force or refused.
 
-    With `keeps_connections` older workers serve their SSH connections as before: no setting has changed.
+    With `keeps_connections` older workers serve their SSH connections as before, since no setting has
+    changed.
     """
 
     plan: FleetPlan
@@ -50,7 +51,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """The hand-over to another supervisor: no worker accepts or is started any more, and sessions last.
+    """The hand-over to another supervisor: no worker accepts or is started from now on, and sessions go on.
 
     `keeps_connections` is as in `Launch`.
     """
@@ -108,7 +109,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class OldClosed:
-    """News that the workers of older generations accept no more, or did not report in time."""
+    """News that the workers of older generations have stopped accepting, or did not report it in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +122,14 @@ class WorkerDrains:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """News that a worker's process has ended, for any reason. Sessions that it left open must be closed."""
+    """News that a worker's process has ended for any reason. Sessions that it left open must be closed."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailed:
-    """News that a worker in force ended unasked. Another one will be started in its slot."""
+    """News that a worker in force ended without being asked. Another one will be started in its slot."""
 
     worker: int
     code: int
@@ -146,7 +147,7 @@ class CannotRestart:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """News that no worker is left, and that none will be started."""
+    """News that no worker is left and none will be started."""
 
 
 WorkerNews = OldClosed | WorkerDrains | WorkerExited | WorkerFailed

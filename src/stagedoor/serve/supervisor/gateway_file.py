@@ -1,7 +1,7 @@
-"""The file by which a gateway shows commands and other gateways what it is doing.
+"""The file with which a gateway shows commands and other gateways what it is doing.
 
-Each gateway keeps a locked file in `data_dir`, as workers do (`store.liveness.instances`). It contains a
-`GatewayNote`, also of the gateways before and after this version.
+Like a worker (`store.liveness.instances`), each gateway keeps a locked file in `data_dir`. It contains a
+`GatewayNote`, possibly of a gateway of an earlier or later version.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ _TEXT_CHARACTERS = 1000
 
 
 class UpgradeNote(msgspec.Struct, frozen=True):
-    """The last upgrade that was asked for. `number` counts them from 1.
+    """The last requested upgrade. `number` counts them from 1.
 
-    `state` is `running`, `done` or `failed`. `text` is the step that the new program begins, or why it did
+    `state` is `running`, `done` or `failed`. `text` is the step that the new program has begun, or why it did
     not take over.
     """
 
@@ -45,11 +45,11 @@ class UpgradeNote(msgspec.Struct, frozen=True):
 
 
 class GatewayNote(msgspec.Struct, frozen=True):
-    """The content of the file. What an older gateway does not write has its default.
+    """The contents of the file. Fields that an older gateway does not write have their defaults.
 
     `settings` is a digest of the settings, `file` their file, and `program` marks the program on the disk
-    (`read_program_mark`). A gateway that is `retired` has handed over, and lasts as long as its `sessions`.
-    `predecessor` is the process that handed over to this one, or 0.
+    (`read_program_mark`). A gateway that is `retired` has handed over, and runs until its last session is
+    over. `predecessor` is the process that handed over to this one, or 0.
     """
 
     settings: str
@@ -64,15 +64,15 @@ class GatewayNote(msgspec.Struct, frozen=True):
 
 
 def read_program_mark() -> str:
-    """Return a mark of the program on the disk, which changes if it is replaced, also by the same version."""
+    """Return a mark of the program on the disk, which changes at each replacement of the program."""
     status = Path(stagedoor.__file__).stat()
     return f"{status.st_dev}-{status.st_ino}-{status.st_ctime_ns}"
 
 
 def read_notes(data_dir: Path) -> Mapping[str, GatewayNote]:
-    """Return the notes of the gateways that run, by the name of the file. Raises StoreError.
+    """Return the notes of the running gateways, by the names of their files. Raises StoreError.
 
-    The account of the gateway can write anything there, so no note is to be trusted by another account.
+    The gateway's account can write anything there, so other accounts must not trust a note.
     """
     folder = data_dir / GATEWAYS
     notes = {name: _read(folder / f"{name}.lock") for name in list_live(folder)}
@@ -91,7 +91,7 @@ class GatewayFile:
         """As it was when this process started."""
 
     def announce(self, checked: VerifiedSettings, predecessor: int = 0) -> list[str]:
-        """Write which settings this gateway serves by, and warn of other gateways.
+        """Write which settings this gateway uses, and warn of other gateways.
 
         `predecessor` is the process that handed over to this one. Returns one line for each gateway that has
         other settings. Raises StoreError.
@@ -121,9 +121,9 @@ class GatewayFile:
         self.note = msgspec.structs.replace(self.note, **changes)
         if self._held is not None:
             text = msgspec.json.encode(self.note)
-            # Never shorter, so that a reader sees one of the two notes whole.
+            # Never shorter, so that a reader sees either note in full.
             self._size = max(self._size, len(text))
-            # A full disk: commands and other gateways see an older note.
+            # A full disk: commands and other gateways see the older note.
             with suppress(OSError), self._file.open("r+b", buffering=0) as file:
                 file.write(text.ljust(self._size))
 

@@ -8,9 +8,9 @@
     old → new   OldSessions, OldMetrics   while sessions of older workers last
     new → old   GatewayStop       the gateway stops, with its older workers
 
-At the next hand-over this stream passes on to the next supervisor, so each older one speaks to the newest.
-The end of the stream means that the gateway has ended, or that the old one has no sessions left.
-Each side names the version of this protocol that it speaks, and refuses one that it does not understand.
+At the next hand-over this stream is passed on to the next supervisor, so each older one speaks to the newest.
+The end of the stream means that the gateway has ended or that the old one has no sessions left. Each side
+names its version of this protocol, and refuses one that it does not understand.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from stagedoor.net.listen import Socket
 from stagedoor.serve.supervisor.control import MetricsMessage
 
 VARIABLE = "STAGEDOOR_HANDOVER"
-"""The environment variable that gives the new program the number of its socket."""
+"""The environment variable with the number of the new program's socket."""
 VERSION = 2
 UNDERSTOOD = frozenset({2})
 LINE_BYTES = 1 << 20
@@ -49,7 +49,7 @@ class HandoverOffer(msgspec.Struct, frozen=True, tag="offer"):
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """The first answer, with the process id of the new supervisor and its program's version.
 
-    It is sent again once that is the gateway, and after each reload: `settings` is then the digest of the
+    It is sent again once that is the gateway, and after each reload; `settings` is then the digest of the
     text of the settings in force.
     """
 
@@ -60,7 +60,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """A step that the new program begins: `text` completes "it is …"."""
+    """A step that the new program begins. `text` completes "it is …"."""
 
     text: str
 
@@ -93,7 +93,7 @@ class OldSessions(msgspec.Struct, frozen=True, tag="left"):
 
 
 class OldMetrics(msgspec.Struct, frozen=True, tag="measured"):
-    """The metrics that an older worker measured; None once it has ended."""
+    """The metrics that an older worker has measured; None once it has ended."""
 
     worker: str
     measured: MetricsMessage | None
@@ -119,7 +119,7 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 class HandoverChannel:
-    """One end of the stream between two supervisors. Belongs to one event loop."""
+    """One end of the stream between two supervisors. It belongs to one event loop."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -127,9 +127,9 @@ class HandoverChannel:
 
     @classmethod
     async def open(cls, sock: Socket, unread: bytes = b"") -> Self:
-        """Return the channel over a connected socket, which belongs to it from now on.
+        """Return the channel over a connected socket, which it owns from now on.
 
-        `unread` was read from it before.
+        `unread` is what was already read from it.
         """
         reader = asyncio.StreamReader(LINE_BYTES)
         reader.feed_data(unread)
@@ -141,7 +141,7 @@ class HandoverChannel:
 
     @property
     def is_ended(self) -> bool:
-        """Return whether the other supervisor has ended, and everything that it sent was received."""
+        """Return whether the other supervisor has ended and everything that it sent was received."""
         return self._reader.at_eof()
 
     @property
@@ -176,7 +176,7 @@ class HandoverChannel:
         return int(self._writer.get_extra_info("socket").fileno())
 
     async def pass_on(self) -> bytes:
-        """Close this process's copy of the socket, and return the bytes that were read and not received.
+        """Close this process's copy of the socket, and return the bytes that were read but not yet received.
 
         The stream goes on in the process that inherited the socket. `receive` returns None from now on.
         """

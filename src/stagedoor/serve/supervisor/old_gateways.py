@@ -1,4 +1,4 @@
-"""The supervisors that have handed over and whose sessions last, as the newest one sees them."""
+"""The supervisors that have handed over but still have sessions, as the newest one sees them."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from stagedoor.serve.supervisor.handover import (
 from stagedoor.tasks import Tasks
 
 OnMetrics = Callable[[str, MetricsMessage | None], None]
-"""A function that takes the name of a worker and its metrics, or None once it has ended."""
+"""A function that takes a worker's name and metrics, or None once the worker has ended."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +34,7 @@ class _OldGateway:
 
 
 class OldGateways:
-    """The gateways that have handed over, the first one first. Belongs to one event loop.
+    """The gateways that have handed over, the oldest first. Belongs to one event loop.
 
     `on_metrics` is called with their workers' metrics.
     """
@@ -52,19 +52,19 @@ class OldGateways:
     def list_streams(self) -> tuple[tuple[int, int, int], ...]:
         """Return the streams to offer: a descriptor, a process id and a version each.
 
-        Call it before `pass_on`, with nothing added between.
+        Call this before `pass_on`, and add nothing in between.
         """
         self._gateways = [older for older in self._gateways if not older.channel.is_closed]
         return tuple((older.channel.fileno(), older.pid, older.version) for older in self._gateways)
 
     def add(self, channel: HandoverChannel, pid: int, version: int, sessions: int = 0) -> None:
-        """Follow one more gateway, until its last session is over or it is passed on."""
+        """Follow another gateway, until its last session is over or it is passed on."""
         gateway = _OldGateway(channel, pid, version, sessions)
         self._gateways.append(gateway)
         self._following.start(self._follow(gateway))
 
     async def pass_on(self) -> tuple[tuple[int, bytes], ...]:
-        """Follow none any longer, and return what the next supervisor needs for each stream."""
+        """Stop following all of them, and return what the next supervisor needs for each stream."""
         gateways, self._gateways = self._gateways, []
         return tuple([(older.sessions, await older.channel.pass_on()) for older in gateways])
 
@@ -74,7 +74,7 @@ class OldGateways:
             gateway.channel.send(Hello(VERSION, __version__, os.getpid(), settings))
 
     def stop(self) -> None:
-        """Have their workers drain. The second call closes their sessions at once."""
+        """Let their workers drain. The second call closes their sessions at once."""
         for gateway in self._gateways:
             gateway.channel.send(GatewayStop())
 
@@ -96,15 +96,15 @@ class OldGateways:
         for worker in tuple(gateway.workers):
             self._take(gateway, worker, None)
         gateway.ended.set()
-        # Without a service manager the first of all lasts until the gateway's end, which it learns of here.
+        # Without a service manager, the very first one runs until the gateway ends, of which it learns here.
         if has_service_manager() or gateway is not self._gateways[0]:
             await gateway.channel.close_stream()
 
     def _take(self, gateway: _OldGateway, worker: str, measured: MetricsMessage | None) -> None:
         """Pass on a worker's metrics by the name `PID:WORKER`.
 
-        A gateway that hands over also sends what it last knew of the workers of older ones, by these names.
-        From then on their own gateway sends that, so it counts as sent by that.
+        A gateway that hands over also sends its last knowledge of older gateways' workers, by these names. As
+        their own gateway sends it from then on, it counts as sent by that one.
         """
         pid, _, name = worker.rpartition(":")
         if pid:

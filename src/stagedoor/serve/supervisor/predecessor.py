@@ -1,4 +1,4 @@
-"""The supervisor that hands over, as its successor sees it."""
+"""The supervisor that hands over, from its successor's side."""
 
 import asyncio
 import os
@@ -29,17 +29,17 @@ OFFER_WITHIN_S = 10.0
 
 
 def detach() -> None:
-    """Leave the process that the predecessor has started, if this program takes over from one.
+    """If this program takes over from another, leave the process that the predecessor has started.
 
-    Its parent is then the first process of the system: systemd notices at once if the gateway dies, also
-    while the predecessor still has sessions. Call it while there is one thread.
+    Its parent is then the system's first process, so systemd notices at once if the gateway dies, even while
+    the predecessor still has sessions. Call this while there is only one thread.
     """
     if VARIABLE in os.environ and os.fork():
         os._exit(0)
 
 
 class Predecessor:
-    """The gateway from which this program takes over. Belongs to one event loop."""
+    """The gateway that this program takes over from. Belongs to one event loop."""
 
     def __init__(self, channel: HandoverChannel, offer: HandoverOffer) -> None:
         self._channel = channel
@@ -51,7 +51,7 @@ class Predecessor:
     async def connect(cls) -> Self | None:
         """Return the gateway that started this program to take over; None if none did.
 
-        Raises StagedoorError if it is of a version that this program does not understand.
+        Raises StagedoorError if this program does not understand its version.
         """
         number = os.environ.pop(VARIABLE, None)
         if number is None:
@@ -79,7 +79,7 @@ class Predecessor:
         raise error
 
     def check_store(self) -> None:
-        """Check that the predecessor can use the store as this program changes it. Raises StagedoorError."""
+        """Check that the predecessor can use the store that this program changes. Raises StagedoorError."""
         if (needed := find_compatible_version(self._offer.schema)) > self._offer.schema:
             raise StagedoorError(
                 f"the store of {__version__} needs schema {needed}, and {self._offer.program} uses "
@@ -87,7 +87,7 @@ class Predecessor:
             )
 
     def adopt_sockets(self) -> Bound:
-        """Adopt its listening sockets."""
+        """Take over its listening sockets."""
         bound: Bound = {}
         for kind, address, slot, fds in self._offer.sockets:
             bound[kind, address, slot] = Listening([adopt(fd) for fd in fds])
@@ -102,7 +102,7 @@ class Predecessor:
         self._channel.send(Refusal(reason))
 
     async def watch(self, on_lost: Callable[[], object]) -> None:
-        """Wait for the hand-over. `on_lost` is called if the predecessor ends before."""
+        """Wait for the hand-over. `on_lost` is called if the predecessor ends first."""
         message = await self._channel.receive()
         transfer = message if isinstance(message, Transfer) else None
         self._transfer.set_result(transfer)
@@ -110,10 +110,10 @@ class Predecessor:
             on_lost()
 
     async def take_over(self, settings: str, older: OldGateways) -> bool:
-        """Report that the workers accept, by the settings with this digest, and wait for the hand-over.
+        """Report that the workers accept, with the settings of this digest, and wait for the hand-over.
 
-        After it, the predecessor and those before it are among the `older` gateways. Return False if it has
-        ended instead. `watch` must run.
+        Then the predecessor and those before it are among the `older` gateways. Return False if it has ended
+        instead. `watch` must be running.
         """
         self._channel.send(SuccessorReady(settings))
         transfer = await self._transfer

@@ -1,7 +1,7 @@
 """The services beside the workers: health and metrics, the controller, the audit's output.
 
-The controller of an installation on one machine has its own process: its work may keep a CPU busy for a
-moment, and no keystroke must wait for that.
+The controller of an installation on one machine has its own process, since its work may keep a CPU busy for a
+moment, and no keystroke should wait for that.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from stagedoor.serve.supervisor.sink_writer import OnProblem
 from stagedoor.store.liveness.instances import make_instance_id
 
 END_WITHIN_S = 10.0
-"""The time for the controller to finish a request and release its lease at the end."""
+"""The time for the controller to finish a request and release its lease when it stops."""
 
 
 class ControllerProcess:
@@ -35,7 +35,7 @@ class ControllerProcess:
         self._keeping: asyncio.Task[None] | None = None
 
     async def follow(self, checked: VerifiedSettings) -> None:
-        """Stop the controller, and run it by these settings if they want one."""
+        """Stop the controller, and run it with these settings if they ask for one."""
         await self.stop()
         wanted = checked.settings.kubernetes
         if wanted.is_controlled and wanted.controller:
@@ -108,7 +108,7 @@ class SideServices:
         self._controller = ControllerProcess()
 
     async def begin(self, checked: VerifiedSettings) -> None:
-        """Begin all of them. If the address of health is taken, log it and go on without."""
+        """Begin all of them. If the address for health is taken, log this and go on without it."""
         try:
             await self.health.listen(checked.settings.health)
         except StagedoorError as error:
@@ -116,7 +116,7 @@ class SideServices:
         await self.follow(checked)
 
     async def follow(self, checked: VerifiedSettings) -> None:
-        """Run the controller and the audit's output by these settings."""
+        """Run the controller and the audit's output with these settings."""
         await self._controller.follow(checked)
         await asyncio.to_thread(self.audit.follow, checked.settings)
         await asyncio.to_thread(self._index.follow, checked.settings)

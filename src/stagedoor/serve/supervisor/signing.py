@@ -1,7 +1,7 @@
-"""The signing of certificates for sign-ins, in the only process of a gateway that does it: the supervisor.
+"""Signs certificates for sign-ins, in the only process of a gateway that does so: the supervisor.
 
-Workers ask over the control channel (`control`). A thread checks, audits and signs the requests one after
-the other.
+Workers send requests over the control channel (`control`). A thread checks, audits and signs them one after
+another.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from stagedoor.serve.supervisor.control import Sign, Signed
 from stagedoor.settings.settings import Settings
 
 WAITING = 1000
-"""The most requests that may wait. A signature takes some milliseconds, most of them for the audit."""
+"""The most requests that may wait. A signature takes a few milliseconds, most of them for the audit."""
 BUSY_S = 5
 _BUSY = "the gateway has too many certificates to sign now; try again in a moment"
 
@@ -30,7 +30,7 @@ _BUSY = "the gateway has too many certificates to sign now; try again in a momen
 class SigningService:
     """A service that signs certificates in its own thread. Belongs to one event loop.
 
-    `open_signer` is called in the thread for the first request. It may raise StagedoorError.
+    `open_signer` is called in the thread at the first request. It may raise StagedoorError.
     """
 
     def __init__(self, open_signer: Callable[[Settings], UserSigner] = UserSigner.open) -> None:
@@ -43,7 +43,7 @@ class SigningService:
         self._log = structlog.get_logger()
 
     def follow(self, settings: Settings) -> None:
-        """Sign by these settings from now on."""
+        """Sign with these settings from now on."""
         self._thread.submit(self._follow, settings)
 
     async def answer(self, request: Sign) -> Signed:
@@ -58,7 +58,7 @@ class SigningService:
             self._waiting -= 1
 
     def close_store(self) -> None:
-        """Close the store, after the requests that wait. May be called again."""
+        """Close the store after the waiting requests. May be called again."""
         if self._closed:
             return
         self._closed = True

@@ -15,20 +15,20 @@ from stagedoor.store.deliveries import read_position, set_position
 from stagedoor.store.journal import read_last_seq
 
 POLL_S = 0.3
-"""Seconds until a sink that has every event checks for new ones."""
+"""Seconds after which a sink that has received every event checks for new ones."""
 
 RETRY_S = (0.5, 10.0)
 """The first and the longest wait between two attempts to send to a sink."""
 
 PERSIST_S = 1.0
-"""Seconds between two writes of a sink's position. After a crash that much is delivered again."""
+"""Seconds between two writes of a sink's position. After a crash, events of this time are delivered again."""
 
 OnProblem = Callable[[str, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SinkOpener:
-    """A sink or a hook: its name, and how it is opened. A file keeps its own position."""
+    """A sink or a hook: its name, and how to open it. A file keeps its own position."""
 
     name: str
     open: Callable[[], LineSink]
@@ -37,7 +37,7 @@ class SinkOpener:
 
 @dataclass(frozen=True, slots=True)
 class SinkState:
-    """The state of a sink, for health and metrics. `backlog` counts the events that it does not have yet."""
+    """The state of a sink, for health and metrics. `backlog` counts the events that it has yet to receive."""
 
     name: str
     failing: bool
@@ -64,7 +64,7 @@ class SinkWriter:
         self._reader: ChainReader | None = None
         self._sent: int | None = None
         self._recent: deque[tuple[float, int]] = deque()
-        """When the last batches were sent (monotonic), and the sequence number before each."""
+        """When the latest batches were sent (monotonic), and the sequence number before each."""
         self._persisted: int | None = None
         self._persist_at = 0.0
         self._failures = 0
@@ -100,7 +100,7 @@ class SinkWriter:
     def _deliver_or_retry(self) -> float:
         """Deliver some lines, and return the seconds to wait before the next call."""
         if not self._leads.is_set():
-            self._close()  # another gateway delivers: its position is read when this one takes over
+            self._close()  # another gateway delivers; its position is read when this one takes over
             return POLL_S
         try:
             more = self._deliver()
@@ -122,7 +122,7 @@ class SinkWriter:
 
     @property
     def _is_failing(self) -> bool:
-        """Return whether the sink failed twice in a row. A server may close an idle connection once."""
+        """Return whether the sink has failed twice in a row. A server may close an idle connection once."""
         return self._failures > 1
 
     @property
@@ -170,7 +170,7 @@ class SinkWriter:
                 self._persisted = self._sent
 
     def _go_back(self) -> None:
-        """Return to the position before the batches that may be lost. A file reports its own position."""
+        """Go back to the position before the batches that may be lost. A file reports its own position."""
         sent = self._recent[0][1] if self._recent else self._sent
         confirmed = 0 if self._sink is None else self._sink.confirmed
         self._close()

@@ -1,4 +1,4 @@
-"""The supervisor that takes over, as the running one sees it."""
+"""The supervisor that takes over, from the running one's side."""
 
 import asyncio
 import os
@@ -27,9 +27,10 @@ from stagedoor.serve.supervisor.handover import (
 from stagedoor.store.schema import SCHEMA_VERSION
 
 READY_WITHIN_S = 80.0
-"""How long the new program may take. A worker has 60 s of them, and systemd's limit for a reload is 90 s."""
+"""How long the new program may take: longer than the 60 s of a worker, shorter than systemd's 90 s for a
+reload."""
 END_WITHIN_S = 5.0
-"""How long a program that does not take over has for its own end."""
+"""How long a program that does not take over has to end by itself."""
 
 
 class Successor:
@@ -39,14 +40,14 @@ class Successor:
         self._process = process
         """The first process of the program, which ends once the program has left it (`predecessor`)."""
         self.channel = channel
-        """The stream to the program. It ends when no session of the old workers is left."""
+        """The stream to the program. It ends when the old workers have no sessions left."""
         self.hello: Hello | None = None
 
     @classmethod
     async def start(
         cls, command: Sequence[str], sockets: Bound, older: tuple[tuple[int, int, int], ...] = ()
     ) -> Self:
-        """Start the program with these sockets, and streams of older gateways. Raises StagedoorError."""
+        """Start the program with these sockets and the streams of older gateways. Raises StagedoorError."""
         offered = tuple(
             (*key, tuple(listening.list_descriptors())) for key, listening in sockets.items()
         )
@@ -63,7 +64,7 @@ class Successor:
                         *(fd for fd, *_ in older),
                     ],
                     env={**os.environ, VARIABLE: str(number)},
-                    # Ctrl-C is for the first supervisor, which passes it on.
+                    # Ctrl-C is meant for the first supervisor, which passes it on.
                     process_group=0,
                 )
             except OSError as error:
@@ -115,7 +116,7 @@ class Successor:
         return f"the new program ended{how} while it was {step}; the log has its last lines"
 
     async def follow(self, on_stop: Callable[[], None], on_settings: Callable[[str], None]) -> bool:
-        """Handle its messages, and those of gateways after it, until the last of them ends.
+        """Handle the messages of this gateway and of those after it, until the last one ends.
 
         `on_settings` is called with the digest of its settings. Return whether it was stopped by a signal.
         """
@@ -133,7 +134,7 @@ class Successor:
 
     def signal(self, number: signal.Signals) -> None:
         """Send the program a signal, if it has not ended."""
-        # A process that has ended could have given its number to another: then its stream has ended too.
+        # Another process may have the number of an ended one, but then the stream has ended too.
         if self.hello is not None:
             if not self.channel.is_ended:
                 with suppress(ProcessLookupError):
@@ -142,7 +143,7 @@ class Successor:
             self._process.send_signal(number)
 
     async def end(self) -> None:
-        """End a program that does not take over: in order, or by force if it takes longer."""
+        """End a program that does not take over: properly, or by force if that takes too long."""
         self.channel.end()
         with suppress(TimeoutError):
             async with asyncio.timeout(END_WITHIN_S):

@@ -1,9 +1,9 @@
 """The supervisor process: it owns the sockets, and reloads, hands over and stops what accepts from them.
 
-It binds every socket, so that the accept queue of a worker that dies is left to the next one, and a
-reload starts a new generation of workers on the same sockets while the old one drains. An upgrade is a
-reload by another program: its supervisor is started with the sockets (`successor`), and takes over once
-its workers accept (`predecessor`). This one then lasts as long as the sessions of its workers.
+It binds every socket. So the accept queue of a dead worker passes to the next one, and a reload starts a new
+generation of workers on the same sockets while the old one drains. An upgrade is a reload by another program:
+its supervisor is started with the sockets (`successor`), and takes over once its workers accept
+(`predecessor`). This one then runs until the last session of its workers is over.
 """
 
 import asyncio
@@ -44,9 +44,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 class Supervisor:
     """The supervisor of one gateway, started with the settings in `checked`.
 
-    For a reload, `load` reads and checks the settings again. It raises StagedoorError, with a message
-    of one line, if they are bad. For an upgrade, `command` starts the program again. `predecessor` is the
-    gateway that this one takes over from, if any.
+    For a reload, `load` reads and checks the settings again. If they are wrong, it raises StagedoorError with
+    a message of one line. For an upgrade, `command` starts the program again. `predecessor` is the gateway
+    that this one takes over from, if any.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Supervisor:
         return self._workers.checked
 
     def list_addresses(self) -> dict[str, list[tuple[str, int]]]:
-        """Return the addresses and ports that are listened on, with the real port where 0 was set.
+        """Return the addresses and ports that this gateway listens on, with the actual port in place of 0.
 
         The kinds are `tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls` and `health`.
         """
@@ -104,14 +104,14 @@ class Supervisor:
         return tuple(sorted(ports - {0}))
 
     def _condition(self) -> Condition:
-        """Return the condition that probes see."""
+        """Return the condition for probes."""
         state = self._workers.state
         return Condition(
             draining=state.is_stopping,
             workers=0 if state.is_stopping else state.accepting,
             wanted=self._checked.settings.workers.count,
             deaths=state.died,
-            # Also those in the workers of older gateways.
+            # Including those in the workers of older gateways.
             left=state.sessions_left + self._older.sessions,
             waits_for_store=self._waits_for_store,
             sinks=self._services.audit.read_states(),
@@ -187,10 +187,10 @@ class Supervisor:
         self._problems("store", problem)
 
     async def wait(self) -> None:
-        """Wait until every worker has ended after `stop`, and lost sessions are closed in the audit.
+        """After `stop`, wait until every worker has ended and lost sessions are closed in the audit.
 
-        After a hand-over, wait for the sessions of the workers instead, and for the new gateway's end where
-        no service manager follows it. Raises StagedoorError if the new gateway has died.
+        After a hand-over, wait for the sessions of the workers instead, and also for the new gateway's end if
+        no service manager does so. Raises StagedoorError if the new gateway has died.
         """
         await self._workers.wait()
         await self._services.end()
@@ -200,7 +200,7 @@ class Supervisor:
         await self._upgrade.wait()
 
     def _warn(self, checked: VerifiedSettings) -> None:
-        """Log what works now and will become a problem."""
+        """Log what still works but will become a problem."""
         warnings = [warn_of_certificate(checked.settings, time.time())]
         try:
             before = 0 if self._predecessor is None else self._predecessor.pid
@@ -223,7 +223,7 @@ class Supervisor:
             if not self._workers.state.is_retired:
                 notify_service_manager("STOPPING=1")
             self._upgrade.cancel()
-            # Our copies too, or the kernel would still take connections that no worker accepts.
+            # Close our copies too, or the kernel would still take connections that no worker accepts.
             for listening in self._sockets.values():
                 listening.close_sockets()
             timeout_s = self._checked.settings.workers.drain_timeout_s
@@ -248,7 +248,7 @@ class Supervisor:
             await self._upgrade.run(self._sockets, why_not)
 
     async def _reload(self) -> None:
-        """Put new settings, keys and certificates in force, or change nothing and log why."""
+        """Put new settings, keys and certificates into force, or change nothing and log why."""
         async with self._change_lock:
             if not self._can_change:
                 return
@@ -281,7 +281,7 @@ class Supervisor:
             self._warn(checked)
             await self._services.follow(checked)
             self._older.announce(checked.digest)
-            # Until the handover an old worker may still answer by the old settings.
+            # Until the hand-over, an old worker may still answer by the old settings.
             await self._workers.old_closed.wait()
             for key in held.keys() - fresh.keys():
                 held[key].close_sockets()

@@ -1,4 +1,4 @@
-"""The upgrade: a supervisor starts the program that is installed now, and hands over to its supervisor."""
+"""Upgrades: a supervisor starts the program that is installed now, and hands over to its supervisor."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ from stagedoor.tasks import Tasks
 
 
 class UpgradeService:
-    """The upgrades of one supervisor. One that succeeds is the last: it hands over.
+    """The upgrades of one supervisor. A successful one is the last, since it hands over.
 
-    `command` starts the program, and `stop` stops the supervisor. This process `stays` until the new gateway
-    ends if what started it knows no other process.
+    `command` starts the program, and `stop` stops the supervisor. If whatever started this process knows only
+    this one, it `stays` until the new gateway ends.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class UpgradeService:
         """Whether the new gateway has died."""
 
     async def run(self, sockets: Bound, why_not: str) -> None:
-        """Hand over the sockets and all that follows from them, or change nothing and log why.
+        """Hand over the sockets and all that belongs to them, or change nothing and log why.
 
         After a hand-over `sockets` is empty. `why_not` is the reason if no upgrade is possible now, or "".
         """
@@ -113,7 +113,7 @@ class UpgradeService:
             self._successor.signal(signal.SIGKILL)
 
     def pass_on(self, number: signal.Signals) -> bool:
-        """Pass a signal on to the new gateway, if what started this one knows no other process."""
+        """Pass a signal on to the new gateway, if whatever started this one knows no other process."""
         successor = self._successor if self._workers.state.is_retired else None
         if successor is None or successor.channel.is_ended or has_service_manager():
             return False
@@ -128,7 +128,7 @@ class UpgradeService:
             self._successor.channel.send(OldSessions(sessions))
 
     def _on_settings(self, settings: str) -> None:
-        """Refuse new channels on connections if the gateway has other settings now, by their digest."""
+        """Refuse new channels on connections if the digest shows that the gateway has other settings now."""
         is_changed = settings != self._workers.checked.digest
         if is_changed and self._keeps_connections and not self._workers.state.is_stopping:
             self._keeps_connections = False
@@ -143,7 +143,7 @@ class UpgradeService:
         if not await successor.follow(self._stop, self._on_settings):
             self._is_abandoned = True
             structlog.get_logger().error("the gateway that had taken over has died")
-            if not has_service_manager():  # what started this gateway has to start another
+            if not has_service_manager():  # whatever started this gateway has to start another
                 self._stop()
 
     async def wait(self) -> None:

@@ -1,4 +1,4 @@
-"""The worker processes of a gateway: started, drained and killed as the pure `fleet` decides."""
+"""The worker processes of a gateway, which are started, drained and killed as the pure `fleet` decides."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ from stagedoor.store.liveness.instances import make_instance_id
 from stagedoor.tasks import Tasks
 
 Forward = Callable[[str, MetricsMessage | None], None]
-"""A function that takes the metrics of a worker by its name, and None once the worker has ended."""
+"""A function that takes a worker's name and metrics, or None once the worker has ended."""
 CLOSE_LOST_AGAIN_S = 2.0
 """Seconds until lost sessions are closed again, if the store could not be written."""
 
@@ -53,7 +53,7 @@ class WorkerPool:
         self.on_sessions: Callable[[], None] = lambda: None
         """Called when the number of sessions in draining workers has changed."""
         self.old_closed = asyncio.Event()
-        """Set once the workers of older generations accept no more."""
+        """Set once the workers of older generations have stopped accepting."""
         self.stopped = asyncio.Event()
         """Set once no worker is left, and none will be started."""
         self._own_ports = own_ports
@@ -71,9 +71,9 @@ class WorkerPool:
         self._signing.follow(checked.settings)
 
     async def launch(self, checked: VerifiedSettings, sockets: Bound) -> int:
-        """Put a new generation in force, and return how many older workers drain.
+        """Put a new generation into force, and return how many older workers are draining.
 
-        Raises StagedoorError, and then the generation before is still in force, with its sockets.
+        If this raises StagedoorError, the previous generation is still in force, with its sockets.
         """
         before, self._sockets = self._sockets, sockets
         self._launching = checked
@@ -89,9 +89,9 @@ class WorkerPool:
             raise
 
     def retire(self, forward: Forward, *, keeps_connections: bool) -> None:
-        """Accept no more, and let sessions last. `forward` takes all metrics from now on.
+        """Stop accepting, but let sessions go on. `forward` takes all metrics from now on.
 
-        With `keeps_connections` clients of SSH may open channels on their connections.
+        With `keeps_connections`, SSH clients may still open channels on their connections.
         """
         self.old_closed.clear()
         self._forward = forward
@@ -104,7 +104,7 @@ class WorkerPool:
         self._event(Stop())
 
     async def wait(self) -> None:
-        """Wait until no worker is left, and lost sessions are closed in the audit."""
+        """Wait until no worker is left and lost sessions are closed in the audit."""
         await self.stopped.wait()
         await self._closing_lost.wait()
 
@@ -148,7 +148,7 @@ class WorkerPool:
         self._event(event)
 
     def take_metrics(self, worker: str, measured: MetricsMessage | None) -> None:
-        """Take what a worker has measured, or None once it has ended; also of older generations."""
+        """Take what a worker of any generation has measured, or None once it has ended."""
         if self._forward is not None:
             self._forward(worker, measured)
         elif measured is None:

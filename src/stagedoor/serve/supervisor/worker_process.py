@@ -1,4 +1,4 @@
-"""One worker's process as the supervisor handles it."""
+"""One worker's process, from the supervisor's side."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ Report = Callable[[SpawnFailed | WorkerMessage | Exited], None]
 
 
 class WorkerProcess:
-    """The process of one worker. It reports what happens to it to `report`, as events of the fleet.
+    """The process of one worker, which reports everything about it to `report`, as events of the fleet.
 
     `run` is one task, from start to end. `sign` is called for the certificates that the worker requests.
     """
@@ -43,7 +43,7 @@ class WorkerProcess:
         self._signing = Tasks("the answer to a worker failed")
         self._process: asyncio.subprocess.Process | None = None
         self._unsent: list[bytes] = []
-        """Messages to a process that does not run yet."""
+        """Messages for the process before it runs."""
 
     @property
     def pid(self) -> int | None:
@@ -67,7 +67,7 @@ class WorkerProcess:
 
         If `begin` returns None, the gateway is stopping, and the process is not started.
         """
-        first = begin()  # not earlier: the sockets may be closed until this task runs
+        first = begin()  # not earlier, since the sockets may be closed before this task runs
         if first is None:
             self._report(SpawnFailed(self._number, STOPPING))
             return
@@ -84,7 +84,7 @@ class WorkerProcess:
         async for text in process.stdout:
             try:
                 message = read_from_worker(text)
-            except msgspec.DecodeError:  # printed by other code; it must not end the worker
+            except msgspec.DecodeError:  # other code has printed it, which must not end the worker
                 structlog.get_logger().error(
                     "worker printed a line that is no message", worker=process.pid
                 )
