@@ -165,7 +165,7 @@ def open_local_runner(settings: Settings) -> LocalRunner:
 def _admitting(
     policy: Callable[[], Policy], prefix: str
 ) -> Callable[[Target], tuple[Admission, ...]]:
-    """Return a function that finds the users whom the current policy lets into a local shell."""
+    """Return a function that finds the users that the current policy lets into a local shell."""
     keys = BoundKeys()
 
     def find_admitted(target: Target) -> tuple[Admission, ...]:

@@ -38,7 +38,7 @@ class LocalShells:
 
     `folder` contains the shells' folders. `user_ca_lines` returns the public keys of the user CAs.
     `sign_host(public_key, principals)` returns a host certificate. It should be valid for a year, since a
-    process lives for `REPLACE_AFTER_S` and until its last session ends. `admitted` returns the users whom the
+    process lives for `REPLACE_AFTER_S` and until its last session ends. `admitted` returns the users that the
     current policy admits to a target; call `refresh` whenever its result may have changed.
     """
 

@@ -243,7 +243,7 @@ def _is_ready(pod: Object) -> bool:
     )
 
 
-# Labels do not prove to whom a pod belongs, since any client that may create pods can set them. It can set
+# Labels do not prove whose pod it is, since any client that may create pods can set them. It can set
 # `metadata.ownerReferences` too, but then the ReplicaSet counts the pod, and deletes it as surplus. Objects
 # are compared by uid, since a name can be reused.
 
