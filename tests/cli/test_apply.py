@@ -159,6 +159,23 @@ def test_a_mistake_is_said_with_file_line_and_key(
     assert str(e.value).isprintable()
 
 
+@pytest.mark.parametrize("suffix", ["toml", "json"])
+def test_many_problems_are_found_in_one_reading(suffix: str) -> None:
+    """Each had the whole file read again: the wrong folder took hours of the gateway's processor."""
+    grants = [{"subject": f"user:u{n}", "app": f"app{n}"} for n in range(10_000)]
+    text = (
+        json.dumps({"set": "many", "grants": grants}, indent=1)
+        if suffix == "json"
+        else 'set = "many"\n'
+        + "".join(f'[[grants]]\nsubject = "{g["subject"]}"\napp = "{g["app"]}"\n' for g in grants)
+    )
+    declared = parse_set({f"x.{suffix}": text})
+    lines = [declared.describe_problem(row, "app: no") for row in declared.rows]
+    assert len(set(lines)) == len(grants)
+    number = text.splitlines().index(next(s for s in text.splitlines() if '"app9999"' in s)) + 1
+    assert lines[-1] == f"x.{suffix}:{number}: grants[9999]: app: no"
+
+
 def test_hidden_files_and_others_are_left_out_and_links_are_followed(folder: Path) -> None:
     """A volume of Kubernetes has links to a hidden folder."""
     (folder / "..data").mkdir()

@@ -4,8 +4,9 @@ import json
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,10 @@ _UNKNOWN = re.compile(r"unknown field `(\w+)`")
 _KEY = re.compile(r"(\w+): ")
 _HEADER = re.compile(r"\s*\[{1,2}\s*([\w.\"-]+)\s*\]{1,2}\s*(?:#.*)?")
 _ASSIGNMENT = re.compile(r"\s*([\w-]+)\s*=")
+_Part = tuple[str | int | None, str | int | None, str | int | None]
+Lines = Mapping[_Part, int]
+"""The line of each key of an entry (`("grants", 2, "app")`), of the entry (`("grants", 2, None)`), and of a
+key outside entries (`("set", None, None)`)."""
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],]|[^\s{}\[\],:"]+')
 
 
@@ -48,11 +53,12 @@ class DeclaredSet:
     rows: Sequence[Row]
     texts: Mapping[str, str]
     places: Mapping[tuple[RowKind, Key], _Place]
+    _known: dict[str, Lines] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def describe_problem(self, row: Row, text: str) -> str:
         """Return a message about a row, with the file, the line and the entry that declare it."""
         place = self.places.get((row.kind, row.key))
-        return text if place is None else _describe(self.texts, place, text)
+        return text if place is None else _describe(self.texts, place, text, self._known)
 
 
 def read_texts(directory: Path) -> dict[str, str]:
@@ -205,46 +211,53 @@ def _explain(file: str, text: str, message: str) -> str:
     return f"{_locate({file: text}, place, key)}: {to_one_line(what, 300)}"
 
 
-def _describe(texts: Mapping[str, str], place: _Place, text: str) -> str:
+def _describe(
+    texts: Mapping[str, str], place: _Place, text: str, known: dict[str, Lines] | None = None
+) -> str:
     """Return `grants.toml:7: grants[2]: …`; a text that begins with a key has that key's line."""
     key = _KEY.match(text)
-    line = _locate(texts, place, key and key[1])
+    line = _locate(texts, place, key and key[1], known)
     return f"{line}: {place.table}[{place.index}]: {text}"
 
 
-def _locate(texts: Mapping[str, str], place: _Place, key: str | None) -> str:
-    find_line = find_json_line if place.file.endswith(".json") else find_toml_line
-    line = find_line(texts[place.file], place.table, place.index, key)
-    return place.file if line is None else f"{place.file}:{line}"
+def _locate(
+    texts: Mapping[str, str], place: _Place, key: str | None, known: dict[str, Lines] | None = None
+) -> str:
+    """Return `grants.toml:7`, the line of `key` or of its entry. `known` keeps the lines of a file."""
+    known = {} if known is None else known
+    if place.file not in known:
+        list_lines = list_json_lines if place.file.endswith(".json") else list_toml_lines
+        known[place.file] = list_lines(texts[place.file])
+    lines = known[place.file]
+    entry = (place.table, place.index)
+    for wanted in ((*entry, key), (*entry, None), (place.table, None, None)):
+        if (line := lines.get(wanted)) is not None:
+            return f"{place.file}:{line}"
+    return place.file
 
 
-def find_toml_line(text: str, table: str, index: int, key: str | None) -> int | None:
-    """Return the line of `key` in the entry `index` of a table, or that of the entry; None if unknown.
-
-    An entry without its own header has the line of the key `table`.
-    """
-    entry: int | None = None
-    count = -1
-    is_inside = False
+def list_toml_lines(text: str) -> Lines:
+    """Return the lines of the entries and keys in a TOML file, from 1 on."""
+    lines: dict[_Part, int] = {}
+    counts = Counter[str]()
+    table: str | None = None
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.fullmatch(line):
-            is_inside = header[1] == table
-            count += is_inside
-            if is_inside and count == index:
-                entry = number
+            table = header[1]
+            lines[table, counts[table], None] = number
+            counts[table] += 1
         elif assignment := _ASSIGNMENT.match(line):
-            if is_inside and count == index and assignment[1] == key:
-                return number
-            if count < 0 and assignment[1] == table:
-                entry = number
-    return entry
+            name = assignment[1]
+            part = (name, None, None) if table is None else (table, counts[table] - 1, name)
+            lines.setdefault(part, number)
+    return lines
 
 
-def find_json_line(text: str, table: str, index: int, key: str | None) -> int | None:
-    """Return the line of `key` in the entry `index` of a list, or of the entry, as `find_toml_line` does."""
-    wanted = [table, index] if key is None else [table, index, key]
-    entry: int | None = None
+def list_json_lines(text: str) -> Lines:
+    """Return the lines of the entries and keys in a JSON file, as `list_toml_lines` does."""
+    lines: dict[_Part, int] = {}
     path: list[str | int | None] = []
+    number, at = 1, 0
     for match in _TOKEN.finditer(text):
         part = match[0]
         if part in "{[":
@@ -256,10 +269,9 @@ def find_json_line(text: str, table: str, index: int, key: str | None) -> int | 
             path[-1] = place + 1 if isinstance(place, int) else None
         elif part[0] == '"' and path and path[-1] is None:
             path[-1] = json.loads(part, strict=False)
-        if part in ",[":
-            continue
-        if path[: len(wanted)] == wanted:
-            return text.count("\n", 0, match.start()) + 1
-        if entry is None and (path[:2] == wanted[:2] or path == [table]):
-            entry = text.count("\n", 0, match.start()) + 1
-    return entry
+        number, at = number + text.count("\n", at, match.start()), match.start()
+        if part not in ",[" and path and isinstance(path[0], str):
+            for depth in range(1, min(len(path), 3) + 1):
+                first, second, third = (*path[:depth], None, None)[:3]
+                lines.setdefault((first, second, third), number)
+    return lines
