@@ -216,7 +216,7 @@ async def test_files_do_not_remove_the_user_who_applies_them(world: World) -> No
     assert (await world.ask("ada", "POST /sets/apply", files(users))).status == 200
     pruned = {**files("users = [{name = 'nick'}]"), "prune": True, "prune_at_most": 100}
     refused = await world.ask("ada", "POST /sets/apply", pruned)
-    assert (refused.status, "themselves" in refused.said.get("detail", "")) == (403, True)
+    assert (refused.status, "yourself" in refused.said.get("detail", "")) == (403, True)
     assert (await world.ask("ann", "GET /users/ada")).status == 200
 
 
