@@ -1,4 +1,7 @@
-"""Pictures of the WebShell for the documentation: `python -m acceptance.pictures FOLDER`."""
+"""Pictures of the WebShell for the documentation: `python -m acceptance.pictures ENGLISH CHINESE`.
+
+The arguments are two folders, one for each language of the pages.
+"""
 
 import asyncio
 import base64
@@ -8,12 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acceptance.chromium import Browser, BrowserError, Tab, chromium
+from stagedoor.admin.requests.access_requests import make_request
 from stagedoor.admin.roles import add_role
-from stagedoor.admin.service import open_service
+from stagedoor.admin.service import add_grant, open_service, read_policy
 from stagedoor.demo.clients import USER, DemoUser
 from stagedoor.demo.gateway import DemoGateway, run_demo
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.target import Target
 from stagedoor.recording.folder import SUFFIX
 from stagedoor.signin.links import make_link
 from stagedoor.store.sessions import list_sessions
@@ -48,68 +54,101 @@ class Appearance:
         tab.resize(self.width, self.height, scale=self.scale, phone=self.phone)
 
 
-_COLLEAGUE = DemoUser("alice", ("app01",))
+_APPS = (
+    *(
+        ("billing", "production"),
+        ("billing", "staging"),
+        ("catalog", "production"),
+        ("catalog", "staging"),
+    ),
+    *(
+        ("checkout", "production"),
+        ("checkout", "staging"),
+        ("reports", "production"),
+        ("search", "staging"),
+    ),
+)
+_SHELLS = "".join(
+    f'\n[[shells.local]]\napp = "{app}"\nenvironment = "{environment}"\n'
+    for app, environment in _APPS
+)
+_COLLEAGUE = DemoUser("alice", ("app01", "catalog"), on_request=("billing",))
 _DESK = Appearance("light", 1000, 640)
+_WIDE = Appearance("light", 1280, 800)
 _PHONE = Appearance("light", 390, 640, phone=True)
 _STEADY = """(() => {
-  for (const time of document.querySelectorAll('time'))
-    time.textContent = time.dataset.ago === undefined ? '2026-03-02 09:30' : '2 min ago';
+  const ago = document.documentElement.lang === 'en'
+    ? ['2 min ago', '40 min ago', '3 h ago', 'yesterday'] : ['2 分钟前', '40 分钟前', '3 小时前', '昨天'];
+  const clock = (minutes) =>
+    new Date(Date.UTC(2026, 2, 2, 0, minutes)).toISOString().slice(0, 16).replace('T', ' ');
+  let times = 0, agos = 0;
+  for (const time of document.querySelectorAll('time')) {
+    // A session has its beginning and its end in one row.
+    const earlier = 30 * Math.floor(times / 2) - (times % 2) * 17;
+    if (time.dataset.ago !== undefined) time.textContent = ago[Math.min(agos++, ago.length - 1)];
+    else time.textContent = clock(600 - (time.closest('[aria-labelledby=past]') ? earlier : times)), times++;
+  }
   for (const key of document.querySelectorAll('ul.keys code'))
     key.textContent = 'SHA256:' + 'Zm9yIHRoZSBwaWN0dXJlIG9ubHk'.padEnd(43, 'x');
-  for (const at of document.querySelectorAll('td.mono')) at.textContent = '10.2.8.31:50112';
+  for (const at of document.querySelectorAll('td.mono'))
+    if (at.textContent) at.textContent = '10.2.8.31:50112';
   for (const id of document.querySelectorAll('#about code')) id.textContent = '0'.repeat(26) + '.1';
 })()"""
 """JavaScript that replaces the values that differ in each demo: pictures change only when the page does."""
 
 
-async def take(folder: Path) -> None:
-    """Write `home.png`, `terminal.png`, `replay.png` and three more. Raises BrowserError, StagedoorError."""
-    async with run_demo(_COLLEAGUE) as (demo, _):
-        await asyncio.to_thread(_take, demo, folder)
+async def take(english: Path, chinese: Path) -> None:
+    """Write the pictures of the pages in each language. Raises BrowserError, StagedoorError."""
+    async with run_demo(_COLLEAGUE, settings=_SHELLS) as (demo, _):
+        await asyncio.to_thread(_take, demo, english, chinese)
 
 
-def _take(demo: DemoGateway, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _take(demo: DemoGateway, english: Path, chinese: Path) -> None:
+    with open_service(demo.settings, create=False) as service:
+        add_grant(service, f"user:{USER}", "*")
+        add_role(service, RoleRule(0, f"user:{USER}", Role.ADMINISTRATOR))
+        recorded_only = frozenset({Permission.RECORD})
+        add_grant(
+            service,
+            f"user:{USER}",
+            "billing",
+            environment_pattern="production",
+            permissions=recorded_only,
+        )
+        [rule] = read_policy(service).request_rules.values()
+        target = Target("billing", "production")
+        make_request(service, _COLLEAGUE.name, [target], rule, "INC-42, stuck queue")
     with (
         tempfile.TemporaryDirectory(prefix="stagedoor-pictures-") as profile,
         chromium(Path(profile)) as browser,
     ):
-        tab = browser.tab()
+        tab, inside = browser.tab(), browser.apart()
         _DESK.apply(tab)
         _sign_in(tab, demo, USER)
-        _open(tab, demo)
-        # If tmux is installed, its status line would show the clock and the running program.
-        tab.type(
-            "PS1='$ '; tmux set status-right '' \\; rename-window sh 2>/dev/null; clear; "
-            "echo $APP_NAME: $GREETING; printf '\\033[1;32mgreen\\033[m é你😀─│\\n'"
-        )
-        tab.enter()
-        tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
-        _save(tab, folder / "terminal.png")
-        _take_together(browser, tab, demo, folder)
+        _sign_in(inside, demo, _COLLEAGUE.name)
+        _open(inside, demo, "catalog.production")
+        for app in ("catalog.staging", "search.staging", "billing.production"):
+            _open(tab, demo, app)
+        _take_shared(browser, tab, demo, english)
+        _take_shared(browser, tab, demo, chinese, "zh-CN")
+        _take_home(tab, demo, chinese)
+        _speak(tab, "en")
+        _take_home(tab, demo, english)
         with open_service(demo.settings, create=False) as service:
-            session = list_sessions(service.database, limit=1)[0].id
-            add_role(service, RoleRule(0, f"user:{USER}", Role.ADMINISTRATOR))
-        tab.until("fetch('/admin/sessions').then(answer => answer.ok)")
-        tab.open(f"{demo.web}/admin/sessions")
-        tab.until("document.querySelector('main table') !== null")
-        _save(tab, folder / "console-sessions.png")
-        tab.open(f"{demo.web}/recordings/{recorded(demo, session)}")
-        tab.until("document.body.dataset.looked === 'true'")
-        tab.ask("document.getElementById('seek').value = 21")
-        tab.ask("document.getElementById('seek').dispatchEvent(new Event('input'))")
-        tab.until("document.querySelector('.xterm-rows').textContent.includes('ready')")
-        _save(tab, folder / "replay.png")
-        # The home page comes last, since there is a session by now, and it is over.
-        over = "fetch('/').then(r => r.text()).then(page => !page.includes('<td>open</td>'))"
-        tab.open(f"{demo.web}/")
-        tab.until(over)
-        tab.open(f"{demo.web}/")
-        tab.until("!document.querySelector('button.copy').hidden")
-        height = tab.ask("document.documentElement.scrollHeight")
-        replace(_DESK, height=height).apply(tab)
-        _save(tab, folder / "home.png")
+            past = list_sessions(service.database, open_only=False, limit=50)
+        _take_replay(tab, demo, next(one.id for one in past if one.target == "app01.ssh"), english)
+        for name in ("sessions", "audit"):
+            _WIDE.apply(tab)
+            tab.open(f"{demo.web}/admin/{name}")
+            tab.until("document.querySelector('main table') !== null")
+            _save(tab, english / f"console-{name}.png")
+        inside.end()
         tab.close()
+
+
+def _speak(tab: Tab, language: str) -> None:
+    tab.call("Network.enable")
+    tab.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": language})
 
 
 def _sign_in(tab: Tab, demo: DemoGateway, name: str) -> None:
@@ -121,22 +160,45 @@ def _sign_in(tab: Tab, demo: DemoGateway, name: str) -> None:
     tab.until("document.querySelector('table.apps') !== null")
 
 
-def _open(tab: Tab, demo: DemoGateway) -> None:
-    tab.open(f"{demo.web}/app/app01")
+def _open(tab: Tab, demo: DemoGateway, app: str = "app01") -> None:
+    tab.open(f"{demo.web}/app/{app}")
     tab.until("document.getElementById('status')?.dataset.state === 'open'")
     tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
 
 
-def _take_together(browser: Browser, tab: Tab, demo: DemoGateway, folder: Path) -> None:
+def _take_shared(
+    browser: Browser, tab: Tab, demo: DemoGateway, folder: Path, language: str = "en"
+) -> None:
+    """Take pictures of a terminal, of two people at it, and of a request."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _speak(tab, language)
+    _DESK.apply(tab)
+    _open(tab, demo)
+    # If tmux is installed, its status line would show the clock and the running program.
+    tab.type(
+        "PS1='$ '; tmux set status-right '' \\; rename-window sh 2>/dev/null; clear; "
+        "echo $APP_NAME: $GREETING; printf '\\033[1;32mgreen\\033[m é你😀─│\\n'"
+    )
+    tab.enter()
+    tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
+    _save(tab, folder / "terminal.png")
+    _take_together(browser, tab, demo, folder, language)
+    tab.open(f"{demo.web}/requests/1")
+    tab.until("document.querySelector('main dl') !== null")
+    _save(tab, folder / "request.png")
+
+
+def _take_together(
+    browser: Browser, tab: Tab, demo: DemoGateway, folder: Path, language: str
+) -> None:
     """Take pictures of two people at one terminal, in windows of different size; the smaller typed last."""
     phone = browser.apart()  # a page in the background would not be drawn
     _PHONE.apply(phone)
+    _speak(phone, language)
     _sign_in(phone, demo, _COLLEAGUE.name)
     phone.open(f"{demo.web}/app/app01")
     phone.until("document.getElementById('company').open")
-    phone.ask(
-        "[...document.querySelectorAll('#company button')].find(b => b.textContent === 'Join in').click()"
-    )
+    phone.ask("document.querySelectorAll('#company .answers button')[1].click()")
     phone.until("document.getElementById('status')?.dataset.state === 'open'")
     phone.ask("document.querySelector('.xterm-helper-textarea').focus()")
     phone.type("clear; echo both of us 'see this'")
@@ -154,6 +216,28 @@ def _take_together(browser: Browser, tab: Tab, demo: DemoGateway, folder: Path) 
     _save(tab, folder / "together.png")
     _save(phone, folder / "together-phone.png")
     phone.end()
+
+
+def _take_replay(tab: Tab, demo: DemoGateway, session: str, folder: Path) -> None:
+    tab.open(f"{demo.web}/recordings/{recorded(demo, session)}")
+    tab.until("document.body.dataset.looked === 'true'")
+    tab.ask("document.getElementById('seek').value = 21")
+    tab.ask("document.getElementById('seek').dispatchEvent(new Event('input'))")
+    tab.until("document.querySelector('.xterm-rows').textContent.includes('ready')")
+    _save(tab, folder / "replay.png")
+
+
+def _take_home(tab: Tab, demo: DemoGateway, folder: Path) -> None:
+    """Take a picture of the home page, once the sessions that it lists are over."""
+    _WIDE.apply(tab)
+    tab.open(f"{demo.web}/")
+    tab.until("fetch('/').then(r => r.text()).then(page => !/<td>(open|进行中)<\\/td>/.test(page))")
+    tab.open(f"{demo.web}/")
+    tab.until("!document.querySelector('button.copy').hidden")
+    height = tab.ask("document.documentElement.scrollHeight")
+    replace(_WIDE, height=height).apply(tab)
+    _save(tab, folder / "home.png")
+    _DESK.apply(tab)
 
 
 def recorded(demo: DemoGateway, session: str = "0" * 26) -> str:
@@ -184,10 +268,10 @@ def _save(tab: Tab, file: Path) -> None:
     print(file.name, flush=True)
 
 
-def main(folder: Path) -> int:
+def main(english: Path, chinese: Path) -> int:
     """Take the pictures; return 0, or 1 after an error line on stderr."""
     try:
-        asyncio.run(take(folder))
+        asyncio.run(take(english, chinese))
     except (BrowserError, StagedoorError) as error:
         print(f"stagedoor: {error}", file=sys.stderr)
         return 1
@@ -195,4 +279,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(*map(Path, sys.argv[1:])))

@@ -32,13 +32,17 @@ HEADING = re.compile(r"^(#{1,6}) ", re.MULTILINE)
 
 
 def linked(page: Path) -> list[str]:
-    """Where the links of a page lead, as English pages, sorted; an anchor is in the page's own language."""
+    """Return where the links of a page lead, as English pages and pictures, sorted.
+
+    An anchor is in the language of the page.
+    """
     found = []
     for link in pages.links(page):
         path, _, anchor = link.partition("#")
         folder = page.parent.relative_to(ROOT).as_posix()
         target = posixpath.normpath(posixpath.join(folder, path)) if path else pages.name(page)
-        found.append(PAIRS.get(target, target) + ("#" if anchor else ""))
+        target = PAIRS.get(target, target.replace("docs/zh/webshell/", "docs/how-to/webshell/"))
+        found.append(target + ("#" if anchor else ""))
     return sorted(found)
 
 

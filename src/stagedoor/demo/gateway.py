@@ -140,14 +140,15 @@ class _EndSignals:
 
 @asynccontextmanager
 async def run_demo(
-    *others: DemoUser, sso: bool = False, cuts: bool = False
+    *others: DemoUser, sso: bool = False, cuts: bool = False, settings: str = ""
 ) -> AsyncIterator[tuple[DemoGateway, Supervisor]]:
     """Run a gateway in a temporary folder until the block ends, and then stop and remove everything.
 
     `others` are further users besides the developer, who alone has an ssh key. With `sso`, an identity
     provider runs too, whose users may log in. With `cuts`, ssh reaches the gateway by a network that can be
-    cut. SIGINT, SIGTERM and SIGHUP stop the supervisor; a second signal does not wait for open sessions.
-    Raises StoppedError on a signal before the gateway serves, StagedoorError if it cannot start.
+    cut. `settings` are added to the demo's own. SIGINT, SIGTERM and SIGHUP stop the supervisor; a second
+    signal does not wait for open sessions. Raises StoppedError on a signal before the gateway serves,
+    StagedoorError if it cannot start.
     """
     log.configure(LogSettings(level="error"))
     task = asyncio.current_task()
@@ -161,7 +162,7 @@ async def run_demo(
         try:
             context = run_provider(folder, HOST)
             provider = await stack.enter_async_context(context) if sso else _NO_PROVIDER
-            setup = _Setup(folder, provider, cuts)
+            setup = _Setup(folder, provider, cuts, settings)
             demo, supervisor = await _start(stack, signals, setup, (DEVELOPER, *others))
         except (asyncio.CancelledError, StagedoorError):
             if signals.received:
@@ -177,6 +178,7 @@ class _Setup:
     folder: Path
     provider: DemoProvider
     cuts: bool
+    settings: str
 
 
 async def _start(
@@ -267,7 +269,7 @@ def _prepare(setup: _Setup, port: int, network: DemoNetwork | None) -> VerifiedS
         public_url=f'public_url = "http://{HOST}:{network.port}"\n' if network else "",
         web_port=setup.provider.web_port,
     )
-    text += setup.provider.settings
+    text += setup.provider.settings + setup.settings
     file.write_text(text, encoding="utf-8")
     checked = check(file)
     prepare(checked.settings)
