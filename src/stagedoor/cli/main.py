@@ -39,9 +39,8 @@ def _fill_closed() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free (open(2))
-            os.set_inheritable(
-                fd, True
-            )  # otherwise a program that we start would find it closed again
+            # Otherwise a program that we start would find it closed again.
+            os.set_inheritable(fd, True)
         if getattr(sys, name) is None:  # Python sets a closed one to None
             setattr(sys, name, open(fd, "w" if fd else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - it stays open
 

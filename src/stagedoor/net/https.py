@@ -120,10 +120,8 @@ async def _exchange(
     try:
         parts = urlsplit(url)
         request = http.send(_request(method, parts, headers, body)) or b""
-    except (
-        ValueError,
-        h11.LocalProtocolError,
-    ):  # its message contains the header, and so a secret
+    except (ValueError, h11.LocalProtocolError):
+        # Its message contains the header, and so a secret.
         raise NoAnswerError("the URL or a header has characters that may not be sent") from None
     for part in (h11.Data(body), h11.EndOfMessage()):
         request += http.send(part) or b""

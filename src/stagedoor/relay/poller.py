@@ -42,9 +42,8 @@ class Poller:
         # EPOLL_CTL_MOD checks again, so a sink that has become writable is reported (epoll_ctl(2)).
         try:
             self._epoll.modify(fd, _SOURCE | WRITE)
-        except (
-            FileNotFoundError
-        ):  # the thread that starts the tunnel has so far added only the other descriptor
+        except FileNotFoundError:
+            # The thread that starts the tunnel has so far added only the other descriptor.
             self.add(fd)
             self._epoll.modify(fd, _SOURCE | WRITE)
 

@@ -45,9 +45,8 @@ def _make_command(*words: str) -> list[str]:
 
 def _stay(folder: Path) -> None:
     """Serve until a signal ends the process. Replace an endpoint that is already running."""
-    signal.signal(
-        signal.SIGCHLD, signal.SIG_IGN
-    )  # it does not wait for the processes that it starts
+    # It does not wait for the processes that it starts.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     successor = _make_command(_TAKES_OVER, str(folder))
     signal.signal(signal.SIGUSR2, lambda *_: os.posix_spawn(sys.executable, successor, os.environ))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -91,9 +91,8 @@ def _is_allowed(address: Address, shell: Shell) -> bool:
     return is_within(bare, shell.networks)
 
 
-@lru_cache(
-    maxsize=4096
-)  # each address is compared with forty networks, and the same shells are used again and again
+# Each address is compared with forty networks, and the same shells are used again and again.
+@lru_cache(maxsize=4096)
 def _rule_for(address: Address) -> _Rule:
     if is_within(address, LOOPBACK):
         return _Rule.OWN_OR_NAMED

@@ -143,9 +143,8 @@ class ChannelRouter(asyncssh.SSHServer):
             return False
         try:
             return await self._direct.may_use_agent()
-        except (
-            Exception
-        ) as error:  # asyncssh would close the connection without a message or a log line
+        except Exception as error:
+            # asyncssh would close the connection without a message or a log line.
             self._context.report_fault(error)
             return False
 

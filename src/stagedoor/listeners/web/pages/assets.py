@@ -74,9 +74,8 @@ class Assets:
             headers["content-security-policy"] = file.policy
         if "gzip" in request.headers.get("accept-encoding", ""):
             headers["content-encoding"] = "gzip"
-            if (
-                file.packed is None
-            ):  # in a thread, since compressing a large file takes as long as a login
+            if file.packed is None:
+                # In a thread, since compressing a large file takes as long as a login.
                 file.packed = await asyncio.to_thread(gzip.compress, file.plain, 9, mtime=0)
             return Response(file.packed, media_type=file.kind, headers=headers)
         return Response(file.plain, media_type=file.kind, headers=headers)

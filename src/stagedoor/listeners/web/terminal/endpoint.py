@@ -122,9 +122,8 @@ class TerminalEndpoint:
             await self._turn_away(wire, NoticeKind.DENIED, ticket.line)
             return
         identity, purpose = ticket
-        if (
-            "origin" in socket.headers
-        ):  # a page, whose user may have chosen a language; a program names one
+        if "origin" in socket.headers:
+            # A page, whose user may have chosen a language; a program names one.
             use_language(self._flow.find_language(identity))
         claim = await self._guests.claim(identity, purpose)
         # The grant checks a guest's terminal. Given a wrong name, the holder would exit without a message.
