@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
                 print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
                 return 1
             case ["run"]:
-                from stagedoor.holder import run  # ctypes, which a terminal needs not
+                from stagedoor.holder import run  # it needs ctypes, which a terminal does not
 
                 return run.run(sys.stdin.readline())
     except (FolderError, OSError) as error:

@@ -17,7 +17,7 @@ _CHUNK = 64 * 1024
 
 
 def attach(path: Path) -> int:
-    """Attach until one side is gone. Return the exit status. Raises OSError."""
+    """Attach until one side has ended. Return the exit status. Raises OSError."""
     connection = connect(path)
     if connection is None:
         with lock_terminal(path):
@@ -33,7 +33,7 @@ def attach(path: Path) -> int:
 
 
 def join(path: Path) -> bool:
-    """Attach to a terminal that exists, and start none. Return False if there is none. Raises OSError."""
+    """Attach to an existing terminal. Return False if there is none. Raises OSError."""
     connection = connect(path)
     if connection is None:
         return False
@@ -42,7 +42,7 @@ def join(path: Path) -> bool:
 
 
 def _start(path: Path) -> None:
-    """Start the holder as a daemon: it outlives this process and its connection."""
+    """Start the holder as a daemon, which outlives this process and its connection."""
     listener = listen(path)
     first = os.fork()
     if first:
@@ -74,7 +74,7 @@ def _start(path: Path) -> None:
 
 def _let_go(path: Path, listening: int) -> None:
     """Close all inherited descriptors except `listening`, and write faults to a file beside the socket."""
-    # SIGPIPE ends `attach` with its reader. The holder handles a lost link itself, and continues.
+    # SIGPIPE ends `attach` together with its reader. The holder handles a lost link itself, and goes on.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
@@ -83,13 +83,13 @@ def _let_go(path: Path, listening: int) -> None:
     )
     for fd, source in ((0, null), (1, null), (2, faults)):
         os.dup2(source, fd)
-    # The lock is one of them: a fork shares it, so it would never become free (flock(2)).
+    # The lock is one of them: a fork shares it, so it would never be released (flock(2)).
     os.closerange(3, listening)
     os.closerange(listening + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _carry(connection: socket.socket) -> None:
-    """Copy both ways until one side is gone, reading no faster than the other side takes the bytes."""
+    """Copy both ways until one side has ended, and read no faster than the other side takes the bytes."""
     with connection:
         socket_fd = connection.fileno()
         poll = select.poll()
@@ -99,7 +99,7 @@ def _carry(connection: socket.socket) -> None:
             for fd, _ in poll.poll():
                 try:
                     data = os.read(fd, _CHUNK)
-                except ConnectionResetError:  # the holder hung up before it had read all (unix(7))
+                except ConnectionResetError:  # the holder hung up before reading all (unix(7))
                     return
                 if not data:
                     return
@@ -107,7 +107,8 @@ def _carry(connection: socket.socket) -> None:
                     _write_out(data)
                     continue
                 try:
-                    # SIGPIPE would end this process, as it should only if stdout is closed (`__main__`).
+                    # SIGPIPE would end this process, which it should only do if stdout is closed
+                    # (`__main__`).
                     connection.sendall(data, socket.MSG_NOSIGNAL)
                 except OSError:  # it has hung up; its last bytes still follow
                     poll.unregister(0)

@@ -1,7 +1,7 @@
-"""The people at a terminal, the last one who typed, and the lock. Pure.
+"""The people at a terminal, who typed last, and the lock. Pure.
 
-All connected clients are in this list, however they came: through the gateway, or by the holder's command
-in a login by ssh. Their names are those in their HELLO; the gateway knows which of them it has admitted.
+All connected clients are in this list, whether they came through the gateway or by the holder's command in a
+login by ssh. Their names are those in their HELLO; the gateway knows which of them it has admitted.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from stagedoor.wire.terminal.frames import Feature, Hello, Mode, Notice, NoticeKind, People, Person
 
 NOTIFY_S = 0.5
-"""The least time between two PEOPLE, seconds: two people who type in turn change the list with each key."""
+"""The least time between two PEOPLE, in seconds, since two people who type in turn change the list with each
+key."""
 LOCK_GRACE_S = 60.0
-"""How long a lock holds while its owner is disconnected, seconds."""
+"""How long a lock holds while its owner is disconnected, in seconds."""
 USER = "user:"
 GUEST = "guest:"
 WATCH = "watch:"
@@ -53,7 +54,7 @@ class AttachmentTable:
         self._changed = True
 
     def remove_client(self, link: int, now: float) -> None:
-        """Remove the client of a link that is gone. Do nothing if the link had no admitted client."""
+        """Remove the client of a closed link. Do nothing if the link had no admitted client."""
         gone = self._clients.pop(link, None)
         if gone is None:
             return
@@ -68,7 +69,7 @@ class AttachmentTable:
             self._typed, self._changed = link, True
 
     def may_rule(self, link: int) -> bool:
-        """Return whether a client may send others away: it must have a grant of its own, and type."""
+        """Return whether a client may send others away: only one that types and has a grant of its own."""
         return link in self._clients and self._clients[link].may_rule
 
     def remove(self, by: int, number: int) -> dict[int, Notice]:
@@ -98,7 +99,7 @@ class AttachmentTable:
         return self._lock is not None
 
     def refusal(self, hello: Hello, now: float) -> str | None:
-        """Return why the lock keeps a client out now, or None if it may attach."""
+        """Return why the lock keeps a client out, or None if it may attach."""
         self._expire_lock(now)
         if self._lock is None or not self._is_out(_Participant(hello.ticket, hello.mode, now)):
             return None
@@ -112,7 +113,7 @@ class AttachmentTable:
         return min(moments, default=None)
 
     def take_due(self, now: float) -> dict[int, People]:
-        """Return the PEOPLE to send now, by link. Also ends a lock whose owner stayed away."""
+        """Return the PEOPLE to send now, by link. This also ends a lock whose owner has stayed away."""
         self._expire_lock(now)
         if not self._has_news() or now < self._notified_at + NOTIFY_S:
             return {}
@@ -145,7 +146,7 @@ class AttachmentTable:
         return any(client.owner == self._lock for client in self._clients.values())
 
     def _is_out(self, client: _Participant) -> bool:
-        """Return whether the lock keeps a client out; it lets people watch by an administrator's grant."""
+        """Return whether the lock keeps a client out. Users with a grant to watch may stay."""
         if client.mode is Mode.WATCH and client.owner.startswith(WATCH):
             return False
         return client.owner != self._lock

@@ -1,7 +1,7 @@
-"""The clients of one terminal, connected or cut: their offsets and limits. Pure: time is an argument.
+"""The clients of one terminal, connected or cut off: their offsets and limits. Pure: time is an argument.
 
-One shared link can bring many clients that only watch. They have places of their own, so that clients that
-type can reconnect however many watch.
+A single shared link can bring many clients that only watch. They have places of their own, so that clients
+which type can reconnect however many watch.
 """
 
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from stagedoor.wire.terminal.frames import Hello, Mode, Size
 
 MAX_LINKS = 64
-"""Connections at once. Some are spare for clients that have not sent HELLO, or that hang up."""
+"""The most connections at once. Some are spare, for clients that have not sent HELLO or are hanging up."""
 WATCHING = 40
-"""Connections of clients that watch."""
+"""The most connections of clients that watch."""
 TYPING = 20
-"""Connections of clients that type."""
+"""The most connections of clients that type."""
 MAX_OWNER_BYTES = 128
 REMEMBERED = 64
-"""Attachments that are remembered; beyond it, those without a connection for longest are forgotten."""
+"""The most attachments that are remembered. Beyond it, those longest without a connection are forgotten."""
 RESUME_GRACE_S = 60.0
-"""How long after a cut connection the program is blocked instead of its output dropped, if no other client
-types, seconds. A reconnect takes seconds, a change of networks some more."""
+"""For this many seconds after a cut connection, the program is blocked rather than its output dropped, if no
+other client types. A reconnect takes seconds, a change of networks some more."""
 
 
 @dataclass(eq=False, slots=True)
@@ -54,17 +54,17 @@ class ClientRegister:
     by_link: dict[int, TerminalAttachment] = field(default_factory=dict)
 
     def find_resumed(self, hello: Hello) -> TerminalAttachment | None:
-        """Return the attachment to resume. Only its owner can resume it, even if others know its name."""
+        """Return the attachment to resume. Only its owner can do so, even if others know its name."""
         attachment = self.by_name.get(hello.attachment)
         if attachment is None or attachment.owner != hello.ticket or hello.seen > attachment.sent:
             return None
         return attachment
 
     def list_waited_for(self, now: float, kept_from: int) -> list[TerminalAttachment]:
-        """Return the clients for which output is kept, and for which the program has to wait.
+        """Return the clients for which output is kept and the program has to wait.
 
-        A client without a connection does not hold up others that type, and holds up none once it has missed
-        output: the bytes before offset `kept_from` are dropped.
+        A client without a connection does not hold up others that type. Once it has missed output, it holds
+        up no one: the bytes before the offset `kept_from` are dropped.
         """
         connected = [client for client in self.by_link.values() if client.mode is not Mode.WATCH]
         return connected or [
@@ -72,7 +72,7 @@ class ClientRegister:
         ]
 
     def list_awaited(self, now: float) -> Iterator[TerminalAttachment]:
-        """Yield clients that type and lost their connection so recently that they may come back."""
+        """Yield the clients that type and have lost their connection so recently that they may come back."""
         return (
             client
             for client in self.by_name.values()
@@ -83,17 +83,17 @@ class ClientRegister:
         )
 
     def cut(self, attachment: TerminalAttachment, now: float) -> None:
-        """Note that a client has no connection any more."""
+        """Note that a client has lost its connection."""
         if attachment.link is not None:
             del self.by_link[attachment.link]
         attachment.link = None
         attachment.lost_at = now
 
     def forget_oldest(self) -> None:
-        """Drop the attachments beyond `REMEMBERED` that lost their connection first."""
+        """Drop the attachments beyond `REMEMBERED` that were first to lose their connection."""
         gone = sorted(
             (client for client in self.by_name.values() if client.link is None),
-            # Clients that watch go first: they may be many, and lose nothing that they cannot see again.
+            # Clients that watch go first. They may be many, and lose nothing that they cannot see again.
             key=lambda client: (client.mode is not Mode.WATCH, client.lost_at),
         )
         for client in gone[: max(len(self.by_name) - REMEMBERED, 0)]:
@@ -101,7 +101,7 @@ class ClientRegister:
 
 
 def describe_full(hello: Hello, watching: int, typing: int) -> str | None:
-    """Return why there is no place for a client beside so many others, or None if there is one."""
+    """Return why there is no room for a client among so many others, or None if there is."""
     if len(hello.ticket.encode()) > MAX_OWNER_BYTES:
         return f"a HELLO for somebody with a name of more than {MAX_OWNER_BYTES} bytes"
     match hello.mode:

@@ -1,4 +1,4 @@
-"""An epoll in which a descriptor can also be watched for no events.
+"""An epoll in which a descriptor may also be watched for no events at all.
 
 epoll(7) reports a hang-up whatever events are requested. So a descriptor without requested events is taken
 out of it, and put back later.
@@ -34,7 +34,7 @@ class EventPoller:
         self.change_events(fd, events)
 
     def change_events(self, fd: int, events: int) -> None:
-        """Change the events that `fd` is watched for. Do nothing if it is not watched."""
+        """Change the events for which `fd` is watched. Do nothing if it is not watched."""
         watch = self._watches.get(fd)
         if watch is None or watch.events == events:
             return
@@ -52,7 +52,7 @@ class EventPoller:
         self._watches.pop(fd, None)
 
     def wait(self, timeout_s: float | None) -> None:
-        """Wait for events for at most `timeout_s` (None: without limit), and call their callbacks."""
+        """Wait up to `timeout_s` for events (None: without a limit), and call their callbacks."""
         for fd, events in self._epoll.poll(timeout_s):
             watch = self._watches.get(fd)
             if watch is not None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDER = "STAGEDOOR_TERMINALS"
-"""The variable that names the folder, if it is not the default one."""
+"""The variable that names the folder if it is not the default one."""
 NOT_KNOWN, NOT_THERE = 2, 3
 """Exit statuses: an unknown command; no terminal to join."""
 MAX_NAME = 40
@@ -24,11 +24,11 @@ _LOCKED = ".locked"
 
 
 class FolderError(Exception):
-    """A folder, or a name of a terminal, that cannot be used; its text is one line for the user."""
+    """A folder or a terminal's name that cannot be used. The message is one line for the user."""
 
 
 def ensure_folder() -> Path:
-    """Return the folder, and make it if it is missing. Its mode is 0700. Raises FolderError."""
+    """Return the folder, creating it with mode 0700 if it is missing. Raises FolderError."""
     named = os.environ.get(FOLDER)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     place = Path(named or (f"{runtime}/stagedoor" if runtime else f"/tmp/stagedoor-{os.getuid()}"))  # noqa: S108
@@ -43,13 +43,13 @@ def ensure_folder() -> Path:
 
 
 def make_ours_alone(folder: Path) -> None:
-    """Make a folder with mode 0700, if it is missing.
+    """Create a folder with mode 0700, if it is missing.
 
-    Raises OSError, also for a folder that belongs to another account or is open to others.
+    Raises OSError, even if the folder just belongs to another account or is open to others.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
-    # In a folder such as /tmp, another user may have made it first.
+    # In a folder such as /tmp, another user may have created it first.
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError(errno.EPERM, "it is not ours alone", str(folder))
 
@@ -81,7 +81,7 @@ def list_terminals(place: Path) -> list[str]:
 
 
 def mark_locked(path: Path, locked: bool) -> None:
-    """Record beside the socket `path` if its terminal is locked, for `list_terminals`. Raises OSError."""
+    """Record beside the socket `path`, for `list_terminals`, if its terminal is locked. Raises OSError."""
     if locked:
         path.with_suffix(_LOCKED).touch(0o600)
     else:
@@ -89,7 +89,7 @@ def mark_locked(path: Path, locked: bool) -> None:
 
 
 def end_all(place: Path) -> None:
-    """End every terminal that answers, and its programs (SIGHUP, as after a lost line)."""
+    """End every terminal that answers, with its programs (SIGHUP, as when a line is lost)."""
     for path in place.glob("*" + _SOCKET):
         connection = connect(path)
         if connection is not None:

@@ -1,7 +1,7 @@
-"""The process that holds one terminal: its program, its socket, and the attached clients.
+"""The process that holds a terminal: its program, its socket, and the attached clients.
 
-It is a loop over one epoll, without asyncio: there is a process for each terminal, and each import adds to
-its memory. `state.TerminalState` makes the decisions.
+It is a loop over one epoll, without asyncio, since there is a process for each terminal, and each import adds
+to its memory. `state.TerminalState` makes the decisions.
 """
 
 import os
@@ -37,18 +37,18 @@ from stagedoor.wire.terminal.frames import (
 )
 
 HELLO_S = 10.0
-"""How long a link may take for its HELLO, seconds; a holder without any HELLO by then ends."""
+"""How many seconds a link may take for its HELLO. A holder without any HELLO by then ends."""
 _LAST_READS = 16
 _FULL_BYTES = 256 * 1024
-"""The unsent bytes at which a client gets no more PEOPLE."""
+"""The number of unsent bytes at which a client gets no more PEOPLE."""
 
 
 @dataclass(eq=False, slots=True)
 class _Link:
     """A connection.
 
-    It is `attached` after its HELLO, and `closing` once nothing more is read from it. `watches` is None
-    until it has a place.
+    It is `attached` after its HELLO, and `closing` once nothing more is read from it. `watches` is None until
+    it is given a place.
     """
 
     number: int
@@ -65,7 +65,7 @@ class Holder:
     """One terminal. `run` returns when its program has ended and its last output is sent."""
 
     def __init__(self, listener: socket.socket, path: Path) -> None:
-        """Make a holder that `run` runs; `path` is that of the socket `listener`."""
+        """Create a holder, which `run` runs. `path` is that of the socket `listener`."""
         self._listener = listener
         self._path = path
         self._is_marked_locked = False
@@ -230,7 +230,7 @@ class Holder:
         )
 
     def _no_place(self, hello: Hello) -> str | None:
-        """Return why there is no place for this client, or None. Links that hang up keep their places."""
+        """Return why there is no room for this client, or None. A link that hangs up keeps its place."""
         replaced = self._program.state.find_replaced(hello) if self._program is not None else None
         taken = [link.watches for number, link in self._links.items() if number != replaced]
         return describe_full(hello, taken.count(True), taken.count(False))
@@ -250,9 +250,9 @@ class Holder:
         return bool(data)
 
     def _exited(self, program: TerminalProgram, _readable: bool, _writable: bool) -> None:
-        """Reap the program, which has ended, and read its last output from the terminal.
+        """Reap the ended program, and read its last output from the terminal.
 
-        Processes that it has left in the background may write without end, so they are not waited for.
+        It does not wait for processes left in the background, which may write without end.
         """
         self._poller.remove(program.pidfd)
         status, name = program.reap()

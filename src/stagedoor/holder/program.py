@@ -1,4 +1,4 @@
-"""The program in a terminal: its start as a login on a console does it, its window, and its output.
+"""The program in a terminal: its start, as in a login on a console, its window, and its output.
 
 Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5).
 """
@@ -21,7 +21,7 @@ from stagedoor.holder.state import TerminalState
 from stagedoor.wire.terminal.frames import MAX_DATA_BYTES, Hello, Size
 
 REDRAW_S = 0.06
-"""How long a window stays one row smaller, seconds: a program that checks at once must see the change."""
+"""How many seconds a window stays one row smaller. A program that checks at once must see the change."""
 _READ_BYTES = 16 * 1024
 _TERMINFO = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")
 _IUTF8 = 0o40000
@@ -34,7 +34,7 @@ _TO_DEFAULT = (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP, sig
 def _spawn(hello: Hello) -> tuple[int, int]:
     """Start what `hello` asks for, in the working directory of this process. Raises OSError.
 
-    Return its process, and our end of its terminal, which is non-blocking.
+    Return its process and our end of its terminal, which is non-blocking.
     """
     environment = make_environment(os.environ, hello)
     program, arguments = _command_of(hello, environment)
@@ -67,14 +67,14 @@ def _set_size(fd: int, size: Size) -> None:
 
 
 def _erase_whole_characters(slave: int) -> None:
-    """Make backspace erase a whole character of UTF-8, as ssh's clients ask for (IUTF8, termios(3))."""
+    """Make backspace erase a whole character of UTF-8, as ssh clients request (IUTF8, termios(3))."""
     modes = termios.tcgetattr(slave)
     modes[0] |= _IUTF8
     termios.tcsetattr(slave, termios.TCSANOW, modes)
 
 
 def make_environment(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
-    """Return the program's environment: the shell's own, with what only the client knows."""
+    """Return the program's environment: the shell's own, and what only the client knows."""
     environment = dict(around)
     environment["TERM"] = choose_term(hello.term, around)
     environment["COLORTERM"] = "truecolor"
@@ -82,7 +82,7 @@ def make_environment(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
     if not environment.get("LANG") and environment.get("LC_CTYPE") == "C.UTF-8":
         del environment["LC_CTYPE"]  # Python has set it (PEP 538)
     if not any(environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")):
-        # tmux writes _ for characters that it takes for undisplayable.
+        # tmux writes _ for characters that it thinks cannot be displayed.
         environment["LANG"] = hello.lang if _is_utf8(hello.lang) else "C.UTF-8"
     for name in ("TMUX", "TMUX_PANE", "SSH_TTY", "LINES", "COLUMNS"):
         environment.pop(name, None)
@@ -92,7 +92,7 @@ def make_environment(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
 def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list[str]]:
     """Return the program's file and its arguments, the first of which is its name.
 
-    For tmux this writes its defaults beside the terminal's socket. Raises OSError.
+    For tmux, this also writes its defaults beside the terminal's socket. Raises OSError.
     """
     shell = _login_shell(environment)
     if hello.command and hello.command not in tmux.ASKED:
@@ -107,7 +107,7 @@ def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list
 
 
 def choose_term(term: str, around: Mapping[str, str]) -> str:
-    """Return `term` if this machine describes it (terminfo(5)), else a name that it is likely to describe."""
+    """Return `term` if this machine describes it (terminfo(5)), or else a name that it probably describes."""
     if not term or not term.isascii() or not term.isprintable() or "/" in term or term[0] == ".":
         return _FALLBACK_TERM
     folders = [
@@ -136,13 +136,13 @@ def _login_shell(environment: Mapping[str, str]) -> str:
 def _become(
     slave: int, program: str, arguments: list[str], environment: dict[str, str], directory: str
 ) -> None:
-    """Run in the child: make the terminal its own, reset signals as for a login, and start the program."""
+    """In the child: make the terminal its own, reset signals as for a login, and start the program."""
     os.setsid()
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     for fd in (0, 1, 2):
         os.dup2(slave, fd)
     os.closerange(3, 1024)
-    # The parent process may have ignored or blocked signals, and exec keeps that.
+    # The parent process may have ignored or blocked signals, which exec preserves.
     for number in _TO_DEFAULT:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -155,8 +155,8 @@ def _become(
 class TerminalProgram:
     """The program in the terminal, and the terminal's state. `fd` is our end of the terminal.
 
-    It has `hung_up` once no process has the terminal open, and has `ended` once its process is gone.
-    `grow_at` is when its window gets its last row back, monotonic; None if it has that row.
+    It has `hung_up` once no process has the terminal open, and has `ended` once its process has. `grow_at` is
+    when its window gets its last row back (monotonic), None if it has that row.
     """
 
     pid: int
@@ -203,7 +203,7 @@ class TerminalProgram:
         return bytes(data)
 
     def write_input(self) -> int:
-        """Write what clients have typed. Return how many bytes the terminal took. Raises OSError."""
+        """Write what clients have typed. Return how many bytes the terminal has taken. Raises OSError."""
         return os.write(self.fd, self.state.typed[:_READ_BYTES])
 
     def resize(self, size: Size) -> None:
@@ -212,7 +212,7 @@ class TerminalProgram:
             _set_size(self.fd, size)
 
     def redraw(self, size: Size, now: float) -> None:
-        """Make a full-screen program draw its screen: its window loses a row until `grow_at`."""
+        """Make a full-screen program redraw its screen: its window loses a row until `grow_at`."""
         self.resize(replace(size, rows=size.rows - 1))
         self.grow_at = now + REDRAW_S
 
@@ -223,9 +223,9 @@ class TerminalProgram:
             _set_size(self.fd, self.state.size)
 
     def reap(self) -> tuple[int, str]:
-        """Wait for the program, which has ended. Return its exit status and the signal that killed it.
+        """Wait for the ended program. Return its exit status and the signal that killed it.
 
-        The signal is its name without SIG, or empty; with a signal, the status is 128 and its number.
+        The signal is a name without SIG, or empty. With a signal, the status is 128 plus its number.
         """
         _pid, status = os.waitpid(self.pid, 0)
         os.close(self.pidfd)

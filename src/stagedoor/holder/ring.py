@@ -1,7 +1,7 @@
-"""The last output of a terminal: its bytes by their offsets, and how they are made fit to be shown again.
+"""The last output of a terminal: its bytes by their offsets, and how they are prepared to be shown again.
 
-A terminal answers queries as if its user had typed the answer. If old output had them, the terminal of a
-later client would answer them again, to the program that runs by then.
+A terminal answers queries as if its user had typed the answer. If old output contained queries, the terminal
+of a later client would answer them again, to whatever program runs by then.
 
 Sources: ECMA-48 §8.3; "XTerm Control Sequences" (ctlseqs).
 """
@@ -24,18 +24,18 @@ class Ring:
         return self.start + len(self._bytes)
 
     def append(self, data: bytes) -> None:
-        """Add bytes at the end."""
+        """Append bytes."""
         self._bytes += data
 
     def read(self, at: int, most: int) -> bytes:
-        """Return at most `most` bytes from offset `at` on. Raises IndexError if they are not kept."""
+        """Return up to `most` bytes from the offset `at` on. Raises IndexError if they are not kept."""
         if not self.start <= at <= self.end:
             raise IndexError(f"{at} is not within {self.start} to {self.end}")
         begin = at - self.start
         return bytes(self._bytes[begin : begin + most])
 
     def keep(self, most: int, needed: int) -> None:
-        """Drop what is older than the last `most` bytes, but nothing from offset `needed` on."""
+        """Drop what is older than the last `most` bytes, but nothing from the offset `needed` on."""
         first = max(min(self.end - most, needed), self.start)
         # A bytearray drops its beginning without copying the rest.
         del self._bytes[: first - self.start]
@@ -56,12 +56,12 @@ _QUERY = re.compile(
 
 
 def drop_queries(data: bytes) -> bytes:
-    """Return `data` without queries, clipboard writes, titles, and device strings but sixel pictures."""
+    """Return `data` without queries, clipboard writes, titles, and device strings except sixel pictures."""
     return _QUERY.sub(b"", data)
 
 
 def drop_partial_line(data: bytes) -> bytes:
-    """Return `data` after its first newline, or nothing if it has none.
+    """Return `data` after its first newline, or nothing if there is none.
 
     The result does not begin in the middle of a character or control sequence.
     """

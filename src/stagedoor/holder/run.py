@@ -2,7 +2,7 @@
 
 `python -m stagedoor.holder run` reads an order from standard input, starts the task and stays with it as a
 daemon, so that the run outlives the client and the gateway. It waits for no reader: output goes to the log,
-and a reader reads that. The task and all processes that it leaves end with the run.
+from which readers read. The task and all processes that it leaves behind end with the run.
 
 Sources: fork(2), prctl(2) PR_SET_CHILD_SUBREAPER and PR_SET_PDEATHSIG, fifo(7).
 """
@@ -24,12 +24,12 @@ from stagedoor.holder.run_folder import MAX_DETAIL_CHARS, LogWriter, RunFolder, 
 from stagedoor.holder.run_input import SILENCE_S, InputError, InputParser, RunInput
 
 GRACE_S = 10.0
-"""How long a task that was asked to end (SIGTERM) may take before it is killed, seconds."""
+"""How many seconds a task that was asked to end (SIGTERM) may take before it is killed."""
 TIMED_OUT, CANCELLED, INPUT_LOST = "timed_out", "cancelled", "input_lost"
 _CODES = {TIMED_OUT: 124, CANCELLED: 143, INPUT_LOST: 74}
 _READ_BYTES = 64 * 1024
 _PENDING_BYTES = 256 * 1024
-"""The input that waits for a task that does not read it."""
+"""The most input that waits for a task which does not read it."""
 _FIFO_BYTES = 1024 * 1024
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _CANNOT_START = 126
@@ -37,7 +37,7 @@ _CANNOT_START = 126
 
 @dataclass(frozen=True, slots=True)
 class TaskOrder:
-    """What the holder reads: the program with its arguments, and how it runs.
+    """What the holder reads: the program with its arguments, and how to run it.
 
     `folder` is that of the run, `timeout_s` the time limit in seconds.
     """
@@ -66,7 +66,7 @@ class RunHolder:
         self._wait_status: int | None = None
         self._woken, wakes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wakes)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # or it would wake nothing
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # otherwise it would wake nothing
         signal.signal(signal.SIGTERM, lambda *_: self._stop(CANCELLED))
         self._input = _InputPipe(folder, self._poller, self._stop) if order.has_input else None
         out, err, stdin = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
@@ -97,7 +97,7 @@ class RunHolder:
                 moments += self._input.prepare(now)
             self._poller.wait(max(min(moments) - now, 0.0))
         self._kill_all()
-        # Read what is in the pipes now, and no more: a process of another account may keep writing.
+        # Read only what is in the pipes now, since a process of another account may keep writing.
         size, most = -1, self._log.size + _FIFO_BYTES
         while size < self._log.size <= most:
             size = self._log.size
@@ -132,7 +132,7 @@ class RunHolder:
             os.close(fd)
 
     def _wake(self) -> None:
-        """Handle a signal: reap the task, and the processes that it has left to this one."""
+        """Handle a signal: reap the task and the processes that it has left behind."""
         with suppress(BlockingIOError):
             os.read(self._woken, 512)
         with suppress(ChildProcessError):
@@ -144,7 +144,7 @@ class RunHolder:
                     self._wait_status = status
 
     def _stop(self, state: str) -> None:
-        """Ask the task to end. `state` is the reason, of which the first counts."""
+        """Ask the task to end. `state` is the reason; the first one counts."""
         if self._end or self._wait_status is not None:
             return
         self._end = state
@@ -152,16 +152,16 @@ class RunHolder:
         with suppress(ProcessLookupError):
             os.killpg(self._pid, signal.SIGTERM)
         with suppress(ProcessLookupError):
-            os.killpg(self._pid, signal.SIGCONT)  # a stopped process could not end
+            os.killpg(self._pid, signal.SIGCONT)  # a stopped process cannot end
 
     def _kill_all(self) -> None:
-        """Kill the task, and once it has ended the processes that it has left behind."""
+        """Kill the task and, once it has ended, the processes that it has left behind."""
         self._kills_at = float("inf")
         if self._wait_status is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._pid, signal.SIGKILL)
             return
-        # As their subreaper, this process is the parent of all whose own parent has ended.
+        # As their subreaper, this process becomes the parent of all whose own parent has ended.
         while killed := [child for child in _children() if _kill(child)]:
             for child in killed:
                 with suppress(ChildProcessError):
@@ -180,9 +180,9 @@ class _InputPipe:
         self._waiting = bytearray()
         self._stdin: int | None = None
         self._heard_at = time.monotonic()
-        # Opened for writing as well, so that it has no end when a worker closes it (fifo(7)).
+        # Opened for writing as well, so that it does not end when a worker closes it (fifo(7)).
         self._fifo = os.open(folder.input, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        with suppress(OSError):  # only large inputs are slower then
+        with suppress(OSError):  # then only large inputs are slower
             fcntl.fcntl(self._fifo, fcntl.F_SETPIPE_SZ, _FIFO_BYTES)
         poller.add(self._fifo, lambda *_: self._receive())
 
@@ -193,7 +193,7 @@ class _InputPipe:
         self._poller.add(stdin, lambda *_: self._write(), WRITE)
 
     def prepare(self, now: float) -> list[float]:
-        """Request the events that are wanted now, and return when to look again."""
+        """Request the events that are needed now, and return when to check again."""
         has_room = len(self._waiting) < _PENDING_BYTES
         is_open = not self._input.is_over
         self._poller.change_events(self._fifo, READ if is_open and has_room else 0)
@@ -236,7 +236,7 @@ class _InputPipe:
             del self._waiting[:written]
         except BlockingIOError:
             return
-        except OSError:  # EPIPE: the task reads no more
+        except OSError:  # EPIPE: the task no longer reads
             self._close()
 
     def _close(self) -> None:
@@ -248,7 +248,7 @@ class _InputPipe:
 
 
 def run(order_line: str) -> int:
-    """Start a run as a daemon, and print `started` or why not. Return the exit status."""
+    """Start a run as a daemon, and print `started`, or why it was not. Return the exit status."""
     order = TaskOrder(**json.loads(order_line))
     folder = RunFolder(Path(order.folder))
     # The worker that starts this process reaps it at once, and init adopts the daemon.
@@ -307,7 +307,7 @@ def _spawn(order: TaskOrder, stdin: int, stdout: int, stderr: int) -> int:
             for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
                 with suppress(OSError):
                     signal.signal(number, signal.SIG_DFL)
-            # A task without its holder would run on with no log, no time limit and no end.
+            # Without its holder, a task would run on with no log, no time limit and no end.
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(_CANNOT_START)
@@ -334,7 +334,7 @@ def _children() -> list[int]:
 
 
 def _kill(pid: int) -> bool:
-    """Kill a child. Return False if it runs under another account (sudo), which this one cannot kill."""
+    """Kill a child. Return False if that is not permitted, because it runs under another account (sudo)."""
     try:
         os.kill(pid, signal.SIGKILL)
     except PermissionError:

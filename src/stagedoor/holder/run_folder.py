@@ -6,8 +6,8 @@
     00000000000000000000.log   a segment of the output, from that offset on
     00000000000000000000.idx   the stream and the time of its bytes, by their offsets
 
-A segment ends at SEGMENT_BYTES, and the oldest goes when there are more than SEGMENTS. A reader has its own
-descriptor, so neither slows the other down. Another process may remove all segments but the last.
+A segment ends at SEGMENT_BYTES, and the oldest is removed when there are more than SEGMENTS. A reader has its
+own descriptor, so it does not slow the writer down. Another process may remove all segments but the last.
 """
 
 import fcntl
@@ -23,11 +23,11 @@ from pathlib import Path
 
 SEGMENT_BYTES = 1024 * 1024
 SEGMENTS = 64
-"""The log has 64 MiB at most."""
+"""The log has at most 64 MiB."""
 STEP_S = 0.1
-"""Output of one stream within this time has one mark in the index."""
+"""Output of one stream within this time shares a mark in the index."""
 MAX_INDEX_BYTES = 256 * 1024
-"""All indexes together have room for a mark each STEP_S of a day, which is the longest run."""
+"""All indexes together have room for a mark every STEP_S of a day, the longest that a run may take."""
 _MARK = struct.Struct(">QQ")
 """An offset, and milliseconds since the epoch, whose last bit is 1 for standard error."""
 _SUFFIXES = (".log", ".idx")
@@ -39,8 +39,8 @@ MAX_DETAIL_CHARS = 300
 class RunStatus:
     """The state of a run, as its holder writes it.
 
-    `state` is `running` or how the task ended, then with `code`, its exit code. `size` is the number of
-    bytes of output so far, written at the end. `pid` is the holder's.
+    `state` is `running` or how the task ended, then with its exit code `code`. `size` is the number of bytes
+    of output, written at the end. `pid` is the holder's.
     """
 
     state: str
@@ -79,7 +79,7 @@ class RunFolder:
         self._life = folder / "life"
 
     def read_status(self) -> RunStatus | None:
-        """Return what the holder wrote last, or None if nothing yet. Raises OSError, ValueError."""
+        """Return what the holder has written last, or None if nothing yet. Raises OSError, ValueError."""
         try:
             text = self._status.read_bytes()[:_STATUS_BYTES]
         except FileNotFoundError:
@@ -94,13 +94,13 @@ class RunFolder:
         draft.rename(self._status)
 
     def show_life(self) -> int:
-        """Return the descriptor that is this process's sign of life: it must stay open. Raises OSError."""
+        """Return the descriptor that is this process's sign of life, and must stay open. Raises OSError."""
         fd = os.open(self._life, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return fd
 
     def is_alive(self) -> bool:
-        """Return whether the holder lives. The kernel releases its lock however it ends."""
+        """Return whether the holder lives. However it ends, the kernel releases its lock."""
         try:
             fd = os.open(self._life, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -118,14 +118,14 @@ class RunFolder:
         return sorted(int(path.stem) for path in self.folder.glob("*.log") if path.stem.isdigit())
 
     def measure(self) -> tuple[int, int]:
-        """Return the offsets of the first byte that is kept and after the last one. Raises OSError."""
+        """Return the offsets of the first kept byte and after the last one. Raises OSError."""
         starts = self.list_segments()
         if not starts:
             return 0, 0
         return starts[0], starts[-1] + self.find_segment(starts[-1], ".log").stat().st_size
 
     def measure_files(self) -> int:
-        """Return the bytes that the log and its indexes have on the disk. Raises OSError."""
+        """Return how many bytes the log and its indexes have on the disk. Raises OSError."""
         size = 0
         for suffix in _SUFFIXES:
             for path in self.folder.glob(f"*{suffix}"):
@@ -145,15 +145,15 @@ class RunFolder:
 
 
 class LogWriter:
-    """The log that a holder writes. A disk that fails leaves a gap in it and does not stop the task."""
+    """The log that a holder writes. If the disk fails, the log has a gap, but the task goes on."""
 
     def __init__(self, folder: RunFolder, size: int = 0) -> None:
         """Create a writer that continues after `size` bytes."""
         self._folder = folder
         self.size = size
-        """The bytes of output so far, whether they were written or not."""
+        """The number of bytes of output so far, whether they were written or not."""
         self.problem = ""
-        """Why a part of the output is missing."""
+        """The reason why a part of the output is missing."""
         self._files: tuple[int, int] | None = None
         self._start = 0
         self._last: LogMark | None = None
@@ -187,7 +187,7 @@ class LogWriter:
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             index = os.open(self._folder.find_segment(self.size, ".idx"), flags, 0o600)
             try:
-                # The index first: a reader that sees a byte must be able to see where it came from.
+                # The index first, since a reader that sees a byte must be able to see where it comes from.
                 log = os.open(self._folder.find_segment(self.size, ".log"), flags, 0o600)
             except OSError:
                 os.close(index)
@@ -197,7 +197,7 @@ class LogWriter:
         return self._files
 
     def _mark(self, index: int, is_error: bool, at: float) -> None:
-        """Note the stream and the time of what comes now, if either has changed."""
+        """Note the stream and the time of what follows, if either has changed."""
         last = self._last
         if last and last.is_error == is_error and abs(at - last.at) < STEP_S:
             return
@@ -219,7 +219,7 @@ class LogWriter:
 
 @dataclass(frozen=True, slots=True)
 class LogMark:
-    """The offset from which on output is of one stream, and came at one time (seconds since the epoch)."""
+    """The offset from which on output is from one stream and one time (seconds since the epoch)."""
 
     start: int
     is_error: bool
@@ -239,7 +239,7 @@ class LogBuffer:
 def read_log(folder: RunFolder, start: int, most: int) -> list[LogBuffer]:
     """Return at most `most` bytes of the log from `start` on, or from the first kept byte after it.
 
-    The result is empty if there is nothing more now. Raises OSError.
+    The result is empty if there is no more at the moment. Raises OSError.
     """
     starts = folder.list_segments()
     for at, first in enumerate(starts):
@@ -288,7 +288,8 @@ def _find_marks(
 def split_by_marks(start: int, data: bytes, marks: Sequence[LogMark]) -> Iterator[LogBuffer]:
     """Yield `data`, which begins at `start`, in pieces with one mark each. Pure.
 
-    The first mark is that of the first byte. Without marks, which a power cut may take, there are no pieces.
+    The first mark is that of the first byte. Without marks, which may be lost in a power cut, there are no
+    pieces.
     """
     ends = [*(mark.start for mark in marks[1:]), start + len(data)]
     for mark, end in zip(marks, ends, strict=False):

@@ -1,8 +1,8 @@
-"""The input of a run: the frames in its FIFO, and what the holder does about them. Pure.
+"""The input of a run: the frames in its FIFO, and what the holder does with them. Pure.
 
-Any worker of the gateway may write to the FIFO, and may die while it does. A frame is at most PIPE_BUF bytes,
-so it is written whole or not at all (pipe(7)). It names the offset of its bytes, so what a worker sends again
-is recognised.
+Any worker of the gateway may write to the FIFO, and may die while doing so. A frame has at most PIPE_BUF
+bytes, so it is written completely or not at all (pipe(7)). It names the offset of its bytes, so what is sent
+again is recognised.
 """
 
 import struct
@@ -14,7 +14,7 @@ FRAME_BYTES = 4096
 _HEAD = struct.Struct(">BQH")
 MAX_DATA_BYTES = FRAME_BYTES - _HEAD.size
 SILENCE_S = 60.0
-"""A client that sends neither input nor KEEP for so long is gone."""
+"""A client that sends neither input nor KEEP for this long counts as lost."""
 
 
 class InputKind(IntEnum):
@@ -24,9 +24,9 @@ class InputKind(IntEnum):
     END = 2
     """The whole input was sent; the offset is its length."""
     BROKEN = 3
-    """The client is gone before the end of its input."""
+    """The client was lost before the end of its input."""
     KEEP = 4
-    """The client is still there."""
+    """The client is still connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class InputParser:
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[InputFrame]:
-        """Return the frames that are whole now. Raises InputError."""
+        """Return the frames that are complete now. Raises InputError."""
         self._pending += data
         frames = []
         while len(self._pending) >= _HEAD.size:
@@ -75,7 +75,7 @@ class RunInput:
     """The input so far. `size` counts its bytes, `is_over` is set at its end.
 
     `is_broken` is set if the client was lost in the middle of it. A client that was lost before it sent a
-    byte has sent an empty input, which is whole.
+    byte has sent an empty input, which is complete.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class RunInput:
         return b""
 
     def break_off(self) -> None:
-        """Note that no more input comes, because the client is lost."""
+        """Note that no more input will come, because the client was lost."""
         if not self.is_over:
             self.is_over = True
             self.is_broken = self.size > 0

@@ -1,4 +1,4 @@
-"""One terminal, its output and its clients: all decisions, and no I/O.
+"""A terminal, its output and its clients: all decisions, but no I/O.
 
 Methods take events and return the actions to do. A link is the caller's number of a connection. An
 *attachment* outlives it: it has the offsets, in both directions, with which a client whose connection was cut
@@ -39,14 +39,14 @@ from stagedoor.wire.terminal.frames import (
 from stagedoor.wire.terminal.modes import Modes
 
 WINDOW_BYTES = 128 * 1024
-"""The most unacknowledged output of a client: enough for a long line (30 ms at 4 MB/s), and little enough
-that the effect of Ctrl-C is visible at once. It also bounds a client's input that the program has not taken.
-A client that sends more is disconnected, since its input is always read: acknowledgements must arrive even
+"""The most unacknowledged output of a client: enough for a long line (30 ms at 4 MB/s), but so little that
+the effect of Ctrl-C is visible at once. It also limits a client's input that the program has not taken. A
+client that sends more is disconnected. Its input is always read, since acknowledgements must arrive even
 while the program reads nothing."""
 KEEP_BYTES = 1024 * 1024
-"""The output that is kept while no client is connected: about ten thousand lines."""
+"""The output that is kept while no client is connected, about ten thousand lines."""
 REPLAY_BYTES = 2 * MAX_DATA_BYTES
-"""The part of it that a new client is shown."""
+"""The part of it that is shown to a new client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class SetSize:
 
 @dataclass(frozen=True, slots=True)
 class Redraw:
-    """A full-screen program has to redraw: change the window's size and restore it."""
+    """A full-screen program has to redraw: change the window's size and change it back."""
 
     size: Size
 
@@ -85,8 +85,8 @@ Action = Send | HangUpLink | SetSize | Redraw
 class TerminalState:
     """The state of a terminal. Time is an argument: seconds of a monotonic clock.
 
-    Methods for events return the actions to do, in order. `typed` is the input that the program has not
-    taken. The caller sets `busy`, whether a job runs in the foreground, before it passes a PING on.
+    Methods for events return the actions to carry out, in order. `typed` is the input that the program has
+    not taken. The caller sets `busy`, whether a job runs in the foreground, before it passes a PING on.
     """
 
     size: Size
@@ -109,16 +109,16 @@ class TerminalState:
         )
 
     def wake_at(self, now: float) -> float | None:
-        """Return when `is_output_due` may change through time alone, or None if only an event changes it."""
+        """Return when time alone may change `is_output_due`, or None if only an event does."""
         return min(
             (client.lost_at + RESUME_GRACE_S for client in self._clients.list_awaited(now)),
             default=None,
         )
 
     def is_over(self, now: float) -> bool:
-        """Return whether the program has ended, and each client that may want its last output has had it.
+        """Return whether the program has ended and each client that may want its last output has received it.
 
-        A client confirms EXIT by a DETACH; one whose connection was cut before has time to reconnect.
+        A client confirms EXIT with a DETACH. One whose connection was cut before has time to reconnect.
         """
         return (
             self._exit is not None
@@ -139,7 +139,7 @@ class TerminalState:
         attachment = self._clients.find_resumed(hello)
         if attachment is not None:
             if attachment.link is not None:
-                # The same client comes back before its old connection was known to be cut.
+                # The same client comes back before its old connection is known to be cut.
                 actions.append(HangUpLink(attachment.link))
                 del self._clients.by_link[attachment.link]
             attachment.link, attachment.mode, attachment.size = link, hello.mode, hello.size
@@ -194,7 +194,7 @@ class TerminalState:
                 return self._expel(attachment, describe_misplaced(frame), now)
 
     def detach_link(self, link: int, now: float) -> None:
-        """Detach the client of a link that is gone for any reason."""
+        """Detach the client of a link that was closed for any reason."""
         attachment = self._clients.by_link.get(link)
         if attachment is not None:
             self._clients.cut(attachment, now)
@@ -204,7 +204,7 @@ class TerminalState:
         self._ring.append(data)
         self._modes.feed(data)
         actions = list(self._pump(now))
-        # Unacknowledged output is kept. The window bounds it, since no more is read meanwhile.
+        # Unacknowledged output is kept. The window limits it, since no more is read meanwhile.
         needed = min((client.acked for client in self._waited_for(now)), default=self._ring.end)
         self._ring.keep(self.keep, needed)
         return actions
@@ -228,7 +228,7 @@ class TerminalState:
         ]
 
     def note_exit(self, code: int, signal: str, now: float) -> list[Action]:
-        """Note the program's end, after `take_output` has had all its output."""
+        """Note the program's end, after `take_output` has received all its output."""
         self._exit = Exit(code, signal)
         return [*self.drop_taken(len(self.typed)), *self._pump(now)]
 
@@ -251,7 +251,7 @@ class TerminalState:
         return [welcome, *self._skip(attachment, link, seen)]
 
     def _skip(self, attachment: TerminalAttachment, link: int, start: int) -> list[Action]:
-        """Send GAP to a client that has missed output that is no longer kept, then the present screen."""
+        """Send GAP to a client that has missed output which is no longer kept, then the current screen."""
         end = self._ring.end
         attachment.sent = attachment.acked = end
         return [Send(link, Gap(start, end)), *self._screen(link)]
@@ -259,7 +259,7 @@ class TerminalState:
     def _screen(self, link: int) -> list[Action]:
         """Return the last lines for a client that has not seen them.
 
-        A full-screen program draws its own screen (`Redraw`); the lines below it are visible again when it
+        A full-screen program draws its own screen (`Redraw`); the lines beneath are visible again when it
         ends.
         """
         end = self._modes.primary_end if self._modes.alternate_screen else self._ring.end
@@ -295,7 +295,7 @@ class TerminalState:
     def _resize(self, attachment: TerminalAttachment, size: Size) -> list[Action]:
         """Set the window to that of the client that acted last, and send SIZE to all others.
 
-        That client gets SIZE as well if the last one sent to it had another size: it may arrive after what
+        That client gets SIZE too if the last one sent to it had another size, since it may arrive after what
         the client did.
         """
         if size == self.size:
@@ -325,12 +325,12 @@ class TerminalState:
         return [Send(link, Notice(NoticeKind.FAULT, why)), HangUpLink(link)]
 
     def _pump(self, now: float) -> Iterator[Action]:
-        """Send output to all clients, to each as much as it has room for."""
+        """Send output to all clients, as much as each has room for."""
         end = self._ring.end
         for link, attachment in list(self._clients.by_link.items()):
             if attachment.sent < self._ring.start:
-                # Only a client that watches can be so far behind. It gets the screen once it has
-                # acknowledged the earlier output, so that one that never does gets no endless screens.
+                # Only a client that watches can be so far behind. It gets the screen once it has acknowledged
+                # the earlier output. Otherwise one that never does would get endless screens.
                 if attachment.acked < attachment.sent:
                     continue
                 yield from self._skip(attachment, link, attachment.sent)

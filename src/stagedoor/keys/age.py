@@ -1,8 +1,8 @@
 """Encryption of recordings for age recipients (https://age-encryption.org/v1).
 
-Each piece is an age file of its own in armour, and the pieces follow one another. So everything written
-before a power cut can be decrypted, the recording gateway holds no key that decrypts, and the `age`
-program can decrypt each piece without Stagedoor.
+A recording is a sequence of pieces, each an armoured age file of its own. So everything written before a
+power cut can be decrypted, the recording gateway has no key to decrypt with, and the `age` program can
+decrypt each piece without Stagedoor.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -100,7 +100,7 @@ def _identities(file: Path) -> Iterator[Identity]:
         for key in keys:
             yield pyrage.x25519.Identity.from_str(key)
     except (pyrage.IdentityError, UnicodeDecodeError):
-        # Not the library's message: it could contain a part of the key.
+        # Not the library's message, which could contain a part of the key.
         raise StagedoorError(
             f"{file} is no identity file: it holds what age-keygen wrote, or an OpenSSH private "
             "key without a passphrase"

@@ -25,7 +25,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.settings.careful import hold_open, is_planted, open_unplanted, refuse_link
 
 PrivateKey = Ed25519PrivateKey
-"""The type for code that passes a key on without using it."""
+"""The type for code that only passes a key on."""
 
 _PKCS8 = (b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
 
@@ -39,9 +39,9 @@ class KeyFileError(StagedoorError):
 def load_or_create(path: Path, comment: str = "stagedoor") -> Ed25519PrivateKey:
     """Load the ed25519 key at `path`, or create it there, with its public key in `path`.pub.
 
-    Any number of processes may do this concurrently, and all get the same key: a new file is linked
-    into place when it is complete, and only if there is none. If root creates the files in a folder of
-    the account that runs the gateway, they are given to that account. Raises KeyFileError.
+    Any number of processes may do this concurrently, and all get the same key, because a new file is linked
+    into place once complete, and only if there is none. If root creates the files in a folder of the account
+    that runs the gateway, they are given to that account. Raises KeyFileError.
     """
     try:
         return load(path)
@@ -65,11 +65,11 @@ def load_or_create(path: Path, comment: str = "stagedoor") -> Ed25519PrivateKey:
 def load(path: Path) -> Ed25519PrivateKey:
     """Load an unencrypted ed25519 key, in OpenSSH's format or PKCS #8.
 
-    Raises FileNotFoundError if there is none. Raises KeyFileError if the file cannot be read, if users
-    other than its owner may read or write it, if its owner is neither this user nor root, or if it is
-    another kind of key. There are two exceptions. Root may use the keys of the folder's owner: an
-    administrator runs commands with the gateway's keys. A file of root's may be readable by one of this
-    process's groups: Kubernetes hands a Secret to a pod with an `fsGroup` in that way.
+    Raises FileNotFoundError if there is none. Raises KeyFileError if the file cannot be read, if users other
+    than its owner may read or write it, if its owner is neither this user nor root, or if it is another kind
+    of key. There are two exceptions. Root may use the keys of the folder's owner, as when an administrator
+    runs commands with the gateway's keys. A file owned by root may be readable by one of this process's
+    groups, as a Secret is in a Kubernetes pod with an `fsGroup`.
     """
     content = read_private_file(path)
     if content is None:
@@ -117,7 +117,7 @@ def write_private_file(path: Path, content: bytes) -> None:
 
 
 def make_key() -> Ed25519PrivateKey:
-    """Return a new key that is in no file."""
+    """Return a new key, which is not in a file."""
     return Ed25519PrivateKey.generate()
 
 
@@ -178,7 +178,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         return
-    # No link is followed: another user owns the parent folder, and could replace this one by a link.
+    # No link is followed, since another user owns the parent folder and could replace this one by a link.
     with hold_open(
         os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     ) as fd:

@@ -19,7 +19,7 @@ _NONCE_BYTES = 12
 class SealingKey:
     """A key that encrypts for a purpose: the result cannot be decrypted for another purpose.
 
-    Each purpose has its own key, derived by HKDF (RFC 5869), so random nonces do not collide.
+    Each purpose has its own key, derived by HKDF (RFC 5869), so that random nonces do not collide.
     """
 
     def __init__(self, key: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Signatures compatible with `ssh-keygen -Y sign` and `-Y verify`, which prove that a signer holds a key.
+"""Signatures as by `ssh-keygen -Y sign` and `-Y verify`, which prove that a signer holds a key.
 
 The format is that of OpenSSH's PROTOCOL.sshsig.
 """
@@ -26,7 +26,7 @@ _RSA = {b"rsa-sha2-256": SHA256(), b"rsa-sha2-512": SHA512()}
 _ECDSA = {256: SHA256(), 384: SHA384(), 521: SHA512()}
 """The hash by the bits of the curve (RFC 5656 §6.2.1)."""
 _TOUCHED = 0x01
-"""The flag of a security key for the presence of a person (PROTOCOL.u2f)."""
+"""A security key's flag for the presence of a person (PROTOCOL.u2f)."""
 MAX_CHARS = 8192
 """The limit on an armoured signature. An Ed25519 key's has 300 characters, the largest RSA key's 5,800."""
 _MAGIC, _VERSION = b"SSHSIG", 1
@@ -113,8 +113,8 @@ def find_signing_key(
 ) -> PublicKey | None:
     """Return the key that signed `message` for `namespace`, or None if the signature is wrong.
 
-    The key must be of one of `types`; None allows every type that may be registered. The caller has to
-    check whose key it is.
+    The key must be of one of `types`; None allows every type that may be registered. The caller has to check
+    whose key it is.
     """
     try:
         signature = read_signature(text)

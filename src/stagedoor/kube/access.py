@@ -1,4 +1,4 @@
-"""The access to an API, in a pod or by a kubeconfig: its address, the trust in it, and our credentials."""
+"""Access to an API, in a pod or by a kubeconfig: its address, its certificates, and the credentials."""
 
 import os
 import ssl
@@ -18,7 +18,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """The folder in a pod where the kubelet puts `token`, `ca.crt` and `namespace`."""
 
 Material = Path | bytes
-"""PEM, either in a file, which is read again when it changes, or from the kubeconfig itself."""
+"""PEM, either in a file, which is read again when it changes, or in the kubeconfig itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ApiTrust:
     certificate: Material | None = None
     key: Material | None = field(default=None, repr=False)
     server_name: str = ""
-    """The name to expect in the certificate, if it is not the host (`tls-server-name`)."""
+    """The name to expect in the certificate if it is not the host's (`tls-server-name`)."""
     insecure: bool = False
     _context: ssl.SSLContext | None = field(default=None, repr=False)
     _stamp: tuple[object, ...] = field(default=(), repr=False)
@@ -73,9 +73,9 @@ class ApiTrust:
         self._context = None
 
     def _make(self) -> ssl.SSLContext:
-        # Not ssl.create_default_context: since Python 3.13 it holds every certificate to RFC 5280
-        # (VERIFY_X509_STRICT), and the CAs of many clusters lack the key identifiers. Go, and so every other
-        # client of those clusters, does not require them.
+        # Not ssl.create_default_context: since Python 3.13 it requires RFC 5280 (VERIFY_X509_STRICT), and the
+        # CAs of many clusters lack the key identifiers. Go does not require them, and so no other client of
+        # these clusters does.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
@@ -102,7 +102,7 @@ class Access:
     namespace: str
     """The namespace of our pod, or the one in the kubeconfig's context; `default` if there is none."""
     source: str
-    """The origin of the access, for messages: a path, or `the pod's service account`."""
+    """Where the access comes from, for messages: a path, or `the pod's service account`."""
     impersonation: Impersonation = field(default_factory=Impersonation)
 
 
@@ -204,8 +204,8 @@ def _load_key_pair(context: ssl.SSLContext, certificate: Material, key: Material
 def _as_file(material: Material) -> Iterator[str]:
     """Yield the path of a file with `material`, since the ssl module loads key pairs only from files.
 
-    The file is in memory where the system supports that, so that a private key from a kubeconfig is not
-    written to a disk (memfd_create(2)).
+    If the system supports that, the file is in memory, so that a private key from a kubeconfig is not written
+    to a disk (memfd_create(2)).
     """
     if isinstance(material, Path):
         yield str(material)

@@ -27,20 +27,20 @@ _REASONS = {
     503: "ServiceUnavailable",
     504: "Timeout",
 }
-"""apimachinery's StatusReason for each status, for a Status object without one. 404 is left out: only the
-API itself may say that an object does not exist, or a proxy's error page would remove shells."""
+"""apimachinery's StatusReason for each status, for a Status object without one. 404 is left out: only the API
+itself may say that an object does not exist. Otherwise a proxy's error page would remove shells."""
 
 _NO_RIGHT = re.compile(
     r'\bcannot (?P<verb>\w+) resource "(?P<resource>[\w./-]+)"(?: in API group "(?P<group>[\w.-]*)")?'
 )
-"""A refusal by RBAC (apiserver's `responsewriters.Forbidden`); quotas and admission use other words. It names
-the missing right, which for an apply may be `create` although the request was a `patch`."""
+"""A refusal by RBAC (apiserver's `responsewriters.Forbidden`); quotas and admission word theirs differently.
+It names the missing right, which for an apply may be `create` although the request was a `patch`."""
 
 NO_ANSWER = "NoAnswer"
 """`ClusterError.reason` for a request without an answer."""
 
 _SENTENCE_LIMIT = 1500
-"""The most characters of a message: an admission webhook may return very long ones."""
+"""The most characters of a message, since an admission webhook may return very long ones."""
 
 
 class _Status(msgspec.Struct):
@@ -54,7 +54,7 @@ class _Status(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """An operation on the API, for messages and for the counts of requests."""
+    """An operation on the API, for messages and for counting requests."""
 
     verb: str
     """An RBAC verb: get, list, watch, create, patch or delete."""
@@ -107,14 +107,14 @@ def refusal(operation: ApiRequest, head: Head, body: bytes) -> ClusterError:
 
 
 def report_not_kubernetes(operation: ApiRequest, head: Head) -> ClusterError:
-    """Return the error for an answer that came from a proxy instead of the API."""
+    """Return the error for an answer that comes from a proxy instead of the API."""
     status, kind = head.status, head.content_type.partition(";")[0].strip()[:80] or "no type"
     return ClusterError(
         f"cannot {operation}: the answer ({status}, {kind}) is not one of a Kubernetes API but of "
         "something on the way to it, as a proxy or load balancer; check the server's address",
         status=status,
         reason=_REASONS.get(status, "NotKubernetes") if status >= 500 else "NotKubernetes",
-        # A proxy also answers 404 or 403 while it does not know its backend yet.
+        # A proxy may also answer 404 or 403 while it does not know its backend yet.
         retry=True,
     )
 
@@ -137,7 +137,7 @@ def read_watch_error(body: bytes) -> tuple[int, str]:
 def _status(head: Head, body: bytes) -> _Status | None:
     if "json" in head.content_type:
         return _decode_status(body)
-    # The API server's filters, which are before and after its handlers, send plain text.
+    # The API server's filters, before and after its handlers, send plain text.
     if not head.content_type.startswith("text/plain") or head.status == 404:
         return None
     return _Status(kind="Status", message=body[:_SENTENCE_LIMIT].decode("utf-8", "replace"))

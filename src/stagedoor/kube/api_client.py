@@ -1,4 +1,4 @@
-"""A client that paces its requests to the API, limits their time, and repeats them if the API asks for it."""
+"""A client that paces its requests to the API, limits their time, and repeats them if the API asks it to."""
 
 import asyncio
 import copy
@@ -43,18 +43,18 @@ class ApiClient:
         self._bucket: Bucket | None = bucket
         self._is_patient = False
         self._large = asyncio.Semaphore(1)
-        """One large answer at a time, which bounds the memory."""
+        """One large answer at a time, to limit the memory."""
         self._room = asyncio.Semaphore(limits.in_flight)
 
     def with_priority(self) -> "ApiClient":
-        """Return a client for urgent requests: they are not paced, and time out soon."""
+        """Return a client for urgent requests, which are not paced and time out soon."""
         twin = copy.copy(self)
         twin.limits = replace(self.limits, ask_s=URGENT_LIMIT_S, patience_s=0.0)
         twin._bucket, twin._room = None, asyncio.Semaphore(self.limits.in_flight)
         return twin
 
     def make_patient(self) -> "ApiClient":
-        """Return a client for large lists, one at a time, which wait up to PATIENT_S for others' requests."""
+        """Return a client for large lists, one at a time, which wait up to PATIENT_S for other requests."""
         twin = copy.copy(self)
         twin._is_patient, twin._room = True, self._large
         return twin
@@ -79,7 +79,7 @@ class ApiClient:
     async def answer(
         self, operation: ApiRequest, request: HttpRequest, limit_s: float | None = None
     ) -> KubeAnswer:
-        """Send a request, again if the API asks for it, and return a successful answer.
+        """Send a request, repeating it if the API asks for that, and return a successful answer.
 
         Raises ClusterError.
         """

@@ -34,10 +34,10 @@ class KubeCluster:
     ) -> None:
         """Create a client; it connects at the first request.
 
-        `field_manager` owns the fields that are applied. `component` and `instance`, the names of the program
-        and of the replica, appear in reported events and in the API's audit log. `on_problem` is called with
-        a part that cannot be watched (`WatchProblems`) and the reason in one line, and with None once it can.
-        `clock` is monotonic, in seconds.
+        `field_manager` owns the applied fields. `component` and `instance`, the names of the program and the
+        replica, appear in reported events and in the API's audit log. `on_problem` is called with a part that
+        cannot be watched (`WatchProblems`) and the reason in one line, and with None once it can. `clock` is
+        monotonic, in seconds.
         """
         self._access = access
         self._field_manager = field_manager
@@ -58,16 +58,16 @@ class KubeCluster:
 
     @property
     def requests(self) -> Counter[tuple[str, str, int]]:
-        """How many requests were sent, by verb, kind and status (0: no answer)."""
+        """The number of requests sent, by verb, kind and status (0: no answer)."""
         return self._client.tally
 
     @property
     def http(self) -> Http:
-        """The HTTP client, for parts of the API that have no verb here."""
+        """The HTTP client, for parts of the API without a verb here."""
         return self._client.http
 
     def with_priority(self) -> "KubeCluster":
-        """Return a client of the same API whose requests are not paced, for an election's lease.
+        """Return a client of the same API, for an election's lease, whose requests are not paced.
 
         Both share the connections, which `close_connections` of either client closes.
         """
@@ -102,12 +102,12 @@ class KubeCluster:
     async def apply(self, manifest: Object) -> Object:
         """Apply a manifest on the server side, and return the object. Raises ClusterError.
 
-        Fields that another manager owns are taken from it.
+        It takes over fields that another manager owns.
         """
         kind, namespace, name = _identity(manifest)
         query: dict[str, str | int | bool] = {"fieldManager": self._field_manager, "force": True}
         path = paths.with_query(paths.build_item_path(kind, namespace, name), query)
-        # JSON is YAML, and every version accepts this content type.
+        # JSON is valid YAML, and every version accepts this content type.
         request = HttpRequest("PATCH", path, encode_json(manifest), "application/apply-patch+yaml")
         return await self._client.request_object(
             ApiRequest.of_kind("patch", kind, namespace, name), request
@@ -142,7 +142,7 @@ class KubeCluster:
         uid: str | None = None,
         version: str | None = None,
     ) -> None:
-        """Delete an object, and in the background those that it owns. Raises ClusterError; see `Cluster`."""
+        """Delete an object and, in the background, those that it owns. Raises ClusterError; see `Cluster`."""
         options: dict[str, object] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -188,7 +188,7 @@ class KubeCluster:
     ) -> AsyncGenerator[Change, None]:
         """Yield a list of the objects, then every change; see `Cluster`. Raises nothing.
 
-        With `trim` a large list is never in memory as a whole. It must keep `metadata.name` and the
+        With `trim` a large list is never completely in memory. `trim` must keep `metadata.name` and the
         namespace. A list of labelled objects may be a moment old.
         """
         selection = ListOptions(
@@ -213,9 +213,9 @@ class KubeCluster:
         return await self._review(self._client, "SubjectAccessReview", about, wanted)
 
     async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
-        """Return whether our own account has a right (SelfSubjectAccessReview). Raises ClusterError.
+        """Return whether this program's account has a right (SelfSubjectAccessReview). Raises ClusterError.
 
-        It needs no right to ask this. `name` is the object's; "" stands for any.
+        Asking this needs no right. `name` is the object's; "" stands for any.
         """
         wanted = (namespace, verb, resource, name)
         return await self._review(
@@ -257,12 +257,12 @@ class KubeCluster:
 
 
 def _is_absent(error: ClusterError) -> bool:
-    """Return whether the API itself said that the object does not exist."""
+    """Return whether the API itself has said that the object does not exist."""
     return error.status == 404 and error.reason == "NotFound"
 
 
 def _identity(manifest: Object) -> tuple[Kind, str, str]:
-    """Return the kind, namespace and name of a manifest. Raises ClusterError if it is of no known kind."""
+    """Return the kind, namespace and name of a manifest. Raises ClusterError for an unknown kind."""
     meta = manifest.get("metadata") or {}
     try:
         kind = Kind(manifest["kind"])

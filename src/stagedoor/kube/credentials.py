@@ -1,7 +1,6 @@
 """The credentials for the API: a fixed token, or a token in a file that is renewed.
 
-`plugin` has the credentials from a program. A token is never part of a message, a `repr` or an argument
-list.
+`plugin` gets credentials from a program. A token never appears in a message, a `repr` or an argument list.
 """
 
 import time
@@ -14,12 +13,12 @@ from stagedoor.kube.wire import NoApiAnswerError
 from stagedoor.model.errors import SettingsError
 
 TOKEN_FILE_AGE_S = 60.0
-"""The age at which a token file is read again. The kubelet renews the token long before it expires, and
-client-go reads it as often (`NewCachedFileTokenSource`)."""
+"""The age at which a token file is read again, as in client-go (`NewCachedFileTokenSource`). The kubelet
+renews the token long before it expires."""
 
 
 class CredentialError(NoApiAnswerError):
-    """There is no credential for a request now. `str` is the reason, and contains no secret."""
+    """There is no credential for a request at the moment. `str` is the reason, and contains no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Credential(Protocol):
         ...
 
     async def renew(self, refused: Header) -> bool:
-        """Renew the credential after the API refused one, and return whether it differs from `refused`.
+        """Renew the credential after the API has refused one, and return whether it differs from `refused`.
 
         Raises CredentialError.
         """
@@ -47,7 +46,7 @@ class Credential(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StaticCredential:
-    """A token, or a name and password, from a kubeconfig; or nothing besides a client certificate."""
+    """A token or a name and password from a kubeconfig, or nothing if there is just a client certificate."""
 
     value: Header = field(default_factory=Header)
 
@@ -81,7 +80,7 @@ class TokenFile:
 
     async def renew(self, refused: Header) -> bool:
         """Read the token again, and return whether it differs from `refused`. Raises CredentialError."""
-        # A file of a kilobyte in memory (tmpfs) does not need a thread.
+        # A kilobyte from a file in memory (tmpfs) needs no thread.
         self._read_at = self._clock()
         self._header = self._read()
         return self._header != refused
@@ -100,7 +99,7 @@ class TokenFile:
 def make_bearer(token: str, what: str) -> Header:
     """Return the header for a bearer token (RFC 6750 §2.1).
 
-    Raises CredentialError if the token cannot be part of a header; the message names it by `what`.
+    Raises CredentialError if the token cannot be part of a header; the message calls it `what`.
     """
     if not token.isascii() or not token.isprintable() or " " in token:
         raise CredentialError(f"{what} is no bearer token: it holds spaces or unprintable bytes")

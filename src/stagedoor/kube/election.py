@@ -1,4 +1,4 @@
-"""The election of one leader among replicas, by a Lease: it carries out the steps that `lease` decides."""
+"""Elects a leader among replicas by a Lease, in the steps that `lease` decides on."""
 
 import asyncio
 import secrets
@@ -14,11 +14,11 @@ from stagedoor.model.problem import ProblemState
 from stagedoor.wire.rfc3339 import show_time
 
 RESIGN_LIMIT_S = 3.0
-"""The time for releasing the Lease at the end. If that fails, other candidates wait until it expires."""
+"""The time for releasing the Lease at the end. If this fails, other candidates wait until it expires."""
 
 
 def read_clock() -> float:
-    """Read a clock that also runs while the machine is suspended, if the system has one; in seconds.
+    """Read a clock, in seconds, that also runs while the machine is suspended, if the system has one.
 
     A leader that was suspended must notice it (clock_gettime(2), CLOCK_BOOTTIME).
     """
@@ -27,7 +27,7 @@ def read_clock() -> float:
 
 
 class Election:
-    """A candidate that takes part in an election while `run` runs."""
+    """A candidate, which takes part in an election while `run` runs."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class Election:
     ) -> None:
         """Create a candidate for the Lease `namespace/name`.
 
-        A random suffix is added to `identity`, a pod's name, so that a restarted replica is not taken for
-        the one before it. `on_problem` is called with one line when the Lease cannot be read or written, and
-        with None once it can. `seizes`: take the Lease from its holder, and at the end let it expire instead
-        of releasing it. `annotations` are written to the Lease with each renewal; None removes one.
+        A random suffix is added to `identity`, a pod's name, so that a restarted replica is not taken for the
+        one before it. `on_problem` is called with one line when the Lease cannot be read or written, and with
+        None once it can. `seizes`: take the Lease from its holder, and let it expire at the end instead of
+        releasing it. `annotations` are written to the Lease with each renewal; None removes one.
         """
         self._cluster = cluster
         self._namespace = namespace
@@ -61,25 +61,25 @@ class Election:
 
     @property
     def identity(self) -> str:
-        """Our own identity, as it is written to the Lease."""
+        """This candidate's identity, as written to the Lease."""
         return self._candidate.identity
 
     @property
     def leads(self) -> bool:
-        """Return whether we lead right now, by the clock.
+        """Return whether this candidate leads right now, by the clock.
 
-        Check it before each write that only a leader may do. After a long pause of the whole process, it is
-        False before any other part has noticed the pause.
+        Check this before each write that only a leader may make. After a long pause of the whole process, it
+        is False before any other part has noticed the pause.
         """
         return self._candidate.is_leader(self._clock())
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Take part in the election: run `lead()` while we lead, and cancel it at once when we stop leading.
 
-        A cancelled `lead()` should end soon, since another replica may lead by then; the next attempt waits
+        A cancelled `lead()` should end soon, since another replica may already lead; the next attempt waits
         for it. Returns when `lead()` returns, and raises what it raises. In both cases, and when this is
-        cancelled, the Lease is released after `lead()` has ended, and held until then, so that no other
-        replica starts during the cleanup.
+        cancelled, the Lease is held until `lead()` has ended, and then released, so that no other replica
+        starts during the cleanup.
         """
         leading: asyncio.Task[None] | None = None
         try:
@@ -103,7 +103,7 @@ class Election:
             await self._wait(step.for_s, leading)
             return
         sent_at = self._clock()
-        # A leader's request ends with its lease, since `lead` must be cancelled then.
+        # A leader's request ends with its lease, at which `lead` must be cancelled.
         within_s = max(0.0, self._candidate.ends_at - sent_at) if self.leads else None
         try:
             async with asyncio.timeout(within_s):
@@ -153,7 +153,7 @@ class Election:
             await asyncio.wait((leading,), timeout=for_s)
 
     async def _stop_leading(self, leading: "asyncio.Task[None]") -> None:
-        """Cancel `lead`, wait for its end, and renew the Lease meanwhile as long as possible."""
+        """Cancel `lead` and wait for its end. Meanwhile, renew the Lease as long as possible."""
         leading.cancel()
         with suppress(asyncio.CancelledError):
             while not leading.done() and self.leads:

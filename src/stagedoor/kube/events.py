@@ -1,7 +1,7 @@
 """Events about objects, as `kubectl describe` shows them (events.k8s.io/v1).
 
-The same event again within `SERIES_S` becomes a series: its count grows, and is sent to the API at most once
-in `SEND_EVERY_S` (Event v1: `series.count`, `series.lastObservedTime`).
+An event that is repeated within `SERIES_S` becomes a series: its count grows, and is sent to the API at most
+once every `SEND_EVERY_S` (Event v1: `series.count`, `series.lastObservedTime`).
 """
 
 import secrets
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from stagedoor.kube.cluster import KubeCluster
 
 SERIES_S = 360.0
-"""Six minutes without the event end a series, as client-go's `finishTime`."""
+"""Six minutes without the event end a series, like client-go's `finishTime`."""
 
 SEND_EVERY_S = 30.0
 
 REMEMBERED = 1000
-"""The most events that may become series. Beyond that, the one seen longest ago is forgotten."""
+"""The most events that may become series. Beyond it, the one seen longest ago is forgotten."""
 
 NOTE_LIMIT_BYTES = 1024
 """The longest note that the API accepts."""
@@ -43,7 +43,7 @@ class _Series:
 
 
 class Reporter:
-    """A reporter of events, with best effort: an event that cannot be written is lost."""
+    """Reports events as well as it can: an event that cannot be written is lost."""
 
     def __init__(
         self,
@@ -88,9 +88,8 @@ class Reporter:
                 self._event(about, namespace, name, reason, note, warning=warning)
             )
         except ClusterError:
-            self._series.pop(
-                key, None
-            )  # it has expired or was never written; the next one is created
+            # It has expired or was never written, so the next one is created.
+            self._series.pop(key, None)
 
     async def _count(self, series: _Series) -> None:
         patch = {"series": {"count": series.count, "lastObservedTime": _now()}}
@@ -124,7 +123,7 @@ class Reporter:
 
 
 def _cut(message: str) -> str:
-    """Cut a message to the bytes that the API accepts, at the end of a character."""
+    """Cut a message, at a character's end, to the bytes that the API accepts."""
     encoded = message.encode("utf-8", "replace")
     if len(encoded) <= NOTE_LIMIT_BYTES:
         return message

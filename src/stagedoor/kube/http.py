@@ -1,7 +1,7 @@
 """HTTP/1.1 (RFC 9112) to one API: requests over persistent connections, and streams.
 
-A connection carries one exchange at a time. An idle connection is closed before the API server (90 s) or a
-load balancer (often 60 s) closes it. A cancelled request closes its connection.
+A connection carries one exchange at a time. An idle connection is closed here before the API server (after 90
+s) or a load balancer (often after 60 s) closes it. A cancelled request closes its connection.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ IDLE_LIMIT_S = 30.0
 IDLE_CONNECTIONS = 16
 
 BODY_LIMIT_BYTES = 64 * MIB
-"""Enough for a page of 500 real objects, which have some kilobytes each. etcd's limit for one is 1.5 MiB."""
+"""Enough for a page of 500 real objects with some kilobytes each. etcd limits an object to 1.5 MiB."""
 
 _TRUST_HINT = (
     "check certificate-authority in the kubeconfig, or in a pod the service account's ca.crt"
@@ -86,8 +86,8 @@ class Http:
             try:
                 return await self._exchange_on(kept, request, header)
             except NoApiAnswerError as error:
-                # The peer may have closed it while we wrote (RFC 9112 §9.3.1): a request that may be
-                # repeated is sent again.
+                # The peer may have closed it while we wrote (RFC 9112 §9.3.1), so a repeatable request is
+                # sent again.
                 if error.begun or request.method == "POST":
                     raise
         return await self._exchange_on(await self._open(), request, header)
@@ -136,7 +136,7 @@ class Http:
                 wire.abort()
 
     def close_connections(self) -> None:
-        """Close the idle connections. Callers cancel the requests in progress."""
+        """Close the idle connections. Callers cancel their own requests."""
         for wire in self._idle:
             wire.abort()
         self._idle.clear()
@@ -192,7 +192,7 @@ class Http:
                     address.port,
                     ssl=context,
                     server_hostname=(trust.server_name or address.host) if context else None,
-                    # For names only: if cancelled at the wrong moment, it leaks a socket.
+                    # Only for names, since it leaks a socket if cancelled at the wrong moment.
                     happy_eyeballs_delay=None if is_address(address.host) else 0.25,
                     limit=CHUNK_BYTES,
                 )

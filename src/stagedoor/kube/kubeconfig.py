@@ -1,6 +1,6 @@
-"""The reading of kubeconfig files (`kubectl config view`; the v1 Config of client-go's `clientcmd`).
+"""Reads kubeconfig files (`kubectl config view`; the v1 Config of client-go's `clientcmd`).
 
-Several files are merged as kubectl merges them: the first of two entries with the same name counts.
+Several files are merged as by kubectl: of entries with the same name, the first one counts.
 """
 
 import base64
@@ -123,8 +123,8 @@ class Config(msgspec.Struct, rename="kebab"):
 def load(kubeconfig: Path | None = None) -> Access:
     """Return the access to an API.
 
-    It is that of the named file; else, in a pod, of the service account; else of $KUBECONFIG or
-    ~/.kube/config, in its current context. Raises SettingsError, which says what is wrong, where, and what to
+    This is the access of the named file; or, in a pod, of the service account; or else of $KUBECONFIG or
+    ~/.kube/config, in the current context. Raises SettingsError, which says what is wrong, where, and what to
     set.
     """
     if kubeconfig is not None:
@@ -136,7 +136,7 @@ def load(kubeconfig: Path | None = None) -> Access:
 
 
 def from_files(paths: Sequence[Path]) -> Access:
-    """Return the access by one file, or by several that are merged. Raises SettingsError.
+    """Return the access according to one file, or to several that are merged. Raises SettingsError.
 
     Missing files are skipped, as long as one exists.
     """
@@ -151,7 +151,7 @@ def from_files(paths: Sequence[Path]) -> Access:
 
 
 def parse(path: Path, content: bytes) -> Config:
-    """Parse one file's content. Raises SettingsError, which shows nothing of the content."""
+    """Parse one file's content. Raises SettingsError, which shows none of it."""
     try:
         return msgspec.yaml.decode(content, type=Config)
     except ImportError:

@@ -1,11 +1,11 @@
-"""The decisions of an election by a Lease, with time as an argument. Pure.
+"""Decides on the steps of an election by a Lease, with time as an argument. Pure.
 
 As in client-go's `leaderelection`, the clocks of two machines are never compared. Each candidate counts from
-when *it* saw the record change last, on its own monotonic clock; the times in the record are for people.
-Every write names the version that it replaces, so if two candidates take the Lease, one is refused.
+when *it* last saw the record change, on its own monotonic clock; the times in the record are for people.
+Every write names the version that it replaces, so if two candidates try to take the Lease, one of them fails.
 
 Only the figures differ. With client-go's (15 s, 10 s, 2 s) there is no leader for up to 17 s after one is
-killed. With ours it is 11 s + 2 s + a few requests, since a waiting candidate reads the Lease every 2 s and
+killed. Here this takes 11 s + 2 s + a few requests, since a waiting candidate reads the Lease every 2 s, and
 wakes exactly when it expires.
 """
 
@@ -19,7 +19,7 @@ class Timing:
     """The figures of an election, in seconds.
 
     The leader leads for `renew_within_s`, counted from before its last successful renewal. Other candidates
-    wait for `lease_s` from when they saw that renewal. In between there is no leader.
+    wait for `lease_s`, counted from when they saw that renewal. In between there is no leader.
     """
 
     lease_s: int = 11
@@ -34,11 +34,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The content of a Lease. `version` changes with every write, the rest only with a candidate's."""
+    """The contents of a Lease. `version` changes with every write, the rest only with a candidate's."""
 
     version: str = field(compare=False)
     holder: str
-    """The identity of the holder; "" after it has resigned."""
+    """The holder's identity; "" after it has resigned."""
     lease_s: float
     renewed: str
     transitions: int
@@ -60,7 +60,7 @@ class Write:
 
     replaces: Record
     taking: bool
-    """Whether we take the Lease from another holder, rather than renew it."""
+    """Whether this takes the Lease from another holder rather than renews it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +84,27 @@ class Candidate:
     identity: str
     timing: Timing = field(default_factory=Timing)
     seizes: bool = False
-    """Whether we take the Lease from a leader that renews it. That one still leads for `renew_within_s`."""
+    """Whether this takes the Lease from a leader that renews it. That one still leads for
+    `renew_within_s`."""
     record: Record | None = None
     """The record as last read; None if the Lease does not exist or was not read yet."""
     _seen_at: float = 0.0
     """When `record` was first seen with its present content."""
     _renewed_at: float | None = None
-    """When the request was sent by which we lead; None if we do not lead."""
+    """When the request by which this candidate leads was sent; None if it does not lead."""
     _next_at: float = float("-inf")
     _must_read: bool = True
     _overtaken: bool = False
-    """Whether another write came first since our last one. The second time we wait, to end a race of two."""
+    """Whether another write came first since the last one here. At the second time the candidate waits, to
+    end a race of two."""
 
     def is_leader(self, now: float) -> bool:
-        """Return whether we lead at the instant `now`."""
+        """Return whether this candidate leads at the instant `now`."""
         return now < self.ends_at
 
     @property
     def ends_at(self) -> float:
-        """The instant at which we stop leading unless we renew before; minus infinity if we do not lead."""
+        """The instant at which it stops leading unless it renews first; minus infinity without a lease."""
         if self._renewed_at is None:
             return float("-inf")
         return self._renewed_at + self.timing.renew_within_s
@@ -130,7 +132,8 @@ class Candidate:
         self.record = record
         self._must_read = False
         if record is None or record.holder != self.identity:
-            # The Lease was taken or deleted meanwhile: we do not lead, even if our time is not over.
+            # The Lease was taken or deleted meanwhile, so this candidate does not lead, even if its time is
+            # not over.
             self._renewed_at = None
         if record is None or self._renewed_at is not None or self.seizes:
             self._next_at = now
@@ -147,8 +150,8 @@ class Candidate:
     def note_failure(self, now: float, *, overtaken: bool) -> None:
         """Take note that a step failed, or that its result is unknown.
 
-        `overtaken`: the Lease was written by another client in between, perhaps only an annotation by
-        kubectl. We lead until our time is over, and read the Lease before the next write.
+        `overtaken`: another client has written the Lease in between, perhaps just an annotation by kubectl.
+        The candidate leads until its time is over, and reads the Lease before the next write.
         """
         self._must_read = True
         if overtaken and not self._overtaken:
@@ -160,7 +163,7 @@ class Candidate:
             self._next_at = now + self.timing.retry_s
 
     def resign(self) -> Record | None:
-        """Stop leading. Return the record to replace by `make_resigned_spec`, None if the Lease is not ours.
+        """Stop leading. Return the record to replace by `make_resigned_spec`, None if it has another holder.
 
         With that spec written, the next leader need not wait.
         """
@@ -171,13 +174,13 @@ class Candidate:
     def _runs_out_at(self) -> float:
         assert self.record is not None
         if self.record.holder in ("", self.identity):
-            # It is free, or it is ours by a write whose answer never arrived.
+            # It is free, or held by this candidate through a write whose answer never arrived.
             return float("-inf")
         return self._seen_at + self.record.lease_s
 
 
 def read(lease: Object) -> Record:
-    """Parse a Lease (coordination.k8s.io/v1). A missing or odd field makes it a free Lease."""
+    """Parse a Lease (coordination.k8s.io/v1). With a missing or invalid field it counts as free."""
     spec = lease.get("spec") or {}
     seconds = spec.get("leaseDurationSeconds")
     return Record(

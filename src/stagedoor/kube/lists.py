@@ -1,4 +1,4 @@
-"""Consistent lists, read page by page (API concepts, "Retrieving large results sets in chunks")."""
+"""Consistent lists, which are read page by page (API concepts, "Retrieving large results sets in chunks")."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ Trim = Callable[[Object], Object]
 """A function that reduces an object. It must keep its `metadata.name` (and `namespace`)."""
 
 METADATA_PAGES = 4
-"""Metadata is so much smaller than an object that a page has so many times as many."""
+"""A page of metadata has this many times as many items, since they are so much smaller than objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ListOptions:
     metadata_only: bool = False
     """Ask for the objects' metadata alone (API concepts, "Metadata-only fetches")."""
     cached: bool = False
-    """Accept what the API server has in its memory (`resourceVersion=0`), which may be a moment old.
+    """Accept what the API server has in memory (`resourceVersion=0`), which may be a moment old.
 
     A page of a list is read from etcd, so a few labelled pods cost as much as all pods of the cluster.
     """
@@ -43,7 +43,7 @@ class ListOptions:
         return f"application/json;as={kind};g=meta.k8s.io;v=v1"
 
     def with_kind(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Give an object its kind: the items of a list have none, and metadata has a kind of its own."""
+        """Give an object its kind, since the items of a list have none, and metadata has its own kind."""
         item["apiVersion"] = paths.RESOURCES[self.kind].api_version
         item["kind"] = str(self.kind)
         return item
@@ -57,7 +57,7 @@ class _Meta(msgspec.Struct):
 class _List(msgspec.Struct):
     """A list of any kind, whose items are decoded one by one.
 
-    Five hundred pods take ten times as much memory as Python objects as they do as bytes, and usually little
+    As Python objects, five hundred pods take ten times as much memory as they do as bytes, and usually little
     of them is kept.
     """
 
@@ -70,8 +70,8 @@ async def list_objects(
 ) -> tuple[Sequence[Object], str]:
     """Return all objects of the selection, and the resourceVersion of the list. Raises ClusterError.
 
-    If reading takes longer than etcd keeps that version, the list is read again in one piece. A list from
-    memory comes in one piece, and is read in pages if that is too large.
+    If reading takes longer than etcd keeps that version, the list is read again as a whole. A list from
+    memory comes as a whole, and is read in pages if that is too large.
     """
     if selection.cached:
         try:
@@ -120,7 +120,7 @@ async def _pages(
 def read_object(operation: ApiRequest, raw: msgspec.Raw) -> dict[str, Any]:
     """Decode an object, without `metadata.managedFields`. Raises ClusterError if it is no object.
 
-    That field is often half of the object, and only the API server reads it.
+    That field often makes up half of the object, and only the API server reads it.
     """
     try:
         item: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])

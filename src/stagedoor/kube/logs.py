@@ -1,4 +1,4 @@
-"""The logs of containers, which the API has from the kubelet."""
+"""The logs of containers, which the API gets from the kubelet."""
 
 from collections.abc import AsyncGenerator
 
@@ -11,7 +11,7 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.units import KIB
 
 LOG_LIMIT_BYTES = 64 * KIB
-"""The most bytes that are taken from the kubelet: lines can be long."""
+"""The most bytes that are taken from the kubelet, since lines can be long."""
 
 
 async def read_log(client: ApiClient, namespace: str, pod: str, container: str, lines: int) -> str:
@@ -22,7 +22,7 @@ async def read_log(client: ApiClient, namespace: str, pod: str, container: str, 
     text = await _read_once(client, namespace, pod, container, lines, previous=False)
     if text:
         return text
-    # The container has not started, or was just restarted: the log of the one before shows what went wrong.
+    # The container has not started or was just restarted, so the previous one's log shows what went wrong.
     return await _read_once(client, namespace, pod, container, lines, previous=True) or ""
 
 
@@ -48,7 +48,7 @@ async def _read_once(
 
 
 FOLLOW_SILENCE_S = 3600.0
-"""The longest silence of a followed log. It is requested again then, since the connection may be dead."""
+"""The longest silence of a followed log. Then it is requested again, since the connection may be dead."""
 
 
 async def follow_log(

@@ -1,24 +1,24 @@
 """The limits of requests, and their pacing by a token bucket, with time as an argument. Pure.
 
 The API server has its own fairness (API Priority and Fairness), which slows down all clients of the same
-kind. This keeps our bursts from being the reason.
+kind. Pacing keeps Stagedoor's bursts from causing that.
 """
 
 from dataclasses import dataclass, field
 
 PATIENT_S = 5.0
-"""The longest time for which a patient request lets all others go first."""
+"""The longest time that a patient request lets all others go first."""
 
 URGENT_LIMIT_S = 3.5
-"""The time for a request of an election: a leader has 7 s to renew its lease, and tries twice."""
+"""The time for a request of an election. A leader has 7 s to renew its lease, and tries twice."""
 
 
 @dataclass(slots=True)
 class Bucket:
-    """A token bucket. Call `take` for each request, in FIFO order, and wait for as long as it returns."""
+    """A token bucket. Call `take` for each request, in FIFO order, and wait for the time that it returns."""
 
     rate_per_s: float = 100.0
-    """The rate in the long run. New keys for 2,000 shells, two requests each, take 40 s."""
+    """The long-term rate. New keys for 2,000 shells, with two requests each, take 40 s."""
     burst: int = 100
     """The most requests at once, after a quiet time."""
     _level: float = field(init=False)
@@ -46,7 +46,7 @@ class Bucket:
         """Take a token and return 0 if more than half of the burst is left.
 
         Otherwise take none, and return the seconds until the next attempt. So a patient request has no place
-        in the order, and all others come first.
+        in the queue, and all others go first.
         """
         missing = self.burst // 2 + 1 - self._gain(now)
         if missing > 0 or self._closed_until > now:
@@ -62,7 +62,7 @@ class Bucket:
 def parse_retry_after(value: str, longest_s: float) -> float:
     """Return the seconds of a Retry-After header, at most `longest_s`; 1 if it cannot be read.
 
-    Kubernetes sends seconds. The date form is not read, since it needs a clock that both sides share.
+    Kubernetes sends seconds. The form with a date is not read, since it would need clocks that agree.
     """
     text = value.strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
@@ -77,20 +77,20 @@ class WatchLimits:
     answer_s: float = 30.0
     """The time for the head of the answer."""
     length_s: float = 300.0
-    """How long one watch lasts before the API server ends it. Up to half of it is added at random, so that
-    a thousand watches do not start again at once (client-go: 5 to 10 minutes)."""
+    """How long one watch lasts before the API server ends it. Up to half of this is added at random, so that
+    a thousand watches do not restart at once (client-go: 5 to 10 minutes)."""
     silence_s: float = 120.0
-    """A watch that is silent for so long is started again where it was. That costs one request, and shows
-    whether the server is still there. A bookmark comes each minute, but only if the API server gets progress
+    """A watch that is silent for this long is restarted where it was. That costs one request, and shows
+    whether the server still answers. A bookmark comes each minute, but only if the API server gets progress
     notifications from its store (etcd since 3.4.25, by `RequestProgress`), and never for events."""
     late_s: float = 15.0
-    """How long after its due end we leave a watch that the API server has not ended."""
+    """How long after its due end a watch is given up that the API server has not ended."""
     first_wait_s: float = 0.25
     longest_wait_s: float = 10.0
-    """The longest wait between two attempts, and so until the API is noticed to work again. It doubles each
-    time."""
+    """The longest wait between two attempts, and so until it is noticed that the API works again. The wait
+    doubles each time."""
     settled_s: float = 5.0
-    """A watch that lasted so long has worked, and the next wait is `first_wait_s` again."""
+    """A watch that lasted this long has worked, so the next wait is `first_wait_s` again."""
 
 
 @dataclass(frozen=True, slots=True)

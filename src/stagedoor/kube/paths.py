@@ -8,8 +8,8 @@ from urllib.parse import quote, urlencode
 from stagedoor.model.cluster import ClusterError, Kind
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.:]*[a-z0-9])?", re.ASCII)
-"""The rule for names: RFC 1123's, which all our kinds share, with the `.` and `:` that some kinds allow.
-It keeps `..` and `/` out of every path."""
+"""The rule for names: that of RFC 1123, which all kinds here share, with the `.` and `:` that some of them
+allow. It keeps `..` and `/` out of every path."""
 
 _LONGEST_NAME = 253
 
@@ -55,7 +55,7 @@ RESOURCES: Mapping[Kind, Resource] = {
 def build_collection_path(kind: Kind, namespace: str) -> str:
     """Return the path of all objects of a kind in a namespace; "" is all namespaces.
 
-    Raises ClusterError if the namespace cannot be a name.
+    Raises ClusterError if the namespace is not a valid name.
     """
     resource = RESOURCES[kind]
     root = f"/apis/{resource.group}" if resource.group else "/api"
@@ -68,7 +68,7 @@ def build_collection_path(kind: Kind, namespace: str) -> str:
 def build_item_path(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
     """Return the path of one object, or of a subresource of it (`log`, `status`).
 
-    Raises ClusterError if a name is missing or cannot be one.
+    Raises ClusterError if a name is missing or invalid.
     """
     if RESOURCES[kind].namespaced and not namespace:
         raise _unfit(f"the {kind} {name!r} belongs to a namespace, and none was given")

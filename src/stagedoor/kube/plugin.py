@@ -20,19 +20,19 @@ from stagedoor.wire.rfc3339 import parse_time
 VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
 RUN_LIMIT_S = 60.0
-"""The time limit of a program. To get a token from a cloud takes seconds, and a program may hang."""
+"""The time limit of a program, which may hang. To get a token from a cloud takes seconds."""
 
 EARLY_S = 60.0
-"""How long before its expiry a credential is replaced."""
+"""How long before it expires a credential is replaced."""
 
 OUTPUT_LIMIT = 1024 * 1024
-"""The most bytes of a credential; a certificate with its key has some thousand."""
+"""The most bytes of a credential. A certificate with its key has a few thousand."""
 
 _SAYS_LIMIT = 300
 _COMPLAINT_BYTES = 4096
 _STDERR = 2
 _LEFT_S = 1.0
-"""How long a program's pipes are read after its exit, if a process that it started holds them open."""
+"""How long a program's pipes are read after its exit if a process that it started holds them open."""
 
 
 class _CredentialStatus(msgspec.Struct):
@@ -50,7 +50,7 @@ class _ExecCredential(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program that the kubeconfig says to run."""
+    """A program that the kubeconfig names."""
 
     command: str
     arguments: Sequence[str]
@@ -103,8 +103,8 @@ class Plugin:
     async def renew(self, refused: Header) -> bool:
         """Run the program again, and return whether the credential changed. Raises CredentialError."""
         async with self._running:
-            # Fifty requests that are refused at the same moment run the program once, unless a certificate,
-            # which no request carries, may be what was refused.
+            # Fifty requests that are refused at the same moment run the program once, unless the certificate,
+            # which is not part of a request, may have been refused.
             before = self._key_pair
             if self._header == refused or before is not None:
                 await self._run()
@@ -143,7 +143,7 @@ def _parse(program: Program, output: bytes) -> _CredentialStatus:
 
 
 class _ProgramRun(asyncio.SubprocessProtocol):
-    """A run of a program: its output, up to one read beyond OUTPUT_LIMIT, and the end of its errors.
+    """A run of a program: its output, up to one read beyond OUTPUT_LIMIT, and the last part of its errors.
 
     This does not use `asyncio.subprocess.Process`: its `wait()` does not return while a pipe has unread data
     or is held open by a process that the program left running.
@@ -166,7 +166,7 @@ class _ProgramRun(asyncio.SubprocessProtocol):
                 self.done.set()
 
     def process_exited(self) -> None:
-        """Note the exit, and wait for the pipes only a little longer."""
+        """Note the exit, and wait just a little longer for the pipes."""
         self.exited.set()
         asyncio.get_running_loop().call_later(_LEFT_S, self.done.set)
 

@@ -1,8 +1,8 @@
 """A watch that never ends: it lists the objects, and watches from there on (API concepts, "Watch bookmarks").
 
 A watch may fall silent without ending, for example if the network drops packets or the server is suspended.
-TCP detects a dead peer (`wire`). Otherwise silence is normal while nothing changes, so after some silence the
-watch is started again, and a dead server does not answer that request.
+TCP detects a dead peer (`wire`). Otherwise silence is normal as long as nothing changes. So after some
+silence the watch is restarted, which a dead server would not answer.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _VERBS = {
     "DELETED": Verb.DELETED,
     "BOOKMARK": None,
 }
-"""apimachinery's watch.EventType, except ERROR, which is handled before."""
+"""apimachinery's watch.EventType, except ERROR, which is handled earlier."""
 LINE_LIMIT_BYTES = 16 * MIB
 """The longest line. etcd accepts an object of 1.5 MiB by default, and JSON may be several times as long."""
 
@@ -54,7 +54,7 @@ class _RestartError(Exception):
 
 
 class ResourceWatch:
-    """The watch of one selection. `follow_changes` may be iterated once."""
+    """A watch of one selection. `follow_changes` may be iterated once."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class ResourceWatch:
         trim: Trim | None,
         on_problem: Callable[[ApiRequest, ClusterError | None], None],
     ) -> None:
-        """Create a watch; it starts with the iteration.
+        """Create a watch, which starts with the iteration.
 
         `on_problem` is called with the watch and the reason why it fails, and with None once it works again.
         """
@@ -97,7 +97,7 @@ class ResourceWatch:
                     if self._clock() - began >= self._limits.settled_s:
                         self._failures = 0
                 if self._clock() - began < 1.0:
-                    # An end is normal, but not at once: we would send requests in a tight loop.
+                    # An end is normal, but not at once; requests would be sent in a tight loop.
                     raise NoApiAnswerError("the watch was ended as soon as it began")
             except _RestartError as error:
                 self._version = ""
@@ -208,7 +208,7 @@ class ResourceWatch:
         raise _RestartError(None if head.status == 410 else error, wait_s)
 
     async def _back_off(self, wait_s: float, *, at_once: bool) -> None:
-        """Wait before the next attempt: 0.25 s, 0.5 s, 1 s, and so on, and `wait_s` at least.
+        """Wait before the next attempt for 0.25 s, 0.5 s, 1 s, and so on, but at least `wait_s`.
 
         With `at_once`, the first attempt does not wait.
         """
@@ -227,7 +227,7 @@ class TooLongError(Exception):
 
 
 class Lines:
-    """A buffer that splits the bytes that it is fed into lines, without line ends, and keeps the rest."""
+    """A buffer that splits the bytes fed to it into lines, without their ends, and keeps the rest."""
 
     def __init__(self, limit_bytes: int = LINE_LIMIT_BYTES) -> None:
         self._limit = limit_bytes
@@ -258,7 +258,7 @@ CLUSTER = "the whole cluster"
 
 
 class WatchProblems:
-    """A reporter of the parts of the cluster (`API`, `CLUSTER`, `namespace apps`) that cannot be watched.
+    """Reports the parts of the cluster (`API`, `CLUSTER`, `namespace apps`) that cannot be watched.
 
     It reports a part with the reason when the first of its watches fails, and with None once all of them work
     again.
@@ -267,7 +267,7 @@ class WatchProblems:
     def __init__(self, on_problem: Callable[[str, str | None], None]) -> None:
         self._on_problem = on_problem
         self._failing: dict[ApiRequest, str] = {}
-        """The failing watches, each with the part that it is counted in."""
+        """The failing watches, each with the part to which it belongs."""
 
     def report(self, watch: ApiRequest, problem: ClusterError | None) -> None:
         """Take note that a watch fails, or works again (None)."""

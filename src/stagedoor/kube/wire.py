@@ -1,4 +1,4 @@
-"""A connection to the API, whose HTTP state h11 keeps."""
+"""A connection to the API. h11 keeps its HTTP state."""
 
 import asyncio
 import socket
@@ -16,11 +16,11 @@ CHUNK_BYTES = 128 * KIB
 KEEPALIVE_IDLE_S = 15
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_PROBES = 3
-"""A dead peer or network is noticed after 30 s of silence, as with client-go's HTTP/2 pings."""
+"""A dead peer or network is detected after 30 s of silence, as with client-go's HTTP/2 pings."""
 
 
 class NoApiAnswerError(Exception):
-    """No complete answer arrived. `str` is a sentence; `begun` says whether a part of the answer arrived."""
+    """No complete answer has arrived. `str` is a sentence; `begun` says whether a part of it has."""
 
     def __init__(self, why: str, *, begun: bool = False) -> None:
         super().__init__(why)
@@ -59,7 +59,7 @@ class Wire:
         return not self._reader.at_eof() and not self._writer.is_closing()
 
     def start_next_cycle(self) -> bool:
-        """Prepare for another request after a complete answer, and return whether one may follow."""
+        """Prepare for another request after a complete answer, and return whether one is possible."""
         left_over, _ = self._http.trailing_data
         if left_over or {self._http.our_state, self._http.their_state} != {h11.DONE}:
             return False
@@ -133,7 +133,7 @@ class Wire:
 
 
 def tune(writer: asyncio.StreamWriter) -> None:
-    """Set socket options by which a dead peer is noticed (tcp(7)). asyncio has set TCP_NODELAY."""
+    """Set the socket options that detect a dead peer (tcp(7)). asyncio has set TCP_NODELAY."""
     sock = writer.get_extra_info("socket")
     if sock is None:
         return
@@ -142,7 +142,7 @@ def tune(writer: asyncio.StreamWriter) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-        # Keepalive works only while no sent data is unacknowledged; this works while some is.
+        # Keepalive works only if no sent data is unacknowledged; this works if some is.
         sock.setsockopt(
             socket.IPPROTO_TCP,
             socket.TCP_USER_TIMEOUT,
