@@ -20,10 +20,13 @@ export interface Group {
 /** The most groups by environment; the filter finds the others. */
 const MAX_ENVIRONMENTS = 4;
 
-/** Return whether a name contains all typed words, in any order and case. */
-export function matches(name: string, typed: string): boolean {
+/** Return a test of whether a name contains all typed words, in any order and case. */
+export function makeMatcher(typed: string): (name: string) => boolean {
   const words = typed.toLowerCase().split(/\s+/).filter((word) => word !== "");
-  return words.every((word) => name.toLowerCase().includes(word));
+  return (name) => {
+    const lower = name.toLowerCase();
+    return words.every((word) => lower.includes(word));
+  };
 }
 
 /** Return a line on how many apps match. */
@@ -50,6 +53,7 @@ export function listGroups(rows: Row[], pinned: ReadonlySet<string>): Group[] {
 
 /** Return the rows of a group that match, pinned ones first, else in the given order. */
 export function filterRows<T extends Row>(rows: T[], typed: string, group: Group, pinned: ReadonlySet<string>): T[] {
-  const found = rows.filter((row) => group.has(row) && matches(row.name, typed));
+  const matches = makeMatcher(typed);
+  const found = rows.filter((row) => group.has(row) && matches(row.name));
   return [...found.filter((row) => pinned.has(row.name)), ...found.filter((row) => !pinned.has(row.name))];
 }

@@ -1,5 +1,5 @@
 /** The commands of the palette, and the search among them. Pure. */
-import { matches } from "../account/filter";
+import { makeMatcher } from "../account/filter";
 
 export interface Command {
   label: string;
@@ -15,6 +15,7 @@ const MOST = 12;
 export function findCommands(commands: Command[], typed: string): Command[] {
   const first = typed.trim().toLowerCase().split(/\s/)[0] ?? "";
   const begins = ({ label }: Command): boolean => label.toLowerCase().startsWith(first);
-  const all = commands.filter(({ label }) => matches(label, typed));
+  const matches = makeMatcher(typed);
+  const all = commands.filter(({ label }) => matches(label));
   return [...all.filter(begins), ...all.filter((command) => !begins(command))].slice(0, MOST);
 }
