@@ -49,9 +49,12 @@ PLACES = {
 GROUPS = {
     "deployments": "apps/v1",
     "replicasets": "apps/v1",
+    "jobs": "batch/v1",
     "leases": "coordination.k8s.io/v1",
     "endpointslices": "discovery.k8s.io/v1",
     "events": "events.k8s.io/v1",
+    "networkpolicies": "networking.k8s.io/v1",
+    "rolebindings": "rbac.authorization.k8s.io/v1",
 }
 """Of kinds that are not in the core group, by plural: group and version."""
 
