@@ -27,11 +27,14 @@ IDLE_S = 20
 lease that was renewed a moment ago is not renewed for it."""
 
 
+@pytest.mark.platform(38)
 def test_a_shell_is_started_by_the_first_login_and_gone_when_idle_or_with_its_app(
     make_kube: Make,
 ) -> None:
+    """The app has a GPU, of which the cluster has none; its shell does without."""
     kube = make_kube(idle_stop_s=IDLE_S, idle_delete_s=3)
-    kube.app(env={"GREETING": 'it\'s "quoted" ü'})
+    gpu = {"limits": {"nvidia.com/gpu": "1"}}
+    kube.app(env={"GREETING": 'it\'s "quoted" ü'}, resources=gpu)
     assert kube.left("app01") == []
     assert kube.must("app01", 'echo "$GREETING"') == 'it\'s "quoted" ü\n'
     # Through the jump host it is the same shell; while a developer is inside it stays that.
