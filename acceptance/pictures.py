@@ -136,7 +136,9 @@ def _take(demo: DemoGateway, english: Path, chinese: Path) -> None:
         _take_home(tab, demo, english)
         with open_service(demo.settings, create=False) as service:
             past = list_sessions(service.database, open_only=False, limit=50)
-        _take_replay(tab, demo, next(one.id for one in past if one.target == "app01.ssh"), english)
+        _take_replay(
+            tab, demo, next(record.id for record in past if record.target == "app01.ssh"), english
+        )
         for name in ("sessions", "audit"):
             _WIDE.apply(tab)
             tab.open(f"{demo.web}/admin/{name}")
