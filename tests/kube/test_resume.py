@@ -4,13 +4,15 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from stagedoor.admin.service import read_policy, remove_grant
 from stagedoor.resume.messages import GREETING
+from stagedoor.store.sessions import list_sessions
 from stagedoor.upstream.shell_endpoint import SOCKET
 from stagedoor.wire.tunnel.frames import OPEN, encode
 from tests.fixtures.cluster import KubeGateway, until
@@ -27,6 +29,9 @@ pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does oth
 
 END_S = allow(5.0)
 COUNTS = 200_000
+IDLE_S = 20
+"""A shell's idle stop: longer than a login takes on a busy machine."""
+AWAY_S = 60
 RESUME_PORT = 2223
 
 
@@ -85,13 +90,9 @@ def test_ssh_goes_on_when_its_gateway_is_killed_and_another_takes_over(
     )
 
 
-@pytest.mark.continuity(8)
-def test_a_grant_that_is_removed_while_the_client_is_away_ends_its_programs(
-    make_kube: Make,
-) -> None:
-    kube = make_kube()
-    kube.app()
-    kube.must("app01")
+@contextmanager
+def client_away(kube: KubeGateway) -> Iterator[Callable[[], bool]]:
+    """Run a program in app01's shell, and yield what says whether it runs while its client is away."""
     pod = kube.shell_pod()
 
     def runs() -> bool:
@@ -107,12 +108,42 @@ def test_a_grant_that_is_removed_while_the_client_is_away_ends_its_programs(
             until(runs, "the program runs")
             wire.close_wire()
             assert runs()
-            with kube.gateway.changed() as service:
-                [rule] = read_policy(service).grants
-                remove_grant(service, rule.id)
-            until(lambda: not runs(), "the program has ended", END_S)
+            yield runs
+
+
+@pytest.mark.continuity(8)
+def test_a_grant_that_is_removed_while_the_client_is_away_ends_its_programs(
+    make_kube: Make,
+) -> None:
+    kube = make_kube()
+    kube.app()
+    kube.must("app01")
+    with client_away(kube) as runs:
+        with kube.gateway.changed() as service:
+            [rule] = read_policy(service).grants
+            remove_grant(service, rule.id)
+        until(lambda: not runs(), "the program has ended", END_S)
     ends = [event for event in kube.gateway.audit() if event["kind"] == "session.closed"]
     assert ends[-1]["reason"] == "revoked"
+
+
+def test_a_client_that_is_away_keeps_its_shell_for_a_time_of_its_own(make_kube: Make) -> None:
+    """It is longer here than the shell's own idle stop."""
+    kube = make_kube(more=f"{at_one_port()}resume_s = {AWAY_S}\n", idle_stop_s=IDLE_S)
+    kube.app()
+    kube.must("app01")
+    with client_away(kube) as runs:
+        since = time.monotonic()
+        with kube.gateway.service() as service:
+            until(
+                lambda: not list_sessions(service.database), "the session ends", allow(2 * AWAY_S)
+            )
+        assert time.monotonic() - since > AWAY_S - 5
+        assert kube.objects("pods"), "the shell is there"
+        until(lambda: not runs(), "the program has ended", END_S)
+    ends = [event for event in kube.gateway.audit() if event["kind"] == "session.closed"]
+    assert ends[-1]["reason"] == "downstream_lost"
+    until(lambda: kube.objects("pods") == [], "it is scaled to zero")
 
 
 @pytest.mark.continuity(9)
