@@ -96,7 +96,12 @@ def measure(what: str, call: Callable[[], object], bound_ms: float, calls: int =
         began = time.perf_counter()
         call()
         took.append((time.perf_counter() - began) * 1000)
-    took.sort()
+    return report(what, took, bound_ms)
+
+
+def report(what: str, took: list[float], bound_ms: float) -> bool:
+    """Print the median and p95 of times in ms. Return whether p95 is within the bound."""
+    took = sorted(took)
     slow = took[int(len(took) * 0.95)]
     late = "" if slow <= bound_ms else f": MORE THAN {bound_ms:.0f} ms"
     print(f"{what}: median {statistics.median(took):.1f} ms, p95 {slow:.1f} ms{late}", flush=True)
