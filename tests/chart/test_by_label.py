@@ -24,10 +24,11 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def prepared(cluster: Cluster, namespace: str) -> list[str]:
-    """Return what the binder has created in a namespace."""
+    """Return the names of what the binder has created in a namespace."""
     kinds = "networkpolicies,rolebindings,configmaps"
     marks = "app.kubernetes.io/managed-by=stagedoor,app.kubernetes.io/instance=stagedoor"
-    return cluster.kubectl("-n", namespace, "get", kinds, "-l", marks, "-o", "name").split()
+    objects = cluster.administrator.listed(namespace, kinds, marks)
+    return [str(resource["metadata"]["name"]) for resource in objects]
 
 
 @pytest.mark.platform(29)

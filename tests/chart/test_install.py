@@ -6,7 +6,8 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from tests.fixtures.laptop import new_key
 from tests.listeners.wire import bearer, head
 from tests.ports import free_port
 from tests.store.server import server_here
+from tests.upgrade.sessions import Session
 
 PRE_STOP_S = 10
 pytestmark = pytest.mark.timeout(600)
@@ -306,8 +308,8 @@ def drain(release: Release) -> None:
     release.kubectl("rollout", "status", "deployment/stagedoor-gateway", "--timeout=240s")
 
 
-def kill_one(release: Release) -> None:
-    """Kill the processes of a gateway's pod, and wait until others are ready in their place."""
+def kill_one(release: Release, meanwhile: Callable[[], None]) -> None:
+    """Kill the processes of a gateway's pod, call `meanwhile`, and wait until others are ready."""
     pod = release.pods()[0]
 
     def ready() -> set[str]:
@@ -317,7 +319,27 @@ def kill_one(release: Release) -> None:
     before = ready()
     assert before
     kill_pod(str(pod["metadata"]["uid"]))
+    meanwhile()
     until("it is ready again", lambda: bool(ready()) and not ready() & before)
+
+
+def print_returns(sessions: Sequence[Session]) -> None:
+    """Print how soon each session hears a line that it says now. The goal is 2 s on a quiet machine."""
+    began = time.monotonic()
+
+    def hear(session: Session) -> float:
+        session.check(1_000_000)
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(len(sessions)) as pool:
+        took_s = list(pool.map(hear, sessions))
+    for way, first, last in (
+        ("stagedoor tunnel", 0, TUNNELS),
+        ("attach", TUNNELS, -TERMINALS),
+        ("the WebShell", -TERMINALS, None),
+    ):
+        seconds = " ".join(f"{took:.2f}" for took in sorted(took_s[first:last]))
+        print(f"{way} goes on after {seconds} s")
 
 
 TUNNELS = 30
@@ -334,18 +356,18 @@ def test_50_sessions_outlive_an_upgrade_a_rollback_a_drain_and_a_killed_replica(
     evictions, without the cordon."""
     restricted_app(release, annotations={"warm": "true"})
     release.upgrade({"gateway": LATER})
-    with sessions_of(release, TUNNELS, TERMINALS) as sessions, Lines(sessions, 5) as lines:
+    with sessions_of(release, TUNNELS, TERMINALS) as sessions:
         assert len(sessions) == TUNNELS + 2 * TERMINALS
-        annotations = {"gateway": {"podAnnotations": {"round": uuid.uuid4().hex}}}
-        for happen in (
-            partial(release.upgrade, annotations),
-            release.roll_back,
-            partial(drain, release),
-        ):
-            replace_all(release, happen)
-            lines.check()
-        kill_one(release)
-        lines.check()
+        with Lines(sessions, 5) as lines:
+            annotations = {"gateway": {"podAnnotations": {"round": uuid.uuid4().hex}}}
+            for happen in (
+                partial(release.upgrade, annotations),
+                release.roll_back,
+                partial(drain, release),
+            ):
+                replace_all(release, happen)
+                lines.check()
+        kill_one(release, partial(print_returns, sessions))
 
 
 def test_the_image_says_what_it_holds_and_under_which_licences(release: Release) -> None:
