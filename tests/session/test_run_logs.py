@@ -129,3 +129,30 @@ async def test_of_a_log_that_was_removed_the_store_has_the_end(
     assert await reader.read(run, 0) == end
     assert await reader.read(run, 500) == []
     assert await reader.read_end(run, 1000) == end
+
+
+async def test_a_run_that_fails_does_not_hide_the_ends_of_others(folders: RunFolders) -> None:
+    write(folders, "old", 500, ended_at=1.0)
+    run: Any = SimpleNamespace(id="old")
+    records: Any = Records(run, RunLog())
+
+    def observe(run_id: str) -> object:
+        if run_id != "old":
+            raise OSError("the API refuses it")
+        return folders._make_end(cast(RunStatus, folders.find(run_id).read_status()))
+
+    runner: Any = SimpleNamespace(
+        list_ids=lambda: {"old", *(f"failing{number}" for number in range(20))},
+        observe=observe,
+        measure=folders.measure,
+        read=folders.read,
+        remove_excess=lambda ended: None,
+    )
+    problems: list[str | None] = []
+    watching = asyncio.create_task(
+        RunWatch(records, runner, lambda run, output: None, problems.append).run()
+    )
+    await until(lambda: bool(problems))
+    watching.cancel()
+    assert records.log.size == 500
+    assert problems == ["OSError: the API refuses it"]

@@ -48,31 +48,39 @@ class RunWatch:
             try:
                 if is_due := loop.time() >= check_at:
                     check_at = loop.time() + CHECK_S
-                await self._look()
+                problem = await self._look()
                 if is_due:
-                    problem = await self._check()
+                    problem = await self._check() or problem
             except Exception as error:  # the next check must follow whatever fails in this one
-                problem = f"{type(error).__name__}: {error}"
+                problem = _describe(error)
             self._on_problem(problem)
             await asyncio.sleep(LOOK_S)
 
-    async def _look(self) -> None:
-        """Record the ends of the runs that this gateway can see."""
+    async def _look(self) -> str | None:
+        """Record the ends of the runs that this gateway can see. Return a line about a failure, or None."""
         ids = await asyncio.to_thread(self._runner.list_ids)
         self._over &= ids
         self._marked &= ids
+        problem = None
         for run_id in ids - self._over:
             try:
-                end = await asyncio.to_thread(self._runner.observe, run_id)
+                await self._look_at(run_id)
             except FileNotFoundError:
                 continue  # removed meanwhile
-            if isinstance(end, RunEnd):
-                size = await record_end(self._records, self._runner, self._record, run_id, end)
-                if not isinstance(size, Denial):
-                    self._over.add(run_id)
-            elif end is RunState.RUNNING and run_id not in self._marked:
-                await self._mark(run_id)
+            except Exception as error:  # the other runs are looked at all the same
+                problem = _describe(error)
         await asyncio.to_thread(self._runner.remove_excess, self._over)
+        return problem
+
+    async def _look_at(self, run_id: str) -> None:
+        """Record that a run's task runs, or its end. Raises OSError, and what the runner raises."""
+        end = await asyncio.to_thread(self._runner.observe, run_id)
+        if isinstance(end, RunEnd):
+            size = await record_end(self._records, self._runner, self._record, run_id, end)
+            if not isinstance(size, Denial):
+                self._over.add(run_id)
+        elif end is RunState.RUNNING and run_id not in self._marked:
+            await self._mark(run_id)
 
     async def _mark(self, run_id: str) -> None:
         """Record that a task runs. End it if its run is recorded as ended or is not recorded at all."""
@@ -95,6 +103,10 @@ class RunWatch:
         for run_id in self._over - kept:
             await asyncio.to_thread(self._runner.remove, run_id)
         return None
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 async def record_end(
