@@ -57,6 +57,6 @@ def test_an_answer_is_kept_for_a_day(database: Database) -> None:
 
 
 def test_sessions_are_listed_before_one(database: Database) -> None:
-    assert list_sessions(database, identity="a", before=(1.0, "x"), limit=2) == []
+    assert list_sessions(database, identity="a", before="0001-x", limit=2) == []
     assert list_sessions(database, open_only=False, targets=["app01", "app02"]) == []
     assert list_targets(database, open_only=True) == []

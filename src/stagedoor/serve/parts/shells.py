@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagedoor.admin.certificates.authorities import load_host_ca, read_user_ca
-from stagedoor.admin.runs import StoredRunRecords
 from stagedoor.authz.admissions import BoundKeys, list_admissions
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission, Grant
@@ -223,6 +222,7 @@ def start_kubernetes_shells(
         return None
     # Imported here, since its libraries are an extra and would cost every worker memory.
     from stagedoor.admin.kubernetes import build_runner, build_shells
+    from stagedoor.admin.runs import StoredRunRecords
 
     shells = build_shells(settings, instance, problems)
     find_runs = StoredRunRecords(database, instance, time.time).find

@@ -211,7 +211,7 @@ async def _check_room(session: SftpSession, upload: Upload, more: int) -> None:
         if free < more:
             raise FilesError(
                 507,
-                f"there is no room for {escape_path(upload.name)} in the shell: {more} bytes are needed,  "
+                f"there is no room for {escape_path(upload.name)} in the shell: {more} bytes are needed, "
                 f"{free} are free",
             )
 

@@ -201,7 +201,7 @@ SHELLS = {
     "the shell did not write into {0} in time": "shell 没有及时在 {0} 中写入",
     "the shell did not remove {0} in time": "shell 没有及时移除 {0}",
     "there is no room for {0} in the shell ({1})": "shell 中没有空间存放 {0}（{1}）",
-    "there is no room for {0} in the shell: {1} bytes are needed,  {2} are free": "shell 中没有空间存放 {0}：需要 {1} 字节，剩余 {2} 字节",
+    "there is no room for {0} in the shell: {1} bytes are needed, {2} are free": "shell 中没有空间存放 {0}：需要 {1} 字节，剩余 {2} 字节",
     "{0} is a folder; pack it first: tar -czf FILE.tgz FOLDER": "{0} 是文件夹；请先打包：tar -czf FILE.tgz FOLDER",
     "{0} is not a regular file": "{0} 不是普通文件",
     "{0} is not a folder": "{0} 不是文件夹",
