@@ -39,6 +39,12 @@ async def test_a_change_by_another_is_not_lost(world: World) -> None:
     assert (await world.ask("ada", f"DELETE {place}", headers=done.tag)).status == 404
 
 
+async def test_many_changes_at_once_are_all_made(world: World) -> None:
+    bodies = [grant("user:nick", f"a-{number}") for number in range(40)]
+    replies = await asyncio.gather(*(world.ask("ada", "POST /grants", body) for body in bodies))
+    assert [reply.status for reply in replies] == [201] * 40
+
+
 @pytest.mark.access(25)
 async def test_a_repeated_request_does_nothing_twice(world: World) -> None:
     key, body = {"idempotency-key": "k1"}, grant("user:nick", "a-web")

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from inspect import iscoroutinefunction
 
@@ -101,6 +102,8 @@ class ApiService:
         self._handlers = {operation.name: find_handler(operation.name) for operation in OPERATIONS}
         self._newest = Policy()
         """The policy by which the last request was judged, which may be newer than the worker's."""
+        self._turns = asyncio.Lock()
+        """Held during a change: of many at once each would change the policy by which others were judged."""
 
     async def admit(
         self, identity: Identity, method: str, path: str
@@ -211,12 +214,13 @@ class ApiService:
 
     async def _run(self, request: AdmittedRequest, call: Call, guard: ApiGuard) -> ApiAnswer:
         """Run the operation. If the policy changes before it, judge the caller by the new one first."""
-        for _ in range(_TRIES):
-            try:
-                return await self._run_now(request, call, guard)
-            except StalePolicyError:
-                request, call = await self._judge_again(request, call)
-                guard.policy = request.policy
+        async with nullcontext() if request.operation.method == "GET" else self._turns:
+            for _ in range(_TRIES):
+                try:
+                    return await self._run_now(request, call, guard)
+                except StalePolicyError:
+                    request, call = await self._judge_again(request, call)
+                    guard.policy = request.policy
         line = "the policy changed at each attempt, so nothing was done; try again"
         return make_problem_answer(make_problem(503, "busy", line))
 
