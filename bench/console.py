@@ -24,6 +24,7 @@ from tests.fixtures.people import PlainBrowser
 
 from stagedoor.admin.audit.search import search_audit
 from stagedoor.admin.roles import add_role
+from stagedoor.audit.opening import make_first_id
 from stagedoor.authz.admissions import find_entering, identify_by_name
 from stagedoor.authz.explain import explain
 from stagedoor.model.event import Event, EventKind
@@ -80,7 +81,7 @@ def events(count: int, user: str = "user") -> Iterator[Event]:
             NOW - MONTH_S + n * MONTH_S / count,
             kind,
             "w1",
-            f"{n // 2:012x}",
+            f"{make_first_id(NOW - MONTH_S + n // 2 * 2 * MONTH_S / count)}{n // 2:015x}",
             name,
             f"{app}.production.ssh",
             f"10.{n % 8}.{n % 250}.{n % 99}:{4000 + n % 999}",

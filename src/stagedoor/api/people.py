@@ -23,7 +23,6 @@ from stagedoor.model.role import Role, RoleRule
 from stagedoor.signin.invitations import invite
 from stagedoor.signin.links import make_link
 from stagedoor.store.people import find_groups_of, list_group_sets
-from stagedoor.store.sessions import read_last_opened
 from stagedoor.store.sign_in import passkeys as stored
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import reports as r
@@ -41,7 +40,7 @@ def list_users(call: Call) -> t.Page[t.UserEntry]:
     group = call.filters.group
     everyone = (*call.policy.users.values(), *call.policy.disabled.values())
     users = [user for user in everyone if group is None or group in user.groups]
-    view = make_user_view(call.policy, read_last_opened(call.service.database))
+    view = make_user_view(call.policy, call.last_sessions.read())
     return call.list_page(users, lambda user: user.name, view)
 
 
@@ -145,7 +144,7 @@ def _show_user(call: Call, name: str, policy: Policy | None = None) -> t.UserEnt
     """Show a user by `policy`, or by the store as it is after a change."""
     policy = policy or admin.read_policy(call.service)
     user: User = require_found(find_user(policy, name), f"user {name}", "user list")
-    return make_user_view(policy, read_last_opened(call.service.database))(user)
+    return make_user_view(policy, call.last_sessions.read())(user)
 
 
 def list_groups(call: Call) -> t.Page[t.GroupEntry]:

@@ -88,11 +88,10 @@ def list_targets(database: Database, *, open_only: bool) -> list[str]:
         return [row[0] for row in transaction.execute(query)]
 
 
-def read_last_opened(database: Database) -> Mapping[str, float]:
-    """Return the time of each user's last session, by the user's name. Raises StoreError."""
-    query = select(sessions.c.identity, func.max(sessions.c.opened_at)).group_by(
-        sessions.c.identity
-    )
+def read_last_opened(database: Database, after: str = "") -> Mapping[str, float]:
+    """Return the time of each user's last session whose id is above `after`, by name. Raises StoreError."""
+    query = select(sessions.c.identity, func.max(sessions.c.opened_at))
+    query = query.where(sessions.c.id > after).group_by(sessions.c.identity)
     with database.read() as transaction:
         return {row[0]: row[1] for row in transaction.execute(query)}
 
