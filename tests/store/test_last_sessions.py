@@ -2,7 +2,7 @@
 
 from sqlalchemy import insert
 
-from stagedoor.admin.last_sessions import LATE_S, LastSessions
+from stagedoor.admin.last_sessions import LATE_S, SessionCache
 from stagedoor.audit.opening import make_session_id
 from stagedoor.store.database import Database
 from stagedoor.store.schema import sessions
@@ -24,7 +24,7 @@ def add_session(database: Database, user: str, at: float) -> None:
 
 
 def test_later_reads_take_new_sessions_and_late_ones(database: Database) -> None:
-    last = LastSessions(database)
+    last = SessionCache(database)
     assert last.read() == {}
     add_session(database, "ann", NOW - 2 * LATE_S)
     add_session(database, "bob", NOW)
@@ -35,4 +35,4 @@ def test_later_reads_take_new_sessions_and_late_ones(database: Database) -> None
     assert last.read() == {"ann": NOW - LATE_S / 2, "bob": NOW + 5}, (
         "the old ones are not read again"
     )
-    assert LastSessions(database).read()["old"] == NOW - 3 * LATE_S
+    assert SessionCache(database).read()["old"] == NOW - 3 * LATE_S

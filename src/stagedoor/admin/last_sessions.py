@@ -11,7 +11,7 @@ LATE_S = 300.0
 """How late a session's row may be: another gateway's clock is behind, or its store was out of reach."""
 
 
-class LastSessions:
+class SessionCache:
     """The time of each user's last session. Any thread may use it.
 
     A history of 500,000 sessions takes a quarter of a second to read, and an index of it would cost each

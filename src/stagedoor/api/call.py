@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
-from stagedoor.admin.last_sessions import LastSessions
+from stagedoor.admin.last_sessions import SessionCache
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.roles import AdminAccess, deny_role
 from stagedoor.authz.step_up import NOWHERE, StepUpRules
@@ -89,7 +89,7 @@ class Call:
     settings: Settings
     read_policy: Callable[[], Policy]
     access: AdminAccess
-    last_sessions: LastSessions
+    last_sessions: SessionCache
     path: Mapping[str, str] = field(default_factory=dict)
     filters: Any = None
     body: Any = None

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from stagedoor.admin.last_sessions import LastSessions
+from stagedoor.admin.last_sessions import SessionCache
 from stagedoor.admin.service import AdminService, read_policy
 from stagedoor.api.call import NO_APPS, AppSource, Call, DeniedError, FileAnswer
 from stagedoor.api.handlers import find_handler
@@ -58,7 +58,7 @@ class StoreAdministration:
             self.settings,
             cache(partial(read_policy, self.service)),
             ROOT,
-            LastSessions(self.service.database),
+            SessionCache(self.service.database),
             path,
             filters,
             body,

@@ -16,7 +16,7 @@ import msgspec
 
 from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
 from stagedoor.admin.context import WorkerContext
-from stagedoor.admin.last_sessions import LastSessions
+from stagedoor.admin.last_sessions import SessionCache
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.admin.service import AdminService
 from stagedoor.api.answers import (
@@ -103,7 +103,7 @@ class ApiService:
         self._handlers = {operation.name: find_handler(operation.name) for operation in OPERATIONS}
         self._newest = Policy()
         """The policy by which the last request was judged, which may be newer than the worker's."""
-        self._last_sessions = LastSessions(self._database)
+        self._last_sessions = SessionCache(self._database)
         self._turns = asyncio.Lock()
         """Held during a change: of many at once each would change the policy by which others were judged."""
 
