@@ -46,7 +46,8 @@ class Row:
     body: object = None
 
 
-def _grant(subject: str, app: str) -> dict[str, object]:
+def make_grant(subject: str, app: str) -> dict[str, object]:
+    """Return the body of a request that adds a grant."""
     return {"subject": subject, "app": app, "environment": "*", "permissions": ["enter"]}
 
 
@@ -64,12 +65,18 @@ ROWS = (
     Row("grants of a user", "GET /grants?user=u777"),
     Row("grants of an app", "GET /grants?app=app777"),
     Row("events, the last 100", "GET /events?last=100"),
-    Row("dry run: a grant to a user", "POST /grants?dry_run=true", body=_grant("user:u7", "new")),
-    Row("dry run: a grant to a group", "POST /grants?dry_run=true", body=_grant("group:g7", "new")),
+    Row(
+        "dry run: a grant to a user", "POST /grants?dry_run=true", body=make_grant("user:u7", "new")
+    ),
+    Row(
+        "dry run: a grant to a group",
+        "POST /grants?dry_run=true",
+        body=make_grant("group:g7", "new"),
+    ),
     Row(
         "dry run: a grant to all 10,000",
         "POST /grants?dry_run=true",
-        body=_grant(ALL_USERS, "new"),
+        body=make_grant(ALL_USERS, "new"),
     ),
 )
 
@@ -107,17 +114,23 @@ def print_rows(port: int, token: str, rows: Sequence[Row]) -> bool:
     return is_met
 
 
+def fill_policy(gateway: Gateway) -> str:
+    """Add the users and grants, one to all users, and return the token of the administrator `ada`."""
+    gateway.add_user("ada")
+    with gateway.service() as service:
+        add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
+        scopes = (ApiScope.READ.value, ApiScope.WRITE.value)
+        token = create_token(service, "ada", scopes=scopes).text
+    write_set(gateway.folder / "set", USERS, GRANTS - 1, "json")
+    gateway.command("apply", str(gateway.folder / "set"))
+    gateway.command("grant", "add", ALL_USERS, "web*")
+    return token
+
+
 def main() -> int:
     """Fill a store, start its gateway, and print the table."""
     with tempfile.TemporaryDirectory() as name, Gateway(Path(name), SETTINGS) as gateway:
-        gateway.add_user("ada")
-        with gateway.service() as service:
-            add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
-            scopes = (ApiScope.READ.value, ApiScope.WRITE.value)
-            token = create_token(service, "ada", scopes=scopes).text
-        write_set(gateway.folder / "set", USERS, GRANTS - 1, "json")
-        gateway.command("apply", str(gateway.folder / "set"))
-        gateway.command("grant", "add", ALL_USERS, "web*")
+        token = fill_policy(gateway)
         gateway.command("grant", "add", "user:ada", "new")  # no user gives all users what they lack
         gateway.start()
         return 0 if print_rows(gateway.port("web"), token, ROWS) else 1

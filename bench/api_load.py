@@ -19,13 +19,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from itertools import chain, count, repeat
 from pathlib import Path
 from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.apply import write_set
+from bench.api import USERS, fill_policy, make_grant
 from bench.console import SEARCHES, fill
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.people import PlainBrowser
@@ -35,12 +36,9 @@ from markdown import HEAD, hand_out, options, row
 from peers import NAME
 from peers import PASSWORD as BENCH_PASSWORD
 from series import percentile
-from stagedoor.admin.roles import add_role
-from stagedoor.admin.service import add_user, create_token
-from stagedoor.model.role import ApiScope, Role, RoleRule
-from stagedoor.model.selector import ALL_USERS
+from stagedoor.admin.service import add_user
 
-USERS, GRANTS, EVENTS = 10_000, 50_000, 1_000_000
+EVENTS = 1_000_000
 RATE, LOAD_S, KEYS_S, KEY_EVERY_S = 50, 60.0, 20.0, 0.01
 AIMS_MS = {"read": 50, "change": 120, "search": 200, "who may enter": 200, "why": 5}
 KEY_AIM_MS = 0.2
@@ -108,20 +106,18 @@ def make_requests(client: Client) -> Iterator[tuple[str, Send]]:
             match kind:
                 case "read":
                     path = next(reads).format(n=n, g=n % 200)
-                    yield kind, lambda path=path: client.ask("GET", path)  # type: ignore[misc]
+                    yield kind, partial(client.ask, "GET", path)
                 case "change":
-                    grant = {"subject": f"user:u{n}", "app": f"new{next(_ADDED)}"}
-                    grant |= {"environment": "*", "permissions": ["enter"]}  # type: ignore[dict-item]
-                    yield kind, lambda grant=grant: client.ask("POST", "/grants", grant)  # type: ignore[misc]
+                    grant = make_grant(f"user:u{n}", f"new{next(_ADDED)}")
+                    yield kind, partial(client.ask, "POST", "/grants", grant)
                 case "search":
-                    words = next(searches)
-                    yield kind, lambda words=words: client.search(words)  # type: ignore[misc]
+                    yield kind, partial(client.search, next(searches))
                 case "who may enter":
                     app = f"app{n}" if n % 5 else "web1"  # that one is open to all 10,000
-                    yield kind, lambda app=app: client.ask("GET", f"/access/who?app={app}")  # type: ignore[misc]
+                    yield kind, partial(client.ask, "GET", f"/access/who?app={app}")
                 case _:
                     path = f"/access/explain?user=u{n}&app=app{n}"
-                    yield kind, lambda path=path: client.ask("GET", path)  # type: ignore[misc]
+                    yield kind, partial(client.ask, "GET", path)
 
 
 def load(client: Client, seconds: float) -> Mapping[str, list[float]]:
@@ -163,16 +159,10 @@ def type_keys(port: int, terminal: str, seconds: float) -> list[float]:
 
 def prepare(gateway: Gateway, events: int) -> str:
     """Fill the store, and return an administrator's token."""
-    gateway.add_user("ada")
+    token = fill_policy(gateway)
     with gateway.service() as service:
         add_user(service, NAME, password=BENCH_PASSWORD)
-        add_role(service, RoleRule(0, "user:ada", Role.ADMINISTRATOR))
         fill(service.database, gateway.data_dir, events, "u")
-        scopes = (ApiScope.READ.value, ApiScope.WRITE.value)
-        token = create_token(service, "ada", scopes=scopes).text
-    write_set(gateway.folder / "set", USERS, GRANTS, "json")
-    gateway.command("apply", str(gateway.folder / "set"))
-    gateway.command("grant", "add", ALL_USERS, "web*")
     gateway.command("grant", "add", f"user:{NAME}", "app01")
     return token
 
