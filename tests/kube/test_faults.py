@@ -232,12 +232,16 @@ async def test_a_cancelled_request_takes_its_connection_along() -> None:
 
     async with scripted(script) as server:
         cluster = server.cluster(limits=Limits(in_flight=4))
-        for _ in range(20):
+
+        async def cancel_one() -> None:
             asking = asyncio.create_task(cluster.get(Kind.POD, "apps", "slow"))
             count = len(server.exchanges)
-            await until(lambda count=count: len(server.exchanges) > count)  # type: ignore[misc]
+            await until(lambda: len(server.exchanges) > count)
             asking.cancel()
             await asyncio.wait((asking,))
+
+        for _ in range(20):
+            await cancel_one()
         await until(lambda: not server.open)
         # The pool is as good as new.
         outcomes = await asyncio.gather(*(cluster.get(Kind.POD, "apps", "a") for _ in range(8)))

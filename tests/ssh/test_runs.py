@@ -68,8 +68,8 @@ def ended(laptop: Laptop, run_id: str) -> dict[str, Any]:
 def attached(laptop: Laptop, *words: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     """A client with pipes, which is killed at the end if it still runs."""
     command = ["ssh", "-F", str(laptop.config()), "gw", "run", *words]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return killed(subprocess.Popen(command, **pipes))  # type: ignore[call-overload]
+    pipe = subprocess.PIPE
+    return killed(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe))
 
 
 def id_in(process: "subprocess.Popen[bytes]") -> str:

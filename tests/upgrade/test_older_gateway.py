@@ -112,8 +112,7 @@ def test_a_program_without_later_requests_refuses_them_before_they_begin(pair: P
     pair.older.wait_for_policy()
     for gateway in (pair.older, pair.newer):
         assert pair.enter(gateway, "own").stdout == b"in\n"
-        jump = pair.run_ssh(
-            gateway, "-W", "later.ssh:22", "dev@127.0.0.1"
-        )  # a direct login would wait
+        # A direct login would wait.
+        jump = pair.run_ssh(gateway, "-W", "later.ssh:22", "dev@127.0.0.1")
         assert (jump.returncode, jump.stdout) == (255, b""), jump.stderr
         assert b"is open on request" in jump.stderr
