@@ -286,8 +286,10 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
 
 def _user_ca(settings: Settings, entry: StaticShellSettings, shell: str) -> Iterator[Finding]:
     """Offer a certificate for one of the app's users to the account that they share, if there are users."""
+    if not entry.login_name:
+        return
     with _open_store(settings) as database:
-        if database is None or not entry.login_name:
+        if database is None:
             return
         policy = load_policy(database)
     target = Target(entry.app, entry.environment)
