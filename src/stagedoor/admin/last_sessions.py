@@ -16,6 +16,7 @@ class SessionCache:
 
     A history of 500,000 sessions takes a quarter of a second to read, and an index of it would cost each
     login a page of the store's log. So the first read takes them all, and later ones only those since then.
+    The audit's index, which some pages read, follows later, and exists only beside the WebShell.
     """
 
     def __init__(self, database: Database) -> None:

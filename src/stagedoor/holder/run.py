@@ -37,7 +37,7 @@ _CANNOT_START = 126
 
 @dataclass(frozen=True, slots=True)
 class TaskOrder:
-    """What the holder reads: the program with its arguments, and how to run it.
+    """The order that the holder reads: the program with its arguments, and how to run it.
 
     `folder` is that of the run, `timeout_s` the time limit in seconds.
     """

@@ -183,7 +183,7 @@ class RunMirrors:
         self._ended: set[_RunKey] = set()
         """The runs whose end is written in their folder."""
         self._strange: set[_RunKey] = set()
-        """Those with a pod that the store does not have there."""
+        """The pods that are not those of runs: the store does not have such a run in their namespace."""
 
     async def run(self) -> None:
         """Follow the pods of runs, and copy their logs, until cancelled."""
