@@ -190,16 +190,16 @@ class CredentialService:
     ) -> Denial | None:
         """Register the key that signed the line of `key_proof` at `host`; `label` is its name in the list.
 
-        `proved` is true if the user proved their presence with this sign-in lately. An `sk-` key counts as a
-        proof of presence, and may be emulated in software: the thief of a cookie could add one and step up
-        with it.
+        `proved` is true if the user proved their presence with this sign-in lately. An `sk-` key requires it:
+        such a key counts as a proof of presence, and software can emulate one, so the thief of a cookie could
+        add one and step up with it.
         """
         if (denial := self._check_allowed("keys", identity)) is not None:
             return denial
 
         def add() -> None:
             key = verify_line(make_line_to_sign(identity, host), signature)
-            if key.type.startswith("sk-") and self._context.settings.step_up.targets and not proved:
+            if key.type.startswith("sk-") and not proved:
                 raise RefusedError(
                     "a security key confirms your identity later, so confirm it now: "
                     "open /step-up here, then add the key; or an administrator adds it"
