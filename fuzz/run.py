@@ -1,10 +1,10 @@
 """Fuzz the parsers: `python fuzz/run.py [--seconds 600] [NAME …]`.
 
-Without `--seconds` each target gets as many inputs as two seconds take, made of one seed: `script/test` runs
-this, so that chance does not decide what lands. With it, which is for all targets together, others each time.
-The committed corpus is read and never written; what is new goes to a temporary folder. The target `kit` is
-in C, and is left out where there is no clang. Exit status: 0 nothing found, 1 a target failed, 2 it could not
-run (no atheris, no such target).
+Without `--seconds` each target gets as many inputs as half a second takes, made of one seed: `script/test`
+runs this, so that chance does not decide what lands. With it, which is for all targets together, others each
+time. The committed corpus is read and never written; what is new goes to a temporary folder. The target `kit`
+is in C, and is left out where there is no clang. Exit status: 0 nothing found, 1 a target failed, 2 it could
+not run (no atheris, no such target).
 """
 
 import argparse
@@ -19,17 +19,17 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TARGETS = {
-    "connect": 16_000,
-    "proxyproto": 80_000,
-    "target": 300_000,
-    "sshkey": 240_000,
-    "frames": 80_000,
-    "annotations": 60_000,
-    "oidc": 350_000,
-    "login": 380_000,
-    "webauthn": 1_800,
-    "tunnel": 60_000,
-    "kit": 40_000,
+    "connect": 4_000,
+    "proxyproto": 20_000,
+    "target": 75_000,
+    "sshkey": 60_000,
+    "frames": 20_000,
+    "annotations": 15_000,
+    "oidc": 90_000,
+    "login": 95_000,
+    "webauthn": 450,
+    "tunnel": 15_000,
+    "kit": 10_000,
 }
 """How many inputs each gets where no time is given."""
 KIT = HERE.parent / "deploy/kit/source"
