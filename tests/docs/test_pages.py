@@ -21,7 +21,7 @@ from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.http import answer
 from tests.docs import pages
-from tests.docs.pages import ROOT, Block
+from tests.docs.pages import ROOT
 
 CONNECT_MESSAGES = ROOT / "docs/how-to/connect-messages.md"
 OTHER_CLIENTS = ROOT / "docs/how-to/other-clients.md"
@@ -33,8 +33,7 @@ ACCESS_METHODS = ROOT / "docs/explanation/access-methods.md"
 PERFORMANCE = ROOT / "docs/performance.md"
 CONNECT_PATH = ROOT / "docs/explanation/connect-path.md"
 
-_SHELL = pages.blocks("sh", "bash", "ssh-config")
-_PAGE = pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+PARSE = 'for file; do bash -n "$file"; done'
 
 
 def wrong_with(arguments: list[str], *, whole: bool) -> str | None:
@@ -78,17 +77,25 @@ def wrong_with(arguments: list[str], *, whole: bool) -> str | None:
     return f"{command.name} needs {missing}" if missing and whole else None
 
 
-@pytest.mark.parametrize("block", _SHELL, ids=str)
-def test_every_command_in_a_snippet_exists_with_its_options(block: Block) -> None:
-    for arguments in pages.calls(block):
-        assert wrong_with(arguments, whole=True) is None, arguments
+def test_every_command_in_a_snippet_exists_with_its_options() -> None:
+    wrong = {
+        (str(block), *arguments): said
+        for block in pages.blocks("sh", "bash", "ssh-config")
+        for arguments in pages.calls(block)
+        if (said := wrong_with(arguments, whole=True)) is not None
+    }
+    assert wrong == {}
 
 
-@_PAGE
-def test_every_command_named_in_prose_exists_with_its_options(page: Path) -> None:
-    for span in pages.spans(page):
-        for arguments in pages.calls_in(span.replace(" …", "")):
-            assert wrong_with(arguments, whole=False) is None, span
+def test_every_command_named_in_prose_exists_with_its_options() -> None:
+    wrong = {
+        f"{pages.name(page)}: {span}": said
+        for page in pages.PAGES
+        for span in pages.spans(page)
+        for arguments in pages.calls_in(span.replace(" …", ""))
+        if (said := wrong_with(arguments, whole=False)) is not None
+    }
+    assert wrong == {}
 
 
 def test_a_command_that_does_not_exist_would_be_found() -> None:
@@ -105,9 +112,9 @@ def test_a_command_that_does_not_exist_would_be_found() -> None:
     ]
 
 
-@pytest.mark.parametrize("block", pages.blocks("toml"), ids=str)
-def test_every_settings_snippet_is_accepted(block: Block) -> None:
-    parse_settings(block.text, "the snippet")
+def test_every_settings_snippet_is_accepted() -> None:
+    for block in pages.blocks("toml"):
+        parse_settings(block.text, str(block))
 
 
 def table_in(kind: Any) -> Any:
@@ -117,15 +124,22 @@ def table_in(kind: Any) -> Any:
     return kind
 
 
-@_PAGE
-def test_every_setting_named_in_prose_exists(page: Path) -> None:
-    tables = {f.name: f.type for f in msgspec.structs.fields(Settings)}
+def test_every_setting_named_in_prose_exists() -> None:
+    tables = {
+        table.name: {field.name for field in msgspec.structs.fields(table_in(table.type))}
+        for table in msgspec.structs.fields(Settings)
+        if table.name != "data_dir"
+    }
     kinds = {kind.value for kind in EventKind}  # of audit events; some begin as a table does
-    for span in pages.spans(page):
-        match = re.fullmatch(r"([a-z]+)\.([a-z_]+)(?: = .*)?", span)
-        if match and match[1] in tables and span not in kinds:
-            keys = {f.name for f in msgspec.structs.fields(table_in(tables[match[1]]))}
-            assert match[2] in keys, span
+    named = re.compile(r"([a-z]+)\.([a-z_]+)(?: = .*)?")
+    unknown = [
+        f"{pages.name(page)}: {span}"
+        for page in pages.PAGES
+        for span in pages.spans(page)
+        if (match := named.fullmatch(span)) and match[1] in tables and span not in kinds
+        if match[2] not in tables[match[1]]
+    ]
+    assert unknown == []
 
 
 def test_pages_name_the_files_and_images_of_this_version() -> None:
@@ -138,15 +152,18 @@ def test_pages_name_the_files_and_images_of_this_version() -> None:
     assert {version for _, version in found} == {__version__}, found
 
 
-@_PAGE
-def test_every_link_leads_somewhere(page: Path) -> None:
-    for link in pages.links(page):
-        path, _, anchor = link.partition("#")
-        target = (page.parent / path).resolve() if path else page
-        assert target.exists(), link
-        assert not path or anchor or target != page, f"{link} leads back to this very page"
-        if anchor:
-            assert anchor in pages.anchors(target), link
+def leads(page: Path, link: str) -> bool:
+    """Return whether a link leads somewhere, and not back to its very page."""
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    if anchor:
+        return target.exists() and anchor in pages.anchors(target)
+    return target.exists() and target != page
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = [(page, link) for page in pages.PAGES for link in pages.links(page)]
+    assert [(pages.name(page), link) for page, link in links if not leads(page, link)] == []
 
 
 def test_every_page_is_in_the_index() -> None:
@@ -174,26 +191,25 @@ def test_every_package_is_in_contributing() -> None:
     assert {package for package in packages if f"`{package}" not in table} == set()
 
 
-@pytest.mark.parametrize("block", pages.blocks("sh", "bash"), ids=str)
-def test_every_shell_snippet_parses(block: Block) -> None:
-    done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True)
+def test_every_shell_snippet_and_script_parses(tmp_path: Path) -> None:
+    files = sorted((ROOT / "docs").rglob("*.sh"))
+    for number, block in enumerate(pages.blocks("sh", "bash")):
+        file = tmp_path / f"{number} of {block.page.name}"
+        file.write_text(block.text, encoding="utf-8")
+        files.append(file)
+    done = subprocess.run(["bash", "-c", PARSE, "bash", *files], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "docs").rglob("*.sh")), ids=pages.name)
-def test_every_script_in_the_docs_parses(script: Path) -> None:
-    assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
-
-
-@pytest.mark.parametrize("block", pages.blocks("ssh-config"), ids=str)
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="needs openssh-client")
-def test_every_ssh_config_snippet_is_accepted_by_ssh(block: Block, tmp_path: Path) -> None:
-    file = tmp_path / "config"
-    file.write_text(block.text, encoding="utf-8")
-    done = subprocess.run(
-        ["ssh", "-G", "-F", str(file), "app01.ssh"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+def test_every_ssh_config_snippet_is_accepted_by_ssh(tmp_path: Path) -> None:
+    for block in pages.blocks("ssh-config"):
+        file = tmp_path / "config"
+        file.write_text(block.text, encoding="utf-8")
+        done = subprocess.run(
+            ["ssh", "-G", "-F", str(file), "app01.ssh"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{block}: {done.stderr}"
 
 
 def test_the_table_of_exit_codes_is_the_codes_own() -> None:
