@@ -132,7 +132,7 @@ def content(data: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", ["keys", "recordings"])
 def test_a_backup_does_not_follow_a_folder_of_the_accounts(data: Path, name: str) -> None:
     plant(data / name, data.parent.parent / "root")
-    with pytest.raises(StagedoorError, match=f"{name} .* make it again as root"):
+    with pytest.raises(StagedoorError, match=f"{name} .* create it again as root"):
         content(data)
     assert not (data.parent / "b.tar.gz").exists()
 
@@ -161,7 +161,7 @@ def test_a_store_that_is_a_link_of_the_accounts_is_not_opened(data: Path) -> Non
     store.unlink()
     plant(store, secret)
     with (
-        pytest.raises(StoreError, match="make it again as root"),
+        pytest.raises(StoreError, match="create it again as root"),
         open_service(load_settings(data.parent / "settings.toml")),
     ):
         pass
@@ -196,7 +196,7 @@ def test_a_full_disk_empties_no_file_that_the_account_points_at(data: Path) -> N
 def test_no_key_is_made_or_read_where_a_link_of_the_account_leads(data: Path) -> None:
     root = data.parent.parent / "root"
     plant(data / "keys", root)
-    with pytest.raises(KeyFileError, match="make it again as root"):
+    with pytest.raises(KeyFileError, match="create it again as root"):
         load_or_create(data / "keys/user_ca")
     assert [path.name for path in root.iterdir()] == ["secret"]
     (data / "keys").unlink()
@@ -204,7 +204,7 @@ def test_no_key_is_made_or_read_where_a_link_of_the_account_leads(data: Path) ->
     load_or_create(data / "keys/user_ca")
     (data / "keys/user_ca").unlink()
     plant(data / "keys/user_ca", root / "key")
-    with pytest.raises(KeyFileError, match="make it again as root"):
+    with pytest.raises(KeyFileError, match="create it again as root"):
         load_or_create(data / "keys/user_ca")
     assert key
 

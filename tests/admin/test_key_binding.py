@@ -16,7 +16,8 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.login.ssh_sign_ins import BEGINNINGS, KeyBinding
+from stagedoor.signin.login.ssh_sign_ins import KeyBinding
+from stagedoor.signin.source_limit import BEGINNINGS
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.sign_in import pending_logins
 from tests.waiting import BOUND_S, until

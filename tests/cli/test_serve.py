@@ -31,7 +31,7 @@ def test_a_file_that_they_name_is_looked_at_as_well(desk: Desk) -> None:
     with desk.settings_file.open("a") as file:
         file.write(f'[tunnel]\ntls_addresses = [":0"]\ncertificate_file = "{certificate}"\n')
         file.write(f'key_file = "{key}"\n')
-    assert "everybody may read" in str(desk.run("serve", "--check").exception)
+    assert "is world-readable" in str(desk.run("serve", "--check").exception)
 
 
 @pytest.mark.parametrize("name", ["user_ca", "host_ca", "ssh_host_key"])

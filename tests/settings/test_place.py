@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.errors import SettingsError
 from stagedoor.settings.file import parse_settings
-from stagedoor.settings.place import Server, check_url
+from stagedoor.settings.place import Server, check_server_url
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from stagedoor.settings.place import Server, check_url
     ],
 )
 def test_what_libpq_takes_is_taken(url: str) -> None:
-    check_url(url)
+    check_server_url(url)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_libpq_takes_is_taken(url: str) -> None:
 )
 def test_a_password_or_nonsense_is_refused_and_never_repeated(url: str) -> None:
     with pytest.raises(ValueError) as e:  # noqa: PT011 - which message it has is the point
-        check_url(url)
+        check_server_url(url)
     assert "hunter2" not in str(e.value)
     with pytest.raises(SettingsError) as refused:
         parse_settings(f"[store]\nurl = {url!r}\n".replace("'", '"'), "f.toml")
@@ -58,7 +58,7 @@ def test_a_password_or_nonsense_is_refused_and_never_repeated(url: str) -> None:
 def test_any_text_is_taken_or_refused_with_one_error(text: str, whole: bool) -> None:
     url = text if whole else f"postgresql://{text}"
     with contextlib.suppress(ValueError):
-        check_url(url)
+        check_server_url(url)
         assert str(Server(url)) == url.partition("?")[0]
 
 

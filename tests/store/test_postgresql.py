@@ -110,7 +110,7 @@ def test_a_password_file_is_one_closed_line(tmp_path: Path) -> None:
         read_password(file)
     file.write_text("hunter2\n")
     file.chmod(0o644)
-    with pytest.raises(StoreError, match=r"everybody may read .*chmod o="):
+    with pytest.raises(StoreError, match=r"is world-readable; run: chmod o="):
         read_password(file)
     file.chmod(0o640)
     assert read_password(file) == "hunter2"

@@ -136,7 +136,7 @@ def _refuse_if_exposed(key_file: Path) -> None:
         return  # `make_server_context` reports it better
     if exposed:
         raise SettingsError(
-            f"tunnel.key_file: everybody may read {key_file}; mend it with: chmod o= {key_file}"
+            f"tunnel.key_file: {key_file} is world-readable; run: chmod o= {key_file}"
         )
 
 

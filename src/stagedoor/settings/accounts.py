@@ -21,7 +21,7 @@ class AccountSettings(Table, frozen=True):
             description="What people may set and add: `password` (the page asks for the current one), "
             "`tokens` (which expire, and are for apps that the person may enter), `keys` (SSH), `passkeys`. "
             "People may always remove their own tokens, keys and passkeys and end their own sign-ins. "
-            "Empty: nothing but that."
+            "Empty: only that."
         ),
     ] = ("password", "keys", "passkeys")
     token_max_days: Annotated[
@@ -63,7 +63,7 @@ class StepUpSettings(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="The apps, by patterns: `shop`, `*.production`. All access methods require the proof "
-            "when a user enters; an open session goes on without a new one."
+            "when a user enters; an open session continues without a new one."
         ),
     ] = ()
     fresh_s: Annotated[

@@ -1,4 +1,4 @@
-"""The careful opening of files: of secrets, and of files in the folders of the gateway's account.
+"""Safe ways to open files: secrets, and files in the folders of the gateway's account.
 
 The account may create a symbolic link wherever it may write. A command that root runs there would follow
 it to files that the account can neither read nor write. So root follows a link only if root owns it:
@@ -30,7 +30,7 @@ def read_secret(path: Path, setting: str, what: str) -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsError(f"{setting}: cannot read {path}: {reason}") from None
     if mode & stat.S_IRWXO:
-        raise SettingsError(f"{setting}: everybody may read {path}; mend it with: chmod o= {path}")
+        raise SettingsError(f"{setting}: {path} is world-readable; run: chmod o= {path}")
     secret = text.removesuffix("\n").removesuffix("\r")
     if not secret or "\n" in secret or "\0" in secret:
         raise SettingsError(f"{setting}: {path} must hold one line, {what}")
@@ -78,7 +78,7 @@ def hold_open(fd: int) -> Iterator[int]:
 
 def refuse_link(path: Path | str) -> OSError:
     """Return the error for a link that root must not follow."""
-    reason = "it is a link of another account's, which root does not follow; make it again as root"
+    reason = "another account owns this link, so root does not follow it; create it again as root"
     return OSError(errno.ELOOP, reason, str(path))
 
 

@@ -17,9 +17,9 @@ HookEvent = Literal["request.make", "request.approve", "request.deny"]
 
 
 class HookSettings(Table, frozen=True):
-    """A place where people or programs read of access requests, in the order of the audit.
+    """A receiver of messages about access requests, in the order of the audit.
 
-    A message has a link to the request, and nothing that decides on it. Each is delivered at least once, with
+    A message has a link to the request, and no means to decide on it. Each is delivered at least once, with
     the same `webhook-id`. A message that cannot be delivered is tried again, until its request has lapsed.
     """
 
@@ -27,7 +27,7 @@ class HookSettings(Table, frozen=True):
         str,
         Meta(
             description="The hook's name in commands, the log and metrics: lower-case letters, digits and "
-            "inner hyphens. A new name begins with the events of now."
+            "inner hyphens. Under another name it starts with the events from then on."
         ),
     ]
     kind: Annotated[
@@ -41,8 +41,8 @@ class HookSettings(Table, frozen=True):
     url: Annotated[
         str,
         Meta(
-            description="`https://…`, which is a secret for chats, or `smtp://HOST:587` (STARTTLS) and "
-            "`smtps://HOST:465` for mail."
+            description="`https://…` (a chat's is a secret), or for mail `smtp://HOST:587` (STARTTLS) or "
+            "`smtps://HOST:465`."
         ),
     ]
     events: Annotated[
@@ -101,7 +101,7 @@ class HookSettings(Table, frozen=True):
 
     @property
     def shown_url(self) -> str:
-        """Return the URL for people, logs and reports: the rest of a chat's is a secret."""
+        """Return the URL for people, logs and reports, without the secret part of a chat's URL."""
         return show_url(self.url)
 
     @property

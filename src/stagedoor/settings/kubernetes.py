@@ -81,15 +81,15 @@ class KubernetesSettings(Table, frozen=True):
         int,
         Meta(
             ge=1,
-            description="How many running shells a user may have asked for. A login that would start another "
-            "one is refused; shells that run already are entered as before.",
+            description="The most running shells that one user's logins may have started. A login that would "
+            "start another one is refused; running shells can still be entered.",
         ),
     ] = 20
     shells_per_namespace: Annotated[
         int,
         Meta(
             ge=1,
-            description="How many shells may run in one namespace before logins start no more.",
+            description="The most shells that may run in a namespace. At this number, logins start no more.",
         ),
     ] = 500
     controller: Annotated[

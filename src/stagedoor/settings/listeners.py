@@ -83,7 +83,7 @@ class TunnelSettings(Table, frozen=True):
         Meta(
             description="How long the session of `stagedoor tunnel` waits for its client after a lost "
             "connection: a closed lid, a new network, a restarted worker. It stays in `session list`, and "
-            "ends when its grant does. Other clients' sessions end with their connection. 0: so do these."
+            "ends when its grant does. Other clients' sessions end with their connection. 0: these do too."
         ),
     ] = 8 * HOUR_S
     certificate_file: Annotated[

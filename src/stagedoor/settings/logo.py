@@ -50,7 +50,7 @@ def explain_bad_svg(data: bytes) -> str | None:
     def begin(name: str, attributes: Mapping[str, str]) -> None:
         space, _, local = name.rpartition(" ")
         if space != _SVG or (not names and local != "svg"):
-            raise ValueError(f"it has <{local}>, which is not SVG's")
+            raise ValueError(f"it has <{local}>, which is not SVG")
         if local.lower() in _REFUSED:
             raise ValueError(f"it has <{local}>")
         names.append(local)

@@ -123,7 +123,7 @@ class MachineSettings(Table, frozen=True):
             check_issuer(self.issuer)
         for claim in self.claims:
             if not all(self.list_allowed(claim)) or not self.list_allowed(claim):
-                raise ValueError(f"machines.claims.{claim} is empty, so no token would fit")
+                raise ValueError(f"machines.claims.{claim} is empty, so no token would match")
             for value in self.list_allowed(claim):
                 if ANY in value[:-1]:
                     raise ValueError(

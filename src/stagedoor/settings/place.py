@@ -29,8 +29,8 @@ Place = Path | Server
 """A SQLite file, or a server."""
 
 
-def check_url(url: str) -> None:
-    """Raise ValueError if `url` is no PostgreSQL URI, or has a password in it.
+def check_server_url(url: str) -> None:
+    """Raise ValueError if `url` is no PostgreSQL URI, or contains a password.
 
     Settings are read by many people, shown in tickets and kept under version control. The message
     never repeats the URI, which may hold a secret.
@@ -39,7 +39,7 @@ def check_url(url: str) -> None:
     if not separator or scheme not in SCHEMES:
         raise ValueError("write postgresql://ROLE@HOST/DATABASE")
     if not url.isprintable() or " " in url:
-        raise ValueError("a URI holds no spaces and no control characters; write %20 for a space")
+        raise ValueError("a URI has no spaces and no control characters; write %20 for a space")
     try:
         parts = urlsplit(f"//{rest}")
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -49,7 +49,7 @@ def check_url(url: str) -> None:
     names = {unquote(name).lower() for name, _ in query}
     if (at and ":" in role) or names & {"password", "sslpassword", "oauth_client_secret"}:
         raise ValueError(
-            "no password may stand in it; put it into a file and name store.password_file"
+            "it must not contain a password; put that into a file, and name it in store.password_file"
         )
     if parts.fragment or "#" in url:
         raise ValueError("a '#' in a name or value is written %23")

@@ -21,7 +21,7 @@ from stagedoor.settings.hooks import HookSettings
 from stagedoor.settings.kubernetes import ControllerSettings, KubernetesSettings
 from stagedoor.settings.listeners import HealthSettings, ListenSettings, SshSettings, TunnelSettings
 from stagedoor.settings.machines import MachineSettings, check_machines
-from stagedoor.settings.place import Place, Server, check_url
+from stagedoor.settings.place import Place, Server, check_server_url
 from stagedoor.settings.shells import ShellSettings
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.settings.traces import TraceSettings
@@ -155,7 +155,7 @@ class StoreSettings(Table, frozen=True):
     def __post_init__(self) -> None:
         if self.url is not None:
             with report_as("store.url"):
-                check_url(self.url)
+                check_server_url(self.url)
         elif self.password_file is not None:
             raise ValueError("store.password_file needs store.url")
 

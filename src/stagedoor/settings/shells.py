@@ -21,8 +21,8 @@ class StaticShellSettings(Table, frozen=True):
     networks: Annotated[
         tuple[str, ...],
         Meta(
-            description="Networks (CIDR) in which `host` may be although they are forbidden by default: "
-            "loopback, link-local and the like. Empty: none."
+            description="Networks (CIDR) that `host` may be in although they are forbidden by default, such "
+            "as loopback and link-local. Empty: none."
         ),
     ] = ()
     login_name: Annotated[

@@ -124,7 +124,7 @@ class SingleSignOnSettings(Table, frozen=True):
         Meta(
             ge=60,
             description="How long a sign-in can open new sessions while the provider does not answer, "
-            "seconds. Open sessions go on.",
+            "seconds. Open sessions continue.",
         ),
     ] = 4 * HOUR_S
     auth_time: Annotated[

@@ -19,7 +19,6 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.passkey import Challenge, ChallengeKind, PasskeyRecord, RelyingParty
 from stagedoor.model.pending_step_up import OVER, PendingStepUp, is_open
-from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
 from stagedoor.signin.passkey_challenges import (
     create_challenge,
@@ -27,15 +26,10 @@ from stagedoor.signin.passkey_challenges import (
     take_challenge,
 )
 from stagedoor.signin.passkeys import Answer, Options
-from stagedoor.signin.source_limit import SourceLimit
+from stagedoor.signin.source_limit import BEGINNINGS, SourceLimit
 from stagedoor.store.database import Transaction
 from stagedoor.store.sign_in import passes, step_ups
 from stagedoor.store.sign_in import passkeys as stored
-
-BEGINNINGS = Rate(burst=20, interval_s=5.0)
-"""The challenges for signing in that a source may get; each is a row in the store. A sign-in that succeeds
-gives its own back. At 20 a second, from 100 addresses or 25 IPv6 /48s, a challenge waits for 50 s before it
-is the oldest."""
 
 
 class PasskeyChecks:

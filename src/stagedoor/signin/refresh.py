@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 import structlog
@@ -33,7 +33,7 @@ MOST_READ = 200
 ASK_S = 20.0
 """The time limit for each of the two steps of a refresh."""
 TURN_S = 60.0
-"""The time for which only one process may refresh a sign-in. Afterwards that process is taken for dead."""
+"""The time for which only one process may refresh a sign-in. Afterwards that process counts as dead."""
 
 _log = structlog.get_logger()
 
@@ -49,12 +49,10 @@ class RefreshService:
         context: WorkerContext,
         key: SealingKey,
         clients: Mapping[str, OidcClient],
-        dice: Callable[[], float] = random.random,
     ) -> None:
         self._context = context
         self._key = key
         self._clients = clients
-        self._dice = dice
         self._adopt_at = 0.0
         self._problems: dict[tuple[str, str], str | None] = {}
 
@@ -168,7 +166,7 @@ class RefreshService:
             case Unknown(why):
                 self._log_problem(provider, "away", why)
                 failures = candidate.failures + 1
-                ask_at = self._context.now() + wait_s(provider.refresh_s, failures, self._dice)
+                ask_at = self._context.now() + wait_s(provider.refresh_s, failures, random.random)
                 with self._context.database.write() as transaction:
                     answers.settle(
                         transaction,
@@ -190,12 +188,12 @@ class RefreshService:
         candidate: RefreshCandidate,
         groups: frozenset[str] | None,
     ) -> None:
-        """Write down that the sign-in holds, with the provider's groups for its user.
+        """Store that the sign-in holds, with the provider's groups for its user.
 
         Most answers change no groups. They must not make workers read the policy again.
         """
         now = self._context.now()
-        ask_at = now + wait_s(provider.refresh_s, 0, self._dice)
+        ask_at = now + wait_s(provider.refresh_s, 0, random.random)
         with self._context.database.read() as reading:
             before = identities.list_provided_groups(reading, candidate.user)
         if groups is None or groups == before:

@@ -272,7 +272,7 @@ def no_cluster(machine: Machine) -> None:
         (other_public_half, "keys", "user_ca.pub is not the public half of the user CA"),
         (no_key, "keys", "is missing, and there is a store"),
         (other_key, "settings", "key"),
-        (open_tls_key, "settings", "everybody may read"),
+        (open_tls_key, "settings", "world-readable"),
         (no_certificate, "settings", "cannot read"),
         (tls, "certificates", "localhost.crt is valid until"),
         (ssh_certificate_ends, "certificates", "host-cert.pub is valid until"),

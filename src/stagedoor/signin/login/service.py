@@ -24,7 +24,7 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin, SignInPass
 from stagedoor.signin.login.approval import deny_certificate, open_approved, submit
 from stagedoor.signin.passes import PassService
-from stagedoor.signin.source_limit import SourceLimit
+from stagedoor.signin.source_limit import BEGINNINGS, SourceLimit
 from stagedoor.store.sign_in import logins, passes, pending_logins
 from stagedoor.wire.oneline import fold
 
@@ -34,7 +34,6 @@ MAX_LABEL_CHARS = 64
 CLOCK_S = 5 * MINUTE_S
 """How far a client's clock may differ from the gateway's. A signature can renew its own key for this time."""
 RETRY_S = 10
-BEGINNINGS = Rate(burst=20, interval_s=5.0)
 QUESTIONS = Rate(burst=600, interval_s=0.02)
 """The questions of a source, which may be an office: each login that waits asks five times a second for three
 minutes."""

@@ -21,11 +21,10 @@ from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import choose_letters, hash_letters, show_letters
 from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
-from stagedoor.model.rate import Rate
 from stagedoor.model.source import find_source_network
 from stagedoor.model.target import Target
 from stagedoor.signin.login.approval import deny_certificate, open_approved, submit
-from stagedoor.signin.source_limit import SourceLimit
+from stagedoor.signin.source_limit import BEGINNINGS, SourceLimit
 from stagedoor.store.sign_in import passes, pending_logins
 from stagedoor.wire.oneline import fold
 from stagedoor.wire.target import may_name_app, parse_login
@@ -37,8 +36,6 @@ _NO_SIGN_IN = Denial(
 )
 LOOK_EVERY_S = 0.1
 """The interval of the one query for all logins that wait: so short that users notice no delay."""
-BEGINNINGS = Rate(burst=20, interval_s=5.0)
-"""The logins that a source may begin: each is a row in the store. One that succeeds is given back."""
 MAX_NAME_CHARS = 40
 PATH = "/sign-in/sso"
 
