@@ -78,8 +78,8 @@ NOT_FOR_PEOPLE = re.compile(
     r"an invitation ends|^\{0\} is disabled|is there already|a password would not let|"
     r"no identity provider is set up|more than one identity provider|there is no identity provider \{|"
     r"logout token|another version of the gateway|is not an app's name; write|is not the address of a site|"
-    r"the settings do not say|rule \{0\} for machines|so many jobs log in|"
-    r"ID token of an issuer|issuer of this token|another process has refreshed|is the user \{1\} already|"
+    r"the settings do not say|rule \{0\} for machines|too many jobs log in|"
+    r"issuer of this token|another process has refreshed|is the user \{1\} already|"
     r"a \.pub file|not taken for|is not in the group|no number of bytes|16 hexadecimal|to be redrawn|"
     r"reconnecting \{1\} s"
 )

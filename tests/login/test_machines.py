@@ -164,7 +164,7 @@ def test_wrong_claims_are_refused_by_name_to_the_job_and_in_the_log(
         ),
         (CREDENTIAL, {"aud": "https://other.example"}, "is for 'https://other.example' (aud)"),
         (CREDENTIAL, {"exp": int(time.time()) - 3600}, "the ID token ended 60 min ago"),
-        (REFUSED, {"repository": "acme/lost"}, "is for the user 'ci-lost', who is not there"),
+        (REFUSED, {"repository": "acme/lost"}, "is for the user 'ci-lost', who does not exist"),
     ):
         done = job.run("login", base, "--id-token-env", "T", T=token(base, **more))
         assert said in done.stderr, done.stderr

@@ -226,6 +226,6 @@ class RefreshService:
             return
         self._problems[provider.name, about] = why
         if why is None:
-            _log.info("identity provider is well again", provider=provider.name, was=before)
+            _log.info("identity provider answers again", provider=provider.name, was=before)
         else:
             _log.warning("identity provider", provider=provider.name, why=why)

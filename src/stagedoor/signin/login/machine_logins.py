@@ -90,7 +90,7 @@ class MachineTokens:
         keys = self._keys.get(issuer or "")
         if issuer is None or keys is None:
             raise OidcError(
-                "this is no ID token of an issuer that a rule of this gateway for machines names (iss)"
+                "no rule for machines of this gateway names the issuer of this token (iss)"
             )
         claims = await keys.verify(partial(self._check_token, token, issuer))
         return self._machines[find_rule(claims, self._rules[issuer]).name], claims
@@ -219,7 +219,8 @@ class MachineLoginService:
                 }
         except NotFoundError:
             raise RefusedError.with_mend(
-                f"the rule {machine.name!r} for machines is for the user {machine.user!r}, who is not there",
+                f"the rule {machine.name!r} for machines is for the user {machine.user!r}, who does not "
+                "exist",
                 f"an administrator adds them with: stagedoor user add {machine.user} --no-password",
             ) from None
         return secret, opened
@@ -232,8 +233,7 @@ class MachineLoginService:
         wait_s = math.ceil(self._of_rules.wait_s(name, now))
         return Denial(
             Reason.THROTTLED,
-            f"so many jobs log in by the rule {name!r} that the next one has to wait; try again in "
-            f"{wait_s} s",
+            f"too many jobs log in by the rule {name!r}; try again in {wait_s} s",
             wait_s,
         )
 

@@ -32,7 +32,7 @@ from stagedoor.wire.target import may_name_app, parse_login
 LOGGED_OUT = "you logged out by ssh; sign in again to come back"
 _NO_SIGN_IN = Denial(
     Reason.BAD_REQUEST,
-    "you came by a key or password that an administrator gave you, and not by a sign-in",
+    "you logged in with a key or password that an administrator gave you, not with a sign-in",
 )
 LOOK_EVERY_S = 0.1
 """The interval of the one query for all logins that wait: so short that users notice no delay."""

@@ -268,7 +268,7 @@ REFUSALS = {
     "your clock is {0} min behind the gateway's; set it": "你的时钟比网关慢 {0} 分钟；请校准",
     "you logged out on this machine; log in again with: stagedoor login": "你已在这台机器上退出登录；重新登录：stagedoor login",
     "you logged out by ssh; sign in again to come back": "你已通过 ssh 退出登录；请重新登录",
-    "you came by a key or password that an administrator gave you, and not by a sign-in": "你使用的是管理员给你的密钥或密码，不是登录",
+    "you logged in with a key or password that an administrator gave you, not with a sign-in": "你使用的是管理员给你的密钥或密码，不是登录",
     "the host CA of this gateway cannot be read, so no machine can be set up": "无法读取此网关的主机 CA，因此无法设置机器",
     "no machine logs in here by a token of its own": "这里没有机器可以用自己的令牌登录",
     "your sign-in is over": "你的登录已结束",
