@@ -11,7 +11,7 @@ from stagedoor.model.secure_url import check_issuer
 from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.settings.form import Table, check_unique, report_as
 
-SHARED = {
+SHARED_ISSUERS = {
     "https://token.actions.githubusercontent.com": (
         "sub",
         "repository",
@@ -35,9 +35,9 @@ SHARED = {
 }
 """Issuers whose customers can all get tokens, with the claims that identify a token's owner. GitHub's
 `job_workflow_ref` does not identify it: every customer may call another's public workflow."""
-OWNER = ("sub",)
-"""The claims that identify it for any other issuer (RFC 7519 §4.1.2)."""
-ANY = "*"
+OWNER_CLAIMS = ("sub",)
+"""The claims that identify the owner for any other issuer (RFC 7519 §4.1.2)."""
+WILDCARD = "*"
 
 
 class MachineSettings(Table, frozen=True):
@@ -125,7 +125,7 @@ class MachineSettings(Table, frozen=True):
             if not all(self.list_allowed(claim)) or not self.list_allowed(claim):
                 raise ValueError(f"machines.claims.{claim} is empty, so no token would match")
             for value in self.list_allowed(claim):
-                if ANY in value[:-1]:
+                if WILDCARD in value[:-1]:
                     raise ValueError(
                         f"machines.claims.{claim} is {value!r}; a `*` may be at its end"
                     )
@@ -133,12 +133,12 @@ class MachineSettings(Table, frozen=True):
 
     def _require_owner(self) -> None:
         """Raise ValueError unless the claims identify the token's owner, or the issuer has only one."""
-        known = SHARED.get(self.issuer.rstrip("/"))
+        known = SHARED_ISSUERS.get(self.issuer.rstrip("/"))
         if self.own_issuer:
             if known is not None:
                 raise ValueError(f"machines.own_issuer: {self.issuer} signs for all its customers")
             return
-        if any(self._narrows(claim) for claim in known or OWNER):
+        if any(self._narrows(claim) for claim in known or OWNER_CLAIMS):
             return
         if known is None:
             raise ValueError(
@@ -161,14 +161,14 @@ class MachineSettings(Table, frozen=True):
         The first part of a subject is its kind: `repo:acme/*`, `organization:acme:*`.
         """
         return claim in self.claims and all(
-            not value.endswith(ANY) or _names_owner(value, 2 if claim == "sub" else 1)
+            not value.endswith(WILDCARD) or _names_owner(value, 2 if claim == "sub" else 1)
             for value in self.list_allowed(claim)
         )
 
 
 def _names_owner(pattern: str, parts: int) -> bool:
     """Return whether the pattern has at least `parts` whole parts before the `*`."""
-    *whole, last = re.split("[:/]", pattern.removesuffix(ANY))
+    *whole, last = re.split("[:/]", pattern.removesuffix(WILDCARD))
     return not last and len(whole) >= parts and all(whole)
 
 
