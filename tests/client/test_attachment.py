@@ -209,7 +209,7 @@ class AttachmentMachine(RuleBasedStateMachine):
 
 TestAttachment = AttachmentMachine.TestCase
 TestAttachment.settings = settings(
-    max_examples=100,
+    max_examples=50,
     stateful_step_count=40,
     deadline=None,
     # How fast this machine is says nothing of what is tested.

@@ -525,7 +525,7 @@ class TerminalMachine(RuleBasedStateMachine):
 
 TestTerminal = TerminalMachine.TestCase
 TestTerminal.settings = settings(
-    max_examples=150,
+    max_examples=60,
     stateful_step_count=40,
     deadline=None,
     # How fast this machine is says nothing of what is tested.

@@ -257,7 +257,7 @@ class SimulatedElection:
         self.wake(n, there, arrives)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(1, 5),
@@ -269,7 +269,7 @@ def test_never_do_two_lead_at_once(seed: int, count: int, loss: float, delay_s: 
     election.run(300.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(2, 4))
 def test_when_the_leader_is_killed_another_leads_within_15_seconds(seed: int, count: int) -> None:
     election = SimulatedElection(random.Random(seed), count, loss=0.0, delay_s=0.25)
@@ -284,7 +284,7 @@ def test_when_the_leader_is_killed_another_leads_within_15_seconds(seed: int, co
     assert when - killed_at <= 15.0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_a_leader_that_is_well_stays(seed: int) -> None:
     election = SimulatedElection(random.Random(seed), 3, loss=0.0, delay_s=0.25)

@@ -93,7 +93,7 @@ ANSWERS = st.one_of(
 SIZES = st.lists(st.integers(1, 7), max_size=60)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=100)
 @given(ANSWERS, SIZES)
 def test_any_bytes_in_any_pieces_come_to_the_same_documented_outcome(
     answer: bytes, sizes: list[int]
@@ -101,7 +101,7 @@ def test_any_bytes_in_any_pieces_come_to_the_same_documented_outcome(
     assert outcome(answer, sizes) == outcome(answer, [])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=300), SIZES, st.sampled_from([b"", b"HTTP/1.1 102 P\r\n\r\n"]))
 def test_what_follows_the_header_is_delivered_to_the_byte(
     early: bytes, sizes: list[int], interim: bytes
@@ -109,13 +109,13 @@ def test_what_follows_the_header_is_delivered_to_the_byte(
     assert outcome(interim + OPENED + early, sizes) == (200, early)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.text(max_size=200))
 def test_a_line_for_a_person_is_one_printable_line(text: str) -> None:
     assert clean(text).isprintable()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(
     st.lists(
         st.one_of(

@@ -439,7 +439,7 @@ BENT = st.one_of(
 
 
 @pytest.mark.line(1)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(BENT, st.data())
 def test_any_split_of_any_bytes_gives_what_the_whole_gives(
     received: bytes, data: st.DataObject

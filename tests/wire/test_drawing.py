@@ -114,7 +114,7 @@ def test_a_terminal_without_utf8_gets_no_byte_that_it_could_take_for_a_control()
 
 
 @given(pieces, st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_comes_only_what_draws_goes_on(data: bytes, utf8: bool) -> None:
     shown = drawn(data, utf8=utf8)
     assert _ONLY.match(shown), shown
@@ -123,7 +123,7 @@ def test_whatever_comes_only_what_draws_goes_on(data: bytes, utf8: bool) -> None
 
 
 @given(pieces, st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_it_is_the_same_however_it_is_cut(data: bytes, chance: st.DataObject) -> None:
     cuts = chance.draw(st.lists(st.integers(0, len(data)), max_size=6).map(sorted))
     drawing = OutputParser(utf8=True)

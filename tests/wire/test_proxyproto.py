@@ -188,7 +188,7 @@ ANY = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(ANY)
 def test_any_bytes_whole_or_one_by_one_give_the_same_header_or_refusal(received: bytes) -> None:
     outcome = parse(received)

@@ -335,7 +335,7 @@ def live(model: LifecycleModel, deeds: list[tuple[str, object]], chosen: AppSett
 
 
 @given(CHOICES, DEEDS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_shell_in_use_is_never_stopped(
     chosen: AppSettings, deeds: list[tuple[str, object]]
 ) -> None:
@@ -344,7 +344,7 @@ def test_a_shell_in_use_is_never_stopped(
 
 
 @given(CHOICES, DEEDS, st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_in_the_end_nothing_is_left_when_nobody_comes(
     chosen: AppSettings, deeds: list[tuple[str, object]], silent: bool
 ) -> None:
