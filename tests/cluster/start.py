@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,9 @@ START_TIMEOUT_S = 120.0
 
 HOPELESS = 5
 """A program that ended so often by itself will not come up. One may do so while another is missing."""
+
+HANDED_ON = ("XDG_", "GOGC", "GOMEMLIMIT")
+"""The variables that the node's programs have of ours begin so. By the last two Go collects garbage."""
 
 _begun: list["subprocess.Popen[bytes]"] = []
 """The node outlives whoever started it: a dropped Popen would warn of that, in the middle of a test."""
@@ -132,9 +135,7 @@ def _start_node(place: Place) -> None:
             stdout=output,
             stderr=output,
             cwd="/",
-            env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": str(Path.home())}
-            | {"PYTHONDONTWRITEBYTECODE": "1"}
-            | {name: value for name, value in os.environ.items() if name.startswith("XDG_")},
+            env=make_environment(os.environ),
             start_new_session=True,
         )
     _begun.append(began)
@@ -144,6 +145,17 @@ def _start_node(place: Place) -> None:
         begun = partial(processes.first_process, place.state)
         link.lay(wait.until("the node's namespaces", begun, START_TIMEOUT_S))
         go.write(b"go\n")
+
+
+def make_environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the node's programs, where `ours` is that of whoever starts it."""
+    return {
+        "PYTHONPATH": str(ROOT),
+        "PATH": ours["PATH"],
+        "HOME": str(Path.home()),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **{name: value for name, value in ours.items() if name.startswith(HANDED_ON)},
+    }
 
 
 def _answers(place: Place) -> bool:

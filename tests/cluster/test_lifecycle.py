@@ -8,8 +8,25 @@ import pytest
 
 from tests.cluster.conftest import Machine
 from tests.cluster.place import ROOT
+from tests.cluster.start import make_environment
 
 pytestmark = pytest.mark.timeout(600)
+
+
+def test_a_node_s_programs_collect_garbage_as_often_as_script_test_says() -> None:
+    ours = {
+        "PATH": "/bin",
+        "XDG_CACHE_HOME": "/c",
+        "GOGC": "400",
+        "GOFLAGS": "-mod=mod",
+        "LANG": "C",
+    }
+    made = make_environment(ours)
+    assert made.keys() - {"PYTHONPATH", "HOME", "PYTHONDONTWRITEBYTECODE"} == ours.keys() - {
+        "GOFLAGS",
+        "LANG",
+    }
+    assert made["GOGC"] == "400"
 
 
 def test_up_is_ready_and_down_leaves_nothing(machine: Machine) -> None:
