@@ -25,6 +25,7 @@ from stagedoor.keys.webhook import show_webhook_key
 from stagedoor.model.access_request import PENDING_S, RequestRule
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.target import Target
+from stagedoor.net import resolve
 from stagedoor.serve.doctor.bundle import withhold_secrets
 from stagedoor.serve.supervisor import audit_output, sink_writer
 from stagedoor.serve.supervisor.audit_output import AuditOutput
@@ -95,6 +96,17 @@ def test_a_hook_reaches_no_address_of_our_network_unless_it_is_named(
     assert named.choose([ip_address("10.1.2.3"), ip_address("10.2.2.3")]) == [
         ip_address("10.1.2.3")
     ]
+
+
+def test_a_hook_tries_each_address_of_its_server(
+    desk: Desk, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`localhost` is ::1 first on many machines, and the server listens on 127.0.0.1 alone."""
+    monkeypatch.setattr(resolve, "_look_up", lambda host: ["::1", "127.0.0.1"])
+    desk.make(desk.rule())
+    settings = settings_of(desk, f"http://localhost:{server.server_port}/hook", HERE)
+    open_hook(desk, settings).send(read(desk))
+    assert server.headers != []
 
 
 def test_a_reason_is_no_markup_in_any_chat(desk: Desk) -> None:
@@ -281,7 +293,9 @@ class Mail(socketserver.StreamRequestHandler):
         self.wfile.flush()
 
 
-def test_mail_goes_over_tls_alone(desk: Desk, tmp_path: Path) -> None:
+def test_mail_goes_over_tls_alone(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     certificate, key = write_certificate(tmp_path)
     password = tmp_path / "password"
     password.touch(mode=0o600)
@@ -294,6 +308,7 @@ def test_mail_goes_over_tls_alone(desk: Desk, tmp_path: Path) -> None:
         mail = ('sender = "gw@example.com"', 'to = ["sre@example.com"]', HERE)
         login = ('username = "gw"', f'password_file = "{password}"')
         url = f"smtp://localhost:{server.server_address[1]}"
+        monkeypatch.setattr(resolve, "_look_up", lambda host: ["::1", "127.0.0.1"])
         desk.make(desk.rule())
         untrusted = settings_of(desk, url, *mail, kind="smtp")
         with pytest.raises(StagedoorError, match="smtp://localhost"):

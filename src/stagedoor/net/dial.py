@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 
 from stagedoor.model.source import Address
@@ -22,19 +23,28 @@ class Dialer:
     """The implementation of `upstream.connect.Dial`."""
 
     async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> TcpStream:
-        """Return a connection to the first address that answers; the other attempts are closed.
-
-        Raises TimeoutError if none answers in time, or the OSError of the last refusal.
-        """
-        if not addresses:
-            raise OSError(errno.EHOSTUNREACH, "there is no address to dial")
-        if len(addresses) == 1:
-            return TcpStream(await _attempt(addresses[0], port, timeout_s))
-        async with asyncio.timeout(timeout_s):
-            return TcpStream(await _race(addresses, port, timeout_s))
+        """Return a stream to the first address that answers. See `connect_to_first`."""
+        attempt_s = min(timeout_s, ATTEMPT_TIMEOUT_S)
+        return TcpStream(await connect_to_first(addresses, port, timeout_s, attempt_s))
 
 
-async def _race(addresses: tuple[Address, ...], port: int, timeout_s: float) -> socket.socket:
+async def connect_to_first(
+    addresses: Sequence[Address], port: int, timeout_s: float, attempt_s: float
+) -> socket.socket:
+    """Return a connection to the first address that answers; the other attempts are closed.
+
+    The socket does not block. An attempt is given up after `attempt_s`, and all of them after `timeout_s`.
+    Raises TimeoutError if no address answers in time, or the OSError of the last refusal.
+    """
+    if not addresses:
+        raise OSError(errno.EHOSTUNREACH, "there is no address to dial")
+    if len(addresses) == 1:
+        return await _attempt(addresses[0], port, attempt_s)
+    async with asyncio.timeout(timeout_s):
+        return await _race(addresses, port, attempt_s)
+
+
+async def _race(addresses: Sequence[Address], port: int, attempt_s: float) -> socket.socket:
     """Start attempts one after another, `STAGGER_S` apart or as soon as all earlier ones have failed."""
     waiting = _interleave(addresses)
     running: set[asyncio.Task[socket.socket]] = set()
@@ -43,7 +53,7 @@ async def _race(addresses: tuple[Address, ...], port: int, timeout_s: float) -> 
     try:
         while waiting or running:
             if waiting:
-                running.add(asyncio.create_task(_attempt(waiting.pop(0), port, timeout_s)))
+                running.add(asyncio.create_task(_attempt(waiting.pop(0), port, attempt_s)))
             done, running = await asyncio.wait(
                 running,
                 timeout=STAGGER_S if waiting else None,
@@ -74,10 +84,7 @@ async def _race(addresses: tuple[Address, ...], port: int, timeout_s: float) -> 
 
 
 async def _attempt(address: Address, port: int, timeout_s: float) -> socket.socket:
-    """Connect to one address.
-
-    Raises TimeoutError after `timeout_s` or `ATTEMPT_TIMEOUT_S`, or connect(2)'s OSError.
-    """
+    """Connect to one address. Raises TimeoutError after `timeout_s`, or connect(2)'s OSError."""
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
     try:
@@ -91,7 +98,7 @@ async def _attempt(address: Address, port: int, timeout_s: float) -> socket.sock
             # (connect(2)) at a tenth of the cost of a turn of the event loop.
             number = sock.connect_ex(at)
         if number == errno.EALREADY:
-            async with asyncio.timeout(min(timeout_s, ATTEMPT_TIMEOUT_S)):
+            async with asyncio.timeout(timeout_s):
                 await aio.wait_writable(sock.fileno())
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number not in (0, errno.EISCONN):
@@ -102,7 +109,7 @@ async def _attempt(address: Address, port: int, timeout_s: float) -> socket.sock
     return sock
 
 
-def _interleave(addresses: tuple[Address, ...]) -> list[Address]:
+def _interleave(addresses: Sequence[Address]) -> list[Address]:
     """Return the addresses with the families alternating, starting with that of the first (RFC 8305 §4)."""
     first = [a for a in addresses if a.version == addresses[0].version]
     other = [a for a in addresses if a.version != addresses[0].version]

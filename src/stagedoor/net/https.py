@@ -9,6 +9,7 @@ import os
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,6 +18,7 @@ import h11
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.secure_url import show_url
 from stagedoor.model.source import is_address
+from stagedoor.net.dial import connect_to_first
 from stagedoor.net.resolve import Choose, find_addresses
 from stagedoor.net.tls import make_client_context
 
@@ -155,18 +157,21 @@ async def _connect(
     """Connect to the server of a URL. Raises OSError, UnicodeError."""
     tls = parts.scheme == "https"
     host = parts.hostname or ""
-    at = host
-    if choose is not None:
-        at = str((await asyncio.to_thread(find_addresses, host, choose))[0])
-    return await asyncio.open_connection(
-        at,
-        parts.port or (443 if tls else 80),
+    port = parts.port or (443 if tls else 80)
+    open_connection = partial(
+        asyncio.open_connection,
         ssl=trust if tls else None,
         server_hostname=host if tls else None,
-        # A name may have an address that does not answer beside one that does (RFC 8305).
-        happy_eyeballs_delay=None if is_address(at) else 0.25,
         limit=_CHUNK_BYTES,
     )
+    # A name may have an address that does not answer beside one that does (RFC 8305).
+    if choose is None:
+        return await open_connection(
+            host, port, happy_eyeballs_delay=None if is_address(host) else 0.25
+        )
+    addresses = await asyncio.to_thread(find_addresses, host, choose)
+    sock = await connect_to_first(addresses, port, ANSWER_LIMIT_S, ANSWER_LIMIT_S)
+    return await open_connection(sock=sock)
 
 
 async def _read_answer(http: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, bytes]:

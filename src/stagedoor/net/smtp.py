@@ -1,5 +1,6 @@
 """Mail to the server that the settings name, over TLS (RFC 8314) or STARTTLS (RFC 3207), never without."""
 
+import asyncio
 import smtplib
 import socket
 import ssl
@@ -11,6 +12,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import BinaryIO
 
+from stagedoor.net.dial import connect_to_first
 from stagedoor.net.resolve import Choose, find_addresses
 from stagedoor.net.tls import make_client_context
 
@@ -35,8 +37,9 @@ def send_mail(server: MailServer, mail: EmailMessage, limit_s: float, choose: Ch
     `choose` returns the addresses that may be connected to. Raises OSError, whose text has no secret.
     """
     context = make_client_context(server.ca_file)
-    address = str(find_addresses(server.host, choose)[0])
-    sock = socket.create_connection((address, server.port), limit_s)
+    addresses = find_addresses(server.host, choose)
+    sock = asyncio.run(connect_to_first(addresses, server.port, limit_s, limit_s))
+    sock.settimeout(limit_s)
     with _cut_after(limit_s, sock):
         _deliver(server, sock, context, mail)
 
