@@ -183,6 +183,12 @@ def at_terminal_in_use(tab: Tab, base: str) -> None:
     tab.until("document.querySelectorAll('#company .answers button').length === 3")
 
 
+def fitted(tab: Tab) -> None:
+    """Wait until a terminal with the size of another window is drawn so small that it fits this one."""
+    ready(tab)
+    tab.until("document.getElementById('screen').classList.contains('beyond')")
+
+
 def at_watched(tab: Tab, base: str) -> None:
     lead = PlainBrowser(int(base.rpartition(":")[2]))
     lead.sign_in("lead")
@@ -194,7 +200,7 @@ def at_watched(tab: Tab, base: str) -> None:
     wait_until(find_link)
     become(tab, base, "lead")
     tab.open(f"{base}{find_link()}")
-    ready(tab)
+    fitted(tab)
 
 
 def at_shared_terminal(tab: Tab, base: str) -> None:
@@ -203,9 +209,7 @@ def at_shared_terminal(tab: Tab, base: str) -> None:
     become(tab, base, "lead")
     tab.open(f"{base}/shared#{share['fragment']}")
     click(tab, "#open")
-    ready(tab)
-    # A guest's terminal has the size of its host's, and is drawn smaller once that is known.
-    tab.until("(s => s.scrollWidth <= s.clientWidth + 1)(document.getElementById('screen'))")
+    fitted(tab)
 
 
 def at_lost_line(tab: Tab, base: str) -> None:
