@@ -37,8 +37,20 @@ def listener(container: Container) -> int:
     return pid
 
 
-def is_hook(pid: int) -> bool:
-    return Path(f"/proc/{pid}/cmdline").read_bytes() == b"/kit/bin/start\0stop\0"
+def find_hooks(container: Container) -> list[int]:
+    """Return the processes for whose end the container waits: the hooks that hold the lock."""
+    return [
+        pid
+        for pid in container.processes()
+        if any(str(file).endswith("/stagedoor/hook") for file in open_files(pid))
+    ]
+
+
+def open_files(pid: int) -> list[Path]:
+    try:
+        return [Path(entry).readlink() for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    except FileNotFoundError:  # it has ended, or has just closed one
+        return []
 
 
 def test_a_session_outlives_sigterm_and_shows_a_notice(make: Make) -> None:
@@ -85,6 +97,7 @@ def test_the_pods_hook_gives_even_sigkill_its_grace_period(make: Make) -> None:
             # The kubelet was started again meanwhile, and does not know what it had begun.
             first.kill()
         with subprocess.Popen(hook) as second:
+            wait_until(lambda: len(find_hooks(container)) == 2, what="the second hook", costly=True)
             terminal.type("echo still he''re")
             terminal.expect("still here")
             assert (second.poll(), container.exit_status()) == (None, None)
@@ -102,7 +115,7 @@ def test_a_slow_hook_returns_before_the_container_ends(make: Make) -> None:
         terminal.expect("ready")
         hook = subprocess.Popen([*container.runc, "exec", container.name, "/kit/bin/start", "stop"])
         terminal.expect("this shell is being stopped")
-        [inside] = [pid for pid in container.processes() if is_hook(pid)]
+        [inside] = find_hooks(container)
         os.kill(inside, signal.SIGSTOP)
         terminal.type("exit")
         assert terminal.wait() == 0
