@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+from tests.waiting import wait_until
+
 MENU = "Enter choice number"
 SECTIONS = ("1", "2", "3", "4", "7", "8")
 """Cursor movements, screen features, character sets, characters of double size, VT52, VT102 features."""
@@ -14,7 +16,8 @@ WITHIN = {"Character-Set Tests": ["8", "9", "10", "11"]}
 To a terminal that it takes for a VT100 vttest shows the same without that menu."""
 
 
-_ASKS = re.compile(rb"(Push <RETURN>|Enter choice number \(0 - \d+\): )$")
+_ASKS = re.compile(rb"Push <RETURN>|Enter choice number \(0 - \d+\): ")
+_ASKS_LAST = re.compile(rb"(?:%b)$" % _ASKS.pattern)
 _IDENTIFY = b"\x1bZ"
 """The question to a VT52 (DECID): tmux and xterm.js are none, and say nothing."""
 _VERSION = re.compile(rb"version [0-9.]+ \((\d{8})\)")
@@ -24,7 +27,7 @@ PATIENT = 20221229
 
 def stands(shown: bytes, after: int) -> bool:
     """Return whether it is at a stop, by the bytes it has shown; `after` were there at the stop before."""
-    return len(shown) > after and _ASKS.search(shown) is not None
+    return len(shown) > after and _ASKS_LAST.search(shown) is not None
 
 
 def is_stuck(shown: bytes) -> bool:
@@ -43,9 +46,19 @@ class Screen(Protocol):
     def screen(self) -> str: ...
 
 
+def is_recognised(screen: Screen, shown: Callable[[], bytes]) -> bool:
+    """Return whether vttest, whose menu is on `screen`, has got the terminal's answer to its question (DA1).
+
+    Debian 13's version waits 0.3 s for it, and takes one that comes later for typed text.
+    """
+    screen.type("x")  # its echo comes after that of the answer
+    wait_until(lambda: shown().endswith(b"x"))
+    screen.type("\x15")  # forget what is typed
+    return b"^[[?" not in shown()
+
+
 def walk(screen: Screen, look: Callable[[str], None]) -> None:
-    """Through vttest by its menus. `look` is called at each stop with what was pressed."""
-    look("start")
+    """Through vttest by its menus, from the first. `look` is called at each stop with what was pressed."""
     for section in SECTIONS:
         screen.type(section)
         screen.keys("Enter")

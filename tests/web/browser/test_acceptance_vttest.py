@@ -6,6 +6,7 @@ native ssh: that holds the line, which is ours, to account for everything.
 
 import shlex
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
 from tests.web.cells import SPANS
 from tests.web.outer import attach_command, ssh_command
 from tests.web.scenes import MISSING
-from tests.web.vttest import MENU, Screen, is_stuck, stands, walk
+from tests.web.vttest import MENU, Screen, is_recognised, is_stuck, stands, walk
 
 FRAME = "new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
 SAME = 4
@@ -65,7 +66,7 @@ class Stops:
     def __init__(self, shown: Callable[[], bytes], screen: Screen) -> None:
         self._shown = shown
         self._screen = screen
-        self._at = self._helped_at = 0
+        self._at = self._helped_at = len(shown())
 
     def next(self) -> None:
         wait_until(self._is_there)
@@ -81,30 +82,45 @@ class Stops:
 
 def beside(browser: Browser, tab: Tab, command: list[str]) -> list[tuple[str, Any]]:
     """By native ssh in the page's own emulator: what is drawn at each stop."""
+    while True:
+        with aside(browser, tab, command) as line:
+            page = Page(tab, line.carry)
+
+            def shown(line: Aside = line) -> bytes:
+                line.carry()
+                return line.shown
+
+            tab.open(str(tab.ask("location.href")))
+            wait_until(lambda page=page: MENU in page.screen())  # type: ignore[misc]
+            tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+            if is_recognised(page, shown):
+                return walked(page, shown)
+
+
+def walked(page: Page, shown: Callable[[], bytes]) -> list[tuple[str, Any]]:
+    """Through vttest, whose menu is there: what is drawn at each stop."""
     steps: list[tuple[str, Any]] = []
+    stops = Stops(shown, page)
 
-    def there(line: Aside) -> bool:
-        line.carry()
-        return MENU in screen(tab)
+    def look(step: str) -> None:
+        stops.next()
+        steps.append((step, page.drawn()))
 
-    with aside(browser, tab, command) as line:
-        tab.open(str(tab.ask("location.href")))
-        wait_until(lambda: there(line))
-        tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
-        page = Page(tab, line.carry)
-
-        def shown() -> bytes:
-            line.carry()
-            return line.shown
-
-        stops = Stops(shown, page)
-
-        def look(step: str) -> None:
-            stops.next()
-            steps.append((step, page.drawn()))
-
-        walk(page, look)
+    walk(page, look)
     return steps
+
+
+def started(tab: Tab, base: str, output: Path) -> Page:
+    """Start vttest in the page, which writes into `output`."""
+    page = Page(tab)
+    for number in count():
+        terminal(tab, base, f"vttest{number}")
+        run(tab, f"exec script -qfc vttest {shlex.quote(str(output))}")
+        shows(tab, MENU)
+        if is_recognised(page, output.read_bytes):
+            break
+        run(tab, "0")
+    return page
 
 
 @pytest.mark.webshell(13)
@@ -122,11 +138,8 @@ def test_13_vttest_in_the_page_is_what_ssh_shows(
     stops = beside(browser, tab, by_ssh)
     assert len(stops) > 50
 
-    terminal(tab, base, "vttest")
     ours = tmp_path / "ours"
-    run(tab, f"exec script -qfc vttest {shlex.quote(str(ours))}")
-    shows(tab, MENU)
-    page, expected = Page(tab), iter(stops)
+    page, expected = started(tab, base, ours), iter(stops)
     in_page = Stops(ours.read_bytes, page)
 
     def look(step: str) -> None:
