@@ -70,16 +70,16 @@ def reach(kubeconfig: Path) -> KubeCluster:
     )
 
 
-def measure_starts(folder: Path, ways: Sequence[str], number: int) -> dict[str, Series]:
+def measure_starts(folder: Path, kit_ways: Sequence[str], number: int) -> dict[str, Series]:
     """Measure `number` starts for each way of the kit; return each step's times, and those of WHOLE."""
     series = {}
-    for way in ways:
-        own = folder / way
+    for kit_way in kit_ways:
+        own = folder / kit_way
         own.mkdir()
-        with _kube(own, way) as kube:
-            say(f"{number} starts, {WAYS[way]}")
+        with _kube(own, kit_way) as kube:
+            say(f"{number} starts, {WAYS[kit_way]}")
             log = NodeLog(_place().log / "containerd.log")
-            series[way] = asyncio.run(_starts(kube, log, number))
+            series[kit_way] = asyncio.run(_starts(kube, log, number))
     return series
 
 
@@ -102,8 +102,8 @@ def _kube(folder: Path, kit_way: str) -> Iterator[KubeGateway]:
     cluster.image("busybox")
     namespace = f"bench-{os.getpid()}-{kit_way}-{folder.name}"
     cluster.kubectl("create", "namespace", namespace)
-    way = {"idle_stop_s": 86400, "kit_way": f'"{kit_way}"'}
-    kube = KubeGateway(folder, cluster, namespace, kit_image(find_checkout()), **way)
+    options = {"idle_stop_s": 86400, "kit_way": f'"{kit_way}"'}
+    kube = KubeGateway(folder, cluster, namespace, kit_image(find_checkout()), **options)
     try:
         kube.start()
         kube.gateway.wait_for(lambda line: line["event"] == "controller leads")
@@ -258,9 +258,9 @@ def _warm(kube: KubeGateway, number: int) -> Series:
     pod = json.loads(kube.kubectl("get", "pod", kube.shell_pod(), "-o", "json"))
     at = [*("-p", "2222", "-o", "HostKeyAlias=app01.ssh"), str(pod["status"]["podIP"])]
     ways = {
-        "none": kube.ssh_command(*at, "true", way="none"),
+        "none": kube.ssh_command(*at, "true", access_method="direct"),
         "connect": kube.ssh_command("app01.ssh", "true"),
-        "jump": kube.ssh_command("app01.ssh", "true", way="jump"),
+        "jump": kube.ssh_command("app01.ssh", "true", access_method="jump"),
     }
     series: Series = {name: [] for name in ways}
     for _ in range(number):

@@ -95,14 +95,14 @@ def test_a_jump_does_not_go_on_by_access_that_must_be_recorded(desk: Desk) -> No
     desk.decide(desk.make(desk.rule(recorded)))
     requested = desk.verdict()
     assert isinstance(requested, Grant)
-    for way in AccessMethod:
-        is_refused = isinstance(require_recording(way, requested), Denial)
-        assert is_refused is (way in (AccessMethod.CONNECT, AccessMethod.JUMP))
+    for access_method in AccessMethod:
+        is_refused = isinstance(require_recording(access_method, requested), Denial)
+        assert is_refused is (access_method in (AccessMethod.CONNECT, AccessMethod.JUMP))
     number = admin.add_grant(desk.service, "user:dev", "app09", expires_at=NOW + 60).id
     granted = desk.verdict()
     assert isinstance(granted, Grant)
     assert require_recording(AccessMethod.JUMP, granted) is granted
-    jump = structs.replace(OPENED, way=AccessMethod.JUMP, ready=Ready(granted, SHELL))
+    jump = structs.replace(OPENED, access_method=AccessMethod.JUMP, ready=Ready(granted, SHELL))
     registry = Registry(lambda _: desk.verdict(), lambda: desk.now)
     registry.register(jump)
     assert registry.review() == 0

@@ -77,12 +77,12 @@ def test_a_shell_starts_is_marked_stopped_and_started_again(shop: Shop) -> None:
     assert again.ok, again.message
 
 
-@pytest.mark.parametrize("way", [KitSource.INIT, KitSource.IMAGE_VOLUME])
+@pytest.mark.parametrize("source", [KitSource.INIT, KitSource.IMAGE_VOLUME])
 def test_the_kit_passes_whichever_way_it_comes(
-    lone: LoneApi, fenced: Fenced, way: KitSource
+    lone: LoneApi, fenced: Fenced, source: KitSource
 ) -> None:
-    with installed(lone, fenced) as another, gateway(lone, another, way):
-        made = enter(another, app(f"shop{next(numbers)}"), kit=way).started()
+    with installed(lone, fenced) as another, gateway(lone, another, source):
+        made = enter(another, app(f"shop{next(numbers)}"), kit=source).started()
     assert made.ok, made.message
 
 

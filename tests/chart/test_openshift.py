@@ -115,7 +115,7 @@ def test_the_shell_of_an_app_that_is_taken_is_taken(name: str) -> None:
 
 
 def test_an_image_volume_is_not_taken_so_the_kit_is_copied() -> None:
-    shell = derived(app("plain"), replace(OURS, way=KitSource.IMAGE_VOLUME))
+    shell = derived(app("plain"), replace(OURS, source=KitSource.IMAGE_VOLUME))
     assert list(refusals(shell.deployment["spec"]["template"]["spec"])) == ["volume image"]
 
 

@@ -9,7 +9,7 @@ from stagedoor.store.sessions import SessionRecord
 
 RECORD = SessionRecord(
     id="1a", opened_at=100.0, closed_at=None, identity="dev", target="app01.ssh",
-    source="127.0.0.1:40000", way="connect", instance="i", end=None, sent=2048, received=10,
+    source="127.0.0.1:40000", access_method="connect", instance="i", end=None, sent=2048, received=10,
     last_active_at=None, close_requested_at=None, close_reason=None,
 )  # fmt: skip
 

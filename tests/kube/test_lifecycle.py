@@ -40,7 +40,7 @@ def test_a_shell_is_started_by_the_first_login_and_gone_when_idle_or_with_its_ap
     # Through the jump host it is the same shell; while a developer is inside it stays that.
     with kube.inside("app01"):
         pod = kube.shell_pod()
-        assert kube.must("app01", "hostname", way="jump").strip() == pod
+        assert kube.must("app01", "hostname", access_method="jump").strip() == pod
     # Everything is owned by the app, and nothing of it is selected by the app's own labels.
     for resource in kube.objects("deployments,services,configmaps,secrets,leases"):
         assert [owner["name"] for owner in resource["metadata"]["ownerReferences"]] == ["app01"]
@@ -140,12 +140,16 @@ def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_en
     monkeypatch.setattr(kube, "key", stolen)
     monkeypatch.setattr(kube, "token_file", token_file)
     port = str(kube.gateway.port("ssh"))
-    cert = kube.ssh_command("-p", port, "alice@localhost", "cert", way="none")
+    cert = kube.ssh_command("-p", port, "alice@localhost", "cert", access_method="direct")
     made = subprocess.run(cert, capture_output=True, check=True, timeout=WITHIN_S)
     stolen.with_name("stolen-cert.pub").write_bytes(made.stdout)  # which ssh reads beside the key
-    jump, connect = (kube.ssh_command("app01.ssh", "echo in", way=w) for w in ("jump", "connect"))
+    jump, connect = (
+        kube.ssh_command("app01.ssh", "echo in", access_method=w) for w in ("jump", "connect")
+    )
     doors = {
-        "direct": kube.ssh_command("-p", port, "app01@localhost", "echo in", way="none"),
+        "direct": kube.ssh_command(
+            "-p", port, "app01@localhost", "echo in", access_method="direct"
+        ),
         "jump": [word.replace("dev@localhost", "alice@localhost") for word in jump],
         "connect": [word.replace("--user dev", "--user alice") for word in connect],
         "dev's connect": [word.replace(str(token_file), own) for word in connect],

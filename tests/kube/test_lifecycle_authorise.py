@@ -61,13 +61,13 @@ def allowed(kube: KubeGateway, *who: str) -> bool:
     return bool(said.body["status"]["allowed"])
 
 
-@pytest.mark.parametrize("way", ["connect", "jump"])
+@pytest.mark.parametrize("access_method", ["connect", "jump"])
 def test_without_a_role_binding_nobody_enters_and_with_one_he_does(
-    make_kube: Make, way: str
+    make_kube: Make, access_method: str
 ) -> None:
     kube = make_kube(kubernetes=AUTHORISE)
     kube.app()
-    refused = kube.ssh("app01", way=way)
+    refused = kube.ssh("app01", access_method=access_method)
     assert refused.returncode != 0
     assert (
         f"the cluster does not let 'dev' create pods/exec in the namespace {kube.namespace}"
@@ -76,7 +76,7 @@ def test_without_a_role_binding_nobody_enters_and_with_one_he_does(
     assert kube.left("app01") == [], "nothing is started for somebody who may not enter"
     bind(kube, "user", "dev")
     until(lambda: allowed(kube, "dev"), "the API server knows")
-    kube.must("app01", way=way)
+    kube.must("app01", access_method=access_method)
 
 
 def test_a_group_of_ours_is_a_group_to_the_cluster(make_kube: Make) -> None:
@@ -93,7 +93,7 @@ def test_a_group_of_ours_is_a_group_to_the_cluster(make_kube: Make) -> None:
     kube.gateway.wait_for(lambda line: line["event"] == "controller leads")
     command = [
         word.replace("dev@localhost", "ann@localhost")
-        for word in kube.ssh_command("app01.ssh", "echo in", way="jump")
+        for word in kube.ssh_command("app01.ssh", "echo in", access_method="jump")
     ]
     until(lambda: _stdout(command) == "in\n", "ann enters")
 
@@ -119,13 +119,16 @@ def test_while_the_cluster_cannot_be_asked_nobody_enters_and_then_all_is_as_befo
 
             def refused() -> bool:
                 """A yes is remembered for ten seconds."""
-                done = kube.ssh("app01", way="jump")
+                done = kube.ssh("app01", access_method="jump")
                 return "the cluster could not be asked whether 'dev' may enter" in done.stderr
 
             until(refused, "nobody gets in any more")
             assert session.run("echo still") == "still"
             relay.mend()
-            until(lambda: kube.ssh("app01", way="jump").returncode == 0, "people get in again")
+            until(
+                lambda: kube.ssh("app01", access_method="jump").returncode == 0,
+                "people get in again",
+            )
 
 
 def test_a_yes_that_is_taken_back_counts_within_seconds(make_kube: Make) -> None:
@@ -138,7 +141,7 @@ def test_a_yes_that_is_taken_back_counts_within_seconds(make_kube: Make) -> None
         kube.kubectl("delete", "rolebinding", "exec")
 
         def refused() -> bool:
-            return "does not let 'dev'" in kube.ssh("app01", way="jump").stderr
+            return "does not let 'dev'" in kube.ssh("app01", access_method="jump").stderr
 
         until(refused, "the yes is forgotten", within_s=60)
         # The API is asked about developers inside as well, every 20 s; they hear why they have to leave.

@@ -42,7 +42,7 @@ def refusal(make_kube: Make, shared: KubeGateway) -> Callable[..., str]:
         app = deployment(kube.namespace, name := f"broken{next(_numbers)}", **how)
         change(app)
         kube.deploy(app)
-        done = kube.ssh(name, way="jump")
+        done = kube.ssh(name, access_method="jump")
         assert done.returncode != 0
         return done.stderr
 
@@ -81,7 +81,7 @@ def test_a_quota_that_does_not_take_the_deployment_itself(make_kube: Make) -> No
     kube = make_kube()
     limit_to(kube, {"count/deployments.apps": "1"})
     kube.app()
-    done = kube.ssh("app01", way="jump")
+    done = kube.ssh("app01", access_method="jump")
     cause = "quota: the namespace's quota small has no room"
     assert f"the shell app01-ssh could not be started; {cause}" in done.stderr
 
@@ -123,8 +123,8 @@ def test_a_secret_that_is_not_there(refusal: Callable[..., str]) -> None:
 def test_an_image_that_is_not_there_until_the_app_is_mended(shared: KubeGateway) -> None:
     kube = shared
     kube.app("mended", image="stagedoor.test/no-such-image:1")
-    for way in ("connect", "jump"):
-        done = kube.ssh("mended", way=way)
+    for access_method in ("connect", "jump"):
+        done = kube.ssh("mended", access_method=access_method)
         assert done.returncode != 0
         assert "the shell mended-ssh could not be started; pulling image: " in done.stderr
         assert "stagedoor.test/no-such-image:1" in done.stderr
@@ -149,7 +149,7 @@ def test_a_wrong_annotation_is_told_once_and_stands_in_an_event_on_the_app(
     # Before a client has asked for the shell.
     until(event, "there is an Event")
     seen = len(kube.gateway.lines)
-    done = kube.ssh("wrong", way="connect")
+    done = kube.ssh("wrong", access_method="connect")
     assert done.returncode != 0
     assert "cannot be entered now (503): " in done.stderr
     assert "annotation stagedoor.dev/idle-stop of Deployment wrong" in done.stderr

@@ -171,6 +171,6 @@ def test_a_ticket_is_good_once_and_in_its_own_shell(make_kube: Make) -> None:
 def test_a_shell_without_an_endpoint_has_that_of_the_gateway(make_kube: Make) -> None:
     kube = make_kube()
     kube.app()
-    kube.must("app01", "mv /run/stagedoor/tunnels /run/stagedoor/gone", way="jump")
+    kube.must("app01", "mv /run/stagedoor/tunnels /run/stagedoor/gone", access_method="jump")
     assert kube.must("app01", "echo here") == "here\n"
     assert keeps_tunnels(kube)

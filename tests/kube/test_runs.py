@@ -45,7 +45,9 @@ def run(
     """`ssh gw run WORDS`; without `text` its input is empty."""
     port = str(kube.gateway.port("ssh"))
     options = ("-tt",) if tty else ()
-    command = kube.ssh_command("-p", port, *options, "dev@localhost", "run", *words, way="none")
+    command = kube.ssh_command(
+        "-p", port, *options, "dev@localhost", "run", *words, access_method="direct"
+    )
     given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if text is None else {"input": text}
     return subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, **given)
 
@@ -118,7 +120,9 @@ def test_a_run_survives_its_gateway_and_its_log_is_whole(kube: KubeGateway) -> N
     kube.start()
     assert find(kube, run_id)["code"] == 0
     port = str(kube.gateway.port("ssh"))
-    command = kube.ssh_command("-p", port, "dev@localhost", f"run logs {run_id}", way="none")
+    command = kube.ssh_command(
+        "-p", port, "dev@localhost", f"run logs {run_id}", access_method="direct"
+    )
     log = subprocess.run(command, capture_output=True, timeout=WITHIN_S).stdout
     wanted = "".join(f"{number}\n" for number in range(1, 20001)).encode() * 6
     assert hashlib.sha256(log).digest() == hashlib.sha256(wanted).digest()
@@ -172,7 +176,9 @@ def test_a_task_begins_with_its_whole_input_or_not_at_all(kube: KubeGateway) -> 
     assert run(kube, "app01", "--", "cat", tty=True).returncode == 0, "a terminal sends none"
 
     port = str(kube.gateway.port("ssh"))
-    command = kube.ssh_command("-p", port, "dev@localhost", "run app01 -- cat", way="none")
+    command = kube.ssh_command(
+        "-p", port, "dev@localhost", "run app01 -- cat", access_method="direct"
+    )
     cut = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert cut.stdin is not None
     assert cut.stderr is not None
@@ -203,7 +209,9 @@ def test_a_stopped_viewer_does_not_slow_a_task_and_the_log_outlives_rotation(
     """
     run_id = start(kube, "sleep 3; seq 1 1320000; sleep 15; seq 1320001 2000000")
     port = str(kube.gateway.port("ssh"))
-    attach = kube.ssh_command("-p", port, "dev@localhost", f"run attach {run_id}", way="none")
+    attach = kube.ssh_command(
+        "-p", port, "dev@localhost", f"run attach {run_id}", access_method="direct"
+    )
     viewer = subprocess.Popen(attach, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     try:
         viewer.send_signal(signal.SIGSTOP)

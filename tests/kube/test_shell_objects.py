@@ -54,7 +54,7 @@ def apply(cluster: Cluster, *manifests: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "way"),
+    ("name", "source"),
     [
         ("plain", KitSource.SIBLING),
         ("rich", KitSource.SIBLING),
@@ -65,11 +65,11 @@ def apply(cluster: Cluster, *manifests: Any) -> list[dict[str, Any]]:
     ],
 )
 def test_the_api_takes_a_shell_whole_and_a_second_time_changes_nothing(
-    cluster: Cluster, fresh_namespace: Make, name: str, way: KitSource
+    cluster: Cluster, fresh_namespace: Make, name: str, source: KitSource
 ) -> None:
     app = owned(cluster, fresh_namespace(), samples.app(name))
     chosen = samples.settings(app)
-    shell = derive(app, chosen, Kit("registry.example/kit:1", way), digests={}, claims={})
+    shell = derive(app, chosen, Kit("registry.example/kit:1", source), digests={}, claims={})
     assert isinstance(shell, Derived)
     target = Target(app["metadata"]["name"])
     manifests = [
@@ -112,9 +112,9 @@ def missing(whole: Any, part: Any, path: str = "") -> list[str]:
     return [] if whole == part else [f"{path}: {part!r} became {whole!r}"]
 
 
-@pytest.mark.parametrize("way", KitSource)
+@pytest.mark.parametrize("source", KitSource)
 def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
-    cluster: Cluster, fresh_namespace: Make, kit: str, tmp_path: Path, way: KitSource
+    cluster: Cluster, fresh_namespace: Make, kit: str, tmp_path: Path, source: KitSource
 ) -> None:
     namespace = fresh_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
     app = samples.app("restricted")
@@ -123,7 +123,7 @@ def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
     pod["containers"][0]["image"] = cluster.image("busybox")
     app = owned(cluster, namespace, app)
     chosen = samples.settings(app)
-    shell = derive(app, chosen, Kit(kit, way), digests={}, claims={})
+    shell = derive(app, chosen, Kit(kit, source), digests={}, claims={})
     assert isinstance(shell, Derived)
     target = Target("vault-ui")
     config = objects.build_config_map(app, target, chosen, shell.image, (), (), until=UNTIL)

@@ -129,8 +129,8 @@ def test_nothing_is_lost_on_the_way_to_the_supervisor(
     denied: list[tuple[AccessMethod, Reason]], hung: bool
 ) -> None:
     tally, totals = MetricCounts(), MetricTotals()
-    for number, (way, reason) in enumerate(denied):
-        tally.add(of.DENIALS, way, reason)
+    for number, (access_method, reason) in enumerate(denied):
+        tally.add(of.DENIALS, access_method, reason)
         for message in list_messages(tally.take(), {}):
             if hung and number % 2:
                 tally.put_back(message.added)

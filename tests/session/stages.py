@@ -204,10 +204,14 @@ class Audit:
     script: Script
 
     async def open(
-        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+        self,
+        ready: Ready,
+        access_method: AccessMethod,
+        source: Source,
+        earlier: RunningSession | None = None,
     ) -> Opened | Denial:
         self.script.asked.append("audit.open" if earlier is None else f"audit.resume {earlier.id}")
-        opened = Opened("s1" if earlier is None else earlier.id, 90.0, way, source, ready)
+        opened = Opened("s1" if earlier is None else earlier.id, 90.0, access_method, source, ready)
         return self.script.audit or opened
 
     def release(self, opened: Opened, counts: Counts) -> None:
@@ -219,7 +223,7 @@ class Audit:
     def deny(
         self,
         denial: Denial,
-        way: AccessMethod,
+        access_method: AccessMethod,
         source: Source,
         *,
         identity: str | None = None,

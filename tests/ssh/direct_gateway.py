@@ -75,10 +75,14 @@ class Seen:
     # The audit stage (`session.ports.Ledger`), and `Note`.
 
     async def open(
-        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+        self,
+        ready: Ready,
+        access_method: AccessMethod,
+        source: Source,
+        earlier: RunningSession | None = None,
     ) -> Opened | Denial:
         assert earlier is None, "a direct login begins its own session"
-        opened = Opened(f"{len(self.opened):026x}", time.time(), way, source, ready)
+        opened = Opened(f"{len(self.opened):026x}", time.time(), access_method, source, ready)
         self._add(self.opened, opened)
         return opened
 
@@ -88,7 +92,7 @@ class Seen:
     def deny(
         self,
         denial: Denial,
-        way: AccessMethod,
+        access_method: AccessMethod,
         source: Source,
         *,
         identity: str | None = None,

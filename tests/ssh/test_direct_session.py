@@ -118,7 +118,7 @@ def test_channels_of_one_connection_share_one_session(
         client.run("ssh", "-F", client.config, *control, "-O", "exit", TO)
     assert len(gateway.seen.opened) == before + 1
     opened = gateway.seen.opened[-1]
-    assert opened.way is AccessMethod.DIRECT
+    assert opened.access_method is AccessMethod.DIRECT
     assert opened.ready.grant.identity.name == "dev"
     _, ended = gateway.seen.wait(
         lambda: next((pair for pair in gateway.seen.ended if pair[0] is opened), None)

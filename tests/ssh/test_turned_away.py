@@ -94,10 +94,10 @@ def test_ssh_that_has_the_socket_itself_reads_it_too(laptop: Laptop) -> None:
 def test_the_audit_says_that_no_session_reached_its_shell(laptop: Laptop) -> None:
     by_connect(laptop)
     laptop.ssh("app01.ssh", "true")
-    for way in ("connect", "jump"):
+    for access_method in ("connect", "jump"):
         wait_until(
-            lambda way=way: any(
-                session["way"] == way
+            lambda access_method=access_method: any(
+                session["way"] == access_method
                 and session["outcome"] == "unreached"
                 and PENALTY in str(session["detail"])
                 for session in laptop.gateway.sessions()

@@ -20,7 +20,7 @@ def opened(session: str, *, at: float = 100.0, instance: str = "one", who: str =
         identity=who,
         target="app01.ssh",
         source="10.0.0.1:40000",
-        way="connect",
+        access_method="connect",
         fields={"method": "password"},
     )
 
@@ -42,7 +42,7 @@ def closed(
         identity="alice",
         target="app01.ssh",
         source="10.0.0.1:40000",
-        way="connect",
+        access_method="connect",
         reason=end,
         fields={"sent": sent, "received": received, "detail": ""},
     )
@@ -57,7 +57,7 @@ def resumed(session: str, *, at: float = 150.0, instance: str = "two") -> Event:
         identity="alice",
         target="app01.ssh",
         source="192.0.2.7:50000",
-        way="connect",
+        access_method="connect",
         fields={"method": "password", "away_s": 3.5},
     )
 
@@ -68,7 +68,7 @@ def denied(*, at: float = 100.0) -> Event:
         kind=EventKind.SESSION_DENIED,
         instance="one",
         source="10.0.0.1:40000",
-        way="connect",
+        access_method="connect",
         reason="no_grant",
         fields={"message": "no grant"},
     )

@@ -19,12 +19,12 @@ def test_each_has_a_name_of_its_own_and_somebody_to_replay_it() -> None:
     assert all(set(conversation.sides) & {"client", "terminal", "gateway"} for conversation in kept)
 
 
-@pytest.mark.parametrize("way", ["up", "down"])
-def test_what_goes_either_way_is_a_frame(way: str) -> None:
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_what_goes_either_way_is_a_frame(direction: str) -> None:
     for conversation in conversations():
         for step in conversation.steps:
-            if way in step and conversation.sides != ("gateway",):
-                decode(unrun(step[way]))
+            if direction in step and conversation.sides != ("gateway",):
+                decode(unrun(step[direction]))
 
 
 @given(st.lists(st.tuples(st.binary(max_size=3), st.integers(1, 60))))

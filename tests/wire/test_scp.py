@@ -9,7 +9,7 @@ from stagedoor.wire.ssh.sftp import FileEvent
 
 
 @pytest.mark.parametrize(
-    ("command", "way"),
+    ("command", "direction"),
     [
         ("scp -t /tmp/x", ScpDirection.TO_SHELL),
         ("scp -f -- '/tmp/with space'", ScpDirection.FROM_SHELL),
@@ -23,9 +23,9 @@ from stagedoor.wire.ssh.sftp import FileEvent
     ],
 )
 def test_only_what_an_scp_runs_at_the_other_end_is_watched(
-    command: str, way: ScpDirection | None
+    command: str, direction: ScpDirection | None
 ) -> None:
-    assert parse_scp_direction(command) is way
+    assert parse_scp_direction(command) is direction
 
 
 def test_a_file_that_was_sent_is_told_with_its_name_and_size() -> None:
@@ -125,9 +125,9 @@ def test_what_is_no_scp_is_left_alone_and_not_collected() -> None:
     st.sampled_from(list(ScpDirection)),
 )
 def test_any_bytes_are_borne_and_each_file_is_at_most_as_large_as_it_said(
-    turns: list[tuple[bool, bytes]], way: ScpDirection
+    turns: list[tuple[bool, bytes]], direction: ScpDirection
 ) -> None:
-    watch = ScpWatch(way)
+    watch = ScpWatch(direction)
     events: list[FileEvent] = []
     for by_client, data in turns:
         events += watch.take_sent(data) if by_client else watch.take_received(data)
@@ -136,7 +136,7 @@ def test_any_bytes_are_borne_and_each_file_is_at_most_as_large_as_it_said(
         del events[-1]
     for event in events:
         assert event.did == "transfer"
-        assert 0 <= (event.sent if way is ScpDirection.TO_SHELL else event.received) < 10**20
+        assert 0 <= (event.sent if direction is ScpDirection.TO_SHELL else event.received) < 10**20
 
 
 @given(st.lists(st.integers(1, 60), max_size=10))

@@ -154,7 +154,7 @@ class StoredRunRecords:
             identity=name,
             target=str(run.target),
             source=None if origin is None else str(origin.source),
-            way=None if origin is None else origin.way,
+            access_method=None if origin is None else origin.access_method,
             reason=run.state.value if kind is EventKind.RUN_ENDED else None,
             fields=MappingProxyType(fields),
         )

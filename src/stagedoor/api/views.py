@@ -84,7 +84,7 @@ def show_session(record: SessionRecord) -> t.SessionEntry:
         record.identity,
         record.target,
         record.source,
-        record.way,
+        record.access_method,
         record.instance,
         show_milliseconds(record.opened_at),
         format_iso(record.closed_at),

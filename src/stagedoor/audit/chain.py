@@ -82,7 +82,7 @@ def make_document(event: Event) -> dict[str, object]:
         "identity": event.identity,
         "target": event.target,
         "source": event.source,
-        "way": event.way,
+        "way": event.access_method,
         "reason": event.reason,
         "instance": event.instance,
         "fields": dict(event.fields),

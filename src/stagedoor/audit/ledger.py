@@ -116,7 +116,11 @@ class AuditLedger:
         self._thread.start()
 
     async def open(
-        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+        self,
+        ready: Ready,
+        access_method: AccessMethod,
+        source: Source,
+        earlier: RunningSession | None = None,
     ) -> Opened | Denial:
         """Return `Opened` once it survives a power cut, else a Denial (AUDIT_UNAVAILABLE).
 
@@ -128,17 +132,17 @@ class AuditLedger:
         access method.
         """
         now = self._clock()
-        opened = Opened(make_session_id(now), now, way, source, ready)
+        opened = Opened(make_session_id(now), now, access_method, source, ready)
         if earlier is not None:
             try:
                 row = await asyncio.to_thread(self._journal.find_session, earlier.id)
             except StoreError as error:
                 return _unavailable(error.public)
-            own = ready.grant.identity.name, str(ready.grant.target), way.value
+            own = ready.grant.identity.name, str(ready.grant.target), access_method.value
             if row is None or row[:3] != own:
                 return Denial(Reason.SESSION_OVER, "the session has ended")
             before = earlier.counts or Counts(*row[4:])
-            opened = Opened(earlier.id, row[3], way, source, ready, before)
+            opened = Opened(earlier.id, row[3], access_method, source, ready, before)
         opening = Opening(opened, asyncio.get_running_loop().create_future(), earlier=earlier)
         with self._lock:
             if self._stopping:
@@ -174,7 +178,7 @@ class AuditLedger:
     def deny(
         self,
         denial: Denial,
-        way: AccessMethod,
+        access_method: AccessMethod,
         source: Source,
         *,
         identity: str | None = None,
@@ -185,10 +189,12 @@ class AuditLedger:
         with self._lock:
             if self._pending.admit_denial(denial.reason, source.address, now):
                 self._pending.add_denial(
-                    make_denied_event(denial, way, source, identity, target, self._instance, now)
+                    make_denied_event(
+                        denial, access_method, source, identity, target, self._instance, now
+                    )
                 )
                 self._soon()
-            elif self._pending.count_denial(denial.reason, way, source.address, now):
+            elif self._pending.count_denial(denial.reason, access_method, source.address, now):
                 self._lock.notify_all()
 
     def flush(self, timeout_s: float) -> bool:

@@ -78,7 +78,9 @@ class DenialCounts:
         self._written[source] += 1
         return True
 
-    def count(self, reason: Reason, way: AccessMethod, address: Address, now: float) -> None:
+    def count(
+        self, reason: Reason, access_method: AccessMethod, address: Address, now: float
+    ) -> None:
         """Add one to the sums."""
         self._begin(now)
         source = find_source_network(address)
@@ -87,7 +89,7 @@ class DenialCounts:
                 source = OTHERS
             else:
                 self._sources.add(source)
-        key = (source, reason, way)
+        key = (source, reason, access_method)
         total = self._sums.setdefault(key, _Sum(0, now, now))
         total.count += 1
         total.last_at = now
@@ -104,13 +106,13 @@ class DenialCounts:
                 kind=EventKind.SESSION_DENIED,
                 instance=instance,
                 source=source,
-                way=way,
+                access_method=access_method,
                 reason=reason,
                 fields=MappingProxyType(
                     {"count": total.count, "first_at": total.first_at, "last_at": total.last_at}
                 ),
             )
-            for (source, reason, way), total in self._sums.items()
+            for (source, reason, access_method), total in self._sums.items()
         ]
         self._began_at = None
         self._written.clear()
@@ -184,10 +186,12 @@ class PendingEvents:
         """Add a denial."""
         self._denials.append(event)
 
-    def count_denial(self, reason: Reason, way: AccessMethod, address: Address, now: float) -> bool:
+    def count_denial(
+        self, reason: Reason, access_method: AccessMethod, address: Address, now: float
+    ) -> bool:
         """Add one to the sums. Return whether it is the first, so that `wait_s` has changed."""
         is_first = self._tally.find_due_at() is None
-        self._tally.count(reason, way, address, now)
+        self._tally.count(reason, access_method, address, now)
         return is_first
 
     def wait_s(

@@ -80,7 +80,7 @@ def _session_event(
         identity=grant.identity.name,
         target=str(grant.target),
         source=str(opened.source),
-        way=opened.way,
+        access_method=opened.access_method,
         reason=end,
         fields=MappingProxyType(fields),
     )
@@ -115,7 +115,7 @@ def _noted(name: str, value: str) -> str:
 
 def make_denied_event(
     denial: Denial,
-    way: AccessMethod,
+    access_method: AccessMethod,
     source: Source,
     identity: str | None,
     target: Target | None,
@@ -130,7 +130,7 @@ def make_denied_event(
         identity=None if identity is None else clean_text(identity),
         target=None if target is None else str(target),
         source=str(source),
-        way=way,
+        access_method=access_method,
         reason=denial.reason,
         fields=MappingProxyType({"message": clean_text(denial.message)}),
     )

@@ -84,9 +84,9 @@ def render_config(access: SshAccess, known_hosts: Path) -> str:
             raise SettingsError(f"{environment!r} is not an environment's name")
     names = [*ssh_files.NAMES, *(f"*-ssh.{name}" for name in access.environments)]
     with _as_settings():
-        before, way = _jump(access, known_hosts) if access.jump else _tunnel(access)
+        before, connection = _jump(access, known_hosts) if access.jump else _tunnel(access)
         may_resume = not access.jump and not _passes_socket(access)
-        hosts = ssh_files.format_shell_hosts(names, way, known_hosts, may_resume=may_resume)
+        hosts = ssh_files.format_shell_hosts(names, connection, known_hosts, may_resume=may_resume)
         lines = [*before, *hosts]
         if access.login_name is not None:
             lines.append(f"  User {ssh_files.require_plain(access.login_name)}")

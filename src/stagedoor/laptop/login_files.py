@@ -125,15 +125,15 @@ def render_config(
         # `--if-needed` decides whether to ask, as it sees BatchMode: ssh does not pass it on to a jump host.
         more = ["  KbdInteractiveAuthentication no", *key]
         lines += ssh_files.render_jump_host(jump, *document.jump, user, more, known_hosts)
-        way = f"  ProxyJump {jump}"
+        connection = f"  ProxyJump {jump}"
     else:
         words = ["tunnel", "--gateway", document.connect or "", "--user", user]
-        way = ssh_files.render_proxy_command(
+        connection = ssh_files.render_proxy_command(
             [*program, *words, "--token-file", str(folder / SECRET)]
         )
     may_resume = document.jump is None
     lines += ssh_files.format_shell_hosts(
-        document.names, [way, *key], known_hosts, may_resume=may_resume
+        document.names, [connection, *key], known_hosts, may_resume=may_resume
     )
     return _HEADER + "\n".join(lines) + "\n"
 

@@ -27,18 +27,18 @@ ALIVE_INTERVAL_S = 30
 ALIVE_COUNT = 4
 """A dead session is noticed in two minutes, and a NAT that drops idle flows after one keeps the flow."""
 AWAY_ALIVE_COUNT = 960
-"""For a way that may resume a lost connection: then the shell is silent for up to eight hours, and
+"""For a tunnel that may resume a lost connection: then the shell is silent for up to eight hours, and
 `stagedoor tunnel` itself notices a dead connection."""
 
 
 def format_shell_hosts(
-    names: Sequence[str], way: Sequence[str], known_hosts: Path, *, may_resume: bool
+    names: Sequence[str], connection: Sequence[str], known_hosts: Path, *, may_resume: bool
 ) -> list[str]:
-    """Return the `Host` block of the shells; `way` are the lines that connect to them."""
+    """Return the `Host` block of the shells; `connection` are the lines that connect to them."""
     alive_count = AWAY_ALIVE_COUNT if may_resume else ALIVE_COUNT
     return [
         f"Host {NO_QUOTE} {' '.join(names)}",
-        *way,
+        *connection,
         *trust(known_hosts),
         "  CanonicalizeHostname no",
         f"  ServerAliveInterval {ALIVE_INTERVAL_S}",

@@ -71,6 +71,6 @@ class Event(Struct, frozen=True):
     identity: str | None = None
     target: str | None = None
     source: str | None = None
-    way: str | None = None
+    access_method: str | None = None
     reason: str | None = None
     fields: EventFields = MappingProxyType({})

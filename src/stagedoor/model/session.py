@@ -29,7 +29,7 @@ class Origin(Struct, frozen=True):
     `trace` is None if the client sent none and none has begun.
     """
 
-    way: AccessMethod
+    access_method: AccessMethod
     source: Source
     trace: TraceContext | None = None
 
@@ -93,7 +93,7 @@ class Opened(Struct, frozen=True):
 
     id: str
     at: float
-    way: AccessMethod
+    access_method: AccessMethod
     source: Source
     ready: Ready
     before: Counts = NOTHING_MOVED

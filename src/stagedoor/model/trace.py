@@ -33,7 +33,7 @@ class LoginTrace(Struct, frozen=True):
     """
 
     context: TraceContext
-    way: str
+    access_method: str
     source: Source
     began: float
     ended: float

@@ -156,7 +156,7 @@ def hash_password_mark(password_hash: str | None) -> bytes | None:
     return None if password_hash is None else hashlib.sha256(password_hash.encode()).digest()
 
 
-def describe_way(method: Method, credential: str | None) -> str:
+def describe_sign_in_method(method: Method, credential: str | None) -> str:
     """Return in words how a user signed in, since passkeys and links have the password's method."""
     if method is Method.SSO:
         return credential or "an identity provider"

@@ -202,10 +202,10 @@ def _file_watch(asked: ChannelRequest) -> SftpWatch | ScpWatch | None:
         return SftpWatch()
     if asked.kind == "exec" and is_sftp_server(asked.what):
         return SftpWatch()
-    way = (
+    direction = (
         parse_scp_direction(asked.what) if asked.kind == "exec" and asked.terminal is None else None
     )
-    return None if way is None else ScpWatch(way)
+    return None if direction is None else ScpWatch(direction)
 
 
 class ChannelAudit:

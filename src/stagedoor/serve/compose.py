@@ -266,7 +266,9 @@ class Gateway:
             of.HOLDERS.make_series(): 0 if self.web is None else self.web.holders,
         }
         inside = self.measured_ledger.count_sessions()
-        return gauges | {of.SESSIONS.make_series(way): count for way, count in inside.items()}
+        return gauges | {
+            of.SESSIONS.make_series(access_method): count for access_method, count in inside.items()
+        }
 
     def check_deliveries(self) -> None:
         """Refuse logins while an audit sink is further behind than `audit.refuse_after_s`.

@@ -164,7 +164,9 @@ def _store(service: AdminService, settings: Settings) -> StoreStatus:
     began = time.monotonic()
     workers = list_instances(service.database)
     answer_s = time.monotonic() - began
-    sessions = Counter(session.way for session in list_sessions(service.database, limit=None))
+    sessions = Counter(
+        session.access_method for session in list_sessions(service.database, limit=None)
+    )
     with service.database.read() as transaction:
         version = read_policy_version(transaction)
     sign_ins = list_sign_ins(service)
@@ -206,7 +208,10 @@ def list_lines(
         lines.append(("older", f"{old.version}, process {old.pid}, {left} left"))
     store = current.store
     if store is not None:
-        by = ", ".join(f"{way} {store.sessions.get(way, 0)}" for way in AccessMethod)
+        by = ", ".join(
+            f"{access_method} {store.sessions.get(access_method, 0)}"
+            for access_method in AccessMethod
+        )
         elsewhere = len(set(store.workers) - set(current.workers))
         if elsewhere:
             lines.append(("elsewhere", _count(elsewhere, "worker")))

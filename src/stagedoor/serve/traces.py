@@ -128,7 +128,7 @@ def _attributes(trace: LoginTrace) -> dict[str, str | int]:
         "client.address": str(trace.source.address),
         "client.port": trace.source.port,
         "enduser.id": trace.identity,
-        "stagedoor.access_method": str(trace.way),
+        "stagedoor.access_method": str(trace.access_method),
         "stagedoor.target": trace.target,
         "stagedoor.outcome": str(trace.outcome),
         "stagedoor.session": trace.session,

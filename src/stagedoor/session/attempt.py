@@ -39,7 +39,7 @@ class LoginAttempt:
     ) -> None:
         """`now` gives seconds since the epoch."""
         self.context = origin.trace or begin_trace()
-        self.origin = Origin(origin.way, origin.source, self.context)
+        self.origin = Origin(origin.access_method, origin.source, self.context)
         self.identity = self.target = self.session = self.outcome = ""
         self._now = now
         self._on_trace = on_trace
@@ -86,7 +86,7 @@ class LoginAttempt:
         now = self._now()
         return LoginTrace(
             self.context,
-            self.origin.way,
+            self.origin.access_method,
             self.origin.source,
             self._began,
             now,

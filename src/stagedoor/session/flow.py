@@ -183,9 +183,9 @@ class Flow(AccessControl):
             needs=needs,
             waits=waits,
             ask_reason=ask_reason,
-            is_page=attempt.origin.way is AccessMethod.WEB,
+            is_page=attempt.origin.access_method is AccessMethod.WEB,
         )
-        grant = require_recording(attempt.origin.way, grant)
+        grant = require_recording(attempt.origin.access_method, grant)
         if isinstance(grant, Denial):
             return self._refuse(grant, attempt, identity, find_target(claim))
         attempt.target = grant.target.host_name
@@ -217,7 +217,7 @@ class Flow(AccessControl):
     ) -> Denial:
         """Record a refused login in the audit and the log, and return `denial`."""
         name = identity.name if identity else None
-        self.ledger.deny(denial, origin.way, origin.source, identity=name, target=target)
+        self.ledger.deny(denial, origin.access_method, origin.source, identity=name, target=target)
         self.write_line(make_denied_line(denial, origin, name, target))
         return denial
 
@@ -242,7 +242,9 @@ class Flow(AccessControl):
         if shell is None:
             denial = Denial(Reason.SHELL_UNAVAILABLE, f"the shell {target.shell_name} does not run")
             return self.deny(denial, origin, grant.identity, target)
-        opened = await self.ledger.open(Ready(grant, shell), origin.way, origin.source, earlier)
+        opened = await self.ledger.open(
+            Ready(grant, shell), origin.access_method, origin.source, earlier
+        )
         if isinstance(opened, Opened):
             self.shells.touch(target)
             self.registry.register(opened)
@@ -308,7 +310,9 @@ class Flow(AccessControl):
         earlier = None if resumption is None else await resumption.find(ready)
         if isinstance(earlier, Denial):
             return earlier
-        opened = await self.ledger.open(ready, attempt.origin.way, attempt.origin.source, earlier)
+        opened = await self.ledger.open(
+            ready, attempt.origin.access_method, attempt.origin.source, earlier
+        )
         if isinstance(opened, Opened) and earlier is not None:
             self.write_line(make_resumed_line(opened, earlier))
         return opened

@@ -114,7 +114,11 @@ class Ledger(Protocol):
     """The audit stage. All but `open` may be called from any thread and never block."""
 
     async def open(
-        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+        self,
+        ready: Ready,
+        access_method: AccessMethod,
+        source: Source,
+        earlier: RunningSession | None = None,
     ) -> Opened | Denial:
         """Open a session in the audit, or continue an `earlier` one. It is durable when this returns."""
         ...
@@ -130,7 +134,7 @@ class Ledger(Protocol):
     def deny(
         self,
         denial: Denial,
-        way: AccessMethod,
+        access_method: AccessMethod,
         source: Source,
         *,
         identity: str | None = None,

@@ -133,7 +133,7 @@ class Registry:
         """
         before = entry.grant
         decision = require_permission(entry.needs, self._judge(before))
-        decision = require_recording(entry.opened.way, decision)
+        decision = require_recording(entry.opened.access_method, decision)
         if decision is before:
             return None
         if isinstance(decision, Grant):

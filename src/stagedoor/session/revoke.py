@@ -22,12 +22,12 @@ def require_permission(permission: Permission | None, decision: Grant | Denial) 
     return deny_permission(permission, decision.identity.name, decision.target)
 
 
-def require_recording(way: AccessMethod, decision: Grant | Denial) -> Grant | Denial:
+def require_recording(access_method: AccessMethod, decision: Grant | Denial) -> Grant | Denial:
     """Return `decision`, or a denial if the access must be recorded and SSH does not end at the gateway."""
     if (
         isinstance(decision, Denial)
         or not decision.must_be_recorded
-        or way not in (AccessMethod.CONNECT, AccessMethod.JUMP)
+        or access_method not in (AccessMethod.CONNECT, AccessMethod.JUMP)
     ):
         return decision
     name = decision.target.login_name

@@ -90,7 +90,7 @@ class RunService(RunReader):
             *(identity, order.target, origin.source, progress),
             needs=Permission.RUN,
             waits=True,
-            is_page=origin.way is AccessMethod.WEB,
+            is_page=origin.access_method is AccessMethod.WEB,
         )
         if isinstance(grant, Grant):
             grant = self._check_runner(order) or await self._flow.begin_time(grant)

@@ -193,7 +193,7 @@ def _row(event: Event) -> dict[str, Any]:
         "identity": _text(event.identity),
         "target": _text(event.target),
         "source": _text(event.source),
-        "way": event.way,
+        "way": event.access_method,
         "reason": _text(event.reason),
         "fields": msgspec.json.encode(dict(event.fields)).decode(),
     }
@@ -291,10 +291,21 @@ def read_newest(
 
 
 def _entry_of(row: Row[Any]) -> JournalEntry:
-    seq, at, kind, instance, session, identity, target, source, way, reason, fields = tuple(row)
+    seq, at, kind, instance, session, identity, target, source, access_method, reason, fields = (
+        tuple(row)
+    )
     plain = msgspec.json.decode(fields)
     event = Event(
-        at, EventKind(kind), instance, session, identity, target, source, way, reason, plain
+        at,
+        EventKind(kind),
+        instance,
+        session,
+        identity,
+        target,
+        source,
+        access_method,
+        reason,
+        plain,
     )
     return JournalEntry(seq, event)
 

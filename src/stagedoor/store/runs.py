@@ -131,7 +131,7 @@ def add_recorded(transaction: Transaction, run: Run, origin: Origin, instance: s
             identity=run.starter,
             target=str(run.target),
             source=str(origin.source),
-            way=origin.way.value,
+            way=origin.access_method.value,
             instance=instance,
             end=End.CLOSED.value,
             sent=0,

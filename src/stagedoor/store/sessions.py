@@ -23,7 +23,7 @@ class SessionRecord(Struct, frozen=True):
     identity: str
     target: str
     source: str
-    way: str
+    access_method: str
     instance: str
     end: str | None
     sent: int
@@ -136,7 +136,8 @@ def list_open_among(database: Database, session_ids: Sequence[str]) -> list[str]
 
 
 def _record(row: Row[tuple[object, ...]]) -> SessionRecord:
-    return SessionRecord(**row._mapping)
+    fields = dict(row._mapping)
+    return SessionRecord(access_method=fields.pop("way"), **fields)
 
 
 def request_close(

@@ -60,10 +60,10 @@ def test_while_the_api_server_is_gone_the_doors_stay_open_and_then_all_works_by_
             entered = 0
             while time.monotonic() - gone_at < GONE_S or not entered:
                 assert session.run("echo still") == "still"
-                for way in ("connect", "jump"):
-                    assert kube.must("app01", "echo in", way=way) == "in\n"
+                for access_method in ("connect", "jump"):
+                    assert kube.must("app01", "echo in", access_method=access_method) == "in\n"
                 entered += 1
-            refused = kube.ssh("app02", way="jump")
+            refused = kube.ssh("app02", access_method="jump")
             assert refused.returncode != 0
             assert "asking the cluster: " in refused.stderr
             troubles = [line for line in kube.gateway.lines[seen:] if line.get("level") in LOUD]

@@ -498,13 +498,13 @@ def secrets_of(pod: dict[str, Any]) -> set[str]:
 
 
 @given(apps(), st.sampled_from(KitSource))
-def test_a_shell_never_has_more_than_its_app(of: dict[str, Any], way: KitSource) -> None:
+def test_a_shell_never_has_more_than_its_app(of: dict[str, Any], source: KitSource) -> None:
     given_app = deepcopy(of)
     chosen = settings(of)
-    derivation = derive(of, chosen, Kit("kit:1", way), digests={}, claims=CLAIMS)
+    derivation = derive(of, chosen, Kit("kit:1", source), digests={}, claims=CLAIMS)
     assert isinstance(derivation, Derived), derivation
     assert of == given_app
-    again = derive(of, chosen, Kit("kit:1", way), digests={}, claims=CLAIMS)
+    again = derive(of, chosen, Kit("kit:1", source), digests={}, claims=CLAIMS)
     assert derivation == again
 
     was, template = of["spec"]["template"], derivation.deployment["spec"]["template"]

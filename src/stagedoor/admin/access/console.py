@@ -56,7 +56,7 @@ PAGE = 100
 """The rows of one page."""
 MOST_SESSIONS = 1000
 """The open sessions that one page may show; a search finds the others."""
-_RECORDED_WAYS = ("direct", "web")
+_RECORDED_METHODS = ("direct", "web")
 """Sessions by other access methods are encrypted end to end."""
 NO_PAGE = Denial(Reason.NO_GRANT, "there is no such page here, or you may not see it")
 
@@ -334,7 +334,7 @@ class ConsoleService:
 def _is_recorded(policy: Policy, session: SessionRecord, now: float) -> bool:
     """Return whether terminals of the session's user in its app are recorded, by the current policy."""
     user, target = policy.users.get(session.identity), parse_login(session.target)
-    if session.way not in _RECORDED_WAYS or user is None or target is None:
+    if session.access_method not in _RECORDED_METHODS or user is None or target is None:
         return False
     rules = list_matching(policy, user, target, now, begins=False)
     return Permission.RECORD in combine_permissions(rules)

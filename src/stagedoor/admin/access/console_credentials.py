@@ -11,7 +11,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
-from stagedoor.model.webpass import describe_way
+from stagedoor.model.webpass import describe_sign_in_method
 from stagedoor.store.sign_in.sign_ins import SignInRecord, search_sign_ins
 
 SIGN_IN, KEY, TOKEN = KINDS = ("sign-in", "key", "token")
@@ -79,7 +79,7 @@ def _make_sign_in_row(record: SignInRecord, may_end: bool) -> CredentialRow:
         opened.name,
         opened.label or "",
         may_end,
-        by=describe_way(opened.method, opened.credential_id),
+        by=describe_sign_in_method(opened.method, opened.credential_id),
         source=opened.source or "",
         used_at=opened.last_used_at,
         expires_at=opened.expires_at,

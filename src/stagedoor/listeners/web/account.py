@@ -18,7 +18,7 @@ from stagedoor.listeners.web.pages.user_routes import UserRoutes, make_form_rout
 from stagedoor.listeners.web.sign_in.cookies import read_cookie, set_cookie, start_session
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import TOKEN_SOON_S, Identity, Method
-from stagedoor.model.webpass import describe_way
+from stagedoor.model.webpass import describe_sign_in_method
 from stagedoor.signin.credentials import CredentialService, NewToken
 from stagedoor.signin.key_proof import make_line_to_sign, render_sign_command
 from stagedoor.signin.passes import PassService
@@ -124,7 +124,7 @@ class AccountPages:
             days=f"{min(_DAYS, held.token_max_days):g}",
             days_most=f"{held.token_max_days:g}",
             soon_s=TOKEN_SOON_S,
-            by=describe_way,
+            by=describe_sign_in_method,
             scopes=_apps,
             languages=NAMES,
         )

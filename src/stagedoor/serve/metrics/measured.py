@@ -48,50 +48,54 @@ class MetricsLedger:
         self._open: Counter[AccessMethod] = Counter()
 
     async def open(
-        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+        self,
+        ready: Ready,
+        access_method: AccessMethod,
+        source: Source,
+        earlier: RunningSession | None = None,
     ) -> Opened | Denial:
         """Open a session in the ledger or continue an earlier one there, and count and time it."""
         began = self._clock()
-        opened = await self._ledger.open(ready, way, source, earlier)
+        opened = await self._ledger.open(ready, access_method, source, earlier)
         if isinstance(opened, Opened):
             self._tally.observe(of.AUDIT_OPEN, self._clock() - began)
             if earlier is None:
-                self._tally.add(of.LOGINS, way, of.OPENED)
+                self._tally.add(of.LOGINS, access_method, of.OPENED)
             elif not earlier.is_adopted:
                 self._tally.add(of.RESUMES)
             with self._lock:
-                self._open[way] += 1
+                self._open[access_method] += 1
         return opened
 
     def release(self, opened: Opened, counts: Counts) -> None:
         """Count the last bytes here of a session that goes on in another process."""
         self._ledger.release(opened, counts)
         with self._lock:
-            self._open[opened.way] -= 1
+            self._open[opened.access_method] -= 1
         self._count_bytes(opened.id, counts)
 
     def close_session(self, opened: Opened, ended: Ended) -> None:
         """Close a session in the ledger, and count its end, its bytes and its length."""
         self._ledger.close_session(opened, ended)
         with self._lock:
-            self._open[opened.way] -= 1
+            self._open[opened.access_method] -= 1
         self._count_bytes(opened.id, ended.counts)
-        self._tally.add(of.ENDS, opened.way, ended.end)
-        self._tally.observe(of.LENGTH, max(0.0, self._now() - opened.at), opened.way)
+        self._tally.add(of.ENDS, opened.access_method, ended.end)
+        self._tally.observe(of.LENGTH, max(0.0, self._now() - opened.at), opened.access_method)
 
     def deny(
         self,
         denial: Denial,
-        way: AccessMethod,
+        access_method: AccessMethod,
         source: Source,
         *,
         identity: str | None = None,
         target: Target | None = None,
     ) -> None:
         """Record a denial in the ledger, and count it."""
-        self._ledger.deny(denial, way, source, identity=identity, target=target)
-        self._tally.add(of.LOGINS, way, of.DENIED)
-        self._tally.add(of.DENIALS, way, denial.reason)
+        self._ledger.deny(denial, access_method, source, identity=identity, target=target)
+        self._tally.add(of.LOGINS, access_method, of.DENIED)
+        self._tally.add(of.DENIALS, access_method, denial.reason)
 
     def count_moved(self, counts: Iterable[tuple[str, Counts]]) -> None:
         """Count the bytes that open sessions have moved since the last call; `counts` are their totals."""
@@ -101,7 +105,7 @@ class MetricsLedger:
     def count_sessions(self) -> dict[AccessMethod, int]:
         """Return the number of open sessions by access method."""
         with self._lock:
-            return {way: self._open[way] for way in AccessMethod}
+            return {access_method: self._open[access_method] for access_method in AccessMethod}
 
     def _count_bytes(self, session: str, now: Counts) -> None:
         new = self._take_new_bytes(session, now)

@@ -225,7 +225,7 @@ def make_session_event(
         identity=row.identity,
         target=row.target,
         source=row.source,
-        way=row.way,
+        access_method=row.way,
         reason=end,
         fields=MappingProxyType(fields),
     )

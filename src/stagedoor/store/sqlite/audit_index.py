@@ -291,7 +291,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _list_words(entry: JournalEntry) -> tuple[int, str, str, str, str, str]:
     event = entry.event
-    kind = f"{event.kind.value} {event.reason or ''} {event.way or ''}"
+    kind = f"{event.kind.value} {event.reason or ''} {event.access_method or ''}"
     if event.kind is EventKind.AUDIT_CHECKPOINT:
         return entry.seq, "", "", "", kind, ""
     rest = " ".join(str(v) for v in (event.session, *event.fields.values()) if v is not None)

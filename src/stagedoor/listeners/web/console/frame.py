@@ -10,12 +10,12 @@ from starlette.routing import Route
 from stagedoor.admin.access.console import NO_PAGE, ConsoleService
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
-from stagedoor.listeners.web.pages.markup import WAYS
+from stagedoor.listeners.web.pages.markup import ACCESS_METHODS
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.units import DAY_S
-from stagedoor.model.webpass import describe_way
+from stagedoor.model.webpass import describe_sign_in_method
 
 MOST_DAYS = 3650
 Change = Callable[[Request, Identity, dict[str, str]], Awaitable[str | Denial]]
@@ -46,8 +46,8 @@ class ConsoleFrame:
             f"console/{template}",
             identity,
             path=self.path,
-            ways=WAYS,
-            by=describe_way,
+            access_methods=ACCESS_METHODS,
+            by=describe_sign_in_method,
             proved=self.console.check_change(identity, None, "a change") is None,
             **values,
         )

@@ -30,7 +30,12 @@ _NO_HOLDER = "This shell has no terminals for the page. Enter it by ssh, or ask 
 _MOST_AT_ONCE = 24
 _FIRST = 20
 """If there are more apps, the page shows only this many, so that Tab passes through it in 60 steps."""
-WAYS = {"connect": "tunnel", "jump": "jump host", "direct": "direct login", "web": "WebShell"}
+ACCESS_METHODS = {
+    "connect": "tunnel",
+    "jump": "jump host",
+    "direct": "direct login",
+    "web": "WebShell",
+}
 
 
 def _clock(seconds: float) -> str:
@@ -228,7 +233,7 @@ def render_home(
         ssh_setup=ssh_setup,
         no_holder=_NO_HOLDER,
         states=_STATES,
-        ways=WAYS,
+        access_methods=ACCESS_METHODS,
         token_ends_at=token_ends_at,
     )
 

@@ -77,7 +77,7 @@ class Kit:
     """
 
     image: str
-    way: KitSource = KitSource.SIBLING
+    source: KitSource = KitSource.SIBLING
     resources: Mapping[str, Mapping[str, str]] | None = None
     pod_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     pod_annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -155,7 +155,7 @@ def _copier(kit: Kit, pod_security: Mapping[str, Any], cpu_limit: str | None) ->
 
 def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> KitParts:
     """Return the parts for the kit. With `packages`, an init container copies it before the packages."""
-    if kit.way is KitSource.IMAGE_VOLUME:
+    if kit.source is KitSource.IMAGE_VOLUME:
         image = {"reference": kit.image, "pullPolicy": PULL_POLICY}
         # The whole image is mounted, and the kit is in its folder /kit.
         mount = {**_KIT_MOUNT, "subPath": KIT_PATH.removeprefix("/")}
@@ -163,7 +163,7 @@ def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> KitParts:
     volumes: list[dict[str, Any]] = [{"name": KIT_VOLUME, "emptyDir": {}}]
     # An init container cannot wait for an ordinary one, so with packages it is an init container that copies
     # the kit.
-    if kit.way is KitSource.INIT or packages:
+    if kit.source is KitSource.INIT or packages:
         return KitParts([{**copier, "command": [_COPY, _COPY_TO]}], [], volumes, [dict(_KIT_MOUNT)])
     # By the time that the kubelet starts the hook, most of the kit is copied.
     stays = {

@@ -79,7 +79,7 @@ class PodEnd:
 
 def make_run_kit(kit: Kit) -> Kit:
     """Return the kit for runs: with a container beside the task's, the pod would never end."""
-    return replace(kit, way=KitSource.INIT) if kit.way is KitSource.SIBLING else kit
+    return replace(kit, source=KitSource.INIT) if kit.source is KitSource.SIBLING else kit
 
 
 def build_run_lease(app: Object, run_id: str, holder: str, now: float) -> Object:

@@ -147,7 +147,7 @@ PAGES = {
     "open": "进行中",
     # The account.
     "Your account": "你的账户",
-    "You are <strong>{name}</strong>, signed in by {way}. Groups: {groups}.": "你是 <strong>{name}</strong>，登录方式：{way}。所属组：{groups}。",
+    "You are <strong>{name}</strong>, signed in by {method}. Groups: {groups}.": "你是 <strong>{name}</strong>，登录方式：{method}。所属组：{groups}。",
     "{doing} is switched off here. Ask an administrator to do it.": "这里不允许用户自行{doing}。请让管理员操作。",
     "Making tokens": "创建令牌",
     "Adding keys": "添加密钥",
