@@ -90,13 +90,13 @@ class Desk:
         yield not self.crowded
 
     async def wait(
-        self, ask_reason: AskReason | None = None, *, waits: bool = True, wait_s: float = 900.0
+        self, ask_reason: AskReason | None = None, *, may_wait: bool = True, wait_s: float = 900.0
     ) -> Grant | Denial:
         def show(step: StartStep) -> None:
             self.shown.append(step.detail)
 
         wait = AccessWait(self, self, lambda: self.verdict, DEV, APP01, Permission.ENTER)
-        return await wait.wait(REFUSED, show, ask_reason, waits=waits, wait_s=wait_s)
+        return await wait.wait(REFUSED, show, ask_reason, may_wait=may_wait, wait_s=wait_s)
 
     async def until_shown(self, text: str) -> None:
         async with asyncio.timeout(BOUND_S):
@@ -109,17 +109,17 @@ class Desk:
 
 
 @pytest.mark.access(19)
-@pytest.mark.parametrize("waits", [True, False])
-async def test_a_user_who_may_ask_for_nothing_gets_the_denial_as_it_is(*, waits: bool) -> None:
+@pytest.mark.parametrize("may_wait", [True, False])
+async def test_a_user_who_may_ask_for_nothing_gets_the_denial_as_it_is(*, may_wait: bool) -> None:
     desk = Desk()
     desk.may_ask = False
-    assert await desk.wait(waits=waits) is REFUSED
+    assert await desk.wait(may_wait=may_wait) is REFUSED
     assert desk.shown == []
 
 
 async def test_a_client_that_shows_nothing_is_refused_with_how_to_ask() -> None:
     desk = Desk()
-    denial = await desk.wait(waits=False)
+    denial = await desk.wait(may_wait=False)
     assert isinstance(denial, Denial)
     assert denial.line == (
         "app01 is open on request (1 h at most; group:sre decides); ask: ssh gw request"
@@ -130,7 +130,7 @@ async def test_a_client_that_shows_nothing_is_refused_with_how_to_ask() -> None:
 async def test_while_a_request_is_pending_every_client_waits() -> None:
     desk = Desk()
     desk.request = PENDING
-    waiting = asyncio.create_task(desk.wait(waits=False))
+    waiting = asyncio.create_task(desk.wait(may_wait=False))
     await desk.until_shown("request 7 waits for group:sre")
     desk.change(desk.approve)
     assert isinstance(await waiting, Grant)

@@ -16,12 +16,12 @@ def test_one_that_speaks_counts_among_those_that_speak_and_one_that_has_proved_i
     out: list[int] = []
     connections = []
     for number in range(12):
-        arrived = all_of_them.arrive(source, "192.0.2.1")
+        arrived = all_of_them.add(source, "192.0.2.1")
         arrived.crowded_out = lambda number=number: out.append(number)  # type: ignore[misc]
         connections.append(arrived)
     assert out == [0, 1, 2, 3]  # eight of one source
-    all_of_them.mark_spoken(connections[4], "192.0.2.1", secure=False)
-    all_of_them.mark_spoken(connections[5], "192.0.2.1", secure=True)
+    all_of_them.mark_spoken(connections[4], "192.0.2.1", is_tls=False)
+    all_of_them.mark_spoken(connections[5], "192.0.2.1", is_tls=True)
     counts = (len(all_of_them.silent), len(all_of_them.plain), len(all_of_them.tls))
     assert counts == (6, 1, 1)
     connections[4].prove()
@@ -46,7 +46,7 @@ class Tls:
 def test_one_that_has_ended_is_freed_without_the_collector() -> None:
     """TLS holds 50 KiB for each, with which a flood would fill the memory until the collector runs."""
     pending = UnauthenticatedConnections(10)
-    one = pending.arrive(Source.of("192.0.2.1", 1), "192.0.2.1")
+    one = pending.add(Source.of("192.0.2.1", 1), "192.0.2.1")
     tls = Tls()
     one.crowded_out = partial(print, one, tls)
     freed = weakref.ref(tls)

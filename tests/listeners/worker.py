@@ -11,7 +11,7 @@ from typing import Any
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.authorities import ensure_cas
 from stagedoor.listeners.limits import LIMITS, ClientLimits
-from stagedoor.listeners.tunnel import Secure
+from stagedoor.listeners.tunnel import WrapTls
 from stagedoor.model.source import Source
 from stagedoor.net.listen import bind
 from stagedoor.net.tcp import TcpStream
@@ -34,10 +34,10 @@ class GatewayWorker(WorkerThread):
     def __init__(self, folder: Path, settings: str, limits: ClientLimits = LIMITS) -> None:
         self.data_dir = folder / "data"
         text = f'data_dir = "{self.data_dir}"\n{settings}'
-        secure = "certificate_file" in settings
+        has_tls = "certificate_file" in settings
         self._sockets = []
         self.ports: dict[str, int] = {}
-        for kind in ["tunnel"] + ["tunnel-tls"] * secure:
+        for kind in ["tunnel"] + ["tunnel-tls"] * has_tls:
             listening = bind("127.0.0.1", 0)
             self.ports[kind] = listening.list_addresses()[0][1]
             self._sockets.append((kind, os.dup(listening.list_descriptors()[0])))
@@ -74,9 +74,9 @@ class GatewayWorker(WorkerThread):
         """Record each connection that the listener gets."""
         accepted = gateway.listener.serve_accepted
 
-        def keep(stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
+        def keep(stream: TcpStream, source: Source, wrap_tls: WrapTls | None = None) -> None:
             self._accepted[source.port] = stream
-            accepted(stream, source, secure)
+            accepted(stream, source, wrap_tls)
 
         gateway.listener.serve_accepted = keep  # type: ignore[method-assign]  # it only records
 
@@ -87,7 +87,7 @@ class GatewayWorker(WorkerThread):
         """Wait until no session is open, and no connection is being answered."""
         eventually(
             "everybody has left",
-            lambda: not self.sessions() and not self.gateway.listener.busy,
+            lambda: not self.sessions() and not self.gateway.listener.unanswered_count,
         )
 
     def wait_until_read(self, peer: Peer) -> None:

@@ -298,7 +298,7 @@ STORIES: dict[str, Story] = {
         ),
     ],
     "an agent that is not granted is refused, and the terminal shows why": [
-        (AgentRequest(1), [EnterShell(1, waits=False)]),
+        (AgentRequest(1), [EnterShell(1, may_wait=False)]),
         (program(2, SHELL), []),
         (
             began(granted=NONE),

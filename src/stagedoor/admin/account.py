@@ -83,10 +83,10 @@ class AccountService:
         elif tunnel.public_url is not None:
             option = f"--gateway {tunnel.public_url}"
         else:
-            secure = bool(tunnel.tls_addresses)
+            has_tls = bool(tunnel.tls_addresses)
             first = (tunnel.tls_addresses or tunnel.addresses or (":0",))[0]
             address = _address(host, split_address(first)[1])
-            option = f"--gateway {'https://' if secure else ''}{address}"
+            option = f"--gateway {'https://' if has_tls else ''}{address}"
         return (
             f"stagedoor ssh-config {option} --user {identity.name} --host-ca host_ca.pub --include"
         )

@@ -76,7 +76,9 @@ class Arrival:
     is_proxied: bool = False
 
 
-async def arrive(stream: TcpStream, peer: Source, rules: AcceptRules) -> Arrival | Denial | None:
+async def read_proxy_header(
+    stream: TcpStream, peer: Source, rules: AcceptRules
+) -> Arrival | Denial | None:
     """Read the PROXY header of a connection from `peer`, if the rules require one.
 
     Return a Denial if the header is wrong, and None if the peer left. The caller bounds the time and checks

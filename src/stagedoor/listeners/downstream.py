@@ -32,7 +32,7 @@ class Downstream:
         self.stream: Stream = stream
         self.source = source
         self.request: Request | None = None
-        self.give_way: Callable[[], object] = lambda: None
+        self.cancel: Callable[[], object] = lambda: None
         """Cancels the task that serves this connection."""
         self.is_muted = False
         """Whether a denial is only recorded, and no answer is sent."""
@@ -78,7 +78,7 @@ class Downstream:
         except OSError:
             early = b""
         if not early:
-            self.give_way()
+            self.cancel()
         elif self.request is not None:
             self.request = replace(self.request, early=self.request.early + early)
 

@@ -12,7 +12,7 @@ from stagedoor.listeners.accept import (
     READ_BYTES,
     AcceptRules,
     Arrival,
-    arrive,
+    read_proxy_header,
     refuse_plaintext,
 )
 from stagedoor.listeners.downstream import Downstream
@@ -33,7 +33,7 @@ from stagedoor.tasks import Tasks
 from stagedoor.wire.http.connect import HeadParser, Request
 from stagedoor.wire.ssh.preface import SshPreface
 
-Secure = Callable[[TcpStream, bytes], TlsStream]
+WrapTls = Callable[[TcpStream, bytes], TlsStream]
 """Wraps a plain stream in TLS, given the bytes already read from it."""
 
 
@@ -60,13 +60,13 @@ class TunnelListener:
         self._tasks = Tasks("a downstream was dropped by an internal fault")
 
     def serve_accepted(
-        self, stream: TcpStream, source: Source, secure: Secure | None = None
+        self, stream: TcpStream, source: Source, wrap_tls: WrapTls | None = None
     ) -> None:
-        """Serve a client that was just accepted. `secure` is None if its socket does not use TLS."""
+        """Serve a client that was just accepted. `wrap_tls` is None if its socket does not use TLS."""
         downstream = Downstream(stream, source)
-        serving = self._serve(downstream, stream, secure)
-        task = self._tasks.start(serving, partial(self._done, downstream))
-        downstream.give_way = task.cancel
+        serving = self._serve(downstream, stream, wrap_tls)
+        task = self._tasks.start(serving, partial(self._close_unless_handed_over, downstream))
+        downstream.cancel = task.cancel
 
     def _enter_queue(self, downstream: Downstream) -> None:
         """Add `downstream` to the queue, and drop the one that must make room for it, if any.
@@ -76,7 +76,7 @@ class TunnelListener:
         victim = self._pending.enter(downstream, find_source_network(downstream.source.address))
         if victim is None:
             return
-        victim.give_way()
+        victim.cancel()
         self._flow.deny(
             Denial(
                 Reason.OVERLOADED,
@@ -86,12 +86,12 @@ class TunnelListener:
             victim.origin,
         )
 
-    def _done(self, downstream: Downstream, _: asyncio.Task[None]) -> None:
+    def _close_unless_handed_over(self, downstream: Downstream, _: asyncio.Task[None]) -> None:
         if not downstream.is_handed_over:
             downstream.stream.abort()  # here, because a task that is cancelled at once never runs
 
     @property
-    def busy(self) -> int:
+    def unanswered_count(self) -> int:
         """Return the number of clients that are accepted and not answered yet."""
         return len(self._tasks)
 
@@ -101,13 +101,13 @@ class TunnelListener:
         await self._tasks.wait()
 
     async def _serve(
-        self, downstream: Downstream, stream: TcpStream, secure: Secure | None
+        self, downstream: Downstream, stream: TcpStream, wrap_tls: WrapTls | None
     ) -> None:
         try:
             parser = HeadParser()
-            request = None if secure else self._read_at_once(downstream, stream, parser)
+            request = None if wrap_tls else self._read_at_once(downstream, stream, parser)
             if request is None:
-                request = await self._wait_for_request(downstream, stream, secure, parser)
+                request = await self._wait_for_request(downstream, stream, wrap_tls, parser)
             if request is None:
                 return
             if isinstance(request, Denial):
@@ -144,7 +144,7 @@ class TunnelListener:
                 request.credential,
                 downstream.origin,
                 downstream.show_progress,
-                waits=request.wants_progress,
+                may_wait=request.wants_progress,
                 ask_reason=make_answer(request.reason),
                 resumption=resumption,
             )
@@ -177,8 +177,8 @@ class TunnelListener:
         rules = self._rules
         if rules.is_proxy(downstream.source):
             return None
-        if (outsider := rules.refuse_outsider(downstream.source)) is not None:
-            return outsider
+        if (denial := rules.refuse_outsider(downstream.source)) is not None:
+            return denial
         received = stream.recv(READ_BYTES)
         return parser.feed(received) if received else None
 
@@ -186,7 +186,7 @@ class TunnelListener:
         self,
         downstream: Downstream,
         stream: TcpStream,
-        secure: Secure | None,
+        wrap_tls: WrapTls | None,
         parser: HeadParser,
     ) -> Request | Denial | None:
         """Read the request within the limits on time and on waiting connections. See `_read_request`."""
@@ -194,7 +194,7 @@ class TunnelListener:
         try:
             # An absolute limit, which a slow trickle of bytes does not extend.
             async with asyncio.timeout(self._limits.header_timeout_s):
-                return await self._read_request(downstream, stream, secure, parser)
+                return await self._read_request(downstream, stream, wrap_tls, parser)
         except TimeoutError:
             limit_s = self._limits.header_timeout_s
             return Denial(
@@ -207,11 +207,11 @@ class TunnelListener:
         self,
         downstream: Downstream,
         stream: TcpStream,
-        secure: Secure | None,
+        wrap_tls: WrapTls | None,
         parser: HeadParser,
     ) -> Request | Denial | None:
         """Read the request. Return a denial if it is wrong, or None if the client left without one."""
-        arrival = await arrive(stream, downstream.source, self._rules)
+        arrival = await read_proxy_header(stream, downstream.source, self._rules)
         if not isinstance(arrival, Arrival):
             return arrival
         received = arrival.received
@@ -221,17 +221,17 @@ class TunnelListener:
             self._pending.remove(downstream)
             downstream.source = arrival.source
             self._enter_queue(downstream)
-        if (outsider := self._rules.refuse_outsider(downstream.source)) is not None:
+        if (denial := self._rules.refuse_outsider(downstream.source)) is not None:
             # There is no TLS handshake for other networks, and so no way to send them an answer.
-            downstream.is_muted = secure is not None
-            return outsider
-        if secure is not None:
+            downstream.is_muted = wrap_tls is not None
+            return denial
+        if wrap_tls is not None:
             received = received or await aio.read(stream, READ_BYTES)
             if not received:
                 return None
             if (denial := refuse_plaintext(received)) is not None:
                 return denial
-            tls = secure(stream, received)
+            tls = wrap_tls(stream, received)
             downstream.stream, received = tls, b""
             await tls.complete_handshake()
             downstream.is_protected = True

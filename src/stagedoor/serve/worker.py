@@ -153,9 +153,10 @@ class Worker:
 
     def _open_count(self) -> int:
         gateway = self._gateway
-        return (
-            len(gateway.registry) + gateway.listener.busy + (gateway.ssh.busy if gateway.ssh else 0)
-        )
+        unanswered = gateway.listener.unanswered_count
+        if gateway.ssh is not None:
+            unanswered += gateway.ssh.unanswered_count
+        return len(gateway.registry) + unanswered
 
     async def _close_all(self) -> None:
         self._gateway.registry.close_all(End.DRAINED, "the gateway is stopping")

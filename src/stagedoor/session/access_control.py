@@ -110,15 +110,15 @@ class AccessControl:
         progress: Progress | None,
         *,
         needs: Permission | None = None,
-        waits: bool = False,
+        may_wait: bool = False,
         wait_s: float = math.inf,
         ask_reason: AskReason | None = None,
         is_page: bool = False,
     ) -> Grant | Denial:
         """Return the grant for a claim, after waiting for an approver and for a fresh proof if needed.
 
-        The grant has the permission that the claim `needs`. If the client `waits`, `progress` shows what the
-        person has to do, for at most `wait_s` seconds. Without `progress`, no access is requested. A page
+        The grant has the permission that the claim `needs`. If the client `may_wait`, `progress` shows what
+        the person has to do, for at most `wait_s` seconds. Without `progress`, no access is requested. A page
         (`is_page`) asks for the proof itself.
         """
         grant = require_permission(needs, await self.authorise(identity, claim))
@@ -139,13 +139,13 @@ class AccessControl:
                 needs or Permission.ENTER,
             )
             grant = await wait.wait(
-                grant, progress, ask_reason, waits=waits, wait_s=min(wait_s, ACCESS_WAIT_S)
+                grant, progress, ask_reason, may_wait=may_wait, wait_s=min(wait_s, ACCESS_WAIT_S)
             )
         if isinstance(grant, Denial):
             return grant
         if is_page:
             return await self.check_step_up(identity, grant)
-        shown = progress if waits else None
+        shown = progress if may_wait else None
         return await self._wait_for_step_up(
             identity, grant, source, shown, min(wait_s, STEP_UP_WAIT_S)
         )

@@ -59,7 +59,7 @@ class AccessWait:
         progress: Progress,
         ask_reason: AskReason | None,
         *,
-        waits: bool,
+        may_wait: bool,
         wait_s: float,
     ) -> Grant | Denial:
         """Return the grant once an approver has agreed, or a denial.
@@ -72,7 +72,7 @@ class AccessWait:
         if offer is None:
             return refused
         refused = replace(refused, person_message=_explain(offer))
-        if not waits and offer.request is None:
+        if not may_wait and offer.request is None:
             return refused
         with self.requests.count_waiting(self.identity) as may_wait:
             if not may_wait:

@@ -95,7 +95,7 @@ class Flow(AccessControl):
         origin: Origin,
         progress: Progress,
         *,
-        waits: bool = False,
+        may_wait: bool = False,
         ask_reason: AskReason | None = None,
         resumption: SessionResumption | None = None,
     ) -> Entered | Denial:
@@ -119,7 +119,7 @@ class Flow(AccessControl):
                 target,
                 attempt,
                 progress,
-                waits=waits,
+                may_wait=may_wait,
                 ask_reason=ask_reason,
                 resumption=resumption,
             )
@@ -133,7 +133,7 @@ class Flow(AccessControl):
         *,
         start: bool = True,
         needs: Permission | None = None,
-        waits: bool = False,
+        may_wait: bool = False,
         ask_reason: AskReason | None = None,
     ) -> Entered | Denial:
         """Open a session and return it, or a denial, which is in the audit and the log.
@@ -141,8 +141,8 @@ class Flow(AccessControl):
         `needs` is a permission that the session requires besides entering: without it the login is
         refused, and the session ends when it is withdrawn.
 
-        If the target requires a fresh proof of identity and the client `waits`, `progress` shows how to give
-        one, and the call waits for it. Other clients are refused with the same line. So it is for users
+        If the target requires a fresh proof of identity and the client `may_wait`, `progress` shows how to
+        give one, and the call waits for it. Other clients are refused with the same line. So it is for users
         without a grant who may ask for access; `ask_reason` asks them for the reason.
 
         With `start` False, and for guests, a stopped shell is not started. A cancelled call leaves nothing
@@ -156,7 +156,7 @@ class Flow(AccessControl):
                 progress,
                 start=start,
                 needs=needs,
-                waits=waits,
+                may_wait=may_wait,
                 ask_reason=ask_reason,
             )
 
@@ -169,7 +169,7 @@ class Flow(AccessControl):
         *,
         start: bool = True,
         needs: Permission | None = None,
-        waits: bool = False,
+        may_wait: bool = False,
         ask_reason: AskReason | None = None,
         resumption: SessionResumption | None = None,
     ) -> Entered | Denial:
@@ -181,7 +181,7 @@ class Flow(AccessControl):
             attempt.origin.source,
             progress,
             needs=needs,
-            waits=waits,
+            may_wait=may_wait,
             ask_reason=ask_reason,
             is_page=attempt.origin.access_method is AccessMethod.WEB,
         )

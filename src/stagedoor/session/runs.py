@@ -89,7 +89,7 @@ class RunService(RunReader):
         grant = await self._flow.admit(
             *(identity, order.target, origin.source, progress),
             needs=Permission.RUN,
-            waits=True,
+            may_wait=True,
             is_page=origin.access_method is AccessMethod.WEB,
         )
         if isinstance(grant, Grant):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import asyncssh
 
-from stagedoor.listeners.accept import arrive
+from stagedoor.listeners.accept import read_proxy_header
 from stagedoor.listeners.limits import StartupLimits
 from stagedoor.listeners.ssh.connection import ClientConnection
 from stagedoor.listeners.ssh.context import ListenerContext
@@ -118,7 +118,7 @@ class SshListener:
         self._buffer = memoryview(bytearray(READ_BUFFER_BYTES))
 
     @property
-    def busy(self) -> int:
+    def unanswered_count(self) -> int:
         """Return the number of channel requests that are not answered yet."""
         return sum(router.entering for router in self._routers)
 
@@ -158,16 +158,16 @@ class SshListener:
         try:
             rules = self._limits.rules
             async with asyncio.timeout(self._limits.clients.header_timeout_s):
-                arrival = await arrive(stream, source, rules)
+                arrival = await read_proxy_header(stream, source, rules)
             if arrival is None:
                 return
             if isinstance(arrival, Denial):
                 self._deny(source, arrival)
                 return
             source = arrival.source
-            if (outsider := rules.refuse_outsider(source)) is not None:
+            if (denial := rules.refuse_outsider(source)) is not None:
                 # Send other networks nothing, not even our version.
-                self._deny(source, outsider)
+                self._deny(source, denial)
                 return
             if self._draining:
                 return

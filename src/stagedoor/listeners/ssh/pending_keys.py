@@ -31,7 +31,7 @@ _SIGN_IN = "Sign in first: run ssh once without BatchMode, or: stagedoor login\r
 NEW_KEY = f"stagedoor: this key is new here. {_SIGN_IN}"
 OVER = f"stagedoor: the sign-in of this key is over. {_SIGN_IN}"
 """Shown whenever a key is held, because the gateway cannot know whether ssh goes on or exits (BatchMode)."""
-GiveWay = Callable[[], None]
+Cancel = Callable[[], None]
 """Ends the connection of a waiting login."""
 
 
@@ -40,7 +40,7 @@ class PendingLogins:
 
     def __init__(self, limits: PendingLimits = LIMITS) -> None:
         self._limits = limits
-        self._waiting: FairQueue[GiveWay] = FairQueue()
+        self._waiting: FairQueue[Cancel] = FairQueue()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -56,17 +56,17 @@ class PendingLogins:
         )
 
     @contextmanager
-    def take_place(self, source: str, give_way: GiveWay) -> Iterator[None]:
+    def take_place(self, source: str, cancel: Cancel) -> Iterator[None]:
         """Count a waiting login for the length of the block.
 
-        If another login takes its place, `give_way` is called and must end the block.
+        If another login takes its place, `cancel` is called and must end the block.
         """
         fullest = self._judge_entry(source)
         if isinstance(fullest, str):
             newest = self._waiting.of_source(fullest)[-1]
             self._waiting.remove(newest)
             newest()
-        place = partial(give_way)  # a distinct key, since two logins may have the same `give_way`
+        place = partial(cancel)  # a distinct key, since two logins may have the same `cancel`
         self._waiting.add(place, source)
         try:
             yield

@@ -86,7 +86,6 @@ class WebApp:
         self.guard = guard = RequestGuard(access.flow, limits)
         self.pending = UnauthenticatedConnections(limits.clients.max_pending)
         self._passes = passes = services.passes
-        self.files = Files(guard, passes, access)
         refuse = partial(answer_refusal, logins=services.logins.logins.is_possible)
         posts = PostRoutes(guard, self._identify, refuse)
         shown = (
@@ -101,7 +100,7 @@ class WebApp:
         home = Home(guard, pages, terminal_pages, services.account, guests.list_watchable, access)
         endpoints: list[BaseRoute] = [
             *self._endpoint.routes,
-            *self.files.routes,
+            *Files(guard, passes, access).routes,
             *Terminals(posts, access).api,
             *guests.api,
             posts.make_route("/api/apps", home.list_apps),

@@ -11,7 +11,7 @@ from stagedoor.listeners.accept import (
     LINGER_S,
     READ_BYTES,
     Arrival,
-    arrive,
+    read_proxy_header,
     refuse_plaintext,
     send_and_linger,
 )
@@ -157,18 +157,13 @@ class WebListener:
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve([]))
 
-    def serve_accepted(self, stream: TcpStream, source: Source, *, secure: bool) -> None:
-        """Serve a connection that was just accepted; `secure` if its socket uses TLS."""
-        pending = self._pending.arrive(source, self._rules.find_counted_source(source))
+    def serve_accepted(self, stream: TcpStream, source: Source, *, is_tls: bool) -> None:
+        """Serve a connection that was just accepted; `is_tls` is whether its socket uses TLS."""
+        pending = self._pending.add(source, self._rules.find_counted_source(source))
         task = self._tasks.start(
-            self._begin(stream, pending, secure), partial(_close_unless_begun, stream, pending)
+            self._begin(stream, pending, is_tls), partial(_close_unless_begun, stream, pending)
         )
         pending.crowded_out = partial(self._crowded_out, pending, task.cancel)
-
-    @property
-    def busy(self) -> int:
-        """The number of open terminals and of requests that move files."""
-        return len(self._app.sessions) + self._app.files.busy
 
     @property
     def terminals(self) -> int:
@@ -198,16 +193,16 @@ class WebListener:
 
     # From the accept to HTTP.
 
-    async def _begin(self, stream: TcpStream, pending: PendingConnection, secure: bool) -> None:
+    async def _begin(self, stream: TcpStream, pending: PendingConnection, is_tls: bool) -> None:
         timeout_s = self._limits.clients.header_timeout_s
         carried: TcpStream | TlsStream = stream
         try:
             async with asyncio.timeout(timeout_s) as bound:
-                received = await self._first_bytes(stream, pending, secure)
+                received = await self._first_bytes(stream, pending, is_tls)
                 if not received:
                     return
                 await self._starts.turn(self._rules.find_counted_source(pending.source), bound)
-                if secure:
+                if is_tls:
                     assert self._tls is not None, "a socket that speaks TLS has a certificate"
                     carried = TlsStream(stream, self._tls, received, READ_BYTES)
                     received = b""
@@ -217,7 +212,7 @@ class WebListener:
         assert self._server is not None, "it is started before anything is accepted"
         due = bound.when()
         assert due is not None, "it has a deadline"
-        transport = StreamTransport(carried, pending.source, self._tls if secure else None)
+        transport = StreamTransport(carried, pending.source, self._tls if is_tls else None)
         transport.on_lost = pending.release
         pending.peer = transport
         pending.crowded_out = partial(self._crowded_out, pending, transport.abort)
@@ -233,10 +228,10 @@ class WebListener:
         transport.start(protocol, received)
 
     async def _first_bytes(
-        self, stream: TcpStream, pending: PendingConnection, secure: bool
+        self, stream: TcpStream, pending: PendingConnection, is_tls: bool
     ) -> bytes:
         """Return the client's first bytes, or b"" to hang up. Refused sources get no TLS handshake."""
-        arrival = await arrive(stream, pending.source, self._rules)
+        arrival = await read_proxy_header(stream, pending.source, self._rules)
         if isinstance(arrival, Denial):
             self._record_denial(arrival, pending.source)
         if not isinstance(arrival, Arrival):
@@ -250,14 +245,14 @@ class WebListener:
             if not received:
                 return b""
             self._pending.mark_spoken(
-                pending, self._rules.find_counted_source(pending.source), secure=secure
+                pending, self._rules.find_counted_source(pending.source), is_tls=is_tls
             )
-            denial = refuse_plaintext(received) if secure else None
+            denial = refuse_plaintext(received) if is_tls else None
             if denial is None:
                 return received
-            secure = False
+            is_tls = False
         self._record_denial(denial, pending.source)
-        if not secure:
+        if not is_tls:
             await _refuse(stream, denial, received)
         return b""
 

@@ -69,17 +69,17 @@ class UnauthenticatedConnections:
         self.plain = _limit(min(self.most, MOST_PLAIN))
         self.tls = _limit(min(self.most, MOST_TLS))
 
-    def arrive(self, source: Source, counted_as: str) -> PendingConnection:
+    def add(self, source: Source, counted_as: str) -> PendingConnection:
         """Count a connection that was just accepted and has sent nothing."""
         connection = PendingConnection(source, self)
         _enter(self.silent, connection, counted_as)
         return connection
 
-    def mark_spoken(self, connection: PendingConnection, counted_as: str, *, secure: bool) -> None:
-        """Count a connection whose first bytes have come; with `secure` they are TLS."""
+    def mark_spoken(self, connection: PendingConnection, counted_as: str, *, is_tls: bool) -> None:
+        """Count a connection whose first bytes have come; with `is_tls` they are TLS."""
         connection.has_spoken = True
         self.silent.remove(connection)
-        _enter(self.tls if secure else self.plain, connection, counted_as)
+        _enter(self.tls if is_tls else self.plain, connection, counted_as)
 
     def move(self, connection: PendingConnection, counted_as: str) -> None:
         """Count a silent connection for another source."""

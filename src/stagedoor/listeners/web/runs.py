@@ -113,7 +113,7 @@ class Runs:
         grant = await self._flow.admit(
             *(identity, target, source, steps.append),
             needs=Permission.RUN,
-            waits=True,
+            may_wait=True,
             wait_s=wait_s,
             ask_reason=make_answer(read_string(body, "reason")),
         )

@@ -8,7 +8,7 @@ import structlog
 
 from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.ssh.listener import SshListener
-from stagedoor.listeners.tunnel import Secure, TunnelListener
+from stagedoor.listeners.tunnel import TunnelListener, WrapTls
 from stagedoor.model.source import Network, Source
 from stagedoor.net.listen import Acceptor, adopt
 from stagedoor.net.tcp import TcpStream
@@ -31,7 +31,7 @@ class ListeningSockets:
     def __init__(self, sockets: Iterable[tuple[str, int]], settings: Settings) -> None:
         self._sockets = [(kind, adopt(fd)) for kind, fd in sockets]
         self.tls = _tls(settings)
-        self._secure = _secure(self.tls)
+        self._wrap_tls = _make_tls_wrapper(self.tls)
         self._acceptors: list[Acceptor] = []
 
     @property
@@ -57,13 +57,13 @@ class ListeningSockets:
             answer: Callable[[TcpStream, Source], None]
             if kind in _WEB:
                 assert web is not None, "a socket for the web has a listener"
-                answer = partial(web.serve_accepted, secure=kind == "web-tls")
+                answer = partial(web.serve_accepted, is_tls=kind == "web-tls")
             elif kind == "ssh":
                 assert ssh is not None, "a socket for SSH has a listener"
                 answer = ssh.serve_accepted
             else:
-                secure = self._secure if kind == "tunnel-tls" else None
-                answer = partial(tunnel.serve_accepted, secure=secure)
+                wrap_tls = self._wrap_tls if kind == "tunnel-tls" else None
+                answer = partial(tunnel.serve_accepted, wrap_tls=wrap_tls)
             self._acceptors.append(Acceptor(sock, answer, partial(_log_pause, kind)))
 
     def stop_accepting(self) -> None:
@@ -86,14 +86,14 @@ def _tls(settings: Settings) -> ServerTls | None:
     return make_server_context(tunnel.certificate_file, tunnel.key_file)
 
 
-def _secure(context: ServerTls | None) -> Secure | None:
+def _make_tls_wrapper(context: ServerTls | None) -> WrapTls | None:
     if context is None:
         return None
 
-    def secure(stream: TcpStream, received: bytes) -> TlsStream:
+    def wrap_tls(stream: TcpStream, received: bytes) -> TlsStream:
         return TlsStream(stream, context, received)
 
-    return secure
+    return wrap_tls
 
 
 def accept_rules(settings: Settings, forwarded_from: tuple[Network, ...] = ()) -> AcceptRules:

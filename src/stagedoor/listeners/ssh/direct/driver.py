@@ -121,8 +121,8 @@ class DirectDriver:
 
     def _perform(self, effect: effects.Effect) -> None:
         match effect:
-            case effects.EnterShell(session, waits):
-                entering = self._enter(session, waits=waits)
+            case effects.EnterShell(session, may_wait):
+                entering = self._enter(session, may_wait=may_wait)
                 self._entering[session] = self._parts.tasks.start(entering)
             case effects.StopWait(session):
                 self._entering[session].cancel()
@@ -157,7 +157,7 @@ class DirectDriver:
 
     # The session.
 
-    async def _enter(self, session: int, *, waits: bool) -> None:
+    async def _enter(self, session: int, *, may_wait: bool) -> None:
         """Enter the shell, and run the session until it ends."""
         login, loop = self._login, asyncio.get_running_loop()
         progress_timer = loop.call_later(
@@ -170,7 +170,7 @@ class DirectDriver:
                 self._target,
                 Origin(AccessMethod.DIRECT, login.source),
                 self._report,
-                waits=waits,
+                may_wait=may_wait,
                 ask_reason=self._ask_reason,
             )
             if isinstance(entered, Denial):

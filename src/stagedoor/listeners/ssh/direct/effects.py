@@ -12,11 +12,11 @@ from stagedoor.recording.channel_audit import Exit
 class EnterShell:
     """Run the flow and log in to the shell; report `SessionStarted` or `SessionRefused`.
 
-    `waits` is whether the login may wait for a person to act: only a program can show its user how.
+    `may_wait` is whether the login may wait for a person to act: only a program can show its user how.
     """
 
     session: int
-    waits: bool = True
+    may_wait: bool = True
 
 
 @dataclass(frozen=True, slots=True)

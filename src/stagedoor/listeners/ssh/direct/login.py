@@ -140,7 +140,7 @@ class DirectLogin:
         self._progress, self._shows_progress = StartStep("starting"), False
         # A client sends the program's request only after the answer for its agent.
         is_agent = isinstance(request, events.AgentRequest)
-        return [effects.EnterShell(self.entering, waits=not is_agent)]
+        return [effects.EnterShell(self.entering, may_wait=not is_agent)]
 
     def _find_refusal(self, request: events.Request) -> str | None:
         """Return why a request is refused before the flow is asked, or None."""

@@ -60,16 +60,12 @@ _KEPT_NOT_SHOWN = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
 
 class Files:
-    """The routes of files. Belongs to one event loop.
-
-    `busy` is the number of requests that move files now.
-    """
+    """The routes of files. Belongs to one event loop."""
 
     def __init__(self, guard: RequestGuard, passes: PassService, access: ShellAccess) -> None:
         self._guard = guard
         self._passes = passes
         self._access = access
-        self.busy = 0
         self.routes: list[BaseRoute] = [
             Route("/api/files/{app}", _Asgi(self._file), methods=["GET", "POST"]),
             Route(
@@ -114,12 +110,8 @@ class Files:
         if isinstance(admitted, Denial):
             raise FilesDeniedError(admitted)
         source = self._guard.find_source(request)
-        self.busy += 1
-        try:
-            async with open_sftp_session(self._access, source, *admitted) as session:
-                yield session
-        finally:
-            self.busy -= 1
+        async with open_sftp_session(self._access, source, *admitted) as session:
+            yield session
 
     # Downloads.
 

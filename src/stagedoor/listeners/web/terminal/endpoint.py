@@ -79,7 +79,7 @@ class TerminalEndpoint:
         wait_s = WAIT_S if body.get("waits") is True else 0.0
         grant = await self._flow.admit(
             *(identity, target, source, steps.append if is_program else None),
-            waits=True,
+            may_wait=True,
             wait_s=wait_s,
             ask_reason=make_answer(read_string(body, "reason")),
             is_page=not is_program,
