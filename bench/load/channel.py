@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from load.flood import move_bytes
 from load.greeting import ECHO, FLOW, READY, SINK, greet
 from load.tunnel import TIMEOUT_S, LoadError
 from load.upstream import BLOCK, CHUNK
@@ -102,14 +103,14 @@ def flood(
         for channel in open_channels:
             os.write(channel.stdin, greet(SINK if up else FLOW, each))
         if up:
-            _move([channel.stdin for channel in open_channels], each, select.EPOLLOUT, _push)
+            move_bytes([channel.stdin for channel in open_channels], each, select.EPOLLOUT, _push)
             for channel in open_channels:
                 channel.expect_mark()
         else:
             # splice(2) to /dev/null: the load copies nothing, as in `flood`.
             with Path("/dev/null").open("wb", buffering=0) as nowhere:
                 drop = nowhere.fileno()
-                _move(
+                move_bytes(
                     [channel.stdout for channel in open_channels],
                     each,
                     select.EPOLLIN,
@@ -120,34 +121,6 @@ def flood(
 
 def _push(fd: int, left: int) -> int:
     return os.write(fd, BLOCK[:left])
-
-
-def _move(fds: list[int], each: int, readiness: int, step: Callable[[int, int], int]) -> None:
-    left = dict.fromkeys(fds, each)
-    with select.epoll() as poll:
-        for fd in fds:
-            os.set_blocking(fd, False)
-            poll.register(fd, readiness)
-        while left:
-            ready = poll.poll(PATIENCE_S)
-            if not ready:
-                raise LoadError(
-                    f"no byte moved for {PATIENCE_S:.0f} s; {sum(left.values())} were left"
-                )
-            for fd, _ in ready:
-                try:
-                    moved = step(fd, left[fd])
-                except BlockingIOError:
-                    continue
-                except OSError as error:
-                    raise LoadError(f"cut with {left[fd]} bytes left: {error}") from None
-                if not moved:
-                    raise LoadError(f"ended with {left[fd]} bytes left")
-                left[fd] -= moved
-                if left[fd] == 0:
-                    poll.unregister(fd)
-                    os.set_blocking(fd, True)
-                    del left[fd]
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
 """A load that moves bytes through several tunnels at once, as fast as possible."""
 
 import contextlib
+import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from load.greeting import FLOW, SINK, greet
 from load.tunnel import LoadError, expect_mark, open_tunnel
@@ -32,42 +33,50 @@ def flood(door: Door, streams: int, each: int, *, up: bool, started: Callable[[]
 
 
 def _push(socks: list[socket.socket], each: int) -> None:
-    def send(sock: socket.socket, left: int) -> int:
-        return sock.send(BLOCK[:left])
-
-    _move(socks, each, select.EPOLLOUT, send)
+    by_fd = _unblock(socks)
+    move_bytes(by_fd, each, select.EPOLLOUT, lambda fd, left: by_fd[fd].send(BLOCK[:left]))
     for sock in socks:
         sock.settimeout(PATIENCE_S)
         expect_mark(sock)
 
 
 def _pull(socks: list[socket.socket], each: int) -> None:
-    def take(sock: socket.socket, left: int) -> int:
+    by_fd = _unblock(socks)
+
+    def take(fd: int, left: int) -> int:
         # MSG_TRUNC as in the upstream's sink.
-        return sock.recv_into(SCRATCH, min(CHUNK, left), socket.MSG_TRUNC)
+        return by_fd[fd].recv_into(SCRATCH, min(CHUNK, left), socket.MSG_TRUNC)
 
-    _move(socks, each, select.EPOLLIN, take)
+    move_bytes(by_fd, each, select.EPOLLIN, take)
 
 
-def _move(
-    socks: list[socket.socket],
-    each: int,
-    readiness: int,
-    step: Callable[[socket.socket, int], int],
+def _unblock(socks: list[socket.socket]) -> dict[int, socket.socket]:
+    for sock in socks:
+        sock.setblocking(False)  # Python itself would wait in a socket with a timeout
+    return {sock.fileno(): sock for sock in socks}
+
+
+def move_bytes(
+    fds: Iterable[int], each: int, readiness: int, step: Callable[[int, int], int]
 ) -> None:
-    left = {sock.fileno(): each for sock in socks}
-    by_fd = {sock.fileno(): sock for sock in socks}
+    """Move `each` bytes over each descriptor, and leave it blocking. Raises LoadError.
+
+    `step` moves up to that many bytes over a descriptor with `readiness`, and returns how many it moved.
+    """
+    left = dict.fromkeys(fds, each)
     with select.epoll() as poll:
-        for sock in socks:
-            sock.setblocking(False)
-            poll.register(sock.fileno(), readiness)
-        while by_fd:
+        for fd in left:
+            os.set_blocking(fd, False)
+            poll.register(fd, readiness)
+        while left:
             ready = poll.poll(PATIENCE_S)
             if not ready:
-                raise LoadError(f"no byte moved for {PATIENCE_S:.0f} s; {sum(left.values())} left")
+                raise LoadError(
+                    f"no byte moved for {PATIENCE_S:.0f} s; {sum(left.values())} were left"
+                )
             for fd, _ in ready:
                 try:
-                    moved = step(by_fd[fd], left[fd])
+                    moved = step(fd, left[fd])
                 except BlockingIOError:
                     continue
                 except OSError as error:
@@ -77,4 +86,5 @@ def _move(
                 left[fd] -= moved
                 if left[fd] == 0:
                     poll.unregister(fd)
-                    del by_fd[fd]
+                    os.set_blocking(fd, True)
+                    del left[fd]

@@ -1,14 +1,13 @@
 """Our gateway with all its access methods, in front of one sshd: CONNECT, jump and direct login."""
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import NAME, PASSWORD, MissingError, sshd
+from peers import NAME, sshd
 from peers.jumps import CIPHER
-from peers.process import Process, free_port, program
-from peers.stagedoor import commands, find
+from peers.process import Process, free_port
+from peers.stagedoor import add_user, commands, find
 
 WAYS = ("CONNECT", "jump", "direct login")
 SETTINGS = """\
@@ -76,21 +75,11 @@ class Gateway:
 
 def start(folder: Path, shell: sshd.Sshd) -> Gateway:
     """Start a gateway in front of `shell`. Raises MissingError and StartError."""
-    keygen = program("ssh-keygen")
-    if keygen is None:
-        raise MissingError("OpenSSH is not installed (apt-get install openssh-client)")
     tunnel, ssh = free_port(), free_port()
     file = folder / "stagedoor.toml"
     file.write_text(SETTINGS.format(folder=folder, tunnel=tunnel, ssh=ssh, shell=shell))
-    key = folder / "user_key"
-    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     command = commands(find(), file)
-    command("user", "add", NAME, "--password-stdin", given=PASSWORD + "\n")
-    command("key", "add", NAME, f"{key}.pub")
-    command("grant", "add", f"user:{NAME}", "*")
-    token = folder / "token"
-    token.touch(0o600)
-    token.write_text(PASSWORD + "\n")
+    add_user(command, folder)
     process = Process([find(), "--config", str(file), "serve"], folder / "stagedoor.log")
     for port in (tunnel, ssh):
         process.answers(port)

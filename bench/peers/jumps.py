@@ -1,14 +1,13 @@
 """The jump hosts: OpenSSH's sshd, and our gateway. Stock `ssh -W` goes through each of them."""
 
 import os
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import NAME, MissingError, sshd
+from peers import NAME, sshd
 from peers.process import Process, free_port, program, version_of
-from peers.stagedoor import SHELL, commands, find
+from peers.stagedoor import SHELL, add_user, commands, find
 
 CIPHER = "aes128-gcm@openssh.com"
 """The cipher for every jump host, the fastest that both have."""
@@ -134,9 +133,6 @@ def stagedoor(folder: Path, behind: Behind) -> Jump:
 
     sshd likewise has a process for each connection. Raises MissingError and StartError.
     """
-    keygen = program("ssh-keygen")
-    if keygen is None or program("ssh") is None:
-        raise MissingError("OpenSSH is not installed (apt-get install openssh-client)")
     port = free_port()
     file = folder / "stagedoor.toml"
     head = SETTINGS.format(folder=folder, port=port, workers=os.cpu_count() or 1)
@@ -144,12 +140,8 @@ def stagedoor(folder: Path, behind: Behind) -> Jump:
     file.write_text(
         head + "".join(SHELL.format(name=name, upstream=port) for name, port in ports.items())
     )
-    key = folder / "user_key"
-    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     command = commands(find(), file)
-    command("user", "add", NAME, "--no-password")
-    command("key", "add", NAME, f"{key}.pub")
-    command("grant", "add", f"user:{NAME}", "*")
+    add_user(command, folder)
     process = Process([find(), "--config", str(file), "serve"], folder / "stagedoor.log")
     process.answers(port)
     authority = (folder / "data" / "keys" / "host_ca.pub").read_text()
@@ -157,7 +149,7 @@ def stagedoor(folder: Path, behind: Behind) -> Jump:
     text = CLIENT.format(
         port=port,
         user=NAME,
-        key=key,
+        key=folder / "user_key",
         known=known,
         alias="127.0.0.1",
         outer=_outer(),

@@ -57,6 +57,24 @@ def commands(stagedoor: str, file: Path) -> Callable[..., str]:
     return command
 
 
+def add_user(command: Callable[..., str], folder: Path) -> None:
+    """Add the user, with a grant to every app. `folder` gets the key `user_key` and the password in `token`.
+
+    Raises MissingError.
+    """
+    keygen = program("ssh-keygen")
+    if keygen is None or program("ssh") is None:
+        raise MissingError("OpenSSH is not installed (apt-get install openssh-client)")
+    key = folder / "user_key"
+    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    command("user", "add", NAME, "--password-stdin", given=PASSWORD + "\n")
+    command("key", "add", NAME, f"{key}.pub")
+    command("grant", "add", f"user:{NAME}", "*")
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text(PASSWORD + "\n")
+
+
 def start(ground: Ground) -> Peer:
     """Start the gateway. Raises MissingError and StartError."""
     stagedoor = find()

@@ -1,13 +1,12 @@
 """Our gateway with the WebShell and direct login, in front of one local shell."""
 
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import NAME, PASSWORD, MissingError
-from peers.process import Process, free_port, program
-from peers.stagedoor import commands, find
+from peers import NAME
+from peers.process import Process, free_port
+from peers.stagedoor import add_user, commands, find
 from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
 
@@ -75,9 +74,6 @@ class WebGateway:
 
 def start(folder: Path, *, tmux: bool = False) -> WebGateway:
     """Start a gateway, whose page starts tmux if `tmux` is True. Raises MissingError and StartError."""
-    keygen = program("ssh-keygen")
-    if keygen is None or program("ssh") is None:
-        raise MissingError("OpenSSH is not installed (apt-get install openssh-client)")
     tunnel, ssh, web = free_port(), free_port(), free_port()
     file = folder / "stagedoor.toml"
     file.write_text(
@@ -85,15 +81,8 @@ def start(folder: Path, *, tmux: bool = False) -> WebGateway:
             folder=folder, tunnel=tunnel, ssh=ssh, web=web, app=APP, tmux=str(tmux).lower()
         )
     )
-    key = folder / "user_key"
-    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     command = commands(find(), file)
-    command("user", "add", NAME, "--password-stdin", given=PASSWORD + "\n")
-    command("key", "add", NAME, f"{key}.pub")
-    command("grant", "add", f"user:{NAME}", "*")
-    token = folder / "token"
-    token.touch(0o600)
-    token.write_text(PASSWORD + "\n")
+    add_user(command, folder)
     process = Process([find(), "--config", str(file), "serve"], folder / "stagedoor.log")
     for port in (ssh, web):
         process.answers(port)
@@ -108,7 +97,7 @@ def start(folder: Path, *, tmux: bool = False) -> WebGateway:
         command("--version").strip(),
         [
             find(), "attach", "--url", f"http://127.0.0.1:{web}", "--user", NAME,
-            "--token-file", str(token), APP,
+            "--token-file", str(folder / "token"), APP,
         ],
         ["ssh", "-F", str(config), "gateway"],
     )  # fmt: skip
