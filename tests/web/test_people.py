@@ -160,7 +160,7 @@ def test_attach_has_a_line_for_it() -> None:
         Person(3, "", Mode.MIRROR, IdentityLevel.SSH),
         Person(4, "o\x1bps", Mode.WATCH, IdentityLevel.GUEST),
     )
-    line = "also here: bob (types, typed last), somebody by ssh (types), ops by link (watches)"
+    line = "also here: bob (types, typed last), unverified ssh login (types), ops by link (watches)"
     update = company.report_change(People(1, rules=True, locked=False, people=people))
     assert update is not None
     assert "\x1b" not in update[0]

@@ -34,14 +34,14 @@ test("a person is announced once their name is proved, or known not to be", () =
   assert.deepEqual(listNews(told(me), told(me, claimed)), []);
   assert.deepEqual(listNews(told(me, claimed), told(me, person(2, "bob"))), [{ text: "bob types here now", came: true }]);
   assert.deepEqual(listNews(told(me, claimed), told(me, person(2, "bob", { known: Known.Ssh }))), [
-    { text: "somebody by ssh as bob types here now", came: true },
+    { text: "unverified ssh login as bob types here now", came: true },
   ]);
   assert.deepEqual(listNews(told(me, claimed), told(me)), []);
 });
 
 test("whom nobody let in is never called by a name alone", () => {
-  assert.equal(formatName(person(2, "", { known: Known.Ssh })), "somebody by ssh");
-  assert.equal(formatName(person(2, "alice", { known: Known.Ssh })), "somebody by ssh as alice");
+  assert.equal(formatName(person(2, "", { known: Known.Ssh })), "unverified ssh login");
+  assert.equal(formatName(person(2, "alice", { known: Known.Ssh })), "unverified ssh login as alice");
   const ssh = person(2, "alice", { known: Known.Ssh });
   assert.equal(assignColours([me, ssh])(ssh), "person-ssh");
 });

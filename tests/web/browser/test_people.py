@@ -63,7 +63,7 @@ def test_who_comes_by_ssh_is_seen_and_may_be_locked_out(
     place = Place(gateway.data_dir / "shells/app01/terminals")
     with place.peer("byssh", verb="join") as bob:
         bob.hello(owner="user:bob")
-        tab.until(f"{PEOPLE}.textContent === 'somebody by ssh as bob types'")
+        tab.until(f"{PEOPLE}.textContent === 'unverified ssh login as bob types'")
         tab.ask(f"{PEOPLE}.click()")
         tab.until("document.getElementById('lock') !== null")
         tab.ask("document.getElementById('lock').click()")

@@ -19,10 +19,10 @@ export function listOthers(people: People): Person[] {
 }
 
 export function formatName(person: Person): string {
-  if (person.known === Known.Claimed) return person.name ? `${person.name}?` : t`somebody`;
+  if (person.known === Known.Claimed) return person.name ? `${person.name}?` : t`unnamed`;
   if (person.known === Known.Guest) return t`${person.name} by link`;
-  if (person.known !== Known.Ssh) return person.name || t`somebody`;
-  return person.name ? t`somebody by ssh as ${person.name}` : t`somebody by ssh`;
+  if (person.known !== Known.Ssh) return person.name || t`unnamed`;
+  return person.name ? t`unverified ssh login as ${person.name}` : t`unverified ssh login`;
 }
 
 function describeActivity(person: Person): string {

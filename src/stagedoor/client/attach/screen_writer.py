@@ -95,12 +95,12 @@ def _line(people: People) -> str:
 
 
 def _description(person: Person) -> str:
-    name = person.name or "somebody"
+    name = person.name or "unnamed"
     if person.known is IdentityLevel.CLAIMED and person.name:
         name = f"{person.name}?"
     if person.known is IdentityLevel.GUEST:
         name += " by link"
     if person.known is IdentityLevel.SSH:
-        name = f"somebody by ssh as {person.name}" if person.name else "somebody by ssh"
+        name = f"unverified ssh login as {person.name}" if person.name else "unverified ssh login"
     action = "watches" if person.mode is Mode.WATCH else "types"
     return f"{name} ({action}{_TYPED if person.typed else ''})"
