@@ -7,7 +7,7 @@ of the pod stays a reference, unless the field has another value in the shell's 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stagedoor.model.cluster import Object
@@ -69,23 +69,24 @@ def derive_environment(
             dropped.discard(name)
         else:
             sources.append(dict(source))
-    for name in settings.env_drop:
-        if name in dropped:
-            notes.append(
-                note_warning(
-                    f"variable {name}",
-                    f"{PREFIX}env-drop names it, and the container does not: what comes out of "
-                    "an envFrom can only be left out with its source, as secret/NAME or "
-                    "configmap/NAME",
-                )
-            )
-        else:
-            notes.append(note_change(f"variable {name}", f"left out by {PREFIX}env-drop"))
-    notes += [
-        note_change(f"variable {name}", f"set by {PREFIX}env-add") for name in settings.env_add
-    ]
+    notes += _note_changes(settings, dropped)
     fields = {"env": entries, "envFrom": sources}
     return {field: value for field, value in fields.items() if value}
+
+
+def _note_changes(settings: AppSettings, unknown: set[str]) -> Iterator[Note]:
+    """Yield what env-drop and env-add changed. The container has no variable or source named in `unknown`."""
+    for name in settings.env_drop:
+        if name in unknown:
+            yield note_warning(
+                f"variable {name}",
+                f"{PREFIX}env-drop names it, and the container does not: what comes out of an envFrom can "
+                "only be left out with its source, as secret/NAME or configmap/NAME",
+            )
+        else:
+            yield note_change(f"variable {name}", f"left out by {PREFIX}env-drop")
+    for name in settings.env_add:
+        yield note_change(f"variable {name}", f"set by {PREFIX}env-add")
 
 
 def _entry(
