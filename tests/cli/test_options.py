@@ -46,6 +46,7 @@ SAID_BY = {
     "admin/service.py": ("grant add", "grant change"),
     "session/runs.py": ("run",),
     "signin/links.py": ("share create", "user invite", "web-link"),
+    "signin/site.py": ("share create", "user invite", "web-link"),
     "admin/backup.py": ("store restore",),
     "admin/restore.py": ("store restore",),
     "authz/decide.py": ("grant add",),

@@ -15,7 +15,7 @@ from stagedoor.model.target import Target
 from stagedoor.serve.parts.web import list_host_names
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.links import _base
+from stagedoor.signin.site import _base
 
 HERE = '[ssh]\naddresses = [":2222"]\nhost_names = ["gw.example"]\n'
 APP01 = Target("app01")

@@ -7,7 +7,6 @@ import msgspec
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions, sign_ins
-from stagedoor.admin.access import questions
 from stagedoor.api.call import (
     Call,
     DeniedError,
@@ -28,7 +27,6 @@ from stagedoor.api.views import (
     show_sign_in,
 )
 from stagedoor.audit.chain import make_document
-from stagedoor.authz.admissions import find_entering
 from stagedoor.authz.roles import check_giving, check_taking, deny_app
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.event import EventKind
@@ -148,14 +146,19 @@ def _find_grant(call: Call) -> GrantRule:
 
 def explain_access(call: Call) -> t.AccessReport:
     """Explain why a user may or may not enter an app."""
+    # Imported here and below, because the lists of grants and sessions need none of it.
+    from stagedoor.admin.access.questions import explain_access as explain
+
     target = _find_target(call)
     name, now = call.filters.user, call.service.clock()
-    answer = questions.explain_access(call.policy, name, target, now, call.step_up, call.access)
+    answer = explain(call.policy, name, target, now, call.step_up, call.access)
     return show_explanation(answer)
 
 
 def list_entering(call: Call) -> list[t.AdmittedUser]:
     """List the users who may enter an app now."""
+    from stagedoor.authz.admissions import find_entering
+
     target = _find_target(call)
     shown: dict[int, t.AdmittedUser] = {}  # by grant, which many users may have
     entering = []

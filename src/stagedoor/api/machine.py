@@ -15,7 +15,7 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
 from stagedoor.model.units import DAY_S
-from stagedoor.signin.links import find_site_or_none
+from stagedoor.signin.site import find_site_or_none
 from stagedoor.store.deliveries import count_backlogs
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t

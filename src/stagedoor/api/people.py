@@ -20,10 +20,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.role import Role, RoleRule
-from stagedoor.signin.invitations import invite
-from stagedoor.signin.links import make_link
 from stagedoor.store.people import find_groups_of, list_group_sets
-from stagedoor.store.sign_in import passkeys as stored
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import reports as r
 from stagedoor.wire.api import types as t
@@ -69,6 +66,9 @@ def report_user(call: Call) -> r.UserReport:
 def invite_user(call: Call) -> r.InvitationMade:
     """Make a link by which a user sets a password, and add the user if they are new."""
     call.require(Role.ADMINISTRATOR)
+    # Imported here, because a list of users needs no links.
+    from stagedoor.signin.invitations import invite
+
     body: i.InvitationNew = call.body
     invitation = invite(
         call.settings,
@@ -85,6 +85,8 @@ def invite_user(call: Call) -> r.InvitationMade:
 def add_web_link(call: Call) -> r.WebLinkMade:
     """Make a link that signs a user in once, and show it once."""
     call.require(Role.ADMINISTRATOR)
+    from stagedoor.signin.links import make_link
+
     body: i.WebLinkNew = call.body
     link = make_link(call.settings, call.service, call.path["name"], app=body.app, url=body.url)
     return r.WebLinkMade(link.url, show_milliseconds(link.expires_at))
@@ -264,6 +266,9 @@ def remove_key(call: Call) -> t.KeyEntry:
 def list_passkeys(call: Call) -> t.Page[r.PasskeyEntry]:
     """List the passkeys of all users, or of one."""
     call.require(Role.AUDITOR)
+    # Imported here, because a list of users needs no passkeys.
+    from stagedoor.store.sign_in import passkeys as stored
+
     user = _find_named(call)
     with call.service.database.read() as transaction:
         records = stored.list_passkeys(transaction, user)

@@ -4,11 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from stagedoor.admin.access.questions import describe_change
-from stagedoor.admin.person import UserState
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.tokens import MintedToken
-from stagedoor.authz.explain import AccessAnswer
 from stagedoor.model.access_request import AccessRequest, Decision, RequestRule
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.permission import sort_permissions
@@ -22,7 +19,9 @@ from stagedoor.wire.api import types as t
 from stagedoor.wire.rfc3339 import show_milliseconds
 
 if TYPE_CHECKING:
+    from stagedoor.admin.person import UserState
     from stagedoor.authz.access_difference import AccessDifference
+    from stagedoor.authz.explain import AccessAnswer
     from stagedoor.model.passkey import PasskeyRecord
 
 
@@ -143,7 +142,7 @@ def show_key(record: KeyRecord) -> t.KeyEntry:
 
 
 def show_user_state(
-    state: UserState, password_groups: frozenset[str] | None, now: float
+    state: "UserState", password_groups: frozenset[str] | None, now: float
 ) -> r.UserReport:
     """Show everything about a user. `password_groups` are those whose passwords count, None for all."""
     user = state.user
@@ -254,8 +253,11 @@ def show_decision(decision: Decision) -> t.DecisionEntry:
     )
 
 
-def show_explanation(answer: AccessAnswer) -> t.AccessReport:
+def show_explanation(answer: "AccessAnswer") -> t.AccessReport:
     """Show why a user may enter an app or not."""
+    # Imported here, because only `access explain` needs it.
+    from stagedoor.admin.access.questions import describe_change
+
     return t.AccessReport(
         answer.user,
         answer.target.login_name,

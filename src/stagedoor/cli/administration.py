@@ -34,7 +34,7 @@ def open_administration(
         yield ApiAdministration(context)
         return
     from stagedoor.api.local import StoreAdministration
-    from stagedoor.signin.links import read_step_up_rules
+    from stagedoor.signin.site import read_step_up_rules
 
     settings = installation.settings
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from stagedoor.admin.checks import check_name
-from stagedoor.cli import grant, session, show, sign_in
+from stagedoor.cli import show
 from stagedoor.cli.administration import call, open_administration, print_list
 from stagedoor.cli.ask import ask_new_password, confirm
 from stagedoor.cli.complete import user_names
@@ -161,6 +161,9 @@ def show_(installation: Installation, name: str, json_: bool) -> None:
         shared = admin.is_shared
     if json_:
         return show.print_json(report)
+    # Imported here, because a list of users needs no other commands.
+    from stagedoor.cli import grant, session, sign_in
+
     now = time.time()
     _print_head(report)
     _print_part("grants", [grant.make_row(entry) for entry in report.grants])

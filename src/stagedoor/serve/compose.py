@@ -45,7 +45,7 @@ from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.ports import Shells
-from stagedoor.signin.links import find_site_or_none, read_step_up_rules
+from stagedoor.signin.site import find_site_or_none, read_step_up_rules
 from stagedoor.signin.step_up import StepUpService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import find_first_undelivered

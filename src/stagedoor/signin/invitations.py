@@ -14,7 +14,7 @@ from stagedoor.model.secret import hash_secret
 from stagedoor.model.units import DAY_S
 from stagedoor.model.webpass import Invitation, hash_password_mark
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.links import find_site
+from stagedoor.signin.site import find_site
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities, passes

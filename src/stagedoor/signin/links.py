@@ -1,25 +1,21 @@
 """Links by which an administrator lets a user sign in on the web once."""
 
 from dataclasses import dataclass, field, replace
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.shares import make_share
 from stagedoor.authn.passes import Lifetimes, create_link, make_link_identity
-from stagedoor.authz.step_up import StepUpRules
 from stagedoor.holder.folder import FolderError, check_name
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.policy import User
 from stagedoor.model.secret import hash_secret
 from stagedoor.model.share import Share
-from stagedoor.model.source import join_host_port
 from stagedoor.model.webpass import LINK
-from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.site import find_site
 from stagedoor.store.sign_in import passes
 from stagedoor.wire.target import require_app
-
-STEP_UP_PATH = "/step-up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,51 +99,3 @@ def _usable_user(settings: Settings, service: admin.AdminService, name: str) -> 
     if name not in policy.users:
         raise NotFoundError.of(f"user {name}", "user list")
     return policy.users[name].with_passwords_for(settings.accounts.passwords_for)
-
-
-def find_site(settings: Settings, url: str | None) -> str:
-    """Return the WebShell's URL without a trailing slash: `url`, or by default the one in the settings.
-
-    Raises RefusedError if it is no address of a site, or if the settings have none.
-    """
-    base = (url or _base(settings)).rstrip("/")
-    parts = urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise RefusedError(f"{base!r} is not the address of a site; write https://HOST[:PORT]")
-    return base
-
-
-def find_site_or_none(settings: Settings) -> str | None:
-    """Return the URL at which browsers reach the WebShell, or None if the settings do not have it."""
-    try:
-        return find_site(settings, None)
-    except RefusedError:
-        return None
-
-
-def read_step_up_rules(settings: Settings) -> StepUpRules:
-    """Return the rules by which targets need a fresh proof of presence, from the settings.
-
-    Their `url` is None if the settings do not have the WebShell's address.
-    """
-    site = find_site_or_none(settings)
-    url = None if site is None else site + STEP_UP_PATH
-    return StepUpRules(settings.step_up.patterns, settings.step_up.fresh_s, url)
-
-
-def _base(settings: Settings) -> str:
-    """Return the WebShell's URL by the settings. Raises RefusedError if they do not have it."""
-    web = settings.web
-    if web.public_url is not None:
-        return web.public_url
-    if web.domain is not None:
-        return f"https://{web.domain}{web.path}"
-    for scheme, addresses in (("https", web.tls_addresses), ("http", web.addresses)):
-        for address in addresses:
-            host, port = split_address(address)
-            if port:
-                return f"{scheme}://{join_host_port(host, port)}{web.path}"
-    raise RefusedError.with_mend(
-        "the settings do not say where browsers reach the WebShell",
-        "give it with --url https://HOST, or for good by web.public_url",
-    )

@@ -20,7 +20,7 @@ from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.wait_limit import WaitLimit
-from stagedoor.signin.links import read_step_up_rules
+from stagedoor.signin.site import read_step_up_rules
 from stagedoor.store.sign_in import passes, step_ups
 from stagedoor.store.sign_in.passkeys import list_passkeys
 from stagedoor.wire.oneline import fold

@@ -34,7 +34,6 @@ from stagedoor.serve.status import list_lines, list_problems, read_status
 from stagedoor.settings.logo import read_logo
 from stagedoor.settings.settings import Settings, parse_networks
 from stagedoor.signin.credentials import CredentialService
-from stagedoor.signin.links import read_step_up_rules
 from stagedoor.signin.login.approval import LoginApproval
 from stagedoor.signin.login.machine_logins import MachineLoginService
 from stagedoor.signin.login.service import LoginService
@@ -45,6 +44,7 @@ from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
+from stagedoor.signin.site import read_step_up_rules
 from stagedoor.wire.check import run_checks
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 from stagedoor.serve.supervisor.sink_writer import OnProblem, SinkOpener, SinkState, SinkWriter
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.links import find_site_or_none
+from stagedoor.signin.site import find_site_or_none
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import claim, read_position, release
 
