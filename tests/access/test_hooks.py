@@ -38,7 +38,7 @@ from tests.cli.conftest import Desk as Terminal
 from tests.cli.conftest import desk as terminal_desk
 from tests.fixtures.gateway import EchoServer
 from tests.net.peers import write_certificate
-from tests.waiting import wait_until
+from tests.waiting import BOUND_S, wait_until
 
 __all__ = ["desk", "terminal_desk"]
 SITE = "https://shell.example"
@@ -333,11 +333,12 @@ def test_a_mail_server_that_never_ends_its_greeting_holds_no_hook(
     def greet(line: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                line.sendall(b"220-and so on\r\n")
+                # Without a pause, as many bytes at once as any answer may have.
+                line.sendall(b"220-and so on\r\n" * (1 if pause_s else 4096))
                 time.sleep(pause_s)
 
     server = EchoServer(greet)
-    monkeypatch.setattr("stagedoor.admin.hooks.delivery.SEND_LIMIT_S", 0.5 if pause_s else 30)
+    monkeypatch.setattr("stagedoor.admin.hooks.delivery.SEND_LIMIT_S", 0.5 if pause_s else BOUND_S)
     mail = ('sender = "gw@example.com"', 'to = ["sre@example.com"]', HERE)
     desk.make(desk.rule())
     settings = settings_of(desk, f"smtp://127.0.0.1:{server.port}", *mail, kind="smtp")

@@ -87,13 +87,17 @@ def syslog_server(certificate: tuple[Path, Path] | None = None) -> Iterator[Sysl
 
 
 class HttpServer(http.server.ThreadingHTTPServer):
-    """Takes POSTs, answers `status`, and keeps the lines of those that it answered 200."""
+    """Takes POSTs, answers `status`, and keeps the lines of those that it answered 200.
+
+    A `location` is where its answers redirect to.
+    """
 
     daemon_threads = True
 
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status = 200
+        self.location = ""
         self.lines: list[str] = []
         self.headers: list[dict[str, str]] = []
         if certificate is not None:
@@ -113,6 +117,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.server.status == 200:
             self.server.lines += body.splitlines()
         self.send_response(self.server.status)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
