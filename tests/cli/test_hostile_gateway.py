@@ -94,6 +94,29 @@ def test_a_gateway_without_a_login_here_gets_no_token_of_another(
     assert "not logged in at https://gw.example" in str(result.exception)
 
 
+EVE = (
+    '{"name": "eve", "groups": [], "password": false, "keys": 0, "tokens": 0, "disabled": false, '
+    '"last_login": null, "access_set": null}'
+)
+
+
+@pytest.mark.parametrize("item", ["", EVE], ids=["empty", "full"])
+def test_a_list_without_an_end_is_refused(
+    home: Mapping[str, str], evil: list[str], monkeypatch: pytest.MonkeyPatch, item: str
+) -> None:
+    monkeypatch.setattr(administration, "_MOST_PAGES", 20)
+
+    def answer(*_: object) -> HttpAnswer:
+        said = HttpAnswer(200, "OK", {})
+        said.body = f'{{"items": [{item}], "next_page_token": "{len(evil)}"}}'.encode()
+        return said
+
+    monkeypatch.setattr(administration.ApiAdministration, "_ask", answer)
+    result = CliRunner().invoke(stagedoor, ["user", "list"], env=dict(home), standalone_mode=False)
+    assert "sends a list without an end" in str(result.exception)
+    assert len(evil) == 20
+
+
 @pytest.mark.parametrize("name", REMOTE)
 def test_nothing_that_a_gateway_answers_controls_a_terminal(
     tmp_path: Path, home: Mapping[str, str], evil: list[str], name: str

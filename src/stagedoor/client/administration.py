@@ -32,6 +32,8 @@ from stagedoor.wire.oneline import clean_lines
 
 _PAGE = 100
 """The items of a page."""
+_MOST_PAGES = 10_000
+"""The pages of a list: a million items."""
 _KINDS: Mapping[int, type[StagedoorError]] = {
     404: NotFoundError,
     409: ConflictError,
@@ -150,7 +152,7 @@ class ApiAdministration:
     ) -> Iterator[Any]:
         """Yield the items of all pages, as `Administration` says."""
         count, token = 0, None
-        while True:
+        for _ in range(_MOST_PAGES):
             size = _PAGE if limit is None else min(_PAGE, limit - count)
             paged = {**query, "page_size": str(size)}
             page = self.call(name, query=paged if token is None else {**paged, "page_token": token})
@@ -158,6 +160,7 @@ class ApiAdministration:
             count, token = count + len(page.items), page.next_page_token
             if token is None or (limit is not None and count >= limit):
                 return
+        raise StagedoorError(f"{self._web.url} sends a list without an end")
 
     def _read_tag(self, operation: Operation, path: Mapping[str, str], row: tuple[str, ...]) -> str:
         """Read the row that a change is about, and return its ETag."""
