@@ -48,6 +48,24 @@ def test_a_person_without_a_grant_reads_whom_to_ask_and_no_command() -> None:
     assert "stagedoor grant" not in page
 
 
+@pytest.mark.parametrize(
+    ("user", "watches"),
+    [
+        (PageUser("ann", True), True),
+        (PageUser("ann", True, shows_recordings=True), False),
+        (PageUser("ann", True, administers=True), False),
+    ],
+    ids=["watches", "replays", "administers"],
+)
+def test_a_person_who_comes_for_other_things_is_not_sent_for_a_grant(
+    user: PageUser, watches: bool
+) -> None:
+    page = render_home(PagePath("", Assets()), user, [], [], [], live=[] if watches else None)
+    assert "Ask an administrator" not in page
+    assert ("no app that you may enter" in page) != watches
+    assert ('id="live"' in page) == watches
+
+
 def test_the_last_sessions_name_apps_and_lead_to_those_that_the_user_may_enter() -> None:
     targets = ("app01.staging.ssh", "app02.ssh", "gone.ssh")
     past = [

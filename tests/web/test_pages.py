@@ -181,7 +181,9 @@ def test_a_wrong_password_is_told_audited_and_throttled(tmp_path: Path) -> None:
             answer = person.sign_in(secret=f"wrong {number}")
             assert answer.status == 403
             assert "set-cookie" not in answer.headers
-            assert 'role="alert"' in answer.text
+            [said] = re.findall(r'role="alert">([^<]+)<', answer.text)
+            assert "ask an administrator for a new password" in said
+            assert "stagedoor user" not in said, "that is an administrator's"
             assert "wrong</" not in answer.text
         # The wait is doubled each time, up to what a busy machine does not need to ask twice.
         for number in range(5, 8):

@@ -43,6 +43,13 @@ def test_several_lines_are_asked_about_and_cannot_break_out(tab: Tab, base: str)
     run(tab, "exec cat -v")
     tab.ask(f"{PASTE}('one\\ntwo')")
     tab.until("document.getElementById('ask').open")
+    # The safe answer has the focus, the other one the weight, and Tab goes from one to the other.
+    assert tab.ask("document.activeElement.value") == "no"
+    tab.press("Tab", "Tab", 9)
+    assert tab.ask("[document.activeElement.value, document.activeElement.className]") == [
+        "yes",
+        "primary",
+    ]
     tab.ask("document.querySelector('#ask button[value=no]').click()")
     tab.ask(f"{PASTE}('three\\x1b[201~')")
     text = shows(tab, "three␛[201~")

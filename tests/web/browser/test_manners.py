@@ -20,6 +20,12 @@ def test_the_terminal_is_named_and_what_a_program_copies_is_said(tab: Tab, base:
     run(tab, "printf '\\033]52;c;cm0gLXJmIC8Kb25l\\a'; exec cat -v")  # two lines
     tab.until(f"{PASSING}.endsWith('copied 12 characters to your clipboard: rm -rf / one')")
     assert tab.ask("window.copies") == ["rm -rf /\none"]
+    edges = (
+        "[document.getElementById('passing').getBoundingClientRect().bottom,"
+        " [...document.querySelectorAll('.xterm-rows > div')].at(-1).getBoundingClientRect().top]"
+    )
+    below, last_row = tab.ask(edges)
+    assert below < last_row, "the last line is tmux's"
     tab.press("/", "Slash", 191, modifiers=CTRL)
     tab.enter()
     shows(tab, "^_")
