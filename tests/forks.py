@@ -44,7 +44,14 @@ class Template:
                 pass_fds=[theirs.fileno()], env=env,
             )  # fmt: skip
         ours.settimeout(ANSWER_S)
-        self._maker = Maker(ours) if ours.recv(16) == b"ready" else None
+        try:
+            self._maker = Maker(ours) if ours.recv(16) == b"ready" else None
+        except TimeoutError:
+            # Else the warning about a process that still runs would fail whichever test comes next.
+            self._process.kill()
+            self._process.wait()
+            ours.close()
+            raise
 
     def make(self, job: Job, fds: list[int]) -> int | None:
         """The process id; None: only exec will do."""

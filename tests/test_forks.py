@@ -1,10 +1,12 @@
 """What is made of the template is what exec(2) would make of the same words."""
 
+import gc
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -171,3 +173,14 @@ def test_a_signal_to_what_is_made_is_not_its_makers() -> None:
         [sys.executable, "-c", HIT_AT_ONCE], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == [str(signal.SIGHUP.value), "[]"]
+
+
+def test_a_template_that_is_too_slow_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "ANSWER_S", 0.001)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(TimeoutError):
+            forks.Template(dict(os.environ))
+        gc.collect()
+    messages = [str(given.message) for given in caught if given.category is ResourceWarning]
+    assert messages == []
