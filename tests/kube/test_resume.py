@@ -12,6 +12,7 @@ import pytest
 
 from stagedoor.admin.service import read_policy, remove_grant
 from stagedoor.resume.messages import GREETING
+from stagedoor.shells.kubernetes.live.lifecycle import Activity, read_activity
 from stagedoor.store.sessions import list_sessions
 from stagedoor.upstream.shell_endpoint import SOCKET
 from stagedoor.wire.tunnel.frames import OPEN, encode
@@ -45,6 +46,11 @@ def keeps_tunnels(kube: KubeGateway) -> bool:
     return (kube.gateway.data_dir / "resume/control").exists()
 
 
+def activity(kube: KubeGateway) -> Activity | None:
+    """Return what the shell last reported, as the controller reads it: lines of sshd may follow."""
+    return read_activity(kube.kubectl("logs", kube.shell_pod(), "-c", "shell"))
+
+
 def pod_address(kube: KubeGateway, app: str) -> str:
     [pod] = kube.objects("pods", f"stagedoor.dev/shell-of={app}")
     return str(pod["status"]["podIP"])
@@ -66,27 +72,33 @@ def test_ssh_goes_on_when_its_gateway_is_killed_and_another_takes_over(
     namespace = fresh_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
     kube = make_kube(namespace, more=at_one_port())
     kube.app(securityContext=RESTRICTED)
-    count = f"i=0; while [ $i -lt {COUNTS} ]; do echo $i; i=$((i+1)); done; exit 7"
+    count = f"i=0; while [ $i -lt {COUNTS} ]; do echo $i; i=$((i+1)); done; read end; exit 7"
     with kube.inside("app01") as session:
         assert session.run("here=still; echo $here") == "still"
         command = kube.ssh_command("app01.ssh", count)
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as counter:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as counter:
+            assert counter.stdin is not None
             assert counter.stdout is not None
             shown = [counter.stdout.readline()]
             rest = threading.Thread(target=lambda: shown.extend(counter.stdout or ()))
             rest.start()
             kill_gateway(kube)
             assert session.run("echo $here-there") == "still-there"
+            counter.stdin.write(b"end\n")
+            counter.stdin.close()
             rest.join(BOUND_S * 2)
             assert counter.wait(BOUND_S) == 7
         assert [int(line) for line in shown] == list(range(COUNTS))
+        # If the gateway is away longer than GONE_TIMEOUT_S when ssh ends, the pod does not learn of the
+        # end and keeps the session for `resume_s`. So both sessions end while there is a gateway.
+        until(
+            lambda: activity(kube) == Activity(1, 0), "the pod has learned that one session ended"
+        )
         kill_gateway(kube)
         assert session.run("echo once more") == "once more"
     assert not keeps_tunnels(kube)
-    pod = kube.shell_pod()
     until(
-        lambda: kube.kubectl("logs", pod, "-c", "shell").endswith("stagedoor: idle\n"),
-        "the gateway's login does not keep the shell busy",
+        lambda: activity(kube) == Activity(0, 0), "the gateway's login does not keep the shell busy"
     )
 
 

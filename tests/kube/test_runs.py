@@ -20,9 +20,12 @@ from stagedoor.model.permission import Permission
 from stagedoor.shells.kubernetes.derive.run import build_run_lease
 from tests.fixtures.cluster import WITHIN_S, Cluster, KubeGateway, shared_kube, until
 from tests.ports import free_port
+from tests.stopped import killed
 
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
 
+GO = "/dev/shm/go"
+"""The file that a task waits for."""
 RUNS = int(os.environ.get("STAGEDOOR_RUNS", "12"))
 """How many runs one test makes. `STAGEDOOR_RUNS=100` takes some minutes."""
 
@@ -205,24 +208,34 @@ def test_a_stopped_viewer_does_not_slow_a_task_and_the_log_outlives_rotation(
 ) -> None:
     """The node keeps 10 MiB of a container's log; the gateway has copied all of it.
 
-    The task pauses for the node to rotate the log: what is written at that moment may be lost.
+    The output stops a few lines after 10 MiB until the node has rotated the log, since what is written at
+    that moment may be lost. The rest is smaller, so the log is rotated once, however slow the machine is.
     """
-    run_id = start(kube, "sleep 3; seq 1 1320000; sleep 15; seq 1320001 2000000")
+    pause = f"until [ -e {GO} ]; do sleep 0.1; done; rm {GO}"
+    numbers = "n=1000; for many in 1310 1000; do i=0; while [ $i -lt $many ]; do "
+    numbers += 'seq -s " " ${n}000 ${n}999; n=$((n+1)); i=$((i+1)); done; '
+    run_id = start(kube, f"echo begun; {pause}; {numbers} [ $many = 1000 ] || {{ {pause}; }}; done")
+    (pod,) = kube.objects("pods", f"job-name=run-{run_id}")
+    go = ("exec", str(pod["metadata"]["name"]), "-c", "shell", "--", "touch", GO)
     port = str(kube.gateway.port("ssh"))
     attach = kube.ssh_command(
         "-p", port, "dev@localhost", f"run attach {run_id}", access_method="direct"
     )
     viewer = subprocess.Popen(attach, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    try:
+    with killed(viewer):
+        assert viewer.stdout is not None
+        assert viewer.stdout.readline() == b"begun\n"
         viewer.send_signal(signal.SIGSTOP)
-        assert find(kube, run_id)["size"] == 14_888_896
+        kube.kubectl(*go)
+        rotated = f"pods/*run-{run_id}*/shell/0.log.2*"
+        until(lambda: list(kube.cluster.place.state.glob(rotated)), "the node rotates the log")
+        kube.kubectl(*go)
+        lines = (" ".join(f"{n}{i:03}" for i in range(1000)) for n in range(1000, 3310))
+        wanted = "".join(f"{line}\n" for line in lines).encode()
+        assert find(kube, run_id)["size"] == len(b"begun\n" + wanted)
         viewer.send_signal(signal.SIGCONT)
         log, _ = viewer.communicate(timeout=WITHIN_S)
-    finally:
-        viewer.kill()
-    wanted = subprocess.run(["seq", "1", "2000000"], capture_output=True, check=True).stdout
     assert hashlib.sha256(log).digest() == hashlib.sha256(wanted).digest()
-    assert list(kube.cluster.place.state.glob(f"pods/*run-{run_id}*/shell/0.log.2*")), "rotated"
 
 
 def test_an_image_that_is_not_there_is_reported(kube: KubeGateway, tmp_path: Path) -> None:
