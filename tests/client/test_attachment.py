@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from stagedoor.client.attach.attachment import (
     TYPED_BYTES,
     Attachment,
-    Skipped,
+    OutputGap,
     WriteOutput,
 )
 from stagedoor.holder.state import Action, Send, TerminalState
@@ -43,9 +43,9 @@ def test_what_was_typed_is_sent_as_far_as_the_window_goes_and_kept_until_it_is_t
     assert attachment.take_sendable() == []
     attachment.handle_frame(InAck(60))
     assert attachment.take_sendable() == [In(100, b"x" * 50)]
-    assert attachment.waits == 90
+    assert attachment.untaken_bytes == 90
     attachment.handle_frame(InAck(150))
-    assert attachment.waits == 0
+    assert attachment.untaken_bytes == 0
 
 
 def test_who_took_over_does_not_do_it_again_when_his_line_was_cut() -> None:
@@ -98,7 +98,7 @@ def test_a_terminal_that_has_forgotten_us_begins_anew_and_what_was_not_sent_is_k
 
 def test_a_gap_is_told_and_counting_goes_on_behind_it() -> None:
     attachment = attached()
-    assert attachment.handle_frame(Gap(0, 50)) == [Skipped(50)]
+    assert attachment.handle_frame(Gap(0, 50)) == [OutputGap(50)]
     assert attachment.handle_frame(Out(50, b"x")) == [WriteOutput(b"x")]
 
 
@@ -149,7 +149,7 @@ class AttachmentMachine(RuleBasedStateMachine):
             self.terminal.detach_link(self.link, 0)
             self.connected = False
             self.on_the_way.clear()
-            self.person.attached = False
+            self.person.is_attached = False
 
     @rule(data=st.binary(min_size=1, max_size=30))
     def write(self, data: bytes) -> None:
@@ -175,13 +175,13 @@ class AttachmentMachine(RuleBasedStateMachine):
         for frame in self.on_the_way[:count]:
             for event in self.person.handle_frame(frame):
                 assert isinstance(event, WriteOutput)
-                if event.counts:
+                if event.is_counted:
                     self.shown += event.data
         del self.on_the_way[:count]
 
     @rule()
     def acknowledge(self) -> None:
-        if self.connected and self.person.attached:
+        if self.connected and self.person.is_attached:
             self._sent(self.terminal.handle_frame(self.link, self.person.confirm_output(), 0))
 
     @rule(size=st.integers(1, 50))

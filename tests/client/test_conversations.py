@@ -13,7 +13,7 @@ import pytest
 from stagedoor.client.attach.attachment import (
     Attachment,
     Event,
-    Skipped,
+    OutputGap,
     WriteOutput,
 )
 from stagedoor.wire.terminal.codec import decode, encode
@@ -67,7 +67,7 @@ class Replay:
                     self.rests(step)
                     self.hears(who, unrun(frame), step)
                 case {"hangs_up": True}:
-                    self.clients[who].attached = False
+                    self.clients[who].is_attached = False
         self.rests({"the": "end"})
 
     def rests(self, step: Step) -> None:
@@ -84,7 +84,7 @@ class Replay:
                 client.size = Size(*step["size"])
                 self.say(who, client.make_hello("ticket"))
             case "cut":
-                client.attached = False
+                client.is_attached = False
             case "typed":
                 client.type(unrun(step["data"]))
                 self.say(who, *client.take_sendable())
@@ -116,9 +116,9 @@ class Replay:
 
 def event_fields(event: Event) -> dict[str, Any]:
     match event:
-        case WriteOutput(_, counts):
-            return {"do": "show", "counts": counts}
-        case Skipped(count):
+        case WriteOutput(_, is_counted):
+            return {"do": "show", "counts": is_counted}
+        case OutputGap(count):
             return {"do": "skipped", "count": count}
         case Notice(word, text):
             return {"do": "said", "word": int(word), "text": text}

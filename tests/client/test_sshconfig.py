@@ -153,12 +153,12 @@ def test_the_include_is_added_on_request_only_and_once(tmp_path: Path) -> None:
     own = tmp_path / "config"
     own.write_text("Host *\n  User anna")
     asked = sshconfig.write(ACCESS, tmp_path / "s", ssh_config=own)
-    assert (asked.included, asked.added) == (False, False)
+    assert (asked.is_included, asked.is_added) == (False, False)
     assert own.read_text() == "Host *\n  User anna"
     first = sshconfig.write(ACCESS, tmp_path / "s", ssh_config=own, add_include=True)
     again = sshconfig.write(ACCESS, tmp_path / "s", ssh_config=own, add_include=True)
-    assert (first.included, first.added) == (True, True)
-    assert (again.included, again.added) == (True, False)
+    assert (first.is_included, first.is_added) == (True, True)
+    assert (again.is_included, again.is_added) == (True, False)
     assert own.read_text() == f"Include {tmp_path}/s/config\n\nHost *\n  User anna"
     assert "proxycommand" in seen_by_ssh(own, "app01.ssh")
 

@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.address import find_corporate_proxy, join_authority, parse_address
-from stagedoor.laptop.tunnel.enter import warn_of_end
+from stagedoor.laptop.tunnel.enter import warn_of_expiry
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
 from tests.laptop.conftest import PATIENCE_S, TUNNEL, Tunnel
@@ -245,9 +245,9 @@ def test_what_a_person_has_to_do_is_told_at_once_and_once(tunnel_to: Tunnel) -> 
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
-        ("1800267840", "your token ends in 3 days; make another on your account's"),
-        ("1800018060", "your token ends in 5 h; "),
-        ("1", "your token ends in 0 h; "),
+        ("1800267840", "your token expires in 3 days; make another on your account's"),
+        ("1800018060", "your token expires in 5 h; "),
+        ("1", "your token expires in 0 h; "),
         ("", ""),
         ("9" * 40, ""),
         ("\x1b[2J", ""),
@@ -259,7 +259,7 @@ def test_a_person_is_told_when_their_token_ends_and_a_log_is_not(
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
     for terminal in (True, False):
         monkeypatch.setattr(os, "isatty", lambda _, terminal=terminal: terminal)
-        warn_of_end(ends)
+        warn_of_expiry(ends)
         told_now = capsys.readouterr().err
         assert told_now.startswith(f"stagedoor: {said}" if terminal and said else "")
         assert bool(told_now) == (terminal and bool(said))
@@ -325,7 +325,7 @@ def test_a_reset_tunnel_is_lost_with_its_age(tunnel_to: Tunnel) -> None:
         (["--insecure"], "unknown option --insecure"),
         (["--user="], "--user needs a value"),
         (["--timeout", "soon"], "--timeout must be a number"),
-        (["--user", "a:b"], "holds ':'"),
+        (["--user", "a:b"], "contains ':'"),
         (["--fdpass=yes"], "takes no value"),
         (["--gateway", "anna:pw@gw:1"], "must not hold a name or password"),
         (["--gateway", "ftp://gw"], "only http:// and https://"),

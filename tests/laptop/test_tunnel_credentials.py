@@ -100,7 +100,7 @@ def test_a_token_file_that_others_can_open_is_not_used(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [("", "is empty"), ("a\x1bb\n", "holds a control character")]
+    ("content", "words"), [("", "is empty"), ("a\x1bb\n", "contains a control character")]
 )
 def test_a_token_file_without_a_usable_token_is_an_error(
     tunnel_to: Tunnel, home: Path, content: str, words: str

@@ -67,17 +67,17 @@ def carried() -> Iterator[tuple[ResumableTunnel, TcpWire]]:
     near.setblocking(False)
     with near, far:
         tunnel = ResumableTunnel(OPTIONS, TunnelKey(), Local(inside[0], outside[1]))
-        tunnel.woken_fd, woken = os.pipe()
+        tunnel.signal_fd, woken = os.pipe()
         try:
             yield tunnel, TcpWire(near, "the gateway gw:1")
         finally:
             tunnel.routes.stop()
-            for fd in (*inside, *outside, tunnel.woken_fd, woken):
+            for fd in (*inside, *outside, tunnel.signal_fd, woken):
                 os.close(fd)
 
 
 @pytest.mark.continuity(7)
-@pytest.mark.parametrize("slept_s", [1800.0, resume.STOPPED_S + 1])
+@pytest.mark.parametrize("slept_s", [1800.0, resume.STOP_THRESHOLD_S + 1])
 def test_a_client_that_slept_gives_its_connection_up_at_once(
     monkeypatch: pytest.MonkeyPatch, slept_s: float
 ) -> None:
@@ -94,7 +94,7 @@ def test_a_client_whose_network_changed_gives_its_connection_up_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with carried() as (tunnel, wire):
-        monkeypatch.setattr(tunnel.routes, "take_news", lambda: True)
+        monkeypatch.setattr(tunnel.routes, "take_changes", lambda: True)
         monkeypatch.setattr(resume, "has_moved", lambda sock: sock is wire.sock)
         with pytest.raises(ConnectionLostError, match="network"):
             tunnel.carry(wire)
@@ -102,7 +102,7 @@ def test_a_client_whose_network_changed_gives_its_connection_up_at_once(
 
 def comes_back(tunnel: ResumableTunnel) -> bool:
     """Return whether the tunnel came back by its second connection."""
-    wire = tunnel.retry()
+    wire = tunnel.reconnect()
     if wire is None:
         return False
     wire.sock.close()
@@ -139,7 +139,7 @@ def test_another_network_ends_the_wait_for_an_answer(
     monkeypatch.setattr(resume, "has_moved", lambda _sock: bool(changes and changes.pop()))
     monkeypatch.setattr(enter, "RETURN_TIMEOUT_S", PATIENCE_S)
     with returning(tmp_path, lambda: changes.append(True)) as tunnel:
-        monkeypatch.setattr(tunnel.routes, "take_news", lambda: bool(changes))
+        monkeypatch.setattr(tunnel.routes, "take_changes", lambda: bool(changes))
         assert comes_back(tunnel)
 
 
@@ -157,7 +157,7 @@ def test_an_ssh_that_has_ended_is_not_waited_for(
     monkeypatch.setattr(resume, "GONE_TIMEOUT_S", 0.2)
     with returning(tmp_path, lambda: None) as tunnel:
         tunnel.hang_up()
-        assert tunnel.retry() is None
+        assert tunnel.reconnect() is None
 
 
 def test_the_title_counts_while_an_answer_is_awaited(
@@ -183,7 +183,7 @@ def test_a_gateway_that_cannot_resume_ends_the_tunnel_with_the_reason(tmp_path: 
         with pytest.raises(
             TunnelError, match="cannot resume the session; it is too old"
         ) as refusal:
-            tunnel.retry()
+            tunnel.reconnect()
     assert refusal.value.code == LOST
     assert tunnel.key.attempt == 1
 
@@ -216,11 +216,11 @@ LISTEN = """
 import select
 from stagedoor.laptop.tunnel.route import RouteWatch
 routes = RouteWatch()
-assert not routes.take_news()
+assert not routes.take_changes()
 print(routes.fd, flush=True)
 poller = select.poll()
 poller.register(routes.fd, select.POLLIN)
-print(bool(poller.poll(60_000)) and routes.take_news(), flush=True)
+print(bool(poller.poll(60_000)) and routes.take_changes(), flush=True)
 """
 
 
@@ -246,7 +246,7 @@ def test_without_netlink_there_is_no_news(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delattr("_socket.AF_NETLINK")
     routes = RouteWatch()
     assert routes.fd == -1
-    assert not routes.take_news()
+    assert not routes.take_changes()
     routes.stop()
 
 
@@ -264,7 +264,7 @@ def test_a_change_of_routes_ends_a_pause() -> None:
         tunnel.routes.stop()
         tunnel.routes.fd = news
         os.write(sent, b"x")
-        tunnel.routes.take_news = lambda: bool(os.read(news, 1))  # type: ignore[method-assign]
+        tunnel.routes.take_changes = lambda: bool(os.read(news, 1))  # type: ignore[method-assign]
         assert tunnel.pause(PATIENCE_S)
         poller = select.poll()
         poller.register(news, select.POLLIN)

@@ -451,7 +451,7 @@ def test_a_good_certificate_costs_no_packet_and_loads_hardly_anything(
         ["unshare", "-n", *client], check=True, env=laptop.env, capture_output=True, text=True
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "stagedoor.laptop.needed" in loaded
+    assert "stagedoor.laptop.if_needed" in loaded
     assert not {"json", "socket", "ssl", "subprocess", "urllib", "stagedoor.laptop.main"} & loaded
 
 

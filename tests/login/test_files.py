@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.laptop.login_files import (
-    AGAIN_S,
     RENEW_S,
+    REPEAT_S,
     GatewayDocument,
     find_renewal_time,
     include,
@@ -270,8 +270,8 @@ def test_a_certificates_end_is_read_from_it(tmp_path: Path) -> None:
 def test_a_certificate_is_renewed_half_an_hour_before_its_end_and_not_at_each_ssh() -> None:
     now = 1_000_000.0
     assert find_renewal_time(int(now) + 3600, now) == now + 3600 - RENEW_S
-    assert find_renewal_time(int(now) + 600, now) == now + AGAIN_S
-    assert find_renewal_time(int(now) + 90, now) == now + 90 - AGAIN_S
+    assert find_renewal_time(int(now) + 600, now) == now + REPEAT_S
+    assert find_renewal_time(int(now) + 90, now) == now + 90 - REPEAT_S
     assert find_renewal_time(int(now) - 1, now) < now
 
 

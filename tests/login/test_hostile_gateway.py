@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.laptop import login
 from stagedoor.laptop import main as laptop
+from stagedoor.laptop.if_needed import FRESH
 from stagedoor.laptop.keygen import run
 from stagedoor.laptop.login_approve import wait_for_approval
 from stagedoor.laptop.login_files import KEY, SECRET, STATE, find_folder
 from stagedoor.laptop.login_result import format_end
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.loopback import LoopbackListener
-from stagedoor.laptop.needed import FRESH
 from stagedoor.laptop.tunnel.errors import TunnelError
 from tests.login.machine import Key
 from tests.login.test_files import GOOD

@@ -109,7 +109,7 @@ def test_a_job_logs_in_by_its_token_and_runs_ssh(
     wait_until(lambda: job.ssh("app01.ssh", "true").returncode == 255)
     done = job.run("login", "--if-needed", "--folder", str(job.folder))
     assert done.returncode == NOT_LOGGED_IN
-    assert "made with an ID token" in done.stderr
+    assert "it used an ID token" in done.stderr
 
 
 @pytest.mark.platform(1)

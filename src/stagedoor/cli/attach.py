@@ -22,21 +22,22 @@ if TYPE_CHECKING:
 URL = "STAGEDOOR_URL"
 EXIT_CODES = (
     "\b\nExit codes:\n  N    the program's own; 0 if you detach\n  1    --list or --end failed\n"
-    "  2    wrong usage\n  22   access has to be asked for, and there is no terminal to give a reason at\n"
+    "  2    wrong usage\n  22   access must be requested, and there is no terminal to type a reason\n"
     "  255  this command itself failed: the line on stderr says why"
 )
 
 
 def add_gateway_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say how to reach a gateway on the web."""
+    """Add the options of the connection to a gateway's web."""
     for option in reversed((
         click.option("--url", envvar=URL, metavar="URL", help=f"The gateway's web address (${URL})."),
         click.option("--user", metavar="NAME",
                      help="Your user name there ($STAGEDOOR_USER, else your login name)."),
         click.option("--token-file", metavar="FILE", help="File with your token or password, mode 0600."),
         click.option("--ca-file", metavar="FILE", help="Trust these CAs for https, not the system's."),
-        click.option("--server-name", metavar="NAME", help="The name that its certificate must have."),
-        click.option("--via", metavar="URL", help="Corporate proxy on the way, or `direct` for none."),
+        click.option("--server-name", metavar="NAME",
+                     help="The name that the gateway's certificate must have."),
+        click.option("--via", metavar="URL", help="Corporate proxy to use, or `direct` for none."),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -61,9 +62,9 @@ def add_gateway_options(command: Callable[..., None]) -> Callable[..., None]:
     help="The terminal's name. Default: `main`, unless a command is given or piped in.",
 )
 @click.option(
-    "--shell", "plain", is_flag=True, help="Start the login shell, even if tmux is available."
+    "--shell", "login_shell", is_flag=True, help="Start the login shell, even if tmux is available."
 )
-@click.option("--watch", is_flag=True, help="Only watch; what you type is not sent.")
+@click.option("--watch", is_flag=True, help="Watch only; your keys are not sent.")
 @click.option("--take-over", is_flag=True, help="Detach all other clients of the terminal.")
 @click.option(
     "--list", "list_", is_flag=True, help="List the open terminals, and who is attached to each."
@@ -79,7 +80,7 @@ def add_gateway_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("command", nargs=-1, metavar="[-- COMMAND…]")
 def attach(
     name: str | None,
-    plain: bool,
+    login_shell: bool,
     watch: bool,
     take_over: bool,
     list_: bool,
@@ -98,7 +99,7 @@ def attach(
 
     `~?` after Enter lists the keys for this command, such as `~.` to detach.
     """
-    # Imported here, since a completion must not wait for it.
+    # Imported here to keep completion fast.
     from stagedoor.holder import tmux
     from stagedoor.holder.folder import FolderError, check_name
     from stagedoor.wire.terminal.frames import Mode
@@ -107,9 +108,9 @@ def attach(
         raise click.UsageError("give only one of --watch, --take-over, --list and --end")
     if json_ and not list_:
         raise click.UsageError("--json is only for --list")
-    # Piped input is for a shell of its own that ends with the input, not for a terminal already in use.
-    piped = not (os.isatty(0) or name or command or watch or take_over or end)
-    terminal = name or ("run-" + secrets.token_hex(4) if command or piped else "main")
+    # By default, piped input goes to a new shell, which ends with the input.
+    is_piped = not (os.isatty(0) or name or command or watch or take_over or end)
+    terminal = name or ("run-" + secrets.token_hex(4) if command or is_piped else "main")
     try:
         check_name(terminal)
     except FolderError as error:
@@ -119,10 +120,13 @@ def attach(
     if end:
         return _end(app, terminal, reach, yes=yes)
     mode = Mode.WATCH if watch else Mode.TAKE_OVER if take_over else Mode.MIRROR
-    wanted = _command(command) if command else "" if plain or piped else tmux.ASKED[0]
-    stays = not (command or piped)
-    own = terminal != name and not stays
-    return run(app, reach, terminal, mode, wanted, log_file, record_file, stays=stays, own=own)
+    line = _join_command(command) if command else "" if login_shell or is_piped else tmux.ASKED[0]
+    is_shared = not (command or is_piped)
+    is_anonymous = not (name or is_shared)
+    return run(
+        app, reach, terminal, mode, line, log_file, record_file,
+        is_shared=is_shared, is_anonymous=is_anonymous,
+    )  # fmt: skip
 
 
 def run(
@@ -135,13 +139,13 @@ def run(
     record_file: Path | None = None,
     session: str = "",
     *,
-    stays: bool = False,
-    own: bool = False,
+    is_shared: bool = False,
+    is_anonymous: bool = False,
 ) -> None:
-    """Attach to a terminal until the end, and exit.
+    """Attach to a terminal until it ends or the developer detaches, and exit.
 
-    With a `session`, its terminal is watched. A terminal that `stays` does not end with the piped input,
-    and one that is our `own` ends with the reader of our output.
+    With a `session`, watch its terminal. A terminal that `is_shared` does not end with piped input. One that
+    `is_anonymous` has a random name, and ends when the reader of the output exits.
     """
     from stagedoor.client.attach.attachment import Attachment
     from stagedoor.client.attach.locale_name import find_locale, is_utf8, read_variable
@@ -159,35 +163,37 @@ def run(
     try:
         options, path = resolve_gateway(app, reach)
         record, log = open_recording(record_file, size), open_log(log_file)
-        wanted = AttachRequest(app, options, path, log, record, session, is_utf8(locale), stays)
-        sys.exit(Attach(wanted, attachment, screen).run())
+        request = AttachRequest(
+            app, options, path, log, record, session, is_utf8(locale), is_shared
+        )
+        sys.exit(Attach(request, attachment, screen).run())
     except (TunnelError, AttachError) as error:
         screen.leave()
         print(translate(f"stagedoor: {error}"), file=sys.stderr)
-        if own and isinstance(error, UnreadError):
-            # As SIGPIPE would end a local program: no user knows the terminal's random name.
+        if is_anonymous and isinstance(error, UnreadError):
+            # SIGPIPE would end a local program, too.
             with suppress(StagedoorError):
                 _request(app, reach, "terminals/end", {"target": app, "terminal": terminal})
-        needs_terminal = isinstance(error, TunnelError) and error.code == ON_REQUEST
-        sys.exit(ON_REQUEST if needs_terminal else FAILED)
+        is_on_request = isinstance(error, TunnelError) and error.code == ON_REQUEST
+        sys.exit(ON_REQUEST if is_on_request else FAILED)
 
 
 def resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[Options, str]":
-    """Return how to reach the gateway in the web for `app`, and the path below which a proxy serves it.
+    """Return the options of the connection to the gateway's web, and the prefix of its paths.
 
     Raises click.UsageError, TunnelError.
     """
     from stagedoor.laptop.login_files import find_login_options
-    from stagedoor.laptop.options import reach_options
+    from stagedoor.laptop.options import select_gateway_options
     from stagedoor.laptop.tunnel.options import Options
 
     url = reach["url"]
     if not url:
         raise click.UsageError(f"no gateway is named: give --url URL, or set {URL}")
-    gateway, path = _address(url)
-    given = reach_options({**reach, "gateway": gateway})
-    given |= find_login_options(given, os.environ)
-    return Options(given, [app], dict(os.environ), "--url"), path
+    gateway, path = _split_url(url)
+    values = select_gateway_options({**reach, "gateway": gateway})
+    values |= find_login_options(values, os.environ)
+    return Options(values, [app], dict(os.environ), "--url"), path
 
 
 def _request(
@@ -205,7 +211,7 @@ def _request(
 
 
 def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
-    """Print the terminals of the app. No shell is started for it."""
+    """Print the terminals of the app, without starting its shell."""
     from stagedoor.laptop.tunnel.errors import clean
 
     answer = _request(app, reach, "terminals", {"target": app})
@@ -249,10 +255,10 @@ def _end(app: str, terminal: str, reach: Mapping[str, str | None], *, yes: bool)
     show.note(f"Ended {terminal} of {app}.")
 
 
-def _address(url: str) -> tuple[str, str]:
-    """Split a URL into the gateway, as `https://HOST[:PORT]`, and the path below which a proxy serves it.
+def _split_url(url: str) -> tuple[str, str]:
+    """Split a URL into the gateway, as `https://HOST[:PORT]`, and the prefix of its paths, "" for none.
 
-    The path is "" if there is none. Raises click.UsageError.
+    Raises click.UsageError.
     """
     scheme, slashes, rest = url.partition("://")
     if not slashes:
@@ -269,7 +275,7 @@ def _address(url: str) -> tuple[str, str]:
     return f"{web}://{place}", f"/{path}" if path else ""
 
 
-def _command(words: tuple[str, ...]) -> str:
+def _join_command(words: tuple[str, ...]) -> str:
     from stagedoor.wire.terminal.frames import MAX_TEXT_BYTES
 
     line = shlex.join(words)

@@ -14,8 +14,8 @@ from stagedoor.model.errors import RefusedError
 def context() -> None:
     """Choose the gateway that commands administer.
 
-    Without a context, commands work on this machine's store. With one, they use that gateway's API by your
-    login there (`stagedoor login`), and may do what your roles allow (`stagedoor role`).
+    Without a context, commands use this machine's store. With one, they use that gateway's API with your
+    login there (`stagedoor login`), and your roles limit what they may do (`stagedoor role`).
     """
 
 
@@ -40,7 +40,7 @@ def add(name: str, gateway: str, ca_file: str | None) -> None:
     except TunnelError as error:
         raise RefusedError(error.line) from None
     contexts.write_contexts(contexts.read_contexts().add(Context(name, url, ca_file)))
-    show.note(f"Commands administer {url} now. Log in: stagedoor login {url}")
+    show.note(f"Commands now administer {url}. Log in: stagedoor login {url}")
 
 
 @context.command(
@@ -48,12 +48,12 @@ def add(name: str, gateway: str, ca_file: str | None) -> None:
 )
 @click.argument("name")
 def use(name: str) -> None:
-    """Use the context NAME; `local` is the store on this machine.
+    """Use the context NAME. `local` is the store on this machine.
 
-    STAGEDOOR_CONTEXT=NAME does so for one command.
+    STAGEDOOR_CONTEXT=NAME does the same for one command.
     """
     contexts.write_contexts(contexts.read_contexts().use(name))
-    show.note(f"Commands use {name} now.")
+    show.note(f"Commands now use {name}.")
 
 
 @context.command(

@@ -1,4 +1,4 @@
-"""`stagedoor doctor`: find faults, and print how to correct them."""
+"""`stagedoor doctor`: find faults, and print how to fix them."""
 
 import os
 import sys
@@ -13,8 +13,8 @@ from stagedoor.cli.installation import Installation
 from stagedoor.cli.laptop_command import with_options
 from stagedoor.laptop.doctor import judge
 from stagedoor.laptop.doctor.judge import translate_finding
-from stagedoor.laptop.doctor.path import PathOptions, print_results, walk_to
-from stagedoor.laptop.options import DOCTOR, reach_options
+from stagedoor.laptop.doctor.path import PathOptions, check_path, print_results
+from stagedoor.laptop.options import DOCTOR, select_gateway_options
 from stagedoor.wire.check import run_checks
 from stagedoor.wire.finding import Result, choose_exit_code, render_row
 
@@ -57,35 +57,37 @@ def doctor(
     host: str | None,
     **reach: str | None,
 ) -> None:
-    """Find what is wrong with a gateway, or with the way to HOST.
+    """Find what is wrong with a gateway, or with the path to HOST.
 
-    Without HOST it checks the settings, files, keys, store, disk, sockets and shells of this machine, and
-    changes nothing; run it as the gateway's account. With HOST, on a developer's machine, it follows the way
-    to that shell, from the gateway's name to a login, and names the first step that fails.
+    Without HOST, it checks the settings, files, keys, store, disk, sockets and shells of this machine, and
+    changes nothing. Run it as the gateway's account. With HOST, on a developer's machine, it checks each hop
+    of the path to that shell, from the gateway's name to a login, and reports the first that fails.
     """
-    given = reach_options(reach)
+    tunnel_options = select_gateway_options(reach)
     if host is None:
-        if given or how or ssh_config or idle:
+        if tunnel_options or how or ssh_config or idle:
             raise click.UsageError("these options need a HOST to reach, such as app01.ssh")
-        settings, results = _gateway(installation, silent=json)
+        settings, results = _check_gateway(installation, silent=json)
     else:
         config_file = None if ssh_config is None else str(ssh_config)
-        wish = PathOptions(host, how, given, os.environ, config_file, idle)
+        path = PathOptions(host, how, tunnel_options, os.environ, config_file, idle)
         settings = None
-        results = print_results(walk_to(wish), silent=json, translate=translate_finding)
+        results = print_results(check_path(path), silent=json, translate=translate_finding)
     if bundle is not None:
-        # Imported here, since only this option needs it.
+        # Imported here, since only --bundle needs it.
         from stagedoor.serve.doctor.bundle import write_bundle
 
-        write_bundle(bundle, settings, results, _extra(settings))
+        write_bundle(bundle, settings, results, _list_extra_files(settings))
     if json:
         show.print_json([render_row(result) for result in results])
     if code := choose_exit_code(finding for _, finding in results):
         sys.exit(code)
 
 
-def _gateway(installation: Installation, *, silent: bool) -> "tuple[Settings | None, list[Result]]":
-    # Imported here, since it loads every protocol, and a developer's machine may lack those libraries.
+def _check_gateway(
+    installation: Installation, *, silent: bool
+) -> "tuple[Settings | None, list[Result]]":
+    # Imported here, since it needs libraries that a developer's machine may lack.
     from stagedoor.serve.doctor.gateway import diagnose_settings, list_checks
 
     settings, finding = diagnose_settings(installation.settings_file)
@@ -96,7 +98,7 @@ def _gateway(installation: Installation, *, silent: bool) -> "tuple[Settings | N
     return settings, results
 
 
-def _extra(settings: "Settings | None") -> dict[str, str]:
+def _list_extra_files(settings: "Settings | None") -> dict[str, str]:
     if settings is None:
         return {}
     from stagedoor.serve.doctor.bundle import format_json

@@ -1,4 +1,4 @@
-"""The options of `laptop.options` for click, and the command by which other programs run this one."""
+"""The options of `laptop.options` for click, and the command that runs this program."""
 
 import sys
 from collections.abc import Callable
@@ -13,26 +13,26 @@ Command = Callable[..., Any]
 
 
 def with_options(options: tuple[Option, ...]) -> Callable[[Command], Command]:
-    """Return a decorator that gives a command these options, in this order."""
+    """Return a decorator that adds `options` to a command, in this order."""
 
     def add(command: Command) -> Command:
         for option in reversed(options):
-            command = _decorator(option)(command)
+            command = _make_decorator(option)(command)
         return command
 
     return add
 
 
-def _decorator(option: Option) -> Callable[[Command], Command]:
+def _make_decorator(option: Option) -> Callable[[Command], Command]:
     if option.is_argument:
-        metavar = "" if option.hidden else None
+        metavar = "" if option.is_hidden else None
         return click.argument(option.dest, required=False, metavar=metavar)
     kind: Any = None
     if option.choices:
         kind = click.Choice(option.choices)
-    elif option.within is not None:
-        kind = click.FloatRange(*option.within)
-    elif option.file:
+    elif option.limits is not None:
+        kind = click.FloatRange(*option.limits)
+    elif option.is_file:
         kind = click.Path(exists=True, dir_okay=False, path_type=Path)
     return click.option(
         option.name,
@@ -41,17 +41,17 @@ def _decorator(option: Option) -> Callable[[Command], Command]:
         type=kind,
         metavar=option.value or None,
         help=option.about,
-        hidden=option.hidden,
+        hidden=option.is_hidden,
     )
 
 
 def find_this_program() -> tuple[str, ...]:
-    """Return the command that runs this program under any PATH.
+    """Return the command that runs this program, independently of PATH.
 
-    Links are not resolved, so that a link to a newer version keeps working.
+    Links are not resolved, so that the command follows a link to a newer version.
     """
-    called = Path(sys.argv[0])
-    if called.name == "stagedoor" and called.is_file():
-        return (str(called.absolute()),)
-    beside = Path(sys.executable).with_name("stagedoor")
-    return (str(beside),) if beside.is_file() else (sys.executable, "-m", "stagedoor")
+    program = Path(sys.argv[0])
+    if program.name == "stagedoor" and program.is_file():
+        return (str(program.absolute()),)
+    program = Path(sys.executable).with_name("stagedoor")
+    return (str(program),) if program.is_file() else (sys.executable, "-m", "stagedoor")

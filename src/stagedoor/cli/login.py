@@ -1,4 +1,4 @@
-"""The laptop's commands `login`, `logout` and `whoami`, and the entry of `tunnel` in the command tree."""
+"""`stagedoor login`, `logout` and `whoami`, and the entry of `tunnel` in the command tree."""
 
 import sys
 from typing import Any
@@ -26,8 +26,8 @@ _CODES = (
     ),
     help="Log this machine in at a gateway, and set up ssh.\n\n"
     "It opens GATEWAY in a browser, where you sign in and allow this machine. In a browser on another "
-    "machine, type the letters that are printed here. A CI job or a pod presents its own ID token, without a "
-    "question. Afterwards `ssh app01.ssh` is enough. " + _CODES,
+    "machine, type the letters that this command prints. A CI job or a pod presents its own ID token, and "
+    "needs no person. Afterwards `ssh app01.ssh` is enough. " + _CODES,
 )
 @with_options(LOGIN)
 def login(**given: Any) -> None:
@@ -40,9 +40,9 @@ def login(**given: Any) -> None:
 )
 @with_options(LOGOUT)
 def logout(**given: Any) -> None:
-    """End this machine's login, at GATEWAY or at all gateways.
+    """End this machine's login at GATEWAY, or at all gateways.
 
-    Sessions that it opened end within seconds.
+    Sessions of the login end within seconds.
     """
     _run("logout", given)
 
@@ -50,7 +50,7 @@ def logout(**given: Any) -> None:
 @click.command(epilog=make_epilog("stagedoor whoami", "stagedoor whoami --json"))
 @with_options(WHOAMI)
 def whoami(**given: Any) -> None:
-    """Show who this machine is logged in as, and until when."""
+    """Show the user that this machine is logged in as, and when the login ends."""
     _run("whoami", given)
 
 
@@ -60,11 +60,11 @@ def whoami(**given: Any) -> None:
 )
 def tunnel() -> None:
     """Connect ssh to a shell, as its ProxyCommand."""
-    # `cli.main` runs the real one, before it imports the tree.
-    raise click.UsageError("call it as `stagedoor tunnel …`, with no option before `tunnel`")
+    # `cli.main` runs the real one, before it imports the command tree.
+    raise click.UsageError("run it as `stagedoor tunnel …`, with no option before `tunnel`")
 
 
 def _run(command: str, given: dict[str, Any]) -> None:
-    """Run a command the same way as the client that gateways serve."""
+    """Run a command as the one-file client does."""
     program = list(find_this_program())
     sys.exit(laptop.report_errors(lambda: laptop.run_command(command, given, program)))

@@ -16,7 +16,7 @@ def main() -> None:
 
         sys.exit(tunnel(sys.argv[2:]))
     if sys.argv[1:2] == ["login"] and "--if-needed" in sys.argv:
-        from stagedoor.laptop.needed import is_fresh, parse_folder
+        from stagedoor.laptop.if_needed import is_fresh, parse_folder
 
         folder = parse_folder(sys.argv[1:])
         if folder is not None and is_fresh(folder):

@@ -1,9 +1,10 @@
-"""`stagedoor run`: one-off tasks in an app, which outlive this program."""
+"""`stagedoor run`: one-off tasks in an app, which outlive this command."""
 
 import os
 import shlex
 import sys
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,19 +22,19 @@ EXIT_CODES = (
     "\b\nExit codes:\n  N    the task's own (128 + N if signal N ended it)\n"
     "  2    wrong usage\n  74   the piped input or a part of the output was lost\n"
     "  75   refused by a limit or a lock; try again later\n"
-    "  76   the task was lost with its machine, so its code is unknown\n  124  its time-out was over\n"
+    "  76   the task was lost with its machine, so its code is unknown\n  124  it reached its time limit\n"
     "  126  it could not be started\n  130  this command was interrupted; the task still runs\n"
     "  143  it was cancelled\n  255  this command itself failed: the line on stderr says why"
 )
 _COMMAND = "stagedoor.run.command"
-_FAILED, _INTERRUPTED, _TOO_MANY = 255, 130, 429
+_FAILED, _INTERRUPTED = 255, 130
 
 
 class _RunCommand(click.Command):
-    """A command in which the words after `--` are the command line of the task."""
+    """A command whose words after `--` are the command line of the task."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the task's words apart: click would drop the `--`, and `run list -- x` names an app."""
+        """Set the task's words aside. click would drop the `--`, but `run list -- x` means the app `list`."""
         if "--" in args:
             at = args.index("--")
             ctx.meta[_COMMAND] = args[at + 1 :]
@@ -56,11 +57,13 @@ class _RunCommand(click.Command):
 )
 @add_gateway_options
 @click.option(
-    "--detach", "-d", is_flag=True, help="Print the run's id, and do not wait for its end."
+    "--detach", "-d", is_flag=True, help="Print the run's id, and do not wait for the run."
 )
-@click.option("--timeout", metavar="TIME", help="End the task after this time (1h; 24h at most).")
+@click.option(
+    "--timeout", metavar="TIME", help="End the task after this time. Default: 1h; at most 24h."
+)
 @click.option("--lock", metavar="NAME", help="Refuse to start while a run of APP has this lock.")
-@click.option("--size", metavar="NAME", help="Give it resources of this size (Kubernetes).")
+@click.option("--size", metavar="NAME", help="Give the task resources of this size (Kubernetes).")
 @click.option("--follow", "-f", is_flag=True, help="With logs: print until the run ends.")
 @click.option(
     "--from",
@@ -92,39 +95,39 @@ def run(
 
     The task has the environment of the app's shell, and a log. It outlives this command and the gateway.
 
-    Piped input is sent to it. A lost connection ends it only while it still reads piped input. Ctrl-C ends
-    only this command.
+    Piped input is sent to the task. A lost connection ends the task only if it is still reading piped input.
+    Ctrl-C ends only this command.
     """
-    # Imported here, since a completion must not wait for it.
+    # Imported here to keep completion fast.
     from stagedoor.client.attach.secret_prompt import AttachError
     from stagedoor.laptop.tunnel.errors import TunnelError
     from stagedoor.wire.run_command import RunCommandError, parse_run_words
 
     flags = {"--detach": detach, "--json": json_, "--follow": follow}
     values = {"--timeout": timeout, "--lock": lock, "--size": size, "--from": start}
-    given = [name for name, is_given in flags.items() if is_given]
-    given += [f"{name}={value}" for name, value in values.items() if value is not None]
+    options = [name for name, is_set in flags.items() if is_set]
+    options += [f"{name}={value}" for name, value in values.items() if value is not None]
     task = ctx.meta.get(_COMMAND)
     try:
-        command = parse_run_words([*words, *given], None if task is None else shlex.join(task))
+        command = parse_run_words([*words, *options], None if task is None else shlex.join(task))
     except RunCommandError as error:
         raise click.UsageError(str(error), ctx) from None
     try:
-        sys.exit(_perform(_client(reach), command))
+        sys.exit(_perform(_make_client(reach), command))
     except (AttachError, TunnelError) as error:
-        _say(str(error))
-        is_limit = isinstance(error, AttachError) and error.status == _TOO_MANY
         from stagedoor.model.run import REFUSED_CODE
 
+        _note(str(error))
+        is_limit = isinstance(error, AttachError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
         sys.exit(REFUSED_CODE if is_limit else _FAILED)
 
 
-def _client(reach: dict[str, str | None]) -> "RunClient":
+def _make_client(reach: dict[str, str | None]) -> "RunClient":
     from stagedoor.cli.attach import resolve_gateway
     from stagedoor.client.runs import RunClient
 
     options, path = resolve_gateway("runs", reach)
-    return RunClient(options, path, _say)
+    return RunClient(options, path, _note)
 
 
 def _perform(client: "RunClient", command: "RunCommand") -> int:
@@ -151,11 +154,11 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
             if json:
                 show.print_json(describe_run(run))
             else:
-                _say(format_run_end(run))
+                _note(format_run_end(run))
             return client.choose_exit_code(run)
         case CancelRun(run_id):
             run = client.cancel(run_id)
-            _say(f"run {run.id} {'has ended already' if run.is_over else 'is being cancelled'}")
+            _note(f"run {run.id} {'has ended already' if run.is_over else 'is being cancelled'}")
             return 0
 
 
@@ -172,7 +175,7 @@ def _start(client: "RunClient", command: "StartRun") -> int:
             click.echo(run.id)
         return 0
     if not command.json:
-        _say(
+        _note(
             f"run {run.id} of {run.target.login_name}; Ctrl-C leaves it running; to return: stagedoor run "
             f"attach {run.id}"
         )
@@ -182,11 +185,11 @@ def _start(client: "RunClient", command: "StartRun") -> int:
     except KeyboardInterrupt:
         if sender is not None and sender.is_alive():
             sender.report_loss()
-        _say(f"run {run.id} still runs; to end it: stagedoor run cancel {run.id}")
+        _note(f"run {run.id} still runs; to end it: stagedoor run cancel {run.id}")
         return _INTERRUPTED
     is_silent = run.state is RunState.EXITED and not (run.code or run.size)
     if os.isatty(0) and is_silent and not command.json:
-        _say(
+        _note(
             "it printed nothing, and a run has no terminal to type into; the app's shell has one: stagedoor "
             f"attach {run.target.login_name}"
         )
@@ -194,7 +197,7 @@ def _start(client: "RunClient", command: "StartRun") -> int:
 
 
 def _is_null(fd: int) -> bool:
-    """Return whether a descriptor is /dev/null, or closed."""
+    """Return True if a descriptor is /dev/null or closed."""
     try:
         return os.fstat(fd).st_rdev == Path(os.devnull).stat().st_rdev
     except OSError:
@@ -202,7 +205,7 @@ def _is_null(fd: int) -> bool:
 
 
 def _finish(client: "RunClient", run: "Run", *, json: bool = False) -> int:
-    """Report the end of a run that was shown, and return the exit code."""
+    """Report the end of a run, and return the exit code."""
     import json as encoder
 
     from stagedoor.model.run import RunState
@@ -211,11 +214,11 @@ def _finish(client: "RunClient", run: "Run", *, json: bool = False) -> int:
     if json:
         click.echo(encoder.dumps(describe_run(run)), err=True)
     elif run.state is not RunState.EXITED or run.detail:
-        _say(format_run_end(run))
+        _note(format_run_end(run))
     return client.choose_exit_code(run)
 
 
-def _say(line: str) -> None:
+def _note(line: str) -> None:
     from stagedoor.laptop.tunnel.errors import translate
 
     click.echo(translate(f"stagedoor: {line}"), err=True)

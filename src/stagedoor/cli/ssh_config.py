@@ -1,4 +1,4 @@
-"""`stagedoor ssh-config`: write the files by which ssh reaches the shells without questions."""
+"""`stagedoor ssh-config`: write the files with which ssh connects to shells without questions."""
 
 import shlex
 from pathlib import Path
@@ -31,7 +31,7 @@ from stagedoor.settings.settings import Settings
 )
 @click.option(
     "--jump",
-    help="HOST:PORT of the gateway's SSH listener, in place of --gateway. Then ssh needs no other program.",
+    help="HOST:PORT of the gateway's SSH listener, instead of --gateway. ssh then needs no other program.",
 )
 @click.option("--user", help="Your user name at the gateway. Default: your login name.")
 @click.option(
@@ -40,15 +40,15 @@ from stagedoor.settings.settings import Settings
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The host CA's public key, which `stagedoor ca show host` prints on the gateway. Default, on "
-    "the gateway's own machine: its host CA. Give both keys while a CA is being replaced.",
+    "the gateway's own machine: its host CA. While a CA is being replaced, give both keys.",
 )
 @click.option(
     "--environment",
     "environments",
     multiple=True,
-    help="Also reach `app01-ssh.ENVIRONMENT`; `app01.ENVIRONMENT.ssh` always works.",
+    help="Accept the name `app01-ssh.ENVIRONMENT` too; `app01.ENVIRONMENT.ssh` always works.",
 )
-@click.option("--login-name", help="Your user name in the shell. Default: the one that ssh sends.")
+@click.option("--login-name", help="Your account in the shell. Default: the one that ssh chooses.")
 @click.option(
     "--client",
     help="The command that opens the tunnel, such as `python3 /home/me/tun.py`. "
@@ -57,7 +57,7 @@ from stagedoor.settings.settings import Settings
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file with your token. Default: the one that `stagedoor tunnel` finds.",
+    help="The file with your token. Default: where `stagedoor tunnel` looks for it.",
 )
 @click.option(
     "--ca-file",
@@ -74,7 +74,7 @@ from stagedoor.settings.settings import Settings
 @click.option(
     "--fdpass",
     is_flag=True,
-    help="Pass the socket to ssh, over plain http only: faster, but a session ends with its connection.",
+    help="Pass the socket to ssh (plain http only). Faster, but a session ends with its connection.",
 )
 @click.option(
     "--directory",
@@ -103,19 +103,21 @@ def ssh_config(
     include: bool,
     print_only: bool,
 ) -> None:
-    """Write an Include file for ssh, and its known_hosts file.
+    """Write an Include file and a known_hosts file for ssh.
 
-    With both, ssh reaches the shells without asking about host keys: the known_hosts file trusts the host CA.
+    With both, ssh connects to shells without asking about host keys: it trusts the host CA.
     """
     if gateway and jump:
         raise click.UsageError("give either --gateway or --jump, not both")
-    given = gateway or jump
-    address, jumps = (given, jump is not None) if given else _public(installation.settings)
+    option = gateway or jump
+    address, is_jump = (
+        (option, jump is not None) if option else _find_public_address(installation.settings)
+    )
     folder = (directory or Path.home() / ".ssh" / "stagedoor").absolute()
     known_hosts = folder / sshconfig.KNOWN_HOSTS_NAME
     access = sshconfig.SshAccess(
         gateway=address,
-        jump=jumps,
+        jump=is_jump,
         host_ca=tuple(" ".join(_lines(file)) for file in host_ca_files)
         or (_own_host_ca(installation.settings, known_hosts),),
         user=user,
@@ -136,19 +138,19 @@ def ssh_config(
 
 
 def _client_options(token_file: Path | None, ca_file: Path | None) -> tuple[str, ...]:
-    """Return the options of the client for these files, with absolute paths."""
+    """Return the client's options for these files, with absolute paths."""
     files = (("--token-file", token_file), ("--ca-file", ca_file))
     return tuple(word for name, file in files if file for word in (name, str(file.absolute())))
 
 
-def _report(written: sshconfig.WriteResult) -> None:
-    click.echo(f"wrote {written.config}\nwrote {written.known_hosts}")
-    if written.added:
-        click.echo("put the Include line at the top of ~/.ssh/config")
-    elif not written.included:
+def _report(result: sshconfig.WriteResult) -> None:
+    click.echo(f"wrote {result.config}\nwrote {result.known_hosts}")
+    if result.is_added:
+        click.echo("added the Include line at the top of ~/.ssh/config")
+    elif not result.is_included:
         click.echo(
-            "now put this line at the top of ~/.ssh/config (or run this again with --include):\n"
-            f"  {written.include_line}"
+            "now add this line at the top of ~/.ssh/config (or run this again with --include):\n"
+            f"  {result.include_line}"
         )
 
 
@@ -160,8 +162,8 @@ def _words(command: str) -> tuple[str, ...]:
     )
 
 
-def _public(settings: Settings) -> tuple[str, bool]:
-    """Return the public address in the settings of the gateway's machine, and whether to jump there.
+def _find_public_address(settings: Settings) -> tuple[str, bool]:
+    """Return the public address in the gateway's settings, and True if it is that of the SSH listener.
 
     Raises click.UsageError if the settings have none.
     """
@@ -171,23 +173,22 @@ def _public(settings: Settings) -> tuple[str, bool]:
     if settings.tunnel.public_url is not None:
         return settings.tunnel.public_url, False
     raise click.UsageError(
-        "give either --gateway or --jump; the settings here name neither (ssh.host_names with "
-        "ssh.addresses, or tunnel.public_url)"
+        "give either --gateway or --jump; the settings on this machine have no public address "
+        "(ssh.host_names with ssh.addresses, or tunnel.public_url)"
     )
 
 
 def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
-    """Return this gateway's host CA as a line. Raises SettingsError if ssh trusts another one already."""
-    how = "ask an administrator for the gateway's, and give it with --host-ca FILE"
+    """Return this gateway's host CA as a line. Raises SettingsError if `known_hosts` trusts another one."""
+    fix = "ask an administrator for the gateway's, and give it with --host-ca FILE"
     try:
         line = read_host_ca(settings)
     except StagedoorError as error:
-        raise SettingsError(f"no host CA to trust: {how}; {error}") from None
+        raise SettingsError(f"no host CA to trust: {fix}; {error}") from None
     trusted = sshconfig.read_trusted_cas(known_hosts)
     if trusted and line not in trusted:
         raise SettingsError(
-            f"{known_hosts} trusts another host CA than the one in {settings.host_ca_file}, and stays "
-            f"as it is: {how}"
+            f"{known_hosts} trusts another host CA than {settings.host_ca_file}, and is left unchanged: {fix}"
         )
     return line
 

@@ -1,5 +1,5 @@
-"""The developer's side that needs the installed package: `stagedoor attach` and `stagedoor ssh-config`.
+"""The client commands that need the installed package, such as `stagedoor attach`, `run` and `ssh-config`.
 
-No part of the gateway may be imported here: no flow, no stage, no store, no CA's private key. What needs the
-standard library alone is in `laptop`.
+This package imports no part of the gateway: no flow, no stage, no store, no CA's private key. The programs
+that need only the standard library are in `laptop`.
 """

@@ -1,4 +1,4 @@
-"""The administration of a gateway over its HTTP API, with this machine's login."""
+"""A client of a gateway's HTTP API for administration, with this machine's login."""
 
 import os
 import secrets
@@ -30,10 +30,9 @@ from stagedoor.wire.api.port import NOTHING
 from stagedoor.wire.api.types import Problem
 from stagedoor.wire.oneline import clean_lines
 
-_PAGE = 100
-"""The items of a page."""
-_MOST_PAGES = 10_000
-"""The pages of a list: a million items."""
+_PAGE_ITEMS = 100
+_MAX_PAGES = 10_000
+"""The limit of pages in a list: a million items."""
 _KINDS: Mapping[int, type[StagedoorError]] = {
     404: NotFoundError,
     409: ConflictError,
@@ -41,32 +40,35 @@ _KINDS: Mapping[int, type[StagedoorError]] = {
 }
 _LINE_CHARS = 1000
 _PIECE_BYTES = MIB
-_MOST_DIGITS = 15
-"""The digits of a file's length."""
+_LENGTH_DIGITS = 15
+"""The limit of digits in a file's length."""
 _PAUSE_S = 0.5
 _WAIT_S = 15
-"""How long the gateway may wait for a person before it answers; the client then asks again."""
+"""How long the gateway may wait for a proof of presence before it answers and the client asks again."""
 
 
 class ApiConnection(WebConnection):
-    """One connection to the API, whose pages are longer than other answers."""
+    """A connection to the API, which has larger answers than the rest of the web."""
 
     body_limit = 64 * MIB
     answer_s = 120.0
-    """Longer than it takes to apply the files of a large set."""
+    """In seconds: enough for the gateway to apply a large set of files."""
 
     def fetch_file(self, path: str, fields: Mapping[str, str], file: BinaryIO) -> http.HttpAnswer:
-        """GET a file, and write it into `file` unless it is refused. Raises TunnelError, OSError."""
+        """GET a file and write it into `file`. Return the answer, which has a body only if it is a refusal.
+
+        Raises TunnelError, and OSError if `file` cannot be written.
+        """
         answer = self._answer("GET", path, fields)
         if answer.status != HTTPStatus.OK:
             return self.read_body(answer)
         size = answer.fields.get("content-length", "")
-        if not (size.isascii() and size.isdigit() and len(size) < _MOST_DIGITS):
-            raise TunnelError(NO_ANSWER, f"{self.wire.name} does not say how long the file is")
+        if not (size.isascii() and size.isdigit() and len(size) < _LENGTH_DIGITS):
+            raise TunnelError(NO_ANSWER, f"{self.wire.name} sent a file without its length")
         left = int(size)
         while left > 0:
-            by = time.monotonic() + self.answer_s
-            piece = b"".join(http.receive(self.wire, min(left, _PIECE_BYTES), by))
+            deadline = time.monotonic() + self.answer_s
+            piece = b"".join(http.receive(self.wire, min(left, _PIECE_BYTES), deadline))
             if not piece:
                 line = f"{self.wire.name} hung up before the file was complete"
                 raise TunnelError(NO_ANSWER, line)
@@ -75,20 +77,20 @@ class ApiConnection(WebConnection):
 
 
 class ApiAdministration:
-    """An `Administration` over the API of the gateway in a context."""
+    """An `Administration` over the API of a context's gateway."""
 
     def __init__(self, context: Context) -> None:
-        """Find the login at the gateway. Raises StagedoorError."""
+        """Find this machine's login at the gateway. Raises StagedoorError if there is none."""
         self._tags: dict[tuple[str, ...], str] = {}
-        """The ETags of the rows that were read, by resource and path."""
+        """The last ETag of each row, by resource and path."""
         try:
             self._web = GatewayWeb(context.gateway, context.ca_file)
-            given = {"--gateway": self._web.origin}
-            given |= find_login_options({"--gateway": self._web.url}, os.environ)
+            values = {"--gateway": self._web.origin}
+            values |= find_login_options({"--gateway": self._web.url}, os.environ)
             if context.ca_file:
-                given["--ca-file"] = context.ca_file
-            self._options = Options(given, ["gateway"], dict(os.environ), "the context")
-            # The default token file is for another gateway, which this one may not learn.
+                values["--ca-file"] = context.ca_file
+            self._options = Options(values, ["gateway"], dict(os.environ), "the context")
+            # The default token file may be for another gateway: do not send its token to this one.
             secret = find_secret(self._options, default_file=False)
         except TunnelError as error:
             raise StagedoorError(error.line) from None
@@ -100,7 +102,7 @@ class ApiAdministration:
 
     @property
     def is_shared(self) -> bool:
-        """Return False: the API does not say."""
+        """False, since the API does not report it."""
         return False
 
     def call(
@@ -110,7 +112,7 @@ class ApiAdministration:
         query: Mapping[str, str] = NOTHING,
         body: Input | None = None,
     ) -> Any:
-        """Perform an operation, as `Administration` says."""
+        """Perform an operation. See `Administration.call`."""
         operation = BY_NAME[name]
         row = (name.partition(".")[0], *path.values())
         headers = {}
@@ -118,11 +120,11 @@ class ApiAdministration:
             headers["If-Match"] = self._tags.get(row) or self._read_tag(operation, path, row)
         if operation.method == "POST":
             headers["Idempotency-Key"] = secrets.token_urlsafe(18)
-        sent = b"" if body is None else msgspec.json.encode(body)
-        place = _make_place(operation, path, query)
+        data = b"" if body is None else msgspec.json.encode(body)
+        target = _format_target(operation, path, query)
 
         def ask(connection: ApiConnection, fields: Mapping[str, str]) -> http.HttpAnswer:
-            return connection.request(operation.method, place, sent, fields)
+            return connection.request(operation.method, target, data, fields)
 
         answer = self._ask(ask, headers)
         if "etag" in answer.fields:
@@ -130,14 +132,14 @@ class ApiAdministration:
         try:
             return _decode(answer.body, operation.answer)
         except msgspec.MsgspecError:
-            raise self._stranger() from None
+            raise self._make_version_error() from None
 
     def open_file(self, name: str, path: Mapping[str, str]) -> BinaryIO:
-        """Download a file into one that has no name, as `Administration` says."""
-        place = _make_place(BY_NAME[name], path, NOTHING)
+        """Download a file into a temporary file. See `Administration.open_file`."""
+        target = _format_target(BY_NAME[name], path, NOTHING)
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:
-            self._ask(lambda connection, fields: connection.fetch_file(place, fields, file), {})
+            self._ask(lambda connection, fields: connection.fetch_file(target, fields, file), {})
             file.seek(0)
         except OSError as error:
             file.close()
@@ -150,12 +152,14 @@ class ApiAdministration:
     def list_all(
         self, name: str, query: Mapping[str, str] = NOTHING, limit: int | None = None
     ) -> Iterator[Any]:
-        """Yield the items of all pages, as `Administration` says."""
+        """Yield the items of all pages. See `Administration.list_all`."""
         count, token = 0, None
-        for _ in range(_MOST_PAGES):
-            size = _PAGE if limit is None else min(_PAGE, limit - count)
-            paged = {**query, "page_size": str(size)}
-            page = self.call(name, query=paged if token is None else {**paged, "page_token": token})
+        for _ in range(_MAX_PAGES):
+            size = _PAGE_ITEMS if limit is None else min(_PAGE_ITEMS, limit - count)
+            fields = {**query, "page_size": str(size)}
+            if token is not None:
+                fields["page_token"] = token
+            page = self.call(name, query=fields)
             yield from page.items
             count, token = count + len(page.items), page.next_page_token
             if token is None or (limit is not None and count >= limit):
@@ -163,7 +167,7 @@ class ApiAdministration:
         raise StagedoorError(f"{self._web.url} sends a list without an end")
 
     def _read_tag(self, operation: Operation, path: Mapping[str, str], row: tuple[str, ...]) -> str:
-        """Read the row that a change is about, and return its ETag."""
+        """Read the row that `operation` changes, and return its ETag."""
         self.call(f"{operation.name.partition('.')[0]}.get", path)
         return self._tags[row]
 
@@ -172,11 +176,14 @@ class ApiAdministration:
         ask: Callable[[ApiConnection, Mapping[str, str]], http.HttpAnswer],
         headers: Mapping[str, str],
     ) -> http.HttpAnswer:
-        """Send a request, again while the gateway waits for the person. Raises StagedoorError if refused."""
+        """Send a request and return the answer. Raises StagedoorError if the gateway refuses it.
+
+        Repeat the request while the gateway waits for the administrator's proof of presence.
+        """
         fields = {"Authorization": self._authorization, **headers}
         answer = self._send(ask, fields)
-        person = PersonPrompt("administration")
-        while _asks_person(answer, person):
+        prompt = PersonPrompt("administration")
+        while _show_hint(answer, prompt):
             time.sleep(_PAUSE_S)
             answer = self._send(ask, {**fields, "Prefer": f"wait={_WAIT_S}"})
         if answer.status >= HTTPStatus.BAD_REQUEST:
@@ -195,28 +202,25 @@ class ApiAdministration:
             raise StagedoorError(error.line) from None
 
     def _explain(self, answer: http.HttpAnswer) -> StagedoorError:
-        """Return a problem as the error that the store would have raised."""
+        """Return the error that the store would have raised for a problem."""
         try:
             problem = msgspec.json.decode(answer.body, type=Problem)
         except msgspec.MsgspecError:
-            return self._stranger()
+            return self._make_version_error()
         line = clean(problem.mend or problem.detail, _LINE_CHARS)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             line += f"; log in: stagedoor login {self._web.url}"
         return _KINDS.get(answer.status, StagedoorError)(line)
 
-    def _stranger(self) -> StagedoorError:
+    def _make_version_error(self) -> StagedoorError:
         return StagedoorError(
             f"{self._web.url} does not serve this version of Stagedoor's API; check the address"
         )
 
 
 def _decode(body: bytes, kind: Any) -> Any:
-    """Return an answer without text that controls a terminal, whatever the gateway sends.
-
-    Raises MsgspecError.
-    """
-    # Without escapes, a document of printable ASCII has printable text only.
+    """Decode an answer as `kind`, and replace text that would control a terminal. Raises MsgspecError."""
+    # Printable ASCII without escapes decodes to printable text.
     if body.isascii() and b"\\" not in body and b"\x7f" not in body:
         return msgspec.json.decode(body, type=kind)
     return msgspec.convert(_clean(msgspec.json.decode(body)), kind)
@@ -233,18 +237,18 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def _make_place(operation: Operation, path: Mapping[str, str], query: Mapping[str, str]) -> str:
+def _format_target(operation: Operation, path: Mapping[str, str], query: Mapping[str, str]) -> str:
     names = {name: quote(value, safe="") for name, value in path.items()}
-    place = PREFIX + operation.path.format(**names)
-    return f"{place}?{urlencode(query)}" if query else place
+    target = PREFIX + operation.path.format(**names)
+    return f"{target}?{urlencode(query)}" if query else target
 
 
-def _asks_person(answer: http.HttpAnswer, person: PersonPrompt) -> bool:
-    """Show the person what the gateway wants them to do, if it does. Return whether to ask it again."""
+def _show_hint(answer: http.HttpAnswer, prompt: PersonPrompt) -> bool:
+    """Show what the administrator has to do, if the answer says so. Return True to repeat the request."""
     if answer.status != HTTPStatus.FORBIDDEN:
         return False
     try:
         problem = msgspec.json.decode(answer.body, type=Problem)
     except msgspec.MsgspecError:
         return False
-    return person.show({"step": problem.step})
+    return prompt.show({"step": problem.step})

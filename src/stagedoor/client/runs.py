@@ -1,7 +1,7 @@
-"""`stagedoor run` on the developer's machine: requests to the gateway's API of runs, over any line.
+"""The client of `stagedoor run`: requests to the gateway's API of runs.
 
-A connection that breaks is made again, and the request is repeated: output and input have offsets, and a run
-has an id that this client chose, so nothing is started, shown or sent twice.
+When a connection breaks, the client connects again and repeats the request. The client chooses a run's id,
+and input and output have offsets, so nothing is started, shown or sent twice.
 """
 
 import base64
@@ -25,29 +25,40 @@ from stagedoor.wire.run_text import format_gap, parse_run
 from stagedoor.wire.terminal.output_parser import OutputParser
 
 _READ_BYTES = 24 * 1024
-_KEEP_S = 20.0
-"""How often a client whose input is idle reports that it is still there."""
-_NOT_READ_S = 0.05
+_KEEPALIVE_S = 20.0
+"""The interval at which a client with idle input reports that it is still connected."""
+_UNREAD_PAUSE_S = 0.05
+"""The pause before input is sent again that the task has not read."""
 _ID_BYTES = 6
 
 
 class RunConnection:
-    """A connection for requests, which is made again when it breaks. `prompt` has the user's secret."""
+    """A connection for requests that reconnects when it breaks.
+
+    `prompt` has the user's secret, and `note` shows a line to the developer. Until `has_answered`, an
+    unreachable gateway is an error; from then on, requests are repeated until it answers.
+    """
 
     def __init__(
-        self, options: Options, path: str, prompt: SecretPrompt, note: Callable[[str], None]
+        self,
+        options: Options,
+        path: str,
+        prompt: SecretPrompt,
+        note: Callable[[str], None],
+        *,
+        has_answered: bool = False,
     ) -> None:
         self._options = options
         self._path = path
         self._prompt = prompt
         self._note = note
         self._connection: TerminalConnection | None = None
-        self._has_answered = False
+        self._has_answered = has_answered
 
     def ask(self, what: str, body: Mapping[str, object], about: str) -> dict[str, Any]:
         """POST `body` to `/api/WHAT` and return the answer.
 
-        Raises AttachError if the gateway refuses, or cannot be reached the first time.
+        Raises AttachError if the gateway refuses the request, or has never answered.
         """
         tries = 0
         while True:
@@ -68,14 +79,10 @@ class RunConnection:
             return answer
 
     def drop(self) -> None:
-        """Close the connection; the next request makes another."""
+        """Close the connection. The next request opens a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def begin_again(self) -> None:
-        """Note that the gateway has answered another connection, so this one tries again as well."""
-        self._has_answered = True
 
     def _ask_once(self, what: str, body: Mapping[str, object], about: str) -> dict[str, Any]:
         if self._connection is None:
@@ -87,17 +94,17 @@ class RunConnection:
 
 
 class RunClient:
-    """The requests of one command. `note` shows a line to the developer."""
+    """The requests of a `stagedoor run` command. `note` shows a line to the developer."""
 
     def __init__(self, options: Options, path: str, note: Callable[[str], None]) -> None:
         self._new_connection = partial(RunConnection, options, path, SecretPrompt(options), note)
         self._connection = self._new_connection()
         self._note = note
         self._has_gap = False
-        self._drawing = {
+        self._filters = {
             fd: OutputParser(utf8=is_utf8(find_locale())) for fd in (1, 2) if os.isatty(fd)
         }
-        """For each stream that is a terminal: the output may be of a colleague's run."""
+        """A filter for each stream that is a terminal, since a colleague may have started the run."""
 
     def start(self, order: RunOrder) -> Run:
         """Start a run and return it. Raises AttachError."""
@@ -115,30 +122,31 @@ class RunClient:
         answer = self._connection.ask("runs/start", body, about)
         if answer.get("recorded") is True:
             self._note("its output is recorded")
-        return _run_in(answer)
+        return _get_run(answer)
 
     def list_runs(self, app: str | None) -> list[Run]:
-        """Return the runs of an app, or all that the user may see. Raises AttachError."""
+        """Return the runs of `app`, or of all apps if it is None. Raises AttachError."""
         body = {} if app is None else {"target": app}
         answer = self._connection.ask("runs", body, "the runs cannot be listed")
         return [_parse(value) for value in answer.get("runs", [])]
 
     def cancel(self, run_id: str) -> Run:
-        """Ask a run to end. Raises AttachError."""
+        """Cancel a run, and return it. Raises AttachError."""
         answer = self._connection.ask(
             "runs/cancel", {"id": run_id}, f"run {run_id} was not cancelled"
         )
-        return _run_in(answer)
+        return _get_run(answer)
 
     def show(self, run_id: str, start: int, *, follow: bool) -> Run:
-        """Write the output from byte `start` on to stdout and stderr; with `follow` until the run's end.
+        """Write a run's output, from byte `start`, to stdout and stderr, and return the run.
 
-        Return the run as it is then. Raises AttachError, and OSError if stdout is closed.
+        With `follow`, wait for more output until the run ends. Raises AttachError, and OSError if stdout is
+        closed.
         """
         while True:
             body = {"id": run_id, "from": start, "wait": follow}
             answer = self._connection.ask("runs/log", body, f"run {run_id} cannot be shown")
-            run = _run_in(answer)
+            run = _get_run(answer)
             pieces = answer.get("pieces", [])
             for first, stream, text in pieces:
                 if first > start:
@@ -147,16 +155,16 @@ class RunClient:
                 data = base64.b64decode(text)
                 start = first + len(data)
                 fd = 2 if stream == "err" else 1
-                _write(fd, self._drawing[fd].feed(data) if fd in self._drawing else data)
+                _write(fd, self._filters[fd].feed(data) if fd in self._filters else data)
             if not pieces and (run.is_over or not follow):
                 return run
 
     def wait(self, run_id: str) -> Run:
-        """Wait for the end of a run and return it. Raises AttachError."""
+        """Wait until a run ends, and return it. Raises AttachError."""
         while True:
-            # A byte that never comes: the answer comes with the run's end, or after a while.
+            # No run has this byte, so the answer arrives when the run ends, or at the gateway's time limit.
             body = {"id": run_id, "from": 2**53, "wait": True}
-            run = _run_in(self._connection.ask("runs/log", body, f"run {run_id} cannot be shown"))
+            run = _get_run(self._connection.ask("runs/log", body, f"run {run_id} cannot be shown"))
             if run.is_over:
                 return run
 
@@ -166,9 +174,8 @@ class RunClient:
         return INPUT_OUTPUT_CODE if self._has_gap and not code else code
 
     def send_input(self, run_id: str) -> "InputClient":
-        """Begin to send standard input to a run, in a thread."""
-        connection = self._new_connection()
-        connection.begin_again()
+        """Start a thread that sends standard input to a run, and return it."""
+        connection = self._new_connection(has_answered=True)
         sender = InputClient(connection, run_id, self._note)
         sender.start()
         return sender
@@ -185,11 +192,11 @@ class InputClient(threading.Thread):
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Send the input until its end, or until the run reads no more."""
+        """Send the input until it ends, or until the run no longer reads it."""
         at, is_over = 0, False
         try:
             while not is_over:
-                ready, _, _ = select.select([0], [], [], _KEEP_S)
+                ready, _, _ = select.select([0], [], [], _KEEPALIVE_S)
                 if not ready:
                     is_over = bool(self._send({"at": at})["over"])
                     continue
@@ -205,21 +212,21 @@ class InputClient(threading.Thread):
             self._note(str(error))
 
     def report_loss(self) -> None:
-        """Report that the rest of the input does not come. Raises AttachError."""
+        """Report that the rest of the input is lost. Raises AttachError."""
         self._send({"lost": True})
 
     def _send_all(self, at: int, data: bytes) -> tuple[int, bool]:
-        """Send `data`, or the end of the input if it is empty. Return the new offset, and whether to stop."""
+        """Send `data`, or the end of the input if it is empty. Return the new offset, and True to stop."""
         while True:
             text = base64.b64encode(data).decode("ascii")
             answer = self._send({"at": at, "data": text, "end": not data})
-            taken = int(answer["at"]) - at
-            at, data = at + taken, data[taken:]
+            taken_bytes = int(answer["at"]) - at
+            at, data = at + taken_bytes, data[taken_bytes:]
             if answer["over"] or answer["ended"]:
                 return at, True
-            if not data and taken:
+            if not data and taken_bytes:
                 return at, False
-            time.sleep(_NOT_READ_S if not taken else 0)
+            time.sleep(0 if taken_bytes else _UNREAD_PAUSE_S)
 
     def _send(self, fields: Mapping[str, object]) -> dict[str, Any]:
         about = f"run {self._run_id} takes no input"
@@ -227,7 +234,7 @@ class InputClient(threading.Thread):
             return self._connection.ask("runs/input", {"id": self._run_id, **fields}, about)
 
 
-def _run_in(answer: Mapping[str, Any]) -> Run:
+def _get_run(answer: Mapping[str, Any]) -> Run:
     return _parse(answer.get("run"))
 
 

@@ -1,4 +1,4 @@
-"""`stagedoor login`, `logout` and `whoami`: sign in once in a browser; afterwards plain ssh is enough."""
+"""`stagedoor login`, `logout` and `whoami`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.laptop import login_files, ssh_files
+from stagedoor.laptop.if_needed import CERTIFICATE, FRESH
 from stagedoor.laptop.keygen import run
 from stagedoor.laptop.login_approve import log_in_by_browser, log_in_by_token, make_machine_label
 from stagedoor.laptop.login_files import KEY, SECRET
 from stagedoor.laptop.login_result import (
-    WRONG,
+    UNAUTHORIZED,
     explain_unsigned,
     format_end,
+    make_refusal_error,
     make_unsigned_error,
     print_line,
-    refusal,
     write_login,
 )
 from stagedoor.laptop.login_web import GatewayWeb, open_gateway
-from stagedoor.laptop.needed import CERTIFICATE, FRESH
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import find_login_name
 
@@ -37,10 +37,10 @@ def log_in(
     id_token: str | None = None,
     program: list[str],
 ) -> None:
-    """Set this machine up for the gateway: key, sign-in, certificate and ssh's configuration.
+    """Log this machine in at the gateway: write its key, sign-in, certificate and ssh configuration.
 
-    With `id_token`, from a CI job or a Kubernetes service account, no person has to approve.
-    Raises TunnelError, OSError; then nothing is changed.
+    A person approves the login in a browser. An `id_token`, from a CI job or a Kubernetes service account,
+    replaces the approval. Raises TunnelError, OSError; a refused or interrupted login changes nothing.
     """
     gateway = GatewayWeb(url, str(Path(ca_file).resolve()) if ca_file else None)
     document = _fetch_document(gateway)
@@ -68,11 +68,11 @@ def log_in(
     known_hosts = login_files.render_known_hosts(document)
     ssh_files.replace(folder / login_files.KNOWN_HOSTS, known_hosts, 0o644)
     ssh_files.replace(folder / login_files.CONFIG, config, 0o600)
-    _report(login, folder, included=login_files.include(folder))
+    _report(login, folder, is_included=login_files.include(folder))
 
 
 def _check_certificate(gateway: GatewayWeb, login: dict[str, object]) -> None:
-    """Check a new login's certificate. End a login that should have one and has none. Raises TunnelError."""
+    """Check a new login's certificate. End a login that lacks its certificate. Raises TunnelError."""
     if login.get("certificate"):
         login_files.read_end(str(login["certificate"]))
     elif not login.get("no_grant"):
@@ -81,10 +81,10 @@ def _check_certificate(gateway: GatewayWeb, login: dict[str, object]) -> None:
         raise make_unsigned_error(login)
 
 
-def _report(login: dict[str, object], folder: Path, *, included: bool) -> None:
+def _report(login: dict[str, object], folder: Path, *, is_included: bool) -> None:
     print_line(f"You are logged in as {login['user']} until {format_end(login)}.")
-    also = " and the Include line at the top of ~/.ssh/config." if included else "."
-    print_line(f"Wrote {folder}{also}")
+    include = " and the Include line at the top of ~/.ssh/config" if is_included else ""
+    print_line(f"Wrote {folder}{include}.")
     if login.get("certificate"):
         print_line("Now ssh alone is enough, as in: ssh app01.ssh")
     else:
@@ -93,8 +93,8 @@ def _report(login: dict[str, object], folder: Path, *, included: bool) -> None:
         )
 
 
-def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> str:
-    """Return the files that `log_in` would write for ssh, as text. Raises TunnelError."""
+def render_files(url: str, *, ca_file: str | None = None, program: list[str]) -> str:
+    """Return the text of the files that `log_in` would write for ssh. Raises TunnelError."""
     gateway = GatewayWeb(url, ca_file)
     document = _fetch_document(gateway)
     folder = login_files.find_folder(gateway.place)
@@ -107,19 +107,19 @@ def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> s
 
 
 def log_out(folder: Path, *, forget: bool) -> None:
-    """End the login at the gateway, then remove its files, even if the gateway fails.
+    """End the login at the gateway, and remove its files, even if the gateway cannot be reached.
 
-    `forget` removes the key and ssh's configuration too. Raises TunnelError, OSError.
+    `forget` removes the key and ssh's configuration as well. Raises TunnelError, OSError.
     """
     state = login_files.read_state(folder)
     try:
         secret = (folder / SECRET).read_text(encoding="ascii").strip()
         gateway = open_gateway(state)
-        status, said = gateway.post("/login/end", {"secret": secret})
+        status, answer = gateway.post("/login/end", {"secret": secret})
         if status != 200:
-            raise refusal(gateway, status, said)
+            raise make_refusal_error(gateway, status, answer)
     except FileNotFoundError:
-        pass  # logged out before
+        pass  # already logged out
     finally:
         if forget:
             login_files.forget(folder)
@@ -127,64 +127,66 @@ def log_out(folder: Path, *, forget: bool) -> None:
             login_files.remove(folder, SECRET, CERTIFICATE, FRESH)
 
 
-def ask_whoami(folder: Path) -> dict[str, object]:
-    """Return this machine's login at a gateway, as the gateway reports it now.
+def describe_login(folder: Path) -> dict[str, object]:
+    """Return this machine's login at a gateway, as `stagedoor whoami --json` prints it. Raises TunnelError.
 
-    `why` is the reason that the login ended. `unasked` is the reason that the gateway was not asked; the
-    other fields are then those that this machine stored before. Raises TunnelError.
+    `why` is the reason that the login ended. `unasked` is the reason that the gateway did not answer; the
+    other fields are then the stored ones.
     """
     state = login_files.read_state(folder)
-    said = _state_now(folder, state)
-    until: int | None = None
+    answer = _fetch_state(folder, state)
+    certificate_ends_at: int | None = None
     if (folder / CERTIFICATE).exists():
-        until = login_files.read_end((folder / CERTIFICATE).read_text(encoding="ascii").strip())
-    ends = said.get("ends_at", state.get("ends_at"))
-    lasts = isinstance(ends, float) and ends > time.time() and (folder / SECRET).exists()
+        certificate_ends_at = login_files.read_end(
+            (folder / CERTIFICATE).read_text(encoding="ascii").strip()
+        )
+    ends_at = answer.get("ends_at", state.get("ends_at"))
+    is_valid = isinstance(ends_at, float) and ends_at > time.time() and (folder / SECRET).exists()
     return {
         "gateway": state["gateway"],
-        "user": said.get("user", state.get("user")),
+        "user": answer.get("user", state.get("user")),
         "label": state.get("label"),
-        "logged_in": lasts and "why" not in said,
-        "ends_at": ends,
-        "certificate_ends_at": until,
-        **{name: said[name] for name in ("why", "unasked") if name in said},
+        "logged_in": is_valid and "why" not in answer,
+        "ends_at": ends_at,
+        "certificate_ends_at": certificate_ends_at,
+        **{name: answer[name] for name in ("why", "unasked") if name in answer},
     }
 
 
-def _state_now(folder: Path, state: dict[str, object]) -> dict[str, object]:
-    """Ask the gateway. Return `user` and `ends_at`, `why` the login ended, or `unasked` (`ask_whoami`)."""
+def _fetch_state(folder: Path, state: dict[str, object]) -> dict[str, object]:
+    """Return the gateway's `user` and `ends_at`, or else `why` or `unasked` (see `describe_login`)."""
     try:
         secret = (folder / SECRET).read_text(encoding="ascii").strip()
     except OSError:
         return {}
     try:
         gateway = open_gateway(state)
-        status, said = gateway.post("/login/state", {"secret": secret})
+        status, answer = gateway.post("/login/state", {"secret": secret})
         if status == 200:
-            login_files.check_login(said)
-            return said
-        refused = refusal(gateway, status, said)
+            login_files.check_login(answer)
+            return answer
+        refusal = make_refusal_error(gateway, status, answer)
     except TunnelError as error:
         return {"unasked": error.line}
-    return {"why" if status == WRONG else "unasked": refused.line}
+    return {"why" if status == UNAUTHORIZED else "unasked": refusal.line}
 
 
 def _fetch_document(gateway: GatewayWeb) -> login_files.GatewayDocument:
-    status, said = gateway.get("/.well-known/stagedoor")
+    status, answer = gateway.get("/.well-known/stagedoor")
     if status != 200:
-        raise refusal(gateway, status, said)
-    return login_files.GatewayDocument(said, gateway.url)
+        raise make_refusal_error(gateway, status, answer)
+    return login_files.GatewayDocument(answer, gateway.url)
 
 
 def _find_or_make_key(folder: Path) -> tuple[Path | None, Path]:
-    """Return the temporary folder of a new key, None for a key that exists already, and the key's path.
+    """Return the temporary folder of a new key, or None if the key exists, and the key's path.
 
-    The temporary folder is near `folder`; the key moves there once the login has succeeded.
+    The temporary folder is on the file system of `folder`, where the caller moves the key after the login.
     """
     if (folder / KEY).is_file():
         return None, folder / KEY
-    near = next(parent for parent in folder.parents if parent.is_dir())
-    new_folder = Path(tempfile.mkdtemp(prefix=".stagedoor-", dir=str(near)))
+    existing = next(parent for parent in folder.parents if parent.is_dir())
+    new_folder = Path(tempfile.mkdtemp(prefix=".stagedoor-", dir=str(existing)))
     try:
         options = ("-q", "-t", "ed25519", "-N", "", "-C", "stagedoor")
         run(["ssh-keygen", *options, "-f", str(new_folder / KEY)])

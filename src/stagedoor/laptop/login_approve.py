@@ -1,14 +1,14 @@
-"""The approval of a login: by the person in a browser, or by an ID token of this machine."""
+"""The approval of a login, by a person in a browser or by an ID token of this machine."""
 
 from __future__ import annotations
 
 import os
 import time
 
-from stagedoor.laptop import login_ask
+from stagedoor.laptop import login_attended
 from stagedoor.laptop.keygen import find_fingerprint, sign
-from stagedoor.laptop.login_result import DENIED, EXPIRED, print_line, refusal
-from stagedoor.laptop.login_web import LATER, read_login_id
+from stagedoor.laptop.login_result import DENIED, EXPIRED, make_refusal_error, print_line
+from stagedoor.laptop.login_web import UNAVAILABLE, read_login_id
 from stagedoor.laptop.loopback import LoopbackListener
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 PENDING_S = 180.0
 POLL_S = 0.2
-"""A short interval: the person typed the letters on another machine and is watching this terminal."""
+"""A short interval, since the developer is watching this terminal."""
 
 
 def log_in_by_browser(
     gateway: GatewayWeb, key: Path, label: str, browser: bool
 ) -> dict[str, object]:
-    """Return the gateway's answer once the person has approved, here or on another machine.
+    """Log in with a person's approval, here or on another machine, and return the gateway's answer.
 
     Raises TunnelError.
     """
@@ -47,22 +47,24 @@ def log_in_by_browser(
             "label": label,
             "port": listener.port,
         }
-        status, begun = gateway.post("/login/start", request)
+        status, answer = gateway.post("/login/start", request)
         if status != 200:
-            raise refusal(gateway, status, begun)
-        id_ = read_login_id(begun)
+            raise make_refusal_error(gateway, status, answer)
+        id_ = read_login_id(answer)
         poll: dict[str, object] = {"id": id_, "verifier": verifier}
-        status, said = gateway.post("/login/poll", poll)  # the gateway derives the letters from it
+        status, answer = gateway.post(
+            "/login/poll", poll
+        )  # the gateway derives the letters from this
         if status != 200:
-            raise refusal(gateway, status, said)
-        listener.done = url = f"{gateway.url}/login/{id_}"
+            raise make_refusal_error(gateway, status, answer)
+        listener.result_url = url = f"{gateway.url}/login/{id_}"
         fingerprint = find_fingerprint(signature)
         letters = show_letters(derive_login_letters(gateway.url, id_, fingerprint, verifier))
         print_line(f"Sign in at:  {url}")
         print_line(f"Its page shows this key:  {fingerprint}")
         print_line(f"In a browser on another machine, type:  {letters}")
         if browser:
-            login_ask.open_browser(url)
+            login_attended.open_browser(url)
         return wait_for_approval(gateway, poll, listener)
     finally:
         listener.close()
@@ -74,46 +76,46 @@ def log_in_by_token(gateway: GatewayWeb, key: Path, id_token: str) -> dict[str, 
 
     digest = hashlib.sha256(id_token.encode()).hexdigest()
     signature = sign(key, f"stagedoor machine\n{gateway.origin}\n{digest}\n")
-    status, said = gateway.post("/login/machine", {"token": id_token, "signature": signature})
+    status, answer = gateway.post("/login/machine", {"token": id_token, "signature": signature})
     if status == 404:
         raise TunnelError(
             errors.NOT_PROXY, f"{gateway.url} does not accept ID tokens; it is too old"
         )
     if status != 200:
-        raise refusal(gateway, status, said)
-    return said
+        raise make_refusal_error(gateway, status, answer)
+    return answer
 
 
 def wait_for_approval(
     gateway: GatewayWeb, poll: dict[str, object], listener: LoopbackListener
 ) -> dict[str, object]:
-    """Return the gateway's answer once the person has approved. Raises TunnelError."""
+    """Wait until the login is approved, and return the gateway's answer. Raises TunnelError."""
     deadline = time.monotonic() + PENDING_S
     while time.monotonic() < deadline:
         code = listener.wait(POLL_S)
         request = dict(poll, code=code) if code else poll
         try:
-            status, said = gateway.post("/login/poll", request)
+            status, answer = gateway.post("/login/poll", request)
         except TunnelError as error:
             if error.code not in (errors.UNREACHABLE, errors.NO_ANSWER):
                 raise
-            continue  # the gateway restarts, or the network fails for a moment
+            continue  # the gateway is restarting, or the network failed briefly
         finally:
             listener.redirect_browser()
-        state = said.get("state")
-        if status == 200 and state == "logged-in" and isinstance(said.get("user"), str):
-            return said
+        state = answer.get("state")
+        if status == 200 and state == "logged-in" and isinstance(answer.get("user"), str):
+            return answer
         if status == 200 and state == "denied":
             raise TunnelError(DENIED, "the login was denied in the browser; nothing was changed")
         if status == 400:
-            raise TunnelError(EXPIRED, clean(str(said.get("message", ""))))
-        if status not in (200, 429, *LATER):
-            raise refusal(gateway, status, said)
+            raise TunnelError(EXPIRED, clean(str(answer.get("message", ""))))
+        if status not in (200, 429, *UNAVAILABLE):
+            raise make_refusal_error(gateway, status, answer)
     raise TunnelError(
         EXPIRED, f"the login was not approved within {PENDING_S:.0f} s; nothing was changed"
     )
 
 
 def make_machine_label() -> str:
-    """Return the usual label of this machine: `NAME@HOST`."""
+    """Return the default label of this machine: `NAME@HOST`."""
     return f"{find_login_name(dict(os.environ))}@{os.uname().nodename}"

@@ -1,6 +1,6 @@
-"""The files of a login on a machine: one folder for each gateway, and a line in ssh's configuration.
+"""The files of a login on this machine: a folder for each gateway, and a line in ssh's configuration.
 
-All files are private, and each write is atomic.
+The folder is private, and each write is atomic.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ import time
 from pathlib import Path
 
 from stagedoor.laptop import ssh_files
-from stagedoor.laptop.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, SINCE, read_stamp
+from stagedoor.laptop.if_needed import (
+    CERTIFICATE,
+    CODE,
+    CODE_STAMP,
+    FRESH,
+    PID_FILE,
+    SINCE,
+    read_stamp,
+)
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.address import is_loopback, parse_gateway
 from stagedoor.laptop.tunnel.errors import TunnelError
@@ -26,18 +34,18 @@ if TYPE_CHECKING:
 KEY, SECRET, STATE = "id", "secret", "state.json"
 CONFIG, KNOWN_HOSTS = "ssh_config", "known_hosts"
 RENEW_S = 30 * 60
-"""A certificate that is valid for longer than this is used without a renewal."""
-AGAIN_S = 60
-"""The pause between renewals when the gateway grants no certificate that is valid for longer than that."""
-_HEADER = "# Written by 'stagedoor login', which overwrites what is changed here.\n"
+"""A certificate with less remaining validity than this is renewed."""
+REPEAT_S = 60
+"""The pause between renewals if the gateway only grants certificates that are valid for a shorter time."""
+_HEADER = "# Written by 'stagedoor login', which overwrites changes to this file.\n"
 _CERTIFICATE = re.compile(r"ssh-ed25519-cert-v01@openssh\.com ([A-Za-z0-9+/]+={0,2})")
 _KEY_LINE = re.compile(
     r"(?:ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) [A-Za-z0-9+/]+={0,2}"
 )
 _NAME = re.compile(r"\*[.-]ssh")
-"""Matches shells alone: a gateway must not catch a person's other hosts, such as build-ssh.example.com."""
+"""Accepts patterns of shells only, which match no other host of the user, such as build-ssh.example.com."""
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
-_PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*):[0-9]{1,5}")
+_HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*):[0-9]{1,5}")
 
 
 def find_home() -> Path:
@@ -60,20 +68,20 @@ def list_folders() -> list[Path]:
 
 
 class GatewayDocument:
-    """The gateway's well-known document, checked, because its values go into ssh's configuration."""
+    """The gateway's well-known document. Its values are checked, since ssh's configuration contains them."""
 
-    def __init__(self, said: dict[str, object], url: str) -> None:
-        """Check the document `said` of the gateway at `url`. Raises TunnelError."""
-        self.host_ca = _texts(said, "host_ca", _KEY_LINE)
-        self.names = _texts(said, "names", _NAME)
-        ssh, connect = said.get("ssh"), said.get("connect")
-        fits = isinstance(ssh, str) and len(ssh) < 300 and _PLACE.fullmatch(ssh)
-        self.jump = _host_port(str(ssh)) if fits else None
+    def __init__(self, document: dict[str, object], url: str) -> None:
+        """Check the `document` of the gateway at `url`. Raises TunnelError."""
+        self.host_ca = _get_texts(document, "host_ca", _KEY_LINE)
+        self.names = _get_texts(document, "names", _NAME)
+        ssh, connect = document.get("ssh"), document.get("connect")
+        is_valid = isinstance(ssh, str) and len(ssh) < 300 and _HOST_PORT.fullmatch(ssh)
+        self.jump = _split_host_port(str(ssh)) if is_valid else None
         self.connect = connect if isinstance(connect, str) and len(connect) < 300 else None
         if not self.host_ca or not self.names:
             line = f"{url} is not the address of a Stagedoor gateway with logins; check it"
             raise TunnelError(errors.NOT_PROXY, line)
-        if said.get("login") is not True:
+        if document.get("login") is not True:
             raise TunnelError(
                 errors.REFUSED, f"{url} has no certificates set up; ask its administrators"
             )
@@ -90,26 +98,26 @@ class GatewayDocument:
         return gateway.scheme == "https" or is_loopback(gateway.host)
 
 
-def _host_port(place: str) -> tuple[str, int]:
+def _split_host_port(place: str) -> tuple[str, int]:
     host, _, port = place.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def _texts(said: dict[str, object], name: str, form: re.Pattern[str]) -> list[str]:
-    texts = said.get(name)
+def _get_texts(document: dict[str, object], name: str, pattern: re.Pattern[str]) -> list[str]:
+    texts = document.get(name)
     if not isinstance(texts, list) or len(texts) > 16:
         return []
     return [
         text
         for text in texts
-        if isinstance(text, str) and len(text) < 2000 and form.fullmatch(text)
+        if isinstance(text, str) and len(text) < 2000 and pattern.fullmatch(text)
     ]
 
 
 def render_config(
     document: GatewayDocument, folder: Path, user: str, program: list[str], place: str
 ) -> str:
-    """Return the Include file. `program` runs this client, with absolute paths. Raises TunnelError."""
+    """Return the Include file. `program` is the command that runs this client. Raises TunnelError."""
     if not _USER.fullmatch(user):
         raise TunnelError(errors.REFUSED, f"ssh cannot be given the user name {user!r}")
     known_hosts = folder / KNOWN_HOSTS
@@ -118,11 +126,11 @@ def render_config(
         f"  CertificateFile {ssh_files.quote_path(folder / CERTIFICATE)}",
         "  IdentitiesOnly yes",
     ]
-    # Without the host name: a quote in it would end ours, and an old ssh accepts one (CVE-2023-51385).
-    lines = [f'Match host {",".join(document.names)} exec "{_needed(folder, program)}"', ""]
+    # The command omits the host name, since a quote in it would end the string (CVE-2023-51385).
+    lines = [f'Match host {",".join(document.names)} exec "{_render_check(folder, program)}"', ""]
     if document.jump is not None:
         jump = "stagedoor-" + re.sub(r"[^A-Za-z0-9.-]", "-", place)
-        # `--if-needed` decides whether to ask, as it sees BatchMode: ssh does not pass it on to a jump host.
+        # ssh does not pass BatchMode on to a jump host, so only `--if-needed` may ask.
         more = ["  KbdInteractiveAuthentication no", *key]
         lines += ssh_files.render_jump_host(jump, *document.jump, user, more, known_hosts)
         connection = f"  ProxyJump {jump}"
@@ -139,44 +147,44 @@ def render_config(
 
 
 def check_login(login: dict[str, object]) -> None:
-    """Check a gateway's answer about a login, which is shown on terminals and stored. Raises TunnelError."""
-    user, ends = login.get("user"), login.get("ends_at")
+    """Check a gateway's answer about a login, before it is shown or stored. Raises TunnelError."""
+    user, ends_at = login.get("user"), login.get("ends_at")
     if not isinstance(user, str) or not _USER.fullmatch(user):
         raise TunnelError(errors.REFUSED, f"the gateway sent an invalid user name: {user!r}")
-    if not isinstance(ends, (int, float)) or not 0 <= ends < 2**40:
+    if not isinstance(ends_at, (int, float)) or not 0 <= ends_at < 2**40:
         raise TunnelError(errors.REFUSED, "the gateway sent no expiry for this login")
 
 
 def render_known_hosts(document: GatewayDocument) -> str:
-    """Return the known_hosts with the gateway's host CAs."""
+    """Return the known_hosts file with the gateway's host CAs."""
     return _HEADER + "\n".join(ssh_files.render_host_cas(document.host_ca, document.jump)) + "\n"
 
 
-def _needed(folder: Path, program: list[str]) -> str:
-    """Return the command that each ssh runs for a valid certificate.
+def _render_check(folder: Path, program: list[str]) -> str:
+    """Return the command by which each ssh ensures a valid certificate.
 
-    Unless a path has a quote, it is a shell script that checks the certificate as `needed.is_fresh` does, and
-    waits while another ssh's client logs in. Python would cost ten times as much, and 50 of them a second of
-    two processors. The pid file is only a hint, and `turn.LoginLock` decides: a pid that belongs to no
-    client, as after a crash, is believed for ten seconds.
+    Unless a path has a quote, it is a shell script that checks the certificate as `if_needed.is_fresh` does,
+    and waits while another ssh's client logs in. Python would take ten times as long: 50 at once keep two
+    processors busy for a second. The pid file is only a hint, and `login_lock.LoginLock` decides. A stale
+    pid, as after a crash, costs ten seconds.
     """
     command = ssh_files.quote_exec([*program, "login", "--if-needed", "--folder", str(folder)])
     if "'" in command:
         return command
-    good = f"read t < $f/{FRESH} && [ -e $f/{CERTIFICATE} ] && [ $t -gt $n ]"
-    # -C lets one shell alone create the file; it execs the client, which keeps the pid.
-    first = f"set -C; echo $$ > $f/{ASKING}"
+    is_good = f"read t < $f/{FRESH} && [ -e $f/{CERTIFICATE} ] && [ $t -gt $n ]"
+    # With -C only one shell creates the file. It execs the client, which keeps the pid.
+    claim = f"set -C; echo $$ > $f/{PID_FILE}"
     pause = f"s={SINCE}$n; i=$((i+1)); sleep 0.2 || sleep 1"
-    wait = f"read p < $f/{ASKING} && while kill -0 $p && [ $i -lt 50 ]; do {pause}; done"
+    wait = f"read p < $f/{PID_FILE} && while kill -0 $p && [ $i -lt 50 ]; do {pause}; done"
     script = (
-        f"f={folder}; n=$(date +%%s); i=0; s=; good() {{ {good}; }}; "
-        f"{{ good || {{ {first} || {{ {wait}; }}; good; }}; }} 2> /dev/null || exec {command} $s"
+        f"f={folder}; n=$(date +%%s); i=0; s=; good() {{ {is_good}; }}; "
+        f"{{ good || {{ {claim} || {{ {wait}; }}; good; }}; }} 2> /dev/null || exec {command} $s"
     )
     return f"/bin/sh -c '{script}'"
 
 
 def read_end(certificate: str) -> int:
-    """Return the end of an ed25519 certificate, seconds since the epoch (PROTOCOL.certkeys).
+    """Return when an ed25519 certificate expires, in seconds since the epoch (PROTOCOL.certkeys).
 
     Raises TunnelError.
     """
@@ -200,29 +208,29 @@ def read_end(certificate: str) -> int:
 
 
 def find_renewal_time(end: int, now: float) -> int:
-    """Return the time until which a certificate that ends at `end` is used without a renewal."""
-    return max(end - RENEW_S, min(int(now) + AGAIN_S, end - AGAIN_S))
+    """Return when to renew a certificate that expires at `end`. Times are in seconds since the epoch."""
+    return max(end - RENEW_S, min(int(now) + REPEAT_S, end - REPEAT_S))
 
 
-def write_certificate(folder: Path, certificate: str, *, to_its_end: bool = False) -> None:
+def write_certificate(folder: Path, certificate: str, *, is_renewable: bool = True) -> None:
     """Write the certificate, and the time until which it is fresh.
 
-    With `to_its_end`, it is fresh until it ends, because it cannot be renewed. Raises TunnelError, OSError.
+    One that is not renewable is fresh until it expires. Raises TunnelError, OSError.
     """
     end = read_end(certificate)
-    fresh = end - AGAIN_S if to_its_end else find_renewal_time(end, time.time())
+    fresh = find_renewal_time(end, time.time()) if is_renewable else end - REPEAT_S
     ssh_files.replace(folder / CERTIFICATE, certificate + "\n", 0o644)
-    ssh_files.replace(folder / FRESH, f"{fresh}\n", 0o600)  # with a newline: a shell reads it
+    ssh_files.replace(folder / FRESH, f"{fresh}\n", 0o600)  # the shell's `read` needs the newline
 
 
-def write_modules(folder: Path) -> None:
-    """Compile the modules of a one-file client into the folder for `needed.use_compiled`. Raises OSError."""
+def compile_modules(folder: Path) -> None:
+    """Compile the modules of a one-file client for `if_needed.use_compiled`. Raises OSError."""
     program = sys.modules["__main__"]
     sources: dict[str, str] | None = getattr(program, "SOURCES", None)
     if sources is None:
         return
     place, stamp = folder / CODE, read_stamp(str(program.__file__))
-    if (place / CODE_OF).is_file() and (place / CODE_OF).read_text(encoding="ascii") == stamp:
+    if (place / CODE_STAMP).is_file() and (place / CODE_STAMP).read_text(encoding="ascii") == stamp:
         return
     import py_compile
     import shutil
@@ -230,28 +238,27 @@ def write_modules(folder: Path) -> None:
     shutil.rmtree(str(place), ignore_errors=True)
     place.mkdir(mode=0o700)
     for name, text in sources.items():
-        _, above, within = name.partition("stagedoor.laptop.")
-        if above:
-            file = place / f"{within.replace('.', '/')}.py"
+        _, package, module = name.partition("stagedoor.laptop.")
+        if package:
+            file = place / f"{module.replace('.', '/')}.py"
             if any(other.startswith(f"{name}.") for other in sources):
                 file = file.with_suffix("") / "__init__.py"
             file.parent.mkdir(exist_ok=True)
             file.write_text(text, encoding="utf-8")
             py_compile.compile(str(file))
-    # Last, so that an unfinished folder is not used.
-    ssh_files.replace(place / CODE_OF, stamp, 0o600)
+    # The stamp is last, so that an incomplete folder is not used.
+    ssh_files.replace(place / CODE_STAMP, stamp, 0o600)
 
 
-def find_login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
-    """Return the user and the secret file of this machine's login at a gateway, as options.
+def find_login_options(options: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """Return the options `--user` and `--token-file` of this machine's login at the gateway in `options`.
 
-    The gateway is that of the options `given`. The result is empty if there is no login, or if `given` or
-    `env` names a user or a token file.
+    The result is empty if there is no login, or if `options` or `env` names a user or a token file.
     """
-    named = ("STAGEDOOR_USER", "STAGEDOOR_TOKEN_FILE")
-    if "--user" in given or "--token-file" in given or any(env.get(name) for name in named):
+    variables = ("STAGEDOOR_USER", "STAGEDOOR_TOKEN_FILE")
+    if {"--user", "--token-file"} & options.keys() or any(env.get(name) for name in variables):
         return {}
-    folder = find_folder(given["--gateway"].partition("://")[2].lower())
+    folder = find_folder(options["--gateway"].partition("://")[2].lower())
     secret = folder / SECRET
     try:
         user = read_state(folder).get("user")
@@ -263,7 +270,7 @@ def find_login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict
 
 
 def read_state(folder: Path) -> dict[str, object]:
-    """Return the stored state of the folder's login. Raises TunnelError if there is none."""
+    """Return the stored state of a login. Raises TunnelError if there is none."""
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -274,17 +281,14 @@ def read_state(folder: Path) -> dict[str, object]:
 
 
 def remove(folder: Path, *names: str) -> None:
-    """Remove files from the folder; missing ones are ignored. Raises OSError."""
+    """Remove files from the folder, except missing ones. Raises OSError."""
     for name in names:
         if (folder / name).exists():
             (folder / name).unlink()
 
 
 def include(folder: Path) -> bool:
-    """Make `~/.ssh/config` include the folder's configuration. Return False if it did so before.
-
-    Raises OSError.
-    """
+    """Add the Include line to `~/.ssh/config`. Return False if it is there already. Raises OSError."""
     return ssh_files.add_include(folder / CONFIG, Path.home() / ".ssh" / "config")
 
 

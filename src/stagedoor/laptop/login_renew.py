@@ -1,4 +1,4 @@
-"""The renewal of a login's certificate, for which ssh waits."""
+"""The renewal of a login's certificate, while ssh waits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from stagedoor.laptop.login_files import KEY
 from stagedoor.laptop.login_result import (
     EXPIRED,
     NOT_LOGGED_IN,
-    WRONG,
+    UNAUTHORIZED,
     format_end,
+    make_refusal_error,
     print_line,
-    refusal,
     write_login,
 )
 from stagedoor.laptop.login_web import open_gateway
@@ -23,18 +23,18 @@ from stagedoor.laptop.tunnel.errors import INTERRUPTED, TunnelError, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stagedoor.laptop.login_lock import LoginLock
     from stagedoor.laptop.login_web import GatewayWeb
-    from stagedoor.laptop.turn import LoginLock
 
 
-def take_turn(folder: Path, turn: LoginLock) -> None:
-    """Renew the certificate, or log in again if the gateway refuses that. `turn` has been waited for.
+def renew_under_lock(folder: Path, lock: LoginLock) -> None:
+    """Renew the certificate, or log in again if the gateway refuses. Call `wait` of `lock` first.
 
-    Raises TunnelError, OSError, also if another process still logs in or has just failed.
+    Raises TunnelError, OSError, also if another process holds the lock or has just failed.
     """
-    if not turn.is_held:
+    if not lock.is_held:
         raise TunnelError(EXPIRED, "another login of this machine takes too long; try again")
-    code = turn.find_recent_failure()
+    code = lock.find_recent_failure()
     if code:
         raise TunnelError(
             code, "the login that another ssh of this machine began has failed; see its message"
@@ -42,31 +42,31 @@ def take_turn(folder: Path, turn: LoginLock) -> None:
     try:
         _renew_or_log_in(folder)
     except TunnelError as error:
-        turn.record_failure(error.code)
+        lock.record_failure(error.code)
         raise
     except KeyboardInterrupt:
-        turn.record_failure(INTERRUPTED)
+        lock.record_failure(INTERRUPTED)
         raise
 
 
 def _renew_or_log_in(folder: Path) -> None:
     state = login_files.read_state(folder)
     gateway = open_gateway(state)
-    status, said = renew(gateway, folder / KEY)
+    status, answer = renew(gateway, folder / KEY)
     if status == 200:
         by_token = bool(state.get("by_token"))
-        write_login(folder, gateway, said, str(state.get("label")), by_token=by_token)
+        write_login(folder, gateway, answer, str(state.get("label")), by_token=by_token)
         return
-    if status != WRONG:
-        raise refusal(gateway, status, said)
-    from stagedoor.laptop.login_ask import find_reason_not_to_ask
+    if status != UNAUTHORIZED:
+        raise make_refusal_error(gateway, status, answer)
+    from stagedoor.laptop.login_attended import find_reason_not_to_ask
 
-    why = find_reason_not_to_ask()
+    reason = find_reason_not_to_ask()
     if state.get("by_token"):
-        why = "it was made with an ID token; run stagedoor login with another"
-    if why:
-        over = clean(str(said.get("message", "")))
-        raise TunnelError(NOT_LOGGED_IN, f"{over} ({why}, so no new login was started)")
+        reason = "it used an ID token; run stagedoor login with another"
+    if reason:
+        message = clean(str(answer.get("message", "")))
+        raise TunnelError(NOT_LOGGED_IN, f"{message} ({reason}, so no new login was started)")
     from stagedoor.laptop.login_approve import log_in_by_browser, make_machine_label
 
     label = str(state.get("label") or make_machine_label())
@@ -76,9 +76,9 @@ def _renew_or_log_in(folder: Path) -> None:
 
 
 def renew(gateway: GatewayWeb, key: Path) -> tuple[int, dict[str, object]]:
-    """Ask the gateway for a new certificate for `key`; return its status and JSON answer.
+    """Request a new certificate for `key`, and return the status and the JSON answer.
 
-    The request is signed with the key, whose sign-in must still be valid. Raises TunnelError, OSError.
+    The key signs the request, and its sign-in must be valid. Raises TunnelError, OSError.
     """
     at, nonce = int(time.time()), os.urandom(16).hex()
     signature = sign(key, f"stagedoor renew\n{gateway.origin}\n{at}\n{nonce}\n")

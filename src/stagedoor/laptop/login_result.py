@@ -1,4 +1,4 @@
-"""The answer of a gateway to a login: the granted login, which is stored, or its refusal as an error."""
+"""The result of a login: the granted login, which is stored, or the error for a refusal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import time
 
 from stagedoor.laptop import login_files, ssh_files
+from stagedoor.laptop.if_needed import CERTIFICATE, FRESH
 from stagedoor.laptop.login_files import SECRET, STATE
-from stagedoor.laptop.login_web import LATER
-from stagedoor.laptop.needed import CERTIFICATE, FRESH
+from stagedoor.laptop.login_web import UNAVAILABLE
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError, clean, show
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 DENIED, EXPIRED, NOT_LOGGED_IN = 30, 31, 32
 EXITS = {
-    DENIED: "the person denied the login, or typed wrong letters too often",
-    EXPIRED: "the login was not approved in time, or its gateway forgot it",
-    NOT_LOGGED_IN: "there is no valid login, and a new one cannot be started (CI, BatchMode, no terminal)",
+    DENIED: "the login was denied in the browser, or wrong letters were typed too often",
+    EXPIRED: "the login was not approved in time, or the gateway no longer has it",
+    NOT_LOGGED_IN: "there is no valid login, and no person can be asked (CI, BatchMode, no terminal)",
 }
-WRONG = 401
+UNAUTHORIZED = 401
 
 
 def write_login(
@@ -35,11 +35,10 @@ def write_login(
     *,
     by_token: bool = False,
 ) -> None:
-    """Store a login that the gateway granted: secret, state and certificate.
+    """Store the secret, the state and the certificate of a login that the gateway granted.
 
-    Only a login of a user without a grant for any app may lack a certificate.
-    Raises OSError and TunnelError: for a malformed answer before anything is stored, for a missing or invalid
-    certificate after the secret and the state are.
+    A login may lack a certificate only if its user has no grant for any app. Raises OSError and TunnelError.
+    A malformed answer is not stored; after a missing or invalid certificate, the secret and the state are.
     """
     login_files.check_login(login)
     if isinstance(login.get("secret"), str):
@@ -53,21 +52,21 @@ def write_login(
         "by_token": by_token,
     }
     ssh_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
-    login_files.write_modules(folder)
+    login_files.compile_modules(folder)
     if login.get("certificate"):
-        login_files.write_certificate(folder, str(login["certificate"]), to_its_end=by_token)
+        login_files.write_certificate(folder, str(login["certificate"]), is_renewable=not by_token)
     elif login.get("no_grant"):
         login_files.remove(folder, CERTIFICATE, FRESH)
     else:
         raise make_unsigned_error(login)
 
 
-def refusal(gateway: GatewayWeb, status: int, said: dict[str, object]) -> TunnelError:
-    """Return the error for an answer of the gateway that is not a success."""
-    code = {401: errors.CREDENTIAL, 403: errors.FORBIDDEN, 429: errors.BUSY}
-    code.update(dict.fromkeys(LATER, errors.BUSY))
-    message = clean(str(said.get("message") or f"it answered {status}"), errors.REASON_LIMIT)
-    return TunnelError(code.get(status, errors.REFUSED), f"{gateway.url}: {message}")
+def make_refusal_error(gateway: GatewayWeb, status: int, answer: dict[str, object]) -> TunnelError:
+    """Return the error for a refusal by the gateway."""
+    codes = {401: errors.CREDENTIAL, 403: errors.FORBIDDEN, 429: errors.BUSY}
+    codes.update(dict.fromkeys(UNAVAILABLE, errors.BUSY))
+    message = clean(str(answer.get("message") or f"it answered {status}"), errors.REASON_LIMIT)
+    return TunnelError(codes.get(status, errors.REFUSED), f"{gateway.url}: {message}")
 
 
 def make_unsigned_error(login: dict[str, object]) -> TunnelError:
@@ -76,16 +75,17 @@ def make_unsigned_error(login: dict[str, object]) -> TunnelError:
 
 
 def explain_unsigned(login: dict[str, object]) -> str:
-    """Return why the gateway signed no certificate."""
+    """Return the reason that the gateway signed no certificate."""
     return clean(str(login.get("why") or "the gateway signed no certificate"))
 
 
 def format_end(login: dict[str, object]) -> str:
-    """Return the end of a login in local time, as `2026-01-31 18:00`."""
-    ends = login.get("ends_at")
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(ends if isinstance(ends, float) else 0))
+    """Return the end of a login in local time, such as `2026-01-31 18:00`."""
+    ends_at = login.get("ends_at")
+    seconds = ends_at if isinstance(ends_at, float) else 0
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def print_line(line: str) -> None:
-    """Write a line to stderr, which ssh shows to the person; stdout belongs to ssh."""
+    """Print a line to stderr, which ssh passes on. stdout belongs to ssh."""
     show(f"{line}\n")

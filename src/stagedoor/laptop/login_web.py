@@ -1,4 +1,4 @@
-"""JSON requests of a login to the gateway's web."""
+"""JSON requests to the gateway's web."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.web import BODY_LIMIT, WebConnection, drop_usual_port
 
-LATER = (502, 503, 504)
-"""Statuses that a reverse proxy answers, with its own page, while the gateway behind it restarts."""
+UNAVAILABLE = (502, 503, 504)
+"""The statuses that a reverse proxy returns, with its own page, while the gateway restarts."""
 _TRUST = "trust its CA with: stagedoor login --ca-file FILE GATEWAY"
-"""The advice about an untrusted certificate for all commands that use a login."""
+"""The advice about an untrusted certificate."""
 _URL = re.compile(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class GatewayWeb:
-    """A gateway's web. `url` has no slash at its end; `origin` is part of the texts that are signed."""
+    """The web of a gateway. `url` has no trailing slash. The login's signatures include `origin`."""
 
     def __init__(self, url: str, ca_file: str | None = None) -> None:
-        """Check the address `url`. Raises TunnelError unless secrets may be sent to it."""
+        """Check the address `url`. Raises TunnelError if it is malformed or not safe for secrets."""
         match = _URL.fullmatch(url)
         if match is None:
             raise TunnelError(
@@ -34,10 +34,10 @@ class GatewayWeb:
         self.place = drop_usual_port(scheme, place.lower())
         self.origin = f"{scheme}://{self.place}"
         self.url = self.origin + self.path
-        given = {"--gateway": self.origin}
+        values = {"--gateway": self.origin}
         if ca_file:
-            given["--ca-file"] = ca_file
-        self.options = Options(given, ["gateway"], dict(os.environ), "the gateway", _TRUST)
+            values["--ca-file"] = ca_file
+        self.options = Options(values, ["gateway"], dict(os.environ), "the gateway", _TRUST)
         if scheme == "http" and not is_loopback(self.options.gateway.host):
             raise TunnelError(
                 errors.USAGE,
@@ -45,11 +45,11 @@ class GatewayWeb:
             )
 
     def get(self, path: str) -> tuple[int, dict[str, object]]:
-        """GET `path`; return the status and the JSON object of the answer. Raises TunnelError."""
+        """GET `path`, and return the status and the JSON object of the answer. Raises TunnelError."""
         return self._ask("GET", path, b"")
 
     def post(self, path: str, request: dict[str, object]) -> tuple[int, dict[str, object]]:
-        """POST a JSON object; return the status and the JSON object of the answer. Raises TunnelError."""
+        """POST a JSON object, and return the status and the JSON object of the answer. Raises TunnelError."""
         return self._ask("POST", path, json.dumps(request).encode())
 
     def _ask(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, object]]:
@@ -62,7 +62,7 @@ class GatewayWeb:
         try:
             return answer.status, parse_object(answer.body, self.url)
         except TunnelError:
-            if answer.status in LATER:
+            if answer.status in UNAVAILABLE:
                 return answer.status, {}
             raise
 
@@ -73,16 +73,16 @@ def open_gateway(state: dict[str, object]) -> GatewayWeb:
     return GatewayWeb(str(state["gateway"]), str(ca_file) if ca_file else None)
 
 
-def read_login_id(begun: dict[str, object]) -> str:
-    """Return the id in the answer to `/login/start`, checked for use in a URL. Raises TunnelError."""
-    id_ = begun.get("id")
+def read_login_id(answer: dict[str, object]) -> str:
+    """Return the id in the answer to `/login/start`. Raises TunnelError if it may not be in a URL."""
+    id_ = answer.get("id")
     if not isinstance(id_, str) or _ID.fullmatch(id_) is None:
         raise TunnelError(errors.REFUSED, "the gateway sent no login id; get its client again")
     return id_
 
 
 def parse_object(text: bytes, url: str) -> dict[str, object]:
-    """Parse a JSON object of at most `BODY_LIMIT` bytes, received from `url`. Raises TunnelError."""
+    """Parse a JSON object of at most `BODY_LIMIT` bytes from `url`. Raises TunnelError."""
     try:
         document = json.loads(text) if len(text) <= BODY_LIMIT else None
     except (ValueError, RecursionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from stagedoor.laptop.needed import is_fresh, parse_folder, parse_since
+from stagedoor.laptop.if_needed import is_fresh, parse_folder, parse_since
 from stagedoor.laptop.tunnel.errors import (
     INTERNAL,
     INTERRUPTED,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stagedoor.laptop.options import Option
 
 ID_TOKEN_LIMIT = 8 * 1024
-"""The gateway refuses a longer one."""
+"""In bytes. The gateway refuses a longer token."""
 
 
 def main(argv: list[str], program: list[str]) -> int:
@@ -40,179 +40,172 @@ def main(argv: list[str], program: list[str]) -> int:
 
         return tunnel(argv[1:])
     folder = parse_folder(argv)
-    if folder is not None:  # run by ssh, which waits for it
+    if folder is not None:  # ssh runs this, and waits for it
         return report_errors(lambda: ensure_certificate(folder, parse_since(argv)))
     return report_errors(lambda: run(argv, program))
 
 
 def ensure_certificate(folder: str, began: float) -> None:
-    """Make sure that the folder has a valid certificate.
+    """Ensure that the folder has a valid certificate. Raises TunnelError, OSError.
 
-    When several processes run at once, one logs in; the others wait for it and import nothing for a login.
-    `began` is in seconds since the epoch. Raises TunnelError, OSError.
+    When several processes run at once, one logs in. The others wait for its result, and import no modules for
+    a login. `began` is when ssh started to wait, in seconds since the epoch.
     """
-    from stagedoor.laptop.turn import LoginLock
+    from stagedoor.laptop.login_lock import LoginLock
 
-    turn = LoginLock(folder, began)
+    lock = LoginLock(folder, began)
     try:
-        if turn.wait() or not is_fresh(folder):
+        if lock.wait() or not is_fresh(folder):
             from pathlib import Path
 
-            from stagedoor.laptop.login_renew import take_turn
+            from stagedoor.laptop.login_renew import renew_under_lock
 
-            take_turn(Path(folder), turn)
+            renew_under_lock(Path(folder), lock)
     finally:
-        turn.release()
+        lock.release()
 
 
 def run(argv: list[str], program: list[str]) -> int:
-    """Run a command line; return the exit code.
-
-    Raises TunnelError, OSError; SystemExit for wrong usage.
-    """
-    given = vars(build_parser().parse_args(argv))
-    return run_command(given.pop("command"), given, program)
+    """Run a command line, and return the exit code. Raises TunnelError, OSError, SystemExit."""
+    values = vars(build_parser().parse_args(argv))
+    return run_command(values.pop("command"), values, program)
 
 
-def run_command(command: str, given: Mapping[str, Any], program: list[str]) -> int:
-    """Run a command with the options of `laptop.options`; return the exit code.
-
-    Raises TunnelError, OSError.
-    """
+def run_command(command: str, values: Mapping[str, Any], program: list[str]) -> int:
+    """Run a command with the options in `values`, and return the exit code. Raises TunnelError, OSError."""
     if command == "login":
-        log_in(given, program)
+        log_in(values, program)
     elif command == "logout":
-        log_out(given["gateway"], forget=given["forget"])
+        log_out(values["gateway"], forget=values["forget"])
     elif command == "doctor":
-        return walk_the_path(given)
+        return diagnose_path(values)
     else:
-        print_whoami(given["gateway"], as_json=given["json"])
+        print_whoami(values["gateway"], as_json=values["json"])
     return OK
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this file's command line."""
+    """Return the parser of the one-file client's command line."""
     import argparse
 
     from stagedoor.laptop.options import DOCTOR, LOGIN, LOGOUT, WHOAMI
 
-    whole = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         "stagedoor", description="Log in to shells behind a Stagedoor gateway."
     )
-    commands = whole.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("tunnel", help="The ProxyCommand for ssh.", add_help=False)
     for name, about, options in (
         ("login", "Sign in once; afterwards ssh alone is enough.", LOGIN),
         ("logout", "End this machine's login.", LOGOUT),
-        ("whoami", "Show who this machine is logged in as.", WHOAMI),
-        ("doctor", "Find what is wrong on the way to HOST.", DOCTOR),
+        ("whoami", "Show the user that this machine is logged in as.", WHOAMI),
+        ("doctor", "Find what is wrong on the path to HOST.", DOCTOR),
     ):
         command = commands.add_parser(name, help=about)
         for option in options:
             _add(command, option, required=name == "doctor")
-    return whole
+    return parser
 
 
 def _add(command: argparse.ArgumentParser, option: Option, *, required: bool) -> None:
     import argparse
 
-    more: dict[str, Any] = {"help": argparse.SUPPRESS if option.hidden else option.about}
+    fields: dict[str, Any] = {"help": argparse.SUPPRESS if option.is_hidden else option.about}
     if option.is_argument:
-        command.add_argument(option.dest, nargs=None if required else "?", **more)
+        command.add_argument(option.dest, nargs=None if required else "?", **fields)
         return
     if option.is_flag:
-        more["action"] = "store_true"
+        fields["action"] = "store_true"
     elif option.choices:
-        more["choices"] = option.choices
+        fields["choices"] = option.choices
     else:
-        more["metavar"] = option.value
-    if option.within is not None:
-        least, most = option.within
-        more["type"] = lambda text: _number(least, most, text)
-    command.add_argument(option.name, **more)
+        fields["metavar"] = option.value
+    if option.limits is not None:
+        minimum, maximum = option.limits
+        fields["type"] = lambda text: _parse_number(minimum, maximum, text)
+    command.add_argument(option.name, **fields)
 
 
-def _number(least: float, most: float, text: str) -> float:
+def _parse_number(minimum: float, maximum: float, text: str) -> float:
     import argparse
 
     try:
         number = float(text)
     except ValueError:
-        number = least - 1
-    if not least <= number <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {least:g} to {most:g}")
+        number = minimum - 1
+    if not minimum <= number <= maximum:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {minimum:g} to {maximum:g}")
     return number
 
 
-def walk_the_path(given: Mapping[str, Any]) -> int:
-    """Walk to a shell; return 0 if all is well, 1 for something that needs attention, 2 for a failure."""
+def diagnose_path(values: Mapping[str, Any]) -> int:
+    """Check the path to a shell, and return 0 if all is well, 1 after a warning, or 2 after a failure."""
     from stagedoor.laptop.doctor.judge import translate_finding
-    from stagedoor.laptop.doctor.path import PathOptions, print_results, walk_to
-    from stagedoor.laptop.options import reach_options
+    from stagedoor.laptop.doctor.path import PathOptions, check_path, print_results
+    from stagedoor.laptop.options import select_gateway_options
     from stagedoor.wire.finding import choose_exit_code, render_row
 
-    reach = reach_options(given)
-    wish = PathOptions(
-        given["host"], given["how"], reach, os.environ, given["ssh_config"], given["idle"]
-    )
-    results = print_results(walk_to(wish), silent=given["json"], translate=translate_finding)
-    if given["json"]:
+    options = select_gateway_options(values)
+    host, how, idle_s = values["host"], values["how"], values["idle"]
+    path = PathOptions(host, how, options, os.environ, values["ssh_config"], idle_s)
+    results = print_results(check_path(path), silent=values["json"], translate=translate_finding)
+    if values["json"]:
         import json
 
         sys.stdout.write(json.dumps([render_row(result) for result in results], indent=2) + "\n")
     return choose_exit_code(finding for _, finding in results)
 
 
-def log_in(given: Mapping[str, Any], program: list[str]) -> None:
-    """Log in with the options of `LOGIN`. Raises TunnelError, OSError."""
+def log_in(values: Mapping[str, Any], program: list[str]) -> None:
+    """Log in with the options of `LOGIN` in `values`. Raises TunnelError, OSError."""
     from stagedoor.laptop import login
 
-    if given["if_needed"]:
+    if values["if_needed"]:
         import time
 
         for folder in _folders(None):
             if not is_fresh(str(folder)):
                 ensure_certificate(str(folder), time.time())
         return None
-    gateway = given["gateway"]
+    gateway = values["gateway"]
     if not gateway:
         raise TunnelError(USAGE, "name the gateway: stagedoor login https://HOST")
-    ca_file = None if given["ca_file"] is None else str(given["ca_file"])
-    if given["print"]:
-        sys.stdout.write(login.print_only(gateway, ca_file=ca_file, program=program))
+    ca_file = None if values["ca_file"] is None else str(values["ca_file"])
+    if values["print"]:
+        sys.stdout.write(login.render_files(gateway, ca_file=ca_file, program=program))
         return None
     return login.log_in(
         gateway,
-        label=given["label"],
-        browser=not given["no_browser"],
+        label=values["label"],
+        browser=not values["no_browser"],
         ca_file=ca_file,
-        id_token=read_id_token(given["id_token_env"], given["id_token_file"]),
+        id_token=read_id_token(values["id_token_env"], values["id_token_file"]),
         program=program,
     )
 
 
 def read_id_token(variable: str | None, file: str | Path | None) -> str | None:
-    """Return the ID token in the environment variable or the file; None if neither is named.
+    """Return the ID token in the environment variable or the file, or None if both are None.
 
-    Without a token, a person has to approve the login. Raises TunnelError, OSError.
+    Raises TunnelError, OSError.
     """
     if variable is None and file is None:
         return None
     if variable is not None and file is not None:
         raise TunnelError(USAGE, "name --id-token-env or --id-token-file, not both")
     if variable is not None:
-        text, where = os.environ.get(variable, ""), f"the variable {variable}"
+        text, source = os.environ.get(variable, ""), f"the variable {variable}"
     else:
         with open(str(file), encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
-            text, where = lines.read(ID_TOKEN_LIMIT), str(file)
+            text, source = lines.read(ID_TOKEN_LIMIT), str(file)
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or len(token) >= ID_TOKEN_LIMIT:
-        raise TunnelError(USAGE, f"{where} has no ID token")
+        raise TunnelError(USAGE, f"{source} has no ID token")
     return token
 
 
 def log_out(gateway: str | None, *, forget: bool) -> None:
-    """End the login at one gateway, or at all if `gateway` is None. Raises TunnelError, OSError."""
+    """End the login at `gateway`, or at all gateways if it is None. Raises TunnelError, OSError."""
     from stagedoor.laptop import login
 
     for folder in _folders(gateway):
@@ -221,11 +214,11 @@ def log_out(gateway: str | None, *, forget: bool) -> None:
 
 
 def print_whoami(gateway: str | None, *, as_json: bool) -> None:
-    """Print the logins of this machine. Raises TunnelError (NOT_LOGGED_IN) if none is valid."""
-    from stagedoor.laptop.login import ask_whoami
+    """Print the login at `gateway`, or all logins if it is None. Raises TunnelError if none is valid."""
+    from stagedoor.laptop.login import describe_login
     from stagedoor.laptop.login_result import NOT_LOGGED_IN, format_end
 
-    logins = [ask_whoami(folder) for folder in _folders(gateway)]
+    logins = [describe_login(folder) for folder in _folders(gateway)]
     if as_json:
         import json
 
@@ -244,7 +237,7 @@ def print_whoami(gateway: str | None, *, as_json: bool) -> None:
 
 
 def _folders(gateway: str | None) -> list[Path]:
-    """Return the folder of the gateway, or all folders if it is None. Raises TunnelError if there is none."""
+    """Return the folder of `gateway`, or all folders if it is None. Raises TunnelError if there is none."""
     from stagedoor.laptop import login_files
     from stagedoor.laptop.login_result import NOT_LOGGED_IN
     from stagedoor.laptop.login_web import GatewayWeb
@@ -259,24 +252,24 @@ def _folders(gateway: str | None) -> list[Path]:
 
 
 def report_errors(call: Callable[[], int | None]) -> int:
-    """Run `call` and return the exit code. An error is reported as one line on stderr."""
+    """Run `call`, and return the exit code. Report an error as one line on stderr."""
     try:
         return call() or OK
     except (Exception, KeyboardInterrupt) as error:
-        return _report(error)
+        return _report_error(error)
 
 
-def _report(error: BaseException) -> int:
+def _report_error(error: BaseException) -> int:
     if isinstance(error, TunnelError):
         line, code = error.line, error.code
     elif isinstance(error, KeyboardInterrupt):
         line, code = "interrupted; nothing was changed", INTERRUPTED
     elif isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        line, code = f"{where}{error.strerror or error}", 1
+        prefix = f"{error.filename}: " if error.filename else ""
+        line, code = f"{prefix}{error.strerror or error}", 1
     elif os.environ.get("STAGEDOOR_TRACEBACK"):
         raise error
-    else:  # no traceback reaches a person who only wanted to log in
+    else:
         line = f"a fault in stagedoor: {type(error).__name__}: {error}; please report it"
         code = INTERNAL
     show(f"stagedoor: {clean(line)}\n")

@@ -1,4 +1,4 @@
-"""The client that a gateway serves, as one file: this folder, and the few modules that it shares."""
+"""The client file that a gateway serves: this folder, and the modules that it shares with the gateway."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ SHARED = (
     *("stagedoor.wire.finding", "stagedoor.wire.oneline", "stagedoor.wire.tunnel"),
     *("stagedoor.wire.language.chinese.doctor", *LANGUAGE),
 )
-"""The modules of the gateway in the file. They, too, import only the standard library and each other."""
-# -I and -S make it start sooner, and keep the person's own packages from breaking it.
+"""The shared modules. They import only the standard library and each other."""
+# -I and -S make it start faster, and protect it from the user's own packages.
 _MAIN = """\
 import os
 
-from stagedoor.laptop.needed import parse_folder, is_fresh, use_compiled
+from stagedoor.laptop.if_needed import is_fresh, parse_folder, use_compiled
 
 folder = parse_folder(sys.argv[1:])
 if folder is None or not is_fresh(folder):
@@ -28,7 +28,7 @@ if folder is None or not is_fresh(folder):
 
 
 def build_client_file() -> bytes:
-    """Return the client as an executable file for a machine with ssh and Python 3.8 or later."""
+    """Return the client as an executable file for machines with ssh and Python 3.8 or later."""
     texts = {
         "stagedoor": f'__version__ = "{__version__}"\n',
         **read_sources("stagedoor.laptop", *SHARED),

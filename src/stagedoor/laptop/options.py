@@ -1,6 +1,6 @@
-"""The commands of a developer's machine and their options, shared by both programs that have them.
+"""The options of the laptop's commands.
 
-The one-file client parses them with argparse (`laptop.main`), the installed program with click
+The one-file client parses them with argparse (`laptop.main`), and the installed program with click
 (`cli.laptop_command`).
 """
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class Option:
     """An option of a command, or its argument if `name` has no dashes.
 
-    `value` is the name of its value in the help; an option without one is a flag. With `file`, the value is a
-    file that exists. `within` is the range of a number, both ends included. A `hidden` option is in no help.
+    `value` is the name of its value in the help. An option without one is a flag. If `is_file`, the value
+    must be an existing file. `limits` are the minimum and the maximum of a number. The help omits an option
+    that `is_hidden`.
     """
 
     def __init__(
@@ -25,45 +26,48 @@ class Option:
         value: str = "",
         *,
         choices: Sequence[str] = (),
-        file: bool = False,
-        within: tuple[float, float] | None = None,
-        hidden: bool = False,
+        is_file: bool = False,
+        limits: tuple[float, float] | None = None,
+        is_hidden: bool = False,
     ) -> None:
         self.name = name
         self.dest = name.lstrip("-").replace("-", "_")
         self.about = about
         self.value = value
         self.choices = choices
-        self.file = file
-        self.within = within
-        self.hidden = hidden
+        self.is_file = is_file
+        self.limits = limits
+        self.is_hidden = is_hidden
 
     @property
     def is_argument(self) -> bool:
-        """True if it is a positional argument."""
+        """True if this is a positional argument."""
         return not self.name.startswith("-")
 
     @property
     def is_flag(self) -> bool:
-        """True if it is an option without a value."""
+        """True if this is an option without a value."""
         return not (self.is_argument or self.value or self.choices)
 
 
 _JSON = Option("--json", "Print one JSON document.")
-_CA_FILE = "Trust these CAs for https, in place of the system's."
+_CA_FILE = "Trust these CAs for https, not the system's."
 LOGIN = (
     Option("gateway", "https://HOST[:PORT][/PATH]"),
-    Option("host", "", hidden=True),
-    Option("--print", "Print what would be written; change nothing."),
-    Option("--label", "What the gateway calls this machine. Default: NAME@HOST.", "TEXT"),
-    Option("--id-token-env", "The environment variable with this job's ID token.", "NAME"),
+    Option("host", "", is_hidden=True),
+    Option("--print", "Print ssh's configuration instead of writing it."),
+    Option("--label", "The name of this machine at the gateway. Default: NAME@HOST.", "TEXT"),
+    Option("--id-token-env", "The environment variable with the job's ID token.", "NAME"),
     Option(
-        "--id-token-file", "The file with an ID token, as Kubernetes mounts it.", "FILE", file=True
+        "--id-token-file",
+        "A file with the ID token, as Kubernetes mounts it.",
+        "FILE",
+        is_file=True,
     ),
-    Option("--no-browser", "Print the address; do not open a browser."),
-    Option("--ca-file", _CA_FILE, "FILE", file=True),
-    Option("--if-needed", "Log in only if there is no valid certificate, as ssh runs it."),
-    Option("--folder", "The gateway's folder on this machine.", "DIRECTORY", hidden=True),
+    Option("--no-browser", "Print the address, and do not open a browser."),
+    Option("--ca-file", _CA_FILE, "FILE", is_file=True),
+    Option("--if-needed", "Log in only if there is no valid certificate; ssh runs this."),
+    Option("--folder", "The gateway's folder on this machine.", "DIRECTORY", is_hidden=True),
 )
 LOGOUT = (
     Option("gateway", "The gateway to log out of. Default: all."),
@@ -71,31 +75,31 @@ LOGOUT = (
 )
 WHOAMI = (Option("gateway", "The gateway to ask. Default: all."), _JSON)
 DOCTOR = (
-    Option("host", "As you give it to ssh: app01.ssh; with --how web: app01."),
+    Option("host", "The name that you give to ssh, such as app01.ssh; with --how web, app01."),
     Option(
         "--how",
-        "The access method. Default: the one that your ssh is configured for.",
+        "The access method. Default: the one in your ssh configuration.",
         choices=("connect", "jump", "direct", "web"),
     ),
-    Option("--gateway", "HOST:PORT, http://… or https://…, as the access method needs.", "ADDRESS"),
+    Option("--gateway", "HOST:PORT, http://… or https://…, by the access method.", "ADDRESS"),
     Option("--user", "Your user name there ($STAGEDOOR_USER, else your login name).", "NAME"),
     Option("--token-file", "File with your token or password, mode 0600.", "FILE"),
     Option("--ca-file", _CA_FILE, "FILE"),
     Option("--server-name", "The name that the gateway's certificate must have.", "NAME"),
-    Option("--via", "Corporate proxy on the way, or `direct` for none.", "URL"),
-    Option("--ssh-config", "Use this configuration of ssh, not yours.", "FILE", file=True),
+    Option("--via", "Corporate proxy to use, or `direct` for none.", "URL"),
+    Option("--ssh-config", "The ssh configuration to use, not your own.", "FILE", is_file=True),
     Option(
         "--idle",
-        "Also measure how long a silence the connection survives, up to this; takes twice as long.",
+        "Also measure the longest idle time that a connection survives, up to this; takes twice as long.",
         "SECONDS",
-        within=(1, 86400),
+        limits=(1, 86400),
     ),
     _JSON,
 )
-_REACH = ("gateway", "user", "token_file", "ca_file", "server_name", "via")
+_GATEWAY_OPTIONS = ("gateway", "user", "token_file", "ca_file", "server_name", "via")
 
 
-def reach_options(given: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the parsed options of the way to a gateway, as `stagedoor tunnel` names them."""
-    values = ((name, given.get(name)) for name in _REACH)
-    return {f"--{name.replace('_', '-')}": value for name, value in values if value}
+def select_gateway_options(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the parsed options of the connection to a gateway, by their names in `stagedoor tunnel`."""
+    pairs = ((name, values.get(name)) for name in _GATEWAY_OPTIONS)
+    return {f"--{name.replace('_', '-')}": value for name, value in pairs if value}

@@ -1,7 +1,7 @@
 """The parts of ssh's configuration: an `Include` file, its known_hosts, and the line in `~/.ssh/config`.
 
-`stagedoor login` and `stagedoor ssh-config` compose their files from these parts, so that both quote, replace
-and include alike. A value that ssh's files cannot hold raises TunnelError.
+`stagedoor login` and `stagedoor ssh-config` share these parts. A value that ssh's files cannot represent
+raises TunnelError.
 
 Sources: ssh_config(5) for the keywords, their quoting and tokens; sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
 """
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NO_QUOTE = '"!*\'*"'
-"""An ssh pattern that excludes names with a quote: ProxyCommand puts the name in quotes for the shell."""
+"""A pattern that excludes names with a quote, since ProxyCommand quotes the name for the shell."""
 NAMES = ("*.ssh", "*-ssh")
-"""Patterns of shells alone: `*-ssh.*` would catch a real host such as build-ssh.example.com."""
+"""Patterns of shells only: `*-ssh.*` would match real hosts such as build-ssh.example.com."""
 ALIVE_INTERVAL_S = 30
 ALIVE_COUNT = 4
-"""A dead session is noticed in two minutes, and a NAT that drops idle flows after one keeps the flow."""
-AWAY_ALIVE_COUNT = 960
-"""For a tunnel that may resume a lost connection: then the shell is silent for up to eight hours, and
-`stagedoor tunnel` itself notices a dead connection."""
+"""These detect a dead session in two minutes, and keep it alive at a NAT that drops idle flows after one."""
+RESUMABLE_ALIVE_COUNT = 960
+"""The count if the connection may be resumed: the shell may be silent for eight hours, and `stagedoor tunnel`
+itself detects a dead connection."""
 
 
 def format_shell_hosts(
     names: Sequence[str], connection: Sequence[str], known_hosts: Path, *, may_resume: bool
 ) -> list[str]:
-    """Return the `Host` block of the shells; `connection` are the lines that connect to them."""
-    alive_count = AWAY_ALIVE_COUNT if may_resume else ALIVE_COUNT
+    """Return the `Host` block of the shells. `connection` are its lines that connect to them."""
+    alive_count = RESUMABLE_ALIVE_COUNT if may_resume else ALIVE_COUNT
     return [
         f"Host {NO_QUOTE} {' '.join(names)}",
         *connection,
-        *trust(known_hosts),
+        *render_trust(known_hosts),
         "  CanonicalizeHostname no",
         f"  ServerAliveInterval {ALIVE_INTERVAL_S}",
         f"  ServerAliveCountMax {alive_count}",
@@ -47,24 +47,24 @@ def format_shell_hosts(
 
 
 def render_jump_host(
-    name: str, host: str, port: int, user: str | None, more: Sequence[str], known_hosts: Path
+    name: str, host: str, port: int, user: str | None, extra: Sequence[str], known_hosts: Path
 ) -> list[str]:
-    """Return the `Host` block of the gateway as a jump host, with an empty line after it."""
+    """Return the `Host` block of the gateway as a jump host, with the lines `extra` and an empty line."""
     return [
         f"Host {name}",
         f"  HostName {host}",
         f"  Port {port}",
         *([] if user is None else [f"  User {require_plain(user)}"]),
-        # The gateway only relays data that is already encrypted, so the fastest cipher is enough.
+        # The gateway relays data that is already encrypted, so use the fastest cipher.
         "  Ciphers ^aes128-gcm@openssh.com",
-        *more,
-        *trust(known_hosts),
+        *extra,
+        *render_trust(known_hosts),
         "",
     ]
 
 
-def trust(known_hosts: Path) -> list[str]:
-    """Return the lines that make ssh trust this known_hosts alone, and refuse other keys unasked."""
+def render_trust(known_hosts: Path) -> list[str]:
+    """Return the lines that make ssh trust only this known_hosts file, and never ask about other keys."""
     return [
         f"  UserKnownHostsFile {quote_path(known_hosts)}",
         "  GlobalKnownHostsFile /dev/null",
@@ -74,8 +74,8 @@ def trust(known_hosts: Path) -> list[str]:
 
 
 def render_host_cas(keys: Sequence[str], jump: tuple[str, int] | None) -> list[str]:
-    """Return the known_hosts lines of host CAs, for the shells and the gateway at `jump`."""
-    # These may be wider than the `Host` patterns, since ssh reads this file for those hosts only.
+    """Return the known_hosts lines of host CAs, for the shells and for the gateway at `jump`."""
+    # These may match more than the `Host` patterns, since ssh reads this file for those hosts only.
     names = ",".join([*NAMES, "*-ssh.*"])
     if jump is not None:
         host, port = jump
@@ -84,21 +84,21 @@ def render_host_cas(keys: Sequence[str], jump: tuple[str, int] | None) -> list[s
 
 
 def render_proxy_command(words: Sequence[str]) -> str:
-    """Return the line that opens the tunnel; ssh appends the shell's name.
+    """Return the ProxyCommand that opens the tunnel to the shell's name, `%h`.
 
-    The quotes protect the shell from a name that an old ssh does not check (CVE-2023-51385). `NO_QUOTE`
-    excludes names that have a quote themselves.
+    The quotes protect the user's shell from names that an old ssh does not check (CVE-2023-51385). `NO_QUOTE`
+    excludes names that contain a quote.
     """
     return f"  ProxyCommand {quote_command(words)} -- '%h' %p"
 
 
 def quote_command(words: Sequence[str]) -> str:
-    """Return a command for ProxyCommand: ssh expands `%`, then the person's shell splits it."""
-    return " ".join(_word(word) for word in words)
+    """Return a command for ProxyCommand, in which ssh expands `%`, and the user's shell splits words."""
+    return " ".join(_quote_word(word) for word in words)
 
 
 def quote_exec(words: Sequence[str]) -> str:
-    """Return a command for `Match exec "…"`, in which ssh has no escape for a quote."""
+    """Return a command for `Match exec "…"`, in which quotes cannot be escaped."""
     for word in words:
         if any(c in word for c in "'\"\\"):
             raise TunnelError(
@@ -107,14 +107,14 @@ def quote_exec(words: Sequence[str]) -> str:
     return quote_command(words)
 
 
-def _word(word: str) -> str:
+def _quote_word(word: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9@%+=:,./_-]+", require_plain(word)):
         word = "'" + word.replace("'", "'\"'\"'") + "'"
     return word.replace("%", "%%")
 
 
 def quote_path(path: Path) -> str:
-    """Return a path as an argument for ssh_config, where ssh expands `%` and `${…}` and has no escapes."""
+    """Return a path for ssh_config, in which ssh expands `%` and `${…}`, and has no escapes."""
     text = require_plain(str(path))
     if any(c in text for c in "\"'\\%$*?["):
         line = f"ssh cannot be given the path {text}: choose one without \" ' \\ % $ * ? ["
@@ -123,36 +123,36 @@ def quote_path(path: Path) -> str:
 
 
 def require_plain(text: str) -> str:
-    """Return `text` unchanged. Raises TunnelError if it is empty or has line breaks or control characters."""
+    """Return `text` unchanged. Raises TunnelError if it is empty or contains control characters."""
     if not text or not text.isprintable():
-        raise TunnelError(errors.USAGE, f"{text!r} is empty or holds a control character")
+        raise TunnelError(errors.USAGE, f"{text!r} is empty or contains a control character")
     return text
 
 
 def replace(path: Path, text: str, mode: int) -> None:
-    """Replace the file's content with `text`, atomically even in a power cut. Raises OSError."""
-    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    fd = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    """Replace a file's content with `text`, atomically even if power is lost. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    fd = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
             os.fchmod(fd, mode)  # regardless of the umask
             file.write(text)
             file.flush()
             os.fsync(fd)
-        fresh.replace(path)
+        temporary.replace(path)
     finally:
-        if fresh.exists():
-            fresh.unlink()
+        if temporary.exists():
+            temporary.unlink()
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder and its missing parents, all private (0700). Raises OSError."""
+    """Create the folder and its missing parents with mode 0700. Raises OSError."""
     for missing in [*reversed(folder.parents), folder]:
         if not missing.exists():
             missing.mkdir(mode=0o700)
 
 
-def include_line(config: Path) -> str:
+def format_include_line(config: Path) -> str:
     """Return the line that makes ssh read `config`."""
     return f"Include {quote_path(config)}"
 
@@ -162,49 +162,49 @@ def is_included(config: Path, ssh_config: Path) -> bool:
 
     Raises OSError.
     """
-    wanted = _keyword(include_line(config))
-    for line in _text(ssh_config).splitlines():
-        keyword, value = _keyword(line)
+    include = _parse_line(format_include_line(config))
+    for line in _read_text(ssh_config).splitlines():
+        keyword, value = _parse_line(line)
         if keyword in ("host", "match"):
             return False
-        if (keyword, value) == wanted:
+        if (keyword, value) == include:
             return True
     return False
 
 
 def add_include(config: Path, ssh_config: Path) -> bool:
-    """Put the Include line at the top of `ssh_config`. Return False if it is in force already.
+    """Add the Include line at the top of `ssh_config`. Return False if it is there already.
 
     The rest of the file stays the same, byte for byte. Raises OSError.
     """
     if is_included(config, ssh_config):
         return False
-    before = _text(ssh_config)
-    _rewrite(ssh_config, f"{include_line(config)}\n" + ("\n" if before else "") + before)
+    before = _read_text(ssh_config)
+    _rewrite(ssh_config, f"{format_include_line(config)}\n" + ("\n" if before else "") + before)
     return True
 
 
 def remove_include(config: Path, ssh_config: Path) -> None:
     """Remove the line that `add_include` added. Raises OSError."""
-    before, line = _text(ssh_config), include_line(config)
-    kept = before.replace(f"{line}\n\n", "", 1).replace(f"{line}\n", "", 1)
-    if kept != before:
-        _rewrite(ssh_config, kept)
+    before, line = _read_text(ssh_config), format_include_line(config)
+    after = before.replace(f"{line}\n\n", "", 1).replace(f"{line}\n", "", 1)
+    if after != before:
+        _rewrite(ssh_config, after)
 
 
-def _text(ssh_config: Path) -> str:
+def _read_text(ssh_config: Path) -> str:
     if not ssh_config.exists():
         return ""
     return ssh_config.read_bytes().decode("utf-8", "surrogateescape")
 
 
 def _rewrite(ssh_config: Path, text: str) -> None:
-    place = ssh_config.resolve()  # follow links: some people keep the file in a repository
-    make_private(place.parent)
-    replace(place, text, place.stat().st_mode & 0o777 if place.exists() else 0o600)
+    file = ssh_config.resolve()  # follow links, which dotfile managers use
+    make_private(file.parent)
+    replace(file, text, file.stat().st_mode & 0o777 if file.exists() else 0o600)
 
 
-def _keyword(line: str) -> tuple[str, str]:
-    """Return keyword and value alike for `Include "x"`, `include=x` and `Include x`."""
+def _parse_line(line: str) -> tuple[str, str]:
+    """Return the keyword and the value of a line, the same for `Include "x"`, `include=x` and `Include x`."""
     keyword, _, value = line.strip().replace("=", " ", 1).replace("\t", " ").partition(" ")
     return keyword.lower(), value.strip().strip('"')

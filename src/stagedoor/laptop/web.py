@@ -1,6 +1,6 @@
-"""Requests to the gateway's web over one connection, and a check that a WebSocket passes.
+"""HTTP requests to the gateway's web over one connection, and a check that WebSockets work.
 
-`laptop.tunnel` makes the connection (a corporate proxy, TLS) and speaks HTTP.
+`laptop.tunnel` connects, through a corporate proxy and with TLS if necessary.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 BODY_LIMIT = 64 * 1024
 ANSWER_S = 25.0
-"""Longer than a shell takes to end a terminal."""
+"""Longer than the end of a terminal takes."""
 SUBPROTOCOL = "stagedoor.terminal.v2"
-"""The same as in `wire.terminal.frames`, which needs a newer Python than this module."""
+"""The same as in `wire.terminal.frames`, which requires a newer Python."""
 WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 §1.3."""
-_USUAL = {"https": ":443", "http": ":80"}
+_DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
 def drop_usual_port(scheme: str, place: str) -> str:
-    """Return `HOST[:PORT]` without the port that the scheme has anyway (RFC 9110 §7.2, RFC 6454 §4)."""
-    usual = _USUAL[scheme]
-    return place[: -len(usual)] if place.endswith(usual) else place
+    """Return `HOST[:PORT]` without the default port of the scheme (RFC 9110 §7.2, RFC 6454 §4)."""
+    suffix = _DEFAULT_PORTS[scheme]
+    return place[: -len(suffix)] if place.endswith(suffix) else place
 
 
 class WebConnection:
-    """One connection to the gateway's web."""
+    """A connection to the gateway's web."""
 
     body_limit = BODY_LIMIT
     answer_s = ANSWER_S
 
     def __init__(self, options: Options, path: str = "") -> None:
-        """Connect to the gateway. `path` is the prefix of the gateway's own paths. Raises TunnelError."""
+        """Connect to the gateway. `path` is the prefix of the gateway's paths. Raises TunnelError."""
         self.wire = reach(options)
         """The connection's TCP or TLS wire."""
         gateway = options.gateway
@@ -52,24 +52,24 @@ class WebConnection:
         self._url = f"{gateway.scheme}://{self._host}{path}"
 
     def ask(
-        self, what: str, asked: Mapping[str, object], user: str, secret: str | None
+        self, what: str, document: Mapping[str, object], user: str, secret: str | None
     ) -> HttpAnswer:
-        """POST a JSON document to `/api/WHAT` and return the answer. Raises TunnelError."""
+        """POST a JSON document to `/api/WHAT`, and return the answer. Raises TunnelError."""
         fields = {} if secret is None else {"Authorization": http.encode_basic(f"{user}:{secret}")}
-        return self.request("POST", f"/api/{what}", json.dumps(asked).encode(), fields)
+        return self.request("POST", f"/api/{what}", json.dumps(document).encode(), fields)
 
     def request(
         self, method: str, path: str, body: bytes = b"", fields: Mapping[str, str] | None = None
     ) -> HttpAnswer:
-        """Send a request and return the answer. Raises TunnelError.
+        """Send a request, and return the answer. Raises TunnelError.
 
-        The answer's body is empty if it has no length, or more than `body_limit` bytes.
+        The answer's body is left empty if it has no length, or more than `body_limit` bytes.
         """
-        head = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        return self.read_body(self._answer(method, path, {**head, **(fields or {})}, body))
+        defaults = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        return self.read_body(self._answer(method, path, {**defaults, **(fields or {})}, body))
 
     def read_body(self, answer: HttpAnswer) -> HttpAnswer:
-        """Read the body of an answer, as `request` says, and return the answer. Raises TunnelError."""
+        """Read the body of an answer (see `request`), and return the answer. Raises TunnelError."""
         size = answer.length
         if size is not None and size <= self.body_limit:
             try:
@@ -77,14 +77,14 @@ class WebConnection:
                     http.receive(self.wire, size, time.monotonic() + self.answer_s)
                 )
             except OSError as error:
-                raise self._lost(error) from None
+                raise self._make_lost_error(error) from None
             if len(answer.body) < size:
                 line = f"{self.wire.name} hung up before its answer was complete"
                 raise TunnelError(NO_ANSWER, line)
         return answer
 
     def upgrade(self, what: str, subprotocol: str) -> None:
-        """Upgrade to a WebSocket, to check that one passes; read no messages. Raises TunnelError."""
+        """Upgrade to a WebSocket, as a check. Messages are not read. Raises TunnelError."""
         import hashlib
         from base64 import b64encode
 
@@ -98,24 +98,24 @@ class WebConnection:
         }
         answer = self._answer("GET", f"/{what}", fields)
         digest = hashlib.sha1((key + WEBSOCKET_GUID).encode()).digest()  # noqa: S324 - RFC 6455 §4.2.2
-        line = ""
+        reason = ""
         if answer.status != 101:
-            line = f"it answered {answer.status} to the request for a WebSocket"
+            reason = f"it answered {answer.status} to the request for a WebSocket"
         elif answer.fields.get("sec-websocket-accept") != b64encode(digest).decode():
-            line = "the server does not speak the WebSocket protocol"
+            reason = "the server does not speak the WebSocket protocol"
         elif answer.fields.get("sec-websocket-protocol") != subprotocol:
-            line = f"it does not speak {subprotocol}; one of the two is too old"
-        if line:
-            raise TunnelError(NOT_PROXY, f"{self.wire.name}: {line}")
+            reason = f"it does not speak {subprotocol}; one of the two is too old"
+        if reason:
+            raise TunnelError(NOT_PROXY, f"{self.wire.name}: {reason}")
 
-    def find_login_hint(self, refused: Mapping[str, object]) -> str:
-        """Return a hint to log in, to append to a refusal that offers it; else an empty string."""
-        if refused.get("login") is not True or "stagedoor login" in str(refused.get("message")):
+    def find_login_hint(self, refusal: Mapping[str, object]) -> str:
+        """Return a hint to log in, to append to the refusal, or "" if it does not offer logins."""
+        if refusal.get("login") is not True or "stagedoor login" in str(refusal.get("message")):
             return ""
         return f"; or log in: stagedoor login {self._url}"
 
     def close(self) -> None:
-        """Close the connection. It may be called again."""
+        """Close the connection. Further calls do nothing."""
         self.wire.sock.close()
 
     def _answer(
@@ -127,17 +127,14 @@ class WebConnection:
         return http.parse_head(self.wire, head)
 
     def exchange(self, request: bytes) -> bytes:
-        """Send a whole request; return the answer's header as it came, and nothing after it.
-
-        Raises TunnelError.
-        """
+        """Send a whole request, and return the raw header of the answer. Raises TunnelError."""
         deadline = time.monotonic() + self.answer_s
         try:
             http.send(self.wire, request, deadline)
             return http.read_head(self.wire, http.HEAD_LIMIT, deadline)
         except OSError as error:
-            raise self._lost(error) from None
+            raise self._make_lost_error(error) from None
 
-    def _lost(self, error: OSError) -> TunnelError:
+    def _make_lost_error(self, error: OSError) -> TunnelError:
         line = f"{self.wire.name} hung up without an answer ({error.strerror or error})"
         return TunnelError(NO_ANSWER, line)

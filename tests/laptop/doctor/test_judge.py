@@ -151,7 +151,10 @@ def test_the_way_is_read_from_what_ssh_is_told() -> None:
         "proxycommand /opt/stagedoor tunnel --gateway https://gw --user 'a b' %h %p\nport 22\n"
     )
     plan = judge_route(parse_ssh_config(through))
-    assert (plan.how, plan.given) == ("connect", {"--gateway": "https://gw", "--user": "a b"})
+    assert (plan.how, plan.tunnel_options) == (
+        "connect",
+        {"--gateway": "https://gw", "--user": "a b"},
+    )
     assert judge_route(parse_ssh_config("hostname app01.ssh\nproxyjump a,gw\n")).address == (
         "gw",
         0,

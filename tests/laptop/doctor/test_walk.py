@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from stagedoor.cli.app import stagedoor
 from stagedoor.laptop import web
-from stagedoor.laptop.doctor.path import PathOptions, find_web_options, walk_to
+from stagedoor.laptop.doctor.path import PathOptions, check_path, find_web_options
 from stagedoor.laptop.doctor.walk import SshProgram
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.web import WebConnection
@@ -45,7 +45,7 @@ def walked(gateway: str, token: Path | None, how: str = "connect", **more: str) 
     if token is not None:
         given["--token-file"] = str(token)
     env = {"HOME": "/nonexistent", "PATH": os.environ["PATH"]}
-    return list(walk_to(PathOptions("app01.ssh", how, given, env)))  # type: ignore[arg-type]
+    return list(check_path(PathOptions("app01.ssh", how, given, env)))  # type: ignore[arg-type]
 
 
 def free() -> int:
@@ -284,7 +284,7 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
             ("app01@gw", laptop.config(), None),
         ):
             results = dict(
-                walk_to(PathOptions(host, None, {}, env, config_file=str(config), idle_s=idle_s))
+                check_path(PathOptions(host, None, {}, env, ssh_config=str(config), idle_s=idle_s))
             )
             assert {finding.level for finding in results.values()} == {Level.OK}, results
             assert results.keys() >= {"name", "gateway", "sshd", "key", "clock", "large packets"}
@@ -292,22 +292,22 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
             assert ("idle timeout" in results) == (idle_s is not None)
         web = {"--gateway": f"http://127.0.0.1:{gateway.port('web')}", "--user": "dev"}
         web["--token-file"] = str(secret)
-        results = dict(walk_to(PathOptions("app01", "web", web, env)))
+        results = dict(check_path(PathOptions("app01", "web", web, env)))
         assert {finding.level for finding in results.values()} == {Level.OK}, results
         assert results["shell"].what == "the shell of app01 is running; open terminals: 0"
 
         stranger = laptop.config(key=new_key(tmp_path / "stranger"))
-        wish = PathOptions("app01-ssh", None, {}, env, config_file=str(stranger))
-        hop, finding = list(walk_to(wish))[-1]
+        wish = PathOptions("app01-ssh", None, {}, env, ssh_config=str(stranger))
+        hop, finding = list(check_path(wish))[-1]
         assert (hop, finding.level) == ("key", Level.FAIL), finding
         # In plain ssh's words the gateway's reason is three lines above the last.
-        wish = PathOptions("app02-ssh", None, {}, env, config_file=str(laptop.config()))
-        hop, finding = list(walk_to(wish))[-1]
+        wish = PathOptions("app02-ssh", None, {}, env, ssh_config=str(laptop.config()))
+        hop, finding = list(check_path(wish))[-1]
         assert (hop, finding.level) == ("grant", Level.FAIL), finding
         assert "no grant for 'dev' to enter app02" in finding.what
         (tmp_path / "known_hosts").write_text("")
         hop, finding = list(
-            walk_to(PathOptions("app01-ssh", None, {}, env, config_file=str(through)))
+            check_path(PathOptions("app01-ssh", None, {}, env, ssh_config=str(through)))
         )[-1]
         assert (hop, finding.level) == ("host certificate", Level.FAIL), finding
 
@@ -333,9 +333,9 @@ def test_a_host_that_ssh_would_take_for_an_option_is_none(tmp_path: Path) -> Non
     wish = PathOptions(
         f"-oProxyCommand=touch {planted}", "direct", {"--gateway": "127.0.0.1:1"}, {}
     )
-    [(hop, finding)] = walk_to(wish)
+    [(hop, finding)] = check_path(wish)
     assert hop == "ssh configuration"
-    assert "option of ssh" in finding.what
+    assert "as an option" in finding.what
     assert not planted.exists()
 
 
@@ -345,7 +345,7 @@ def test_a_host_of_which_ssh_knows_nothing_needs_a_gateway(tmp_path: Path) -> No
 
     def hops() -> Iterator[Result]:
         env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-        return walk_to(PathOptions("app01.ssh", None, {}, env, config_file=str(empty)))
+        return check_path(PathOptions("app01.ssh", None, {}, env, ssh_config=str(empty)))
 
     [(hop, finding)] = hops()
     assert hop == "ssh configuration"

@@ -1,4 +1,4 @@
-"""Signals and blocking work as descriptors to poll beside others (signal(7), the self-pipe of poll(2))."""
+"""Signals and threads as descriptors for poll(2), by the self-pipe trick (signal(7))."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Result = TypeVar("Result")
 
 
 class Signals:
-    """The signals that a process catches. `fd` is readable once one has come. Use it in the main thread."""
+    """The signals that a process catches. `fd` is readable when one is pending. Use it in the main thread."""
 
     def __init__(self) -> None:
         self.fd, self._wake = os.pipe()
         self._pending: set[int] = set()
 
     def start(self, *numbers: int) -> None:
-        """Begin to catch signals, these first."""
+        """Start catching signals, beginning with `numbers`."""
         os.set_blocking(self.fd, False)
         os.set_blocking(self._wake, False)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         self.catch(*numbers)
 
     def catch(self, *numbers: int) -> None:
-        """Catch these signals too."""
+        """Catch the signals `numbers` as well."""
         for number in numbers:
-            signal.signal(number, lambda caught, _: self._pending.add(caught))
+            signal.signal(number, lambda number, _: self._pending.add(number))
 
     def take(self) -> set[int]:
-        """Return the signals that have come since the last call."""
+        """Return the signals that arrived since the last call."""
         with suppress(BlockingIOError):
             os.read(self.fd, 512)
         pending, self._pending = self._pending, set()
@@ -40,10 +40,10 @@ class Signals:
 
 
 class WorkThread(Generic[Result]):
-    """A daemon thread that runs `work`. `done_fd` is readable once the work is over."""
+    """A daemon thread that runs `work`. `done_fd` is readable when the work is done."""
 
     def __init__(self, work: Callable[[], Result]) -> None:
-        self.done_fd, self._doing_fd = os.pipe()
+        self.done_fd, self._write_fd = os.pipe()
         self._work = work
         self._result: Result | None = None
         self._error: BaseException | None = None
@@ -56,10 +56,10 @@ class WorkThread(Generic[Result]):
         os.close(self.done_fd)
         if self._error is not None:
             raise self._error
-        return self._result  # type: ignore[return-value]  # it may be None
+        return self._result  # type: ignore[return-value]  # None is a result too
 
     def give_up(self, discard: Callable[[Result], None]) -> None:
-        """Pass the result to `discard` once there is one, instead of a call of `join`."""
+        """Abandon the work: pass its result to `discard` when it is done. Replaces `join`."""
         threading.Thread(target=self._discard, args=(discard,), daemon=True).start()
 
     def _discard(self, discard: Callable[[Result], None]) -> None:
@@ -72,4 +72,4 @@ class WorkThread(Generic[Result]):
         except BaseException as error:
             self._error = error
         finally:
-            os.close(self._doing_fd)
+            os.close(self._write_fd)

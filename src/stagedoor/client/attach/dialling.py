@@ -1,8 +1,8 @@
-"""Dialling the gateway: for a ticket, and beside a line that is silent.
+"""Connections to the gateway, and the check that the current one still answers.
 
-Anything sent is unanswered until anything at all comes back. Input may be acknowledged late (a program
-may not read it), so after `PROBE_S` a PING requests an answer that comes at once. The logic is the same
-as in `web/src/terminal/liveness.ts`; `tests/wire/liveness.json` tests both.
+Whatever the client sends counts as unanswered until anything at all is received. A program that does not read
+delays the acknowledgement of input, so after `PROBE_S` a PING asks for an immediate answer. The logic is the
+same as in `web/src/terminal/liveness.ts`; `tests/wire/liveness.json` tests both.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
 
 PING_S = 20.0
-"""After this much silence a PING is sent: proxies drop connections that are idle for 60 s."""
+"""The client sends a PING after this silence, since proxies drop connections that are idle for 60 s."""
 RETRY_S = (0.1, 0.3, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
-"""The pauses between tries for a connection; the last one repeats."""
-
-Reached = tuple[TerminalConnection, str]
-Reach = Callable[[], Reached]
+"""The pauses between attempts to connect. The last one repeats."""
 TICK_S = 0.5
-"""The interval for calls of `tick` while something is unanswered."""
+"""The interval between calls of `tick` while something is unanswered."""
 PROBE_S = 1.0
 SILENT_S = 2.0
-"""After this silence, the person is notified."""
+"""The client reports a silence of this length."""
 DIAL_S = 8.0
-"""After this silence, another connection is dialled beside this one."""
-_MOST_S = 1.0
-"""The most that one tick counts: a later tick was delayed, and so perhaps was the answer."""
+"""After this silence, the client dials a second connection."""
+_TICK_LIMIT_S = 1.0
+"""The most that one tick counts. A later tick was delayed, and the answer may have been delayed with it."""
+
+DialResult = tuple[TerminalConnection, str]
+Dial = Callable[[], DialResult]
 
 
 @dataclass(frozen=True, slots=True)
 class LivenessCheck:
-    """The result of a `tick`: whether to send a PING (`probe`) and to `dial` another line.
+    """The result of a `tick`: whether to send a PING (`probe`), and whether to `dial` a second connection.
 
-    `silent_s` is how many whole seconds the line has not answered; 0 below `SILENT_S`.
+    `silent_s` is the length of the silence in whole seconds, 0 below `SILENT_S`.
     """
 
     probe: bool = False
@@ -58,12 +58,12 @@ class Liveness:
         self._probed = False
 
     @property
-    def waits(self) -> bool:
-        """True if something is unanswered."""
+    def has_unanswered(self) -> bool:
+        """True if something that was sent is unanswered."""
         return self._ticked_at is not None
 
     def note_sent(self, now: float, *, ping: bool = False) -> None:
-        """Record that something was sent that will be answered: input, or a PING."""
+        """Record that input or a PING was sent, which the gateway will answer."""
         self._probed = self._probed or ping
         if self._ticked_at is None:
             self._ticked_at, self._waited = now, 0.0
@@ -74,19 +74,19 @@ class Liveness:
         self._probed = False
 
     def tick(self, now: float) -> LivenessCheck:
-        """Return what to do now. `probe` is True once in a silence."""
+        """Return what to do now. `probe` is True once for each silence."""
         if self._ticked_at is None:
             return LivenessCheck()
-        self._waited += min(max(now - self._ticked_at, 0.0), _MOST_S)
+        self._waited += min(max(now - self._ticked_at, 0.0), _TICK_LIMIT_S)
         self._ticked_at = now
         probe = self._waited >= PROBE_S and not self._probed
         self._probed = self._probed or probe
-        silent = int(self._waited) if self._waited >= SILENT_S else 0
-        return LivenessCheck(probe, silent, self._waited >= DIAL_S)
+        silent_s = int(self._waited) if self._waited >= SILENT_S else 0
+        return LivenessCheck(probe, silent_s, self._waited >= DIAL_S)
 
 
 class TerminalDialer:
-    """A maker of connections for one attachment. It asks for a secret once."""
+    """A dialer of connections for one attachment. It asks for a secret at most once."""
 
     def __init__(self, request: AttachRequest, attachment: Attachment, screen: Screen) -> None:
         self._request = request
@@ -94,8 +94,8 @@ class TerminalDialer:
         self._screen = screen
         self._prompt = SecretPrompt(request.options)
 
-    def reach(self) -> tuple[TerminalConnection, str]:
-        """Connect to the gateway; return the connection and a ticket.
+    def dial(self) -> DialResult:
+        """Connect to the gateway, and return the connection and a ticket.
 
         Raises LostError, AttachError, TunnelError.
         """
@@ -104,100 +104,98 @@ class TerminalDialer:
         except TunnelError as error:
             raise LostError(error.line) from None
         try:
-            ticket = self._ticket(connection)
+            ticket = self._request_ticket(connection)
             connection.open()
         except (LostError, AttachError, TunnelError):
             connection.close()
             raise
         return connection, ticket
 
-    def _ticket(self, connection: TerminalConnection) -> str:
+    def _request_ticket(self, connection: TerminalConnection) -> str:
         request = self._request
         is_again = bool(self._attachment.window)
         if request.session:
             about = f"{request.session} may not be watched by {request.options.user}"
             body: dict[str, object] = {"watch": request.session}
-            said = self._prompt.ask(connection, "guest-ticket", body, about, is_again=is_again)
-            self._attachment.terminal = str(said["terminal"])
+            answer = self._prompt.ask(connection, "guest-ticket", body, about, is_again=is_again)
+            self._attachment.terminal = str(answer["terminal"])
             if not is_again and os.isatty(2):
-                user, app = (clean(str(said[name])) for name in ("host", "app"))
+                user, app = (clean(str(answer[name])) for name in ("host", "app"))
                 self._screen.print(f"stagedoor: watching {user} in {app}; Enter ~. ends it")
-            return str(said["ticket"])
+            return str(answer["ticket"])
         about = f"{request.target} is not open to {request.options.user}"
         body = {"target": request.target}
         return str(self._prompt.ask(connection, "ticket", body, about, is_again=is_again)["ticket"])
 
 
 class LineWatch:
-    """A watch over the line to the gateway.
+    """A watch over the connection to the gateway, which dials a second one when the first is silent.
 
-    `reach` makes a connection, in a thread; `note` shows the person the state of the line, `log` records it.
+    `dial` runs in a thread. `note` shows the state of the connection to the developer, `log` records it.
     """
 
-    def __init__(
-        self, reach: Reach, note: Callable[[str], None], log: Callable[[str], None]
-    ) -> None:
-        self._reach = reach
+    def __init__(self, dial: Dial, note: Callable[[str], None], log: Callable[[str], None]) -> None:
+        self._dial = dial
         self._note = note
         self._log = log
         self._liveness = Liveness()
         self._heard_at = 0.0
         self._tries = 0
         self._next_at = 0.0
-        self._aside: WorkThread[Reached] | None = None
+        self._dialling: WorkThread[DialResult] | None = None
 
     @property
     def done_fd(self) -> int | None:
-        """The descriptor that becomes readable once a dial is over; None while none runs."""
-        return None if self._aside is None else self._aside.done_fd
+        """The descriptor that becomes readable when a dial is done, or None if none runs."""
+        return None if self._dialling is None else self._dialling.done_fd
 
     def find_next_tick(self, now: float) -> float:
-        """Return when to call `tick` next."""
-        return now + TICK_S if self._liveness.waits else self._heard_at + PING_S
+        """Return the time at which to call `tick` next."""
+        return now + TICK_S if self._liveness.has_unanswered else self._heard_at + PING_S
 
     def note_sent(self, now: float, *, hello: bool = False) -> None:
-        """Record that input was sent, or a HELLO, which needs no PING after it."""
+        """Record that input or a HELLO was sent. A HELLO is answered at once, so no PING follows it."""
         self._liveness.note_sent(now, ping=hello)
 
     def note_answer(self, now: float) -> None:
-        """Record that the line answers, and give up dialling another."""
+        """Record that the connection answers, and abandon a second one."""
         self._heard_at = now
         self.give_up()
 
     def give_up(self) -> None:
-        """Stop watching and dialling. A connection that a running dial still makes is closed."""
+        """Stop watching and dialling. If a dial is under way, its connection will be closed."""
         self._liveness.note_answer()
         self._note("")
         self._tries, self._next_at = 0, 0.0
-        if self._aside is not None:
-            self._aside.give_up(lambda reached: reached[0].close())
-            self._aside = None
+        if self._dialling is not None:
+            self._dialling.give_up(lambda result: result[0].close())
+            self._dialling = None
 
     def tick(self, now: float) -> bool:
-        """Show a silence, dial another line if it lasts, and return True if a PING has to be sent."""
+        """Report a silence, and dial if it lasts. Return True if the caller must send a PING."""
         check = self._liveness.tick(now)
         self._note(f"not answering for {check.silent_s} s" if check.silent_s else "")
-        if check.dial and self._aside is None and now >= self._next_at:
-            self._log(f"no answer for {check.silent_s} s; dialling beside it")
-            self._aside = WorkThread(self._reach)
-        if check.probe or (not self._liveness.waits and now - self._heard_at >= PING_S):
+        if check.dial and self._dialling is None and now >= self._next_at:
+            self._log(f"no answer for {check.silent_s} s; dialling a second connection")
+            self._dialling = WorkThread(self._dial)
+        if check.probe or (not self._liveness.has_unanswered and now - self._heard_at >= PING_S):
             self._liveness.note_sent(now, ping=True)
             return True
         return False
 
-    def take_reached(self, now: float) -> Reached | None:
-        """Return the line that replaces the silent one; None if the dial failed and another follows.
+    def take_result(self, now: float) -> DialResult | None:
+        """Return the connection that replaces the silent one, or None if the dial failed.
 
-        Raises AttachError if another dial would not help.
+        A failed dial is repeated. Raises AttachError if that would not help.
         """
-        assert self._aside is not None, "no line is being dialled"
-        aside, self._aside = self._aside, None
+        assert self._dialling is not None, "no dial is under way"
+        dialling, self._dialling = self._dialling, None
         try:
-            reached = aside.join()
+            result = dialling.join()
         except LostError as error:
-            self._log(f"beside it: {error}")
+            self._log(f"second connection: {error}")
             self._next_at = now + RETRY_S[min(self._tries, len(RETRY_S) - 1)]
             self._tries += 1
             return None
-        self._log("another line answers; the silent one is closed")
-        return reached
+        self._log("the second connection answers; the silent one is closed")
+        return result

@@ -22,22 +22,22 @@ from stagedoor.wire.terminal.frames import Size
 
 
 def open_log(file: Path | None) -> Callable[[str], None]:
-    """Return a function that appends lines to `file`, or does nothing without one. Raises AttachError."""
+    """Return a function that appends lines to `file`, or does nothing if it is None. Raises AttachError."""
     if file is None:
         return lambda _: None
     stream = _open_file(file, "ab")
 
     def log(line: str) -> None:
-        with suppress(OSError):  # the log is optional, and a full disk must not end the terminal
+        with suppress(OSError):  # a full disk must not end the terminal
             stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n".encode())
 
     return log
 
 
 def open_recording(file: Path | None, size: Size) -> Callable[[bytes], None] | None:
-    """Return a function that writes output to `file` as an asciicast; None without a file.
+    """Return a function that records output to `file` as an asciicast, or None if `file` is None.
 
-    Raises AttachError, also when it writes.
+    Both this and the returned function raise AttachError.
     """
     if file is None:
         return None

@@ -1,4 +1,4 @@
-"""`stagedoor attach`: shows a terminal of an app in this one, and reconnects when the line is cut."""
+"""`stagedoor attach`: show an app's terminal in this one, and reconnect when the connection is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from stagedoor.client.attach.attachment import (
     Attachment,
     Event,
-    Skipped,
+    OutputGap,
     WriteOutput,
 )
 from stagedoor.client.attach.descriptors import Signals, WorkThread
@@ -36,13 +36,13 @@ from stagedoor.wire.terminal.frames import (
     Upstream,
 )
 
-_READ = 32 * 1024
+_READ_BYTES = 32 * 1024
 _INTERRUPT = b"\x03"
 _CAUGHT = (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGCONT)
 
 
 class Attach:
-    """One run of `stagedoor attach`, over one connection after another."""
+    """A run of `stagedoor attach`, over any number of connections."""
 
     def __init__(self, request: AttachRequest, attachment: Attachment, screen: Screen) -> None:
         self._request = request
@@ -52,24 +52,24 @@ class Attach:
         self._writer = ScreenWriter(request, attachment, screen)
         self._size_notice = SizeNotice(screen, attachment)
         self._connection: TerminalConnection | None = None
-        self._piped = PipeInput(stays=request.stays)
-        self._interrupted = False
-        self._reach = TerminalDialer(request, attachment, screen).reach
-        self._line = LineWatch(self._reach, screen.note, request.log)
+        self._piped = PipeInput(is_shared=request.is_shared)
+        self._has_interrupted = False
+        self._dial = TerminalDialer(request, attachment, screen).dial
+        self._line = LineWatch(self._dial, screen.note, request.log)
         self._signals = Signals()
         self._result: int | None = None
-        self._redraw = False
+        self._is_redraw_due = False
 
     def run(self) -> int:
         """Run until the program ends or the person detaches; return the exit code. Raises AttachError."""
         self._signals.start(*_CAUGHT)
         try:
             try:
-                self._begin(*self._reach())
+                self._begin(*self._dial())
             except LostError as error:
                 raise AttachError(str(error)) from None
             self._screen.enter()
-            if not (self._screen.is_terminal or self._request.stays):
+            if not (self._screen.is_terminal or self._request.is_shared):
                 self._signals.catch(signal.SIGINT)
             while self._result is None:
                 try:
@@ -83,17 +83,17 @@ class Attach:
             if self._connection is not None:
                 self._connection.close()
 
-    # Logging in.
+    # Connecting.
 
     def _begin(self, connection: TerminalConnection, ticket: str) -> None:
-        """Attach over a new connection. Raises LostError if a retry may help, else AttachError."""
+        """Attach over a new connection. Raises LostError if another connection may help, else AttachError."""
         self._connection = connection
         self._size_notice.forget_size()
         try:
             connection.send(self._attachment.make_hello(ticket))
             self._line.note_answer(now := time.monotonic())
             if self._attachment.window:
-                # The client was attached before, so no shell has to start, and an answer comes soon.
+                # The client was attached before, so no shell has to start: expect an answer soon.
                 self._line.note_sent(now, hello=True)
             self._handle(connection.receive())
         except LostError:
@@ -102,21 +102,21 @@ class Attach:
             raise
 
     def _reconnect(self) -> None:
-        """Connect and attach again; keep handling keys for this client, however long the answer takes."""
-        thread = WorkThread(self._reach)
+        """Connect and attach again, and keep handling the escape keys meanwhile."""
+        thread = WorkThread(self._dial)
         self._pause(math.inf, thread.done_fd)
         if self._result is None:
             self._begin(*thread.join())
 
     def _recover(self, why: str) -> None:
-        """Reconnect after the line was cut, for as long as it takes. Raises AttachError."""
+        """Reconnect after the connection was lost, with no time limit. Raises AttachError."""
         self._request.log(f"lost: {why}")
         self._line.give_up()
         self._screen.note("line lost; trying again")
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._attachment.attached = False
+        self._attachment.is_attached = False
         lost_at = time.monotonic()
         tries = 0
         while self._result is None and self._connection is None:
@@ -132,23 +132,24 @@ class Attach:
             self._request.log(f"back after {time.monotonic() - lost_at:.1f} s")
 
     def _pause(self, seconds: float, done_fd: int = -1) -> None:
-        """Wait for some seconds, or until `done_fd` is readable; handle keys and signals meanwhile."""
+        """Wait for `seconds`, or until `done_fd` is readable, and handle keys and signals meanwhile."""
         until = time.monotonic() + seconds
         while self._result is None and (left := until - time.monotonic()) > 0:
             poll = select.poll()
             poll.register(self._signals.fd, select.POLLIN)
             if done_fd >= 0:
                 poll.register(done_fd, select.POLLIN)
-            if not self._piped.ended and self._attachment.has_room:
+            if not self._piped.has_ended and self._attachment.has_room:
                 poll.register(0, select.POLLIN)
             for fd, _ in poll.poll(None if left == math.inf else left * 1000):
                 if fd == done_fd:
                     return
                 self._handle_signals() if fd == self._signals.fd else self._read_input()
 
-    # One turn of the loop.
+    # The loop.
 
     def _run_once(self) -> None:
+        """Wait for events and handle them, once. Raises LostError, AttachError."""
         connection = self._connection
         assert connection is not None, "the loop runs only while connected"
         poll = select.poll()
@@ -156,22 +157,22 @@ class Attach:
         poll.register(
             connection.read_fd, select.POLLIN | (select.POLLOUT if connection.has_unsent else 0)
         )
-        if not self._piped.ended and self._attachment.has_room:
+        if not self._piped.has_ended and self._attachment.has_room:
             poll.register(0, select.POLLIN)
         if self._line.done_fd is not None:
             poll.register(self._line.done_fd, select.POLLIN)
         now = time.monotonic()
-        due = self._line.find_next_tick(now)
+        wake_at = self._line.find_next_tick(now)
         if self._input_is_over:
-            due = min(due, self._piped.due)
-        for fd, events in poll.poll(max(due - now, 0.0) * 1000):
+            wake_at = min(wake_at, self._piped.end_due_at)
+        for fd, events in poll.poll(max(wake_at - now, 0.0) * 1000):
             if fd == self._signals.fd:
                 self._handle_signals()
             elif fd == self._line.done_fd:
-                if (reached := self._line.take_reached(time.monotonic())) is not None:
+                if (result := self._line.take_result(time.monotonic())) is not None:
                     connection.close()
-                    self._attachment.attached = False
-                    self._begin(*reached)
+                    self._attachment.is_attached = False
+                    self._begin(*result)
                 return
             elif fd == 0:
                 self._read_input()
@@ -187,20 +188,20 @@ class Attach:
         if self._input_is_over:
             self._end_input()
         self._send_typed()
-        if self._redraw:
-            # Only a new client is sent the whole screen.
-            self._redraw = False
+        if self._is_redraw_due:
+            # The terminal sends the whole screen to new clients only.
+            self._is_redraw_due = False
             self._attachment.forget()
-            raise LostError("to be redrawn")
+            raise LostError("reconnecting for a new screen")
         if self._line.tick(now := time.monotonic()):
             connection.send(Ping(int(now * 1000)))
 
     @property
     def _input_is_over(self) -> bool:
-        """True if the pipe has ended and the terminal has taken all its input."""
+        """True if the pipe has ended, and the terminal has taken all its input."""
         attachment = self._attachment
-        is_taken = attachment.attached and not attachment.waits
-        return self._piped.ended and is_taken and attachment.mode is not Mode.WATCH
+        is_taken = attachment.is_attached and not attachment.untaken_bytes
+        return self._piped.has_ended and is_taken and attachment.mode is not Mode.WATCH
 
     def _send_typed(self) -> None:
         if self._connection is not None:
@@ -222,9 +223,9 @@ class Attach:
             self._connection.send(self._attachment.confirm_output())
 
     def _apply(self, event: Event) -> bool:
-        """Apply an event; return True for output that must be acknowledged. Raises AttachError."""
+        """Apply an event; return True for output that must be confirmed. Raises AttachError."""
         match event:
-            case WriteOutput(data, counts):
+            case WriteOutput(data, is_counted):
                 try:
                     shown = self._writer.show(data)
                 except OSError as error:
@@ -234,8 +235,8 @@ class Attach:
                 self._size_notice.update()
                 if self._request.record is not None:
                     self._request.record(shown)
-                return counts
-            case Skipped(count):
+                return is_counted
+            case OutputGap(count):
                 self._writer.skip(count)
             case Exit(code, _):
                 self._finish(code)
@@ -244,7 +245,7 @@ class Attach:
             case Sized(size):
                 self._size_notice.note_size(size)
             case people:
-                self._writer.mark(people)
+                self._writer.show_people(people)
         return False
 
     def _finish(self, code: int) -> None:
@@ -254,15 +255,15 @@ class Attach:
                 self._connection.send(Detach())
         self._result = code
 
-    # The person's input and signals.
+    # Input and signals.
 
     def _read_input(self) -> None:
         try:
-            data = os.read(0, _READ)
+            data = os.read(0, _READ_BYTES)
         except OSError:
             data = b""
         if not data and self._screen.is_terminal:
-            self._finish(FAILED)  # the window was closed; SIGHUP may come later, or not to us
+            self._finish(FAILED)  # the window was closed; SIGHUP may come late or never
             return
         if not self._screen.is_terminal:
             self._attachment.type(self._piped.feed(data, time.monotonic()))
@@ -270,8 +271,8 @@ class Attach:
         for part in self._escapes.feed(data):
             match part:
                 case bytes() if self._screen.is_covered:
-                    self._size_notice.dismiss()  # the key is dropped: its effect would be invisible
-                    self._redraw = True
+                    self._size_notice.dismiss()  # drop the key, whose effect would be invisible
+                    self._is_redraw_due = True
                 case bytes():
                     self._attachment.type(part)
                 case Escape.DETACH:
@@ -288,12 +289,12 @@ class Attach:
                     self._screen.print(HELP_TEXT)
 
     def _end_input(self) -> None:
-        """Signal the end of the piped input to the program, or finish if the terminal stays."""
-        end = self._piped.retry_end(time.monotonic())
-        if end is None:
+        """Signal the end of the piped input to the program, or finish if the terminal is shared."""
+        keys = self._piped.repeat_end(time.monotonic())
+        if keys is None:
             self._finish(0)
         else:
-            self._attachment.type(end)
+            self._attachment.type(keys)
 
     def _handle_signals(self) -> None:
         numbers = self._signals.take()
@@ -308,15 +309,15 @@ class Attach:
             self._resize()
 
     def _interrupt(self) -> None:
-        """Send a first Ctrl-C to the program, which would otherwise run on unseen.
+        """Send the first Ctrl-C to the program, which would otherwise keep running unseen.
 
-        It is called only with piped input; a key typed in a terminal reaches the program anyway. Raises
-        KeyboardInterrupt for a second Ctrl-C, and where no input can be sent.
+        This is for piped input: in a terminal the key reaches the program anyway. Raises KeyboardInterrupt
+        for the second Ctrl-C, and if no input can be sent.
         """
         attachment = self._attachment
-        if self._interrupted or not attachment.attached or attachment.mode is Mode.WATCH:
+        if self._has_interrupted or not attachment.is_attached or attachment.mode is Mode.WATCH:
             raise KeyboardInterrupt
-        self._interrupted = True
+        self._has_interrupted = True
         attachment.type(_INTERRUPT)
 
     def _suspend(self) -> None:
@@ -324,7 +325,7 @@ class Attach:
         os.kill(os.getpid(), signal.SIGSTOP)
         self._screen.enter()
         self._resize()
-        self._redraw = self._screen.is_full
+        self._is_redraw_due = self._screen.is_full
 
     def _resize(self) -> None:
         size = self._screen.read_size()
@@ -332,6 +333,6 @@ class Attach:
             self._attachment.size = size
             if self._attachment.mode is not Mode.WATCH:
                 self._size_notice.forget_size()
-            self._redraw |= self._size_notice.update()
+            self._is_redraw_due |= self._size_notice.update()
             if self._connection is not None:
                 self._connection.send(Resize(size))

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from stagedoor.laptop.tunnel.options import Options
 
 FAILED = 255
-"""The exit code of a failure, as ssh's: programs' own exit codes are usually from 0 to 254."""
+"""The exit code of a failure, as in ssh: few programs exit with it themselves."""
 
 
 @dataclass(frozen=True)
 class AttachRequest:
     """The checked options of a command line.
 
-    `path` is the prefix of the gateway's own paths, empty or such as `/stagedoor`. `log` writes a line for
-    troubleshooting. With a `session`, that session is watched and `target` is not requested. `utf8` is True
-    if this terminal takes UTF-8. `stays` is True for a shared terminal, which does not end with piped input.
+    `path` is the prefix of the gateway's paths: "", or such as `/stagedoor`. `log` writes a line to the log.
+    With a `session`, that session is watched, and `target` is only shown. `utf8` is True if this terminal
+    uses UTF-8. `is_shared` is True for a terminal that others may use too, which does not end with piped
+    input.
     """
 
     target: str
@@ -27,4 +28,4 @@ class AttachRequest:
     record: Callable[[bytes], None] | None = None
     session: str = ""
     utf8: bool = True
-    stays: bool = False
+    is_shared: bool = False

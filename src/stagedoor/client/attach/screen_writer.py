@@ -1,4 +1,4 @@
-"""The terminal's output and notices on the screen, and its people in the window's title."""
+"""The display of a terminal's output and notices, and of its people in the window's title."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stagedoor.wire.terminal.frames import IdentityLevel, Mode, NoticeKind, Peop
 from stagedoor.wire.terminal.output_parser import OutputParser
 
 _TYPED = ", typed last"
-_MOST = 5
-"""The most names in the line; further people are counted."""
+_MAX_NAMES = 5
+"""The limit of names in the line. Further people are only counted."""
 
 
 class ScreenWriter:
-    """A writer of one attachment's output to one screen. What a watcher sees is filtered."""
+    """A writer of one attachment's output to one screen. It filters the output for a watcher."""
 
     def __init__(self, request: AttachRequest, attachment: Attachment, screen: Screen) -> None:
         self._request = request
@@ -28,19 +28,19 @@ class ScreenWriter:
         self._presence = PresenceReport()
 
     def show(self, data: bytes) -> bytes:
-        """Show output; return what was written to the screen. Raises OSError."""
+        """Show output, and return the part that reached the screen. Raises OSError."""
         if self._parser is not None:
             data = self._parser.feed(data)
         self._screen.show(data)
         return data
 
     def skip(self, count: int) -> None:
-        """Clear the screen for a new one, after `count` bytes that were not kept; 0 if that is unknown."""
+        """Clear the screen after an `OutputGap` of `count` bytes."""
         if self._parser is not None:
             self._parser.begin()
         self._screen.clear()
         self._request.log(
-            f"{count} bytes of output were not kept" if count else "the terminal is another one"
+            f"{count} bytes of output were not kept" if count else "the terminal is a new one"
         )
 
     def note(self, word: NoticeKind, text: str) -> None:
@@ -58,43 +58,43 @@ class ScreenWriter:
             case NoticeKind.DETACHED if "taken over" in text:
                 raise AttachError(f"detached: {line}")
             case _:
-                pass  # only the page shows RECORDED; a gateway that stops closes the line next
+                pass  # the web page alone shows RECORDED; a gateway that stops closes the connection next
 
-    def mark(self, people: People) -> None:
+    def show_people(self, people: People) -> None:
         """Show the people at the terminal in the title, if they have changed."""
-        if (news := self._presence.report_change(people)) is not None:
-            self._screen.mark(*news)
+        if (change := self._presence.report_change(people)) is not None:
+            self._screen.show_people(*change)
 
 
 class PresenceReport:
-    """A reporter of the people at a terminal that remembers its last line."""
+    """A reporter of changes among the people at a terminal."""
 
     def __init__(self) -> None:
         self._line = ""
 
     def report_change(self, people: People) -> tuple[str, bool] | None:
-        """Return the line for the title and whether a person has come or gone; None if nothing is new.
+        """Return the line for the title, and True if a person has joined or left. None without a change.
 
         The line is empty if no other person is there.
         """
-        line = _line(people)
+        line = _format_people(people)
         if line == self._line:
             return None
-        others = line.replace(_TYPED, "") != self._line.replace(_TYPED, "")
+        is_announced = line.replace(_TYPED, "") != self._line.replace(_TYPED, "")
         self._line = line
-        return clean(line), others
+        return clean(line), is_announced
 
 
-def _line(people: People) -> str:
+def _format_people(people: People) -> str:
     others = [person for person in people.people if person.number != people.you]
-    named = [_description(person) for person in others[:_MOST]]
-    if len(others) > _MOST:
-        named.append(f"and {len(others) - _MOST} more")
-    company = "also here: " + ", ".join(named) if others else ""
-    return "; ".join(part for part in ("locked" if people.locked else "", company) if part)
+    names = [_describe(person) for person in others[:_MAX_NAMES]]
+    if len(others) > _MAX_NAMES:
+        names.append(f"and {len(others) - _MAX_NAMES} more")
+    presence = "also here: " + ", ".join(names) if others else ""
+    return "; ".join(part for part in ("locked" if people.locked else "", presence) if part)
 
 
-def _description(person: Person) -> str:
+def _describe(person: Person) -> str:
     name = person.name or "unnamed"
     if person.known is IdentityLevel.CLAIMED and person.name:
         name = f"{person.name}?"

@@ -1,9 +1,8 @@
 """The notice in a window that is too small for the terminal.
 
-A terminal has one size for all its clients, that of the window in which a person typed last, and a
-full-screen program draws to its edges. In a smaller window its lines would wrap and its rows would
-overwrite each other, and a terminal cannot scale its text. So a notice that says what to do covers the
-screen until the window is large enough.
+A terminal has one size for all its clients: the size of the window that was typed in last. A full-screen
+program draws to the edges of that size. In a smaller window its lines would wrap and overwrite each other,
+and a terminal cannot scale its text. So a notice covers the screen until the window is large enough.
 """
 
 from __future__ import annotations
@@ -18,59 +17,59 @@ _WIDTH = 60
 
 
 class SizeNotice:
-    """The cover of one screen, in which `attachment` is shown."""
+    """The notice on the screen that shows `attachment`."""
 
     def __init__(self, screen: Screen, attachment: Attachment) -> None:
         self._screen = screen
         self._attachment = attachment
-        self._terminal: Size | None = None
-        self._anyway: Size | None = None
+        self._terminal_size: Size | None = None
+        self._dismissed_size: Size | None = None
 
     def note_size(self, terminal: Size) -> None:
-        """Record that the terminal has the size of another window; a full-screen program then redraws."""
-        self._terminal = terminal
+        """Record the terminal's size, which another window has set. A full-screen program then redraws."""
+        self._terminal_size = terminal
         if not self._screen.is_covered:
-            self._screen.clear_beyond()
+            self._screen.clear_full_screen()
         self.update()
 
     def forget_size(self) -> None:
         """Assume that the terminal has the size of this window, until the gateway reports another."""
-        self._terminal = None
+        self._terminal_size = None
 
     def update(self) -> bool:
         """Cover or uncover the screen. Return True if it was uncovered."""
-        terminal, attachment = self._terminal, self._attachment
+        terminal, attachment = self._terminal_size, self._attachment
         if terminal is None:
             return self._screen.uncover()
         is_small = is_too_small(attachment.size, terminal) and self._screen.is_full
-        if is_small and terminal != self._anyway:
+        if is_small and terminal != self._dismissed_size:
             watches = attachment.mode is Mode.WATCH
             self._screen.cover(draw_notice(attachment.size, terminal, watches=watches))
             return False
         was_covered = self._screen.uncover()
-        self._screen.cut(is_small)
+        self._screen.set_wrapping(not is_small)
         return was_covered
 
     def dismiss(self) -> None:
-        """Uncover the screen after a key. The screen must then be redrawn."""
+        """Uncover the screen when a key is pressed. The screen must then be redrawn."""
         if self._attachment.mode is Mode.WATCH:
-            self._anyway = self._terminal
+            self._dismissed_size = self._terminal_size
         else:
             self.forget_size()
         self.update()
 
 
 def is_too_small(window: Size, terminal: Size) -> bool:
-    """Return True if a part of the terminal does not fit in the window."""
+    """Return True if the terminal does not fit into the window."""
     return window.columns < terminal.columns or window.rows < terminal.rows
 
 
 def draw_notice(window: Size, terminal: Size, *, watches: bool) -> bytes:
-    """Return the bytes that draw the notice in the middle of an empty window."""
-    theirs, yours = (f"{size.columns} by {size.rows}" for size in (terminal, window))
+    """Return the bytes that draw the notice in the middle of a cleared window."""
+    terminal_text, window_text = (f"{size.columns} by {size.rows}" for size in (terminal, window))
     lines = [
-        f"This terminal is {theirs} now, the size of the window that was typed in last.",
-        f"Your window is {yours}, too small to show it.",
+        f"This terminal is {terminal_text} now, the size of the window that was typed in last.",
+        f"Your window is {window_text}, too small to show it.",
         "Enlarge it, or press any key to see the screen cut off."
         if watches
         else "Press any key, and the terminal takes the size of your window.",

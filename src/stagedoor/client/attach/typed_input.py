@@ -1,23 +1,24 @@
-"""The input of `stagedoor attach`: keys for the client itself, as in ssh(1), and piped input. Pure.
+"""The input of `stagedoor attach`: escapes for the client itself, as in ssh(1), and piped input. Pure.
 
-A pipe has an end; a terminal only has a key for it (termios(3), VEOF). A program that reads lines from the
-terminal needs that key twice within a line: the first one delivers the line. A line editor (readline) ignores
-the key within a line, so Enter delivers the line, and the key after it ends the input. A program that did not
-read yet may have lost the key: a terminal drops its input when a line editor takes over (Linux, n_tty.c,
-n_tty_set_termios). So the key is repeated until the program ends.
+A pipe has an end, but a terminal has only a key that signals it (termios(3), VEOF). Within a line, a program
+that reads lines needs the key twice, since the first one only delivers the line. A line editor (readline)
+ignores the key within a line, so Enter delivers the line and the next key ends the input. The key may also be
+lost: a terminal drops pending input when a line editor takes over (Linux, n_tty.c, n_tty_set_termios). So the
+client repeats it until the program ends.
 """
 
 import math
 from enum import Enum
 
-AGAIN_S = 1.0
+REPEAT_S = 1.0
+"""The interval at which the end is repeated."""
 _END = b"\x04"
 _END_IN_LINE = _END + _END + b"\n" + _END
 TILDE = 0x7E
 
 
 class Escape(Enum):
-    """A command to this client, by the key after the tilde."""
+    """A command to this client: the key after the tilde."""
 
     DETACH = b"."
     SUSPEND = b"\x1a"
@@ -34,7 +35,7 @@ HELP_TEXT = (
 
 
 class Escapes:
-    """A splitter of typed bytes into input for the program and commands to this client."""
+    """A parser of typed bytes, which separates input for the program from commands to this client."""
 
     def __init__(self) -> None:
         self._at_start = True
@@ -53,7 +54,7 @@ class Escapes:
                         parts.append(bytes(plain))
                         plain.clear()
                     parts.append(command)
-                    # Another command may follow at once, without Enter between.
+                    # Another command may follow without Enter.
                     self._at_start = True
                     continue
                 if byte != TILDE:
@@ -69,37 +70,37 @@ class Escapes:
 
 
 class PipeInput:
-    """Input from a pipe. With `stays`, the terminal is shared, and does not end with the pipe."""
+    """Input from a pipe. A terminal that `is_shared` does not end with the pipe."""
 
-    def __init__(self, *, stays: bool) -> None:
-        self._stays = stays
-        self._in_line = False
-        self._said_at = -math.inf
-        self.ended = False
+    def __init__(self, *, is_shared: bool) -> None:
+        self._is_shared = is_shared
+        self._is_in_line = False
+        self._end_sent_at = -math.inf
+        self.has_ended = False
 
     def feed(self, data: bytes, now: float) -> bytes:
-        """Return the keys to type for `data`, which is empty at the end of the pipe."""
+        """Return the keys to type for `data`. Empty data is the end of the pipe."""
         if data:
-            self._in_line = not data.endswith(b"\n")
+            self._is_in_line = not data.endswith(b"\n")
             return data
-        self.ended, self._said_at = True, now
-        if self._stays:
+        self.has_ended, self._end_sent_at = True, now
+        if self._is_shared:
             return b""
-        return _END_IN_LINE if self._in_line else _END
+        return _END_IN_LINE if self._is_in_line else _END
 
     @property
-    def due(self) -> float:
-        """The time to type the end again, on the clock of `now`; in the past for a terminal that stays."""
-        return -math.inf if self._stays else self._said_at + AGAIN_S
+    def end_due_at(self) -> float:
+        """The time to repeat the end, on the clock of `now`. -inf for a shared terminal."""
+        return -math.inf if self._is_shared else self._end_sent_at + REPEAT_S
 
-    def retry_end(self, now: float) -> bytes | None:
-        """Return the keys that signal the end again, once the terminal has taken all input.
+    def repeat_end(self, now: float) -> bytes | None:
+        """Return the keys that repeat the end. Call this when the terminal has taken all input.
 
-        The result is empty if it is too early, and None for a terminal that stays, where no end is needed.
+        The result is empty if it is too early, and None for a shared terminal, which needs no end.
         """
-        if self._stays:
+        if self._is_shared:
             return None
-        if now < self.due:
+        if now < self.end_due_at:
             return b""
-        self._said_at = now
+        self._end_sent_at = now
         return _END

@@ -1,7 +1,7 @@
-"""A client's connection to the gateway's web: a ticket by HTTP, then the WebSocket.
+"""A client's connection to the gateway's web: HTTP requests for a ticket, then a WebSocket.
 
-The WebSocket (RFC 6455) is read in whole messages, by the websockets library. No extension is offered, so the
-server must not use one.
+The websockets library parses the WebSocket (RFC 6455). The client offers no extension, so the server must not
+use one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stagedoor.laptop.tunnel.http import parse_head
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.wire import CHUNK
 from stagedoor.laptop.web import WebConnection
+from stagedoor.model.units import MIB
 from stagedoor.wire.terminal.codec import decode, encode
 from stagedoor.wire.terminal.frames import (
     MAX_FRAME_BYTES,
@@ -29,15 +30,17 @@ from stagedoor.wire.terminal.frames import (
     Upstream,
 )
 
-UNSENT_LIMIT = 4 * 1024 * 1024
+UNSENT_LIMIT = 4 * MIB
+_FRAMES_IN_TURN = 64
+"""The frames after which `receive` returns, so that output is shown."""
 
 
 class WebSocketError(Exception):
-    """The peer does not speak the expected WebSocket protocol; the text is one line with the reason."""
+    """The peer violates the WebSocket protocol, or closed the WebSocket. The text is one line."""
 
 
 class WebSocket:
-    """A connection with binary messages of at most `max_bytes`."""
+    """The client's side of a WebSocket with binary messages of at most `max_bytes`. Pure."""
 
     def __init__(self, host: str, port: int, path: str, subprotocol: str, max_bytes: int) -> None:
         self._subprotocol = subprotocol
@@ -46,15 +49,15 @@ class WebSocket:
             uri, subprotocols=[Subprotocol(subprotocol)], max_size=max_bytes
         )
         self._protocol.send_request(self._protocol.connect())
-        self._begun = bytearray()
+        self._message = bytearray()
 
     @property
     def is_open(self) -> bool:
-        """Return True if the server has accepted the handshake and the connection has not ended."""
+        """True from the handshake until the connection ends."""
         return self._protocol.state is State.OPEN
 
     def take_unsent(self) -> bytes:
-        """Return the bytes to send now: the handshake, messages from `send`, and answers to the peer."""
+        """Return the bytes to send now: the handshake, queued messages, and answers to the peer."""
         return b"".join(self._protocol.data_to_send())
 
     def send(self, data: bytes) -> None:
@@ -65,11 +68,11 @@ class WebSocket:
             raise WebSocketError("the WebSocket is closed") from None
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the messages that `data` completes. Raises WebSocketError; do not use this after that."""
+        """Return the messages that `data` completes. After a WebSocketError, do not use this WebSocket."""
         self._protocol.receive_data(data)
         messages = []
         for event in self._protocol.events_received():
-            assert not isinstance(event, Request), "a client gets none"
+            assert not isinstance(event, Request), "a client receives no request"
             if isinstance(event, Response):
                 continue
             if event.opcode is Opcode.TEXT:
@@ -77,16 +80,16 @@ class WebSocket:
             if event.opcode is Opcode.CLOSE:
                 raise WebSocketError("the gateway hung up")
             if event.opcode in (Opcode.BINARY, Opcode.CONT):
-                self._begun += event.data
+                self._message += event.data
                 if event.fin:
-                    messages.append(bytes(self._begun))
-                    self._begun.clear()
-        self._check_opening()
+                    messages.append(bytes(self._message))
+                    self._message.clear()
+        self._check_handshake()
         if self._protocol.parser_exc is not None:
             raise WebSocketError(f"not a WebSocket of Stagedoor: {self._protocol.parser_exc}")
         return messages
 
-    def _check_opening(self) -> None:
+    def _check_handshake(self) -> None:
         # The library's messages quote the peer, whose text must not reach a terminal.
         match self._protocol.handshake_exc:
             case None:
@@ -103,14 +106,14 @@ class WebSocket:
 
 
 class LostError(Exception):
-    """The connection was lost or is no longer usable; a new one may work. One line says why."""
+    """The connection was lost or is unusable, but a new one may work. The text is one line."""
 
 
 class TerminalConnection(WebConnection):
-    """One connection to the gateway's web: HTTP requests, and then a WebSocket."""
+    """A connection to the gateway's web: HTTP requests, and then a WebSocket."""
 
     def __init__(self, options: Options, path: str = "") -> None:
-        """Connect to the gateway. `path` is the prefix of the gateway's own paths. Raises TunnelError."""
+        """Connect to the gateway. `path` is the prefix of the gateway's paths. Raises TunnelError."""
         super().__init__(options, path)
         gateway = options.gateway
         self._socket = WebSocket(
@@ -134,20 +137,20 @@ class TerminalConnection(WebConnection):
         if not self._socket.is_open:
             raise LostError(f"{name}: the server does not speak the WebSocket protocol")
 
-    # The WebSocket, without blocking.
+    # Frames over the WebSocket. None of these block.
 
     @property
     def read_fd(self) -> int:
-        """The descriptor to poll for reading and, with `has_unsent`, for writing."""
+        """The descriptor to poll for reading, and for writing if `has_unsent`."""
         return self.wire.read_fd
 
     @property
     def has_unsent(self) -> bool:
-        """True if `flush` must be called once the descriptor is writable."""
+        """True if `flush` must be called when the descriptor is writable."""
         return bool(self._unsent)
 
     def send(self, frame: Downstream) -> None:
-        """Send a frame, now or in a later `flush`. Raises LostError."""
+        """Send a frame, in part now and the rest in `flush`. Raises LostError."""
         try:
             self._socket.send(encode(frame))
         except WebSocketError as error:
@@ -156,7 +159,7 @@ class TerminalConnection(WebConnection):
         self.flush()
 
     def flush(self) -> None:
-        """Send as much as is possible without blocking. Raises LostError."""
+        """Send as much as possible. Raises LostError."""
         try:
             while self._unsent:
                 self._unsent = self._unsent[self.wire.send(memoryview(self._unsent)) :]
@@ -167,7 +170,7 @@ class TerminalConnection(WebConnection):
             raise LostError(error.strerror or str(error)) from None
 
     def receive(self) -> list[Upstream]:
-        """Return the frames that have come. Raises LostError."""
+        """Return the frames that have arrived. Raises LostError."""
         frames: list[Upstream] = []
         try:
             while True:
@@ -178,11 +181,11 @@ class TerminalConnection(WebConnection):
                 if not data:
                     raise LostError("the gateway hung up")
                 frames += self._frames(data)
-                if len(frames) > 64:
+                if len(frames) > _FRAMES_IN_TURN:
                     return frames
         except OSError as error:
             if frames:
-                return frames  # the next call gets the error again
+                return frames  # the next call raises it again
             raise LostError(error.strerror or str(error)) from None
         except (WebSocketError, TerminalError) as error:
             raise LostError(str(error)) from None
@@ -190,7 +193,7 @@ class TerminalConnection(WebConnection):
     def _frames(self, data: bytes) -> list[Upstream]:
         frames = [decode(message) for message in self._socket.feed(data)]
         if (answers := self._socket.take_unsent()) and len(self._unsent) > UNSENT_LIMIT:
-            raise WebSocketError("the gateway asks without end, and reads no answer")
+            raise WebSocketError("the gateway sends pings, but does not read the answers")
         self._unsent += answers
         self.flush()
         return [_check_direction(frame) for frame in frames]
@@ -198,5 +201,5 @@ class TerminalConnection(WebConnection):
 
 def _check_direction(frame: Frame) -> Upstream:
     if not isinstance(frame, Upstream):
-        raise TerminalError(f"{type(frame).__name__} is not for the gateway to say")
+        raise TerminalError(f"the gateway may not send {type(frame).__name__}")
     return frame

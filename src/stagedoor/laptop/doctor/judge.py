@@ -1,4 +1,4 @@
-"""The findings for answers on the path to a shell: which hop failed, and how to fix it. Pure."""
+"""The findings for each hop of the path to a shell, and how to fix failures. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 How = Literal["connect", "jump", "direct", "web"]
-SOON_S = 14 * DAY_S
-SKEW_S, WRONG_SKEW_S = 30.0, 300.0
-"""In seconds. User certificates are valid from five minutes before they are signed."""
+EXPIRES_SOON_S = 14 * DAY_S
+WARN_SKEW_S, FAIL_SKEW_S = 30.0, 300.0
+"""In seconds. A user certificate is valid from five minutes before its signature."""
 NAME, PROXY, GATEWAY, TLS = "name", "corporate proxy", "gateway", "TLS"
 CREDENTIAL, GRANT, SHELL, SSHD = "credential", "grant", "shell", "sshd"
 HOST_KEY, KEY, CLOCK, CONFIG = "host certificate", "key", "clock", "ssh configuration"
@@ -40,36 +40,36 @@ _HOP = {
     errors.REFUSED: GATEWAY,
     errors.VIA: PROXY,
 }
-_MEND = {
+_FIX = {
     NAME: "check the spelling; if the name is internal, connect to the VPN",
     PROXY: "check STAGEDOOR_VIA or https_proxy; --via direct tries without it",
-    GATEWAY: "check address and port (CONNECT, SSH and web have one each), firewall and VPN",
+    GATEWAY: "check the address, the port (CONNECT, SSH and web have separate ones), firewall and VPN",
     TLS: "check this machine's clock; --ca-file trusts your organisation's CA",
-    CREDENTIAL: "make a token on your account page, or ask an administrator for one, and keep it in a file",
+    CREDENTIAL: "make a token on your account page, or ask an administrator for one, and store it in a file",
     GRANT: "ask an administrator for a grant to the app",
     SHELL: "try again in a minute; if it still fails, ask an administrator to check the gateway",
     SSHD: "ask the administrator: another server answers in place of the shell",
-    HOST_KEY: "run `stagedoor ssh-config` again: it writes the host CA that ssh trusts",
+    HOST_KEY: "run `stagedoor ssh-config` again, which writes the host CA that ssh trusts",
     KEY: "ssh-add -l shows your keys; register one on your account page",
-    CLOCK: "set the clock by NTP",
-    CONFIG: "stagedoor ssh-config writes what ssh needs",
+    CLOCK: "synchronise the clock by NTP",
+    CONFIG: "run `stagedoor ssh-config`, which configures ssh",
 }
 
 
 def translate_finding(text: str) -> str:
-    """Return a text of a finding in the language of the locale."""
+    """Translate a text of a finding into the language of the locale."""
     from stagedoor.wire.language.chinese.doctor import DOCTOR
 
     return errors.translate(text, DOCTOR)
 
 
 def make_failure(hop: str, what: str, fix: str = "", also: str = "") -> Result:
-    """Return a failure at `hop`. `also` is one more fix, with its own semicolon at the beginning."""
-    return hop, fail(what, (fix or _MEND[hop]) + also)
+    """Return a failure at `hop`. `also` is another fix, which begins with a semicolon."""
+    return hop, fail(what, (fix or _FIX[hop]) + also)
 
 
 def judge_tunnel_failure(error: TunnelError) -> Result:
-    """Return the failure at the hop that the tunnel's client could not pass."""
+    """Return the failure at the hop where the tunnel's client failed."""
     hop = _HOP.get(error.code, GATEWAY)
     if error.code == errors.UNREACHABLE:
         if "does not resolve" in error.line:
@@ -80,9 +80,9 @@ def judge_tunnel_failure(error: TunnelError) -> Result:
 
 
 def check_certificate(name: str, ends_at: float, now: float) -> Finding:
-    """Judge how long a trusted certificate of a gateway is still valid; times are seconds since the epoch."""
+    """Judge the remaining validity of a gateway's certificate. Times are in seconds since the epoch."""
     left_s = ends_at - now
-    if left_s < SOON_S:
+    if left_s < EXPIRES_SOON_S:
         return warn(
             f"the certificate of {name} expires in {max(0.0, left_s) / DAY_S:.1f} days",
             "ask the administrator to renew it and to reload the gateway",
@@ -91,37 +91,37 @@ def check_certificate(name: str, ends_at: float, now: float) -> Finding:
 
 
 def judge_clock(theirs: float, ours: float, whose: str) -> Finding:
-    """Judge the difference of two clocks, both in seconds since the epoch."""
+    """Judge the difference of two clocks. Times are in seconds since the epoch."""
     skew_s = ours - theirs
     what = f"this clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {whose}"
-    if abs(skew_s) >= WRONG_SKEW_S:
-        return fail(what, _MEND[CLOCK])
-    return warn(what, _MEND[CLOCK]) if abs(skew_s) >= SKEW_S else ok(what)
+    if abs(skew_s) >= FAIL_SKEW_S:
+        return fail(what, _FIX[CLOCK])
+    return warn(what, _FIX[CLOCK]) if abs(skew_s) >= WARN_SKEW_S else ok(what)
 
 
-def judge_greeting(host: str, heard: bytes) -> Result:
-    """Judge the first line that came from an sshd."""
-    if heard.startswith(b"SSH-2.0-"):
-        return SSHD, ok(f"{host} says {clean(heard.decode('ascii', 'replace'), 80)}")
-    if heard.startswith(b"Not allowed at this time"):
+def judge_greeting(host: str, line: bytes) -> Result:
+    """Judge the first line from an sshd."""
+    if line.startswith(b"SSH-2.0-"):
+        return SSHD, ok(f"{host} says {clean(line.decode('ascii', 'replace'), 80)}")
+    if line.startswith(b"Not allowed at this time"):
         what = f"{host}: its sshd refuses the gateway for a while (PerSourcePenalties)"
         return make_failure(
             SSHD, what, "wait, or ask the administrator for PerSourcePenaltyExemptList"
         )
-    if not heard:
+    if not line:
         return make_failure(SSHD, f"{host} hung up without an answer")
-    said = clean(heard.decode("utf-8", "replace"), 80)
+    text = clean(line.decode("utf-8", "replace"), 80)
     fix = ""
-    if heard.startswith(b"HTTP/"):
+    if line.startswith(b"HTTP/"):
         fix = "HTTP answers there: name the gateway's SSH port"
-    elif heard[:1] == b"\x15":
+    elif line[:1] == b"\x15":
         fix = "TLS answers there: name the gateway's SSH port"
-    return make_failure(SSHD, f"{host} does not speak SSH: {said!r}", fix)
+    return make_failure(SSHD, f"{host} does not speak SSH: {text!r}", fix)
 
 
 _BEHIND = (
-    "this machine's clock is behind: set it by NTP; if it is right, ask the administrator to set the "
-    "gateway's"
+    "this machine's clock is behind: synchronise it by NTP; if it is right, ask the administrator to check "
+    "the gateway's"
 )
 _SSH: Sequence[tuple[str, str, str]] = (
     (
@@ -130,14 +130,18 @@ _SSH: Sequence[tuple[str, str, str]] = (
         "run ssh once without BatchMode, or: stagedoor login",
     ),
     (r"(?m)^stagedoor: (?P<what>.+)$", SHELL, ""),
-    # A jump's refusal (RFC 4254 §5.1) in OpenSSH's words. What ssh prints after it is only a consequence.
+    # The refusal of a jump (RFC 4254 §5.1) in OpenSSH's words. Later lines of ssh are consequences.
     (r"(?m)open failed: administratively prohibited: (?P<what>.*\bgrant\b.*)$", GRANT, ""),
     (r"(?m)open failed: [a-z ]+: (?P<what>.+)$", SHELL, ""),
-    # Before "No … host key is known", which ssh prints as a result of it.
+    # Before "No … host key is known", which ssh prints as a consequence.
     (r"Certificate invalid: not yet valid", CLOCK, _BEHIND),
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", HOST_KEY, ""),
     (r"Host key verification failed|No \S+ host key is known", HOST_KEY, ""),
-    (r"Certificate invalid: expired", HOST_KEY, "ask the administrator: the shell's is too old"),
+    (
+        r"Certificate invalid: expired",
+        HOST_KEY,
+        "ask the administrator to renew the shell's certificate",
+    ),
     (r"UNPROTECTED PRIVATE KEY FILE", KEY, "chmod 600 the key's file"),
     (
         r"Too many authentication failures",
@@ -158,18 +162,18 @@ _SSH: Sequence[tuple[str, str, str]] = (
 
 
 def judge_ssh_end(host: str, code: int, stderr: str) -> Result:
-    """Judge how a login with the person's own ssh ended, by its exit code and OpenSSH's messages."""
+    """Judge a login with the user's own ssh, by its exit code and OpenSSH's messages."""
     if code == 0:
         return KEY, ok(f"ssh {host} logs in with your key")
     for pattern, hop, fix in _SSH:
         if match := re.search(pattern, stderr):
-            said = match.groupdict().get("what") or _line_with(stderr, match.start())
-            return make_failure(hop, f"ssh {host}: {clean(said)}", fix)
+            text = match.groupdict().get("what") or _find_line(stderr, match.start())
+            return make_failure(hop, f"ssh {host}: {clean(text)}", fix)
     last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "no message")
-    return make_failure(SHELL, f"ssh {host} ended with {code}: {clean(last)}")
+    return make_failure(SHELL, f"ssh {host} exited with {code}: {clean(last)}")
 
 
-def _line_with(text: str, at: int) -> str:
+def _find_line(text: str, at: int) -> str:
     start = text.rfind("\n", 0, at) + 1
     return text[start:].partition("\n")[0].strip("@ \t\r")
 
@@ -184,52 +188,52 @@ def judge_web_refusal(app: str, status: int, message: str, login: str = "") -> R
 
 def check_terminals(app: str, status: int, body: bytes) -> Result:
     """Judge the web's answer to a request for the list of terminals."""
-    said = parse_object(body)
+    document = parse_object(body)
     if status != 200:
         return judge_web_refusal(app, status, parse_message(body))
-    if said.get("state") != "ready":
+    if document.get("state") != "ready":
         return SHELL, ok(f"the shell of {app} is not running; a login starts it")
-    count = len(said.get("terminals", ()))
+    count = len(document.get("terminals", ()))
     return SHELL, ok(f"the shell of {app} is running; open terminals: {count}")
 
 
 def parse_message(body: bytes) -> str:
-    """Return the message of a refusal in JSON; "" if it is not Stagedoor's."""
+    """Return the message of a refusal in JSON, or "" if it is not Stagedoor's."""
     return str(parse_object(body).get("message", ""))
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse a JSON object; return an empty one for anything else."""
+    """Parse a JSON object. Return an empty one for anything else."""
     try:
-        said = json.loads(body)
+        document = json.loads(body)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 @dataclass(frozen=True)
 class SshRoute:
-    """The way that `ssh HOST` takes.
+    """The route that `ssh HOST` takes.
 
-    `given` are options as of `stagedoor tunnel`; `address` is the host and port of an SSH listener.
+    `tunnel_options` are options of `stagedoor tunnel`. `address` is the host and port of an SSH listener.
     """
 
     how: How
-    given: Mapping[str, str] = field(default_factory=dict)
+    tunnel_options: Mapping[str, str] = field(default_factory=dict)
     address: tuple[str, int] = ("", 22)
 
 
 def judge_route(config: Mapping[str, str]) -> SshRoute:
-    """Return the way that ssh takes, by the output of `ssh -G HOST` (keywords in lower case).
+    """Return the route in the output of `ssh -G HOST` (keywords in lower case).
 
     That output lacks the address of a jump host, so `address` then has its name and port 0. Raises
-    TunnelError if the ProxyCommand is Stagedoor's and wrong.
+    TunnelError for wrong options of `stagedoor tunnel`.
     """
     words = shlex.split(config.get("proxycommand", "none"))
     for place, word in enumerate(words):
         if word == "tunnel" or word.endswith(".py"):
-            given, _ = parse_argv(words[place + 1 :])
-            return SshRoute("connect", given)
+            options, _ = parse_argv(words[place + 1 :])
+            return SshRoute("connect", options)
     if (jump := config.get("proxyjump", "none")) != "none":
         return SshRoute("jump", address=(jump.rpartition(",")[2], 0))
     port = config.get("port", "22")
@@ -246,11 +250,11 @@ def parse_ssh_config(text: str) -> dict[str, str]:
 
 
 def judge_idle(survived_s: float, cut_s: float | None) -> Finding:
-    """Judge the longest silence that a connection survived, and the shortest that cut it, if any."""
+    """Judge the longest idle time that a connection survived, and the shortest that cut it, if any."""
     if cut_s is None:
-        return ok(f"the connection survives a silence of {survived_s:.0f} s")
+        return ok(f"the connection survives {survived_s:.0f} s without traffic")
     return warn(
-        f"a connection that is silent for {cut_s:.0f} s is cut on the way"
-        + (f"; one survives {survived_s:.0f} s" if survived_s else ""),
+        f"the path drops a connection after {cut_s:.0f} s without traffic"
+        + (f"; it survives {survived_s:.0f} s" if survived_s else ""),
         "in ssh_config: ServerAliveInterval 30 (stagedoor ssh-config writes it)",
     )

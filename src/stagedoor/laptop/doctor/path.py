@@ -1,4 +1,4 @@
-"""The choice of the hops to check, by the options that a person gave or by the configuration of their ssh."""
+"""The choice of the hops to check, from the command line or from the user's ssh configuration."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ if TYPE_CHECKING:
 class PathOptions:
     """The path to check.
 
-    `given` are options as of `stagedoor tunnel`; for the web, the gateway is a URL, which may have a path.
-    `idle_s` is the longest silence to try, in seconds; None does not measure the idle timeout.
+    `tunnel_options` are options of `stagedoor tunnel`. For the web, the gateway is a URL, which may have a
+    path. `idle_s` is the longest idle time to try, in seconds, or None to skip that check.
     """
 
     host: str
     how: judge.How | None
-    given: Mapping[str, str]
+    tunnel_options: Mapping[str, str]
     env: Mapping[str, str]
-    config_file: str | None = None
+    ssh_config: str | None = None
     idle_s: float | None = None
 
 
 def find_web_options(
-    given: Mapping[str, str], env: Mapping[str, str]
+    options: Mapping[str, str], env: Mapping[str, str]
 ) -> tuple[dict[str, str], str]:
-    """Return the options for the web, and the path in its URL.
+    """Return the options for the web, and the path in the gateway's URL.
 
-    This machine's login there names the user and the secret unless the options do, as for `stagedoor attach`.
+    As for `stagedoor attach`, this machine's login is the default for the user and the secret.
     """
-    if "--gateway" not in given:
-        return dict(given), ""
-    url = urlsplit(given["--gateway"])
-    named = {**given, "--gateway": f"{url.scheme}://{url.netloc}"}
-    return {**named, **find_login_options(named, env)}, url.path.rstrip("/")
+    if "--gateway" not in options:
+        return dict(options), ""
+    url = urlsplit(options["--gateway"])
+    options = {**options, "--gateway": f"{url.scheme}://{url.netloc}"}
+    return {**options, **find_login_options(options, env)}, url.path.rstrip("/")
 
 
-def walk_to(wish: PathOptions) -> Iterator[Result]:
-    """Check and yield every hop, up to the first failure."""
+def check_path(path: PathOptions) -> Iterator[Result]:
+    """Check each hop, and yield its results, up to the first failure."""
     try:
-        for result in _hops(wish):
+        for result in _check_hops(path):
             yield result
             if result[1].level is Level.FAIL:
                 return
@@ -61,7 +61,7 @@ def walk_to(wish: PathOptions) -> Iterator[Result]:
     except FileNotFoundError:
         yield judge.CONFIG, warn("there is no ssh on this machine", "install OpenSSH's client")
     except subprocess.TimeoutExpired as error:
-        yield judge.make_failure(judge.SHELL, f"ssh did not end within {error.timeout:g} s")
+        yield judge.make_failure(judge.SHELL, f"ssh did not exit within {error.timeout:g} s")
     except (OSError, ValueError) as error:
         yield judge.make_failure(judge.CONFIG, clean(str(error)))
 
@@ -69,47 +69,47 @@ def walk_to(wish: PathOptions) -> Iterator[Result]:
 def print_results(
     results: Iterable[Result], *, silent: bool = False, translate: Callable[[str], str] = str
 ) -> list[Result]:
-    """Return all results, after printing each as soon as it is there, unless `silent`."""
-    listed = []
+    """Print each result at once, unless `silent`, and return all of them."""
+    printed = []
     for result in results:
-        listed.append(result)
+        printed.append(result)
         if not silent:
             sys.stdout.write(render_text(result, translate))
             sys.stdout.flush()
-    return listed
+    return printed
 
 
-def _hops(wish: PathOptions) -> Iterator[Result]:
-    if wish.how == "web":
-        options, path = find_web_options(wish.given, wish.env)
-        yield from walk.check_web(_options(wish, options), path, wish.host)
+def _check_hops(path: PathOptions) -> Iterator[Result]:
+    if path.how == "web":
+        options, prefix = find_web_options(path.tunnel_options, path.env)
+        yield from walk.check_web(_make_options(path, options), prefix, path.host)
         return
-    ssh = walk.SshProgram(wish.host, wish.config_file)
-    named = wish.given.get("--gateway")
-    how: judge.How | None = wish.how
+    ssh = walk.SshProgram(path.host, path.ssh_config)
+    gateway_option = path.tunnel_options.get("--gateway")
+    how: judge.How | None = path.how
     address = ("", 0)
-    given = dict(wish.given)
-    if how in (None, "connect") and not named:
+    options = dict(path.tunnel_options)
+    if how in (None, "connect") and not gateway_option:
         route = judge.judge_route(ssh.read_config())
         how, address = route.how, route.address
-        given = {**route.given, **given}
-        if how == "connect" or (how == "direct" and address[0] == wish.host):
-            how = "connect"  # ssh has no configuration for this host, so STAGEDOOR_GATEWAY leads to it
+        options = {**route.tunnel_options, **options}
+        if how == "direct" and address[0] == path.host:
+            how = "connect"  # ssh has no configuration for this host, so use STAGEDOOR_GATEWAY
     if how in ("jump", "direct"):
-        if named:
-            gateway = parse_gateway(named, "--gateway")
+        if gateway_option:
+            gateway = parse_gateway(gateway_option, "--gateway")
             address = (gateway.host, gateway.port)
         elif address[1] == 0:
-            seen = ssh.read_config(f"ssh://{address[0]}" if address[0] else None)
-            address = (seen["hostname"], int(seen["port"]))
+            config = ssh.read_config(f"ssh://{address[0]}" if address[0] else None)
+            address = (config["hostname"], int(config["port"]))
         yield from walk.check_ssh_port(*address)
     else:
-        yield from walk.connect(_options(wish, given))
+        yield from walk.check_connect(_make_options(path, options))
     yield from ssh.check_login()
     yield from ssh.check_full_packets()
-    if wish.idle_s is not None:
-        yield from ssh.measure_idle_limit(wish.idle_s)
+    if path.idle_s is not None:
+        yield from ssh.measure_idle_limit(path.idle_s)
 
 
-def _options(wish: PathOptions, given: Mapping[str, str]) -> Options:
-    return Options(dict(given), [wish.host], dict(wish.env))
+def _make_options(path: PathOptions, values: Mapping[str, str]) -> Options:
+    return Options(dict(values), [path.host], dict(path.env))

@@ -1,4 +1,4 @@
-"""The checks of each hop, with sockets and ssh, judged by `judge`. They end at the first failure."""
+"""The checks of each hop, with sockets and ssh. Each generator ends at the first failure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from email.utils import parsedate_to_datetime
 from stagedoor.laptop.doctor import judge
 from stagedoor.laptop.tunnel.address import ProxyAddress, join_authority
 from stagedoor.laptop.tunnel.connect import ask
-from stagedoor.laptop.tunnel.enter import refusal
+from stagedoor.laptop.tunnel.enter import make_refusal_error
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.reach import open_tcp, reach
 from stagedoor.laptop.tunnel.secret import find_secret
 from stagedoor.laptop.tunnel.tls import TlsWire
-from stagedoor.laptop.tunnel.wire import TcpWire, settle
+from stagedoor.laptop.tunnel.wire import TcpWire, wait_for
 from stagedoor.laptop.web import SUBPROTOCOL, WebConnection
 from stagedoor.wire.finding import Level, Result, ok, warn
 
@@ -28,56 +28,56 @@ if TYPE_CHECKING:
 
 SSH_S = 60.0
 BULK_BYTES = 512 * 1024
-"""More than all buffers on the way hold, so that packets of full size have to pass."""
+"""More than the buffers on the path, so that full-size packets have to pass."""
 BULK_S = 30.0
 IDLE_S = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0)
 GREETING_S = 15.0
 
 
-def connect(options: Options) -> Iterator[Result]:
+def check_connect(options: Options) -> Iterator[Result]:
     """Check name, corporate proxy, gateway, TLS, credential, grant, shell and sshd by HTTP CONNECT."""
     try:
         secret = find_secret(options)
-        began = time.monotonic()
+        start = time.monotonic()
         wire = reach(options)
         with closing(wire.sock):
-            yield from _reached(options, wire, time.monotonic() - began)
+            yield from _judge_connection(options, wire, time.monotonic() - start)
             if secret is None:
                 yield judge.make_failure(
                     judge.CREDENTIAL, f"no credential of {options.user} was found"
                 )
                 return
             target = join_authority(options.host, options.port)
-            wire.awaited = target
-            shown = f"{options.user}:{secret.value}"
-            answer = ask(wire, target, shown, time.monotonic() + options.timeout_s)
+            wire.shown_target = target
+            credential = f"{options.user}:{secret.value}"
+            answer = ask(wire, target, credential, time.monotonic() + options.timeout_s)
             if answer.status == 429:
                 what = f"{options.user} has to wait: {answer.reason}"
                 yield judge.make_failure(judge.CREDENTIAL, what)
                 return
-            if not answer.opened:
-                raise refusal(options, answer, secret)
+            if not answer.is_success:
+                raise make_refusal_error(options, answer, secret)
             yield judge.CREDENTIAL, ok(f"the one of {options.user} comes from {secret.source}")
             yield judge.GRANT, ok(f"{target} is open to {options.user}")
             yield judge.SHELL, ok(f"{target} runs")
-            yield judge.judge_greeting(options.host, _first_line(wire))
+            yield judge.judge_greeting(options.host, _read_first_line(wire))
     except TunnelError as error:
         yield judge.judge_tunnel_failure(error)
 
 
 def check_web(options: Options, path: str, app: str) -> Iterator[Result]:
-    """Check the hops to the WebShell: as `connect`, then a WebSocket and the shell's list of terminals."""
+    """Check the hops to the WebShell, then a WebSocket, and the shell's list of terminals."""
     try:
         secret = find_secret(options)
-        began = time.monotonic()
+        start = time.monotonic()
         connection = WebConnection(options, path)
         with closing(connection):
             wire = connection.wire
-            yield from _reached(options, wire, time.monotonic() - began)
-            shown = None if secret is None else secret.value
-            answer = connection.ask("ticket", {"target": app}, options.user, shown)
+            yield from _judge_connection(options, wire, time.monotonic() - start)
+            value = None if secret is None else secret.value
+            answer = connection.ask("ticket", {"target": app}, options.user, value)
             login = connection.find_login_hint(judge.parse_object(answer.body))
-            yield from _clock_of(answer.fields)
+            yield from _judge_date(answer.fields)
             if secret is None:
                 what = f"no credential of {options.user} was found"
                 yield judge.make_failure(judge.CREDENTIAL, what, also=login)
@@ -92,64 +92,66 @@ def check_web(options: Options, path: str, app: str) -> Iterator[Result]:
             try:
                 connection.upgrade("terminal", SUBPROTOCOL)
             except TunnelError as error:
-                what = f"a WebSocket does not get through: {error.line}"
-                fix = "make proxies on the way pass `Upgrade: websocket` on; docs/how-to/web-proxies.md"
+                what = f"WebSockets do not work: {error.line}"
+                fix = (
+                    "configure proxies to pass on `Upgrade: websocket`; docs/how-to/web-proxies.md"
+                )
                 yield judge.make_failure(judge.PROXY, what, fix)
                 return
-            yield judge.GATEWAY, ok("a WebSocket gets through")
-        with closing(WebConnection(options, path)) as another:
-            listed = another.ask("terminals", {"target": app}, options.user, secret.value)
-            yield judge.check_terminals(app, listed.status, listed.body)
+            yield judge.GATEWAY, ok("WebSockets work")
+        with closing(WebConnection(options, path)) as connection:
+            answer = connection.ask("terminals", {"target": app}, options.user, secret.value)
+            yield judge.check_terminals(app, answer.status, answer.body)
     except TunnelError as error:
         yield judge.judge_tunnel_failure(error)
 
 
 def check_ssh_port(host: str, port: int) -> Iterator[Result]:
-    """Check name and gateway, and that SSH answers there: for a jump or a direct login."""
+    """Check name and gateway, and that SSH answers there, for a jump or a direct login."""
     address = ProxyAddress("http", host, port, "", "the ssh configuration")
     try:
-        began = time.monotonic()
+        start = time.monotonic()
         sock = open_tcp(address, f"the gateway {address}")
     except TunnelError as error:
         yield judge.judge_tunnel_failure(error)
         return
     with closing(sock):
         yield judge.NAME, ok(f"{host} is {sock.getpeername()[0]}")
-        took_ms = (time.monotonic() - began) * 1000
+        took_ms = (time.monotonic() - start) * 1000
         yield judge.GATEWAY, ok(f"{address} answers in {took_ms:.0f} ms")
-        yield judge.judge_greeting(str(address), _first_line(TcpWire(sock, str(address))))
+        yield judge.judge_greeting(str(address), _read_first_line(TcpWire(sock, str(address))))
 
 
-def _reached(options: Options, wire: TcpWire, took_s: float) -> Iterator[Result]:
+def _judge_connection(options: Options, wire: TcpWire, took_s: float) -> Iterator[Result]:
     first = options.via or options.gateway
     yield judge.NAME, ok(f"{first.host} is {wire.sock.getpeername()[0]}")
     if options.via is not None:
         yield (
             judge.PROXY,
-            ok(f"{options.via} (from {options.via.source}) lets the connection through"),
+            ok(f"{options.via} (from {options.via.source}) allows the connection"),
         )
     yield judge.GATEWAY, ok(f"{options.gateway} answers in {took_s * 1000:.0f} ms")
     if isinstance(wire, TlsWire):
-        shown = wire.tls.getpeercert() or {}
-        ends_at = ssl.cert_time_to_seconds(str(shown["notAfter"]))
+        certificate = wire.tls.getpeercert() or {}
+        ends_at = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
         yield judge.TLS, judge.check_certificate(options.server_name, ends_at, time.time())
 
 
-def _first_line(wire: TcpWire) -> bytes:
+def _read_first_line(wire: TcpWire) -> bytes:
     received = b""
     deadline = time.monotonic() + GREETING_S
     try:
         while b"\n" not in received and len(received) < 255:
-            more = settle(wire, lambda: wire.recv(255), select.POLLIN, deadline)
-            if not more:
+            data = wait_for(wire, lambda: wire.recv(255), select.POLLIN, deadline)
+            if not data:
                 break
-            received += more
+            received += data
     except (OSError, TunnelError):
         pass  # judge what was received
     return received.partition(b"\n")[0].rstrip(b"\r")
 
 
-def _clock_of(fields: Mapping[str, str]) -> Iterator[Result]:
+def _judge_date(fields: Mapping[str, str]) -> Iterator[Result]:
     try:
         theirs = parsedate_to_datetime(fields["date"]).timestamp()
     except (KeyError, ValueError, TypeError):
@@ -158,17 +160,17 @@ def _clock_of(fields: Mapping[str, str]) -> Iterator[Result]:
 
 
 class SshProgram:
-    """The person's own ssh, with their own configuration or with `config_file`."""
+    """The user's own ssh, with their configuration or with `config_file`."""
 
     def __init__(self, host: str, config_file: str | None = None) -> None:
-        """Prepare for `host`. Raises ValueError for a host that ssh would read as an option."""
+        """Prepare for `host`. Raises ValueError if ssh would parse it as an option."""
         if host.startswith("-"):
-            raise ValueError(f"{host!r} is no host: it would be an option of ssh")
+            raise ValueError(f"{host!r} is not a host: ssh would parse it as an option")
         self.host = host
         self._head = ["ssh", *(("-F", config_file) if config_file else ())]
 
     def read_config(self, host: str | None = None) -> dict[str, str]:
-        """Return the configuration that ssh would use for a host, by `ssh -G`. Raises OSError."""
+        """Return the configuration that ssh would use for a host (`ssh -G`). Raises OSError."""
         done = self._run([*self._head, "-G", host or self.host], b"", SSH_S)
         if done.returncode:
             raise OSError(done.stderr.decode(errors="replace").strip())
@@ -178,62 +180,60 @@ class SshProgram:
         """Check the host certificate and the key by a login, then the shell's clock."""
         before = time.time()
         done = self.run(["date", "+%s"], b"", SSH_S)
-        ended = judge.judge_ssh_end(
+        result = judge.judge_ssh_end(
             self.host, done.returncode, done.stderr.decode(errors="replace")
         )
-        if ended[1].level is Level.OK:
+        if result[1].level is Level.OK:
             yield judge.HOST_KEY, ok("the host key is trusted")
-        yield ended
-        said = done.stdout.strip()
-        if done.returncode == 0 and said.isdigit():
+        yield result
+        text = done.stdout.strip()
+        if done.returncode == 0 and text.isdigit():
             ours = (before + time.time()) / 2
-            yield judge.CLOCK, judge.judge_clock(float(said), ours, "the shell's")
+            yield judge.CLOCK, judge.judge_clock(float(text), ours, "the shell's")
 
     def check_full_packets(self) -> Iterator[Result]:
-        """Check that packets of full size pass both ways: an MTU black hole drops them (RFC 2923)."""
-        began = time.monotonic()
+        """Check that full-size packets pass in both directions: an MTU black hole drops them (RFC 2923)."""
+        start = time.monotonic()
         try:
             done = self.run(["cat"], bytes(BULK_BYTES), BULK_S)
         except subprocess.TimeoutExpired:
             what = f"small packets pass, but {BULK_BYTES // 1024} KiB did not within {BULK_S:g} s"
-            fix = (
-                "an MTU black hole: lower the VPN's or interface's MTU (ip link set mtu 1400 dev …)"
-            )
+            fix = "an MTU black hole: lower the MTU of the VPN or the interface (ip link set mtu 1400 dev …)"
             yield "large packets", judge.make_failure(judge.GATEWAY, what, fix)[1]
             return
-        took_s = time.monotonic() - began
+        took_s = time.monotonic() - start
         if len(done.stdout) == BULK_BYTES:
             yield "large packets", ok(f"{BULK_BYTES // 1024} KiB there and back in {took_s:.1f} s")
         else:
             what = f"{len(done.stdout)} of {BULK_BYTES} bytes came back"
             yield (
                 "large packets",
-                warn(what, "the shell has no `cat`, or long transfers are cut on the way"),
+                warn(what, "the shell has no `cat`, or the path drops long transfers"),
             )
 
     def measure_idle_limit(self, limit_s: float) -> Iterator[Result]:
-        """Measure how long a silence the path survives, up to `limit_s`. It takes longer than `limit_s`."""
+        """Measure the longest idle time that the path survives, up to `limit_s`. This takes longer."""
         survived_s = 0.0
-        for silent_s in (s for s in (*IDLE_S, limit_s) if s <= limit_s):
-            if silent_s <= survived_s:
+        for idle_s in (s for s in (*IDLE_S, limit_s) if s <= limit_s):
+            if idle_s <= survived_s:
                 continue
-            command = [f"sleep {silent_s:g}; echo alive"]
-            quiet = ["-o", "ServerAliveInterval=0", "-o", "TCPKeepAlive=no"]
+            command = [f"sleep {idle_s:g}; echo alive"]
+            options = ["-o", "ServerAliveInterval=0", "-o", "TCPKeepAlive=no"]
             try:
-                done = self.run(command, b"", silent_s + SSH_S, quiet)
-                alive = done.stdout.strip() == b"alive"
+                done = self.run(command, b"", idle_s + SSH_S, options)
+                is_alive = done.stdout.strip() == b"alive"
             except subprocess.TimeoutExpired:
-                alive = False
-            if not alive:
-                yield "idle timeout", judge.judge_idle(survived_s, silent_s)
+                is_alive = False
+            if not is_alive:
+                yield "idle timeout", judge.judge_idle(survived_s, idle_s)
                 return
-            survived_s = silent_s
+            survived_s = idle_s
         yield "idle timeout", judge.judge_idle(survived_s, None)
 
     def run(
         self, command: Sequence[str], stdin: bytes, timeout_s: float, options: Sequence[str] = ()
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command in the shell by ssh. Raises OSError and `subprocess.TimeoutExpired`."""
+        """Run a command in the shell by ssh. Raises OSError, and `subprocess.TimeoutExpired`."""
         fixed = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-T"]
         argv = [*self._head, *fixed, *options, self.host, *command]
         return self._run(argv, stdin, timeout_s)

@@ -1,4 +1,4 @@
-"""The addresses of the gateway and of the corporate proxy in front of it, checked."""
+"""Parsing of the addresses of the gateway and of the corporate proxy in front of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from stagedoor.laptop.tunnel.errors import USAGE, TunnelError
 
 
 class ProxyAddress:
-    """The address of an HTTP proxy. `source` is the option or variable that named it."""
+    """The address of an HTTP proxy. `source` is the option or variable that it comes from."""
 
     def __init__(self, scheme: str, host: str, port: int, userinfo: str, source: str) -> None:
         self.scheme = scheme
@@ -25,12 +25,12 @@ def join_authority(host: str, port: int) -> str:
 
 
 def choose_first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
-    """Return the first (value, source) with a value that is not empty, or two empty strings."""
+    """Return the first (value, source) whose value is not empty, or two empty strings."""
     return next(((value, source) for value, source in candidates if value), ("", ""))
 
 
 def check_host(text: str, what: str) -> str:
-    """Return a host that is valid in a request line, without brackets. Raises TunnelError."""
+    """Return a host without brackets. Raises TunnelError if it is not valid in a request line."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if not host or not all("!" <= c <= "~" and c not in "/\\@[]?#" for c in host):
         raise TunnelError(USAGE, f"{what} {text!r} is not a host name")
@@ -51,7 +51,7 @@ def parse_address(text: str, source: str) -> ProxyAddress:
         scheme, rest = "", text.strip()
     if scheme.lower() not in ("", "http", "https"):
         raise TunnelError(
-            USAGE, f"{source} names a {scheme}:// proxy: only http:// and https:// are spoken here"
+            USAGE, f"{source} names a {scheme}:// proxy: only http:// and https:// are supported"
         )
     rest = rest[:-1] if rest.endswith("/") else rest
     userinfo, _, place = rest.rpartition("@")
@@ -70,10 +70,7 @@ def parse_address(text: str, source: str) -> ProxyAddress:
 
 
 def parse_gateway(text: str, source: str) -> ProxyAddress:
-    """Parse a gateway's address; refuse a name and password, which the process list would show.
-
-    Raises TunnelError.
-    """
+    """Parse a gateway's address. Raises TunnelError, also for a password, which `ps` would show."""
     gateway = parse_address(text, source)
     if gateway.userinfo:
         raise TunnelError(
@@ -85,16 +82,17 @@ def parse_gateway(text: str, source: str) -> ProxyAddress:
 def find_corporate_proxy(
     option: str | None, gateway: ProxyAddress, env: dict[str, str]
 ) -> ProxyAddress | None:
-    """Return the proxy in front of the gateway, chosen as curl does; None for a direct connection.
+    """Return the proxy in front of the gateway, chosen as curl does, or None for a direct connection.
 
-    `HTTP_PROXY` in capitals is not read: a CGI script's caller can set it (httpoxy).
+    `HTTP_PROXY` in capitals is ignored, since the client of a CGI script can set it (httpoxy). Raises
+    TunnelError.
     """
     names = ["http_proxy"] if gateway.scheme == "http" else ["https_proxy", "HTTPS_PROXY"]
     names += ["all_proxy", "ALL_PROXY"]
-    chosen = [(option, "--via"), (env.get("STAGEDOOR_VIA"), "STAGEDOOR_VIA")]
+    candidates = [(option, "--via"), (env.get("STAGEDOOR_VIA"), "STAGEDOOR_VIA")]
     if not is_bypassed(gateway, env.get("no_proxy") or env.get("NO_PROXY") or ""):
-        chosen += [(env.get(name), name) for name in names]
-    text, source = choose_first(*chosen)
+        candidates += [(env.get(name), name) for name in names]
+    text, source = choose_first(*candidates)
     if not text or text == "direct":
         return None
     via = parse_address(text, source)
@@ -113,7 +111,7 @@ def find_corporate_proxy(
 
 
 def find_proxy_option(source: str) -> str:
-    """Return the option or variable to name another proxy with: not all commands have the option."""
+    """Return the option or variable that sets the proxy. Not all commands have the option."""
     return "--via " if source == "--via" else "STAGEDOOR_VIA="
 
 
@@ -125,7 +123,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_bypassed(gateway: ProxyAddress, no_proxy: str) -> bool:
-    """Return True if the gateway is reached without a proxy: it is local, or `no_proxy` lists it.
+    """Return True to connect without a proxy: the gateway is local, or `no_proxy` lists it.
 
     `no_proxy` has names, domains, addresses and networks, separated by commas.
     """

@@ -1,4 +1,4 @@
-"""A CONNECT request to a proxy (RFC 9110 §9.3.6), and its answer."""
+"""The CONNECT request to a proxy (RFC 9110 §9.3.6), and its answer."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from stagedoor.laptop.tunnel.wire import TcpWire
 BODY_LIMIT = 4 * 1024  # bytes of a refusal's body that are read
 BODY_TIMEOUT_S = 2.0
 REASON_FIELD = "Stagedoor-Reason"
-PATIENT_S = 2.0  # a start that takes longer has its progress shown in a log too
+PATIENT_S = 2.0  # after this, progress is shown even if stderr is not a terminal
 
 
 class ReasonPromptError(Exception):
-    """The person may ask for access, and has given no reason yet; the gateway's line says so."""
+    """The developer may ask for access, and has given no reason yet. The text is the gateway's line."""
 
 
 def encode_reason(reason: str) -> str:
-    """Return the line of the request's header that has the person's reason for access."""
+    """Return the header line with the developer's reason for access."""
     data = reason.encode("utf-8", "replace")
     text = "".join(chr(c) if 32 < c < 127 and c != 37 else f"%{c:02X}" for c in data)
     return f"{REASON_FIELD}: {text}\r\n"
@@ -39,10 +39,10 @@ def ask(
 ) -> HttpAnswer:
     """Send the CONNECT request and return the answer. Raises TunnelError, ReasonPromptError.
 
-    `fields` are further lines of the request's header.
+    `credential` is `name:password`. `answer_by` is in monotonic seconds. `fields` has further header lines.
     """
     request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: stagedoor-tunnel\r\n"
-    if wire.awaited:  # only for the gateway; a corporate proxy has no use for these
+    if wire.shown_target:  # a corporate proxy or a reconnect has no use for these
         request += "Stagedoor-Progress: 1\r\n"
         # https://opentelemetry.io/docs/specs/otel/context/env-carriers/
         trace = os.environ.get("TRACEPARENT", "")
@@ -61,43 +61,44 @@ def ask(
 
 
 def read_answer(wire: TcpWire, answer_by: float) -> HttpAnswer:
-    """Read the final answer, with the reason of a refusal. Raises TunnelError, ReasonPromptError."""
+    """Read the final answer, and the reason of a refusal. Raises TunnelError, ReasonPromptError."""
     room = HEAD_LIMIT
-    began = time.monotonic()
-    patient_until, patience_s = began + PATIENT_S, answer_by - began
+    start = time.monotonic()
+    patient_until, patience_s = start + PATIENT_S, answer_by - start
     while True:
         head = read_head(wire, room, answer_by)
         room -= len(head)
         answer = parse_head(wire, head)
-        # RFC 9110 §15.2: interim answers are skipped. 101 would be final, but was not requested.
+        # RFC 9110 §15.2: skip interim answers. 101 is final, although the client did not request it.
         if answer.status >= 200 or answer.status == 101:
             break
         step = clean(answer.fields.get("stagedoor-progress", ""))
         if step:
-            # A person has to act: shown at once, and once.
-            for_person = step.startswith(("step-up: ", "access: "))
-            if wire.asks_reason and step.startswith("access: ") and " is open on request " in step:
+            # The developer has to act: show this at once, and only once.
+            needs_action = step.startswith(("step-up: ", "access: "))
+            is_on_request = step.startswith("access: ") and " is open on request " in step
+            if wire.may_ask_reason and is_on_request:
                 raise ReasonPromptError(step)
-            if for_person and step != wire.step:
-                show(f"stagedoor: {clean(wire.awaited)}: {step}\n")
+            if needs_action and step != wire.step:
+                show(f"stagedoor: {clean(wire.shown_target)}: {step}\n")
             wire.step = step
             # A gateway that reports progress gets more time: adding a node takes minutes.
             answer_by = time.monotonic() + patience_s
-            if not (for_person or os.isatty(2)) and time.monotonic() >= patient_until:
-                show(f"stagedoor: {clean(wire.awaited)}: {step}\n")
-    if not answer.opened:
+            if not (needs_action or os.isatty(2)) and time.monotonic() >= patient_until:
+                show(f"stagedoor: {clean(wire.shown_target)}: {step}\n")
+    if not answer.is_success:
         answer.reason = clean(read_reason(wire, answer) or answer.phrase, REASON_LIMIT)
     return answer
 
 
 def read_reason(wire: TcpWire, answer: HttpAnswer) -> str:
-    """Return the first line of a refusal in plain text; empty if none arrives in time."""
+    """Return the first line of a refusal in plain text, or "" if none arrives in time."""
     if not answer.fields.get("content-type", "").lower().startswith("text/plain"):
         return ""
-    wanted = BODY_LIMIT if answer.length is None else min(answer.length, BODY_LIMIT)
+    limit = BODY_LIMIT if answer.length is None else min(answer.length, BODY_LIMIT)
     body = b""
     try:
-        for data in receive(wire, wanted, time.monotonic() + BODY_TIMEOUT_S):
+        for data in receive(wire, limit, time.monotonic() + BODY_TIMEOUT_S):
             body += data
     except (OSError, TunnelError):
         pass  # use what was received

@@ -1,4 +1,4 @@
-"""Opening a tunnel: the credential, the tries, and the error for a refusal."""
+"""Opening a tunnel: the credential, the attempts, and the errors for refusals."""
 
 from __future__ import annotations
 
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.secret import Secret
     from stagedoor.laptop.tunnel.wire import TcpWire, Watch
 
-TRIES = 3  # at 429 and 503; at a prompt
-LONGEST_RETRY_S = 30.0  # a longer Retry-After is reported, not waited for
-RETURN_TIMEOUT_S = (
-    10.0  # no shell has to start: a gateway that is silent for longer is out of reach
-)
+TRIES = 3  # after 429 and 503, and at a prompt
+LONGEST_RETRY_S = 30.0  # report a longer Retry-After as an error
+RETURN_TIMEOUT_S = 10.0  # short, since no shell has to start
 
 
 class TunnelKey:
@@ -41,82 +39,82 @@ class TunnelKey:
     def __init__(self) -> None:
         self.key = os.urandom(16).hex()
         self.attempt = 0
-        self.typed: Secret | None = None  # the secret that the person typed
-        self.watch: Watch | None = None  # what a return does while it waits
+        self.secret: Secret | None = None  # the one that the developer typed
+        self.watch: Watch | None = None  # called while a reconnect waits
 
     def encode(self) -> str:
-        """Return the line of the request's header."""
+        """Return the header line of a request."""
         return f"Stagedoor-Resume: 1 {self.key} {self.attempt}\r\n"
 
 
 def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
-    """Open a tunnel to the target; the target's bytes come next on it. Raises TunnelError.
+    """Open a tunnel to the target, and return the wire that carries its bytes. Raises TunnelError.
 
-    With a `tunnel` that was opened before, return to it, and neither ask nor show the person anything. If the
-    wire `is_resumable`, frames come in place of the target's bytes.
+    If `tunnel` was open before, resume it, without any prompt or message. If the wire `is_resumable`, it
+    carries frames instead.
     """
-    is_return = tunnel is not None and tunnel.attempt > 0
+    is_reconnect = tunnel is not None and tunnel.attempt > 0
     target = join_authority(options.host, options.port)
-    secret = find_secret(options) or (None if tunnel is None else tunnel.typed)
+    secret = find_secret(options) or (None if tunnel is None else tunnel.secret)
     prompts = busy = 0
-    reason, may_ask_reason = options.env.get("STAGEDOOR_REASON", ""), not is_return
-    timeout_s = min(RETURN_TIMEOUT_S, options.timeout_s) if is_return else options.timeout_s
+    reason, may_ask_reason = options.env.get("STAGEDOOR_REASON", ""), not is_reconnect
+    timeout_s = min(RETURN_TIMEOUT_S, options.timeout_s) if is_reconnect else options.timeout_s
     deadline = time.monotonic() + timeout_s
     while True:
         wire = reach(options, None if tunnel is None else tunnel.watch)
-        wire.awaited = "" if is_return else target
-        wire.asks_reason = may_ask_reason and not reason
+        wire.shown_target = "" if is_reconnect else target
+        wire.may_ask_reason = may_ask_reason and not reason
         fields = (tunnel.encode() if tunnel else "") + (encode_reason(reason) if reason else "")
         credential = None if secret is None else f"{options.user}:{secret.value}"
         try:
             answer = ask(wire, target, credential, deadline, fields)
-        except ReasonPromptError as wanted:
+        except ReasonPromptError as prompt:
             from stagedoor.laptop.tunnel.prompt import ask_reason
 
             wire.sock.close()
-            reason, may_ask_reason = ask_reason(target, str(wanted)), False
+            reason, may_ask_reason = ask_reason(target, str(prompt)), False
             deadline = time.monotonic() + options.timeout_s
             continue
         except BaseException:
             wire.sock.close()
             raise
-        if answer.opened:
+        if answer.is_success:
             wire.is_resumable = answer.fields.get("stagedoor-resume") == "1"
             wire.session = answer.fields.get("stagedoor-session", "")
-            if not is_return:
-                warn_of_end(answer.fields.get("stagedoor-token-ends", ""))
+            if not is_reconnect:
+                warn_of_expiry(answer.fields.get("stagedoor-token-ends", ""))
             return wire
         wire.sock.close()
-        may_ask = not is_return and (secret is None or prompts)
+        may_ask = not is_reconnect and (secret is None or prompts)
         if answer.status == 407 and may_ask and prompts < TRIES:
             from stagedoor.laptop.tunnel.prompt import ask_person
 
             secret = ask_person(options, answer.reason if prompts else "")
             prompts += 1
             if tunnel is not None:
-                tunnel.typed = secret
+                tunnel.secret = secret
             if secret is not None:
-                deadline = time.monotonic() + options.timeout_s  # the person's time is not counted
+                deadline = time.monotonic() + options.timeout_s  # typing takes time
                 continue
-        is_busy = answer.status in (429, 503) and not is_return
+        is_busy = answer.status in (429, 503) and not is_reconnect
         busy += is_busy
-        if not (is_busy and busy < TRIES and has_waited(answer, busy, deadline)):
-            raise refusal(options, answer, secret)
+        if not (is_busy and busy < TRIES and wait_to_retry(answer, busy, deadline)):
+            raise make_refusal_error(options, answer, secret)
 
 
-def has_waited(answer: HttpAnswer, tries: int, deadline: float) -> bool:
-    """Wait for as long as a busy gateway asks for. Return False, at once, if that is too long."""
-    pause_s = retry_after_s(answer, tries)
+def wait_to_retry(answer: HttpAnswer, tries: int, deadline: float) -> bool:
+    """Wait for as long as a busy gateway requests. Return False at once if that is too long."""
+    pause_s = parse_retry_after(answer, tries)
     if pause_s > min(LONGEST_RETRY_S, deadline - time.monotonic()):
         return False
-    if os.isatty(2):  # a log gets only the last answer
+    if os.isatty(2):  # a log gets only the final error
         show(f"stagedoor: {answer.reason}; trying again in {pause_s:.0f} s\n")
     time.sleep(pause_s)
     return True
 
 
-def warn_of_end(ends: str) -> None:
-    """Show on a terminal, but not in a log, when the token ends: `ends` is seconds since the epoch."""
+def warn_of_expiry(ends: str) -> None:
+    """Warn on a terminal that the token expires at `ends`, in seconds since the epoch."""
     if not (ends.isascii() and ends.isdigit() and len(ends) < 12 and os.isatty(2)):
         return
     left_s = int(ends) - time.time()
@@ -124,12 +122,12 @@ def warn_of_end(ends: str) -> None:
         f"{left_s / 86400:.0f} days" if left_s > 2 * 86400 else f"{max(0.0, left_s) / 3600:.0f} h"
     )
     show(
-        f"stagedoor: your token ends in {left}; make another on your account's page, or ask for one\n"
+        f"stagedoor: your token expires in {left}; make another on your account's page, or ask for one\n"
     )
 
 
-def retry_after_s(answer: HttpAnswer, tries: int) -> float:
-    """Return Retry-After in seconds (RFC 9110 §10.2.3: seconds or a date); `tries` seconds without one."""
+def parse_retry_after(answer: HttpAnswer, tries: int) -> float:
+    """Return Retry-After (RFC 9110 §10.2.3: seconds or a date) in seconds, or `tries` if it is missing."""
     text = answer.fields.get("retry-after", "")
     if text.isascii() and text.isdigit():
         return float(text[:9])
@@ -139,20 +137,18 @@ def retry_after_s(answer: HttpAnswer, tries: int) -> float:
         try:
             return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
         except (TypeError, ValueError, IndexError, OverflowError):
-            pass  # an invalid date is ignored
+            pass  # ignore an invalid date
     return float(tries)
 
 
-def refusal(options: Options, answer: HttpAnswer, secret: Secret | None) -> TunnelError:
-    """Return the error for a refusal, in one line: who refused what, why, and how to fix it."""
+def make_refusal_error(options: Options, answer: HttpAnswer, secret: Secret | None) -> TunnelError:
+    """Return the error for a refusal. Its line names the target, the reason and the fix."""
     status, reason = answer.status, answer.reason or "no reason given"
     place = f"the gateway {options.gateway}"
     target = join_authority(options.host, options.port)
     if status == 407 and secret is None:
         fix = f"put your token into {find_token_file(options.env)} (mode 0600)"
-        line = (
-            f"{place} wants a credential of {options.user} and none was found: {reason}; fix: {fix}"
-        )
+        line = f"{place} requires a credential of {options.user}, and none was found: {reason}; fix: {fix}"
         return TunnelError(CREDENTIAL, line)
     if status == 407 and secret is not None:
         line = f"{place} refused the credential of {options.user} from {secret.source}: {reason}"
@@ -167,7 +163,7 @@ def refusal(options: Options, answer: HttpAnswer, secret: Secret | None) -> Tunn
     if status == 410:
         return TunnelError(LOST, f"{target} cannot be resumed: {reason}")
     if status in (429, 503):
-        wait_s = retry_after_s(answer, TRIES)
+        wait_s = parse_retry_after(answer, TRIES)
         line = f"{target} cannot be entered now ({status}): {reason}; try again in {wait_s:.0f} s"
         return TunnelError(BUSY, line, wait_s)
     if status == 504:

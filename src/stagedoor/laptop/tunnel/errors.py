@@ -1,4 +1,4 @@
-"""The errors of the laptop's programs: exit codes, and lines for a person on stderr."""
+"""The errors of the laptop's programs: exit codes, and lines on stderr."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ EXITS = {
     USAGE: "the command line, a STAGEDOOR_… variable or a proxy variable is wrong",
     UNREACHABLE: "the gateway's name does not resolve, or nothing answers there",
     TLS: "TLS with the gateway failed, or its certificate is not trusted",
-    NOT_PROXY: "what answered is not an HTTP proxy",
+    NOT_PROXY: "the server that answered is not an HTTP proxy",
     NO_ANSWER: "the gateway hung up or fell silent before its answer was complete",
-    CREDENTIAL: "407: no credential, a refused one, or one that could not be read",
+    CREDENTIAL: "407: the credential is missing, was refused, or could not be read",
     FORBIDDEN: "403: you may not enter this target",
     NO_SHELL: "404 or 502: no such app, or its shell does not answer or refuses all logins",
     BUSY: "429 or 503, after three tries",
     START_TIMEOUT: "504: the shell did not start or answer in time",
     REFUSED: "any other refusal",
-    VIA: "the corporate proxy in front of the gateway refused",
+    VIA: "the corporate proxy in front of the gateway refused the connection",
     LOST: "the connection was lost after the tunnel was open",
-    ON_REQUEST: "access has to be asked for, and there is no terminal to give a reason at",
+    ON_REQUEST: "access must be requested, and there is no terminal to type a reason",
     INTERNAL: "a fault in this program",
     INTERRUPTED: "interrupted (Ctrl-C)",
 }
@@ -38,9 +38,9 @@ LINE_LIMIT = 1000  # characters of any line that is shown
 
 
 class TunnelError(Exception):
-    """An error with an exit code, and a `line` for the person: what happened, and how to fix it.
+    """An error with an exit code, and a `line` that says what happened and how to fix it.
 
-    A busy gateway asks for `retry_s` seconds before the next try.
+    `retry_s` is the wait in seconds that a busy gateway requests before the next attempt.
     """
 
     def __init__(self, code: int, line: str, retry_s: float = 0.0) -> None:
@@ -51,16 +51,16 @@ class TunnelError(Exception):
 
 
 def clean(text: str, limit: int = LINE_LIMIT) -> str:
-    """Return one printable line: control, format and bidi characters become `?`, blanks collapse."""
+    """Return `text` as one printable line. Other characters become `?`, and runs of white space one space."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else "?" for c in line)[:limit]
 
 
 def translate(text: str, more: Mapping[str, str] | None = None) -> str:
-    """Return lines of a program in the language of the locale (`LC_ALL`, `LC_MESSAGES`, `LANG`).
+    """Return a program's lines in the language of the locale (`LC_ALL`, `LC_MESSAGES`, `LANG`).
 
-    A gateway's lines in it are translated as well: it answers programs in English, whatever their version.
-    `more` are texts of one command alone.
+    This includes the gateway's lines, since it answers programs in English. `more` has the texts of one
+    command.
     """
     from stagedoor.wire.language.choose import CHINESE, choose_by_locale
 
@@ -75,10 +75,7 @@ def translate(text: str, more: Mapping[str, str] | None = None) -> str:
 
 
 def show(text: str) -> bool:
-    """Write lines to stderr in the person's language; return False if that fails.
-
-    A closed stderr must not end the tunnel.
-    """
+    """Write lines to stderr in the user's language. Return False, without an error, if stderr is closed."""
     try:
         sys.stderr.write(translate(text))
         sys.stderr.flush()

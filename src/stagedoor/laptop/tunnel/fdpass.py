@@ -1,4 +1,4 @@
-"""`--fdpass`: ssh gets the connected socket, and carries the bytes itself."""
+"""`--fdpass`: pass the connected socket to ssh."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.wire import TcpWire
 
-LAST_WORDS = 300
-"""Bytes of a last message: ssh prints 400."""
-LAST_WORDS_S = 5.0
+MESSAGE_LIMIT = 300  # bytes; ssh prints up to 400
+MESSAGE_TIMEOUT_S = 5.0
 DISCONNECT = 1
 BY_APPLICATION = 11
 
 
 def hand_over(wire: TcpWire) -> int:
-    """Pass ssh the socket itself; for TLS pass one end of a socket pair, and relay at the other end.
+    """Pass the socket to ssh. For TLS, pass one end of a socket pair instead, and relay at the other end.
 
     Return the exit code. Raises TunnelError.
     """
@@ -37,7 +36,10 @@ def hand_over(wire: TcpWire) -> int:
 
 
 def pass_socket(sock: socket.socket) -> None:
-    """Hand `sock` to ssh over stdout (ssh_config(5), ProxyUseFdpass; SCM_RIGHTS in unix(7))."""
+    """Pass `sock` to ssh over stdout (ssh_config(5), ProxyUseFdpass; SCM_RIGHTS in unix(7)).
+
+    Raises TunnelError.
+    """
     number = sock.fileno().to_bytes(4, sys.byteorder)  # socket.send_fds came with Python 3.9
     try:
         stdout = socket.socket(fileno=os.dup(1))
@@ -50,9 +52,9 @@ def pass_socket(sock: socket.socket) -> None:
 
 
 def fork_relay() -> socket.socket | None:
-    """Pass ssh one end of a socket pair. Return the other end in a child process, and None in this one.
+    """Pass one end of a socket pair to ssh. Return the other end in a child process, and None in this one.
 
-    ssh waits for this process to end before it continues.
+    ssh waits for this process to exit before it continues. Raises TunnelError.
     """
     ours, theirs = socket.socketpair()
     pass_socket(theirs)
@@ -61,26 +63,26 @@ def fork_relay() -> socket.socket | None:
         return None
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
-        # Keep only a terminal: the reader of a pipe would wait until this process ends.
+        # Keep stderr only if it is a terminal: the reader of a pipe would wait for the child to exit.
         if fd < 2 or not os.isatty(2):
             os.dup2(null, fd)
     return ours
 
 
 def make_ssh_print(line: str) -> None:
-    """Make ssh print `line` as its server's last message (RFC 4253 §11.1), not an error about sockets."""
+    """Make ssh print `line` as the server's disconnect message (RFC 4253 §11.1), and exit the child."""
     try:
         ours = fork_relay()
     except TunnelError:
-        return  # not run by ssh; the line is on stderr
+        return  # ssh did not start this program; the line is on stderr
     if ours is None:
         return
-    said = clean(line).encode("utf-8", "replace")[:LAST_WORDS]
+    message = clean(line).encode("utf-8", "replace")[:MESSAGE_LIMIT]
     payload = bytes([DISCONNECT]) + pack_uint(BY_APPLICATION)
-    payload += pack_uint(len(said)) + said + pack_uint(0)
+    payload += pack_uint(len(message)) + message + pack_uint(0)
     padding = 16 - (5 + len(payload)) % 8
     packet = pack_uint(1 + len(payload) + padding) + bytes([padding]) + payload + bytes(padding)
-    ours.settimeout(LAST_WORDS_S)
+    ours.settimeout(MESSAGE_TIMEOUT_S)
     try:
         ours.sendall(b"SSH-2.0-stagedoor\r\n" + packet)
         while ours.recv(4096):
@@ -91,5 +93,5 @@ def make_ssh_print(line: str) -> None:
 
 
 def pack_uint(number: int) -> bytes:
-    """Return a uint32 of the SSH protocol."""
+    """Return `number` as a uint32 of the SSH protocol."""
     return number.to_bytes(4, "big")

@@ -23,15 +23,15 @@ Options:
 
 The credential is the first of these that exists: the token file (--token-file,
 $STAGEDOOR_TOKEN_FILE, ~/.config/stagedoor/token); the output of the credential helper, which
-gets $STAGEDOOR_GATEWAY and $STAGEDOOR_USER; the entry in the keyring (secret-tool with the
-attributes 'service stagedoor gateway HOST:PORT user NAME', on macOS the service
+runs with $STAGEDOOR_GATEWAY and $STAGEDOOR_USER set; the entry in the keyring (secret-tool with
+the attributes 'service stagedoor gateway HOST:PORT user NAME', on macOS the service
 'stagedoor:HOST:PORT'); $STAGEDOOR_TOKEN; $STAGEDOOR_PASSWORD. If there is none and the gateway
-asks for one, you are asked, by SSH_ASKPASS or on the terminal. A credential is never taken from
-the command line.
+requires one, it is requested by SSH_ASKPASS or on the terminal. It is never taken from the
+command line.
 
 The corporate proxy is the first of these that is set: --via; $STAGEDOOR_VIA; https_proxy for an
-https gateway, http_proxy for any other; all_proxy. no_proxy is respected, and loopback gateways
-are always reached directly. The proxy's own credential is in the variable's URL or in ~/.netrc.
+https gateway, http_proxy for any other; all_proxy. no_proxy is respected, and connections to
+loopback gateways never use a proxy. The proxy's own credential is in its URL or in ~/.netrc.
 
 Exit codes:
 {exits}

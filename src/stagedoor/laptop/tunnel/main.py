@@ -1,4 +1,4 @@
-"""`stagedoor tunnel`, as ssh runs it: one HTTP CONNECT to the gateway, then ssh's bytes.
+"""`stagedoor tunnel`, the ProxyCommand of ssh: an HTTP CONNECT to the gateway, then ssh's bytes.
 
 ssh waits for it, so each run imports only what it needs.
 """
@@ -15,18 +15,18 @@ from stagedoor.laptop.tunnel.options import Options, parse_argv
 
 def run(argv: list[str]) -> int:
     """Run with `argv` and return the exit code. Raises TunnelError."""
-    given, words = parse_argv(argv)
-    if "--help" in given:
+    values, words = parse_argv(argv)
+    if "--help" in values:
         from stagedoor.laptop.tunnel.help import render_help
 
         sys.stdout.write(render_help())
         return OK
-    if "--print-script" in given:
+    if "--print-script" in values:
         from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 
         sys.stdout.buffer.write(build_tunnel_file())
         return OK
-    options = Options(given, words, dict(os.environ))
+    options = Options(values, words, dict(os.environ))
     try:
         key = TunnelKey() if options.resumes else None
         wire = open_tunnel(options, key)
@@ -53,7 +53,7 @@ def run(argv: list[str]) -> int:
 
 def main(argv: list[str]) -> int:
     """Run with `argv`, without the program's name, and return the exit code (see `EXITS`)."""
-    for fd in (0, 1, 2):  # or a socket could get the number of a closed stdin or stderr
+    for fd in (0, 1, 2):  # otherwise a socket could get the number of a closed stdin or stderr
         try:
             os.fstat(fd)
         except OSError:
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
         return error.code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # a person who only wants to log in gets no traceback
+    except Exception as error:  # one line instead of a traceback
         line = f"a fault in stagedoor tunnel: {type(error).__name__}: {error}; please report it"
         show(f"stagedoor: {clean(line)}\n")
         return INTERNAL

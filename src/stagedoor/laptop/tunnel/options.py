@@ -1,4 +1,4 @@
-"""The command line and the environment of `stagedoor tunnel`, checked."""
+"""The command line and the environment of `stagedoor tunnel`."""
 
 from __future__ import annotations
 
@@ -24,30 +24,35 @@ OPTIONS = {
     "--via": ("URL", "corporate proxy http://HOST:PORT to the gateway, or 'direct' for none"),
     "--ca-file": ("FILE", "trust these CAs for https, not the system's ($STAGEDOOR_CA_FILE)"),
     "--server-name": ("NAME", "the name that the gateway's certificate must have"),
-    "--timeout": ("SECONDS", "the longest wait for an answer, a shell's start included (150)"),
-    "--fdpass": ("", "hand the connected socket to ssh (ProxyUseFdpass yes) and exit"),
-    "--no-resume": ("", "end with the connection, and do not replace a lost one"),
-    "--print-script": ("", "print this program as one file that runs on its own"),
+    "--timeout": (
+        "SECONDS",
+        "the longest wait for an answer, including the start of a shell (150)",
+    ),
+    "--fdpass": ("", "pass the connected socket to ssh (ProxyUseFdpass yes) and exit"),
+    "--no-resume": ("", "exit when the connection is lost, instead of reconnecting"),
+    "--print-script": ("", "print this program as a single file"),
     "--help": ("", "print this help"),
 }
-TIMEOUT_S = 150.0  # above a gateway's usual start time-out, so that its own reason arrives first
+TIMEOUT_S = (
+    150.0  # longer than a gateway usually waits for a start, so that its reason arrives first
+)
 
 
 class Options:
-    """The command line and the environment, checked."""
+    """The checked options, from a command line and the environment."""
 
     def __init__(
         self,
-        given: dict[str, str],
+        values: dict[str, str],
         target: list[str],
         env: dict[str, str],
         gateway_option: str = "--gateway",
         trust: str = "give --ca-file, or --server-name if it is known by another name",
     ) -> None:
-        """Check the options. Raises TunnelError.
+        """Check the options in `values`, by name. Raises TunnelError.
 
-        Errors use the words of the command that runs: `gateway_option` is its option for the gateway, and
-        `trust` its advice about an untrusted certificate.
+        Errors name the options of the running command: `gateway_option` is its option for the gateway, and
+        `trust` is its advice about an untrusted certificate.
         """
         self.trust = trust
         self.env = env
@@ -56,7 +61,7 @@ class Options:
         self.host = check_host(target[0], "HOST")
         self.port = check_port(target[1] if len(target) > 1 else "22", "PORT")
         address, source = choose_first(
-            (given.get("--gateway"), gateway_option),
+            (values.get("--gateway"), gateway_option),
             (env.get("STAGEDOOR_GATEWAY"), "STAGEDOOR_GATEWAY"),
         )
         if not address:
@@ -64,20 +69,20 @@ class Options:
                 USAGE, "no gateway is named: give --gateway HOST:PORT or set STAGEDOOR_GATEWAY"
             )
         self.gateway = parse_gateway(address, source)
-        self.user = given.get("--user") or find_login_name(env)
+        self.user = values.get("--user") or find_login_name(env)
         if ":" in self.user or not self.user.isprintable():  # RFC 7617 §2
             raise TunnelError(
-                USAGE, f"the user name {self.user!r} holds ':' or a control character"
+                USAGE, f"the user name {self.user!r} contains ':' or a control character"
             )
-        self.token_file = given.get("--token-file") or env.get("STAGEDOOR_TOKEN_FILE")
-        self.helper = given.get("--credential-helper") or env.get("STAGEDOOR_CREDENTIAL_HELPER")
-        self.via = find_corporate_proxy(given.get("--via"), self.gateway, env)
-        self.ca_file = given.get("--ca-file") or env.get("STAGEDOOR_CA_FILE")
-        self.server_name = given.get("--server-name") or self.gateway.host
-        self.fdpass = "--fdpass" in given
-        self.resumes = not self.fdpass and "--no-resume" not in given
+        self.token_file = values.get("--token-file") or env.get("STAGEDOOR_TOKEN_FILE")
+        self.helper = values.get("--credential-helper") or env.get("STAGEDOOR_CREDENTIAL_HELPER")
+        self.via = find_corporate_proxy(values.get("--via"), self.gateway, env)
+        self.ca_file = values.get("--ca-file") or env.get("STAGEDOOR_CA_FILE")
+        self.server_name = values.get("--server-name") or self.gateway.host
+        self.fdpass = "--fdpass" in values
+        self.resumes = not self.fdpass and "--no-resume" not in values
         try:
-            self.timeout_s = float(given.get("--timeout", TIMEOUT_S))
+            self.timeout_s = float(values.get("--timeout", TIMEOUT_S))
         except ValueError:
             self.timeout_s = 0.0
         if not 0 < self.timeout_s <= 86400:
@@ -85,11 +90,8 @@ class Options:
 
 
 def parse_argv(argv: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the options by name, `""` for those without a value, and the other words in order.
-
-    Raises TunnelError.
-    """
-    given: dict[str, str] = {}
+    """Return the options by name, "" for a flag, and the other words in order. Raises TunnelError."""
+    values: dict[str, str] = {}
     words: list[str] = []
     rest = iter(argv)
     for word in rest:
@@ -102,15 +104,15 @@ def parse_argv(argv: list[str]) -> tuple[dict[str, str], list[str]]:
             name = "--help" if name == "-h" else name
             if name not in OPTIONS:
                 raise TunnelError(USAGE, f"unknown option {name}; try 'stagedoor tunnel --help'")
-            wants_value = bool(OPTIONS[name][0])
-            if equals and not wants_value:
+            takes_value = bool(OPTIONS[name][0])
+            if equals and not takes_value:
                 raise TunnelError(USAGE, f"{name} takes no value")
-            if wants_value and not equals:
+            if takes_value and not equals:
                 value = next(rest, "")
-            if wants_value and not value:
+            if takes_value and not value:
                 raise TunnelError(USAGE, f"{name} needs a value: {name} {OPTIONS[name][0]}")
-            given[name] = value
-    return given, words
+            values[name] = value
+    return values, words
 
 
 def find_login_name(env: dict[str, str]) -> str:

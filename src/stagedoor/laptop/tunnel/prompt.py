@@ -1,4 +1,4 @@
-"""Questions to a person: for the credential, by SSH_ASKPASS or on the terminal, and for a reason."""
+"""Prompts for the credential, by SSH_ASKPASS or on the terminal, and for a reason for access."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stagedoor.laptop.tunnel.errors import (
 )
 from stagedoor.laptop.tunnel.secret import Secret, check_secret, run_program
 
-REASON_CHARS = 300  # the gateway takes no longer reason
+REASON_CHARS = 300  # the gateway's limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,36 +22,37 @@ if TYPE_CHECKING:
 
 
 def ask_person(options: Options, rejected: str = "") -> Secret | None:
-    """Ask for the credential as ssh(1) does, by SSH_ASKPASS or the terminal. Return None without either.
+    """Ask for the credential, by SSH_ASKPASS or on the terminal as ssh(1) does. Return None without either.
 
-    `rejected` is why the last answer was not accepted. It is shown only if the person can be asked again;
-    otherwise the error that follows has it.
+    `rejected` is the reason that the last answer was refused. It is shown before the prompt. Raises
+    TunnelError.
     """
     notice = f"stagedoor: not accepted: {clean(rejected)}\n" if rejected else ""
     question = translate(f"Password or token of {options.user} at {options.gateway}: ")
     env, askpass = options.env, options.env.get("SSH_ASKPASS")
-    wish = env.get("SSH_ASKPASS_REQUIRE", "")
+    require = env.get("SSH_ASKPASS_REQUIRE", "")
     display = env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")
-    if askpass and (wish == "force" or (wish == "prefer" and display)):
+    if askpass and (require == "force" or (require == "prefer" and display)):
         show(notice)
         return ask_program(askpass, question, env)
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
-        usable = askpass and display and wish != "never"
-        show(notice if usable else "")
-        return ask_program(str(askpass), question, env) if usable else None
+        if not (askpass and display and require != "never"):
+            return None
+        show(notice)
+        return ask_program(askpass, question, env)
     import termios
 
     try:
-        before = termios.tcgetattr(terminal)
-        silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        settings = termios.tcgetattr(terminal)
+        silent = [*settings[:3], settings[3] & ~termios.ECHO, *settings[4:]]
         try:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
             os.write(terminal, translate(notice).encode() + clean(question).encode() + b" ")
             typed = read_line(terminal)
         finally:
-            termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, settings)
             os.write(terminal, b"\n")
     except (OSError, termios.error):
         return None
@@ -61,7 +62,7 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
 
 
 def read_line(terminal: int) -> str:
-    """Read a line that a person types, to its end or the end of the input. Raises OSError."""
+    """Read one line from the terminal. Raises OSError."""
     typed = b""
     while not typed.endswith(b"\n"):
         more = os.read(terminal, 1024)
@@ -72,22 +73,22 @@ def read_line(terminal: int) -> str:
 
 
 def open_terminal(about: str, step: str) -> int:
-    """Open the terminal of a person who has to ask for access. Raises TunnelError without one.
+    """Open the terminal to ask for a reason. Raises TunnelError (ON_REQUEST) without one.
 
-    `step` is the gateway's line, which says how to ask; `about` begins the line of the error.
+    `step` is the gateway's line, which says how to request access. `about` begins the line of the error.
     """
     try:
         return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
-        said = clean(step)
-        offer = (said.partition("access: ")[2] or said).partition(". This login waits")[0]
+        line = clean(step)
+        offer = (line.partition("access: ")[2] or line).partition(". This login waits")[0]
         raise TunnelError(ON_REQUEST, f"{about}: {offer}") from None
 
 
 def ask_reason(target: str, step: str) -> str:
-    """Ask on the terminal why the person wants access to `target`. Raises TunnelError without a terminal.
+    """Ask on the terminal for the reason for access to `target`. Raises TunnelError without a terminal.
 
-    `step` is the gateway's line. An empty reason leaves the person to ask elsewhere.
+    `step` is the gateway's line. The reason may be empty: the developer can still ask in the browser.
     """
     terminal = open_terminal(target, step)
     try:
@@ -101,7 +102,7 @@ def ask_reason(target: str, step: str) -> str:
 
 
 def ask_program(program: str, question: str, env: dict[str, str]) -> Secret | None:
-    """Ask by an SSH_ASKPASS program; None if the person cancels. Raises TunnelError."""
+    """Ask by an SSH_ASKPASS program. Return None if the developer cancels. Raises TunnelError."""
     try:
         status, text = run_program([program, question], env, quiet=False)
     except OSError as error:

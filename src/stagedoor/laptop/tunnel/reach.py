@@ -1,4 +1,4 @@
-"""A connection to the gateway: TCP, a corporate proxy if there is one, and TLS for https."""
+"""Connecting to the gateway: TCP, a corporate proxy if there is one, and TLS for https."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.wire import Watch
 
 STAGGER_S = 0.25  # RFC 8305 §5, Connection Attempt Delay
-AGAIN_S = 1.0  # TCP itself sends a lost SYN again after 1, 3 and 7 s
+REPEAT_S = 1.0  # TCP itself repeats a lost SYN only after 1, 3 and 7 s
 
 
 def reach(options: Options, watch: Watch | None = None) -> TcpWire:
-    """Connect to the gateway, by a corporate proxy if there is one, with TLS for https.
+    """Connect to the gateway, through a corporate proxy if there is one, and with TLS for https.
 
-    Raises TunnelError, and what `watch` raises.
+    Raises TunnelError, and the exceptions of `watch`.
     """
     gateway, via = options.gateway, options.via
     name = f"the gateway {gateway}"
@@ -35,7 +35,7 @@ def reach(options: Options, watch: Watch | None = None) -> TcpWire:
     sock = open_tcp(gateway, name, watch) if via is None else open_tcp(via, proxy, watch)
     try:
         if via is not None:
-            pass_by(options, via, TcpWire(sock, proxy, watch))
+            connect_through_proxy(options, via, TcpWire(sock, proxy, watch))
         if gateway.scheme != "https":
             return TcpWire(sock, name, watch)
         from stagedoor.laptop.tunnel.tls import TlsWire
@@ -46,12 +46,12 @@ def reach(options: Options, watch: Watch | None = None) -> TcpWire:
         raise
 
 
-def pass_by(options: Options, via: ProxyAddress, wire: TcpWire) -> None:
+def connect_through_proxy(options: Options, via: ProxyAddress, wire: TcpWire) -> None:
     """Ask the corporate proxy to connect to the gateway. Raises TunnelError."""
     credential = find_proxy_credential(via, options.env)
-    patience_s = CONNECT_TIMEOUT_S * (3 if wire.watch is None else 1)  # less on a return
+    patience_s = CONNECT_TIMEOUT_S * (3 if wire.watch is None else 1)  # a reconnect waits less
     answer = ask(wire, str(options.gateway), credential, time.monotonic() + patience_s)
-    if not answer.opened:
+    if not answer.is_success:
         fix = f"{find_proxy_option(via.source)}direct goes without it"
         if answer.status == 407:
             fix = "its credential belongs in STAGEDOOR_VIA or in ~/.netrc"
@@ -62,10 +62,7 @@ def pass_by(options: Options, via: ProxyAddress, wire: TcpWire) -> None:
 
 
 def find_proxy_credential(via: ProxyAddress, env: dict[str, str]) -> str | None:
-    """Return `name:password` for the corporate proxy, from its URL or ~/.netrc; None if neither has it.
-
-    Raises TunnelError.
-    """
+    """Return `name:password` for the proxy, from its URL or ~/.netrc, or None. Raises TunnelError."""
     if via.userinfo:
         from urllib.parse import unquote
 
@@ -85,23 +82,23 @@ def find_proxy_credential(via: ProxyAddress, env: dict[str, str]) -> str | None:
 def open_tcp(address: ProxyAddress, name: str, watch: Watch | None = None) -> socket.socket:
     """Connect to the first address that answers (RFC 8305). Raises TunnelError (UNREACHABLE).
 
-    While none answers, all are tried again each second, so that a network that returns is used at once.
+    While none answers, try all of them again each second, to use a network as soon as it returns.
     """
-    places = resolve(address, name)
-    queue = list(places)
+    results = resolve(address, name)
+    queue = list(results)
     trying: dict[int, socket.socket] = {}
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
-    next_at = again_at = 0.0
+    next_at = repeat_at = 0.0
     reason: str | None = "no answer within 10 s"
     try:
         while queue or trying:
             now = time.monotonic()
             if now >= deadline:
                 break
-            if not queue and now >= again_at:
-                queue = list(places)
+            if not queue and now >= repeat_at:
+                queue = list(results)
             if queue and (not trying or now >= next_at):
-                next_at, again_at = now + STAGGER_S, now + AGAIN_S
+                next_at, repeat_at = now + STAGGER_S, now + REPEAT_S
                 try:
                     sock = start_connect(queue.pop(0))
                 except OSError as error:
@@ -114,7 +111,7 @@ def open_tcp(address: ProxyAddress, name: str, watch: Watch | None = None) -> so
             poller = select.poll()
             for fd in trying:
                 poller.register(fd, select.POLLOUT)
-            until = min(next_at if queue else again_at, deadline)
+            until = min(next_at if queue else repeat_at, deadline)
             for fd, _event in poller.poll(max(0.0, until - now) * 1000):
                 code = trying[fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code == 0:
@@ -129,9 +126,9 @@ def open_tcp(address: ProxyAddress, name: str, watch: Watch | None = None) -> so
 
 
 def resolve(address: ProxyAddress, name: str) -> list[Any]:
-    """Return the results of `getaddrinfo` in the order of the tries. Raises TunnelError (UNREACHABLE)."""
+    """Return the results of `getaddrinfo` in the order to try them. Raises TunnelError (UNREACHABLE)."""
     try:
-        # As bytes: for a string Python would load its IDNA tables first.
+        # As bytes: for a string, Python would load its IDNA tables.
         return interleave_families(
             socket.getaddrinfo(address.host.encode("ascii"), address.port, type=socket.SOCK_STREAM)
         )
@@ -141,11 +138,11 @@ def resolve(address: ProxyAddress, name: str) -> list[Any]:
 
 
 def start_connect(result: Any) -> socket.socket:
-    """Return a socket that connects to a result of `getaddrinfo`. Raises OSError."""
-    family, kind, protocol, _, place = result
+    """Return a socket that is connecting to a result of `getaddrinfo`. Raises OSError."""
+    family, kind, protocol, _, address = result
     sock = socket.socket(family, kind, protocol)
     sock.setblocking(False)
-    code = sock.connect_ex(place)
+    code = sock.connect_ex(address)
     if code not in (0, errno.EINPROGRESS):
         sock.close()
         raise OSError(code, os.strerror(code))
@@ -153,7 +150,7 @@ def start_connect(result: Any) -> socket.socket:
 
 
 def interleave_families(results: list[Any]) -> list[Any]:
-    """Return the results of `getaddrinfo` with the families in turn (RFC 8305 §4)."""
+    """Return the results of `getaddrinfo` with the address families interleaved (RFC 8305 §4)."""
     leading = [i for i in results if i[0] == results[0][0]]
     others = [i for i in results if i[0] != results[0][0]]
     queue = [i for pair in zip(leading, others) for i in pair]  # noqa: B905 - Python 3.8 runs this
@@ -161,9 +158,9 @@ def interleave_families(results: list[Any]) -> list[Any]:
 
 
 def tune_socket(sock: socket.socket) -> socket.socket:
-    """Return the socket, set to send keystrokes at once and to notice a dead peer in three minutes.
+    """Return the socket, tuned to send keystrokes at once and to detect a dead peer after three minutes.
 
-    A shorter sleep of the laptop is survived.
+    The connection survives a shorter sleep of the laptop.
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,7 +1,7 @@
-"""The relay between ssh and the gateway, the one place where the tunnel's bytes flow.
+"""The relay of the tunnel's bytes between ssh and the gateway.
 
-`relay` joins a `TcpWire`, the end towards the gateway, and `Local`, the end towards ssh. `carry` copies one
-direction, and `pump` runs both until they have ended. Only its poll blocks.
+`relay` connects a `TcpWire`, the end towards the gateway, to a `Local`, the end towards ssh. `carry` copies
+one direction, and `pump` runs both until they end. Only its poll blocks.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HEARD = 2048  # bytes: a refusal in place of SSH, with the gateway's explanation
-EXPLAINED = b"stagedoor: "  # the beginning of the gateway's explanation of such a refusal
-GONE_TIMEOUT_S = 10.0  # to send the remaining data once ssh has exited
+PREFACE_LIMIT = 2048  # bytes: room for a refusal in place of SSH, with the gateway's explanation
+EXPLANATION_PREFIX = b"stagedoor: "
+GONE_TIMEOUT_S = 10.0  # to send the remaining data after ssh has exited
 
 
 class LocalClosedError(Exception):
-    """ssh no longer reads."""
+    """ssh no longer reads its end."""
 
 
 class Local:
     """The end towards ssh: two pipes, or one socket for both directions.
 
-    `heard` is the first bytes that came through the tunnel, a little more than `HEARD` at most.
+    `preface` has the first bytes that came through the tunnel, slightly more than `PREFACE_LIMIT` at most.
     """
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         import stat
 
         self.read_fd, self.write_fd = read_fd, write_fd
-        self.heard = b""
-        self.restore: list[int] = []
-        kinds = {fd: os.fstat(fd).st_mode for fd in (read_fd, write_fd)}
-        self.is_socket = stat.S_ISSOCK(kinds[write_fd])
-        for fd, mode in kinds.items():
-            # A terminal's flags are shared with the person's shell, so they are not changed.
+        self.preface = b""
+        self.nonblocking_fds: list[int] = []
+        modes = {fd: os.fstat(fd).st_mode for fd in (read_fd, write_fd)}
+        self.is_socket = stat.S_ISSOCK(modes[write_fd])
+        for fd, mode in modes.items():
+            # Keep a terminal's flags, which the user's shell shares.
             if (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and os.get_blocking(fd):
                 os.set_blocking(fd, False)
-                self.restore.append(fd)
-        self.blocks = os.get_blocking(read_fd)
+                self.nonblocking_fds.append(fd)
+        self.is_blocking = os.get_blocking(read_fd)
 
-    def close(self) -> None:
-        """Restore the descriptors' blocking mode."""
-        for fd in self.restore:
+    def restore_blocking(self) -> None:
+        """Make the descriptors blocking again."""
+        for fd in self.nonblocking_fds:
             os.set_blocking(fd, True)
 
     def recv(self, limit: int) -> bytes:
-        """Return bytes from ssh; none at the end."""
-        if self.blocks and not wait_until_ready(self.read_fd, select.POLLIN, 0.0):
+        """Return bytes from ssh, or b"" at the end."""
+        if self.is_blocking and not wait_until_ready(self.read_fd, select.POLLIN, 0.0):
             raise BlockingIOError
         try:
             return os.read(self.read_fd, limit)
@@ -64,15 +64,15 @@ class Local:
             return b""
 
     def send(self, view: memoryview) -> int:
-        """Send bytes to ssh; return how many were taken. Raises LocalClosedError."""
+        """Send bytes to ssh, and return the number that it took. Raises LocalClosedError."""
         try:
             count = os.write(self.write_fd, view)
         except BlockingIOError:
             raise
         except OSError:
             raise LocalClosedError from None
-        if len(self.heard) <= HEARD:
-            self.heard += bytes(view[: min(count, HEARD + 1)])
+        if len(self.preface) <= PREFACE_LIMIT:
+            self.preface += bytes(view[: min(count, PREFACE_LIMIT + 1)])
         return count
 
     def flush(self) -> None:
@@ -88,7 +88,7 @@ class Local:
             except OSError:
                 raise LocalClosedError from None
         else:
-            # Not closed, or another file could get the same descriptor.
+            # Replace it instead of closing it, so that no other file gets the same number.
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.write_fd)
             os.close(null)
@@ -99,9 +99,9 @@ class Local:
 
 
 def carry(source: TcpWire | Local, sink: TcpWire | Local) -> Iterator[tuple[int, int] | None]:
-    """Copy one direction's bytes, then its end. Yield each (fd, event) that it has to wait for.
+    """Copy the bytes of one direction, then its end. Yield (fd, event) to wait for that event.
 
-    Yields None after each chunk, so that a fast direction never starves the other.
+    Yield None after each chunk, so that a fast direction does not starve the other.
     """
     while True:
         try:
@@ -129,25 +129,26 @@ def pump(wire: TcpWire, local: Local) -> None:
     """Copy both directions until both have ended. Raises OSError if the gateway is lost."""
     upward, downward = carry(local, wire), carry(wire, local)
     live = [upward, downward]
-    deadline = None  # set once ssh has exited
+    deadline = None  # set when ssh has exited
     try:
         while live:
             waits: dict[int, int] = {}
-            moved = False
+            has_progress = False
             for flow in list(live):
                 try:
-                    wish = next(flow)
+                    wait = next(flow)
                 except (StopIteration, LocalClosedError):
                     live.remove(flow)
-                    wish = None
-                if wish is None:
-                    moved = True
+                    wait = None
+                if wait is None:
+                    has_progress = True
                 else:
-                    waits[wish[0]] = waits.get(wish[0], 0) | wish[1]
-            if moved:
+                    fd, event = wait
+                    waits[fd] = waits.get(fd, 0) | event
+            if has_progress:
                 continue
             if downward in live:
-                waits.setdefault(local.write_fd, 0)  # to notice that ssh has exited
+                waits.setdefault(local.write_fd, 0)  # to detect that ssh has exited
             poller = select.poll()
             for fd, event in waits.items():
                 poller.register(fd, event)
@@ -164,7 +165,7 @@ def pump(wire: TcpWire, local: Local) -> None:
 
 
 def relay(wire: TcpWire, local: Local) -> int:
-    """Relay between the gateway and ssh to the end; return the exit code. Raises TunnelError."""
+    """Relay between the gateway and ssh until both end, and return the exit code. Raises TunnelError."""
     start = time.monotonic()
     lost = None
     try:
@@ -172,8 +173,8 @@ def relay(wire: TcpWire, local: Local) -> int:
     except OSError as error:
         lost = error
     finally:
-        local.close()
-    check_preface(wire.awaited, local.heard)
+        local.restore_blocking()
+    check_preface(wire.shown_target, local.preface)
     if lost is not None:
         after_s = time.monotonic() - start
         reason = lost.strerror or str(lost)
@@ -183,23 +184,23 @@ def relay(wire: TcpWire, local: Local) -> int:
     return OK
 
 
-def check_preface(target: str, heard: bytes) -> None:
-    """Raise TunnelError if the first bytes that the client heard are a refusal by the target's SSH server."""
-    refused = read_refusal(heard)
-    if refused:
-        raise TunnelError(NO_SHELL, f"{clean(target)} refuses all logins: {refused}")
+def check_preface(target: str, preface: bytes) -> None:
+    """Raise TunnelError if the target's SSH server sent a refusal in place of SSH."""
+    reason = parse_refusal(preface)
+    if reason:
+        raise TunnelError(NO_SHELL, f"{clean(target)} refuses all logins: {reason}")
 
 
-def read_refusal(heard: bytes) -> str:
-    """Return why the shell's SSH server refused, if it sent one line in place of SSH (RFC 4253 §4.2).
+def parse_refusal(preface: bytes) -> str:
+    """Return the reason if the SSH server sent one line in place of SSH (RFC 4253 §4.2), else "".
 
-    Otherwise return an empty string. The gateway adds its own line, which says how to fix it.
+    The gateway may add a second line, which explains the refusal.
     """
-    if heard.startswith(b"SSH-") or len(heard) > HEARD:
+    if preface.startswith(b"SSH-") or len(preface) > PREFACE_LIMIT:
         return ""
-    lines = heard.split(b"\n")
-    if len(lines) > 2 and lines[1].startswith(EXPLAINED):
-        return clean(lines[1][len(EXPLAINED) :].decode("utf-8", "replace"), REASON_LIMIT)
+    lines = preface.split(b"\n")
+    if len(lines) > 2 and lines[1].startswith(EXPLANATION_PREFIX):
+        return clean(lines[1][len(EXPLANATION_PREFIX) :].decode("utf-8", "replace"), REASON_LIMIT)
     if len(lines) == 2 and not lines[1]:
         return f"its SSH server said {clean(lines[0].decode('utf-8', 'replace'))!r} and hung up"
     return ""

@@ -1,7 +1,7 @@
-"""A tunnel that outlives its connections: after a cut it comes back, and ssh notices nothing.
+"""A tunnel that survives lost connections, without ssh noticing.
 
-`ResumableTunnel` joins ssh's end to a `wire.tunnel.stream.TunnelStream`, and that to one connection after
-another.
+`ResumableTunnel` connects ssh's end to a `wire.tunnel.stream.TunnelStream`, and the stream to one connection
+after another.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.wire import TcpWire, socket
 
 READ_BYTES = 256 * 1024
-PIPE_BYTES = 64 * 1024  # what a pipe holds
-PIPES_IN_TURN = 4  # how often ssh's pipe is read before the network has its turn
-GIVE_UP_S = 8 * 3600.0  # no gateway waits longer by default; it says so itself when it is asked
+PIPE_BYTES = 64 * 1024  # the capacity of a pipe
+PIPES_IN_TURN = 4  # pipes of input from ssh to read before the network's turn
+GIVE_UP_S = 8 * 3600.0  # the default of a gateway, which reports its own limit
 FIRST_PAUSE_S = 0.1
-SOON_PAUSE_S, SOON_S = 1.0, 60.0  # the longest pause between two tries in the first minute,
+SOON_PAUSE_S, SOON_S = 1.0, 60.0  # the longest pause between two attempts, in the first minute
 LONGEST_PAUSE_S = 5.0  # and later
-LOOK_S = 1.0  # after a sleep of the laptop, poll(2) waits for the rest of its time
-SLEPT_S = 2.0
-STOPPED_S = (
-    10.0  # a turn that takes longer: the process was stopped, or the system has no such clock
+CHECK_S = 1.0  # the longest poll: after a sleep of the laptop, poll(2) waits for its remaining time
+SLEEP_THRESHOLD_S = 2.0
+STOP_THRESHOLD_S = (
+    10.0  # the process was stopped, or slept on a system whose clock does not show it
 )
 TEMPORARY = (UNREACHABLE, TLS, NOT_PROXY, NO_ANSWER, BUSY, START_TIMEOUT, VIA)
-"""The errors that may pass while a laptop changes its network: a hotel's page is no HTTP proxy."""
+"""The errors that a change of network may cause: a hotel's login page, for example, is not an HTTP proxy."""
 
 
 class ConnectionLostError(Exception):
-    """The connection is lost, and the tunnel goes on."""
+    """The connection is lost, and the tunnel has to reconnect."""
 
 
 def read_clock() -> float:
-    """Return seconds that also count while the laptop sleeps, where the system has such a clock."""
+    """Return seconds of a clock that includes the laptop's sleep, if the system has one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -72,25 +72,27 @@ class ResumableTunnel:
         self.local = local
         self.stream = TunnelStream(watches=True)
         self.may_read = True
-        """Whether ssh may have sent something since it was read last."""
+        """Whether ssh may have sent bytes since the last read."""
         self.gone_at: float | None = None
-        """Since when ssh has not read any more or has hung up, or None."""
-        self.woken_fd = -1
-        """Becomes readable at a signal."""
+        """When ssh exited or stopped reading, by `read_clock`; None while it reads."""
+        self.signal_fd = -1
+        """Readable after a signal."""
         self.routes = RouteWatch()
         self.buffer = memoryview(bytearray(READ_BYTES))
-        self.title = Title(options.host)
-        self.away_since = self.asleep = 0.0
+        self.title = WindowTitle(options.host)
+        self.lost_at = 0.0
+        """When the connection was lost, by `read_clock`."""
+        self.slept_s = 0.0
+        """How long the laptop had slept before the last attempt to reconnect."""
         self.was_gone = False
-        """By `read_clock`, since when there is no connection. At the last try to return: how long the laptop
-        had slept, and whether ssh was gone."""
+        """Whether ssh was gone before the last attempt to reconnect."""
 
     def run(self, wire: TcpWire) -> int:
-        """Carry the tunnel to its end, from its first connection on. Return the exit code.
+        """Carry the tunnel until it ends, and return the exit code. `wire` is its first connection.
 
         Raises TunnelError.
         """
-        name = wire.awaited
+        target = wire.shown_target
         self.listen_for_hangup()
         try:
             while True:
@@ -101,41 +103,41 @@ class ResumableTunnel:
                     wire.sock.close()
                     if self.stream.is_finished:
                         break
-                    again = self.retry()
-                    if again is None:
+                    new_wire = self.reconnect()
+                    if new_wire is None:
                         break
-                    wire = again
+                    wire = new_wire
                     self.title.restore()
         finally:
             self.title.restore()
-            self.local.close()
+            self.local.restore_blocking()
             self.routes.stop()
-        check_preface(name, self.local.heard)
+        check_preface(target, self.local.preface)
         if self.stream.ended is not None and self.stream.ended[0]:
             raise TunnelError(
-                LOST, f"the session in {clean(name)} has ended: {clean(self.stream.ended[1])}"
+                LOST, f"the session in {clean(target)} has ended: {clean(self.stream.ended[1])}"
             )
         return OK
 
     def listen_for_hangup(self) -> None:
-        """End the session in order at SIGHUP, which ssh sends to its ProxyCommand as it exits."""
-        self.woken_fd, write_fd = os.pipe()
+        """End the session cleanly at SIGHUP, which ssh sends to its ProxyCommand when it exits."""
+        self.signal_fd, write_fd = os.pipe()
         os.set_blocking(write_fd, False)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, self.hang_up)
 
     def hang_up(self, *_: object) -> None:
-        """Record that ssh is gone: what is left is sent, and then the tunnel ends."""
+        """Record that ssh is gone. The tunnel sends the remaining bytes, and ends."""
         self.gone_at = read_clock() if self.gone_at is None else self.gone_at
 
-    def retry(self) -> TcpWire | None:
-        """Return a new connection of the tunnel, however long it takes.
+    def reconnect(self) -> TcpWire | None:
+        """Reconnect the tunnel, and return the new connection. Raises TunnelError if that is impossible.
 
-        Once ssh has ended, the tunnel comes back only to say so, and this returns None after a moment.
-        Raises TunnelError.
+        If ssh is gone, the new connection only has to report that. Return None if there is none within
+        `GONE_TIMEOUT_S`.
         """
-        self.away_since = since = read_clock()
+        self.lost_at = lost_at = read_clock()
         self.key.watch = self.watch
         pause_s = 0.0
         while True:
@@ -144,81 +146,81 @@ class ResumableTunnel:
             if self.gone_at is not None and read_clock() > self.gone_at + GONE_TIMEOUT_S:
                 return None
             retry_s = 0.0
-            self.asleep, self.was_gone = read_clock() - time.monotonic(), self.gone_at is not None
+            self.slept_s, self.was_gone = read_clock() - time.monotonic(), self.gone_at is not None
             try:
                 self.key.attempt += 1
                 wire = open_tunnel(self.options, self.key)
                 if wire.is_resumable:
                     return wire
-                wire.sock.close()  # a gateway of an earlier version has opened another session
+                wire.sock.close()  # an older gateway has opened a new session
                 raise TunnelError(LOST, f"{wire.name} cannot resume the session; it is too old")
             except TunnelError as error:
-                if error.code not in TEMPORARY or read_clock() - since > GIVE_UP_S:
+                if error.code not in TEMPORARY or read_clock() - lost_at > GIVE_UP_S:
                     raise
                 retry_s = min(error.retry_s, LONGEST_RETRY_S)
             except ConnectionLostError:
                 pause_s = 0.0
             jitter = 0.75 + os.urandom(1)[0] / 512
-            longest_s = SOON_PAUSE_S if read_clock() - since < SOON_S else LONGEST_PAUSE_S
+            longest_s = SOON_PAUSE_S if read_clock() - lost_at < SOON_S else LONGEST_PAUSE_S
             pause_s = retry_s + min(max(pause_s * 2, FIRST_PAUSE_S), longest_s) * jitter
 
     def watch(self, sock: socket.socket | None) -> None:
-        """Show how long the tunnel has been away; called once a second while a return waits at `sock`.
+        """Show how long the connection has been lost. Call this each second while waiting for `sock`.
 
-        Raises ConnectionLostError if no answer can come there any more. It does so too once ssh has gone, so
-        that another connection can still say it, and when it is too late for that.
+        Raises ConnectionLostError if `sock` can receive no answer any more. Also raises it when ssh exits, so
+        that another connection reports that, and when the time for that report is over.
         """
         now = read_clock()
-        self.title.show(now - self.away_since)
+        self.title.show(now - self.lost_at)
         if self.gone_at is None and self.local.is_gone():
             self.hang_up()
         if self.gone_at is not None and not (
             self.was_gone and now <= self.gone_at + GONE_TIMEOUT_S
         ):
             raise ConnectionLostError("ssh has ended")
-        if now - time.monotonic() - self.asleep > SLEPT_S:
+        if now - time.monotonic() - self.slept_s > SLEEP_THRESHOLD_S:
             raise ConnectionLostError("the laptop has slept")
-        if sock is not None and self.routes.take_news() and has_moved(sock):
+        if sock is not None and self.routes.take_changes() and has_moved(sock):
             raise ConnectionLostError("the network has changed")
 
     def pause(self, wait_s: float) -> bool:
-        """Wait, but no longer once the network changes or ssh does not read any more.
-
-        Return whether the network has changed.
-        """
+        """Wait for `wait_s`, until the network changes, or until ssh exits. Return True for a change."""
         poller = select.poll()
         if self.routes.fd >= 0:
             poller.register(self.routes.fd, select.POLLIN)
         if self.gone_at is None:
             poller.register(self.local.write_fd, 0)
-            poller.register(self.woken_fd, select.POLLIN)
-        woken: set[int] = set()
-        while wait_s > 0 and not woken:
-            self.title.show(read_clock() - self.away_since)
-            woken = {fd for fd, _event in poller.poll(min(LOOK_S, wait_s) * 1000)}
-            wait_s -= LOOK_S
-        if woken - {self.routes.fd}:
+            poller.register(self.signal_fd, select.POLLIN)
+        ready: set[int] = set()
+        while wait_s > 0 and not ready:
+            self.title.show(read_clock() - self.lost_at)
+            ready = {fd for fd, _event in poller.poll(min(CHECK_S, wait_s) * 1000)}
+            wait_s -= CHECK_S
+        if ready - {self.routes.fd}:
             self.hang_up()
-        if self.routes.fd not in woken:
+        if self.routes.fd not in ready:
             return False
-        time.sleep(FIRST_PAUSE_S)  # news come in groups
-        return self.routes.take_news()
+        time.sleep(FIRST_PAUSE_S)  # changes come in groups
+        return self.routes.take_changes()
 
     def carry(self, wire: TcpWire) -> None:
-        """Carry the tunnel over one connection, until it has ended. Raises ConnectionLostError."""
+        """Carry the tunnel over one connection, until the tunnel ends. Raises ConnectionLostError."""
         stream = self.stream
         now = read_clock()
-        asleep = now - time.monotonic()
+        slept_s = now - time.monotonic()
         stream.connect(now)
-        has_news = True
+        has_route_change = True
         while True:
             before, now = now, read_clock()
-            if now - time.monotonic() - asleep > SLEPT_S or now - before > STOPPED_S:
+            if (
+                now - time.monotonic() - slept_s > SLEEP_THRESHOLD_S
+                or now - before > STOP_THRESHOLD_S
+            ):
                 raise ConnectionLostError("the laptop has slept")
-            if has_news and self.routes.take_news() and has_moved(wire.sock):
+            if has_route_change and self.routes.take_changes() and has_moved(wire.sock):
                 raise ConnectionLostError("the network has changed")
-            self.pass_on(now)
-            has_news = False
+            self.move_bytes(now)
+            has_route_change = False
             try:
                 waits = self.exchange(wire, now)
             except OSError as error:
@@ -226,14 +228,14 @@ class ResumableTunnel:
             except StreamError as error:
                 raise ConnectionLostError(str(error)) from None
             if stream.ended is not None or stream.has_sent_end:
-                self.pass_on(now)
+                self.move_bytes(now)
                 return
             if stream.is_dead(now):
                 raise ConnectionLostError("no answer")
             if waits:
-                has_news = self.wait(wire, waits, now)
+                has_route_change = self.wait(wire, waits, now)
 
-    def pass_on(self, now: float) -> None:
+    def move_bytes(self, now: float) -> None:
         """Move bytes between ssh and the stream."""
         stream, local = self.stream, self.local
         try:
@@ -271,7 +273,7 @@ class ResumableTunnel:
             stream.end(0)
 
     def exchange(self, wire: TcpWire, now: float) -> int:
-        """Write and read what is possible now. Return the events to wait for, 0 if there may be more to read.
+        """Send and receive as much as possible. Return the events to wait for, 0 if more may be readable.
 
         Raises OSError, StreamError, ConnectionLostError.
         """
@@ -300,19 +302,19 @@ class ResumableTunnel:
         return waits if count < READ_BYTES and not wire.is_tls else 0
 
     def wait(self, wire: TcpWire, waits: int, now: float) -> bool:
-        """Wait until something can be moved, or is due. Return whether there is news of routes."""
+        """Wait until bytes can move or the stream is due. Return True if routes may have changed."""
         stream, local = self.stream, self.local
         wake_at = stream.wake_at()
-        wait_s = LOOK_S if wake_at is None else min(LOOK_S, max(0.0, wake_at - now))
+        wait_s = CHECK_S if wake_at is None else min(CHECK_S, max(0.0, wake_at - now))
         poller = select.poll()
         poller.register(wire.read_fd, waits)
         if self.routes.fd >= 0:
             poller.register(self.routes.fd, select.POLLIN)
         events = {local.read_fd: select.POLLIN if stream.room else 0}
         if self.gone_at is None:
-            poller.register(self.woken_fd, select.POLLIN)
-            wanted = select.POLLOUT if stream.deliverable else 0
-            events[local.write_fd] = events.get(local.write_fd, 0) | wanted
+            poller.register(self.signal_fd, select.POLLIN)
+            output = select.POLLOUT if stream.deliverable else 0
+            events[local.write_fd] = events.get(local.write_fd, 0) | output
         for fd, event in events.items():
             if event or fd == local.write_fd:
                 poller.register(fd, event)
@@ -323,20 +325,20 @@ class ResumableTunnel:
         return self.routes.fd in ready
 
 
-class Title:
-    """The terminal's title while the connection is away. Nothing is written into the screen."""
+class WindowTitle:
+    """The window's title while the connection is lost. The screen itself is left alone."""
 
     def __init__(self, host: str) -> None:
         self.host = host
         self.is_shown = False
 
-    def show(self, away_s: float) -> None:
-        """Show how long the connection has been away."""
+    def show(self, lost_s: float) -> None:
+        """Show how long the connection has been lost."""
         if os.isatty(2):
             if not self.is_shown:
                 show("\x1b[22;2t")  # xterm: push the window's title
             self.is_shown = True
-            show(f"\x1b]2;{clean(self.host)}: reconnecting {away_s:.0f} s\x07")
+            show(f"\x1b]2;{clean(self.host)}: reconnecting {lost_s:.0f} s\x07")
 
     def restore(self) -> None:
         """Restore the title."""

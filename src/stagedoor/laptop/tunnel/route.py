@@ -1,16 +1,16 @@
-"""News of the network: Linux reports that routes or addresses have changed. Elsewhere there are none."""
+"""Changes of routes and addresses, as Linux reports them. Other systems report none."""
 
 from __future__ import annotations
 
 from stagedoor.laptop.tunnel.wire import socket
 
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
-"""Links, and addresses and routes of IPv4 and IPv6 (RTMGRP_… in linux/rtnetlink.h)."""
+"""The links, addresses and routes of IPv4 and IPv6 (RTMGRP_… in linux/rtnetlink.h)."""
 _READ_BYTES = 64 * 1024
 
 
 class RouteWatch:
-    """The kernel's news of routes and addresses, rtnetlink(7). `fd` is readable when there are any, or -1."""
+    """The kernel's reports of changes, rtnetlink(7). `fd` is readable after one, or -1 if there are none."""
 
     def __init__(self) -> None:
         self.fd = -1
@@ -22,35 +22,35 @@ class RouteWatch:
         except (AttributeError, OSError):
             pass  # another system, or a sandbox: PINGs find a dead connection later
 
-    def take_news(self) -> bool:
-        """Return whether there was any news, and forget it."""
-        has_news = False
+    def take_changes(self) -> bool:
+        """Discard all reports. Return True if there were any."""
+        has_changes = False
         while self.fd >= 0:
             try:
                 self.sock.recv(_READ_BYTES)
             except BlockingIOError:
                 break
-            except OSError:  # ENOBUFS: some of it was lost
+            except OSError:  # ENOBUFS: some reports were lost
                 pass
-            has_news = True
-        return has_news
+            has_changes = True
+        return has_changes
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self.fd >= 0:
             self.fd = -1
             self.sock.close()
 
 
 def has_moved(sock: socket.socket) -> bool:
-    """Return whether the peer of a connection would be reached from another address now.
+    """Return True if a new connection to the peer of `sock` would come from another address.
 
-    If there is no way to it at present, the connection may still live on when the network is back.
+    Without any route, return False: the connection may survive until the network returns.
     """
     probe = None
     try:
         probe = socket.socket(sock.family, socket.SOCK_DGRAM)
-        probe.connect(sock.getpeername())  # UDP: it sends nothing
+        probe.connect(sock.getpeername())  # UDP sends nothing here
         return bool(probe.getsockname()[0] != sock.getsockname()[0])
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""The credential, from the sources that ask no person: a file, a helper, the keyring, the environment."""
+"""The credential, from the sources without a prompt: a file, a helper, the keyring, the environment."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.options import Options
 
-HELPER_LIMIT = 64 * 1024  # bytes that a helper may print; a secret is one line
-HELPER_TIMEOUT_S = 60.0  # a keyring may ask its owner to unlock it
+HELPER_LIMIT = 64 * 1024  # bytes of output; a secret is one line
+HELPER_TIMEOUT_S = 60.0  # long enough to unlock a keyring
 
 
 class Secret:
-    """A secret, its source, and the fix to suggest when the gateway refuses it."""
+    """A secret, its source, and the fix to suggest if the gateway refuses it."""
 
     def __init__(self, value: str, source: str, fix: str) -> None:
         self.value = value
@@ -30,35 +30,35 @@ class Secret:
 
 
 def find_token_file(env: dict[str, str]) -> str:
-    """Return the path of the token file in the person's configuration folder."""
+    """Return the path of the default token file, in the user's configuration folder."""
     home = env.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
     return os.path.join(home, "stagedoor", "token")
 
 
 def find_secret(options: Options, default_file: bool = True) -> Secret | None:
-    """Return the first secret available without asking a person, or None. Raises TunnelError.
+    """Return the first secret that is available without a prompt, or None. Raises TunnelError.
 
-    The person's default token file does not say which gateway it is for; `default_file` is whether it counts.
+    The default token file does not name its gateway. Without `default_file` it is not used.
     """
-    has_file = default_file or options.token_file is not None
+    may_use_file = default_file or options.token_file is not None
     return (
-        (from_token_file(options) if has_file else None)
-        or from_helper(options)
-        or from_keyring(options)
-        or from_environment(options)
+        (read_token_file(options) if may_use_file else None)
+        or run_helper(options)
+        or read_keyring(options)
+        or read_environment(options)
     )
 
 
 def check_secret(text: str, source: str, fix: str) -> Secret | None:
-    """Return the first line of `text` as a secret; None if it is empty. Raises TunnelError."""
+    """Return the first line of `text` as a secret, or None if it is empty. Raises TunnelError."""
     value = text.strip("\r\n").split("\n")[0].rstrip("\r")
     if any(c < " " or c == "\x7f" for c in value):  # RFC 7617 §2
-        raise TunnelError(CREDENTIAL, f"{source} holds a control character; {fix}")
+        raise TunnelError(CREDENTIAL, f"{source} contains a control character; {fix}")
     return Secret(value, source, fix) if value else None
 
 
-def from_token_file(options: Options) -> Secret | None:
-    """Read the token file; None if the default one does not exist. Raises TunnelError."""
+def read_token_file(options: Options) -> Secret | None:
+    """Read the token file. Return None if the default file does not exist. Raises TunnelError."""
     path = options.token_file or find_token_file(options.env)
     source = f"the token file {path}"
     try:
@@ -84,7 +84,7 @@ def from_token_file(options: Options) -> Secret | None:
 
 
 def run_program(command: list[str], env: dict[str, str], quiet: bool) -> tuple[int, str]:
-    """Run a program without ssh's stdin; return its exit status and stdout. Raises OSError."""
+    """Run a program with an empty stdin, and return its exit status and stdout. Raises OSError."""
     import subprocess
 
     deadline = time.monotonic() + HELPER_TIMEOUT_S
@@ -109,7 +109,7 @@ def run_program(command: list[str], env: dict[str, str], quiet: bool) -> tuple[i
                 status = program.wait(max(deadline - time.monotonic(), 0.0))
                 return status, text.decode("utf-8", "replace")
     except subprocess.TimeoutExpired:
-        pass  # it closed its output, but still runs
+        pass  # it closed its stdout, but did not exit
     finally:
         program.kill()
         program.wait()
@@ -117,8 +117,8 @@ def run_program(command: list[str], env: dict[str, str], quiet: bool) -> tuple[i
     raise OSError(errno.ETIMEDOUT, f"no answer within {HELPER_TIMEOUT_S:.0f} s")
 
 
-def from_helper(options: Options) -> Secret | None:
-    """Run the credential helper; None if there is none. Raises TunnelError."""
+def run_helper(options: Options) -> Secret | None:
+    """Run the credential helper. Return None if there is none. Raises TunnelError."""
     if not options.helper:
         return None
     import shlex
@@ -137,8 +137,8 @@ def from_helper(options: Options) -> Secret | None:
     return check_secret(text, source, "fix: see what it prints")
 
 
-def from_keyring(options: Options) -> Secret | None:
-    """Look the secret up in the keyring; None without a keyring or an entry. Raises TunnelError."""
+def read_keyring(options: Options) -> Secret | None:
+    """Look up the secret in the keyring. Return None without a keyring or an entry. Raises TunnelError."""
     gateway, user, env = str(options.gateway), options.user, options.env
     if sys.platform == "darwin":
         service = f"stagedoor:{gateway}"
@@ -151,8 +151,8 @@ def from_keyring(options: Options) -> Secret | None:
         attributes = ["service", "stagedoor", "gateway", gateway, "user", user]
         command = ["secret-tool", "lookup", *attributes]
         fix = f"fix: secret-tool store --label=Stagedoor {' '.join(attributes)}"
-    places = env.get("PATH", os.defpath).split(os.pathsep)
-    if not any(os.access(os.path.join(place, command[0]), os.X_OK) for place in places):
+    folders = env.get("PATH", os.defpath).split(os.pathsep)
+    if not any(os.access(os.path.join(folder, command[0]), os.X_OK) for folder in folders):
         return None
     try:
         status, text = run_program(command, env, quiet=True)
@@ -161,7 +161,7 @@ def from_keyring(options: Options) -> Secret | None:
     return check_secret(text, "the keyring", fix) if status == 0 else None
 
 
-def from_environment(options: Options) -> Secret | None:
+def read_environment(options: Options) -> Secret | None:
     """Return the secret in STAGEDOOR_TOKEN or STAGEDOOR_PASSWORD, or None. Raises TunnelError."""
     value, name = choose_first(
         *((options.env.get(n), n) for n in ("STAGEDOOR_TOKEN", "STAGEDOOR_PASSWORD"))

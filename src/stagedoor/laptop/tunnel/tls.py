@@ -1,4 +1,4 @@
-"""A TLS connection, through memory, so that the two directions never wait for each other."""
+"""TLS over memory buffers, so that the two directions never wait for each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ssl
 import time
 
 from stagedoor.laptop.tunnel.errors import TLS, USAGE, TunnelError
-from stagedoor.laptop.tunnel.wire import CHUNK, CONNECT_TIMEOUT_S, TcpWire, settle, socket
+from stagedoor.laptop.tunnel.wire import CHUNK, CONNECT_TIMEOUT_S, TcpWire, socket, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TlsWire(TcpWire):
-    """A TLS connection over a TCP connection, which has made its handshake."""
+    """A TLS connection. The constructor performs the handshake, and raises TunnelError."""
 
     is_tls = True
 
@@ -27,9 +27,9 @@ class TlsWire(TcpWire):
         super().__init__(sock, name, watch)
         try:
             context = ssl.create_default_context(cafile=options.ca_file)
-            # As curl does: since 3.13 Python demands of private CAs what RFC 5280 demands of public ones.
+            # As curl does: since 3.13, Python applies RFC 5280's rules for public CAs to private ones.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        except OSError as error:  # ssl.SSLError too
+        except OSError as error:  # or its subclass ssl.SSLError
             reason = error.strerror if error.errno == errno.ENOENT else "no PEM certificate in it"
             raise TunnelError(
                 USAGE, f"cannot use the CA file {options.ca_file}: {reason}"
@@ -41,7 +41,7 @@ class TlsWire(TcpWire):
         )
         self.clear = b""  # decrypted and not yet read
         self.cipher = b""  # encrypted and not yet sent
-        self.ended = False
+        self.has_ended = False
         self.complete_handshake(options.trust)
 
     def complete_handshake(self, trust: str) -> None:
@@ -53,8 +53,8 @@ class TlsWire(TcpWire):
                     self.tls.do_handshake()
                     return
                 except ssl.SSLWantReadError:
-                    settle(self, self.flush, select.POLLOUT, deadline)
-                    settle(self, self.fill, select.POLLIN, deadline)
+                    wait_for(self, self.flush, select.POLLOUT, deadline)
+                    wait_for(self, self.fill, select.POLLIN, deadline)
         except ssl.SSLCertVerificationError as error:
             line = f"the certificate of {self.name} is not trusted: {error.verify_message}; {trust}"
         except ssl.SSLError as error:
@@ -66,7 +66,7 @@ class TlsWire(TcpWire):
         raise TunnelError(TLS, line)
 
     def fill(self) -> None:
-        """Feed received bytes, or their end, to the TLS layer."""
+        """Receive bytes, or their end, for the TLS layer."""
         data = self.sock.recv(CHUNK)
         if data:
             self.incoming.write(data)
@@ -74,13 +74,13 @@ class TlsWire(TcpWire):
             self.incoming.write_eof()
 
     def flush(self) -> None:
-        """Send encrypted bytes that wait."""
+        """Send pending encrypted bytes."""
         self.cipher += self.outgoing.read()
         while self.cipher:
             self.cipher = self.cipher[self.sock.send(self.cipher) :]
 
     def decrypt(self, limit: int) -> bytes | None:
-        """Return decrypted bytes; None if the socket must be read first."""
+        """Return decrypted bytes, b"" at the end, or None if `fill` must be called first."""
         try:
             return self.tls.read(limit)
         except ssl.SSLWantReadError:
@@ -94,7 +94,7 @@ class TlsWire(TcpWire):
             raise
 
     def recv(self, limit: int) -> bytes:
-        """Return decrypted bytes; none at the end."""
+        """Return decrypted bytes, or b"" at the end."""
         if self.clear:
             data, self.clear = self.clear[:limit], self.clear[limit:]
             return data
@@ -103,13 +103,13 @@ class TlsWire(TcpWire):
             if decrypted is not None:
                 return decrypted
             try:
-                self.flush()  # an answer to a key update
+                self.flush()  # the answer to a key update
             except BlockingIOError:
                 pass  # it is sent with the next data
             self.fill()
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Receive decrypted bytes into `buffer`; return their number, 0 at the end."""
+        """Receive decrypted bytes into `buffer`, and return their number, 0 at the end."""
         data = self.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -121,14 +121,14 @@ class TlsWire(TcpWire):
         return data
 
     def send(self, view: memoryview) -> int:
-        """Encrypt bytes once earlier ones are sent; return how many were taken."""
+        """Encrypt bytes after earlier ones are sent, and return the number taken."""
         self.flush()
         return self.tls.write(view)
 
     def end(self) -> None:
-        """Send close_notify, then FIN; the other side's data can still be received."""
-        if not self.ended:
-            # Undecrypted bytes would make OpenSSL's shutdown fail and lose them.
+        """Send close_notify, then FIN. Receiving is still possible."""
+        if not self.has_ended:
+            # With undecrypted bytes, OpenSSL's shutdown would fail and lose them.
             while True:
                 data = self.decrypt(CHUNK)
                 if not data:
@@ -138,6 +138,6 @@ class TlsWire(TcpWire):
                 self.tls.unwrap()
             except ssl.SSLError:
                 pass  # the peer's close_notify is missing; `recv` waits for it
-            self.ended = True
+            self.has_ended = True
         self.flush()
         super().end()

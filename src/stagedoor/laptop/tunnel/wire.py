@@ -1,4 +1,4 @@
-"""A TCP connection that never blocks, and the wait until it can go on."""
+"""A non-blocking TCP connection, and the waits for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 from stagedoor.laptop.tunnel.errors import NO_ANSWER, TunnelError, clean, show
 
-TYPE_CHECKING = False  # in place of that of `typing`, whose import costs 4 ms
+TYPE_CHECKING = False  # not from `typing`, whose import takes 4 ms
 if TYPE_CHECKING:
     import socket as socket
     from collections.abc import Callable
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
     Watch = Callable[[socket.socket | None], None]
-    """Called once a second of a wait, with the socket that is waited for. It raises to end the wait."""
+    """Called once a second during a wait, with the socket to wait for. An exception ends the wait."""
 else:
     try:
-        import _socket as socket  # the C part of `socket` is enough here, and loads 8 ms faster
+        import _socket as socket  # the C module is enough here, and loads 8 ms faster
     except ImportError:
         import socket
 
 CHUNK = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0  # TCP and TLS, each
-STEP_S = 1.0  # of a wait: what is shown changes once a second
-STEP_SHOWN = 60  # characters of a step that fit beside the rest in a terminal's line
+STEP_S = 1.0  # the interval at which a wait updates the terminal's line
+STEP_CHARS = 60  # the part of a step that fits into the line
 
 
 class TcpWire:
-    """A TCP connection to a proxy. Each call does what is possible now, or raises BlockingIOError."""
+    """A TCP connection to a proxy. Each call does as much as possible, or raises BlockingIOError."""
 
     is_tls = False
 
@@ -40,26 +40,26 @@ class TcpWire:
         self.name = name
         self.watch = watch
         self.read_fd = self.write_fd = sock.fileno()
-        self.awaited = ""  # the target that a person is waiting for
-        self.asks_reason = False  # whether a person can be asked why they want access
+        self.shown_target = ""  # shown during waits; "" for a corporate proxy and a reconnect
+        self.may_ask_reason = False  # whether the developer can be asked for a reason for access
         self.step = ""  # the last step of a start that the gateway reported
-        self.is_resumable = False  # whether frames follow (`stagedoor.wire.tunnel`)
-        self.session = ""  # the gateway's id of the tunnel, by which an administrator finds it
+        self.is_resumable = False  # whether it carries frames (`stagedoor.wire.tunnel`)
+        self.session = ""  # the gateway's id of the session, for administrators
 
     def peek(self, limit: int) -> bytes:
-        """Return received bytes and leave them in place."""
+        """Return received bytes without removing them."""
         return self.sock.recv(limit, socket.MSG_PEEK)
 
     def recv(self, limit: int) -> bytes:
-        """Return received bytes; none at the end."""
+        """Return received bytes, or b"" at the end."""
         return self.sock.recv(limit)
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Receive bytes into `buffer`; return their number, 0 at the end."""
+        """Receive bytes into `buffer`, and return their number, 0 at the end."""
         return self.sock.recv_into(buffer)
 
     def send(self, view: memoryview) -> int:
-        """Send bytes; return how many were taken."""
+        """Send bytes, and return the number taken."""
         return self.sock.send(view)
 
     def flush(self) -> None:
@@ -70,21 +70,21 @@ class TcpWire:
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            if error.errno != errno.ENOTCONN:  # reset already: the error of `recv` is clearer
+            if error.errno != errno.ENOTCONN:  # it was reset, and `recv` will raise a clearer error
                 raise
 
 
 def wait_until_ready(fd: int, event: int, wait_s: float) -> bool:
-    """Wait up to `wait_s` seconds for `event`, an error or a hang-up; return True if it came."""
+    """Wait up to `wait_s` seconds for `event`, an error or a hang-up. Return True if one occurred."""
     poller = select.poll()
     poller.register(fd, event)
     return bool(poller.poll(max(0.0, wait_s) * 1000))
 
 
-def settle(wire: TcpWire, call: Callable[[], Result], event: int, deadline: float) -> Result:
-    """Repeat `call` until it does not block. Raises TunnelError (NO_ANSWER) at the deadline.
+def wait_for(wire: TcpWire, call: Callable[[], Result], event: int, deadline: float) -> Result:
+    """Wait until `call` does not block, and return its result. Raises TunnelError at `deadline`.
 
-    On a terminal, the awaited target is shown after a second, and erased at the end.
+    On a terminal, a line shows the wire's `shown_target` from the first second until the end.
     """
     start = time.monotonic()
     is_shown = False
@@ -98,12 +98,12 @@ def settle(wire: TcpWire, call: Callable[[], Result], event: int, deadline: floa
                 raise TunnelError(NO_ANSWER, f"{wire.name} gave no answer in time")
             if wire.watch is not None:
                 wire.watch(wire.sock)
-            may_show = wire.awaited and os.isatty(2)
+            may_show = wire.shown_target and os.isatty(2)
             step_s = min(STEP_S, deadline - now)
             if not wait_until_ready(wire.read_fd, event, step_s) and may_show:
                 waited_s = time.monotonic() - start
-                step = f" ({wire.step[:STEP_SHOWN]})" if wire.step else ""
-                line = f"stagedoor: waiting for {clean(wire.awaited)}{step}, {waited_s:.0f} s"
+                step = f" ({wire.step[:STEP_CHARS]})" if wire.step else ""
+                line = f"stagedoor: waiting for {clean(wire.shown_target)}{step}, {waited_s:.0f} s"
                 is_shown = show(f"\r{line}\x1b[K")
     finally:
         if is_shown:

@@ -1,4 +1,4 @@
-"""Checks that a person can approve a login now, so that no browser opens for an unattended program."""
+"""Checks that a person can approve a login now, so that unattended programs open no browser."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 
 _ANCESTORS = 6
-"""How many parent processes to search for ssh: it starts this by a shell, and perhaps by a wrapper or two."""
+"""The number of parent processes to search for ssh, which starts this program through a shell or wrappers."""
 _SSH = re.compile(r"(?:^|/)ssh(?:\s|$)")
 _ONLY_PRINTS = re.compile(r"\s-[46AaCfgKkMNnqsTtVvXxYy]*G")
 _BATCH = re.compile(r"\s-o\s*BatchMode[\s=]\s*yes", re.IGNORECASE)
-_NO_PERSON = ("CI", "CRON_TZ")
+_UNATTENDED_VARIABLES = ("CI", "CRON_TZ")
 
 
 def find_reason_not_to_ask() -> str:
-    """Return the reason not to ask a person for a login now; empty if one may be asked."""
-    if any(os.environ.get(name) for name in _NO_PERSON):
+    """Return the reason not to ask a person to log in now, or "" if there is none."""
+    if any(os.environ.get(name) for name in _UNATTENDED_VARIABLES):
         return "this is a CI job"
     command = find_parent_ssh()
     if _ONLY_PRINTS.search(command):
@@ -30,7 +30,7 @@ def find_reason_not_to_ask() -> str:
 
 
 def has_terminal() -> bool:
-    """Return True if this process has a terminal that it can read and write."""
+    """Return True if this process has a controlling terminal."""
     try:
         fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
@@ -40,7 +40,7 @@ def has_terminal() -> bool:
 
 
 def has_desktop() -> bool:
-    """Return True if a browser started here appears on the desktop of the person who started this."""
+    """Return True if a browser that starts here appears on the user's desktop."""
     env = os.environ
     if env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"):
         return True
@@ -50,7 +50,7 @@ def has_desktop() -> bool:
 def open_browser(url: str) -> bool:
     """Open `url` in a graphical browser. Return True if one started.
 
-    A browser in the terminal is never started, since ssh uses the terminal.
+    This never starts a text browser, since ssh uses the terminal.
     """
     if not has_desktop() and not os.environ.get("BROWSER"):
         return False
@@ -65,27 +65,27 @@ def open_browser(url: str) -> bool:
     except (webbrowser.Error, OSError):
         return False
     finally:
-        for fd, kept in enumerate(saved, 1):
-            os.dup2(kept, fd)
-            os.close(kept)
+        for fd, copy in enumerate(saved, 1):
+            os.dup2(copy, fd)
+            os.close(copy)
         os.close(null)
 
 
 def find_parent_ssh() -> str:
-    """Return the command line of the ssh that runs this process; empty if none does."""
+    """Return the command line of the ssh that runs this process, or "" if none does."""
     pid = os.getppid()
     for _ in range(_ANCESTORS):
         if pid <= 1:
             break
-        parent, command = _process(pid)
+        parent, command = _read_process(pid)
         if _SSH.search(command):
             return command
         pid = parent
     return ""
 
 
-def _process(pid: int) -> tuple[int, str]:
-    """Return the pid of a process's parent and its command line; (0, "") if they are unknown."""
+def _read_process(pid: int) -> tuple[int, str]:
+    """Return the pid of a process's parent and its command line, or (0, "") if they are unknown."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")

@@ -1,6 +1,6 @@
-"""A lock by which one of many `stagedoor login --if-needed` logs in, while the others wait for its result.
+"""The lock of `stagedoor login --if-needed`: one process logs in, and the others wait for its result.
 
-Every ssh runs one, and Ansible starts 50 at once, so this module imports next to nothing.
+Every ssh runs one, and Ansible starts 50 at once, so this module imports very little.
 """
 
 from __future__ import annotations
@@ -8,29 +8,29 @@ from __future__ import annotations
 import os
 import time
 
-from stagedoor.laptop.needed import ASKING, is_fresh
+from stagedoor.laptop.if_needed import PID_FILE, is_fresh
 
 LOCK = "lock"
 """In the gateway's folder."""
-LOOK_S = 0.1
+POLL_S = 0.1
 WAIT_S = 190.0
-"""A little longer than the time that a person has for a login."""
+"""Slightly longer than the time limit of a login."""
 
 
 class LoginLock:
-    """A file lock on a gateway's folder. It ends with its process, so a crash releases it at once."""
+    """A file lock on a gateway's folder. It ends with its process, so a crash releases it."""
 
     def __init__(self, folder: str, began: float) -> None:
-        """Make a lock that `wait` acquires. `began` is when ssh began to wait, seconds since the epoch."""
+        """Create a lock, unlocked. `began` is when ssh started to wait, in seconds since the epoch."""
         self._folder = folder
         self._fd = -1
         self._began = began
         self.is_held = False
 
     def wait(self) -> bool:
-        """Acquire the lock, for up to `WAIT_S`. Return True if it is held and the certificate is not fresh.
+        """Wait up to `WAIT_S` for the lock, or for a fresh certificate. Return True if a login is needed now.
 
-        Raises OSError.
+        `is_held` is False after a time-out. Raises OSError.
         """
         import fcntl
 
@@ -45,10 +45,10 @@ class LoginLock:
             else:
                 self.is_held = True
                 return not is_fresh(self._folder)
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
     def find_recent_failure(self) -> int:
-        """Return the exit code of the last holder if it failed after ssh began to wait; else 0."""
+        """Return the exit code of the last holder if it failed after ssh started to wait, else 0."""
         text = os.pread(self._fd, 64, 0).decode("ascii", "replace")
         try:
             at, code = text.split()
@@ -57,17 +57,17 @@ class LoginLock:
             return 0
 
     def record_failure(self, code: int) -> None:
-        """Record an exit code, with which the waiting processes fail too, without asking a person again."""
+        """Record an exit code. The waiting processes then fail with it, instead of prompting again."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{time.time()} {code}\n".encode("ascii"), 0)
 
     def release(self) -> None:
-        """Release the lock, and remove the pid file that a shell may have written for this client."""
+        """Release the lock, and remove the pid file that a shell may have created for this client."""
         if self.is_held:
             try:
-                os.unlink(os.path.join(self._folder, ASKING))
+                os.unlink(os.path.join(self._folder, PID_FILE))
             except OSError:
-                pass  # not every client is started by such a shell
+                pass  # no shell has created one
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
