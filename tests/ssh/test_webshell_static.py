@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.holder.folder import end_all
-from stagedoor.laptop.doctor.path import PathOptions, walk_to
+from stagedoor.laptop.doctor.path import PathOptions, check_path
 from stagedoor.wire.finding import Level
 from stagedoor.wire.terminal.frames import Notice, NoticeKind
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, static
@@ -95,7 +95,8 @@ def test_the_doctor_names_the_server_that_holds_terminals(laptop: Laptop, tmp_pa
     given = {"--gateway": f"http://127.0.0.1:{laptop.gateway.port('web')}", "--user": "dev"}
     given["--token-file"] = str(secret)
     ends = [
-        list(walk_to(PathOptions(app, "web", given, {})))[-1] for app in ("app01", "app02", "app03")
+        list(check_path(PathOptions(app, "web", given, {})))[-1]
+        for app in ("app01", "app02", "app03")
     ]
     assert [(hop, finding.level) for hop, finding in ends] == [
         ("shell", Level.OK), ("shell", Level.FAIL), ("shell", Level.FAIL),
