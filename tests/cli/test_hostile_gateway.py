@@ -104,7 +104,7 @@ EVE = (
 def test_a_list_without_an_end_is_refused(
     home: Mapping[str, str], evil: list[str], monkeypatch: pytest.MonkeyPatch, item: str
 ) -> None:
-    monkeypatch.setattr(administration, "_MOST_PAGES", 20)
+    monkeypatch.setattr(administration, "_MAX_PAGES", 20)
 
     def answer(*_: object) -> HttpAnswer:
         said = HttpAnswer(200, "OK", {})
