@@ -398,9 +398,11 @@ def test_what_passes_by_itself_is_a_cause_only_when_it_stays() -> None:
     assert isinstance(diagnose(SHELL, (), [creating], [busy], NOW), StartStep)
     old = event("FailedMount", "exit status 32", first="2026-11-26T09:30:50Z")
     assert isinstance(diagnose(SHELL, (), [creating], [old], NOW), Cause)
-    network = event("FailedCreatePodSandBox", "no network", first="2026-11-26T09:30:50Z")
-    assert diagnose(SHELL, (), [creating], [network], NOW) == Cause(
-        STARTING, "the node cannot set up the pod: no network"
+    once = event("FailedCreatePodSandBox", "no network for 1", first="2026-11-26T09:30:30Z")
+    assert isinstance(diagnose(SHELL, (), [creating], [once], NOW), StartStep)
+    again = event("FailedCreatePodSandBox", "no network for 2", first="2026-11-26T09:30:50Z")
+    assert diagnose(SHELL, (), [creating], [once, again], NOW) == Cause(
+        STARTING, "the node cannot set up the pod: no network for 2"
     )
     attach = event("FailedAttachVolume", "Multi-Attach error for volume x: in use by pod(s) app01")
     assert isinstance(diagnose(SHELL, (), [creating], [attach], NOW), Cause)

@@ -328,8 +328,18 @@ def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
             return (Cause if is_final else StartStep)(MOUNTING, why)
         if reason == "FailedCreatePodSandBox":
             why = f"the node cannot set up the pod: {said}"
-            return (Cause if is_lasting else StartStep)(STARTING, why)
+            return (Cause if _fails_again(events, event) else StartStep)(STARTING, why)
     return None
+
+
+def _fails_again(events: Sequence[Object], last: Object) -> bool:
+    """Return whether the kubelet has failed for `PATIENCE_S`, up to the Event `last`.
+
+    Its first attempt may fail on a busy node, and the second take longer than that and succeed. An attempt's
+    message may name its sandbox, and then it is an Event of its own.
+    """
+    alike = [event for event in events if event.get("reason") == last.get("reason")]
+    return read_last_seen(last) - min(map(read_first_seen, alike)) >= PATIENCE_S
 
 
 def _pulling(events: Sequence[Object]) -> StartStep | None:
