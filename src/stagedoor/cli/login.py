@@ -50,7 +50,7 @@ def logout(**given: Any) -> None:
 @click.command(epilog=make_epilog("stagedoor whoami", "stagedoor whoami --json"))
 @with_options(WHOAMI)
 def whoami(**given: Any) -> None:
-    """Show the user that this machine is logged in as, and when the login ends."""
+    """Show this machine's login: the user, and when it ends."""
     _run("whoami", given)
 
 
