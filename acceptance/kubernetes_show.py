@@ -104,7 +104,10 @@ def _watch(installation: Installation) -> None:
 def event_of(line: str) -> Event:
     """Return the event in a line of `stagedoor audit --json`, without its time."""
     document = json.loads(line)
-    kept = ("session", "identity", "target", "source", "way", "reason", "instance", "fields")
+    kept = ("session", "identity", "target", "source", "reason", "instance", "fields")
     return Event(
-        at=0.0, kind=EventKind(document["kind"]), **{name: document[name] for name in kept}
+        at=0.0,
+        kind=EventKind(document["kind"]),
+        access_method=document["way"],
+        **{name: document[name] for name in kept},
     )

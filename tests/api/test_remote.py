@@ -419,7 +419,9 @@ def test_a_command_of_the_machine_says_that_it_is_one(remote: Mapping[str, str])
 def test_contexts_are_added_used_and_removed(tmp_path: Path) -> None:
     home = {"XDG_CONFIG_HOME": str(tmp_path)}
     assert "plain http" in run(("context", "add", "x", "http://gw.example"), home).error
-    assert "is no name" in run(("context", "add", "local", "https://gw.example"), home).error
+    assert (
+        "is not a valid name" in run(("context", "add", "local", "https://gw.example"), home).error
+    )
     run(("context", "add", "prod", "https://gw.example"), home)
     run(("context", "add", "lab", "https://lab.example:8443/s"), home)
     listed = json.loads(run(("context", "list", "--json"), home).stdout)

@@ -68,7 +68,7 @@ def outcome(answer: bytes, sizes: list[int]) -> tuple[object, ...]:
             got = read_answer(InPieces(ours, sizes), time.monotonic() + PATIENCE_S)
         except TunnelError as error:
             return (errors.EXITS[error.code],)
-        if not got.opened:
+        if not got.is_success:
             return got.status, got.reason
         rest = b""
         with contextlib.suppress(BlockingIOError):

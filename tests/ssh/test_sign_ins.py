@@ -108,7 +108,7 @@ def test_cert_takes_no_other_key_and_none_without_a_sign_in(laptop: Laptop, key:
     for command in ("cert", "logout"):
         done = laptop.ssh("gw", command)
         assert (done.returncode, done.stdout) == (1, b"")
-        assert b"an administrator gave you, and not by a sign-in" in done.stderr
+        assert b"an administrator gave you, not with a sign-in" in done.stderr
     assert laptop.ssh("gw", "whoami", check=True).stdout.startswith(
         b"dev\ngroups: none\nby: SHA256:"
     )

@@ -252,7 +252,11 @@ class RecordingService:
         source: Source,
         searched: str | None = None,
     ) -> Denial | None:
-        who = {"identity": identity.name, "source": str(source), "way": AccessMethod.WEB.value}
+        who = {
+            "identity": identity.name,
+            "source": str(source),
+            "access_method": AccessMethod.WEB.value,
+        }
         return await ask(recordings.record_views, self._service, viewed, searched, **who)
 
     def _list_files(self) -> list[StoredRecording]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -49,10 +49,12 @@ class RefreshService:
         context: WorkerContext,
         key: SealingKey,
         clients: Mapping[str, OidcClient],
+        dice: Callable[[], float] = random.random,
     ) -> None:
         self._context = context
         self._key = key
         self._clients = clients
+        self._dice = dice
         self._adopt_at = 0.0
         self._problems: dict[tuple[str, str], str | None] = {}
 
@@ -166,7 +168,7 @@ class RefreshService:
             case Unknown(why):
                 self._log_problem(provider, "away", why)
                 failures = candidate.failures + 1
-                ask_at = self._context.now() + wait_s(provider.refresh_s, failures, random.random)
+                ask_at = self._context.now() + wait_s(provider.refresh_s, failures, self._dice)
                 with self._context.database.write() as transaction:
                     answers.settle(
                         transaction,
@@ -193,7 +195,7 @@ class RefreshService:
         Most answers change no groups. They must not make workers read the policy again.
         """
         now = self._context.now()
-        ask_at = now + wait_s(provider.refresh_s, 0, random.random)
+        ask_at = now + wait_s(provider.refresh_s, 0, self._dice)
         with self._context.database.read() as reading:
             before = identities.list_provided_groups(reading, candidate.user)
         if groups is None or groups == before:

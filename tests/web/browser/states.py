@@ -186,7 +186,9 @@ def at_terminal_in_use(tab: Tab, base: str) -> None:
 def fitted(tab: Tab) -> None:
     """Wait until a terminal with the size of another window is drawn so small that it fits this one."""
     ready(tab)
-    tab.until("document.getElementById('screen').classList.contains('beyond')")
+    fits = "(e => e !== null && e.scrollWidth <= e.clientWidth + 1)"
+    screen = "document.querySelector('#screen.beyond')"
+    tab.until(f"{fits}({screen}) && {fits}({screen}.querySelector('.xterm-rows'))")
 
 
 def at_watched(tab: Tab, base: str) -> None:
