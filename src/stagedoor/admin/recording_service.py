@@ -252,12 +252,15 @@ class RecordingService:
         source: Source,
         searched: str | None = None,
     ) -> Denial | None:
-        who = {
-            "identity": identity.name,
-            "source": str(source),
-            "access_method": AccessMethod.WEB.value,
-        }
-        return await ask(recordings.record_views, self._service, viewed, searched, **who)
+        return await ask(
+            recordings.record_views,
+            self._service,
+            viewed,
+            searched,
+            identity=identity.name,
+            source=str(source),
+            access_method=AccessMethod.WEB.value,
+        )
 
     def _list_files(self) -> list[StoredRecording]:
         return list_stored(self._settings.recordings_folder)

@@ -128,13 +128,20 @@ def find_digest(service: AdminService, recorded: Recorded) -> str | None:
 
 
 def record_views(
-    service: AdminService, recordings: Sequence[Recorded], searched: str | None = None, **who: str
+    service: AdminService,
+    recordings: Sequence[Recorded],
+    searched: str | None = None,
+    *,
+    identity: str | None = None,
+    source: str | None = None,
+    access_method: str | None = None,
 ) -> None:
     """Write to the audit that recordings are viewed. Call it before anything is shown.
 
-    `who` has `identity`, `source` and `way` of a user on the web. Over the API, and on the gateway's machine,
-    the service's actor is the viewer. `searched` is the text whose lines are shown, None for all of a
-    recording. The events are durable when this returns. Raises StoreError.
+    A user on the web has an `identity`, a `source` and an `access_method`. Over the API the caller has an
+    `identity`, and the service's actor is recorded too. On the gateway's machine the actor alone is the
+    viewer. `searched` is the text whose lines are shown, None for all of a recording. The events are durable
+    when this returns. Raises StoreError.
     """
     events = []
     for recorded in recordings:
@@ -149,8 +156,10 @@ def record_views(
             service.instance,
             recorded.file.session,
             target=recorded.target_name,
+            identity=identity,
+            source=source,
+            access_method=access_method,
             fields=fields,
-            **who,
         )
         events.append(event)
     if events:

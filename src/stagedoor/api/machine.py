@@ -51,8 +51,8 @@ def open_recording(call: Call) -> FileAnswer:
 
     playable = recorded if may_play(call.policy) else None
     file = require_found(playable, f"recording {call.path['id']}", "recording list").file
-    viewer = {} if identity is None else {"identity": identity.name}
-    recordings.record_views(call.service, [recorded], **viewer)
+    viewer = None if identity is None else identity.name
+    recordings.record_views(call.service, [recorded], identity=viewer)
     return FileAnswer(file.path, file.size, may_play)
 
 
