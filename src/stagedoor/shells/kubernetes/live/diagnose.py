@@ -318,12 +318,12 @@ def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
     """Return what delays a pod whose containers are not created yet, which only Events show; else None."""
     for event in sorted(events, key=read_last_seen, reverse=True):
         reason, said = event.get("reason"), clean_text(read_note(event))
-        is_lasting = now - read_first_seen(event) >= PATIENCE_S
         if reason in _VOLUME_EVENTS:
             why = f"a volume cannot be mounted: {said}"
             # A missing object, or a disk in use elsewhere, does not resolve itself. A busy kubelet that has
             # not read a Secret yet tries again for as long as it takes.
             is_final = "not found" in said or "Multi-Attach" in said
+            is_lasting = now - read_first_seen(event) >= PATIENCE_S
             is_final |= is_lasting and not _CACHE_IS_LATE.search(said)
             return (Cause if is_final else StartStep)(MOUNTING, why)
         if reason == "FailedCreatePodSandBox":
