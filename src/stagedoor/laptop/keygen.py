@@ -22,9 +22,8 @@ _NAMESPACE = "login@stagedoor"
 
 def run(command: list[str], text: str = "") -> str:
     """Run `command` with a short `text` on its stdin and return its stdout. Raises TunnelError."""
-    pipes = [
-        os.pipe() for _ in range(3)
-    ]  # not inheritable, except for the ends that become 0, 1 and 2
+    # Their ends are not inheritable, except for those that become 0, 1 and 2.
+    pipes = [os.pipe() for _ in range(3)]
     (child_in, own_in), (own_out, child_out), (own_err, child_err) = pipes
     child_fds, open_fds = (child_in, child_out, child_err), {fd for pipe in pipes for fd in pipe}
 

@@ -33,9 +33,8 @@ OPTIONS = {
     "--print-script": ("", "print this program as a single file"),
     "--help": ("", "print this help"),
 }
-TIMEOUT_S = (
-    150.0  # longer than a gateway usually waits for a start, so that its reason arrives first
-)
+TIMEOUT_S = 150.0
+"""Longer than a gateway usually waits for a start, so that its reason arrives first."""
 
 
 class Options:

@@ -47,9 +47,8 @@ SOON_PAUSE_S, SOON_S = 1.0, 60.0  # the longest pause between two attempts, in t
 LONGEST_PAUSE_S = 5.0  # and later
 CHECK_S = 1.0  # the longest poll: after a sleep of the laptop, poll(2) waits for its remaining time
 SLEEP_THRESHOLD_S = 2.0
-STOP_THRESHOLD_S = (
-    10.0  # the process was stopped, or slept on a system whose clock does not show it
-)
+STOP_THRESHOLD_S = 10.0
+"""The process was stopped, or slept on a system whose clock does not show it."""
 TEMPORARY = (UNREACHABLE, TLS, NOT_PROXY, NO_ANSWER, BUSY, START_TIMEOUT, VIA)
 """The errors that a change of network may cause: a hotel's login page, for example, is not an HTTP proxy."""
 
@@ -72,7 +71,7 @@ class ResumableTunnel:
         self.local = local
         self.stream = TunnelStream(watches=True)
         self.may_read = True
-        """Whether ssh may have sent bytes since the last read."""
+        """True if ssh may have sent bytes since the last read."""
         self.gone_at: float | None = None
         """When ssh exited or stopped reading, by `read_clock`; None while it reads."""
         self.signal_fd = -1
@@ -83,9 +82,9 @@ class ResumableTunnel:
         self.lost_at = 0.0
         """When the connection was lost, by `read_clock`."""
         self.slept_s = 0.0
-        """How long the laptop had slept before the last attempt to reconnect."""
+        """The seconds that the laptop had slept before the last attempt to reconnect."""
         self.was_gone = False
-        """Whether ssh was gone before the last attempt to reconnect."""
+        """True if ssh was gone before the last attempt to reconnect."""
 
     def run(self, wire: TcpWire) -> int:
         """Carry the tunnel until it ends, and return the exit code. `wire` is its first connection.
