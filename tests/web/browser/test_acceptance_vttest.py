@@ -6,6 +6,7 @@ native ssh: that holds the line, which is ours, to account for everything.
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -84,17 +85,21 @@ def beside(browser: Browser, tab: Tab, command: list[str]) -> list[tuple[str, An
     """By native ssh in the page's own emulator: what is drawn at each stop."""
     while True:
         with aside(browser, tab, command) as line:
-            page = Page(tab, line.carry)
-
-            def shown(line: Aside = line) -> bytes:
-                line.carry()
-                return line.shown
-
+            page, shown = Page(tab, line.carry), partial(carried, line)
             tab.open(str(tab.ask("location.href")))
-            wait_until(lambda page=page: MENU in page.screen())  # type: ignore[misc]
+            wait_until(partial(has_menu, page))
             tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
             if is_recognised(page, shown):
                 return walked(page, shown)
+
+
+def carried(line: Aside) -> bytes:
+    line.carry()
+    return line.shown
+
+
+def has_menu(page: Page) -> bool:
+    return MENU in page.screen()
 
 
 def walked(page: Page, shown: Callable[[], bytes]) -> list[tuple[str, Any]]:
