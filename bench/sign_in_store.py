@@ -32,7 +32,7 @@ from stagedoor.admin.service import AdminService, open_service
 from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.model.identity import Identity, Method
 from stagedoor.settings.file import load_settings
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from stagedoor.store import people
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 from stores import Side, gateway
@@ -94,7 +94,7 @@ def pairs(folder: Path, port: int, many: int) -> Iterator[list[Pair]]:
     """Run the gateways on both kinds of store."""
     with server_here() as here, contextlib.ExitStack() as stack:
 
-        def start(name: str, store: Server | None, count: int) -> tuple[Side, Filler]:
+        def start(name: str, store: StoreServer | None, count: int) -> tuple[Side, Filler]:
             filler = Filler(count)
             side = gateway(folder, f"{name}{count}", port, store, filler)
             stack.callback(side.process.stop)

@@ -29,7 +29,7 @@ from peers import NAME, PASSWORD, Door
 from peers.process import Process, free_port
 from peers.stagedoor import SETTINGS, SHELL, commands, find
 from series import percentile
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 
 CASES = ((1, 1000), (64, 5000))
 ROUNDS = 5
@@ -55,7 +55,7 @@ def gateway(
     folder: Path,
     name: str,
     upstream_port: int,
-    store: Server | None,
+    store: StoreServer | None,
     prepare: Callable[[Path], None] = lambda _: None,
 ) -> Side:
     """Start a gateway. `prepare` is called with the settings file before that."""

@@ -110,7 +110,7 @@ def provider_services(folder: Path, **providers: Provider) -> Iterator[ProviderS
     settings = load_settings(file)
     with open_service(settings):
         pass
-    with closing(open_database(settings.place)) as database:
+    with closing(open_database(settings.store_location)) as database:
         yield ProviderServices(settings, database, providers)
 
 

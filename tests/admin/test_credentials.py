@@ -88,7 +88,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         admin.add_user(service, "ann", password=OLD)
         admin.add_user(service, "bob")
         admin.add_grant(service, "user:ann", "app01")
-        database = open_database(settings.place)
+        database = open_database(settings.store_location)
         yield Desk(settings, database)
         database.close()
 

@@ -37,7 +37,7 @@ class Office:
         )
         with admin.open_service(self.settings) as service:
             admin.add_user(service, "ann", password="the old password")
-        self.database = open_database(self.settings.place)
+        self.database = open_database(self.settings.store_location)
         context = WorkerContext(self.settings, self.database, lambda: load_policy(self.database))
         self.web = CredentialService(context, lambda line: None)
 

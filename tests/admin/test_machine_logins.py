@@ -62,7 +62,7 @@ class Jobs:
         with admin.open_service(self.settings) as service:
             for machine in self.settings.machines:
                 admin.add_user(service, machine.user)
-        self.database: Database = open_database(self.settings.place)
+        self.database: Database = open_database(self.settings.store_location)
         self.now = time.time()
         self.revoked: set[str] = set()
         self.service = MachineLoginService(

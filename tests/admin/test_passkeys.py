@@ -100,7 +100,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     with admin.open_service(settings) as service:
         admin.add_user(service, "ann")
         admin.add_user(service, "bob")
-        database = open_database(settings.place)
+        database = open_database(settings.store_location)
         yield Desk(settings, database)
         database.close()
 

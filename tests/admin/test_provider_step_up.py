@@ -100,7 +100,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
                 identities.admit(
                     change.transaction, ProviderAccount(ISSUER, f"{name}-1"), name, 0.0
                 )
-        opened = open_database(settings.place)
+        opened = open_database(settings.store_location)
         yield opened
         opened.close()
 

@@ -97,7 +97,7 @@ class Desk:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     with admin.open_service(tmp_path) as service:
         admin.add_user(service, "dev")
-        database = open_database(Settings(data_dir=tmp_path).place)
+        database = open_database(Settings(data_dir=tmp_path).store_location)
         yield Desk(tmp_path, database)
         database.close()
 

@@ -47,7 +47,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
     settings = Settings(data_dir=tmp_path)
     with admin.open_service(settings) as service:
         admin.add_user(service, "ann")
-        database = open_database(settings.place)
+        database = open_database(settings.store_location)
         yield Web(settings, database)
         database.close()
 

@@ -13,7 +13,7 @@ from stagedoor.model.session import AccessMethod, Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.settings.place import Place
+from stagedoor.settings.store_location import StoreLocation
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import JournalEntry, StoreJournal, read_entries
 
@@ -32,7 +32,7 @@ class Disk:
     may block or raise. `batches` are the events of each append that was committed.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreLocation) -> None:
         self.database: Database = open_database(place)
         self._journal = StoreJournal(self.database)
         self.before: Callable[[], None] = lambda: None

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.terminal import WebTerminal, ticket
@@ -47,7 +47,7 @@ BY_SSH = ("connect", "jump", "direct")
 
 
 @contextmanager
-def two_gateways(folder: Path, server: Server, web: str = "") -> Iterator[list[Gateway]]:
+def two_gateways(folder: Path, server: StoreServer, web: str = "") -> Iterator[list[Gateway]]:
     """Yield two gateways on one PostgreSQL store, with the user dev, who may enter app01 at both.
 
     `web` has more lines for the table of that name.

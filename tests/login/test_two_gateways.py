@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from tests.login.everywhere import BY_SSH, SignIn, two_gateways
 from tests.store.server import PostgresqlHere
 from tests.waiting import wait_until
@@ -20,7 +20,7 @@ def test_the_end_of_a_sign_in_closes_what_it_opened_by_each_method_at_both(
 ) -> None:
     """Some 15 s: two gateways start, and shells at both of them. That it takes no more than five seconds is
     measured by `bench/sign_in.py`, since a busy machine's share is in it."""
-    server: Server = postgresql.filled()
+    server: StoreServer = postgresql.filled()
     try:
         with two_gateways(tmp_path, server) as gateways:
             with closing(SignIn(tmp_path / "mine", gateways[0])) as mine:

@@ -57,7 +57,7 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
     key = SealingKey(os.urandom(32))
     with open_service(settings):
         pass
-    databases = [open_database(settings.place) for _ in range(2)]
+    databases = [open_database(settings.store_location) for _ in range(2)]
     fast = [time.time()]
     [provider] = settings.sso
     gateways = []

@@ -44,7 +44,7 @@ class Store:
     def __init__(self, folder: Path, tables: str) -> None:
         text = f'data_dir = "{folder}/data"\n{tables}'
         self.settings: Settings = parse_settings(text, "test")
-        self.database: Database = open_database(self.settings.place)
+        self.database: Database = open_database(self.settings.store_location)
         self.problems: list[tuple[str, str | None]] = []
         self._count = 0
 

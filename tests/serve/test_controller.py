@@ -43,7 +43,7 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
     target = parse_login("app01")
     assert target is not None
     process = ControllerManager(settings, health=False)
-    process.database = open_database(settings.place)
+    process.database = open_database(settings.store_location)
     process.watch = PolicyWatch(
         process.database,
         "one",

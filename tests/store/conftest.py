@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.settings.place import Place, Server
+from stagedoor.settings.store_location import StoreLocation, StoreServer
 from stagedoor.store.database import Database, open_database
 from tests import stores
 from tests.store.server import PostgresqlHere, name_of
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(postgresql: PostgresqlHere) -> Iterator[Server]:
+def server(postgresql: PostgresqlHere) -> Iterator[StoreServer]:
     """A store in a PostgreSQL server."""
     made = postgresql.filled()
     yield made
@@ -35,7 +35,7 @@ def server(postgresql: PostgresqlHere) -> Iterator[Server]:
 
 
 @pytest.fixture
-def empty(postgresql: PostgresqlHere) -> Iterator[Server]:
+def empty(postgresql: PostgresqlHere) -> Iterator[StoreServer]:
     """An empty database of a PostgreSQL server."""
     made = postgresql.database()
     yield made
@@ -43,18 +43,20 @@ def empty(postgresql: PostgresqlHere) -> Iterator[Server]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest) -> Place:
+def place(request: pytest.FixtureRequest) -> StoreLocation:
     """Return the place of a store, once of each kind: a test with it holds for all of them.
 
     There is no store yet, unless the test asks for `database` as well.
     """
     server = "server" if "database" in request.fixturenames else "empty"
-    store_place: Place = request.getfixturevalue("path" if request.param == "sqlite" else server)
+    store_place: StoreLocation = request.getfixturevalue(
+        "path" if request.param == "sqlite" else server
+    )
     return store_place
 
 
 @pytest.fixture
-def database(place: Place) -> Iterator[Database]:
+def database(place: StoreLocation) -> Iterator[Database]:
     # Those who write at once wait for each other, on a busy disk for longer than a login would.
     opened = open_database(place, busy_timeout_s=BOUND_S)
     yield opened
@@ -62,7 +64,7 @@ def database(place: Place) -> Iterator[Database]:
 
 
 @pytest.fixture
-def outage(place: Place, request: pytest.FixtureRequest) -> Outage:
+def outage(place: StoreLocation, request: pytest.FixtureRequest) -> Outage:
     """The store is out of reach for as long as this lasts, and comes back as it was."""
 
     @contextmanager
@@ -74,7 +76,7 @@ def outage(place: Place, request: pytest.FixtureRequest) -> Outage:
 
     @contextmanager
     def server() -> Iterator[None]:
-        assert isinstance(place, Server)
+        assert isinstance(place, StoreServer)
         here: PostgresqlHere = request.getfixturevalue("postgresql")
         name = name_of(place)
         here.admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
@@ -84,4 +86,4 @@ def outage(place: Place, request: pytest.FixtureRequest) -> Outage:
         yield
         here.admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
-    return server if isinstance(place, Server) else file
+    return server if isinstance(place, StoreServer) else file

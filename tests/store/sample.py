@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from stagedoor.model.event import Event, EventKind
-from stagedoor.settings.place import Place, Server
+from stagedoor.settings.store_location import StoreLocation, StoreServer
 from stagedoor.store.database import Database
 from stagedoor.store.policy import PolicyChange, change_policy
 
@@ -80,7 +80,7 @@ def change(
     return change_policy(database, at=at, instance="desk", actor="root@here", action=action)
 
 
-def python(code: str, *arguments: str | Place) -> subprocess.Popen[str]:
+def python(code: str, *arguments: str | StoreLocation) -> subprocess.Popen[str]:
     """A process of its own that runs `code`; talk to it by its stdin and stdout.
 
     It gets a place back from its argument by `place_from`.
@@ -93,10 +93,10 @@ def python(code: str, *arguments: str | Place) -> subprocess.Popen[str]:
     )
 
 
-def place_text(place: str | Place) -> str:
-    return f"{place.url} {place.password_file}" if isinstance(place, Server) else str(place)
+def place_text(place: str | StoreLocation) -> str:
+    return f"{place.url} {place.password_file}" if isinstance(place, StoreServer) else str(place)
 
 
-def place_from(text: str) -> Place:
+def place_from(text: str) -> StoreLocation:
     url, space, password_file = text.partition(" ")
-    return Server(url, Path(password_file)) if space else Path(text)
+    return StoreServer(url, Path(password_file)) if space else Path(text)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psycopg
 
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from stagedoor.store.database import open_database
 from tests.missing import missing
 
@@ -141,7 +141,7 @@ class PostgresqlHere:
         with self.superusers(database) as link:
             link.execute(sql.encode())
 
-    def database(self, *options: str, owner: str = ROLE) -> Server:
+    def database(self, *options: str, owner: str = ROLE) -> StoreServer:
         """A new, empty database, with the password in a file."""
         name = f"d{secrets.token_hex(6)}"
         self.admin(f"CREATE DATABASE {name} OWNER {owner} {' '.join(options)}")
@@ -149,9 +149,9 @@ class PostgresqlHere:
         password_file.touch(mode=0o600)
         password_file.write_text(PASSWORD + "\n")
         host = str(self.folder).replace("/", "%2F")
-        return Server(f"postgresql://{ROLE}@{host}:{self.port}/{name}", password_file)
+        return StoreServer(f"postgresql://{ROLE}@{host}:{self.port}/{name}", password_file)
 
-    def filled(self) -> Server:
+    def filled(self) -> StoreServer:
         """A new database with the tables in it, as a copy of one that the program has filled. The program
         would take five times as long, at each of its migrations."""
         if not self._store:
@@ -160,10 +160,10 @@ class PostgresqlHere:
             self._store = name_of(server)
         return self.database(f"TEMPLATE {self._store}")
 
-    def drop(self, server: Server) -> None:
+    def drop(self, server: StoreServer) -> None:
         self.admin(f"DROP DATABASE IF EXISTS {name_of(server)} WITH (FORCE)")
 
-    def raw(self, server: Server) -> "psycopg.Connection[tuple[object, ...]]":
+    def raw(self, server: StoreServer) -> "psycopg.Connection[tuple[object, ...]]":
         """The superuser, in that database."""
         return self.superusers(name_of(server))
 
@@ -197,7 +197,7 @@ def _verifier(password: str) -> str:
     return "SCRAM-SHA-256$1:{}${}:{}".format(*(base64.b64encode(part).decode() for part in parts))
 
 
-def name_of(server: Server) -> str:
+def name_of(server: StoreServer) -> str:
     """The database's name."""
     return server.url.partition("?")[0].rpartition("/")[2]
 

@@ -13,7 +13,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.model.access_request import AccessRequest, RequestRule, RequestState
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.target import Target
-from stagedoor.settings.place import Place
+from stagedoor.settings.store_location import StoreLocation
 from stagedoor.store import access_requests as store
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
@@ -26,7 +26,7 @@ Act = Callable[[AdminService], AccessRequest]
 
 
 @pytest.fixture
-def gateways(place: Place, database: Database, tmp_path: Path) -> Iterator[Gateways]:
+def gateways(place: StoreLocation, database: Database, tmp_path: Path) -> Iterator[Gateways]:
     """Return the services of two gateways, each with connections of its own to the store."""
     other = open_database(place, busy_timeout_s=BOUND_S)
     first, second = [

@@ -19,7 +19,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
-from stagedoor.settings.place import Place
+from stagedoor.settings.store_location import StoreLocation
 from stagedoor.store.changes import MOST
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
@@ -226,7 +226,7 @@ apply_set(service, declared.name, declared.rows, ApplyOptions())
 
 
 @pytest.mark.access(28)
-def test_a_run_that_is_killed_has_done_all_or_nothing(place: Place, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_has_done_all_or_nothing(place: StoreLocation, tmp_path: Path) -> None:
     open_database(place).close()
     folder = write(tmp_path / "files")
     for statement in range(1, 100, 4):

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from stagedoor.model.errors import StoreError
-from stagedoor.settings.place import Place
+from stagedoor.settings.store_location import StoreLocation
 from stagedoor.store import schema
 from stagedoor.store.database import Database, open_database, read_server_time
 from stagedoor.store.journal import StoreJournal, read_entries
@@ -17,7 +17,7 @@ from tests.store.conftest import Outage
 from tests.store.sample import change, denied, opened, python
 
 
-def set_version(place: Place, name: str, value: int) -> None:
+def set_version(place: StoreLocation, name: str, value: int) -> None:
     database = open_database(place)
     with database.write() as transaction:
         transaction.execute(
@@ -26,7 +26,7 @@ def set_version(place: Place, name: str, value: int) -> None:
     database.close()
 
 
-def test_a_store_of_a_newer_program_that_we_would_harm_is_refused(place: Place) -> None:
+def test_a_store_of_a_newer_program_that_we_would_harm_is_refused(place: StoreLocation) -> None:
     set_version(place, "schema_version", schema.SCHEMA_VERSION + 1)
     set_version(place, "compatible_version", schema.SCHEMA_VERSION + 1)
     newer = schema.SCHEMA_VERSION + 1
@@ -36,7 +36,7 @@ def test_a_store_of_a_newer_program_that_we_would_harm_is_refused(place: Place) 
     assert str(place) in str(e.value)
 
 
-def test_a_store_of_a_newer_program_that_still_suits_us_is_used(place: Place) -> None:
+def test_a_store_of_a_newer_program_that_still_suits_us_is_used(place: StoreLocation) -> None:
     set_version(place, "schema_version", schema.SCHEMA_VERSION + 1)
     database = open_database(place)
     with database.read() as transaction:
@@ -44,7 +44,7 @@ def test_a_store_of_a_newer_program_that_still_suits_us_is_used(place: Place) ->
     database.close()
 
 
-def test_somebody_elses_tables_are_left_alone(place: Place) -> None:
+def test_somebody_elses_tables_are_left_alone(place: StoreLocation) -> None:
     database = open_database(place)
     with database.write() as transaction:
         schema.metadata.drop_all(transaction)
@@ -68,7 +68,7 @@ for number in range(50):
 """
 
 
-def at_once(place: Place, code: str = OPEN) -> None:
+def at_once(place: StoreLocation, code: str = OPEN) -> None:
     workers = [python(code, place, f"worker{n}") for n in range(4)]
     for worker in workers:
         assert worker.stdout is not None
@@ -89,7 +89,7 @@ def assert_all_wrote(database: Database) -> None:
         assert mine == [float(number) for number in range(50)]
 
 
-def test_processes_that_make_one_store_at_once_all_write_to_it(place: Place) -> None:
+def test_processes_that_make_one_store_at_once_all_write_to_it(place: StoreLocation) -> None:
     at_once(place)
     database = open_database(place)
     assert_all_wrote(database)
@@ -109,7 +109,7 @@ for number in range(40):
 """
 
 
-def test_whoever_follows_the_audit_misses_nothing(place: Place) -> None:
+def test_whoever_follows_the_audit_misses_nothing(place: StoreLocation) -> None:
     database = open_database(place)
     writers = [python(FOLLOW, place) for _ in range(2)]
     for writer in writers:
@@ -131,7 +131,7 @@ def test_whoever_follows_the_audit_misses_nothing(place: Place) -> None:
     database.close()
 
 
-def test_transactions_that_write_run_one_by_one(place: Place) -> None:
+def test_transactions_that_write_run_one_by_one(place: StoreLocation) -> None:
     """The data that a change has read is still so when it writes."""
     first, second = open_database(place), open_database(place, busy_timeout_s=0.05)
     with change(first, "one") as c:
@@ -165,7 +165,7 @@ def test_a_store_that_comes_back_is_used_again(database: Database, outage: Outag
         pass
 
 
-def test_who_only_looks_leaves_an_older_store_as_it_is(place: Place) -> None:
+def test_who_only_looks_leaves_an_older_store_as_it_is(place: StoreLocation) -> None:
     set_version(place, "schema_version", 1)
     with pytest.raises(
         StoreError, match=r"older Stagedoor \(schema 1, .*serve. brings it up to date"

@@ -21,8 +21,8 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
-from stagedoor.settings.place import Place
 from stagedoor.settings.sso import SingleSignOnSettings
+from stagedoor.settings.store_location import StoreLocation
 from stagedoor.signin.provider_accounts import unlink_account
 from stagedoor.store import changes, schema
 from stagedoor.store.database import Database, open_database
@@ -46,7 +46,7 @@ def service(database: Database, tmp_path: Path) -> AdminService:
 class Reader:
     """A watch, whose clock stands still, and what it asks for rows of the policy."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreLocation) -> None:
         self.database = open_database(place)
         self.now = 0.0
         self.watch = PolicyWatch(
@@ -81,7 +81,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(database: Database, place: Place) -> Iterator[Reader]:
+def reader(database: Database, place: StoreLocation) -> Iterator[Reader]:
     made = Reader(place)
     yield made
     made.database.close()

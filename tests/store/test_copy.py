@@ -9,7 +9,7 @@ from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, TokenRecord
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from stagedoor.store import grants, people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal, read_entries
@@ -80,7 +80,7 @@ def test_only_an_empty_store_is_copied_to(service: AdminService, old: Path) -> N
 
 
 def test_what_cannot_be_copied_whole_is_not_copied(
-    server: Server, old: Path, tmp_path: Path
+    server: StoreServer, old: Path, tmp_path: Path
 ) -> None:
     database = open_database(old)
     with database.write() as transaction:  # SQLite takes anything in any column
@@ -103,7 +103,7 @@ def test_a_store_in_use_is_not_copied(service: AdminService, old: Path) -> None:
 
 
 def test_the_command_copies_into_the_store_that_the_settings_name(
-    empty: Server, old: Path, tmp_path: Path
+    empty: StoreServer, old: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "new.toml"
     file.write_text(

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from stagedoor.model.event import EventKind
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, StoreJournal, read_entries
 from stagedoor.store.liveness.heartbeat import Heartbeat
@@ -22,7 +22,9 @@ from tests.store.sample import closed, opened, python
 class Machine:
     """A gateway process on a machine of its own: its folder has only its own lock files."""
 
-    def __init__(self, server: Server, folder: Path, name: str, ca: str = "SHA256:one") -> None:
+    def __init__(
+        self, server: StoreServer, folder: Path, name: str, ca: str = "SHA256:one"
+    ) -> None:
         self.database = open_database(server)
         self.now = 0.0
         self.live: list[str] = []
@@ -58,7 +60,7 @@ class Machine:
 
 
 @pytest.fixture
-def two(server: Server, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
+def two(server: StoreServer, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
     first, second = Machine(server, tmp_path, "first"), Machine(server, tmp_path, "second")
     first.enter("s1", "first")
     second.enter("s2", "second")
@@ -135,7 +137,7 @@ def test_a_session_that_ends_while_it_is_taken_back_is_closed(
 
 
 def test_nobody_is_dead_because_the_server_was_away(
-    two: tuple[Machine, Machine], server: Server, outage: Outage
+    two: tuple[Machine, Machine], server: StoreServer, outage: Outage
 ) -> None:
     first, second = two
     first.beat(2)
@@ -152,7 +154,7 @@ def test_nobody_is_dead_because_the_server_was_away(
 
 
 @pytest.fixture
-def place(server: Server) -> Server:
+def place(server: StoreServer) -> StoreServer:
     """Return the server, for `outage`."""
     return server
 
@@ -175,7 +177,7 @@ def test_an_instance_without_a_row_is_given_time_too(two: tuple[Machine, Machine
 
 
 def test_a_gateway_with_keys_of_its_own_is_told(
-    two: tuple[Machine, Machine], server: Server, tmp_path: Path
+    two: tuple[Machine, Machine], server: StoreServer, tmp_path: Path
 ) -> None:
     assert two[0].odd == two[1].odd == []
     third = Machine(server, tmp_path, "third", ca="SHA256:another")
@@ -205,7 +207,7 @@ sys.stdin.read()
 
 
 def test_a_machine_that_is_gone_is_found_by_the_others_alone(
-    server: Server, tmp_path: Path
+    server: StoreServer, tmp_path: Path
 ) -> None:
     far = python(BEATING, server, tmp_path / "far")
     assert far.stdout is not None

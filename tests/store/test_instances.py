@@ -7,7 +7,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
 from stagedoor.serve.doctor.gateway import check_data_folder
 from stagedoor.settings.file import parse_settings
-from stagedoor.settings.place import Place, Server
+from stagedoor.settings.store_location import StoreLocation, StoreServer
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import Filter, StoreJournal, read_entries
 from stagedoor.store.liveness.instances import (
@@ -38,7 +38,7 @@ held.close()
 
 
 def test_the_sessions_of_a_killed_worker_are_found_and_closed_as_lost(
-    place: Place, tmp_path: Path
+    place: StoreLocation, tmp_path: Path
 ) -> None:
     folder = tmp_path / "instances"
     worker = python(WORKER, place, folder)
@@ -78,7 +78,7 @@ def test_only_the_dead_lose_their_sessions(path: Path, tmp_path: Path) -> None:
 
 
 def test_in_a_shared_store_who_has_no_file_here_is_not_dead_for_that(
-    server: Server, tmp_path: Path
+    server: StoreServer, tmp_path: Path
 ) -> None:
     database = open_database(server)
     StoreJournal(database).append([opened("f", instance="far-away"), opened("n", instance="near")])
@@ -95,7 +95,9 @@ def test_in_a_shared_store_who_has_no_file_here_is_not_dead_for_that(
     database.close()
 
 
-def test_who_lives_on_this_machine_is_never_dead_by_silence(server: Server, tmp_path: Path) -> None:
+def test_who_lives_on_this_machine_is_never_dead_by_silence(
+    server: StoreServer, tmp_path: Path
+) -> None:
     database = open_database(server)
     held = hold_instance(tmp_path, "near")
     StoreJournal(database).append([opened("n", instance="near")])

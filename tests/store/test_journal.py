@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from stagedoor.model.event import Event, EventKind
-from stagedoor.settings.place import Place
+from stagedoor.settings.store_location import StoreLocation
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, StoreJournal, find_start_of_last, read_entries
 from stagedoor.store.sessions import list_sessions
@@ -176,7 +176,7 @@ for number in range(10**9):
 """
 
 
-def test_what_was_acknowledged_survives_a_sigkill_in_the_middle(place: Place) -> None:
+def test_what_was_acknowledged_survives_a_sigkill_in_the_middle(place: StoreLocation) -> None:
     writer = python(WRITE, place)
     assert writer.stdout is not None
     for line in writer.stdout:

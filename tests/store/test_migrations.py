@@ -13,7 +13,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.session import End
 from stagedoor.model.webpass import WebSession
-from stagedoor.settings.place import Place, Server
+from stagedoor.settings.store_location import StoreLocation, StoreServer
 from stagedoor.store import grants, people, schema
 from stagedoor.store.attachments import list_attachments
 from stagedoor.store.database import Database, open_database
@@ -55,13 +55,13 @@ def shape(database: Database) -> dict[str, Any]:
         }
 
 
-_MADE: dict[type[Place], dict[str, Any]] = {}
+_MADE: dict[type[StoreLocation], dict[str, Any]] = {}
 
 
 def shape_of_tables(database: Database) -> dict[str, Any]:
     """That of the tables which `schema` describes, in a store of this kind. The first who asks gets them in
     place of their own."""
-    kind = Server if database.shared else Path
+    kind = StoreServer if database.shared else Path
     if kind not in _MADE:
         with database.write() as transaction:
             for table in reversed(inspect(transaction).get_table_names()):
@@ -73,9 +73,11 @@ def shape_of_tables(database: Database) -> dict[str, Any]:
 
 
 @pytest.fixture
-def as_released(request: pytest.FixtureRequest, place: Place, version: int) -> Place:
+def as_released(
+    request: pytest.FixtureRequest, place: StoreLocation, version: int
+) -> StoreLocation:
     """A store as the program of `version` left it."""
-    if isinstance(place, Server):
+    if isinstance(place, StoreServer):
         here: PostgresqlHere = request.getfixturevalue("postgresql")
         text = (RELEASED / f"{version:04}.postgresql.sql").read_text()
         with here.superusers(name_of(place)) as link:
@@ -89,9 +91,9 @@ def as_released(request: pytest.FixtureRequest, place: Place, version: int) -> P
     return place
 
 
-def execute(place: Place, *statements: str) -> None:
+def execute(place: StoreLocation, *statements: str) -> None:
     """Run SQL by hand, as an older program would."""
-    if isinstance(place, Server):
+    if isinstance(place, StoreServer):
         password = place.password_file.read_text().strip() if place.password_file else None
         with psycopg.connect(place.url, password=password, autocommit=True) as link:
             for statement in statements:
@@ -108,7 +110,9 @@ def test_the_newest_version_has_its_fixture() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version: int) -> None:
+def test_a_store_of_each_version_becomes_one_of_now(
+    as_released: StoreLocation, version: int
+) -> None:
     with contextlib.closing(open_database(as_released)) as database:
         with database.read() as transaction:
             assert schema.check(transaction) == schema.SCHEMA_VERSION
@@ -147,7 +151,7 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
 
 
 @pytest.mark.parametrize("version", [11])
-def test_a_grant_without_entering_keeps_its_number_and_meaning(as_released: Place) -> None:
+def test_a_grant_without_entering_keeps_its_number_and_meaning(as_released: StoreLocation) -> None:
     """Before version 13 its environment had a `!` before it."""
     add = (
         "INSERT INTO grants (subject, app_pattern, environment_pattern, created_at, permissions) "
@@ -170,7 +174,9 @@ def test_a_grant_without_entering_keeps_its_number_and_meaning(as_released: Plac
 
 
 @pytest.mark.parametrize("version", [1])
-def test_processes_that_upgrade_one_store_at_once_all_write_to_it(as_released: Place) -> None:
+def test_processes_that_upgrade_one_store_at_once_all_write_to_it(
+    as_released: StoreLocation,
+) -> None:
     at_once(as_released)
     database = open_database(as_released)
     assert_all_wrote(database)
@@ -179,7 +185,7 @@ def test_processes_that_upgrade_one_store_at_once_all_write_to_it(as_released: P
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_its_tables_are_those_of_a_store_made_now(
-    as_released: Place, version: int, tmp_path: Path
+    as_released: StoreLocation, version: int, tmp_path: Path
 ) -> None:
     """And those of the queries: what `schema` describes."""
     with contextlib.closing(open_database(as_released)) as migrated:
@@ -190,7 +196,7 @@ def test_its_tables_are_those_of_a_store_made_now(
 
 @pytest.mark.parametrize("version", [1])
 def test_a_step_does_not_change_with_the_tables_of_now(
-    as_released: Place, monkeypatch: pytest.MonkeyPatch
+    as_released: StoreLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the next column of `web_passes` would be there already when its own step adds it."""
     next_ = schema.sign_in_tables.web_passes.to_metadata(MetaData())
@@ -203,7 +209,7 @@ def test_a_step_does_not_change_with_the_tables_of_now(
         assert "later" not in names
 
 
-def test_a_new_store_is_made_by_the_same_steps(place: Place) -> None:
+def test_a_new_store_is_made_by_the_same_steps(place: StoreLocation) -> None:
     with contextlib.closing(open_database(place)) as database:
         tables = shape(database)
         assert tables

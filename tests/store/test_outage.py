@@ -11,7 +11,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.authorities import ensure_user_key
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from tests.fixtures.gateway import Gateway
 from tests.listeners.wire import dialled, eventually, head, read_answer
 from tests.openssh import KEX
@@ -28,7 +28,7 @@ def server() -> Iterator[PostgresqlHere]:
         yield here
 
 
-def gateway_on(folder: Path, store: Server, health: int, more: str = "") -> Gateway:
+def gateway_on(folder: Path, store: StoreServer, health: int, more: str = "") -> Gateway:
     return Gateway(
         folder,
         f'[store]\nurl = "{store.url}"\npassword_file = "{store.password_file}"\n'

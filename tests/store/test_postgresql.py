@@ -18,7 +18,7 @@ from sqlalchemy import event, text
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, StoreJournal, append, read_entries
@@ -40,7 +40,7 @@ from tests.waiting import BOUND_S
 
 
 @pytest.fixture
-def database(server: Server) -> Iterator[Database]:
+def database(server: StoreServer) -> Iterator[Database]:
     made = open_database(server)
     yield made
     made.close()
@@ -53,7 +53,7 @@ def hurt() -> Iterator[PostgresqlHere]:
         yield here
 
 
-def refused(server: Server, *, create: bool = True) -> str:
+def refused(server: StoreServer, *, create: bool = True) -> str:
     """Why the store cannot be opened: one line, without the password."""
     with pytest.raises(StoreError) as e:
         open_database(server, create=create)
@@ -71,13 +71,13 @@ def ids(database: Database) -> list[str]:
 
 
 def test_a_server_that_is_not_there_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:
-    said = refused(Server(f"postgresql://r@{str(tmp_path).replace('/', '%2F')}/x"))
+    said = refused(StoreServer(f"postgresql://r@{str(tmp_path).replace('/', '%2F')}/x"))
     assert said.startswith("the store postgresql://r@")
     assert "cannot be reached: " in said
     assert "Is the server running locally and accepting connections on that socket?" in said
 
 
-def test_a_wrong_password_is_told_but_never_repeated(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_password_is_told_but_never_repeated(server: StoreServer, tmp_path: Path) -> None:
     wrong = tmp_path / "password"
     wrong.touch(mode=0o600)
     wrong.write_text("another s3cret\n")
@@ -86,13 +86,13 @@ def test_a_wrong_password_is_told_but_never_repeated(server: Server, tmp_path: P
     assert "another" not in said
 
 
-def test_no_password_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_password_is_told(server: StoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSFILE", "/nonexistent")
     assert "no password supplied" in refused(replace(server, password_file=None))
 
 
 def test_libpq_finds_the_password_where_it_always_does(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: StoreServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     open_database(replace(server, password_file=None)).close()
@@ -137,13 +137,13 @@ def test_a_new_password_is_taken_at_the_next_connection(
     database.close()
 
 
-def test_a_database_that_is_not_there_is_told(server: Server) -> None:
+def test_a_database_that_is_not_there_is_told(server: StoreServer) -> None:
     said = refused(replace(server, url=server.url.replace(name_of(server), "nowhere")))
     assert 'database "nowhere" does not exist' in said
 
 
 def test_a_command_that_only_looks_makes_no_tables(
-    empty: Server, postgresql: PostgresqlHere
+    empty: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     assert "there is no store in postgresql://" in refused(empty, create=False)
     with postgresql.raw(empty) as raw:
@@ -172,7 +172,7 @@ def test_a_server_that_may_forget_what_it_wrote_is_refused() -> None:
 
 
 def test_a_commit_waits_for_the_disk_whatever_the_role_is_set_to(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     postgresql.admin(f"ALTER DATABASE {name_of(server)} SET synchronous_commit = off")
     database = open_database(server)
@@ -186,7 +186,7 @@ def test_a_commit_waits_for_the_disk_whatever_the_role_is_set_to(
 
 
 def test_those_who_waited_for_the_lock_see_what_was_written_meanwhile(
-    server: Server, postgresql: PostgresqlHere, monkeypatch: pytest.MonkeyPatch
+    server: StoreServer, postgresql: PostgresqlHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever isolation the role begins with: in a snapshot taken before the wait they would not."""
     name = name_of(server)
@@ -248,7 +248,7 @@ def test_one_moment_is_read(database: Database) -> None:
 
 
 def test_the_driver_that_is_missing_is_told_with_the_command(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "stagedoor.store.postgresql.server", None)
     assert "/bin/pip install './stagedoor[postgresql]'" in refused(server)
@@ -267,7 +267,7 @@ def test_a_sqlite_store_loads_no_driver(tmp_path: Path) -> None:
 
 def test_a_server_elsewhere_must_prove_who_it_is_unless_the_url_says_otherwise() -> None:
     def mode(url: str) -> object:
-        return read_parameters(Server(url)).get("sslmode")
+        return read_parameters(StoreServer(url)).get("sslmode")
 
     assert mode("postgresql://r@db.example.com/d") == "verify-full"
     assert mode("postgresql://r@127.0.0.1,db.example.com/d") == "verify-full"
@@ -280,15 +280,15 @@ def test_a_server_elsewhere_must_prove_who_it_is_unless_the_url_says_otherwise()
 
 def test_a_parameter_that_libpq_does_not_know_is_named() -> None:
     assert 'invalid URI query parameter: "ssl_mode"' in refused(
-        Server("postgresql://r@localhost/d?ssl_mode=require")
+        StoreServer("postgresql://r@localhost/d?ssl_mode=require")
     )
 
 
 def test_libpqs_own_variables_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example.com")
-    assert read_parameters(Server("postgresql:///d"))["sslmode"] == "verify-full"
+    assert read_parameters(StoreServer("postgresql:///d"))["sslmode"] == "verify-full"
     monkeypatch.setenv("PGSSLMODE", "require")
-    assert "sslmode" not in read_parameters(Server("postgresql:///d"))
+    assert "sslmode" not in read_parameters(StoreServer("postgresql:///d"))
 
 
 def certificates(folder: Path) -> None:
@@ -321,7 +321,7 @@ def test_over_tls_only_the_right_server_is_spoken_to(hurt: PostgresqlHere) -> No
     hurt.listen = "127.0.0.1"
     hurt.start()
 
-    def at(host: str, mode: str, ca: str) -> Server:
+    def at(host: str, mode: str, ca: str) -> StoreServer:
         parameters_ = f"sslmode={mode}&sslrootcert={hurt.folder}/{ca}.pem"
         return replace(
             server, url=f"postgresql://{ROLE}@{host}:{port}/{name_of(server)}?{parameters_}"
@@ -360,7 +360,7 @@ def test_a_server_that_was_restarted_costs_nobody_a_login(hurt: PostgresqlHere) 
 
 
 def test_a_connection_that_was_cut_unnoticed_is_made_anew(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     with wire(postgresql) as path:
         database = open_database(path.through(server))
@@ -375,7 +375,7 @@ def test_a_connection_that_was_cut_unnoticed_is_made_anew(
 
 
 def test_a_commit_of_unknown_outcome_is_repeated_and_written_once(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     """The server has committed, and its answer is lost with the connection."""
     with wire(postgresql) as path:
@@ -396,7 +396,7 @@ def test_a_commit_of_unknown_outcome_is_repeated_and_written_once(
 
 
 def test_a_commit_that_never_reached_the_server_is_repeated(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     with wire(postgresql) as path:
         database = open_database(path.through(server))
@@ -408,7 +408,7 @@ def test_a_commit_that_never_reached_the_server_is_repeated(
 
 
 def test_an_administrator_whose_connection_breaks_in_the_commit_is_told_what_is_unknown(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     with wire(postgresql) as path:
         database = open_database(path.through(server))
@@ -467,14 +467,14 @@ def works(what: Callable[[], object]) -> bool:
     return False
 
 
-def opened_at_last(server: Server) -> Database:
+def opened_at_last(server: StoreServer) -> Database:
     databases: list[Database] = []
     eventually("it is opened", lambda: works(lambda: databases.append(open_database(server))))
     return databases[0]
 
 
 def test_a_network_that_swallows_everything_is_waited_for_with_a_bound(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     open_database(server).close()  # which makes the tables
     with wire(postgresql) as path, impatience():
@@ -514,7 +514,7 @@ def test_a_server_that_hangs_is_waited_for_with_a_bound(hurt: PostgresqlHere) ->
         assert "s3" in ids(later)
 
 
-def test_a_statement_that_takes_too_long_is_ended_and_told(server: Server) -> None:
+def test_a_statement_that_takes_too_long_is_ended_and_told(server: StoreServer) -> None:
     open_database(server).close()  # which makes the tables
     with impatience(), contextlib.closing(opened_at_last(server)) as database:
         with (
@@ -526,7 +526,7 @@ def test_a_statement_that_takes_too_long_is_ended_and_told(server: Server) -> No
 
 
 def test_whoever_stops_in_the_middle_of_a_change_holds_up_the_others_for_a_while_only(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that is paused holds the lock of those who write; the server takes it back."""
     with monkeypatch.context() as patch:
@@ -579,7 +579,7 @@ def test_a_full_disk_is_told_and_loses_nothing(small_disk: tuple[PostgresqlHere,
 
 
 def test_a_server_that_hangs_does_not_hold_up_the_end(
-    server: Server, postgresql: PostgresqlHere, tmp_path: Path
+    server: StoreServer, postgresql: PostgresqlHere, tmp_path: Path
 ) -> None:
     def ignore(*_: object) -> None: ...
 
@@ -619,7 +619,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(
 
 
 def test_a_connection_that_is_in_use_at_the_end_is_closed_when_it_is_given_back(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     database = open_database(server)
     with database.read() as transaction:
@@ -631,7 +631,7 @@ def test_a_connection_that_is_in_use_at_the_end_is_closed_when_it_is_given_back(
 
 
 def test_counts_and_closes_at_the_same_time_never_deadlock(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     """Each takes rows in its own order; the loser of a deadlock is a login refused."""
     first, second = (open_database(server, busy_timeout_s=20) for _ in range(2))
@@ -657,7 +657,7 @@ def test_counts_and_closes_at_the_same_time_never_deadlock(
 
 
 def test_nothing_that_is_said_or_shown_has_the_password(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     database = open_database(server)
     assert PASSWORD not in database.name
@@ -673,7 +673,7 @@ def test_nothing_that_is_said_or_shown_has_the_password(
 
 
 def test_a_fault_in_the_middle_of_a_batch_writes_nothing_of_it(
-    database: Database, server: Server, postgresql: PostgresqlHere
+    database: Database, server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     with postgresql.raw(server) as raw:
         raw.execute("ALTER TABLE audit_events ADD CHECK (identity <> 'mallory')")
@@ -687,7 +687,7 @@ def test_a_fault_in_the_middle_of_a_batch_writes_nothing_of_it(
 
 
 def test_a_connection_that_the_server_has_ended_is_known_to_be_stale(
-    server: Server, postgresql: PostgresqlHere
+    server: StoreServer, postgresql: PostgresqlHere
 ) -> None:
     link = postgresql_link.connect(server, statement_timeout_s=5, lock_timeout_s=1)
     assert not postgresql_link.is_stale(link)
@@ -700,7 +700,7 @@ def test_a_connection_that_the_server_has_ended_is_known_to_be_stale(
 
 
 def test_a_store_whose_tables_are_rewritten_meanwhile_is_no_foreign_one(
-    database: Database, postgresql: PostgresqlHere, server: Server
+    database: Database, postgresql: PostgresqlHere, server: StoreServer
 ) -> None:
     """As by a process that brings it up: the other looks before, and reads after."""
     outcomes: list[object] = []

@@ -14,7 +14,7 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.model.access_request import RequestRule
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from stagedoor.store.sessions import list_sessions
 from tests.fixtures.gateway import Gateway
 from tests.listeners.wire import bearer, dialled, eventually, head
@@ -26,7 +26,7 @@ class Replica(Faulty):
     """One of the gateways. The first of them brings in `dev`; `first` has for the others."""
 
     def __init__(
-        self, folder: Path, server: Server, first: "Replica | None" = None, *, workers: int = 1
+        self, folder: Path, server: StoreServer, first: "Replica | None" = None, *, workers: int = 1
     ) -> None:
         folder.mkdir()
         self._first = first
@@ -52,7 +52,7 @@ Make = Callable[..., Replica]
 
 
 @contextlib.contextmanager
-def replicas(folder: Path, server: Server) -> Iterator[Make]:
+def replicas(folder: Path, server: StoreServer) -> Iterator[Make]:
     """Yield a function that makes and starts them; in the end they are stopped, with clean logs."""
     made: list[Replica] = []
 
@@ -249,7 +249,7 @@ def test_settings_whose_store_cannot_be_had_are_refused_and_change_nothing(
 
 
 def test_one_login_at_a_time_or_many_no_session_is_written_twice(
-    tmp_path: Path, server: Server
+    tmp_path: Path, server: StoreServer
 ) -> None:
     with replicas(tmp_path, server) as make:
         first = make(workers=2)
@@ -264,7 +264,7 @@ def test_one_login_at_a_time_or_many_no_session_is_written_twice(
         assert first.listed() == {}
 
 
-def test_replicas_that_start_at_once_make_one_store(tmp_path: Path, empty: Server) -> None:
+def test_replicas_that_start_at_once_make_one_store(tmp_path: Path, empty: StoreServer) -> None:
     store = f'[store]\nurl = "{empty.url}"\npassword_file = "{empty.password_file}"\n'
     started = []
     for name in "abc":

@@ -91,7 +91,7 @@ def test_an_app_and_a_person_have_so_many_runs(database: Database) -> None:
 def test_a_run_that_waits_starts_with_its_whole_input(database: Database) -> None:
     with database.write() as transaction:
         order = RunOrder(APP, "psql", 60, has_input=True, size="large")
-        run = runs.add_run(transaction, "a" * 12, order, "dev", NOW, waits=True)
+        run = runs.add_run(transaction, "a" * 12, order, "dev", NOW, awaits_input=True)
         assert isinstance(run, Run)
         assert run.state is RunState.WAITING
         assert runs.add_input(transaction, run.id, 0, b"select ", NOW + 50) == 7

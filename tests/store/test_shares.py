@@ -117,11 +117,11 @@ def test_words_of_a_newer_program_permit_nothing(database: Database) -> None:
 def test_visits_are_those_of_open_sessions(database: Database) -> None:
     journal = StoreJournal(database)
     journal.append([opened("s1"), opened("s2"), opened("s3")])
-    attach(database, "s1", "app01.ssh", "main", looks=False)
-    attach(database, "s2", "app01.ssh", "main", looks=True, share="a1")
-    attach(database, "s3", "app01.ssh", "build", looks=False)
+    attach(database, "s1", "app01.ssh", "main", is_watching=False)
+    attach(database, "s2", "app01.ssh", "main", is_watching=True, share="a1")
+    attach(database, "s3", "app01.ssh", "build", is_watching=False)
     assert [attachment.session for attachment in list_attachments(database)] == ["s1", "s2", "s3"]
-    (watcher,) = list_attachments(database, looks=True)
+    (watcher,) = list_attachments(database, is_watching=True)
     assert (watcher.session, watcher.target, watcher.terminal) == ("s2", "app01.ssh", "main")
     assert watcher.share == "a1"
     assert [v.session for v in list_attachments(database, at=("app01.ssh", "main"))] == ["s1", "s2"]
@@ -132,5 +132,5 @@ def test_visits_are_those_of_open_sessions(database: Database) -> None:
         "its worker may have died"
     )
     journal.append([opened("s4")])
-    attach(database, "s4", "app01.ssh", "main", looks=False)
+    attach(database, "s4", "app01.ssh", "main", is_watching=False)
     assert [attachment.session for attachment in list_attachments(database)] == ["s3", "s4"]

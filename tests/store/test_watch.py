@@ -14,7 +14,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy, TokenRecord
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
-from stagedoor.settings.place import Place
+from stagedoor.settings.store_location import StoreLocation
 from stagedoor.store import grants, people
 from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
@@ -91,7 +91,7 @@ with change(open_database(place_from(sys.argv[1])), "grant.remove") as c:
 
 
 def test_a_grant_that_another_process_removes_is_gone_within_seconds(
-    database: Database, heard: Heard, place: Place
+    database: Database, heard: Heard, place: StoreLocation
 ) -> None:
     with change(database, "grant.add") as c:
         grants.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import quote
 
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from tests.store.server import PostgresqlHere, name_of
 
 
@@ -29,7 +29,7 @@ class Wire:
         """Cut everything when the gateway says this, before the server hears of it."""
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def through(self, server: Server, parameters: str = "sslmode=disable") -> Server:
+    def through(self, server: StoreServer, parameters: str = "sslmode=disable") -> StoreServer:
         """The same database by this path."""
         role = server.url.partition("://")[2].partition("@")[0]
         return replace(

@@ -268,7 +268,7 @@ class Replay:
                 line.taken = frame.in_at
             case Notice(NoticeKind.DETACHED, text):
                 # A person that a gateway let in has a name.
-                assert line.next() == replace(expected, text=text.replace("somebody", "dev"))
+                assert line.next() == replace(expected, text=text.replace("another user", "dev"))
             case _:
                 assert line.next() == expected
 

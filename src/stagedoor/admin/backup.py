@@ -19,7 +19,7 @@ from pathlib import Path
 from stagedoor import __version__
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import ConflictError, StagedoorError, StoreError
-from stagedoor.settings.careful import hold_open, open_unplanted
+from stagedoor.settings.safe_files import hold_open, open_unplanted
 from stagedoor.settings.settings import Settings
 from stagedoor.store import backup as stores
 
@@ -63,12 +63,12 @@ def make_backup(
     dumped = into.with_name(f"{draft.name}.store")
     outside = tuple(_files_outside(settings))
     try:
-        stores.dump(settings.place, dumped)
+        stores.dump(settings.store_location, dumped)
         manifest = {
             "form": FORM,
             "version": __version__,
             "at": now,
-            "store": stores.find_store_kind(settings.place),
+            "store": stores.find_store_kind(settings.store_location),
             "owner": _owner(settings.data_dir),
             "outside": [str(path) for path in outside],
         }

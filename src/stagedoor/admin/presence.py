@@ -68,16 +68,16 @@ class PresenceService:
         self._database = context.database
 
     @run_in_thread
-    def arrive(
-        self, session: str, target: Target, terminal: str, *, looks: bool, share: str | None
+    def attach(
+        self, session: str, target: Target, terminal: str, *, is_watching: bool, share: str | None
     ) -> Denial | None:
         """Store that a session is attached to a terminal, so that the other users there see it.
 
-        `looks` is true for a session that only watches. If there are too many, store nothing and return a
-        denial (`explain_crowd`).
+        `is_watching` is true for a session that only watches. If there are too many, store nothing and return
+        a denial (`explain_crowd`).
         """
         at = (str(target), terminal)
-        attachments.attach(self._database, session, *at, looks=looks, share=share)
+        attachments.attach(self._database, session, *at, is_watching=is_watching, share=share)
         # Read after writing, so that of several simultaneous sessions each sees the earlier ones.
         present = attachments.list_attachments(self._database, at=at)
         denial = explain_crowd(present, session)
@@ -85,19 +85,21 @@ class PresenceService:
             attachments.detach(self._database, session)
         return denial
 
-    async def leave(self, session: str) -> None:
+    async def detach(self, session: str) -> None:
         """Store that a session is no longer attached. A store that fails is ignored."""
         with suppress(StoreError):  # the end of the session removes it too
             await asyncio.to_thread(attachments.detach, self._database, session)
 
     async def list_present(
-        self, *, looks: bool | None = None, targets: Collection[str] | None = None
+        self, *, is_watching: bool | None = None, targets: Collection[str] | None = None
     ) -> Sequence[PresenceEntry] | Denial:
         """List the users at terminals of `targets`, None for all of them.
 
-        `looks` selects the users who only watch (True) or those who may type (False).
+        `is_watching` selects the users who only watch (True) or those who may type (False).
         """
-        return await ask(attachments.list_attachments, self._database, looks=looks, targets=targets)
+        return await ask(
+            attachments.list_attachments, self._database, is_watching=is_watching, targets=targets
+        )
 
     async def share(
         self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool

@@ -15,8 +15,8 @@ from typing import Any
 from stagedoor.admin.backup import FOLDERS, FORM, MANIFEST, MANIFEST_BYTES, SETTINGS, STORE
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError, StagedoorError
-from stagedoor.settings.careful import hold_open, is_planted, open_unplanted
 from stagedoor.settings.file import load_settings
+from stagedoor.settings.safe_files import hold_open, is_planted, open_unplanted
 from stagedoor.settings.settings import STORE_FILE, Settings
 from stagedoor.store import backup as stores
 from stagedoor.store.copy import copy_rows
@@ -52,7 +52,7 @@ def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) 
                 _write_settings(tar, settings_file)
             settings = load_settings(settings_file)
             _refuse_running(settings)
-            if manifest["store"] != stores.find_store_kind(settings.place):
+            if manifest["store"] != stores.find_store_kind(settings.store_location):
                 raise RefusedError.with_mend(
                     f"{file} has a store of {manifest['store']}, and the settings name another kind",
                     "restore it where store.url fits, and see: stagedoor store copy --help",
@@ -156,13 +156,13 @@ def _extract(tar: tarfile.TarFile, settings: Settings, *, force: bool) -> None:
 def _restore_store(
     tar: tarfile.TarFile, member: tarfile.TarInfo, settings: Settings, *, force: bool
 ) -> None:
-    if isinstance(settings.place, Path):
-        _write(tar, member, settings.place)
+    if isinstance(settings.store_location, Path):
+        _write(tar, member, settings.store_location)
         return
     dumped = settings.data_dir / f".restore.{secrets.token_hex(4)}"
     try:
         _write(tar, member, dumped)
-        stores.load(settings.place, dumped, replace=force)
+        stores.load(settings.store_location, dumped, replace=force)
     finally:
         dumped.unlink(missing_ok=True)
 

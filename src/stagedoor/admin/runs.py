@@ -32,19 +32,21 @@ class StoredRunRecords:
         starter: str,
         origin: Origin,
         *,
-        waits: bool = False,
+        awaits_input: bool = False,
         is_recorded: bool = False,
     ) -> Run | Denial:
         """Record a run that starts now, in the audit as well, or refuse it by a limit or its lock.
 
-        If it `waits` for its input, `take_input` starts it.
+        If `awaits_input`, `take_input` starts it.
         """
 
         def write(transaction: Transaction) -> Run | Denial:
             now = self._now()
             recording = make_session_id(now) if is_recorded else None
             run = runs.add_run(
-                *(transaction, run_id, order, starter, now), waits=waits, recording=recording
+                *(transaction, run_id, order, starter, now),
+                awaits_input=awaits_input,
+                recording=recording,
             )
             if isinstance(run, str):
                 return Denial(Reason.RUN_LIMIT, run)

@@ -114,7 +114,7 @@ def open_service(
     settings. `actor` is by default the account that this process runs under.
     """
     settings = Settings(data_dir=where) if isinstance(where, Path) else where
-    database = open_database(settings.place, create=create, upgrade=upgrade)
+    database = open_database(settings.store_location, create=create, upgrade=upgrade)
     data_dir = settings.data_dir
     try:
         yield AdminService(database, data_dir, actor or find_account(), clock)

@@ -154,7 +154,7 @@ class AttachmentTable:
 
 def read_owner_name(owner: str) -> str:
     """Return the name of an owner without its prefix: `user:alice` is alice."""
-    return owner.partition(":")[2] or "somebody"
+    return owner.partition(":")[2] or "another user"
 
 
 def _describe_lock(owner: str) -> str:

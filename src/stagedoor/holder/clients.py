@@ -103,7 +103,7 @@ class ClientRegister:
 def describe_full(hello: Hello, watching: int, typing: int) -> str | None:
     """Return why there is no room for a client among so many others, or None if there is."""
     if len(hello.ticket.encode()) > MAX_OWNER_BYTES:
-        return f"a HELLO for somebody with a name of more than {MAX_OWNER_BYTES} bytes"
+        return f"a HELLO with a user name of more than {MAX_OWNER_BYTES} bytes"
     match hello.mode:
         case Mode.WATCH if watching >= WATCHING:
             return (

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.settings.careful import hold_open, is_planted, open_unplanted, refuse_link
+from stagedoor.settings.safe_files import hold_open, is_planted, open_unplanted, refuse_link
 
 PrivateKey = Ed25519PrivateKey
 """The type for code that only passes a key on."""

@@ -92,7 +92,7 @@ class Gateway:
         self._problems = ProblemLog(self._log)
         self.held = hold_instance(find_instances_folder(settings.data_dir), instance)
         self.tally = MetricCounts()
-        self.database = open_database(settings.place)
+        self.database = open_database(settings.store_location)
         self.database.on_transaction = make_store_timer(self.tally)
         self.watch = PolicyWatch(
             self.database,

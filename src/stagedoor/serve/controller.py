@@ -126,7 +126,7 @@ class ControllerManager:
 
     def read_policy(self) -> None:
         """Open the store, read the policy and keep it up to date. Raises StoreError."""
-        database = open_database(self._settings.place)
+        database = open_database(self._settings.store_location)
         try:
             watch = PolicyWatch(
                 database,

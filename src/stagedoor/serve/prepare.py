@@ -18,9 +18,9 @@ from stagedoor.model.units import DAY_S
 from stagedoor.net.listen import Listening, bind
 from stagedoor.net.tls import make_server_context, read_validity
 from stagedoor.serve.metrics.definitions import CERTIFICATE
-from stagedoor.settings.careful import read_secret
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
+from stagedoor.settings.safe_files import read_secret
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.traces import TraceSettings
 from stagedoor.store.liveness.instances import find_instances_folder, remove_lock

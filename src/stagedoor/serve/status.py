@@ -132,7 +132,7 @@ def read_status(settings: Settings) -> Status:
         time.time(),
         list_live(settings.data_dir / GATEWAYS),
         list_live(find_instances_folder(settings.data_dir)),
-        str(settings.place),
+        str(settings.store_location),
         store,
         problem,
         measured,

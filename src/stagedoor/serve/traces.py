@@ -22,7 +22,7 @@ from stagedoor import __version__
 from stagedoor.model.secure_url import show_url
 from stagedoor.model.trace import LoginStep, LoginTrace
 from stagedoor.session.attempt import CANCELLED, OPENED
-from stagedoor.settings.careful import read_secret
+from stagedoor.settings.safe_files import read_secret
 from stagedoor.settings.traces import TraceSettings
 
 MAX_QUEUED = 4096

@@ -180,12 +180,12 @@ class RunRecords(Protocol):
         starter: str,
         origin: Origin,
         *,
-        waits: bool = False,
+        awaits_input: bool = False,
         is_recorded: bool = False,
     ) -> Run | Denial:
         """Record a run that starts now, or refuse it because of a limit or its lock.
 
-        If the run `waits` for its input, `take_input` starts it.
+        If `awaits_input`, the run starts with `take_input`.
         """
         ...
 

@@ -137,18 +137,18 @@ class RunService(RunReader):
         if limit is not None:
             denial = Denial(Reason.RUN_LIMIT, limit)
             return self._flow.deny(denial, origin, grant.identity, order.target)
-        waits = order.has_input and not self.has_input_stream(order.target)
+        awaits_input = order.has_input and not self.has_input_stream(order.target)
         run = await self._records.add(
             run_id,
             order,
             grant.identity.name,
             origin,
-            waits=waits,
+            awaits_input=awaits_input,
             is_recorded=Permission.RECORD in grant.permissions,
         )
         if isinstance(run, Denial):
             return self._flow.deny(run, origin, grant.identity, order.target)
-        return run if waits else await self._begin(run, order)
+        return run if awaits_input else await self._begin(run, order)
 
     def _begin_soon(self, run: Run, whole_input: bytes) -> None:
         self.keep_task(self._begin(run, run.order, whole_input))

@@ -21,9 +21,9 @@ from stagedoor.settings.hooks import HookSettings
 from stagedoor.settings.kubernetes import ControllerSettings, KubernetesSettings
 from stagedoor.settings.listeners import HealthSettings, ListenSettings, SshSettings, TunnelSettings
 from stagedoor.settings.machines import MachineSettings, check_machines
-from stagedoor.settings.place import Place, Server, check_server_url
 from stagedoor.settings.shells import ShellSettings
 from stagedoor.settings.sso import SingleSignOnSettings
+from stagedoor.settings.store_location import StoreLocation, StoreServer, check_server_url
 from stagedoor.settings.traces import TraceSettings
 from stagedoor.settings.web import ApiSettings, WebSettings
 
@@ -266,11 +266,11 @@ class Settings(Table, frozen=True):
         return self.host_ca_file.suffix == ".pub"
 
     @property
-    def place(self) -> Place:
-        """Return the place of the store."""
+    def store_location(self) -> StoreLocation:
+        """Return where the store is."""
         if self.store.url is None:
             return self.data_dir / STORE_FILE
-        return Server(self.store.url, self.store.password_file)
+        return StoreServer(self.store.url, self.store.password_file)
 
     @property
     def recordings_folder(self) -> Path:

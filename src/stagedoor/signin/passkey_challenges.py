@@ -39,7 +39,7 @@ async def create_challenge(
     """
     if (denial := context.count_change(identity)) is not None:
         return denial
-    if (denial := check_person(identity)) is not None:
+    if (denial := check_passkey_user(identity)) is not None:
         return denial
     assert identity.sign_in is not None, "it is a person's"
     step_up = None if waiting is None else waiting.id
@@ -80,6 +80,6 @@ def take_challenge(
     return pending if stored.take_challenge(transaction, challenge) else None
 
 
-def check_person(identity: Identity) -> Denial | None:
+def check_passkey_user(identity: Identity) -> Denial | None:
     """Return why the identity of a token or a program may use no passkey; None for a person's sign-in."""
     return None if identity.is_person and identity.sign_in is not None else _NO_SIGN_IN

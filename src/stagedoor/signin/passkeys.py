@@ -19,7 +19,7 @@ from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import ChallengeKind, PasskeyRecord, RelyingParty
 from stagedoor.signin.passkey_challenges import (
-    check_person,
+    check_passkey_user,
     create_challenge,
     take_challenge,
 )
@@ -105,7 +105,7 @@ class PasskeyRegistry:
                 'an administrator allows it with "passkeys" in accounts.self_service',
                 "ask an administrator",
             )
-        if (denial := check_person(identity)) is not None:
+        if (denial := check_passkey_user(identity)) is not None:
             return denial
         known = await self.list_own(identity)
         if isinstance(known, Denial):

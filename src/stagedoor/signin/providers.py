@@ -13,7 +13,7 @@ from stagedoor.oidc.client import Answer, OidcClient
 from stagedoor.oidc.errors import OidcError, SignInDeniedError, UnavailableError
 from stagedoor.oidc.mapping import Rules
 from stagedoor.oidc.request import ClientConfig, FormRequest
-from stagedoor.settings.careful import read_secret
+from stagedoor.settings.safe_files import read_secret
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
 

@@ -19,7 +19,7 @@ def attach(
     target: str,
     terminal: str,
     *,
-    looks: bool,
+    is_watching: bool,
     share: str | None = None,
 ) -> None:
     """Store that a session is attached to a terminal. Raises StoreError."""
@@ -30,7 +30,11 @@ def attach(
         transaction.execute(delete(visits).where(~open_session.exists()))
         transaction.execute(
             insert(visits).values(
-                session=session, target=target, terminal=terminal, looks=int(looks), share=share
+                session=session,
+                target=target,
+                terminal=terminal,
+                looks=int(is_watching),
+                share=share,
             )
         )
 
@@ -44,13 +48,13 @@ def detach(database: Database, session: str) -> None:
 def list_attachments(
     database: Database,
     *,
-    looks: bool | None = None,
+    is_watching: bool | None = None,
     at: tuple[str, str] | None = None,
     targets: Collection[str] | None = None,
 ) -> list[PresenceEntry]:
     """List the attachments of open sessions, the oldest first. Raises StoreError.
 
-    `looks` selects sessions that only watch, or only those that may type; `at` selects a target and a
+    `is_watching` selects sessions that only watch, or only those that may type; `at` selects a target and a
     terminal, and `targets` all terminals of these targets.
     """
     query = (
@@ -68,8 +72,8 @@ def list_attachments(
         .where(sessions.c.closed_at.is_(None))
         .order_by(sessions.c.opened_at, visits.c.session)
     )
-    if looks is not None:
-        query = query.where(visits.c.looks == int(looks))
+    if is_watching is not None:
+        query = query.where(visits.c.looks == int(is_watching))
     if at is not None:
         query = query.where(visits.c.target == at[0], visits.c.terminal == at[1])
     if targets is not None:

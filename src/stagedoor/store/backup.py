@@ -9,45 +9,49 @@ from contextlib import closing
 from pathlib import Path
 
 from stagedoor.model.errors import RefusedError, StoreError
-from stagedoor.settings.place import Place, Server
+from stagedoor.settings.store_location import StoreLocation, StoreServer
 from stagedoor.store.sqlite.file import explain, prepare_file
 
 _LIMIT_S = 6 * 3600
 """The time limit for a PostgreSQL program: one that takes longer is considered hung."""
 
 
-def find_store_kind(place: Place) -> str:
+def find_store_kind(location: StoreLocation) -> str:
     """Return `sqlite` or `postgresql`."""
-    return "sqlite" if isinstance(place, Path) else "postgresql"
+    return "sqlite" if isinstance(location, Path) else "postgresql"
 
 
-def dump(place: Place, into: Path) -> None:
+def dump(location: StoreLocation, into: Path) -> None:
     """Write the whole store into a new file with mode 0600. Raises StoreError."""
-    if isinstance(place, Path):
-        _copy(place, into)
+    if isinstance(location, Path):
+        _copy(location, into)
     else:
-        _run("pg_dump", place, ["--format=custom", f"--file={into}"])
+        _run("pg_dump", location, ["--format=custom", f"--file={into}"])
 
 
-def load(place: Place, file: Path, *, replace: bool) -> None:
+def load(location: StoreLocation, file: Path, *, replace: bool) -> None:
     """Load a dump into an empty PostgreSQL database, or with `replace` over an existing store.
 
     The caller puts the file of a SQLite store in its place. Raises StoreError.
     """
-    assert isinstance(place, Server), "a SQLite store is a file"
+    assert isinstance(location, StoreServer), "a SQLite store is a file"
     options = ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction"]
     _run(
-        "pg_restore", place, [*options, *(["--clean", "--if-exists"] if replace else []), str(file)]
+        "pg_restore",
+        location,
+        [*options, *(["--clean", "--if-exists"] if replace else []), str(file)],
     )
 
 
-def _copy(place: Path, into: Path) -> None:
+def _copy(location: Path, into: Path) -> None:
     """Copy a SQLite store with SQLite's backup API, in one step. Writers continue in the write-ahead log."""
-    prepare_file(place, create=False)  # refuses a link that the gateway's account has planted there
+    prepare_file(
+        location, create=False
+    )  # refuses a link that the gateway's account has planted there
     os.close(os.open(into, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     try:
         with (
-            closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=rw", uri=True)) as source,
+            closing(sqlite3.connect(f"{location.absolute().as_uri()}?mode=rw", uri=True)) as source,
             closing(sqlite3.connect(into)) as target,
         ):
             source.backup(target)
@@ -55,12 +59,14 @@ def _copy(place: Path, into: Path) -> None:
             target.execute("PRAGMA journal_mode = DELETE")
             state = target.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
-        raise explain(place, error) from error
+        raise explain(location, error) from error
     if state != "ok":
-        raise StoreError(f"the store {place} is damaged ({state}); restore it from an older backup")
+        raise StoreError(
+            f"the store {location} is damaged ({state}); restore it from an older backup"
+        )
 
 
-def _run(program: str, server: Server, arguments: Sequence[str]) -> None:
+def _run(program: str, server: StoreServer, arguments: Sequence[str]) -> None:
     """Run a program of PostgreSQL. Raises StoreError, and RefusedError if it is not installed."""
     if shutil.which(program) is None:
         raise RefusedError(

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Dialect, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from stagedoor.model.errors import StoreError, install_extra
-from stagedoor.settings.place import Place
+from stagedoor.settings.store_location import StoreLocation
 from stagedoor.store import schema
 from stagedoor.store.adapter import Adapter, Statement
 from stagedoor.store.sqlite.file import SqliteFile
@@ -114,20 +114,20 @@ class Database:
 
 
 def open_database(
-    place: Place,
+    location: StoreLocation,
     *,
     create: bool = True,
     upgrade: bool = True,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
 ) -> Database:
-    """Open the store at `place`.
+    """Open the store at `location`.
 
     `create` creates its folder, file and tables if they are missing. Tables of an older program are upgraded;
     without `upgrade` they are a StoreError. Any number of processes may open a store at once. Raises
     StoreError: no permission, full disk, locked, damaged, not a Stagedoor store, out of reach, or a newer
     schema.
     """
-    adapter = _adapter(place, create, busy_timeout_s)
+    adapter = _adapter(location, create, busy_timeout_s)
     database = Database(adapter)
     try:
         version = _version(adapter, database)
@@ -163,18 +163,18 @@ def _version(adapter: Adapter, database: Database) -> int:
         return _check(adapter, transaction)
 
 
-def _adapter(place: Place, create: bool, busy_timeout_s: float) -> Adapter:
-    if isinstance(place, Path):
-        return SqliteFile(place, create=create, busy_timeout_s=busy_timeout_s)
+def _adapter(location: StoreLocation, create: bool, busy_timeout_s: float) -> Adapter:
+    if isinstance(location, Path):
+        return SqliteFile(location, create=create, busy_timeout_s=busy_timeout_s)
     try:
         # Imported here, because a gateway on SQLite need not have the driver.
         from stagedoor.store.postgresql.server import PostgresqlServer
     except ImportError as error:
         raise StoreError(
-            f"the store {place} needs PostgreSQL's driver, which cannot be loaded ({error}); "
+            f"the store {location} needs PostgreSQL's driver, which cannot be loaded ({error}); "
             f"install it with: {install_extra('postgresql')}"
         ) from error
-    return PostgresqlServer(place, busy_timeout_s=busy_timeout_s)
+    return PostgresqlServer(location, busy_timeout_s=busy_timeout_s)
 
 
 def _check(adapter: Adapter, transaction: Transaction) -> int:

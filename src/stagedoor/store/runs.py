@@ -44,12 +44,12 @@ def add_run(
     starter: str,
     now: float,
     *,
-    waits: bool = False,
+    awaits_input: bool = False,
     recording: str | None = None,
 ) -> Run | str:
     """Add a run that starts now, or return why it may not start (`model.run.explain_refusal`).
 
-    If it `waits` for its input, it starts with `take_input`. `recording` is the id of its recording, or None.
+    If `awaits_input`, the run starts with `take_input`. `recording` is the id of its recording, or None.
     Raises ConflictError if a run with this id exists.
     """
     if find_runs(transaction, run_id):
@@ -57,7 +57,7 @@ def add_run(
     why = explain_refusal(order, starter, open_runs(transaction))
     if why is not None:
         return why
-    state = RunState.WAITING if waits else RunState.STARTING
+    state = RunState.WAITING if awaits_input else RunState.STARTING
     added = transaction.execute(
         insert(runs)
         .values(
@@ -73,7 +73,7 @@ def add_run(
             lock_key=None if order.lock is None else f"{order.target} {order.lock}",
             detail="",
             size=0,
-            input=b"" if waits else None,
+            input=b"" if awaits_input else None,
             size_name=order.size,
             recording=recording,
         )

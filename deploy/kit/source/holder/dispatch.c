@@ -21,11 +21,11 @@ static const char *no_place(const struct hello *hello) {
     watching += places[i] == TO_WATCH;
     typing += places[i] == TO_TYPE;
   }
-  if (hello->ticket.length > MAX_OWNER) return "a HELLO for somebody with a name of more than " TEXT(MAX_OWNER) " bytes";
+  if (hello->ticket.length > MAX_OWNER) return "a HELLO with a user name of more than " TEXT(MAX_OWNER) " bytes";
   if (hello->mode == WATCH && watching >= WATCHING)
-    return "this terminal is watched " TEXT(WATCHING) " times already, which is the limit; try again when somebody has left";
+    return "this terminal is watched " TEXT(WATCHING) " times already, which is the limit; try again when another user has left";
   if (hello->mode == MIRROR && typing >= TYPING)
-    return "this terminal is open " TEXT(TYPING) " times already, which is the limit; take it over, or try again when somebody has left";
+    return "this terminal is open " TEXT(TYPING) " times already, which is the limit; take it over, or try again when another user has left";
   return NULL;  // a client that takes over sends the others away
 }
 

@@ -63,7 +63,7 @@ bool is_same_owner(const struct owner *one, const struct owner *other) {
 // Returns the name without its prefix: `user:alice` is alice.
 struct text owner_name(const struct owner *owner) {
   const char *colon = memchr(owner->at, ':', owner->length), *end = owner->at + owner->length;
-  return colon && colon + 1 < end ? (struct text){colon + 1, (size_t)(end - colon - 1)} : (struct text){"somebody", 8};
+  return colon && colon + 1 < end ? (struct text){colon + 1, (size_t)(end - colon - 1)} : (struct text){"another user", 12};
 }
 
 // ---- The terminal.

@@ -15,7 +15,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import EventKind
 from stagedoor.net.syslog import SyslogConnection, make_syslog_context
 from stagedoor.settings.audit import SinkSettings
-from stagedoor.settings.careful import read_secret
+from stagedoor.settings.safe_files import read_secret
 from stagedoor.wire.rfc3339 import show_milliseconds
 
 REQUEST_BYTES = 1024 * 1024

@@ -95,7 +95,7 @@ class UserSigner:
     def open(cls, settings: Settings) -> Self:
         """Open a signer with the user CA and the store of the settings. Raises StagedoorError."""
         authority = load_user_ca(settings)
-        database = open_database(settings.place, create=False)
+        database = open_database(settings.store_location, create=False)
         return cls(database, authority.sign_sign_in, CERTIFICATE_S)
 
     def close_store(self) -> None:

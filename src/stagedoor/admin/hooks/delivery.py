@@ -13,8 +13,8 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address, is_within
 from stagedoor.model.target import Target
-from stagedoor.settings.careful import read_secret
 from stagedoor.settings.hooks import HookSettings
+from stagedoor.settings.safe_files import read_secret
 from stagedoor.settings.settings import Settings, parse_networks
 from stagedoor.shells.address import decide
 

@@ -111,7 +111,7 @@ def check_data_folder(settings: Settings) -> Iterator[Finding]:
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
-    started = isinstance(settings.place, Path) and settings.place.exists()
+    started = isinstance(settings.store_location, Path) and settings.store_location.exists()
     for what, path in (
         ("user CA", settings.user_ca_file),
         ("host CA", settings.host_ca_file),
@@ -169,11 +169,11 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
 @contextmanager
 def _open_store(settings: Settings) -> Iterator[Database | None]:
     """Open the store as it is, without a change; None if there is none yet. Raises StoreError."""
-    place = settings.place
-    if isinstance(place, Path) and not place.exists():
+    location = settings.store_location
+    if isinstance(location, Path) and not location.exists():
         yield None
         return
-    with closing(open_database(place, create=False, upgrade=False)) as database:
+    with closing(open_database(location, create=False, upgrade=False)) as database:
         yield database
 
 
@@ -181,7 +181,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
     with _open_store(settings) as database:
         if database is None:
             fix = "`stagedoor serve` creates it at its first start"
-            yield warn(f"there is no store {settings.place} yet", fix)
+            yield warn(f"there is no store {settings.store_location} yet", fix)
             yield judge.judge_clock(time.time(), None)
             return
         began = time.monotonic()

@@ -67,7 +67,7 @@ class AuditIndexer:
 
     def _run(self, settings: Settings, stopping: threading.Event) -> None:
         """Add events until the end. Raises StagedoorError."""
-        with closing(open_database(settings.place, create=False)) as database:
+        with closing(open_database(settings.store_location, create=False)) as database:
             index = AuditIndex.open_to_write(settings.data_dir)
             try:
                 look_at = time.monotonic()

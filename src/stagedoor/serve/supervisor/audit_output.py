@@ -125,7 +125,7 @@ class _Run:
     def _open(self) -> Database | None:
         while True:
             try:
-                return open_database(self._settings.place, create=False)
+                return open_database(self._settings.store_location, create=False)
             except StagedoorError as error:
                 self._on_problem("audit output", str(error))
             if self._stopping.wait(2.0):

@@ -15,7 +15,7 @@ import msgspec
 import stagedoor
 from stagedoor.model.errors import StoreError
 from stagedoor.serve.prepare import VerifiedSettings
-from stagedoor.settings.careful import hold_open, open_unplanted
+from stagedoor.settings.safe_files import hold_open, open_unplanted
 from stagedoor.store.liveness.instances import (
     InstanceLock,
     LockState,

@@ -28,7 +28,7 @@ class LoginApproval:
 
     async def find(self, identity: Identity, id_: str) -> PendingLogin | Denial:
         """Return a login that still waits and that this user may approve."""
-        if (denial := _check_person(identity)) is not None:
+        if (denial := _check_approver(identity)) is not None:
             return denial
         login = await ask(pending_logins.find, self._context.database, id_)
         if login is None or (
@@ -49,7 +49,7 @@ class LoginApproval:
         The code is for a client on the same machine as the browser. `gateway` is the address of the page that
         the user sees. Wrong letters are refused, and use up one of the login's tries.
         """
-        if (denial := _check_person(identity)) is not None:
+        if (denial := _check_approver(identity)) is not None:
             return denial
         code = secrets.token_urlsafe(32) if letters is None else None
 
@@ -151,7 +151,7 @@ def deny_certificate(error: CertificateError, otherwise: Denial) -> Denial:
     return otherwise
 
 
-def _check_person(identity: Identity) -> Denial | None:
+def _check_approver(identity: Identity) -> Denial | None:
     """Return why this identity may not approve logins, or None if it is a person's sign-in.
 
     A login would outlive the token or link that approves it, and would not be limited to its scopes.

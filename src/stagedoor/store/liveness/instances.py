@@ -24,7 +24,7 @@ from sqlalchemy import Row, delete, select
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
-from stagedoor.settings.careful import hold_open, open_unplanted
+from stagedoor.settings.safe_files import hold_open, open_unplanted
 from stagedoor.store.database import Database
 from stagedoor.store.journal import append
 from stagedoor.store.schema import instances, sessions

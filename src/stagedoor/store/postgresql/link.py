@@ -13,8 +13,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
 from stagedoor.model.errors import SettingsError, StoreError
-from stagedoor.settings.careful import read_secret
-from stagedoor.settings.place import Server
+from stagedoor.settings.safe_files import read_secret
+from stagedoor.settings.store_location import StoreServer
 
 CONNECT_TIMEOUT_S = 5
 """The time in which an address of the server has to answer: as long as a login waits for the disk."""
@@ -93,7 +93,7 @@ def _bounded(gen: PQGen[RV], bound_s: float) -> PQGen[RV]:
         return result
 
 
-def read_parameters(server: Server) -> dict[str, Any]:
+def read_parameters(server: StoreServer) -> dict[str, Any]:
     """Return the connection parameters, by libpq's keywords. Reads the password file.
 
     Raises StoreError, and psycopg.ProgrammingError for a URI that libpq does not accept.
@@ -126,7 +126,9 @@ def read_password(path: Path) -> str:
         raise StoreError(str(error)) from None
 
 
-def connect(server: Server, *, statement_timeout_s: float, lock_timeout_s: float) -> PostgresqlLink:
+def connect(
+    server: StoreServer, *, statement_timeout_s: float, lock_timeout_s: float
+) -> PostgresqlLink:
     """Open a connection with no transaction. Raises StoreError, psycopg.Error."""
     link = PostgresqlLink.connect("", autocommit=True, **read_parameters(server))
     try:

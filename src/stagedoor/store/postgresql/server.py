@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import QueuePool
 
 from stagedoor.model.errors import StoreError, StoreUnavailableError
-from stagedoor.settings.place import Server
+from stagedoor.settings.store_location import StoreServer
 from stagedoor.store.adapter import Statement
 from stagedoor.store.postgresql.link import PostgresqlLink, connect, is_stale
 from stagedoor.wire.oneline import fold
@@ -75,7 +75,7 @@ class PostgresqlServer:
     errors: tuple[type[Exception], ...] = (Error,)
     hint = "name another one in store.url"
 
-    def __init__(self, server: Server, *, busy_timeout_s: float) -> None:
+    def __init__(self, server: StoreServer, *, busy_timeout_s: float) -> None:
         """Keep the parameters. The first use connects."""
         self.name = str(server)
         self._server = server
@@ -119,7 +119,7 @@ class PostgresqlServer:
         self._writer.close()
 
 
-def _engine(server: Server, busy_timeout_s: float) -> Engine:
+def _engine(server: StoreServer, busy_timeout_s: float) -> Engine:
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: _for_pool(server, busy_timeout_s),
@@ -148,7 +148,7 @@ def _engine(server: Server, busy_timeout_s: float) -> Engine:
     return engine
 
 
-def _for_pool(server: Server, busy_timeout_s: float) -> PostgresqlLink:
+def _for_pool(server: StoreServer, busy_timeout_s: float) -> PostgresqlLink:
     link = connect(server, statement_timeout_s=STATEMENT_TIMEOUT_S, lock_timeout_s=busy_timeout_s)
     link.autocommit = False
     return link
@@ -160,7 +160,7 @@ class PostgresqlRowWriter:
     One thread writes at a time.
     """
 
-    def __init__(self, server: Server, *, busy_timeout_s: float) -> None:
+    def __init__(self, server: StoreServer, *, busy_timeout_s: float) -> None:
         self._server = server
         self._busy_timeout_s = busy_timeout_s
         self._link: PostgresqlLink | None = None
@@ -223,7 +223,7 @@ class PostgresqlRowWriter:
                 link.close()
 
 
-def explain(server: Server, error: Exception) -> StoreError:
+def explain(server: StoreServer, error: Exception) -> StoreError:
     """Return an error that says in one line what a driver's error means to an operator."""
     inner = error.orig if isinstance(error, DBAPIError) else error
     state = inner.sqlstate if isinstance(inner, Error) else None

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from stagedoor.model.errors import StoreError
-from stagedoor.settings.careful import hold_open, open_unplanted
+from stagedoor.settings.safe_files import hold_open, open_unplanted
 from stagedoor.store.adapter import Statement
 from stagedoor.store.sqlite.reserve import Reserve
 

@@ -136,7 +136,7 @@ class Guests:
         """
         if not self._presence.may_watch(identity):
             return None
-        present = await self._presence.list_present(looks=False)
+        present = await self._presence.list_present(is_watching=False)
         if isinstance(present, Denial):
             return present
         placed = ((entry, parse_target(entry.target)) for entry in present)

@@ -111,10 +111,10 @@ class TerminalSession:
             missing = deny_without_holder(grant.target.shell_name)
             entered.give_up(missing.message)
             return missing.line
-        arriving = asyncio.create_task(self._arrive(entered))
+        attaching = asyncio.create_task(self._attach(entered))
         try:
             async with open_shell_session(entered, self._access.upstream, [_PTY]) as session:
-                return await self._carry(session, holder, arriving)
+                return await self._carry(session, holder, attaching)
         except UnreachedError as error:
             return error.denial.line
         except SessionEndedError as error:
@@ -122,19 +122,19 @@ class TerminalSession:
         except asyncio.CancelledError:
             await self._send_reason(End.DRAINED, STOPPING)
         finally:
-            self._tasks.start(self._part(arriving, entered.opened.id))
+            self._tasks.start(self._part(attaching, entered.opened.id))
         return None
 
     async def _carry(
         self,
         session: ShellSession,
         holder: Sequence[str],
-        arriving: "asyncio.Task[Denial | None]",
+        attaching: "asyncio.Task[Denial | None]",
     ) -> str | None:
         grant = session.opened.ready.grant
         is_guest = grant.guest is not None or self._hello.mode is Mode.WATCH
         # The owner must see a guest in the list before the guest sees any output.
-        denial = await asyncio.shield(arriving)
+        denial = await asyncio.shield(attaching)
         if denial is not None and (is_guest or denial.reason is Reason.OVERLOADED):
             session.end_as(End.UNREACHED, denial.line)
             return denial.line
@@ -172,13 +172,13 @@ class TerminalSession:
             channel.record_end(code, session.sent, session.received)
         return None
 
-    async def _arrive(self, entered: Entered) -> Denial | None:
+    async def _attach(self, entered: Entered) -> Denial | None:
         grant, hello = entered.grant, self._hello
-        return await self._access.presence.arrive(
+        return await self._access.presence.attach(
             entered.opened.id,
             grant.target,
             hello.terminal,
-            looks=hello.mode is Mode.WATCH,
+            is_watching=hello.mode is Mode.WATCH,
             share=grant.guest.share if grant.guest else None,
         )
 
@@ -194,9 +194,9 @@ class TerminalSession:
             "this terminal",
         )
 
-    async def _part(self, arriving: "asyncio.Task[Denial | None]", session_id: str) -> None:
-        await arriving
-        await self._access.presence.leave(session_id)
+    async def _part(self, attaching: "asyncio.Task[Denial | None]", session_id: str) -> None:
+        await attaching
+        await self._access.presence.detach(session_id)
         self._changed()
 
     # Notices to the client.

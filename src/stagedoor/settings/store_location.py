@@ -1,4 +1,4 @@
-"""The place of a store: a file on this machine, or a PostgreSQL server. Pure."""
+"""The location of a store: a file on this machine, or a PostgreSQL server. Pure."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ SCHEMES = ("postgresql", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class StoreServer:
     """A database of a PostgreSQL server.
 
     `url` is a connection URI for libpq without a password
@@ -25,7 +25,7 @@ class Server:
         return self.url.partition("?")[0]
 
 
-Place = Path | Server
+StoreLocation = Path | StoreServer
 """A SQLite file, or a server."""
 
 

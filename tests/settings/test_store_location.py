@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.errors import SettingsError
 from stagedoor.settings.file import parse_settings
-from stagedoor.settings.place import Server, check_server_url
+from stagedoor.settings.store_location import StoreServer, check_server_url
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_any_text_is_taken_or_refused_with_one_error(text: str, whole: bool) -> 
     url = text if whole else f"postgresql://{text}"
     with contextlib.suppress(ValueError):
         check_server_url(url)
-        assert str(Server(url)) == url.partition("?")[0]
+        assert str(StoreServer(url)) == url.partition("?")[0]
 
 
 def test_the_settings_say_where_the_store_is() -> None:
-    assert parse_settings('data_dir = "/d"', "f").place == Path("/d/stagedoor.db")
+    assert parse_settings('data_dir = "/d"', "f").store_location == Path("/d/stagedoor.db")
     text = '[store]\nurl = "postgresql://r@h/d?sslmode=require"\npassword_file = "/p"\n'
-    place = parse_settings(text, "f").place
-    assert place == Server("postgresql://r@h/d?sslmode=require", Path("/p"))
-    assert str(place) == "postgresql://r@h/d"
+    location = parse_settings(text, "f").store_location
+    assert location == StoreServer("postgresql://r@h/d?sslmode=require", Path("/p"))
+    assert str(location) == "postgresql://r@h/d"
     with pytest.raises(SettingsError, match=r"password_file needs store\.url"):
         parse_settings('[store]\npassword_file = "/p"\n', "f")
