@@ -1,4 +1,4 @@
-"""The frames of a resumable tunnel, as bytes and back (docs/decisions/0043-resumable-tunnels.md).
+"""The frames of a resumable tunnel, as bytes and back (docs/reference/tunnel-protocol.md).
 
 A frame is a head (kind u8, number u64, length of the body u32, in network byte order) and its body. This
 module is part of the one-file client: standard library only, Python 3.8 or later, and nothing that is slow
