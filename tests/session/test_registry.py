@@ -17,6 +17,7 @@ from stagedoor.session.revoke import find_removal
 from .stages import GRANT, OPENED, Running, Script
 
 DENIED = Denial(Reason.NO_GRANT, "no grant for 'dev' to enter app01")
+SHELL = OPENED.ready.shell
 
 
 def opened(name: str, expires_at: float | None = None) -> Opened:
@@ -214,3 +215,44 @@ def test_who_lost_a_permission_while_the_shell_started_does_not_get_in_for_it() 
     inside.registry.register(session, Permission.FILES)
     inside.registry.attach(session, inside.link(session))
     assert [end for _, end, _ in inside.ended] == [End.REVOKED]
+
+
+@pytest.mark.continuity(9)
+def test_a_session_that_is_named_again_is_revoked_on_both_connections() -> None:
+    """An endpoint in a shell could name a session that another connection still carries."""
+    inside, is_allowed = Inside(), {"first": True, "second": True}
+    inside.registry = Registry(
+        lambda grant: grant if is_allowed[str(grant.identity.credential_id)] else DENIED,
+        lambda: 0.0,
+    )
+
+    def by(credential: str) -> Opened:
+        identity = replace(GRANT.identity, credential_id=credential)
+        return structs.replace(opened("a"), ready=Ready(replace(GRANT, identity=identity), SHELL))
+
+    first, second = by("first"), by("second")
+    inside.enter(first)
+    inside.enter(second)
+    assert len(inside.registry) == 1
+    is_allowed["first"] = False
+    assert inside.registry.review() == 1
+    assert inside.ended == [("a", End.REVOKED, DENIED.message)]
+    is_allowed["first"] = True
+    inside.enter(first)
+    assert inside.registry.close_session("a", End.EVICTED, "by hand")
+    assert [end for _, end, _ in inside.ended[1:]] == [End.EVICTED, End.EVICTED]
+    assert len(inside.registry) == 0
+
+
+def test_a_return_that_fails_leaves_the_session_to_the_connection_before() -> None:
+    inside = Inside()
+    first, second = opened("a", 5.0), opened("a")
+    inside.decision = first.ready.grant
+    inside.enter(first)
+    inside.registry.register(second)
+    inside.registry.unregister(second)
+    assert inside.registry.list_ids() == ("a",)
+    inside.now, inside.decision = 6.0, DENIED
+    assert inside.registry.expire() == 1
+    assert [end for _, end, _ in inside.ended] == [End.EXPIRED]
+    assert len(inside.registry) == 0

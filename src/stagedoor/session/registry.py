@@ -27,6 +27,8 @@ class _Entry:
     sent: int = 0
     """The bytes of this direction that `take_new_bytes` has returned."""
     received: int = 0
+    earlier: "_Entry | None" = None
+    """The connection that carried the session before, until that has let go of it."""
 
 
 class Registry:
@@ -35,6 +37,10 @@ class Registry:
     A session registers before its relay starts. If it must end in between, its link is closed as soon as
     there is one. `attach` judges the session again, so that no change of the policy is missed: either the
     review of the change finds the session, or `attach` sees the new policy.
+
+    Two connections may have one session: while it moves to another one, after a return that has failed, or
+    because an endpoint in a shell, which may be hostile, has named the wrong session. Each is judged until it
+    has ended.
     """
 
     def __init__(self, judge: Judge, now: Callable[[], float]) -> None:
@@ -55,20 +61,21 @@ class Registry:
     def register(self, opened: Opened, needs: Permission | None = None) -> None:
         """Add a session, which ends when `needs` is no longer permitted.
 
-        A session that goes on over another connection replaces the earlier entry.
+        If another connection has it already, that one is judged too, until it is unregistered.
         """
         with self._lock:
             entry = _Entry(opened, opened.ready.grant, needs)
-            reported = self._entries.get(opened.id, opened.before)  # here, or in another process
+            entry.earlier = self._entries.get(opened.id)
+            reported = entry.earlier or opened.before  # here, or in another process
             entry.sent, entry.received = reported.sent, reported.received
             self._entries[opened.id] = entry
-            self._track_expiry(opened.id, opened.ready.grant)
+            self._track_expiry(opened.id)
 
     def attach(self, opened: Opened, link: Link) -> None:
         """Add the link of a session whose relay now runs. If the session must end, close the link."""
         with self._lock:
-            entry = self._entries.get(opened.id)
-            if entry is None or entry.opened is not opened:
+            entry = next((e for e in self._list_entries(opened.id) if e.opened is opened), None)
+            if entry is None:
                 return
             reviewed = self._judge_again(opened.id, entry)
             entry.link = link
@@ -79,25 +86,39 @@ class Registry:
             link.close_session(*due)
 
     def unregister(self, opened: Opened) -> None:
-        """Remove a session that has ended, unless it goes on over another connection."""
+        """Remove the connection of a session that has ended or goes on over another connection."""
         with self._lock:
-            entry = self._entries.get(opened.id)
-            if entry is not None and entry.opened is opened:
-                del self._entries[opened.id]
-                self._expiring.discard(opened.id)
+            left = [entry for entry in self._list_entries(opened.id) if entry.opened is not opened]
+            for entry, earlier in zip(left, [*left[1:], None], strict=False):
+                entry.earlier = earlier
+            if left:
+                self._entries[opened.id] = left[0]
+            else:
+                self._entries.pop(opened.id, None)
+            self._track_expiry(opened.id)
 
     def close_session(self, session_id: str, end: End, detail: str) -> bool:
         """Ask one session to end. Return False if it is not in this process."""
-        requested = Removal(end, detail)
         with self._lock:
-            entry = self._entries.get(session_id)
-            if entry is None:
-                return False
-            entry.removal = requested
+            entries = self._list_entries(session_id)
+        for entry in entries:
+            self._close(entry, Removal(end, detail))
+        return bool(entries)
+
+    def _close(self, entry: _Entry, removal: Removal) -> None:
+        with self._lock:
+            entry.removal = removal
             link = entry.link
         if link is not None:
-            link.close_session(*requested)
-        return True
+            link.close_session(*removal)
+
+    def _list_entries(self, session_id: str) -> list[_Entry]:
+        """Return the connections of a session, the newest first. Call this under the lock."""
+        entries, entry = [], self._entries.get(session_id)
+        while entry is not None:
+            entries.append(entry)
+            entry = entry.earlier
+        return entries
 
     def close_all(self, end: End, detail: str) -> int:
         """Ask all sessions to end, and return how many there were."""
@@ -120,10 +141,12 @@ class Registry:
         for session_id in session_ids:
             # Under the lock, so that a thread with an older policy cannot overwrite a newer verdict.
             with self._lock:
-                entry = self._entries.get(session_id)
-                due = self._judge_again(session_id, entry) if entry is not None else None
-            if due is not None:
-                closed += self.close_session(session_id, *due)
+                entries = self._list_entries(session_id)
+                removals = [self._judge_again(session_id, entry) for entry in entries]
+            for entry, removal in zip(entries, removals, strict=True):
+                if removal is not None:
+                    self._close(entry, removal)
+                    closed += 1
         return closed
 
     def _judge_again(self, session_id: str, entry: _Entry) -> Removal | None:
@@ -138,16 +161,17 @@ class Registry:
             return None
         if isinstance(decision, Grant):
             entry.grant = decision
-            self._track_expiry(session_id, decision)
+            self._track_expiry(session_id)
             if entry.link is not None and _differs(decision, before):
                 entry.link.change_grant(decision)
         return find_removal(before, decision, self._now())
 
-    def _track_expiry(self, session_id: str, grant: Grant) -> None:
-        if grant.expires_at is None and grant.changes_at is None:
-            self._expiring.discard(session_id)
-        else:
+    def _track_expiry(self, session_id: str) -> None:
+        grants = [entry.grant for entry in self._list_entries(session_id)]
+        if any(grant.expires_at is not None or grant.changes_at is not None for grant in grants):
             self._expiring.add(session_id)
+        else:
+            self._expiring.discard(session_id)
 
     def list_grants(self) -> dict[str, Grant]:
         """Return the grant that covers each session now."""
