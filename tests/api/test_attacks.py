@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.access.console import ConsoleService
@@ -21,9 +22,11 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
+from stagedoor.store.journal import StoreJournal
 from stagedoor.wire.api.inputs import Name
 from stagedoor.wire.api.operations import OPERATIONS, find_operation
 from tests.api.world import APPS, World
+from tests.store.sample import opened
 
 NICK = {"user": "nick", "app": "a-web"}
 
@@ -85,6 +88,27 @@ async def test_a_role_for_some_apps_does_not_tell_users_from_other_names(world: 
     seen = await world.ask("ansel", "GET /access/explain", user="dora", app="a-web")
     assert seen.said["lets_in"] is True
     assert (await world.ask("ann", "GET /grants", user="absent")).status == 404
+
+
+async def test_a_role_for_some_apps_does_not_tell_sessions_elsewhere_from_none(
+    world: World,
+) -> None:
+    """The beginning of an id is a time, and that of two sessions was answered in other words."""
+    journal, prefix = StoreJournal(world.database), "0123456789a"
+    said = set()
+    for number in range(3):
+        for who in ("olga", "ansel"):
+            seen = await world.ask(who, f"GET /sessions/{prefix}")
+            said.add(json.dumps([seen.status, seen.said]))
+            end = {"ids": [prefix], "reason": "x"}
+            said.add(
+                json.dumps((await world.ask("olga", "POST /sessions/close", end)).said["detail"])
+            )
+        journal.append([structs.replace(opened(f"{prefix}{number}"), target="secret.ssh")])
+    assert len(said) == 2, said
+    journal.append([structs.replace(opened(f"{prefix}9"), target="a-web.ssh")])
+    assert (await world.ask("ansel", f"GET /sessions/{prefix}")).said["target"] == "a-web.ssh"
+    assert (await world.ask("ann", f"GET /sessions/{prefix}")).status == 422
 
 
 async def test_a_role_for_some_apps_sees_no_request_for_others_too(world: World) -> None:

@@ -31,12 +31,14 @@ def require_only(matches: Sequence[Row], prefix: str, what: str) -> Row:
     return matches[0]
 
 
-def find_session(service: AdminService, prefix: str) -> SessionRecord:
+def find_session(
+    service: AdminService, prefix: str, targets: Sequence[str] | None = None
+) -> SessionRecord:
     """Return the session with this id or with the only id that begins with `prefix`.
 
-    Raises NotFoundError, RefusedError, StoreError.
+    With `targets`, sessions of others do not count. Raises NotFoundError, RefusedError, StoreError.
     """
-    matches = rows.find_sessions(service.database, prefix, limit=2)
+    matches = rows.find_sessions(service.database, prefix, targets=targets, limit=2)
     return require_only(matches, prefix, "session")
 
 

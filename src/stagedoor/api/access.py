@@ -28,7 +28,7 @@ from stagedoor.api.views import (
 )
 from stagedoor.audit.chain import make_document
 from stagedoor.authz.roles import check_giving, check_taking, deny_app
-from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.errors import RefusedError
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.role import Role
@@ -36,7 +36,6 @@ from stagedoor.model.selector import has_name
 from stagedoor.model.target import Target
 from stagedoor.store import sessions as rows
 from stagedoor.store.journal import Filter
-from stagedoor.store.sessions import SessionRecord
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.api import inputs as i
 from stagedoor.wire.api import types as t
@@ -189,20 +188,12 @@ def list_sessions(call: Call) -> t.Page[t.SessionEntry]:
         if not (isinstance(before, str) and is_word(before)):
             raise PageTokenError("this page_token is not of this list")
     wanted: i.SessionFilter = call.filters
-    database, open_only, targets = call.service.database, not wanted.all, None
-    if not call.access.has(Role.AUDITOR):
-        # The store chooses the rows, so that a page's token names no session that the caller may not read.
-        targets = [
-            name
-            for name in rows.list_targets(database, open_only=open_only)
-            if call.access.has_for_app(Role.AUDITOR, name)
-        ]
     records = rows.list_sessions(
-        database,
-        open_only=open_only,
+        call.service.database,
+        open_only=not wanted.all,
         identity=wanted.user,
         before=before,
-        targets=targets,
+        targets=_list_readable_targets(call, open_only=not wanted.all),
         limit=call.page_size + 1,
     )
     shown, token = records[: call.page_size], None
@@ -213,14 +204,17 @@ def list_sessions(call: Call) -> t.Page[t.SessionEntry]:
 
 def get_session(call: Call) -> t.SessionEntry:
     """Show a session."""
-    return show_session(_find_session(call, call.path["id"]))
+    targets = _list_readable_targets(call, open_only=False)
+    return show_session(sessions.find_session(call.service, call.path["id"], targets))
 
 
 def close_sessions(call: Call) -> list[t.SessionEntry]:
     """Request the end of sessions, and return them."""
     order: i.SessionsEnd = call.body
     check_line(order.reason)
-    records = [_find_session(call, name) for name in dict.fromkeys(order.ids)]
+    targets = _list_readable_targets(call, open_only=False)
+    names = dict.fromkeys(order.ids)
+    records = [sessions.find_session(call.service, name, targets) for name in names]
     for record in records:
         if not call.access.has_for_app(Role.OPERATOR, record.target):
             raise DeniedError(deny_app(Role.OPERATOR, parse_login(record.target)))
@@ -228,11 +222,16 @@ def close_sessions(call: Call) -> list[t.SessionEntry]:
     return [show_session(sessions.find_session(call.service, record.id)) for record in records]
 
 
-def _find_session(call: Call, name: str) -> SessionRecord:
-    record = sessions.find_session(call.service, name)
-    if not call.access.has_for_app(Role.AUDITOR, record.target):
-        raise NotFoundError.of(f"session {name}", "session list")
-    return record
+def _list_readable_targets(call: Call, *, open_only: bool) -> list[str] | None:
+    """Return the targets whose sessions the caller may read, or None for all.
+
+    The store chooses the rows by them. So no page's token names another session, and the beginning of its
+    id is answered as if there were none.
+    """
+    if call.access.has(Role.AUDITOR):
+        return None
+    targets = rows.list_targets(call.service.database, open_only=open_only)
+    return [name for name in targets if call.access.has_for_app(Role.AUDITOR, name)]
 
 
 # Sign-ins.

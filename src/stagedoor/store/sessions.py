@@ -115,9 +115,16 @@ def list_users_inside(database: Database) -> Mapping[str, Sequence[str]]:
     return inside
 
 
-def find_sessions(database: Database, prefix: str, *, limit: int = 10) -> list[SessionRecord]:
-    """Return the sessions whose id begins with `prefix`, open or closed, ordered by id."""
+def find_sessions(
+    database: Database, prefix: str, *, targets: Sequence[str] | None = None, limit: int = 10
+) -> list[SessionRecord]:
+    """Return the sessions whose id begins with `prefix`, open or closed, ordered by id.
+
+    With `targets`, they are sessions of these.
+    """
     query = select(sessions).where(sessions.c.id.startswith(prefix, autoescape=True))
+    if targets is not None:
+        query = query.where(sessions.c.target.in_(targets))
     with database.read() as transaction:
         return [
             _record(row) for row in transaction.execute(query.order_by(sessions.c.id).limit(limit))
