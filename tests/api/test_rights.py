@@ -13,13 +13,13 @@ from stagedoor.model.access_request import RequestRule
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.permission import Permission
+from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.role import ApiScope, Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import BY_NAME, OPERATIONS
-from tests.api.world import World
+from tests.api.world import Reply, World
 from tests.fixtures.people import sign_in
 
 
@@ -102,6 +102,32 @@ async def test_an_administrator_joins_no_group(world: World) -> None:
         assert (
             await world.ask(who, "PUT /users/nick/groups", {"groups": ["ops"]}, seen.tag)
         ).status == 403
+
+
+@pytest.mark.parametrize("resume_s", [None, 0.0], ids=["a duty", "a limit"])
+async def test_an_administrator_leaves_no_group_that_binds_them(
+    world: World, resume_s: float | None
+) -> None:
+    words = DEFAULT if resume_s is not None else DEFAULT | {Permission.RECORD}
+    admin.add_grant(world.service, "group:bound", "*", permissions=words, resume_s=resume_s)
+    for who in ("ada", "nick"):
+        admin.change_groups(world.service, who, add=["bound", "free"])
+    seen = await world.ask("ada", "GET /users/ada")
+    refused = await world.ask("ada", "PUT /users/ada/groups", {"groups": ["free"]}, seen.tag)
+    assert (refused.status, "duty or a limit" in refused.said["detail"]) == (403, True)
+
+    async def apply(bound: str, free: str) -> Reply:
+        rows = ((name, users) for name, users in (("bound", bound), ("free", free)))
+        text = "".join(f"[[groups]]\nname = '{n}'\nmembers = [{users}]\n" for n, users in rows)
+        more = {"set": "s", "adopt": True, "prune": True, "prune_at_most": 100}
+        return await world.ask(
+            "ada", "POST /sets/apply", {"files": [{"path": "a.toml", "text": text}], **more}
+        )
+
+    assert (await apply("'ada', 'nick'", "'ada', 'nick'")).said["applied"] is True
+    refused = await apply("'nick'", "'ada'")
+    assert (refused.status, "duty or a limit" in refused.said["detail"]) == (403, True)
+    assert (await apply("'ada'", "'nick'")).said["applied"] is True
 
 
 async def test_an_operator_only_takes_away(world: World) -> None:

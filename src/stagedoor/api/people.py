@@ -15,7 +15,7 @@ from stagedoor.api.views import (
     show_token,
     show_user_state,
 )
-from stagedoor.authz.roles import check_leaving, check_role_change
+from stagedoor.authz.roles import check_leaving, check_leaving_groups, check_role_change
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import Policy, TokenRecord, User
@@ -104,6 +104,7 @@ def change_groups(call: Call) -> t.UserEntry:
         )
     if wanted - user.groups and call.access.is_about_me(f"user:{user.name}"):
         raise DeniedError(JOINS_NONE)
+    refuse(check_leaving_groups(call.access, user.name, own - wanted))
     admin.change_groups(call.service, user.name, add=wanted - user.groups, remove=own - wanted)
     return _show_user(call, user.name)
 

@@ -12,6 +12,7 @@ from stagedoor.authz.roles import (
     AdminAccess,
     check_giving,
     check_leaving,
+    check_leaving_groups,
     check_request_rule,
     check_taking,
 )
@@ -67,6 +68,8 @@ def _check(access: AdminAccess, change: RowChange) -> None:
         refuse(check_taking(access, taken.rule))
     if change.action is Action.REMOVE and change.row.kind is RowKind.USER:
         refuse(check_leaving(access, change.row.key[0]))
+    if change.action is Action.REMOVE and change.row.kind is RowKind.MEMBER:
+        refuse(check_leaving_groups(access, change.row.key[0], change.row.key[1:]))
     if added is None:
         return
     if isinstance(added.rule, GrantRule):

@@ -4,6 +4,7 @@ Users cannot extend their own rights: an author of a rule must already have what
 This does not limit administrators at the gateway's machine, who can write the store anyway.
 """
 
+from collections.abc import Collection
 from math import inf
 
 from msgspec import Struct
@@ -120,14 +121,30 @@ def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:
     """
     if not access.has(Role.OWNER, rule.pattern):
         return deny_role(Role.OWNER, rule.pattern)
-    binds = Permission.RECORD in rule.permissions or rule.resume_s is not None
-    if not binds or access.is_root:
+    if not _binds(rule) or access.is_root:
         return None
     if access.has(Role.ADMINISTRATOR) and not access.is_about_me(rule.subject):
         return None
     return Denial(
         Reason.NO_GRANT,
         f"grant {rule.id} has a duty or a limit; ask an administrator that it does not apply to",
+    )
+
+
+def check_leaving_groups(access: AdminAccess, name: str, groups: Collection[str]) -> Denial | None:
+    """Return why the administrator may not take the user `name` out of `groups`, or None.
+
+    Otherwise administrators could lift a duty or a limit that binds them, which `check_taking` refuses.
+    """
+    subjects = {f"group:{group}" for group in groups}
+    if not access.is_about_me(f"user:{name}"):
+        return None
+    rule = next((r for r in access.grants if r.subject in subjects and _binds(r)), None)
+    if rule is None:
+        return None
+    return Denial(
+        Reason.NO_GRANT,
+        f"grant {rule.id} to {rule.subject} has a duty or a limit for you; ask another administrator",
     )
 
 
@@ -176,6 +193,11 @@ def deny_role(role: Role, pattern: TargetPattern) -> Denial:
         Reason.NO_GRANT,
         f"that needs the role {role} for {_show(pattern)}, which you do not have; ask an administrator",
     )
+
+
+def _binds(rule: GrantRule) -> bool:
+    """Return whether a rule has a duty or a limit, so that users lose one without it."""
+    return Permission.RECORD in rule.permissions or rule.resume_s is not None
 
 
 def _find_own(access: AdminAccess, pattern: TargetPattern, expires_at: float | None) -> Permissions:

@@ -216,6 +216,7 @@ REFUSALS = {
     "you may give only what you have yourself, for as long as you have it; you lack {0} for all of {1}": "你只能授予自己拥有的权限，且不超过自己的期限；你对 {1} 的全部范围没有 {0}",
     "your own access to {0} is recorded, so add `record` to what you give": "你自己对 {0} 的访问会被录像，因此请在授予的权限中加上 `record`",
     "grant {0} has a duty or a limit; ask an administrator that it does not apply to": "授权 {0} 带有义务或限制，须由管理员操作，且不能是受其约束的管理员本人",
+    "grant {0} to {1} has a duty or a limit for you": "授予 {1} 的授权 {0} 对你带有义务或限制",
     "that needs the role {0} for {1}, which you do not have": "这需要对 {1} 的角色 {0}，而你没有",
     "you cannot give a role to yourself": "用户不能给自己授予角色",
     "you cannot let yourself ask for access": "用户不能让自己可以申请访问",
