@@ -1,6 +1,9 @@
 """Who may do what over the API: attacks first."""
 
+import re
+
 import pytest
+from msgspec import structs
 
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
@@ -17,10 +20,12 @@ from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.role import ApiScope, Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
+from stagedoor.store.journal import StoreJournal
 from stagedoor.wire.api.operation import Operation
 from stagedoor.wire.api.operations import BY_NAME, OPERATIONS
 from tests.api.world import Reply, World
 from tests.fixtures.people import sign_in
+from tests.store.sample import opened
 
 
 def grant(subject: str, app: str, *permissions: str, **more: object) -> dict[str, object]:
@@ -371,3 +376,45 @@ async def test_a_right_that_is_lost_while_the_request_comes_is_lost(world: World
     answer = await world.api.answer(admitted, {}, {"if-match": "*"}, b"")  # type: ignore[arg-type]
     assert answer.status == 403
     assert GrantRule(rule.id, "user:nick", "a-web") in admin.read_policy(world.service).grants
+
+
+VALUES = {
+    "app": "secret", "apps": ["secret"], "approvals": 1, "approvers": ["user:ann"], "break_glass": False,
+    "environment": "*", "expires_at": "2099-01-01T00:00:00Z", "fingerprint": "SHA256:x",
+    "files": [{"path": "a.toml", "text": "set = 's'\ngrants = [{subject = 'user:nick', app = 'a-web'}]"}],
+    "groups": ["g"], "ids": ["abcdefgh1"], "keys": ["ssh-ed25519 AAAA"], "lasts_s": 60, "longest_s": 60,
+    "name": "new", "password": "a long password", "permissions": ["enter"], "reason": "x",
+    "resume_s": None, "role": "auditor", "scopes": None, "step_up": False, "subject": "user:nick",
+    "terminal": "main", "user": "nick", "yes": True,
+}  # fmt: skip
+"""A value for each field that the bodies of operations must have; where there are apps, it is `secret`."""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+async def test_an_owner_of_some_apps_does_and_reads_nothing_elsewhere(
+    world: World, operation: Operation
+) -> None:
+    """Each row is about the app `secret`. An administrator is not refused, so the request means something."""
+    rule = RequestRule(0, "user:nick", "secret", approvers=("user:ann", "user:ada"))
+    target, resource, filters = Target("secret"), operation.resource, operation.filters
+    admin.add_grant(world.service, "user:nick", "secret")
+    admin.add_grant(world.service, "user:olga", "a-*")
+    rule = access_requests.add_rule(world.service, rule)
+    access_requests.make_request(world.service, "nick", [target], rule, "INC-42")
+    StoreJournal(world.database).append([structs.replace(opened("abcdefgh1"), target=str(target))])
+    name, id_ = ("secret" if resource == "apps" else "nick"), "1"
+    id_ = "abcdefgh1" if resource in ("sessions", "recordings") else id_
+    path = f"{operation.method} {operation.path.format(name=name, id=id_)}"
+    fields = () if operation.body is None else structs.fields(operation.body)
+    body = {field.name: VALUES[field.name] for field in fields if field.required}
+    query = {field.name: VALUES[field.name] for field in structs.fields(filters) if field.required}
+    headers = {"if-match": "*"} if operation.is_matched else {}
+    before = world.actions()
+    refused = await world.ask("olga", path, body or None, headers, **query)
+    assert refused.status in (403, 404) or (operation.is_list and refused.status == 200)
+    assert refused.status == 403 or not {"secret", "alice"} & set(
+        re.findall(r"\w+", str(refused.said))
+    )
+    assert [act for act in world.actions()[len(before) :] if "request.refused" not in act] == []
+    done = await world.ask("ada", path, body or None, headers, **query)
+    assert done.status not in (400, 403) or operation.name == "requests.add", done.said
