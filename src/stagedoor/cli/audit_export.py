@@ -31,6 +31,11 @@ class NotVerifiedError(StagedoorError):
     exit_code = 5
 
 
+VERIFY_EXIT_CODES = (
+    "\b\nExit codes:\n  0  the lines are complete and unchanged\n"
+    "  1  a line was changed, inserted or moved, or is missing\n"
+    "  2  wrong usage, or --against has no checkpoint\n  5  no checkpoint confirms a line"
+)
 _FILES = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _Numbered = tuple[str, int, bytes]
 
@@ -89,6 +94,7 @@ def key(installation: Installation) -> None:
         "stagedoor audit verify --key audit_key.pub audit.jsonl.2 audit.jsonl.1 audit.jsonl",
         "zcat audit.jsonl.*.gz | stagedoor audit verify --key audit_key.pub - audit.jsonl",
         "stagedoor audit verify --key audit_key.pub --against from-syslog.jsonl audit.jsonl",
+        codes=VERIFY_EXIT_CODES,
     ),
 )
 @click.argument("files", nargs=-1, required=True, type=_FILES, metavar="FILE…")
@@ -108,10 +114,10 @@ def verify(
 ) -> None:
     """Check that exported lines are complete and unchanged.
 
-    It needs only the files, oldest first, and neither a gateway nor settings. It exits with 1 and names the
-    first line that was changed, removed, inserted or moved, and with 5 if no checkpoint confirms a line.
-    --from-start detects lines that are missing at the beginning, --against those at the end. Without --key,
-    every signature is accepted, and the fingerprints are printed for you to compare.
+    It needs only the files, oldest first, and neither a gateway nor settings. It names the first line that
+    was changed, removed, inserted or moved. --from-start detects lines that are missing at the beginning,
+    --against those at the end. Without --key, every signature is accepted, and the fingerprints are printed
+    for you to compare.
     """
     trusted = frozenset(_fingerprints(keys)) if keys else None
     others = read_checkpoints(_lines((against,)), _signer, trusted=trusted) if against else []

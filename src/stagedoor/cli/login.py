@@ -8,12 +8,13 @@ import click
 from stagedoor.cli.laptop_command import find_this_program, with_options
 from stagedoor.cli.show import make_epilog
 from stagedoor.laptop import main as laptop
-from stagedoor.laptop.login_result import DENIED, EXITS, EXPIRED, NOT_LOGGED_IN
+from stagedoor.laptop.login_result import EXITS
 from stagedoor.laptop.options import LOGIN, LOGOUT, WHOAMI
 
-_CODES = (
-    f"Further exit codes: {DENIED}, {EXITS[DENIED]}; {EXPIRED}, {EXITS[EXPIRED]}; {NOT_LOGGED_IN}, "
-    f"{EXITS[NOT_LOGGED_IN]}. The others are those of `stagedoor tunnel`."
+EXIT_CODES = (
+    "\b\nExit codes:\n  0   done\n  1   a file cannot be read or written\n  2   wrong usage\n"
+    + "".join(f"  {code}  {meaning}\n" for code, meaning in EXITS.items())
+    + "  The others are those of `stagedoor tunnel`."
 )
 
 
@@ -23,11 +24,12 @@ _CODES = (
         "stagedoor login --print https://gw.example",
         "stagedoor login --no-browser --label build-host https://gw.example",
         "stagedoor login --id-token-env CI_TOKEN https://gw.example   # in a CI job",
+        codes=EXIT_CODES,
     ),
     help="Log this machine in at a gateway, and set up ssh.\n\n"
     "It opens GATEWAY in a browser, where you sign in and allow this machine. In a browser on another "
     "machine, type the letters that this command prints. A CI job or a pod presents its own ID token, and "
-    "needs no person. Afterwards `ssh app01.ssh` is enough. " + _CODES,
+    "needs no person. Afterwards `ssh app01.ssh` is enough.",
 )
 @with_options(LOGIN)
 def login(**given: Any) -> None:
@@ -36,7 +38,9 @@ def login(**given: Any) -> None:
 
 
 @click.command(
-    epilog=make_epilog("stagedoor logout", "stagedoor logout --forget https://gw.example")
+    epilog=make_epilog(
+        "stagedoor logout", "stagedoor logout --forget https://gw.example", codes=EXIT_CODES
+    )
 )
 @with_options(LOGOUT)
 def logout(**given: Any) -> None:
@@ -47,7 +51,7 @@ def logout(**given: Any) -> None:
     _run("logout", given)
 
 
-@click.command(epilog=make_epilog("stagedoor whoami", "stagedoor whoami --json"))
+@click.command(epilog=make_epilog("stagedoor whoami", "stagedoor whoami --json", codes=EXIT_CODES))
 @with_options(WHOAMI)
 def whoami(**given: Any) -> None:
     """Show this machine's login: the user, and when it ends."""

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 DENIED, EXPIRED, NOT_LOGGED_IN = 30, 31, 32
 EXITS = {
-    DENIED: "the login was denied in the browser, or wrong letters were typed too often",
-    EXPIRED: "the login was not approved in time, or the gateway no longer has it",
-    NOT_LOGGED_IN: "there is no valid login, and no person can be asked (CI, BatchMode, no terminal)",
+    DENIED: "denied in the browser, or wrong letters were typed too often",
+    EXPIRED: "not approved in time, or the gateway no longer has the login",
+    NOT_LOGGED_IN: "not logged in, and no person can be asked (CI, BatchMode, no terminal)",
 }
 UNAUTHORIZED = 401
 
