@@ -1,20 +1,20 @@
 """The cost of a login on each kind of store: CONNECTs a second, the time of each, and CPU time.
 
-    .venv/bin/python bench/stores.py [--quick]
+    .venv/bin/python bench/stores.py [--quick] [--page docs/performance-store.md]
 
 It starts one gateway (one worker) on SQLite and one on a PostgreSQL server (`tests/store/server.py`;
 fsync on, Unix socket, the same disk), and logs in at each in turn. `idle` is the CPU time of a gateway
 and the server without any logins. It prints a table in Markdown with medians and the spread of the
-rounds.
+rounds; --page writes it between the marks of a page.
 """
 
-import argparse
 import contextlib
+import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tests.store.server import server_here
 
 from load.logins import logins
 from load.upstream import upstream
+from markdown import hand_out, options
 from measure import cpu_s, machine, raise_open_files, tree
 from peers import NAME, PASSWORD, Door
 from peers.process import Process, free_port
@@ -96,11 +97,28 @@ def spread(values: list[float], digits: int = 0) -> str:
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
+def table(results: Mapping[tuple[str, str], Mapping[str, Sequence[float]]]) -> Iterator[str]:
+    """Yield the lines of the table of logins."""
+    yield "| | store | logins a second | p50, ms | p99, ms | gateway's CPU, µs | server's CPU, µs |"
+    yield "|---|---|---:|---:|---:|---:|---:|"
+    for (case, name), took in results.items():
+        server = spread(took["server"]) if name != "SQLite" else "-"
+        yield (
+            f"| {case} | {name} | {spread(took['rate'])} | {spread(took['p50'], 2)} "
+            f"| {spread(took['p99'], 1)} | {spread(took['gateway'])} | {server} |"
+        )
+
+
+def describe_idle(idle: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Yield a line for the CPU time of each gateway, and of its server, without logins."""
+    for name, (ours, theirs) in idle.items():
+        yield f"Without logins, {name}: gateway {ours:.1f} ms, server {theirs:.1f} ms of CPU each second."
+
+
 def main() -> int:
     """Run the benchmark; return the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the logins, two rounds")
-    quick = parser.parse_args().quick
+    given, load_before = options(__doc__, "a tenth of the logins, two rounds"), os.getloadavg()[0]
+    quick = given.quick
     open_files = raise_open_files()
     results: dict[tuple[str, str], dict[str, list[float]]] = {}
     with (
@@ -139,18 +157,7 @@ def main() -> int:
             ]
     for name, value in about.items():
         print(f"- {name}: {value}")
-    print(
-        "\n| | store | logins a second | p50, ms | p99, ms | gateway's CPU, µs | server's CPU, µs |"
-    )
-    print("|---|---|---:|---:|---:|---:|---:|")
-    for (case, name), took in results.items():
-        print(
-            f"| {case} | {name} | {spread(took['rate'])} | {spread(took['p50'], 2)} "
-            f"| {spread(took['p99'], 1)} | {spread(took['gateway'])} "
-            f"| {spread(took['server']) if name != 'SQLite' else '-'} |"
-        )
-    for name, (ours, theirs) in idle.items():
-        print(f"\nidle, {name}: gateway {ours:.1f} ms, server {theirs:.1f} ms of CPU each second")
+    hand_out([*table(results), "", *describe_idle(idle)], load_before, given.page, "stores")
     return 0
 
 
