@@ -77,7 +77,15 @@ class RefreshService:
     async def refresh_due(self, provider: SingleSignOnSettings) -> int:
         """Refresh at most `AT_ONCE` of the sign-ins that are due. Return how many. Raises StoreError."""
         taken = await asyncio.to_thread(self._take, provider)
-        await asyncio.gather(*(self._ask(provider, candidate, token) for candidate, token in taken))
+        asked = await asyncio.gather(
+            *(self._ask(candidate, token) for candidate, token in taken), return_exceptions=True
+        )
+        pairs = [(candidate, answer) for (candidate, _), answer in zip(taken, asked, strict=True)]
+        # Confirmations first: whether a failure is the user's own depends on them.
+        for candidate, answer in sorted(pairs, key=lambda pair: _rank(pair[1])):
+            if isinstance(answer, BaseException) and not isinstance(answer, OidcError):
+                raise answer
+            await asyncio.to_thread(self._apply, provider, candidate, answer)
         return len(taken)
 
     def _take(self, provider: SingleSignOnSettings) -> list[tuple[RefreshCandidate, str]]:
@@ -107,13 +115,7 @@ class RefreshService:
         taken = answers.take_turns(self._context.database, wanted, now + TURN_S)
         return [(candidate, readable[candidate.sign_in]) for candidate in taken]
 
-    async def _ask(
-        self, provider: SingleSignOnSettings, candidate: RefreshCandidate, token: str
-    ) -> None:
-        answer = await self._ask_provider(candidate, token)
-        await asyncio.to_thread(self._apply, provider, candidate, answer)
-
-    async def _ask_provider(self, candidate: RefreshCandidate, token: str) -> Claims | OidcError:
+    async def _ask(self, candidate: RefreshCandidate, token: str) -> Claims | OidcError:
         client = self._clients[candidate.provider]
         try:
             async with asyncio.timeout(ASK_S):
@@ -231,3 +233,8 @@ class RefreshService:
             _log.info("identity provider answers again", provider=provider.name, was=before)
         else:
             _log.warning("identity provider", provider=provider.name, why=why)
+
+
+def _rank(answer: object) -> int:
+    """Return the place of an answer in its batch: confirmations, failures, then what is not an answer."""
+    return 0 if isinstance(answer, Claims) else 1 if isinstance(answer, OidcError) else 2
