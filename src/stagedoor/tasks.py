@@ -32,10 +32,10 @@ class Tasks:
         task.add_done_callback(self._end if at_end is None else partial(self._end_with, at_end))
         return task
 
-    def cancel(self) -> None:
-        """Cancel all tasks."""
+    def cancel(self, why: str) -> None:
+        """Cancel all tasks. `why` is the message of their CancelledError."""
         for task in tuple(self._running):
-            task.cancel()
+            task.cancel(why)
 
     async def wait(self) -> None:
         """Wait until all tasks have ended, however they end. To cancel the wait cancels none of them."""

@@ -129,7 +129,7 @@ def _built() -> Path:
         source = folder / "dex"
         shutil.copytree(fetched, source)
         subprocess.run(["chmod", "-R", "u+w", source], check=True)
-        # Its own API is a module beside it, which is not in what the proxy has of it: the released one is taken.
+        # Its own API is a module beside it, which the proxy has only as released.
         go(source, "mod", "edit", f"-dropreplace={MODULE}/api/v2")
         go(source, "build", "-o", folder / "built", "./cmd/dex")
         (folder / "built").rename(program)

@@ -272,7 +272,7 @@ class Listener:
             self.script.asked.append("hand over")
             if self.script.open_error:
                 raise self.script.open_error
-            self.running = Running(self.script, entered.leave)
+            self.running = Running(self.script, entered)
             hand_over(self.running)
 
 

@@ -67,7 +67,7 @@ async def test_a_session_ends_once_whatever_its_block_raises() -> None:
     flow = flow_of(script)
     entered = await flow.enter(DEV, GRANT.target, FRESH_FROM, lambda step: None)
     assert isinstance(entered, Entered)
-    link = Running(script, entered.leave)
+    link = Running(script, entered)
     with (
         pytest.raises(ZeroDivisionError),
         entered.carry_by(link, lambda error: Ended(End.FAULT, detail=type(error).__name__)),

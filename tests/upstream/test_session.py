@@ -19,7 +19,7 @@ from stagedoor.net.dial import Dialer
 from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import Flow
-from stagedoor.upstream.login import GatewayLogin, ShellAccount, UnreachedError
+from stagedoor.upstream.login import GatewayLogin, ShellAccount, ShellLoginError
 from stagedoor.upstream.session import (
     SessionEndedError,
     open_shell_session,
@@ -219,7 +219,7 @@ async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
 
 async def test_a_shell_with_another_host_key_is_not_logged_in_to() -> None:
     async with ssh_shell(known=False) as here:
-        with pytest.raises(UnreachedError, match="no host key that the gateway knows"):
+        with pytest.raises(ShellLoginError, match="no host key that the gateway knows"):
             async with open_shell_session(await here.enter(), here.login):
                 raise AssertionError("somebody else's shell")
         await here.wait_until_empty()

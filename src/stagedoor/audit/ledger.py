@@ -19,7 +19,15 @@ from stagedoor.audit.words import make_closed_event, make_denied_event, make_not
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventFields, EventKind
-from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, RunningSession
+from stagedoor.model.session import (
+    AccessMethod,
+    Counts,
+    Ended,
+    Opened,
+    Ready,
+    RunningSession,
+    explain_cancellation,
+)
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 
@@ -156,8 +164,8 @@ class AuditLedger:
         self._awaited.add(opening)
         try:
             return await opening.answer
-        except asyncio.CancelledError:
-            self._abandon(opening, "the developer's side hung up")
+        except asyncio.CancelledError as error:
+            self._abandon(opening, explain_cancellation(error))
             raise
 
     def hold(self, why: str | None) -> None:

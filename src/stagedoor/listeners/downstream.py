@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from stagedoor.listeners.accept import READ_BYTES, send_and_linger
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.session import HUNG_UP, AccessMethod, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.net import aio
@@ -32,8 +32,8 @@ class Downstream:
         self.stream: Stream = stream
         self.source = source
         self.request: Request | None = None
-        self.cancel: Callable[[], object] = lambda: None
-        """Cancels the task that serves this connection."""
+        self.cancel: Callable[[str], object] = lambda why: None
+        """Cancels the task that serves this connection, for a reason."""
         self.is_muted = False
         """Whether a denial is only recorded, and no answer is sent."""
         self.is_answered = False
@@ -78,7 +78,7 @@ class Downstream:
         except OSError:
             early = b""
         if not early:
-            self.cancel()
+            self.cancel(HUNG_UP)
         elif self.request is not None:
             self.request = replace(self.request, early=self.request.early + early)
 
@@ -101,7 +101,7 @@ class Downstream:
         assert self.request is not None, "only requests are accepted"
         early = self.request.early
         self.is_answered = True
-        token_ends_at = entered.grant.identity.warn_of_token_end(now)
+        token_ends_at = entered.grant.identity.find_token_warning(now)
         unsent, self._unsent = self._unsent, b""
         await aio.write_all(
             self.stream,

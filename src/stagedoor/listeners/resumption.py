@@ -188,7 +188,7 @@ class Resumption(SessionLink):
     def carry(self, entered: Entered, start: Callable[[Callable[[Ended], None]], Tunnel]) -> None:
         """Take the session over. `start` starts the relay, and is given what to call at its end."""
         self._before = entered.opened.before
-        self.hold(entered.leave, entered.release, start(self._relay_ended))
+        self.hold(entered, entered.release, start(self._relay_ended))
 
     def _relay_ended(self, ended: Ended) -> None:
         """Record that this connection of the client has ended. Called in the relay's thread."""
@@ -242,7 +242,9 @@ class Adopter:
             raise
         if isinstance(opened, Opened):
             hold.take(control, number, opened.before)
-            hold.hold(partial(self._flow.leave, opened), partial(self._flow.release, opened))
+            hold.hold(
+                partial(self._flow.close_session, opened), partial(self._flow.release, opened)
+            )
             self._flow.attach(opened, hold)
         elif opened.reason in NOT_NOW:
             control.leave(number)  # another worker may judge it, or this one later

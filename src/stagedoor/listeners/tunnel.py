@@ -22,12 +22,13 @@ from stagedoor.listeners.resumption import Adopter, Resumption
 from stagedoor.model.credential import find_login_secret
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
+from stagedoor.model.session import STOPPED
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
 from stagedoor.relay.loop import Relay
-from stagedoor.session.access_request import make_answer
+from stagedoor.session.access_request import answer_with_reason
 from stagedoor.session.flow import Flow
 from stagedoor.tasks import Tasks
 from stagedoor.wire.http.connect import HeadParser, Request
@@ -76,7 +77,7 @@ class TunnelListener:
         victim = self._pending.enter(downstream, find_source_network(downstream.source.address))
         if victim is None:
             return
-        victim.cancel()
+        victim.cancel(Reason.OVERLOADED)
         self._flow.deny(
             Denial(
                 Reason.OVERLOADED,
@@ -97,7 +98,7 @@ class TunnelListener:
 
     async def drop_unanswered(self) -> None:
         """Drop the clients that have not been answered yet."""
-        self._tasks.cancel()
+        self._tasks.cancel(STOPPED)
         await self._tasks.wait()
 
     async def _serve(
@@ -145,7 +146,7 @@ class TunnelListener:
                 downstream.origin,
                 downstream.show_progress,
                 may_wait=request.wants_progress,
-                ask_reason=make_answer(request.reason),
+                ask_reason=answer_with_reason(request.reason),
                 resumption=resumption,
             )
         finally:

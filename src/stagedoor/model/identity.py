@@ -78,7 +78,7 @@ class Identity:
         """
         return self.method in (Method.PASSWORD, Method.SSO) and self.scopes is None
 
-    def warn_of_token_end(self, now: float) -> float | None:
+    def find_token_warning(self, now: float) -> float | None:
         """Return when the token ends if that is within a week, else None. Its user is warned then."""
         ends_at = self.token_ends_at
         return ends_at if ends_at is not None and ends_at - now <= TOKEN_SOON_S else None

@@ -38,7 +38,7 @@ class End(StrEnum):
     """The reasons why a session ended."""
 
     CLOSED = "closed"
-    """Both directions were closed in order."""
+    """Both directions were closed normally (FIN)."""
     DOWNSTREAM_RESET = "downstream_reset"
     UPSTREAM_RESET = "upstream_reset"
     DOWNSTREAM_LOST = "downstream_lost"
@@ -59,6 +59,15 @@ class End(StrEnum):
     """A bug in the gateway ended it; the log has the traceback."""
     LOST = "lost"
     """The gateway died; the next start closed the session."""
+
+
+HUNG_UP = "the developer's side hung up"
+STOPPED = "the gateway stopped"
+
+
+def explain_cancellation(error: BaseException) -> str:
+    """Return why a login was cancelled: the message of its CancelledError. Without one the client left."""
+    return str(error) or HUNG_UP
 
 
 class Ready(Struct, frozen=True):

@@ -150,7 +150,7 @@ class ChannelRequest:
     original: str = ""
 
     @property
-    def is_watched(self) -> bool:
+    def is_interactive(self) -> bool:
         """Return whether a person works in the channel: it has a terminal, or is a shell without one."""
         return self.terminal is not None or self.kind == "shell"
 

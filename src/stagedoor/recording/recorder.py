@@ -115,21 +115,21 @@ class Recording:
 class Recorder:
     """Writes every recording of this process. `seal` is None if they are not encrypted.
 
-    `on_over` must not block. `keeper` removes old recordings while this runs; None keeps them.
+    `on_over` must not block. `retention` removes old recordings while this runs; None keeps all.
     """
 
     def __init__(
         self,
-        store: RecordingFolder,
+        folder: RecordingFolder,
         seal: Seal | None,
         on_over: OnOver,
         *,
         sync_s: float = SYNC_S,
         queue_bytes: int = QUEUE_BYTES,
-        keeper: FolderRetention | None = None,
+        retention: FolderRetention | None = None,
     ) -> None:
-        self._keeper = keeper
-        self._store = store
+        self._retention = retention
+        self._folder = folder
         self._seal = seal
         self._on_over = on_over
         self._sync_s = sync_s
@@ -148,8 +148,8 @@ class Recorder:
     def start(self) -> None:
         """Start the thread. Call this after a fork, and before the first `begin`."""
         self._thread.start()
-        if self._keeper is not None:
-            self._keeper.start()
+        if self._retention is not None:
+            self._retention.start()
 
     async def begin(
         self,
@@ -215,8 +215,8 @@ class Recorder:
 
     def stop(self, timeout_s: float) -> int:
         """End all recordings and the thread. Return the number that could not be ended. Blocks."""
-        if self._keeper is not None:
-            self._keeper.stop()
+        if self._retention is not None:
+            self._retention.stop()
         with self._lock:
             self._stopping = True
             for recording in self._recordings:
@@ -259,7 +259,7 @@ class Recorder:
 
     def _advance(self, recording: Recording) -> None:
         if not recording.file.is_created:
-            recording.file.create(self._store, self._seal, recording.header)
+            recording.file.create(self._folder, self._seal, recording.header)
             recording.notify(_settle, recording.answer, None)
             return
         with self._lock:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from stagedoor.model.session import End, Ended
+from stagedoor.model.session import STOPPED, End, Ended
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller
 from stagedoor.relay.ports import Preface, Stream
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 _COMES = READ | URGENT | FAILED | HANG_UP | LAST
 _NEAR_END = URGENT | FAILED | HANG_UP | LAST
 
-_STOPPED = "the gateway stopped"
 _LONGEST_S = 30.0
 
 
@@ -124,7 +123,7 @@ class Relay:
         tunnel.over = True
         downstream.abort()
         upstream.abort()
-        on_end(Ended(End.DRAINED, detail=_STOPPED))
+        on_end(Ended(End.DRAINED, detail=STOPPED))
         return tunnel
 
     def _watch_from_here(self, tunnel: Tunnel) -> Callable[[], None] | None:
@@ -148,7 +147,7 @@ class Relay:
 
     def stop(self) -> None:
         """End all tunnels as drained, then the thread, and wait for its end. May be called again."""
-        self._ask(partial(self._stop, End.DRAINED, _STOPPED), last=True)
+        self._ask(partial(self._stop, End.DRAINED, STOPPED), last=True)
         self._thread.join()
 
     def _ask_end(self, tunnel: Tunnel, end: End, detail: str) -> None:

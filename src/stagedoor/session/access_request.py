@@ -33,7 +33,7 @@ AskReason = Callable[[str], Awaitable[str | None]]
 has no terminal."""
 
 
-def make_answer(reason: str | None) -> AskReason | None:
+def answer_with_reason(reason: str | None) -> AskReason | None:
     """Return a function that gives the `reason` sent with a CONNECT, or None without one."""
 
     async def answer(_: str) -> str | None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import Counts, End, Ended, Opened
+from stagedoor.model.session import HUNG_UP, Counts, End, Ended, Opened, explain_cancellation
 from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Link, SessionOwner
 
@@ -48,7 +48,7 @@ class Entered:
         except BaseException as error:
             if not links:
                 self.stream.abort()
-                self.leave(describe_failed_hand_over(error))
+                self(describe_failed_entry(error))
             raise
         self._owner.attach(self.opened, links[0])
 
@@ -68,31 +68,30 @@ class Entered:
             error = raised
             raise
         finally:
-            self.leave(outcome(error))
-
-    def leave(self, ended: Ended) -> None:
-        """End the session in the audit. Never blocks."""
-        self._owner.leave(self.opened, ended)
+            self(outcome(error))
 
     def __call__(self, ended: Ended) -> None:
-        """Do as `leave`. A relay keeps the session itself, since a bound method would take 64 bytes more."""
-        self.leave(ended)
+        """End the session in the audit. Never blocks.
+
+        A relay keeps the session itself, since a bound method would take 64 bytes more.
+        """
+        self._owner.close_session(self.opened, ended)
 
     def release(self, counts: Counts) -> None:
-        """Leave the session to another connection or process, where it goes on. `counts` are its bytes."""
+        """Stop carrying the session here: it continues elsewhere. `counts` are its bytes."""
         self._owner.release(self.opened, counts)
 
     def give_up(self, why: str) -> None:
         """End a session that was opened but cannot be carried; `why` is the reason."""
         self.stream.abort()
-        self.leave(Ended(End.UNREACHED, detail=why))
+        self(Ended(End.UNREACHED, detail=why))
 
 
-def describe_failed_hand_over(error: BaseException) -> Ended:
-    """Return how a session ends that `error` kept from being handed over."""
+def describe_failed_entry(error: BaseException) -> Ended:
+    """Return the end of a session that `error` kept from being connected and handed over."""
     match error:
         case asyncio.CancelledError():
-            return Ended(End.UNREACHED, detail="the gateway stopped")
+            return Ended(End.UNREACHED, detail=explain_cancellation(error))
         case OSError():
-            return Ended(End.UNREACHED, detail="the developer's side hung up")
+            return Ended(End.UNREACHED, detail=HUNG_UP)
     return Ended(End.FAULT, detail=Denial.of_fault().message)

@@ -31,7 +31,7 @@ from stagedoor.model.target import Target
 from stagedoor.session.access_control import AccessControl
 from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
-from stagedoor.session.entered import Entered, describe_failed_hand_over
+from stagedoor.session.entered import Entered, describe_failed_entry
 from stagedoor.session.line import Line, make_denied_line, make_ended_line, make_resumed_line
 from stagedoor.session.ports import Connector, Ledger, Link, SessionResumption
 from stagedoor.session.registry import Registry
@@ -257,7 +257,7 @@ class Flow(AccessControl):
         """Ask `link` to close when the session must end."""
         self.registry.attach(opened, link)
 
-    def leave(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: Opened, ended: Ended) -> None:
         """End a session. Any thread may call it."""
         try:
             self.ledger.close_session(opened, ended)
@@ -268,7 +268,7 @@ class Flow(AccessControl):
             self.registry.unregister(opened)
 
     def release(self, opened: Opened, counts: Counts) -> None:
-        """Leave a session to another connection or process, where it goes on. Any thread may call it."""
+        """Stop carrying a session here: it continues elsewhere. Any thread may call it."""
         self.ledger.release(opened, counts)
         self.shells.release(opened.ready.grant.target)
         self.registry.unregister(opened)
@@ -329,9 +329,9 @@ class Flow(AccessControl):
                 dial(opened.ready) if resumption is None else resumption.reach(opened, dial)
             )
         except BaseException as error:
-            self.leave(opened, describe_failed_hand_over(error))
+            self.close_session(opened, describe_failed_entry(error))
             raise
         if isinstance(stream, Denial):
-            self.leave(opened, Ended(End.UNREACHED, detail=stream.message))
+            self.close_session(opened, Ended(End.UNREACHED, detail=stream.message))
             return stream
         return Entered(self, opened, stream)

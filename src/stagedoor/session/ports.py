@@ -256,12 +256,12 @@ class SessionOwner(Protocol):
         """Ask `link` to close when the session must end, which may be at once."""
         ...
 
-    def leave(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: Opened, ended: Ended) -> None:
         """End the session in the audit. Called exactly once, unless `release` is."""
         ...
 
     def release(self, opened: Opened, counts: Counts) -> None:
-        """Leave the session to another connection or process."""
+        """Stop carrying the session here: it continues over another connection or in another process."""
         ...
 
 

@@ -72,7 +72,7 @@ class SignUser(Protocol):
         ...
 
 
-class UnreachedError(Exception):
+class ShellLoginError(Exception):
     """Raised when a shell was reached but the login to it failed.
 
     The message is for the audit, the line of `denial` for the developer.
@@ -106,7 +106,7 @@ class GatewayLogin:
         extensions: Sequence[str],
         client: Callable[[], asyncssh.SSHClient],
     ) -> asyncssh.SSHClientConnection:
-        """Log in over `stream`, which this call now owns. Raises UnreachedError.
+        """Log in over `stream`, which this call now owns. Raises ShellLoginError.
 
         The certificate is for the user whose rights allow the session, such as a guest's host. The shell's
         log names the identity, with the trace of the login.
@@ -130,7 +130,7 @@ class GatewayLogin:
                 options = await self._options(target, principal, (key, certificate), client)
                 connection = await ShellConnection.connect(sock, options, target)
                 if isinstance(connection, Denial):
-                    raise UnreachedError(connection)
+                    raise ShellLoginError(connection)
                 return connection
         except BaseException as error:
             # It has no owner yet, or belongs to a connection that was given up.
@@ -138,7 +138,7 @@ class GatewayLogin:
             denial = self._explain(error, target.shell_name, identity)
             if denial is None:
                 raise
-            raise UnreachedError(denial) from None
+            raise ShellLoginError(denial) from None
 
     async def _options(
         self,
@@ -176,7 +176,7 @@ class GatewayLogin:
         """Return the refusal for `error`, or None for a bug in Stagedoor or a cancelled login."""
         said = to_one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
-            case UnreachedError():
+            case ShellLoginError():
                 return error.denial
             case StagedoorError():
                 return _refuse(f"the gateway cannot log in to the shell {name}: {error}")

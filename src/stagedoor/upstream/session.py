@@ -18,7 +18,7 @@ import asyncssh
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission, Permissions
-from stagedoor.model.session import Counts, End, Ended, Opened
+from stagedoor.model.session import STOPPED, Counts, End, Ended, Opened, explain_cancellation
 from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.channel_audit import (
     ChannelAudit,
@@ -30,7 +30,7 @@ from stagedoor.recording.channel_audit import (
 from stagedoor.recording.recorder import RecordingError
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.connection import explain_hang_up
-from stagedoor.upstream.login import GatewayLogin, UnreachedError
+from stagedoor.upstream.login import GatewayLogin, ShellLoginError
 
 STOPPING = "the gateway is stopping"
 FAULT = Denial.of_fault().message
@@ -73,7 +73,7 @@ class IdleTimer:
 
 
 class SessionEndedError(Exception):
-    """Raised when the flow ends a session: revoked, expired, closed by an administrator, drained."""
+    """Raised when the gateway ends a session: revoked, expired, idle, closed by an administrator, drained."""
 
     def __init__(self, end: End, detail: str) -> None:
         super().__init__(detail or end.value)
@@ -100,8 +100,8 @@ class ShellSession:
         """Called after `grant` and `permissions` have changed."""
         self.sent = 0
         self.received = 0
-        self.ended_by_flow: tuple[End, str] | None = None
-        """The end that the flow has requested, or None."""
+        self.requested_end: tuple[End, str] | None = None
+        """The end that the gateway has requested, or None."""
         self._note = note
         self._scope = scope
         self._loop = asyncio.get_running_loop()
@@ -157,7 +157,7 @@ class ShellSession:
             if not plan.go_on:
                 self.close_soon(End.UNRECORDED, f"{what} cannot be recorded any more ({why})")
 
-        if Permission.RECORD in self.permissions and asked.is_watched:
+        if Permission.RECORD in self.permissions and asked.is_interactive:
             header = make_header(self.opened, number, asked, now)
             try:
                 recording = await plan.recorder.begin(
@@ -207,8 +207,8 @@ class ShellSession:
 
     def close_soon(self, end: End, detail: str = "") -> None:
         """Do the same as `close_session`, in the event loop."""
-        if self.ended_by_flow is None:
-            self.ended_by_flow = (end, detail)
+        if self.requested_end is None:
+            self.requested_end = (end, detail)
             self._scope.cancel()
 
     # For `open_shell_session`.
@@ -221,11 +221,13 @@ class ShellSession:
         match error:
             case None:
                 return End.CLOSED, ""
-            case SessionEndedError(end=End.DRAINED) | asyncio.CancelledError() if not self._shell:
-                return End.UNREACHED, "the gateway stopped"  # before the login to the shell
+            case SessionEndedError(end=End.DRAINED) if not self._shell:
+                return End.UNREACHED, STOPPED  # before the login to the shell
+            case asyncio.CancelledError() if not self._shell:
+                return End.UNREACHED, explain_cancellation(error)
             case SessionEndedError(end=end, detail=detail):
                 return end, detail
-            case UnreachedError():
+            case ShellLoginError():
                 return End.UNREACHED, str(error)
             case asyncio.CancelledError():
                 return End.DRAINED, STOPPING
@@ -248,8 +250,8 @@ async def open_shell_session(
 
     `extensions` are the extensions of the certificate, which permit more than commands (OpenSSH's
     PROTOCOL.certkeys). `client` makes the object that receives asyncssh's events of the connection. A session
-    that counts no bytes for `idle_timeout_s` is ended. Raises UnreachedError if the login to the shell fails,
-    and SessionEndedError if the flow has ended the session, during the login or in the block.
+    that counts no bytes for `idle_timeout_s` is ended. Raises ShellLoginError if the login to the shell fails
+    and SessionEndedError if the gateway has ended the session, during the login or in the block.
     """
     scope, opened, stream = anyio.CancelScope(), entered.opened, entered.stream
     assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
@@ -260,8 +262,8 @@ async def open_shell_session(
                 session._shell = await upstream.connect(stream, opened.ready, extensions, client)
                 session._idle.start()
                 yield session
-            if session.ended_by_flow is not None:
-                raise SessionEndedError(*session.ended_by_flow)
+            if session.requested_end is not None:
+                raise SessionEndedError(*session.requested_end)
         finally:
             session._idle.cancel()
             if session._shell is not None:

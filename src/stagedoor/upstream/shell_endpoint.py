@@ -24,7 +24,7 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import GREETING, check_greeting
 from stagedoor.resume.requests import Requests, SessionRequest, Ticket, Watcher
-from stagedoor.upstream.login import GatewayLogin, UnreachedError
+from stagedoor.upstream.login import GatewayLogin, ShellLoginError
 from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.tunnel.frames import MAX_END_BYTES, OPEN, encode
 
@@ -207,7 +207,7 @@ class ShellEndpoints:
             words = session.make_words(key, self._idle_s)
             ticket = await self._ask(opened.ready, place, "open", words, watcher)
             return await _connect(ticket) if isinstance(ticket, Ticket) else ticket
-        except (OSError, ValueError, UnreachedError, asyncssh.Error):
+        except (OSError, ValueError, ShellLoginError, asyncssh.Error):
             self._unreached = {at: end for at, end in self._unreached.items() if end > now}
             self._unreached[place] = now + UNREACHED_S
             return None
@@ -222,7 +222,7 @@ class ShellEndpoints:
         place = (shell.host, shell.port, owner)
         try:
             return await self._ask(ready, place, "back", f"{key} {attempt} {owner}", watcher)
-        except (OSError, ValueError, UnreachedError, asyncssh.Error) as error:
+        except (OSError, ValueError, ShellLoginError, asyncssh.Error) as error:
             return Denial(
                 Reason.SHELL_UNAVAILABLE,
                 f"the session cannot be resumed now: {to_one_line(str(error), 200)}",
@@ -246,7 +246,7 @@ class ShellEndpoints:
     async def _connect(self, ready: Ready, place: _Place) -> ShellControl | Denial:
         """Log in to the shell, and connect to the socket there.
 
-        Raises UnreachedError, asyncssh.Error and OSError.
+        Raises ShellLoginError, asyncssh.Error and OSError.
         """
         is_up = False
         try:

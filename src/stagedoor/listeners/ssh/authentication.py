@@ -103,7 +103,7 @@ class SshAuthentication:
             )
         verdict = await self._context.flow.authenticate(shown.credential, self._source)
         if isinstance(verdict, Denial):
-            refusal = self._held.may_wait(shown, verdict, self._client)
+            refusal = self._held.refuse_wait(shown, verdict, self._client)
             if isinstance(refusal, Denial):
                 self._hang_up_if_down(refusal)
                 return self._refuse(refusal.message)

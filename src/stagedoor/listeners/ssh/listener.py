@@ -23,7 +23,7 @@ from stagedoor.listeners.ssh.router import ChannelRouter
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.rate import SiteRates
-from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.session import STOPPED, AccessMethod, Origin
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
@@ -147,7 +147,7 @@ class SshListener:
         """Hang up on the remaining connections, and wait until they are closed."""
         if self._reviewing is not None:
             self._reviewing.cancel()
-        self._tasks.cancel()
+        self._tasks.cancel(STOPPED)
         for router in tuple(self._routers):
             router.connection.hang_up("the gateway is stopping")
         closings = [router.connection.wait_closed() for router in tuple(self._routers)]

@@ -126,7 +126,7 @@ class AppPage:
         if ends_at is not None:
             lines.append(f"until: {show_time(ends_at)} (ssh {self._at()} logout ends it)")
         elif (ends_at := identity.token_ends_at) is not None:
-            soon = identity.warn_of_token_end(self._login.flow.now()) is not None
+            soon = identity.find_token_warning(self._login.flow.now()) is not None
             mend = ", soon: make another on your account's page, or ask for one" if soon else ""
             lines.append(f"until: {show_time(ends_at)}, when the token ends{mend}")
         return "\n".join(lines) + "\n"

@@ -100,7 +100,7 @@ class PendingKey:
         partial_success, self._partial = self._partial, False
         return partial_success
 
-    def may_wait(
+    def refuse_wait(
         self, shown: ClientKey, denial: Denial, client: BoundedConnection
     ) -> Denial | None:
         """Return None if the key may wait for its user, else its refusal.

@@ -23,6 +23,7 @@ from stagedoor.listeners.web.terminal.presence import count_holders
 from stagedoor.listeners.web.websocket import WebSocketProtocol
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
+from stagedoor.model.session import STOPPED
 from stagedoor.model.source import Source
 from stagedoor.net import aio
 from stagedoor.net.listen import Socket
@@ -186,7 +187,7 @@ class WebListener:
 
     async def close(self) -> None:
         """Stop answering. Terminals that the flow has ended still get their last notice."""
-        self._tasks.cancel()
+        self._tasks.cancel(STOPPED)
         if self._server is not None and self._serving is not None:
             self._server.stop()
             await asyncio.gather(self._serving, self._tasks.wait(), return_exceptions=True)

@@ -33,7 +33,7 @@ from stagedoor.model.run import (
 )
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.session.access_request import make_answer
+from stagedoor.session.access_request import answer_with_reason
 from stagedoor.session.runs import ID_BYTES, RunService
 from stagedoor.wire.run_text import describe_run
 
@@ -115,7 +115,7 @@ class Runs:
             needs=Permission.RUN,
             may_wait=True,
             wait_s=wait_s,
-            ask_reason=make_answer(read_string(body, "reason")),
+            ask_reason=answer_with_reason(read_string(body, "reason")),
         )
         if isinstance(grant, Grant):
             return None

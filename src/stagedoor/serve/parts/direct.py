@@ -79,7 +79,7 @@ def build_recorder(settings: Settings, note: Note) -> Recorder:
                 "recording removed", recording=old.file.path.name, size=old.file.size, why=old.why
             )
 
-    keeper = FolderRetention(
+    retention = FolderRetention(
         settings.recordings_folder,
         read_retention(settings),
         log_removed,
@@ -90,7 +90,7 @@ def build_recorder(settings: Settings, note: Note) -> Recorder:
         RecordingFolder(settings.recordings_folder),
         AgeSeal(recipients) if recipients else None,
         over,
-        keeper=keeper,
+        retention=retention,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
+from stagedoor.model.session import STOPPED
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
@@ -293,7 +294,7 @@ class KubernetesShells:
 
     async def stop_watching(self) -> None:
         """Stop all watches, renewals and waits for starts. The shells keep running."""
-        self._tasks.cancel()
+        self._tasks.cancel(STOPPED)
         await asyncio.gather(self._tasks.wait(), self._starts.cancel_all())
 
     def _cache(self, target: Target) -> NamespaceCache | None:

@@ -18,13 +18,13 @@ import asyncssh
 
 from stagedoor.listeners.ssh.direct import effects, events
 from stagedoor.listeners.ssh.direct.channel import DirectChannel, ForwardEnd, ProgramEnd, ShellEnd
-from stagedoor.listeners.ssh.direct.login import HUNG_UP, DirectLogin
+from stagedoor.listeners.ssh.direct.login import DirectLogin
 from stagedoor.listeners.ssh.direct.reason import ask_reason, watch_interrupt
 from stagedoor.listeners.ssh.direct.start import connect_forward, explain_not_started, run_program
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import AccessMethod, End, Origin
+from stagedoor.model.session import HUNG_UP, AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.end_notices import EndNotices
@@ -32,7 +32,7 @@ from stagedoor.session.entered import Entered
 from stagedoor.session.person_wait import PERSON_STEPS
 from stagedoor.tasks import Tasks
 from stagedoor.upstream.connection import explain_hang_up
-from stagedoor.upstream.login import GatewayLogin, UnreachedError
+from stagedoor.upstream.login import GatewayLogin, ShellLoginError
 from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, open_shell_session
 
 SHOW_PROGRESS_AFTER_S = 2.0
@@ -125,7 +125,7 @@ class DirectDriver:
                 entering = self._enter(session, may_wait=may_wait)
                 self._entering[session] = self._parts.tasks.start(entering)
             case effects.StopWait(session):
-                self._entering[session].cancel()
+                self._entering[session].cancel(HUNG_UP)
             case effects.StartChannel(session, request, with_agent):
                 channel = self._channels[request.channel]
                 shell_session = self._sessions[session]
@@ -179,7 +179,7 @@ class DirectDriver:
                 entered.give_up(HUNG_UP)
             else:
                 await self._run_session(session, entered)
-        except UnreachedError as error:
+        except ShellLoginError as error:
             refusal = error.denial.line
         except ConnectionResetError as error:
             refusal = str(error)
@@ -232,7 +232,7 @@ class DirectDriver:
             finally:
                 # Ignored if the session has already ended, which closed the shell.
                 notices.cancel()
-                by_flow = shell_session.ended_by_flow
+                by_flow = shell_session.requested_end
                 end, detail = by_flow or (end, detail)
                 self.post(events.SessionEnded(session, end, detail, by_flow is not None))
                 del self._sessions[session]

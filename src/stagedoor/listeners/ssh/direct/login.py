@@ -26,7 +26,7 @@ from stagedoor.listeners.ssh.direct import effects, events
 from stagedoor.listeners.ssh.direct.state import TRANSITIONS, ChannelPhase, ChannelStep
 from stagedoor.model.certificate import AGENT_FORWARDING, PORT_FORWARDING
 from stagedoor.model.permission import Permission, Permissions, deny_permission
-from stagedoor.model.session import End
+from stagedoor.model.session import HUNG_UP, End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import is_loopback
 from stagedoor.model.target import Target
@@ -38,7 +38,6 @@ INTERRUPTED_STATUS = 130
 REFUSED_STATUS = 255
 """The exit status of a refused program, the same as ssh's own for errors."""
 STOPPING = "the gateway is stopping; try again in a moment"
-HUNG_UP = "the developer's side hung up"
 
 
 @dataclass(slots=True, eq=False)

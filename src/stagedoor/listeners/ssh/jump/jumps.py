@@ -12,7 +12,7 @@ from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PORT_FORWARDING
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import AccessMethod, End, Origin
+from stagedoor.model.session import HUNG_UP, AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -78,7 +78,7 @@ class Jumps:
                 relay = ChannelRelay(
                     self._connection,
                     entered.stream,
-                    entered.leave,
+                    entered,
                     self._relay_ended,
                     self._context.limits.idle_timeout_s,
                     SshPreface(entered.grant.target),
@@ -86,7 +86,7 @@ class Jumps:
                 self._relays.add(relay)
                 hand_over(relay)
         except ConnectionResetError:
-            raise refuse_channel("the developer's side hung up") from None
+            raise refuse_channel(HUNG_UP) from None
         return relay
 
     @property

@@ -12,7 +12,7 @@ import asyncssh
 
 from stagedoor.listeners.ssh.bounds import BoundedConnection
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import Counts, End, Ended
+from stagedoor.model.session import HUNG_UP, Counts, End, Ended
 from stagedoor.model.units import KIB
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.session.ports import OnEnd
@@ -154,7 +154,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         elif isinstance(exc, asyncssh.ConnectionLost) and not self._connection.has_hung_up:
             self.finish(End.DOWNSTREAM_LOST, "the developer's side answers no more")
         else:
-            self.finish(End.DOWNSTREAM_RESET, "the developer's side hung up")
+            self.finish(End.DOWNSTREAM_RESET, HUNG_UP)
 
     # The shell's socket.
 

@@ -22,7 +22,7 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
 from stagedoor.upstream.connection import explain_hang_up
-from stagedoor.upstream.login import UnreachedError
+from stagedoor.upstream.login import ShellLoginError
 from stagedoor.upstream.session import SessionEndedError, ShellSession, open_shell_session
 from stagedoor.wire.ssh.sftp import FileEvent
 
@@ -93,14 +93,14 @@ async def open_sftp_session(
     except SessionEndedError as error:
         reason = Reason.DRAINING if error.end is End.DRAINED else Reason.NO_GRANT
         raise FilesDeniedError(Denial(reason, str(error))) from None
-    except UnreachedError as error:
+    except ShellLoginError as error:
         raise FilesDeniedError(error.denial) from None
     except (asyncssh.Error, OSError) as error:
         raise FilesError(502, explain_hang_up(target.shell_name, error)) from None
 
 
 async def _start_sftp(session: ShellSession) -> asyncssh.SFTPClient:
-    """Start sftp in the shell. Raises UnreachedError."""
+    """Start sftp in the shell. Raises ShellLoginError."""
     try:
         async with asyncio.timeout(SFTP_TIMEOUT_S):
             # Names are bytes, since not all of them are UTF-8.
@@ -108,4 +108,4 @@ async def _start_sftp(session: ShellSession) -> asyncssh.SFTPClient:
     except (asyncssh.Error, TimeoutError):
         shell_name = session.opened.ready.grant.target.shell_name
         why = f"the shell {shell_name} has no sftp, which moving files needs"
-        raise UnreachedError(Denial(Reason.UPSTREAM_REFUSED, why)) from None
+        raise ShellLoginError(Denial(Reason.UPSTREAM_REFUSED, why)) from None

@@ -100,7 +100,7 @@ class Home:
             keys,
             live=live,
             ssh_setup=self._account.choose_ssh_setup(identity, request.url.hostname or ""),
-            token_ends_at=identity.warn_of_token_end(self._flow.now()),
+            token_ends_at=identity.find_token_warning(self._flow.now()),
             shows_all="all" in request.query_params,
         )
         # In a thread, since a page of thousands of apps takes longer than a login.

@@ -32,7 +32,7 @@ from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.command import CommandResult, run_command
 from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
-from stagedoor.upstream.login import UnreachedError
+from stagedoor.upstream.login import ShellLoginError
 from stagedoor.upstream.session import SessionEndedError, open_shell_session
 from stagedoor.wire.oneline import to_one_line
 
@@ -225,7 +225,7 @@ async def run_remote(
             return _answer(result, name, limit_bytes)
     except SessionEndedError as error:
         return Denial(Reason.NO_GRANT, str(error))
-    except UnreachedError as error:
+    except ShellLoginError as error:
         return replace(error.denial, reason=Reason.SHELL_UNAVAILABLE)
     except TimeoutError:
         why = f"the shell {name} did not finish the command within {COMMAND_S:g} s"

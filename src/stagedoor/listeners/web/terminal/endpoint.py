@@ -25,7 +25,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
-from stagedoor.session.access_request import make_answer
+from stagedoor.session.access_request import answer_with_reason
 from stagedoor.signin.passes import PassService
 from stagedoor.wire.terminal.frames import SUBPROTOCOL, Notice, NoticeKind, TerminalError
 
@@ -81,7 +81,7 @@ class TerminalEndpoint:
             *(identity, target, source, steps.append if is_program else None),
             may_wait=True,
             wait_s=wait_s,
-            ask_reason=make_answer(read_string(body, "reason")),
+            ask_reason=answer_with_reason(read_string(body, "reason")),
             is_page=not is_program,
         )
         if isinstance(grant, Denial):

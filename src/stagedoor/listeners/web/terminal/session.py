@@ -30,7 +30,7 @@ from stagedoor.recording.recorder import RecordingError
 from stagedoor.session.end_notices import EndNotices
 from stagedoor.session.entered import Entered
 from stagedoor.tasks import Tasks
-from stagedoor.upstream.login import UnreachedError
+from stagedoor.upstream.login import ShellLoginError
 from stagedoor.upstream.session import (
     STOPPING,
     SessionEndedError,
@@ -115,7 +115,7 @@ class TerminalSession:
         try:
             async with open_shell_session(entered, self._access.upstream, [_PTY]) as session:
                 return await self._carry(session, holder, attaching)
-        except UnreachedError as error:
+        except ShellLoginError as error:
             return error.denial.line
         except SessionEndedError as error:
             await self._send_reason(error.end, error.detail)
@@ -164,7 +164,7 @@ class TerminalSession:
             session.end_as(*await relay.carry(holder))
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):
-                await self._send_reason(*(session.ended_by_flow or (End.DRAINED, STOPPING)))
+                await self._send_reason(*(session.requested_end or (End.DRAINED, STOPPING)))
             raise
         finally:
             notices.cancel()
