@@ -7,8 +7,10 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from urllib.parse import quote
 
@@ -16,9 +18,10 @@ import pytest
 from sqlalchemy import update
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.person import set_disabled
 from stagedoor.store.sign_in.tables import web_passes
 from stagedoor.wire.terminal.frames import Notice, NoticeKind
-from tests.fixtures.gateway import Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import END_S, WebTerminal, basic, post, ticket
 from tests.waiting import wait_until
@@ -114,6 +117,59 @@ def test_a_ticket_made_before_is_void(port: int) -> None:
     assert last_word(client).word is NoticeKind.DENIED
     status, answer, _ = post(port, "/api/ticket", b'{"target": "app01"}', shown(person))
     assert (status, answer["reason"]) == (401, "credential_wrong")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["grant removed", "user disabled", "password changed", "token revoked", "expired"],
+)
+def test_a_ticket_opens_nothing_after_what_it_came_by_is_gone(
+    gateway: Gateway, port: int, change: str
+) -> None:
+    name = change.split()[0]
+    gateway.add_user(name, "app01")
+    with gateway.changed() as service:
+        token = admin.create_token(service, name)
+        policy = admin.read_policy(service)
+    by = basic(name, token.text if name == "token" else PASSWORD)
+    made, good = ticket(port, headers=by), ticket(port, headers=by)
+    opened = WebTerminal(port).hello(good, terminal=name)
+    assert opened.welcome is not None, "the other ticket would have opened it"
+    opened.close()
+    with gateway.changed() as service:
+        match change:
+            case "grant removed":
+                (rule,) = policy.find_grants(policy.users[name].subjects)
+                admin.remove_grant(service, rule.id)
+            case "user disabled":
+                set_disabled(service, name, disabled=True)
+            case "password changed":
+                admin.set_password(service, name, "another long password")
+            case "token revoked":
+                admin.revoke_token(service, token.id)
+            case "expired":
+                with service.database.write() as transaction:
+                    kept = web_passes.c.user_name == name
+                    transaction.execute(update(web_passes).where(kept).values(expires_at=1))
+    client = WebTerminal(port).hello(made, terminal=name)
+    assert (client.welcome, last_word(client).word) == (None, NoticeKind.DENIED)
+
+
+def test_of_two_clients_with_one_ticket_one_gets_in(port: int) -> None:
+    for _ in range(5):
+        made, together = ticket(port, headers=basic()), Barrier(4)
+
+        def enter(shown: str = made, together: Barrier = together) -> WebTerminal:
+            client = WebTerminal(port)
+            client.open()
+            together.wait()
+            return client.hello(shown, terminal="race")
+
+        with ThreadPoolExecutor(4) as pool:
+            clients = [future.result() for future in [pool.submit(enter) for _ in range(4)]]
+        assert sum(client.welcome is not None for client in clients) == 1
+        for client in clients:
+            client.close()
 
 
 def test_files_on_their_way_stop(gateway: Gateway, port: int, tmp_path: Path) -> None:
