@@ -1,8 +1,10 @@
 """Access requests in a store: each attack first, then what a request gives and how it ends."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hypothesis import given
@@ -175,6 +177,8 @@ def test_a_rule_with_step_up_wants_a_proof_that_is_fresh(desk: Desk) -> None:
     proved = replace(policy, stepped_up={bytes(32): NOW - 60})
     assert check_decider(proved, bob, request, StepUpRules(), NOW) is None
     assert check_decider(proved, bob, request, StepUpRules(), NOW + 3600) is not None
+    elsewhere = replace(bob, sign_in=SignIn(bytes([1] * 32), NOW + 3600))
+    assert isinstance(check_decider(proved, elsewhere, request, StepUpRules(), NOW), Denial)
 
 
 @pytest.mark.access(10)
@@ -189,6 +193,39 @@ def test_a_vote_is_lost_with_the_group_that_gave_it(desk: Desk) -> None:
     assert not desk.may_enter()
     desk.decide(request, "lee")
     assert desk.may_enter()
+
+
+@pytest.mark.access(10)
+@pytest.mark.parametrize("needed", [1, 3])
+def test_of_approvers_who_decide_at_once_no_vote_is_lost_or_counted_twice(
+    desk: Desk, needed: int
+) -> None:
+    rule, votes = desk.rule(replace(RULE, approvals=needed)), (True, True, True, False)
+    approvers = [f"approver{number}" for number in range(len(votes))]
+    for name in approvers:
+        admin.add_user(desk.service, name, groups=["sre"])
+    for number in range(5):
+        request = desk.make(rule, "dev", Target(f"app{number}", "production"))
+        together = Barrier(len(votes))
+
+        def decide(
+            name: str, vote: bool, request: AccessRequest = request, together: Barrier = together
+        ) -> RequestState | None:
+            together.wait()
+            try:
+                return desk.decide(request, name, is_yes=vote).state
+            except RefusedError:
+                return None
+
+        with ThreadPoolExecutor(len(votes)) as pool:
+            states = [state for state in pool.map(decide, approvers, votes) if state is not None]
+        record = requests.read_request(desk.service, request.id)
+        last = [state for state in states if state is not RequestState.PENDING]
+        assert last == [record.request.state], "one decision is the last"
+        assert len(record.decisions) == len(states)
+        if record.request.state is RequestState.APPROVED:
+            assert [decision.is_yes for decision in record.decisions] == [True] * needed
+            requests.leave_request(desk.service, request.id)
 
 
 def test_an_approver_who_has_left_or_is_disabled_decides_nothing(desk: Desk) -> None:

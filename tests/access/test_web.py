@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.person import set_disabled
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.roles import add_role
+from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.client.attach.secret_prompt import PersonPrompt
 from stagedoor.model.access_request import RequestRule, RequestState
 from stagedoor.model.permission import DEFAULT, Permission
@@ -108,6 +110,50 @@ def test_only_an_approver_who_is_another_person_decides(gateway: Gateway, port: 
     assert token.sign_in("bob", gateway.token("bob")).status == 303
     assert "only a person" in token.post(f"/requests/{number}/approve").text
     assert state(gateway, number) is RequestState.PENDING
+
+
+@pytest.mark.access(9, 10)
+@pytest.mark.parametrize("lost", ["group", "account", "sign-in", "cookie"])
+def test_a_form_that_an_approver_opened_before_decides_nothing_after_the_loss(
+    gateway: Gateway, port: int, lost: str
+) -> None:
+    """The form is sent at once, before the workers read the change."""
+    number, name = ask(signed_in(port, "dev")), f"lost-{lost}"
+    with gateway.changed() as service:
+        admin.add_user(service, name, groups=["sre"], password=PASSWORD)
+    approver = signed_in(port, name)
+    assert f"/requests/{number}/approve" in approver.get(f"/requests/{number}").text
+    if lost == "cookie":
+        assert approver.post("/sign-out").status == 303
+    with gateway.service() as service:
+        match lost:
+            case "group":
+                admin.change_groups(service, name, remove=["sre"])
+            case "account":
+                set_disabled(service, name, disabled=True)
+            case "sign-in":
+                end_sign_ins(service, list_sign_ins(service, name), "lost")
+    for act in ("approve", "deny"):
+        assert approver.post(f"/requests/{number}/{act}").status in (303, 400, 403)
+    assert state(gateway, number) is RequestState.PENDING
+
+
+def test_an_approval_is_given_once_and_for_no_longer_than_was_asked(
+    gateway: Gateway, port: int
+) -> None:
+    bob, elsewhere = signed_in(port, "bob"), signed_in(port, "bob")
+    number = ask(signed_in(port, "dev"))
+    for minutes in ("31", "999999", "-1", "1e9", "NaN"):
+        assert bob.post(f"/requests/{number}/approve", minutes=minutes).status == 400, minutes
+    assert state(gateway, number) is RequestState.PENDING
+    assert bob.post(f"/requests/{number}/approve", minutes="10").status == 303
+    for person in (bob, elsewhere):
+        for act in ("approve", "deny"):
+            again = person.post(f"/requests/{number}/{act}", minutes="30")
+            assert (again.status, "is approved already" in again.text) == (400, True)
+    with gateway.service() as service:
+        record = requests.read_request(service, number)
+    assert (record.request.lasts_s, len(record.decisions)) == (600, 1)
 
 
 def test_what_a_reason_holds_is_text(port: int) -> None:
