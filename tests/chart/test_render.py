@@ -315,6 +315,8 @@ WRONG: list[tuple[Manifest, str]] = [
     ({"gateway": {"service": {"externalTrafficPolicy": "Loc"}}}, "externalTrafficPolicy"),
     ({"apps": {"namespaces": [{"name": "Apps"}]}}, "name"),
     ({"apps": {"namespaces": [{"name": "a", "environment": "ssh"}]}}, "environment"),
+    # A bare `n` in YAML.
+    ({"apps": {"namespaces": [{"name": "a", "environment": False}]}}, "environment"),
     ({"store": {"postgresql": {"url": "postgresql://me:secret@db/x"}}}, "url"),
     ({"store": {"postgresql": {"url": "mysql://me@db/x"}}}, "url"),
     ({"image": {"digest": "sha256:1"}}, "digest"),

@@ -395,6 +395,7 @@ def heap(tab: Tab) -> int:
     return int(answer["usedSize"] + answer.get("backingStorageSize", 0))
 
 
+WRONG = "document.querySelectorAll('#transfers .wrong')"
 NAMES = "[...document.querySelectorAll('#browse li button')].map(e => e.textContent)"
 
 
@@ -411,7 +412,13 @@ def test_a_file_is_found_in_the_folder_of_the_shell_and_downloaded(
     tab.until(f"{NAMES}.join() === '../,sub/'")
     tab.ask("[...document.querySelectorAll('#browse li button')][1].click()")
     tab.until(f"{NAMES}.join() === '../,found.bin'")
+    for name in ("nothere", "neither"):
+        tab.ask(f"document.getElementById('fetch-path').value = {json.dumps(str(tmp_path / name))}")
+        tab.ask("document.getElementById('fetch').requestSubmit()")
+        row(tab, f"there is no {tmp_path / name}")
+    assert tab.ask(f"{WRONG}.length") == 1, "the one before has gone"
     tab.ask("[...document.querySelectorAll('#browse li button')][1].click()", gesture=True)
     tab.until("window.suggested === 'found.bin'")
     tab.until(f"{ROWS}.some(row => row.includes('found.bin is downloaded'))")
     assert tab.ask("saved()") == digest_of(tmp_path / "sub" / "found.bin")
+    assert tab.ask(f"{WRONG}.length") == 0

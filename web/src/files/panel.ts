@@ -212,11 +212,11 @@ export function setUpFiles(term: Terminal, path: string, app: string): void {
 
   getElement("fetch").addEventListener("submit", (event) => {
     event.preventDefault();
-    for (const failed of list.querySelectorAll("li.wrong")) failed.remove();
     void download(encodePath(wanted.value.trim()));
   });
 
   async function download(path: Path): Promise<void> {
+    for (const failed of list.querySelectorAll("li.wrong")) failed.remove();
     try {
       const about = await mover.about(path);
       if (about.kind !== "file") throw new Refused(about.kind === "folder" ? t`a folder: pack it into one file first, as by tar -czf FILE.tgz FOLDER` : t`not a regular file`);
