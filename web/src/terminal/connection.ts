@@ -12,8 +12,13 @@ const RETRY_MS = [100, 300, 500, 1000, 1000, 2000, 2000, 5000];
 const PING_MS = 20_000;
 
 const ANSWER_MS = 15_000;
-/** How long each step of a second connection may take. The browser may reuse a dead HTTP connection; a retry does not. */
+/**
+ * How long each step of a second connection, and of the first tries to come back, may take. The browser may reuse a
+ * dead HTTP connection, and the kernel may assign a new one to a worker that has died; a retry reaches another worker.
+ */
 const BESIDE_MS = 4000;
+/** How many tries to come back have that short time. A slow line may need more. */
+const SHORT_TRIES = 2;
 
 export type State = "connecting" | "open" | "silent" | "lost" | "over";
 
@@ -29,7 +34,7 @@ interface Listener {
 export class Connection {
   private socket: WebSocket | undefined;
   private tries = 0;
-  private timer: number | undefined;
+  private timer: ReturnType<typeof setTimeout> | undefined;
   private over = false;
   private lastHeard = 0;
   private liveness = new Liveness();
@@ -118,8 +123,10 @@ export class Connection {
   }
 
   private async open(): Promise<void> {
-    this.listener.state(this.attachment.window ? "lost" : "connecting", "");
-    const dial = new Dial(this.path, this.entry, () => this.over || this.socket !== undefined, ANSWER_MS);
+    const comesBack = this.attachment.window > 0;
+    this.listener.state(comesBack ? "lost" : "connecting", "");
+    const answerMs = comesBack && this.tries <= SHORT_TRIES ? BESIDE_MS : ANSWER_MS;
+    const dial = new Dial(this.path, this.entry, () => this.over || this.socket !== undefined, answerMs);
     const reached = await dial.reached;
     if (this.over || this.socket !== undefined) return dial.giveUp();
     this.adopt(reached, dial);
