@@ -16,7 +16,7 @@ from websockets.typing import Origin, Subprotocol
 from acceptance.verdict import FailedError, expect
 from stagedoor.client.attach.attachment import Attachment, WriteOutput
 from stagedoor.wire.terminal.codec import decode, encode
-from stagedoor.wire.terminal.frames import SUBPROTOCOL, Mode, Size, TerminalError, Upstream
+from stagedoor.wire.terminal.frames import SUBPROTOCOL, HolderFrame, Mode, Size, TerminalError
 
 ANSWER_S = 60.0
 
@@ -81,7 +81,7 @@ class Person:
                 shown, deadline = b"", time.monotonic() + ANSWER_S
                 while wanted.encode() not in shown:
                     frame = decode(_binary(socket.recv(max(deadline - time.monotonic(), 0))))
-                    assert isinstance(frame, Upstream), "the gateway sends nothing else"
+                    assert isinstance(frame, HolderFrame), "the gateway sends nothing else"
                     for event in attachment.handle_frame(frame):
                         shown += event.data if isinstance(event, WriteOutput) else b""
                     socket.send(encode(attachment.confirm_output()))

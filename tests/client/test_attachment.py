@@ -16,13 +16,13 @@ from stagedoor.wire.terminal.frames import (
     Ack,
     Exit,
     Gap,
+    HolderFrame,
     In,
     InAck,
     Mode,
     Out,
     Size,
     TerminalError,
-    Upstream,
     Welcome,
 )
 
@@ -105,7 +105,7 @@ def test_a_gap_is_told_and_counting_goes_on_behind_it() -> None:
 @pytest.mark.parametrize(
     "frame", [Out(1, b"x"), Gap(5, 9), InAck(1), Welcome("a", 7, 0, 100)], ids=repr
 )
-def test_what_does_not_fit_together_is_an_error(frame: Upstream) -> None:
+def test_what_does_not_fit_together_is_an_error(frame: HolderFrame) -> None:
     with pytest.raises(TerminalError):
         attached().handle_frame(frame)
 
@@ -123,7 +123,7 @@ class AttachmentMachine(RuleBasedStateMachine):
         self.person = Attachment("main", SIZE, Mode.MIRROR, "", "", "")
         self.link = 0
         self.connected = False
-        self.on_the_way: list[Upstream] = []
+        self.on_the_way: list[HolderFrame] = []
         self.written = self.shown = self.typed = self.taken = b""
         # Until it was welcomed once, it has no name to come back by, and is shown a snapshot.
         self.come()

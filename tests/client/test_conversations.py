@@ -21,6 +21,7 @@ from stagedoor.wire.terminal.frames import (
     Detach,
     Exit,
     Frame,
+    HolderFrame,
     Mode,
     Notice,
     Out,
@@ -31,7 +32,6 @@ from stagedoor.wire.terminal.frames import (
     Sized,
     Snapshot,
     TerminalError,
-    Upstream,
 )
 from tests.wire.conversation import Step, runs, unrun
 from tests.wire.conversations import told_to
@@ -100,7 +100,7 @@ class Replay:
 
     def hears(self, who: str, data: bytes, step: Step) -> None:
         client, frame = self.clients[who], decode(data)
-        assert isinstance(frame, Upstream)
+        assert isinstance(frame, HolderFrame)
         if "refused" in step:
             with pytest.raises(TerminalError):
                 client.handle_frame(frame)

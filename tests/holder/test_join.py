@@ -68,7 +68,7 @@ def test_one_who_only_looks_starts_nothing_even_where_he_is_the_first(place: Pla
         with place.peer(verb="join") as guest:
             guest.hello("echo intru''der", mode=Mode.WATCH)
             assert guest.welcome is None
-            assert [said.word for said in guest.notices] == [NoticeKind.FAULT]
+            assert [said.kind for said in guest.notices] == [NoticeKind.FAULT]
             guest.until(lambda: guest.ended)
         host.hello("stty size; echo st''arted; exec cat", size=Size(101, 33))
         host.shows(b"started")

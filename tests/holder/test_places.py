@@ -69,7 +69,7 @@ class Lines:
         line = self.line()
         said = line.hello(mode)
         assert isinstance(said, Notice)
-        assert said.word is NoticeKind.FAULT
+        assert said.kind is NoticeKind.FAULT
         assert line.is_cut()
         return said.text
 
@@ -132,7 +132,7 @@ def test_so_many_may_type_and_who_takes_over_always_gets_in(place: Place, lines:
         assert "open 20 times" in lines.refused(Mode.MIRROR)
         assert isinstance(lines.line().hello(Mode.TAKE_OVER), Welcome)
         host.until(lambda: host.ended)
-        assert [said.word for said in host.notices] == [NoticeKind.DETACHED]
+        assert [said.kind for said in host.notices] == [NoticeKind.DETACHED]
         assert all(other.is_cut() for other in others)
         assert isinstance(lines.line().hello(Mode.MIRROR), Welcome)
 
@@ -183,4 +183,4 @@ def test_an_owner_of_more_than_128_bytes_is_refused(place: Place, lines: Lines) 
         assert isinstance(lines.line().hello(Mode.MIRROR, owner="é" * 64), Welcome)
         said = lines.line().hello(Mode.MIRROR, owner="é" * 64 + "x")
         assert isinstance(said, Notice)
-        assert said.word is NoticeKind.FAULT
+        assert said.kind is NoticeKind.FAULT

@@ -290,7 +290,7 @@ def test_what_is_no_frame_is_refused_with_a_notice_and_hurts_no_other_client(pla
         attacker.process.stdin.write(b"GET / HTTP/1.1\r\n\r\n")
         attacker.process.stdin.flush()
         attacker.until(lambda: attacker.ended)
-        assert [notice.word for notice in attacker.notices] == [NoticeKind.FAULT]
+        assert [notice.kind for notice in attacker.notices] == [NoticeKind.FAULT]
         one.type(b"echo well\r")
         one.shows(b"\nwell")
 

@@ -85,7 +85,7 @@ def test_the_owner_removes_one_who_is_not_waited_for(company: Company) -> None:
     wait_for_people(alice, ALICE, ("guest:bob", Mode.MIRROR))
     alice.send(Remove(alice.people[-1].people[1].number))
     bob.until(lambda: bob.ended)
-    assert [(said.word, said.text) for said in bob.notices] == [
+    assert [(said.kind, said.text) for said in bob.notices] == [
         (NoticeKind.REVOKED, "alice has removed you from this terminal")
     ]
     wait_for_people(alice, ALICE)
@@ -96,7 +96,7 @@ def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Pla
     watcher = company.comes("watch:ops", Mode.WATCH)
     alice.send(Lock(on=True))
     bob.until(lambda: bob.ended)
-    assert bob.notices[0].word is NoticeKind.REVOKED
+    assert bob.notices[0].kind is NoticeKind.REVOKED
     assert "alice keeps this terminal to themselves" in bob.notices[0].text
     wait_for_people(alice, ALICE, ("watch:ops", Mode.WATCH))
     assert alice.people[-1].locked
@@ -111,7 +111,7 @@ def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Pla
         with place.peer(verb="join") as other:
             other.hello(owner=owner, mode=mode)
             assert other.welcome is None
-            assert other.notices[0].word is NoticeKind.DENIED
+            assert other.notices[0].kind is NoticeKind.DENIED
     company.comes("user:alice")
     watcher.catch_up()
     assert watcher.notices == []
@@ -164,7 +164,7 @@ def test_a_guest_and_one_who_watches_remove_and_lock_nothing(
     assert not alice.people[-1].locked
     other.send(frame)
     other.until(lambda: other.ended)
-    assert [said.word for said in other.notices] == [NoticeKind.FAULT]
+    assert [said.kind for said in other.notices] == [NoticeKind.FAULT]
     wait_for_people(alice, ALICE)
     assert not alice.people[-1].locked
 

@@ -126,7 +126,7 @@ def test_input_with_a_hole_in_it_is_a_fault_and_nothing_of_it_is_typed() -> None
     assert not state.typed
     assert not client.here
     assert isinstance(client.others[0], Notice)
-    assert client.others[0].word is NoticeKind.FAULT
+    assert client.others[0].kind is NoticeKind.FAULT
 
 
 def test_one_who_does_not_acknowledge_holds_the_program_back_at_a_window() -> None:
@@ -307,7 +307,7 @@ def test_one_who_takes_over_sends_the_others_away_and_their_return_is_welcome() 
     watcher.take(actions)
     assert not one.here
     assert isinstance(one.others[0], Notice)
-    assert one.others[0].word is NoticeKind.DETACHED
+    assert one.others[0].kind is NoticeKind.DETACHED
     assert watcher.here
     assert other.here
 

@@ -189,7 +189,7 @@ def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_kube: Make) 
     host.shows(b"42-shown")
     assert b"intruder" not in host.text
     assert asked("/api/share/end", mine, id=made["id"])[0] == 200
-    guest.until(lambda: any(said.word is NoticeKind.REVOKED for said in guest.notices))
+    guest.until(lambda: any(said.kind is NoticeKind.REVOKED for said in guest.notices))
     made = shared()
     host.acknowledges = False
     assert asked("/api/terminals/end", mine, target="app01", terminal="main")[0] == 200
@@ -197,7 +197,7 @@ def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_kube: Make) 
     host.close()
     late = look(made)
     (said,) = late.notices
-    assert (said.word, said.text) == (NoticeKind.DENIED, "the terminal main no longer exists")
+    assert (said.kind, said.text) == (NoticeKind.DENIED, "the terminal main no longer exists")
     status, listed = asked("/api/terminals", mine, target="app01")
     assert (status, listed["terminals"]) == (200, [])
     assert kube.shell_pod() == pod

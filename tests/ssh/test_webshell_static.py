@@ -64,7 +64,7 @@ def test_a_server_whose_entry_names_none_is_refused_in_words(laptop: Laptop) -> 
     client = WebTerminal(port).hello(ticket(port, "app02"))
     [notice] = client.notices
     assert isinstance(notice, Notice)
-    assert notice.word is NoticeKind.DENIED
+    assert notice.kind is NoticeKind.DENIED
     assert "log in by ssh" in notice.text
     assert "[[shells.static]]" not in notice.text, "that is an administrator's"
     client.close()

@@ -16,6 +16,7 @@ from stagedoor.listeners.web.terminal.people import (
 from stagedoor.listeners.web.terminal.presence import group_by_place
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.terminal.frames import (
+    HolderFrame,
     IdentityLevel,
     Lock,
     Mode,
@@ -23,7 +24,6 @@ from stagedoor.wire.terminal.frames import (
     People,
     Person,
     Remove,
-    Upstream,
 )
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.terminal import Place, WebTerminal, ticket
@@ -37,11 +37,11 @@ def present(name: str, *, looks: bool = False, share: str | None = None) -> Pres
 
 def people_of(*owners: str, you: int = 1) -> People:
     people = tuple(Person(number, owner, Mode.MIRROR) for number, owner in enumerate(owners, 1))
-    return People(you, rules=True, locked=False, people=people)
+    return People(you, may_rule=True, locked=False, people=people)
 
 
 def known(people: People) -> list[tuple[str, IdentityLevel]]:
-    return [(person.name, person.known) for person in people.people]
+    return [(person.name, person.level) for person in people.people]
 
 
 def after(
@@ -81,7 +81,7 @@ def test_of_a_crowd_only_those_are_looked_at_again_whose_terminal_has_news() -> 
 
 
 def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> None:
-    said: list[Upstream] = []
+    said: list[HolderFrame] = []
     now = 0.0
     notifier = PresenceNotifier(said.append, lambda: now)
     here = [present("alice")]
@@ -118,7 +118,7 @@ class Inbox:
         self.looks("alice")
         self.said.clear()
 
-    def _say(self, frame: Upstream) -> None:
+    def _say(self, frame: HolderFrame) -> None:
         assert isinstance(frame, People)
         self.said.append(known(frame))
 
@@ -161,18 +161,18 @@ def test_attach_has_a_line_for_it() -> None:
         Person(4, "o\x1bps", Mode.WATCH, IdentityLevel.GUEST),
     )
     line = "also here: bob (types, typed last), unverified ssh login (types), ops by link (watches)"
-    update = company.report_change(People(1, rules=True, locked=False, people=people))
+    update = company.report_change(People(1, may_rule=True, locked=False, people=people))
     assert update is not None
     assert "\x1b" not in update[0]
     assert update[0].replace("?", "").replace("\ufffd", "") == line
     assert update[1]
     quiet = tuple(
-        Person(person.number, person.name, person.mode, person.known) for person in people
+        Person(person.number, person.name, person.mode, person.level) for person in people
     )
-    again = company.report_change(People(1, rules=True, locked=False, people=quiet))
+    again = company.report_change(People(1, may_rule=True, locked=False, people=quiet))
     assert again is not None
     assert not again[1], "only who typed last has changed"
-    assert company.report_change(People(1, rules=True, locked=False, people=people[:1])) == (
+    assert company.report_change(People(1, may_rule=True, locked=False, people=people[:1])) == (
         "",
         True,
     )
@@ -191,7 +191,7 @@ def host(port: int) -> Iterator[WebTerminal]:
 
 def at(visitor: WebTerminal) -> list[tuple[str, Mode, IdentityLevel]]:
     people = visitor.people[-1].people if visitor.people else ()
-    return [(person.name, person.mode, person.known) for person in people]
+    return [(person.name, person.mode, person.level) for person in people]
 
 
 DEV = ("dev", Mode.MIRROR, IdentityLevel.USER)
@@ -217,7 +217,7 @@ def test_one_who_watches_can_neither_remove_nor_lock(
     host.until(lambda: at(host) == [DEV, ("dev", Mode.WATCH, IdentityLevel.USER)])
     watcher.send(frame)
     watcher.until(lambda: watcher.notices)
-    assert watcher.notices[0].word is NoticeKind.FAULT
+    assert watcher.notices[0].kind is NoticeKind.FAULT
     watcher.close()
     host.until(lambda: at(host) == [DEV])
     assert not host.people[-1].locked

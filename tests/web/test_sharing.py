@@ -103,7 +103,7 @@ def refused(client: WebTerminal) -> str:
     """Why they were not let in."""
     client.until(lambda: client.notices)
     (said,) = client.notices
-    assert said.word is NoticeKind.DENIED
+    assert said.kind is NoticeKind.DENIED
     assert client.welcome is None
     client.close()
     return said.text
@@ -111,8 +111,8 @@ def refused(client: WebTerminal) -> str:
 
 def out(client: WebTerminal) -> str:
     """Return why they have to leave, which they hear in time."""
-    client.until(lambda: any(said.word is NoticeKind.REVOKED for said in client.notices), END_S)
-    return next(said.text for said in client.notices if said.word is NoticeKind.REVOKED)
+    client.until(lambda: any(said.kind is NoticeKind.REVOKED for said in client.notices), END_S)
+    return next(said.text for said in client.notices if said.kind is NoticeKind.REVOKED)
 
 
 def marks(client: WebTerminal) -> list[str]:
@@ -124,7 +124,7 @@ def marks(client: WebTerminal) -> list[str]:
 def people(client: WebTerminal) -> list[tuple[str, IdentityLevel, bool, Mode]]:
     """Return who is there, as the client hears it: name, how it is known, who typed last, what they do."""
     others = client.people[-1].people if client.people else ()
-    return [(person.name, person.known, person.typed, person.mode) for person in others]
+    return [(person.name, person.level, person.typed, person.mode) for person in others]
 
 
 # What it is for.
@@ -184,7 +184,7 @@ def test_a_guest_cannot_type_resize_or_send_anybody_away(
     hosted.shows(b"after")
     assert b"24 80" in hosted.text
     assert b"intruder" not in hosted.text
-    assert not any(said.word is NoticeKind.DETACHED for said in hosted.notices)
+    assert not any(said.kind is NoticeKind.DETACHED for said in hosted.notices)
     guest.send(Detach())
     hosted.type(b"echo st''ill\r")
     hosted.shows(b"still")
@@ -448,7 +448,7 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
     hosted.shows(b"by-guest")
     here = [("host", IdentityLevel.USER, False), ("guest", IdentityLevel.GUEST, True)]
     hosted.until(lambda: people(hosted) == [(*person, Mode.MIRROR) for person in here])
-    assert not any(said.word is NoticeKind.DETACHED for said in hosted.notices)
+    assert not any(said.kind is NoticeKind.DETACHED for said in hosted.notices)
     with desk(gateway) as service:
         admin.remove_grant(service, number)
     out(guest)

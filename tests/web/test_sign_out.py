@@ -94,7 +94,7 @@ def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
     assert leaver.post("/sign-out").status == 303
     for client in opened:
         word = last_word(client)
-        assert word.word is NoticeKind.REVOKED
+        assert word.kind is NoticeKind.REVOKED
         assert "you signed out" in word.text
     assert time.monotonic() - began < END_S
     still_works(elsewhere)
@@ -114,7 +114,7 @@ def test_a_ticket_made_before_is_void(port: int) -> None:
     made = ticket(port, headers=shown(person))
     assert person.post("/sign-out").status == 303
     client = WebTerminal(port).hello(made)
-    assert last_word(client).word is NoticeKind.DENIED
+    assert last_word(client).kind is NoticeKind.DENIED
     status, answer, _ = post(port, "/api/ticket", b'{"target": "app01"}', shown(person))
     assert (status, answer["reason"]) == (401, "credential_wrong")
 
@@ -234,7 +234,7 @@ def test_signing_in_anew_ends_what_the_cookie_before_had_opened(port: int) -> No
     person = signed_in(port)
     before = at_terminal(person, "before")
     assert person.sign_in().status == 303
-    assert last_word(before).word is NoticeKind.REVOKED
+    assert last_word(before).kind is NoticeKind.REVOKED
     still_works(at_terminal(person, "after"))
 
 
@@ -263,7 +263,7 @@ def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int)
     client = at_terminal(person, "short")
     word = last_word(client)
     assert time.time() >= soon
-    assert (word.word, "your sign-in has expired" in word.text) == (
+    assert (word.kind, "your sign-in has expired" in word.text) == (
         NoticeKind.REVOKED,
         True,
     )

@@ -114,7 +114,7 @@ def test_a_group_that_is_taken_away_there_closes_and_one_given_lets_in_without_a
 ) -> None:
     idp.set_account("carol-1", {**PERSON, "groups": []})
     ask_now(gateway)
-    assert carol.last_word().word is NoticeKind.REVOKED
+    assert carol.last_word().kind is NoticeKind.REVOKED
     idp.set_account("carol-1", PERSON)
     ask_now(gateway)
 
@@ -145,7 +145,7 @@ def test_a_provider_that_fails_ends_nothing_and_one_that_refuses_ends_with_a_rea
     idp.remove_account("carol-1")
     ask_now(gateway)
     word = carol.last_word()
-    assert (word.word, word.text) == (NoticeKind.REVOKED, ENDED)
+    assert (word.kind, word.text) == (NoticeKind.REVOKED, ENDED)
     wait_until(lambda: carol.asks() == 401)
     assert "Sign in with Company" in carol.browser.get(f"{carol.browser.origin}/app/app01")[1]
     [groups] = [e for e in gateway.audit() if e["fields"].get("action") == "sign-in.end"][-1:]

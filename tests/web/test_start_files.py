@@ -73,7 +73,7 @@ async def test_on_a_server_what_they_print_is_named_with_what_to_do() -> None:
     process = SimpleNamespace(stdout=output)
     await carrier._relay_output(process)  # type: ignore[arg-type]
     [notice] = wire.said
-    assert notice.word is NoticeKind.FAULT
+    assert notice.kind is NoticeKind.FAULT
     assert "Welcome to" in notice.text
     assert "\x1b" not in notice.text
     assert "~/.bashrc" in notice.text

@@ -100,7 +100,7 @@ def test_an_administrator_who_closes_it_is_named_and_the_terminal_lives_on(
         (mine,) = [row["id"] for row in rows if row["source"] == client.source]
         gateway.command("session", "close", mine, "--reason", "for a test")
         client.until(lambda: client.notices)
-        assert client.notices[0].word is NoticeKind.REVOKED
+        assert client.notices[0].kind is NoticeKind.REVOKED
         assert "for a test" in client.notices[0].text
     with attached(port, terminal="evicted") as again:
         again.type(b"echo $kept\r")
@@ -117,7 +117,7 @@ def test_whoever_loses_his_grant_is_sent_out_within_seconds(gateway: Gateway, po
     number = next(str(row["id"]) for row in rows if row["app"] == "secret")
     gateway.command("grant", "remove", number)
     client.until(lambda: client.notices, END_S)
-    assert client.notices[0].word is NoticeKind.REVOKED
+    assert client.notices[0].kind is NoticeKind.REVOKED
     client.close()
 
 
@@ -131,7 +131,7 @@ def test_a_ticket_is_good_once(port: int) -> None:
     two = WebTerminal(port)
     two.hello(given, terminal="once")
     assert two.welcome is None
-    assert [notice.word for notice in two.notices] == [NoticeKind.DENIED]
+    assert [notice.kind for notice in two.notices] == [NoticeKind.DENIED]
     assert "used up" in two.notices[0].text
     one.close()
 
@@ -143,7 +143,7 @@ def test_what_is_no_ticket_is_refused_and_audited(gateway: Gateway, port: int, g
     at = len(gateway.lines)
     client = WebTerminal(port)
     client.hello(given)
-    assert [notice.word for notice in client.notices] == [NoticeKind.DENIED]
+    assert [notice.kind for notice in client.notices] == [NoticeKind.DENIED]
     line = gateway.wait_for_denial(after=at)
     assert line["way"] == "web"
     if len(given) > 8:
@@ -195,7 +195,7 @@ def test_what_is_no_frame_and_what_is_not_his_to_say_ends_it_with_a_word(port: i
             assert client.socket is not None
             client.socket.send(sent)
             client.until(lambda v=client: v.notices)
-            assert client.notices[0].word is NoticeKind.FAULT
+            assert client.notices[0].kind is NoticeKind.FAULT
     with attached(port, terminal="rude") as client:
         assert client.socket is not None
         client.socket.send("text")
@@ -212,7 +212,7 @@ def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: 
         with attached(gateway.port("web")) as client:
             client.type(b"echo shown; exit 4\r")
             client.until(lambda: client.exit)
-            assert client.notices[0].word is NoticeKind.RECORDED
+            assert client.notices[0].kind is NoticeKind.RECORDED
             source = client.source
         gateway.wait_for_session(source)
         (row,) = json.loads(gateway.command("recording", "list", "--json").stdout)
@@ -245,7 +245,7 @@ def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -
 def test_what_is_no_name_of_a_terminal_is_told_as_such(port: int, name: str) -> None:
     client = WebTerminal(port).hello(ticket(port), terminal=name)
     assert client.welcome is None
-    assert client.notices[-1].word is NoticeKind.DENIED
+    assert client.notices[-1].kind is NoticeKind.DENIED
     assert "is no name for a terminal" in client.notices[-1].text
     client.close()
 
@@ -261,7 +261,7 @@ def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_pat
             gateway.wait_for(lambda line: line["event"] == "draining")
             gateway.signal(signal.SIGTERM)
             client.until(lambda: client.notices)
-            assert client.notices[0].word is NoticeKind.DETACHED
+            assert client.notices[0].kind is NoticeKind.DETACHED
         assert gateway.process is not None
         gateway.process.wait(30)
         gateway.wait_for(lambda line: line["event"] == "end of log")  # or it would come later

@@ -23,11 +23,12 @@ from stagedoor.wire.terminal.codec import encode
 from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     Ack,
+    ClientFrame,
     Detach,
-    Downstream,
     Exit,
     Gap,
     Hello,
+    HolderFrame,
     In,
     InAck,
     Mode,
@@ -38,7 +39,6 @@ from stagedoor.wire.terminal.frames import (
     Size,
     Sized,
     Snapshot,
-    Upstream,
     Welcome,
 )
 
@@ -87,7 +87,7 @@ class Person:
     def does(self, what: str, **more: Any) -> None:
         self.conversation.steps.append({"who": self.who, "do": what, **more})
 
-    def up(self, frame: Downstream, *, lost: bool = False) -> None:
+    def up(self, frame: ClientFrame, *, lost: bool = False) -> None:
         self.says(encode(frame), lost=lost)
 
     def says(self, data: bytes, *, lost: bool = False) -> None:
@@ -98,7 +98,7 @@ class Person:
 
     def down(
         self,
-        frame: Upstream,
+        frame: HolderFrame,
         events: Iterable[Step] | None = None,
         *,
         lost: bool = False,
@@ -185,7 +185,7 @@ class Person:
         self.does("cut", **more)
 
 
-def events_of(frame: Upstream) -> list[Step]:
+def events_of(frame: HolderFrame) -> list[Step]:
     """Return the events that a client reports for a frame, as a rule."""
     match frame:
         case Out() | Snapshot():

@@ -14,6 +14,7 @@ from stagedoor.wire.terminal.frames import (
     Exit,
     Gap,
     Hello,
+    HolderFrame,
     In,
     InAck,
     Mode,
@@ -24,7 +25,6 @@ from stagedoor.wire.terminal.frames import (
     Size,
     Sized,
     Snapshot,
-    Upstream,
     Welcome,
 )
 from tests.wire.conversation import SIZE, WINDOW, Conversation, Step
@@ -497,7 +497,7 @@ def expulsions() -> list[Conversation]:
 
 def refusals() -> list[Conversation]:
     """Return conversations of frames that a client does not believe."""
-    wrong: tuple[tuple[str, Upstream], ...] = (
+    wrong: tuple[tuple[str, HolderFrame], ...] = (
         ("output that leaves something out", Out(5, b"x")),
         ("output that comes twice", Out(3, b"x")),
         ("a gap from elsewhere", Gap(5, 9)),

@@ -21,6 +21,7 @@ from stagedoor.wire.terminal.frames import (
     Frame,
     Gap,
     Hello,
+    HolderFrame,
     IdentityLevel,
     In,
     InAck,
@@ -38,7 +39,6 @@ from stagedoor.wire.terminal.frames import (
     Size,
     Sized,
     Snapshot,
-    Upstream,
     Welcome,
 )
 
@@ -85,12 +85,12 @@ FRAMES: tuple[Frame, ...] = (
     Pong(0),
     Pong(MAX_OFFSET, busy=True),
     Sized(Size(1, 1)),
-    *(Notice(word, f"word {word}") for word in NoticeKind),
+    *(Notice(kind, f"word {kind}") for kind in NoticeKind),
     Notice(NoticeKind.FAULT, "\ufeff你" + "x" * (MAX_TEXT_BYTES - 6)),
-    People(0, rules=False, locked=False, people=()),
+    People(0, may_rule=False, locked=False, people=()),
     People(
         7,
-        rules=True,
+        may_rule=True,
         locked=True,
         people=(
             Person(7, "é你", Mode.MIRROR, IdentityLevel.USER, typed=True),
@@ -134,7 +134,7 @@ def transcript() -> dict[str, Any]:
     return {
         "frames": [
             {
-                "from": "terminal" if isinstance(frame, Upstream) else "developer",
+                "from": "terminal" if isinstance(frame, HolderFrame) else "developer",
                 "frame": type(frame).__name__,
                 "fields": {
                     field.name: _plain(getattr(frame, field.name)) for field in fields(frame)

@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ACK_BYTES, Attachment, ProtocolError } from "../src/terminal/attachment";
-import { Mode, Word, type Upstream } from "../src/terminal/frames";
+import { Mode, Word, type HolderFrame } from "../src/terminal/frames";
 
 const WINDOW = 128 * 1024;
-const welcome = (attachment: string, outAt: number, inAt: number): Upstream => ({
+const welcome = (attachment: string, outAt: number, inAt: number): HolderFrame => ({
   kind: "welcome", attachment, outAt, inAt, window: WINDOW, mode: Mode.Mirror, features: 1,
 });
-const out = (at: number, length: number): Upstream => ({ kind: "out", at, data: new Uint8Array(length) });
+const out = (at: number, length: number): HolderFrame => ({ kind: "out", at, data: new Uint8Array(length) });
 const typed = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 function fresh(): Attachment {

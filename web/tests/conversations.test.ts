@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Attachment, ProtocolError, type Event } from "../src/terminal/attachment";
-import { decode, encode, type Downstream, type Size } from "../src/terminal/frames";
+import { decode, encode, type ClientFrame, type Size } from "../src/terminal/frames";
 
 interface Step {
   who?: string;
@@ -51,7 +51,7 @@ function told(event: Event): Record<string, unknown> {
 class Replay {
   private readonly clients = new Map<string, Attachment>();
   /** What each person's client has sent, until a step says so. */
-  private readonly sent = new Map<string, Downstream[]>();
+  private readonly sent = new Map<string, ClientFrame[]>();
 
   constructor(private readonly steps: Step[]) {}
 
@@ -90,11 +90,11 @@ class Replay {
     for (const [who, sent] of this.sent) assert.deepEqual(sent, [], `${who} sent more before ${JSON.stringify(step)}`);
   }
 
-  private say(who: string, frames: Downstream[]): void {
+  private say(who: string, frames: ClientFrame[]): void {
     this.sent.set(who, [...(this.sent.get(who) ?? []), ...frames]);
   }
 
-  private does(client: Attachment, step: Step): Downstream[] {
+  private does(client: Attachment, step: Step): ClientFrame[] {
     switch (step.do) {
       case "connects":
         client.size = size(step.size ?? []);

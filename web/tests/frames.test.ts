@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { decode, encode, FrameError, MAX_DATA_BYTES, type Downstream, type Size } from "../src/terminal/frames";
+import { decode, encode, FrameError, MAX_DATA_BYTES, type ClientFrame, type Size } from "../src/terminal/frames";
 
 interface Entry {
   from: "terminal" | "developer";
@@ -45,7 +45,7 @@ function expected({ frame, fields: f }: Entry): unknown {
     case "Sized":
       return { kind: "sized", size: size(f.size) };
     case "Notice":
-      return { kind: "notice", word: f.word, text: f.text };
+      return { kind: "notice", word: f.kind, text: f.text };
     case "Hello":
       return { kind: "hello", ...f, size: size(f.size) };
     case "In":
@@ -63,7 +63,7 @@ function expected({ frame, fields: f }: Entry): unknown {
     case "Lock":
       return { kind: "lock", on: f.on };
     case "People":
-      return { kind: "people", ...f, people: (f.people as Record<string, unknown>[]).map(person) };
+      return { kind: "people", you: f.you, mayRule: f.may_rule, locked: f.locked, people: (f.people as Record<string, unknown>[]).map(person) };
     default:
       throw new Error(`the transcript has an unknown ${frame}`);
   }
@@ -76,7 +76,7 @@ test("the transcript has every frame", () => {
 
 for (const [at, entry] of kept.frames.entries())
   test(`${entry.frame} (${at})`, () => {
-    if (entry.from === "developer") return assert.equal(hex(encode(expected(entry) as Downstream)), entry.hex);
+    if (entry.from === "developer") return assert.equal(hex(encode(expected(entry) as ClientFrame)), entry.hex);
     const frame = decode(bytes(entry.hex));
     assert.deepEqual("data" in frame ? { ...frame, data: hex(frame.data) } : frame, expected(entry));
   });

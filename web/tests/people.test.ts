@@ -1,13 +1,13 @@
 /** Who is at a terminal: what is news, and what they are called. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Known, Mode, type Person } from "../src/terminal/frames";
+import { IdentityLevel, Mode, type Person } from "../src/terminal/frames";
 import { formatName, assignColours, listNews, listOthers, type People } from "../src/terminal/people";
 
 const person = (number: number, name: string, rest: Partial<Person> = {}): Person => ({
-  number, name, mode: Mode.Mirror, known: Known.User, typed: false, forS: 0, ...rest,
+  number, name, mode: Mode.Mirror, level: IdentityLevel.User, typed: false, forS: 0, ...rest,
 });
-const told = (...people: Person[]): People => ({ kind: "people", you: 1, rules: true, locked: false, people });
+const told = (...people: Person[]): People => ({ kind: "people", you: 1, mayRule: true, locked: false, people });
 const me = person(1, "alice");
 
 test("others are all but the reader, also of one name", () => {
@@ -30,24 +30,24 @@ test("one who watched and types now is news", () => {
 });
 
 test("a person is announced once their name is proved, or known not to be", () => {
-  const claimed = person(2, "bob", { known: Known.Claimed });
+  const claimed = person(2, "bob", { level: IdentityLevel.Claimed });
   assert.deepEqual(listNews(told(me), told(me, claimed)), []);
   assert.deepEqual(listNews(told(me, claimed), told(me, person(2, "bob"))), [{ text: "bob types here now", came: true }]);
-  assert.deepEqual(listNews(told(me, claimed), told(me, person(2, "bob", { known: Known.Ssh }))), [
+  assert.deepEqual(listNews(told(me, claimed), told(me, person(2, "bob", { level: IdentityLevel.Ssh }))), [
     { text: "unverified ssh login as bob types here now", came: true },
   ]);
   assert.deepEqual(listNews(told(me, claimed), told(me)), []);
 });
 
 test("whom nobody let in is never called by a name alone", () => {
-  assert.equal(formatName(person(2, "", { known: Known.Ssh })), "unverified ssh login");
-  assert.equal(formatName(person(2, "alice", { known: Known.Ssh })), "unverified ssh login as alice");
-  const ssh = person(2, "alice", { known: Known.Ssh });
+  assert.equal(formatName(person(2, "", { level: IdentityLevel.Ssh })), "unverified ssh login");
+  assert.equal(formatName(person(2, "alice", { level: IdentityLevel.Ssh })), "unverified ssh login as alice");
+  const ssh = person(2, "alice", { level: IdentityLevel.Ssh });
   assert.equal(assignColours([me, ssh])(ssh), "person-ssh");
 });
 
 test("a guest by a link is a kind of their own", () => {
-  assert.equal(formatName(person(2, "bob", { known: Known.Guest })), "bob by link");
+  assert.equal(formatName(person(2, "bob", { level: IdentityLevel.Guest })), "bob by link");
 });
 
 test("each name has a colour of its own, and keeps it when others come", () => {

@@ -47,9 +47,9 @@ class AttachmentTable:
         """Add a client that has been admitted."""
         mode = Mode.WATCH if hello.mode is Mode.WATCH else Mode.MIRROR
         self._clients[link] = _Participant(
-            hello.ticket, mode, now, gets_people=bool(hello.features & Feature.PEOPLE)
+            hello.owner, mode, now, gets_people=bool(hello.features & Feature.PEOPLE)
         )
-        if hello.ticket == self._lock:
+        if hello.owner == self._lock:
             self._lock_until = None
         self._changed = True
 
@@ -101,7 +101,7 @@ class AttachmentTable:
     def refusal(self, hello: Hello, now: float) -> str | None:
         """Return why the lock keeps a client out, or None if it may attach."""
         self._expire_lock(now)
-        if self._lock is None or not self._is_out(_Participant(hello.ticket, hello.mode, now)):
+        if self._lock is None or not self._is_out(_Participant(hello.owner, hello.mode, now)):
             return None
         return _describe_lock(self._lock)
 

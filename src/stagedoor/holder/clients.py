@@ -56,7 +56,7 @@ class ClientRegister:
     def find_resumed(self, hello: Hello) -> TerminalAttachment | None:
         """Return the attachment to resume. Only its owner can do so, even if others know its name."""
         attachment = self.by_name.get(hello.attachment)
-        if attachment is None or attachment.owner != hello.ticket or hello.seen > attachment.sent:
+        if attachment is None or attachment.owner != hello.owner or hello.seen > attachment.sent:
             return None
         return attachment
 
@@ -102,7 +102,7 @@ class ClientRegister:
 
 def describe_full(hello: Hello, watching: int, typing: int) -> str | None:
     """Return why there is no room for a client among so many others, or None if there is."""
-    if len(hello.ticket.encode()) > MAX_OWNER_BYTES:
+    if len(hello.owner.encode()) > MAX_OWNER_BYTES:
         return f"a HELLO with a user name of more than {MAX_OWNER_BYTES} bytes"
     match hello.mode:
         case Mode.WATCH if watching >= WATCHING:

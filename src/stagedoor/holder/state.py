@@ -148,7 +148,7 @@ class TerminalState:
         else:
             end = self._ring.end
             attachment = TerminalAttachment(
-                name, hello.ticket, hello.mode, link, hello.size, sent=end, acked=end
+                name, hello.owner, hello.mode, link, hello.size, sent=end, acked=end
             )
             self._clients.by_name[name] = attachment
             welcome = [
@@ -295,8 +295,8 @@ class TerminalState:
     def _resize(self, attachment: TerminalAttachment, size: Size) -> list[Action]:
         """Set the window to that of the client that acted last, and send SIZE to all others.
 
-        That client gets SIZE too if the last one sent to it had another size, since it may arrive after what
-        the client did.
+        The client that set this size receives SIZE only if its previous SIZE named a different one, since
+        that one may arrive after what the client did.
         """
         if size == self.size:
             return []

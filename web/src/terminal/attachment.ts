@@ -4,7 +4,7 @@
  */
 
 import { joinBytes } from "../bytes";
-import { FEATURES, Mode, MAX_DATA_BYTES, type Downstream, type Hello, type Size, type Upstream, type Word } from "./frames";
+import { FEATURES, Mode, MAX_DATA_BYTES, type ClientFrame, type Hello, type HolderFrame, type Size, type Word } from "./frames";
 
 /** An event for the page: output to show, a gap before it, a notice, the end. */
 export type Event =
@@ -13,7 +13,7 @@ export type Event =
   | { do: "said"; word: Word; text: string }
   | { do: "sized"; size: Size }
   | { do: "taken"; to: number }
-  | { do: "people"; people: Upstream & { kind: "people" } }
+  | { do: "people"; people: HolderFrame & { kind: "people" } }
   | { do: "ended"; code: number; signal: string };
 
 /** The drawn output after which an acknowledgement is sent while more waits to be drawn. */
@@ -63,7 +63,7 @@ export class Attachment {
   }
 
   /** Handle a frame and return its events. Throws ProtocolError for a frame that the protocol rules out. */
-  received(frame: Upstream): Event[] {
+  received(frame: HolderFrame): Event[] {
     switch (frame.kind) {
       case "welcome":
         return this.welcomed(frame) ? [{ do: "skipped", count: 0 }] : [];
@@ -101,7 +101,7 @@ export class Attachment {
    * Note that output is drawn up to the offset `to`. Return the acknowledgement to send, if one is due: after each
    * 32 KiB, and when nothing more waits to be drawn.
    */
-  shown(to: number): Downstream | undefined {
+  shown(to: number): ClientFrame | undefined {
     if (to <= this.drawn) return undefined;
     this.drawn = to;
     if (!this.attached || (this.drawn - this.acked < ACK_BYTES && this.drawn !== this.seen)) return undefined;
@@ -115,8 +115,8 @@ export class Attachment {
   }
 
   /** Return the input that may be sent now, which counts as sent from then on. */
-  sendable(): Downstream[] {
-    const frames: Downstream[] = [];
+  sendable(): ClientFrame[] {
+    const frames: ClientFrame[] = [];
     while (this.attached) {
       const room = Math.min(this.window - (this.sent - this.taken), MAX_DATA_BYTES);
       const data = this.slice(this.sent - this.taken, room);
@@ -129,7 +129,7 @@ export class Attachment {
   }
 
   /** Handle WELCOME. Return whether the screen has to be cleared, since the attachment is another one. */
-  private welcomed(welcome: Upstream & { kind: "welcome" }): boolean {
+  private welcomed(welcome: HolderFrame & { kind: "welcome" }): boolean {
     const isOther = this.name !== "" && welcome.attachment !== this.name;
     if (welcome.attachment !== this.name) {
       // A new client, or one that the terminal has forgotten. Offsets begin again, and input that was on its

@@ -2,7 +2,7 @@
 
 import { Attachment, type Event } from "./attachment";
 import { Dial, type Entry, type Reached } from "./dial";
-import { decode, encode, Word, type Downstream } from "./frames";
+import { decode, encode, Word, type ClientFrame } from "./frames";
 import { Liveness, TICK_MS } from "./liveness";
 import { t } from "../language";
 import { describeError } from "../page";
@@ -80,7 +80,7 @@ export class Connection {
     }
   }
 
-  send(frame: Downstream): void {
+  send(frame: ClientFrame): void {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(encode(frame));
   }
 

@@ -37,7 +37,7 @@ export enum Word {
 }
 
 /** The level at which a person's identity is known: see `IdentityLevel` in `stagedoor.wire.terminal.frames`. */
-export enum Known {
+export enum IdentityLevel {
   Claimed = 0,
   User = 1,
   Guest = 2,
@@ -49,7 +49,7 @@ export interface Person {
   number: number;
   name: string;
   mode: Mode;
-  known: Known;
+  level: IdentityLevel;
   typed: boolean;
   forS: number;
 }
@@ -71,7 +71,7 @@ export interface Hello {
   features: number;
 }
 
-export type Downstream =
+export type ClientFrame =
   | Hello
   | { kind: "in"; at: number; data: Uint8Array }
   | { kind: "ack"; to: number }
@@ -81,7 +81,7 @@ export type Downstream =
   | { kind: "remove"; number: number }
   | { kind: "lock"; on: boolean };
 
-export type Upstream =
+export type HolderFrame =
   | { kind: "welcome"; attachment: string; outAt: number; inAt: number; window: number; mode: Mode; features: number }
   | { kind: "out"; at: number; data: Uint8Array }
   | { kind: "inack"; to: number }
@@ -91,7 +91,7 @@ export type Upstream =
   | { kind: "pong"; number: number; busy: boolean }
   | { kind: "sized"; size: Size }
   | { kind: "notice"; word: Word; text: string }
-  | { kind: "people"; you: number; rules: boolean; locked: boolean; people: Person[] };
+  | { kind: "people"; you: number; mayRule: boolean; locked: boolean; people: Person[] };
 
 const TYPE = {
   hello: 0x01, in: 0x02, ack: 0x03, resize: 0x04, ping: 0x05, detach: 0x06, remove: 0x07, lock: 0x08,
@@ -100,7 +100,7 @@ const TYPE = {
 } as const;
 
 /** Return the bytes of a frame. Throws FrameError if a field is out of its range. */
-export function encode(frame: Downstream): Uint8Array<ArrayBuffer> {
+export function encode(frame: ClientFrame): Uint8Array<ArrayBuffer> {
   const out = new Writer();
   switch (frame.kind) {
     case "hello":
@@ -147,7 +147,7 @@ export function encode(frame: Downstream): Uint8Array<ArrayBuffer> {
 }
 
 /** Return the frame in `data`, which must hold nothing else. Throws only FrameError. */
-export function decode(data: Uint8Array): Upstream {
+export function decode(data: Uint8Array): HolderFrame {
   if (data.length === 0) throw new FrameError("an empty frame");
   if (data.length > MAX_FRAME_BYTES) throw new FrameError(`a frame of ${data.length} bytes`);
   const fields = new Reader(data);
@@ -156,7 +156,7 @@ export function decode(data: Uint8Array): Upstream {
   return frame;
 }
 
-function read(fields: Reader, type: number): Upstream {
+function read(fields: Reader, type: number): HolderFrame {
   switch (type) {
     case TYPE.welcome: {
       const [outAt, inAt, window, mode] = [fields.offset(), fields.offset(), fields.u32(), fields.byte()];
@@ -186,8 +186,8 @@ function read(fields: Reader, type: number): Upstream {
       return { kind: "notice", word, text: fields.text() };
     }
     case TYPE.people: {
-      const [you, rules, locked] = [fields.offset(), fields.flag(), fields.flag()];
-      return { kind: "people", you, rules, locked, people: Array.from({ length: fields.byte() }, () => person(fields)) };
+      const [you, mayRule, locked] = [fields.offset(), fields.flag(), fields.flag()];
+      return { kind: "people", you, mayRule, locked, people: Array.from({ length: fields.byte() }, () => person(fields)) };
     }
     default:
       throw new FrameError(`an unknown frame, 0x${type.toString(16)}`);
@@ -195,10 +195,10 @@ function read(fields: Reader, type: number): Upstream {
 }
 
 function person(fields: Reader): Person {
-  const [number, mode, known, typed, forS] = [fields.offset(), fields.byte(), fields.byte(), fields.flag(), fields.u32()];
+  const [number, mode, level, typed, forS] = [fields.offset(), fields.byte(), fields.byte(), fields.flag(), fields.u32()];
   if (!(mode in Mode)) throw new FrameError(`${mode} is no mode`);
-  if (!(known in Known)) throw new FrameError(`${known} is no known`);
-  return { number, mode, known, typed, forS, name: fields.text() };
+  if (!(level in IdentityLevel)) throw new FrameError(`${level} is no identity level`);
+  return { number, mode, level, typed, forS, name: fields.text() };
 }
 
 class Writer {

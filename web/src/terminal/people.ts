@@ -2,12 +2,12 @@
 
 import { formatClock } from "../local-time";
 import { openDialog } from "./dialogs";
-import { Known, Mode, type Downstream, type Person, type Upstream } from "./frames";
+import { IdentityLevel, Mode, type ClientFrame, type HolderFrame, type Person } from "./frames";
 import { createButton, createElement, getElement } from "../page";
 import type { Settings } from "../settings";
 import { t } from "../language";
 
-export type People = Upstream & { kind: "people" };
+export type People = HolderFrame & { kind: "people" };
 
 const COLOURS = 6;
 const NEWS_MS = 8000;
@@ -19,9 +19,9 @@ export function listOthers(people: People): Person[] {
 }
 
 export function formatName(person: Person): string {
-  if (person.known === Known.Claimed) return person.name ? `${person.name}?` : t`unnamed`;
-  if (person.known === Known.Guest) return t`${person.name} by link`;
-  if (person.known !== Known.Ssh) return person.name || t`unnamed`;
+  if (person.level === IdentityLevel.Claimed) return person.name ? `${person.name}?` : t`unnamed`;
+  if (person.level === IdentityLevel.Guest) return t`${person.name} by link`;
+  if (person.level !== IdentityLevel.Ssh) return person.name || t`unnamed`;
   return person.name ? t`unverified ssh login as ${person.name}` : t`unverified ssh login`;
 }
 
@@ -36,15 +36,15 @@ function describeActivity(person: Person): string {
  */
 export function assignColours(people: Person[]): (person: Person) => string {
   const given = new Map<string, number>();
-  for (const { name, known } of people) {
-    if (known === Known.Ssh || given.has(name)) continue;
+  for (const { name, level } of people) {
+    if (level === IdentityLevel.Ssh || given.has(name)) continue;
     let at = 0;
     for (const letter of name) at = (at * 31 + (letter.codePointAt(0) ?? 0)) % 9973;
     const taken = new Set(given.size < COLOURS ? given.values() : []);
     while (taken.has(at % COLOURS)) at += 1;
     given.set(name, at % COLOURS);
   }
-  return (person) => (person.known === Known.Ssh ? "person-ssh" : `person-${given.get(person.name) ?? 0}`);
+  return (person) => (person.level === IdentityLevel.Ssh ? "person-ssh" : `person-${given.get(person.name) ?? 0}`);
 }
 
 /**
@@ -55,7 +55,7 @@ export function assignColours(people: Person[]): (person: Person) => string {
 export function listNews(before: People, after: People): { text: string; came: boolean }[] {
   const announced = (people: People): { name: string; line: string }[] =>
     listOthers(people)
-      .filter(({ known }) => known !== Known.Claimed)
+      .filter(({ level }) => level !== IdentityLevel.Claimed)
       .map((person) => ({ name: formatName(person), line: `${formatName(person)} ${describeActivity(person)}` }));
   const left = announced(before);
   const lines: { text: string; came: boolean }[] = [];
@@ -90,7 +90,7 @@ export class PeopleBar {
   /** The dialog's list, while the dialog shows people. */
   private list: HTMLElement | undefined;
 
-  constructor(private readonly settings: Settings, private readonly send: (frame: Downstream) => void) {
+  constructor(private readonly settings: Settings, private readonly send: (frame: ClientFrame) => void) {
     this.bar.addEventListener("click", () => this.open());
     this.dialog.addEventListener("close", () => (this.list = undefined));
   }
@@ -134,7 +134,7 @@ export class PeopleBar {
     this.bar.append(...there.slice(0, IN_BAR).map((person) => this.chip(person, assignColours(people.people)(person))));
     if (there.length > IN_BAR) this.bar.append(createElement("span", `+${there.length - IN_BAR}`));
     const names = there.map((person) => `${formatName(person)} ${describeActivity(person)}${person.typed ? t`, typed last` : ""}`).join("; ");
-    this.bar.title = names + (people.locked ? `${alone ? "" : ". "}${people.rules ? t`Locked: a click unlocks it` : t`Locked: by its owner`}` : "");
+    this.bar.title = names + (people.locked ? `${alone ? "" : ". "}${people.mayRule ? t`Locked: a click unlocks it` : t`Locked: by its owner`}` : "");
     this.bar.setAttribute("aria-label", `${people.locked ? t`Locked. ` : ""}${alone ? t`Only you are here` : t`Also here: ${names}`}`);
   }
 
@@ -155,7 +155,7 @@ export class PeopleBar {
     const list = createElement("ul", "", { className: "keys" });
     for (const person of people.people) list.append(this.row(person, people));
     place.replaceChildren(list);
-    if (!people.rules) return;
+    if (!people.mayRule) return;
     const lock = createElement("input", "", { type: "checkbox", id: "lock", checked: people.locked });
     lock.addEventListener("change", () => this.send({ kind: "lock", on: lock.checked }));
     const label = createElement("label");
@@ -168,7 +168,7 @@ export class PeopleBar {
     const you = person.number === people.you;
     row.append(createElement("span", you ? t`${formatName(person)} (you)` : formatName(person), { className: `person ${assignColours(people.people)(person)}` }));
     row.append(createElement("span", t`${describeActivity(person)} since ${formatClock(this.updatedAt - person.forS)}` + (person.typed ? t`, typed last` : "")));
-    if (people.rules && !you)
+    if (people.mayRule && !you)
       row.append(createButton(t`Remove`, () => this.send({ kind: "remove", number: person.number })));
     return row;
   }

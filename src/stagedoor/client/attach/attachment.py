@@ -11,6 +11,7 @@ from stagedoor.wire.terminal.frames import (
     Exit,
     Gap,
     Hello,
+    HolderFrame,
     In,
     InAck,
     Mode,
@@ -21,7 +22,6 @@ from stagedoor.wire.terminal.frames import (
     Sized,
     Snapshot,
     TerminalError,
-    Upstream,
     Welcome,
 )
 
@@ -84,7 +84,7 @@ class Attachment:
         self._taken = self._sent
         self._name = ""
 
-    def handle_frame(self, frame: Upstream) -> list[Event]:
+    def handle_frame(self, frame: HolderFrame) -> list[Event]:
         """Return the events of a frame. Raises TerminalError if it does not fit the earlier frames."""
         match frame:
             case Welcome():

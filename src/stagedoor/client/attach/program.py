@@ -27,13 +27,13 @@ from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.wire.terminal.frames import (
     Detach,
     Exit,
+    HolderFrame,
     Mode,
     Notice,
     Ping,
     Resize,
     Sized,
     TerminalError,
-    Upstream,
 )
 
 _READ_BYTES = 32 * 1024
@@ -210,7 +210,7 @@ class Attach:
                 self._connection.send(frame)
                 self._line.note_sent(time.monotonic())
 
-    def _handle(self, frames: list[Upstream]) -> None:
+    def _handle(self, frames: list[HolderFrame]) -> None:
         is_shown = False
         for frame in frames:
             try:
@@ -240,8 +240,8 @@ class Attach:
                 self._writer.skip(count)
             case Exit(code, _):
                 self._finish(code)
-            case Notice(word, text):
-                self._writer.note(word, text)
+            case Notice(kind, text):
+                self._writer.note(kind, text)
             case Sized(size):
                 self._size_notice.note_size(size)
             case people:

@@ -43,11 +43,11 @@ class ScreenWriter:
             f"{count} bytes of output were not kept" if count else "the terminal is a new one"
         )
 
-    def note(self, word: NoticeKind, text: str) -> None:
+    def note(self, kind: NoticeKind, text: str) -> None:
         """Show a notice. Raises AttachError for one that ends the attachment."""
         line = clean(text)
-        self._request.log(f"{word.name.lower()}: {line}")
-        match word:
+        self._request.log(f"{kind.name.lower()}: {line}")
+        match kind:
             case NoticeKind.PROGRESS:
                 if not self._attachment.window and os.isatty(2):
                     self._screen.print(f"stagedoor: {self._request.target}: {line}")
@@ -96,11 +96,11 @@ def _format_people(people: People) -> str:
 
 def _describe(person: Person) -> str:
     name = person.name or "unnamed"
-    if person.known is IdentityLevel.CLAIMED and person.name:
+    if person.level is IdentityLevel.CLAIMED and person.name:
         name = f"{person.name}?"
-    if person.known is IdentityLevel.GUEST:
+    if person.level is IdentityLevel.GUEST:
         name += " by link"
-    if person.known is IdentityLevel.SSH:
+    if person.level is IdentityLevel.SSH:
         name = f"unverified ssh login as {person.name}" if person.name else "unverified ssh login"
     action = "watches" if person.mode is Mode.WATCH else "types"
     return f"{name} ({action}{_TYPED if person.typed else ''})"

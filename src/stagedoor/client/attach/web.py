@@ -24,10 +24,10 @@ from stagedoor.wire.terminal.codec import decode, encode
 from stagedoor.wire.terminal.frames import (
     MAX_FRAME_BYTES,
     SUBPROTOCOL,
-    Downstream,
+    ClientFrame,
     Frame,
+    HolderFrame,
     TerminalError,
-    Upstream,
 )
 
 UNSENT_LIMIT = 4 * MIB
@@ -149,7 +149,7 @@ class TerminalConnection(WebConnection):
         """True if `flush` must be called when the descriptor is writable."""
         return bool(self._unsent)
 
-    def send(self, frame: Downstream) -> None:
+    def send(self, frame: ClientFrame) -> None:
         """Send a frame, in part now and the rest in `flush`. Raises LostError."""
         try:
             self._socket.send(encode(frame))
@@ -169,9 +169,9 @@ class TerminalConnection(WebConnection):
         except OSError as error:
             raise LostError(error.strerror or str(error)) from None
 
-    def receive(self) -> list[Upstream]:
+    def receive(self) -> list[HolderFrame]:
         """Return the frames that have arrived. Raises LostError."""
-        frames: list[Upstream] = []
+        frames: list[HolderFrame] = []
         try:
             while True:
                 try:
@@ -190,7 +190,7 @@ class TerminalConnection(WebConnection):
         except (WebSocketError, TerminalError) as error:
             raise LostError(str(error)) from None
 
-    def _frames(self, data: bytes) -> list[Upstream]:
+    def _frames(self, data: bytes) -> list[HolderFrame]:
         frames = [decode(message) for message in self._socket.feed(data)]
         if (answers := self._socket.take_unsent()) and len(self._unsent) > UNSENT_LIMIT:
             raise WebSocketError("the gateway sends pings, but does not read the answers")
@@ -199,7 +199,7 @@ class TerminalConnection(WebConnection):
         return [_check_direction(frame) for frame in frames]
 
 
-def _check_direction(frame: Frame) -> Upstream:
-    if not isinstance(frame, Upstream):
+def _check_direction(frame: Frame) -> HolderFrame:
+    if not isinstance(frame, HolderFrame):
         raise TerminalError(f"the gateway may not send {type(frame).__name__}")
     return frame

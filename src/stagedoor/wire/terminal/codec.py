@@ -172,9 +172,11 @@ def _hello_bytes(frame: Hello) -> bytes:
 
 
 def _people_bytes(frame: People) -> bytes:
-    head = _PEOPLE.pack(FrameKind.PEOPLE, frame.you, frame.rules, frame.locked, len(frame.people))
+    head = _PEOPLE.pack(
+        FrameKind.PEOPLE, frame.you, frame.may_rule, frame.locked, len(frame.people)
+    )
     return head + b"".join(
-        _PERSON.pack(person.number, person.mode, person.known, person.typed, person.for_s)
+        _PERSON.pack(person.number, person.mode, person.level, person.typed, person.for_s)
         + _text(person.name)
         for person in frame.people
     )
@@ -283,14 +285,14 @@ def _welcome(fields: _FrameReader) -> Welcome:
 
 
 def _people(fields: _FrameReader) -> People:
-    you, rules, locked = fields.number(), fields.flag(), fields.flag()
-    return People(you, rules, locked, tuple(_person(fields) for _ in range(fields.byte())))
+    you, may_rule, locked = fields.number(), fields.flag(), fields.flag()
+    return People(you, may_rule, locked, tuple(_person(fields) for _ in range(fields.byte())))
 
 
 def _person(fields: _FrameReader) -> Person:
     number, mode = fields.number(), fields.member(Mode)
-    known, typed, (for_s,) = fields.member(IdentityLevel), fields.flag(), fields.unpack(_U32)
-    return Person(number, fields.text(), mode, known, typed, for_s)
+    level, typed, (for_s,) = fields.member(IdentityLevel), fields.flag(), fields.unpack(_U32)
+    return Person(number, fields.text(), mode, level, typed, for_s)
 
 
 def _gap(fields: _FrameReader) -> Gap:

@@ -126,7 +126,7 @@ class Person:
     number: int
     name: str
     mode: Mode
-    known: IdentityLevel = IdentityLevel.CLAIMED
+    level: IdentityLevel = IdentityLevel.CLAIMED
     typed: bool = False
     for_s: int = 0
 
@@ -146,7 +146,7 @@ class Hello:
     """The first frame of a client.
 
     `ticket` authenticates the client to the gateway and goes no further. In its place the gateway sends the
-    attachment's owner to the holder, which resumes an attachment only for the same owner.
+    attachment's `owner` to the holder, which resumes an attachment only for the same owner.
 
     `terminal` is the name of the terminal, which is created if it does not exist. `attachment` is that of an
     earlier WELCOME, to resume it: then `seen` is the number of bytes of output that the client has
@@ -165,6 +165,11 @@ class Hello:
     lang: str = ""
     command: str = ""
     features: int = FEATURES
+
+    @property
+    def owner(self) -> str:
+        """Return the attachment's owner. Only a HELLO from the gateway to the holder names it."""
+        return self.ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +292,7 @@ class Pong:
 class Sized:
     """The terminal's window size, for clients whose own window has another.
 
-    The client whose window it is gets it as well if the last one sent to it was another's.
+    The client that set this size receives SIZE only if its previous SIZE named a different one.
     """
 
     size: Size
@@ -297,7 +302,7 @@ class Sized:
 class Notice:
     """A message to the user, outside the terminal's bytes."""
 
-    word: NoticeKind
+    kind: NoticeKind
     text: str = ""
 
 
@@ -305,20 +310,20 @@ class Notice:
 class People:
     """All people at the terminal, sent when they change.
 
-    `you` is the number of the client that reads it; `rules`: that client may REMOVE and LOCK.
+    `you` is the number of the client that reads it; `may_rule`: that client may REMOVE and LOCK.
     """
 
     you: int
-    rules: bool
+    may_rule: bool
     locked: bool
     people: tuple[Person, ...]
 
 
-Downstream = Hello | In | Ack | Resize | Ping | Detach | Remove | Lock
-"""Frames from a client."""
-Upstream = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | Sized | Notice | People
-"""Frames from a terminal."""
-Frame = Downstream | Upstream
+ClientFrame = Hello | In | Ack | Resize | Ping | Detach | Remove | Lock
+"""The frames that a client sends."""
+HolderFrame = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | Sized | Notice | People
+"""The frames that a client receives: the holder sends them, or the gateway in its place."""
+Frame = ClientFrame | HolderFrame
 
 
 def describe_misplaced(frame: Frame) -> str:

@@ -14,8 +14,9 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.terminal.frames import (
-    Downstream,
+    ClientFrame,
     Hello,
+    HolderFrame,
     IdentityLevel,
     In,
     InAck,
@@ -23,7 +24,6 @@ from stagedoor.wire.terminal.frames import (
     People,
     Person,
     Resize,
-    Upstream,
 )
 
 DOUBT_S = 3.0
@@ -64,7 +64,7 @@ def with_levels(report: People, known: Set[int], by_ssh: Set[int]) -> People:
         level = IdentityLevel.SSH if person.number in by_ssh else IdentityLevel.CLAIMED
         if person.number in known:
             level = IdentityLevel.GUEST if f"{prefix}:" == GUEST else IdentityLevel.USER
-        people.append(replace(person, name=name, known=level))
+        people.append(replace(person, name=name, level=level))
     return replace(report, people=tuple(people))
 
 
@@ -79,7 +79,7 @@ class PresenceNotifier:
     `send` sends a frame to the client; `now` returns seconds since the epoch.
     """
 
-    send: Callable[[Upstream], None]
+    send: Callable[[HolderFrame], None]
     now: Callable[[], float]
     _from_holder: People | None = None
     _present: Sequence[PresenceEntry] | None = None
@@ -152,7 +152,7 @@ def make_holder_hello(hello: Hello, grant: Grant) -> Hello:
     return replace(hello, ticket=owner + grant.identity.name)
 
 
-def withhold(frame: Downstream) -> tuple[bool, InAck | None]:
+def withhold(frame: ClientFrame) -> tuple[bool, InAck | None]:
     """Return whether a watching guest's frame is dropped here, and the answer to send.
 
     Input is acknowledged as the holder would do it, so that the client does not wait.

@@ -29,6 +29,7 @@ from stagedoor.wire.terminal.frames import (
     Detach,
     Exit,
     Hello,
+    HolderFrame,
     In,
     Lock,
     Notice,
@@ -39,7 +40,6 @@ from stagedoor.wire.terminal.frames import (
     Resize,
     Snapshot,
     TerminalError,
-    Upstream,
     describe_misplaced,
 )
 
@@ -140,20 +140,21 @@ class TerminalRelay:
         try:
             with suppress(OSError):  # a holder that has already exited has printed why
                 process.stdin.write(encode_framed(self.hello))
-            down = asyncio.create_task(self._relay_input(process))
-            up = asyncio.create_task(self._relay_output(process))
-            errors = asyncio.create_task(self._read_errors(process))
+            input_task = asyncio.create_task(self._relay_input(process))
+            output_task = asyncio.create_task(self._relay_output(process))
+            errors_task = asyncio.create_task(self._read_errors(process))
+            tasks = (input_task, output_task, errors_task)
             try:
-                await asyncio.wait((down, up, errors), return_when=asyncio.FIRST_COMPLETED)
-                ended = next(task for task in (down, up, errors) if task.done())
-                if ended is down and down.result()[0] is End.UPSTREAM_LOST:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                ended = next(task for task in tasks if task.done())
+                if ended is input_task and input_task.result()[0] is End.UPSTREAM_LOST:
                     # The holder is gone; its last frames and errors explain why.
-                    await asyncio.wait((up,), timeout=LAST_WORDS_S)
-                    ended = up if up.done() else down
+                    await asyncio.wait((output_task,), timeout=LAST_WORDS_S)
+                    ended = output_task if output_task.done() else input_task
             finally:
-                for task in (down, up, errors):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(down, up, errors, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
             return ended.result()
         finally:
             process.close()
@@ -237,7 +238,7 @@ class TerminalRelay:
                 self._first = (self._first + data)[:_SAID_BYTES]
             for encoded in () if gone else frames.feed(data):
                 frame = decode(encoded)
-                if not isinstance(frame, Upstream):
+                if not isinstance(frame, HolderFrame):
                     raise TerminalError(describe_misplaced(frame))
                 begun.reschedule(None)
                 self._first = b""
@@ -257,7 +258,7 @@ class TerminalRelay:
                     case _:
                         pass
                 try:
-                    if isinstance(frame, Notice) and frame.word is not NoticeKind.DETACHED:
+                    if isinstance(frame, Notice) and frame.kind is not NoticeKind.DETACHED:
                         await self.wire.send(frame)  # in the language of the client's user
                     else:
                         await self.wire.send_bytes(encoded)

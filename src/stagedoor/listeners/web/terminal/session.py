@@ -37,7 +37,7 @@ from stagedoor.upstream.session import (
     ShellSession,
     open_shell_session,
 )
-from stagedoor.wire.terminal.frames import Feature, Hello, Mode, Notice, NoticeKind, Upstream
+from stagedoor.wire.terminal.frames import Feature, Hello, HolderFrame, Mode, Notice, NoticeKind
 
 _PTY = "permit-pty"
 
@@ -216,7 +216,7 @@ class TerminalSession:
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._wire.send(Notice(kind, detail or end.value))
 
-    def _send(self, frame: Upstream) -> None:
+    def _send(self, frame: HolderFrame) -> None:
         async def send() -> None:
             with suppress(ClientClosedError):
                 await self._wire.send(frame)

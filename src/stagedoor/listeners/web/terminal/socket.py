@@ -9,11 +9,11 @@ from stagedoor.listeners.web.pages.language import translate
 from stagedoor.listeners.web.websocket import Compression
 from stagedoor.wire.terminal.codec import decode, encode
 from stagedoor.wire.terminal.frames import (
-    Downstream,
+    ClientFrame,
     Hello,
+    HolderFrame,
     Notice,
     TerminalError,
-    Upstream,
     describe_misplaced,
 )
 
@@ -29,7 +29,7 @@ class TerminalSocket:
         self._socket = socket
         self._compression: Compression = socket.scope["state"]["compression"]
 
-    async def read(self) -> tuple[Downstream, bytes]:
+    async def read(self) -> tuple[ClientFrame, bytes]:
         """Return the next frame and its bytes. Raises ClientClosedError and TerminalError."""
         try:
             message = await self._socket.receive()
@@ -41,7 +41,7 @@ class TerminalSocket:
         if data is None:
             raise TerminalError("a text message; frames are binary")
         frame = decode(data)
-        if not isinstance(frame, Downstream):
+        if not isinstance(frame, ClientFrame):
             raise TerminalError(describe_misplaced(frame))
         return frame, data
 
@@ -52,7 +52,7 @@ class TerminalSocket:
             raise TerminalError("the first frame is no HELLO")
         return frame
 
-    async def send(self, frame: Upstream) -> None:
+    async def send(self, frame: HolderFrame) -> None:
         """Send a frame, and wait while the network is slow. Do nothing once the client has gone.
 
         Raises ClientClosedError if the client goes meanwhile.
