@@ -73,7 +73,7 @@ class Replay:
             self.do(self.state.handle_frame(link, frame, self.now))
 
     def attached(self) -> set[int]:
-        return set(self.state._clients.by_link) if self.state is not None else set()
+        return set(self.state._attachments.by_link) if self.state is not None else set()
 
     def do(self, actions: list[Action]) -> None:
         for action in actions:

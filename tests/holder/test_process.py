@@ -349,7 +349,7 @@ def test_a_folder_that_others_can_enter_is_refused(place: Place) -> None:
     process = place.start("attach", "main")
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert b"is not ours alone" in stderr
+    assert b"is not private" in stderr
 
 
 def test_a_socket_without_a_listener_is_replaced(place: Place) -> None:

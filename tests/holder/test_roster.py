@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from stagedoor.holder.attachments import LOCK_GRACE_S, NOTIFY_S, AttachmentTable
+from stagedoor.holder.people import LOCK_GRACE_S, NOTIFY_S, TerminalPeople
 from stagedoor.wire.terminal.frames import Hello, Lock, Mode, NoticeKind, Remove, Size
 from tests.fixtures.terminal import HeldTerminal, Place
 
@@ -173,46 +173,46 @@ def test_a_guest_and_one_who_watches_remove_and_lock_nothing(
 
 
 def test_a_lock_outlives_a_cut_line_and_not_its_owner() -> None:
-    roster = AttachmentTable()
-    roster.add_client(1, hello("user:alice"), 0)
-    roster.lock(1, on=True)
-    roster.remove_client(1, 10)
-    assert roster.refusal(hello("user:bob"), 10 + LOCK_GRACE_S - 1)
-    assert roster.refusal(hello("user:alice"), 11) is None
-    assert roster.refusal(hello("user:bob"), 10 + LOCK_GRACE_S) is None
-    roster.add_client(2, hello("user:bob"), 80)
-    assert not roster.lock(2, on=False)
+    people = TerminalPeople()
+    people.add_client(1, hello("user:alice"), 0)
+    people.lock(1, on=True)
+    people.remove_client(1, 10)
+    assert people.refusal(hello("user:bob"), 10 + LOCK_GRACE_S - 1)
+    assert people.refusal(hello("user:alice"), 11) is None
+    assert people.refusal(hello("user:bob"), 10 + LOCK_GRACE_S) is None
+    people.add_client(2, hello("user:bob"), 80)
+    assert not people.lock(2, on=False)
 
 
 def test_a_lock_whose_owner_stays_away_ends_by_time_alone() -> None:
-    roster = AttachmentTable()
-    roster.add_client(1, hello("user:alice"), 0)
-    roster.lock(1, on=True)
-    roster.remove_client(1, 10)
-    assert roster.find_due_at() == 10 + LOCK_GRACE_S
-    roster.take_due(10 + LOCK_GRACE_S)
-    assert not roster.locked
-    assert roster.find_due_at() is None
+    people = TerminalPeople()
+    people.add_client(1, hello("user:alice"), 0)
+    people.lock(1, on=True)
+    people.remove_client(1, 10)
+    assert people.find_due_at() == 10 + LOCK_GRACE_S
+    people.take_due(10 + LOCK_GRACE_S)
+    assert not people.is_locked
+    assert people.find_due_at() is None
 
 
 def test_two_who_type_in_turn_are_listed_twice_a_second_at_most() -> None:
-    roster = AttachmentTable()
+    people = TerminalPeople()
     for link, owner in ((1, "user:alice"), (2, "user:bob")):
-        roster.add_client(link, hello(owner), 0)
+        people.add_client(link, hello(owner), 0)
     sent = 0
     for step in range(1000):
-        roster.note_input(1 + step % 2)
-        sent += len(roster.take_due(step / 100))
+        people.note_input(1 + step % 2)
+        sent += len(people.take_due(step / 100))
     assert sent == 2 * 10 / NOTIFY_S
-    assert roster.find_due_at() is not None, "and the last one is told of as well"
-    assert roster.take_due(100)[1].people[1].typed
-    assert roster.find_due_at() is None
+    assert people.find_due_at() is not None, "and the last one is told of as well"
+    assert people.take_due(100)[1].people[1].typed
+    assert people.find_due_at() is None
 
 
 def test_one_who_has_gone_meanwhile_is_not_removed_again() -> None:
-    roster = AttachmentTable()
-    roster.add_client(1, hello("user:alice"), 0)
-    roster.add_client(2, hello("user:bob"), 0)
-    roster.remove_client(2, 1)
-    assert roster.remove(1, 2) == {}
-    assert not roster.may_rule(2)
+    people = TerminalPeople()
+    people.add_client(1, hello("user:alice"), 0)
+    people.add_client(2, hello("user:bob"), 0)
+    people.remove_client(2, 1)
+    assert people.remove(1, 2) == {}
+    assert not people.may_rule(2)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stagedoor.holder.clients import REMEMBERED, RESUME_GRACE_S
+from stagedoor.holder.attachments import MAX_REMEMBERED, RESUME_GRACE_S
 from stagedoor.holder.state import (
     KEEP_BYTES,
     WINDOW_BYTES,
@@ -420,11 +420,11 @@ def test_two_who_type_each_get_acknowledgements_of_their_own() -> None:
 
 def test_visitors_without_end_are_not_remembered_without_end() -> None:
     state = TerminalState(SIZE)
-    for number in range(REMEMBERED * 3):
+    for number in range(MAX_REMEMBERED * 3):
         client = Client(state, number)
         client.come(number)
         state.detach_link(number, number)
-    assert len(state._clients.by_name) <= REMEMBERED
+    assert len(state._attachments.by_name) <= MAX_REMEMBERED
 
 
 class TerminalMachine(RuleBasedStateMachine):

@@ -50,7 +50,7 @@ def test_a_folder_in_tmp_that_others_made_first_is_refused(tmp_path: Path) -> No
     folder.symlink_to(tmp_path)
     try:
         shells = host.shells()
-        with pytest.raises(AssertionError, match="not ours alone"):
+        with pytest.raises(AssertionError, match="not private"):
             host.started(shells)
         assert not (tmp_path / f"tmux-{os.getuid()}").exists()
     finally:

@@ -1,10 +1,10 @@
 """How many may be at a terminal, by those who are there."""
 
 from stagedoor.admin.presence import (
-    BY_ONE_SHARE,
-    TYPING_ONE_PERSON,
-    WATCHING,
-    WATCHING_ONE_PERSON,
+    MAX_PER_SHARE,
+    MAX_TYPING_PER_USER,
+    MAX_WATCHING,
+    MAX_WATCHING_PER_USER,
     explain_crowd,
 )
 from stagedoor.model.denial import Reason
@@ -29,25 +29,25 @@ def why(present: list[PresenceEntry]) -> str | None:
 
 
 def test_one_person_watches_so_often_and_others_still_can() -> None:
-    own = visits(WATCHING_ONE_PERSON, "guest", share="a")
+    own = visits(MAX_WATCHING_PER_USER, "guest", share="a")
     assert why(own) is None
-    more = visits(WATCHING_ONE_PERSON + 1, "guest", share="a")
+    more = visits(MAX_WATCHING_PER_USER + 1, "guest", share="a")
     assert "guest watches this terminal 8 times" in str(why(more))
     assert why([*own, *visits(1, "other", share="a")]) is None
     assert why([*own, *visits(1, "guest", looks=False)]) is None, "typing is counted by itself"
 
 
 def test_one_link_leaves_places_for_others_who_watch() -> None:
-    by_link = visits(BY_ONE_SHARE, share="a")
+    by_link = visits(MAX_PER_SHARE, share="a")
     assert why(by_link) is None
-    assert "this link" in str(why(visits(BY_ONE_SHARE + 1, share="a")))
-    assert why([*by_link, *visits(WATCHING - BY_ONE_SHARE)]) is None
-    assert "is watched 32 times" in str(why([*by_link, *visits(WATCHING - BY_ONE_SHARE + 1)]))
+    assert "this link" in str(why(visits(MAX_PER_SHARE + 1, share="a")))
+    assert why([*by_link, *visits(MAX_WATCHING - MAX_PER_SHARE)]) is None
+    assert "is watched 32 times" in str(why([*by_link, *visits(MAX_WATCHING - MAX_PER_SHARE + 1)]))
 
 
 def test_those_who_watch_never_keep_one_out_who_types() -> None:
-    assert why([*visits(100), *visits(TYPING_ONE_PERSON, "host", looks=False)]) is None
-    assert "host is at" in str(why(visits(TYPING_ONE_PERSON + 1, "host", looks=False)))
+    assert why([*visits(100), *visits(MAX_TYPING_PER_USER, "host", looks=False)]) is None
+    assert "host is at" in str(why(visits(MAX_TYPING_PER_USER + 1, "host", looks=False)))
 
 
 def test_one_who_has_gone_meanwhile_is_not_refused() -> None:

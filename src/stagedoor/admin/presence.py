@@ -21,13 +21,13 @@ from stagedoor.store import attachments
 from stagedoor.store.shares import require_share
 
 # Each attachment costs some processes and memory in the shell. The holder there has its own limit
-# (`holder.clients`), which reserves places for users who type. The limits here are lower, so that users who
-# only watch never reach it, and a single link or user leaves room for others.
-WATCHING = 32
+# (`holder.attachments`), which reserves places for users who type. The limits here are lower, so that users
+# who only watch never reach it, and a single link or user leaves room for others.
+MAX_WATCHING = 32
 """The attachments of all users who only watch a terminal."""
-BY_ONE_SHARE = 24
-WATCHING_ONE_PERSON = 8
-TYPING_ONE_PERSON = 16
+MAX_PER_SHARE = 24
+MAX_WATCHING_PER_USER = 8
+MAX_TYPING_PER_USER = 16
 """More than the few windows of a user, since a broken attachment counts until that is detected."""
 
 
@@ -42,13 +42,15 @@ def explain_crowd(present: Sequence[PresenceEntry], session: str) -> Denial | No
     same_kind = [entry for entry in present if entry.is_watching == own.is_watching]
     of_user = sum(entry.name == own.name for entry in same_kind)
     of_share = sum(entry.share == own.share for entry in present) if own.share else 0
-    if of_user > (WATCHING_ONE_PERSON if own.is_watching else TYPING_ONE_PERSON):
+    if of_user > (MAX_WATCHING_PER_USER if own.is_watching else MAX_TYPING_PER_USER):
         does = "watches" if own.is_watching else "is at"
         return _crowded(f"{own.name} {does} this terminal {of_user - 1} times already")
-    if of_share > BY_ONE_SHARE:
-        return _crowded(f"this link is used by {BY_ONE_SHARE} at a time, which is the limit")
-    if own.is_watching and len(same_kind) > WATCHING:
-        return _crowded(f"this terminal is watched {WATCHING} times already, which is the limit")
+    if of_share > MAX_PER_SHARE:
+        return _crowded(f"this link is used by {MAX_PER_SHARE} at a time, which is the limit")
+    if own.is_watching and len(same_kind) > MAX_WATCHING:
+        return _crowded(
+            f"this terminal is watched {MAX_WATCHING} times already, which is the limit"
+        )
     return None
 
 

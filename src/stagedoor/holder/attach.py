@@ -54,7 +54,7 @@ def _start(path: Path) -> None:
         os._exit(0)
     code = 1
     try:
-        _let_go(path, listener.fileno())
+        _detach_from_parent(path, listener.fileno())
         listener.listen(
             BACKLOG
         )  # again, so that SO_PEERCRED names this process to clients (unix(7))
@@ -72,8 +72,11 @@ def _start(path: Path) -> None:
         os._exit(code)
 
 
-def _let_go(path: Path, listening: int) -> None:
-    """Close all inherited descriptors except `listening`, and write faults to a file beside the socket."""
+def _detach_from_parent(path: Path, listening: int) -> None:
+    """Ignore hang-ups and close the inherited descriptors but `listening`.
+
+    Faults are written to a file beside the socket.
+    """
     # SIGPIPE ends `attach` together with its reader. The holder handles a lost link itself, and goes on.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -1,168 +1,121 @@
-"""The people at a terminal, who typed last, and the lock. Pure.
+"""The attachments of a terminal's clients, connected or cut off, with their offsets and limits.
 
-All connected clients are in this list, whether they came through the gateway or by the holder's command in a
-login by ssh. Their names are those in their HELLO; the gateway knows which of them it has admitted.
+Pure: time is an argument.
+
+A single shared link can bring many clients that only watch. They have places of their own, so that clients
+which type can reconnect however many watch.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from stagedoor.wire.terminal.frames import Feature, Hello, Mode, Notice, NoticeKind, People, Person
+from stagedoor.wire.terminal.frames import Hello, Mode, Size
 
-NOTIFY_S = 0.5
-"""The least time between two PEOPLE, in seconds, since two people who type in turn change the list with each
-key."""
-LOCK_GRACE_S = 60.0
-"""How long a lock holds while its owner is disconnected, in seconds."""
-USER = "user:"
-GUEST = "guest:"
-WATCH = "watch:"
-"""The gateway's prefixes of names: for a user with a grant, a guest by a share, and a user who may watch
-by an administrator's grant."""
+MAX_LINKS = 64
+"""The most connections at once. Some are spare, for clients that have not sent HELLO or are hanging up."""
+MAX_WATCHING = 40
+"""The most connections of clients that watch."""
+MAX_TYPING = 20
+"""The most connections of clients that type."""
+MAX_OWNER_BYTES = 128
+MAX_REMEMBERED = 64
+"""The most attachments that are remembered. Beyond it, those longest without a connection are forgotten."""
+RESUME_GRACE_S = 60.0
+"""For this many seconds after a cut connection, the program is blocked rather than its output dropped, if no
+other client types. A reconnect takes seconds, a change of networks some more."""
 
 
 @dataclass(eq=False, slots=True)
-class _Participant:
+class TerminalAttachment:
+    """The offsets of a client.
+
+    Input was received up to the offset `received_to`, and the program has taken it up to `taken_to`.
+    `link` is None while the client has no connection, since `lost_at`.
+    """
+
+    name: str
     owner: str
     mode: Mode
-    since: float
-    gets_people: bool = False
+    link: int | None
+    size: Size
+    sent: int
+    acked: int
+    received_to: int = 0
+    taken_to: int = 0
+    lost_at: float = 0.0
+    detached: bool = False
+    exit_sent: bool = False
+    other_size_sent: bool = False
+    """Whether the last SIZE sent to it is not that of its own window."""
 
-    @property
-    def may_rule(self) -> bool:
-        return self.mode is not Mode.WATCH and self.owner.startswith(USER)
 
+@dataclass(slots=True)
+class AttachmentRegister:
+    """All attachments by name, and those of connected clients by link. Times are monotonic, in seconds."""
 
-class AttachmentTable:
-    """The people at one terminal, by the numbers of their links. `now` is seconds of a monotonic clock."""
+    by_name: dict[str, TerminalAttachment] = field(default_factory=dict)
+    by_link: dict[int, TerminalAttachment] = field(default_factory=dict)
 
-    def __init__(self) -> None:
-        self._clients: dict[int, _Participant] = {}
-        self._typed: int | None = None
-        self._lock: str | None = None
-        self._lock_until: float | None = None
-        self._changed = False
-        self._notified_at = float("-inf")
-
-    def add_client(self, link: int, hello: Hello, now: float) -> None:
-        """Add a client that has been admitted."""
-        mode = Mode.WATCH if hello.mode is Mode.WATCH else Mode.MIRROR
-        self._clients[link] = _Participant(
-            hello.owner, mode, now, gets_people=bool(hello.features & Feature.PEOPLE)
-        )
-        if hello.owner == self._lock:
-            self._lock_until = None
-        self._changed = True
-
-    def remove_client(self, link: int, now: float) -> None:
-        """Remove the client of a closed link. Do nothing if the link had no admitted client."""
-        gone = self._clients.pop(link, None)
-        if gone is None:
-            return
-        self._changed = True
-        if gone.owner == self._lock and not self._owns_lock():
-            self._lock_until = now + LOCK_GRACE_S
-
-    def note_input(self, link: int) -> None:
-        """Note that a client has typed."""
-        client = self._clients.get(link)
-        if client is not None and client.mode is not Mode.WATCH and link != self._typed:
-            self._typed, self._changed = link, True
-
-    def may_rule(self, link: int) -> bool:
-        """Return whether a client may send others away: only one that types and has a grant of its own."""
-        return link in self._clients and self._clients[link].may_rule
-
-    def remove(self, by: int, number: int) -> dict[int, Notice]:
-        """Return the link to close, with its last notice. `by` may rule."""
-        if number not in self._clients:  # the client has left
-            return {}
-        return {
-            number: _make_notice(
-                f"{read_owner_name(self._clients[by].owner)} has removed you from this terminal"
-            )
-        }
-
-    def lock(self, by: int, on: bool) -> dict[int, Notice]:
-        """Lock the terminal for the owner of `by`, who may rule, or unlock it.
-
-        Return the links to close, with their last notice.
-        """
-        owner = self._clients[by].owner
-        self._lock, self._lock_until = (owner if on else None), None
-        self._changed = True
-        why = _make_notice(_describe_lock(owner))
-        return {link: why for link, client in self._clients.items() if on and self._is_out(client)}
-
-    @property
-    def locked(self) -> bool:
-        """Return whether the terminal is locked for one person."""
-        return self._lock is not None
-
-    def refusal(self, hello: Hello, now: float) -> str | None:
-        """Return why the lock keeps a client out, or None if it may attach."""
-        self._expire_lock(now)
-        if self._lock is None or not self._is_out(_Participant(hello.owner, hello.mode, now)):
+    def find_resumed(self, hello: Hello) -> TerminalAttachment | None:
+        """Return the attachment to resume. Only its owner can do so, even if others know its name."""
+        attachment = self.by_name.get(hello.attachment)
+        if attachment is None or attachment.owner != hello.owner or hello.seen > attachment.sent:
             return None
-        return _describe_lock(self._lock)
+        return attachment
 
-    def find_due_at(self) -> float | None:
-        """Return when `take_due` should be called next, or None if only an event changes anything."""
-        moments = [] if self._lock_until is None else [self._lock_until]
-        if self._has_news():
-            moments.append(self._notified_at + NOTIFY_S)
-        return min(moments, default=None)
+    def list_holding_back(self, now: float, kept_from: int) -> list[TerminalAttachment]:
+        """Return the clients that hold the program back: it waits for them, and their output is kept.
 
-    def take_due(self, now: float) -> dict[int, People]:
-        """Return the PEOPLE to send now, by link. This also ends a lock whose owner has stayed away."""
-        self._expire_lock(now)
-        if not self._has_news() or now < self._notified_at + NOTIFY_S:
-            return {}
-        self._changed, self._notified_at = False, now
-        people = tuple(
-            Person(
-                link,
-                client.owner,
-                client.mode,
-                typed=link == self._typed,
-                for_s=int(now - client.since),
-            )
-            for link, client in self._clients.items()
+        A client without a connection does not hold up others that type. Once it has missed output, it holds
+        up no one: the bytes before the offset `kept_from` are dropped.
+        """
+        connected = [client for client in self.by_link.values() if client.mode is not Mode.WATCH]
+        return connected or [
+            client for client in self.list_reconnectable(now) if client.acked >= kept_from
+        ]
+
+    def list_reconnectable(self, now: float) -> Iterator[TerminalAttachment]:
+        """Yield the clients that type and have lost their connection so recently that they may reconnect."""
+        return (
+            client
+            for client in self.by_name.values()
+            if client.mode is not Mode.WATCH
+            and client.link is None
+            and not client.detached
+            and now - client.lost_at < RESUME_GRACE_S
         )
-        return {
-            link: People(link, client.may_rule, self.locked, people)
-            for link, client in self._clients.items()
-            if client.gets_people
-        }
 
-    def _has_news(self) -> bool:
-        return self._changed and any(client.gets_people for client in self._clients.values())
+    def cut(self, attachment: TerminalAttachment, now: float) -> None:
+        """Note that a client has lost its connection."""
+        if attachment.link is not None:
+            del self.by_link[attachment.link]
+        attachment.link = None
+        attachment.lost_at = now
 
-    def _expire_lock(self, now: float) -> None:
-        if self._lock_until is not None and now >= self._lock_until:
-            self._lock = self._lock_until = None
-            self._changed = True
-
-    def _owns_lock(self) -> bool:
-        return any(client.owner == self._lock for client in self._clients.values())
-
-    def _is_out(self, client: _Participant) -> bool:
-        """Return whether the lock keeps a client out. Users with a grant to watch may stay."""
-        if client.mode is Mode.WATCH and client.owner.startswith(WATCH):
-            return False
-        return client.owner != self._lock
+    def forget_oldest(self) -> None:
+        """Drop the attachments beyond `MAX_REMEMBERED` that were first to lose their connection."""
+        gone = sorted(
+            (client for client in self.by_name.values() if client.link is None),
+            # Clients that watch go first. They may be many, and lose nothing that they cannot see again.
+            key=lambda client: (client.mode is not Mode.WATCH, client.lost_at),
+        )
+        for client in gone[: max(len(self.by_name) - MAX_REMEMBERED, 0)]:
+            del self.by_name[client.name]
 
 
-def read_owner_name(owner: str) -> str:
-    """Return the name of an owner without its prefix: `user:alice` is alice."""
-    return owner.partition(":")[2] or "another user"
-
-
-def _describe_lock(owner: str) -> str:
-    return (
-        f"{read_owner_name(owner)} keeps this terminal to themselves now; ask them to unlock it, or open "
-        "another terminal by a name"
-    )
-
-
-def _make_notice(why: str) -> Notice:
-    return Notice(NoticeKind.REVOKED, why)
+def describe_full(hello: Hello, watching: int, typing: int) -> str | None:
+    """Return why there is no room for a client among so many others, or None if there is."""
+    if len(hello.owner.encode()) > MAX_OWNER_BYTES:
+        return f"a HELLO with a user name of more than {MAX_OWNER_BYTES} bytes"
+    match hello.mode:
+        case Mode.WATCH if watching >= MAX_WATCHING:
+            return (
+                f"this terminal is watched {MAX_WATCHING} times already, which is the limit; try again "
+                "when another user has left"
+            )
+        case Mode.MIRROR if typing >= MAX_TYPING:
+            return (
+                f"this terminal is open {MAX_TYPING} times already, which is the limit; take it over, or "
+                "try again when another user has left"
+            )
+    return None  # a client that takes over sends the others away

@@ -33,7 +33,7 @@ def ensure_folder() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     place = Path(named or (f"{runtime}/stagedoor" if runtime else f"/tmp/stagedoor-{os.getuid()}"))  # noqa: S108
     try:
-        make_ours_alone(place)
+        make_private_folder(place)
     except OSError as error:
         raise FolderError(
             f"the folder for terminals {place} cannot be used: {error.strerror}; remove it, or name "
@@ -42,16 +42,16 @@ def ensure_folder() -> Path:
     return place
 
 
-def make_ours_alone(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """Create a folder with mode 0700, if it is missing.
 
-    Raises OSError, even if the folder just belongs to another account or is open to others.
+    Raises OSError, also if the folder belongs to another account or is open to others.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
     # In a folder such as /tmp, another user may have created it first.
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise PermissionError(errno.EPERM, "it is not ours alone", str(folder))
+        raise PermissionError(errno.EPERM, "it is not private", str(folder))
 
 
 def find_socket(place: Path, name: str) -> Path:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from stagedoor.holder.attachments import AttachmentTable
-from stagedoor.holder.clients import MAX_LINKS, describe_full
+from stagedoor.holder.attachments import MAX_LINKS, describe_full
 from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.holder.folder import mark_locked
+from stagedoor.holder.people import TerminalPeople
 from stagedoor.holder.program import TerminalProgram
 from stagedoor.holder.state import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode_framed
@@ -47,8 +47,8 @@ _FULL_BYTES = 256 * 1024
 class _Link:
     """A connection.
 
-    It is `attached` after its HELLO, and `closing` once nothing more is read from it. `watches` is None until
-    it is given a place.
+    It `is_attached` after its HELLO, and `is_closing` once nothing more is read from it. `is_watching` is
+    None until its HELLO is accepted.
     """
 
     number: int
@@ -56,9 +56,9 @@ class _Link:
     due_at: float
     frames: FrameBuffer = field(default_factory=FrameBuffer)
     unsent: bytearray = field(default_factory=bytearray)
-    attached: bool = False
-    closing: bool = False
-    watches: bool | None = None
+    is_attached: bool = False
+    is_closing: bool = False
+    is_watching: bool | None = None
 
 
 class Holder:
@@ -71,7 +71,7 @@ class Holder:
         self._is_marked_locked = False
         self._poller = EventPoller()
         self._links: dict[int, _Link] = {}
-        self._people = AttachmentTable()
+        self._people = TerminalPeople()
         self._last_number = 0
         self._program: TerminalProgram | None = None
         self._first_hello_by = time.monotonic() + HELLO_S
@@ -94,25 +94,25 @@ class Holder:
         program = self._program
         self._notify_people(now)
         for link in list(self._links.values()):
-            if not link.attached and now >= link.due_at:
+            if not link.is_attached and now >= link.due_at:
                 self._drop(link)
         for link in list(self._links.values()):
-            if link.closing and not link.unsent:
+            if link.is_closing and not link.unsent:
                 self._drop(link)
                 continue
-            events = 0 if link.closing else READ
+            events = 0 if link.is_closing else READ
             self._poller.change_events(
                 link.connection.fileno(), events | (WRITE if link.unsent else 0)
             )
-        if program is None or program.ended:
+        if program is None or program.has_ended:
             return
         program.grow(now)
-        events = 0 if program.hung_up or not program.state.is_output_due(now) else READ
-        typing = program.state.typed and not program.hung_up
+        events = 0 if program.has_hung_up or not program.state.is_output_due(now) else READ
+        typing = program.state.typed and not program.has_hung_up
         self._poller.change_events(program.fd, events | (WRITE if typing else 0))
 
     def _wake_at(self, now: float) -> float | None:
-        moments = [link.due_at for link in self._links.values() if not link.attached]
+        moments = [link.due_at for link in self._links.values() if not link.is_attached]
         if self._program is None:
             moments += [] if self._links else [self._first_hello_by]
         else:
@@ -127,7 +127,7 @@ class Holder:
             return False
         if program is None:
             return now >= self._first_hello_by
-        return program.ended and program.state.is_over(now)
+        return program.has_ended and program.state.is_over(now)
 
     # Input.
 
@@ -146,7 +146,7 @@ class Holder:
     def _serve(self, link: _Link, readable: bool, writable: bool) -> None:
         if writable:
             self._flush(link)
-        if not readable or link.closing or link.number not in self._links:
+        if not readable or link.is_closing or link.number not in self._links:
             return
         try:
             data = link.connection.recv(MAX_DATA_BYTES)
@@ -159,14 +159,14 @@ class Holder:
             return
         try:
             for encoded in link.frames.feed(data):
-                if not link.closing:
+                if not link.is_closing:
                     self._receive(link, decode(encoded))
         except TerminalError as error:
             self._refuse(link, str(error))
 
     def _receive(self, link: _Link, frame: Frame) -> None:
         now = time.monotonic()
-        if link.attached and self._program is not None:
+        if link.is_attached and self._program is not None:
             self._handle(link, self._program, frame, now)
         elif not isinstance(frame, Hello):
             self._refuse(link, "the first frame is no HELLO")
@@ -186,7 +186,7 @@ class Holder:
                 self._program = program
                 self._poller.add(program.pidfd, partial(self._exited, program))
                 self._poller.add(program.fd, partial(self._serve_terminal, program))
-            link.attached, link.watches = True, frame.mode is Mode.WATCH
+            link.is_attached, link.is_watching = True, frame.mode is Mode.WATCH
             self._people.add_client(link.number, frame, now)
             self._perform(program.state.attach_link(link.number, frame, secrets.token_hex(16), now))
 
@@ -217,10 +217,10 @@ class Holder:
 
     def _notify_people(self, now: float) -> None:
         due = self._people.take_due(now)
-        if self._people.locked != self._is_marked_locked:
+        if self._people.is_locked != self._is_marked_locked:
             with suppress(OSError):  # only the list of terminals is wrong then
-                mark_locked(self._path, self._people.locked)
-            self._is_marked_locked = self._people.locked
+                mark_locked(self._path, self._people.is_locked)
+            self._is_marked_locked = self._people.is_locked
         self._perform(
             [
                 Send(number, people)
@@ -232,7 +232,7 @@ class Holder:
     def _no_place(self, hello: Hello) -> str | None:
         """Return why there is no room for this client, or None. A link that hangs up keeps its place."""
         replaced = self._program.state.find_replaced(hello) if self._program is not None else None
-        taken = [link.watches for number, link in self._links.items() if number != replaced]
+        taken = [link.is_watching for number, link in self._links.items() if number != replaced]
         return describe_full(hello, taken.count(True), taken.count(False))
 
     def _serve_terminal(self, program: TerminalProgram, readable: bool, writable: bool) -> None:
@@ -261,7 +261,7 @@ class Holder:
                 break
         self._poller.remove(program.fd)
         os.close(program.fd)
-        program.ended = True
+        program.has_ended = True
         self._perform(program.state.note_exit(status, name, time.monotonic()))
 
     # Output.
@@ -271,7 +271,7 @@ class Holder:
             match action:
                 case Send(number, frame):
                     link = self._links.get(number)
-                    if link is not None and not link.closing:
+                    if link is not None and not link.is_closing:
                         link.unsent += encode_framed(frame)
                 case HangUpLink(number):
                     link = self._links.get(number)
@@ -299,7 +299,7 @@ class Holder:
 
     def _close_soon(self, link: _Link) -> None:
         """Close a link once its unsent bytes are written, or after `HELLO_S` if it does not read them."""
-        link.closing, link.attached = True, False
+        link.is_closing, link.is_attached = True, False
         link.due_at = time.monotonic() + HELLO_S
         self._detach(link)
 

@@ -155,16 +155,16 @@ def _become(
 class TerminalProgram:
     """The program in the terminal, and the terminal's state. `fd` is our end of the terminal.
 
-    It has `hung_up` once no process has the terminal open, and has `ended` once its process has. `grow_at` is
-    when its window gets its last row back (monotonic), None if it has that row.
+    It `has_hung_up` once no process has the terminal open, and `has_ended` once its process is reaped.
+    `grow_at` is when its window gets its last row back (monotonic), None if it has that row.
     """
 
     pid: int
     fd: int
     state: TerminalState
     pidfd: int
-    hung_up: bool = False
-    ended: bool = False
+    has_hung_up: bool = False
+    has_ended: bool = False
     grow_at: float | None = None
 
     @classmethod
@@ -179,7 +179,7 @@ class TerminalProgram:
         tcgetpgrp(3) returns 0 until the program has made the terminal its controlling one. A session's
         first process leads its group.
         """
-        if self.ended:
+        if self.has_ended:
             return False
         with suppress(OSError):
             return os.tcgetpgrp(self.fd) not in (0, self.pid)
@@ -197,7 +197,7 @@ class TerminalProgram:
             except OSError:  # EIO: no process has the other end open any more (pty(7))
                 piece = b""
             if not piece:
-                self.hung_up = True
+                self.has_hung_up = True
                 break
             data += piece
         return bytes(data)
@@ -208,7 +208,7 @@ class TerminalProgram:
 
     def resize(self, size: Size) -> None:
         """Set the size of its window."""
-        if not self.ended:
+        if not self.has_ended:
             _set_size(self.fd, size)
 
     def redraw(self, size: Size, now: float) -> None:

@@ -257,7 +257,7 @@ def run(order_line: str) -> int:
     os.setsid()
     os.umask(0o077)
     os.chdir("/")
-    _let_go(folder)
+    _detach_from_parent(folder)
     folder.show_life()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
@@ -281,8 +281,11 @@ def _answer(line: str) -> None:
     os.close(null)
 
 
-def _let_go(folder: RunFolder) -> None:
-    """Close all inherited descriptors except standard output, and write faults to a file in the folder."""
+def _detach_from_parent(folder: RunFolder) -> None:
+    """Ignore hang-ups and close the inherited descriptors but standard output.
+
+    Faults are written to a file in the folder.
+    """
     for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stagedoor.holder.attachments import read_owner_name
-from stagedoor.holder.clients import RESUME_GRACE_S, ClientRegister, TerminalAttachment
+from stagedoor.holder.attachments import RESUME_GRACE_S, AttachmentRegister, TerminalAttachment
+from stagedoor.holder.people import read_owner_name
 from stagedoor.holder.ring import Ring, drop_partial_line, drop_queries
 from stagedoor.wire.terminal.frames import (
     FEATURES,
@@ -96,7 +96,7 @@ class TerminalState:
     busy: bool = False
     _ring: Ring = field(default_factory=Ring)
     _modes: Modes = field(default_factory=Modes)
-    _clients: ClientRegister = field(default_factory=ClientRegister)
+    _attachments: AttachmentRegister = field(default_factory=AttachmentRegister)
     _typists: deque[tuple[TerminalAttachment, int]] = field(default_factory=deque)
     _exit: Exit | None = None
 
@@ -105,13 +105,16 @@ class TerminalState:
     def is_output_due(self, now: float) -> bool:
         """Return whether to read from the terminal: not while a client that types is a window behind."""
         return self._exit is None and all(
-            self._ring.end - client.acked < self.window for client in self._waited_for(now)
+            self._ring.end - client.acked < self.window for client in self._list_holding_back(now)
         )
 
     def wake_at(self, now: float) -> float | None:
         """Return when time alone may change `is_output_due`, or None if only an event does."""
         return min(
-            (client.lost_at + RESUME_GRACE_S for client in self._clients.list_awaited(now)),
+            (
+                client.lost_at + RESUME_GRACE_S
+                for client in self._attachments.list_reconnectable(now)
+            ),
             default=None,
         )
 
@@ -122,13 +125,13 @@ class TerminalState:
         """
         return (
             self._exit is not None
-            and not any(self._clients.list_awaited(now))
-            and not self._clients.by_link
+            and not any(self._attachments.list_reconnectable(now))
+            and not self._attachments.by_link
         )
 
     def find_replaced(self, hello: Hello) -> int | None:
         """Return the old link of a client that resumes before its cut connection was noticed, or None."""
-        attachment = self._clients.find_resumed(hello)
+        attachment = self._attachments.find_resumed(hello)
         return None if attachment is None else attachment.link
 
     # Events.
@@ -136,12 +139,12 @@ class TerminalState:
     def attach_link(self, link: int, hello: Hello, name: str, now: float) -> list[Action]:
         """Attach a client on a new link. `name` is a random one for its attachment, if it resumes none."""
         actions: list[Action] = []
-        attachment = self._clients.find_resumed(hello)
+        attachment = self._attachments.find_resumed(hello)
         if attachment is not None:
             if attachment.link is not None:
                 # The same client comes back before its old connection is known to be cut.
                 actions.append(HangUpLink(attachment.link))
-                del self._clients.by_link[attachment.link]
+                del self._attachments.by_link[attachment.link]
             attachment.link, attachment.mode, attachment.size = link, hello.mode, hello.size
             attachment.detached = attachment.exit_sent = attachment.other_size_sent = False
             welcome = self._resume(attachment, link, hello)
@@ -150,14 +153,14 @@ class TerminalState:
             attachment = TerminalAttachment(
                 name, hello.owner, hello.mode, link, hello.size, sent=end, acked=end
             )
-            self._clients.by_name[name] = attachment
+            self._attachments.by_name[name] = attachment
             welcome = [
                 Send(
                     link, Welcome(name, end, 0, self.window, hello.mode, hello.features & FEATURES)
                 ),
                 *self._screen(link),
             ]
-        self._clients.by_link[link] = attachment
+        self._attachments.by_link[link] = attachment
         if attachment.mode is Mode.TAKE_OVER:
             actions += self._send_others_away(attachment, now)
         actions += welcome
@@ -167,17 +170,17 @@ class TerminalState:
             actions.append(Send(link, Sized(self.size)))
         if self._modes.alternate_screen and attachment.sent == self._ring.end:
             actions.append(Redraw(self.size))
-        self._clients.forget_oldest()
+        self._attachments.forget_oldest()
         return [*actions, *self._pump(now)]
 
     def handle_frame(self, link: int, frame: Frame, now: float) -> list[Action]:
         """Handle a frame from a link after its HELLO."""
-        attachment = self._clients.by_link.get(link)
+        attachment = self._attachments.by_link.get(link)
         if attachment is None:
             return []
         match frame:
             case In(at, data):
-                return self._typed(attachment, link, at, data, now)
+                return self._take_input(attachment, link, at, data, now)
             case Ack(to) if attachment.acked <= to <= attachment.sent:
                 attachment.acked = to
                 return list(self._pump(now))
@@ -187,7 +190,7 @@ class TerminalState:
             case Ping(number):
                 return [Send(link, Pong(number, self.busy))]
             case Detach():
-                self._clients.cut(attachment, now)
+                self._attachments.cut(attachment, now)
                 attachment.detached = True
                 return [HangUpLink(link)]
             case _:
@@ -195,9 +198,9 @@ class TerminalState:
 
     def detach_link(self, link: int, now: float) -> None:
         """Detach the client of a link that was closed for any reason."""
-        attachment = self._clients.by_link.get(link)
+        attachment = self._attachments.by_link.get(link)
         if attachment is not None:
-            self._clients.cut(attachment, now)
+            self._attachments.cut(attachment, now)
 
     def take_output(self, data: bytes, now: float) -> list[Action]:
         """Take output of the program."""
@@ -205,7 +208,9 @@ class TerminalState:
         self._modes.feed(data)
         actions = list(self._pump(now))
         # Unacknowledged output is kept. The window limits it, since no more is read meanwhile.
-        needed = min((client.acked for client in self._waited_for(now)), default=self._ring.end)
+        needed = min(
+            (client.acked for client in self._list_holding_back(now)), default=self._ring.end
+        )
         self._ring.keep(self.keep, needed)
         return actions
 
@@ -215,14 +220,14 @@ class TerminalState:
         typists: list[TerminalAttachment] = []
         while count:
             attachment, size = self._typists.popleft()
-            attachment.taken_at += min(size, count)
+            attachment.taken_to += min(size, count)
             if size > count:
                 self._typists.appendleft((attachment, size - count))
             count -= min(size, count)
             if attachment not in typists:
                 typists.append(attachment)
         return [
-            Send(typist.link, InAck(typist.taken_at))
+            Send(typist.link, InAck(typist.taken_to))
             for typist in typists
             if typist.link is not None
         ]
@@ -234,15 +239,15 @@ class TerminalState:
 
     # Parts of these.
 
-    def _waited_for(self, now: float) -> list[TerminalAttachment]:
-        return self._clients.list_waited_for(now, self._ring.start)
+    def _list_holding_back(self, now: float) -> list[TerminalAttachment]:
+        return self._attachments.list_holding_back(now, self._ring.start)
 
     def _resume(self, attachment: TerminalAttachment, link: int, hello: Hello) -> list[Action]:
         seen, features = hello.seen, hello.features & FEATURES
         welcome = Send(
             link,
             Welcome(
-                attachment.name, seen, attachment.taken_at, self.window, attachment.mode, features
+                attachment.name, seen, attachment.taken_to, self.window, attachment.mode, features
             ),
         )
         if seen >= self._ring.start:
@@ -272,22 +277,24 @@ class TerminalState:
             for at in range(0, len(shown), MAX_DATA_BYTES)
         ]
 
-    def _typed(
+    def _take_input(
         self, attachment: TerminalAttachment, link: int, at: int, data: bytes, now: float
     ) -> list[Action]:
-        if at > attachment.in_at:
+        if at > attachment.received_to:
             return self._expel(
-                attachment, f"input from {at} on came before that from {attachment.in_at} on", now
+                attachment,
+                f"input from {at} on came before that from {attachment.received_to} on",
+                now,
             )
-        fresh = data[attachment.in_at - at :]
-        if attachment.in_at + len(fresh) - attachment.taken_at > self.window:
+        fresh = data[attachment.received_to - at :]
+        if attachment.received_to + len(fresh) - attachment.taken_to > self.window:
             return self._expel(attachment, "more input than the window has room for", now)
-        attachment.in_at += len(fresh)
+        attachment.received_to += len(fresh)
         if attachment.mode is Mode.WATCH or self._exit is not None:
-            attachment.taken_at = attachment.in_at
-            return [Send(link, InAck(attachment.taken_at))]
+            attachment.taken_to = attachment.received_to
+            return [Send(link, InAck(attachment.taken_to))]
         if not fresh:
-            return [Send(link, InAck(attachment.taken_at))]
+            return [Send(link, InAck(attachment.taken_to))]
         self.typed += fresh
         self._typists.append((attachment, len(fresh)))
         return self._resize(attachment, attachment.size)
@@ -302,7 +309,7 @@ class TerminalState:
             return []
         self.size = size
         actions: list[Action] = [SetSize(size)]
-        for link, other in self._clients.by_link.items():
+        for link, other in self._attachments.by_link.items():
             if other is not attachment or other.other_size_sent:
                 actions.append(Send(link, Sized(size)))
             other.other_size_sent = other is not attachment
@@ -311,9 +318,9 @@ class TerminalState:
     def _send_others_away(self, attachment: TerminalAttachment, now: float) -> list[Action]:
         actions: list[Action] = []
         why = f"taken over by {read_owner_name(attachment.owner)}"
-        for link, other in list(self._clients.by_link.items()):
+        for link, other in list(self._attachments.by_link.items()):
             if other is not attachment and other.mode is not Mode.WATCH:
-                self._clients.cut(other, now)
+                self._attachments.cut(other, now)
                 other.detached = True
                 actions += [Send(link, Notice(NoticeKind.DETACHED, why)), HangUpLink(link)]
         return actions
@@ -321,13 +328,13 @@ class TerminalState:
     def _expel(self, attachment: TerminalAttachment, why: str, now: float) -> list[Action]:
         link = attachment.link
         assert link is not None, "only a link can send"
-        self._clients.cut(attachment, now)
+        self._attachments.cut(attachment, now)
         return [Send(link, Notice(NoticeKind.FAULT, why)), HangUpLink(link)]
 
     def _pump(self, now: float) -> Iterator[Action]:
         """Send output to all clients, as much as each has room for."""
         end = self._ring.end
-        for link, attachment in list(self._clients.by_link.items()):
+        for link, attachment in list(self._attachments.by_link.items()):
             if attachment.sent < self._ring.start:
                 # Only a client that watches can be so far behind. It gets the screen once it has acknowledged
                 # the earlier output. Otherwise one that never does would get endless screens.

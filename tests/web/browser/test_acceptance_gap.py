@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from acceptance.chromium import Tab
-from stagedoor.holder.clients import RESUME_GRACE_S
+from stagedoor.holder.attachments import RESUME_GRACE_S
 from stagedoor.holder.state import KEEP_BYTES
 from tests.waiting import BOUND_S, wait_until
 from tests.web.browser.conftest import ready, run, screen, shows, sign_in, terminal

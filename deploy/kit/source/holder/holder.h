@@ -30,7 +30,7 @@
 #define REPLAY (2 * MAX_DATA)
 #define RESUME_GRACE_MS 60000
 
-// How many clients it may have; src/stagedoor/holder/clients.py has the reasons.
+// How many clients it may have; src/stagedoor/holder/attachments.py has the reasons.
 #define MAX_LINKS 64
 #define WATCHING 40
 #define TYPING 20

@@ -1,4 +1,4 @@
-// The people at the terminal, the last one who typed, and the lock: src/stagedoor/holder/attachments.py does the same.
+// The people at the terminal, the last one who typed, and the lock: src/stagedoor/holder/people.py does the same.
 //
 // All connected clients are in this list, however they came. Their names are those in their HELLO; the gateway knows which
 // of them it has admitted.

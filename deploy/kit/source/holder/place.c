@@ -49,7 +49,7 @@ struct place place_open(const char *path) {
   // In a folder such as /tmp, another user may have made it first.
   place.folder = open(place.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (place.folder < 0 || fstat(place.folder, &found) || found.st_uid != getuid() || found.st_mode & 077)
-    die("the folder %s cannot be used: it is not ours alone; remove it%s", place.path, ELSEWHERE);
+    die("the folder %s cannot be used: it is not private; remove it%s", place.path, ELSEWHERE);
   return place;
 }
 

@@ -11,7 +11,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from stagedoor.holder.folder import make_ours_alone
+from stagedoor.holder.folder import make_private_folder
 
 VARIABLE = "TMUX_TMPDIR"
 _SOCKET_BYTES = 107
@@ -23,7 +23,7 @@ def make_folder(shell: Path) -> Path:
     """Return the value of VARIABLE for the shell with the existing folder `shell`. Raises OSError."""
     folder = _folder(shell)
     if folder != shell:
-        make_ours_alone(folder)
+        make_private_folder(folder)
     return folder
 
 
@@ -47,4 +47,4 @@ def _folder(shell: Path) -> Path:
     if len(f"{shell}/tmux-{os.getuid()}/default".encode()) <= _SOCKET_BYTES:
         return shell
     name = hashlib.sha256(str(shell).encode()).hexdigest()[:16]
-    return Path(f"/tmp/stagedoor-tmux-{os.getuid()}-{name}")  # noqa: S108 - make_ours_alone checks it
+    return Path(f"/tmp/stagedoor-tmux-{os.getuid()}-{name}")  # noqa: S108 - make_private_folder checks it

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from stagedoor.holder import attachments as roster
-from stagedoor.holder.attachments import GUEST
+from stagedoor.holder.people import GUEST, USER, WATCH
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.presence import PresenceEntry
@@ -144,11 +143,11 @@ def make_holder_hello(hello: Hello, grant: Grant) -> Hello:
     as a guest does not get the attachment of their own grant.
     """
     guest = grant.guest
-    owner = roster.GUEST
+    owner = GUEST
     if guest is None:
-        owner = roster.USER
+        owner = USER
     elif guest.share is None:
-        owner = roster.WATCH
+        owner = WATCH
     return replace(hello, ticket=owner + grant.identity.name)
 
 
