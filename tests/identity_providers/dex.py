@@ -129,8 +129,9 @@ def _built() -> Path:
         source = folder / "dex"
         shutil.copytree(fetched, source)
         subprocess.run(["chmod", "-R", "u+w", source], check=True)
-        # Its own API is a module beside it, which the proxy has only as released.
+        # Its own API is a module beside it, which is not in what the proxy has of it.
         go(source, "mod", "edit", f"-dropreplace={MODULE}/api/v2")
+        go(source, "get", f"{MODULE}/api/v2@{COMMIT}")
         go(source, "build", "-o", folder / "built", "./cmd/dex")
         (folder / "built").rename(program)
     return program
