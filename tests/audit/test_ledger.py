@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from stagedoor.audit.ledger import AuditLedger
-from stagedoor.audit.pending import BATCH, DENIALS, SOURCE_SHARE
+from stagedoor.audit.pending import MAX_BATCH, MAX_DENIALS, SOURCE_SHARE
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import EventKind
 from stagedoor.model.session import (
@@ -73,8 +73,8 @@ async def test_logins_at_the_same_time_share_one_write(ledger: AuditLedger, disk
 
 
 async def test_a_crowd_is_written_in_batches(ledger: AuditLedger, disk: Disk) -> None:
-    await asyncio.gather(*(enter(ledger) for _ in range(BATCH + 10)))
-    assert max(len(batch) for batch in disk.batches) <= BATCH
+    await asyncio.gather(*(enter(ledger) for _ in range(MAX_BATCH + 10)))
+    assert max(len(batch) for batch in disk.batches) <= MAX_BATCH
 
 
 async def test_while_the_disk_is_full_nobody_is_let_in_and_everybody_is_told_why(
@@ -242,15 +242,15 @@ async def test_denials_are_dropped_for_sums_while_the_disk_is_full(
     ledger: AuditLedger, disk: Disk
 ) -> None:
     disk.fail()
-    for number in range(DENIALS + 500):
+    for number in range(MAX_DENIALS + 500):
         source = Source(ip_address(number), 1)
         ledger.deny(NO_GRANT, AccessMethod.CONNECT, source, identity="alice", target=TARGET)
     disk.recover()
     await flushed(ledger)
     events = disk.events(EventKind.SESSION_DENIED)
-    assert len(events) < DENIALS + 500
+    assert len(events) < MAX_DENIALS + 500
     counts = [int(event.fields.get("count", 1) or 0) for event in events]
-    assert sum(counts) == DENIALS + 500
+    assert sum(counts) == MAX_DENIALS + 500
 
 
 async def test_a_single_denial_says_who_was_refused_what(ledger: AuditLedger, disk: Disk) -> None:
@@ -334,11 +334,11 @@ def test_sessions_of_an_event_loop_that_is_gone_are_closed(ledger: AuditLedger, 
 
 
 async def test_nobody_is_let_in_while_it_is_held(ledger: AuditLedger) -> None:
-    ledger.hold("a sink is late")
+    ledger.refuse_logins("a sink is late")
     denied = await ledger.open(READY, AccessMethod.CONNECT, SOURCE)
     assert isinstance(denied, Denial)
     assert (denied.reason, "a sink is late" in denied.message) == (Reason.AUDIT_UNAVAILABLE, True)
-    ledger.hold(None)
+    ledger.refuse_logins(None)
     await enter(ledger)
 
 

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from stagedoor.audit.pending import (
     COUNTED,
+    MAX_SOURCES,
     OTHERS,
     SOURCE_SHARE,
-    SOURCES,
     TOTAL_SHARE,
     DenialCounts,
 )
@@ -40,7 +40,7 @@ def test_many_sources_together_cannot_fill_the_disk() -> None:
     for n in range(100_000):
         tally.count(Reason.NO_GRANT, AccessMethod.CONNECT, ip_address(n), 1.0)
     events = tally.take(60.0, "w")
-    assert len(events) == SOURCES + 1
+    assert len(events) == MAX_SOURCES + 1
     assert sum(int(event.fields["count"] or 0) for event in events) == 100_000
     assert events[-1].source == OTHERS
 

@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.listeners.ssh.credentials import has_asked_person, is_signed_by_owner, read_shown
+from stagedoor.listeners.ssh.credentials import (
+    has_asked_person,
+    is_signed_by_owner,
+    read_offered_key,
+)
 from stagedoor.wire.ssh.blob import encode_string
 from tests.fixtures.laptop import new_key
 
@@ -51,7 +55,7 @@ def certify(folder: Path, blob: bytes, *options: str) -> bytes:
 
 def test_a_security_key_lets_in_only_when_it_was_touched() -> None:
     key = SecurityKey()
-    shown = read_shown("dev", key.blob)
+    shown = read_offered_key("dev", key.blob)
     assert shown is not None
     assert is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, TOUCHED))
     assert not is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, 0))
@@ -60,7 +64,7 @@ def test_a_security_key_lets_in_only_when_it_was_touched() -> None:
 
 def test_a_certificate_may_say_that_its_security_key_need_not_be_touched(tmp_path: Path) -> None:
     key = SecurityKey()
-    shown = read_shown("dev", certify(tmp_path, key.blob, "-O", "no-touch-required"))
+    shown = read_offered_key("dev", certify(tmp_path, key.blob, "-O", "no-touch-required"))
     assert shown is not None
     assert shown.credential.signed_by_ca()
     assert is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, 0))
@@ -68,7 +72,7 @@ def test_a_certificate_may_say_that_its_security_key_need_not_be_touched(tmp_pat
 
 def test_a_certificate_may_demand_that_its_security_key_asked_for_a_PIN(tmp_path: Path) -> None:
     key = SecurityKey()
-    shown = read_shown("dev", certify(tmp_path, key.blob, "-O", "verify-required"))
+    shown = read_offered_key("dev", certify(tmp_path, key.blob, "-O", "verify-required"))
     assert shown is not None
     assert not is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, TOUCHED))
     assert is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, TOUCHED | VERIFIED))
@@ -80,7 +84,7 @@ def test_no_byte_of_a_certificate_can_be_changed_under_its_CAs_signature(tmp_pat
         encode_string(encode_string(b"dev")), encode_string(encode_string(b"bob"))
     )
     assert forged != blob
-    shown = read_shown("dev", forged)
+    shown = read_offered_key("dev", forged)
     assert shown is not None
     assert shown.credential.certificate is not None
     assert shown.credential.certificate.principals == ("bob",)
@@ -104,20 +108,20 @@ CERTIFICATE = b64decode(
 def test_a_certificate_with_any_byte_changed_is_none_or_is_not_its_CAs(at: int, flip: int) -> None:
     mutated = bytearray(CERTIFICATE)
     mutated[at] ^= flip
-    shown = read_shown("dev", bytes(mutated))
+    shown = read_offered_key("dev", bytes(mutated))
     assert shown is None or not shown.credential.signed_by_ca()
 
 
 @given(st.binary(max_size=400) | st.binary(max_size=200).map(lambda tail: CERTIFICATE[:100] + tail))
 def test_any_bytes_at_all_are_a_key_or_none(blob: bytes) -> None:
-    read_shown("dev", blob)
+    read_offered_key("dev", blob)
 
 
 @pytest.mark.parametrize(
     "signature", [b"", b"\0\0", encode_string(b"ssh-ed25519"), encode_string(b"ssh-rsa") * 2]
 )
 def test_a_damaged_signature_is_only_a_wrong_one(signature: bytes) -> None:
-    shown = read_shown("dev", SecurityKey().blob)
+    shown = read_offered_key("dev", SecurityKey().blob)
     assert shown is not None
     assert not is_signed_by_owner(shown, MESSAGE, signature)
 
@@ -136,7 +140,7 @@ def test_only_a_security_key_says_that_it_asked_its_person() -> None:
 
 def test_the_flags_of_a_signature_cannot_be_changed() -> None:
     key = SecurityKey()
-    shown = read_shown("dev", key.blob)
+    shown = read_offered_key("dev", key.blob)
     assert shown is not None
     signature = bytearray(key.sign(MESSAGE, TOUCHED))
     signature[-5] |= VERIFIED

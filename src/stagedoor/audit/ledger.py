@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from stagedoor.audit.opening import AwaitedOpenings, Opening, State, answer_all, make_session_id
+from stagedoor.audit.opening import (
+    AwaitedOpenings,
+    Opening,
+    OpeningState,
+    answer_all,
+    make_session_id,
+)
 from stagedoor.audit.pending import Batch, PendingEvents
 from stagedoor.audit.words import make_closed_event, make_denied_event, make_noted_event
 from stagedoor.model.denial import Denial, Reason
@@ -66,10 +72,10 @@ class Journal(Protocol):
 class AuditLedger:
     """Satisfies `session.ports.Ledger`.
 
-    While the journal cannot be written, logins are refused at once, closes are kept and tried again in order,
-    and denials are kept as far as there is room. Sessions whose closes are unwritten when the process dies
-    are closed as lost at the next start. The sums of denials of the last minute (see `audit.pending`) are
-    lost with the process.
+    While the journal cannot be written, logins are refused at once, events of sessions are kept and tried
+    again in order, and denials are kept as far as there is room. Sessions whose closes are unwritten when the
+    process dies are closed as lost at the next start. The sums of denials of the last minute (see
+    `audit.pending`) are lost with the process.
     """
 
     def __init__(
@@ -102,7 +108,7 @@ class AuditLedger:
         self._failures = 0
         self._problem: str | None = None
         self._public = ""
-        self._held: str | None = None
+        self._refusal: str | None = None
         self._writing = False
         self._flushing = 0
         self._stopping = False
@@ -157,8 +163,8 @@ class AuditLedger:
                 return _unavailable("the gateway is stopping")
             if self._problem is not None:
                 return _unavailable(self._public)
-            if self._held is not None:
-                return _unavailable(self._held)
+            if self._refusal is not None:
+                return _unavailable(self._refusal)
             self._pending.add_opening(opening)
             self._lock.notify_all()
         self._awaited.add(opening)
@@ -168,9 +174,9 @@ class AuditLedger:
             self._abandon(opening, explain_cancellation(error))
             raise
 
-    def hold(self, why: str | None) -> None:
+    def refuse_logins(self, why: str | None) -> None:
         """Refuse all logins for this reason until this is called with None. Any thread may call it."""
-        self._held = why
+        self._refusal = why
 
     def close_session(self, opened: Opened, ended: Ended) -> None:
         """Write soon that the session has ended. Any thread may call this; it never blocks."""
@@ -201,7 +207,7 @@ class AuditLedger:
                         denial, access_method, source, identity, target, self._instance, now
                     )
                 )
-                self._soon()
+                self._schedule_write()
             elif self._pending.count_denial(denial.reason, access_method, source.address, now):
                 self._lock.notify_all()
 
@@ -235,10 +241,10 @@ class AuditLedger:
 
     def _add(self, event: Event) -> None:
         with self._lock:
-            self._pending.add_close(event)
-            self._soon()
+            self._pending.add_session_event(event)
+            self._schedule_write()
 
-    def _soon(self) -> None:
+    def _schedule_write(self) -> None:
         if self._pending.due_at == math.inf:
             self._pending.due_at = time.monotonic() + self._linger_s
             if self._wakes_at > self._pending.due_at:
@@ -246,10 +252,10 @@ class AuditLedger:
 
     def _abandon(self, opening: Opening, why: str) -> None:
         with self._lock:
-            opening.left = why
-            if opening.state is State.QUEUED:
-                opening.state = State.VOID
-            elif opening.state is State.DURABLE:
+            opening.why_abandoned = why
+            if opening.state is OpeningState.QUEUED:
+                opening.state = OpeningState.VOID
+            elif opening.state is OpeningState.DURABLE:
                 self._close_unreached([opening])
         if not opening.answer.done():
             opening.answer.set_result(_unavailable(why))
@@ -258,7 +264,7 @@ class AuditLedger:
         now = self._clock()
         for opening in openings:
             if self._pending.add_unreached(opening, now):
-                self._soon()
+                self._schedule_write()
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
@@ -274,9 +280,9 @@ class AuditLedger:
                 problem = f"{type(error).__name__}: {error}"
             reported = self._problem
             if problem is None:
-                self._written(batch)
+                self._complete_batch(batch)
             else:
-                self._failed(batch, problem, public)
+                self._fail_batch(batch, problem, public)
             if reported != self._problem:
                 with suppress(Exception):  # a listener that fails must not end the audit
                     self._on_problem(self._problem)
@@ -302,20 +308,20 @@ class AuditLedger:
                 self._lock.wait(wait_s)
             return None
 
-    def _written(self, batch: Batch) -> None:
+    def _complete_batch(self, batch: Batch) -> None:
         with self._lock:
             self._writing = False
             self._problem = self._retry_at = None
             self._failures = 0
             for opening in batch.openings:
-                opening.state = State.DURABLE
-            self._close_unreached(opening for opening in batch.openings if opening.left)
+                opening.state = OpeningState.DURABLE
+            self._close_unreached(opening for opening in batch.openings if opening.why_abandoned)
             unanswered = answer_all(batch.openings)
-            self._close_unreached(o for o in unanswered if o.state is State.DURABLE)
+            self._close_unreached(o for o in unanswered if o.state is OpeningState.DURABLE)
             self._lock.notify_all()
 
-    def _failed(self, batch: Batch, problem: str, public: str) -> None:
-        """Refuse the waiting logins with `public`, and keep closes and denials for the next try."""
+    def _fail_batch(self, batch: Batch, problem: str, public: str) -> None:
+        """Refuse the waiting logins with `public`, and keep all other events for the next try."""
         with self._lock:
             self._writing = False
             self._problem = problem
@@ -325,7 +331,9 @@ class AuditLedger:
             self._failures += 1
             self._pending.put_back(batch)
             for opening in batch.openings:
-                opening.left = opening.left or "it could not be written to the audit in time"
+                opening.why_abandoned = (
+                    opening.why_abandoned or "it could not be written to the audit in time"
+                )
             # A commit that failed may still have been written; the close of a session that was not opened is
             # ignored (`Journal`).
             self._close_unreached(batch.openings)

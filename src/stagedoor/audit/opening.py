@@ -13,7 +13,7 @@ from stagedoor.model.event import Event
 from stagedoor.model.session import Opened, RunningSession
 
 
-class State(Enum):
+class OpeningState(Enum):
     """The states of an opening."""
 
     QUEUED = auto()
@@ -29,14 +29,14 @@ class Opening:
 
     opened: Opened
     answer: asyncio.Future[Opened | Denial]
-    state: State = State.QUEUED
-    left: str = ""
+    state: OpeningState = OpeningState.QUEUED
+    why_abandoned: str = ""
     """Why the login no longer waits for its answer; empty while it waits."""
     earlier: RunningSession | None = None
     """The session that goes on, None for a new one."""
 
 
-def begin_events(openings: Iterable[Opening], instance: str, now: float) -> list[Event]:
+def make_opening_events(openings: Iterable[Opening], instance: str, now: float) -> list[Event]:
     """Return the events of sessions that open, then those of sessions that go on."""
     opened, resumed = [], []
     for opening in openings:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from stagedoor.audit.opening import Opening, State, begin_events
+from stagedoor.audit.opening import Opening, OpeningState, make_opening_events
 from stagedoor.audit.words import make_closed_event
 from stagedoor.model.denial import Reason
 from stagedoor.model.event import Event, EventKind
@@ -18,10 +18,10 @@ from stagedoor.model.session import AccessMethod, End, Ended
 from stagedoor.model.source import Address, find_source_network
 from stagedoor.model.units import MINUTE_S
 
-BATCH = 1000
+MAX_BATCH = 1000
 """The most logins in one transaction, so that the first of them need not wait for very many."""
 
-DENIALS = 2000
+MAX_DENIALS = 2000
 """The most denials that wait to be written; more are counted instead."""
 COUNTED = frozenset(
     {
@@ -45,7 +45,7 @@ program."""
 TOTAL_SHARE = 600
 """The denials of all sources that each worker writes one by one in a minute."""
 
-SOURCES = 1024
+MAX_SOURCES = 1024
 """The sources that are counted separately; further ones are summed up as `others`."""
 
 OTHERS = "others"
@@ -85,7 +85,7 @@ class DenialCounts:
         self._begin(now)
         source = find_source_network(address)
         if source not in self._sources:
-            if len(self._sources) >= SOURCES:
+            if len(self._sources) >= MAX_SOURCES:
                 source = OTHERS
             else:
                 self._sources.add(source)
@@ -130,57 +130,59 @@ class Batch:
     """Events for one transaction."""
 
     openings: list[Opening]
-    closes: list[Event]
+    session_events: list[Event]
     denials: list[Event]
 
     def list_events(self, instance: str, now: float) -> list[Event]:
         """Return all events, in the order in which they are written."""
-        return begin_events(self.openings, instance, now) + self.closes + self.denials
+        return (
+            make_opening_events(self.openings, instance, now) + self.session_events + self.denials
+        )
 
 
 class PendingEvents:
-    """Openings, closes, denials and sums of denials that wait. The caller holds a lock around each call.
+    """Openings, events of sessions, denials and sums of denials that wait.
 
-    `now` is seconds since the epoch; `due_at` is monotonic: when closes and denials have waited for
-    company long enough, infinite while there are none.
+    The caller holds a lock around each call. `now` is seconds since the epoch; `due_at` is monotonic: when
+    events of sessions and denials have waited for company long enough, infinite while there are none.
     """
 
     def __init__(self, instance: str) -> None:
         self._instance = instance
         self._openings: deque[Opening] = deque()
-        self._closes: deque[Event] = deque()
+        self._session_events: deque[Event] = deque()
         self._denials: deque[Event] = deque()
         self._tally = DenialCounts()
         self.due_at = math.inf
 
     def __len__(self) -> int:
         """Return the number of waiting events; sums of denials that are not due count as one."""
-        waiting = len(self._openings) + len(self._closes) + len(self._denials)
+        waiting = len(self._openings) + len(self._session_events) + len(self._denials)
         return waiting + (self._tally.find_due_at() is not None)
 
     def add_opening(self, opening: Opening) -> None:
         """Add a login that waits for its answer."""
         self._openings.append(opening)
 
-    def add_close(self, event: Event) -> None:
+    def add_session_event(self, event: Event) -> None:
         """Add an event of an open session. These events are never dropped, and stay in order."""
-        self._closes.append(event)
+        self._session_events.append(event)
 
     def add_unreached(self, opening: Opening, now: float) -> bool:
         """Add the close of a session that was written, or may have been, but was never entered.
 
         Return False for an earlier session, which goes on without the login.
         """
-        opening.state = State.VOID
+        opening.state = OpeningState.VOID
         if opening.earlier is not None:
             return False
-        ended = Ended(End.UNREACHED, detail=opening.left)
-        self._closes.append(make_closed_event(opening.opened, ended, self._instance, now))
+        ended = Ended(End.UNREACHED, detail=opening.why_abandoned)
+        self._session_events.append(make_closed_event(opening.opened, ended, self._instance, now))
         return True
 
     def admit_denial(self, reason: Reason, address: Address, now: float) -> bool:
         """Return whether this denial gets an event of its own (`add_denial`); if not, `count_denial`."""
-        return len(self._denials) < DENIALS and self._tally.admit(reason, address, now)
+        return len(self._denials) < MAX_DENIALS and self._tally.admit(reason, address, now)
 
     def add_denial(self, event: Event) -> None:
         """Add a denial."""
@@ -212,29 +214,29 @@ class PendingEvents:
     def take(self, now: float, *, flushing: bool) -> Batch:
         """Return the events of the next transaction, with the sums if they are due or `flushing`."""
         openings: list[Opening] = []
-        while self._openings and len(openings) < BATCH:
+        while self._openings and len(openings) < MAX_BATCH:
             opening = self._openings.popleft()
-            if opening.state is State.QUEUED:  # the others no longer wait
-                opening.state = State.WRITING
+            if opening.state is OpeningState.QUEUED:  # the others no longer wait
+                opening.state = OpeningState.WRITING
                 openings.append(opening)
         tally_at = self._tally.find_due_at()
         if tally_at is not None and (flushing or now >= tally_at):
             self._denials.extend(self._tally.take(now, self._instance))
-        batch = Batch(openings, list(self._closes), list(self._denials))
-        self._closes.clear()
+        batch = Batch(openings, list(self._session_events), list(self._denials))
+        self._session_events.clear()
         self._denials.clear()
         self.due_at = math.inf
         return batch
 
     def put_back(self, batch: Batch) -> None:
-        """Keep the closes and denials of a batch that could not be written, for the next one."""
-        self._closes.extendleft(reversed(batch.closes))
+        """Keep the events of sessions and denials of a batch that could not be written, for the next one."""
+        self._session_events.extendleft(reversed(batch.session_events))
         self._denials.extendleft(reversed(batch.denials))
 
     def drop_openings(self) -> Iterable[Opening]:
         """Remove all openings, and return them."""
         openings = list(self._openings)
         for opening in openings:
-            opening.state = State.VOID
+            opening.state = OpeningState.VOID
         self._openings.clear()
         return openings

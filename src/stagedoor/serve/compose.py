@@ -282,7 +282,7 @@ class Gateway:
         since = find_first_undelivered(self.database, sinks)
         late = since is not None and time.time() - since > audit.refuse_after_s
         why = "events have not reached every place that they must be sent to; try again later"
-        self.ledger.hold(why if late else None)
+        self.ledger.refuse_logins(why if late else None)
         self._problems(
             "audit delivery", "all logins are refused (audit.refuse_after_s)" if late else None
         )

@@ -9,7 +9,7 @@ from stagedoor.listeners.ssh.credentials import (
     VerifiedCredential,
     has_asked_person,
     is_signed_by_owner,
-    read_shown,
+    read_offered_key,
 )
 from stagedoor.listeners.ssh.options import MAX_AUTH_TRIES
 from stagedoor.listeners.ssh.pending_keys import PendingKey
@@ -43,14 +43,14 @@ class SshAuthentication:
         """The credential that was verified last."""
         self._tries = 0
         self._explained_password = False
-        self._held = PendingKey(context.page.sign_ins, context.holds, source)
+        self._pending_key = PendingKey(context.page.sign_ins, context.pending_logins, source)
         self._refused: list[str] = []
         """The reason for each refused key. They are recorded together if none is accepted."""
 
     @property
     def asks_person(self) -> bool:
         """Return whether only the user's sign-in is left to try, by keyboard-interactive."""
-        return self._held.shown is not None
+        return self._pending_key.proved_key is not None
 
     async def check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
         """Return whether a key may be used. `message` is empty for a query without proof (RFC 4252 §7)."""
@@ -74,7 +74,7 @@ class SshAuthentication:
 
     def take_partial_success(self) -> bool:
         """Return True once after a refusal that must be sent as a partial success."""
-        return self._held.take_partial_success()
+        return self._pending_key.take_partial_success()
 
     def count_failed_try(self) -> bool:
         """Count a failed try, and return whether it was the last one allowed."""
@@ -96,42 +96,42 @@ class SshAuthentication:
             self._deny(Denial(Reason.CREDENTIAL_WRONG, text))
 
     async def _check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
-        shown = read_shown(name, blob)
-        if shown is None:
+        offered = read_offered_key(name, blob)
+        if offered is None:
             return self._refuse(
                 "the key or certificate is damaged, or of a type that is not accepted"
             )
-        verdict = await self._context.flow.authenticate(shown.credential, self._source)
+        verdict = await self._context.flow.authenticate(offered.credential, self._source)
         if isinstance(verdict, Denial):
-            refusal = self._held.refuse_wait(shown, verdict, self._client)
+            refusal = self._pending_key.refuse_wait(offered, verdict, self._client)
             if isinstance(refusal, Denial):
                 self._hang_up_if_down(refusal)
                 return self._refuse(refusal.message)
         if not message:
             return True
-        if not is_signed_by_owner(shown, message, signature):
+        if not is_signed_by_owner(offered, message, signature):
             return self._refuse(
-                f"the signature of {shown.credential.fingerprint} is wrong, or its key was not touched"
+                f"the signature of {offered.credential.fingerprint} is wrong, or its key was not touched"
             )
         if isinstance(verdict, Denial):
-            self._held.hold(shown, self._client)
+            self._pending_key.hold(offered, self._client)
             return False
         if has_asked_person(signature):
             verdict = self._context.flow.mark_present(verdict)
-        self._proof = VerifiedCredential(verdict, name, shown.credential, shown)
+        self._proof = VerifiedCredential(verdict, name, offered.credential, offered)
         return True
 
     async def _sign_in(self, name: str) -> bool:
-        shown = self._held.shown
-        if shown is None or name != shown.credential.name:
+        proved = self._pending_key.proved_key
+        if proved is None or name != proved.credential.name:
             return False
         self._on_wait()  # the wait has limits of its own, and does not count as a pending login
-        denial = await self._held.wait(self._client)
-        verdict = denial or await self._context.flow.authenticate(shown.credential, self._source)
+        denial = await self._pending_key.wait(self._client)
+        verdict = denial or await self._context.flow.authenticate(proved.credential, self._source)
         if isinstance(verdict, Denial):
             self._client.hang_up(verdict.line)
             return self._refuse(verdict.message)
-        self._proof = VerifiedCredential(verdict, name, shown.credential, shown)
+        self._proof = VerifiedCredential(verdict, name, proved.credential, proved)
         return True
 
     async def _check_password(self, name: str, password: str) -> bool:

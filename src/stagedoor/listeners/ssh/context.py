@@ -26,7 +26,7 @@ class ListenerContext:
     limits: SshLimits
     direct: DirectParts
     page: PageParts
-    holds: PendingLogins
+    pending_logins: PendingLogins
     on_login: Callable[["ChannelRouter"], None]
     on_closed: Callable[["ChannelRouter"], None]
     report_fault: Callable[[BaseException], None]

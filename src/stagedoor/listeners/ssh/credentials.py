@@ -70,7 +70,7 @@ class VerifiedCredential:
     key: ClientKey | None = None
 
 
-def read_shown(login_name: str, blob: bytes) -> ClientKey | None:
+def read_offered_key(login_name: str, blob: bytes) -> ClientKey | None:
     """Read the key of a publickey request (RFC 4252 §7). Return None for a kind that is not accepted."""
     signed = None
     if is_certificate(blob):

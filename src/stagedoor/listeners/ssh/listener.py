@@ -120,7 +120,7 @@ class SshListener:
     @property
     def unanswered_count(self) -> int:
         """Return the number of channel requests that are not answered yet."""
-        return sum(router.entering for router in self._routers)
+        return sum(router.entering_count for router in self._routers)
 
     @property
     def connections(self) -> int:

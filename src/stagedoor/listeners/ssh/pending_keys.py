@@ -80,20 +80,20 @@ class PendingLogins:
 class PendingKey:
     """The key that a connection holds for its user, and the wait for the sign-in.
 
-    `shown` is the key; None until the client has proved that it has the key.
+    `proved_key` is the key; None until the client has proved that it has the key.
     """
 
     def __init__(
-        self, sign_ins: SshSignInService | None, holds: PendingLogins, source: Source
+        self, sign_ins: SshSignInService | None, pending_logins: PendingLogins, source: Source
     ) -> None:
         self._sign_ins = sign_ins
-        self._holds = holds
+        self._pending_logins = pending_logins
         self._source = source
         self._first_unknown: bytes | None = None
         self._ended: set[bytes] = set()
         """The keys whose certificate was refused."""
         self._partial = False
-        self.shown: ClientKey | None = None
+        self.proved_key: ClientKey | None = None
 
     def take_partial_success(self) -> bool:
         """Return True once after a refusal that must be sent as a partial success."""
@@ -101,34 +101,34 @@ class PendingKey:
         return partial_success
 
     def refuse_wait(
-        self, shown: ClientKey, denial: Denial, client: BoundedConnection
+        self, offered: ClientKey, denial: Denial, client: BoundedConnection
     ) -> Denial | None:
         """Return None if the key may wait for its user, else its refusal.
 
         Certificates never wait, because a sign-in cannot be bound to one.
         """
-        if shown.credential.certificate is not None:
-            self._ended.add(shown.credential.key)
+        if offered.credential.certificate is not None:
+            self._ended.add(offered.credential.key)
             return denial
         if (
             self._sign_ins is None
             or denial.reason is not Reason.CREDENTIAL_WRONG
             or not client.is_openssh  # which offers all keys again
-            or not self._sign_ins.may_wait(shown.line)
+            or not self._sign_ins.may_wait(offered.line)
         ):
             return denial
         self._partial = self._first_unknown is None  # then the client offers all its keys again
         if self._partial:
-            self._first_unknown = shown.credential.key
-        if self._partial or shown.credential.key != self._first_unknown:
+            self._first_unknown = offered.credential.key
+        if self._partial or offered.credential.key != self._first_unknown:
             return denial
-        full = self._holds.explain_full(find_source_network(self._source.address))
+        full = self._pending_logins.explain_full(find_source_network(self._source.address))
         return None if full is None else Denial(Reason.CREDENTIAL_WRONG, full)
 
-    def hold(self, shown: ClientKey, client: BoundedConnection) -> None:
+    def hold(self, offered: ClientKey, client: BoundedConnection) -> None:
         """Hold a key: its refusal becomes a partial success, after which keyboard-interactive is left."""
-        self.shown, self._partial = shown, True
-        client.send_auth_banner(OVER if shown.credential.key in self._ended else NEW_KEY)
+        self.proved_key, self._partial = offered, True
+        client.send_auth_banner(OVER if offered.credential.key in self._ended else NEW_KEY)
 
     async def wait(self, client: BoundedConnection) -> Denial | None:
         """Show where to sign in, and wait for it. Return a denial if the user does not sign in.
@@ -136,12 +136,14 @@ class PendingKey:
         Hang up if the client ends the wait.
         """
         assert self._sign_ins is not None, "nothing is held without"
-        assert self.shown is not None, "the caller has looked"
+        assert self.proved_key is not None, "the caller has looked"
         client.wait_for_person()
-        credential, network = self.shown.credential, find_source_network(self._source.address)
-        key = UnknownKey(credential.name, self.shown.line, credential.fingerprint, self._source)
+        credential, network = self.proved_key.credential, find_source_network(self._source.address)
+        key = UnknownKey(
+            credential.name, self.proved_key.line, credential.fingerprint, self._source
+        )
         try:
-            with self._holds.take_place(network, partial(client.hang_up, CROWDED_OUT)):
+            with self._pending_logins.take_place(network, partial(client.hang_up, CROWDED_OUT)):
                 return await self._sign_ins.bind(key, client.send_auth_banner)
         except BaseException:
             # The client's next request ended the wait. From here on no timer and no count would bound the

@@ -151,10 +151,10 @@ class ChannelRouter(asyncssh.SSHServer):
     # For the listener.
 
     @property
-    def entering(self) -> int:
+    def entering_count(self) -> int:
         """Return the number of channels between the request and the answer."""
         is_entering = self._direct is not None and self._direct.is_entering
-        return self._jumps.entering + is_entering
+        return self._jumps.entering_count + is_entering
 
     def review(self) -> None:
         """Hang up if the login is no longer allowed, or the gateway drains and no channel is open."""

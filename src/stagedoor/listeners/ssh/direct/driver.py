@@ -70,7 +70,7 @@ class DirectDriver:
         self._numbers = itertools.count(1)
         self._channels: dict[int, DirectChannel] = {}
         self._sessions: dict[int, ShellSession] = {}
-        self._entering: dict[int, asyncio.Task[None]] = {}
+        self._entry_tasks: dict[int, asyncio.Task[None]] = {}
         self._answers: dict[int, asyncio.Future[effects.AnswerRequest]] = {}
 
     # For the listener.
@@ -78,7 +78,7 @@ class DirectDriver:
     @property
     def is_entering(self) -> bool:
         """Return whether the login is entering its shell, which a drain waits for."""
-        return self._state.entering is not None
+        return self._state.entering_session is not None
 
     def open_session(self) -> ProgramEnd:
         """Open a session channel (RFC 4254 §6.1). A refusal is shown on the channel, with an exit status."""
@@ -123,9 +123,9 @@ class DirectDriver:
         match effect:
             case effects.EnterShell(session, may_wait):
                 entering = self._enter(session, may_wait=may_wait)
-                self._entering[session] = self._parts.tasks.start(entering)
+                self._entry_tasks[session] = self._parts.tasks.start(entering)
             case effects.StopWait(session):
-                self._entering[session].cancel(HUNG_UP)
+                self._entry_tasks[session].cancel(HUNG_UP)
             case effects.StartChannel(session, request, with_agent):
                 channel = self._channels[request.channel]
                 shell_session = self._sessions[session]
@@ -190,7 +190,7 @@ class DirectDriver:
             raise
         finally:
             progress_timer.cancel()
-            self._entering.pop(session, None)
+            self._entry_tasks.pop(session, None)
             self.post(events.SessionRefused(session, refusal))
 
     def _report(self, step: StartStep) -> None:

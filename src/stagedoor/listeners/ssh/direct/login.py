@@ -79,7 +79,7 @@ class DirectLogin:
         self._permits = permits
         self._force_command = force_command
         self._channels: dict[int, _Channel] = {}
-        self.entering: int | None = None
+        self.entering_session: int | None = None
         """The number of the session that the login is entering, or None."""
         self._session: int | None = None
         self._last_session = 0
@@ -106,7 +106,7 @@ class DirectLogin:
             case events.StartReport(step):
                 return self._on_progress(step)
             case events.WaitTimeout(session):
-                self._shows_progress = session == self.entering
+                self._shows_progress = session == self.entering_session
                 is_due = self._shows_progress and self._progress.name not in SHOWN_STEPS
                 return self._show_progress() if is_due else []
             case events.PermissionChange(session, current):
@@ -132,14 +132,14 @@ class DirectLogin:
             return self._refuse(request.channel, refusal)
         if self._session is not None:
             return self._admit(channel, self._session)
-        if self.entering is not None:
+        if self.entering_session is not None:
             return []
         self._last_session += 1
-        self.entering = self._last_session
+        self.entering_session = self._last_session
         self._progress, self._shows_progress = StartStep("starting"), False
         # A client sends the program's request only after the answer for its agent.
         is_agent = isinstance(request, events.AgentRequest)
-        return [effects.EnterShell(self.entering, may_wait=not is_agent)]
+        return [effects.EnterShell(self.entering_session, may_wait=not is_agent)]
 
     def _find_refusal(self, request: events.Request) -> str | None:
         """Return why a request is refused before the flow is asked, or None."""
@@ -203,15 +203,15 @@ class DirectLogin:
         return [effects.AnswerRequest(number, why, code), effects.ReleaseChannel(number)]
 
     def _on_started(self, event: events.SessionStarted) -> list[effects.Effect]:
-        self._session, self.entering = event.session, None
+        self._session, self.entering_session = event.session, None
         self._granted, self._allowed = event.granted, event.granted & event.current
         waiting = self._list_waiting()
         return [effect for channel in waiting for effect in self._admit(channel, event.session)]
 
     def _on_refused(self, session: int, why: str) -> list[effects.Effect]:
-        if session != self.entering:
+        if session != self.entering_session:
             return []
-        self.entering = None
+        self.entering_session = None
         waiting = [channel.request.channel for channel in self._list_waiting()]
         return [effect for number in waiting for effect in self._refuse(number, why)]
 
@@ -229,9 +229,9 @@ class DirectLogin:
     def _stop_waiting(self) -> list[effects.Effect]:
         """Stop the wait for a person if no program is left that needs it."""
         is_waiting = self._progress.name in PERSON_STEPS
-        if self.entering is None or not is_waiting or self._list_waiting():
+        if self.entering_session is None or not is_waiting or self._list_waiting():
             return []
-        entering, self.entering = self.entering, None
+        entering, self.entering_session = self.entering_session, None
         return [effects.StopWait(entering)]
 
     def _show_progress(self) -> list[effects.Effect]:

@@ -21,12 +21,12 @@ from stagedoor.wire.ssh.preface import SshPreface
 
 
 class Jumps:
-    """The jumps of one connection. `entering` counts the requests that are not answered yet."""
+    """The jumps of one connection. `entering_count` counts the requests that are not answered yet."""
 
     def __init__(
         self, context: ListenerContext, source: Source, connection: BoundedConnection
     ) -> None:
-        self.entering = 0
+        self.entering_count = 0
         self._context = context
         self._origin = Origin(AccessMethod.JUMP, source)
         self._connection = connection
@@ -48,7 +48,7 @@ class Jumps:
             )
             flow.deny(denial, self._origin, login.identity, target)
             raise refuse_channel(denial.line)
-        self.entering += 1
+        self.entering_count += 1
         try:
             relay = await self._enter(login.identity, target)
         except asyncssh.ChannelOpenError:
@@ -57,7 +57,7 @@ class Jumps:
             self._context.report_fault(error)
             raise refuse_channel(Denial.of_fault().message) from None
         finally:
-            self.entering -= 1
+            self.entering_count -= 1
         if self._connection.is_closed():
             # The channel was closed while we entered the shell, so asyncssh will not notify the session.
             relay.connection_lost(asyncssh.ConnectionLost("gone"))
