@@ -21,7 +21,7 @@ from tests.session.stages import APP01, DEV, GRANT
 from tests.waiting import BOUND_S, until
 
 RULE = RequestRule(1, "group:dev", "*", approvers=("group:sre",))
-REFUSED = Denial.with_mend(
+REFUSED = Denial.with_fix(
     Reason.NO_GRANT, "no grant", "stagedoor grant add", "ask an administrator"
 )
 PENDING = AccessRequest(7, "dev", (APP01,), DEFAULT, 1, "INC-1", 3600, 0, 3600)

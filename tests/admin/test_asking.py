@@ -42,7 +42,7 @@ async def test_what_cannot_be_done_is_refused_in_its_own_words(error: type[Excep
 
 async def test_the_command_that_mends_it_is_for_administrators() -> None:
     def fail() -> None:
-        raise NotFoundError.with_mend("there is no user x", "see `stagedoor user list`")
+        raise NotFoundError.with_fix("there is no user x", "see `stagedoor user list`")
 
     denial = await ask(fail)
     assert isinstance(denial, Denial)

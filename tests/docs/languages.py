@@ -96,10 +96,10 @@ def refusals(*parts: str) -> Iterator[tuple[str, str]]:
 
 
 def _shown(call: ast.Call, *, is_form: bool) -> list[ast.expr]:
-    """Return the arguments of a refusal that a person may read: not the mend for administrators."""
+    """Return the arguments of a refusal that a person may read: not the fix for administrators."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-    if name == "with_mend" and getattr(owner, "id", "") == "Denial":
+    if name == "with_fix" and getattr(owner, "id", "") == "Denial":
         return [*call.args[1:2], *call.args[3:4]]
     if call.args and ast.unparse(call.args[0]) in ("USAGE", "errors.USAGE"):
         return []  # errors in how a command is used stay English

@@ -1,6 +1,6 @@
 """Messages to developers name no administrator's command and no setting, which are not theirs to use.
 
-`Denial.with_mend` and `StagedoorError.with_mend` keep the two apart: `mend` is for the log and for
+`Denial.with_fix` and `StagedoorError.with_fix` keep the two apart: `fix` is for the log and for
 administrators. The test reads every text in the packages whose texts a developer may meet, every refusal
 in the packages below them, the pages, their scripts and the kit.
 """
@@ -103,14 +103,14 @@ def name_of(called: ast.expr) -> str:
 
 
 def is_for_administrators(node: ast.AST) -> bool:
-    """Return whether all texts in `node` are for administrators: logged, or called `mend`."""
+    """Return whether all texts in `node` are for administrators: logged, or called `fix`."""
     match node:
         case ast.Call(func=called):
             return name_of(called) in LOGGED
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             return name in LOGGED
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.keyword(arg=name):
-            return name == "mend"
+            return name == "fix"
         case ast.Expr(value=ast.Constant()) | ast.arguments():
             return True  # a docstring, a default
     return False
@@ -123,9 +123,9 @@ def texts(node: ast.AST) -> Iterator[tuple[int, str]]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.lineno, node.value
     children: Iterable[ast.AST] = ast.iter_child_nodes(node)
-    if isinstance(node, ast.Call) and name_of(node.func) == "with_mend":
-        mend = 1 if len(node.args) == 2 else 2  # of an error, of a Denial
-        children = [child for child in children if child is not node.args[mend]]
+    if isinstance(node, ast.Call) and name_of(node.func) == "with_fix":
+        fix = 1 if len(node.args) == 2 else 2  # of an error, of a Denial
+        children = [child for child in children if child is not node.args[fix]]
     for child in children:
         yield from texts(child)
 
@@ -185,8 +185,6 @@ def test_a_text_that_does_is_seen() -> None:
         'Denial(Reason.NO_GRANT, f"no grant; run stagedoor grant add user:{name} (web.share_s)")'
     )
     assert wrong(SOURCE, texts(ast.parse(shown)))
-    split = (
-        'Denial.with_mend(Reason.NO_GRANT, "no grant", "stagedoor grant add", "see web.share_s")'
-    )
+    split = 'Denial.with_fix(Reason.NO_GRANT, "no grant", "stagedoor grant add", "see web.share_s")'
     [seen] = wrong(SOURCE, texts(ast.parse(split)))
     assert seen.endswith("web.share_s")

@@ -18,7 +18,7 @@ from stagedoor.recording.channel_audit import (
     TAIL_BYTES,
     ChannelAudit,
     ChannelRequest,
-    FileCounts,
+    FileAudit,
     describe_request,
     encode_line,
 )
@@ -115,7 +115,7 @@ def test_a_long_path_is_told_whole() -> None:
 
 
 def test_the_tally_keeps_no_names() -> None:
-    tally = FileCounts()
+    tally = FileAudit()
     tracemalloc.start()
     try:
         for n in range(3 * BATCH - 1):

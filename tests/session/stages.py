@@ -16,8 +16,8 @@ from stagedoor.model.session import (
     Counts,
     End,
     Ended,
+    LoginOrigin,
     Opened,
-    Origin,
     Ready,
     RunningSession,
 )
@@ -34,7 +34,7 @@ APP01 = Target("app01")
 SHELL = Shell(APP01, "app01-ssh.apps.svc", 22)
 SOURCE = Source(ip_address("127.0.0.1"), 40000)
 TRACE = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
-ORIGIN = Origin(AccessMethod.CONNECT, SOURCE, TRACE)
+ORIGIN = LoginOrigin(AccessMethod.CONNECT, SOURCE, TRACE)
 GRANT = Grant(DEV, APP01, 1, None)
 OPENED = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, Ready(GRANT, SHELL))
 

@@ -9,7 +9,7 @@ import pytest
 from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Guest
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import AccessMethod, End, Ended, Origin
+from stagedoor.model.session import AccessMethod, End, Ended, LoginOrigin
 from stagedoor.model.shell import StartStep
 from stagedoor.session.entered import Entered
 from tests.virtual_time import in_virtual_time
@@ -19,7 +19,7 @@ from .stages import DEV, GRANT, SOURCE, TRACE, Listener, Running, Script, flow_o
 WRONG = Denial(Reason.CREDENTIAL_WRONG, "name or password is wrong")
 NO_GRANT = Denial(Reason.NO_GRANT, "dev has no grant for app01")
 NEEDS_PROOF = Denial(Reason.STEP_UP_NEEDED, "prove that you are there")
-FRESH_FROM = Origin(AccessMethod.DIRECT, SOURCE)
+FRESH_FROM = LoginOrigin(AccessMethod.DIRECT, SOURCE)
 
 LET_IN = [
     "authenticate",
@@ -126,7 +126,9 @@ async def test_a_client_that_names_no_trace_begins_one() -> None:
     script = Script()
     flow = flow_of(script)
     for _ in range(2):
-        await flow.enter(DEV, GRANT.target, Origin(AccessMethod.JUMP, SOURCE), lambda step: None)
+        await flow.enter(
+            DEV, GRANT.target, LoginOrigin(AccessMethod.JUMP, SOURCE), lambda step: None
+        )
     ids = {trace.context.trace_id for trace in script.traces}
     assert len(ids) == 2
     assert {len(trace_id) for trace_id in ids} == {32}

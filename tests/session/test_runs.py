@@ -5,13 +5,13 @@ from typing import Any
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.run import Run, RunOrder, RunState
-from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.session import AccessMethod, LoginOrigin
 from stagedoor.session.runs import RunService
 from tests.session.stages import APP01, GRANT, OPENED
 
 FULL = "the namespace of app01 has 100 runs, and more are not started; try again later"
 KNOWN = Run("0123456789ab", APP01, GRANT.identity.name, "id", RunState.RUNNING, 0.0, 60)
-ORIGIN = Origin(AccessMethod.WEB, OPENED.source)
+ORIGIN = LoginOrigin(AccessMethod.WEB, OPENED.source)
 
 
 async def find(run_id: str) -> list[Run]:

@@ -12,14 +12,14 @@ import pytest
 from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.ssh.bounds import KEXINIT_WAIT_S
 from stagedoor.listeners.ssh.connection import ClientConnection
-from stagedoor.listeners.ssh.options import HostKey, SshLimits, make_server_options
+from stagedoor.listeners.ssh.options import HostKey, SshListenerSettings, make_server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES, Gcm
 from stagedoor.model.rate import Rate
 from tests.fixtures.laptop import Laptop
 from tests.waiting import BOUND_S
 
 AES_GCM = "aes128-gcm@openssh.com"
-LIMITS = SshLimits(
+LIMITS = SshListenerSettings(
     rules=AcceptRules(()),
     handshakes=Rate(100, 0.05),
     passwords=False,

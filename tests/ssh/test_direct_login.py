@@ -20,9 +20,12 @@ from stagedoor.listeners.ssh.direct.effects import (
 from stagedoor.listeners.ssh.direct.events import (
     AgentRequest,
     ChannelClosed,
+    ChannelStarted,
+    ChannelStartFailed,
     ConnectionClosed,
     Drained,
     EndNotice,
+    EntryEnded,
     Event,
     ForwardRequest,
     GatewayDrains,
@@ -30,11 +33,8 @@ from stagedoor.listeners.ssh.direct.events import (
     PermissionChange,
     ProgramRequest,
     SessionEnded,
-    SessionRefused,
     SessionStarted,
     ShellChannelClosed,
-    ShellFailed,
-    ShellStarted,
     StartReport,
     WaitTimeout,
 )
@@ -79,7 +79,7 @@ def running(request: ChannelRequest = COMMAND) -> Story:
     return [
         (program(1, request), [EnterShell(1)]),
         (began(), [StartChannel(1, program(1, request), True)]),
-        (ShellStarted(1), [ConnectChannel(1)]),
+        (ChannelStarted(1), [ConnectChannel(1)]),
     ]
 
 
@@ -88,7 +88,7 @@ def forwarding() -> Story:
     return [
         *running(SHELL),
         (forward(2), [StartChannel(1, forward(2), True)]),
-        (ShellStarted(2), [ConnectChannel(2), AnswerRequest(2)]),
+        (ChannelStarted(2), [ConnectChannel(2), AnswerRequest(2)]),
     ]
 
 
@@ -129,7 +129,7 @@ STORIES: dict[str, Story] = {
         (forward(2), []),
         (AgentRequest(3), []),
         (
-            SessionRefused(1, "no grant"),
+            EntryEnded(1, "no grant"),
             [
                 *refused(1, "no grant"),
                 AnswerRequest(2, "no grant"),
@@ -139,7 +139,7 @@ STORIES: dict[str, Story] = {
             ],
         ),
         (program(4), [EnterShell(2)]),
-        (SessionRefused(1, "late"), []),
+        (EntryEnded(1, "late"), []),
         (began(2), [StartChannel(2, program(4), True)]),
     ],
     "the client closes a channel before its program runs": [
@@ -148,7 +148,7 @@ STORIES: dict[str, Story] = {
         (began(), []),
         (program(2), [StartChannel(1, program(2), True)]),
         (ChannelClosed(2), [ReleaseChannel(2)]),
-        (ShellStarted(2), []),
+        (ChannelStarted(2), []),
         (ShellChannelClosed(2, 0), []),
         (Drained(2), []),
     ],
@@ -157,7 +157,7 @@ STORIES: dict[str, Story] = {
         (forward(2), []),
         (ChannelClosed(1, is_lost=True), [ReleaseChannel(1)]),
         (ConnectionClosed(), [AnswerRequest(2, HUNG_UP), ReleaseChannel(2)]),
-        (SessionRefused(1, ""), []),
+        (EntryEnded(1, ""), []),
         (program(3), refused(3, HUNG_UP)),
     ],
     "a connection that is lost says so in the audit": [
@@ -168,7 +168,7 @@ STORIES: dict[str, Story] = {
     "the shell refuses a program, and others go on": [
         (program(1), [EnterShell(1)]),
         (began(), [StartChannel(1, program(1), True)]),
-        (ShellFailed(1, "no terminal"), refused(1, "no terminal")),
+        (ChannelStartFailed(1, "no terminal"), refused(1, "no terminal")),
         (ShellChannelClosed(1), []),
         (ChannelClosed(1), [ReleaseChannel(1)]),
         (program(2), [StartChannel(1, program(2), True)]),
@@ -177,7 +177,7 @@ STORIES: dict[str, Story] = {
         (program(1), [EnterShell(1)]),
         (began(), [StartChannel(1, program(1), True)]),
         (ShellChannelClosed(1, 0), [DrainChannel(1)]),
-        (ShellStarted(1), [ConnectChannel(1)]),
+        (ChannelStarted(1), [ConnectChannel(1)]),
         (Drained(1), [CloseChannel(1, 0)]),
     ],
     "the shell hangs up: its channels end with a reason, and the next request enters again": [
@@ -264,7 +264,7 @@ STORIES: dict[str, Story] = {
                 SendLine(1, NO_MORE),
             ],
         ),
-        (ShellStarted(2), []),
+        (ChannelStarted(2), []),
     ],
     "a permission that is granted later waits for the next session": [
         (program(1), [EnterShell(1)]),
@@ -284,7 +284,7 @@ STORIES: dict[str, Story] = {
         (Drained(2), [CloseChannel(2, None)]),
         (ChannelClosed(2), [ReleaseChannel(2)]),
         (forward(3), [StartChannel(1, forward(3), True)]),
-        (ShellFailed(3, "refused", 2), [AnswerRequest(3, "refused", 2), ReleaseChannel(3)]),
+        (ChannelStartFailed(3, "refused", 2), [AnswerRequest(3, "refused", 2), ReleaseChannel(3)]),
     ],
     "a forward out of the shell is refused without entering": [
         (
@@ -325,7 +325,7 @@ STORIES: dict[str, Story] = {
             StartReport(StartStep("pulling image", "app:1")),
             [SendLine(1, f"stagedoor: {APP01}: pulling image: app:1")],
         ),
-        (SessionRefused(1, "no"), [*refused(1, "no"), *refused(2, "no")]),
+        (EntryEnded(1, "no"), [*refused(1, "no"), *refused(2, "no")]),
         (program(3, SHELL), [EnterShell(2)]),
         (StartReport(StartStep("scheduling")), []),
         (WaitTimeout(1), []),
@@ -346,7 +346,7 @@ STORIES: dict[str, Story] = {
         (ChannelClosed(1), [ReleaseChannel(1)]),
         (Interrupted(2), [CloseChannel(2, 130), StopWait(1)]),
         (ChannelClosed(2), [ReleaseChannel(2)]),
-        (SessionRefused(1, "no"), []),
+        (EntryEnded(1, "no"), []),
         (program(3), [EnterShell(2)]),
         (StartReport(StartStep(STEP_UP, "x")), shown(3)),
         (ConnectionClosed(), [ReleaseChannel(3), StopWait(2)]),
@@ -388,7 +388,7 @@ def test_a_forced_command_runs_in_place_of_every_request(request_: ChannelReques
     (start,) = login.handle_event(began())
     assert isinstance(start, StartChannel)
     assert isinstance(start.request, ProgramRequest)
-    forced = start.request.request
+    forced = start.request.program
     assert (forced.kind, forced.what, forced.original) == ("exec", "only this", request_.what)
     assert forced.terminal == request_.terminal
 

@@ -11,7 +11,7 @@ from stagedoor.listeners.ssh import bounds
 from stagedoor.listeners.ssh.bounds import (
     BURST,
     BYTES_EACH,
-    EACH_S,
+    PER_SECOND,
     WAITING_S,
     KeyExchanges,
     LoginPhase,
@@ -46,7 +46,7 @@ def test_after_the_login_time_and_data_pay_for_more() -> None:
     assert begun(limit, LoginPhase.LOGGED_IN, 0.0) == BURST
     limit.count_bytes(10 * BYTES_EACH)
     assert begun(limit, LoginPhase.LOGGED_IN, 0.0) == 9  # one was owed
-    assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == 10 * EACH_S - 1
+    assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == 10 * PER_SECOND - 1
     limit.count_bytes(10 * BURST * BYTES_EACH)
     assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == BURST, "data is not saved up without end"
 
@@ -129,7 +129,7 @@ async def test_a_client_whose_key_waits_may_exchange_again(
 
 async def test_a_person_has_a_burst_of_exchanges(server: Server) -> None:
     client = await flood(server, after_login=True)
-    assert BURST <= client.count <= BURST + EACH_S * BOUND_S
+    assert BURST <= client.count <= BURST + PER_SECOND * BOUND_S
     assert "too many key exchanges" in client.reason
 
 

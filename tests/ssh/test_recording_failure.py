@@ -66,8 +66,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     one.recorder.stop(BOUND_S)
 
 
-def plan(scene: Scene, *, go_on: bool) -> RecordingPlan:
-    return RecordingPlan(scene.recorder, go_on=go_on)
+def plan(scene: Scene, *, continues_unrecorded: bool) -> RecordingPlan:
+    return RecordingPlan(scene.recorder, continues_unrecorded=continues_unrecorded)
 
 
 def recorded() -> Policy:
@@ -76,7 +76,7 @@ def recorded() -> Policy:
 
 def test_a_disk_that_fills_up_ends_the_session_and_says_why(scene: Scene) -> None:
     host = ShellHost(scene.folder / "host")
-    with direct_gateway(host, recorded(), plan=plan(scene, go_on=False)) as gateway:
+    with direct_gateway(host, recorded(), plan=plan(scene, continues_unrecorded=False)) as gateway:
         # The disk is full once the session has begun, and only then more is shown.
         mark = scene.folder / "mark"
         command = f"echo begun; {until_full(mark)}; echo more; sleep 60; echo never"
@@ -108,7 +108,7 @@ def until_full(mark: Path) -> str:
 
 def test_where_the_settings_say_so_it_goes_on_unrecorded(scene: Scene) -> None:
     host = ShellHost(scene.folder / "host")
-    with direct_gateway(host, recorded(), plan=plan(scene, go_on=True)) as gateway:
+    with direct_gateway(host, recorded(), plan=plan(scene, continues_unrecorded=True)) as gateway:
         mark = scene.folder / "mark"
         filling = threading.Thread(target=lambda: fill(scene, mark))
         filling.start()
@@ -123,7 +123,7 @@ def test_where_the_settings_say_so_it_goes_on_unrecorded(scene: Scene) -> None:
 
 def test_a_disk_that_stands_still_holds_the_terminal_back_until_it_moves(scene: Scene) -> None:
     host = ShellHost(scene.folder / "host")
-    with direct_gateway(host, recorded(), plan=plan(scene, go_on=False)) as gateway:
+    with direct_gateway(host, recorded(), plan=plan(scene, continues_unrecorded=False)) as gateway:
         client = Client.of(gateway)
         results = []
 

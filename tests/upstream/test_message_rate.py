@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.upstream.connection import BURST, EACH_S, PER_DATA, MessageRateLimit
+from stagedoor.upstream.connection import BURST, PER_DATA, PER_SECOND, MessageRateLimit
 
 IGNORE, KEXINIT, REQUEST, OPEN, DATA = 2, 20, 80, 90, 94
 
@@ -25,7 +25,7 @@ def test_what_costs_much_counts_for_many() -> None:
 def test_time_brings_some_back() -> None:
     chatter = MessageRateLimit(0.0)
     heard(chatter, REQUEST)
-    assert heard(chatter, REQUEST, now=10.0) == 10 * EACH_S - 1  # one was owed
+    assert heard(chatter, REQUEST, now=10.0) == 10 * PER_SECOND - 1  # one was owed
 
 
 def test_an_sshd_that_sends_data_never_says_too_much() -> None:

@@ -191,7 +191,7 @@ class Apps:
         namespace = self._namespace(target)
         pods = await self._cluster.list(Kind.POD, namespace, f"{SHELL_OF}={target.app}")
         if not pods:
-            raise NotFoundError.with_mend(
+            raise NotFoundError.with_fix(
                 f"{target} has no shell now", f"start one with: stagedoor app start {target}"
             )
         newest = max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
@@ -205,7 +205,7 @@ class Apps:
         if why is not None:
             raise StagedoorError(f"the cluster cannot be queried: {why}")
         if not self._shells.has_target(target):
-            raise NotFoundError.with_mend(
+            raise NotFoundError.with_fix(
                 f"there is no app {target} that offers a shell", "see: stagedoor app list"
             )
 
@@ -213,10 +213,10 @@ class Apps:
         spaces = self._shells.spaces
         namespace = spaces.by_environment.get(target.environment)
         if namespace is None:
-            mend = "stagedoor app list names the namespaces that are not served, and why"
-            raise NotFoundError.with_mend(
+            fix = "stagedoor app list names the namespaces that are not served, and why"
+            raise NotFoundError.with_fix(
                 f"there is no environment {target.environment!r}",
-                "kubernetes.namespaces has all" if spaces.is_fixed else mend,
+                "kubernetes.namespaces has all" if spaces.is_fixed else fix,
             )
         return namespace
 

@@ -53,7 +53,7 @@ def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) 
             settings = load_settings(settings_file)
             _refuse_running(settings)
             if manifest["store"] != stores.find_store_kind(settings.store_location):
-                raise RefusedError.with_mend(
+                raise RefusedError.with_fix(
                     f"{file} has a store of {manifest['store']}, and the settings name another kind",
                     "restore it where store.url fits, and see: stagedoor store copy --help",
                 )

@@ -8,7 +8,7 @@ from stagedoor.audit.opening import make_session_id
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Event, EventKind, Plain
 from stagedoor.model.run import Run, RunEnd, RunLog, RunOrder
-from stagedoor.model.session import Origin
+from stagedoor.model.session import LoginOrigin
 from stagedoor.model.target import Target
 from stagedoor.recording.recorder import RecordingEnded
 from stagedoor.store import runs
@@ -30,7 +30,7 @@ class StoredRunRecords:
         run_id: str,
         order: RunOrder,
         starter: str,
-        origin: Origin,
+        origin: LoginOrigin,
         *,
         awaits_input: bool = False,
         is_recorded: bool = False,
@@ -103,7 +103,9 @@ class StoredRunRecords:
         with self._database.write() as transaction:
             append(transaction, [event])
 
-    async def note(self, kind: EventKind, run: Run, name: str, origin: Origin) -> Denial | None:
+    async def note(
+        self, kind: EventKind, run: Run, name: str, origin: LoginOrigin
+    ) -> Denial | None:
         """Write to the audit that the user `name` cancels or views a run."""
         event = self._event(kind, run, name, origin)
         return await ask_in(self._database.write, append, [event])
@@ -138,7 +140,7 @@ class StoredRunRecords:
 
         return await ask(write)
 
-    def _event(self, kind: EventKind, run: Run, name: str, origin: Origin | None) -> Event:
+    def _event(self, kind: EventKind, run: Run, name: str, origin: LoginOrigin | None) -> Event:
         fields: dict[str, Plain] = {"run": run.id}
         if kind is EventKind.RUN_STARTED:
             fields |= {"what": escape(run.command), "timeout_s": run.timeout_s, "lock": run.lock}

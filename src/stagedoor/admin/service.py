@@ -346,7 +346,7 @@ def change_grant(
         if limits_resume:
             rule = replace(rule, resume_s=resume_s)
         if not rule.permissions:
-            raise RefusedError.with_mend(
+            raise RefusedError.with_fix(
                 f"grant {number} would permit nothing",
                 f"remove it: stagedoor grant remove {number}",
             )
@@ -360,7 +360,7 @@ def check_permission_change(number: int, allow: Permissions, without: Permission
     if both := allow & without:
         raise RefusedError(f"{to_words(both)}: both allowed and taken away")
     if Permission.ENTER in allow | without:
-        raise RefusedError.with_mend(
+        raise RefusedError.with_fix(
             "a grant to enter stays one",
             f"to change that, remove it and add another (stagedoor grant remove {number})",
         )

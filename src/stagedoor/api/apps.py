@@ -192,7 +192,7 @@ def _open_cluster(call: Call, target: Target, what: str) -> "AbstractAsyncContex
             "server's, and a local one starts with a login and stops when it is no longer in use"
         )
     if call.apps.open_cluster is None:
-        raise NotFoundError.with_mend(f"there is no app {target}", "see: stagedoor app list")
+        raise NotFoundError.with_fix(f"there is no app {target}", "see: stagedoor app list")
     return call.apps.open_cluster()
 
 

@@ -50,8 +50,8 @@ def from_denial(denial: Denial) -> Problem:
     return make_problem(status, denial.reason.value, denial.line)
 
 
-def from_error(error: BaseException, *, shows_mend: bool) -> Problem:
-    """Return an operation's exception as a problem. `shows_mend` adds what an administrator can do."""
+def from_error(error: BaseException, *, shows_fix: bool) -> Problem:
+    """Return an operation's exception as a problem. `shows_fix` adds what an administrator can do."""
     if isinstance(error, DeniedError):
         return from_denial(error.denial)
     if isinstance(error, PreconditionError):
@@ -61,5 +61,5 @@ def from_error(error: BaseException, *, shows_mend: bool) -> Problem:
     assert isinstance(error, StagedoorError), "other exceptions are faults"
     status, reason = next((s, r) for kind, s, r in _OF_ERRORS if isinstance(error, kind))
     whole = str(error)
-    mend = whole if shows_mend and whole != error.public else None
+    mend = whole if shows_fix and whole != error.public else None
     return make_problem(status, reason, error.public, mend=mend)

@@ -117,7 +117,7 @@ class ApiService:
         try:
             return await self._judge(identity, *match)
         except StoreError as error:
-            return make_problem_answer(from_error(error, shows_mend=False))
+            return make_problem_answer(from_error(error, shows_fix=False))
         except DeniedError as error:
             return make_denial_answer(error.denial)
 
@@ -313,7 +313,7 @@ class ApiService:
         return answer
 
     def _explain(self, request: AdmittedRequest, error: BaseException) -> Problem:
-        return from_error(error, shows_mend=request.access.has(Role.AUDITOR))
+        return from_error(error, shows_fix=request.access.has(Role.AUDITOR))
 
 
 def check_scope(identity: Identity, operation: Operation) -> Denial | None:
@@ -327,7 +327,7 @@ def check_scope(identity: Identity, operation: Operation) -> Denial | None:
         is_program = True
         if not set(operation.scopes) & set(identity.scopes or ()):
             scope = operation.scopes[-1]
-            return Denial.with_mend(
+            return Denial.with_fix(
                 Reason.NO_GRANT,
                 f"this token lacks the scope {scope}",
                 f"make one with: stagedoor token create {identity.name} --scope {scope}",

@@ -33,7 +33,7 @@ class CheckPassword:
     password_hash: str | None = field(repr=False)
 
 
-MISSING = Denial.with_mend(
+MISSING = Denial.with_fix(
     Reason.CREDENTIAL_MISSING,
     "say who you are: a user name with a password or token, or a bearer token",
     "an administrator makes one with: stagedoor token create NAME",
@@ -62,7 +62,7 @@ def decide(
         wrong = deny_password(credential.name, policy)
     else:
         claimed = None
-        wrong = Denial.with_mend(
+        wrong = Denial.with_fix(
             Reason.CREDENTIAL_WRONG,
             "wrong token",
             "it may have been removed; an administrator makes a new one with: "
@@ -85,7 +85,7 @@ def _by_token(
         return policy.deny_gone(Reason.CREDENTIAL_WRONG, record.user)
     if record.expires_at is not None and record.expires_at <= now:
         # The client has sent the whole token, so this reveals nothing to it.
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.CREDENTIAL_WRONG,
             f"token {record.id} of {user.name!r} expired at {_instant(record.expires_at)}",
             f"an administrator makes a new one with: stagedoor token create {user.name}",
@@ -115,16 +115,16 @@ def deny_password(name: str, policy: Policy) -> Denial:
     It is the same for a wrong password, an unknown name, a user without a password, and a user
     whose groups may not have one.
     """
-    mend = "an administrator sets a new password with: stagedoor user password NAME"
+    fix = "an administrator sets a new password with: stagedoor user password NAME"
     advice = "try again, or ask an administrator for a new password"
     if policy.password_groups is not None:
         others = "all others sign in with their identity provider, or show a token or key"
-        mend = f"only the groups in accounts.password_groups have passwords; {others}"
+        fix = f"only the groups in accounts.password_groups have passwords; {others}"
         advice = f"only some groups have passwords; {others}"
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.CREDENTIAL_WRONG,
         f"wrong user name, password or token for {_shown(name)}",
-        mend,
+        fix,
         advice,
     )
 

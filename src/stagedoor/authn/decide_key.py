@@ -76,7 +76,7 @@ def decide_key(
         return _judge_sign_in(policy, bound, now)
     if record is not None and record.user in policy.disabled:
         return _deny(f"the key {credential.fingerprint}: {policy.explain_absence(record.user)}")
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.CREDENTIAL_WRONG,
         f"the key {credential.fingerprint} is not registered for {quote_name(credential.name)}",
         "an administrator adds it with: stagedoor key add NAME FILE",
@@ -218,6 +218,6 @@ def _deny(message: str) -> Denial:
 
 
 def _revoked(what: str) -> Denial:
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.CREDENTIAL_WRONG, f"{what} was revoked", "ssh.revoked_keys_file", "use another"
     )

@@ -185,7 +185,7 @@ def _stale(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial |
     limit_s = stale_s.get(provider, STALE_S)
     if shown.answered_at is None or now - shown.answered_at <= limit_s:
         return None
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.UPSTREAM_TIMEOUT,
         f"{provider} has not answered for {limit_s / HOUR_S:.3g} h, so nothing new is opened by its "
         "sign-ins, and what is open goes on",

@@ -88,7 +88,7 @@ def check_credential(policy: Policy, identity: Identity, now: float) -> float | 
         return Denial(Reason.NO_GRANT, policy.explain_password_end(user))
     until = _credential_until(policy, identity)
     if not isinstance(until, Denial) and until is not None and until <= now:
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.NO_GRANT,
             f"token {identity.credential_id} of {user.name!r} has expired",
             f"an administrator makes a new one with: stagedoor token create {user.name}",
@@ -282,7 +282,7 @@ def _no_grant(policy: Policy, user: User, target: Target) -> Denial:
     else:
         what = f"no grant for {user.name!r} to enter {_named(target)}"
     another = "another" if ends else "one"
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.NO_GRANT,
         what,
         f"an administrator gives {another} with: stagedoor grant add user:{user.name} {target.app}{option}",

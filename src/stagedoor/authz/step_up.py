@@ -46,18 +46,18 @@ def check_proof(
     if has_fresh_proof(policy, identity, now - rules.fresh_s):
         return None
     wants = f"{target.login_name} requires that you confirm your identity first"
-    mend = "step_up.targets"
+    fix = "step_up.targets"
     if identity.sign_in is None:
         shown = _CREDENTIALS.get(identity.method, "this credential")
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.STEP_UP_NEEDED,
             f"{wants}, which {shown} cannot do",
-            mend,
+            fix,
             "sign in on the WebShell's page or with stagedoor login, or use a security key that asks for a "
             "PIN or finger (ssh-keygen -t ed25519-sk -O verify-required)",
         )
     where = rules.url or "the WebShell's page /step-up"
-    return Denial.with_mend(Reason.STEP_UP_NEEDED, wants, mend, f"open {where}, then try again")
+    return Denial.with_fix(Reason.STEP_UP_NEEDED, wants, fix, f"open {where}, then try again")
 
 
 def has_typed_password(policy: Policy, identity: Identity, since: float) -> bool:

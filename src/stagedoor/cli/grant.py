@@ -187,7 +187,7 @@ def change(
         before: GrantEntry = admin.call("grants.get", path)
         permissions = (frozenset(before.permissions) | allow) - without
         if not permissions:
-            raise RefusedError.with_mend(
+            raise RefusedError.with_fix(
                 f"grant {number} would permit nothing",
                 f"remove it: stagedoor grant remove {number}",
             )

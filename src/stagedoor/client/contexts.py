@@ -42,7 +42,7 @@ class Contexts:
         if name == LOCAL:
             return None
         if name not in self.by_name:
-            raise NotFoundError.with_mend(
+            raise NotFoundError.with_fix(
                 f"there is no context {name!r}", "see `stagedoor context list`"
             )
         return self.by_name[name]

@@ -56,7 +56,7 @@ class AcceptRules:
         """Return the refusal for a source that is in none of the networks, or None."""
         if is_within(source.address, self.networks):
             return None
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.SOURCE_NOT_ALLOWED,
             f"your address {source.address} is not in an allowed network",
             "an administrator adds one to listen.networks",

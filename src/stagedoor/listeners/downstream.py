@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from stagedoor.listeners.accept import READ_BYTES, send_and_linger
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import HUNG_UP, AccessMethod, Origin
+from stagedoor.model.session import HUNG_UP, AccessMethod, LoginOrigin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.net import aio
@@ -50,10 +50,10 @@ class Downstream:
         return self.is_protected or self.source.address.is_loopback
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> LoginOrigin:
         """Return the origin for the flow and the audit."""
         trace = self.request.trace if self.request is not None else None
-        return Origin(AccessMethod.CONNECT, self.source, trace)
+        return LoginOrigin(AccessMethod.CONNECT, self.source, trace)
 
     def show_progress(self, step: StartStep) -> None:
         """Send a step of the shell's start as an interim answer (1xx), if the client asks for those.

@@ -20,8 +20,8 @@ from stagedoor.model.session import (
     Counts,
     End,
     Ended,
+    LoginOrigin,
     Opened,
-    Origin,
     Ready,
     RunningSession,
 )
@@ -234,7 +234,7 @@ class Adopter:
         if number is None:
             return
         hold.take(control, number)
-        origin = Origin(AccessMethod.CONNECT, source)
+        origin = LoginOrigin(AccessMethod.CONNECT, source)
         try:
             opened = await self._flow.adopt(identity, target, origin, earlier)
         except BaseException:

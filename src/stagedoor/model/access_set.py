@@ -134,7 +134,7 @@ def make_rule_row(rule: RequestRule, owner: Owner | None) -> Row:
 def refuse_owned(what: str, owner: Owner | None) -> None:
     """Raise RefusedError if `what`, a row to be changed by hand, belongs to a set."""
     if owner is not None:
-        raise RefusedError.with_mend(
+        raise RefusedError.with_fix(
             f"{what} belongs to the access set {owner.set}",
             f"change it in {owner.file} and run `stagedoor apply`",
         )

@@ -52,21 +52,21 @@ class Denial:
         return cls(Reason.INTERNAL, "a fault in the gateway; its log has more")
 
     @classmethod
-    def with_mend(
+    def with_fix(
         cls,
         reason: Reason,
         what: str,
-        mend: str,
+        fix: str,
         advice: str = "",
         retry_after_s: int | None = None,
     ) -> "Denial":
-        """Return a refusal that an administrator can lift by `mend`: a command, or a setting.
+        """Return a refusal that an administrator can lift by `fix`: a command, or a setting.
 
-        `mend` appears in the log, in the audit and in administrators' commands. The refused user reads
+        `fix` appears in the log, in the audit and in administrators' commands. The refused user reads
         `advice` instead, if there is any, on what users can do themselves.
         """
         line = f"{what}; {advice}" if advice else what
-        return cls(reason, f"{what} ({mend})", retry_after_s, person_message=line)
+        return cls(reason, f"{what} ({fix})", retry_after_s, person_message=line)
 
     @property
     def line(self) -> str:

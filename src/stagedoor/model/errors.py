@@ -20,9 +20,9 @@ class StagedoorError(Exception):
         self.public = text if public is None else public
 
     @classmethod
-    def with_mend(cls, what: str, mend: str) -> Self:
-        """Return an error that an administrator can lift by `mend`: a command, or a setting."""
-        return cls(f"{what}; {mend}", what)
+    def with_fix(cls, what: str, fix: str) -> Self:
+        """Return an error that an administrator can lift by `fix`: a command, or a setting."""
+        return cls(f"{what}; {fix}", what)
 
 
 class SettingsError(StagedoorError):
@@ -47,7 +47,7 @@ class NotFoundError(StagedoorError):
     @classmethod
     def of(cls, what: str, command: str) -> Self:
         """Return the error for a missing `what` (`grant 3`). `command` (`grant list`) shows the others."""
-        return cls.with_mend(f"there is no {what}", f"see `stagedoor {command}`")
+        return cls.with_fix(f"there is no {what}", f"see `stagedoor {command}`")
 
 
 class ConflictError(StagedoorError):

@@ -97,7 +97,7 @@ def combine_permissions(allow: Permissions, without: Permissions) -> Permissions
 def deny_permission(permission: Permission, name: str, target: Target) -> Denial:
     """Return the refusal of a permission to `name`, with the administrator's command that grants it."""
     option = f" --environment {target.environment}" if target.environment else ""
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.NO_GRANT,
         f"{_DOES[permission]} {target} is not granted to {name!r}",
         f"an administrator grants it with: stagedoor grant add user:{name} {target.app}{option} "

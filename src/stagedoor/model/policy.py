@@ -264,7 +264,7 @@ class Policy:
         """Return the refusal of a user who is no longer in `users`."""
         if name not in self.disabled:
             return Denial(reason, self.explain_absence(name))
-        return Denial.with_mend(
+        return Denial.with_fix(
             reason,
             self.explain_absence(name),
             f"an administrator ends that with: stagedoor user enable {name}",

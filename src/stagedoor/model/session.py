@@ -23,7 +23,7 @@ class AccessMethod(StrEnum):
     WEB = "web"
 
 
-class Origin(Struct, frozen=True):
+class LoginOrigin(Struct, frozen=True):
     """The origin of an attempt: its access method, source address and trace.
 
     `trace` is None if the client sent none and none has begun.

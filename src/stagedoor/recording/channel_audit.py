@@ -22,13 +22,14 @@ from stagedoor.wire.terminal.asciicast import AsciicastHeader
 
 @dataclass(frozen=True, slots=True)
 class RecordingPlan:
-    """How terminals are recorded. With `go_on` a session continues unrecorded if its recording fails.
+    """How terminals are recorded.
 
-    Otherwise it is closed. With `record_input` the recording has what is typed as well.
+    If a recording fails, its session continues with `continues_unrecorded`, and is closed without. With
+    `record_input` the recording has what is typed as well.
     """
 
     recorder: Recorder
-    go_on: bool = False
+    continues_unrecorded: bool = False
     record_input: bool = False
 
 
@@ -59,7 +60,7 @@ class _Batch:
         self.received += event.received
 
 
-class FileCounts:
+class FileAudit:
     """The files of one channel, as events to write. `count` is their number.
 
     The hash is SHA-256 over the lines of all events so far (`encode_line`). It proves whether a given list is
@@ -227,7 +228,7 @@ class ChannelAudit:
         self._record_input = record_input
         self._over = False
         self._watch = _file_watch(asked)
-        self._files = FileCounts()
+        self._files = FileAudit()
         recorded = {"recording": recording.name} if recording else {}
         what = describe_request(asked.what)
         if asked.original:

@@ -51,7 +51,7 @@ class AccessControl:
         The listener decides whether a denial goes into the audit (`deny`): an SSH client offers many
         keys before one is accepted.
         """
-        return await self.by_newest_policy(
+        return await self.judge_with_newest_policy(
             lambda: self.authenticator.authenticate(credential, source)
         )
 
@@ -70,7 +70,7 @@ class AccessControl:
         """Return the grant for a claim, for a listener to show. `enter` authorises the claim itself."""
         return await self._judge_in_memory(lambda: self.authorise_in_memory(identity, claim))
 
-    async def by_newest_policy(
+    async def judge_with_newest_policy(
         self, verdict: Callable[[], Awaitable[_Proof | Denial]]
     ) -> _Proof | Denial:
         """Return the verdict, or a second one if the first is a refusal and the store has a newer policy."""
@@ -78,17 +78,17 @@ class AccessControl:
         proof = await verdict()
         if not isinstance(proof, Denial):
             return proof
-        return await self._stands(proof, version, unread) or await verdict()
+        return await self._confirm_refusal(proof, version, unread) or await verdict()
 
     async def _judge_in_memory(self, verdict: Callable[[], _Proof | Denial]) -> _Proof | Denial:
-        """Do as `by_newest_policy`, with a verdict that needs no waiting."""
+        """Do as `judge_with_newest_policy`, with a verdict that needs no waiting."""
 
         async def judge() -> _Proof | Denial:
             return verdict()
 
-        return await self.by_newest_policy(judge)
+        return await self.judge_with_newest_policy(judge)
 
-    async def _stands(self, refusal: Denial, version: int, unread: bool) -> Denial | None:
+    async def _confirm_refusal(self, refusal: Denial, version: int, unread: bool) -> Denial | None:
         """Return the final refusal, or None if the policy in the store is newer and may lift it.
 
         `version` and `unread` describe the policy before the refusal. The policy in memory may be half a
@@ -253,7 +253,7 @@ class AccessControl:
 
 
 def _deny_late(target: Target) -> Denial:
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.STEP_UP_NEEDED,
         f"{target.login_name} requires that you confirm your identity, which did not happen within "
         f"{STEP_UP_WAIT_S / MINUTE_S:.3g} min",

@@ -5,7 +5,7 @@ from asyncio import CancelledError
 from collections.abc import Callable
 from types import TracebackType
 
-from stagedoor.model.session import Origin
+from stagedoor.model.session import LoginOrigin
 from stagedoor.model.shell import Progress, StartStep
 from stagedoor.model.trace import LoginStep, LoginTrace, TraceContext
 
@@ -35,11 +35,11 @@ class LoginAttempt:
     )
 
     def __init__(
-        self, origin: Origin, now: Callable[[], float], on_trace: OnTrace | None = None
+        self, origin: LoginOrigin, now: Callable[[], float], on_trace: OnTrace | None = None
     ) -> None:
         """`now` gives seconds since the epoch."""
         self.context = origin.trace or begin_trace()
-        self.origin = Origin(origin.access_method, origin.source, self.context)
+        self.origin = LoginOrigin(origin.access_method, origin.source, self.context)
         self.identity = self.target = self.session = self.outcome = ""
         self._now = now
         self._on_trace = on_trace

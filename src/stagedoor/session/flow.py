@@ -21,8 +21,8 @@ from stagedoor.model.session import (
     Counts,
     End,
     Ended,
+    LoginOrigin,
     Opened,
-    Origin,
     Ready,
     RunningSession,
 )
@@ -92,7 +92,7 @@ class Flow(AccessControl):
         host: str,
         port: str,
         credential: Credential | None,
-        origin: Origin,
+        origin: LoginOrigin,
         progress: Progress,
         *,
         may_wait: bool = False,
@@ -128,7 +128,7 @@ class Flow(AccessControl):
         self,
         identity: Identity,
         claim: Claim,
-        origin: Origin,
+        origin: LoginOrigin,
         progress: Progress,
         *,
         start: bool = True,
@@ -211,7 +211,7 @@ class Flow(AccessControl):
     def deny(
         self,
         denial: Denial,
-        origin: Origin,
+        origin: LoginOrigin,
         identity: Identity | None = None,
         target: Target | None = None,
     ) -> Denial:
@@ -222,7 +222,7 @@ class Flow(AccessControl):
         return denial
 
     async def adopt(
-        self, packed: str, target: Target, origin: Origin, earlier: RunningSession
+        self, packed: str, target: Target, origin: LoginOrigin, earlier: RunningSession
     ) -> Opened | Denial:
         """Take over a session whose client is away and whose worker has ended. The caller attaches a link.
 

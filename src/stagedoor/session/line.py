@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import Ended, Opened, Origin, RunningSession
+from stagedoor.model.session import Ended, LoginOrigin, Opened, RunningSession
 from stagedoor.model.target import Target
 
 Line = Mapping[str, str | int | float | None]
@@ -46,7 +46,7 @@ def _session_line(opened: Opened, outcome: str) -> Line:
 
 
 def make_denied_line(
-    denial: Denial, origin: Origin, identity: str | None, target: Target | None
+    denial: Denial, origin: LoginOrigin, identity: str | None, target: Target | None
 ) -> Line:
     """Return the line for a login that was refused."""
     return {

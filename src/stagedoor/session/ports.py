@@ -16,8 +16,8 @@ from stagedoor.model.session import (
     Counts,
     End,
     Ended,
+    LoginOrigin,
     Opened,
-    Origin,
     Ready,
     RunningSession,
 )
@@ -178,7 +178,7 @@ class RunRecords(Protocol):
         run_id: str,
         order: RunOrder,
         starter: str,
-        origin: Origin,
+        origin: LoginOrigin,
         *,
         awaits_input: bool = False,
         is_recorded: bool = False,
@@ -208,7 +208,9 @@ class RunRecords(Protocol):
         """Record the end of a run, and return the run; None if it had ended."""
         ...
 
-    async def note(self, kind: EventKind, run: Run, name: str, origin: Origin) -> Denial | None:
+    async def note(
+        self, kind: EventKind, run: Run, name: str, origin: LoginOrigin
+    ) -> Denial | None:
         """Record that the user `name` cancels or views a run."""
         ...
 

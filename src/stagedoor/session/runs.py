@@ -28,7 +28,7 @@ from stagedoor.model.run import (
     check_order,
     is_run_id,
 )
-from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.session import AccessMethod, LoginOrigin
 from stagedoor.model.shell import Progress
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
@@ -69,7 +69,7 @@ class RunService(RunReader):
         self,
         identity: Identity,
         order: RunOrder,
-        origin: Origin,
+        origin: LoginOrigin,
         progress: Progress | None,
         run_id: str | None = None,
     ) -> Run | Denial:
@@ -131,7 +131,7 @@ class RunService(RunReader):
         )
 
     async def _start(
-        self, grant: Grant, order: RunOrder, origin: Origin, run_id: str
+        self, grant: Grant, order: RunOrder, origin: LoginOrigin, run_id: str
     ) -> Run | Denial:
         limit = self._runner.find_limit(order.target)
         if limit is not None:
@@ -187,7 +187,7 @@ class RunService(RunReader):
 
         return await self._records.list_runs(is_shown)
 
-    async def find(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
+    async def find(self, identity: Identity, prefix: str, origin: LoginOrigin) -> Run | Denial:
         """Return the run whose id begins with `prefix`, if the user may see it.
 
         A run that they may not see is refused like one that does not exist.
@@ -213,7 +213,9 @@ class RunService(RunReader):
         begun = await self._flow.begin_time(grant)
         return begun if isinstance(begun, Denial) else await self.refresh(run)
 
-    async def find_proved(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
+    async def find_proved(
+        self, identity: Identity, prefix: str, origin: LoginOrigin
+    ) -> Run | Denial:
         """Return a run as `find` does, after a fresh proof of presence if its app wants one."""
         run = await self.find(identity, prefix, origin)
         if isinstance(run, Denial):
@@ -223,7 +225,7 @@ class RunService(RunReader):
             return self._flow.deny(proof, origin, identity, run.target)
         return run
 
-    async def open_log(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
+    async def open_log(self, identity: Identity, prefix: str, origin: LoginOrigin) -> Run | Denial:
         """Return a run whose output the user may read; a view of another user's run is audited first."""
         run = await self.find_proved(identity, prefix, origin)
         if isinstance(run, Denial):
@@ -239,7 +241,7 @@ class RunService(RunReader):
         self._viewed_at[key] = now
         return run
 
-    async def cancel(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
+    async def cancel(self, identity: Identity, prefix: str, origin: LoginOrigin) -> Run | Denial:
         """Ask a run to end. Anyone with the permission for its app may, and the audit names them."""
         run = await self.find(identity, prefix, origin)
         if isinstance(run, Denial) or run.is_over:

@@ -55,14 +55,14 @@ class StaticShells:
         """Do nothing, since no server is watched."""
 
 
-def refuse_unknown_app(target: Target, mend: str | None = None) -> Denial:
-    """Return the denial for a target that an adapter does not have; `mend` is for the administrator."""
-    if mend is None:
-        mend = "an administrator adds it with [[shells.static]] or [[shells.local]] in the settings"
+def refuse_unknown_app(target: Target, fix: str | None = None) -> Denial:
+    """Return the denial for a target that an adapter does not have; `fix` is for the administrator."""
+    if fix is None:
+        fix = "an administrator adds it with [[shells.static]] or [[shells.local]] in the settings"
     place = f"{target.app} in {target.environment}" if target.environment else target.app
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.NO_APP,
         f"there is no app {place} here",
-        mend,
+        fix,
         "look for its name among your apps, or ask an administrator",
     )

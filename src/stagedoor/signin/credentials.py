@@ -249,7 +249,7 @@ class CredentialService:
     def _check_allowed(self, what: SelfService, identity: Identity) -> Denial | None:
         """Count the change. Return why the user may not make it now, or None if they may."""
         if what not in self._context.settings.accounts.self_service:
-            return Denial.with_mend(
+            return Denial.with_fix(
                 Reason.NO_GRANT,
                 "you may not do that here",
                 f'an administrator does it, or allows it for all users with "{what}" in '

@@ -21,7 +21,7 @@ from stagedoor.store.sign_in import identities, passes
 
 MOST_S = 14 * DAY_S
 """The longest validity of an invitation, which stays in the user's mail that long."""
-_OVER = Denial.with_mend(
+_OVER = Denial.with_fix(
     Reason.CREDENTIAL_WRONG,
     "this invitation was used, replaced by a later one, or its time is over",
     "an administrator makes another: stagedoor user invite NAME",
@@ -64,13 +64,13 @@ def invite(
     with service.change("user.invite") as change:
         user = people.find_user(change.transaction, name)
         if user is not None and people.is_disabled(change.transaction, name):
-            raise RefusedError.with_mend(
+            raise RefusedError.with_fix(
                 f"{name} is disabled", f"run first: stagedoor user enable {name}"
             )
         if user is None:
             people.add_user(change.transaction, name, wanted, None, now)
         elif wanted:
-            raise RefusedError.with_mend(
+            raise RefusedError.with_fix(
                 f"{name} is there already",
                 f"for groups, run: stagedoor user group {name} --add GROUP",
             )
@@ -96,7 +96,7 @@ def _check_usable(settings: Settings, name: str, groups: frozenset[str]) -> None
     """Raise RefusedError if users in these groups cannot sign in with a password."""
     limits = settings.accounts.passwords_for
     if limits is not None and not limits & groups:
-        raise RefusedError.with_mend(
+        raise RefusedError.with_fix(
             f"a password would not let {name} in",
             f"{name} is in none of accounts.password_groups ({', '.join(sorted(limits)) or 'empty'})",
         )

@@ -73,7 +73,7 @@ def make_share_link(
     """
     target = require_app(app)
     if lasts_s > settings.web.share_s:
-        raise RefusedError.with_mend(
+        raise RefusedError.with_fix(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most", "see web.share_s"
         )
     try:
@@ -93,7 +93,7 @@ def _usable_user(settings: Settings, service: admin.AdminService, name: str) -> 
     """
     policy = admin.read_policy(service)
     if name in policy.disabled:
-        raise RefusedError.with_mend(
+        raise RefusedError.with_fix(
             f"{name} is disabled", f"run first: stagedoor user enable {name}"
         )
     if name not in policy.users:

@@ -41,18 +41,18 @@ UsedSignIn = TypeVar("UsedSignIn", bound=SignInPass)
 class PassService:
     """Issues, checks and ends passes. It uses the store in a thread; a store that fails is a Denial.
 
-    `by_newest_policy` is that of `session.flow.Flow`: a pass may be newer than the policy in memory.
+    `judge_with_newest_policy` is that of `session.flow.Flow`: a pass may be newer than the policy in memory.
     """
 
     def __init__(
         self,
         context: WorkerContext,
-        by_newest_policy: Callable[[Verdict], Awaitable[Identity | Denial]],
+        judge_with_newest_policy: Callable[[Verdict], Awaitable[Identity | Denial]],
         on_sign_in: Callable[[Identity], None] = lambda identity: None,
     ) -> None:
         """Create the service. `on_sign_in` is called with the identity of each new session."""
         self._context = context
-        self._by_newest_policy = by_newest_policy
+        self._by_newest_policy = judge_with_newest_policy
         web = context.settings.web
         self._lifetimes = Lifetimes(web.session_s, web.session_max_s)
         self._on_sign_in = on_sign_in

@@ -99,7 +99,7 @@ class PasskeyRegistry:
         proves more than a password.
         """
         if "passkeys" not in self._context.settings.accounts.self_service:
-            return Denial.with_mend(
+            return Denial.with_fix(
                 Reason.NO_GRANT,
                 "users cannot add passkeys here",
                 'an administrator allows it with "passkeys" in accounts.self_service',

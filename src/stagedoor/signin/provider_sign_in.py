@@ -134,7 +134,7 @@ class ProviderSignIns:
         """
         provider = identity.credential_id or ""
         if not self.can_prove_presence(identity) or identity.sign_in is None:
-            return Denial.with_mend(
+            return Denial.with_fix(
                 Reason.BAD_REQUEST,
                 "no identity provider can confirm your identity: you did not sign in by one, or it does "
                 "not say when you authenticated",
@@ -244,7 +244,7 @@ class ProviderSignIns:
             return denial
         provider = callback.provider
         if provider.step_up_acr and callback.claims.acr not in provider.step_up_acr:
-            return Denial.with_mend(
+            return Denial.with_fix(
                 Reason.NO_GRANT,
                 f"{provider.name} did not authenticate you in the way that this gateway requires",
                 "acr is not in sso.step_up_acr",
@@ -262,7 +262,7 @@ class ProviderSignIns:
             return None
         proved = is_fresh(callback.claims, self._context.now() - prompt.begun_at)
         if proved is None:
-            return Denial.with_mend(
+            return Denial.with_fix(
                 Reason.NO_GRANT,
                 f"{provider.name} does not say when you proved yourself there (auth_time)",
                 "an administrator has it sent, or says that it never is with sso.auth_time",

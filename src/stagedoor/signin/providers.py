@@ -55,7 +55,7 @@ def find_provider(settings: Settings, name: str | None) -> SingleSignOnSettings:
     """
     names = ", ".join(provider.name for provider in settings.sso) or "none"
     if not settings.sso:
-        raise NotFoundError.with_mend(
+        raise NotFoundError.with_fix(
             "no identity provider is set up", "add an [[sso]] table to the settings"
         )
     if name is None and len(settings.sso) > 1:

@@ -56,7 +56,7 @@ def _base(settings: Settings) -> str:
             host, port = split_address(address)
             if port:
                 return f"{scheme}://{join_host_port(host, port)}{web.path}"
-    raise RefusedError.with_mend(
+    raise RefusedError.with_fix(
         "the settings do not say where browsers reach the WebShell",
         "give it with --url https://HOST, or for good by web.public_url",
     )

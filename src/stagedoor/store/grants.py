@@ -47,7 +47,7 @@ def add_grant(
             )
             touch(transaction, Part.GRANTS, [row.id])
             return int(row.id)
-        raise ConflictError.with_mend(
+        raise ConflictError.with_fix(
             f"grant {row.id} says this already, and permits {row.permissions}",
             f"to change what it permits, run `stagedoor grant change {row.id} --allow …`; to have it end "
             f"later, add it with --expires; to end it earlier, run `stagedoor grant remove {row.id}` first",

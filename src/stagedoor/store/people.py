@@ -54,7 +54,7 @@ def add_user(
 ) -> None:
     """Add a user. Raises ConflictError if the user exists already."""
     if has_user(transaction, name):
-        raise ConflictError.with_mend(
+        raise ConflictError.with_fix(
             f"the user {name} is there already", "see `stagedoor user list`"
         )
     transaction.execute(insert(users).values(name=name, password_hash=password_hash, created_at=at))
@@ -243,7 +243,7 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
         )
     ).first()
     if bound is not None:
-        raise ConflictError.with_mend(
+        raise ConflictError.with_fix(
             f"the key {key.fingerprint} is that of a sign-in of {bound.user_name}",
             "see `stagedoor sign-in list`",
         )

@@ -22,7 +22,7 @@ from stagedoor.model.run import (
     explain_refusal,
     judge_loss,
 )
-from stagedoor.model.session import End, Origin
+from stagedoor.model.session import End, LoginOrigin
 from stagedoor.model.target import Target
 from stagedoor.store.columns import load_target
 from stagedoor.store.database import Transaction
@@ -121,7 +121,7 @@ def take_input(
     return _run(started), bytes(row.input)
 
 
-def add_recorded(transaction: Transaction, run: Run, origin: Origin, instance: str) -> None:
+def add_recorded(transaction: Transaction, run: Run, origin: LoginOrigin, instance: str) -> None:
     """Add the session, never open, that stands for a recorded run: recordings are listed by session."""
     transaction.execute(
         insert(sessions).values(

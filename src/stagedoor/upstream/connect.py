@@ -115,7 +115,7 @@ class TcpConnector:
         allowed, _ = decide(addresses, shell)
         candidates = tuple(a for a in allowed if not self.is_gateway(a, shell.port))
         if not candidates:
-            return Denial.with_mend(
+            return Denial.with_fix(
                 Reason.ADDRESS_NOT_ALLOWED,
                 f"the shell {shell.target.shell_name} has no address that may be reached",
                 "an administrator can allow its network with `networks` in its [[shells.static]] entry",

@@ -45,7 +45,7 @@ SAID_CHARS = 200
 
 BURST = 4000
 """The messages without data that a shell may send at once; a real sshd sends a few."""
-EACH_S = 100
+PER_SECOND = 100
 """The further messages without data allowed per second."""
 PER_DATA = 2
 """The further messages allowed per data packet, in either direction: asyncssh's server sends an empty message
@@ -75,7 +75,7 @@ class MessageRateLimit:
             self._left = min(self._left + PER_DATA, BURST)
             return True
         since_s, self._at = now - self._at, now
-        self._left = min(self._left + since_s * EACH_S, BURST) - _COST.get(kind, 1)
+        self._left = min(self._left + since_s * PER_SECOND, BURST) - _COST.get(kind, 1)
         return self._left >= 0
 
 

@@ -210,11 +210,11 @@ class GatewayLogin:
         return None
 
 
-def _refuse(what: str, mend: str = "") -> Denial:
-    """Return a refusal. `mend` is what an administrator can do about it."""
-    if not mend:
+def _refuse(what: str, fix: str = "") -> Denial:
+    """Return a refusal. `fix` is what an administrator can do about it."""
+    if not fix:
         return Denial(Reason.UPSTREAM_REFUSED, what)
-    return Denial.with_mend(Reason.UPSTREAM_REFUSED, what, mend, "ask an administrator")
+    return Denial.with_fix(Reason.UPSTREAM_REFUSED, what, fix, "ask an administrator")
 
 
 def select_supported_key_exchanges(names: Sequence[str]) -> list[str]:

@@ -129,14 +129,14 @@ class ShellSession:
     def _close_idle(self, timeout_s: float) -> None:
         self.close_soon(End.IDLE, f"no data passed for {timeout_s:g} s")
 
-    def record_channel(self, asked: ChannelRequest) -> ChannelAudit:
+    def record_channel(self, request: ChannelRequest) -> ChannelAudit:
         """Record in the audit that a channel was opened. The caller records its end (`record_end`)."""
-        return ChannelAudit(self._note, self.opened, next(self._numbers), asked, None)
+        return ChannelAudit(self._note, self.opened, next(self._numbers), request, None)
 
     async def record_program(
         self,
         plan: RecordingPlan,
-        asked: ChannelRequest,
+        request: ChannelRequest,
         now: float,
         on_recorded: Callable[[], None],
         on_room: Callable[[], None],
@@ -146,35 +146,35 @@ class ShellSession:
 
         `on_recorded` is called if the output is recorded, and `on_room` when the recording has room again;
         `now` is seconds since the epoch. Raises RecordingError if the user must be recorded and cannot be. If
-        the recording fails later, the session is closed. With `RecordingPlan.go_on` the session continues
-        unrecorded in both cases.
+        the recording fails later, the session is closed. With `RecordingPlan.continues_unrecorded` it
+        continues in both cases.
         """
         number, recording = next(self._numbers), None
 
         def on_failure(why: str) -> None:
             # The recorder has written the failure to the audit and the log.
             on_room()
-            if not plan.go_on:
+            if not plan.continues_unrecorded:
                 self.close_soon(End.UNRECORDED, f"{what} cannot be recorded any more ({why})")
 
-        if Permission.RECORD in self.permissions and asked.is_interactive:
-            header = make_header(self.opened, number, asked, now)
+        if Permission.RECORD in self.permissions and request.is_interactive:
+            header = make_header(self.opened, number, request, now)
             try:
                 recording = await plan.recorder.begin(
                     self.opened, number, header, on_room=on_room, on_failure=on_failure
                 )
                 on_recorded()
             except RecordingError:
-                if not plan.go_on:
+                if not plan.continues_unrecorded:
                     raise
         return ChannelAudit(
-            self._note, self.opened, number, asked, recording, record_input=plan.record_input
+            self._note, self.opened, number, request, recording, record_input=plan.record_input
         )
 
     @contextmanager
-    def channel(self, asked: ChannelRequest) -> Iterator[ChannelAudit]:
+    def channel(self, request: ChannelRequest) -> Iterator[ChannelAudit]:
         """Audit the session's only channel. Unless the block records its end, the channel hung up."""
-        channel = self.record_channel(asked)
+        channel = self.record_channel(request)
         try:
             yield channel
         finally:

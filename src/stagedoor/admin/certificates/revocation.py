@@ -53,7 +53,7 @@ class RevokedKeysFile:
         except (OSError, RevocationError) as error:
             # As sshd_config(5) RevokedKeys: a list that cannot be read refuses every key.
             self._read_version = None
-            self._revocations = Denial.with_mend(
+            self._revocations = Denial.with_fix(
                 Reason.CREDENTIAL_WRONG,
                 "no key is accepted, since the list of revoked keys cannot be read",
                 f"ssh.revoked_keys_file {self._file}: {error}",

@@ -15,7 +15,7 @@ from stagedoor.listeners.ssh.options import MAX_AUTH_TRIES
 from stagedoor.listeners.ssh.pending_keys import PendingKey
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.session import AccessMethod, LoginOrigin
 from stagedoor.model.source import Source
 from stagedoor.wire.target import parse_login
 
@@ -169,4 +169,4 @@ class SshAuthentication:
         return False
 
     def _deny(self, denial: Denial) -> None:
-        self._context.flow.deny(denial, Origin(AccessMethod.JUMP, self._source))
+        self._context.flow.deny(denial, LoginOrigin(AccessMethod.JUMP, self._source))

@@ -45,7 +45,7 @@ _KEXINIT = 20
 _CHANNEL_REQUEST = 98
 BURST = 80
 """The exchanges that are allowed at once after the login."""
-EACH_S = 2.0
+PER_SECOND = 2.0
 """The further exchanges allowed per second."""
 BYTES_EACH = 64 * KIB
 """One more exchange is allowed for each block of this many bytes, sent or received."""
@@ -89,7 +89,7 @@ class KeyExchanges:
             case LoginPhase.WAITING:
                 return now - last >= WAITING_S
             case LoginPhase.LOGGED_IN:
-                self._left = min(self._left + (now - last) * EACH_S, BURST) - 1
+                self._left = min(self._left + (now - last) * PER_SECOND, BURST) - 1
                 return self._left >= 0
 
 

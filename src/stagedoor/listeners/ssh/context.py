@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stagedoor.listeners.ssh.direct.driver import DirectParts
-from stagedoor.listeners.ssh.options import SshLimits
+from stagedoor.listeners.ssh.options import SshListenerSettings
 from stagedoor.listeners.ssh.page import PageParts
 from stagedoor.listeners.ssh.pending_keys import PendingLogins
 from stagedoor.session.flow import Flow
@@ -23,7 +23,7 @@ class ListenerContext:
     """
 
     flow: Flow
-    limits: SshLimits
+    settings: SshListenerSettings
     direct: DirectParts
     page: PageParts
     pending_logins: PendingLogins

@@ -15,7 +15,7 @@ from stagedoor.listeners.limits import StartupLimits
 from stagedoor.listeners.ssh.connection import ClientConnection
 from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.direct.driver import DirectParts
-from stagedoor.listeners.ssh.options import HostKey, SshLimits, make_server_options
+from stagedoor.listeners.ssh.options import HostKey, SshListenerSettings, make_server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
 from stagedoor.listeners.ssh.page import PageParts
 from stagedoor.listeners.ssh.pending_keys import PendingLogins
@@ -23,7 +23,7 @@ from stagedoor.listeners.ssh.router import ChannelRouter
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.rate import SiteRates
-from stagedoor.model.session import STOPPED, AccessMethod, Origin
+from stagedoor.model.session import STOPPED, AccessMethod, LoginOrigin
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
@@ -36,7 +36,7 @@ FAULT = "an internal fault in the SSH listener"
 RENEW_S = DAY_S
 """How often the host certificate is signed again, so that it never expires while a worker runs."""
 
-_TOO_FAST = Denial.with_mend(
+_TOO_FAST = Denial.with_fix(
     Reason.THROTTLED,
     "too many SSH connections came from this address or network at once",
     "ssh.handshakes_per_s",
@@ -89,19 +89,19 @@ class SshListener:
     def __init__(
         self,
         flow: Flow,
-        limits: SshLimits,
+        settings: SshListenerSettings,
         host_key: Callable[[], HostKey],
         direct: DirectParts,
         page: PageParts,
     ) -> None:
         self._flow = flow
-        self._limits = limits
+        self._settings = settings
         self._host_key = host_key
-        self._options = make_server_options(host_key(), limits)
+        self._options = make_server_options(host_key(), settings)
         self._options_at = time.monotonic()
         self._context = ListenerContext(
             flow,
-            limits,
+            settings,
             direct,
             page,
             PendingLogins(),
@@ -109,8 +109,8 @@ class SshListener:
             self._remove,
             self._report_fault,
         )
-        self._startups: Startups[ChannelRouter] = Startups(limits.clients.startups, random.random)
-        self._handshakes = SiteRates(limits.handshakes)
+        self._startups: Startups[ChannelRouter] = Startups(settings.clients.startups, random.random)
+        self._handshakes = SiteRates(settings.handshakes)
         self._routers: set[ChannelRouter] = set()
         self._tasks = Tasks(FAULT)
         self._reviewing: asyncio.Task[None] | None = None
@@ -156,8 +156,8 @@ class SshListener:
     async def _begin(self, stream: TcpStream, source: Source) -> None:
         handed_over = False
         try:
-            rules = self._limits.rules
-            async with asyncio.timeout(self._limits.clients.header_timeout_s):
+            rules = self._settings.rules
+            async with asyncio.timeout(self._settings.clients.header_timeout_s):
                 arrival = await read_proxy_header(stream, source, rules)
             if arrival is None:
                 return
@@ -215,7 +215,7 @@ class SshListener:
 
     def _current_options(self) -> asyncssh.SSHServerConnectionOptions:
         if time.monotonic() - self._options_at > RENEW_S:
-            self._options = make_server_options(self._host_key(), self._limits)
+            self._options = make_server_options(self._host_key(), self._settings)
             self._options_at = time.monotonic()
         return self._options
 
@@ -229,7 +229,7 @@ class SshListener:
                     self._report_fault(error)
 
     def _deny(self, source: Source, denial: Denial) -> None:
-        self._flow.deny(denial, Origin(AccessMethod.JUMP, source))
+        self._flow.deny(denial, LoginOrigin(AccessMethod.JUMP, source))
 
     def _end_startup(self, router: ChannelRouter) -> None:
         self._startups.remove(router)

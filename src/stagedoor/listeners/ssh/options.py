@@ -49,7 +49,7 @@ class HostKey:
 
 
 @dataclass(frozen=True, slots=True)
-class SshLimits:
+class SshListenerSettings:
     """The settings that this listener uses, and the limits of its clients."""
 
     rules: AcceptRules
@@ -60,7 +60,7 @@ class SshLimits:
 
 
 def make_server_options(
-    host_key: HostKey, limits: SshLimits
+    host_key: HostKey, settings: SshListenerSettings
 ) -> asyncssh.SSHServerConnectionOptions:
     """Return asyncssh's options for all connections. Blocks for a moment."""
     key = asyncssh.import_private_key(host_key.private)
@@ -75,12 +75,12 @@ def make_server_options(
         signature_algs=list(SIGNATURES),
         # Compression reveals information through the length of packets, and takes a lot of CPU time.
         compression_algs=["none"],
-        login_timeout=limits.clients.login_grace_s,
-        keepalive_interval=limits.clients.alive_interval_s,
+        login_timeout=settings.clients.login_grace_s,
+        keepalive_interval=settings.clients.alive_interval_s,
         keepalive_count_max=ALIVE_COUNT,
         public_key_auth=True,
-        password_auth=limits.passwords,
-        kbdint_auth=limits.passwords,
+        password_auth=settings.passwords,
+        kbdint_auth=settings.passwords,
         host_based_auth=False,
         gss_host=None,
         # `ClientConnection.create_agent_listener` checks the permission first.

@@ -127,8 +127,8 @@ class AppPage:
             lines.append(f"until: {show_time(ends_at)} (ssh {self._at()} logout ends it)")
         elif (ends_at := identity.token_ends_at) is not None:
             soon = identity.find_token_warning(self._login.flow.now()) is not None
-            mend = ", soon: make another on your account's page, or ask for one" if soon else ""
-            lines.append(f"until: {show_time(ends_at)}, when the token ends{mend}")
+            fix = ", soon: make another on your account's page, or ask for one" if soon else ""
+            lines.append(f"until: {show_time(ends_at)}, when the token ends{fix}")
         return "\n".join(lines) + "\n"
 
     async def _certificate(self) -> tuple[str, str, int]:

@@ -10,7 +10,7 @@ import asyncssh
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.run import INPUT_OUTPUT_CODE, REFUSED_CODE, Output, Run, RunOrder, RunState
-from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.session import AccessMethod, LoginOrigin
 from stagedoor.model.shell import StartStep
 from stagedoor.session.run_input import RunInputPump
 from stagedoor.session.runs import RunService
@@ -45,7 +45,7 @@ class RunChannel:
     ) -> None:
         self._identity = login.identity
         self._translate = login.translate
-        self._origin = Origin(AccessMethod.DIRECT, login.source)
+        self._origin = LoginOrigin(AccessMethod.DIRECT, login.source)
         self._is_forced = login.force_command is not None
         self._runs = runs
         self._chan = chan

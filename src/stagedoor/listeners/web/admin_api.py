@@ -17,7 +17,7 @@ from stagedoor.api.answers import ApiAnswer, make_denial_answer, make_problem_an
 from stagedoor.api.problems import make_problem
 from stagedoor.api.service import AdmittedRequest, ApiService
 from stagedoor.listeners.web.file_stream import send_file
-from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
+from stagedoor.listeners.web.guard import RequestGuard, make_web_login_origin
 from stagedoor.listeners.web.post import WAIT_S
 from stagedoor.listeners.web.sign_in.cookies import BODY_S
 from stagedoor.model.denial import Denial, Reason
@@ -140,7 +140,7 @@ class AdminApi:
         denial, source = self._guard.check_source(request), self._guard.find_source(request)
         if denial is not None or not self._networks or is_within(source.address, self._networks):
             return denial
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.SOURCE_NOT_ALLOWED,
             f"the API is not for your address {source.address}",
             "an administrator adds its network to api.networks",
@@ -173,7 +173,9 @@ class AdminApi:
             if fault is not None:
                 line = "an API request ended by an internal fault"
                 _log.error(line, trace=trace.trace_id, exc_info=fault)
-            origin = structs.replace(make_web_origin(self._guard.find_source(request)), trace=trace)
+            origin = structs.replace(
+                make_web_login_origin(self._guard.find_source(request)), trace=trace
+            )
             self._flow.deny(answer.denial, origin, identity)
             body = msgspec.json.encode(structs.replace(answer.problem, trace=trace.trace_id))
         if (file := answer.file) is not None:

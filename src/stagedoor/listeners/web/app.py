@@ -23,7 +23,7 @@ from stagedoor.listeners.web.admin_api import AdminApi, ApiParts
 from stagedoor.listeners.web.console.pages import list_console_routes
 from stagedoor.listeners.web.errors import answer_refusal
 from stagedoor.listeners.web.files.api import Files
-from stagedoor.listeners.web.guard import RequestGuard, WebLimits
+from stagedoor.listeners.web.guard import RequestGuard, WebListenerSettings
 from stagedoor.listeners.web.headers import GuardMiddleware
 from stagedoor.listeners.web.login_api import LoginApi, LoginParts
 from stagedoor.listeners.web.login_pages import LoginPages
@@ -82,9 +82,11 @@ class WebServices:
 class WebApp:
     """The application and its open terminals. Belongs to one event loop."""
 
-    def __init__(self, access: ShellAccess, limits: WebLimits, services: WebServices) -> None:
-        self.guard = guard = RequestGuard(access.flow, limits)
-        self.pending = UnauthenticatedConnections(limits.clients.max_pending)
+    def __init__(
+        self, access: ShellAccess, settings: WebListenerSettings, services: WebServices
+    ) -> None:
+        self.guard = guard = RequestGuard(access.flow, settings)
+        self.pending = UnauthenticatedConnections(settings.clients.max_pending)
         self._passes = passes = services.passes
         refuse = partial(answer_refusal, logins=services.logins.logins.is_possible)
         posts = PostRoutes(guard, self._identify, refuse)
@@ -177,7 +179,7 @@ def _mount(
     guard: RequestGuard, api: Sequence[BaseRoute], routes: Sequence[BaseRoute], pages: Pages
 ) -> Starlette:
     """Return the application. `stagedoor attach` uses no path prefix; a browser may need one."""
-    prefix = guard.limits.path
+    prefix = guard.settings.path
     mounted = [Mount(prefix, routes=[*api, *routes])] if prefix else routes
     return Starlette(
         routes=[*api, *mounted],

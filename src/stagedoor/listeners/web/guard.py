@@ -12,7 +12,7 @@ from stagedoor.listeners.web.pages.language import use_language
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.session import AccessMethod, LoginOrigin
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
@@ -36,7 +36,7 @@ STAGEDOOR = Brand()
 
 
 @dataclass(frozen=True, slots=True)
-class WebLimits:
+class WebListenerSettings:
     """The settings of the web listener.
 
     `rules` decide from which sources requests are accepted. `host_names` are the names that a request's Host
@@ -58,18 +58,18 @@ class WebLimits:
     clients: ClientLimits = LIMITS
 
 
-def make_web_origin(source: Source) -> Origin:
+def make_web_login_origin(source: Source) -> LoginOrigin:
     """Return the origin of a session or refusal that came over HTTP from `source`."""
-    return Origin(AccessMethod.WEB, source)
+    return LoginOrigin(AccessMethod.WEB, source)
 
 
 class RequestGuard:
     """The checks of every HTTP request and WebSocket. A check returns None or the refusal."""
 
-    def __init__(self, flow: Flow, limits: WebLimits) -> None:
+    def __init__(self, flow: Flow, settings: WebListenerSettings) -> None:
         self.flow = flow
-        self.limits = limits
-        self.rules = limits.rules
+        self.settings = settings
+        self.rules = settings.rules
         self.draining = False
 
     def find_source(self, connection: HTTPConnection) -> Source:
@@ -90,7 +90,7 @@ class RequestGuard:
     ) -> Denial:
         """Audit a refusal of the client, and return it."""
         return self.flow.deny(
-            denial, make_web_origin(self.find_source(connection)), identity, target
+            denial, make_web_login_origin(self.find_source(connection)), identity, target
         )
 
     def _unread_forward(self, connection: HTTPConnection) -> Denial | None:
@@ -98,7 +98,7 @@ class RequestGuard:
         peer = _peer(connection)
         if self._forwarded(connection, peer) is not None:
             return None
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.BAD_REQUEST,
             f"the proxy at {peer.address} sent an X-Forwarded-For whose last entry is not an address",
             "web.forwarded_from trusts it; an administrator corrects that proxy's settings",
@@ -152,15 +152,15 @@ class RequestGuard:
 
     def _misnamed(self, connection: HTTPConnection) -> Denial | None:
         if connection.scope.get("method") == "CONNECT":  # its Host names the shell
-            return Denial.with_mend(
+            return Denial.with_fix(
                 Reason.BAD_REQUEST,
                 "this is the WebShell's port; HTTP CONNECT has one of its own",
                 "tunnel.addresses",
             )
         host = connection.headers.get("host", "")
-        if is_known(host, self.limits.host_names, self.limits.domain):
+        if is_known(host, self.settings.host_names, self.settings.domain):
             return None
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.TARGET_NOT_ALLOWED,
             f"{host!r} is not a name of this gateway",
             "an administrator adds it to web.host_names",
@@ -191,12 +191,12 @@ class RequestGuard:
 
     def is_on_domain(self, connection: HTTPConnection) -> bool:
         """Return whether the Host is the domain of the apps, or a name below it."""
-        domain, host = self.limits.domain, _host(connection)
+        domain, host = self.settings.domain, _host(connection)
         return domain is not None and (host == domain or host.endswith(f".{domain}"))
 
     def derive_base_url(self, connection: HTTPConnection) -> str:
         """Return the gateway's base URL by the Host of this request: the origin and the path prefix."""
-        return self.find_own_origin(connection) + self.limits.path
+        return self.find_own_origin(connection) + self.settings.path
 
     def check_signed_name(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a signature for an address, if the settings give this gateway a name.
@@ -205,7 +205,7 @@ class RequestGuard:
         users make for it. Pages need no such check, since the name of another site is never an address.
         Programs on this machine may use its loopback addresses.
         """
-        names, domain = self.limits.host_names, self.limits.domain
+        names, domain = self.settings.host_names, self.settings.domain
         host = connection.headers.get("host", "")
         if not (names or domain) or is_named(host, names, domain):
             return None
@@ -215,7 +215,7 @@ class RequestGuard:
         return Denial(
             Reason.TARGET_NOT_ALLOWED,
             f"this gateway is not called {host!r}, so a signature for that name is not accepted here; log in "
-            + (f"at https://{name}{self.limits.path}" if name else "by its name"),
+            + (f"at https://{name}{self.settings.path}" if name else "by its name"),
         )
 
     def check_origin(self, connection: HTTPConnection) -> Denial | None:
@@ -224,11 +224,11 @@ class RequestGuard:
         Only browsers send an Origin.
         """
         origin = connection.headers.get("origin")
-        if origin is None or origin in self.limits.origins:
+        if origin is None or origin in self.settings.origins:
             return None
         if origin == self.find_own_origin(connection):
             return None
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.SOURCE_NOT_ALLOWED,
             "a page of another site may not open terminals here",
             "an administrator names it in web.origins",
@@ -239,7 +239,7 @@ class RequestGuard:
         """Refuse a request with a cookie, unless one of our own pages sends it (browsers send an Origin)."""
         if connection.headers.get("origin") == self.find_own_origin(connection):
             return None
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.SOURCE_NOT_ALLOWED,
             "this request was refused, because no page of this gateway sent it",
             "a reverse proxy passes on Host, and X-Forwarded-Proto from an address in web.forwarded_from",
@@ -248,7 +248,7 @@ class RequestGuard:
 
     def find_app(self, connection: HTTPConnection) -> Target | None:
         """Return the app that the Host names, such as `app01.shell.example.com`, or None."""
-        domain, host = self.limits.domain, _host(connection)
+        domain, host = self.settings.domain, _host(connection)
         if domain is None or not host.endswith(f".{domain}"):
             return None
         return parse_login(host.removesuffix(f".{domain}"))

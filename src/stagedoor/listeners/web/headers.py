@@ -109,7 +109,7 @@ class GuardMiddleware:
         host = parse_host(connection.headers.get("host", ""))
         return (
             self._guard.is_secure(connection)
-            and not self._guard.limits.path
+            and not self._guard.settings.path
             and host is not None
             and not is_address_host(host)
         )

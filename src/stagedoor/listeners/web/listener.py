@@ -16,7 +16,7 @@ from stagedoor.listeners.accept import (
     send_and_linger,
 )
 from stagedoor.listeners.web.app import WebApp
-from stagedoor.listeners.web.guard import make_web_origin
+from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.http import HttpServerProtocol
 from stagedoor.listeners.web.pending import PendingConnection
 from stagedoor.listeners.web.terminal.presence import count_holders
@@ -124,7 +124,7 @@ class WebListener:
 
     def __init__(self, app: WebApp, tls: ServerTls | None = None) -> None:
         self._app = app
-        self._limits = app.guard.limits
+        self._settings = app.guard.settings
         self._pending = app.pending
         self._tls = tls
         self._server: _Server | None = None
@@ -142,7 +142,7 @@ class WebListener:
             ws_max_size=MAX_FRAME_BYTES,
             # The PINGs keep proxies from closing idle connections. A missing PONG proves nothing, since it
             # waits behind a flood of output; TCP detects dead peers.
-            ws_ping_interval=self._limits.clients.ping_s,
+            ws_ping_interval=self._settings.clients.ping_s,
             ws_ping_timeout=None,
             lifespan="off",
             interface="asgi3",
@@ -195,7 +195,7 @@ class WebListener:
     # From the accept to HTTP.
 
     async def _begin(self, stream: TcpStream, pending: PendingConnection, is_tls: bool) -> None:
-        timeout_s = self._limits.clients.header_timeout_s
+        timeout_s = self._settings.clients.header_timeout_s
         carried: TcpStream | TlsStream = stream
         try:
             async with asyncio.timeout(timeout_s) as bound:
@@ -259,7 +259,7 @@ class WebListener:
 
     def _record_denial(self, denial: Denial, source: Source) -> None:
         """Audit the refusal of a client that has not sent a whole request."""
-        self._app.guard.flow.deny(denial, make_web_origin(source))
+        self._app.guard.flow.deny(denial, make_web_login_origin(source))
 
     def _crowded_out(self, pending: PendingConnection, end: Callable[[], object]) -> None:
         if pending.has_spoken:

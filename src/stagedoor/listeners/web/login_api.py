@@ -98,7 +98,7 @@ class LoginApi:
             why = "pages may not log machines in; run stagedoor login in a terminal"
             return Denial(Reason.SOURCE_NOT_ALLOWED, why)
         if not (self._guard.is_secure(request) or source.address.is_loopback):
-            return Denial.with_mend(
+            return Denial.with_fix(
                 Reason.BAD_REQUEST,
                 "a login has secrets, and this request came over plain http",
                 "a reverse proxy has to send X-Forwarded-Proto from an address in web.forwarded_from",

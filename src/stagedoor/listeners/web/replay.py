@@ -71,7 +71,7 @@ class Replay:
         identity = await self._pages.identify(request)
         if isinstance(identity, Response) or self._recordings.has_any(identity):
             return identity
-        denial = Denial.with_mend(
+        denial = Denial.with_fix(
             Reason.NO_GRANT,
             "you may not play recordings",
             f"an administrator lets them with: stagedoor grant add user:{identity.name} '*' --allow replay "

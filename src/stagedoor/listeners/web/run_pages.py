@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
+from stagedoor.listeners.web.guard import RequestGuard, make_web_login_origin
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
@@ -95,7 +95,7 @@ class RunPages:
                 at = piece.end
 
     async def _cancel(self, request: Request, identity: Identity, _: dict[str, str]) -> Response:
-        origin = make_web_origin(self._guard.find_source(request))
+        origin = make_web_login_origin(self._guard.find_source(request))
         run = await self._runs.cancel(identity, request.path_params["id"], origin)
         if isinstance(run, Denial):
             return self._pages.answer_message(
@@ -105,7 +105,7 @@ class RunPages:
 
     async def _open(self, request: Request, identity: Identity) -> Run | Response:
         """Return the run if the user may read it, or the answer to send instead."""
-        origin = make_web_origin(self._guard.find_source(request))
+        origin = make_web_login_origin(self._guard.find_source(request))
         run = await self._runs.open_log(identity, request.path_params["id"], origin)
         if not isinstance(run, Denial):
             return run

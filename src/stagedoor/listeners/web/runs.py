@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.errors import answer_refusal
-from stagedoor.listeners.web.guard import make_web_origin
+from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.post import WAIT_S, Answer, Fields, PostRoutes, read_string
 from stagedoor.listeners.web.terminal.fields import read_target
 from stagedoor.model.denial import Denial, Reason
@@ -80,7 +80,7 @@ class Runs:
         """
         order, run_id = _order_in(body), body.get("id")
         if isinstance(order, Denial):
-            return self._flow.deny(order, make_web_origin(source), identity)
+            return self._flow.deny(order, make_web_login_origin(source), identity)
         if run_id is None:
             run_id = secrets.token_hex(ID_BYTES)
         if not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
@@ -89,7 +89,7 @@ class Runs:
             refused = await self._prove(identity, order, source, body)
             if refused is not None:
                 return refused
-        origin = make_web_origin(source)
+        origin = make_web_login_origin(source)
         try:
             async with asyncio.timeout(WAIT_S):
                 run = await self._runs.start(identity, order, origin, None, run_id)
@@ -120,7 +120,7 @@ class Runs:
         if isinstance(grant, Grant):
             return None
         return answer_refusal(
-            self._flow.deny(grant, make_web_origin(source), identity, target), steps
+            self._flow.deny(grant, make_web_login_origin(source), identity, target), steps
         )
 
     async def _log(self, identity: Identity, body: Fields, source: Source) -> Answer:
@@ -129,7 +129,7 @@ class Runs:
         if isinstance(named, Denial):
             return named
         run_id, start = named
-        run = await self._runs.open_log(identity, run_id, make_web_origin(source))
+        run = await self._runs.open_log(identity, run_id, make_web_login_origin(source))
         if isinstance(run, Denial):
             return run
         until = asyncio.get_running_loop().time() + (WAIT_S if body.get("wait") is True else 0.0)
@@ -144,7 +144,7 @@ class Runs:
             if not run.is_over:
                 await asyncio.sleep(_PAUSE_S)
             if not self._runs.may_go_on(identity, run):
-                refused = await self._runs.open_log(identity, run_id, make_web_origin(source))
+                refused = await self._runs.open_log(identity, run_id, make_web_login_origin(source))
                 if isinstance(refused, Denial):
                     return refused
 
@@ -163,7 +163,7 @@ class Runs:
             return _bad("data", "base64")
         if len(data) > MAX_INPUT_BYTES:
             return _bad("data", f"{MAX_INPUT_BYTES} bytes at most")
-        run = await self._runs.find_proved(identity, run_id, make_web_origin(source))
+        run = await self._runs.find_proved(identity, run_id, make_web_login_origin(source))
         if isinstance(run, Denial):
             return run
         if not data and body.get("end") is not True and body.get("lost") is not True:
@@ -182,7 +182,7 @@ class Runs:
         run_id = _id_in(body)
         if isinstance(run_id, Denial):
             return run_id
-        run = await self._runs.cancel(identity, run_id, make_web_origin(source))
+        run = await self._runs.cancel(identity, run_id, make_web_login_origin(source))
         if isinstance(run, Denial):
             return run
         # Cancelling requires no fresh proof of presence, so the answer does not show what runs.

@@ -31,7 +31,7 @@ class ShellAccess:
 
 def deny_without_holder(shell_name: str) -> Denial:
     """Return the refusal for a shell that has no known holder."""
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.SHELL_UNAVAILABLE,
         f"no holder of terminals is configured for the shell {shell_name}",
         "an administrator names it in `holder` of its [[shells.static]] entry",

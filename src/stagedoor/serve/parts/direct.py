@@ -45,7 +45,7 @@ def plan_recording(settings: Settings, recorder: Recorder) -> RecordingPlan:
     """Return the plan for users whose sessions are recorded, from `[recording]`."""
     return RecordingPlan(
         recorder,
-        go_on=settings.recording.on_failure == "continue",
+        continues_unrecorded=settings.recording.on_failure == "continue",
         record_input=settings.recording.record_input,
     )
 

@@ -13,7 +13,7 @@ from stagedoor.admin.certificates.authorities import (
 from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.listener import SshListener
-from stagedoor.listeners.ssh.options import HostKey, SshLimits
+from stagedoor.listeners.ssh.options import HostKey, SshListenerSettings
 from stagedoor.listeners.ssh.page import PageParts
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import SettingsError
@@ -44,7 +44,7 @@ def build_ssh_listener(parts: ListenerParts, addresses: tuple[str, ...]) -> SshL
         private, _ = ensure_ssh_host_key(settings)
         return HostKey(private, issue_host_certificate(settings, names, HOST_CERTIFICATE_S))
 
-    limits = SshLimits(
+    own = SshListenerSettings(
         rules=accept_rules(settings),
         handshakes=Rate(
             max(round(settings.ssh.handshakes_per_s * HANDSHAKE_BURST_S), 1),
@@ -55,7 +55,7 @@ def build_ssh_listener(parts: ListenerParts, addresses: tuple[str, ...]) -> SshL
         idle_timeout_s=settings.relay.idle_timeout_s,
         clients=parts.limits,
     )
-    return SshListener(parts.flow, limits, host_key, build_direct_login(parts), _build_page(parts))
+    return SshListener(parts.flow, own, host_key, build_direct_login(parts), _build_page(parts))
 
 
 def _build_page(parts: ListenerParts) -> PageParts:

@@ -20,7 +20,7 @@ from stagedoor.laptop.onefile import build_client_file
 from stagedoor.listeners.limits import ClientLimits
 from stagedoor.listeners.web.admin_api import ApiParts
 from stagedoor.listeners.web.app import WebApp, WebServices
-from stagedoor.listeners.web.guard import Brand, WebLimits
+from stagedoor.listeners.web.guard import Brand, WebListenerSettings
 from stagedoor.listeners.web.listener import WebListener
 from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
@@ -77,7 +77,7 @@ def build_web_listener(
     context, flow, settings = parts.context, parts.flow, parts.settings
     refused = RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal
     rules = read_step_up_rules(settings)
-    passes = PassService(context, flow.by_newest_policy, on_sign_in)
+    passes = PassService(context, flow.judge_with_newest_policy, on_sign_in)
     sign_ins, refresh = _build_single_sign_on(parts)
     access = ShellAccess(
         flow,
@@ -101,8 +101,8 @@ def build_web_listener(
         _build_api(parts, refused, cluster),
         ConsoleService(context, rules, flow.shells.list_targets, partial(read_health, settings)),
     )
-    limits = _limits(settings, parts.limits)
-    return WebListener(WebApp(access, limits, services), tls), refresh
+    own = _make_listener_settings(settings, parts.limits)
+    return WebListener(WebApp(access, own, services), tls), refresh
 
 
 def _build_logins(parts: ListenerParts, passes: PassService, refused: RefusedKeys) -> LoginParts:
@@ -138,8 +138,8 @@ def _build_api(
     return ApiParts(service, parse_networks(settings.api.networks))
 
 
-def _limits(settings: Settings, clients: ClientLimits) -> WebLimits:
-    return WebLimits(
+def _make_listener_settings(settings: Settings, clients: ClientLimits) -> WebListenerSettings:
+    return WebListenerSettings(
         accept_rules(settings, parse_networks(settings.web.forwarded_from)),
         list_host_names(settings),
         frozenset(settings.web.origins),

@@ -321,10 +321,10 @@ class KubernetesShells:
     def _no_app(self, target: Target) -> Denial:
         cache = self._cache(target)
         if cache is None:
-            mend = f"no environment {target.environment or ''} is in kubernetes.namespaces"
+            fix = f"no environment {target.environment or ''} is in kubernetes.namespaces"
             if not self.spaces.is_fixed:
-                mend = self.spaces.explain_absence(target.environment)
-            return refuse_unknown_app(target, mend)
+                fix = self.spaces.explain_absence(target.environment)
+            return refuse_unknown_app(target, fix)
         place = f"{target.app} in {target.environment}" if target.environment else target.app
         return Denial(
             Reason.NO_APP,

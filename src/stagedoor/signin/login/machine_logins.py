@@ -56,7 +56,7 @@ OF_A_RULE = Rate(burst=300, interval_s=0.5)
 """The logins by one `[[machines]]` table, in each worker: each changes the policy, and is in the memory of
 every worker while it lasts. A CI matrix has 256 jobs at most."""
 RETRY_S = 10
-_NONE_HERE = Denial.with_mend(
+_NONE_HERE = Denial.with_fix(
     Reason.BAD_REQUEST,
     "no machine logs in here by a token of its own",
     "an administrator adds a [[machines]] table to the settings",
@@ -218,7 +218,7 @@ class MachineLoginService:
                     "expires_at": opened.expires_at,
                 }
         except NotFoundError:
-            raise RefusedError.with_mend(
+            raise RefusedError.with_fix(
                 f"the rule {machine.name!r} for machines is for the user {machine.user!r}, who does not "
                 "exist",
                 f"an administrator adds them with: stagedoor user add {machine.user} --no-password",

@@ -37,7 +37,7 @@ RETRY_S = 10
 QUESTIONS = Rate(burst=600, interval_s=0.02)
 """The questions of a source, which may be an office: each login that waits asks five times a second for three
 minutes."""
-NO_CERTIFICATES = Denial.with_mend(
+NO_CERTIFICATES = Denial.with_fix(
     Reason.OVERLOADED,
     "certificates are not set up on this gateway, so `stagedoor login` cannot be used",
     "keys.user_ca_file",

@@ -23,7 +23,7 @@ def describe(settings: Settings, host: str, *, logins: bool) -> dict[str, object
     try:
         host_ca = read_host_ca(settings)
     except StagedoorError:
-        return Denial.with_mend(
+        return Denial.with_fix(
             Reason.OVERLOADED,
             "the host CA of this gateway cannot be read, so no machine can be set up",
             "an administrator makes keys.host_ca_file readable",

@@ -33,7 +33,7 @@ def add_role(transaction: Transaction, rule: RoleRule, at: float) -> int:
     same = select(roles).where(*(roles.c[column] == value for column, value in values.items()))
     row = transaction.execute(same).first()
     if row is not None and (row.expires_at is None or row.expires_at > at):
-        raise ConflictError.with_mend(
+        raise ConflictError.with_fix(
             f"role {row.id} says this already",
             f"to have it end at another time, remove it first: stagedoor role remove {row.id}",
         )

@@ -122,7 +122,7 @@ def unlink(transaction: Transaction, account: ProviderAccount) -> str:
         delete(identities).where(*_is(account)).returning(identities.c.user_name)
     ).scalar()
     if user is None:
-        raise NotFoundError.with_mend(
+        raise NotFoundError.with_fix(
             f"no user is {account.subject} at {account.issuer}", "see: stagedoor sso list"
         )
     set_provided_groups(transaction, str(user), frozenset())

@@ -71,11 +71,11 @@ class SshPreface:
         if not end or more.strip() or not (text.isascii() and text.isprintable() and text):
             return None
         line_text = to_one_line(text, SAID_CHARS)
-        cause, mend, advice = _MEANINGS.get(line_text, _UNKNOWN)
+        cause, fix, advice = _MEANINGS.get(line_text, _UNKNOWN)
         what = (
             f"the SSH server of the shell {self._target.shell_name} refused ({line_text!r}){cause}"
         )
-        return Denial.with_mend(Reason.UPSTREAM_REFUSED, what, mend, advice)
+        return Denial.with_fix(Reason.UPSTREAM_REFUSED, what, fix, advice)
 
     def make_farewell(self, why: str) -> bytes:
         """Return the bytes after a preface that make any SSH client show `why`.

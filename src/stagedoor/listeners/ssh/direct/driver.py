@@ -24,7 +24,7 @@ from stagedoor.listeners.ssh.direct.start import connect_forward, explain_not_st
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import HUNG_UP, AccessMethod, End, Origin
+from stagedoor.model.session import HUNG_UP, AccessMethod, End, LoginOrigin
 from stagedoor.model.shell import StartStep
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.end_notices import EndNotices
@@ -168,7 +168,7 @@ class DirectDriver:
             entered = await login.flow.enter(
                 login.identity,
                 self._target,
-                Origin(AccessMethod.DIRECT, login.source),
+                LoginOrigin(AccessMethod.DIRECT, login.source),
                 self._report,
                 may_wait=may_wait,
                 ask_reason=self._ask_reason,
@@ -191,7 +191,7 @@ class DirectDriver:
         finally:
             progress_timer.cancel()
             self._entry_tasks.pop(session, None)
-            self.post(events.SessionRefused(session, refusal))
+            self.post(events.EntryEnded(session, refusal))
 
     def _report(self, step: StartStep) -> None:
         """Report a step of entering. While the login waits for a person, the interrupt key cancels it."""
@@ -263,7 +263,7 @@ class DirectDriver:
                 channel.begin(session.record_channel(requested), session.count)
                 await connect_forward(shell, request.host, request.port, end)
             else:
-                requested = request.request
+                requested = request.program
                 line = self._login.translate("stagedoor: this session is recorded")
                 audit = await session.record_program(
                     self._parts.plan,
@@ -279,11 +279,11 @@ class DirectDriver:
         except Exception as error:
             failed = explain_not_started(error, requested, name, shell)
             why, code = failed or (Denial.of_fault().message, events.PROHIBITED)
-            self.post(events.ShellFailed(channel.number, why, code))
+            self.post(events.ChannelStartFailed(channel.number, why, code))
             if failed is None:
                 raise
         else:
-            self.post(events.ShellStarted(channel.number))
+            self.post(events.ChannelStarted(channel.number))
         finally:
             if channel.is_released:
                 channel.release()

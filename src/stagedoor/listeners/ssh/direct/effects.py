@@ -10,7 +10,7 @@ from stagedoor.recording.channel_audit import Exit
 
 @dataclass(frozen=True, slots=True)
 class EnterShell:
-    """Run the flow and log in to the shell; report `SessionStarted` or `SessionRefused`.
+    """Run the flow and log in to the shell; report `SessionStarted` or `EntryEnded`.
 
     `may_wait` is whether the login may wait for a person to act: only a program can show its user how.
     """
@@ -28,9 +28,10 @@ class StopWait:
 
 @dataclass(frozen=True, slots=True)
 class StartChannel:
-    """Audit a channel and start in the shell what it requests; report `ShellStarted` or `ShellFailed`.
+    """Audit a channel and start in the shell what it requests.
 
-    `with_agent` permits a program to use the client's agent, if it has one.
+    Report `ChannelStarted` or `ChannelStartFailed`. `with_agent` permits a program to use the client's
+    agent, if it has one.
     """
 
     session: int

@@ -20,7 +20,7 @@ class ProgramRequest:
     """The request for a program in the shell, on an open session channel."""
 
     channel: int
-    request: ChannelRequest
+    program: ChannelRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,8 @@ class SessionStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRefused:
-    """A refusal, or a failure to enter the shell; `why` is one line. Ignored once the session has begun."""
+class EntryEnded:
+    """The end of the attempt to enter the shell. `why` is one line, empty if the session has begun."""
 
     session: int
     why: str
@@ -139,14 +139,14 @@ class GatewayDrains:
 
 
 @dataclass(frozen=True, slots=True)
-class ShellStarted:
+class ChannelStarted:
     """The success of a `StartChannel`."""
 
     channel: int
 
 
 @dataclass(frozen=True, slots=True)
-class ShellFailed:
+class ChannelStartFailed:
     """The failure of a `StartChannel`; `code` is for a forward (RFC 4254 §5.1)."""
 
     channel: int
@@ -171,13 +171,13 @@ class Drained:
 
 
 ChannelEvent = (
-    ShellStarted | ShellFailed | ShellChannelClosed | Drained | ChannelClosed | Interrupted
+    ChannelStarted | ChannelStartFailed | ShellChannelClosed | Drained | ChannelClosed | Interrupted
 )
 SessionEvent = (
     StartReport
     | WaitTimeout
     | SessionStarted
-    | SessionRefused
+    | EntryEnded
     | PermissionChange
     | EndNotice
     | SessionEnded

@@ -6,8 +6,8 @@ request begins another session. `DirectLogin.handle_event` returns effects, whic
 performs in order:
 
     a request: program, forward, agent    EnterShell; in a session StartChannel, or AnswerRequest
-    SessionStarted; SessionRefused        the same for the requests that wait; a refusal for each of them
-    ShellStarted; ShellFailed             ConnectChannel, and AnswerRequest for a forward; a refusal
+    SessionStarted; EntryEnded            the same for the requests that wait; a refusal for each of them
+    ChannelStarted; ChannelStartFailed    ConnectChannel, and AnswerRequest for a forward; a refusal
     ShellChannelClosed, then Drained      DrainChannel, then CloseChannel with the exit status
     ChannelClosed                         ReleaseChannel
     PermissionChange                      refuse what is no longer granted, StopAgent, SendLine
@@ -54,7 +54,7 @@ class _Channel:
     @property
     def has_terminal(self) -> bool:
         request = self.request
-        return isinstance(request, events.ProgramRequest) and request.request.terminal is not None
+        return isinstance(request, events.ProgramRequest) and request.program.terminal is not None
 
     def step(self, step: ChannelStep) -> ChannelPhase:
         """Move to the next phase by `step`, and return it."""
@@ -101,7 +101,7 @@ class DirectLogin:
                 return self._on_request(event)
             case events.SessionStarted():
                 return self._on_started(event)
-            case events.SessionRefused(session, why):
+            case events.EntryEnded(session, why):
                 return self._on_refused(session, why)
             case events.StartReport(step):
                 return self._on_progress(step)
@@ -179,7 +179,7 @@ class DirectLogin:
                 if (forced := self._force_command) is not None:
                     program = replace(program, kind="exec", what=forced, original=program.what)
                 start = effects.StartChannel(
-                    session, replace(request, request=program), may_use_agent
+                    session, replace(request, program=program), may_use_agent
                 )
                 if self._is_agent_refused and channel.has_terminal:
                     return [
@@ -313,7 +313,7 @@ class DirectLogin:
         if channel is None:  # the developer closed it meanwhile
             return []
         match event:
-            case events.ShellStarted():
+            case events.ChannelStarted():
                 channel.step(ChannelStep.STARTED)
                 answer = [] if channel.is_program else [effects.AnswerRequest(number)]
                 return [effects.ConnectChannel(number), *answer]
@@ -323,7 +323,7 @@ class DirectLogin:
                 return [left, *self._stop_waiting()]
             case events.Interrupted():
                 return []
-            case events.ShellFailed(_, why, code):
+            case events.ChannelStartFailed(_, why, code):
                 return self._refuse(number, why, code)
             case events.ShellChannelClosed(_, how, why):
                 channel.exit = how

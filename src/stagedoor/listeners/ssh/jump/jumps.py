@@ -12,7 +12,7 @@ from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PORT_FORWARDING
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import HUNG_UP, AccessMethod, End, Origin
+from stagedoor.model.session import HUNG_UP, AccessMethod, End, LoginOrigin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -28,7 +28,7 @@ class Jumps:
     ) -> None:
         self.entering_count = 0
         self._context = context
-        self._origin = Origin(AccessMethod.JUMP, source)
+        self._origin = LoginOrigin(AccessMethod.JUMP, source)
         self._connection = connection
         self._relays: set[ChannelRelay] = set()
 
@@ -80,7 +80,7 @@ class Jumps:
                     entered.stream,
                     entered,
                     self._relay_ended,
-                    self._context.limits.idle_timeout_s,
+                    self._context.settings.idle_timeout_s,
                     SshPreface(entered.grant.target),
                 )
                 self._relays.add(relay)

@@ -46,7 +46,7 @@ from stagedoor.listeners.web.files.transfer import (
     read_blocks,
     write,
 )
-from stagedoor.listeners.web.guard import RequestGuard, make_web_origin
+from stagedoor.listeners.web.guard import RequestGuard, make_web_login_origin
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import identify_browser
 from stagedoor.model.denial import Denial, Reason
@@ -77,7 +77,7 @@ class Files:
 
     async def _admitted(self, request: Request) -> tuple[Identity, Target] | Denial:
         source = self._guard.find_source(request)
-        deny, origin = self._access.flow.deny, make_web_origin(source)
+        deny, origin = self._access.flow.deny, make_web_login_origin(source)
         denial = self._guard.check_source(request) or self._check_own_page(request)
         if denial is not None:
             return deny(denial, origin)

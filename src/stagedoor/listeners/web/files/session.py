@@ -12,7 +12,7 @@ import asyncssh
 
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.files.fields import FilesError, escape_path
-from stagedoor.listeners.web.guard import make_web_origin
+from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -72,7 +72,7 @@ async def open_sftp_session(
     """
     # The terminal of the same page shows the progress of a starting shell.
     entered = await access.flow.enter(
-        identity, target, make_web_origin(source), lambda step: None, needs=Permission.FILES
+        identity, target, make_web_login_origin(source), lambda step: None, needs=Permission.FILES
     )
     if isinstance(entered, Denial):
         raise FilesDeniedError(entered)

@@ -60,10 +60,10 @@ class Pages:
         self._shows_runs = shows_runs
         self._console = console
         self.assets = Assets()
-        brand = guard.limits.brand
+        brand = guard.settings.brand
         if brand.logo is not None:
             self.assets.add_logo(brand.logo)
-        self.place = PagePath(guard.limits.path, self.assets, brand)
+        self.place = PagePath(guard.settings.path, self.assets, brand)
         self.home_path = f"{self.place.path}/"
 
     async def answer_not_found(self, request: Request, _: Exception) -> Response:

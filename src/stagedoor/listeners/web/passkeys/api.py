@@ -38,7 +38,7 @@ _BY_ADDRESS = Denial(
     "gateway's "
     "name, over https (on this machine, http://localhost does too)",
 )
-_IN_PLAIN = Denial.with_mend(
+_IN_PLAIN = Denial.with_fix(
     Reason.BAD_REQUEST,
     "browsers accept passkeys over https only",
     "a reverse proxy has to send X-Forwarded-Proto from an address in web.forwarded_from",
@@ -163,7 +163,7 @@ def find_relying_party(guard: RequestGuard, request: Request) -> RelyingParty | 
 
     If each app has a name of its own, passkeys are for the domain above all of them.
     """
-    host, domain = (request.url.hostname or "").lower(), guard.limits.domain
+    host, domain = (request.url.hostname or "").lower(), guard.settings.domain
     if domain is not None and guard.is_on_domain(request):
         host = domain
     elif is_address_host(host):

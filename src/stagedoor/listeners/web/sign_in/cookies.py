@@ -83,7 +83,7 @@ def choose_cookie(
     """
     secure = guard.is_secure(connection)
     if guard.is_on_domain(connection):
-        return (_ON_DOMAIN if secure else _PLAIN) + suffix, guard.limits.domain, secure
+        return (_ON_DOMAIN if secure else _PLAIN) + suffix, guard.settings.domain, secure
     return (_ON_HOST if secure else _PLAIN) + suffix, None, secure
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import asyncssh
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.guard import make_web_origin
+from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.listeners.web.terminal.fields import (
@@ -55,7 +55,7 @@ class Terminals:
         self._access = access
         self._flow = access.flow
         self._presence = access.presence
-        self._share_s = posts.guard.limits.share_s
+        self._share_s = posts.guard.settings.share_s
         self.api: list[BaseRoute] = [
             posts.make_route("/api/terminals", self._list),
             self._route(posts, "/api/terminals/end", self._end),
@@ -90,7 +90,7 @@ class Terminals:
             return granted
         grant = await self._flow.check_step_up(identity, granted)
         if isinstance(grant, Denial):
-            return self._flow.deny(grant, make_web_origin(source), identity, granted.target)
+            return self._flow.deny(grant, make_web_login_origin(source), identity, granted.target)
         state = await self._flow.observe(grant.target)
         terminals: list[list[str]] = []
         if state not in _NOT_RUNNING:
@@ -139,7 +139,7 @@ class Terminals:
         # Otherwise a stolen cookie could share a terminal that the cookie alone does not open.
         proof = await self._flow.check_step_up(identity, grant)
         if isinstance(proof, Denial):
-            return self._flow.deny(proof, make_web_origin(source), identity, grant.target)
+            return self._flow.deny(proof, make_web_login_origin(source), identity, grant.target)
         minutes = body.get("minutes", 60)
         if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
             return Denial(Reason.BAD_REQUEST, "a share lasts a number of minutes")
@@ -149,13 +149,13 @@ class Terminals:
             if most:
                 why = f"terminals may be shared {most / MINUTE_S:g} minutes at most"
             return self._flow.deny(
-                Denial.with_mend(
+                Denial.with_fix(
                     Reason.NO_GRANT,
                     why,
                     "an administrator sets web.share_s",
                     "choose a shorter time" if most else "ask an administrator",
                 ),
-                make_web_origin(source),
+                make_web_login_origin(source),
                 identity,
                 grant.target,
             )
@@ -182,10 +182,10 @@ async def find_grant(
     """Return the user's grant for the app in `target`. A refusal is audited."""
     target = read_target(body)
     if isinstance(target, Denial):
-        return flow.deny(target, make_web_origin(source), identity)
+        return flow.deny(target, make_web_login_origin(source), identity)
     grant = await flow.authorise(identity, target)
     return (
-        flow.deny(grant, make_web_origin(source), identity, target)
+        flow.deny(grant, make_web_login_origin(source), identity, target)
         if isinstance(grant, Denial)
         else grant
     )
@@ -204,7 +204,7 @@ async def run_remote(
     """
     target = grant.target
     entered = await access.flow.enter(
-        grant.identity, target, make_web_origin(source), lambda step: None, start=False
+        grant.identity, target, make_web_login_origin(source), lambda step: None, start=False
     )
     if isinstance(entered, Denial):
         return entered

@@ -103,7 +103,7 @@ class TerminalEndpoint:
             await socket.close()
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        wire, limit_s = TerminalSocket(socket), self._guard.limits.clients.header_timeout_s
+        wire, limit_s = TerminalSocket(socket), self._guard.settings.clients.header_timeout_s
         try:
             async with asyncio.timeout(limit_s):
                 hello = await wire.read_hello()

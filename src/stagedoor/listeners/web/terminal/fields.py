@@ -67,7 +67,7 @@ def share_object(share: Share) -> dict[str, object]:
 
 def deny_watching() -> Denial:
     """Return the refusal to watch, the same for an unknown session as for a forbidden one."""
-    return Denial.with_mend(
+    return Denial.with_fix(
         Reason.NO_GRANT,
         "there is no such session, or you may not watch it",
         "an administrator lets you: stagedoor grant add user:NAME APP --allow watch --without enter",

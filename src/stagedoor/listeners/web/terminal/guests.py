@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.presence import PresenceService
-from stagedoor.listeners.web.guard import make_web_origin
+from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
@@ -69,10 +69,10 @@ class Guests:
         grant, guest, purpose = admitted
         proved = await self._flow.check_step_up(identity, grant)
         if isinstance(proved, Denial):
-            return self._flow.deny(proved, make_web_origin(source), identity)
+            return self._flow.deny(proved, make_web_login_origin(source), identity)
         ticket = await self._passes.issue_ticket(identity, purpose)
         if isinstance(ticket, Denial):
-            return self._flow.deny(ticket, make_web_origin(source), identity)
+            return self._flow.deny(ticket, make_web_login_origin(source), identity)
         return {"ticket": ticket, "terminal": guest.terminal, **_offer_object(proved, guest)}
 
     async def _offer(self, identity: Identity, body: Fields, source: Source) -> Answer:
@@ -101,9 +101,9 @@ class Guests:
             assert grant.guest is not None, "a guest's grant is for one terminal"
             return grant, grant.guest, purpose
 
-        admitted = await self._flow.by_newest_policy(judge)
+        admitted = await self._flow.judge_with_newest_policy(judge)
         if isinstance(admitted, Denial):
-            return self._flow.deny(admitted, make_web_origin(source), identity)
+            return self._flow.deny(admitted, make_web_login_origin(source), identity)
         return admitted
 
     def _requested(self, body: Fields) -> SharedTerminal | WatchedSession | Denial:

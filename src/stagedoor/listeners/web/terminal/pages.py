@@ -56,7 +56,7 @@ class TerminalPages:
                 nonce,
                 identity.name,
                 moves_files=Permission.FILES in grant.permissions,
-                tmux=self._guard.limits.tmux,
+                tmux=self._guard.settings.tmux,
                 notice=self._flow.find_notice(target),
                 is_known=self._flow.has_target(target),
             )

@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 
 from stagedoor.listeners.web.errors import ClientClosedError
-from stagedoor.listeners.web.guard import make_web_origin
+from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.listeners.web.terminal.people import (
     PresenceNotifier,
@@ -59,7 +59,7 @@ class TerminalSession:
         """Create a session for `run`. `changed` is called when it begins and ends."""
         self._access = access
         self._wire = wire
-        self._origin = make_web_origin(source)
+        self._origin = make_web_login_origin(source)
         self._hello = hello
         self._changed = changed
         self._room = asyncio.Event()
