@@ -13,7 +13,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import DEFAULT, Permission, Permissions
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.target import Target
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.session.access_request import AccessWait, AskReason
@@ -92,7 +92,7 @@ class Desk:
     async def wait(
         self, ask_reason: AskReason | None = None, *, may_wait: bool = True, wait_s: float = 900.0
     ) -> Grant | Denial:
-        def show(step: StartStep) -> None:
+        def show(step: ProgressStep) -> None:
             self.shown.append(step.detail)
 
         wait = AccessWait(self, self, lambda: self.verdict, DEV, APP01, Permission.ENTER)

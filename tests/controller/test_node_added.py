@@ -5,7 +5,7 @@ from typing import Any
 
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
-from stagedoor.model.shell import Shell, StartStep
+from stagedoor.model.shell import ProgressStep, Shell
 from stagedoor.model.units import MINUTE_S
 from stagedoor.wire.rfc3339 import show_time
 from tests.controller.test_stories import APP01, Story, now, story
@@ -48,7 +48,7 @@ def without_nodes(it: Story) -> dict[str, Any]:
 async def test_who_waits_for_a_node_is_told_each_minute_and_gets_in_when_it_is_there() -> None:
     async with story() as it:
         ready = without_nodes(it)
-        steps: list[StartStep] = []
+        steps: list[ProgressStep] = []
         waiting = asyncio.create_task(it.shells.enter(APP01, steps.append))
         await asyncio.sleep(12)
         it.cluster.put(event(it.pod(), "TriggeredScaleUp", "pod triggered scale-up"))

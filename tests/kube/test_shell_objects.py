@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
@@ -132,7 +132,7 @@ def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
 
     seen: list[str] = []
     for found in looks(cluster, namespace):
-        assert isinstance(found, StartStep), found
+        assert isinstance(found, ProgressStep), found
         if found.name not in seen:
             seen.append(found.name)
         if found.name == SSHD:
@@ -199,7 +199,7 @@ def test_a_shell_has_the_environment_that_its_app_has(
     apply(cluster, shell.service, config, host_secret(app, tmp_path))
     apply(cluster, with_replicas(shell.deployment, 1))
     for found in looks(cluster, namespace):
-        assert isinstance(found, StartStep), found
+        assert isinstance(found, ProgressStep), found
         if found.name == SSHD:
             break
     assert banner(cluster, namespace)

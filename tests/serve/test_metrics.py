@@ -17,7 +17,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
 from stagedoor.model.metric import OTHER, Metric, MetricKind, Series
 from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, RunningSession
-from stagedoor.model.shell import Shell, StartStep
+from stagedoor.model.shell import ProgressStep, Shell
 from stagedoor.model.target import Target
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
@@ -235,7 +235,7 @@ class Starting:
 
     async def ensure(self, grant: Any, progress: Any) -> Any:
         for step in self.steps:
-            progress(StartStep(step))
+            progress(ProgressStep(step))
             self.clock.at += 1
         if isinstance(self.outcome, BaseException):
             raise self.outcome

@@ -21,7 +21,7 @@ from stagedoor.model.session import (
     Ready,
     RunningSession,
 )
-from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
+from stagedoor.model.shell import Progress, ProgressStep, Shell, ShellState
 from stagedoor.model.source import Address, Source
 from stagedoor.model.target import Target
 from stagedoor.model.trace import LoginTrace, TraceContext
@@ -58,7 +58,7 @@ class Script:
     ready: bool = False
     """Whether the shell is ready without a start."""
     hold: asyncio.Event | None = None
-    steps: tuple[StartStep, ...] = (StartStep("pulling image", "3 of 5"),)
+    steps: tuple[ProgressStep, ...] = (ProgressStep("pulling image", "3 of 5"),)
     """The steps that a start reports while it is held."""
     new_policies: list[Callable[[], None]] = field(default_factory=list)
     looks: int = 0
@@ -257,7 +257,7 @@ class Listener:
     flow: Flow
     running: Running | None = None
 
-    def progress(self, step: StartStep) -> None:
+    def progress(self, step: ProgressStep) -> None:
         self.script.asked.append(f"progress {step.name}")
 
     async def serve(self, host: str, port: str) -> None:

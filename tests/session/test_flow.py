@@ -10,7 +10,7 @@ from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Guest
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, End, Ended, LoginOrigin
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.session.entered import Entered
 from tests.virtual_time import in_virtual_time
 
@@ -80,7 +80,7 @@ async def test_a_session_ends_once_whatever_its_block_raises() -> None:
 async def test_each_step_of_an_attempt_is_in_its_trace() -> None:
     """With those of the shell's start; the client's trace goes on."""
     names = ("scheduling", "pulling image", "pulling image")
-    script = Script(hold=asyncio.Event(), steps=tuple(StartStep(name) for name in names))
+    script = Script(hold=asyncio.Event(), steps=tuple(ProgressStep(name) for name in names))
     assert script.hold is not None
     script.hold.set()
     _, listener = await serve(script)
@@ -284,8 +284,8 @@ async def test_a_start_that_takes_too_long_says_how_far_it_came() -> None:
 @in_virtual_time
 async def test_a_start_whose_step_needs_longer_is_given_so_much_more_and_no_more() -> None:
     loop = asyncio.get_running_loop()
-    slow = StartStep("scheduling", "the cluster is adding a node", patience_s=600)
-    script = Script(hold=asyncio.Event(), steps=(slow, slow, StartStep("pulling image")))
+    slow = ProgressStep("scheduling", "the cluster is adding a node", patience_s=600)
+    script = Script(hold=asyncio.Event(), steps=(slow, slow, ProgressStep("pulling image")))
     await serve(script, start_timeout_s=60)
     assert script.asked[-1] == "refuse start_timeout"
     assert "was not ready after 660 s (last step: pulling image)" in script.refusal

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.shell import Shell, ShellState, StartStep
+from stagedoor.model.shell import ProgressStep, Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.shells.ports import Shells
 from tests.fixtures.people import grant
@@ -150,7 +150,7 @@ async def test_a_worker_that_closes_leaves_the_shell_up(kind: Kind) -> None:
 async def test_whoever_waits_is_told_how_far_a_start_has_come(kind: Kind) -> None:
     if not kind.starts_on_demand:
         return
-    steps: list[StartStep] = []
+    steps: list[ProgressStep] = []
     assert isinstance(await kind.make().ensure(grant(kind.target), steps.append), Shell)
     assert steps
     assert all(step.name for step in steps)

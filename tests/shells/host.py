@@ -12,7 +12,7 @@ from pathlib import Path
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
 from stagedoor.model.grant import Admission
-from stagedoor.model.shell import Shell, StartStep
+from stagedoor.model.shell import ProgressStep, Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.local.adapter import LocalShells
 from stagedoor.shells.local.settings import LocalShell
@@ -22,7 +22,7 @@ from tests.fixtures.people import APP01, grant
 Admitted = Callable[[Target], Sequence[Admission]]
 
 
-def ignore(_: StartStep) -> None:
+def ignore(_: ProgressStep) -> None:
     """Ignore the progress of a start."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.shell import Progress, Shell, StartStep
+from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.starts import Starts
 
@@ -62,9 +62,9 @@ async def test_each_target_has_a_start_of_its_own() -> None:
 
 async def test_who_comes_later_hears_of_the_later_steps() -> None:
     starts, begin = Starts(), Begun()
-    first: list[StartStep] = []
-    second: list[StartStep] = []
-    steps = [StartStep("scheduling"), StartStep("pulling image")]
+    first: list[ProgressStep] = []
+    second: list[ProgressStep] = []
+    steps = [ProgressStep("scheduling"), ProgressStep("pulling image")]
     waiting = [await join(starts, begin, first.append)]
     begin.reporters[0](steps[0])
     waiting.append(await join(starts, begin, second.append))
@@ -76,12 +76,12 @@ async def test_who_comes_later_hears_of_the_later_steps() -> None:
 
 async def test_who_gives_up_leaves_the_start_to_the_others_and_to_who_comes_next() -> None:
     starts, begin = Starts(), Begun()
-    heard: list[StartStep] = []
+    heard: list[ProgressStep] = []
     gone = await join(starts, begin, heard.append)
     gone.cancel()
     await _settle()
     assert gone.cancelled()
-    begin.reporters[0](StartStep("scheduling"))
+    begin.reporters[0](ProgressStep("scheduling"))
     assert heard == []
     waiting = await join(starts, begin)
     assert len(begin.ends) == 1

@@ -42,7 +42,7 @@ from stagedoor.listeners.ssh.direct.login import HUNG_UP, STOPPING, DirectLogin
 from stagedoor.model.certificate import EVERYTHING, PTY
 from stagedoor.model.permission import Permission, deny_permission
 from stagedoor.model.session import End
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.session.person_wait import STEP_UP
@@ -319,36 +319,36 @@ STORIES: dict[str, Story] = {
     "a terminal that waits is shown the reason, later steps at once": [
         (program(1, SHELL), [EnterShell(1)]),
         (program(2), []),
-        (StartReport(StartStep("scheduling")), []),
+        (StartReport(ProgressStep("scheduling")), []),
         (WaitTimeout(1), [SendLine(1, f"stagedoor: {APP01}: scheduling")]),
         (
-            StartReport(StartStep("pulling image", "app:1")),
+            StartReport(ProgressStep("pulling image", "app:1")),
             [SendLine(1, f"stagedoor: {APP01}: pulling image: app:1")],
         ),
         (EntryEnded(1, "no"), [*refused(1, "no"), *refused(2, "no")]),
         (program(3, SHELL), [EnterShell(2)]),
-        (StartReport(StartStep("scheduling")), []),
+        (StartReport(ProgressStep("scheduling")), []),
         (WaitTimeout(1), []),
     ],
     "a step-up is shown at once and once, by scp too": [
         (program(1), [EnterShell(1)]),
         (
-            StartReport(StartStep(STEP_UP, "open https://gw")),
+            StartReport(ProgressStep(STEP_UP, "open https://gw")),
             [SendLine(1, f"stagedoor: {APP01}: {STEP_UP}: open https://gw")],
         ),
-        (StartReport(StartStep(STEP_UP, "open https://gw")), []),
+        (StartReport(ProgressStep(STEP_UP, "open https://gw")), []),
         (WaitTimeout(1), []),
     ],
     "a wait for a person ends when the last program has left": [
         (program(1), [EnterShell(1)]),
         (program(2, SHELL), []),
-        (StartReport(StartStep(STEP_UP, "x")), shown(1, 2)),
+        (StartReport(ProgressStep(STEP_UP, "x")), shown(1, 2)),
         (ChannelClosed(1), [ReleaseChannel(1)]),
         (Interrupted(2), [CloseChannel(2, 130), StopWait(1)]),
         (ChannelClosed(2), [ReleaseChannel(2)]),
         (EntryEnded(1, "no"), []),
         (program(3), [EnterShell(2)]),
-        (StartReport(StartStep(STEP_UP, "x")), shown(3)),
+        (StartReport(ProgressStep(STEP_UP, "x")), shown(3)),
         (ConnectionClosed(), [ReleaseChannel(3), StopWait(2)]),
     ],
     "the interrupt key of a program that runs is the shell's": [

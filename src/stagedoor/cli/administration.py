@@ -9,7 +9,7 @@ from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.model.policy import Policy
-from stagedoor.model.shell import ShellState, StartStep
+from stagedoor.model.shell import ProgressStep, ShellState
 from stagedoor.model.target import Target
 from stagedoor.wire.api.inputs import Input
 from stagedoor.wire.api.port import NOTHING, Administration
@@ -101,7 +101,7 @@ def _find_apps(settings: "Settings") -> "AppSource":
 
         return await build_shells(settings, Policy).local.observe(target)
 
-    def progress(step: StartStep) -> None:
+    def progress(step: ProgressStep) -> None:
         show.note(step.line)
 
     open_cluster = partial(_open_cluster, settings) if settings.kubernetes.is_used else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from stagedoor.listeners.accept import READ_BYTES, send_and_linger
 from stagedoor.model.denial import Denial
 from stagedoor.model.session import HUNG_UP, AccessMethod, LoginOrigin
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import Source
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
@@ -55,8 +55,8 @@ class Downstream:
         trace = self.request.trace if self.request is not None else None
         return LoginOrigin(AccessMethod.CONNECT, self.source, trace)
 
-    def show_progress(self, step: StartStep) -> None:
-        """Send a step of the shell's start as an interim answer (1xx), if the client asks for those.
+    def show_progress(self, step: ProgressStep) -> None:
+        """Send a step of the login as an interim answer (1xx), if the client asks for those.
 
         Only our own client does; other clients would fail on an unexpected 1xx. Bytes that the socket does
         not accept at once are sent with the answer. If the login waits for a person, it also ends when the

@@ -40,8 +40,8 @@ class Shell:
 
 
 @dataclass(frozen=True, slots=True)
-class StartStep:
-    """One step of a start, shown to the waiting user, such as `scheduling` or `pulling image`.
+class ProgressStep:
+    """One step of a login, shown to the waiting user: of the shell's start, or of a wait for a person.
 
     `patience_s` is the extra time that a start may take once it has reached this step.
     """
@@ -56,5 +56,5 @@ class StartStep:
         return f"{self.name}: {self.detail}" if self.detail else self.name
 
 
-Progress = Callable[[StartStep], None]
-"""Called by an adapter at each step of a start; it must not block."""
+Progress = Callable[[ProgressStep], None]
+"""Called at each step of a login; it must not block."""

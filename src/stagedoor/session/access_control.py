@@ -12,7 +12,7 @@ from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.shell import Progress, StartStep
+from stagedoor.model.shell import Progress, ProgressStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
@@ -183,16 +183,16 @@ class AccessControl:
         if progress is None:
             return refused
 
-        def look() -> Grant | Denial | StartStep:
+        def look() -> Grant | Denial | ProgressStep:
             still = self.authoriser.judge_again(grant)
             if isinstance(still, Denial):
                 return still
             if self.authoriser.check_proof(identity, grant.target) is None:
                 return still
-            return StartStep(STEP_UP, instruction)
+            return ProgressStep(STEP_UP, instruction)
 
-        with self.step_ups.count_waiting(identity) as may_wait:
-            if not may_wait:
+        with self.step_ups.count_waiting(identity) as has_room:
+            if not has_room:
                 return refused
             proof = await wait_for_person(
                 look, self.policy, progress, wait_s, lambda: STEP_UP_REPEAT_S

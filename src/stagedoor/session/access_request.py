@@ -13,7 +13,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.shell import Progress, StartStep
+from stagedoor.model.shell import Progress, ProgressStep
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.session.person_wait import ACCESS_GRANTED, ACCESS_REQUEST, wait_for_person
@@ -28,6 +28,8 @@ ACCESS_REPEAT_S = 30.0
 """The longest interval at which the step is repeated: `stagedoor tunnel` reads 16 KiB of steps, and is
 patient for 150 s by default."""
 
+_NO_LONGER_PENDING = Denial(Reason.NO_GRANT, "")
+"""Compared by identity, and never shown: `AccessWait` says how the request ended."""
 AskReason = Callable[[str], Awaitable[str | None]]
 """Shows a line to the user and returns the reason that they type: empty if they give none, None if the client
 has no terminal."""
@@ -74,8 +76,8 @@ class AccessWait:
         refused = replace(refused, person_message=_explain(offer))
         if not may_wait and offer.request is None:
             return refused
-        with self.requests.count_waiting(self.identity) as may_wait:
-            if not may_wait:
+        with self.requests.count_waiting(self.identity) as has_room:
+            if not has_room:
                 return refused
             if offer.request is None and ask_reason is not None:
                 denial = await self._ask(offer, ask_reason, refused)
@@ -103,9 +105,8 @@ class AccessWait:
     async def _wait(self, refused: Denial, progress: Progress, wait_s: float) -> Grant | Denial:
         pending: int | None = None
         pause_s = ACCESS_REPEAT_S
-        over = replace(refused)
 
-        def look() -> Grant | Denial | StartStep:
+        def look() -> Grant | Denial | ProgressStep:
             nonlocal pending, pause_s
             verdict = self.judge()
             if isinstance(verdict, Grant):
@@ -115,19 +116,19 @@ class AccessWait:
                 return verdict
             if offer.request is None:
                 if pending is not None:
-                    return over
+                    return _NO_LONGER_PENDING
                 where = f"{offer.line}; ask: {offer.where}. This login waits"
-                return StartStep(ACCESS_REQUEST, where)
+                return ProgressStep(ACCESS_REQUEST, where)
             pending = offer.request.id
             pause_s = min(ACCESS_REPEAT_S, offer.left_s)
-            return StartStep(
+            return ProgressStep(
                 ACCESS_REQUEST,
                 f"request {pending} waits for {offer.rule.deciders}"
                 f"{f' ({offer.page})' if offer.page else ''}; Ctrl-C leaves it open",
             )
 
         verdict = await wait_for_person(look, self.policy, progress, wait_s, lambda: pause_s)
-        if verdict is over and pending is not None:
+        if verdict is _NO_LONGER_PENDING and pending is not None:
             # The policy may have changed since the first check.
             verdict = self.judge()
             if isinstance(verdict, Denial):
@@ -137,7 +138,7 @@ class AccessWait:
                 None if verdict.request is None else self.requests.offers.find(verdict.request)
             )
             lasts = "" if request is None else f"for {show_period(request.lasts_s)}"
-            progress(StartStep(ACCESS_GRANTED, lasts))
+            progress(ProgressStep(ACCESS_GRANTED, lasts))
         if verdict is not None:
             return verdict
         if wait_s < ACCESS_WAIT_S:

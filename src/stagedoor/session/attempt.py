@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from stagedoor.model.session import LoginOrigin
-from stagedoor.model.shell import Progress, StartStep
+from stagedoor.model.shell import Progress, ProgressStep
 from stagedoor.model.trace import LoginStep, LoginTrace, TraceContext
 
 OPENED, CANCELLED, FAULT = "opened", "cancelled", "fault"
@@ -73,7 +73,7 @@ class LoginAttempt:
         self.begin(SHELL)
         steps = self._steps
 
-        def record(step: StartStep) -> None:
+        def record(step: ProgressStep) -> None:
             name, _, of = steps[-1]
             if (name != step.name or not of) and len(steps) < MAX_STEPS:
                 steps.append((step.name, self._now(), SHELL))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
-from stagedoor.model.shell import Progress, StartStep
+from stagedoor.model.shell import Progress, ProgressStep
 from stagedoor.session.ports import PolicyReader
 
 STEP_UP = "step-up"
@@ -19,7 +19,7 @@ ACCESS_GRANTED = "access granted"
 SHOWN_STEPS = PERSON_STEPS | {ACCESS_GRANTED}
 """The steps that are shown at once, also by scp and rsync."""
 
-Look = Callable[[], Grant | Denial | StartStep]
+Look = Callable[[], Grant | Denial | ProgressStep]
 """Returns the result of the wait by the policy in memory, or the step to show while it goes on."""
 
 
@@ -40,7 +40,7 @@ async def wait_for_person(
     while True:
         version = policy.version
         step = look()
-        if not isinstance(step, StartStep):
+        if not isinstance(step, ProgressStep):
             return step
         now = clock()
         if step != shown or now >= due:

@@ -4,10 +4,10 @@ import asyncio
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
-from stagedoor.model.shell import Progress, Shell, StartStep
+from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.shells.ports import Shells
 
-FIRST_STEP = StartStep("asked for")
+FIRST_STEP = ProgressStep("asked for")
 
 
 async def start_shell(
@@ -20,7 +20,7 @@ async def start_shell(
     last = FIRST_STEP
     began, allowed_s = asyncio.get_running_loop().time(), limit_s
 
-    def remember(step: StartStep) -> None:
+    def remember(step: ProgressStep) -> None:
         nonlocal last, allowed_s
         last = step
         if limit_s + step.patience_s > allowed_s:

@@ -1,7 +1,8 @@
 """A filter of the addresses that a shell may have, since a name that others control may resolve to anything.
 
 Lines 19 to 21 of the CONNECT conformance list. Callers resolve a name once, pass all its addresses to
-`decide`, and dial only the allowed ones. So a second, different answer of the name server has no effect.
+`filter_addresses`, and dial only those that it returns. So a second, different answer of the name server
+has no effect.
 """
 
 from collections.abc import Iterable
@@ -64,19 +65,13 @@ class _Rule(Enum):
     OWN_OR_NAMED = auto()
 
 
-def decide(
-    addresses: Iterable[Address], shell: Shell
-) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
-    """Split `addresses` into (allowed, refused), each in the given order.
+def filter_addresses(addresses: Iterable[Address], shell: Shell) -> tuple[Address, ...]:
+    """Return those of `addresses` that may be dialled for `shell`, in the given order.
 
     Loopback is allowed for a shell that the gateway started itself, and within the networks of `shell`. The
     caller must check that an address is not the gateway's own listener, since only it knows the port.
     """
-    allowed: list[Address] = []
-    refused: list[Address] = []
-    for address in addresses:
-        (allowed if _is_allowed(address, shell) else refused).append(address)
-    return tuple(allowed), tuple(refused)
+    return tuple(address for address in addresses if _is_allowed(address, shell))
 
 
 def _is_allowed(address: Address, shell: Shell) -> bool:

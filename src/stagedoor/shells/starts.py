@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.shell import Progress, Shell, StartStep
+from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import fold
 
@@ -61,6 +61,6 @@ class _SharedStart:
         self.listeners: list[Progress] = []
         self.task = asyncio.create_task(begin(self._report))
 
-    def _report(self, step: StartStep) -> None:
+    def _report(self, step: ProgressStep) -> None:
         for progress in tuple(self.listeners):
             progress(step)

@@ -11,7 +11,7 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address
 from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
-from stagedoor.shells.address import decide
+from stagedoor.shells.address import filter_addresses
 
 PROBE_TIMEOUT_S = 1.0
 """Short, because a page waits for the result."""
@@ -112,8 +112,11 @@ class TcpConnector:
                 f"{error.strerror or error}",
                 retry_after_s=5,
             )
-        allowed, _ = decide(addresses, shell)
-        candidates = tuple(a for a in allowed if not self.is_gateway(a, shell.port))
+        candidates = tuple(
+            address
+            for address in filter_addresses(addresses, shell)
+            if not self.is_gateway(address, shell.port)
+        )
         if not candidates:
             return Denial.with_fix(
                 Reason.ADDRESS_NOT_ALLOWED,

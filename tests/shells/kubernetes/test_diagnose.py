@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.shells.kubernetes.live.diagnose import (
     CREATING,
     ENDING,
@@ -210,29 +210,29 @@ def test_a_failed_start_is_told_by_its_cause(case: str, step: str, message: str)
 
 
 def test_a_start_goes_by_its_steps() -> None:
-    assert judge(observed("ok")) == StartStep(SSHD)
-    assert judge(observed("initslow")) == StartStep(STARTING, "the kit is copied")
-    assert diagnose(None, (), (), (), NOW) == StartStep(WAITING)
-    assert diagnose({**SHELL, "spec": {"replicas": 0}}, (), (), (), NOW) == StartStep(WAITING)
-    assert diagnose(SHELL, (), (), (), NOW) == StartStep(CREATING)
-    assert diagnose(SHELL, (), [pod(conditions=[])], (), NOW) == StartStep(SCHEDULING)
+    assert judge(observed("ok")) == ProgressStep(SSHD)
+    assert judge(observed("initslow")) == ProgressStep(STARTING, "the kit is copied")
+    assert diagnose(None, (), (), (), NOW) == ProgressStep(WAITING)
+    assert diagnose({**SHELL, "spec": {"replicas": 0}}, (), (), (), NOW) == ProgressStep(WAITING)
+    assert diagnose(SHELL, (), (), (), NOW) == ProgressStep(CREATING)
+    assert diagnose(SHELL, (), [pod(conditions=[])], (), NOW) == ProgressStep(SCHEDULING)
     creating = pod(**waiting("ContainerCreating"))
-    assert diagnose(SHELL, (), [creating], (), NOW) == StartStep(STARTING)
+    assert diagnose(SHELL, (), [creating], (), NOW) == ProgressStep(STARTING)
     pulls = event(
         "Pulling", 'Pulling image "registry.example/app01:7"', fieldPath="spec.containers{shell}"
     )
-    assert diagnose(SHELL, (), [creating], [pulls], NOW) == StartStep(
+    assert diagnose(SHELL, (), [creating], [pulls], NOW) == ProgressStep(
         PULLING, "registry.example/app01:7"
     )
     pulled = event("Pulled", "Successfully pulled", fieldPath="spec.containers{shell}")
-    assert diagnose(SHELL, (), [creating], [pulls, pulled], NOW) == StartStep(STARTING)
+    assert diagnose(SHELL, (), [creating], [pulls, pulled], NOW) == ProgressStep(STARTING)
 
 
 def test_the_shell_before_has_to_end_first() -> None:
     ending = pod()
     ending["metadata"]["deletionTimestamp"] = "2026-11-26T09:30:30Z"
     diagnosis = diagnose(SHELL, (), [ending], (), NOW)
-    assert diagnosis == StartStep(ENDING, "waiting for its sessions to end")
+    assert diagnosis == ProgressStep(ENDING, "waiting for its sessions to end")
 
 
 def test_the_youngest_pod_counts() -> None:
@@ -244,7 +244,7 @@ def test_the_youngest_pod_counts() -> None:
         message="The node was low on resource: memory.",
     )
     young = pod(**waiting("ContainerCreating"))
-    assert diagnose(SHELL, (), [young, evicted], (), NOW) == StartStep(STARTING)
+    assert diagnose(SHELL, (), [young, evicted], (), NOW) == ProgressStep(STARTING)
     assert diagnose(SHELL, (), [evicted], (), NOW) == Cause(
         STARTING, "the pod was given up (Evicted): The node was low on resource: memory."
     )
@@ -253,7 +253,7 @@ def test_the_youngest_pod_counts() -> None:
 def test_what_an_older_wish_came_to_does_not_count() -> None:
     failed = observed("quota-pods")
     failed["shell"]["metadata"]["generation"] += 1
-    assert judge(failed) == StartStep(CREATING)
+    assert judge(failed) == ProgressStep(CREATING)
 
 
 def test_what_the_controller_found_comes_first() -> None:
@@ -318,7 +318,7 @@ def test_an_image_of_packages_without_the_folder_is_named() -> None:
 def test_a_pull_that_may_yet_succeed_is_a_step(message: str, why: str, final: bool) -> None:
     said = f"the image registry.example/app01:7: {why} (ErrImagePull: {message})"
     diagnosis = diagnose(SHELL, (), [pod(**waiting("ErrImagePull", message))], (), NOW)
-    assert diagnosis == (Cause if final else StartStep)(PULLING, said)
+    assert diagnosis == (Cause if final else ProgressStep)(PULLING, said)
     # The kubelet has given up for now, with the same message after its own words.
     backed_off = f'Back-off pulling image "registry.example/app01:7": ErrImagePull: {message}'
     diagnosis = diagnose(SHELL, (), [pod(**waiting("ImagePullBackOff", backed_off))], (), NOW)
@@ -328,13 +328,13 @@ def test_a_pull_that_may_yet_succeed_is_a_step(message: str, why: str, final: bo
 def test_a_node_may_be_on_its_way() -> None:
     big = observed("big")
     since = parse_time("2026-11-26T09:30:23Z") or 0.0
-    assert isinstance(judge(big, since + 14), StartStep)
+    assert isinstance(judge(big, since + 14), ProgressStep)
     assert isinstance(judge(big, since + 15), Cause)
     name = big["pods"][0]["metadata"]["name"]
     up = event("TriggeredScaleUp", "pod triggered scale-up", name=name)
     up["regarding"]["uid"] = big["pods"][0]["metadata"]["uid"]
     big["events"].append(up)
-    assert judge(big, since + 100) == StartStep(SCHEDULING, "the cluster is adding a node")
+    assert judge(big, since + 100) == ProgressStep(SCHEDULING, "the cluster is adding a node")
 
 
 def unplaced(*events: Any, at_s: float) -> Any:
@@ -355,10 +355,10 @@ def unplaced(*events: Any, at_s: float) -> Any:
 def test_a_node_that_is_being_added_is_waited_for_ten_minutes(reason: str) -> None:
     added = event(reason, "Pod should schedule on: nodeclaim/x", first="2026-11-26T09:31:08Z")
     step = unplaced(added, at_s=30)
-    assert step == StartStep(SCHEDULING, "the cluster is adding a node")
+    assert step == ProgressStep(SCHEDULING, "the cluster is adding a node")
     assert step.patience_s == 600
     assert unplaced(added, at_s=301).detail == "the cluster is adding a node, for 5 minutes now"
-    assert isinstance(unplaced(added, at_s=607), StartStep)
+    assert isinstance(unplaced(added, at_s=607), ProgressStep)
     given_up = unplaced(added, at_s=608)
     assert isinstance(given_up, Cause)
     assert given_up.message.endswith("; one was to be added 10 minutes ago")
@@ -368,7 +368,7 @@ def test_an_autoscaler_that_adds_no_node_says_why() -> None:
     refused = event(
         "NotTriggerScaleUp", "pod didn't trigger scale-up: 1 max node group size reached"
     )
-    assert isinstance(unplaced(refused, at_s=14), StartStep)
+    assert isinstance(unplaced(refused, at_s=14), ProgressStep)
     cause = unplaced(refused, at_s=15)
     assert isinstance(cause, Cause)
     assert "none is added: pod didn't trigger scale-up: 1 max node group size" in cause.message
@@ -383,7 +383,7 @@ def test_a_pod_that_has_just_got_its_node_is_not_late_for_what_came_before() -> 
         condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at}
         return {**starting, "status": {**starting["status"], "conditions": [condition]}}
 
-    assert diagnose(late, (), [placed("2026-11-26T09:30:00Z")], (), NOW) == StartStep(STARTING)
+    assert diagnose(late, (), [placed("2026-11-26T09:30:00Z")], (), NOW) == ProgressStep(STARTING)
     assert isinstance(diagnose(late, (), [placed("2026-11-26T09:20:00Z")], (), NOW), Cause)
 
 
@@ -391,15 +391,15 @@ def test_what_passes_by_itself_is_a_cause_only_when_it_stays() -> None:
     creating = pod(**waiting("ContainerCreating"))
     note = 'MountVolume.SetUp failed for volume "v" : failed to sync secret cache: timed out'
     young = event("FailedMount", note)
-    assert diagnose(SHELL, (), [creating], [young], NOW) == StartStep(
+    assert diagnose(SHELL, (), [creating], [young], NOW) == ProgressStep(
         MOUNTING, f"a volume cannot be mounted: {note}"
     )
     busy = event("FailedMount", note, first="2026-11-26T09:30:50Z")
-    assert isinstance(diagnose(SHELL, (), [creating], [busy], NOW), StartStep)
+    assert isinstance(diagnose(SHELL, (), [creating], [busy], NOW), ProgressStep)
     old = event("FailedMount", "exit status 32", first="2026-11-26T09:30:50Z")
     assert isinstance(diagnose(SHELL, (), [creating], [old], NOW), Cause)
     once = event("FailedCreatePodSandBox", "no network for 1", first="2026-11-26T09:30:30Z")
-    assert isinstance(diagnose(SHELL, (), [creating], [once], NOW), StartStep)
+    assert isinstance(diagnose(SHELL, (), [creating], [once], NOW), ProgressStep)
     again = event("FailedCreatePodSandBox", "no network for 2", first="2026-11-26T09:30:50Z")
     assert diagnose(SHELL, (), [creating], [once, again], NOW) == Cause(
         STARTING, "the node cannot set up the pod: no network for 2"
@@ -416,18 +416,18 @@ def test_volumes_that_were_mounted_at_last_are_no_longer_spoken_of() -> None:
         "uid": seen["pods"][0]["metadata"]["uid"],
     }
     seen["events"].append(late)
-    assert judge(seen) == StartStep(STARTING, "the kit is copied")
+    assert judge(seen) == ProgressStep(STARTING, "the kit is copied")
 
     # The kit is there, and the image of the shell is pulled.
     status = seen["pods"][0]["status"]
     status["initContainerStatuses"][0]["state"] = {"terminated": {"exitCode": 0}}
-    assert judge(seen) == StartStep(STARTING)
+    assert judge(seen) == ProgressStep(STARTING)
 
 
 def test_events_of_an_earlier_pod_of_that_name_do_not_count() -> None:
     other = event("FailedMount", "secret not found", uid="another")
     creating = pod(**waiting("ContainerCreating"))
-    assert diagnose(SHELL, (), [creating], [other], NOW) == StartStep(STARTING)
+    assert diagnose(SHELL, (), [creating], [other], NOW) == ProgressStep(STARTING)
 
 
 def test_a_sidecar_does_not_hold_up_sshd() -> None:
@@ -438,7 +438,7 @@ def test_a_sidecar_does_not_hold_up_sshd() -> None:
             {"name": "shell", "state": {"running": {}}},
         ],
     )
-    assert diagnose(SHELL, (), [running], (), NOW) == StartStep(SSHD)
+    assert diagnose(SHELL, (), [running], (), NOW) == ProgressStep(SSHD)
 
 
 def test_a_sidecar_among_the_init_containers_is_not_waited_for() -> None:
@@ -447,7 +447,7 @@ def test_a_sidecar_among_the_init_containers_is_not_waited_for() -> None:
         **waiting("PodInitializing"),
     )
     meshed["spec"]["initContainers"] = [{"name": "mesh", "restartPolicy": "Always"}]
-    assert diagnose(SHELL, (), [meshed], (), NOW) == StartStep(STARTING)
+    assert diagnose(SHELL, (), [meshed], (), NOW) == ProgressStep(STARTING)
 
 
 def test_no_progress_at_all_is_told_in_the_end() -> None:
@@ -478,7 +478,7 @@ def test_no_progress_at_all_is_told_in_the_end() -> None:
         "pod app01-ssh-1",
     )
     pulls = event("Pulling", 'Pulling image "large:1"', fieldPath="spec.containers{shell}")
-    assert diagnose(stuck, (), [creating], [pulls], NOW) == StartStep(PULLING, "large:1")
+    assert diagnose(stuck, (), [creating], [pulls], NOW) == ProgressStep(PULLING, "large:1")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from stagedoor.model.target import Target
 from stagedoor.settings.hooks import HookSettings
 from stagedoor.settings.safe_files import read_secret
 from stagedoor.settings.settings import Settings, parse_networks
-from stagedoor.shells.address import decide
+from stagedoor.shells.address import filter_addresses
 
 SEND_LIMIT_S = 15.0
 """The time limit for a message and its answer."""
@@ -83,7 +83,7 @@ class HookSink(LineSink):
         """
         networks = parse_networks(self._hook.networks)
         # As for shells: never a metadata service, whatever the settings say.
-        allowed, _ = decide(addresses, Shell(Target("hook"), "", 0, networks=networks))
+        allowed = filter_addresses(addresses, Shell(Target("hook"), "", 0, networks=networks))
         return [a for a in allowed if a.is_global or is_within(a, networks)]
 
     def _send_mail(self, message: Message, id_: str) -> None:

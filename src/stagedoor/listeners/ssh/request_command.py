@@ -121,9 +121,9 @@ class RequestCommand:
         """Wait until the request is no longer pending, at most `ACCESS_WAIT_S`."""
         policy, clock = self._login.flow.policy, asyncio.get_running_loop().time
         until = clock() + ACCESS_WAIT_S
-        with self._requests.count_waiting(self._login.identity) as may_wait:
+        with self._requests.count_waiting(self._login.identity) as has_room:
             await policy.read_newer_than(policy.version)
-            while may_wait and clock() < until:
+            while has_room and clock() < until:
                 version, request = policy.version, self._requests.offers.find(number)
                 now = self._login.flow.now()
                 if request is None or request.find_state(now) is not RequestState.PENDING:

@@ -11,7 +11,7 @@ from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.run import INPUT_OUTPUT_CODE, REFUSED_CODE, Output, Run, RunOrder, RunState
 from stagedoor.model.session import AccessMethod, LoginOrigin
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.session.run_input import RunInputPump
 from stagedoor.session.runs import RunService
 from stagedoor.wire.run_command import (
@@ -195,7 +195,7 @@ class RunChannel:
         self._say(f"stagedoor: {denial.line}")
         return REFUSED_CODE if denial.reason is Reason.RUN_LIMIT else FAILED_CODE
 
-    def _show_step(self, step: StartStep) -> None:
+    def _show_step(self, step: ProgressStep) -> None:
         self._say(f"stagedoor: {step.line}")
 
     def _say(self, line: str) -> None:

@@ -128,8 +128,8 @@ class AdminApi:
             return admitted
         loop = asyncio.get_running_loop()
         until = loop.time() + _parse_wait(request.headers.get("prefer", ""))
-        with step_ups.count_waiting(identity) as may_wait:
-            while may_wait and _lacks_proof(admitted) and (left := until - loop.time()) > 0:
+        with step_ups.count_waiting(identity) as has_room:
+            while has_room and _lacks_proof(admitted) and (left := until - loop.time()) > 0:
                 await self._flow.policy.wait_for_change(self._flow.policy.version, left)
                 admitted = await self._service.admit(identity, request.method, path)
         if not isinstance(admitted, ApiAnswer) or admitted.denial is None:

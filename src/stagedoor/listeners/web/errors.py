@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from stagedoor.listeners.web.pages.language import translate
 from stagedoor.model.denial import Denial
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.wire.http.answer import choose_server_status
 
 
@@ -15,7 +15,7 @@ class ClientClosedError(Exception):
 
 
 def answer_refusal(
-    denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = False
+    denial: Denial, steps: Sequence[ProgressStep] = (), *, logins: bool = False
 ) -> Response:
     """Return a denial as JSON, with the HTTP status of its reason.
 

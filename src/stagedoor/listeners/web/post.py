@@ -16,7 +16,7 @@ from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.sign_in.cookies import MAX_OBJECT_BYTES, read_object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import Source
 
 WAIT_S = 15.0
@@ -40,7 +40,7 @@ class PostRoutes:
 
     guard: RequestGuard
     identify: Callable[[Request, Source], Awaitable[Identity | Denial]]
-    answer_refusal: Callable[[Denial, Sequence[StartStep]], Response]
+    answer_refusal: Callable[[Denial, Sequence[ProgressStep]], Response]
 
     def make_route(
         self,

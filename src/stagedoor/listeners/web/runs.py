@@ -31,7 +31,7 @@ from stagedoor.model.run import (
     RunOrder,
     is_run_id,
 )
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import Source
 from stagedoor.session.access_request import answer_with_reason
 from stagedoor.session.runs import ID_BYTES, RunService
@@ -108,7 +108,7 @@ class Runs:
 
         Return the answer while one of them is missing.
         """
-        target, steps = order.target, list[StartStep]()
+        target, steps = order.target, list[ProgressStep]()
         wait_s = WAIT_S if body["waits"] is True else 0.0
         grant = await self._flow.admit(
             *(identity, target, source, steps.append),

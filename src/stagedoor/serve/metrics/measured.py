@@ -11,7 +11,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.event import EventFields, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, RunningSession
-from stagedoor.model.shell import Progress, Shell, StartStep
+from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Note
@@ -134,7 +134,7 @@ class MetricsShells:
         """Have the shell started, and measure each step."""
         steps: list[tuple[str, float]] = []
 
-        def remember(step: StartStep) -> None:
+        def remember(step: ProgressStep) -> None:
             if not steps or steps[-1][0] != step.name:
                 steps.append((step.name, self._clock()))
             progress(step)

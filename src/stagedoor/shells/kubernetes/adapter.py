@@ -10,7 +10,7 @@ from typing import Any
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import STOPPED
-from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
+from stagedoor.model.shell import Progress, ProgressStep, Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
 from stagedoor.shells.kubernetes.live.bounds import DEFAULT_BOUNDS, ShellBounds
@@ -250,7 +250,7 @@ class KubernetesShells:
         state = self.read_outdated(target)
         return make_notice(target.app, state) if state else None
 
-    def start_state(self, target: Target) -> StartStep | Cause | None:
+    def start_state(self, target: Target) -> ProgressStep | Cause | None:
         """Return the step of a start or why it has failed, according to the mirrors; None without a start."""
         cache = self._cache(target)
         if cache is None:

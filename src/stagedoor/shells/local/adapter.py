@@ -14,7 +14,7 @@ from stagedoor.holder.folder import FOLDER as TERMINALS
 from stagedoor.holder.folder import end_all
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission, Grant
-from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
+from stagedoor.model.shell import Progress, ProgressStep, Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, MINUTE_S
 from stagedoor.shells.authorized import decide_keys_end, end_by, render_authorized_keys
@@ -223,7 +223,7 @@ class LocalShells:
     ) -> Shell | Denial:
         loop = asyncio.get_running_loop()
 
-        def report(step: StartStep) -> None:
+        def report(step: ProgressStep) -> None:
             loop.call_soon_threadsafe(progress, step)
 
         return await loop.run_in_executor(self._pool, self._start_blocking, target, place, report)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import Running, ShellFolder
 
@@ -40,14 +40,14 @@ def start_shell(
     place: ShellFolder,
     sign_host: Callable[[str], str],
     timeout_s: float,
-    report: Callable[[StartStep], None],
+    report: Callable[[ProgressStep], None],
 ) -> Running:
     """Start a shell's process, and wait until it listens. The caller holds the lock of its folder.
 
     `sign_host` returns a certificate for a public key line. `report` is called with each step. Raises
     StartFailedError with the step that failed.
     """
-    step = StartStep("starting the process")
+    step = ProgressStep("starting the process")
     report(step)
     pid: int | None = None
     try:
@@ -64,7 +64,7 @@ def start_shell(
                 if "pid" in message:
                     pid = message["pid"]
                 elif "step" in message:
-                    step = StartStep(message["step"], message.get("detail", ""))
+                    step = ProgressStep(message["step"], message.get("detail", ""))
                     report(step)
                 elif "sign" in message:
                     certificate = sign_host(message["sign"])

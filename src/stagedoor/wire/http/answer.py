@@ -3,7 +3,7 @@
 import re
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.wire.oneline import fold
 
 RETRY_AFTER_S = 5
@@ -78,7 +78,7 @@ def encode_established(
     return f"{head}\r\n".encode("ascii")
 
 
-def encode_interim(step: StartStep) -> bytes:
+def encode_interim(step: ProgressStep) -> bytes:
     """Return an interim answer (RFC 9110 §15.2) that reports the progress of a shell's start.
 
     RFC 2518 defines 102 for this case: accepted, but not done yet. Send it only to clients that requested it

@@ -25,7 +25,7 @@ from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
 from stagedoor.model.session import HUNG_UP, AccessMethod, End, LoginOrigin
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.end_notices import EndNotices
 from stagedoor.session.entered import Entered
@@ -193,7 +193,7 @@ class DirectDriver:
             self._entry_tasks.pop(session, None)
             self.post(events.EntryEnded(session, refusal))
 
-    def _report(self, step: StartStep) -> None:
+    def _report(self, step: ProgressStep) -> None:
         """Report a step of entering. While the login waits for a person, the interrupt key cancels it."""
         for channel in self._channels.values():
             if channel.terminal is not None and step.name in PERSON_STEPS:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stagedoor.model.permission import Permissions
 from stagedoor.model.session import End
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.recording.channel_audit import ChannelRequest, Exit
 
 PROHIBITED = 1
@@ -69,7 +69,7 @@ class ConnectionClosed:
 class StartReport:
     """A step of entering the shell."""
 
-    step: StartStep
+    step: ProgressStep
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from stagedoor.listeners.ssh.direct.state import TRANSITIONS, ChannelPhase, Chan
 from stagedoor.model.certificate import AGENT_FORWARDING, PORT_FORWARDING
 from stagedoor.model.permission import Permission, Permissions, deny_permission
 from stagedoor.model.session import HUNG_UP, End
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import is_loopback
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Exit
@@ -91,7 +91,7 @@ class DirectLogin:
         self._is_agent_refused = False
         self._is_draining = False
         self._is_lost = False
-        self._progress = StartStep("starting")
+        self._progress = ProgressStep("starting")
         self._shows_progress = False
 
     def handle_event(self, event: events.Event) -> list[effects.Effect]:
@@ -136,7 +136,7 @@ class DirectLogin:
             return []
         self._last_session += 1
         self.entering_session = self._last_session
-        self._progress, self._shows_progress = StartStep("starting"), False
+        self._progress, self._shows_progress = ProgressStep("starting"), False
         # A client sends the program's request only after the answer for its agent.
         is_agent = isinstance(request, events.AgentRequest)
         return [effects.EnterShell(self.entering_session, may_wait=not is_agent)]
@@ -220,7 +220,7 @@ class DirectLogin:
             channel for channel in self._channels.values() if channel.phase is ChannelPhase.ENTERING
         ]
 
-    def _on_progress(self, step: StartStep) -> list[effects.Effect]:
+    def _on_progress(self, step: ProgressStep) -> list[effects.Effect]:
         is_new, self._progress = step != self._progress, step
         # Instructions for a person are shown at once, and only once.
         is_shown = is_new if step.name in SHOWN_STEPS else self._shows_progress

@@ -13,7 +13,7 @@ from stagedoor.model.certificate import PORT_FORWARDING
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import HUNG_UP, AccessMethod, End, LoginOrigin
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.person_wait import PERSON_STEPS
@@ -93,7 +93,7 @@ class Jumps:
     def _is_gone(self) -> bool:
         return self._connection.is_closed() or self._connection.is_leaving
 
-    def _show_step(self, step: StartStep) -> None:
+    def _show_step(self, step: ProgressStep) -> None:
         # A channel that is not open yet carries no text, and a banner (RFC 4252 §5.4) must come before the
         # login, when the client has not named a target. A debug message is left (RFC 4253 §11.3), which
         # OpenSSH shows only with -v, and passes on to the ssh of its -J.

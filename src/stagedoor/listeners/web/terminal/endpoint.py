@@ -23,7 +23,7 @@ from stagedoor.listeners.web.terminal.session import TerminalSession
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.target import Target
 from stagedoor.session.access_request import answer_with_reason
 from stagedoor.signin.passes import PassService
@@ -56,7 +56,7 @@ class TerminalEndpoint:
             denial: Denial,
             identity: Identity | None = None,
             target: Target | None = None,
-            steps: Sequence[StartStep] = (),
+            steps: Sequence[ProgressStep] = (),
         ) -> Response:
             denied = self._guard.deny(request, denial, identity, target)
             return self._posts.answer_refusal(denied, steps)
@@ -73,7 +73,7 @@ class TerminalEndpoint:
         identity = await self._posts.identify(request, source)
         if isinstance(identity, Denial):
             return refused(identity, None, target)
-        steps: list[StartStep] = []
+        steps: list[ProgressStep] = []
         is_program = "authorization" in request.headers
         # A program shows its user the steps, then repeats the request to wait for a person.
         wait_s = WAIT_S if body.get("waits") is True else 0.0

@@ -23,7 +23,7 @@ from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.session import End
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import Source
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
 from stagedoor.recording.recorder import RecordingError
@@ -201,7 +201,7 @@ class TerminalSession:
 
     # Notices to the client.
 
-    def _progress(self, step: StartStep) -> None:
+    def _progress(self, step: ProgressStep) -> None:
         self._send(Notice(NoticeKind.PROGRESS, step.line))
 
     def _notify_end(self, line: str) -> None:

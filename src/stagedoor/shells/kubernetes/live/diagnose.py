@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ProgressStep
 from stagedoor.shells.kubernetes.derive.shell import PROGRESS_DEADLINE_S
 from stagedoor.shells.kubernetes.live.events import (
     read_first_seen,
@@ -86,7 +86,7 @@ class LogRequest:
     container: str
 
 
-Diagnosis = StartStep | Cause | LogRequest
+Diagnosis = ProgressStep | Cause | LogRequest
 
 
 def diagnose(
@@ -109,19 +109,19 @@ def diagnose(
     if failure is not None:
         return failure
     if shell is None or not shell.get("spec", {}).get("replicas", 1):
-        return StartStep(WAITING)
+        return ProgressStep(WAITING)
     status = shell.get("status") or _NOTHING
     generation = (shell.get("metadata") or _NOTHING).get("generation", 0)
     # The status and the pods still belong to an older generation.
     if status.get("observedGeneration", generation) < generation:
-        return StartStep(CREATING)
+        return ProgressStep(CREATING)
     alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     if alive:
         pod = max(alive, key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
         diagnosis = _pod(pod, select_events(events, pod), now, logs)
         # Only a pull of a large image may take longer than the deadline.
         is_stuck = (
-            diagnosis == StartStep(STARTING) and _is_overdue(shell) and not _is_young(pod, now)
+            diagnosis == ProgressStep(STARTING) and _is_overdue(shell) and not _is_young(pod, now)
         )
         if is_stuck:
             return _no_progress(STARTING, f"pod {pod['metadata']['name']}", pod)
@@ -130,10 +130,10 @@ def diagnose(
     if refusal is not None:
         return refusal
     if pods:
-        return StartStep(ENDING, "waiting for its sessions to end")
+        return ProgressStep(ENDING, "waiting for its sessions to end")
     if _is_overdue(shell):
         return _no_progress(CREATING, f"deployment {shell['metadata']['name']}", shell)
-    return StartStep(CREATING)
+    return ProgressStep(CREATING)
 
 
 def find_cause(pod: Object, now: float) -> Cause | None:
@@ -177,7 +177,7 @@ def _pod(
     initial = status.get("initContainerStatuses") or ()
     statuses = [*initial, *(status.get("containerStatuses") or ())]
     if any(item["name"] == CONTAINER and "running" in _state(item) for item in statuses):
-        return StartStep(SSHD)
+        return ProgressStep(SSHD)
     steps = []
     for number, container in enumerate(statuses):
         diagnosis = _container(pod, container, number < len(initial), logs)
@@ -192,7 +192,7 @@ def _pod(
         obstacle = _obstacle(events, now)
         if obstacle is not None:
             return obstacle
-    return _pulling(events) or StartStep(STARTING)
+    return _pulling(events) or ProgressStep(STARTING)
 
 
 def _scheduling(
@@ -203,13 +203,13 @@ def _scheduling(
         if condition.get("type") != "PodScheduled" or condition.get("status") == "True":
             continue
         if condition.get("reason") != "Unschedulable":
-            return StartStep(SCHEDULING, clean_text(condition.get("message") or ""))
+            return ProgressStep(SCHEDULING, clean_text(condition.get("message") or ""))
         since = parse_time(condition.get("lastTransitionTime") or "")
         return _unschedulable(
             explain_unschedulable(condition.get("message") or ""), since, events, now
         )
     if not status.get("conditions") and not status.get("containerStatuses"):
-        return StartStep(SCHEDULING)
+        return ProgressStep(SCHEDULING)
     return None
 
 
@@ -224,14 +224,14 @@ def _unschedulable(
             return Cause(SCHEDULING, f"{why}; one was to be added {NODE_S // 60} minutes ago")
         minutes = int((now - (since or now)) // 60)
         waited = f", for {minutes} minutes now" if minutes > 1 else ""
-        return StartStep(SCHEDULING, f"the cluster is adding a node{waited}", patience_s=NODE_S)
+        return ProgressStep(SCHEDULING, f"the cluster is adding a node{waited}", patience_s=NODE_S)
     refusals = [
         clean_text(read_note(event)) for event in events if event.get("reason") == _NODE_NOT_ADDED
     ]
     if refusals:
         why = f"{why}; and none is added: {refusals[-1]}"
     is_final = since is not None and now - since >= AUTOSCALER_S
-    return (Cause if is_final else StartStep)(SCHEDULING, why)
+    return (Cause if is_final else ProgressStep)(SCHEDULING, why)
 
 
 def _is_young(pod: Object, now: float) -> bool:
@@ -260,7 +260,7 @@ def _container(
         # A sidecar among the init containers keeps running, so the start does not wait for its end.
         is_awaited = initial and _spec(pod, name).get("restartPolicy") != "Always"
         detail = "the kit is copied" if name == KIT_CONTAINER else f"init container {name} runs"
-        return StartStep(STARTING, detail) if is_awaited else None
+        return ProgressStep(STARTING, detail) if is_awaited else None
     if ended is not None:
         if initial and ended.get("exitCode") == 0:
             return None
@@ -270,7 +270,7 @@ def _container(
     reason, message = waiting.get("reason") or "", waiting.get("message") or ""
     if reason in _PULL_REASONS:
         why = explain_pull_failure(reason, message, str(_spec(pod, name).get("image", "")))
-        return (Cause if is_final_pull(reason, message) else StartStep)(PULLING, why)
+        return (Cause if is_final_pull(reason, message) else ProgressStep)(PULLING, why)
     if reason in _CONFIG_REASONS:
         return Cause(STARTING, f"container {name} cannot be made: {explain_container(message)}")
     if reason in _RUN_REASONS:
@@ -314,7 +314,7 @@ def _crash(
     return Cause(STARTING, f"{what}.{take_last_lines(output)}")
 
 
-def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
+def _obstacle(events: Sequence[Object], now: float) -> Cause | ProgressStep | None:
     """Return what delays a pod whose containers are not created yet, which only Events show; else None."""
     for event in sorted(events, key=read_last_seen, reverse=True):
         reason, said = event.get("reason"), clean_text(read_note(event))
@@ -325,10 +325,10 @@ def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
             is_final = "not found" in said or "Multi-Attach" in said
             is_lasting = now - read_first_seen(event) >= PATIENCE_S
             is_final |= is_lasting and not _CACHE_IS_LATE.search(said)
-            return (Cause if is_final else StartStep)(MOUNTING, why)
+            return (Cause if is_final else ProgressStep)(MOUNTING, why)
         if reason == "FailedCreatePodSandBox":
             why = f"the node cannot set up the pod: {said}"
-            return (Cause if _fails_again(events, event) else StartStep)(STARTING, why)
+            return (Cause if _fails_again(events, event) else ProgressStep)(STARTING, why)
     return None
 
 
@@ -342,13 +342,13 @@ def _fails_again(events: Sequence[Object], last: Object) -> bool:
     return read_last_seen(last) - min(map(read_first_seen, alike)) >= PATIENCE_S
 
 
-def _pulling(events: Sequence[Object]) -> StartStep | None:
+def _pulling(events: Sequence[Object]) -> ProgressStep | None:
     """Return the step with the image that is being pulled, or None."""
     pulled = {read_part(event) for event in events if event.get("reason") == "Pulled"}
     for event in events:
         if event.get("reason") == "Pulling" and read_part(event) not in pulled:
             image = clean_text(read_note(event)).removeprefix("Pulling image ").strip('"')
-            return StartStep(PULLING, image)
+            return ProgressStep(PULLING, image)
     return None
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.shell import Progress, Shell, StartStep
+from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import read_failure
 from stagedoor.shells.kubernetes.live.diagnose import (
@@ -72,7 +72,7 @@ class ShellStart:
         self._report = report
         self._user = user
         self._now = now
-        self._reported: StartStep | None = None
+        self._reported: ProgressStep | None = None
         self._logs: dict[tuple[str, str], str] = {}
         self._events: Sequence[Object] = ()
         self._events_at = 0.0
@@ -119,7 +119,7 @@ class ShellStart:
                     self._report(diagnosis)
             wait_s = LOOK_S
             if addresses or self._cause:
-                wait_s = AGAIN_S if diagnosis == StartStep(SSHD) else SURE_S / 5
+                wait_s = AGAIN_S if diagnosis == ProgressStep(SSHD) else SURE_S / 5
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await changed.wait()
@@ -142,7 +142,7 @@ class ShellStart:
         failure = read_failure(lease) if lease is not None else None
         return failure[0] if failure is not None and failure[1] >= self._request else None
 
-    async def _diagnose(self) -> StartStep | Cause:
+    async def _diagnose(self) -> ProgressStep | Cause:
         if self._cache.is_synced and self._cache.find_app(self._target.app) is None:
             return Cause(WAITING, "the app no longer offers a shell")
         await self._read_events()
