@@ -130,7 +130,7 @@ def test_an_sftp_server_that_is_asked_for_as_a_command_is_watched_as_well() -> N
     witness = ChannelAudit(
         notes, OPENED, 1, ChannelRequest("exec", "/usr/lib/openssh/sftp-server -e"), None
     )
-    witness.record_input(b"\0\0\0\x0a\x0d\0\0\0\1\0\0\0\1f")
+    witness.take_input(b"\0\0\0\x0a\x0d\0\0\0\1\0\0\0\1f")
     witness.record_end(None, 0, 0)
     (event,) = notes.of(EventKind.CHANNEL_FILE)
     assert (event["did"], event["path"], event["whole"]) == ("remove", "f", False)

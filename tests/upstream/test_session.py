@@ -167,7 +167,7 @@ async def test_a_session_that_is_revoked_is_ended_in_the_middle_of_its_block() -
 
         async def work() -> None:
             async with open_shell_session(await here.enter(), here.login) as session:
-                with session.channel(ChannelRequest("exec", "true")):
+                with session.audit_only_channel(ChannelRequest("exec", "true")):
                     here.flow.registry.close_all(End.REVOKED, "gone home")
                     await asyncio.Event().wait()
 

@@ -214,7 +214,7 @@ class ChannelAudit:
 
     def __init__(
         self, note: Note, opened: Opened, number: int, asked: ChannelRequest, recording: Recording | None,
-        *, record_input: bool = False,
+        *, keeps_input: bool = False,
     ) -> None:  # fmt: skip
         self._note = note
         self._opened = opened
@@ -225,7 +225,7 @@ class ChannelAudit:
             "terminal": asked.terminal,
         }
         self._recording = recording
-        self._record_input = record_input
+        self._keeps_input = keeps_input
         self._over = False
         self._watch = _file_watch(asked)
         self._files = FileAudit()
@@ -235,17 +235,17 @@ class ChannelAudit:
             what = {**what, **describe_request(asked.original, "original")}
         note(opened, EventKind.CHANNEL_OPENED, {**self._about, **what, **recorded})
 
-    def record_output(self, data: bytes, datatype: int | None = None) -> bool:
+    def take_output(self, data: bytes, datatype: int | None = None) -> bool:
         """Take bytes from the shell. Return False if the caller must wait until the recording has room."""
         if self._watch is not None and datatype is None:
             self.record_files(self._watch.take_received(data))
         return self._recording is None or self._recording.record_output(data)
 
-    def record_input(self, data: bytes) -> None:
+    def take_input(self, data: bytes) -> None:
         """Take bytes from the developer."""
         if self._watch is not None:
             self.record_files(self._watch.take_sent(data))
-        if self._recording is not None and self._record_input:
+        if self._recording is not None and self._keeps_input:
             self._recording.record_input(data)
 
     def record_size(self, columns: int, rows: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from stagedoor.session.line import Line
+from stagedoor.session.line import LogLine
 from stagedoor.settings.settings import LogSettings
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
@@ -45,7 +45,7 @@ def configure(settings: LogSettings) -> None:
     logging.basicConfig(handlers=[_LibraryHandler()], level=max(level, logging.WARNING), force=True)
 
 
-def make_line_writer() -> Callable[[Line], None]:
+def make_line_writer() -> Callable[[LogLine], None]:
     """Return a function that writes a session's canonical line, for any thread. Call `configure` first.
 
     A denied login is a warning, any other line is information. The line goes directly to structlog's last
@@ -55,7 +55,7 @@ def make_line_writer() -> Callable[[Line], None]:
     render = structlog.get_config()["processors"][-1]
     stderr = _Stderr()
 
-    def write_line(line: Line) -> None:
+    def write_line(line: LogLine) -> None:
         level = "warning" if line.get("outcome") == "denied" else "info"
         if not log.is_enabled_for(_LEVELS[level]):
             return

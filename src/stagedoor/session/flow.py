@@ -32,7 +32,7 @@ from stagedoor.session.access_control import AccessControl
 from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
 from stagedoor.session.entered import Entered, describe_failed_entry
-from stagedoor.session.line import Line, make_denied_line, make_ended_line, make_resumed_line
+from stagedoor.session.line import LogLine, make_denied_line, make_ended_line, make_resumed_line
 from stagedoor.session.ports import Connector, Ledger, Link, SessionResumption
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import require_recording
@@ -56,7 +56,7 @@ class Flow(AccessControl):
     connector: Connector
     registry: Registry
     now: Callable[[], float]
-    write_line: Callable[[Line], None]
+    write_line: Callable[[LogLine], None]
     start_timeout_s: float
     on_trace: OnTrace | None = None
 

@@ -6,10 +6,10 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.session import Ended, LoginOrigin, Opened, RunningSession
 from stagedoor.model.target import Target
 
-Line = Mapping[str, str | int | float | None]
+LogLine = Mapping[str, str | int | float | None]
 
 
-def make_ended_line(opened: Opened, ended: Ended, now: float) -> Line:
+def make_ended_line(opened: Opened, ended: Ended, now: float) -> LogLine:
     """Return the line for a session that has ended. `duration_s` counts from its opening in the audit."""
     grant = opened.ready.grant
     return {
@@ -22,13 +22,13 @@ def make_ended_line(opened: Opened, ended: Ended, now: float) -> Line:
     }
 
 
-def make_resumed_line(opened: Opened, earlier: RunningSession) -> Line:
+def make_resumed_line(opened: Opened, earlier: RunningSession) -> LogLine:
     """Return the line for a session that goes on because its client came back or a worker adopted it."""
     line = _session_line(opened, "adopted" if earlier.is_adopted else "resumed")
     return {**line, "away_s": round(earlier.away_s, 3)}
 
 
-def _session_line(opened: Opened, outcome: str) -> Line:
+def _session_line(opened: Opened, outcome: str) -> LogLine:
     grant = opened.ready.grant
     return {
         "event": "session",
@@ -47,7 +47,7 @@ def _session_line(opened: Opened, outcome: str) -> Line:
 
 def make_denied_line(
     denial: Denial, origin: LoginOrigin, identity: str | None, target: Target | None
-) -> Line:
+) -> LogLine:
     """Return the line for a login that was refused."""
     return {
         "event": "session",

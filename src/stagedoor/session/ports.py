@@ -265,7 +265,3 @@ class SessionOwner(Protocol):
     def release(self, opened: Opened, counts: Counts) -> None:
         """Stop carrying the session here: it continues over another connection or in another process."""
         ...
-
-
-OnEnd = Callable[[Ended], None]
-"""Called exactly once when a relay has ended, in the thread in which it ran; must not block."""

@@ -129,11 +129,11 @@ class ShellSession:
     def _close_idle(self, timeout_s: float) -> None:
         self.close_soon(End.IDLE, f"no data passed for {timeout_s:g} s")
 
-    def record_channel(self, request: ChannelRequest) -> ChannelAudit:
+    def audit_channel(self, request: ChannelRequest) -> ChannelAudit:
         """Record in the audit that a channel was opened. The caller records its end (`record_end`)."""
         return ChannelAudit(self._note, self.opened, next(self._numbers), request, None)
 
-    async def record_program(
+    async def audit_program(
         self,
         plan: RecordingPlan,
         request: ChannelRequest,
@@ -142,7 +142,7 @@ class ShellSession:
         on_room: Callable[[], None],
         what: str = "this session",
     ) -> ChannelAudit:
-        """Record a program as `record_channel` does, and its output if the user must be recorded.
+        """Record a program as `audit_channel` does, and its output if the user must be recorded.
 
         `on_recorded` is called if the output is recorded, and `on_room` when the recording has room again;
         `now` is seconds since the epoch. Raises RecordingError if the user must be recorded and cannot be. If
@@ -168,13 +168,13 @@ class ShellSession:
                 if not plan.continues_unrecorded:
                     raise
         return ChannelAudit(
-            self._note, self.opened, number, request, recording, record_input=plan.record_input
+            self._note, self.opened, number, request, recording, keeps_input=plan.record_input
         )
 
     @contextmanager
-    def channel(self, request: ChannelRequest) -> Iterator[ChannelAudit]:
+    def audit_only_channel(self, request: ChannelRequest) -> Iterator[ChannelAudit]:
         """Audit the session's only channel. Unless the block records its end, the channel hung up."""
-        channel = self.record_channel(request)
+        channel = self.audit_channel(request)
         try:
             yield channel
         finally:

@@ -68,7 +68,7 @@ class DirectChannel:
         self._audit, self._count = audit, count
         unaudited, self._unaudited = self._unaudited, []
         for piece in unaudited:
-            audit.record_input(piece)
+            audit.take_input(piece)
             count(len(piece), 0)
 
     def connect(self) -> None:
@@ -152,7 +152,7 @@ class DirectChannel:
         if self._audit is None:
             self._unaudited.append(data)
         else:
-            self._audit.record_input(data)
+            self._audit.take_input(data)
             self._count(len(data), 0)
 
     def pass_output(self, data: bytes, datatype: int | None) -> None:
@@ -161,7 +161,7 @@ class DirectChannel:
             return
         self._count(0, len(data))
         self.outward.pass_bytes(data, datatype)
-        if self._audit is not None and not self._audit.record_output(data, datatype):
+        if self._audit is not None and not self._audit.take_output(data, datatype):
             self.outward.hold(RECORDING_FULL)
 
     def record_size(self, columns: int, rows: int) -> None:

@@ -260,12 +260,12 @@ class DirectDriver:
         try:
             if isinstance(request, events.ForwardRequest):
                 requested = ChannelRequest("forward", f"{request.host}:{request.port}")
-                channel.begin(session.record_channel(requested), session.count)
+                channel.begin(session.audit_channel(requested), session.count)
                 await connect_forward(shell, request.host, request.port, end)
             else:
                 requested = request.program
                 line = self._login.translate("stagedoor: this session is recorded")
-                audit = await session.record_program(
+                audit = await session.audit_program(
                     self._parts.plan,
                     requested,
                     self._parts.now(),

@@ -15,7 +15,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.session import HUNG_UP, Counts, End, Ended
 from stagedoor.model.units import KIB
 from stagedoor.relay.ports import Preface, Stream
-from stagedoor.session.ports import OnEnd
+from stagedoor.relay.tunnel import OnEnd
 from stagedoor.upstream.session import IdleTimer
 from stagedoor.wire.ssh.preface import PARTING_S
 
@@ -73,7 +73,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._parting: asyncio.TimerHandle | None = None
         self._idle = IdleTimer(
             idle_timeout_s,
-            lambda limit_s: self.finish(End.IDLE, f"no byte was moved for {limit_s:g} s"),
+            lambda limit_s: self.finish(End.IDLE, f"no byte moved for {limit_s:g} s"),
         )
 
     # For the flow and the registry (`session.ports.Link`), on any thread.

@@ -79,7 +79,7 @@ async def open_sftp_session(
     try:
         async with open_shell_session(entered, access.upstream) as session:
             sftp = await _start_sftp(session)
-            with session.channel(ChannelRequest("subsystem", "sftp")) as channel:
+            with session.audit_only_channel(ChannelRequest("subsystem", "sftp")) as channel:
                 try:
                     yield SftpSession(session, sftp, channel)
                 except ClientClosedError:

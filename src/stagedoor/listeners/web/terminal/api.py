@@ -217,7 +217,7 @@ async def run_remote(
     try:
         async with open_shell_session(entered, access.upstream) as session:
             request = ChannelRequest("exec", shlex.join(["terminal", *arguments]))
-            with session.channel(request) as channel:
+            with session.audit_only_channel(request) as channel:
                 async with asyncio.timeout(COMMAND_S):
                     command = shlex.join([*holder, *arguments])
                     result = await run_command(session.shell, command, limit_bytes)

@@ -181,7 +181,7 @@ class TerminalRelay:
             match frame:
                 case In(_, data_in):
                     self.session.sent += len(data_in)
-                    self.channel.record_input(data_in)
+                    self.channel.take_input(data_in)
                 case Ack(to):
                     self._rate.note_acknowledged(to, asyncio.get_running_loop().time())
                     self.wire.compress(self._rate.is_slow)
@@ -311,5 +311,5 @@ class TerminalRelay:
     async def _record(self, shown: bytes) -> None:
         """Record output before the client gets it. So a slow disk slows the terminal down."""
         self.room.clear()
-        if shown and not self.channel.record_output(shown):
+        if shown and not self.channel.take_output(shown):
             await self.room.wait()

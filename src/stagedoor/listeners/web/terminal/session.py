@@ -185,7 +185,7 @@ class TerminalSession:
     async def _audit(self, session: ShellSession) -> ChannelAudit:
         """Begin the channel's audit. Raises RecordingError if it must be recorded and cannot be."""
         hello = self._hello
-        return await session.record_program(
+        return await session.audit_program(
             self._access.plan,
             ChannelRequest("shell", hello.command, hello.term, hello.size.columns, hello.size.rows),
             self._access.now(),
