@@ -28,6 +28,7 @@ class Reason(StrEnum):
     RUN_LIMIT = "run_limit"
     """A limit or a lock has no room for a run now."""
     AUDIT_UNAVAILABLE = "audit_unavailable"
+    """The store cannot be written, or has been unreadable for too long."""
     DRAINING = "draining"
     OVERLOADED = "overloaded"
     INTERNAL = "internal"

@@ -117,7 +117,7 @@ class AccessControl:
     ) -> Grant | Denial:
         """Return the grant for a claim, after waiting for an approver and for a fresh proof if needed.
 
-        The grant has the permission that the claim `needs`. If the client `may_wait`, `progress` shows what
+        The grant includes the permission `needs`. If the client `may_wait`, `progress` shows what
         the person has to do, for at most `wait_s` seconds. Without `progress`, no access is requested. A page
         (`is_page`) asks for the proof itself.
         """

@@ -142,8 +142,8 @@ class Flow(AccessControl):
         refused, and the session ends when it is withdrawn.
 
         If the target requires a fresh proof of identity and the client `may_wait`, `progress` shows how to
-        give one, and the call waits for it. Other clients are refused with the same line. So it is for users
-        without a grant who may ask for access; `ask_reason` asks them for the reason.
+        give one, and the call waits for it. Clients that cannot wait are refused with the same line. Users
+        without a grant who may request access wait in the same way; `ask_reason` asks them for the reason.
 
         With `start` False, and for guests, a stopped shell is not started. A cancelled call leaves nothing
         behind.

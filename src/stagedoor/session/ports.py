@@ -124,7 +124,7 @@ class Ledger(Protocol):
         ...
 
     def release(self, opened: Opened, counts: Counts) -> None:
-        """Record that a session goes on over another connection or in another process."""
+        """Note that a session continues elsewhere, where the audit of it goes on."""
         ...
 
     def close_session(self, opened: Opened, ended: Ended) -> None:

@@ -178,7 +178,7 @@ class Registry:
         return {session_id: entry.grant for session_id, entry in tuple(self._entries.items())}
 
     def read_counts(self) -> Iterator[tuple[str, Counts]]:
-        """Yield the bytes of each session that has moved some that `take_new_bytes` has not returned."""
+        """Yield the counts of each session with bytes that `take_new_bytes` has not returned yet."""
         for session_id, entry in tuple(self._entries.items()):
             if entry.link is not None:
                 now = entry.link.read_counts()

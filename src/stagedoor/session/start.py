@@ -15,7 +15,7 @@ async def start_shell(
 ) -> Shell | Denial:
     """Start the shell within `limit_s` seconds, and as many more as a step asks for.
 
-    Return it as it runs, or a denial with the last step.
+    Return the running shell, or a denial that names the last step.
     """
     last = FIRST_STEP
     began, allowed_s = asyncio.get_running_loop().time(), limit_s

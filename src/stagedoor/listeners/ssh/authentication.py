@@ -169,4 +169,5 @@ class SshAuthentication:
         return False
 
     def _deny(self, denial: Denial) -> None:
+        # A jump until the first channel says otherwise.
         self._context.flow.deny(denial, LoginOrigin(AccessMethod.JUMP, self._source))

@@ -229,6 +229,7 @@ class SshListener:
                     self._report_fault(error)
 
     def _deny(self, source: Source, denial: Denial) -> None:
+        # A jump until the first channel says otherwise.
         self._flow.deny(denial, LoginOrigin(AccessMethod.JUMP, source))
 
     def _end_startup(self, router: ChannelRouter) -> None:

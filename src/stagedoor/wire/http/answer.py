@@ -94,7 +94,7 @@ def choose_status(reason: Reason) -> int:
 
 
 def choose_server_status(reason: Reason) -> int:
-    """Return the status code of an answer that no proxy gives, where 407 is 401 (RFC 9110 §15.5)."""
+    """Return the status code of an origin server's answer: 401 where a proxy's is 407 (RFC 9110 §15.5)."""
     status = choose_status(reason)
     return 401 if status == 407 else status
 
