@@ -1,7 +1,10 @@
 """Resumable tunnels through a whole gateway: what survives, who may return, and what ends a session."""
 
 import os
+import random
 import signal
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -294,6 +297,30 @@ def test_a_removed_grant_ends_a_session_whose_client_is_away(gateway: Faulty) ->
     with client.asked(1) as (answer, _):
         assert answer.status == 403
         assert "no grant" in answer.message
+
+
+@pytest.mark.continuity(8)
+def test_a_revocation_reaches_a_session_whose_client_hung_up_as_it_came_back(
+    gateway: Faulty,
+) -> None:
+    """The hang-up at the right moment left the session to no worker. Each try hits it with some luck."""
+    grant = join(gateway, "hal")
+    clients = [Client(gateway, basic("hal", PASSWORD)) for _ in range(8)]
+    ends = [(client, client.open()) for client in clients]
+    for client, _ in ends:
+        for _ in range(20):
+            with dialled(gateway.own_port) as peer:
+                peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                resume = f"Stagedoor-Resume: 1 {client.key} {client.attempt}"
+                peer.send(head("app01-ssh:22", client.auth, resume))
+                client.attempt += 1
+                time.sleep(random.random() * 0.03)
+    listed = {client.sessions[0] for client in clients}
+    eventually("all are listed", lambda: listed <= open_sessions(gateway))
+    with gateway.changed() as service:
+        admin.remove_grant(service, grant)
+    for _, far in ends:
+        assert far.read_to_end() == b""
 
 
 @pytest.mark.continuity(8)

@@ -156,7 +156,12 @@ class TunnelListener:
             return
         with entered.carry() as hand_over:
             resumes = resumption is not None and resumption.is_resumable
-            early = await downstream.accept(entered, self._flow.now(), resumes)
+            try:
+                early = await downstream.accept(entered, self._flow.now(), resumes)
+            except OSError:
+                if not resumes:
+                    raise
+                early = b""  # The session goes on without its client, as after any other cut.
             if resumption is not None and resumes:
                 start = partial(self._relay.start, downstream.stream, entered.stream, early)
                 downstream.is_handed_over = True
