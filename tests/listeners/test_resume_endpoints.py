@@ -9,7 +9,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
-from stagedoor.resume.requests import Ticket
+from stagedoor.resume.requests import StreamTicket
 from stagedoor.wire.http.connect import ResumeRequest
 from tests.session.stages import GRANT
 
@@ -17,16 +17,16 @@ READY = Ready(GRANT, Shell(Target("app01"), "127.0.0.1", 22, resume_port=2223))
 OVER = Denial(Reason.SESSION_OVER, "the session has ended")
 UNAVAILABLE = Denial(Reason.SHELL_UNAVAILABLE, "the session cannot be resumed now")
 anything: Any = None
-TICKET = Ticket(anything, 1, anything, b"")
+TICKET = StreamTicket(anything, 1, anything, b"")
 
 
 class Endpoint:
     """An endpoint that gives one answer."""
 
-    def __init__(self, answer: Ticket | Denial | None) -> None:
+    def __init__(self, answer: StreamTicket | Denial | None) -> None:
         self._answer = answer
 
-    async def resume(self, *_: object) -> Ticket | Denial | None:
+    async def resume(self, *_: object) -> StreamTicket | Denial | None:
         return self._answer
 
     find = resume
@@ -44,7 +44,9 @@ class Endpoint:
     ],
 )
 async def test_a_session_is_found_where_it_is(
-    in_shell: Ticket | Denial | None, here: Ticket | Denial, wanted: Ticket | Denial
+    in_shell: StreamTicket | Denial | None,
+    here: StreamTicket | Denial,
+    wanted: StreamTicket | Denial,
 ) -> None:
     """A shell whose endpoint has died must not hide a session that the gateway's own endpoint keeps."""
     endpoint: Any = Endpoint(here)

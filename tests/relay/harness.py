@@ -75,10 +75,10 @@ class RelayHarness:
     def count_tunnels(self) -> int:
         return len(self.relay._watched.active)
 
-    def sweep(self) -> None:
+    def check_idle(self) -> None:
         """Let the relay look for idle tunnels; return when it has."""
-        self.relay._ask(self.relay._reap)
-        # Requests are done in order: when this tunnel has ended, the sweep is over.
+        self.relay._ask(self.relay._end_idle)
+        # Requests are done in order: when this tunnel has ended, the idle check is over.
         peer_down, down = tcp_pair()
         peer_up, up = tcp_pair()
         ends: queue.Queue[Ended] = queue.Queue()

@@ -67,12 +67,12 @@ def test_one_that_stays_is_closed_in_the_end(make_harness: Callable[..., RelayHa
     now = [0.0]
     harness = make_harness(clock=lambda: now[0])
     run = refused(harness, Peer.half_close)
-    harness.sweep()  # it has looked at the clock
+    harness.check_idle()  # it has looked at the clock
     now[0] += PARTING_S - 0.1
-    harness.sweep()
+    harness.check_idle()
     assert run.ends.empty()
     now[0] += 0.2
-    harness.sweep()
+    harness.check_idle()
     assert run.ended().end is End.UNREACHED
     assert run.downstream.read_to_end() == b""
 

@@ -169,7 +169,7 @@ def test_a_holder_that_fails_takes_no_other_tunnel_with_it(
     assert bad.ended().end is End.DOWNSTREAM_RESET
     good.downstream.send(b"still here")
     assert good.upstream.read_exactly(10) == b"still here"
-    assert "holder of a tunnel failed" in caplog.text
+    assert "owner of a tunnel failed" in caplog.text
 
 
 @pytest.mark.line(34)
@@ -216,11 +216,11 @@ def test_the_slot_is_released_on_every_way_out(
         case "from outside" | "at once from outside":
             run.link.close_session(End.EVICTED)
         case "idle":
-            harness.sweep()
+            harness.check_idle()
             now[0] += 2 * 3600
-            harness.sweep()  # sees that a byte moved since the start
+            harness.check_idle()  # sees that a byte moved since the start
             now[0] += 2 * 3600
-            harness.sweep()
+            harness.check_idle()
         case "the relay closes":
             harness.relay.stop()
         case "blocked both ways, then reset":
@@ -262,7 +262,7 @@ def test_a_tunnel_with_keepalives_lives_a_day_and_an_idle_one_does_not(
         busy.downstream.send(b"k")
         assert busy.upstream.read_exactly(1) == b"k"
         now[0] += 15 * 60
-        harness.sweep()
+        harness.check_idle()
     assert busy.ends.empty()
     assert idle.ended() == Ended(End.IDLE, Counts(1, 0), "no byte moved for 3600 s")
     assert harness.count_tunnels() == 1
@@ -276,7 +276,7 @@ def test_without_an_idle_timeout_a_silent_tunnel_lives_for_ever(
     harness = make_harness(limits=RelayLimits(), clock=lambda: now[0])
     run = harness.open()
     now[0] += 365 * 24 * 3600
-    harness.sweep()
+    harness.check_idle()
     run.downstream.send(b"good morning")
     assert run.upstream.read_exactly(12) == b"good morning"
     assert run.ends.empty()
@@ -326,8 +326,8 @@ def test_a_tunnel_that_is_just_being_started_is_not_idle(
 
     harness.open(on_end=hold).link.close_session(End.EVICTED)
     assert begun.wait(PATIENCE_S)
-    # While the relay's thread is held, a sweep is asked for, and then a tunnel is started.
-    harness.relay._ask(harness.relay._reap)
+    # While the relay's thread is held, an idle check is requested, and then a tunnel is started.
+    harness.relay._ask(harness.relay._end_idle)
     run = harness.open()
     go_on.set()
     run.downstream.send(b"x")

@@ -10,7 +10,7 @@ from typing import Any
 from stagedoor.model.denial import Denial
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
-from stagedoor.resume.requests import SessionRequest, Ticket, Watcher
+from stagedoor.resume.requests import SessionRequest, StreamTicket, Watcher
 from stagedoor.upstream.shell_endpoint import ShellControl
 from stagedoor.wire.tunnel.frames import OPEN, encode
 from tests.ports import free_port
@@ -65,14 +65,16 @@ class KitControl:
 
     async def open(
         self, key: str, session: SessionRequest, sshd: TcpStream, watcher: Watcher
-    ) -> Ticket | Denial:
+    ) -> StreamTicket | Denial:
         # It stays open, so that an sshd does not count its end.
         self._shells.append(sshd.detach())
         if self.endpoint.process is None:
             self.endpoint.start(self._shells[-1].getpeername()[1])
         return await self._enter("open", session.make_words(key, self._idle_s), watcher)
 
-    async def resume(self, key: str, attempt: int, owner: str, watcher: Watcher) -> Ticket | Denial:
+    async def resume(
+        self, key: str, attempt: int, owner: str, watcher: Watcher
+    ) -> StreamTicket | Denial:
         return await self._enter("back", f"{key} {attempt} {owner}", watcher)
 
     def end(self, number: int, why: str) -> None:
@@ -83,7 +85,7 @@ class KitControl:
         assert self._control is not None
         self._control.set_limit(number, away_s)
 
-    async def _enter(self, word: str, what: str, watcher: Watcher) -> Ticket | Denial:
+    async def _enter(self, word: str, what: str, watcher: Watcher) -> StreamTicket | Denial:
         control = await self.connected()
         return await control.ask(word, what, watcher)
 

@@ -21,7 +21,7 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.control import EndpointControl
 from stagedoor.resume.messages import DATA, stop_endpoint
-from stagedoor.resume.requests import Orphan, SessionRequest, Ticket
+from stagedoor.resume.requests import Orphan, SessionRequest, StreamTicket
 from stagedoor.wire.tunnel.frames import END, HELLO, OPEN, encode
 from stagedoor.wire.tunnel.stream import TunnelStream
 
@@ -151,10 +151,10 @@ async def opened(
 
 async def open_session(
     control: EndpointControl, shell: TcpStream, watcher: Watched, away_s: float = 60.0
-) -> Ticket:
+) -> StreamTicket:
     kept = SessionRequest("s1", "alice app01.ssh", "note", away_s)
     ticket = await control.open(KEY, kept, shell, watcher)
-    assert isinstance(ticket, Ticket)
+    assert isinstance(ticket, StreamTicket)
     shell.close()
     return ticket
 
@@ -180,7 +180,7 @@ async def talking(
 
 async def returned(control: EndpointControl, client: Client, attempt: int) -> None:
     ticket = await control.resume(KEY, attempt, "alice app01.ssh", Watched())
-    assert isinstance(ticket, Ticket), ticket
+    assert isinstance(ticket, StreamTicket), ticket
     assert ticket.earlier.id == "s1"
     client.connect(await control.connect_data(ticket.secret))
 
@@ -461,7 +461,7 @@ async def test_a_session_that_no_worker_can_judge_is_offered_again(
             await offers.get()
             number = await other.adopt("s1", Watched())
             assert number is not None
-            other.leave(number)
+            other.make_orphan(number)
             await offers.get()
         await returned(other, client, 1)
         await client.says(b"y", b"Y")

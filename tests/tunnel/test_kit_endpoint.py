@@ -14,7 +14,7 @@ import pytest
 
 from stagedoor.net import aio
 from stagedoor.resume.messages import GREETING
-from stagedoor.resume.requests import SessionRequest, Ticket
+from stagedoor.resume.requests import SessionRequest, StreamTicket
 from stagedoor.wire.tunnel.frames import HELLO, OPEN, encode
 from stagedoor.wire.tunnel.stream import WINDOW
 from tests.tunnel.kit_control import KitControl, KitEndpoint
@@ -105,7 +105,7 @@ async def test_a_later_request_replaces_an_unused_ticket(control: Any) -> None:
     async with talking(control) as client:
         shell = await control.connected()
         first = await shell.ask("back", f"{KEY} 1 alice app01.ssh", late)
-        assert isinstance(first, Ticket)
+        assert isinstance(first, StreamTicket)
         assert first.earlier.counts is None, "a shell's developer can say what they like"
         client.cut()
         await returned(control, client, 2)
@@ -121,7 +121,7 @@ async def test_a_ticket_is_good_for_ten_seconds(control: Any, endpoint: KitEndpo
     async with talking(control) as client:
         shell = await control.connected()
         ticket = await shell.ask("back", f"{KEY} 1 alice app01.ssh", Watched())
-        assert isinstance(ticket, Ticket)
+        assert isinstance(ticket, StreamTicket)
         endpoint.pass_time(signal.SIGUSR1)
         stale = await control.connect_data(ticket.secret)
         async with asyncio.timeout(PATIENCE_S):
@@ -185,7 +185,7 @@ async def test_one_more_waiting_session_of_an_owner_ends_the_oldest(control: Any
             key = f"{number:032x}"
             kept = SessionRequest(f"s{number}", "alice app01.ssh", "-", 60.0)
             ticket = await control.open(key, kept, shell, watcher)
-            assert isinstance(ticket, Ticket)
+            assert isinstance(ticket, StreamTicket)
             (await control.connect_data(ticket.secret)).abort()
             if number == MAX_AWAY:
                 break
@@ -328,7 +328,7 @@ async def test_hostile_clients_end_their_own_sessions_only(control: Any, seed: i
         for number in range(40):
             kept = SessionRequest(f"s{number}", "mallory app01.ssh", "-", 60.0)
             ticket = await control.open(f"{number:032x}", kept, await connect(), Watched())
-            assert isinstance(ticket, Ticket)
+            assert isinstance(ticket, StreamTicket)
             link = await control.connect_data(ticket.secret)
             data = encode(HELLO, 0, b"\x01") if chance.random() < 0.8 else b""
             for _ in range(chance.randrange(20)):

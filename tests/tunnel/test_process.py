@@ -19,7 +19,7 @@ from stagedoor.resume.messages import (
     retire_endpoint,
     stop_endpoint,
 )
-from stagedoor.resume.requests import Orphan, SessionRequest, Ticket
+from stagedoor.resume.requests import Orphan, SessionRequest, StreamTicket
 from tests.stopped import killed
 from tests.tunnel.test_endpoint import KEY, Watched, opened, sshd
 from tests.waiting import wait_until
@@ -81,7 +81,7 @@ async def test_a_program_that_was_replaced_keeps_its_sessions_and_gets_no_new_on
                 newer = EndpointControl(folder, 60.0)
                 assert isinstance(await newer.resume(KEY, 1, "bob app01.ssh", Watched()), Denial)
                 ticket = await newer.resume(KEY, 1, owner, Watched())
-                assert isinstance(ticket, Ticket), ticket
+                assert isinstance(ticket, StreamTicket), ticket
                 client.connect(await ticket.control.connect_data(ticket.secret))
                 await client.says(b"after", b"AFTER")
 
@@ -90,7 +90,7 @@ async def test_a_program_that_was_replaced_keeps_its_sessions_and_gets_no_new_on
                 shell = await connect()
                 opening = await newer.open("f" * 32, kept, shell, fresh)
                 shell.close()
-                assert isinstance(opening, Ticket)
+                assert isinstance(opening, StreamTicket)
                 assert (opening.control, first.poll()) == (newer, None)
                 ticket.control.end(ticket.number, "enough")
                 assert await asyncio.to_thread(first.wait, 60) == 0

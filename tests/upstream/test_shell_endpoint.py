@@ -16,7 +16,7 @@ from stagedoor.net.dial import Dialer
 from stagedoor.relay.ports import Stream
 from stagedoor.resume import requests
 from stagedoor.resume.messages import GREETING, LOST
-from stagedoor.resume.requests import SessionRequest, Ticket
+from stagedoor.resume.requests import SessionRequest, StreamTicket
 from stagedoor.upstream import shell_endpoint
 from stagedoor.upstream.connection import ShellConnection
 from stagedoor.upstream.shell_endpoint import SOCKET, ShellEndpoints
@@ -155,7 +155,7 @@ class World:
 
     async def enter(
         self, attempt: int = 0, owner: str = "dev app01.ssh", watcher: Watched | None = None
-    ) -> Ticket | Denial | None:
+    ) -> StreamTicket | Denial | None:
         ready, heard = Ready(GRANT, self.shell), watcher or Watched()
         opened = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, ready)
         async with asyncio.timeout(BOUND_S):
@@ -164,9 +164,9 @@ class World:
             kept = SessionRequest("s1", owner, "-", 60.0)
             return await self.endpoints.open(opened, KEY, kept, heard)
 
-    async def tunnel(self, attempt: int = 0, **how: Any) -> Ticket:
+    async def tunnel(self, attempt: int = 0, **how: Any) -> StreamTicket:
         ticket = await self.enter(attempt, **how)
-        assert isinstance(ticket, Ticket)
+        assert isinstance(ticket, StreamTicket)
         assert ticket.earlier == RunningSession("s1", None, 0.5)
         stream = ticket.stream or await ticket.control.connect_data(ticket.secret)
         self.streams.append(stream)

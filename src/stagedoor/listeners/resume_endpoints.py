@@ -11,7 +11,7 @@ from stagedoor.model.source import Source
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.control import EndpointControl
-from stagedoor.resume.requests import SessionRequest, Ticket, Watcher
+from stagedoor.resume.requests import SessionRequest, StreamTicket, Watcher
 from stagedoor.upstream.shell_endpoint import Dial, ShellEndpoints
 from stagedoor.wire.http.connect import ResumeRequest
 
@@ -20,30 +20,32 @@ from stagedoor.wire.http.connect import ResumeRequest
 class ResumeEndpoints:
     """The endpoints that a worker can reach: `here` on its machine, and those in shells.
 
-    `in_shells` is None if there are none. One in a shell survives this gateway; the other is for shells
-    without one. `pack` returns an identity as one word, by which another worker can judge it.
+    An endpoint in a shell outlives the gateway. `here` serves shells that have none; `in_shells` is None if
+    all are such shells. `pack` returns an identity as one word, by which another worker can judge it.
     """
 
     here: EndpointControl
     pack: Callable[[Identity], str]
     in_shells: ShellEndpoints | None = None
 
-    async def find(self, ready: Ready, request: ResumeRequest, watcher: Watcher) -> Ticket | Denial:
+    async def find(
+        self, ready: Ready, request: ResumeRequest, watcher: Watcher
+    ) -> StreamTicket | Denial:
         """Return a ticket for the session that a client resumes. Raises OSError."""
         key, attempt, owner = request.key, request.attempt, identify_owner(ready.grant)
         unavailable = None
         if self.in_shells is not None:
             ticket = await self.in_shells.find(ready, key, attempt, owner, watcher)
-            if isinstance(ticket, Ticket):
+            if isinstance(ticket, StreamTicket):
                 return ticket
             if ticket is not None and ticket.reason is not Reason.SESSION_OVER:
                 unavailable = ticket  # the session may be there, or here
         ticket = await self.here.resume(key, attempt, owner, watcher)
-        return ticket if isinstance(ticket, Ticket) or unavailable is None else unavailable
+        return ticket if isinstance(ticket, StreamTicket) or unavailable is None else unavailable
 
     async def open(
         self, opened: Opened, dial: Dial, request: ResumeRequest, watcher: Watcher
-    ) -> Ticket | Stream | Denial:
+    ) -> StreamTicket | Stream | Denial:
         """Open a session. Return a stream to the shell if only a plain tunnel is possible.
 
         `dial` connects to the shell's sshd.
@@ -52,7 +54,7 @@ class ResumeEndpoints:
         kept = SessionRequest(opened.id, identify_owner(grant), "-", self.wait_s(grant))
         if self.in_shells is not None:
             ticket = await self.in_shells.open(opened, request.key, kept, watcher)
-            if isinstance(ticket, Ticket):
+            if isinstance(ticket, StreamTicket):
                 return ticket
             if ticket is not None and ticket.reason is not Reason.SESSION_OVER:
                 return ticket

@@ -29,7 +29,7 @@ from stagedoor.relay.ports import Stream
 from stagedoor.relay.tunnel import Tunnel
 from stagedoor.resume.control import EndpointControl
 from stagedoor.resume.messages import AWAY, CLOSED, IDLE
-from stagedoor.resume.requests import Control, Orphan, Ticket
+from stagedoor.resume.requests import Control, Orphan, StreamTicket
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import NOT_NOW, Flow
 from stagedoor.tasks import Tasks
@@ -44,7 +44,7 @@ class SessionLink:
     """A worker's hold on a session that the endpoint keeps: `session.ports.Link`, `resume.control.Watcher`.
 
     Belongs to one event loop, except for the methods of `Link`, which any thread may call. A hold ends
-    exactly once: by `leave` with the session's end, or by `release` if the session goes on elsewhere.
+    exactly once: by `on_end` with the session's end, or by `on_release` if the session goes on elsewhere.
     """
 
     def __init__(self, wait_s: Callable[[Grant], float]) -> None:
@@ -55,27 +55,32 @@ class SessionLink:
         self._number = 0
         self._before = NOTHING_MOVED
         self._tunnel: Tunnel | None = None
-        self._leave: Callable[[Ended], None] | None = None
-        self._release: Callable[[Counts], None] | None = None
+        self._on_end: Callable[[Ended], None] | None = None
+        self._on_release: Callable[[Counts], None] | None = None
         self._end: tuple[End, str] | None = None
         """The end that this gateway has requested, or None."""
-        self._finished: Callable[[], None] | None = None
-        """The call to make at the end, which may come before `hold`."""
+        self._final_call: Callable[[], None] | None = None
+        """The call that ends the hold. If it is set before `begin_hold`, it waits for that."""
 
-    def take(self, control: Control, number: int, before: Counts = NOTHING_MOVED) -> None:
-        """Take the session `number` of an endpoint; `before` are the bytes moved before this hold."""
-        self._control, self._number, self._before = control, number, before
+    def set_session(self, control: Control, number: int) -> None:
+        """Set the session, the one with this number in the endpoint."""
+        self._control, self._number = control, number
 
-    def hold(
+    def begin_hold(
         self,
-        leave: Callable[[Ended], None],
-        release: Callable[[Counts], None],
+        on_end: Callable[[Ended], None],
+        on_release: Callable[[Counts], None],
+        before: Counts,
         tunnel: Tunnel | None = None,
     ) -> None:
-        """Hold the session; `tunnel` is the relay of its client's connection."""
-        self._leave, self._release, self._tunnel = leave, release, tunnel
-        if self._finished is not None:
-            self._finished()
+        """Hold the session from now on. `on_end` or `on_release` is called once.
+
+        `before` are the bytes moved before this hold, `tunnel` is the relay of the client's connection.
+        """
+        self._on_end, self._on_release = on_end, on_release
+        self._before, self._tunnel = before, tunnel
+        if self._final_call is not None:
+            self._final_call()
 
     # For the flow (`session.ports.Link`).
 
@@ -87,7 +92,7 @@ class SessionLink:
     def change_grant(self, grant: Grant) -> None:
         """Wait for the client as long as `grant` allows. Uses of encrypted SSH cannot be restricted."""
         with suppress(RuntimeError):  # the loop is closed, and everything with it
-            self._loop.call_soon_threadsafe(self._limit, grant)
+            self._loop.call_soon_threadsafe(self._set_wait, grant)
 
     def close_session(self, end: End, detail: str = "") -> None:
         """End the session. If only this gateway stops, the session goes on in another process."""
@@ -96,14 +101,14 @@ class SessionLink:
 
     # In the event loop.
 
-    def _limit(self, grant: Grant) -> None:
+    def _set_wait(self, grant: Grant) -> None:
         if self._control is not None:
             self._control.set_limit(self._number, self._wait_s(grant))
 
     def _close(self, end: End, detail: str) -> None:
         self._end = self._end or (end, detail)
         if end is End.DRAINED:
-            self._finish(partial(self._give_up, end, detail, None))
+            self._finish(partial(self._end_hold, end, detail, None))
         elif self._control is not None:
             self._control.end(self._number, detail or end.value)
 
@@ -114,29 +119,30 @@ class SessionLink:
     def note_end(self, code: int, why: str, counts: Counts | None) -> None:
         """End this session, which has ended in the endpoint."""
         end, detail = self._end or (_ENDS.get(code, End.UPSTREAM_LOST), why)
-        self._finish(partial(self._give_up, end, detail, counts))
+        self._finish(partial(self._end_hold, end, detail, counts))
 
-    def _finish(self, finish: Callable[[], None]) -> None:
-        if self._finished is None:
-            self._finished = finish
+    def _finish(self, final_call: Callable[[], None]) -> None:
+        """End the hold by `final_call`, once it has begun. Only the first call of this counts."""
+        if self._final_call is None:
+            self._final_call = final_call
             if self._control is not None:
                 self._control.forget(self._number)
-            if self._leave is not None:
-                finish()
+            if self._on_end is not None:
+                final_call()
 
     def _move(self) -> None:
-        assert self._release is not None
+        assert self._on_release is not None
         counts = self.read_counts()
         if self._tunnel is not None:
             self._tunnel.close_session(End.CLOSED)
-        self._release(counts)
+        self._on_release(counts)
 
-    def _give_up(self, end: End, detail: str, counts: Counts | None) -> None:
-        assert self._leave is not None
+    def _end_hold(self, end: End, detail: str, counts: Counts | None) -> None:
+        assert self._on_end is not None
         counts = counts or self.read_counts()
         if self._tunnel is not None:
             self._tunnel.close_session(end, detail)
-        self._leave(Ended(end, counts, detail))
+        self._on_end(Ended(end, counts, detail))
 
 
 class Resumption(SessionLink):
@@ -148,7 +154,7 @@ class Resumption(SessionLink):
         """Whether the client gets frames. If there is no endpoint, a new tunnel is a plain one."""
         self._endpoints = endpoints
         self._request = request
-        self._ticket: Ticket | None = None
+        self._ticket: StreamTicket | None = None
 
     async def find(self, ready: Ready) -> RunningSession | Denial | None:
         """Return the session to which the client returns, or None if it opens a new one."""
@@ -163,7 +169,7 @@ class Resumption(SessionLink):
         if isinstance(ticket, Denial):
             return ticket
         self._ticket = ticket
-        self.take(ticket.control, ticket.number)
+        self.set_session(ticket.control, ticket.number)
         return ticket.earlier
 
     async def reach(self, opened: Opened, dial: Dial) -> Stream | Denial:
@@ -173,10 +179,10 @@ class Resumption(SessionLink):
             if not self._wait_s(opened.ready.grant):
                 return await dial(opened.ready)
             result = await self._endpoints.open(opened, dial, self._request, self)
-            if not isinstance(result, Ticket):
+            if not isinstance(result, StreamTicket):
                 return result
             ticket = result
-            self.take(ticket.control, ticket.number)
+            self.set_session(ticket.control, ticket.number)
         try:
             stream = ticket.stream or await ticket.control.connect_data(ticket.secret)
         except OSError as error:
@@ -187,8 +193,8 @@ class Resumption(SessionLink):
 
     def carry(self, entered: Entered, start: Callable[[Callable[[Ended], None]], Tunnel]) -> None:
         """Take the session over. `start` starts the relay, and is given what to call at its end."""
-        self._before = entered.opened.before
-        self.hold(entered, entered.release, start(self._relay_ended))
+        before = entered.opened.before
+        self.begin_hold(entered, entered.release, before, start(self._relay_ended))
 
     def _relay_ended(self, ended: Ended) -> None:
         """Record that this connection of the client has ended. Called in the relay's thread."""
@@ -207,7 +213,7 @@ class Adopter:
 
     def start(self) -> None:
         """Adopt sessions from now on."""
-        self._control.adopt_orphans(self._take)
+        self._control.adopt_orphans(self._start_adopting)
 
     async def join(self) -> None:
         """Look for endpoints that run. Call it from time to time."""
@@ -217,7 +223,7 @@ class Adopter:
         """Adopt no more sessions."""
         self._control.adopt_orphans(None)
 
-    def _take(self, control: EndpointControl, orphan: Orphan) -> None:
+    def _start_adopting(self, control: EndpointControl, orphan: Orphan) -> None:
         self._tasks.start(self._adopt(control, orphan))
 
     async def _adopt(self, control: EndpointControl, orphan: Orphan) -> None:
@@ -226,28 +232,29 @@ class Adopter:
         if isinstance(target, Denial) or note is None:
             return  # it was opened by another version
         (source, identity), earlier = note, orphan.earlier
-        hold = SessionLink(self._endpoints.wait_s)
+        link = SessionLink(self._endpoints.wait_s)
         try:
-            number = await control.adopt(earlier.id, hold)
+            number = await control.adopt(earlier.id, link)
         except OSError:
             return
         if number is None:
             return
-        hold.take(control, number)
+        link.set_session(control, number)
         origin = LoginOrigin(AccessMethod.CONNECT, source)
         try:
             opened = await self._flow.adopt(identity, target, origin, earlier)
         except BaseException:
-            control.leave(number)
+            control.make_orphan(number)
             raise
         if isinstance(opened, Opened):
-            hold.take(control, number, opened.before)
-            hold.hold(
-                partial(self._flow.close_session, opened), partial(self._flow.release, opened)
+            link.begin_hold(
+                partial(self._flow.close_session, opened),
+                partial(self._flow.release, opened),
+                opened.before,
             )
-            self._flow.attach(opened, hold)
+            self._flow.attach(opened, link)
         elif opened.reason in NOT_NOW:
-            control.leave(number)  # another worker may judge it, or this one later
+            control.make_orphan(number)  # another worker may judge it, or this one later
         else:
             control.end(number, opened.line)
 

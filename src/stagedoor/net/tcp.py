@@ -80,5 +80,5 @@ class TcpStream:
         self._sock.close()
 
     def close(self) -> None:
-        """Close in order."""
+        """Close the socket normally (FIN)."""
         self._sock.close()

@@ -80,7 +80,7 @@ class Relay:
         self._clock = clock
         self._poller = poller or Poller()
         self._splice = Splice(limits)
-        self._sweep = IdleTimeouts(limits.idle_timeout_s, clock())
+        self._idle_timeouts = IdleTimeouts(limits.idle_timeout_s, clock())
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable while there are requests from other threads."""
         self._asked: deque[Callable[[], None]] = deque()
@@ -111,7 +111,7 @@ class Relay:
         at once, as drained, and `on_end` is called in the caller's thread.
         """
         tunnel = Tunnel(self._ask_end, downstream, upstream, early, on_end, preface)
-        self._sweep.mark(tunnel, self._clock())  # before the idle check can see it
+        self._idle_timeouts.mark(tunnel, self._clock())  # before the idle check can see it
         with self._lock:
             if not self._closing:
                 self._watched.active.add(tunnel)
@@ -120,7 +120,7 @@ class Relay:
                     self._asked.append(request)
                     os.eventfd_write(self._bell, 1)
                 return tunnel
-        tunnel.over = True
+        tunnel.is_over = True
         downstream.abort()
         upstream.abort()
         on_end(Ended(End.DRAINED, detail=STOPPED))
@@ -136,7 +136,7 @@ class Relay:
             self._watched.watch(tunnel)
         except OSError as error:
             return partial(self._watched.end_unwatched, tunnel, error)
-        if tunnel.sent.rest or not tunnel.spliced:
+        if tunnel.sent.rest or not tunnel.is_spliced:
             return partial(self._watched.begin, tunnel)
         return None
 
@@ -178,7 +178,7 @@ class Relay:
 
     def _relay(self) -> None:
         wait = self._poller.wait
-        sweep = self._sweep
+        idle_timeouts = self._idle_timeouts
         bell = self._bell
         watched = self._watched
         directions = watched.directions
@@ -188,7 +188,9 @@ class Relay:
             if watched.unfinished:
                 wait_s: float | None = 0
             else:
-                wait_s = None if sweep.timeout_s is None else sweep.wait_s(self._clock())
+                wait_s = (
+                    None if idle_timeouts.timeout_s is None else idle_timeouts.wait_s(self._clock())
+                )
                 if watched.refused:
                     left_s = max(0.0, watched.refused[0][0] - self._clock())
                     wait_s = left_s if wait_s is None else min(left_s, wait_s)
@@ -201,9 +203,9 @@ class Relay:
                     continue
                 if events & _COMES:
                     if events & _NEAR_END:
-                        direction.eager = True
+                        direction.is_eager = True
                     work(direction)
-                if events & WRITE and direction.twin.blocked:
+                if events & WRITE and direction.twin.is_blocked:
                     work(direction.twin)
                 if events & FAILED and directions[fd] is direction:
                     watched.fail_by_error(direction)
@@ -211,8 +213,8 @@ class Relay:
                 turn, watched.unfinished = watched.unfinished, set()
                 for direction in turn:
                     work(direction)
-            if sweep.timeout_s is not None and sweep.is_due(self._clock()):
-                self._reap()
+            if idle_timeouts.timeout_s is not None and idle_timeouts.is_due(self._clock()):
+                self._end_idle()
             while watched.refused and watched.refused[0][0] <= self._clock():
                 watched.finish(watched.refused.popleft()[1], End.UNREACHED)
             # Last, so that a reused descriptor number has no stale event in this batch. A descriptor that
@@ -222,9 +224,11 @@ class Relay:
                 while self._asked:
                     self._asked.popleft()()
 
-    def _reap(self) -> None:
-        for tunnel in self._sweep.find_idle(self._watched.active.copy(), self._clock()):
-            self._watched.finish(tunnel, End.IDLE, f"no byte moved for {self._sweep.timeout_s:g} s")
+    def _end_idle(self) -> None:
+        for tunnel in self._idle_timeouts.find_idle(self._watched.active.copy(), self._clock()):
+            self._watched.finish(
+                tunnel, End.IDLE, f"no byte moved for {self._idle_timeouts.timeout_s:g} s"
+            )
 
     def _stop(self, end: End, detail: str) -> None:
         for tunnel in self._watched.active.copy():

@@ -35,9 +35,9 @@ class Poller:
 
     def watch_sink(self, direction: Direction) -> None:
         """Watch the blocked sink of `direction` for being writable, too."""
-        if direction.armed:
+        if direction.is_armed:
             return
-        direction.armed = True
+        direction.is_armed = True
         fd = direction.twin.source_fd
         # EPOLL_CTL_MOD checks again, so a sink that has become writable is reported (epoll_ctl(2)).
         try:

@@ -19,13 +19,13 @@ class Pump:
         """Move the bytes of one turn.
 
         Return True if there may be more, so that the caller calls again; False if the source is empty or the
-        sink is `blocked`, so that an event follows; None if the source's end was read. Raises SourceError or
+        sink `is_blocked`, so that an event follows; None if the source's end was read. Raises SourceError or
         SinkError.
         """
         left = self._turn
         send = direction.sink.send
         while True:
-            if (direction.rest or direction.blocked) and not push(direction):
+            if (direction.rest or direction.is_blocked) and not push(direction):
                 return False
             if left <= 0:
                 return True
@@ -41,7 +41,7 @@ class Pump:
                 direction.tunnel.feed_preface(direction, data)
             try:
                 taken = send(data)
-                direction.blocked = taken < len(data) or not direction.sink.flush()
+                direction.is_blocked = taken < len(data) or not direction.sink.flush()
             except OSError as error:
                 raise SinkError from error
             direction.moved += taken
@@ -56,17 +56,17 @@ def push(direction: Direction) -> bool:
         while direction.rest:
             taken = direction.sink.send(direction.rest)
             if not taken:
-                direction.blocked = True
+                direction.is_blocked = True
                 return False
             direction.moved += taken
             # A view, so that the rest of a large early part is not copied each time.
             direction.rest = (
                 memoryview(direction.rest)[taken:] if taken < len(direction.rest) else b""
             )
-        direction.blocked = not direction.sink.flush()
+        direction.is_blocked = not direction.sink.flush()
     except OSError as error:
         raise SinkError from error
-    return not direction.blocked
+    return not direction.is_blocked
 
 
 def refuse(direction: Direction) -> str:
@@ -87,7 +87,7 @@ def refuse(direction: Direction) -> str:
     return denial.message
 
 
-def leave(direction: Direction) -> bool:
+def shutdown_sink(direction: Direction) -> bool:
     """Half-close the sink. Return whether it has sent everything."""
     try:
         direction.sink.shutdown_write()

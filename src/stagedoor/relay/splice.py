@@ -31,7 +31,7 @@ class Splice:
             return False
         left = self._turn
         while left > 0:
-            if direction.bulk:
+            if direction.is_bulk:
                 got = self._splice(direction)
                 if got is None or got < 0:
                     return None if got is None else False
@@ -58,11 +58,11 @@ class Splice:
             size = len(data)
             if taken < size:
                 direction.rest = data[taken:]
-                direction.blocked = True
+                direction.is_blocked = True
                 return False
             if size == self._chunk:
-                direction.bulk = self.pipes.is_ready()
-            elif not direction.eager:
+                direction.is_bulk = self.pipes.is_ready()
+            elif not direction.is_eager:
                 # epoll(7), "Edge-triggered and stream-oriented files": a short read means dry.
                 return False
             left -= size
@@ -72,7 +72,7 @@ class Splice:
         """Return the number of bytes moved; -1 if the source is empty or the sink blocks; None at the end."""
         pipe = self.pipes.take()
         if pipe is None:  # all are in use: go on by copying
-            direction.bulk = False
+            direction.is_bulk = False
             return 0
         try:
             got = os.splice(
@@ -90,7 +90,7 @@ class Splice:
         pipe.full = got
         direction.pipe = pipe
         if got < self._chunk:
-            direction.bulk = False
+            direction.is_bulk = False
         return got if self._pour(direction) else -1
 
     def _pour(self, direction: Direction) -> bool:
@@ -110,11 +110,11 @@ class Splice:
                 pipe.full -= taken
                 direction.moved += taken
         except BlockingIOError:
-            direction.blocked = True
+            direction.is_blocked = True
             return False
         except OSError as error:
             raise SinkError from error
-        direction.blocked = False
+        direction.is_blocked = False
         direction.pipe = None
         self.pipes.give(pipe)
         return True

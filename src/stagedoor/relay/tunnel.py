@@ -29,10 +29,10 @@ class Direction:
     """
 
     __slots__ = (
-        "armed",
-        "blocked",
-        "bulk",
-        "eager",
+        "is_armed",
+        "is_blocked",
+        "is_bulk",
+        "is_eager",
         "moved",
         "pipe",
         "rest",
@@ -55,13 +55,13 @@ class Direction:
         self.pipe: Pipe | None = None
         self.moved = 0
         """The bytes that the sink's socket has accepted."""
-        self.blocked = False
+        self.is_blocked = False
         """Whether the sink accepts nothing until its next writable event."""
-        self.armed = False
+        self.is_armed = False
         """Whether the poller watches the sink for being writable."""
-        self.bulk = False
+        self.is_bulk = False
         """Whether this is a large transfer, to be spliced rather than copied."""
-        self.eager = False
+        self.is_eager = False
         """Whether the source's end or urgent data is near, so that only an empty read proves it empty."""
 
     @property
@@ -81,14 +81,14 @@ class Tunnel:
     __slots__ = (
         "ask_end",
         "idle_since",
+        "is_over",
+        "is_spliced",
         "marked",
         "on_end",
-        "over",
         "preface",
         "received",
         "refused",
         "sent",
-        "spliced",
     )
 
     def __init__(
@@ -110,8 +110,8 @@ class Tunnel:
         """Why upstream refused all logins, if its first bytes said so."""
         self.sent.twin = self.received
         self.received.twin = self.sent
-        self.spliced = downstream.spliceable and upstream.spliceable
-        self.over = False
+        self.is_spliced = downstream.spliceable and upstream.spliceable
+        self.is_over = False
         self.marked = 0
         """The bytes moved in both directions by the last idle check."""
         self.idle_since = 0.0

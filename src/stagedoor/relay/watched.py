@@ -14,7 +14,7 @@ from collections.abc import Callable
 from stagedoor.model.denial import Denial
 from stagedoor.model.session import End, Ended
 from stagedoor.relay.poller import Poller
-from stagedoor.relay.pump import Pump, leave, push, refuse
+from stagedoor.relay.pump import Pump, push, refuse, shutdown_sink
 from stagedoor.relay.splice import Splice
 from stagedoor.relay.state import Side, Stage, judge_failure
 from stagedoor.relay.tunnel import Direction, SinkError, SourceError, Tunnel
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _OPEN, _SHUT, _ENDED = Stage.OPEN, Stage.SHUT, Stage.ENDED
 
 _LAST_TURNS = 16
-_IN_ORDER = (End.CLOSED, End.UNREACHED)
+_NORMAL_ENDS = (End.CLOSED, End.UNREACHED)
 
 FAULT = Denial.of_fault().message
 
@@ -122,7 +122,9 @@ class WatchedTunnels:
         try:
             if direction.stage is _OPEN:
                 more = (
-                    self._splice.move(direction) if tunnel.spliced else self._pump.move(direction)
+                    self._splice.move(direction)
+                    if tunnel.is_spliced
+                    else self._pump.move(direction)
                 )
                 if more:
                     self.unfinished.add(direction)
@@ -132,16 +134,16 @@ class WatchedTunnels:
                         return
                     direction.stage = _SHUT
                     # close(2), which follows at once, sends the last end of plain TCP.
-                    last = tunnel.spliced and direction.twin.stage is _ENDED
-                    direction.blocked = not (last or leave(direction))
+                    last = tunnel.is_spliced and direction.twin.stage is _ENDED
+                    direction.is_blocked = not (last or shutdown_sink(direction))
             elif direction.stage is _SHUT:
-                direction.blocked = not push(direction)
-            if direction.stage is _SHUT and not direction.blocked:
+                direction.is_blocked = not push(direction)
+            if direction.stage is _SHUT and not direction.is_blocked:
                 direction.stage = _ENDED
                 if direction.twin.stage is _ENDED:
                     self.finish(tunnel, End.CLOSED)
                     return
-            if direction.blocked:
+            if direction.is_blocked:
                 self._poller.watch_sink(direction)
         except SourceError as error:
             self._fail(direction, error.__cause__)
@@ -164,11 +166,11 @@ class WatchedTunnels:
         gateway.
         """
         tunnel = direction.tunnel
-        move = self._splice.move if tunnel.spliced else self._pump.move
-        direction.eager = True
+        move = self._splice.move if tunnel.is_spliced else self._pump.move
+        direction.is_eager = True
         with contextlib.suppress(SourceError, SinkError, OSError):
             for _ in range(_LAST_TURNS):
-                if direction.stage is not _OPEN or direction.blocked or not move(direction):
+                if direction.stage is not _OPEN or direction.is_blocked or not move(direction):
                     break
         if why := refuse(direction):
             self._part(tunnel, why)
@@ -191,7 +193,7 @@ class WatchedTunnels:
             received.source.abort()
         received.source = ClosedStream()
         received.source_fd = -1
-        tunnel.spliced = False
+        tunnel.is_spliced = False
         received.stage = _SHUT  # downstream may still hold a part of the explanation
         self.refused.append((self._clock() + PARTING_S, tunnel))
         self.pump(received)
@@ -211,33 +213,33 @@ class WatchedTunnels:
             self._splice.pipes.give(direction.pipe)
             direction.pipe = None
         direction.rest = b""
-        direction.blocked = False
+        direction.is_blocked = False
 
     def finish(self, tunnel: Tunnel, end: End, detail: str = "") -> None:
         """Close both ends, release all that the tunnel held, and report its end."""
-        if tunnel.over:
+        if tunnel.is_over:
             return
-        tunnel.over = True
+        tunnel.is_over = True
         if tunnel.refused:
             end, detail = End.UNREACHED, tunnel.refused
             with contextlib.suppress(SinkError):
-                leave(tunnel.received)
+                shutdown_sink(tunnel.received)
         for direction in (tunnel.sent, tunnel.received):
             self._unwatch(direction)
             self._release(direction)
             direction.stage = _ENDED  # code that still holds the tunnel finds nothing to do
         with self._lock:  # `start` may be about to watch the second end
             for direction in (tunnel.sent, tunnel.received):
-                # An orderly end sends FIN, which the kernel delivers after close(2). Any other sends RST, so
+                # A normal end sends FIN, which the kernel delivers after close(2). Any other sends RST, so
                 # that no peer takes a part for the whole.
                 with contextlib.suppress(OSError):
-                    direction.source.close() if end in _IN_ORDER else direction.source.abort()
+                    direction.source.close() if end in _NORMAL_ENDS else direction.source.abort()
         self.active.discard(tunnel)
         on_end, tunnel.on_end = tunnel.on_end, _ignore_end
         try:
             on_end(Ended(end, tunnel.read_counts(), detail))
         except Exception:  # a fault in the caller's code must not end the other tunnels
-            log.exception("relay: the holder of a tunnel failed at its end")
+            log.exception("relay: the owner of a tunnel failed at its end")
 
 
 def _ignore_end(_: Ended) -> None:

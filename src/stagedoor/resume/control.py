@@ -23,7 +23,7 @@ from stagedoor.resume.messages import (
     receive,
     send,
 )
-from stagedoor.resume.requests import Orphan, Requests, SessionRequest, Ticket, Watcher
+from stagedoor.resume.requests import Orphan, Requests, SessionRequest, StreamTicket, Watcher
 from stagedoor.wire.tunnel.frames import OPEN, encode
 
 FAULTS = "faults"
@@ -84,7 +84,7 @@ class EndpointControl:
 
     async def open(
         self, key: str, session: SessionRequest, sshd: TcpStream, watcher: Watcher
-    ) -> Ticket | Denial:
+    ) -> StreamTicket | Denial:
         """Open a session over a connection to an sshd, which the endpoint now owns.
 
         Raises OSError if there is no endpoint; then the caller still owns `sshd`.
@@ -93,17 +93,19 @@ class EndpointControl:
             "open", session.make_words(key, self._idle_s), watcher, sshd.fileno()
         )
 
-    async def resume(self, key: str, attempt: int, owner: str, watcher: Watcher) -> Ticket | Denial:
+    async def resume(
+        self, key: str, attempt: int, owner: str, watcher: Watcher
+    ) -> StreamTicket | Denial:
         """Resume a session. A denial means that it has ended. Raises OSError."""
         ticket = await self._enter("back", f"{key} {attempt} {owner}", watcher)
-        if isinstance(ticket, Ticket) or self._suffix:
+        if isinstance(ticket, StreamTicket) or self._suffix:
             return ticket
         for retired in self._find_retired():
             try:
                 earlier = await retired.resume(key, attempt, owner, watcher)
             except OSError:
                 continue
-            if isinstance(earlier, Ticket):
+            if isinstance(earlier, StreamTicket):
                 return earlier
         return ticket
 
@@ -122,8 +124,8 @@ class EndpointControl:
         if number in self._requests:
             self._send(f"limit {number} {away_s:g}")
 
-    def leave(self, number: int) -> None:
-        """Give an adopted session up, which makes it an orphan again."""
+    def make_orphan(self, number: int) -> None:
+        """Give up an adopted session without ending it, so that another worker can adopt it."""
         if number in self._requests:
             self._requests.forget(number)
             self._send(f"leave {number}")
@@ -137,7 +139,9 @@ class EndpointControl:
             with suppress(OSError):
                 send(self._sock, line)
 
-    async def _enter(self, word: str, what: str, watcher: Watcher, *fds: int) -> Ticket | Denial:
+    async def _enter(
+        self, word: str, what: str, watcher: Watcher, *fds: int
+    ) -> StreamTicket | Denial:
         try:
             number, answer = await self._ask(word, what, watcher, *fds)
         except ConnectionError:  # it may have been about to end; then start another one

@@ -52,7 +52,7 @@ CONTROL, DATA, LOCK = "control", "data", "lock"
 retired have names that end in its process id, such as `control.811`."""
 
 CLOSED, LOST, REMOVED, AWAY, IDLE = range(5)
-"""The codes of END: in order; the shell hung up; ended by the gateway; away, and idle, for too long."""
+"""The codes of END: a normal end; the shell hung up; ended by the gateway; away, and idle, for too long."""
 
 
 def check_greeting(line: str) -> bool:

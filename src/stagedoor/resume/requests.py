@@ -25,7 +25,11 @@ class Watcher(Protocol):
         ...
 
     def note_end(self, code: int, why: str, counts: Counts | None) -> None:
-        """Record that the session has ended. `counts` are its bytes, None if the endpoint has ended too."""
+        """Record that the session has ended.
+
+        `counts` are its bytes. They are None if the endpoint has ended too, or if it runs in a shell, whose
+        counts are not trusted.
+        """
         ...
 
 
@@ -50,7 +54,7 @@ class Control(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class StreamTicket:
     """A ticket for one connection to a session, with the worker's number for it and its state so far.
 
     `stream` is that connection, if it was already made to check that it can be.
@@ -172,7 +176,7 @@ class Requests:
         else:
             raise ValueError(word)
 
-    def read_ticket(self, control: Control, number: int, answer: str) -> Ticket | Denial:
+    def read_ticket(self, control: Control, number: int, answer: str) -> StreamTicket | Denial:
         """Return the ticket in an answer. Raises ValueError if it is neither `ticket` nor `gone`."""
         kind, _, rest = answer.partition(" ")
         if kind == "gone":
@@ -185,7 +189,7 @@ class Requests:
         if not 0 <= away <= MAX_NUMBER:
             raise ValueError("no time")
         earlier = RunningSession(session, counts if self.is_own else None, away)
-        return Ticket(control, number, earlier, bytes.fromhex(secret))
+        return StreamTicket(control, number, earlier, bytes.fromhex(secret))
 
     def fail_all(self) -> None:
         """Notify all watchers that the endpoint is lost."""

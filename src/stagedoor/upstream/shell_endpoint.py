@@ -23,7 +23,7 @@ from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import GREETING, check_greeting
-from stagedoor.resume.requests import Requests, SessionRequest, Ticket, Watcher
+from stagedoor.resume.requests import Requests, SessionRequest, StreamTicket, Watcher
 from stagedoor.upstream.login import GatewayLogin, ShellLoginError
 from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.tunnel.frames import MAX_END_BYTES, OPEN, encode
@@ -106,7 +106,7 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
 
     # For `ShellEndpoints`, and for the session that has a tunnel here.
 
-    async def ask(self, word: str, what: str, watcher: Watcher) -> Ticket | Denial:
+    async def ask(self, word: str, what: str, watcher: Watcher) -> StreamTicket | Denial:
         """Request a ticket. Raises OSError, and ValueError for an invalid answer."""
         try:
             number, answer = await self.requests.ask(self._send, word, what, watcher)
@@ -193,7 +193,7 @@ class ShellEndpoints:
 
     async def open(
         self, opened: Opened, key: str, session: SessionRequest, watcher: Watcher
-    ) -> Ticket | Denial | None:
+    ) -> StreamTicket | Denial | None:
         """Open a session, with the connection to it.
 
         A denial means that sshd cannot be reached or that the endpoint refuses; None, that no endpoint can be
@@ -206,7 +206,7 @@ class ShellEndpoints:
         try:
             words = session.make_words(key, self._idle_s)
             ticket = await self._ask(opened.ready, place, "open", words, watcher)
-            return await _connect(ticket) if isinstance(ticket, Ticket) else ticket
+            return await _connect(ticket) if isinstance(ticket, StreamTicket) else ticket
         except (OSError, ValueError, ShellLoginError, asyncssh.Error):
             self._unreached = {at: end for at, end in self._unreached.items() if end > now}
             self._unreached[place] = now + UNREACHED_S
@@ -214,7 +214,7 @@ class ShellEndpoints:
 
     async def find(
         self, ready: Ready, key: str, attempt: int, owner: str, watcher: Watcher
-    ) -> Ticket | Denial | None:
+    ) -> StreamTicket | Denial | None:
         """Return a ticket for a session that its client resumes, as `open` does."""
         shell = ready.shell
         if shell.resume_port is None:
@@ -230,7 +230,7 @@ class ShellEndpoints:
 
     async def _ask(
         self, ready: Ready, place: _Place, word: str, what: str, watcher: Watcher
-    ) -> Ticket | Denial:
+    ) -> StreamTicket | Denial:
         control = await self._control_of(ready, place)
         return control if isinstance(control, Denial) else await control.ask(word, what, watcher)
 
@@ -273,7 +273,7 @@ class ShellEndpoints:
         shell.close()
 
 
-async def _connect(ticket: Ticket) -> Ticket:
+async def _connect(ticket: StreamTicket) -> StreamTicket:
     """Return the ticket of a new session with its connection. Raises OSError."""
     try:
         return replace(ticket, stream=await ticket.control.connect_data(ticket.secret))
