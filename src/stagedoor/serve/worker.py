@@ -144,7 +144,7 @@ class Worker:
                     ssh.drain(drain.timeout_s)
             left = self._open_count()
             if drain.keeps_connections and not left and ssh is not None:
-                left = ssh.connections  # each may open a session, so none is lost
+                left = ssh.connection_count  # each may open a session, so none is lost
             timeout_s = drain.timeout_s
             if not left or (timeout_s is not None and loop.time() - self._drain_since >= timeout_s):
                 break

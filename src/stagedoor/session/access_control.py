@@ -26,7 +26,7 @@ _BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
 """The reasons of refusals that a change of the policy can lift."""
 STEP_UP_WAIT_S = 180.0
 STEP_UP_REPEAT_S = 10.0
-_Proof = TypeVar("_Proof")
+_Result = TypeVar("_Result")
 _Wanted = TypeVar("_Wanted", Grant, Target)
 
 
@@ -71,19 +71,19 @@ class AccessControl:
         return await self._judge_in_memory(lambda: self.authorise_in_memory(identity, claim))
 
     async def judge_with_newest_policy(
-        self, verdict: Callable[[], Awaitable[_Proof | Denial]]
-    ) -> _Proof | Denial:
+        self, verdict: Callable[[], Awaitable[_Result | Denial]]
+    ) -> _Result | Denial:
         """Return the verdict, or a second one if the first is a refusal and the store has a newer policy."""
         version, unread = self.policy.version, self.policy.unread
-        proof = await verdict()
-        if not isinstance(proof, Denial):
-            return proof
-        return await self._confirm_refusal(proof, version, unread) or await verdict()
+        result = await verdict()
+        if not isinstance(result, Denial):
+            return result
+        return await self._confirm_refusal(result, version, unread) or await verdict()
 
-    async def _judge_in_memory(self, verdict: Callable[[], _Proof | Denial]) -> _Proof | Denial:
+    async def _judge_in_memory(self, verdict: Callable[[], _Result | Denial]) -> _Result | Denial:
         """Do as `judge_with_newest_policy`, with a verdict that needs no waiting."""
 
-        async def judge() -> _Proof | Denial:
+        async def judge() -> _Result | Denial:
             return verdict()
 
         return await self.judge_with_newest_policy(judge)
@@ -194,10 +194,10 @@ class AccessControl:
         with self.step_ups.count_waiting(identity) as has_room:
             if not has_room:
                 return refused
-            proof = await wait_for_person(
+            outcome = await wait_for_person(
                 look, self.policy, progress, wait_s, lambda: STEP_UP_REPEAT_S
             )
-        return proof or (refused if wait_s < STEP_UP_WAIT_S else _deny_late(grant.target))
+        return outcome or (refused if wait_s < STEP_UP_WAIT_S else _deny_late(grant.target))
 
     async def begin_time(self, grant: Grant) -> Grant | Denial:
         """Start the clock of the access request behind `grant`, if there is one, and return the grant."""

@@ -123,12 +123,12 @@ class SshListener:
         return sum(router.entering_count for router in self._routers)
 
     @property
-    def connections(self) -> int:
+    def connection_count(self) -> int:
         """Return the number of connections, including those that have sent nothing yet."""
         return len(self._routers) + len(self._tasks)
 
     @property
-    def waiting(self) -> int:
+    def waiting_count(self) -> int:
         """Return the number of connections that have not logged in yet."""
         return len(self._startups)
 
