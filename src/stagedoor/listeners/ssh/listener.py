@@ -127,11 +127,6 @@ class SshListener:
         """Return the number of connections, including those that have sent nothing yet."""
         return len(self._routers) + len(self._tasks)
 
-    @property
-    def waiting_count(self) -> int:
-        """Return the number of connections that have not logged in yet."""
-        return len(self._startups)
-
     def serve_accepted(self, stream: TcpStream, source: Source) -> None:
         """Serve a connection that was just accepted."""
         self._tasks.start(self._begin(stream, source))
