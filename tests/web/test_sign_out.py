@@ -152,7 +152,7 @@ def test_a_ticket_opens_nothing_after_what_it_came_by_is_gone(
                     kept = web_passes.c.user_name == name
                     transaction.execute(update(web_passes).where(kept).values(expires_at=1))
     client = WebTerminal(port).hello(made, terminal=name)
-    assert (client.welcome, last_word(client).word) == (None, NoticeKind.DENIED)
+    assert (client.welcome, last_word(client).kind) == (None, NoticeKind.DENIED)
 
 
 def test_of_two_clients_with_one_ticket_one_gets_in(port: int) -> None:

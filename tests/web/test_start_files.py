@@ -66,7 +66,7 @@ async def test_on_a_server_what_they_print_is_named_with_what_to_do() -> None:
     """There sshd has a shell run the holder, which comes behind whatever the files print."""
     wire = Wire()
     carrier = TerminalRelay(
-        wire, None, None, None, asyncio.Event(), joins=False, is_watching=False, people=None
+        wire, None, None, None, asyncio.Event(), joins_only=False, is_watching=False, people=None
     )  # type: ignore[arg-type]
     output = asyncio.StreamReader()
     output.feed_data(b"Welcome to \x1b[1mbuild\x1b[m!\n")

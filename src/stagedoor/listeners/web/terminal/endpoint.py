@@ -18,7 +18,7 @@ from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import read_object
 from stagedoor.listeners.web.terminal.fields import check_terminal_name, read_target
 from stagedoor.listeners.web.terminal.guests import Guests
-from stagedoor.listeners.web.terminal.presence import WatchNotifier
+from stagedoor.listeners.web.terminal.presence import PresencePoller
 from stagedoor.listeners.web.terminal.session import TerminalSession
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial
@@ -43,7 +43,7 @@ class TerminalEndpoint:
         self._access = access
         self._guests = guests
         self.sessions: set[TerminalSession] = set()
-        self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
+        self._presence_poller = PresencePoller(access.presence, lambda: self.sessions)
         self.routes: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
@@ -134,7 +134,7 @@ class TerminalEndpoint:
                 await self._turn_away(wire, NoticeKind.DENIED, refused.line)
                 return
         assert not isinstance(claim, Denial), "it was turned away"
-        terminal = TerminalSession(self._access, wire, source, hello, self._notifier.refresh)
+        terminal = TerminalSession(self._access, wire, source, hello, self._presence_poller.refresh)
         self.sessions.add(terminal)
         try:
             await terminal.run(identity, claim)

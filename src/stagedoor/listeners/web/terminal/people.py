@@ -127,13 +127,10 @@ def restrict_hello(hello: Hello, guest: Guest) -> Hello | Denial:
     """
     if hello.terminal not in ("", guest.terminal):
         return Denial(Reason.NO_GRANT, "you are admitted to another terminal than this one")
-    mode = hello.mode if guest.may_type and hello.mode is not Mode.TAKE_OVER else Mode.MIRROR
-    return replace(
-        hello,
-        terminal=guest.terminal,
-        mode=mode if guest.may_type else Mode.WATCH,
-        command="",
-    )
+    mode = hello.mode if hello.mode is not Mode.TAKE_OVER else Mode.MIRROR
+    if not guest.may_type:
+        mode = Mode.WATCH
+    return replace(hello, terminal=guest.terminal, mode=mode, command="")
 
 
 def make_holder_hello(hello: Hello, grant: Grant) -> Hello:

@@ -37,7 +37,7 @@ def group_by_place(entries: Iterable[PresenceEntry], before: _Present) -> _Prese
 
 
 @dataclass(slots=True)
-class WatchNotifier:
+class PresencePoller:
     """The poll that reports who is at each terminal, on any gateway. Belongs to one event loop.
 
     `sessions` returns this worker's sessions at terminals.

@@ -103,7 +103,7 @@ _SILENT = f"the shell's holder did not answer within {HOLDER_S:g} s: " + _START_
 class TerminalRelay:
     """The relay of one terminal session. Belongs to one event loop.
 
-    `hello` is the first frame as the holder gets it. If it `joins`, no terminal is started. If it
+    `hello` is the first frame as the holder gets it. With `joins_only`, no terminal is started; if
     `is_watching`, no input reaches the shell. `room` is set when the recording has room again; `exit` is the
     shell's EXIT frame, None while the shell runs.
     """
@@ -113,7 +113,7 @@ class TerminalRelay:
     session: ShellSession
     channel: ChannelAudit
     room: asyncio.Event
-    joins: bool
+    joins_only: bool
     is_watching: bool
     people: PresenceNotifier
     exit: Exit | None = None
@@ -127,7 +127,7 @@ class TerminalRelay:
 
         `holder` is the command that runs the holder in the shell. May be cancelled.
         """
-        verb = "join" if self.joins else "attach"
+        verb = "join" if self.joins_only else "attach"
         command = shlex.join([*holder, verb, self.hello.terminal])
         try:
             async with asyncio.timeout(HOLDER_S):
@@ -165,7 +165,9 @@ class TerminalRelay:
             try:
                 frame, data = await self.wire.read()
                 # HELLO is allowed once; its ticket never reaches the holder.
-                if isinstance(frame, Hello) or (self.joins and isinstance(frame, Remove | Lock)):
+                if isinstance(frame, Hello) or (
+                    self.joins_only and isinstance(frame, Remove | Lock)
+                ):
                     raise TerminalError(describe_misplaced(frame))
             except ClientClosedError:
                 return End.CLOSED, ""

@@ -54,14 +54,14 @@ class TerminalSession:
         wire: TerminalSocket,
         source: Source,
         hello: Hello,
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
-        """Create a session for `run`. `changed` is called when it begins and ends."""
+        """Create a session for `run`. `on_change` is called when it begins and ends."""
         self._access = access
         self._wire = wire
         self._origin = make_web_login_origin(source)
         self._hello = hello
-        self._changed = changed
+        self._on_change = on_change
         self._room = asyncio.Event()
         self._context = copy_context()  # with the client's language
         self._tasks = Tasks("a fault beside the bytes of a terminal")
@@ -102,19 +102,19 @@ class TerminalSession:
             hello = restrict_hello(self._hello, guest)
             assert isinstance(hello, Hello), "the terminal's name was checked above"
             self._hello, self._is_watching = hello, not guest.may_type
-        return await self._inside(entered)
+        return await self._serve_entered(entered)
 
-    async def _inside(self, entered: Entered) -> str | None:
+    async def _serve_entered(self, entered: Entered) -> str | None:
         grant = entered.grant
         holder = self._access.holder(grant.target)
         if holder is None:
             missing = deny_without_holder(grant.target.shell_name)
             entered.give_up(missing.message)
             return missing.line
-        attaching = asyncio.create_task(self._attach(entered))
+        attaching = asyncio.create_task(self._add_presence(entered))
         try:
             async with open_shell_session(entered, self._access.upstream, [_PTY]) as session:
-                return await self._carry(session, holder, attaching)
+                return await self._run_relay(session, holder, attaching)
         except ShellLoginError as error:
             return error.denial.line
         except SessionEndedError as error:
@@ -122,20 +122,20 @@ class TerminalSession:
         except asyncio.CancelledError:
             await self._send_reason(End.DRAINED, STOPPING)
         finally:
-            self._tasks.start(self._part(attaching, entered.opened.id))
+            self._tasks.start(self._remove_presence(attaching, entered.opened.id))
         return None
 
-    async def _carry(
+    async def _run_relay(
         self,
         session: ShellSession,
         holder: Sequence[str],
         attaching: "asyncio.Task[Denial | None]",
     ) -> str | None:
         grant = session.opened.ready.grant
-        is_guest = grant.guest is not None or self._hello.mode is Mode.WATCH
+        joins_only = grant.guest is not None or self._hello.mode is Mode.WATCH
         # The owner must see a guest in the list before the guest sees any output.
         denial = await asyncio.shield(attaching)
-        if denial is not None and (is_guest or denial.reason is Reason.OVERLOADED):
+        if denial is not None and (joins_only or denial.reason is Reason.OVERLOADED):
             session.end_as(End.UNREACHED, denial.line)
             return denial.line
         try:
@@ -150,7 +150,7 @@ class TerminalSession:
             session,
             channel,
             self._room,
-            joins=is_guest,
+            joins_only=joins_only,
             is_watching=self._is_watching,
             people=self._people,
         )
@@ -160,7 +160,7 @@ class TerminalSession:
             notices.plan(session.grant)
         try:
             self.place = (session.opened.id, str(grant.target), self._hello.terminal)
-            self._changed()
+            self._on_change()
             session.end_as(*await relay.carry(holder))
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):
@@ -172,7 +172,7 @@ class TerminalSession:
             channel.record_end(code, session.sent, session.received)
         return None
 
-    async def _attach(self, entered: Entered) -> Denial | None:
+    async def _add_presence(self, entered: Entered) -> Denial | None:
         grant, hello = entered.grant, self._hello
         return await self._access.presence.attach(
             entered.opened.id,
@@ -194,10 +194,12 @@ class TerminalSession:
             "this terminal",
         )
 
-    async def _part(self, attaching: "asyncio.Task[Denial | None]", session_id: str) -> None:
+    async def _remove_presence(
+        self, attaching: "asyncio.Task[Denial | None]", session_id: str
+    ) -> None:
         await attaching
         await self._access.presence.detach(session_id)
-        self._changed()
+        self._on_change()
 
     # Notices to the client.
 
