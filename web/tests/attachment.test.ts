@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ACK_BYTES, Attachment, ProtocolError } from "../src/terminal/attachment";
-import { Mode, Word, type HolderFrame } from "../src/terminal/frames";
+import { Mode, NoticeKind, type HolderFrame } from "../src/terminal/frames";
 
 const WINDOW = 128 * 1024;
 const welcome = (attachment: string, outAt: number, inAt: number): HolderFrame => ({
@@ -113,8 +113,8 @@ test("a terminal that has forgotten us is drawn anew, and nothing typed before g
 
 test("words and the end are handed on", () => {
   const attachment = fresh();
-  assert.deepEqual(attachment.received({ kind: "notice", word: Word.Progress, text: "pulling" }), [
-    { do: "said", word: Word.Progress, text: "pulling" },
+  assert.deepEqual(attachment.received({ kind: "notice", notice: NoticeKind.Progress, text: "pulling" }), [
+    { do: "said", word: NoticeKind.Progress, text: "pulling" },
   ]);
   assert.deepEqual(attachment.received({ kind: "exit", code: 3, signal: "" }), [{ do: "ended", code: 3, signal: "" }]);
 });

@@ -45,7 +45,7 @@ function expected({ frame, fields: f }: Entry): unknown {
     case "Sized":
       return { kind: "sized", size: size(f.size) };
     case "Notice":
-      return { kind: "notice", word: f.kind, text: f.text };
+      return { kind: "notice", notice: f.kind, text: f.text };
     case "Hello":
       return { kind: "hello", ...f, size: size(f.size) };
     case "In":

@@ -72,4 +72,4 @@ class Stream(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the stream in an orderly way."""
+        """Close the stream normally: plain TCP sends FIN."""

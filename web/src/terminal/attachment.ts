@@ -4,13 +4,13 @@
  */
 
 import { joinBytes } from "../bytes";
-import { FEATURES, Mode, MAX_DATA_BYTES, type ClientFrame, type Hello, type HolderFrame, type Size, type Word } from "./frames";
+import { FEATURES, Mode, MAX_DATA_BYTES, type ClientFrame, type Hello, type HolderFrame, type NoticeKind, type Size } from "./frames";
 
 /** An event for the page: output to show, a gap before it, a notice, the end. */
 export type Event =
   | { do: "show"; data: Uint8Array; counts: boolean }
   | { do: "skipped"; count: number }
-  | { do: "said"; word: Word; text: string }
+  | { do: "said"; word: NoticeKind; text: string }
   | { do: "sized"; size: Size }
   | { do: "taken"; to: number }
   | { do: "people"; people: HolderFrame & { kind: "people" } }
@@ -91,7 +91,7 @@ export class Attachment {
       case "people":
         return [{ do: "people", people: frame }];
       case "notice":
-        return [{ do: "said", word: frame.word, text: frame.text }];
+        return [{ do: "said", word: frame.notice, text: frame.text }];
       default:
         return [];
     }

@@ -2,7 +2,7 @@
 
 import { Attachment, type Event } from "./attachment";
 import { Dial, type Entry, type Reached } from "./dial";
-import { decode, encode, Word, type ClientFrame } from "./frames";
+import { decode, encode, NoticeKind, type ClientFrame } from "./frames";
 import { Liveness, TICK_MS } from "./liveness";
 import { t } from "../language";
 import { describeError } from "../page";
@@ -181,16 +181,16 @@ export class Connection {
     this.flush();
   }
 
-  private handleNotice(word: Word, text: string): void {
-    if (word === Word.Revoked && text.includes(t`sign in again`)) {
+  private handleNotice(notice: NoticeKind, text: string): void {
+    if (notice === NoticeKind.Revoked && text.includes(t`sign in again`)) {
       this.finish(text);
       this.listener.signedOut(text);
-    } else if (word === Word.Denied || word === Word.Revoked) this.finish(text);
+    } else if (notice === NoticeKind.Denied || notice === NoticeKind.Revoked) this.finish(text);
     // Reconnecting would take the terminal back from the client that took over. After a gateway that stops, the
     // page reconnects to another.
-    else if (word === Word.Detached && text.startsWith("taken over by "))
+    else if (notice === NoticeKind.Detached && text.startsWith("taken over by "))
       this.finish(t`taken over by ${text.slice("taken over by ".length)}`);
-    else if (word === Word.Fault) this.lost(text);
+    else if (notice === NoticeKind.Fault) this.lost(text);
   }
 
   private lost(why: string): void {

@@ -26,7 +26,8 @@ export enum Mode {
   Watch = 2,
 }
 
-export enum Word {
+/** The subject of a NOTICE: see `NoticeKind` in `stagedoor.wire.terminal.frames`. */
+export enum NoticeKind {
   Progress = 0,
   Denied = 1,
   Revoked = 2,
@@ -90,7 +91,7 @@ export type HolderFrame =
   | { kind: "exit"; code: number; signal: string }
   | { kind: "pong"; number: number; busy: boolean }
   | { kind: "sized"; size: Size }
-  | { kind: "notice"; word: Word; text: string }
+  | { kind: "notice"; notice: NoticeKind; text: string }
   | { kind: "people"; you: number; mayRule: boolean; locked: boolean; people: Person[] };
 
 const TYPE = {
@@ -181,9 +182,9 @@ function read(fields: Reader, type: number): HolderFrame {
     case TYPE.size:
       return { kind: "sized", size: fields.size() };
     case TYPE.notice: {
-      const word = fields.byte();
-      if (!(word in Word)) throw new FrameError(`${word} is no word`);
-      return { kind: "notice", word, text: fields.text() };
+      const notice = fields.byte();
+      if (!(notice in NoticeKind)) throw new FrameError(`${notice} is no notice kind`);
+      return { kind: "notice", notice, text: fields.text() };
     }
     case TYPE.people: {
       const [you, mayRule, locked] = [fields.offset(), fields.flag(), fields.flag()];

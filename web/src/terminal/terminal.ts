@@ -17,7 +17,7 @@ import type { Entry } from "./dial";
 import { SharedSize } from "./shared-size";
 import { setUpFiles } from "../files/panel";
 import { Foreground } from "./foreground";
-import { Mode, Word } from "./frames";
+import { Mode, NoticeKind } from "./frames";
 import { fitGlyphs } from "./glyphs";
 import { joinEmoji } from "./graphemes";
 import { follow, SEEN } from "./hyperlinks";
@@ -127,13 +127,13 @@ function happened(event: Event): void {
   }
 }
 
-function showNotice(word: Word, text: string): void {
-  if (word === Word.Progress) {
+function showNotice(notice: NoticeKind, text: string): void {
+  if (notice === NoticeKind.Progress) {
     starting.step(text);
     return show("connecting", t`Starting: ${text}`);
   }
-  if (word === Word.Recorded) return mark("recorded", t`Recorded`);
-  if (word === Word.Ending) showEnding(text);
+  if (notice === NoticeKind.Recorded) return mark("recorded", t`Recorded`);
+  if (notice === NoticeKind.Ending) showEnding(text);
 }
 
 /** Show over the terminal that access on request ends soon, or with "" that it does not any more. */

@@ -38,9 +38,9 @@ def group_by_place(entries: Iterable[PresenceEntry], before: _Present) -> _Prese
 
 @dataclass(slots=True)
 class PresencePoller:
-    """The poll that reports who is at each terminal, on any gateway. Belongs to one event loop.
+    """The poller of the store, which reports who is at each terminal on any gateway.
 
-    `sessions` returns this worker's sessions at terminals.
+    Belongs to one event loop. `sessions` returns this worker's sessions at terminals.
     """
 
     presence: PresenceService
