@@ -400,6 +400,24 @@ def test_an_ended_share_ends_those_who_look(port: int, hosted: WebTerminal, term
     hosted.shows(b"still")
 
 
+def test_a_ticket_from_before_the_end_of_a_share_opens_nothing(
+    port: int, hosted: WebTerminal, terminal: str
+) -> None:
+    """A worker that has not read the end yet sends the guest out again within seconds."""
+    for waits in (True, False):
+        made = share(port, terminal)
+        _, answer = guest_ticket(port, made["fragment"])
+        assert ask(port, "/api/share/end", id=made["id"])[0] == 200
+        if waits:
+            everywhere(lambda link=made: guest_ticket(port, link["fragment"])[0] == 403)  # type: ignore[misc]
+        guest = WebTerminal(port).hello(answer["ticket"], terminal=terminal)
+        if guest.welcome is None:
+            assert "ended" in refused(guest)
+        else:
+            assert not waits
+            assert "ended" in out(guest)
+
+
 def test_a_share_expires_under_those_who_look(
     port: int, hosted: WebTerminal, terminal: str
 ) -> None:
