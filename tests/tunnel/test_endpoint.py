@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 import socket
+import stat
 import sys
 import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -295,6 +296,17 @@ async def test_a_stranger_gets_no_ticket_and_learns_nothing(
 
 
 @pytest.mark.continuity(9)
+async def test_no_other_account_reaches_the_sockets(
+    control: EndpointControl, tmp_path: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        async with talking(control):
+            assert stat.S_IMODE((tmp_path / FOLDER).stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+
+
 async def test_an_older_connection_cannot_displace_a_newer_one(control: EndpointControl) -> None:
     async with entered(control) as client:
         client.cut()

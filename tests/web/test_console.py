@@ -8,6 +8,7 @@ from functools import partial
 from urllib.parse import parse_qsl
 
 import pytest
+from msgspec import structs
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.person import set_disabled
@@ -18,9 +19,11 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
+from stagedoor.store.journal import StoreJournal
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import WebTerminal, ticket
+from tests.store.sample import opened
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.passkeys import add_passkey, by_name, prove, signed_in
@@ -310,6 +313,12 @@ def test_an_owner_sees_their_apps_only(
     events = own.get("/admin/audit?days=").text
     assert "secret" not in events
     assert "policy.changed" not in events
+    with gateway.service() as service:
+        hidden = structs.replace(opened("0123456789ab", who="unseen"), target="app02.ssh")
+        StoreJournal(service.database).append([hidden])
+    assert "unseen" not in own.get("/admin/sessions").text
+    ends = [own.post(f"/admin/sessions/{id_}/end") for id_ in ("0123456789ab", "absent")]
+    assert [(end.status, "no such session" in end.text) for end in ends] == [(400, True)] * 2
 
 
 @pytest.mark.parametrize(
