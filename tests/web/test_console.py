@@ -314,9 +314,9 @@ def test_an_owner_sees_their_apps_only(
     assert "secret" not in events
     assert "policy.changed" not in events
     with gateway.service() as service:
-        hidden = structs.replace(opened("0123456789ab", who="unseen"), target="app02.ssh")
+        hidden = structs.replace(opened("0123456789ab", who="marvin"), target="app02.ssh")
         StoreJournal(service.database).append([hidden])
-    assert "unseen" not in own.get("/admin/sessions").text
+    assert "marvin" not in own.get("/admin/sessions").text
     ends = [own.post(f"/admin/sessions/{id_}/end") for id_ in ("0123456789ab", "absent")]
     assert [(end.status, "no such session" in end.text) for end in ends] == [(400, True)] * 2
 
