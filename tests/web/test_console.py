@@ -23,7 +23,7 @@ from stagedoor.store.journal import StoreJournal
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import WebTerminal, ticket
-from tests.store.sample import opened
+from tests.store.sample import closed, opened
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.passkeys import add_passkey, by_name, prove, signed_in
@@ -319,6 +319,8 @@ def test_an_owner_sees_their_apps_only(
     assert "marvin" not in own.get("/admin/sessions").text
     ends = [own.post(f"/admin/sessions/{id_}/end") for id_ in ("0123456789ab", "absent")]
     assert [(end.status, "no such session" in end.text) for end in ends] == [(400, True)] * 2
+    with gateway.service() as service:
+        StoreJournal(service.database).append([closed("0123456789ab")])
 
 
 @pytest.mark.parametrize(
