@@ -35,7 +35,7 @@ RULE = RequestRule(0, "group:dev", "app*", longest_s=7200, approvers=("group:sre
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with Gateway(tmp_path_factory.mktemp("requests"), SETTINGS) as gateway:
         with gateway.service() as service:
-            for name, group in (("dev", "dev"), ("bob", "sre"), ("eve", "other")):
+            for name, group in (("dev", "dev"), ("ned", "dev"), ("bob", "sre"), ("eve", "other")):
                 admin.add_user(service, name, groups=[group], password=PASSWORD)
             requests.add_rule(service, RULE)
         yield gateway.start()
@@ -118,7 +118,7 @@ def test_a_form_that_an_approver_opened_before_decides_nothing_after_the_loss(
     gateway: Gateway, port: int, lost: str
 ) -> None:
     """The form is sent at once, before the workers read the change."""
-    number, name = ask(signed_in(port, "dev")), f"lost-{lost}"
+    number, name = ask(signed_in(port, "ned")), f"lost-{lost}"
     with gateway.changed() as service:
         admin.add_user(service, name, groups=["sre"], password=PASSWORD)
     approver = signed_in(port, name)
@@ -142,7 +142,7 @@ def test_an_approval_is_given_once_and_for_no_longer_than_was_asked(
     gateway: Gateway, port: int
 ) -> None:
     bob, elsewhere = signed_in(port, "bob"), signed_in(port, "bob")
-    number = ask(signed_in(port, "dev"))
+    number = ask(signed_in(port, "ned"))
     for minutes in ("31", "999999", "-1", "1e9", "NaN"):
         assert bob.post(f"/requests/{number}/approve", minutes=minutes).status == 400, minutes
     assert state(gateway, number) is RequestState.PENDING
