@@ -53,19 +53,19 @@ class Disk:
         self._inner = RecordingFolder(folder)
         self.error: OSError | None = None
         self.create_error: OSError | None = None
-        self.continues_unrecorded = threading.Event()
-        self.continues_unrecorded.set()
+        self.go_on = threading.Event()
+        self.go_on.set()
         self.pieces: list[bytes] = []
 
     def create(self, name: str) -> "Disk":
-        assert self.continues_unrecorded.wait(BOUND_S)
+        assert self.go_on.wait(BOUND_S)
         if self.create_error:
             raise self.create_error
         self._tape = self._inner.create(name)
         return self
 
     def append(self, piece: bytes) -> None:
-        assert self.continues_unrecorded.wait(BOUND_S)
+        assert self.go_on.wait(BOUND_S)
         if self.error:
             raise self.error
         self._tape.append(piece)
@@ -135,13 +135,13 @@ async def test_a_slow_disk_holds_the_terminal_back_and_memory_stays_bounded(
 ) -> None:
     disk, callbacks = Disk(folder), Callbacks()
     recording = await callbacks.begin(recorder_with(disk, queue_bytes=100_000))
-    disk.continues_unrecorded.clear()
+    disk.go_on.clear()
     taken = 0
     while recording.record_output(b"y" * 10_000):
         taken += 10_000
         assert taken < 1_000_000, "it would take all memory"
     assert not callbacks.room.is_set()
-    disk.continues_unrecorded.set()
+    disk.go_on.set()
     await soon(callbacks.room)
     assert recording.record_output(b"z")
     recording.end()
@@ -171,10 +171,10 @@ async def test_a_terminal_that_waits_for_a_disk_that_fails_is_let_go(
 ) -> None:
     disk, callbacks = Disk(folder), Callbacks()
     recording = await callbacks.begin(recorder_with(disk, queue_bytes=10))
-    disk.continues_unrecorded.clear()
+    disk.go_on.clear()
     assert not recording.record_output(b"y" * 100)
     disk.error = OSError(errno.EIO, "Input/output error")
-    disk.continues_unrecorded.set()
+    disk.go_on.set()
     await soon(callbacks.failed)
     await soon(callbacks.room)
 
@@ -211,7 +211,7 @@ async def test_a_disk_that_does_not_answer_refuses_in_time(
     recorder_with: Make, folder: Path, overs: Overs
 ) -> None:
     disk = Disk(folder)
-    disk.continues_unrecorded.clear()
+    disk.go_on.clear()
     recorder = recorder_with(disk)
     callbacks = Callbacks()
     with pytest.raises(RecordingError, match=r"within 0\.05 s"):
@@ -223,7 +223,7 @@ async def test_a_disk_that_does_not_answer_refuses_in_time(
             on_failure=callbacks.on_failure,
             timeout_s=0.05,
         )
-    disk.continues_unrecorded.set()
+    disk.go_on.set()
     assert recorder.stop(BOUND_S) == 0
     assert len(overs.all) == 1, "told once, however it went on"
 

@@ -34,7 +34,7 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
     under_way: dict[str, int] = {"app01.ssh": 0, "app02.ssh": 0}
     most = 0
     news = asyncio.Condition()
-    continues_unrecorded = asyncio.Event()
+    go_on = asyncio.Event()
 
     async def connect(
         sock: socket.socket, options: asyncssh.SSHClientConnectionOptions, name: str
@@ -45,7 +45,7 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
         most = max(most, under_way["app01.ssh"])
         async with news:
             news.notify_all()
-        await continues_unrecorded.wait()
+        await go_on.wait()
         under_way[host] -= 1
         sock.close()
         return object()
@@ -69,7 +69,7 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
         other = login("app02")
         async with asyncio.timeout(30), news:
             await news.wait_for(lambda: under_way["app02.ssh"] == 1)
-        continues_unrecorded.set()
+        go_on.set()
         outcomes = await asyncio.gather(*crowd, other, return_exceptions=True)
     assert most == AT_ONCE
     assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == [

@@ -239,6 +239,7 @@ def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -
         assert client.welcome is None
         assert "has to be recorded and cannot be" in client.notices[-1].text
         client.close()
+        assert gateway.wait_for_session(client.source)["outcome"] == "unrecorded"
 
 
 @pytest.mark.parametrize("name", ["", "Main", "a/b", "ü", "x" * 60])

@@ -142,7 +142,7 @@ class TerminalSession:
             channel = await self._audit(session)
         except RecordingError as error:
             why = f"this terminal has to be recorded and cannot be ({error}); tell an administrator"
-            session.end_as(End.UNREACHED, why)
+            session.end_as(End.UNRECORDED, why)
             return why
         relay = TerminalRelay(
             self._wire,
