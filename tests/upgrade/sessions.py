@@ -49,7 +49,11 @@ class Shell:
     def check(self, number: int) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{number}\n".encode())
+        try:
+            self._process.stdin.write(f"{number}\n".encode())
+        except BrokenPipeError:
+            ended = self._process.wait(PATIENCE_S)
+            raise AssertionError((number, "ended before", ended, self._said())) from None
         wanted, answer = f"got-{number}{self._line_end}".encode(), b""
         while len(answer) < len(wanted):
             ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE_S)

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -185,7 +186,9 @@ class Mover:
 
     def pour_on(self, sent: Sent, at: int) -> Answer:
         """`pour`, as often as it is found too slow, as on a busy machine; each time it comes further."""
-        while (answer := self.pour(sent, at)) is None:
+        while (
+            answer := self.pour(sent, at)
+        ) is None or answer.status == HTTPStatus.GATEWAY_TIMEOUT:
             before, at = at, self.offset(sent)
             assert at > before
         return answer
