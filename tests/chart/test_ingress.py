@@ -281,9 +281,11 @@ def test_a_large_file_goes_up_and_one_that_is_cut_goes_on(stage: Stage, tmp_path
     begun = guest.begin(sent)
     assert begun.status == 200, begun.body
     # The rest does not come in time, so the controller hangs up; the gateway keeps what there was.
-    guest.stall(sent, 0, 4 * MIB)
-    at = guest.offset(sent)
-    assert 0 < at <= 4 * MIB
+    at = 0
+    while at == 0:  # on a busy machine it may hang up before the first bytes have come through
+        guest.stall(sent, 0, 4 * MIB)
+        at = guest.offset(sent)
+    assert at <= 4 * MIB
     answer = guest.pour_on(sent, at)
     assert answer.status == 200, answer.body
     output = stage.prints(tmp_path, "sha256sum", f"/tmp/{sent.name.decode()}")
