@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -60,6 +60,16 @@ class Held(asyncssh.SSHClient):
         """Record the banner."""
         self.has_banner.set()
 
+    def kbdint_auth_requested(self) -> str:
+        """Accept keyboard-interactive, in which the gateway waits for the sign-in."""
+        return ""
+
+    async def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> list[str]:
+        """Answer a challenge without prompts."""
+        return ["" for _ in prompts]
+
 
 async def hold(port: int, number: int, tasks: list[asyncio.Task[object]]) -> None:
     """Open a connection that waits, and add its task to `tasks`.
@@ -74,7 +84,7 @@ async def hold(port: int, number: int, tasks: list[asyncio.Task[object]]) -> Non
                 "127.0.0.1", port, local_addr=(address_of(number), 0), username="app01",
                 client_factory=lambda client=client: client, client_keys=[pair, pair],
                 known_hosts=None, config=None, agent_path=None, client_version="OpenSSH_9.9",
-                preferred_auth="publickey", login_timeout=600,
+                preferred_auth="publickey,keyboard-interactive", login_timeout=600,
             )
         )  # fmt: skip
         banner = asyncio.ensure_future(client.has_banner.wait())
