@@ -180,7 +180,7 @@ def main() -> None:
             )
     lines = [
         *HEAD,
-        row("a login by a bound key, nobody waits", before, "ms", ""),
+        row("a login by a bound key, no key waits", before, "ms", ""),
         row(f"the same while {waiting:,} wait", during, "ms", "p95 200"),
     ]
     hand_out(lines, busy, given.page, "sign_in_held")

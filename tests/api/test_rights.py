@@ -402,8 +402,8 @@ async def test_an_owner_of_some_apps_does_and_reads_nothing_elsewhere(
     rule = access_requests.add_rule(world.service, rule)
     access_requests.make_request(world.service, "nick", [target], rule, "INC-42")
     StoreJournal(world.database).append([structs.replace(opened("abcdefgh1"), target=str(target))])
-    name, id_ = ("secret" if resource == "apps" else "nick"), "1"
-    id_ = "abcdefgh1" if resource in ("sessions", "recordings") else id_
+    name = "secret" if resource == "apps" else "nick"
+    id_ = "abcdefgh1" if resource in ("sessions", "recordings") else "1"
     path = f"{operation.method} {operation.path.format(name=name, id=id_)}"
     fields = () if operation.body is None else structs.fields(operation.body)
     body = {field.name: VALUES[field.name] for field in fields if field.required}

@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -404,12 +405,16 @@ def test_a_ticket_from_before_the_end_of_a_share_opens_nothing(
     port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     """A worker that has not read the end yet sends the guest out again within seconds."""
+
+    def is_refused(fragment: str) -> bool:
+        return guest_ticket(port, fragment)[0] == 403
+
     for waits in (True, False):
         made = share(port, terminal)
         _, answer = guest_ticket(port, made["fragment"])
         assert ask(port, "/api/share/end", id=made["id"])[0] == 200
         if waits:
-            everywhere(lambda link=made: guest_ticket(port, link["fragment"])[0] == 403)  # type: ignore[misc]
+            everywhere(partial(is_refused, made["fragment"]))
         guest = WebTerminal(port).hello(answer["ticket"], terminal=terminal)
         if guest.welcome is None:
             assert "ended" in guest.notices[-1].text

@@ -136,9 +136,9 @@ def check_leaving_groups(access: AdminAccess, name: str, groups: Collection[str]
 
     Otherwise administrators could lift a duty or a limit that binds them, which `check_taking` refuses.
     """
-    subjects = {f"group:{group}" for group in groups}
     if not access.is_about_me(f"user:{name}"):
         return None
+    subjects = {f"group:{group}" for group in groups}
     rule = next((r for r in access.grants if r.subject in subjects and _binds(r)), None)
     if rule is None:
         return None

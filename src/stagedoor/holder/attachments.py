@@ -46,7 +46,7 @@ class TerminalAttachment:
     detached: bool = False
     exit_sent: bool = False
     other_size_sent: bool = False
-    """Whether the last SIZE sent to it is not that of its own window."""
+    """True if the last SIZE sent to it is not that of its own window."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ NOTIFY_S = 0.5
 """The least time between two PEOPLE, in seconds, since two people who type in turn change the list with each
 key."""
 LOCK_GRACE_S = 60.0
-"""How long a lock holds while its owner is disconnected, in seconds."""
+"""The seconds for which a lock holds while its owner is disconnected."""
 USER = "user:"
 GUEST = "guest:"
 WATCH = "watch:"
