@@ -82,7 +82,7 @@ class RelayHarness:
         peer_down, down = tcp_pair()
         peer_up, up = tcp_pair()
         ends: queue.Queue[Ended] = queue.Queue()
-        self.relay.start(TcpStream(down), TcpStream(up), b"", ends.put).close_session(End.EVICTED)
+        self.relay.start(TcpStream(down), TcpStream(up), b"", ends.put).request_end(End.EVICTED)
         ends.get(timeout=PATIENCE_S)
         peer_down.close()
         peer_up.close()

@@ -107,7 +107,7 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
                         side.peer.reset()
                     side.open = orderly = False
                 case "close":
-                    run.link.close_session(End.EVICTED)
+                    run.link.request_end(End.EVICTED)
                     orderly = False
         for side in played.values():
             if side.open:

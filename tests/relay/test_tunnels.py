@@ -135,14 +135,14 @@ def test_a_tunnel_is_closed_from_outside_with_its_reason(harness: RelayHarness) 
     run = harness.open()
     run.downstream.send(b"x")
     run.upstream.read_exactly(1)
-    run.link.close_session(End.REVOKED, "the grant was removed")
+    run.link.request_end(End.REVOKED, "the grant was removed")
     assert run.ended() == Ended(End.REVOKED, Counts(1, 0), "the grant was removed")
     for peer in (run.downstream, run.upstream):
         with pytest.raises(ConnectionResetError):
             peer.sock.recv(1)
-    run.link.close_session(End.EVICTED)  # too late: it stays as it ended
+    run.link.request_end(End.EVICTED)  # too late: it stays as it ended
     other = harness.open()
-    other.link.close_session(End.EVICTED)
+    other.link.request_end(End.EVICTED)
     assert other.ended().end is End.EVICTED
     assert run.ends.empty()
 
@@ -214,7 +214,7 @@ def test_the_slot_is_released_on_every_way_out(
         case "upstream resets":
             run.upstream.reset()
         case "from outside" | "at once from outside":
-            run.link.close_session(End.EVICTED)
+            run.link.request_end(End.EVICTED)
         case "idle":
             harness.check_idle()
             now[0] += 2 * 3600
@@ -324,7 +324,7 @@ def test_a_tunnel_that_is_just_being_started_is_not_idle(
         begun.set()
         go_on.wait(PATIENCE_S)
 
-    harness.open(on_end=hold).link.close_session(End.EVICTED)
+    harness.open(on_end=hold).link.request_end(End.EVICTED)
     assert begun.wait(PATIENCE_S)
     # While the relay's thread is held, an idle check is requested, and then a tunnel is started.
     harness.relay._ask(harness.relay._end_idle)

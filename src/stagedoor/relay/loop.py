@@ -45,7 +45,7 @@ class IdleTimeouts:
 
     def mark(self, tunnel: Tunnel, now: float) -> None:
         """Restart the clock of a tunnel that is new or has moved bytes."""
-        tunnel.marked = tunnel.sent.moved + tunnel.received.moved
+        tunnel.marked = tunnel.to_upstream.moved + tunnel.to_downstream.moved
         tunnel.idle_since = now
 
     def find_idle(self, tunnels: Iterable[Tunnel], now: float) -> list[Tunnel]:
@@ -56,7 +56,7 @@ class IdleTimeouts:
         self._next = now + min(timeout_s / 4, _LONGEST_S)
         idle = []
         for tunnel in tunnels:
-            if tunnel.sent.moved + tunnel.received.moved != tunnel.marked:
+            if tunnel.to_upstream.moved + tunnel.to_downstream.moved != tunnel.marked:
                 self.mark(tunnel, now)
             elif now - tunnel.idle_since >= timeout_s:
                 idle.append(tunnel)
@@ -136,7 +136,7 @@ class Relay:
             self._watched.watch(tunnel)
         except OSError as error:
             return partial(self._watched.end_unwatched, tunnel, error)
-        if tunnel.sent.rest or not tunnel.is_spliced:
+        if tunnel.to_upstream.rest or not tunnel.is_spliced:
             return partial(self._watched.begin, tunnel)
         return None
 
@@ -191,8 +191,8 @@ class Relay:
                 wait_s = (
                     None if idle_timeouts.timeout_s is None else idle_timeouts.wait_s(self._clock())
                 )
-                if watched.refused:
-                    left_s = max(0.0, watched.refused[0][0] - self._clock())
+                if watched.refusing:
+                    left_s = max(0.0, watched.refusing[0][0] - self._clock())
                     wait_s = left_s if wait_s is None else min(left_s, wait_s)
             for fd, events in wait(wait_s):
                 if fd == bell:
@@ -215,8 +215,8 @@ class Relay:
                     work(direction)
             if idle_timeouts.timeout_s is not None and idle_timeouts.is_due(self._clock()):
                 self._end_idle()
-            while watched.refused and watched.refused[0][0] <= self._clock():
-                watched.finish(watched.refused.popleft()[1], End.UNREACHED)
+            while watched.refusing and watched.refusing[0][0] <= self._clock():
+                watched.finish(watched.refusing.popleft()[1], End.UNREACHED)
             # Last, so that a reused descriptor number has no stale event in this batch. A descriptor that
             # `start` has just added may have one, which costs an empty read.
             if rung:

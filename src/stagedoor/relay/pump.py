@@ -75,7 +75,7 @@ def refuse(direction: Direction) -> str:
     The explanation is sent once, and cut off if the sink does not accept all of it.
     """
     tunnel = direction.tunnel
-    if direction is tunnel.sent:
+    if direction is tunnel.to_upstream:
         return ""  # only upstream has a preface
     preface, tunnel.preface = tunnel.preface, None
     denial = None if preface is None or direction.rest else preface.find_refusal()

@@ -72,7 +72,7 @@ class Direction:
     @property
     def side(self) -> Side:
         """The side of the source."""
-        return Side.DOWNSTREAM if self is self.tunnel.sent else Side.UPSTREAM
+        return Side.DOWNSTREAM if self is self.tunnel.to_upstream else Side.UPSTREAM
 
 
 class Tunnel:
@@ -86,9 +86,9 @@ class Tunnel:
         "marked",
         "on_end",
         "preface",
-        "received",
-        "refused",
-        "sent",
+        "refusal",
+        "to_downstream",
+        "to_upstream",
     )
 
     def __init__(
@@ -102,14 +102,14 @@ class Tunnel:
     ) -> None:
         self.ask_end = ask_end
         self.on_end: OnEnd = on_end
-        self.sent = Direction(self, downstream, early)
-        self.received = Direction(self, upstream, b"")
+        self.to_upstream = Direction(self, downstream, early)
+        self.to_downstream = Direction(self, upstream, b"")
         self.preface = preface
         """The parser of upstream's first bytes; None once it needs no more."""
-        self.refused = ""
+        self.refusal = ""
         """Why upstream refused all logins, if its first bytes said so."""
-        self.sent.twin = self.received
-        self.received.twin = self.sent
+        self.to_upstream.twin = self.to_downstream
+        self.to_downstream.twin = self.to_upstream
         self.is_spliced = downstream.spliceable and upstream.spliceable
         self.is_over = False
         self.marked = 0
@@ -117,19 +117,28 @@ class Tunnel:
         self.idle_since = 0.0
         """When an idle check first saw `marked`, by the relay's clock."""
 
+    @property
+    def directions(self) -> tuple[Direction, Direction]:
+        """Return both directions."""
+        return (self.to_upstream, self.to_downstream)
+
     def feed_preface(self, direction: Direction, data: bytes) -> None:
         """Pass bytes from the source of `direction` to the preface if they are upstream's first."""
-        if self.preface is not None and direction is self.received and not self.preface.feed(data):
+        if (
+            self.preface is not None
+            and direction is self.to_downstream
+            and not self.preface.feed(data)
+        ):
             self.preface = None
 
     def read_counts(self) -> Counts:
         """Return the bytes moved so far."""
-        return Counts(self.sent.moved, self.received.moved)
+        return Counts(self.to_upstream.moved, self.to_downstream.moved)
 
     def change_grant(self, grant: Grant) -> None:
         """Do nothing: SSH is encrypted end to end, so the relay cannot distinguish its uses."""
 
-    def close_session(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: End, detail: str = "") -> None:
         """Ask the relay to reset both streams, and to pass `end` and `detail` to `on_end`.
 
         The end of a tunnel that is already over does not change.

@@ -91,20 +91,19 @@ class WatchedTunnels:
         """By the descriptor of their source."""
         self.unfinished: set[Direction] = set()
         """The directions that have more to move after their turn."""
-        self.refused: deque[tuple[float, Tunnel]] = deque()
+        self.refusing: deque[tuple[float, Tunnel]] = deque()
         """The tunnels whose upstream refused, with the time at which each is closed, the earliest first."""
 
     def watch(self, tunnel: Tunnel) -> None:
         """Watch both ends. Raises OSError."""
-        ways = (tunnel.sent, tunnel.received)
-        for direction in ways:
+        for direction in tunnel.directions:
             fd = direction.source_fd
             if fd < 0:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if fd >= len(self.directions):
                 self.directions.extend([None] * (fd + 1 - len(self.directions)))
             self.directions[fd] = direction
-        for direction in ways:
+        for direction in tunnel.directions:
             self._poller.add(direction.source_fd)
 
     def end_unwatched(self, tunnel: Tunnel, error: OSError) -> None:
@@ -113,7 +112,7 @@ class WatchedTunnels:
 
     def begin(self, tunnel: Tunnel) -> None:
         """Move the bytes from before the watch: early ones, and those that TLS has already decrypted."""
-        for direction in (tunnel.sent, tunnel.received):
+        for direction in tunnel.directions:
             self.pump(direction)
 
     def pump(self, direction: Direction) -> None:
@@ -130,7 +129,7 @@ class WatchedTunnels:
                     self.unfinished.add(direction)
                 elif more is None:
                     if why := refuse(direction):
-                        self._part(tunnel, why)
+                        self._close_refusing_upstream(tunnel, why)
                         return
                     direction.stage = _SHUT
                     # close(2), which follows at once, sends the last end of plain TCP.
@@ -173,31 +172,31 @@ class WatchedTunnels:
                 if direction.stage is not _OPEN or direction.is_blocked or not move(direction):
                     break
         if why := refuse(direction):
-            self._part(tunnel, why)
+            self._close_refusing_upstream(tunnel, why)
             return
         number = error.errno if isinstance(error, OSError) else None
         self.finish(tunnel, judge_failure(direction.side, number), _describe(direction.side, error))
 
-    def _part(self, tunnel: Tunnel, why: str) -> None:
+    def _close_refusing_upstream(self, tunnel: Tunnel, why: str) -> None:
         """Close an upstream that has refused. Downstream stays until it has read why, for a limited time.
 
         ssh(1) writes its next message before it reads. If that write failed, ssh would never read the reason,
         so the bytes that it still sends are accepted and dropped.
         """
-        tunnel.refused = why
-        sent, received = tunnel.sent, tunnel.received
-        for direction in (sent, received):
+        tunnel.refusal = why
+        for direction in tunnel.directions:
             self._release(direction)
-        self._unwatch(received)
+        to_downstream = tunnel.to_downstream
+        self._unwatch(to_downstream)
         with self._lock, contextlib.suppress(OSError):
-            received.source.abort()
-        received.source = ClosedStream()
-        received.source_fd = -1
+            to_downstream.source.abort()
+        to_downstream.source = ClosedStream()
+        to_downstream.source_fd = -1
         tunnel.is_spliced = False
-        received.stage = _SHUT  # downstream may still hold a part of the explanation
-        self.refused.append((self._clock() + PARTING_S, tunnel))
-        self.pump(received)
-        self.pump(sent)
+        to_downstream.stage = _SHUT  # downstream may still hold a part of the explanation
+        self.refusing.append((self._clock() + PARTING_S, tunnel))
+        self.pump(to_downstream)
+        self.pump(tunnel.to_upstream)
 
     def _unwatch(self, direction: Direction) -> None:
         fd = direction.source_fd
@@ -220,16 +219,16 @@ class WatchedTunnels:
         if tunnel.is_over:
             return
         tunnel.is_over = True
-        if tunnel.refused:
-            end, detail = End.UNREACHED, tunnel.refused
+        if tunnel.refusal:
+            end, detail = End.UNREACHED, tunnel.refusal
             with contextlib.suppress(SinkError):
-                shutdown_sink(tunnel.received)
-        for direction in (tunnel.sent, tunnel.received):
+                shutdown_sink(tunnel.to_downstream)
+        for direction in tunnel.directions:
             self._unwatch(direction)
             self._release(direction)
             direction.stage = _ENDED  # code that still holds the tunnel finds nothing to do
         with self._lock:  # `start` may be about to watch the second end
-            for direction in (tunnel.sent, tunnel.received):
+            for direction in tunnel.directions:
                 # A normal end sends FIN, which the kernel delivers after close(2). Any other sends RST, so
                 # that no peer takes a part for the whole.
                 with contextlib.suppress(OSError):
