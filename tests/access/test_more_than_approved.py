@@ -71,8 +71,8 @@ def test_a_guest_needs_access_whose_time_runs(desk: Desk) -> None:
 
     def rights() -> tuple[bool, bool, bool]:
         policy = replace(load_policy(desk.database), shares={"s1": share})
-        watching = guest.by_rule(policy, DEV, APP, "main", "host", desk.now)
-        shared = guest.by_share(policy, DEV, "s1", desk.now)
+        watching = guest.authorise_watching(policy, DEV, APP, "main", "host", desk.now)
+        shared = guest.authorise_share(policy, DEV, "s1", desk.now)
         assert isinstance(shared, Grant)
         assert shared.guest is not None
         replays = may_replay(policy, DEV, APP, desk.now)
@@ -87,7 +87,7 @@ def test_what_begins_nothing_rests_upon_no_unused_approval(desk: Desk) -> None:
     desk.decide(desk.make(desk.rule()))
     authoriser = Authoriser(lambda: load_policy(desk.database), lambda: desk.now)
     assert isinstance(authoriser.authorise(DEV, APP), Grant)
-    assert isinstance(authoriser.authorise(DEV, APP, begins=False), Denial)
+    assert isinstance(authoriser.authorise(DEV, APP, includes_unbegun=False), Denial)
 
 
 def test_a_jump_does_not_go_on_by_access_that_must_be_recorded(desk: Desk) -> None:

@@ -35,7 +35,7 @@ class Desk:
         self.request: AccessRequest | None = None
         self.verdict: Grant | Denial = REFUSED
         self.version = 1
-        self.unread = False
+        self.is_unavailable = False
         self.crowded = False
         self.asked: list[str] = []
         self.shown: list[str] = []

@@ -16,7 +16,7 @@ from stagedoor.model.session import (
     Ended,
     Opened,
     Ready,
-    RunningSession,
+    ResumedSession,
 )
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -349,7 +349,7 @@ async def test_a_session_goes_on_with_where_its_client_is_and_how_long_it_was_aw
     opened = await enter(ledger)
     elsewhere = Source(ip_address("192.0.2.7"), 50000)
     again = await ledger.open(
-        READY, AccessMethod.CONNECT, elsewhere, RunningSession(opened.id, Counts(3, 4), 12.3456)
+        READY, AccessMethod.CONNECT, elsewhere, ResumedSession(opened.id, Counts(3, 4), 12.3456)
     )
     assert isinstance(again, Opened)
     assert (again.id, again.at, again.source) == (opened.id, opened.at, elsewhere)
@@ -377,15 +377,15 @@ async def test_a_session_of_another_user_or_shell_is_not_resumed_whatever_its_ke
         replace(grant, target=Target("app02")),
     ):
         denial = await ledger.open(
-            Ready(other, READY.shell), AccessMethod.CONNECT, SOURCE, RunningSession(opened.id)
+            Ready(other, READY.shell), AccessMethod.CONNECT, SOURCE, ResumedSession(opened.id)
         )
         assert isinstance(denial, Denial)
         assert denial.reason is Reason.SESSION_OVER
     assert isinstance(
-        await ledger.open(READY, AccessMethod.CONNECT, SOURCE, RunningSession("f" * 26)), Denial
+        await ledger.open(READY, AccessMethod.CONNECT, SOURCE, ResumedSession("f" * 26)), Denial
     )
     assert isinstance(
-        await ledger.open(READY, AccessMethod.WEB, SOURCE, RunningSession(opened.id)), Denial
+        await ledger.open(READY, AccessMethod.WEB, SOURCE, ResumedSession(opened.id)), Denial
     )
     assert disk.events(EventKind.SESSION_RESUMED) == []
 
@@ -395,7 +395,7 @@ async def test_a_return_that_cannot_be_written_leaves_the_session_open(
 ) -> None:
     opened = await enter(ledger)
     disk.fail()
-    denial = await ledger.open(READY, AccessMethod.CONNECT, SOURCE, RunningSession(opened.id))
+    denial = await ledger.open(READY, AccessMethod.CONNECT, SOURCE, ResumedSession(opened.id))
     assert isinstance(denial, Denial)
     assert denial.reason is Reason.AUDIT_UNAVAILABLE
     disk.recover()

@@ -425,7 +425,7 @@ async def test_while_the_store_is_away_nobody_is_told_that_his_credential_is_wro
     maker: AuthenticatorMaker,
 ) -> None:
     authenticator = maker.authenticator(throttle=ThrottleLimits(free_tries=1, longest_wait_s=300))
-    kept, maker.policy = maker.policy, Policy(unread=True)
+    kept, maker.policy = maker.policy, Policy(is_unavailable=True)
     for credential in (RIGHT, WRONG, PasswordCredential("dev", mint().text), None):
         denial = await authenticator.authenticate(credential, HERE)
         assert isinstance(denial, Denial)

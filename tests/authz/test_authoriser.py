@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from stagedoor.authz import authoriser as module
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise
-from stagedoor.model.denial import UNREAD, Denial
+from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial
 from stagedoor.model.grant import Grant, GrantRule, Guest
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy, TokenRecord, User
@@ -67,11 +67,11 @@ def test_a_policy_that_is_not_known_any_more_says_of_nobody_that_they_are_gone()
     service = AdminService()
     grant = service.ask()
     assert isinstance(grant, Grant)
-    service.policy = Policy(unread=True)
-    assert service.ask() is UNREAD
-    assert service.authoriser.judge_again(grant) is UNREAD
+    service.policy = Policy(is_unavailable=True)
+    assert service.ask() is POLICY_UNAVAILABLE
+    assert service.authoriser.judge_again(grant) is POLICY_UNAVAILABLE
     for guest in (Guest("main", "host", "s1"), Guest("main", "host", None)):
-        assert service.authoriser.judge_again(replace(grant, guest=guest)) is UNREAD
+        assert service.authoriser.judge_again(replace(grant, guest=guest)) is POLICY_UNAVAILABLE
 
 
 def test_more_than_can_be_remembered_are_judged_all_the_same() -> None:

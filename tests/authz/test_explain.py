@@ -76,7 +76,7 @@ def make_policy(chance: Random) -> Policy:
         grants=tuple(rules),
         request_rules={rule.id: rule for rule in request_rules},
         requests={request.id: request for request in requests},
-        unread=chance.random() < 0.05,
+        is_unavailable=chance.random() < 0.05,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise
-from stagedoor.authz.guest import OVER, by_rule, by_share, judge_again
+from stagedoor.authz.guest import OVER, authorise_share, authorise_watching, judge_again
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule, Guest
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -50,7 +50,7 @@ def guest_of(rights: Grant | Denial) -> Guest:
 
 
 def test_a_share_lets_somebody_look_who_may_not_enter() -> None:
-    rights = by_share(policy(), GUEST, "s1", NOW)
+    rights = authorise_share(policy(), GUEST, "s1", NOW)
     assert rights == Grant(GUEST, APP01, 1, NOW + 3600, Guest("main", "host", "s1"))
     assert rights.login == "host"
     assert isinstance(authorise(policy(), GUEST, APP01, NOW), Denial), "it is no right to enter"
@@ -87,10 +87,10 @@ def test_a_share_lets_somebody_look_who_may_not_enter() -> None:
          "host removed", "guest removed", "host's password changed", "guest's password changed"],
 )  # fmt: skip
 def test_what_ends_a_share_ends_it_for_who_is_in(now: float, changed: dict[str, object]) -> None:
-    given = by_share(policy(), GUEST, "s1", NOW)
+    given = authorise_share(policy(), GUEST, "s1", NOW)
     assert isinstance(given, Grant)
     assert isinstance(judge_again(policy(), given, NOW + 1), Grant)
-    assert isinstance(by_share(policy(**changed), GUEST, "s1", now), Denial)
+    assert isinstance(authorise_share(policy(**changed), GUEST, "s1", now), Denial)
     assert isinstance(judge_again(policy(**changed), given, now), Denial)
 
 
@@ -104,42 +104,42 @@ def test_a_share_made_by_a_token_ends_with_it_and_with_its_scopes() -> None:
         password_mark=None,
     )
     there = policy(shares=MappingProxyType({"s1": shared}), tokens=MappingProxyType({"t1": token}))
-    rights = by_share(there, GUEST, "s1", NOW)
+    rights = authorise_share(there, GUEST, "s1", NOW)
     assert isinstance(rights, Grant)
     assert rights.expires_at == NOW + 60
-    assert isinstance(by_share(there, GUEST, "s1", NOW + 60), Denial)
+    assert isinstance(authorise_share(there, GUEST, "s1", NOW + 60), Denial)
     gone = replace(there, tokens=MappingProxyType({}))
     assert isinstance(judge_again(gone, rights, NOW), Denial)
     elsewhere = replace(shared, scopes=("connect:app02",))
     there = replace(there, shares=MappingProxyType({"s1": elsewhere}))
-    assert isinstance(by_share(there, GUEST, "s1", NOW), Denial)
+    assert isinstance(authorise_share(there, GUEST, "s1", NOW), Denial)
 
 
 def test_an_unknown_share_is_refused_as_one_that_has_ended() -> None:
-    assert by_share(policy(), GUEST, "nothing", NOW) == OVER
-    assert by_share(policy(), GUEST, "s1", NOW + 3600) == OVER
+    assert authorise_share(policy(), GUEST, "nothing", NOW) == OVER
+    assert authorise_share(policy(), GUEST, "s1", NOW + 3600) == OVER
 
 
 def test_a_credential_for_another_app_watches_nothing_here() -> None:
     narrow = replace(GUEST, scopes=("connect:app02",))
-    assert isinstance(by_share(policy(), narrow, "s1", NOW), Denial)
+    assert isinstance(authorise_share(policy(), narrow, "s1", NOW), Denial)
 
 
 def test_typing_takes_the_share_and_a_grant_of_ones_own() -> None:
-    assert not guest_of(by_share(policy(grants=OWN), GUEST, "s1", NOW)).may_type
-    assert not guest_of(by_share(policy(shares=TYPING), GUEST, "s1", NOW)).may_type
-    rights = by_share(policy(grants=OWN, shares=TYPING), GUEST, "s1", NOW)
+    assert not guest_of(authorise_share(policy(grants=OWN), GUEST, "s1", NOW)).may_type
+    assert not guest_of(authorise_share(policy(shares=TYPING), GUEST, "s1", NOW)).may_type
+    rights = authorise_share(policy(grants=OWN, shares=TYPING), GUEST, "s1", NOW)
     assert guest_of(rights) == Guest("main", "host", "s1", may_type=True)
     assert isinstance(rights, Grant)
     assert rights.login == "guest"
 
 
 def test_who_types_leaves_once_he_may_not_and_who_looks_stays() -> None:
-    typist = by_share(policy(grants=OWN, shares=TYPING), GUEST, "s1", NOW)
+    typist = authorise_share(policy(grants=OWN, shares=TYPING), GUEST, "s1", NOW)
     assert isinstance(typist, Grant)
     assert isinstance(judge_again(policy(shares=TYPING), typist, NOW), Denial)
     assert isinstance(judge_again(policy(grants=OWN), typist, NOW), Denial)
-    looker = by_share(policy(shares=TYPING), GUEST, "s1", NOW)
+    looker = authorise_share(policy(shares=TYPING), GUEST, "s1", NOW)
     assert isinstance(looker, Grant)
     assert not guest_of(judge_again(policy(grants=OWN, shares=TYPING), looker, NOW)).may_type
 
@@ -148,29 +148,33 @@ def test_a_rule_of_watching_lets_look_and_never_enter() -> None:
     there = policy(
         grants=(GrantRule(4, "user:guest", "app*", expires_at=NOW + 9, permissions=WATCH),)
     )
-    rights = by_rule(there, GUEST, APP01, "main", "host", NOW)
+    rights = authorise_watching(there, GUEST, APP01, "main", "host", NOW)
     assert rights == Grant(GUEST, APP01, 4, NOW + 9, Guest("main", "host", None))
     assert isinstance(authorise(there, GUEST, APP01, NOW), Denial)
     assert isinstance(rights, Grant)
     assert isinstance(judge_again(there, rights, NOW), Grant)
     assert isinstance(judge_again(there, rights, NOW + 9), Denial)
     assert isinstance(judge_again(policy(), rights, NOW), Denial)
-    assert isinstance(by_rule(there, GUEST, Target("other"), "main", "host", NOW), Denial)
+    assert isinstance(
+        authorise_watching(there, GUEST, Target("other"), "main", "host", NOW), Denial
+    )
     narrow = replace(GUEST, scopes=("connect:app02",))
-    assert isinstance(by_rule(there, narrow, APP01, "main", "host", NOW), Denial)
+    assert isinstance(authorise_watching(there, narrow, APP01, "main", "host", NOW), Denial)
 
 
 def test_a_grant_to_enter_is_none_to_watch() -> None:
-    assert isinstance(by_rule(policy(grants=OWN), GUEST, APP01, "main", "host", NOW), Denial)
+    assert isinstance(
+        authorise_watching(policy(grants=OWN), GUEST, APP01, "main", "host", NOW), Denial
+    )
 
 
 def test_the_stage_answers_by_the_policy_of_now() -> None:
     current = policy()
     stage = Authoriser(lambda: current, lambda: NOW)
-    given = stage.by_share(GUEST, "s1")
+    given = stage.authorise_share(GUEST, "s1")
     assert isinstance(given, Grant)
     assert stage.judge_again(given) == given
-    assert isinstance(stage.to_watch(GUEST, APP01, "main", "host"), Denial)
+    assert isinstance(stage.authorise_watching(GUEST, APP01, "main", "host"), Denial)
     current = policy(grants=())
     assert isinstance(stage.judge_again(given), Denial)
 
@@ -185,8 +189,8 @@ def test_a_guest_leaves_with_his_own_sign_in_and_not_with_that_of_his_host() -> 
     ended = policy(grants=watching, signed_out={b"it": None})
     other = policy(grants=watching, signed_out={b"that of the host": None})
     for let_in in (
-        by_share(held, signed_in, "s1", NOW),
-        by_rule(held, signed_in, APP01, "main", "host", NOW),
+        authorise_share(held, signed_in, "s1", NOW),
+        authorise_watching(held, signed_in, APP01, "main", "host", NOW),
     ):
         assert isinstance(let_in, Grant)
         assert let_in.expires_at == NOW + 60

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise, has_somewhere, may_replay
-from stagedoor.authz.guest import by_rule, by_share, judge_again
+from stagedoor.authz.guest import authorise_share, authorise_watching, judge_again
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
@@ -177,7 +177,7 @@ def shared(*rules: GrantRule, typing: bool = False) -> Grant | Denial:
         shares=MappingProxyType({"s1": share}),
         keys=MappingProxyType({"SHA256:k": KeyRecord("dev", "SHA256:k", "ssh-ed25519 AAAA")}),
     )
-    return by_share(held, GUEST, "s1", NOW)
+    return authorise_share(held, GUEST, "s1", NOW)
 
 
 @pytest.mark.parametrize("typing", [False, True])
@@ -203,7 +203,7 @@ def test_a_host_whose_grant_only_watches_shares_nothing() -> None:
 
 def test_watching_needs_its_own_permission_and_ends_with_it() -> None:
     watching = rule(WATCH | RECORD, "user:guest")
-    verdict = by_rule(policy(watching), GUEST, APP01, "main", "dev", NOW)
+    verdict = authorise_watching(policy(watching), GUEST, APP01, "main", "dev", NOW)
     assert isinstance(verdict, Grant)
     assert verdict.permissions == RECORD
     for left in (rule(EVERYTHING - WATCH, "user:guest"), rule(WATCH, "user:dev")):

@@ -52,4 +52,4 @@ async def test_a_session_is_found_where_it_is(
     endpoint: Any = Endpoint(here)
     there: Any = Endpoint(in_shell)
     endpoints = ResumeEndpoints(endpoint, anything, there)
-    assert await endpoints.find(READY, ResumeRequest("0" * 32, 1), anything) is wanted
+    assert await endpoints.resume(READY, ResumeRequest("0" * 32, 1), anything) is wanted

@@ -16,7 +16,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
 from stagedoor.model.metric import OTHER, Metric, MetricKind, Series
-from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, RunningSession
+from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, ResumedSession
 from stagedoor.model.shell import ProgressStep, Shell
 from stagedoor.model.target import Target
 from stagedoor.serve.metrics import definitions as of
@@ -192,7 +192,7 @@ async def test_a_session_over_many_connections_is_counted_once() -> None:
     first: Any = await one.open(READY, AccessMethod.CONNECT, SOURCE)
     here.register(first)
     one.count_moved([(first.id, Counts(10, 20))])
-    earlier = RunningSession(first.id, Counts(15, 20))
+    earlier = ResumedSession(first.id, Counts(15, 20))
     again: Any = await one.open(READY, AccessMethod.CONNECT, SOURCE, earlier)
     here.register(again)
     one.release(first, Counts(15, 20))

@@ -19,7 +19,7 @@ from stagedoor.model.session import (
     LoginOrigin,
     Opened,
     Ready,
-    RunningSession,
+    ResumedSession,
 )
 from stagedoor.model.shell import Progress, ProgressStep, Shell, ShellState
 from stagedoor.model.source import Address, Source
@@ -62,8 +62,8 @@ class Script:
     """The steps that a start reports while it is held."""
     new_policies: list[Callable[[], None]] = field(default_factory=list)
     looks: int = 0
-    unread: deque[bool] = field(default_factory=lambda: deque([False]))
-    """Whether the policy is unread, at one question after the other, then again from the first."""
+    is_unavailable: deque[bool] = field(default_factory=lambda: deque([False]))
+    """Whether the policy is unavailable, at one question after the other, then again from the first."""
     asked: list[str] = field(default_factory=list)
     lines: list[dict[str, object]] = field(default_factory=list)
     traces: list[LoginTrace] = field(default_factory=list)
@@ -116,7 +116,7 @@ class Running:
     def change_grant(self, grant: Grant) -> None:
         self.script.asked.append(f"relay.granted {to_words(grant.permissions)}")
 
-    def close_session(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: End, detail: str = "") -> None:
         self.script.asked.append(f"relay.close {end.value}")
         self.on_end(Ended(end, Counts(1, 2), detail))
 
@@ -137,7 +137,7 @@ class Authz:
     script: Script
 
     def authorise(
-        self, identity: Identity, target: Target, *, begins: bool = True
+        self, identity: Identity, target: Target, *, includes_unbegun: bool = True
     ) -> Grant | Denial:
         self.script.asked.append("authorise")
         return self.script.grant()
@@ -151,10 +151,10 @@ class Authz:
     def judge_again(self, grant: Grant) -> Grant | Denial:
         return self.authorise(grant.identity, grant.target)
 
-    def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
+    def authorise_share(self, identity: Identity, share_id: str) -> Grant | Denial:
         raise NotImplementedError
 
-    def to_watch(
+    def authorise_watching(
         self, identity: Identity, target: Target, terminal: str, host: str
     ) -> Grant | Denial:
         raise NotImplementedError
@@ -208,7 +208,7 @@ class Audit:
         ready: Ready,
         access_method: AccessMethod,
         source: Source,
-        earlier: RunningSession | None = None,
+        earlier: ResumedSession | None = None,
     ) -> Opened | Denial:
         self.script.asked.append("audit.open" if earlier is None else f"audit.resume {earlier.id}")
         opened = Opened("s1" if earlier is None else earlier.id, 90.0, access_method, source, ready)
@@ -268,7 +268,7 @@ class Listener:
             self.script.asked.append(f"refuse {entered.reason.value}")
             self.script.refusal = entered.message
             return
-        with entered.carry() as hand_over:
+        with entered.transfer() as hand_over:
             self.script.asked.append("hand over")
             if self.script.open_error:
                 raise self.script.open_error
@@ -284,9 +284,9 @@ class NewPolicy:
         self.version = 1
 
     @property
-    def unread(self) -> bool:
-        self.script.unread.rotate(-1)
-        return self.script.unread[-1]
+    def is_unavailable(self) -> bool:
+        self.script.is_unavailable.rotate(-1)
+        return self.script.is_unavailable[-1]
 
     def find_language(self, name: str) -> str | None:
         return None

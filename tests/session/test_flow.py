@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from stagedoor.model.denial import UNREAD, Denial, Reason
+from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial, Reason
 from stagedoor.model.grant import Guest
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, End, Ended, LoginOrigin
@@ -56,7 +56,7 @@ async def test_a_session_that_is_never_handed_over_ends() -> None:
     flow = flow_of(script)
     entered = await flow.enter(DEV, GRANT.target, FRESH_FROM, lambda step: None)
     assert isinstance(entered, Entered)
-    with pytest.raises(AssertionError, match="hands the session over"), entered.carry():
+    with pytest.raises(AssertionError, match="hands the session over"), entered.transfer():
         pass
     assert script.asked[-2:] == ["audit.close fault", "release"]
     assert len(flow.registry) == 0
@@ -70,7 +70,7 @@ async def test_a_session_ends_once_whatever_its_block_raises() -> None:
     link = Running(script, entered)
     with (
         pytest.raises(ZeroDivisionError),
-        entered.carry_by(link, lambda error: Ended(End.FAULT, detail=type(error).__name__)),
+        entered.carry(link, lambda error: Ended(End.FAULT, detail=type(error).__name__)),
     ):
         raise ZeroDivisionError
     assert [asked for asked in script.asked if "audit.close" in asked] == ["audit.close fault"]
@@ -98,7 +98,7 @@ async def test_each_step_of_an_attempt_is_in_its_trace() -> None:
         ("connect", ""),
     ]
     assert all(trace.began <= step.began <= step.ended <= trace.ended for step in trace.steps)
-    listener.running.close_session(End.EVICTED, "an administrator closed it")
+    listener.running.request_end(End.EVICTED, "an administrator closed it")
     assert script.lines[-1]["trace"] == TRACE.trace_id
 
 
@@ -138,7 +138,7 @@ async def test_one_line_has_all_of_a_session() -> None:
     script = Script()
     _, listener = await serve(script)
     assert listener.running is not None
-    listener.running.close_session(End.EVICTED, "an administrator closed it")
+    listener.running.request_end(End.EVICTED, "an administrator closed it")
     assert script.lines == [
         {
             "event": "session",
@@ -332,15 +332,17 @@ async def test_where_nothing_has_changed_one_look_is_all_that_a_refusal_costs(
 
 
 @pytest.mark.parametrize("identity", [WRONG, DEV])
-@pytest.mark.parametrize("unread", [(False, True), (True, False)], ids=["from now", "until now"])
+@pytest.mark.parametrize(
+    "is_unavailable", [(False, True), (True, False)], ids=["from now", "until now"]
+)
 async def test_a_policy_that_is_not_read_says_nothing_of_who_it_refuses(
-    identity: Identity | Denial, unread: tuple[bool, bool]
+    identity: Identity | Denial, is_unavailable: tuple[bool, bool]
 ) -> None:
     """It becomes so at some moment, also between authentication and authorisation."""
-    script = Script(identity=identity, grants=[NO_GRANT], unread=deque(unread))
+    script = Script(identity=identity, grants=[NO_GRANT], is_unavailable=deque(is_unavailable))
     _, listener = await serve(script)
     assert listener.running is None
-    assert script.refusal == UNREAD.message
+    assert script.refusal == POLICY_UNAVAILABLE.message
     assert script.asked[-1] == "refuse audit_unavailable"
 
 

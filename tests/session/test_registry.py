@@ -88,7 +88,7 @@ def test_a_session_asked_to_leave_before_its_relay_runs_leaves_when_it_does() ->
     inside = Inside()
     session = opened("a")
     inside.registry.register(session)
-    assert inside.registry.close_session("a", End.EVICTED, "by hand")
+    assert inside.registry.request_end("a", End.EVICTED, "by hand")
     inside.registry.attach(session, inside.link(session))
     assert inside.ended == [("a", End.EVICTED, "by hand")]
 
@@ -115,7 +115,7 @@ def test_only_sessions_with_an_end_are_asked_as_time_passes() -> None:
 
 
 def test_closing_a_session_that_is_elsewhere_says_so() -> None:
-    assert not Inside().registry.close_session("nobody", End.EVICTED, "")
+    assert not Inside().registry.request_end("nobody", End.EVICTED, "")
 
 
 def test_every_session_can_be_ended_and_bytes_are_reported_until_then() -> None:
@@ -123,7 +123,7 @@ def test_every_session_can_be_ended_and_bytes_are_reported_until_then() -> None:
     for name in "abc":
         inside.enter(opened(name))
     assert dict(inside.registry.read_counts()) == dict.fromkeys("abc", Counts(1, 2))
-    assert inside.registry.close_all(End.DRAINED, "bye") == 3
+    assert inside.registry.end_all(End.DRAINED, "bye") == 3
     assert len(inside.registry) == 0
 
 
@@ -239,7 +239,7 @@ def test_a_session_that_is_named_again_is_revoked_on_both_connections() -> None:
     assert inside.ended == [("a", End.REVOKED, DENIED.message)]
     is_allowed["first"] = True
     inside.enter(first)
-    assert inside.registry.close_session("a", End.EVICTED, "by hand")
+    assert inside.registry.request_end("a", End.EVICTED, "by hand")
     assert [end for _, end, _ in inside.ended[1:]] == [End.EVICTED, End.EVICTED]
     assert len(inside.registry) == 0
 

@@ -22,7 +22,7 @@ async def admit(*_: object, **__: object) -> object:
     return GRANT
 
 
-async def begin_time(grant: object) -> object:
+async def start_access_clock(grant: object) -> object:
     return grant
 
 
@@ -30,7 +30,10 @@ async def test_a_limit_of_the_runner_refuses_a_run_and_records_none() -> None:
     runner: Any = SimpleNamespace(has=lambda _: True, find_limit=lambda _: FULL)
     runner.observe = lambda _: RunState.RUNNING
     flow: Any = SimpleNamespace(
-        admit=admit, begin_time=begin_time, deny=lambda denial, *_: denial, now=lambda: 0.0
+        admit=admit,
+        start_access_clock=start_access_clock,
+        deny=lambda denial, *_: denial,
+        now=lambda: 0.0,
     )
     records: Any = SimpleNamespace(find=find)
     nothing: Any = None

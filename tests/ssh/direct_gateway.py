@@ -26,7 +26,7 @@ from stagedoor.model.event import EventFields, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, Permissions
-from stagedoor.model.session import AccessMethod, Ended, Opened, Ready, RunningSession
+from stagedoor.model.session import AccessMethod, Ended, Opened, Ready, ResumedSession
 from stagedoor.model.shell import Progress, Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -79,7 +79,7 @@ class Seen:
         ready: Ready,
         access_method: AccessMethod,
         source: Source,
-        earlier: RunningSession | None = None,
+        earlier: ResumedSession | None = None,
     ) -> Opened | Denial:
         assert earlier is None, "a direct login begins its own session"
         opened = Opened(f"{len(self.opened):026x}", time.time(), access_method, source, ready)
@@ -122,7 +122,7 @@ class Policy:
     """Returns the shell that the flow gets in place of the given one."""
 
     version: int = 1
-    unread: bool = False
+    is_unavailable: bool = False
 
     def find_language(self, name: str) -> str | None:
         return None
@@ -135,7 +135,7 @@ class Policy:
         return False
 
     def authorise(
-        self, identity: Identity, target: Target, *, begins: bool = True
+        self, identity: Identity, target: Target, *, includes_unbegun: bool = True
     ) -> Grant | Denial:
         return self.denial or Grant(identity, target, 1, None, permissions=self.permissions)
 

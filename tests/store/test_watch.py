@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.authz.guest import by_share, judge_again
+from stagedoor.authz.guest import authorise_share, judge_again
 from stagedoor.listeners.web.terminal.relay import LAST_WORDS_S
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
@@ -70,7 +70,7 @@ def test_a_guest_has_five_seconds_at_most_after_the_end_of_his_share(
         add_share(c.transaction, share, now)
     watch = heard.watch(database)
     guest = Identity("guest", frozenset(), Method.TOKEN, "t2")
-    grant = by_share(watch.policy, guest, "s1", now)
+    grant = authorise_share(watch.policy, guest, "s1", now)
     assert isinstance(grant, Grant)
     assert judge_again(watch.policy, grant, now) == grant
     with change(database, "share.end") as c:
@@ -182,7 +182,7 @@ def test_a_store_that_cannot_be_read_is_trusted_for_a_while_and_then_lets_nobody
         assert len(watch.policy.grants) == 1
         clock.now += 2
         assert watch.policy.grants == ()
-        assert watch.policy.unread
+        assert watch.policy.is_unavailable
         assert watch.is_closed
         assert len(watch.last_policy.grants) == 1
         watch.poll()

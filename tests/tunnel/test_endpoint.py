@@ -16,7 +16,7 @@ import pytest
 
 from stagedoor.holder.folder import make_address
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Counts, RunningSession
+from stagedoor.model.session import Counts, ResumedSession
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
@@ -144,7 +144,7 @@ async def opened(
 ) -> Client:
     """Open a session of alice's."""
     ticket = await open_session(control, shell, watcher or Watched())
-    assert ticket.earlier in (RunningSession("s1"), RunningSession("s1", None))
+    assert ticket.earlier in (ResumedSession("s1"), ResumedSession("s1", None))
     client = Client()
     client.connect(await control.connect_data(ticket.secret))
     return client
@@ -439,7 +439,7 @@ async def test_a_session_of_a_dead_worker_is_adopted_and_can_be_ended(
         others = [EndpointControl(tmp_path / FOLDER, 60.0) for _ in range(2)]
         for other in others:
             other.adopt_orphans(lambda _, orphan: offers.put_nowait(orphan))
-            await other.join()
+            await other.connect_endpoints()
         control._hang_up()
         async with asyncio.timeout(PATIENCE_S):
             orphan = await offers.get()
@@ -467,7 +467,7 @@ async def test_a_session_that_no_worker_can_judge_is_offered_again(
         client.cut()
         other = EndpointControl(tmp_path / FOLDER, 60.0)
         other.adopt_orphans(lambda _, orphan: offers.put_nowait(orphan))
-        await other.join()
+        await other.connect_endpoints()
         control._hang_up()
         async with asyncio.timeout(PATIENCE_S):
             await offers.get()
@@ -488,7 +488,7 @@ async def test_an_adopted_session_goes_on_with_its_client(
     async with entered(control) as client:
         client.cut()
         adopter.adopt_orphans(lambda _, orphan: offers.put_nowait(orphan))
-        await adopter.join()
+        await adopter.connect_endpoints()
         control._hang_up()
         async with asyncio.timeout(PATIENCE_S):
             await offers.get()

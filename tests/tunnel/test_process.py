@@ -118,7 +118,7 @@ async def test_a_worker_adopts_the_orphans_of_a_program_that_was_replaced(tmp_pa
             client.cut()
             await asyncio.to_thread(retire_endpoint, folder)
             newer.adopt_orphans(lambda control, orphan: offers.put_nowait((control, orphan)))
-            await newer.join()
+            await newer.connect_endpoints()
             worker._hang_up()
             async with asyncio.timeout(60):
                 control, orphan = await offers.get()
@@ -129,7 +129,7 @@ async def test_a_worker_adopts_the_orphans_of_a_program_that_was_replaced(tmp_pa
             async with asyncio.timeout(60):
                 assert await events.get() == "hung up"
             assert await asyncio.to_thread(first.wait, 60) == 0
-            await newer.join()
+            await newer.connect_endpoints()
             assert newer._retired == {}
 
 
@@ -143,14 +143,14 @@ async def test_a_worker_removes_the_sockets_of_a_program_that_was_killed(tmp_pat
             client = await opened(worker, await connect())
             await asyncio.to_thread(retire_endpoint, folder)
             worker.adopt_orphans(lambda *_: None)
-            await worker.join()
+            await worker.connect_endpoints()
             assert list_retired(folder) == [f".{first.pid}"]
             first.kill()
             await asyncio.to_thread(first.wait, 60)
             worker._hang_up()
             newer = EndpointControl(folder, 60.0)
             newer.adopt_orphans(lambda *_: None)
-            await newer.join()
+            await newer.connect_endpoints()
             assert [file.name for file in folder.iterdir()] == ["lock"]
             client.cut()
 

@@ -168,7 +168,7 @@ async def test_a_session_that_is_revoked_is_ended_in_the_middle_of_its_block() -
         async def work() -> None:
             async with open_shell_session(await here.enter(), here.login) as session:
                 with session.audit_only_channel(ChannelRequest("exec", "true")):
-                    here.flow.registry.close_all(End.REVOKED, "gone home")
+                    here.flow.registry.end_all(End.REVOKED, "gone home")
                     await asyncio.Event().wait()
 
         with pytest.raises(SessionEndedError, match="gone home") as ended:
@@ -208,7 +208,7 @@ async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
         port = silent.sockets[0].getsockname()[1]
         here.script.shell = Shell(APP01, "127.0.0.1", port, started_by_us=True)
         entered = await here.enter()
-        here.flow.registry.close_all(end, "by hand")
+        here.flow.registry.end_all(end, "by hand")
         with pytest.raises(SessionEndedError, match="by hand"):
             async with open_shell_session(entered, here.login):
                 raise AssertionError("nobody let us in")

@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import AccessMethod, Counts, Opened, Ready, RunningSession
+from stagedoor.model.session import AccessMethod, Counts, Opened, Ready, ResumedSession
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.net.dial import Dialer
@@ -160,14 +160,14 @@ class World:
         opened = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, ready)
         async with asyncio.timeout(BOUND_S):
             if attempt:
-                return await self.endpoints.find(ready, KEY, attempt, owner, heard)
+                return await self.endpoints.resume(ready, KEY, attempt, owner, heard)
             kept = SessionRequest("s1", owner, "-", 60.0)
             return await self.endpoints.open(opened, KEY, kept, heard)
 
     async def tunnel(self, attempt: int = 0, **how: Any) -> StreamTicket:
         ticket = await self.enter(attempt, **how)
         assert isinstance(ticket, StreamTicket)
-        assert ticket.earlier == RunningSession("s1", None, 0.5)
+        assert ticket.earlier == ResumedSession("s1", None, 0.5)
         stream = ticket.stream or await ticket.control.connect_data(ticket.secret)
         self.streams.append(stream)
         async with asyncio.timeout(BOUND_S):

@@ -31,7 +31,7 @@ from stagedoor.model.session import (
     Ended,
     Opened,
     Ready,
-    RunningSession,
+    ResumedSession,
     explain_cancellation,
 )
 from stagedoor.model.source import Source
@@ -134,7 +134,7 @@ class AuditLedger:
         ready: Ready,
         access_method: AccessMethod,
         source: Source,
-        earlier: RunningSession | None = None,
+        earlier: ResumedSession | None = None,
     ) -> Opened | Denial:
         """Return `Opened` once it survives a power cut, else a Denial (AUDIT_UNAVAILABLE).
 

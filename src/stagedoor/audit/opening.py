@@ -10,7 +10,7 @@ from enum import Enum, auto
 from stagedoor.audit.words import make_opened_event, make_resumed_event
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event
-from stagedoor.model.session import Opened, RunningSession
+from stagedoor.model.session import Opened, ResumedSession
 
 
 class OpeningState(Enum):
@@ -32,7 +32,7 @@ class Opening:
     state: OpeningState = OpeningState.QUEUED
     why_abandoned: str = ""
     """Why the login no longer waits for its answer; empty while it waits."""
-    earlier: RunningSession | None = None
+    earlier: ResumedSession | None = None
     """The session that goes on, None for a new one."""
 
 

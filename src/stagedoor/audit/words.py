@@ -5,7 +5,7 @@ from types import MappingProxyType
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event, EventFields, EventKind
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import AccessMethod, End, Ended, Opened, RunningSession
+from stagedoor.model.session import AccessMethod, End, Ended, Opened, ResumedSession
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import escape, to_one_line
@@ -28,7 +28,7 @@ def make_opened_event(opened: Opened, instance: str) -> Event:
     return _session_event(EventKind.SESSION_OPENED, opened, fields, instance, opened.at)
 
 
-def make_resumed_event(opened: Opened, earlier: RunningSession, instance: str, now: float) -> Event:
+def make_resumed_event(opened: Opened, earlier: ResumedSession, instance: str, now: float) -> Event:
     """Return the event of a session that goes on because its client came back or a worker adopted it."""
     if not earlier.is_adopted:
         back: EventFields = {**_proof(opened.ready.grant), "away_s": round(earlier.away_s, 3)}

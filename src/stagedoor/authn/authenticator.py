@@ -20,7 +20,7 @@ from stagedoor.model.credential import (
     PasswordCredential,
     find_login_secret,
 )
-from stagedoor.model.denial import UNREAD, Denial, Reason
+from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SiteRates
@@ -111,8 +111,8 @@ class Authenticator:
 
         Neither its words nor its timing reveal whether a name exists.
         """
-        if self._policy().unread:
-            return UNREAD  # refuse no credential as wrong, and count no try
+        if self._policy().is_unavailable:
+            return POLICY_UNAVAILABLE  # refuse no credential as wrong, and count no try
         if isinstance(credential, KeyCredential):
             return await self._deny_stale(self._judge_key(credential, source))
         if (secret := find_login_secret(credential)) is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from stagedoor.authz import guest
 from stagedoor.authz.decide import authorise, select_targets
 from stagedoor.authz.step_up import NOWHERE, StepUpRules, check_proof
-from stagedoor.model.denial import UNREAD, Denial
+from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, SignIn
 from stagedoor.model.policy import Policy
@@ -85,34 +85,34 @@ class Authoriser:
         self._cache = cache or GrantCache()
 
     def authorise(
-        self, identity: Identity, target: Target, *, begins: bool = True
+        self, identity: Identity, target: Target, *, includes_unbegun: bool = True
     ) -> Grant | Denial:
         """Return a grant if `identity` may enter `target` now, else a denial.
 
-        With `begins` False, an approved access request counts only if its time has begun.
+        With `includes_unbegun` False, an approved access request counts only if its time has begun.
         """
         policy = self._policy()
-        if policy.unread:
-            return UNREAD
+        if policy.is_unavailable:
+            return POLICY_UNAVAILABLE
         verdict = self._cache.find(policy).authorise(identity, target, self._now())
-        if begins or isinstance(verdict, Denial) or verdict.request is None:
+        if includes_unbegun or isinstance(verdict, Denial) or verdict.request is None:
             return verdict
-        return authorise(policy, identity, target, self._now(), begins=False)
+        return authorise(policy, identity, target, self._now(), includes_unbegun=False)
 
     def select_targets(self, identity: Identity, targets: Iterable[Target]) -> Iterator[Target]:
         """Yield the targets for which there may be a grant; see `authz.decide.select_targets`."""
         return select_targets(self._policy(), identity, targets)
 
-    def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
+    def authorise_share(self, identity: Identity, share_id: str) -> Grant | Denial:
         """Return what this share permits `identity` now. See `authz.guest`."""
-        return guest.by_share(self._policy(), identity, share_id, self._now())
+        return guest.authorise_share(self._policy(), identity, share_id, self._now())
 
-    def to_watch(
+    def authorise_watching(
         self, identity: Identity, target: Target, terminal: str, host: str
     ) -> Grant | Denial:
         """Return a grant if `identity` may watch this terminal of `host` now, else a denial."""
         at = (target, terminal, host)
-        return guest.by_rule(self._policy(), identity, *at, self._now())
+        return guest.authorise_watching(self._policy(), identity, *at, self._now())
 
     def check_proof(self, identity: Identity, target: Target) -> Denial | None:
         """Return why a grant does not suffice now, or None if it does. See `authz.step_up`."""
@@ -123,10 +123,12 @@ class Authoriser:
         if grant.guest is not None:
             return guest.judge_again(self._policy(), grant, self._now())
         policy = self._policy()
-        if not policy.unread and self._cache.find(policy).holds(grant, self._now()):
+        if not policy.is_unavailable and self._cache.find(policy).holds(grant, self._now()):
             return grant
         verdict = self.authorise(grant.identity, grant.target)
         if isinstance(verdict, Grant) and verdict.request not in (None, grant.request):
             # A session does not start the clock of another request; only an entry does.
-            return authorise(policy, grant.identity, grant.target, self._now(), begins=False)
+            return authorise(
+                policy, grant.identity, grant.target, self._now(), includes_unbegun=False
+            )
         return verdict

@@ -6,7 +6,7 @@ from fnmatch import translate
 from math import inf
 
 from stagedoor.model.access_request import RequestState
-from stagedoor.model.denial import UNREAD, Denial, Reason
+from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission, Permissions
@@ -24,21 +24,21 @@ def authorise(
     target: Target,
     now: float,
     *,
-    begins: bool = True,
+    includes_unbegun: bool = True,
 ) -> Grant | Denial:
     """Judge by the current `policy`, whatever the policy was when `identity` was proved.
 
     The user must still exist, with the password, token or registered key that proved the identity, and its
     sign-in. Groups come from the policy, not from the identity. So a live session can be judged again at any
     time. The grant ends with its rule, the token or the sign-in, whichever ends first. Its permissions are
-    those of all rules that match. With `begins` False, an approved access request counts only if its time has
-    begun.
+    those of all rules that match. With `includes_unbegun` False, an approved access request
+    counts only if its time has begun.
     """
     until = check_credential(policy, identity, now)
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]
-    rules = list_matching(policy, user, target, now, begins=begins)
+    rules = list_matching(policy, user, target, now, includes_unbegun=includes_unbegun)
     rule = find_longest(rules, Permission.ENTER)
     if rule is None:
         return _no_grant(policy, user, target)
@@ -79,8 +79,8 @@ def _find_request(rule: GrantRule, rules: tuple[GrantRule, ...]) -> int | None:
 
 def check_credential(policy: Policy, identity: Identity, now: float) -> float | Denial | None:
     """Return when the credential of `identity` ends (None: never), or why it is no longer valid."""
-    if policy.unread:
-        return UNREAD
+    if policy.is_unavailable:
+        return POLICY_UNAVAILABLE
     user = policy.users.get(identity.name)
     if user is None:
         return policy.deny_gone(Reason.NO_GRANT, identity.name)
@@ -104,18 +104,18 @@ def check_credential(policy: Policy, identity: Identity, now: float) -> float | 
 
 
 def list_matching(
-    policy: Policy, user: User, target: Target | None, now: float, *, begins: bool = True
+    policy: Policy, user: User, target: Target | None, now: float, *, includes_unbegun: bool = True
 ) -> tuple[GrantRule, ...]:
     """Return the rules for this user and this target that hold now, in order of number.
 
-    Approved access requests follow, as rules for this target; without `begins`, those whose time has begun.
-    None stands for a target that no longer exists, which only rules for all apps cover.
+    Approved access requests follow, as rules for this target; without `includes_unbegun`, only those
+    whose time has begun. None stands for a target that no longer exists, which only rules for all apps cover.
     """
     rules = drop_expired(_about(policy, user, target), now)
     if target is None:
         return rules
     requested = list_requested(policy, user, target, now)
-    return (*rules, *(rule for began, rule in requested if began or begins))
+    return (*rules, *(rule for began, rule in requested if began or includes_unbegun))
 
 
 def select_targets(
@@ -304,7 +304,7 @@ def may_replay(
     user = policy.users.get(identity.name)
     if user is None or not identity.is_person:
         return False
-    rules = list_matching(policy, user, target, now, begins=False)
+    rules = list_matching(policy, user, target, now, includes_unbegun=False)
     return Permission.REPLAY in combine_permissions(rules)
 
 

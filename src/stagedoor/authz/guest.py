@@ -35,7 +35,7 @@ OVER = Denial(
 )
 
 
-def by_share(
+def authorise_share(
     policy: Policy,
     identity: Identity,
     share_id: str,
@@ -55,13 +55,17 @@ def by_share(
     basis = (
         host
         if isinstance(host, Denial)
-        else authorise(policy, host, share.target, now, begins=False)
+        else authorise(policy, host, share.target, now, includes_unbegun=False)
     )
     if isinstance(basis, Denial):
         return Denial(Reason.NO_GRANT, f"{share.host} may no longer share this terminal")
     if not is_in_scope(identity.scopes, share.target):
         return _out_of_scope(identity)
-    own = authorise(policy, identity, share.target, now, begins=False) if share.typing else None
+    own = (
+        authorise(policy, identity, share.target, now, includes_unbegun=False)
+        if share.typing
+        else None
+    )
     may_type = isinstance(own, Grant)
     ends_at = find_earliest(
         share.expires_at,
@@ -71,8 +75,8 @@ def by_share(
     )
     user = policy.users[identity.name]
     rules = (
-        *list_matching(policy, policy.users[share.host], share.target, now, begins=False),
-        *list_matching(policy, user, share.target, now, begins=False),
+        *list_matching(policy, policy.users[share.host], share.target, now, includes_unbegun=False),
+        *list_matching(policy, user, share.target, now, includes_unbegun=False),
     )
     return Grant(
         identity,
@@ -85,7 +89,7 @@ def by_share(
     )
 
 
-def by_rule(
+def authorise_watching(
     policy: Policy,
     identity: Identity,
     target: Target,
@@ -98,7 +102,7 @@ def by_rule(
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]
-    rules = list_matching(policy, user, target, now, begins=False)
+    rules = list_matching(policy, user, target, now, includes_unbegun=False)
     rule = find_longest(rules, Permission.WATCH)
     if rule is None:
         return deny_permission(Permission.WATCH, user.name, target)
@@ -123,8 +127,8 @@ def judge_again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
         return authorise(policy, grant.identity, grant.target, now)
     if guest.share is None:
         at = (grant.target, guest.terminal, guest.host)
-        return by_rule(policy, grant.identity, *at, now)
-    verdict = by_share(policy, grant.identity, guest.share, now)
+        return authorise_watching(policy, grant.identity, *at, now)
+    verdict = authorise_share(policy, grant.identity, guest.share, now)
     if isinstance(verdict, Grant) and verdict.guest != guest:
         if guest.may_type:
             return Denial(

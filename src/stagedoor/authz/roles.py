@@ -70,7 +70,7 @@ ROOT = AdminAccess("root", is_root=True)
 def find_admin_access(policy: Policy, name: str, now: float) -> AdminAccess:
     """Return the roles of the user `name`; none for an unknown or a disabled user."""
     user = policy.users.get(name)
-    if user is None or policy.unread:
+    if user is None or policy.is_unavailable:
         return AdminAccess(name)
     subjects = user.subjects
     roles = tuple(

@@ -18,29 +18,30 @@ from stagedoor.wire.http.connect import ResumeRequest
 
 @dataclass(frozen=True, slots=True)
 class ResumeEndpoints:
-    """The endpoints that a worker can reach: `here` on its machine, and those in shells.
+    """The endpoints that a worker can reach: `local` on its machine, and those in shells.
 
-    An endpoint in a shell outlives the gateway. `here` serves shells that have none; `in_shells` is None if
-    all are such shells. `pack` returns an identity as one word, by which another worker can judge it.
+    An endpoint in a shell outlives the gateway. `local` serves shells that have none; `in_shells` is None if
+    all are such shells. `pack_identity` returns an identity as one word, by which another worker can judge
+    it.
     """
 
-    here: EndpointControl
-    pack: Callable[[Identity], str]
+    local: EndpointControl
+    pack_identity: Callable[[Identity], str]
     in_shells: ShellEndpoints | None = None
 
-    async def find(
+    async def resume(
         self, ready: Ready, request: ResumeRequest, watcher: Watcher
     ) -> StreamTicket | Denial:
         """Return a ticket for the session that a client resumes. Raises OSError."""
         key, attempt, owner = request.key, request.attempt, identify_owner(ready.grant)
         unavailable = None
         if self.in_shells is not None:
-            ticket = await self.in_shells.find(ready, key, attempt, owner, watcher)
+            ticket = await self.in_shells.resume(ready, key, attempt, owner, watcher)
             if isinstance(ticket, StreamTicket):
                 return ticket
             if ticket is not None and ticket.reason is not Reason.SESSION_OVER:
-                unavailable = ticket  # the session may be there, or here
-        ticket = await self.here.resume(key, attempt, owner, watcher)
+                unavailable = ticket  # the session may be there, or local
+        ticket = await self.local.resume(key, attempt, owner, watcher)
         return ticket if isinstance(ticket, StreamTicket) or unavailable is None else unavailable
 
     async def open(
@@ -51,9 +52,9 @@ class ResumeEndpoints:
         `dial` connects to the shell's sshd.
         """
         grant = opened.ready.grant
-        kept = SessionRequest(opened.id, identify_owner(grant), "-", self.wait_s(grant))
+        session = SessionRequest(opened.id, identify_owner(grant), "-", self.wait_s(grant))
         if self.in_shells is not None:
-            ticket = await self.in_shells.open(opened, request.key, kept, watcher)
+            ticket = await self.in_shells.open(opened, request.key, session, watcher)
             if isinstance(ticket, StreamTicket):
                 return ticket
             if ticket is not None and ticket.reason is not Reason.SESSION_OVER:
@@ -62,9 +63,9 @@ class ResumeEndpoints:
         if isinstance(shell, Denial):
             return shell
         assert isinstance(shell, TcpStream), "shells are reached by plain TCP"
-        kept = replace(kept, note=self._note_of(opened))
+        session = replace(session, note=self._note_of(opened))
         try:
-            ticket = await self.here.open(request.key, kept, shell, watcher)
+            ticket = await self.local.open(request.key, session, shell, watcher)
         except OSError:
             return shell
         shell.close()
@@ -72,13 +73,13 @@ class ResumeEndpoints:
 
     def wait_s(self, grant: Grant) -> float:
         """Return how many seconds a session of `grant` waits for its client; 0 if it cannot be resumed."""
-        limit_s = self.here.away_s
+        limit_s = self.local.away_s
         return limit_s if grant.resume_s is None else min(limit_s, grant.resume_s)
 
     def _note_of(self, opened: Opened) -> str:
         """Return what a worker needs to adopt the session, as one word."""
         source = opened.source
-        return f"{source.address}/{source.port};{self.pack(opened.ready.grant.identity)}"
+        return f"{source.address}/{source.port};{self.pack_identity(opened.ready.grant.identity)}"
 
 
 def identify_owner(grant: Grant) -> str:

@@ -1,9 +1,9 @@
 """Resumable CONNECT tunnels, whose sessions go on while the client is away.
 
-The endpoint keeps the connection to the shell, and `Resumption` gives the relay a stream to the endpoint in
-its place. The session stays open in the audit, and in the registry of the worker that holds it, until it has
-ended. When the client reconnects, the session moves to the worker that accepts the connection. If its worker
-ends while the client is away, another worker adopts it.
+The endpoint keeps the connection to the shell, and `ResumableConnection` gives the relay a stream to the
+endpoint in its place. The session stays open in the audit, and in the registry of the worker that holds it,
+until it has ended. When the client reconnects, the session moves to the worker that accepts the connection.
+If its worker ends while the client is away, another worker adopts it.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from stagedoor.model.session import (
     LoginOrigin,
     Opened,
     Ready,
-    RunningSession,
+    ResumedSession,
 )
 from stagedoor.relay.ports import Stream
 from stagedoor.relay.tunnel import Tunnel
@@ -94,8 +94,8 @@ class SessionLink:
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self._set_wait, grant)
 
-    def close_session(self, end: End, detail: str = "") -> None:
-        """End the session. If only this gateway stops, the session goes on in another process."""
+    def request_end(self, end: End, detail: str = "") -> None:
+        """Ask the session to end. If only this gateway stops, the session goes on in another process."""
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self._close, end, detail)
 
@@ -134,19 +134,19 @@ class SessionLink:
         assert self._on_release is not None
         counts = self.read_counts()
         if self._tunnel is not None:
-            self._tunnel.close_session(End.CLOSED)
+            self._tunnel.request_end(End.CLOSED)
         self._on_release(counts)
 
     def _end_hold(self, end: End, detail: str, counts: Counts | None) -> None:
         assert self._on_end is not None
         counts = counts or self.read_counts()
         if self._tunnel is not None:
-            self._tunnel.close_session(end, detail)
+            self._tunnel.request_end(end, detail)
         self._on_end(Ended(end, counts, detail))
 
 
-class Resumption(SessionLink):
-    """One connection of a resumable tunnel, as `session.ports.SessionResumption`."""
+class ResumableConnection(SessionLink):
+    """One connection of a resumable tunnel, as `session.ports.ResumableConnector`."""
 
     def __init__(self, endpoints: ResumeEndpoints, request: ResumeRequest) -> None:
         super().__init__(endpoints.wait_s)
@@ -156,14 +156,14 @@ class Resumption(SessionLink):
         self._request = request
         self._ticket: StreamTicket | None = None
 
-    async def find(self, ready: Ready) -> RunningSession | Denial | None:
+    async def find_earlier(self, ready: Ready) -> ResumedSession | Denial | None:
         """Return the session to which the client returns, or None if it opens a new one."""
         if not self._request.attempt:
             return None
         if not self._wait_s(ready.grant):
             return Denial(Reason.SESSION_OVER, "your grant does not permit resuming a session")
         try:
-            ticket = await self._endpoints.find(ready, self._request, self)
+            ticket = await self._endpoints.resume(ready, self._request, self)
         except OSError as error:
             return _cannot_resume(error)
         if isinstance(ticket, Denial):
@@ -172,7 +172,7 @@ class Resumption(SessionLink):
         self.set_session(ticket.control, ticket.number)
         return ticket.earlier
 
-    async def reach(self, opened: Opened, dial: Dial) -> Stream | Denial:
+    async def connect(self, opened: Opened, dial: Dial) -> Stream | Denial:
         """Return a stream to the endpoint, or as a plain tunnel to the shell, or why there is none."""
         ticket = self._ticket
         if ticket is None:
@@ -191,7 +191,9 @@ class Resumption(SessionLink):
         self.is_resumable = True
         return stream
 
-    def carry(self, entered: Entered, start: Callable[[Callable[[Ended], None]], Tunnel]) -> None:
+    def take_over(
+        self, entered: Entered, start: Callable[[Callable[[Ended], None]], Tunnel]
+    ) -> None:
         """Take the session over. `start` starts the relay, and is given what to call at its end."""
         before = entered.opened.before
         self.begin_hold(entered, entered.release, before, start(self._relay_ended))
@@ -199,7 +201,7 @@ class Resumption(SessionLink):
     def _relay_ended(self, ended: Ended) -> None:
         """Record that this connection of the client has ended. Called in the relay's thread."""
         if ended.end is End.DRAINED:
-            self.close_session(ended.end, ended.detail)
+            self.request_end(ended.end, ended.detail)
 
 
 class Adopter:
@@ -208,16 +210,16 @@ class Adopter:
     def __init__(self, flow: Flow, endpoints: ResumeEndpoints) -> None:
         self._flow = flow
         self._endpoints = endpoints
-        self._control = endpoints.here
+        self._control = endpoints.local
         self._tasks = Tasks("a session was not adopted because of an internal fault")
 
     def start(self) -> None:
         """Adopt sessions from now on."""
         self._control.adopt_orphans(self._start_adopting)
 
-    async def join(self) -> None:
-        """Look for endpoints that run. Call it from time to time."""
-        await self._control.join()
+    async def connect_endpoints(self) -> None:
+        """Connect to endpoints that have started since. Call it from time to time."""
+        await self._control.connect_endpoints()
 
     def stop(self) -> None:
         """Adopt no more sessions."""

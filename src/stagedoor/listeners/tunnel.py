@@ -18,7 +18,7 @@ from stagedoor.listeners.accept import (
 from stagedoor.listeners.downstream import Downstream
 from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
-from stagedoor.listeners.resumption import Adopter, Resumption
+from stagedoor.listeners.resumption import Adopter, ResumableConnection
 from stagedoor.model.credential import find_login_secret
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
@@ -135,9 +135,9 @@ class TunnelListener:
             )
             await downstream.refuse(self._flow.deny(denial, downstream.origin))
             return
-        resumption = None
+        resumable = None
         if self._endpoints is not None and request.resume is not None:
-            resumption = Resumption(self._endpoints, request.resume)
+            resumable = ResumableConnection(self._endpoints, request.resume)
         try:
             entered = await self._flow.enter_by_name(
                 request.host,
@@ -147,26 +147,26 @@ class TunnelListener:
                 downstream.show_progress,
                 may_wait=request.wants_progress,
                 ask_reason=answer_with_reason(request.reason),
-                resumption=resumption,
+                resumable=resumable,
             )
         finally:
             await downstream.stop_watching()
         if isinstance(entered, Denial):
             await downstream.refuse(entered)
             return
-        with entered.carry() as hand_over:
-            resumes = resumption is not None and resumption.is_resumable
+        with entered.transfer() as hand_over:
+            resumes = resumable is not None and resumable.is_resumable
             try:
                 early = await downstream.accept(entered, self._flow.now(), resumes)
             except OSError:
                 if not resumes:
                     raise
                 early = b""  # The session goes on without its client, as after any other cut.
-            if resumption is not None and resumes:
+            if resumable is not None and resumes:
                 start = partial(self._relay.start, downstream.stream, entered.stream, early)
                 downstream.is_handed_over = True
-                resumption.carry(entered, start)
-                hand_over(resumption)
+                resumable.take_over(entered, start)
+                hand_over(resumable)
                 return
             preface = SshPreface(entered.grant.target)
             link = self._relay.start(downstream.stream, entered.stream, early, entered, preface)

@@ -75,7 +75,7 @@ class Denial:
         return self.person_message or self.message
 
 
-UNREAD = Denial(
+POLICY_UNAVAILABLE = Denial(
     Reason.AUDIT_UNAVAILABLE,
     "all logins are refused for now: the gateway cannot read its policy; its log says why",
     retry_after_s=5,

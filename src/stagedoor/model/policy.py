@@ -173,8 +173,8 @@ class Policy:
     the last one by password, which counts for less. `password_groups` are the only groups with passwords
     according to the settings; None accepts the password of every user. `request_rules` say who may ask for
     access, and `requests` are the access requests that are pending or approved, by number; some may be over.
-    `roles` say who administers which apps; some may be over. If `unread`, the store has been unreachable for
-    too long, so nothing is known about any user.
+    `roles` say who administers which apps; some may be over. If `is_unavailable`, the store has been
+    unreachable for too long, so nothing is known about any user.
     """
 
     version: int = 0
@@ -194,7 +194,7 @@ class Policy:
     request_rules: Mapping[int, RequestRule] = field(default_factory=lambda: MappingProxyType({}))
     requests: Mapping[int, AccessRequest] = field(default_factory=lambda: MappingProxyType({}))
     roles: Mapping[int, RoleRule] = field(default_factory=lambda: MappingProxyType({}))
-    unread: bool = False
+    is_unavailable: bool = False
     _index: list[_Index] = field(default_factory=list, init=False, repr=False, compare=False)
     """The index, made when it is first needed. Not every change of a policy is followed by a login."""
 

@@ -108,7 +108,7 @@ class Opened(Struct, frozen=True):
     before: Counts = NOTHING_MOVED
 
 
-class RunningSession(Struct, frozen=True):
+class ResumedSession(Struct, frozen=True):
     """A session that goes on, with its id and the bytes that it has moved (None: see the store).
 
     Its client has come back after `away_s` seconds, or is away and another worker adopts the session

@@ -54,7 +54,7 @@ class EndpointControl:
     def adopt_orphans(self, on_orphan: "OnOrphan | None") -> None:
         """Call `on_orphan` with the sessions that this worker should adopt. With None, adopt no more.
 
-        This asks the running endpoints for orphans; `join` asks those that start later.
+        This asks the running endpoints for orphans; `connect_endpoints` asks those that start later.
         """
         self._on_orphan = on_orphan
         self._requests.on_orphan = None if on_orphan is None else partial(on_orphan, self)
@@ -62,7 +62,7 @@ class EndpointControl:
         for retired in self._retired.values():
             retired.adopt_orphans(on_orphan)
 
-    async def join(self) -> None:
+    async def connect_endpoints(self) -> None:
         """Connect to the running endpoints, including retired ones, to be offered orphans."""
         if self._on_orphan is None:
             return

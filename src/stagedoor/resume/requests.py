@@ -7,7 +7,7 @@ from itertools import count
 from typing import Protocol
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Counts, RunningSession
+from stagedoor.model.session import Counts, ResumedSession
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import LOST, MAX_NOTE_CHARS
 from stagedoor.wire.oneline import to_one_line
@@ -62,7 +62,7 @@ class StreamTicket:
 
     control: Control
     number: int
-    earlier: RunningSession
+    earlier: ResumedSession
     secret: bytes = field(repr=False)
     stream: Stream | None = None
 
@@ -89,7 +89,7 @@ class SessionRequest:
 class Orphan:
     """A session whose worker has ended and whose client is away. `note` and `owner` are as in `messages`."""
 
-    earlier: RunningSession
+    earlier: ResumedSession
     note: str
     owner: str
 
@@ -150,7 +150,7 @@ class Requests:
         word, _, rest = line.partition(" ")
         if word == "orphan" and self.is_own:
             session, sent, received, away_s, note, owner = rest.split(" ", 5)
-            earlier = RunningSession(
+            earlier = ResumedSession(
                 session, _read_counts(sent, received), float(away_s), is_adopted=True
             )
             if self.on_orphan is not None:
@@ -188,7 +188,7 @@ class Requests:
         away = float(away_s)
         if not 0 <= away <= MAX_NUMBER:
             raise ValueError("no time")
-        earlier = RunningSession(session, counts if self.is_own else None, away)
+        earlier = ResumedSession(session, counts if self.is_own else None, away)
         return StreamTicket(control, number, earlier, bytes.fromhex(secret))
 
     def fail_all(self) -> None:

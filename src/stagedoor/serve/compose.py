@@ -225,7 +225,7 @@ class Gateway:
         if self._cluster is not None:
             refused = await self._cluster.find_denials(self.registry.list_grants())
             for session_id, denial in refused.items():
-                self.registry.close_session(session_id, End.REVOKED, denial.line)
+                self.registry.request_end(session_id, End.REVOKED, denial.line)
 
     def renew_keys(self) -> None:
         """Renew the keys in local shells before they expire. Usually none are due.
@@ -245,7 +245,7 @@ class Gateway:
 
     def _on_close_requests(self, requests: tuple[CloseRequest, ...]) -> None:
         for request in requests:
-            self.registry.close_session(request.session, End.EVICTED, request.reason)
+            self.registry.request_end(request.session, End.EVICTED, request.reason)
 
     def write_counts(self) -> None:
         """Write to the store how many bytes open sessions have moved. Raises StoreError; blocks."""

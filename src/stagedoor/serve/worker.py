@@ -159,7 +159,7 @@ class Worker:
         return len(gateway.registry) + unanswered
 
     async def _close_all(self) -> None:
-        self._gateway.registry.close_all(End.DRAINED, "the gateway is stopping")
+        self._gateway.registry.end_all(End.DRAINED, "the gateway is stopping")
         with suppress(TimeoutError):
             async with asyncio.timeout(END_WITHIN_S):
                 # The relay's thread empties the registry, and cannot set an event of this loop.
@@ -224,7 +224,7 @@ class Worker:
                 self._gateway.tally.observe(LAG, late_s)
                 self._gateway.registry.expire()
                 if self._gateway.listener.adopter is not None:
-                    await self._gateway.listener.adopter.join()
+                    await self._gateway.listener.adopter.connect_endpoints()
                 with suppress(OSError):  # the gateway logs it, and the next tick tries again
                     await asyncio.to_thread(self._gateway.renew_keys)
                 with suppress(StoreError):  # then the ledger refuses logins

@@ -8,7 +8,7 @@ from typing import TypeVar
 from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.model.credential import Credential
-from stagedoor.model.denial import UNREAD, Denial, Reason
+from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
@@ -71,35 +71,38 @@ class AccessControl:
         return await self._judge_in_memory(lambda: self.authorise_in_memory(identity, claim))
 
     async def judge_with_newest_policy(
-        self, verdict: Callable[[], Awaitable[_Result | Denial]]
+        self, judge: Callable[[], Awaitable[_Result | Denial]]
     ) -> _Result | Denial:
-        """Return the verdict, or a second one if the first is a refusal and the store has a newer policy."""
-        version, unread = self.policy.version, self.policy.unread
-        result = await verdict()
+        """Return the verdict of `judge`; of a second call if it refuses and the store has a newer policy."""
+        version, was_unavailable = self.policy.version, self.policy.is_unavailable
+        result = await judge()
         if not isinstance(result, Denial):
             return result
-        return await self._confirm_refusal(result, version, unread) or await verdict()
+        return await self._confirm_refusal(result, version, was_unavailable) or await judge()
 
-    async def _judge_in_memory(self, verdict: Callable[[], _Result | Denial]) -> _Result | Denial:
-        """Do as `judge_with_newest_policy`, with a verdict that needs no waiting."""
+    async def _judge_in_memory(self, judge: Callable[[], _Result | Denial]) -> _Result | Denial:
+        """Do as `judge_with_newest_policy`, with a `judge` that needs no waiting."""
 
-        async def judge() -> _Result | Denial:
-            return verdict()
+        async def judge_async() -> _Result | Denial:
+            return judge()
 
-        return await self.judge_with_newest_policy(judge)
+        return await self.judge_with_newest_policy(judge_async)
 
-    async def _confirm_refusal(self, refusal: Denial, version: int, unread: bool) -> Denial | None:
+    async def _confirm_refusal(
+        self, refusal: Denial, version: int, was_unavailable: bool
+    ) -> Denial | None:
         """Return the final refusal, or None if the policy in the store is newer and may lift it.
 
-        `version` and `unread` describe the policy before the refusal. The policy in memory may be half a
-        second old. A token or grant created in that time must work at once, while a removal can wait for the
-        next poll. If the policy could not be read for too long, every login is refused with `UNREAD`, because
-        the rights may have changed.
+        `version` and `was_unavailable` describe the policy before the refusal. The policy in memory may be
+        half a second old. A token or grant created in that time must work at once, while a removal can wait
+        for the next poll. If the policy could not be read for too long, every login is refused with
+        `POLICY_UNAVAILABLE`, because the rights may have changed.
         """
         if refusal.reason not in _BY_POLICY:
             return refusal
-        if unread or self.policy.unread:  # the store may have failed, or recovered, meanwhile
-            return UNREAD
+        # The store may have failed, or recovered, meanwhile.
+        if was_unavailable or self.policy.is_unavailable:
+            return POLICY_UNAVAILABLE
         return None if await self.policy.read_newer_than(version) else refusal
 
     async def admit(
@@ -183,23 +186,23 @@ class AccessControl:
         if progress is None:
             return refused
 
-        def look() -> Grant | Denial | ProgressStep:
-            still = self.authoriser.judge_again(grant)
-            if isinstance(still, Denial):
-                return still
+        def check() -> Grant | Denial | ProgressStep:
+            current = self.authoriser.judge_again(grant)
+            if isinstance(current, Denial):
+                return current
             if self.authoriser.check_proof(identity, grant.target) is None:
-                return still
+                return current
             return ProgressStep(STEP_UP, instruction)
 
         with self.step_ups.count_waiting(identity) as has_room:
             if not has_room:
                 return refused
             outcome = await wait_for_person(
-                look, self.policy, progress, wait_s, lambda: STEP_UP_REPEAT_S
+                check, self.policy, progress, wait_s, lambda: STEP_UP_REPEAT_S
             )
         return outcome or (refused if wait_s < STEP_UP_WAIT_S else _deny_late(grant.target))
 
-    async def begin_time(self, grant: Grant) -> Grant | Denial:
+    async def start_access_clock(self, grant: Grant) -> Grant | Denial:
         """Start the clock of the access request behind `grant`, if there is one, and return the grant."""
         number, requests = grant.request, self.access_requests
         request = None if number is None or requests is None else requests.offers.find(number)
@@ -237,17 +240,17 @@ class AccessControl:
             case Target():
                 return self.authoriser.authorise(identity, claim)
             case SharedTerminal(share_id):
-                return self.authoriser.by_share(identity, share_id)
+                return self.authoriser.authorise_share(identity, share_id)
             case WatchedTerminal(target, terminal, host):
-                return self.authoriser.to_watch(identity, target, terminal, host)
+                return self.authoriser.authorise_watching(identity, target, terminal, host)
 
-    def list_grants(self, identity: Identity, *, begins: bool = True) -> Iterator[Grant]:
+    def list_grants(self, identity: Identity, *, includes_unbegun: bool = True) -> Iterator[Grant]:
         """Yield the grants for the apps that `identity` may enter now, in order of name.
 
-        With `begins` False, leave out grants by access requests whose time has not begun.
+        With `includes_unbegun` False, leave out grants by access requests whose time has not begun.
         """
         for target in self.authoriser.select_targets(identity, self.shells.list_targets()):
-            grant = self.authoriser.authorise(identity, target, begins=begins)
+            grant = self.authoriser.authorise(identity, target, includes_unbegun=includes_unbegun)
             if isinstance(grant, Grant):
                 yield grant
 

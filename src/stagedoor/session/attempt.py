@@ -63,7 +63,7 @@ class LoginAttempt:
         if self._on_trace is not None:
             self._steps.append((step, self._now(), ""))
 
-    def begin_start(self, progress: Progress) -> Progress:
+    def begin_shell_step(self, progress: Progress) -> Progress:
         """Begin the step that waits for the shell.
 
         The result records each step of the shell's start, and passes it on to `progress`.

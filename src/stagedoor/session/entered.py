@@ -14,9 +14,9 @@ from stagedoor.session.ports import Link, SessionOwner
 class Entered:
     """A session that is open in the audit, with a `stream` to its shell. Only `Flow` creates one.
 
-    Use `carry_by` for a session that lasts as long as a block. Use `carry` to hand the session over to a
-    relay that outlives the task that entered it; the session ends when the relay calls this object, exactly
-    once, in any thread. There is one for each of thousands of idle sessions, hence the slots.
+    Use `carry` for a session that lasts as long as a block. Use `transfer` to hand the session over to a
+    relay that outlives the task that entered it; the relay calls `end`, or this object itself, exactly once,
+    in any thread. There is one for each of thousands of idle sessions, hence the slots.
     """
 
     __slots__ = ("_owner", "opened", "stream")
@@ -32,10 +32,10 @@ class Entered:
         return self.opened.ready.grant
 
     @contextmanager
-    def carry(self) -> Iterator[Callable[[Link], None]]:
+    def transfer(self) -> Iterator[Callable[[Link], None]]:
         """Hand the session over to a relay that outlives this block.
 
-            with entered.carry() as hand_over:
+            with entered.transfer() as hand_over:
                 hand_over(relay.start(…, entered.stream, on_end=entered))
 
         If the block ends without handing over, with or without an error, the session ends. After the block,
@@ -48,14 +48,12 @@ class Entered:
         except BaseException as error:
             if not links:
                 self.stream.abort()
-                self(describe_failed_entry(error))
+                self.end(describe_failed_entry(error))
             raise
         self._owner.attach(self.opened, links[0])
 
     @contextmanager
-    def carry_by(
-        self, link: Link, outcome: Callable[[BaseException | None], Ended]
-    ) -> Iterator[None]:
+    def carry(self, link: Link, outcome: Callable[[BaseException | None], Ended]) -> Iterator[None]:
         """Carry the session with `link` for the length of the block.
 
         `outcome` takes the exception of the block, or None, and returns how the session ended.
@@ -68,14 +66,13 @@ class Entered:
             error = raised
             raise
         finally:
-            self(outcome(error))
+            self.end(outcome(error))
 
-    def __call__(self, ended: Ended) -> None:
-        """End the session in the audit. Never blocks.
-
-        A relay keeps the session itself, since a bound method would take 64 bytes more.
-        """
+    def end(self, ended: Ended) -> None:
+        """End the session in the audit. Never blocks."""
         self._owner.close_session(self.opened, ended)
+
+    __call__ = end  # for relays: the bound method would take 64 bytes more in each idle session
 
     def release(self, counts: Counts) -> None:
         """Stop carrying the session here: it continues elsewhere. `counts` are its bytes."""
@@ -84,7 +81,7 @@ class Entered:
     def give_up(self, why: str) -> None:
         """End a session that was opened but cannot be carried; `why` is the reason."""
         self.stream.abort()
-        self(Ended(End.UNREACHED, detail=why))
+        self.end(Ended(End.UNREACHED, detail=why))
 
 
 def describe_failed_entry(error: BaseException) -> Ended:

@@ -24,7 +24,7 @@ from stagedoor.model.session import (
     LoginOrigin,
     Opened,
     Ready,
-    RunningSession,
+    ResumedSession,
 )
 from stagedoor.model.shell import Progress, Shell, ShellState
 from stagedoor.model.target import Target
@@ -33,7 +33,7 @@ from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
 from stagedoor.session.entered import Entered, describe_failed_entry
 from stagedoor.session.line import LogLine, make_denied_line, make_ended_line, make_resumed_line
-from stagedoor.session.ports import Connector, Ledger, Link, SessionResumption
+from stagedoor.session.ports import Connector, Ledger, Link, ResumableConnector
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import require_recording
 from stagedoor.session.start import start_shell
@@ -97,11 +97,11 @@ class Flow(AccessControl):
         *,
         may_wait: bool = False,
         ask_reason: AskReason | None = None,
-        resumption: SessionResumption | None = None,
+        resumable: ResumableConnector | None = None,
     ) -> Entered | Denial:
         """Enter with a name and a credential that came in one request (CONNECT). See `enter`.
 
-        `resumption` takes the place of the connection to the shell, and may find an earlier session that the
+        `resumable` connects to the shell in place of the connector, and may find an earlier session that the
         client resumes.
         """
         target = parse_target(host, port)
@@ -121,7 +121,7 @@ class Flow(AccessControl):
                 progress,
                 may_wait=may_wait,
                 ask_reason=ask_reason,
-                resumption=resumption,
+                resumable=resumable,
             )
 
     async def enter(
@@ -171,7 +171,7 @@ class Flow(AccessControl):
         needs: Permission | None = None,
         may_wait: bool = False,
         ask_reason: AskReason | None = None,
-        resumption: SessionResumption | None = None,
+        resumable: ResumableConnector | None = None,
     ) -> Entered | Denial:
         attempt.identity = identity.name
         attempt.begin("authorise")
@@ -189,16 +189,15 @@ class Flow(AccessControl):
         if isinstance(grant, Denial):
             return self._refuse(grant, attempt, identity, find_target(claim))
         attempt.target = grant.target.host_name
-        on_step, trace = attempt.begin_start(progress), int(attempt.context.trace_id, 16)
+        on_step = attempt.begin_shell_step(progress)
+        trace = int(attempt.context.trace_id, 16)
         ready = await self._ensure(grant, on_step, trace, start=start and grant.guest is None)
-        opened = (
-            ready if isinstance(ready, Denial) else await self._open(ready, attempt, resumption)
-        )
+        opened = ready if isinstance(ready, Denial) else await self._open(ready, attempt, resumable)
         if isinstance(opened, Denial):
             return self._refuse(opened, attempt, identity, grant.target)
         attempt.session = opened.id
         attempt.begin("connect")
-        entered = await self._connect(opened, needs, resumption)
+        entered = await self._connect(opened, needs, resumable)
         attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
         return entered
 
@@ -222,7 +221,7 @@ class Flow(AccessControl):
         return denial
 
     async def adopt(
-        self, packed: str, target: Target, origin: LoginOrigin, earlier: RunningSession
+        self, packed: str, target: Target, origin: LoginOrigin, earlier: ResumedSession
     ) -> Opened | Denial:
         """Take over a session whose client is away and whose worker has ended. The caller attaches a link.
 
@@ -234,7 +233,7 @@ class Flow(AccessControl):
         grant = (
             identity
             if isinstance(identity, Denial)
-            else self.authoriser.authorise(identity, target, begins=False)
+            else self.authoriser.authorise(identity, target, includes_unbegun=False)
         )
         if isinstance(grant, Denial):
             return grant if grant.reason in NOT_NOW else self.deny(grant, origin, target=target)
@@ -298,16 +297,16 @@ class Flow(AccessControl):
         return current if isinstance(current, Denial) else Ready(current, shell, trace)
 
     async def _open(
-        self, ready: Ready, attempt: LoginAttempt, resumption: SessionResumption | None
+        self, ready: Ready, attempt: LoginAttempt, resumable: ResumableConnector | None
     ) -> Opened | Denial:
         """Start the clock of the access request, if there is one, and open the session in the audit."""
-        grant = await self.begin_time(ready.grant)
+        grant = await self.start_access_clock(ready.grant)
         if isinstance(grant, Denial):
             return grant
         if grant is not ready.grant:
             ready = Ready(grant, ready.shell, ready.trace)
         attempt.begin("audit")
-        earlier = None if resumption is None else await resumption.find(ready)
+        earlier = None if resumable is None else await resumable.find_earlier(ready)
         if isinstance(earlier, Denial):
             return earlier
         opened = await self.ledger.open(
@@ -318,7 +317,7 @@ class Flow(AccessControl):
         return opened
 
     async def _connect(
-        self, opened: Opened, needs: Permission | None, resumption: SessionResumption | None
+        self, opened: Opened, needs: Permission | None, resumable: ResumableConnector | None
     ) -> Entered | Denial:
         """Connect a session that is open in the audit. If that fails, end the session."""
         self.shells.touch(opened.ready.grant.target)
@@ -326,7 +325,7 @@ class Flow(AccessControl):
         try:
             dial = self.connector.connect
             stream = await (
-                dial(opened.ready) if resumption is None else resumption.reach(opened, dial)
+                dial(opened.ready) if resumable is None else resumable.connect(opened, dial)
             )
         except BaseException as error:
             self.close_session(opened, describe_failed_entry(error))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import Ended, LoginOrigin, Opened, RunningSession
+from stagedoor.model.session import Ended, LoginOrigin, Opened, ResumedSession
 from stagedoor.model.target import Target
 
 LogLine = Mapping[str, str | int | float | None]
@@ -22,7 +22,7 @@ def make_ended_line(opened: Opened, ended: Ended, now: float) -> LogLine:
     }
 
 
-def make_resumed_line(opened: Opened, earlier: RunningSession) -> LogLine:
+def make_resumed_line(opened: Opened, earlier: ResumedSession) -> LogLine:
     """Return the line for a session that goes on because its client came back or a worker adopted it."""
     line = _session_line(opened, "adopted" if earlier.is_adopted else "resumed")
     return {**line, "away_s": round(earlier.away_s, 3)}

@@ -19,7 +19,7 @@ from stagedoor.model.session import (
     LoginOrigin,
     Opened,
     Ready,
-    RunningSession,
+    ResumedSession,
 )
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
@@ -90,7 +90,7 @@ class PolicyReader(Protocol):
         ...
 
     @property
-    def unread(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Return whether logins are refused because the store has been out of reach for too long."""
         ...
 
@@ -118,7 +118,7 @@ class Ledger(Protocol):
         ready: Ready,
         access_method: AccessMethod,
         source: Source,
-        earlier: RunningSession | None = None,
+        earlier: ResumedSession | None = None,
     ) -> Opened | Denial:
         """Open a session in the audit, or continue an `earlier` one. It is durable when this returns."""
         ...
@@ -156,14 +156,14 @@ class Connector(Protocol):
         ...
 
 
-class SessionResumption(Protocol):
-    """A resumption of a session whose client was away, in place of a new connection to the shell."""
+class ResumableConnector(Protocol):
+    """Connects sessions so that clients can resume them, in place of the `Connector`."""
 
-    async def find(self, ready: Ready) -> RunningSession | Denial | None:
+    async def find_earlier(self, ready: Ready) -> ResumedSession | Denial | None:
         """Return the session that the client resumes, or None if it opens a new one."""
         ...
 
-    async def reach(
+    async def connect(
         self, opened: Opened, dial: Callable[[Ready], Awaitable[Stream | Denial]]
     ) -> Stream | Denial:
         """Return a stream to the shell, or why there is none. `dial` connects to the shell."""
@@ -246,7 +246,7 @@ class Link(Protocol):
         """Apply `grant`, whose permissions, end or limits differ from the earlier ones."""
         ...
 
-    def close_session(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: End, detail: str = "") -> None:
         """Ask the relay to end, with this end."""
         ...
 
@@ -255,7 +255,7 @@ class SessionOwner(Protocol):
     """The part of the flow that an open session needs. Any thread may call the methods; none blocks."""
 
     def attach(self, opened: Opened, link: Link) -> None:
-        """Ask `link` to close when the session must end, which may be at once."""
+        """Ask `link` to end when the session must end, which may be at once."""
         ...
 
     def close_session(self, opened: Opened, ended: Ended) -> None:

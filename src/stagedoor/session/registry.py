@@ -66,8 +66,10 @@ class Registry:
         with self._lock:
             entry = _Entry(opened, opened.ready.grant, needs)
             entry.earlier = self._entries.get(opened.id)
-            reported = entry.earlier or opened.before  # here, or in another process
-            entry.sent, entry.received = reported.sent, reported.received
+            if entry.earlier is None:
+                entry.sent, entry.received = opened.before.sent, opened.before.received
+            else:
+                entry.sent, entry.received = entry.earlier.sent, entry.earlier.received
             self._entries[opened.id] = entry
             self._track_expiry(opened.id)
 
@@ -79,11 +81,11 @@ class Registry:
                 return
             reviewed = self._judge_again(opened.id, entry)
             entry.link = link
-            due = entry.removal or reviewed
+            removal = entry.removal or reviewed
             if _differs(entry.grant, opened.ready.grant):
                 link.change_grant(entry.grant)
-        if due is not None:
-            link.close_session(*due)
+        if removal is not None:
+            link.request_end(*removal)
 
     def unregister(self, opened: Opened) -> None:
         """Remove the connection of a session that has ended or goes on over another connection."""
@@ -97,7 +99,7 @@ class Registry:
                 self._entries.pop(opened.id, None)
             self._track_expiry(opened.id)
 
-    def close_session(self, session_id: str, end: End, detail: str) -> bool:
+    def request_end(self, session_id: str, end: End, detail: str) -> bool:
         """Ask one session to end. Return False if it is not in this process."""
         with self._lock:
             entries = self._list_entries(session_id)
@@ -110,7 +112,7 @@ class Registry:
             entry.removal = removal
             link = entry.link
         if link is not None:
-            link.close_session(*removal)
+            link.request_end(*removal)
 
     def _list_entries(self, session_id: str) -> list[_Entry]:
         """Return the connections of a session, the newest first. Call this under the lock."""
@@ -120,10 +122,10 @@ class Registry:
             entry = entry.earlier
         return entries
 
-    def close_all(self, end: End, detail: str) -> int:
+    def end_all(self, end: End, detail: str) -> int:
         """Ask all sessions to end, and return how many there were."""
         session_ids = tuple(self._entries)
-        return sum(self.close_session(session_id, end, detail) for session_id in session_ids)
+        return sum(self.request_end(session_id, end, detail) for session_id in session_ids)
 
     def review(self) -> int:
         """End the sessions that a changed policy no longer allows, and return how many."""

@@ -31,7 +31,7 @@ class RunReader:
 
     def may_go_on(self, identity: Identity, run: Run) -> bool:
         """Return whether the user still has the permission, by the policy in memory."""
-        verdict = self._flow.authoriser.authorise(identity, run.target, begins=False)
+        verdict = self._flow.authoriser.authorise(identity, run.target, includes_unbegun=False)
         return isinstance(require_permission(Permission.RUN, verdict), Grant)
 
     async def refresh(self, run: Run) -> Run:

@@ -93,7 +93,7 @@ class RunService(RunReader):
             is_page=origin.access_method is AccessMethod.WEB,
         )
         if isinstance(grant, Grant):
-            grant = self._check_runner(order) or await self._flow.begin_time(grant)
+            grant = self._check_runner(order) or await self._flow.start_access_clock(grant)
         if isinstance(grant, Denial):
             return self._flow.deny(grant, origin, identity, order.target)
         if run_id is not None:
@@ -181,7 +181,7 @@ class RunService(RunReader):
         def is_shown(of: Target) -> bool:
             if target not in (None, of):
                 return False
-            verdict = authoriser.authorise(identity, of, begins=False)
+            verdict = authoriser.authorise(identity, of, includes_unbegun=False)
             has_permission = isinstance(require_permission(Permission.RUN, verdict), Grant)
             return has_permission and authoriser.check_proof(identity, of) is None
 
@@ -210,7 +210,7 @@ class RunService(RunReader):
         if not visible:
             return deny_run(prefix)
         run, grant = visible[0]
-        begun = await self._flow.begin_time(grant)
+        begun = await self._flow.start_access_clock(grant)
         return begun if isinstance(begun, Denial) else await self.refresh(run)
 
     async def find_proved(

@@ -98,7 +98,7 @@ class PolicyWatch:
         """The policy for decisions now; empty if the store has not been read for too long."""
         # Written out here, since each login asks for it ten times.
         if self._clock() - self._read_at > self._fail_closed_after_s:
-            return Policy(version=self._policy.version, unread=True)
+            return Policy(version=self._policy.version, is_unavailable=True)
         return self._policy
 
     @property

@@ -127,7 +127,7 @@ class ShellSession:
         self.received += received
 
     def _close_idle(self, timeout_s: float) -> None:
-        self.close_soon(End.IDLE, f"no data passed for {timeout_s:g} s")
+        self.end_soon(End.IDLE, f"no data passed for {timeout_s:g} s")
 
     def audit_channel(self, request: ChannelRequest) -> ChannelAudit:
         """Record in the audit that a channel was opened. The caller records its end (`record_end`)."""
@@ -155,7 +155,7 @@ class ShellSession:
             # The recorder has written the failure to the audit and the log.
             on_room()
             if not plan.continues_unrecorded:
-                self.close_soon(End.UNRECORDED, f"{what} cannot be recorded any more ({why})")
+                self.end_soon(End.UNRECORDED, f"{what} cannot be recorded any more ({why})")
 
         if Permission.RECORD in self.permissions and request.is_interactive:
             header = make_header(self.opened, number, request, now)
@@ -200,13 +200,13 @@ class ShellSession:
         self.grant, self.permissions = grant, grant.permissions
         self.on_grant()
 
-    def close_session(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: End, detail: str = "") -> None:
         """Cancel the block, which then raises SessionEndedError. May be called from any thread."""
         with suppress(RuntimeError):  # the loop and everything in it are closed
-            self._loop.call_soon_threadsafe(self.close_soon, end, detail)
+            self._loop.call_soon_threadsafe(self.end_soon, end, detail)
 
-    def close_soon(self, end: End, detail: str = "") -> None:
-        """Do the same as `close_session`, in the event loop."""
+    def end_soon(self, end: End, detail: str = "") -> None:
+        """Do the same as `request_end`, in the event loop."""
         if self.requested_end is None:
             self.requested_end = (end, detail)
             self._scope.cancel()
@@ -256,7 +256,7 @@ async def open_shell_session(
     scope, opened, stream = anyio.CancelScope(), entered.opened, entered.stream
     assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
     session = ShellSession(opened, upstream.note, scope, idle_timeout_s)
-    with entered.carry_by(session, session._outcome):
+    with entered.carry(session, session._outcome):
         try:
             with scope:
                 session._shell = await upstream.connect(stream, opened.ready, extensions, client)

@@ -212,7 +212,7 @@ class ShellEndpoints:
             self._unreached[place] = now + UNREACHED_S
             return None
 
-    async def find(
+    async def resume(
         self, ready: Ready, key: str, attempt: int, owner: str, watcher: Watcher
     ) -> StreamTicket | Denial | None:
         """Return a ticket for a session that its client resumes, as `open` does."""

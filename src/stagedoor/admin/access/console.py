@@ -336,5 +336,5 @@ def _is_recorded(policy: Policy, session: SessionRecord, now: float) -> bool:
     user, target = policy.users.get(session.identity), parse_login(session.target)
     if session.access_method not in _RECORDED_METHODS or user is None or target is None:
         return False
-    rules = list_matching(policy, user, target, now, begins=False)
+    rules = list_matching(policy, user, target, now, includes_unbegun=False)
     return Permission.RECORD in combine_permissions(rules)

@@ -10,7 +10,7 @@ from threading import Lock
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import EventFields, EventKind
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, RunningSession
+from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, ResumedSession
 from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -52,7 +52,7 @@ class MetricsLedger:
         ready: Ready,
         access_method: AccessMethod,
         source: Source,
-        earlier: RunningSession | None = None,
+        earlier: ResumedSession | None = None,
     ) -> Opened | Denial:
         """Open a session in the ledger or continue an earlier one there, and count and time it."""
         began = self._clock()

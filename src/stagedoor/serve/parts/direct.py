@@ -137,5 +137,5 @@ def resume_endpoints(
         login = build_upstream(settings, note)
         dials = connector.connect, connector.connect_endpoint
         in_shells = ShellEndpoints(login, *dials, idle_s)
-    here = EndpointControl(resume_folder(settings), away_s, idle_s)
-    return ResumeEndpoints(here, pack_identity, in_shells)
+    local = EndpointControl(resume_folder(settings), away_s, idle_s)
+    return ResumeEndpoints(local, pack_identity, in_shells)

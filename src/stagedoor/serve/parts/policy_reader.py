@@ -27,7 +27,7 @@ class WatchedPolicy:
         return self._watch.last_policy.version
 
     @property
-    def unread(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Return whether the store has been unreachable for so long that all logins are refused."""
         return self._watch.is_closed
 

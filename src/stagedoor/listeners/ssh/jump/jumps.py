@@ -72,7 +72,7 @@ class Jumps:
                 # The user sees nothing during a wait (`_show_step`), so wait only for a request that is
                 # already pending.
                 raise refuse_channel(entered.line)
-            with entered.carry() as hand_over:
+            with entered.transfer() as hand_over:
                 if self._is_gone:
                     raise ConnectionResetError
                 relay = ChannelRelay(

@@ -85,7 +85,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     def change_grant(self, grant: Grant) -> None:
         """Do nothing: SSH is encrypted end to end, so the gateway cannot distinguish its uses."""
 
-    def close_session(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: End, detail: str = "") -> None:
         """Ask the relay to end, with this end."""
         with suppress(RuntimeError):  # the loop is closed: so is everything in it
             self._loop.call_soon_threadsafe(self.finish, end, detail)
